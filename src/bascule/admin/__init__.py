@@ -1,0 +1,1 @@
+"""Answers for operators: API, health, status page. No sockets of its own."""

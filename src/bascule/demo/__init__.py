@@ -1,0 +1,1 @@
+"""The embedded upstream and the page of the demo command."""

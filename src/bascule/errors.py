@@ -1,0 +1,50 @@
+"""The error tree: what went wrong, and how each side is told.
+
+``HandshakeRefused`` is answered before the 101 with an HTTP status; errors after
+the 101 are rows of the close table (`bascule.protocol.closing`); ``ConfigError``
+ends the start with exit status 2.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BasculeError", "ConfigError", "HandshakeRefused", "HandoverError"]
+
+
+class BasculeError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class ConfigError(BasculeError):
+    """The configuration cannot be used.
+
+    Attributes:
+        problems: One text per problem: the field's path, what was found, what is
+            allowed, and the nearest key for a misspelt one.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class HandshakeRefused(BasculeError):
+    """An HTTP answer of ours instead of a 101.
+
+    Attributes:
+        status: HTTP status code.
+        detail: One sentence for the body; never repeats what the peer sent.
+        fields: Extra response fields, such as ``Sec-WebSocket-Version: 13`` with 426.
+    """
+
+    def __init__(self, status: int, detail: str, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(f"{status} {detail}")
+        self.status = status
+        self.detail = detail
+        self.fields = fields
+
+
+class HandoverError(BasculeError):
+    """A message between our processes could not be sent or understood.
+
+    The session concerned is aborted, never half-owned.
+    """

@@ -1,0 +1,1 @@
+"""The forwarder: all I/O of a relayed session."""

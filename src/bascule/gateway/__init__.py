@@ -1,0 +1,1 @@
+"""The gateway: all I/O before a session is relayed."""

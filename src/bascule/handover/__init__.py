@@ -1,0 +1,1 @@
+"""The seam between the processes: messages, descriptors, shared counters."""

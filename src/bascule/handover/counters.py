@@ -1,0 +1,180 @@
+"""Counters in shared memory: one block a process, one writer a block.
+
+The supervisor creates one anonymous memory file and passes it on; the gateway
+writes block 0, the forwarder in slot *n* writes block *n + 1*; anybody may read
+any block. A process that dies leaves its block behind and its successor counts
+on from there, so no counter ever goes back.
+
+Layout: a block is ``BLOCK_WORDS`` unsigned 64-bit words in native order, each word
+written by one store. A reader sees the old or the new value of a word, never half
+of one. Words of one block are not consistent with each other; nothing needs that.
+
+Rules of this file: the order of the enumerations *is* the layout, and all
+processes run the same version (the supervisor started them).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from enum import IntEnum, auto
+from typing import Final
+
+from bascule.vocabulary import Cause, Direction, EndedBy, Kind, Opcode, Side
+
+BLOCK_WORDS: Final = 512
+BLOCK_BYTES: Final = BLOCK_WORDS * 8
+
+
+class GatewayWord(IntEnum):
+    """Words of block 0, written by the gateway."""
+
+    REJECTIONS = 0
+    """Upgrades refused because the cap was reached."""
+    UPSTREAM_CONNECT_FAILURES = auto()
+    """Upgrades whose upstream refused the connection, timed out or did not resolve."""
+    HANDSHAKES_REFUSED = auto()
+    """Upgrades answered with an HTTP error of ours (bad handshake, origin, route, credentials)."""
+    UPSTREAM_REFUSED = auto()
+    """Upgrades the upstream answered with something else than 101; its answer was relayed."""
+    ADMITTED = auto()
+    """Leases taken."""
+    HANDED_OVER = auto()
+    """Sessions given to a forwarder."""
+    HTTP_REQUESTS = auto()
+    """Plain HTTP requests proxied."""
+    HTTP_UPSTREAM_FAILURES = auto()
+    """Plain HTTP requests answered 502 or 504 by us."""
+    HOLDS = auto()
+    """Repeat refusals that were held back before their 1013."""
+    FORWARDER_LOST = auto()
+    """Sessions that ended because their forwarder died."""
+    RELEASED_UNUSED = auto()
+    """Leases given back before a hand-over."""
+    DISTINCT_REJECTED_CLIENTS = auto()
+    """Times a client that was not refused within the hold-off window was refused by the cap."""
+    PEAK_IN_FLIGHT = auto()
+    """Most sessions in flight at once since start."""
+
+
+class ForwarderWord(IntEnum):
+    """Single words at the head of a forwarder's block."""
+
+    ADOPTED = 0
+    ENDED = auto()
+    DURATION_MICROSECONDS = auto()
+    """Sum of the durations of ended sessions."""
+    HEARTBEATS = auto()
+    ALLOCATED_BYTES = auto()
+    """Bytes requested from the allocators; stays 0 where the extension is absent."""
+    ALLOCATION_IS_COUNTED = auto()
+    """1 where the extension's allocator hook is installed."""
+    PINGS_ANSWERED_UPSTREAM = auto()
+    PINGS_ANSWERED_BROWSER = auto()
+    STASHED_BYTES = auto()
+    """A gauge: bytes read that the other side could not take yet."""
+    OPEN = auto()
+    """A gauge: sessions held now."""
+    PAYLOAD_INBOUND = auto()
+    """WebSocket payload bytes of data frames whose header was accepted, towards the upstream."""
+    PAYLOAD_OUTBOUND = auto()
+    TURNS = auto()
+    """Turns of the event loop that returned to Python."""
+
+
+FRAMES_BASE: Final = 32
+"""Then one word per direction and opcode nibble: ``FRAMES_BASE + direction * 16 + opcode``."""
+ENDED_BASE: Final = 64
+"""Then one word per kind, ended-by and cause."""
+CLOSE_CODES_BASE: Final = 192
+"""Then one word per side that sent it and close-code label."""
+
+KINDS: Final = tuple(Kind)
+DIRECTIONS: Final = tuple(Direction)
+ENDED_BY: Final = tuple(EndedBy)
+CAUSES: Final = tuple(Cause)
+SENDERS: Final = ("browser", "upstream", "proxy")
+CLOSE_CODE_LABELS: Final = (
+    "none",
+    *(str(code) for code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014)),
+    "3000-3999",
+    "4000-4999",
+    "other",
+)
+
+
+def frames_word(direction: Direction, opcode: Opcode) -> int:
+    """Return the word that counts frames of one opcode in one direction."""
+    return FRAMES_BASE + DIRECTIONS.index(direction) * 16 + int(opcode)
+
+
+def ended_word(kind: Kind, ended_by: EndedBy, cause: Cause) -> int:
+    """Return the word that counts sessions of one kind that ended in one way."""
+    row = (KINDS.index(kind) * len(ENDED_BY) + ENDED_BY.index(ended_by)) * len(CAUSES) + CAUSES.index(cause)
+    return ENDED_BASE + row
+
+
+def close_code_label(code: int | None) -> str:
+    """Return the closed label of a close code; ``None`` is a Close frame without one."""
+    if code is None:
+        return "none"
+    text = str(code)
+    if text in CLOSE_CODE_LABELS:
+        return text
+    if 3000 <= code <= 3999:
+        return "3000-3999"
+    if 4000 <= code <= 4999:
+        return "4000-4999"
+    return "other"
+
+
+def close_code_word(sender: str, label: str) -> int:
+    """Return the word that counts Close frames with one label from one sender (`SENDERS`)."""
+    return CLOSE_CODES_BASE + SENDERS.index(sender) * len(CLOSE_CODE_LABELS) + CLOSE_CODE_LABELS.index(label)
+
+
+class CounterFile:
+    """The shared memory file, mapped into this process.
+
+    Args:
+        descriptor: The memory file. Kept open; `descriptor` hands it to children.
+        forwarders: Number of forwarder slots; the file has one block more.
+    """
+
+    def __init__(self, descriptor: int, forwarders: int) -> None:
+        self.descriptor = descriptor
+        self.forwarders = forwarders
+        self._map = mmap.mmap(descriptor, (forwarders + 1) * BLOCK_BYTES)
+        self._words = memoryview(self._map).cast("Q")
+
+    @classmethod
+    def create(cls, forwarders: int) -> CounterFile:
+        """Create a zeroed file for the given number of forwarder slots."""
+        descriptor = os.memfd_create("bascule-counters", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, (forwarders + 1) * BLOCK_BYTES)
+        return cls(descriptor, forwarders)
+
+    def gateway(self) -> memoryview:
+        """Return block 0 as writable 64-bit words."""
+        return self._words[:BLOCK_WORDS]
+
+    def forwarder(self, slot: int) -> memoryview:
+        """Return the block of a forwarder slot as writable 64-bit words.
+
+        Raises:
+            IndexError: There is no such slot.
+        """
+        if not 0 <= slot < self.forwarders:
+            raise IndexError(f"forwarder slot {slot} of {self.forwarders}")
+        return self._words[(slot + 1) * BLOCK_WORDS : (slot + 2) * BLOCK_WORDS]
+
+    def total(self, word: int) -> int:
+        """Return one forwarder word summed over all slots."""
+        return sum(self._words[(slot + 1) * BLOCK_WORDS + word] for slot in range(self.forwarders))
+
+
+assert max(ForwarderWord) < FRAMES_BASE
+assert FRAMES_BASE + 32 <= ENDED_BASE
+assert ENDED_BASE + len(KINDS) * len(ENDED_BY) * len(CAUSES) <= CLOSE_CODES_BASE
+assert CLOSE_CODES_BASE + len(SENDERS) * len(CLOSE_CODE_LABELS) <= BLOCK_WORDS
+assert len(Side) == 2

@@ -1,0 +1,1 @@
+"""Pure decisions: configuration, routes, budget. No I/O."""

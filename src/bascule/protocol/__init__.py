@@ -1,0 +1,1 @@
+"""Pure protocol: no sockets, no clock, no logging, no configuration."""

@@ -1,0 +1,1 @@
+"""Pure measurement: the reservoir, the metric catalogue, the exposition."""

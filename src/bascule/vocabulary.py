@@ -1,0 +1,84 @@
+"""Closed sets of words shared by logs, metrics, the admin API and the documents.
+
+Rules of this file: no imports from the project; a value's text is what operators
+see, so it never changes once released. Every metric label that is not a route
+name, a version or a number comes from here.
+"""
+
+from enum import IntEnum, StrEnum
+
+
+class Kind(StrEnum):
+    """What a route leads to. A label only: every kind draws on the one budget."""
+
+    JUPYTER = "jupyter"
+    TERMINAL = "terminal"
+    APP = "app"
+
+
+class Side(StrEnum):
+    """One of the two connections of a session."""
+
+    BROWSER = "browser"
+    UPSTREAM = "upstream"
+
+
+class Direction(StrEnum):
+    """Where a frame travels, in the words of RFC 9110 §3.7."""
+
+    INBOUND = "inbound"
+    """Towards the upstream."""
+    OUTBOUND = "outbound"
+    """Towards the browser."""
+
+
+class EndedBy(StrEnum):
+    """Who ended a session."""
+
+    CLIENT = "client"
+    UPSTREAM = "upstream"
+    PROXY = "proxy"
+
+
+class Cause(StrEnum):
+    """Why a session ended. One row of the close table each (protocol/closing.py)."""
+
+    CLOSED = "closed"
+    """A peer sent a Close frame and the closing handshake ran."""
+    ABORTED = "aborted"
+    """A peer's connection ended without a Close frame."""
+    TIMEOUT = "timeout"
+    """A half-open peer was found by TCP (keepalive or TCP_USER_TIMEOUT)."""
+    PROTOCOL_ERROR = "protocol_error"
+    TOO_BIG = "too_big"
+    IDLE = "idle"
+    DRAIN = "drain"
+    ADMIN = "admin"
+    INTERNAL = "internal"
+    """Our own fault, or the forwarder that carried the session died."""
+
+
+class Opcode(IntEnum):
+    """RFC 6455 §5.2."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+class Level(StrEnum):
+    """Capacity as the badges show it."""
+
+    OK = "ok"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+CAP_REACHED_REASON = "WebSocket session cap reached (maxSessionsPerApp)"
+"""The contract's exact close reason, to the letter."""
+
+UPSTREAM_UNREACHABLE_REASON = "WebSocket upstream is not reachable"
+"""The reason of the other 1013: the cap has nothing to do with it."""
