@@ -1,0 +1,189 @@
+"""What the admin listener may see of a running gateway, and the few things it may do.
+
+Rules of this file: plain frozen data and one protocol; no I/O, no web framework
+beyond the request type that `GatewayView.authenticated` needs. The gateway
+implements `GatewayView`; everything else in this package knows only that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from bascule.handover.counters import CounterFile
+    from bascule.policy.config import Config
+    from bascule.vocabulary import Level
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceCapacity:
+    """The cap of this pod and how much of it is taken.
+
+    Attributes:
+        name: The pod's name.
+        in_flight: Sessions that hold a lease; the value of `ws_connection_in_flight_count`.
+        max: The cap, `maxSessionsPerApp`.
+        level: What the instance badge shows (`bascule.admin.capacity.level`).
+    """
+
+    name: str
+    in_flight: int
+    max: int
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One live session.
+
+    Attributes:
+        id: Hexadecimal, unique for the life of the pod.
+        route: The route's name, never the raw path.
+        kind: One of `bascule.vocabulary.Kind`.
+        user: Who it belongs to; ``None`` where the route asks nobody.
+        client: The browser's address, without a port.
+        forwarder: Slot of the forwarder that carries it; -1 while nobody has adopted it.
+        age: Seconds since admission.
+        idle: Seconds since the last data frame in either direction.
+        bytes_in: Payload bytes towards the upstream.
+        bytes_out: Payload bytes towards the browser.
+        frames_in: Data frames towards the upstream.
+        frames_out: Data frames towards the browser.
+    """
+
+    id: str
+    route: str
+    kind: str
+    user: str | None
+    client: str
+    forwarder: int
+    age: float
+    idle: float
+    bytes_in: int
+    bytes_out: int
+    frames_in: int
+    frames_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForwarderRow:
+    """One forwarder process.
+
+    Attributes:
+        slot: Its number, which its successor keeps.
+        pid: Process id; 0 while it is being restarted.
+        sessions: Sessions it carries now.
+        cpu_cores: Cores in use over the last window; 0 on the first reading.
+        cpu_seconds: CPU time since it started.
+        wait_seconds: Time spent runnable but not running: it wanted a core and had none.
+        rss_bytes: Resident memory.
+        restarts: How often this slot was started again.
+        hot_path: ``compiled`` or ``pure``.
+    """
+
+    slot: int
+    pid: int
+    sessions: int
+    cpu_cores: float
+    cpu_seconds: float
+    wait_seconds: float
+    rss_bytes: int
+    restarts: int
+    hot_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class DurationSummary:
+    """How long recently closed sessions lasted, in seconds; NaN where nothing recent is left.
+
+    Attributes:
+        count: Sessions ever closed.
+        total: Sum of their durations.
+        maximum: Longest in the reservoir.
+        mean: Weighted mean of the reservoir.
+        quantiles: Value by quantile (0.5, 0.75, 0.95, 0.98, 0.99, 0.999).
+    """
+
+    count: int
+    total: float
+    maximum: float
+    mean: float
+    quantiles: Mapping[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsAnswer:
+    """A rendered answer of `/metrics`."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class GatewayView(Protocol):
+    """The gateway as the admin API sees it.
+
+    Nothing here blocks: the synchronous members read memory that the gateway
+    already has, and `sessions` waits only for the forwarders to answer.
+    """
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Where each value came from: dotted key path → default, file, environment or flag."""
+
+    @property
+    def counters(self) -> CounterFile:
+        """The shared counters of all processes."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether new sessions are refused because the pod is going away."""
+
+    @property
+    def started_at(self) -> float:
+        """When the pod started, in seconds since the epoch."""
+
+    def capacity(self) -> InstanceCapacity:
+        """Read the cap and the sessions in flight."""
+
+    def ages(self) -> float:
+        """Return the age of the oldest live session in seconds, 0.0 without one."""
+
+    def reservoir_summary(self, now: float) -> DurationSummary:
+        """Summarise the durations of closed sessions at the monotonic time `now`."""
+
+    def forwarders(self) -> Sequence[ForwarderRow]:
+        """Describe the forwarders by slot."""
+
+    async def sessions(self) -> Sequence[SessionRow]:
+        """List the live sessions in the order of their admission, oldest first.
+
+        Cancellation: safe.
+        """
+
+    def end_session(self, session_id: str, code: int, reason: str) -> bool:
+        """Close one session with a code and reason towards the browser.
+
+        Returns:
+            Whether there is such a session. It ends a moment later, at a frame boundary.
+        """
+
+    def drain(self) -> None:
+        """Begin to drain, as SIGTERM does, but stay alive; a second call changes nothing."""
+
+    def render_metrics(self, query: Mapping[str, str], accept: str) -> MetricsAnswer:
+        """Render `/metrics` for a query (`scope`, `name`) and the value of Accept."""
+
+    def authenticated(self, request: web.BaseRequest) -> bool:
+        """Tell whether a request on the public listener comes from somebody signed in.
+
+        Always true where no route of the configuration asks for a session.
+        """
