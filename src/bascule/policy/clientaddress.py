@@ -1,0 +1,106 @@
+"""Whose address counts as the client's: the rightmost one that no trusted proxy has.
+
+``X-Forwarded-For`` is a list that every proxy on the way appends to, so it is worth
+exactly as much as the peer that sent it. Read from the right: our peer is certain;
+what a trusted peer appended is believed; the first address that is not a trusted
+proxy is the client, and whatever stands to the left of it may be invented.
+
+Rules of this file: an address is compared after one normalisation (``::ffff:a.b.c.d``
+is ``a.b.c.d``, no zone, no port); a text that is no address is never believed.
+"""
+
+from __future__ import annotations
+
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["TrustedProxies", "client_address", "normal_address"]
+
+_REMEMBERED: Final = 4096
+"""Addresses whose answer is kept; then the memory is emptied, so it cannot grow."""
+
+_LONGEST_ADDRESS: Final = 64
+"""Longer texts are no addresses (an IPv6 address in brackets with zone and port is shorter)."""
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address a text spells, in its normal form, or ``None``."""
+    if len(text) > _LONGEST_ADDRESS:
+        return None
+    text = text.strip(" \t")
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        if ":" not in text:
+            return IPv4Address(text)
+        address = IPv6Address(text.partition("%")[0])
+    except AddressValueError:
+        return None
+    return address.ipv4_mapped or address
+
+
+def normal_address(text: str) -> str | None:
+    """Return the normal form of an address with or without brackets, zone or port, or ``None``."""
+    address = _address(text)
+    return None if address is None else str(address)
+
+
+class TrustedProxies:
+    """The proxies in front of us whose forwarding fields are believed.
+
+    Args:
+        networks: Networks (or single addresses) in CIDR form.
+
+    Raises:
+        ValueError: A text is not a network.
+    """
+
+    __slots__ = ("_known", "_networks")
+
+    def __init__(self, networks: Iterable[str | IPv4Network | IPv6Network] = ()) -> None:
+        self._networks = tuple(ip_network(network) for network in networks)
+        self._known: dict[str, bool] = {}
+
+    def __contains__(self, address: str) -> bool:
+        known = self._known.get(address)
+        if known is None:
+            known = self._look_up(address)
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[address] = known
+        return known
+
+    def _look_up(self, text: str) -> bool:
+        address = _address(text)
+        return address is not None and any(address in network for network in self._networks)
+
+
+def client_address(peer: str, forwarded_for: Sequence[bytes], trusted: TrustedProxies) -> str:
+    """Return the address that logs, the hold-off of refusals and ``X-Real-IP`` call the client.
+
+    Args:
+        peer: Address of the connection's other end.
+        forwarded_for: The values of all ``X-Forwarded-For`` field lines, in order.
+        trusted: The proxies that are believed.
+
+    Returns:
+        The rightmost address that is not a trusted proxy; the last trusted one
+        when its own entry is missing or is no address.
+    """
+    last = peer
+    if not forwarded_for or peer not in trusted:
+        return last
+    for line in reversed(forwarded_for):
+        for entry in reversed(line.decode("latin-1").split(",")):
+            address = normal_address(entry)
+            if address is None:
+                return last
+            last = address
+            if address not in trusted:
+                return last
+    return last

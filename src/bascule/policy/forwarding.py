@@ -1,0 +1,298 @@
+"""Which fields of a message travel on, and what we say about the client.
+
+Towards the upstream (`forwarded_fields`):
+
+* connection-specific fields go (RFC 9110 §7.6.1): the fixed set below, and what
+  ``Connection`` nominates, except protected names. A client must not be able to
+  take ``X-Forwarded-For`` or ``Authorization`` out of a request by nominating them.
+* ``Proxy`` and ``Proxy-*`` go: they were meant for us, or for nobody (httpoxy).
+* names with an underscore go: CGI and WSGI servers cannot tell ``X_Forwarded_For``
+  from ``X-Forwarded-For``, so one is an alias by which the other is forged.
+* ``X-Forwarded-For``, ``-Proto``, ``-Host``, ``-Prefix`` are written here: from a
+  trusted proxy they are kept, and our peer's address and our own prefix appended;
+  from anybody else they are replaced. Other ``X-Forwarded-*`` and the fields in
+  `_CLAIMS` pass from a trusted proxy and go otherwise.
+* ``Forwarded`` (RFC 7239) gets our element appended if it comes from a trusted
+  proxy, and goes otherwise; we never start one, since two accounts can disagree.
+* ``X-Real-IP`` is ours alone, from any peer: the client's address by the rule of
+  `bascule.policy.clientaddress`. A proxy in front that does not set it passes on
+  what the browser sent, so a trusted peer is no reason to believe it.
+* ``Via`` gets our pseudonym (RFC 9110 §7.6.3), by which a loop is seen.
+* ``Host`` and everything else pass unchanged, in order, duplicates included.
+
+Towards the browser (`end_to_end_fields`) only connection-specific fields go.
+
+Rules of this file: bytes in, bytes out; no field value is decoded, none is echoed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from bascule.policy.clientaddress import TrustedProxies, client_address
+
+__all__ = [
+    "Fields",
+    "TrustedProxies",
+    "client_address_of",
+    "end_to_end_fields",
+    "forwarded_fields",
+    "seen_by_browser",
+    "values_of",
+    "without_cookie",
+]
+
+Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""Field lines in the order they were sent: name as sent, value without outer white space."""
+
+_CONNECTION_SPECIFIC: Final = frozenset(
+    {
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Never forwarded. ``Trailer`` is among them because we discard trailers (RFC 9110 §6.5.1)."""
+
+_PROTECTED: Final = frozenset(
+    {
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"forwarded",
+        b"host",
+        b"location",
+        b"origin",
+        b"range",
+        b"set-cookie",
+        b"via",
+        b"x-real-ip",
+    }
+)
+"""Names that ``Connection`` cannot nominate; those starting with `_PROTECTED_PREFIXES` as well."""
+
+_PROTECTED_PREFIXES: Final = (b"x-forwarded", b"sec-")
+
+_CLAIMS: Final = frozenset(
+    {
+        b"client-ip",
+        b"front-end-https",
+        b"true-client-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-original-host",
+        b"x-original-uri",
+        b"x-original-url",
+        b"x-rewrite-url",
+        b"x-scheme",
+        b"x-url-scheme",
+    }
+)
+"""Other names by which servers are told where a request came from (Tornado reads ``X-Scheme``)."""
+
+_PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"close", b"upgrade", b"Upgrade", b"Keep-Alive", b""})
+"""Values of ``Connection`` that nominate nothing which is not already in the fixed set."""
+
+_NOTHING: Final[frozenset[bytes]] = frozenset()
+
+
+def values_of(fields: Fields, name: bytes) -> list[bytes]:
+    """Return the values of all lines of one field; ``name`` in lower case."""
+    return [value for key, value in fields if key.lower() == name]
+
+
+def _nominated(fields: Fields) -> frozenset[bytes]:
+    """Return the lower-case names that ``Connection`` makes connection-specific."""
+    names: set[bytes] | None = None
+    for key, value in fields:
+        if len(key) == 10 and key.lower() == b"connection" and value not in _PLAIN_CONNECTION:
+            names = names or set()
+            names.update(token.strip(b" \t").lower() for token in value.split(b","))
+    if names is None:
+        return _NOTHING
+    return frozenset(
+        name for name in names if name not in _PROTECTED and not name.startswith(_PROTECTED_PREFIXES)
+    )
+
+
+def end_to_end_fields(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """Return the fields of an upstream's answer that travel on to the browser."""
+    nominated = _nominated(fields)
+    specific = _CONNECTION_SPECIFIC | nominated if nominated else _CONNECTION_SPECIFIC
+    return [field for field in fields if field[0].lower() not in specific]
+
+
+def client_address_of(peer_address: str, fields: Fields, trusted: TrustedProxies) -> str:
+    """Return the client's address: the rightmost one that is not a trusted proxy."""
+    if peer_address not in trusted:
+        return peer_address
+    return client_address(peer_address, values_of(fields, b"x-forwarded-for"), trusted)
+
+
+def seen_by_browser(
+    peer_address: str, trusted: TrustedProxies, fields: Fields, scheme: bytes, host: bytes
+) -> tuple[bytes, bytes]:
+    """Return the scheme and authority in the browser's address bar, for the check of ``Origin``.
+
+    Ours, unless a trusted proxy in front says otherwise; the innermost one's word
+    (the last element) counts, a scheme that is not HTTP's does not.
+    """
+    if peer_address in trusted:
+        for value in values_of(fields, b"x-forwarded-proto")[-1:]:
+            said = value.rpartition(b",")[2].strip(b" \t").lower()
+            scheme = said if said in _SCHEMES else scheme
+        for value in values_of(fields, b"x-forwarded-host")[-1:]:
+            host = value.rpartition(b",")[2].strip(b" \t") or host
+    return scheme, host
+
+
+_SCHEMES: Final = frozenset({b"http", b"https", b"ws", b"wss"})
+
+
+def forwarded_fields(
+    peer_address: str,
+    trusted: TrustedProxies,
+    fields: Fields,
+    scheme: bytes,
+    host: bytes,
+    prefix: bytes = b"",
+    via: bytes = b"",
+) -> list[tuple[bytes, bytes]]:
+    """Return the request fields to send to the upstream, ours included.
+
+    Args:
+        peer_address: Address of the connection the request came on.
+        trusted: Proxies whose account of the client is believed.
+        fields: The request's field lines.
+        scheme: ``http`` or ``https``: how the request reached us.
+        host: The request's ``Host``.
+        prefix: Path prefix that was stripped from the target; empty for none.
+        via: Our element of ``Via``; empty for none.
+
+    Returns:
+        New field lines. ``Connection``, ``Upgrade`` and framing fields are not
+        among them (``Content-Length`` is): the caller writes those of its own hop.
+    """
+    believed = peer_address in trusted
+    nominated = _nominated(fields)
+    kept: list[tuple[bytes, bytes]] = []
+    account: dict[bytes, list[bytes]] = {}
+    for field in fields:
+        name = field[0].lower()
+        if name in _CONNECTION_SPECIFIC or name in nominated or b"_" in name:
+            continue
+        first = name[0]
+        if first == 120:  # x
+            if name.startswith(b"x-forwarded"):
+                if believed:
+                    if name in _WRITTEN:
+                        account.setdefault(name, []).append(field[1])
+                    else:
+                        kept.append(field)
+                continue
+            if name == b"x-real-ip" or (name in _CLAIMS and not believed):
+                continue
+        elif first == 112:  # p
+            if name == b"proxy" or name.startswith(b"proxy-"):
+                continue
+        elif first == 102:  # f
+            if name == b"forwarded":
+                if believed:
+                    account.setdefault(name, []).append(field[1])
+                continue
+            if name in _CLAIMS and not believed:
+                continue
+        elif first == 118:  # v
+            if name == b"via":
+                account.setdefault(name, []).append(field[1])
+                continue
+        elif name in _CLAIMS and not believed:
+            continue
+        kept.append(field)
+    _append_account(kept, account, peer_address, trusted, scheme, host, prefix, via)
+    return kept
+
+
+_WRITTEN: Final = frozenset(
+    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"}
+)
+
+
+def _append_account(
+    kept: list[tuple[bytes, bytes]],
+    account: dict[bytes, list[bytes]],
+    peer_address: str,
+    trusted: TrustedProxies,
+    scheme: bytes,
+    host: bytes,
+    prefix: bytes,
+    via: bytes,
+) -> None:
+    """Append what we say about the client, given what trusted proxies said already."""
+    peer = peer_address.encode("ascii", "replace")
+    if not account:
+        kept += (
+            (b"X-Forwarded-For", peer),
+            (b"X-Forwarded-Proto", scheme),
+            (b"X-Forwarded-Host", host),
+            (b"X-Real-IP", peer),
+        )
+        if prefix:
+            kept.append((b"X-Forwarded-Prefix", prefix))
+        if via:
+            kept.append((b"Via", via))
+        return
+    hops = account.get(b"x-forwarded-for", [])
+    client = client_address(peer_address, hops, trusted)
+    kept += (
+        (b"X-Forwarded-For", b", ".join((*hops, peer))),
+        (b"X-Forwarded-Proto", b", ".join(account.get(b"x-forwarded-proto", ())) or scheme),
+        (b"X-Forwarded-Host", b", ".join(account.get(b"x-forwarded-host", ())) or host),
+        (b"X-Real-IP", client.encode("ascii", "replace")),
+    )
+    outer = account.get(b"x-forwarded-prefix")
+    if outer:
+        prefix = outer[-1].rstrip(b"/") + prefix
+    if prefix:
+        kept.append((b"X-Forwarded-Prefix", prefix))
+    if b"forwarded" in account:
+        element = _forwarded_element(peer, scheme, host)
+        kept.append((b"Forwarded", b", ".join((*account[b"forwarded"], element))))
+    through = account.get(b"via", ())
+    if through or via:
+        kept.append((b"Via", b", ".join((*through, via) if via else through)))
+
+
+def _forwarded_element(peer: bytes, scheme: bytes, host: bytes) -> bytes:
+    """Return our element of ``Forwarded`` (RFC 7239 §4): quoted, since ``:`` is no token character."""
+    node = b"[%b]" % peer if b":" in peer else peer
+    quoted = host.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return b'for="%b";host="%b";proto=%b' % (node, quoted, scheme)
+
+
+def without_cookie(fields: Fields, name: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the fields with one cookie taken out of ``Cookie``; the others keep bytes and order.
+
+    The proxy's own credential must not reach what runs behind it.
+    """
+    kept: list[tuple[bytes, bytes]] = []
+    for field in fields:
+        if field[0].lower() == b"cookie" and name in field[1]:
+            pairs = [pair for pair in field[1].split(b";") if pair.partition(b"=")[0].strip(b" \t") != name]
+            if not pairs:
+                continue
+            field = (field[0], b";".join(pairs).lstrip(b" \t"))
+        kept.append(field)
+    return kept

@@ -1,0 +1,70 @@
+"""Whether a WebSocket upgrade may come from the page it says it comes from.
+
+A browser lets any page open a WebSocket to us and sends our cookies along; only the
+server can refuse (RFC 6455 §10.2). It always sends ``Origin`` and no script can
+change it. So:
+
+* the origin must be the one the request went to (``Host`` and our scheme, default
+  ports made explicit), or be listed in the route's ``allowedOrigins``;
+* a list, ``null``, a path, user information and anything else that is not exactly
+  one ``scheme://host[:port]`` is refused;
+* a request without ``Origin`` is allowed: no browser sends it, and a program could
+  send whatever it likes. What it may do is up to authentication.
+
+Rules of this file: compared as bytes after lower-casing; nothing is decoded, no
+suffix and no wildcard is ever matched.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["origin_allowed"]
+
+_DEFAULT_PORTS: Final = {b"http": b"80", b"https": b"443", b"ws": b"80", b"wss": b"443"}
+_SAME_SCHEME: Final = {b"ws": b"http", b"wss": b"https"}
+
+_AUTHORITY = re.compile(rb"([a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+_ORIGIN = re.compile(rb"([a-z][a-z0-9+.-]*)://([^/?#@\\\s,]+)")
+
+_Origin = tuple[bytes, bytes, bytes]
+
+
+def _authority(text: bytes, scheme: bytes) -> _Origin | None:
+    """Return scheme, host and port of an authority, or ``None`` if it is none."""
+    match = _AUTHORITY.fullmatch(text.lower())
+    if match is None:
+        return None
+    port = match[2] or _DEFAULT_PORTS.get(scheme, b"")
+    return _SAME_SCHEME.get(scheme, scheme), match[1], port.lstrip(b"0")
+
+
+def _origin(text: bytes) -> _Origin | None:
+    """Return scheme, host and port of a serialised origin, or ``None`` if it is none."""
+    match = _ORIGIN.fullmatch(text.lower())
+    return None if match is None else _authority(match[2], match[1])
+
+
+def origin_allowed(origin: bytes | None, host: bytes, scheme: bytes, allowed: Sequence[str]) -> bool:
+    """Return whether a page of this origin may open a WebSocket.
+
+    Args:
+        origin: The value of ``Origin``; ``None`` when the field is absent. With
+            several field lines the caller refuses, or passes them joined by ``, ``.
+        host: The value of ``Host``.
+        scheme: ``http`` or ``https``, as the browser sees us: behind a trusted
+            proxy that ends TLS, what it says in ``X-Forwarded-Proto``.
+        allowed: Further origins, written as ``https://app.example.org[:port]``.
+    """
+    if origin is None:
+        return True
+    wanted = _origin(origin)
+    if wanted is None:
+        return False
+    return wanted == _authority(host, scheme.lower()) or any(
+        wanted == _origin(entry.encode("utf-8")) for entry in allowed
+    )
