@@ -1,0 +1,377 @@
+"""The configuration: one frozen model a block, the single source of every key.
+
+The JSON schema, the reference page and the chart's schema are generated from these
+models. Keys are camelCase in files and snake_case in code.
+
+Rules of this file: no I/O, no environment. A field is followed by its docstring:
+meaning, unit, default and why that default, what to set beside it. Secrets are
+named by ``…File`` keys and read by whoever needs them, when it needs them.
+"""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from bascule.policy.durations import Duration, WholeSeconds
+from bascule.policy.endpoints import Endpoint, Network
+from bascule.policy.model import Block
+from bascule.policy.routeconfig import AuthMode, RouteConfig
+
+__all__ = [
+    "Auth",
+    "AuthMode",
+    "Capacity",
+    "Config",
+    "Drain",
+    "Endpoint",
+    "Forwarders",
+    "Limits",
+    "Log",
+    "Metrics",
+    "Readiness",
+    "RouteConfig",
+    "SessionAuth",
+    "Sockets",
+    "Tls",
+    "WebSocketProxy",
+]
+
+INT_MAX: Final = 2147483647
+"""The original reads three of its keys as Java ints; the same files must stay valid in both."""
+
+JavaInt = Annotated[int, Field(strict=True, ge=1, le=INT_MAX)]
+JavaLong = Annotated[int, Field(strict=True, ge=0)]
+Count = Annotated[int, Field(strict=True, ge=0, le=INT_MAX)]
+Positive = Annotated[int, Field(strict=True, ge=1, le=INT_MAX)]
+Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+
+
+class WebSocketProxy(Block):
+    """The five keys of the pool, with the names, units, defaults and bounds of its Helm chart."""
+
+    max_sessions_per_app: JavaInt = 500
+    """The cap: most WebSocket sessions open at once on this pod, all kinds together.
+
+    The next upgrade is answered with 101 and Close 1013. 500 is the pool's own default. One JupyterLab tab
+    costs one session before any notebook is open, one more for each kernel and each terminal, so 500 sessions
+    are not 500 users.
+    """
+    incoming_buffer_bytes: JavaInt = 33554432
+    """Largest single WebSocket frame accepted, in bytes; a larger one ends the session with 1009.
+
+    32 MiB, as in the pool: well above Jupyter's iopub budget of 3 MB, which does not bound a `display_data`.
+    Nothing of this size is ever allocated. Streamlit's own maximum is 200 MB a message: raise the value for
+    its routes (`routes[].incomingBufferBytes`).
+    """
+    grizzly_worker_pool_max_size: JavaInt = 200
+    """Upper bound on the number of forwarder processes, whatever `forwarders.count` says.
+
+    The name is the pool's and stays for its values files: there it bounded the threads that carry the
+    upstream-to-browser leg, here it bounds the processes that do.
+    """
+    session_idle_timeout_ms: JavaLong = 0
+    """Milliseconds without a data frame after which a session is closed with 1012.
+
+    0, the default, never does it.
+
+    Off because an open notebook is legitimately silent for hours. Heartbeats and pings do not count as
+    activity.
+    """
+    heartbeat_interval_ms: JavaLong = 20000
+    """Milliseconds between unsolicited pongs to a browser that is otherwise sent nothing. 0 disables.
+
+    20 s is a third of the 60 s after which nginx drops a silent connection; keep it below half of the
+    ingress's read timeout.
+    """
+
+
+class Forwarders(Block):
+    """The processes that relay frames."""
+
+    count: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
+    """How many to start. `null`, the default, is one for each core this process may use.
+
+    More than cores gains nothing, for each is one thread that never blocks. Never above
+    `websocketProxy.grizzlyWorkerPoolMaxSize`.
+    """
+    read_buffer_bytes: Annotated[int, Field(strict=True, ge=4096, le=16777216)] = 262144
+    """Size of the one receive buffer each forwarder has, in bytes.
+
+    256 KiB: as much as a socket usually holds, and it stays in the processor's second-level cache. It is
+    also the fairness of the loop, for one session moves at most this much in a turn.
+    """
+
+
+class Limits(Block):
+    """Bounds on what a peer can make us hold or wait for, before and beside a session."""
+
+    request_head_bytes: Annotated[int, Field(strict=True, ge=1024, le=1048576)] = 32768
+    """Largest request head (request line and fields) in bytes; a larger one is answered with 431.
+
+    32 KiB: JupyterHub and single sign-on cookies together reach 16 KiB; nginx's default is 4 x 8 KiB.
+    """
+    request_fields: Annotated[int, Field(strict=True, ge=8, le=10000)] = 100
+    """Most fields in a request head. 100 is what Apache and most servers take; browsers send about 20."""
+    handshake_timeout: Duration = 10.0
+    """Time for the whole request head to arrive, from the first byte on; then the connection is closed.
+
+    10 s: a head is one or two packets, and a deadline for the whole of it is what stops a slow-loris client.
+    """
+    connect_timeout: Duration = 5.0
+    """Time for the TCP connection to the upstream, name resolution included; then 1013 to the browser.
+
+    5 s covers two lost SYN packets (1 s and 2 s later). Keep below the ingress's connect timeout.
+    """
+    upstream_handshake_timeout: Duration = 30.0
+    """Time for the upstream to answer the upgrade. 30 s: Jupyter answers only when the kernel has started."""
+    closing_handshake_timeout: Duration = 5.0
+    """Time for the other side to answer our Close before its connection is dropped.
+
+    5 s: an answer is one round trip, and the slot is held while we wait.
+    """
+    max_handshakes: Positive = 1024
+    """Most connections at once that are not sessions yet (accepting, reading a head, dialling).
+
+    They do not count against the cap, so they need a bound of their own; 1024 of them cost a few MiB.
+    """
+    max_held_refusals: Count = 256
+    """Most refused sockets held open at once to slow down a client that returns at once; 0 never holds one.
+
+    Above it refusals are sent without a delay. 256 sockets are 1 MiB at most.
+    """
+    early_bytes: Count = 65536
+    """Most bytes a client may send behind its upgrade before the 101, kept and forwarded afterwards.
+
+    64 KiB holds the first messages of any known client; a client that sends more is answered with 400.
+    """
+    http_upstream_timeout: Duration = 300.0
+    """Time to the first byte of an upstream's answer to a plain HTTP request; 0 waits for ever.
+
+    5 min: Jupyter exports large notebooks synchronously. Then 504.
+    """
+    refusal_hold_max: Duration = 30.0
+    """Longest time a repeated refusal is held before its 1013.
+
+    JupyterLab and Streamlit return at once, for ever, when refused after a 101; holding grows from nothing to
+    this. 30 s stays below the 60 s of an ingress.
+    """
+
+
+class Sockets(Block):
+    """TCP options of both connections of a session."""
+
+    no_delay: Annotated[bool, Field(strict=True)] = True
+    """`TCP_NODELAY`: send small frames at once.
+
+    On, because a keystroke must not wait for an acknowledgement.
+    """
+    keepalive_idle: WholeSeconds = 30.0
+    """Silence after which the kernel probes a peer (`TCP_KEEPIDLE`), in whole seconds.
+
+    30 s: below the 350 s of the strictest cloud load balancers' flow tables, and a dead laptop frees its
+    slot.
+    """
+    keepalive_interval: WholeSeconds = 10.0
+    """Time between probes (`TCP_KEEPINTVL`), in whole seconds.
+
+    With three probes a dead peer is found within 60 s.
+    """
+    keepalive_probes: Annotated[int, Field(strict=True, ge=1, le=127)] = 3
+    """Unanswered probes after which the peer is dead (`TCP_KEEPCNT`)."""
+    user_timeout: Duration = 60.0
+    """How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`); 0 is the kernel's own, about 15
+    minutes.
+
+    60 s: `keepaliveIdle` + `keepaliveProbes` x `keepaliveInterval`, so that busy and silent peers are
+    found alike.
+    """
+    notsent_lowat_bytes: Positive = 131072
+    """Unsent bytes in the kernel above which a socket counts as full (`TCP_NOTSENT_LOWAT`).
+
+    128 KiB: enough to keep a fast network busy, little enough that a slow browser is noticed early.
+    """
+    backlog: Annotated[int, Field(strict=True, ge=1, le=65535)] = 1024
+    """Connections the kernel holds before we accept them. The kernel's `net.core.somaxconn` bounds it too."""
+
+
+class Drain(Block):
+    """How sessions end when the proxy stops: spread out, so that browsers do not all return at once."""
+
+    timeout: Duration = 30.0
+    """Longest a stop may take in all; what is left then is cut.
+
+    30 s is Kubernetes' `terminationGracePeriodSeconds`; raise both together, ours a few seconds less.
+    """
+    window: Duration | None = None
+    """Spread the closes evenly over this time. `null`, the default, goes by `rate` instead."""
+    rate: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 50
+    """Sessions closed each second; 0 closes all at once. Not used when `window` is set.
+
+    50 a second: the other pods see one handshake every 20 ms, and 500 sessions are done in 10 s.
+    """
+    natural_end: Duration = 0.0
+    """Time at the beginning in which nothing is closed, for sessions to end by themselves.
+
+    0: notebooks do not end by themselves. The listener is closed to new sessions meanwhile.
+    """
+
+
+class Readiness(Block):
+    """When `/readyz` says no."""
+
+    max_share: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
+    """Share of the cap from which on this pod is not ready. Above 1 the cap never makes it unready.
+
+    1.0: a full pod is taken out of the load balancing until a session ends. Browsers bound to it by an
+    affinity cookie are then sent elsewhere, which is what a refused user needs.
+    """
+
+
+class Capacity(Block):
+    """What the capacity badges show, and whom to ask for the cluster's figures."""
+
+    warning_share: Share = 0.8
+    """Share of the cap from which on a badge turns orange.
+
+    The original's number is not public; 0.8 is our choice.
+    """
+    peers: tuple[Endpoint, ...] = ()
+    """Admin listeners of the other pods (`host:port`), when they are few and fixed.
+
+    Empty: see `headlessService`.
+    """
+    headless_service: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """DNS name whose addresses are all pods of this proxy; each is asked at the port of `admin`.
+
+    `null`, the default, means that instance and cluster are the same.
+    """
+    peer_timeout: Duration = 1.0
+    """Time a peer has to answer; then the figures are marked partial. 1 s: a badge must not hang."""
+    cache_for: Duration = 5.0
+    """How long an answer is kept, so that a thousand browsers do not ask every peer a thousand times."""
+    name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """This pod's name in answers and labels. `null`, the default, takes the environment's `HOSTNAME`."""
+
+
+class Metrics(Block):
+    """How the figures are computed that are not plain counters."""
+
+    duration_half_life: Annotated[Duration, Field(gt=0)] = 300.0
+    """Half-life of a closed session's weight in the duration percentiles.
+
+    5 min, as documented for the pool (whose own reservoir has 46 s).
+    """
+    recent_window: Annotated[Duration, Field(gt=0)] = 600.0
+    """Time without a closed session after which the percentiles are no longer reported.
+
+    10 min: forward decay only weighs sessions against each other, so without this an old value would stay
+    for ever.
+    """
+    cpu_window: Annotated[Duration, Field(gt=0)] = 10.0
+    """Shortest time over which CPU and allocation rates are taken, however often `/metrics` is read."""
+
+
+class SessionAuth(Block):
+    """The login cookie checked on routes with `auth: session`: a signed JWT."""
+
+    cookie: Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")] = "proxy_session"
+    """Name of the cookie. The default is what Hopsworks sets at login; it is removed before forwarding."""
+    key_file: Path | None = None
+    """File with the key that signatures are checked with. Needed as soon as a route says `auth: session`."""
+    algorithms: Annotated[
+        tuple[
+            Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"],
+            ...,
+        ],
+        Field(min_length=1),
+    ] = ("HS512",)
+    """Signature algorithms accepted. HS512 is what Hopsworks signs with; `none` can never be accepted."""
+    audience: str = "PROXY"
+    """The audience (`aud`) a token must name, so that a token for another purpose opens nothing."""
+    issuer: str | None = None
+    """The issuer (`iss`) a token must name. `null`, the default, accepts any who has the key."""
+    leeway: Duration = 900.0
+    """Clock difference forgiven when expiry is checked.
+
+    900 s is Hopsworks' own value, renewal relies on it.
+    """
+
+
+class Auth(Block):
+    """Who may open a session."""
+
+    session: SessionAuth = SessionAuth()
+    """The login cookie."""
+
+
+class Log(Block):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least important level written. `info` is one line a session; never a query string, cookie or token."""
+    format: Literal["json", "console", "auto"] = "auto"
+    """`json` for collectors, `console` for people; `auto` is `console` on a terminal, else `json`."""
+
+
+class Tls(Block):
+    """TLS of the public listener. Without a certificate it speaks plain HTTP, as behind an ingress."""
+
+    certificate: Path | None = None
+    """File with the certificate chain (PEM). Set `key` too."""
+    key: Path | None = None
+    """File with the private key (PEM)."""
+
+
+class Config(Block):
+    """Everything that can be set."""
+
+    listen: Endpoint = Endpoint("0.0.0.0", 8080)
+    """Where browsers connect, usually through an ingress. All addresses, because a pod's is not known before.
+
+    With `bascule serve --upstream` and without a file it is 127.0.0.1:8080.
+    """
+    admin: Endpoint = Endpoint("127.0.0.1", 8081)
+    """Where `/metrics`, health, the session list and drain are served.
+
+    Only this host can reach it by default.
+
+    For Prometheus in a cluster set 0.0.0.0:8081 and an `adminTokenFile`; never expose it through the
+    ingress.
+    """
+    admin_token: Annotated[str | None, Field(repr=False, min_length=1)] = None
+    """Bearer token that the admin listener asks for.
+
+    `adminTokenFile` is better, for a file is not printed.
+    """
+    admin_token_file: Path | None = None
+    """File with that token. One of the two is needed when `admin` can be reached from other hosts."""
+    websocket_proxy: WebSocketProxy = WebSocketProxy()
+    """The five keys of the pool."""
+    routes: tuple[RouteConfig, ...] = ()
+    """What is served, by path. The longest path that matches wins, whatever the order here."""
+    forwarders: Forwarders = Forwarders()
+    """The processes that relay frames."""
+    limits: Limits = Limits()
+    """Bounds before and beside a session."""
+    sockets: Sockets = Sockets()
+    """TCP options."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks whose `X-Forwarded-…` fields are believed. Empty, the default, believes nobody.
+
+    Set the ingress's pod network here, or every client address in logs and limits is the ingress's.
+    """
+    drain: Drain = Drain()
+    """How the proxy stops."""
+    readiness: Readiness = Readiness()
+    """When `/readyz` says no."""
+    capacity: Capacity = Capacity()
+    """Badges and cluster figures."""
+    metrics: Metrics = Metrics()
+    """Computed figures."""
+    auth: Auth = Auth()
+    """Who may open a session."""
+    log: Log = Log()
+    """Standard error."""
+    tls: Tls = Tls()
+    """TLS of the public listener."""

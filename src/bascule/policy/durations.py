@@ -1,0 +1,66 @@
+"""Durations as operators write them: seconds, or a number with its unit.
+
+Rules of this file: a duration is a ``float`` of seconds everywhere in the code;
+text exists only in files, in the environment and on the command line.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+__all__ = ["Duration", "WholeSeconds", "parse_duration"]
+
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TEXT: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)", re.ASCII)
+_ALLOWED: Final = 'a number of seconds, or a text such as "500ms", "30s", "5m", "1h"'
+_LONGEST: Final = 10 * 365 * 86400.0
+"""Ten years. Larger values are slips, and some overflow a kernel field."""
+
+_SCHEMA: Final = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"},
+    ]
+}
+
+
+def parse_duration(value: object) -> float:
+    """Turn what stands in a file into seconds.
+
+    Args:
+        value: A number of seconds, or a text with the unit ``ms``, ``s``, ``m`` or ``h``.
+
+    Returns:
+        Seconds, at least 0.
+
+    Raises:
+        PydanticCustomError: It is neither, negative, not finite or beyond ten years.
+    """
+    seconds: float | None = None
+    if isinstance(value, str):
+        if found := _TEXT.fullmatch(value.strip()):
+            seconds = float(found["number"]) * _SECONDS[found["unit"]]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(min(value, 2 * _LONGEST))  # min first: a huge int does not fit a float
+    if seconds is None or not 0 <= seconds <= _LONGEST:
+        raise PydanticCustomError("bascule", "{allowed}", {"allowed": _ALLOWED})
+    return round(seconds, 6)  # microseconds: 0.1 * 3 noise never reaches a printed configuration
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema(_SCHEMA)]
+"""Seconds, at least 0."""
+
+
+def _whole(value: object) -> float:
+    seconds = parse_duration(value)
+    if seconds != int(seconds) or not 1 <= seconds <= 32767:
+        raise PydanticCustomError("bascule", "{allowed}", {"allowed": "whole seconds from 1s to 32767s"})
+    return seconds
+
+
+WholeSeconds = Annotated[float, BeforeValidator(_whole), Field(ge=1, le=32767), WithJsonSchema(_SCHEMA)]
+"""Whole seconds in the range of the kernel's ``TCP_KEEPIDLE`` and ``TCP_KEEPINTVL``."""

@@ -1,0 +1,151 @@
+"""Addresses as operators write them: ``host:port``, networks, origins.
+
+Rules of this file: parsing only, no name is resolved here. Every text that parses
+prints back to a text that parses to the same value.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Annotated, Final, Self
+
+from pydantic import (
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+__all__ = ["Endpoint", "Network", "Origin"]
+
+_HOST_NAME: Final = re.compile(
+    r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)"
+    r"(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?",
+    re.ASCII,
+)
+_ENDPOINT_ALLOWED: Final = '"host:port", "[::1]:port" or ":port" (all IPv4 addresses), port 0 to 65535'
+_ORIGIN: Final = re.compile(
+    r"https?://(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to listen or connect.
+
+    Attributes:
+        host: A name or an address, without the brackets of an IPv6 address.
+        port: 0 lets the kernel choose one.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this host can reach it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.rstrip(".").lower() == "localhost"
+
+    @property
+    def is_unspecified(self) -> bool:
+        """Whether it stands for every address of this host."""
+        try:
+            return ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read ``host:port``, ``[::1]:port`` or ``:port``.
+
+        Raises:
+            PydanticCustomError: It is none of these.
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            host, colon, port = value.strip().rpartition(":")
+            if colon and re.fullmatch("[0-9]{1,5}", port, re.ASCII) and int(port) <= 65535:
+                if host == "":
+                    return cls("0.0.0.0", int(port))
+                if host[0] == "[" and host[-1] == "]" and _is_ipv6(host[1:-1]):
+                    return cls(host[1:-1].lower(), int(port))
+                if _HOST_NAME.fullmatch(host) and len(host) <= 253:
+                    return cls(host, int(port))
+        raise PydanticCustomError("bascule", "{allowed}", {"allowed": _ENDPOINT_ALLOWED})
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let pydantic parse and print an endpoint."""
+        return core_schema.no_info_plain_validator_function(
+            cls.parse, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Describe an endpoint to editors."""
+        return {"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]*):[0-9]{1,5}$"}
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ip_address(text).version == 6 and "%" not in text
+    except ValueError:
+        return False
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    if isinstance(value, (IPv4Network, IPv6Network)):
+        return value
+    if isinstance(value, str):
+        try:
+            return ip_network(value.strip())
+        except ValueError:
+            pass
+    raise PydanticCustomError(
+        "bascule",
+        "{allowed}",
+        {"allowed": 'a network such as "10.0.0.0/8" (no bits set behind the mask) or an address'},
+    )
+
+
+Network = Annotated[
+    IPv4Network | IPv6Network,
+    BeforeValidator(_network),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
+"""A network in CIDR form; one address is a network of itself."""
+
+
+def _origin(value: object) -> str:
+    if isinstance(value, str) and (value == "*" or _ORIGIN.fullmatch(value)):
+        port = value.rpartition(":")[2] if value.count(":") > 1 and not value.endswith("]") else ""
+        default = {"http": "80", "https": "443"}.get(value.partition(":")[0])
+        if not port.isdigit() or (port != default and 1 <= int(port) <= 65535 and port[0] != "0"):
+            return value
+    allowed = (
+        'an origin as browsers send it: "https://host" or "https://host:port" in lower case, '
+        'without the default port and without a path; or "*"'
+    )
+    raise PydanticCustomError("bascule", "{allowed}", {"allowed": allowed})
+
+
+Origin = Annotated[
+    str,
+    BeforeValidator(_origin),
+    WithJsonSchema({"type": "string", "pattern": r"^(\*|https?://[a-z0-9_.:\[\]-]+)$"}),
+]
+"""A serialised origin (RFC 6454 §6.2), compared byte by byte with what browsers send."""
