@@ -1,0 +1,5 @@
+"""The Grafana dashboard as code: what is drawn (`hopsworks`) and how (`panels`).
+
+``python -m dashboards.hopsworks`` writes ``hopsworks.json``, which is committed so
+that nobody needs the library to install the dashboard; a test keeps both the same.
+"""

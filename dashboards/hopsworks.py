@@ -1,0 +1,259 @@
+"""The dashboard "Hopsworks" of the folder "Hops".
+
+The five panels of the pool page stand at the bottom under their exact titles, the
+`Memory` and `GC` panels it sends people to stand above them, and a row of our own
+between the two. Every description first says what the panel means, then what to do.
+
+Usage: python -m dashboards.hopsworks [--check]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, DatasourceVariable
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
+
+from dashboards.panels import HALF, RED, Panel, Query, by_pod, row
+
+TITLE = "Hopsworks"
+FOLDER = "Hops"
+"""Where the file goes: the annotation of the chart's ConfigMap and of `provider.yaml`."""
+
+JSON_FILE = Path(__file__).with_name("hopsworks.json")
+
+INSTANCE = (
+    Panel(
+        "Memory",
+        "Resident memory of all Bascule processes of a pod (`Used heap`) against the memory limit of its "
+        "container (`Max heap (-Xmx)`, the lowest limit of all pods). The names are those of the platform's "
+        "tuning guide; there is no Java heap here, and no garbage to wait for: memory follows the sessions "
+        "in flight and the bytes that slow readers leave unread. If a line comes close to the dashed one, "
+        "lower `maxSessionsPerApp` or raise the limit by the bytes per session of the sizing table; a line "
+        "that climbs while sessions do not is a fault to report.",
+        "bytes",
+        (
+            Query(by_pod("bascule_memory_used_bytes"), "Used heap {{pod_short}}"),
+            Query("min(bascule_memory_max_bytes)", "Max heap (-Xmx)", dashed=True, colour=RED),
+        ),
+        width=HALF,
+    ),
+    Panel(
+        "GC",
+        "Share of one second that Python's cyclic garbage collector ran, summed over the processes of a pod. "
+        "Forwarding creates next to no cycles, so this stays below 1 %. If it rises after the cap was "
+        "raised, compare with the allocation rate below; if that is flat, the gateway (plain HTTP, admin) is "
+        "the cause, not the sessions.",
+        "percentunit",
+        (Query(by_pod("sum by (pod_name) (rate(bascule_gc_seconds_total[1m]))"), "{{pod_short}}"),),
+        width=HALF,
+    ),
+)
+
+OWN = (
+    Panel(
+        "Bascule - sessions by kind",
+        "Open sessions of all pods by what they lead to. All kinds share one budget per pod. If one kind "
+        "crowds out the others, ask its users to close tabs, or give it a deployment of its own.",
+        "short",
+        (Query("sum by (kind) (bascule_sessions)", "{{kind}}"),),
+        stacked=True,
+        axis="sessions",
+    ),
+    Panel(
+        "Bascule - cluster capacity",
+        "Sessions in flight over the sum of the caps of all pods that take new sessions. Above 80 % users "
+        "see the orange badge, at 100 % the red one and disabled start buttons. Add replicas or raise "
+        "`maxSessionsPerApp` before it gets there.",
+        "percentunit",
+        (
+            Query(
+                "sum(ws_connection_in_flight_count unless on (namespace, pod_name) (ws_draining == 1))"
+                " / sum(ws_pool_max_connections unless on (namespace, pod_name) (ws_draining == 1))",
+                "in flight / cap",
+            ),
+            Query("vector(1)", "full", dashed=True, colour=RED),
+        ),
+    ),
+    Panel(
+        "Bascule - sessions ended by cause",
+        "Sessions that ended per second, by who ended them and why. `client closed` is everyday life. "
+        "`aborted` and `timeout` point at the network or at crashed peers, `too_big` at "
+        "`incomingBufferBytes`, `protocol_error` at a broken client or upstream, `internal` at Bascule "
+        "itself. The page 'debug a closed session' goes through them.",
+        "cps",
+        (
+            Query(
+                "sum by (ended_by, cause) (rate(bascule_sessions_ended_total[5m]))", "{{ended_by}} {{cause}}"
+            ),
+        ),
+        stacked=True,
+    ),
+    Panel(
+        "Bascule - upstream failures",
+        "Upgrades closed with 1013 because the kernel, shell or app did not accept a connection, and plain "
+        "HTTP requests answered with 502 or 504 for the same reason. A short burst is a notebook tab left "
+        "open over a stopped server. A plateau means that an upstream or its network policy is down: follow "
+        "the route in the log line `upstream_unreachable`.",
+        "cps",
+        (
+            Query("sum(rate(ws_upstream_connect_failures_total[1m]))", "WebSocket"),
+            Query("sum(rate(bascule_http_upstream_failures_total[1m]))", "HTTP"),
+        ),
+    ),
+    Panel(
+        "Bascule - refusals by reason",
+        "Upgrades and requests refused per second, by reason: the cap, but also no route, a foreign origin, "
+        "a missing login, a malformed head. Only the cap counts in the rejection rate below. Many `origin` "
+        "or `auth` refusals after a change of the configuration mean that the change is wrong.",
+        "cps",
+        (Query("sum by (reason) (rate(bascule_refusals_total[5m]))", "{{reason}}"),),
+        stacked=True,
+    ),
+    Panel(
+        "Bascule - drain",
+        "1 while a pod drains, and how many sessions a drain ended per minute, by outcome. `natural` ended "
+        "by themselves, `closed` got their 1012 and come back on another pod, `aborted` had to be cut at the "
+        "end. Aborted sessions mean that `drain.timeout` or `terminationGracePeriodSeconds` is too short.",
+        "short",
+        (
+            Query(by_pod("ws_draining"), "draining {{pod_short}}"),
+            Query("sum by (outcome) (rate(bascule_drain_sessions_total[1m])) * 60", "{{outcome}} per minute"),
+        ),
+    ),
+    Panel(
+        "Bascule - forwarder run-queue wait",
+        "Seconds per second that the forwarders of a pod were ready to run and got no core. Near 0 is "
+        "healthy. Above 0.2 users feel it in every keystroke: raise the CPU limit (throttling counts here "
+        "too), or move the pod to a quieter node. More sessions or forwarders do not help.",
+        "percentunit",
+        (
+            Query(
+                by_pod("sum by (pod_name) (rate(bascule_forwarder_wait_seconds_total[1m]))"), "{{pod_short}}"
+            ),
+        ),
+        axis="seconds per second",
+    ),
+    Panel(
+        "Bascule - restarts and lost sessions",
+        "Processes that died and were started again, and sessions that were cut because of it, in the last "
+        "five minutes. All lines are 0. Anything else is a fault: keep the log of the pod and follow the "
+        "runbook.",
+        "short",
+        (
+            Query("sum(increase(bascule_forwarder_restarts_total[5m]))", "forwarder restarts"),
+            Query("sum(increase(bascule_gateway_restarts_total[5m]))", "gateway restarts"),
+            Query("sum(increase(bascule_sessions_lost_total[5m]))", "sessions lost", colour=RED),
+        ),
+    ),
+    Panel(
+        "Bascule - descriptors",
+        "Open descriptors of a pod over its limit. A session needs two. At 100 % new connections fail before "
+        "anybody can refuse them politely: raise the limit of the container runtime, or lower "
+        "`maxSessionsPerApp`.",
+        "percentunit",
+        (Query(by_pod("bascule_open_descriptors / bascule_max_descriptors"), "{{pod_short}}"),),
+    ),
+)
+
+CONTRACT = (
+    Panel(
+        "WebSocket - rejection rate",
+        "Upgrades per second that were turned away because their pod was at its cap. Any value above zero "
+        "means that at least one user did not reach a Jupyter, terminal or Streamlit session in the last "
+        "minute: the cap is too low. Raise `maxSessionsPerApp` or add replicas. Upstreams that are down do "
+        "not count here.",
+        "cps",
+        (Query("sum(rate(ws_connection_rejections_total[1m]))", "rejections", colour=RED),),
+    ),
+    Panel(
+        "WebSocket - duration (sliding window percentiles)",
+        "How long sessions lasted, taken when they close, on the pod with the highest value. Recent closes "
+        "weigh more: the weight halves every five minutes, and a pod without a close in the last ten minutes "
+        "reports nothing. A p50 that falls to seconds while the session count stands still means that "
+        "sessions are being cut: look at the causes above, then at the read time-out of the ingress.",
+        "s",
+        tuple(
+            Query(f'max(ws_connection_duration_seconds{{quantile="{quantile}"}})', legend)
+            for quantile, legend in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
+        ),
+    ),
+    Panel(
+        "WebSocket - sessions",
+        "Open sessions of each pod against the cap of one pod. A pod whose solid line meets the dashed line "
+        "rejects new sessions. One pod at the line while others are low is the ingress's affinity at work; "
+        "all pods near the line means that the cluster needs replicas or a higher `maxSessionsPerApp`.",
+        "short",
+        (
+            Query(by_pod("ws_connection_in_flight_count"), "{{pod_short}}"),
+            Query("max(ws_pool_max_connections)", "Pool max (per instance)", dashed=True, colour=RED),
+        ),
+        axis="sessions",
+    ),
+    Panel(
+        "WebSocket - pool CPU",
+        "CPU cores that the forwarders of a pod use; 1.0 is one core. Compare with the pod's CPU request and "
+        "limit. At the limit sessions become slow before anything is rejected: raise the limit or add "
+        "replicas.",
+        "short",
+        (Query(by_pod("ws_pool_cpu_cores"), "{{pod_short}}"),),
+        width=HALF,
+        axis="CPU cores",
+    ),
+    Panel(
+        "WebSocket - pool allocation rate (GC pressure)",
+        "Bytes per second that the forwarders of a pod allocated for frames that slow readers could not take "
+        "at once. A rate, not memory held. High and steady means that many browsers read slower than their "
+        "kernels write; watch `Memory` and `GC` above before raising the cap.",
+        "binBps",
+        (Query(by_pod("ws_pool_alloc_bytes_per_second"), "{{pod_short}}"),),
+        width=HALF,
+    ),
+)
+
+ROWS = (("Instance", INSTANCE), ("Bascule", OWN), ("WebSocket", CONTRACT))
+"""Top to bottom. The pool page says that its panels live at the bottom."""
+
+
+def build() -> str:
+    """Build the dashboard and return it as the text of the committed file."""
+    builder = (
+        Dashboard(TITLE)
+        .uid("hopsworks-websocket")
+        .description("WebSocket sessions through Bascule, and what the pods that carry them need.")
+        .tags(["hops", "websocket", "bascule"])
+        .readonly()
+        .time("now-1h", "now")
+        .refresh("30s")
+        .timezone("browser")
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .with_variable(DatasourceVariable("datasource").label("Data source").type("prometheus"))
+    )
+    for title, panels in ROWS:
+        builder.with_row(row(title))
+        for panel in panels:
+            builder.with_panel(panel.build())
+    document = json.loads(json.dumps(builder.build(), cls=JSONEncoder))
+    # Alert links and the runbooks name panels by number: numbers follow the order, not the builder.
+    for number, panel_document in enumerate(document["panels"], start=1):
+        panel_document["id"] = number
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the file, or with ``--check`` say whether it is what this module builds."""
+    text = build()
+    if arguments == ["--check"]:
+        if JSON_FILE.exists() and JSON_FILE.read_text(encoding="utf-8") == text:
+            return 0
+        sys.stderr.write(f"{JSON_FILE.name} is stale: run python -m dashboards.hopsworks\n")
+        return 1
+    JSON_FILE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

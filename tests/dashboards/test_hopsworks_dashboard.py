@@ -1,0 +1,139 @@
+"""The committed dashboard: what the pool page promises, and what keeps it honest."""
+
+import importlib
+import json
+from typing import Any
+
+import pytest
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from dashboards import hopsworks, panels, queries
+
+DOCUMENT = queries.read(hopsworks.JSON_FILE)
+QUERIES = list(queries.queries(DOCUMENT))
+PANELS = {panel["title"]: panel for panel in queries.panels(DOCUMENT)}
+
+CONTRACT_TITLES = [
+    "WebSocket - rejection rate",
+    "WebSocket - duration (sliding window percentiles)",
+    "WebSocket - sessions",
+    "WebSocket - pool CPU",
+    "WebSocket - pool allocation rate (GC pressure)",
+]
+
+
+def targets(title: str) -> dict[str, str]:
+    return {target["legendFormat"]: target["expr"] for target in PANELS[title]["targets"]}
+
+
+def overrides(title: str) -> dict[str, dict[str, Any]]:
+    return {
+        override["matcher"]["options"]: {item["id"]: item["value"] for item in override["properties"]}
+        for override in PANELS[title]["fieldConfig"]["overrides"]
+    }
+
+
+def test_the_committed_file_is_what_the_code_builds() -> None:
+    assert hopsworks.JSON_FILE.read_text(encoding="utf-8") == hopsworks.build(), (
+        "run python -m dashboards.hopsworks"
+    )
+
+
+def test_the_library_that_builds_it_reads_it_back_unchanged() -> None:
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+    again = json.loads(json.dumps(Dashboard.from_json(dict(DOCUMENT)), cls=JSONEncoder))
+    assert again == DOCUMENT
+
+
+def test_title_and_folder_are_the_pool_pages() -> None:
+    assert (DOCUMENT["title"], hopsworks.FOLDER) == ("Hopsworks", "Hops")
+
+
+def test_the_five_panels_stand_at_the_bottom_in_the_pages_order() -> None:
+    assert [panel["title"] for panel in queries.panels(DOCUMENT)][-5:] == CONTRACT_TITLES
+
+
+def test_rejection_rate_is_the_pages_query_to_the_letter() -> None:
+    assert list(targets("WebSocket - rejection rate").values()) == [
+        "sum(rate(ws_connection_rejections_total[1m]))"
+    ]
+
+
+def test_duration_draws_three_percentiles() -> None:
+    drawn_targets = targets("WebSocket - duration (sliding window percentiles)")
+    assert {legend: expression.split('"')[1] for legend, expression in drawn_targets.items()} == {
+        "p50": "0.5",
+        "p95": "0.95",
+        "p99": "0.99",
+    }
+
+
+def test_sessions_are_solid_lines_and_the_cap_is_one_dashed_red_line() -> None:
+    panel = PANELS["WebSocket - sessions"]
+    assert panel["fieldConfig"]["defaults"]["custom"]["lineStyle"] == {"fill": "solid"}
+    assert panel["fieldConfig"]["defaults"]["custom"]["drawStyle"] == "line"
+    (name, drawing), *others = overrides("WebSocket - sessions").items()
+    assert name == "Pool max (per instance)"
+    assert not others
+    assert drawing["custom.lineStyle"]["fill"] == "dash"
+    assert drawing["color"] == {"mode": "fixed", "fixedColor": "red"}
+    assert targets("WebSocket - sessions")[name] == "max(ws_pool_max_connections)"
+
+
+def test_memory_has_the_two_lines_the_tuning_section_names() -> None:
+    assert [legend.split(" {{")[0] for legend in targets("Memory")] == ["Used heap", "Max heap (-Xmx)"]
+    assert overrides("Memory")["Max heap (-Xmx)"]["custom.lineStyle"]["fill"] == "dash"
+
+
+@pytest.mark.parametrize("title", ["Memory", "GC"])
+def test_the_panels_the_page_calls_above_are_above(title: str) -> None:
+    assert PANELS[title]["gridPos"]["y"] < PANELS["WebSocket - rejection rate"]["gridPos"]["y"]
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: f"{query.panel['title']}-{query.ref_id}")
+def test_every_query_is_promql(query: queries.PanelQuery) -> None:
+    assert queries.metric_names(query.expression) or query.expression == "vector(1)"
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: f"{query.panel['title']}-{query.ref_id}")
+def test_every_metric_is_in_the_catalogue(query: queries.PanelQuery) -> None:
+    missing = queries.metric_names(query.expression) - catalogue_series()
+    assert not missing
+
+
+def catalogue_series() -> set[str]:
+    """Every series name that `/metrics` can contain."""
+    try:
+        catalogue = importlib.import_module("bascule.telemetry.catalogue")
+    except ImportError:
+        pytest.skip("bascule.telemetry.catalogue is not there yet")
+    names = {metric.name for metric in catalogue.CATALOGUE}
+    return names | {name + suffix for name in names for suffix in queries.HISTOGRAM_SUFFIXES}
+
+
+def test_legends_use_only_labels_that_the_query_leaves() -> None:
+    for query in QUERIES:
+        if "{{pod_short}}" in query.legend:
+            assert query.expression.count("pod_short") == 2, query.expression
+
+
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS.keys())
+def test_every_panel_says_what_it_means_has_a_unit_and_starts_at_zero(panel: dict[str, Any]) -> None:
+    assert len(panel["description"]) > 100
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["fieldConfig"]["defaults"]["min"] == 0
+
+
+def test_panels_do_not_overlap() -> None:
+    cells: set[tuple[int, int]] = set()
+    for panel in DOCUMENT["panels"]:
+        at = panel["gridPos"]
+        own = {(at["x"] + dx, at["y"] + dy) for dx in range(at["w"]) for dy in range(at["h"])}
+        assert not cells & own, panel["title"]
+        assert at["x"] + at["w"] <= panels.FULL
+        cells |= own
+
+
+def test_no_query_depends_on_a_variable_that_prometheus_does_not_know() -> None:
+    assert not [query.expression for query in QUERIES if "$" in query.expression.replace('"$1"', "")]
