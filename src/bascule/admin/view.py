@@ -7,11 +7,12 @@ implements `GatewayView`; everything else in this package knows only that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from aiohttp import web
 
     from bascule.handover.counters import CounterFile

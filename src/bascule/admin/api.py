@@ -1,0 +1,206 @@
+"""The admin listener: metrics, health, sessions, drain, capacity, configuration, status page.
+
+Rules of this file: it answers; it owns no socket and no session. Every error is a
+problem detail, every answer says how long it may be kept, and only DELETE on a
+session and POST on drain change anything, both safe to repeat. `openapi.yaml`
+beside this file describes it and the tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final
+
+import yaml
+from aiohttp import web
+
+from bascule._version import __version__
+from bascule.admin import listing, tokens
+from bascule.admin.assets import PAGE_FIELDS, admin_folder, load, load_page
+from bascule.admin.capacity import cluster_json, instance_json
+from bascule.admin.events import LiveFigures
+from bascule.admin.health import readiness
+from bascule.admin.peers import Peers
+from bascule.admin.problem import Problem, problems
+from bascule.admin.public import PublicAnswers
+from bascule.admin.settings import configuration
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from bascule.admin.view import GatewayView
+
+_STATIC: Final = ("status.css", "status.js", "table.js", "charts.js", "badge.js", "icon.svg")
+_PAGE_MAX_AGE: Final = 0
+_SESSION_ID: Final = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
+_CLOSE_CODES: Final = frozenset({1000, 1008, 1011, 1012, 1013})
+"""Registered codes that make sense from an operator; 3000-4999 are the applications' own."""
+_REASON_BYTES: Final = 123
+"""RFC 6455 §5.5: a control frame carries at most 125 bytes, two of them are the code."""
+_DEFAULT_CODE: Final = 1008
+_DEFAULT_REASON: Final = "Closed by an administrator"
+
+
+class Administration:
+    """Everything the gateway serves about itself, on both listeners.
+
+    Args:
+        view: The gateway.
+
+    Attributes:
+        public: Answers for the public listener's own paths.
+        app: The admin listener's application.
+    """
+
+    def __init__(self, view: GatewayView) -> None:
+        self._view = view
+        self._identity = secrets.token_hex(8)
+        self._peers = Peers(view, self._identity)
+        self._sessions = listing.SessionList(view)
+        self._live = LiveFigures(view, self._sessions, self._peers)
+        folder = admin_folder()
+        self._static = {name: load(folder, name) for name in _STATIC}
+        self._page = load_page(folder, "status.html", self._static)
+        self._openapi = _openapi()
+        self.public = PublicAnswers(view, self._peers)
+        self.app = self._build()
+
+    def _build(self) -> web.Application:
+        config = self._view.config
+        guard = tokens.guard(config.admin.host, tokens.read_token(config))
+        app = web.Application(middlewares=[problems, guard], client_max_size=4096)
+        app.router.add_get("/", self._status_page)
+        app.router.add_get("/static/{name}", self._file)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/sessions", self._list_sessions)
+        app.router.add_delete("/sessions/{id}", self._end_session)
+        app.router.add_post("/drain", self._drain)
+        app.router.add_get("/capacity", self._capacity)
+        app.router.add_get("/config", self._config)
+        app.router.add_get("/events", self._live.stream, allow_head=False)
+        app.router.add_get("/openapi.json", self._describe)
+        app.on_response_prepare.append(_add_page_fields)
+        app.cleanup_ctx.append(self._running)
+        app.on_shutdown.append(self._let_watchers_go)
+        return app
+
+    async def _running(self, app: web.Application) -> AsyncIterator[None]:
+        self._live.start()
+        yield
+        await self._peers.close()
+
+    async def _let_watchers_go(self, app: web.Application) -> None:
+        # Before the server waits for open answers: an event stream never ends by itself.
+        await self._live.close()
+
+    async def _status_page(self, request: web.Request) -> web.Response:
+        return self._page.response(request, max_age=_PAGE_MAX_AGE)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        asset = self._static.get(request.match_info["name"])
+        if asset is None:
+            raise Problem(404, "There is no such file.")
+        return asset.response(request, max_age=3600)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        answer = self._view.render_metrics(request.query, request.headers.get("Accept", "*/*"))
+        return web.Response(
+            status=answer.status,
+            body=answer.body,
+            headers={"Content-Type": answer.content_type, "Cache-Control": "no-store"},
+        )
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return _json({"status": "ok", "version": __version__})
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        state = readiness(self._view)
+        return _json({"ready": state.ready, "reason": state.reason}, status=200 if state.ready else 503)
+
+    async def _list_sessions(self, request: web.Request) -> web.Response:
+        query = listing.parse_query(request.query)
+        return _json(listing.answer(await self._sessions.rows(), query))
+
+    async def _end_session(self, request: web.Request) -> web.Response:
+        session_id = request.match_info["id"]
+        code, reason = _close_code(request.query.get("code")), _close_reason(request.query.get("reason"))
+        if not _SESSION_ID.fullmatch(session_id) or not self._view.end_session(session_id, code, reason):
+            raise Problem(404, "There is no such session; it may have ended by itself.")
+        return _json({"id": session_id, "code": code, "reason": reason}, status=202)
+
+    async def _drain(self, request: web.Request) -> web.Response:
+        self._view.drain()
+        return _json({"draining": True, "sessions": self._view.capacity().in_flight}, status=202)
+
+    async def _capacity(self, request: web.Request) -> web.Response:
+        scope = request.query.get("scope")
+        if scope not in (None, "instance", "cluster"):
+            raise Problem(400, "scope is instance or cluster.", parameter="scope")
+        body: dict[str, object] = {"identity": self._identity}
+        if scope != "cluster":
+            body["instance"] = instance_json(self._view.capacity())
+        if scope != "instance":
+            body["cluster"] = cluster_json(await self._peers.read())
+        return _json(body)
+
+    async def _config(self, request: web.Request) -> web.Response:
+        return _json({"values": configuration(self._view.config, self._view.sources)})
+
+    async def _describe(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=self._openapi,
+            content_type="application/json",
+            headers={"Cache-Control": "public, max-age=3600"},
+        )
+
+
+def build_app(view: GatewayView) -> web.Application:
+    """Build the admin listener's application alone; `Administration` has the public answers too."""
+    return Administration(view).app
+
+
+def _close_code(text: str | None) -> int:
+    if text is None:
+        return _DEFAULT_CODE
+    code = int(text) if text.isascii() and text.isdigit() and len(text) == 4 else 0
+    if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
+        codes = ", ".join(str(known) for known in sorted(_CLOSE_CODES))
+        raise Problem(400, f"code is one of {codes} or from 3000 to 4999.", parameter="code")
+    return code
+
+
+def _close_reason(text: str | None) -> str:
+    if text is None:
+        return _DEFAULT_REASON
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:  # bytes that are not UTF-8 in the query
+        raise Problem(400, "reason is text in UTF-8.", parameter="reason") from None
+    if length > _REASON_BYTES or not text.isprintable():
+        raise Problem(400, f"reason is printable text of at most {_REASON_BYTES} bytes.", parameter="reason")
+    return text
+
+
+def _openapi() -> bytes:
+    document = yaml.safe_load((files("bascule.admin") / "openapi.yaml").read_text(encoding="utf-8"))
+    document["info"]["version"] = __version__
+    return json.dumps(document).encode()
+
+
+async def _add_page_fields(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in PAGE_FIELDS.items():
+        response.headers.setdefault(name, value)
+
+
+def _json(body: object, *, status: int = 200) -> web.Response:
+    return web.Response(
+        status=status,
+        body=json.dumps(body).encode(),
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )

@@ -1,0 +1,138 @@
+"""Capacity as users see it: levels, the cluster's sum, the badges' texts and the start gate's refusal.
+
+Rules of this file: pure functions over readings; no clock, no I/O. The texts and
+what each colour means are those of the Hopsworks page "Session Capacity Warnings";
+the threshold behind "few free slots" is not public, so `capacity.warningShare` is
+ours and the documents say so.
+
+Honesty about silent peers, in three rules:
+
+1. A peer that does not answer keeps the cap it last told us in the sum, so the
+   cluster never looks smaller because somebody is slow.
+2. Its sessions are unknown and counted nowhere; ``reporting < instances`` says so.
+3. "Full" is a statement about *every* instance, so a partial answer is never
+   critical: the worst it says is that the cluster is close to its limit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+from bascule.vocabulary import Level
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bascule.admin.view import InstanceCapacity
+
+BADGE_TEXTS: Final[Mapping[tuple[str, Level], str]] = {
+    ("instance", Level.WARNING): "This instance is close to its limit",
+    ("instance", Level.CRITICAL): "This instance is full",
+    ("cluster", Level.WARNING): "Cluster is close to its limit",
+    ("cluster", Level.CRITICAL): "Cluster is full",
+}
+"""The contract's four texts, to the letter. ``Level.OK`` shows no badge."""
+
+POOL_FULL: Final = "WebSocket pool full"
+"""`errorMsg` of the start gate's 503, to the letter."""
+
+POOL_FULL_ERROR_CODE: Final = 100067
+"""`errorCode` of the same answer. Only the range (100000, service errors) is public; the number is ours."""
+
+
+def level(in_flight: int, maximum: int, warning_share: float) -> Level:
+    """Judge how full a pool is.
+
+    Args:
+        in_flight: Sessions now.
+        maximum: The cap, at least 1.
+        warning_share: Share of the cap, 0 to 1, from which on slots count as few.
+
+    Returns:
+        Critical if and only if no slot is free; warning if and only if slots are free,
+        but no more than ``max(1, ceil(maximum * (1 - warning_share)))`` of them.
+    """
+    free = maximum - in_flight
+    if free <= 0:
+        return Level.CRITICAL
+    # Fractions of the decimal text: 10 * (1 - 0.7) is 3.0000000000000004 in binary, and its ceiling 4.
+    few = max(1, math.ceil(maximum * (1 - Fraction(str(warning_share)))))
+    return Level.WARNING if free <= few else Level.OK
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReading:
+    """What is known of one other instance.
+
+    Attributes:
+        in_flight: Sessions it reported in this round; ``None`` if it did not answer.
+        max: Its cap, from this round or the last one it answered; ``None`` if it never did.
+    """
+
+    in_flight: int | None
+    max: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterCapacity:
+    """All instances together.
+
+    Attributes:
+        in_flight: Sum over the instances that answered.
+        max: Sum of all caps known, also of instances that did not answer this time.
+        instances: How many instances there are, as far as we can tell.
+        reporting: How many of them answered, this one included.
+        level: Judged over the instances that answered; never critical while one is silent.
+    """
+
+    in_flight: int
+    max: int
+    instances: int
+    reporting: int
+    level: Level
+
+
+def cluster(own: InstanceCapacity, peers: Iterable[PeerReading], warning_share: float) -> ClusterCapacity:
+    """Add up this instance and its peers."""
+    in_flight, reported_max, known_max = own.in_flight, own.max, own.max
+    instances = reporting = 1
+    for peer in peers:
+        instances += 1
+        known_max += peer.max or 0
+        if peer.in_flight is not None and peer.max is not None:
+            reporting += 1
+            in_flight += peer.in_flight
+            reported_max += peer.max
+    judged = level(in_flight, reported_max, warning_share)
+    if reporting < instances and judged is Level.CRITICAL:
+        judged = Level.WARNING
+    return ClusterCapacity(in_flight, known_max, instances, reporting, judged)
+
+
+def instance_json(own: InstanceCapacity) -> dict[str, object]:
+    """Render one instance as the capacity API shows it."""
+    return {"name": own.name, "inFlight": own.in_flight, "max": own.max, "level": own.level.value}
+
+
+def cluster_json(whole: ClusterCapacity) -> dict[str, object]:
+    """Render the cluster as the capacity API shows it."""
+    return {
+        "inFlight": whole.in_flight,
+        "max": whole.max,
+        "instances": whole.instances,
+        "reporting": whole.reporting,
+        "level": whole.level.value,
+    }
+
+
+def pool_full_json() -> dict[str, object]:
+    """Render the start gate's refusal in the shape of Hopsworks's own errors."""
+    return {
+        "errorCode": POOL_FULL_ERROR_CODE,
+        "errorMsg": POOL_FULL,
+        "usrMsg": "No free session slot on this instance. Close notebook tabs, terminals and apps "
+        "you no longer use, or refresh the page to be placed on another instance.",
+    }

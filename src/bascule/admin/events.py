@@ -1,0 +1,290 @@
+"""The live figures of the status page: one snapshot a second while somebody watches, and the last hour.
+
+Rules of this file: a snapshot is computed and encoded once for all watchers; without
+watchers only the hour's ring is fed, with one sample every ten seconds (numbers that
+are in memory anyway). A watcher that cannot keep up misses snapshots and holds no
+memory: it always gets the newest one.
+
+The stream (`text/event-stream`) has three events: ``history`` once, then ``snapshot``
+every second and ``sample`` whenever the ring grew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from bascule._version import __version__
+from bascule.admin.capacity import cluster_json, instance_json
+from bascule.admin.health import readiness
+from bascule.admin.problem import Problem
+from bascule.handover.counters import (
+    CAUSES,
+    ENDED_BY,
+    KINDS,
+    ForwarderWord,
+    GatewayWord,
+    ended_word,
+)
+
+if TYPE_CHECKING:
+    from bascule.admin.listing import SessionList
+    from bascule.admin.peers import Peers
+    from bascule.admin.view import GatewayView
+
+_log: Final = logging.getLogger(__name__)
+
+SAMPLE_EVERY: Final = 10.0
+SAMPLES: Final = 360
+"""One hour of samples."""
+_SNAPSHOT_EVERY: Final = 1.0
+_MOST_WATCHERS: Final = 32
+_WRITE_TIMEOUT: Final = 30.0
+"""Seconds after which a watcher that takes nothing is let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One point of the last hour; the counts are those of the ten seconds before it."""
+
+    at: float
+    in_flight: int
+    max: int
+    rejections: int
+    upstream_failures: int
+
+
+class LiveFigures:
+    """Feeds the hour's ring and all watchers.
+
+    Args:
+        view: The gateway.
+        sessions: Where the live sessions are read.
+        peers: The cluster.
+    """
+
+    def __init__(self, view: GatewayView, sessions: SessionList, peers: Peers) -> None:
+        self._view = view
+        self._sessions = sessions
+        self._peers = peers
+        self._ring: deque[Sample] = deque(maxlen=SAMPLES)
+        self._last_counts: tuple[int, int] | None = None
+        self._watchers = 0
+        self._changed = asyncio.Condition()
+        self._sequence = 0
+        self._snapshot = b""
+        self._sample = (0, b"")
+        self._closed = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._wake = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin to feed the ring; needs a running loop."""
+        self._tasks = [asyncio.create_task(self._feed_ring()), asyncio.create_task(self._feed_watchers())]
+
+    async def close(self) -> None:
+        """Let all watchers go.
+
+        Cancellation: safe.
+        """
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        async with self._changed:
+            self._changed.notify_all()
+
+    def take_sample(self, now: float) -> None:
+        """Add one point to the ring.
+
+        Args:
+            now: Seconds since the epoch.
+        """
+        words = self._view.counters.gateway()
+        counts = (words[GatewayWord.REJECTIONS], words[GatewayWord.UPSTREAM_CONNECT_FAILURES])
+        before = self._last_counts or counts
+        self._last_counts = counts
+        pool = self._view.capacity()
+        sample = Sample(now, pool.in_flight, pool.max, counts[0] - before[0], counts[1] - before[1])
+        self._ring.append(sample)
+        self._sample = (self._sample[0] + 1, _event("sample", _sample_json(sample)))
+
+    def history(self) -> dict[str, object]:
+        """Return the ring as parallel lists, oldest first."""
+        ring = list(self._ring)
+        return {
+            "every": SAMPLE_EVERY,
+            "samples": SAMPLES,
+            "at": [round(sample.at, 1) for sample in ring],
+            "inFlight": [sample.in_flight for sample in ring],
+            "max": [sample.max for sample in ring],
+            "rejections": [sample.rejections for sample in ring],
+            "upstreamFailures": [sample.upstream_failures for sample in ring],
+        }
+
+    async def snapshot(self) -> dict[str, object]:
+        """Compute everything the status page shows, except the list of sessions.
+
+        Cancellation: safe.
+        """
+        view = self._view
+        rows = await self._sessions.rows()
+        ready = readiness(view)
+        by_route: Counter[str] = Counter(row.route for row in rows)
+        by_kind: Counter[str] = Counter(row.kind for row in rows)
+        words = view.counters.gateway()
+        durations = view.reservoir_summary(time.monotonic())
+        return {
+            "at": round(time.time(), 1),
+            "version": __version__,
+            "startedAt": round(view.started_at, 1),
+            "draining": view.draining,
+            "ready": ready.ready,
+            "reason": ready.reason,
+            "instance": instance_json(view.capacity()),
+            "cluster": cluster_json(await self._peers.read()) if self._peers.configured else None,
+            "warningShare": view.config.capacity.warning_share,
+            "oldest": round(view.ages(), 1),
+            "kinds": {kind.value: by_kind[kind] for kind in KINDS},
+            "routes": [
+                {
+                    "name": route.name,
+                    "kind": route.kind.value,
+                    "path": route.path,
+                    "sessions": by_route[route.name],
+                }
+                for route in view.config.routes
+            ],
+            "totals": {
+                "rejections": words[GatewayWord.REJECTIONS],
+                "upstreamFailures": words[GatewayWord.UPSTREAM_CONNECT_FAILURES],
+                "handshakesRefused": words[GatewayWord.HANDSHAKES_REFUSED],
+                "upstreamRefused": words[GatewayWord.UPSTREAM_REFUSED],
+                "admitted": words[GatewayWord.ADMITTED],
+                "lost": words[GatewayWord.FORWARDER_LOST],
+                "peak": words[GatewayWord.PEAK_IN_FLIGHT],
+                "httpRequests": words[GatewayWord.HTTP_REQUESTS],
+                "httpUpstreamFailures": words[GatewayWord.HTTP_UPSTREAM_FAILURES],
+                "bytesIn": view.counters.total(ForwarderWord.PAYLOAD_INBOUND),
+                "bytesOut": view.counters.total(ForwarderWord.PAYLOAD_OUTBOUND),
+            },
+            "ended": self._ended(),
+            "durations": {
+                "count": durations.count,
+                "mean": _number(durations.mean),
+                "max": _number(durations.maximum),
+                "quantiles": {f"{q:g}": _number(value) for q, value in durations.quantiles.items()},
+            },
+            "forwarders": [
+                {
+                    "slot": row.slot,
+                    "pid": row.pid,
+                    "sessions": row.sessions,
+                    "cpuCores": round(row.cpu_cores, 3),
+                    "cpuSeconds": round(row.cpu_seconds, 1),
+                    "waitSeconds": round(row.wait_seconds, 1),
+                    "rssBytes": row.rss_bytes,
+                    "restarts": row.restarts,
+                    "hotPath": row.hot_path,
+                }
+                for row in view.forwarders()
+            ],
+        }
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Answer one watcher until it leaves or the listener closes.
+
+        Raises:
+            Problem: 503, when too many watch already.
+
+        Cancellation: safe.
+        """
+        if self._watchers >= _MOST_WATCHERS:
+            raise Problem(503, "Too many status pages are open already.", fields={"Retry-After": "10"})
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream; charset=utf-8",
+                "Cache-Control": "no-store",
+                "X-Accel-Buffering": "no",
+            }
+        )
+        self._watchers += 1
+        self._wake.set()
+        try:
+            await response.prepare(request)
+            await self._send(response, _event("history", self.history()))
+            seen, sampled = self._sequence, self._sample[0]
+            while not self._closed:
+                async with self._changed:
+                    while self._sequence == seen and not self._closed:
+                        await self._changed.wait()
+                seen = self._sequence
+                count, sample = self._sample
+                await self._send(response, sample + self._snapshot if count != sampled else self._snapshot)
+                sampled = count
+        except (ConnectionError, TimeoutError):
+            pass  # the watcher left, or takes nothing any more
+        finally:
+            self._watchers -= 1
+        return response
+
+    async def _send(self, response: web.StreamResponse, data: bytes) -> None:
+        async with asyncio.timeout(_WRITE_TIMEOUT):
+            await response.write(data)
+
+    async def _feed_ring(self) -> None:
+        while True:
+            self.take_sample(time.time())
+            await asyncio.sleep(SAMPLE_EVERY)
+
+    async def _feed_watchers(self) -> None:
+        while True:
+            if not self._watchers:
+                self._wake.clear()
+                await self._wake.wait()
+            try:
+                self._snapshot = _event("snapshot", await self.snapshot())
+            except Exception:
+                # One reading that fails must not stop the page for good; the next second tries again.
+                _log.exception("status snapshot failed")
+                await asyncio.sleep(_SNAPSHOT_EVERY)
+                continue
+            async with self._changed:
+                self._sequence += 1
+                self._changed.notify_all()
+            await asyncio.sleep(_SNAPSHOT_EVERY)
+
+    def _ended(self) -> dict[str, int]:
+        total = self._view.counters.total
+        ended = {
+            cause.value: sum(total(ended_word(kind, by, cause)) for kind in KINDS for by in ENDED_BY)
+            for cause in CAUSES
+        }
+        return {cause: count for cause, count in ended.items() if count}
+
+
+def _sample_json(sample: Sample) -> dict[str, object]:
+    return {
+        "at": round(sample.at, 1),
+        "inFlight": sample.in_flight,
+        "max": sample.max,
+        "rejections": sample.rejections,
+        "upstreamFailures": sample.upstream_failures,
+    }
+
+
+def _number(value: float) -> float | None:
+    """Make a float fit for JSON, which knows no NaN."""
+    return round(value, 3) if math.isfinite(value) else None
+
+
+def _event(name: str, data: object) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

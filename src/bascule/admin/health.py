@@ -1,0 +1,38 @@
+"""Alive and ready, as an orchestrator asks.
+
+Alive means that the gateway answers at all: a process that cannot run this handler
+does not answer. Ready means that a *new* session has a good chance here: not
+draining, below the configured share of the cap, and a forwarder to carry it.
+Not being ready never hurts live sessions; it only sends new ones elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bascule.admin.view import GatewayView
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether new sessions should come here, and in one sentence why not."""
+
+    ready: bool
+    reason: str | None
+
+
+def readiness(view: GatewayView) -> Readiness:
+    """Judge readiness now; draining outranks everything else."""
+    if view.draining:
+        return Readiness(False, "draining: no new sessions, live ones are ending")
+    now = view.capacity()
+    share = view.config.readiness.max_share
+    if now.in_flight >= share * now.max:
+        return Readiness(
+            False, f"{now.in_flight} of {now.max} sessions in flight (readiness.maxShare {share:g})"
+        )
+    if not any(row.pid for row in view.forwarders()):
+        return Readiness(False, "no forwarder is running")
+    return Readiness(True, None)

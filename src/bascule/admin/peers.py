@@ -1,0 +1,169 @@
+"""Asks the other instances how full they are.
+
+Peers are the configured list and the addresses of the headless service; each is asked
+``GET /capacity?scope=instance`` on its admin listener. One round serves everybody who
+asks within `capacity.cacheFor`, callers that arrive during a round wait for that round,
+and a round takes at most `capacity.peerTimeout`, name resolution included.
+
+A headless service lists this pod too, under an address it cannot know. It recognises
+itself by the random identity in the answer, not by its name, for two proxies of one
+machine may have the same name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlunsplit
+
+import aiohttp
+
+from bascule.admin.capacity import ClusterCapacity, PeerReading, cluster
+from bascule.policy.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bascule.admin.view import GatewayView
+
+_ANSWER_BYTES: Final = 4096
+"""An answer has under 200 bytes; whatever is longer does not come from us."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What one address told us last."""
+
+    identity: str
+    max: int
+
+
+class Peers:
+    """The cluster as this instance sees it.
+
+    Args:
+        view: The gateway.
+        identity: Random text that tells this instance from all others.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, view: GatewayView, identity: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._view = view
+        self._identity = identity
+        self._clock = clock
+        self._known: dict[Endpoint, _Known] = {}
+        self._readings: list[PeerReading] = []
+        self._read_at: float | None = None
+        self._round: asyncio.Task[None] | None = None
+        self._client: aiohttp.ClientSession | None = None
+
+    @property
+    def configured(self) -> bool:
+        """Whether there can be any other instance."""
+        settings = self._view.config.capacity
+        return bool(settings.peers) or settings.headless_service is not None
+
+    async def read(self) -> ClusterCapacity:
+        """Return the cluster's capacity: our own part now, the peers' at most `cacheFor` old.
+
+        Cancellation: safe; the round goes on for the others who wait for it.
+        """
+        settings = self._view.config.capacity
+        if self.configured and (self._read_at is None or self._clock() - self._read_at >= settings.cache_for):
+            if self._round is None:
+                self._round = asyncio.create_task(self._ask_all())
+            await asyncio.shield(self._round)
+        return cluster(self._view.capacity(), self._readings, settings.warning_share)
+
+    async def close(self) -> None:
+        """Stop asking.
+
+        Cancellation: safe, but the client may stay open.
+        """
+        if self._round is not None:
+            self._round.cancel()
+            await asyncio.gather(self._round, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+
+    async def _ask_all(self) -> None:
+        try:
+            deadline = asyncio.get_running_loop().time() + self._view.config.capacity.peer_timeout
+            targets = await self._targets(deadline)
+            answers = await asyncio.gather(*(self._ask(target, deadline) for target in targets))
+            readings = []
+            for target, in_flight in zip(targets, answers, strict=True):
+                known = self._known.get(target)
+                if known is None or known.identity != self._identity:
+                    readings.append(PeerReading(in_flight, known.max if known else None))
+            self._readings = readings
+            # Addresses that the service no longer lists are gone, not silent.
+            self._known = {target: known for target, known in self._known.items() if target in targets}
+            self._read_at = self._clock()
+        finally:
+            self._round = None
+
+    async def _targets(self, deadline: float) -> list[Endpoint]:
+        settings = self._view.config.capacity
+        targets = dict.fromkeys(settings.peers)
+        if settings.headless_service is not None:
+            port = self._view.config.admin.port
+            try:
+                async with asyncio.timeout_at(deadline):
+                    found = await asyncio.get_running_loop().getaddrinfo(
+                        settings.headless_service, port, type=socket.SOCK_STREAM
+                    )
+                targets |= dict.fromkeys(Endpoint(str(address[4][0]), port) for address in found)
+            except (OSError, TimeoutError):
+                # No answer from the name service is not an answer of "nobody": keep those we know.
+                targets |= dict.fromkeys(self._known)
+        return list(targets)
+
+    async def _ask(self, target: Endpoint, deadline: float) -> int | None:
+        """Return the sessions a peer has in flight, ``None`` if it did not say."""
+        if self._client is None:
+            self._client = aiohttp.ClientSession(
+                auto_decompress=False,
+                trust_env=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                connector=aiohttp.TCPConnector(limit=64, force_close=True),
+            )
+        url = urlunsplit(("http", str(target), "/capacity", "scope=instance", ""))
+        try:
+            async with (
+                asyncio.timeout_at(deadline),
+                self._client.get(
+                    url, allow_redirects=False, headers={"Accept": "application/json"}
+                ) as answer,
+            ):
+                body = await answer.content.read(_ANSWER_BYTES)
+                if answer.status != 200:
+                    return None
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return None
+        return self._learn(target, body)
+
+    def _learn(self, target: Endpoint, body: bytes) -> int | None:
+        answer = _parse(body)
+        if answer is None:
+            return None
+        identity, in_flight, maximum = answer
+        self._known[target] = _Known(identity, maximum)
+        return in_flight
+
+
+def _parse(body: bytes) -> tuple[str, int, int] | None:
+    """Read (identity, in flight, cap) from a peer's answer; ``None`` if it is not one."""
+    try:
+        answer = json.loads(body)
+        instance = answer["instance"]
+        identity, in_flight, maximum = answer["identity"], instance["inFlight"], instance["max"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    if not isinstance(identity, str) or type(in_flight) is not int or type(maximum) is not int:
+        return None
+    return (identity, in_flight, maximum) if in_flight >= 0 and maximum >= 1 else None

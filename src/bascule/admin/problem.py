@@ -1,0 +1,84 @@
+"""Errors of the admin API as problem details (RFC 9457).
+
+Rules of this file: a detail never repeats what the caller sent, beyond the name of
+a parameter of ours; every error of the admin listener, also the framework's own,
+leaves as ``application/problem+json``.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+CONTENT_TYPE: Final = "application/problem+json"
+
+
+class Problem(Exception):
+    """An answer of the admin API other than success.
+
+    Attributes:
+        status: HTTP status code.
+        detail: One sentence for the person who called.
+        parameter: Name of the parameter that is wrong, if one is.
+        fields: Extra response fields.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        parameter: str | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{status} {detail}")
+        self.status = status
+        self.detail = detail
+        self.parameter = parameter
+        self.fields = dict(fields or {})
+
+    def response(self) -> web.Response:
+        """Render the problem."""
+        body: dict[str, object] = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.parameter is not None:
+            body["parameter"] = self.parameter
+        return web.Response(
+            status=self.status,
+            body=json.dumps(body).encode(),
+            headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", **self.fields},
+        )
+
+
+_DETAILS: Final = {
+    404: "There is nothing at this path; /openapi.json lists what there is.",
+    405: "This path does not know the method.",
+}
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn problems and the framework's own errors into problem details.
+
+    Cancellation: safe.
+    """
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return problem.response()
+    except web.HTTPError as error:
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        detail = _DETAILS.get(error.status, HTTPStatus(error.status).phrase + ".")
+        return Problem(error.status, detail, fields=allow).response()

@@ -1,0 +1,129 @@
+"""What the public listener answers itself: capacity, the start gate and the badge's script.
+
+Rules of this file: every answer is for anybody who is signed in (`GatewayView.authenticated`)
+and tells numbers only, no names of users or routes; the gate takes no slot, it only says
+whether one is free now, so a start may still be refused a moment later.
+
+The paths without prefix are those a Hopsworks front end may use; a route that matches
+them wins, and then the same answers are found below `/.bascule/`, which no route can take.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from bascule.admin.assets import admin_folder, load
+from bascule.admin.capacity import cluster_json, instance_json, pool_full_json
+from bascule.admin.problem import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from bascule.admin.peers import Peers
+    from bascule.admin.view import GatewayView
+
+    PublicHandler = Callable[[web.BaseRequest], Awaitable[web.Response]]
+
+RESERVED_PREFIX: Final = "/.bascule/"
+BADGE_MAX_AGE: Final = 3600
+_RETRY_AFTER: Final = (10, 20)
+"""Bounds of Retry-After in seconds, drawn at random: those refused together do not return together."""
+
+
+class PublicAnswers:
+    """Answers the public listener's own paths.
+
+    Args:
+        view: The gateway.
+        peers: The cluster.
+    """
+
+    def __init__(self, view: GatewayView, peers: Peers) -> None:
+        self._view = view
+        self._peers = peers
+        self._badge = load(admin_folder(), "badge.js")
+        self._handlers: dict[str, tuple[str, PublicHandler]] = {
+            "/api/capacity": ("GET", self.capacity),
+            "/api/capacity/admission": ("POST", self.admission),
+            "/.bascule/capacity": ("GET", self.capacity),
+            "/.bascule/capacity/admission": ("POST", self.admission),
+            "/.bascule/badge.js": ("GET", self.badge),
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.Response | None:
+        """Answer a request, or return ``None`` if the path is not one of ours.
+
+        Everything below `/.bascule/` is ours, so that a route for `/` never sees it.
+
+        Cancellation: safe.
+        """
+        known = self._handlers.get(request.path)
+        if known is None:
+            if request.path.startswith(RESERVED_PREFIX):
+                return Problem(404, "There is nothing at this path.").response()
+            return None
+        method, handler = known
+        if request.method != method and not (method == "GET" and request.method == "HEAD"):
+            allow = "GET, HEAD" if method == "GET" else method
+            return Problem(405, "This path does not know the method.", fields={"Allow": allow}).response()
+        try:
+            return await handler(request)
+        except Problem as problem:
+            return problem.response()
+
+    async def capacity(self, request: web.BaseRequest) -> web.Response:
+        """Tell how full this instance and the cluster are.
+
+        Cancellation: safe.
+        """
+        self._demand_sign_in(request)
+        scope = request.query.get("scope")
+        if scope not in (None, "instance", "cluster"):
+            raise Problem(400, "scope is instance or cluster.", parameter="scope")
+        body: dict[str, object] = {}
+        if scope != "cluster":
+            body["instance"] = instance_json(self._view.capacity())
+        if scope != "instance":
+            body["cluster"] = cluster_json(await self._peers.read())
+        return _json(body)
+
+    async def admission(self, request: web.BaseRequest) -> web.Response:
+        """Tell whether a session may be started: 204, or 503 in the shape of Hopsworks's errors.
+
+        Cancellation: safe.
+        """
+        self._demand_sign_in(request)
+        pool = self._view.capacity()
+        if pool.in_flight < pool.max and not self._view.draining:
+            return web.Response(status=204, headers={"Cache-Control": "no-store"})
+        # Not a secret: the draw only spreads the retries.
+        retry_after = random.randint(*_RETRY_AFTER)
+        return _json(pool_full_json(), status=503, fields={"Retry-After": str(retry_after)})
+
+    async def badge(self, request: web.BaseRequest) -> web.Response:
+        """Send the web component.
+
+        Cancellation: safe.
+        """
+        return self._badge.response(request, max_age=BADGE_MAX_AGE)
+
+    def _demand_sign_in(self, request: web.BaseRequest) -> None:
+        if not self._view.authenticated(request):
+            raise Problem(401, "Capacity is told to signed-in users only.")
+
+
+PUBLIC_PATHS: Final = frozenset({"/api/capacity", "/api/capacity/admission"})
+"""Answered here unless a route matches them first; `/.bascule/` is always answered here."""
+
+
+def _json(body: object, *, status: int = 200, fields: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=status,
+        body=json.dumps(body).encode(),
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(fields or {})},
+    )

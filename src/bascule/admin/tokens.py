@@ -1,0 +1,122 @@
+"""Who may call the admin listener.
+
+Rules of this file, in the order they are applied:
+
+1. **Rebinding.** On a loopback listener the Host must name the loopback. A page on
+   the internet can point its own name at 127.0.0.1, but it cannot choose the Host.
+2. **Foreign pages.** A request that a browser says comes from another site is refused,
+   whatever the method.
+3. **Token.** If a token is configured, or the listener is not loopback, everything but
+   `OPEN_PATHS` needs ``Authorization: Bearer``. A listener that needs a token and has
+   none answers nothing but those paths.
+4. **CSRF.** A call that changes something needs a bearer token or the field
+   ``X-Bascule-Admin``: a plain form of a foreign page can send neither.
+
+`OPEN_PATHS` are what probes and scrapers read, the numbers that `/metrics` tells
+anyway, and the files of the status page, which carry no data.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from bascule.admin.problem import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from bascule.policy.config import Config
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    from aiohttp.typedefs import Middleware
+
+CSRF_FIELD: Final = "X-Bascule-Admin"
+OPEN_PATHS: Final = frozenset({"/", "/metrics", "/healthz", "/readyz", "/openapi.json"})
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address can only be reached from this machine."""
+    if host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def read_token(config: Config) -> str | None:
+    """Return the admin token of the configuration, ``None`` if there is none.
+
+    Raises:
+        OSError: The token's file cannot be read.
+    """
+    if config.admin_token is not None:
+        return config.admin_token
+    if config.admin_token_file is not None:
+        return config.admin_token_file.read_text(encoding="utf-8").strip() or None
+    return None
+
+
+def guard(listener_host: str, token: str | None) -> Middleware:
+    """Build the middleware that applies the rules above.
+
+    Args:
+        listener_host: Where the admin listener is bound.
+        token: The bearer token; ``None`` if there is none.
+    """
+    loopback = is_loopback(listener_host)
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if loopback and not is_loopback(_host_without_port(request.host)):
+            raise Problem(421, "This listener answers to loopback names only.")
+        if request.headers.get("Sec-Fetch-Site") == "cross-site" and request.path != "/":
+            raise Problem(403, "Pages of other sites may not call the admin listener.")
+        bearer = _bearer(request)
+        if token is not None and bearer is not None and not _same(bearer, token):
+            raise _unauthorized("The bearer token is wrong.")
+        known = token is not None and bearer is not None
+        if not known and not _is_open(request):
+            if token is not None:
+                raise _unauthorized("This call needs the admin token as a bearer token.")
+            if not loopback:
+                raise Problem(
+                    403, "The admin listener is not on the loopback, so this call needs adminToken to be set."
+                )
+        if request.method not in _SAFE_METHODS and not known and CSRF_FIELD not in request.headers:
+            raise Problem(
+                403, f"A call that changes something needs a bearer token or the field {CSRF_FIELD}."
+            )
+        return await handler(request)
+
+    return check
+
+
+def _is_open(request: web.Request) -> bool:
+    if request.path in OPEN_PATHS or request.path.startswith("/static/"):
+        return True
+    return request.path == "/capacity" and request.query.get("scope") == "instance"
+
+
+def _bearer(request: web.Request) -> str | None:
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" and value.strip() else None
+
+
+def _same(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(401, detail, fields={"WWW-Authenticate": 'Bearer realm="bascule admin"'})
+
+
+def _host_without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and ":" in host else host
