@@ -1,0 +1,385 @@
+"""Every metric of the proxy, in one table.
+
+The exposition, `docs/reference/metrics.md` and the tests of the dashboards and alerts all
+read this table; a metric that is not here cannot be exposed, and one that is here must be.
+
+Rules of this file:
+
+* The first rows are the contract (the WebSocket Proxy Pool page): names, kinds and
+  meanings stay to the letter, because dashboards and alerts out there depend on them.
+* What we add is called ``bascule_...`` (``ws_draining`` is the one exception), has a base
+  unit, ``_total`` where it is a counter, and gives no second name to what the contract
+  already names.
+* Labels come from closed sets or are a slot number: never a path, a user or an address,
+  so a peer cannot make series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from bascule.vocabulary import Cause, Direction, EndedBy, Kind, Opcode, Side
+
+__all__ = [
+    "BY_NAME",
+    "CATALOGUE",
+    "GROUPS",
+    "LABELS",
+    "QUANTILES",
+    "SCOPE",
+    "SCOPE_LABEL",
+    "Label",
+    "Metric",
+    "MetricKind",
+    "Unit",
+]
+
+SCOPE_LABEL: Final = "mp_scope"
+SCOPE: Final = "application"
+"""The scope of MicroProfile Metrics that the contract names; on every series of ours."""
+
+QUANTILES: Final = ("0.5", "0.75", "0.95", "0.98", "0.99", "0.999")
+"""Quantile labels of the summary, to the letter: dashboards select on the text."""
+
+
+class MetricKind(StrEnum):
+    """Kinds of the Prometheus text format."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    SUMMARY = "summary"
+    HISTOGRAM = "histogram"
+
+
+class Unit(StrEnum):
+    """Base units."""
+
+    SECONDS = "seconds"
+    BYTES = "bytes"
+    SESSIONS = "sessions"
+    CORES = "CPU cores"
+    BYTES_PER_SECOND = "bytes per second"
+    NONE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label of ours.
+
+    Attributes:
+        meaning: For operators.
+        values: The closed set of its values; empty where the meaning says what bounds it.
+    """
+
+    meaning: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: As exposed.
+        kind: Of the text format.
+        unit: Base unit.
+        help: The ``# HELP`` text: what is counted.
+        reading: What an operator does with it; for the documentation.
+        labels: Keys of `LABELS`, besides `mp_scope`.
+        is_contract: Named by the WebSocket Proxy Pool page.
+        part_of: The metric that this one completes; a filter by that name includes this one.
+    """
+
+    name: str
+    kind: MetricKind
+    unit: Unit
+    help: str
+    reading: str
+    labels: tuple[str, ...] = ()
+    is_contract: bool = False
+    part_of: str | None = None
+
+
+LABELS: Final[dict[str, Label]] = {
+    "kind": Label("What the session's route leads to. All kinds draw on the one budget.", tuple(Kind)),
+    "ended_by": Label("Who ended the session.", tuple(EndedBy)),
+    "cause": Label("Why it ended. Only pairs with `ended_by` that can happen appear.", tuple(Cause)),
+    "side": Label(
+        "Which connection. With close codes: who sent the Close frame; `proxy` is ourselves.",
+        (*Side, "proxy"),
+    ),
+    "code": Label(
+        "Close code; `none` is a Close frame without one.",
+        (
+            "none", "1000", "1001", "1002", "1003", "1007", "1008", "1009", "1010", "1011", "1012", "1013",
+            "1014", "3000-3999", "4000-4999", "other",
+        ),
+    ),
+    "direction": Label("`inbound`: towards the upstream. `outbound`: towards the browser.", tuple(Direction)),
+    "opcode": Label("Opcode of the frame (RFC 6455 §5.2).", tuple(opcode.name.lower() for opcode in Opcode)),
+    "reason": Label(
+        "`handshake`: we answered with an HTTP error (malformed handshake, origin, route, credentials). "
+        "`upstream`: the upstream answered with something else than 101, and that answer was passed on.",
+        ("handshake", "upstream"),
+    ),
+    "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
+    "process": Label("`supervisor`, `gateway` or `forwarder-<slot>`."),
+    "outcome": Label(
+        "`ended`: ended by itself while draining. `closed`: told to go with 1012. "
+        "`aborted`: still open at the deadline and cut off.",
+        ("ended", "closed", "aborted"),
+    ),
+    "version": Label("Version of the running code."),
+    "hot_path": Label("Whether the forwarders run the compiled or the pure relay.", ("compiled", "pure")),
+}  # fmt: skip
+"""Every label but `mp_scope`, `quantile` and `le`."""
+
+_C: Final = MetricKind.COUNTER
+_G: Final = MetricKind.GAUGE
+
+_CONTRACT: Final = (
+    Metric(
+        "ws_connection_in_flight_count", _G, Unit.SESSIONS,
+        "WebSocket sessions open on this pod, one for each browser connection that is bridged.",
+        "Counted where sessions are admitted and ended, not derived from threads. A pod whose value meets "
+        "`ws_pool_max_connections` turns new sessions away. One JupyterLab tab holds several: one "
+        "for its events, one for each kernel connection, one for each terminal.",
+        is_contract=True,
+    ),
+    Metric(
+        "ws_connection_in_flight_max_age_seconds", _G, Unit.SECONDS,
+        "Age of the oldest session that is open on this pod; 0 without one.",
+        "Long ages are normal: an open notebook may idle for days. A value that grows while users say that "
+        "nobody is connected points to peers that vanished without a word; see `sockets.keepaliveIdle`.",
+        is_contract=True,
+    ),
+    Metric(
+        "ws_pool_max_connections", _G, Unit.SESSIONS,
+        "The cap on open sessions of one pod (maxSessionsPerApp); further upgrades are closed with 1013.",
+        "The dashed line of the sessions panel. Raise it in the values file when rejections are seen.",
+        is_contract=True,
+    ),
+    Metric(
+        "ws_connection_rejections_total", _C, Unit.SESSIONS,
+        "Upgrades turned away because the cap was reached, and for no other reason.",
+        "The signal to alert on: any increase means that somebody was refused a notebook, terminal or app. "
+        "A client that tries again is counted again; `bascule_rejected_clients_total` counts clients.",
+        is_contract=True,
+    ),
+    Metric(
+        "ws_upstream_connect_failures_total", _C, Unit.SESSIONS,
+        "Sessions closed because the upstream (kernel, shell or app pod) could not be reached.",
+        "The upstream is not up: refused, timed out or not resolvable. Both this and a rejection close the "
+        "browser with 1013, but this one says nothing about the cap.",
+        is_contract=True,
+    ),
+    Metric(
+        "ws_connection_duration_seconds", MetricKind.SUMMARY, Unit.SECONDS,
+        "How long closed sessions lasted: quantiles of a sample that forgets with a half-life, and count and "
+        "sum of all sessions.",
+        "Labels `quantile` 0.5, 0.75, 0.95, 0.98, 0.99 and 0.999. The quantiles favour recent closes "
+        "(`metrics.durationHalfLife`, 300 s) and are NaN when no session closed within "
+        "`metrics.recentWindow` (600 s). `_count` and `_sum` only ever grow. Quantiles of several pods "
+        "cannot be averaged: for that there is `bascule_session_duration_seconds`.",
+        is_contract=True,
+    ),
+    Metric(
+        "ws_connection_duration_seconds_max", _G, Unit.SECONDS,
+        "Longest duration in the sample of recently closed sessions.",
+        "Completes the summary; NaN under the same condition.",
+        is_contract=True, part_of="ws_connection_duration_seconds",
+    ),
+    Metric(
+        "ws_connection_duration_seconds_mean", _G, Unit.SECONDS,
+        "Weighted mean duration in the sample of recently closed sessions.",
+        "Completes the summary; NaN under the same condition. For the mean of all sessions divide the rates "
+        "of `_sum` and `_count`.",
+        is_contract=True, part_of="ws_connection_duration_seconds",
+    ),
+    Metric(
+        "ws_pool_cpu_cores", _G, Unit.CORES,
+        "CPU cores that the forwarders use now; 1 is one whole core. 0 on the first scrape after a start.",
+        "Run time of the forwarder processes over the last `metrics.cpuWindow` (10 s), measured every second "
+        "in the background, so scrapers do not disturb each other. Compare with the pod's CPU limit; when "
+        "`bascule_forwarder_wait_seconds_total` rises with it, the limit is what holds the pod back.",
+        is_contract=True,
+    ),
+    Metric(
+        "ws_pool_alloc_bytes_per_second", _G, Unit.BYTES_PER_SECOND,
+        "Rate at which the forwarders request memory from the allocator; 0 where it cannot be known.",
+        "Pressure, not residency: the bytes are mostly given back at once. Needs the compiled extension; the "
+        "pure build reports 0. For memory held see `bascule_memory_used_bytes`.",
+        is_contract=True,
+    ),
+)  # fmt: skip
+
+_SESSIONS: Final = (
+    Metric(
+        "bascule_session_duration_seconds", MetricKind.HISTOGRAM, Unit.SECONDS,
+        "How long closed sessions lasted, in buckets from a second to a day.",
+        "Adds up over pods: `histogram_quantile(0.95, sum by (le) (rate(...[5m])))`. Starts from zero with "
+        "the gateway process.",
+    ),
+    Metric(
+        "bascule_sessions", _G, Unit.SESSIONS,
+        "Open sessions by kind.",
+        "The sum is `ws_connection_in_flight_count`.", ("kind",),
+    ),
+    Metric(
+        "bascule_sessions_ended_total", _C, Unit.SESSIONS,
+        "Sessions that ended, by kind, by who ended them and why.",
+        "The closing handshake is `closed`; see the close table for every other pair.",
+        ("kind", "ended_by", "cause"),
+    ),
+    Metric(
+        "bascule_sessions_lost_total", _C, Unit.SESSIONS,
+        "Sessions that ended because their forwarder process died.",
+        "Should be 0. Find the forwarder's last words in the log; see `bascule_forwarder_restarts_total`.",
+    ),
+    Metric(
+        "bascule_close_codes_total", _C, Unit.NONE,
+        "Close frames by sender and close code.",
+        "1012 from `proxy` are idle and drain closes; 1009 is `incomingBufferBytes`; 1014 is an upstream "
+        "that vanished.", ("side", "code"),
+    ),
+    Metric(
+        "bascule_frames_total", _C, Unit.NONE,
+        "Frames received from the peers, by direction and opcode.",
+        "Pings and pongs that we answer or swallow are counted too.", ("direction", "opcode"),
+    ),
+    Metric(
+        "bascule_payload_bytes_total", _C, Unit.BYTES,
+        "WebSocket payload of the data frames relayed, by direction.",
+        "The traffic of the pool, without TCP, TLS and frame headers.", ("direction",),
+    ),
+    Metric(
+        "bascule_heartbeats_total", _C, Unit.NONE,
+        "Unsolicited pongs sent to browsers to keep the ingress from closing idle connections.",
+        "About open sessions / heartbeatIntervalMs. Flat while sessions are open means no heartbeat.",
+    ),
+    Metric(
+        "bascule_pings_answered_total", _C, Unit.NONE,
+        "Pings that the proxy answered itself, by the side that sent them.",
+        "Upstreams ping; browsers do not, other clients may.", ("side",),
+    ),
+    Metric(
+        "bascule_stashed_bytes", _G, Unit.BYTES,
+        "Bytes that were read from one side and that the other side could not take yet.",
+        "Bounded for each session. A value that stays high means slow browsers, not a slow proxy.",
+    ),
+)  # fmt: skip
+
+_REFUSALS: Final = (
+    Metric(
+        "bascule_refusals_total", _C, Unit.NONE,
+        "Upgrades answered with an HTTP error instead of 101.",
+        "What the contract counts under its own names (the cap, unreachable upstreams) is not repeated here.",
+        ("reason",),
+    ),
+    Metric(
+        "bascule_refusals_held_total", _C, Unit.NONE,
+        "Repeated refusals that were held open for a while before their 1013.",
+        "Clients that try again at once are slowed down this way instead of spinning.",
+    ),
+    Metric(
+        "bascule_rejected_clients_total", _C, Unit.NONE,
+        "Clients turned away by the cap that had not been turned away shortly before.",
+        "How many people `ws_connection_rejections_total` stands for, roughly.",
+    ),
+    Metric(
+        "ws_draining", _G, Unit.NONE,
+        "1 while the pod drains: no new sessions, the open ones are asked to go.",
+        "Expected during a rollout only.",
+    ),
+    Metric(
+        "bascule_drain_sessions_total", _C, Unit.SESSIONS,
+        "Sessions that a drain found open, by what became of them.",
+        "`aborted` should be 0; if it is not, lengthen `drain.timeout`.", ("outcome",),
+    ),
+    Metric(
+        "bascule_http_requests_total", _C, Unit.NONE,
+        "Plain HTTP requests that were proxied.",
+        "Everything that is not a WebSocket upgrade; draws nothing from the budget.",
+    ),
+    Metric(
+        "bascule_http_upstream_failures_total", _C, Unit.NONE,
+        "Plain HTTP requests that we answered with 502 or 504.",
+        "The upstream of a route is down or does not answer.",
+    ),
+)  # fmt: skip
+
+_PROCESSES: Final = (
+    Metric(
+        "bascule_forwarder_cpu_seconds_total", _C, Unit.SECONDS,
+        "CPU time used by each forwarder slot, including processes that are gone.",
+        "Uneven slots mean a few heavy sessions on one of them.", ("forwarder",),
+    ),
+    Metric(
+        "bascule_forwarder_wait_seconds_total", _C, Unit.SECONDS,
+        "Time each forwarder slot was ready to run but had no core.",
+        "The pod's CPU limit (or the node) starves the forwarder: keystrokes wait. Raise the limit "
+        "before the cap.",
+        ("forwarder",),
+    ),
+    Metric(
+        "bascule_forwarder_resident_bytes", _G, Unit.BYTES,
+        "Resident memory of each forwarder.",
+        "Pages shared between processes count in each.", ("forwarder",),
+    ),
+    Metric(
+        "bascule_forwarder_restarts_total", _C, Unit.NONE,
+        "How often each forwarder slot had to be started again.",
+        "Should be 0.", ("forwarder",),
+    ),
+    Metric(
+        "bascule_gateway_restarts_total", _C, Unit.NONE,
+        "How often the gateway had to be started again.",
+        "Should be 0. Open sessions outlive it.",
+    ),
+    Metric(
+        "bascule_memory_used_bytes", _G, Unit.BYTES,
+        "Resident memory of all our processes together.",
+        "The used line of the memory panel. Pages shared between processes count in each, so the pod's "
+        "working set is somewhat lower.",
+    ),
+    Metric(
+        "bascule_memory_max_bytes", _G, Unit.BYTES,
+        "Memory that our processes may use: the cgroup's limit, or all memory of the node without one.",
+        "The dashed line of the memory panel.",
+    ),
+    Metric(
+        "bascule_gc_seconds_total", _C, Unit.SECONDS,
+        "Time spent in Python's cycle collector, by process.",
+        "Relaying makes no cycles; a slope worth seeing means that something new does.", ("process",),
+    ),
+    Metric(
+        "bascule_open_descriptors", _G, Unit.NONE,
+        "Open file descriptors of the one of our processes that is nearest to its limit.",
+        "A session holds two in its forwarder.",
+    ),
+    Metric(
+        "bascule_max_descriptors", _G, Unit.NONE,
+        "The limit on open file descriptors of that same process.",
+        "Must exceed twice the cap by a good margin.",
+    ),
+    Metric(
+        "bascule_build_info", _G, Unit.NONE,
+        "Always 1; the labels say what is running.",
+        "Join on it to see which pods still run the old version.", ("version", "hot_path"),
+    ),
+)  # fmt: skip
+
+CATALOGUE: Final[tuple[Metric, ...]] = (*_CONTRACT, *_SESSIONS, *_REFUSALS, *_PROCESSES)
+"""All metrics, in the order in which they are exposed."""
+
+GROUPS: Final[tuple[tuple[str, tuple[Metric, ...]], ...]] = (
+    ("The contract", _CONTRACT),
+    ("Sessions and frames", _SESSIONS),
+    ("Refusals, drain and plain HTTP", _REFUSALS),
+    ("Processes", _PROCESSES),
+)
+"""The same, under the headings of the reference page."""
+
+BY_NAME: Final[dict[str, Metric]] = {metric.name: metric for metric in CATALOGUE}

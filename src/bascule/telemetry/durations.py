@@ -1,0 +1,75 @@
+"""Durations of closed sessions: the reservoir for one pod, the histogram for all of them.
+
+Percentiles of different pods cannot be added up or averaged; bucket counts can. So every
+duration goes into both: `ws_connection_duration_seconds` (the contract's summary, whose
+quantiles come from the reservoir) and `bascule_session_duration_seconds` (a histogram,
+for ``histogram_quantile`` over the whole deployment).
+
+Rules of this file: pure; `Durations.record` is the only way in, so the two never differ.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from bascule.telemetry.sources import HistogramReading
+
+if TYPE_CHECKING:
+    from bascule.telemetry.reservoir import Reservoir, Summary
+
+__all__ = ["BUCKETS", "Durations"]
+
+_MINUTE: Final = 60.0
+_HOUR: Final = 3600.0
+
+BUCKETS: Final = (
+    1.0, 5.0, 15.0, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE,
+    _HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR, 12 * _HOUR, 24 * _HOUR,
+)  # fmt: skip
+"""Upper bounds in seconds. Below a second lie probes and failed starts; above a day detail helps nobody."""
+
+
+class Durations:
+    """Every closed session's duration, sampled and counted.
+
+    Args:
+        reservoir: Owned by this object from now on.
+    """
+
+    __slots__ = ("_counts", "_reservoir", "_sum", "_summary", "_summary_at")
+
+    def __init__(self, reservoir: Reservoir) -> None:
+        self._reservoir = reservoir
+        self._counts = [0] * (len(BUCKETS) + 1)
+        self._sum = 0.0
+        self._summary: Summary | None = None
+        self._summary_at = 0.0
+
+    def record(self, seconds: float, now: float) -> None:
+        """Take in one closed session.
+
+        Args:
+            seconds: From admission to the end; below zero counts as zero.
+            now: Monotonic time of the end.
+
+        Raises:
+            ValueError: The duration is not finite; nothing was recorded.
+        """
+        seconds = max(0.0, seconds)
+        self._reservoir.update(seconds, now)
+        self._counts[bisect_left(BUCKETS, seconds)] += 1
+        self._sum += seconds
+        self._summary = None
+
+    def summary(self, now: float) -> Summary:
+        """Summarise the reservoir; three metrics of one scrape share one sort."""
+        if self._summary is None or self._summary_at != now:
+            self._summary = self._reservoir.summarise(now)
+            self._summary_at = now
+        return self._summary
+
+    def histogram(self) -> HistogramReading:
+        """Return the cumulative bucket counts since this process started."""
+        return HistogramReading(BUCKETS, tuple(accumulate(self._counts)), self._sum)

@@ -1,0 +1,56 @@
+"""How long Python's cycle collector keeps this process from working.
+
+The `GC` panel of the contract shows the collector of the JVM. Ours collects cycles only;
+everything else is freed at once by reference counting, and relaying makes no cycles, so
+the line should lie at zero.
+
+Rules of this file: each process measures itself and publishes a total; the callback does no more
+than two clock readings for each collection.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["CollectorClock"]
+
+
+class CollectorClock:
+    """Add up the time spent in the cycle collector.
+
+    Args:
+        clock: Seconds, monotonic; such as ``time.perf_counter``.
+        publish: Called with the new total after each collection, for example to store it in a shared
+            counter. It runs inside the collector: it must not raise, and should not allocate much.
+    """
+
+    __slots__ = ("_clock", "_publish", "_started_at", "seconds")
+
+    def __init__(self, clock: Callable[[], float], publish: Callable[[float], None] | None = None) -> None:
+        self._clock = clock
+        self._publish = publish
+        self._started_at: float | None = None
+        self.seconds = 0.0
+        """Total since `install`."""
+
+    def install(self) -> None:
+        """Begin to measure."""
+        gc.callbacks.append(self._observe)
+
+    def remove(self) -> None:
+        """Stop measuring; harmless when it was not installed."""
+        if self._observe in gc.callbacks:
+            gc.callbacks.remove(self._observe)
+
+    def _observe(self, phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            self._started_at = self._clock()
+        elif self._started_at is not None:
+            self.seconds += self._clock() - self._started_at
+            self._started_at = None
+            if self._publish is not None:
+                self._publish(self.seconds)

@@ -1,0 +1,176 @@
+"""CPU and allocation rate of the forwarders, from readings on a fixed tick.
+
+The contract's figures are deltas divided by wall-clock time. Taken between scrapes, two
+scrapers would shorten each other's window; so a background tick (one second) reads the
+forwarders and keeps a ring of readings, and a scrape only divides: newest reading minus the
+one a window (10 s) before it, by the time between the two.
+
+A forwarder that is replaced starts counting from zero. A *slot* does not: it keeps what its
+former processes used, so its totals only rise and no rate is ever negative. What a process
+used between its last reading and its death, at most a second, is not seen.
+
+`Time` here is what the scheduler says about a process (`/proc/PID/schedstat`): time on a CPU,
+and time ready to run but waiting for one. The second is what a CPU limit does to users,
+and no figure of the contract shows it.
+
+Rules of this file: pure; the clock and the reader are given. One thread ticks and reads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["LoadMeter", "ProcessReading", "SlotLoad"]
+
+
+class ProcessReading(NamedTuple):
+    """What one process has used since it started, and what it holds.
+
+    Attributes:
+        cpu_seconds: Time on a CPU.
+        wait_seconds: Time ready to run without a CPU.
+        resident_bytes: Memory held now.
+    """
+
+    cpu_seconds: float
+    wait_seconds: float
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLoad:
+    """A slot's totals over all processes that it has had.
+
+    Attributes:
+        cpu_seconds: Time on a CPU.
+        wait_seconds: Time ready to run without a CPU.
+        resident_bytes: Memory of the present process; 0 while there is none.
+    """
+
+    cpu_seconds: float
+    wait_seconds: float
+    resident_bytes: int
+
+
+class _Tick(NamedTuple):
+    at: float
+    cpu_seconds: tuple[float, ...]
+    allocated: int
+
+
+class _Slot:
+    """One slot: what its dead processes used, and the last reading of the present one."""
+
+    __slots__ = ("_cpu_before", "_last", "_pid", "_wait_before")
+
+    def __init__(self) -> None:
+        self._pid: int | None = None
+        self._last = ProcessReading(0.0, 0.0, 0)
+        self._cpu_before = 0.0
+        self._wait_before = 0.0
+
+    def take(self, pid: int | None, reading: ProcessReading | None) -> None:
+        """Take in the present process and its reading; ``None`` where there is none."""
+        # A total that fell is another process under a recycled id.
+        replaced = pid != self._pid or (reading is not None and reading.cpu_seconds < self._last.cpu_seconds)
+        if replaced:
+            self._cpu_before += self._last.cpu_seconds
+            self._wait_before += self._last.wait_seconds
+            self._last = ProcessReading(0.0, 0.0, 0)
+            self._pid = pid
+        if reading is not None:
+            self._last = reading
+        else:
+            self._last = self._last._replace(resident_bytes=0)
+
+    def load(self) -> SlotLoad:
+        last = self._last
+        return SlotLoad(
+            self._cpu_before + last.cpu_seconds, self._wait_before + last.wait_seconds, last.resident_bytes
+        )
+
+
+class LoadMeter:
+    """Measure the forwarders.
+
+    Args:
+        slots: Number of forwarder slots.
+        read: Gives the reading of a process id; ``None`` when it is gone or cannot be read.
+        window: Seconds that a rate looks back.
+    """
+
+    __slots__ = ("_read", "_slots", "_ticks", "_window")
+
+    def __init__(
+        self, slots: int, read: Callable[[int], ProcessReading | None], *, window: float = 10.0
+    ) -> None:
+        self._slots = [_Slot() for _ in range(slots)]
+        self._read = read
+        self._window = window
+        self._ticks: deque[_Tick] = deque()
+
+    def tick(self, now: float, pids: Sequence[int | None], allocated: int) -> None:
+        """Read all forwarders once.
+
+        Args:
+            now: Monotonic seconds; a tick that is not later than the one before is ignored.
+            pids: Process id by slot; ``None`` or 0 for a slot without a process at the moment.
+            allocated: Bytes that all forwarders together ever requested; must not fall.
+
+        Raises:
+            ValueError: There are more or fewer ids than slots.
+        """
+        if self._ticks and now <= self._ticks[-1].at:
+            return
+        for slot, pid in zip(self._slots, pids, strict=True):
+            slot.take(pid or None, self._read(pid) if pid else None)
+        cpu = tuple(slot.load().cpu_seconds for slot in self._slots)
+        self._ticks.append(_Tick(now, cpu, allocated))
+        # Keep one reading that is a whole window old, so that a rate covers all of it.
+        while len(self._ticks) > 2 and self._ticks[1].at <= now - self._window:
+            self._ticks.popleft()
+
+    def cpu_cores(self, now: float) -> float:
+        """Return the CPU cores that all forwarders use.
+
+        Returns:
+            0.0 while there are fewer than two readings, and when the last one is older than the window.
+        """
+        return sum(self.slot_cores(slot, now) for slot in range(len(self._slots)))
+
+    def slot_cores(self, slot: int, now: float) -> float:
+        """Return the CPU cores that one slot uses; 0.0 as for `cpu_cores`."""
+        span = self._span(now)
+        if span is None:
+            return 0.0
+        first, last = span
+        return (last.cpu_seconds[slot] - first.cpu_seconds[slot]) / (last.at - first.at)
+
+    def allocated_per_second(self, now: float) -> float:
+        """Return the bytes that all forwarders request in a second; 0.0 as for `cpu_cores`."""
+        span = self._span(now)
+        if span is None:
+            return 0.0
+        first, last = span
+        return max(0.0, (last.allocated - first.allocated) / (last.at - first.at))
+
+    def slot(self, slot: int) -> SlotLoad:
+        """Return one slot's totals as of the last tick."""
+        return self._slots[slot].load()
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def _span(self, now: float) -> tuple[_Tick, _Tick] | None:
+        """Return the readings that a rate is made of.
+
+        A rate from long ago would be shown as the present one if the ticks stopped.
+        """
+        if len(self._ticks) < 2 or now - self._ticks[-1].at > self._window:
+            return None
+        return self._ticks[0], self._ticks[-1]

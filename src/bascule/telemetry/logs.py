@@ -1,0 +1,187 @@
+"""Structured logs: one line per event, JSON or for people, the same words in every process.
+
+What a line may hold is decided here once, for our own events and for those of libraries:
+
+* no secrets (invariant I10): values under names such as ``cookie`` or ``authorization`` are
+  withheld, and paths lose their query strings, which may carry tokens;
+* nothing that a peer can use against the reader: control characters, ANSI escapes and
+  foreign line ends are escaped (`bascule.telemetry.printable`), long texts are cut;
+* a log that cannot be written loses lines, and says how many, but never ends a session.
+
+Rules of this file: `configure` is called once, at the start of a process; nothing else sets up logging.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bascule.telemetry.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+__all__ = ["TEXT_LIMIT", "LineWriter", "configure"]
+
+TEXT_LIMIT: Final = 1024
+"""Characters kept of any one text in a line."""
+TRACEBACK_LIMIT: Final = 16 * 1024
+"""Characters kept of a traceback, which is ours except for the message at its end."""
+
+WITHHELD: Final = "[withheld]"
+
+_SECRETS: Final = frozenset(
+    {
+        "admin_token", "api_key", "authorization", "cookie", "cookies", "credentials", "jwt", "password",
+        "proxy_authorization", "proxy_session", "query", "query_string", "secret", "set_cookie", "token",
+    }
+)  # fmt: skip
+_TARGETS: Final = frozenset({"path", "target", "url", "uri", "referer", "location", "upstream"})
+_TRACEBACKS: Final = frozenset({"exception", "stack", "stack_info"})
+
+_FIRST: Final = ("time", "level", "process", "event")
+_NOISY: Final = ("asyncio", "aiohttp", "urllib3")
+"""Libraries whose information is none to an operator; their warnings are."""
+
+
+class LineWriter:
+    """Write lines to a descriptor; a line that cannot be written is counted and forgotten.
+
+    Each line is one ``write``, so that lines of several processes on one pipe do not mix (up to
+    ``PIPE_BUF``). The call blocks while a pipe is full, as standard error does.
+
+    Args:
+        descriptor: Stays the caller's.
+    """
+
+    __slots__ = ("_descriptor", "_torn", "lost")
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._torn = False
+        self.lost = 0
+        """Lines that could not be written, as on a full disk."""
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        rest = (("\n" if self._torn else "") + line + "\n").encode("utf-8", "backslashreplace")
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+                self._torn = bool(rest)
+        except OSError:
+            self.lost += 1
+
+    debug = info = warning = warn = error = critical = exception = fatal = log = msg
+
+
+class _StandardHandler(logging.Handler):
+    """Sends what libraries log through the standard module to the same lines."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._writer.msg(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+def guard(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Withhold secrets and make every text of an event printable; a structlog processor."""
+    for name, value in event.items():
+        if name in _SECRETS:
+            event[name] = WITHHELD
+        elif isinstance(value, (str, bytes)):
+            if name in _TRACEBACKS:
+                event[name] = "\n".join(
+                    printable(line, TEXT_LIMIT) for line in str(value)[:TRACEBACK_LIMIT].splitlines()
+                )
+                continue
+            if name in _TARGETS:
+                value = value.partition("?" if isinstance(value, str) else b"?")[0]  # type: ignore[arg-type]
+            event[name] = printable(value, TEXT_LIMIT)
+    return event
+
+
+def configure(level: str, style: str, *, process: str, descriptor: int = 2) -> LineWriter:
+    """Set up logging for this process.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        style: ``json``, ``console``, or ``auto``: console on a terminal, JSON elsewhere.
+        process: Name of this process in every line, such as ``gateway`` or ``forwarder-0``.
+        descriptor: Where lines go; standard error by default.
+
+    Returns:
+        The writer, whose `lost` belongs in the last words of the process.
+
+    Raises:
+        ValueError: The level or style does not exist.
+    """
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None or style not in ("json", "console", "auto"):
+        raise ValueError(f"log level {level!r}, format {style!r}")
+    people = style == "console" or (style == "auto" and os.isatty(descriptor))
+    writer = LineWriter(descriptor)
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    ]
+    closing: list[Processor] = [structlog.processors.format_exc_info, guard, _renderer(people)]
+
+    def name_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["process"] = process
+        return event
+
+    shared.append(name_process)
+    structlog.configure(
+        processors=[*shared, *closing],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=lambda *_: writer,
+        cache_logger_on_first_use=False,
+    )
+    handler = _StandardHandler(writer)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *closing],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(number)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    # It would log paths with their query strings; our own lines say what there is to say.
+    logging.getLogger("aiohttp.access").disabled = True
+    return writer
+
+
+def _renderer(people: bool) -> Processor:
+    if people:
+        return structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback, timestamp_key="time"
+        )
+    # One encoder for all lines: json.dumps with options would build one for each.
+    encode = json.JSONEncoder(default=_fallback, separators=(",", ":")).encode
+
+    def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+        # What every line has comes first, so that a reader's eye finds it.
+        first = {name: event.pop(name) for name in _FIRST if name in event}
+        return encode(first | event)
+
+    return render
+
+
+def _fallback(value: object) -> str | Mapping[str, object]:
+    """Say something about a value that JSON has no form for."""
+    return printable(str(value), TEXT_LIMIT)

@@ -1,0 +1,138 @@
+"""What Linux says about our processes: CPU time, memory, descriptors, limits.
+
+Rules of this file: reads `/proc` and `/sys/fs/cgroup` and nothing else; every path hangs on a root that a
+test can replace; a process that is gone, a file that the kernel does not have or that we may not
+read is an ordinary answer (``None``, or the fallback that the function names), never an error.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from bascule.telemetry.load import ProcessReading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Descriptors", "Processes"]
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_TICK: Final = 1.0 / os.sysconf("SC_CLK_TCK")
+
+
+class Descriptors(NamedTuple):
+    """Open file descriptors of one process and how many it may have."""
+
+    open: int
+    limit: int
+
+
+class Processes:
+    """Read processes of this machine.
+
+    Args:
+        root: Where `/proc` and `/sys` are.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._proc = root / "proc"
+        self._cgroups = root / "sys/fs/cgroup"
+
+    def read(self, pid: int) -> ProcessReading | None:
+        """Return the load of a process, or ``None`` when it is gone.
+
+        The times are those of the main thread, which in a forwarder is the only one. Where
+        the kernel keeps no scheduler statistics, CPU time comes from `stat` in steps of 10 ms
+        and waiting time is 0.
+        """
+        resident = self.resident_bytes(pid)
+        if resident is None:
+            return None
+        words = (self._text(pid, "schedstat") or "").split()
+        if len(words) == 3 and words[2] != "0":
+            return ProcessReading(int(words[0]) / 1e9, int(words[1]) / 1e9, resident)
+        # The name in parentheses may itself hold spaces and parentheses; utime and stime are the 12th and
+        # 13th word after it.
+        stat = (self._text(pid, "stat") or "").rpartition(")")[2].split()
+        if len(stat) < 13:
+            return None
+        return ProcessReading((int(stat[11]) + int(stat[12])) * _TICK, 0.0, resident)
+
+    def resident_bytes(self, pid: int) -> int | None:
+        """Return the resident set of a process, shared pages included; ``None`` when it is gone."""
+        words = (self._text(pid, "statm") or "").split()
+        return int(words[1]) * _PAGE if len(words) > 1 else None
+
+    def memory_used(self, pids: Iterable[int]) -> int:
+        """Return the resident sets of several processes added up; those that are gone count nothing."""
+        return sum(self.resident_bytes(pid) or 0 for pid in pids)
+
+    def memory_limit(self) -> int:
+        """Return how many bytes we may use: the smallest cgroup limit above us, or all memory.
+
+        A cgroup's limit binds its descendants, so every level up to the root is asked, in version 2
+        (`memory.max`) and version 1 (`memory.limit_in_bytes`). In a container the path that
+        `/proc/self/cgroup` shows may not exist inside; the mount's root is then our own group.
+        """
+        return min([self._memory_total(), *self._cgroup_limits()])
+
+    def descriptors(self, pid: int) -> Descriptors | None:
+        """Return the open descriptors of a process and its limit; ``None`` when they cannot be read."""
+        directory = self._proc / str(pid) / "fd"
+        try:
+            # Since Linux 6.2 the directory's size is the number; before, it is 0 and we count.
+            count = directory.stat().st_size or len(os.listdir(directory))
+        except OSError:
+            return None
+        for line in (self._text(pid, "limits") or "").splitlines():
+            if line.startswith("Max open files"):
+                soft = line.split()[3]
+                return Descriptors(count, int(soft)) if soft.isdigit() else None
+        return None
+
+    def tightest_descriptors(self, pids: Iterable[int]) -> Descriptors:
+        """Return the descriptors of the process that has used up the largest share of its limit.
+
+        Returns:
+            Zeroes when no process can be read.
+        """
+        found = [descriptors for pid in pids if (descriptors := self.descriptors(pid)) is not None]
+        return max(found, key=lambda d: d.open / max(d.limit, 1), default=Descriptors(0, 0))
+
+    def _text(self, pid: int, name: str) -> str | None:
+        try:
+            return (self._proc / str(pid) / name).read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return None
+
+    def _memory_total(self) -> int:
+        for line in (self._proc / "meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemTotal:"):
+                return int(line.split()[1]) * 1024
+        raise OSError("no MemTotal in meminfo")
+
+    def _cgroup_limits(self) -> Iterable[int]:
+        try:
+            lines = (self._proc / "self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return
+        for line in lines:
+            number, controllers, path = line.split(":", 2)
+            if number == "0":
+                base, name = self._cgroups, "memory.max"
+            elif "memory" in controllers.split(","):
+                base, name = self._cgroups / "memory", "memory.limit_in_bytes"
+            else:
+                continue
+            group = base / path.strip("/")
+            for level in (group, *group.parents):
+                try:
+                    text = (level / name).read_text(encoding="ascii").strip()
+                except OSError:
+                    text = "max"
+                if text.isdigit():
+                    yield int(text)
+                if level == base:
+                    break
