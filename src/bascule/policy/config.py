@@ -8,14 +8,13 @@ meaning, unit, default and why that default, what to set beside it. Secrets are
 named by ``…File`` keys and read by whoever needs them, when it needs them.
 """
 
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from bascule.policy.durations import Duration, WholeSeconds
+from bascule.policy.durations import Duration, PositiveDuration, WholeSeconds
 from bascule.policy.endpoints import Endpoint, Network
-from bascule.policy.model import Block
+from bascule.policy.model import Block, File
 from bascule.policy.routeconfig import AuthMode, RouteConfig
 
 __all__ = [
@@ -257,18 +256,18 @@ class Capacity(Block):
 class Metrics(Block):
     """How the figures are computed that are not plain counters."""
 
-    duration_half_life: Annotated[Duration, Field(gt=0)] = 300.0
+    duration_half_life: PositiveDuration = 300.0
     """Half-life of a closed session's weight in the duration percentiles.
 
     5 min, as documented for the pool (whose own reservoir has 46 s).
     """
-    recent_window: Annotated[Duration, Field(gt=0)] = 600.0
+    recent_window: PositiveDuration = 600.0
     """Time without a closed session after which the percentiles are no longer reported.
 
     10 min: forward decay only weighs sessions against each other, so without this an old value would stay
     for ever.
     """
-    cpu_window: Annotated[Duration, Field(gt=0)] = 10.0
+    cpu_window: PositiveDuration = 10.0
     """Shortest time over which CPU and allocation rates are taken, however often `/metrics` is read."""
 
 
@@ -277,7 +276,7 @@ class SessionAuth(Block):
 
     cookie: Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")] = "proxy_session"
     """Name of the cookie. The default is what Hopsworks sets at login; it is removed before forwarding."""
-    key_file: Path | None = None
+    key_file: File | None = None
     """File with the key that signatures are checked with. Needed as soon as a route says `auth: session`."""
     algorithms: Annotated[
         tuple[
@@ -317,9 +316,9 @@ class Log(Block):
 class Tls(Block):
     """TLS of the public listener. Without a certificate it speaks plain HTTP, as behind an ingress."""
 
-    certificate: Path | None = None
+    certificate: File | None = None
     """File with the certificate chain (PEM). Set `key` too."""
-    key: Path | None = None
+    key: File | None = None
     """File with the private key (PEM)."""
 
 
@@ -344,7 +343,7 @@ class Config(Block):
 
     `adminTokenFile` is better, for a file is not printed.
     """
-    admin_token_file: Path | None = None
+    admin_token_file: File | None = None
     """File with that token. One of the two is needed when `admin` can be reached from other hosts."""
     websocket_proxy: WebSocketProxy = WebSocketProxy()
     """The five keys of the pool."""

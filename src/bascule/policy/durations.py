@@ -9,22 +9,25 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Duration", "WholeSeconds", "parse_duration"]
+__all__ = ["Duration", "PositiveDuration", "WholeSeconds", "parse_duration"]
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TEXT: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)", re.ASCII)
 _ALLOWED: Final = 'a number of seconds, or a text such as "500ms", "30s", "5m", "1h"'
+_POSITIVE_ALLOWED: Final = f"{_ALLOWED}; more than 0"
+_WHOLE_ALLOWED: Final = "whole seconds from 1s to 32767s"
 _LONGEST: Final = 10 * 365 * 86400.0
 """Ten years. Larger values are slips, and some overflow a kernel field."""
 
 _SCHEMA: Final = {
+    "x-allowed": _ALLOWED,
     "anyOf": [
         {"type": "number", "minimum": 0},
         {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"},
-    ]
+    ],
 }
 
 
@@ -55,12 +58,27 @@ Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema(_SCH
 """Seconds, at least 0."""
 
 
-def _whole(value: object) -> float:
+def _positive(value: object) -> float:
     seconds = parse_duration(value)
-    if seconds != int(seconds) or not 1 <= seconds <= 32767:
-        raise PydanticCustomError("bascule", "{allowed}", {"allowed": "whole seconds from 1s to 32767s"})
+    if seconds == 0:
+        raise PydanticCustomError("bascule", "{allowed}", {"allowed": _POSITIVE_ALLOWED})
     return seconds
 
 
-WholeSeconds = Annotated[float, BeforeValidator(_whole), Field(ge=1, le=32767), WithJsonSchema(_SCHEMA)]
+PositiveDuration = Annotated[
+    float, BeforeValidator(_positive), WithJsonSchema({**_SCHEMA, "x-allowed": _POSITIVE_ALLOWED})
+]
+"""Seconds, more than 0."""
+
+
+def _whole(value: object) -> float:
+    seconds = parse_duration(value)
+    if seconds != int(seconds) or not 1 <= seconds <= 32767:
+        raise PydanticCustomError("bascule", "{allowed}", {"allowed": _WHOLE_ALLOWED})
+    return seconds
+
+
+WholeSeconds = Annotated[
+    float, BeforeValidator(_whole), WithJsonSchema({**_SCHEMA, "x-allowed": _WHOLE_ALLOWED})
+]
 """Whole seconds in the range of the kernel's ``TCP_KEEPIDLE`` and ``TCP_KEEPINTVL``."""

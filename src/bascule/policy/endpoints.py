@@ -27,6 +27,11 @@ _HOST_NAME: Final = re.compile(
     re.ASCII,
 )
 _ENDPOINT_ALLOWED: Final = '"host:port", "[::1]:port" or ":port" (all IPv4 addresses), port 0 to 65535'
+_NETWORK_ALLOWED: Final = 'a network such as "10.0.0.0/8" (no bits set behind the mask) or an address'
+_ORIGIN_ALLOWED: Final = (
+    'an origin as browsers send it, "https://host" or "https://host:port", in lower case and '
+    'without the default port and a path; or "*"'
+)
 _ORIGIN: Final = re.compile(
     r"https?://(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII
 )
@@ -96,7 +101,11 @@ class Endpoint:
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Describe an endpoint to editors."""
-        return {"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]*):[0-9]{1,5}$"}
+        return {
+            "x-allowed": _ENDPOINT_ALLOWED,
+            "type": "string",
+            "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]*):[0-9]{1,5}$",
+        }
 
 
 def _is_ipv6(text: str) -> bool:
@@ -117,7 +126,7 @@ def _network(value: object) -> IPv4Network | IPv6Network:
     raise PydanticCustomError(
         "bascule",
         "{allowed}",
-        {"allowed": 'a network such as "10.0.0.0/8" (no bits set behind the mask) or an address'},
+        {"allowed": _NETWORK_ALLOWED},
     )
 
 
@@ -125,7 +134,7 @@ Network = Annotated[
     IPv4Network | IPv6Network,
     BeforeValidator(_network),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string"}),
+    WithJsonSchema({"x-allowed": _NETWORK_ALLOWED, "type": "string"}),
 ]
 """A network in CIDR form; one address is a network of itself."""
 
@@ -136,16 +145,14 @@ def _origin(value: object) -> str:
         default = {"http": "80", "https": "443"}.get(value.partition(":")[0])
         if not port.isdigit() or (port != default and 1 <= int(port) <= 65535 and port[0] != "0"):
             return value
-    allowed = (
-        'an origin as browsers send it: "https://host" or "https://host:port" in lower case, '
-        'without the default port and without a path; or "*"'
-    )
-    raise PydanticCustomError("bascule", "{allowed}", {"allowed": allowed})
+    raise PydanticCustomError("bascule", "{allowed}", {"allowed": _ORIGIN_ALLOWED})
 
 
 Origin = Annotated[
     str,
     BeforeValidator(_origin),
-    WithJsonSchema({"type": "string", "pattern": r"^(\*|https?://[a-z0-9_.:\[\]-]+)$"}),
+    WithJsonSchema(
+        {"x-allowed": _ORIGIN_ALLOWED, "type": "string", "pattern": r"^(\*|https?://[a-z0-9_.:\[\]-]+)$"}
+    ),
 ]
 """A serialised origin (RFC 6454 §6.2), compared byte by byte with what browsers send."""

@@ -1,11 +1,22 @@
-"""The base of every configuration model."""
+"""The base of every configuration model, and how its fields are named.
 
-from __future__ import annotations
+A *key path* is a tuple of the keys as files have them: ``("drain", "rate")``. A leaf
+is a key whose value is not a block; a list, `routes` too, is one leaf, because
+it is replaced as a whole by the next source.
+"""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
-__all__ = ["Block"]
+__all__ = ["Block", "File", "KeyPath", "blocks", "leaves"]
+
+KeyPath = tuple[str, ...]
 
 
 class Block(BaseModel):
@@ -19,5 +30,47 @@ class Block(BaseModel):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
-        validate_default=False,
     )
+
+
+def _file(value: object) -> Path:
+    # Path("") is the current directory: an empty value is a slip, not a file.
+    if isinstance(value, Path) or (isinstance(value, str) and value and "\0" not in value):
+        return Path(value)
+    raise PydanticCustomError("bascule", "{allowed}", {"allowed": "the path of a file"})
+
+
+File = Annotated[
+    Path,
+    BeforeValidator(_file),
+    WithJsonSchema({"x-allowed": "the path of a file", "type": "string", "minLength": 1}),
+]
+"""The path of a file. It is read by whoever needs it, when it needs it."""
+
+
+def leaves(model: type[Block], above: KeyPath = ()) -> Iterator[tuple[KeyPath, FieldInfo]]:
+    """Yield every leaf of a model in the order of its fields."""
+    for key, field in _keys(model):
+        block = _block(field)
+        if block is None:
+            yield (*above, key), field
+        else:
+            yield from leaves(block, (*above, key))
+
+
+def blocks(model: type[Block], above: KeyPath = ()) -> Iterator[tuple[KeyPath, type[Block], FieldInfo]]:
+    """Yield every block below a model, outer ones first."""
+    for key, field in _keys(model):
+        if block := _block(field):
+            yield (*above, key), block, field
+            yield from blocks(block, (*above, key))
+
+
+def _keys(model: type[Block]) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        yield field.alias or name, field
+
+
+def _block(field: FieldInfo) -> type[Block] | None:
+    kind: Any = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Block) else None

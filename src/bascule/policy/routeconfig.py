@@ -1,12 +1,14 @@
 """One route as it is configured."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from bascule.policy.endpoints import Origin
 from bascule.policy.model import Block
+from bascule.policy.templates import PathTemplate, UpstreamTemplate, check_pattern
 from bascule.vocabulary import Kind
 
 __all__ = ["AuthMode", "RouteConfig"]
@@ -19,32 +21,76 @@ class AuthMode(StrEnum):
     SESSION = "session"
 
 
+def _path(text: str) -> str:
+    try:
+        PathTemplate.parse(text)
+    except ValueError as error:
+        raise PydanticCustomError("bascule", "{allowed}", {"allowed": str(error)}) from None
+    return text
+
+
+def _pattern(text: str) -> str:
+    try:
+        check_pattern(text)
+    except ValueError as error:
+        raise PydanticCustomError("bascule", "{allowed}", {"allowed": str(error)}) from None
+    return text
+
+
+_UPSTREAM_SCHEMA: Final = {
+    "x-allowed": '"http://host:port" or "https://host:port"',
+    "type": "string",
+    "pattern": "^https?://[^/?#@]+/?$",
+}
+_PATH_SCHEMA: Final = {"x-allowed": 'a path that starts with "/"', "type": "string", "pattern": "^/[^?#]*$"}
+
+RoutePath = Annotated[str, AfterValidator(_path), WithJsonSchema(_PATH_SCHEMA)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+Upstream = Annotated[str, WithJsonSchema(_UPSTREAM_SCHEMA)]
+RouteName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9-]{1,63}$",
+        json_schema_extra={"x-allowed": "1 to 63 lower-case letters, digits and hyphens"},
+    ),
+]
+
+
 class RouteConfig(Block):
     """One path and the upstream behind it."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
-    """Name in logs, metrics and the session list; unique. Lower-case letters, digits and hyphens."""
+    name: RouteName
+    """Name in logs, metrics and the session list; unique.
+
+    It is a metric label: keep it when the path or the upstream changes, and the graphs go on.
+    """
     kind: Kind = Kind.APP
-    """What it leads to: `jupyter`, `terminal` or `app`. A label only, all kinds share the one cap."""
-    path: str
+    """What it leads to: `jupyter`, `terminal` or `app`. A label only, all kinds share the one cap.
+
+    `app`, because an unknown upstream is most likely one.
+    """
+    path: RoutePath
     """Path prefix, whole segments: `/lab/` matches `/lab`, `/lab/` and all below, never `/labs`.
 
-    A `{name}` stands for one segment and needs a pattern in `where`. A trailing slash changes nothing.
+    A `{name}` stands for one segment and needs a pattern in `where`. A trailing slash changes nothing. The
+    longest path that matches wins, and at the same length a literal segment wins over a `{name}`.
     """
-    upstream: str
+    upstream: Upstream
     """Where it leads: `http://host:port` or `https://host:port`, without a path.
 
-    Names captured by `path` may stand in the host, one or more in a label, and as the port.
+    Names captured by `path` may stand in the host, within a label, and as the port if their pattern is made
+    of digits. A host that came from a URL is never an address and never `localhost`.
     """
     strip_prefix: Annotated[bool, Field(strict=True)] = False
     """Take the matched prefix off before forwarding, and send it as `X-Forwarded-Prefix`.
 
-    Off: Jupyter knows its own base URL. Streamlit and most apps want it on.
+    Off, because Jupyter knows its own base URL. Streamlit and most apps want it on.
     """
-    where: dict[str, str] = Field(default_factory=dict)
+    where: dict[str, Pattern] = Field(default_factory=dict)
     """For each `{name}` the regular expression that its segment must match as a whole.
 
-    It decides what a URL can reach, so it is as narrow as the names really are.
+    It decides what a URL can reach, so make it as narrow as the names really are. It sees the segment with
+    needless escapes undone (`%7E` is `~`, `%40` is `@`) and the others in upper case (`%C3%A9`).
     """
     allowed_origins: tuple[Origin, ...] = ()
     """Origins whose pages may open WebSockets here, as browsers send them; `*` allows all.
@@ -52,10 +98,32 @@ class RouteConfig(Block):
     Empty, the default: only the origin the request was sent to (the `Host` field).
     """
     auth: AuthMode = AuthMode.NONE
-    """`session` asks for the login cookie of `auth.session`; `none` leaves it to the upstream or the
-    ingress."""
+    """`session` asks for the login cookie; set `auth.session.keyFile` too.
+
+    `none`, the default, leaves it to the upstream or the ingress: Jupyter has a token of its own.
+    """
     incoming_buffer_bytes: Annotated[int, Field(strict=True, ge=1, le=2147483647)] | None = None
     """Largest frame on this route, in bytes. `null`, the default, is `websocketProxy.incomingBufferBytes`.
 
     For Streamlit set 209715200, its own maximum.
     """
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        """Check that path, patterns and upstream speak of the same names."""
+        names = PathTemplate.parse(self.path).names
+        for name in names:
+            if name not in self.where:
+                _refuse("where", dict(self.where), f'a pattern for "{name}", which the path captures')
+        for name in self.where:
+            if name not in names:
+                _refuse(f"where.{name}", self.where[name], "patterns for names that the path captures")
+        try:
+            UpstreamTemplate.parse(self.upstream, self.where)
+        except ValueError as error:
+            _refuse("upstream", self.upstream, str(error))
+        return self
+
+
+def _refuse(key: str, found: object, allowed: str) -> None:
+    raise PydanticCustomError("bascule", "{allowed}", {"allowed": allowed, "key": key, "found": found})

@@ -1,0 +1,205 @@
+"""The route table: from a request-target to a route, its upstream and what to send there.
+
+Matching goes by whole segments of the path's normal reading (`bascule.protocol.path`):
+``/user/test/`` never matches ``/user/testtest``. The deepest route wins; at the same depth
+the one whose first differing segment is literal. The order of the configuration and
+the Host field mean nothing.
+
+The table is a tree with one node a segment. A request walks down one dictionary a
+segment; nodes with ``{name}`` children are searched on both ways, which visits each node
+of the tree at most once, so a path can never cost more than the table is large.
+
+What was matched is what is forwarded, byte for byte. A path whose credulous reading leads
+to another route is refused: the upstream behind the shorter route could be the same
+server and would be asked past the rules of the longer one.
+
+Rules of this file: pure and immutable; a change of routes is a new table. Results name
+the route, never the raw path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bascule.policy.templates import (
+    PathTemplate,
+    UpstreamAddress,
+    UpstreamTemplate,
+    check_pattern,
+    may_capture,
+)
+from bascule.protocol.path import BadTarget, parse_target
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Sequence
+
+    from bascule.policy.config import RouteConfig
+
+__all__ = ["BadTarget", "Match", "RouteTable", "UpstreamAddress"]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where a request goes.
+
+    Attributes:
+        route: The route that won.
+        index: Its position in the configuration.
+        upstream: Where to connect.
+        target: The request-target for the upstream: path, without the prefix if the route
+            strips it, and query, as received.
+        prefix: What was stripped, for ``X-Forwarded-Prefix``; no trailing slash, empty if nothing.
+        authority: The host of an absolute-form target, to be used instead of the Host field
+            (RFC 9112 §3.2.2); ``None`` otherwise.
+    """
+
+    route: RouteConfig
+    index: int
+    upstream: UpstreamAddress
+    target: bytes
+    prefix: bytes
+    authority: bytes | None
+
+
+class _Entry:
+    """A route, ready for use."""
+
+    __slots__ = ("depth", "fixed", "index", "names", "route", "upstream")
+
+    def __init__(self, route: RouteConfig, index: int, path: PathTemplate) -> None:
+        self.route = route
+        self.index = index
+        self.depth = len(path.segments)
+        self.names = tuple((place, part) for place, part in enumerate(path.segments) if isinstance(part, str))
+        self.upstream = UpstreamTemplate.parse(route.upstream, route.where)
+        self.fixed = self.upstream.address({}) if self.upstream.is_fixed else None
+
+    def address(self, segments: list[bytes]) -> UpstreamAddress | None:
+        if self.fixed is not None:
+            return self.fixed
+        return self.upstream.address({name: segments[place] for place, name in self.names})
+
+
+class _Node:
+    """A segment of the tree, and the route that ends there."""
+
+    __slots__ = ("entry", "literals", "patterns")
+
+    def __init__(self) -> None:
+        self.entry: _Entry | None = None
+        self.literals: dict[bytes, _Node] = {}
+        self.patterns: list[tuple[re.Pattern[bytes], _Node]] = []
+
+
+_Found = tuple[int, int, _Entry, UpstreamAddress]
+"""Depth, one bit a segment (1 for a literal), and what was found there. No two compare equal."""
+
+
+class RouteTable:
+    """All routes of a configuration.
+
+    Args:
+        routes: The routes; no two of the same shape (the configuration checks that).
+    """
+
+    def __init__(self, routes: Sequence[RouteConfig]) -> None:
+        self._root = _Node()
+        self._literal_only = True
+        for index, route in enumerate(routes):
+            template = PathTemplate.parse(route.path)
+            node = self._root
+            for part in template.segments:
+                if isinstance(part, bytes):
+                    node = node.literals.setdefault(part, _Node())
+                else:
+                    self._literal_only = False
+                    node = _pattern_child(node, check_pattern(route.where[part]))
+            node.entry = _Entry(route, index, template)
+
+    def match(self, raw_target: bytes) -> Match | None:
+        """Find the route of a request.
+
+        Args:
+            raw_target: The request-target as received.
+
+        Returns:
+            The match; ``None`` if no route has it (404).
+
+        Raises:
+            BadTarget: The target is refused (400), whatever the routes.
+        """
+        target = parse_target(raw_target)
+        found = self._find(target.segments)
+        if target.credulous is not None:
+            other = self._find(target.credulous)
+            if (found and found[2]) is not (other and other[2]):
+                raise BadTarget("The path can be read in two ways.")
+        if found is None:
+            return None
+        _, _, entry, upstream = found
+        path = target.path
+        prefix = b""
+        if entry.route.strip_prefix and entry.depth:
+            end = _end_of(path, entry.depth)
+            prefix = path[:end]
+            path = path[end:] or b"/"
+        return Match(entry.route, entry.index, upstream, path + target.query, prefix, target.authority)
+
+    def _find(self, segments: list[bytes]) -> _Found | None:
+        if not self._literal_only:
+            return _search(self._root, segments, 0, 0)
+        node = self._root
+        entry = node.entry
+        for segment in segments:
+            child = node.literals.get(segment)
+            if child is None:
+                break
+            node = child
+            entry = node.entry or entry
+        if entry is None or entry.fixed is None:
+            return None
+        return entry.depth, 0, entry, entry.fixed
+
+
+def _pattern_child(node: _Node, pattern: re.Pattern[bytes]) -> _Node:
+    for known, child in node.patterns:
+        if known.pattern == pattern.pattern:
+            return child
+    child = _Node()
+    node.patterns.append((pattern, child))
+    return child
+
+
+def _search(node: _Node, segments: list[bytes], depth: int, literals: int) -> _Found | None:
+    """Return the best route at or below a node; recursion is as deep as the table, not the path."""
+    best: _Found | None = None
+    if node.entry is not None and (address := node.entry.address(segments)) is not None:
+        best = (depth, literals, node.entry, address)
+    if depth == len(segments):
+        return best
+    segment = segments[depth]
+    if (child := node.literals.get(segment)) is not None:
+        best = _better(best, _search(child, segments, depth + 1, literals << 1 | 1))
+    if node.patterns and may_capture(segment):
+        for pattern, child in node.patterns:
+            if pattern.fullmatch(segment):
+                best = _better(best, _search(child, segments, depth + 1, literals << 1))
+    return best
+
+
+def _better(one: _Found | None, other: _Found | None) -> _Found | None:
+    if one is None or other is None:
+        return one or other
+    return other if other[:2] > one[:2] else one
+
+
+def _end_of(path: bytes, depth: int) -> int:
+    """Return where the first ``depth`` segments of a path end."""
+    end = 0
+    for _ in range(depth):
+        end = path.find(b"/", end + 1)
+        if end < 0:
+            return len(path)
+    return end

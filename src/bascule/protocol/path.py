@@ -1,0 +1,175 @@
+"""The one reading of a request-target: everything that looks at a path looks at it through here.
+
+A proxy decides by one reading of the path and the server behind it acts on another:
+that gap is the whole family of `..%2f`, `..;/`, `//` and `%252e` attacks. So nothing is
+"cleaned". A target is either taken as it is and forwarded byte for byte, or refused
+with 400. Three readings of a path exist:
+
+* **as received**: what is forwarded;
+* **normal**: needless escapes undone (``%7E`` is ``~``, RFC 3986 §6.2.2.2), the others in
+  upper case; what routes and their patterns are matched against, so that ``/%6cab`` and
+  ``/lab`` are the same route;
+* **credulous**: what the most gullible server could make of it: escapes undone up to
+  three times, ``%2F`` a slash, ``;parameters`` dropped.
+
+Refused everywhere in the target: control bytes, spaces, bytes above ASCII, ``#``.
+Refused in the path: a backslash, raw or ``%5C`` (a slash to some); escaped control bytes,
+``%00`` first (ends a name in C, or a line in a header); an escape that is not two
+hexadecimal digits; a doubly escaped dot, slash, backslash or percent sign; overlong UTF-8
+(``%C0%AE`` is a dot to a lax decoder); an empty segment; a dot segment in the credulous
+reading, which covers ``%2e`` in any mix and ``..;x``.
+
+**An escaped slash and a semicolon** are allowed where they cannot matter. Jupyter's contents
+API and single-page apps put ``%2F`` inside one segment, and matrix parameters exist. The rule:
+
+1. between ordinary names only: ``a%2Fb`` is fine; ``%2Fb``, ``a%2F``, ``a%2F%2Fb``, ``..%2F``
+   and ``;x`` alone are refused, so no decoding can climb or merge segments;
+2. never in the part that a route matches: a literal cannot contain them, and a segment with
+   one of them matches no pattern;
+3. the credulous reading must lead to the same route (`bascule.policy.routes` compares),
+   or the target is refused. So ``/lab%2Fapi`` and ``/lab;x/api`` cannot slip past the rules
+   of ``/lab/`` through a shorter route such as ``/``.
+
+A query is opaque: it may hold ``%2F``, ``..`` and ``//`` and is forwarded untouched.
+
+Rules of this file: bytes in, values out; what was sent is never repeated in an error.
+RFC 9112 §3.2 (forms of the target), RFC 3986 §3.3 and §6.2.2.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from bascule.errors import HandshakeRefused
+
+__all__ = ["ASTERISK", "BadTarget", "Target", "parse_target"]
+
+ASTERISK: Final = b"*"
+"""The target of ``OPTIONS *``: the server as a whole. It is no path, so the caller compares it first."""
+
+_OUTSIDE: Final = re.compile(rb"[^!-~]|#")
+"""What no target may contain."""
+
+_UNUSUAL: Final = re.compile(rb"[^!$&-.0-:<-\[\]-~/]|/[./]")
+"""What makes a path worth a second look: ``" # % ; \\``, a dot or a slash behind a slash.
+
+One search over the path is all that an ordinary request pays.
+"""
+
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
+_AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+_MALFORMED: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_FORBIDDEN: Final = re.compile(
+    rb"\\"
+    rb"|%5c"
+    rb"|%25(?:25|2e|2f|5c)"  # % . / \\ escaped twice
+    rb"|%c[01]%[89ab]|%e0%[89]|%f0%8",  # overlong UTF-8 (RFC 3629 §3)
+    re.IGNORECASE,
+)
+_CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
+_ROUNDS: Final = 3
+"""How often escapes are undone. A client that needs a fourth round is up to something."""
+
+_NORMAL: Final = tuple(
+    b"%%%02X" % byte if not 0x21 <= byte <= 0x7E or byte in b"/\\%;#?" else bytes((byte,))
+    for byte in range(256)
+)
+"""Each byte as the normal reading writes it: visible characters as they are, but for those
+that would mean something else unescaped."""
+
+
+class BadTarget(HandshakeRefused):
+    """The request-target has more than one reading, or none: answered with 400."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, detail)
+
+
+class Target(NamedTuple):
+    """A request-target in its readings.
+
+    Attributes:
+        path: As received; starts with ``/``.
+        query: As received, with its ``?``; empty if there is none.
+        authority: The host of an absolute-form target, which then replaces the Host
+            field (RFC 9112 §3.2.2); ``None`` in origin form.
+        segments: The normal reading, without the leading empty one. The last is empty
+            when the path ends in a slash.
+        credulous: The credulous reading, escaped like the normal one; ``None`` when
+            both are the same.
+    """
+
+    path: bytes
+    query: bytes
+    authority: bytes | None
+    segments: list[bytes]
+    credulous: list[bytes] | None
+
+
+def parse_target(raw: bytes) -> Target:
+    """Read a request-target in origin or absolute form.
+
+    Args:
+        raw: The target as received, between the two spaces of the request line.
+
+    Returns:
+        Its readings; ``path + query`` is what may be forwarded.
+
+    Raises:
+        BadTarget: It is refused by the rules above, or has another form.
+    """
+    authority = None
+    rest = raw
+    if raw[:1] != b"/":
+        if (absolute := _ABSOLUTE.match(raw)) is None:
+            raise BadTarget("The request target must be a path or an http URL.")
+        authority = absolute[1]
+        if _AUTHORITY.fullmatch(authority) is None:
+            raise BadTarget("The host in the request target is not valid.")
+        rest = raw[absolute.end() :]
+        if rest[:1] != b"/":  # "http://host" and "http://host?query" mean its root
+            rest = b"/" + rest
+    path, mark, query = rest.partition(b"?")
+    if mark and _OUTSIDE.search(query):
+        raise BadTarget("The query of the request target contains a character that must be escaped.")
+    if _UNUSUAL.search(path) is None:
+        return Target(path, mark + query, authority, path[1:].split(b"/"), None)
+    segments, credulous = _second_look(path)
+    return Target(path, mark + query, authority, segments, credulous)
+
+
+def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None]:
+    """Return the normal and the credulous reading of a path that is not ordinary."""
+    if _OUTSIDE.search(path):
+        raise BadTarget("The path contains a character that must be escaped.")
+    if _MALFORMED.search(path):
+        raise BadTarget("The path contains a malformed escape.")
+    if _FORBIDDEN.search(path):
+        raise BadTarget("The path contains an escape or a backslash that is not accepted.")
+    received = path[1:].split(b"/")
+    normal = [_normalise(unquote_to_bytes(segment)) for segment in received]
+    decoded = path[1:]
+    for _ in range(_ROUNDS):
+        before, decoded = decoded, unquote_to_bytes(decoded)
+        if decoded == before:
+            break
+    else:
+        if unquote_to_bytes(decoded) != decoded:
+            raise BadTarget("The path is escaped too many times.")
+    if _CONTROL.search(decoded):
+        raise BadTarget("The path contains an escaped control character.")
+    pieces = [piece.partition(b";")[0] for piece in decoded.replace(b"\\", b"/").split(b"/")]
+    if any(piece in {b".", b".."} for piece in pieces):
+        raise BadTarget("The path contains a dot segment.")
+    # Only the end may be empty, and only where a slash stands there unescaped.
+    if b"" in pieces[:-1] or (pieces[-1] == b"" and received[-1] != b""):
+        raise BadTarget("The path contains an empty segment.")
+    credulous = [_normalise(piece) for piece in pieces]
+    return normal, None if credulous == normal else credulous
+
+
+def _normalise(decoded: bytes) -> bytes:
+    return b"".join([_NORMAL[byte] for byte in decoded])
