@@ -140,8 +140,8 @@ def test_the_account_of_the_client_is_written_for_a_direct_browser() -> None:
     assert sent[len(BROWSER_FIELDS) - 1 :] == [
         (b"X-Forwarded-For", b"192.0.2.7"),
         (b"X-Forwarded-Proto", b"http"),
-        (b"X-Forwarded-Host", b"hops.example.org"),
         (b"X-Real-IP", b"192.0.2.7"),
+        (b"X-Forwarded-Host", b"hops.example.org"),
         (b"X-Forwarded-Prefix", b"/apps/p/a"),
         (b"Via", b"1.1 bascule"),
     ]
@@ -221,6 +221,12 @@ def test_the_prefix_is_absent_unless_something_was_stripped() -> None:
     assert b"x-forwarded-prefix" not in names(send(BROWSER_FIELDS))
     assert b"x-forwarded-prefix" not in names(send([(b"Via", b"1.0 a")]))
     assert b"via" not in names(send(BROWSER_FIELDS))
+
+
+@pytest.mark.parametrize("fields", [[], [(b"Via", b"1.0 a")]])
+def test_a_request_without_host_gets_no_invented_one(fields: Fields) -> None:
+    sent = forwarded_fields("192.0.2.7", NOBODY, fields, b"http", b"")
+    assert not names(sent) & {b"host", b"x-forwarded-host"}
 
 
 def test_via_of_an_untrusted_peer_stays_since_it_only_tells_loops() -> None:

@@ -89,5 +89,10 @@ def test_a_malformed_host_is_nobodys_origin(host: bytes) -> None:
     ],
 )
 def test_listed_origins_are_compared_whole(origin: bytes, allowed: bool) -> None:
-    listed = ("https://app.example", "http://local:3000", "null", "*", "https://*.example", "https://x/")
+    listed = ("https://app.example", "http://local:3000", "null", "https://*.example", "https://x/")
     assert origin_allowed(origin, b"other.example", b"https", listed) is allowed
+
+
+@pytest.mark.parametrize("origin", [b"https://anything.example", b"null", b"", b"https://a, https://b"])
+def test_a_star_allows_every_origin(origin: bytes) -> None:
+    assert origin_allowed(origin, b"other.example", b"https", ("https://a.example", "*"))

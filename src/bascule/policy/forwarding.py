@@ -177,7 +177,7 @@ def forwarded_fields(
         trusted: Proxies whose account of the client is believed.
         fields: The request's field lines.
         scheme: ``http`` or ``https``: how the request reached us.
-        host: The request's ``Host``.
+        host: The request's ``Host``; empty for none (HTTP/1.0).
         prefix: Path prefix that was stripped from the target; empty for none.
         via: Our element of ``Via``; empty for none.
 
@@ -246,9 +246,10 @@ def _append_account(
         kept += (
             (b"X-Forwarded-For", peer),
             (b"X-Forwarded-Proto", scheme),
-            (b"X-Forwarded-Host", host),
             (b"X-Real-IP", peer),
         )
+        if host:
+            kept.append((b"X-Forwarded-Host", host))
         if prefix:
             kept.append((b"X-Forwarded-Prefix", prefix))
         if via:
@@ -259,9 +260,10 @@ def _append_account(
     kept += (
         (b"X-Forwarded-For", b", ".join((*hops, peer))),
         (b"X-Forwarded-Proto", b", ".join(account.get(b"x-forwarded-proto", ())) or scheme),
-        (b"X-Forwarded-Host", b", ".join(account.get(b"x-forwarded-host", ())) or host),
         (b"X-Real-IP", client.encode("ascii", "replace")),
     )
+    if host := b", ".join(account.get(b"x-forwarded-host", ())) or host:
+        kept.append((b"X-Forwarded-Host", host))
     outer = account.get(b"x-forwarded-prefix")
     if outer:
         prefix = outer[-1].rstrip(b"/") + prefix

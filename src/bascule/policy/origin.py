@@ -5,14 +5,15 @@ server can refuse (RFC 6455 §10.2). It always sends ``Origin`` and no script ca
 change it. So:
 
 * the origin must be the one the request went to (``Host`` and our scheme, default
-  ports made explicit), or be listed in the route's ``allowedOrigins``;
+  ports made explicit), or be listed in the route's ``allowedOrigins``, where a lone
+  ``*`` lists every origin, ``null`` included;
 * a list, ``null``, a path, user information and anything else that is not exactly
   one ``scheme://host[:port]`` is refused;
 * a request without ``Origin`` is allowed: no browser sends it, and a program could
   send whatever it likes. What it may do is up to authentication.
 
 Rules of this file: compared as bytes after lower-casing; nothing is decoded, no
-suffix and no wildcard is ever matched.
+suffix and no pattern is ever matched.
 """
 
 from __future__ import annotations
@@ -58,9 +59,11 @@ def origin_allowed(origin: bytes | None, host: bytes, scheme: bytes, allowed: Se
         host: The value of ``Host``.
         scheme: ``http`` or ``https``, as the browser sees us: behind a trusted
             proxy that ends TLS, what it says in ``X-Forwarded-Proto``.
-        allowed: Further origins, written as ``https://app.example.org[:port]``.
+        allowed: Further origins, written as ``https://app.example.org[:port]``, or ``*``.
     """
     if origin is None:
+        return True
+    if "*" in allowed:
         return True
     wanted = _origin(origin)
     if wanted is None:

@@ -1,0 +1,82 @@
+"""The short answer a browser or a program gets when we answer instead of the upstream.
+
+HTML for who asks for HTML by name (browsers that navigate), problem details (RFC
+9457) for everybody else.
+
+Rules of this file: a pure function; every word comes from our own tables, is escaped
+all the same, and nothing of the request is repeated.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from html import escape
+from http import HTTPStatus
+from typing import Final
+
+__all__ = ["error_page", "prefers_html", "reason_phrase"]
+
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+
+_PAGE: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{status} {title}</title>
+<style>body{{font:1rem/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32rem;padding:0 1rem}}
+h1{{font-size:1.4rem}}p{{color:#555}}</style></head>
+<body><h1>{status} {title}</h1><p>{detail}</p></body></html>
+"""
+
+_COMMON_FIELDS: Final = (
+    (b"Cache-Control", b"no-store"),
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+)
+
+
+def reason_phrase(status: int) -> str:
+    """Return the registered reason phrase of a status, or an empty text."""
+    return _REASONS.get(status, "")
+
+
+def prefers_html(accept: bytes) -> bool:
+    """Return whether ``Accept`` names HTML, with a weight above 0 and not below JSON's."""
+    html = json_weight = -1.0
+    for entry in accept.lower().split(b","):
+        media, _, parameters = entry.partition(b";")
+        media = media.strip(b" \t")
+        if media in (b"text/html", b"application/xhtml+xml"):
+            html = max(html, _weight(parameters))
+        elif media in (b"application/json", b"application/problem+json"):
+            json_weight = max(json_weight, _weight(parameters))
+    return html > 0 and html >= json_weight
+
+
+def _weight(parameters: bytes) -> float:
+    for parameter in parameters.split(b";"):
+        name, _, value = parameter.strip(b" \t").partition(b"=")
+        if name == b"q":
+            try:
+                return min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+@lru_cache(maxsize=128)
+def error_page(status: int, detail: str, html: bool) -> tuple[tuple[tuple[bytes, bytes], ...], bytes]:
+    """Return the fields and the body of an error answer.
+
+    Args:
+        status: The status code.
+        detail: One sentence of ours.
+        html: Whether to write HTML instead of problem details.
+    """
+    title = reason_phrase(status)
+    if html:
+        content_type = b"text/html; charset=utf-8"
+        body = _PAGE.format(status=status, title=escape(title), detail=escape(detail)).encode()
+    else:
+        content_type = b"application/problem+json"
+        body = json.dumps({"status": status, "title": title, "detail": detail}).encode() + b"\n"
+    return ((b"Content-Type", content_type), *_COMMON_FIELDS), body

@@ -1,0 +1,403 @@
+"""Plain HTTP through the proxy: every request of the public listener that is no upgrade.
+
+One exchange: head → route → credentials → the upstream's answer → relay. aiohttp parses
+on both sides; targets and the fields of answers pass as the bytes that were received.
+
+What holds for every exchange:
+
+* bodies stream both ways in constant memory; a part is written as soon as it is read,
+  and nothing is read while the other side takes no more;
+* ``Content-Length`` passes where it is known, else the answer is chunked (or ends with
+  the connection, for HTTP/1.0). Trailers are discarded (RFC 9110 §6.5.1), never merged;
+* an answer is complete or visibly broken: if the upstream dies in the middle, the
+  browser's connection is reset;
+* a browser that goes away cancels the exchange, and with it the upstream's;
+* ``Expect: 100-continue`` is the upstream's to answer;
+* a request is sent a second time only if it is idempotent, has no body, and its
+  connection turned out to be closed.
+
+Status codes of our own: 400 target or fields, 404 no route, 405 CONNECT and TRACE,
+408 the browser stalled, 431 head too large, 502 upstream unreachable or not HTTP,
+504 upstream too slow, 508 the request was here before; and those of authentication.
+
+Rules of this file: no field is decided here (`bascule.policy.forwarding`), no byte is
+written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-plain-http.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDict, istr
+from yarl import URL
+
+from bascule.errors import HandshakeRefused
+from bascule.gateway.plain_response import BrowserSide, MalformedHead
+from bascule.handover.counters import GatewayWord
+from bascule.policy.config import AuthMode
+from bascule.policy.forwarding import TrustedProxies, end_to_end_fields, forwarded_fields, without_cookie
+from bascule.protocol.path import ASTERISK
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Callable
+
+    from aiohttp import web
+
+    from bascule.policy.config import Config, RouteConfig
+    from bascule.policy.forwarding import Fields
+    from bascule.policy.routes import Match, RouteTable
+
+__all__ = ["PlainProxy"]
+
+_REQUESTS: Final = int(GatewayWord.HTTP_REQUESTS)
+_FAILURES: Final = int(GatewayWord.HTTP_UPSTREAM_FAILURES)
+
+_UPSTREAM_KEEP_ALIVE: Final = 4.0
+"""Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
+_UPSTREAM_HEAD_BYTES: Final = 65536
+"""Longest field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
+_UPSTREAM_FIELDS: Final = 256
+_NAMES: Final = 1024
+"""Field names whose decoded form is kept; then the memory is emptied, so it cannot grow."""
+
+_ALLOWED: Final = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
+
+_UNREACHABLE: Final = "The application behind this address cannot be reached."
+_BAD_ANSWER: Final = "The application behind this address gave an answer that is not valid HTTP."
+_TOO_SLOW: Final = "The application behind this address did not answer in time."
+
+
+class _BrowserStalled(Exception):
+    """The browser stopped sending the body of its request."""
+
+
+class _ForgetfulJar(aiohttp.DummyCookieJar):
+    """Cookies are between the browser and the upstream; not even parsed here."""
+
+    def update_cookies_from_headers(self, headers: object, response_url: object) -> None:
+        """Do nothing."""
+
+
+class _Upload:
+    """The body of a request on its way to the upstream, and the patience for the answer.
+
+    The deadline for the answer's head runs anew with each part of the body, so that
+    an upload may take as long as it moves.
+    """
+
+    __slots__ = ("_browser", "_deadline", "_invite", "_patience", "_request", "waits_for_browser")
+
+    def __init__(self, request: web.BaseRequest, browser: BrowserSide, invite: bool) -> None:
+        self._request = request
+        self._browser = browser
+        self._invite = invite
+        self._deadline: asyncio.Timeout | None = None
+        self._patience = 0.0
+        self.waits_for_browser = False
+
+    def watch(self, deadline: asyncio.Timeout | None, patience: float) -> None:
+        """Push this deadline back whenever the body moves; ``None`` when the head is there."""
+        self._deadline = deadline
+        self._patience = patience
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives, without its chunk sizes and trailers."""
+        if self._invite:
+            await self._browser.invite_body()
+        content = self._request.content
+        loop = asyncio.get_running_loop()
+        while True:
+            self.waits_for_browser = True
+            part = await content.readany()
+            self.waits_for_browser = False
+            if self._deadline is not None and self._patience:
+                self._deadline.reschedule(loop.time() + self._patience)
+            if not part:
+                return
+            yield part
+
+
+class PlainProxy:
+    """Relays plain HTTP to the upstreams of the route table.
+
+    Args:
+        config: The configuration.
+        routes: Where a target leads.
+        words: The gateway's block of counters.
+        authorise: Called for routes that need credentials, with the route and the
+            request's fields; raises `HandshakeRefused`. Without it such routes answer 503.
+        upstream_tls: How certificates of ``https://`` upstreams are verified; by
+            default against the system's authorities.
+
+    Attributes:
+        draining: Set to let every answer close its connection.
+        via: Our element of ``Via`` for requests received with HTTP/1.1.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        routes: RouteTable,
+        words: memoryview,
+        *,
+        authorise: Callable[[RouteConfig, Fields], None] | None = None,
+        upstream_tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._routes = routes
+        self._words = words
+        self._authorise = authorise
+        self._tls: ssl.SSLContext | bool = upstream_tls or True
+        self._trusted = TrustedProxies(config.trusted_proxies)
+        self._head_bytes = config.limits.request_head_bytes
+        self._connect_timeout = config.limits.connect_timeout
+        self._patience = config.limits.http_upstream_timeout
+        self._cookie = config.auth.session.cookie.encode()
+        self._pseudonym = b"bascule-" + secrets.token_hex(4).encode()
+        self._via10 = b"1.0 " + self._pseudonym
+        self.via = b"1.1 " + self._pseudonym
+        self._names: dict[bytes, istr] = {}
+        self._speaks_http10: set[bytes] = set()
+        self._session: aiohttp.ClientSession | None = None
+        self.draining = False
+
+    async def start(self) -> None:
+        """Open the pool of upstream connections."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,
+                limit_per_host=0,
+                keepalive_timeout=_UPSTREAM_KEEP_ALIVE,
+                ssl=self._tls,
+            ),
+            cookie_jar=_ForgetfulJar(),
+            auto_decompress=False,
+            skip_auto_headers=(hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout or None),
+            max_line_size=_UPSTREAM_HEAD_BYTES,
+            max_field_size=_UPSTREAM_HEAD_BYTES,
+            max_headers=_UPSTREAM_FIELDS,
+        )
+
+    async def close(self) -> None:
+        """Close all upstream connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; the answer is already sent when this returns."""
+        self._words[_REQUESTS] += 1
+        browser = BrowserSide(request)
+        if self.draining:
+            browser.keep_alive = False
+        if request.method in ("CONNECT", "TRACE"):
+            return await browser.answer(
+                405, "This method is not supported.", _ALLOWED, close=request.method == "CONNECT"
+            )
+        raw_target = request.raw_path.encode("utf-8", "surrogateescape")
+        if raw_target == ASTERISK:
+            return await browser.answer(204, extra=_ALLOWED)
+        fields: Fields = request.raw_headers
+        host = b""
+        size = 0
+        expects = False
+        for name, value in fields:
+            length = len(name)
+            size += length + len(value)
+            if length == 4 and name.lower() == b"host":
+                host = value
+            elif length == 6 and name.lower() == b"expect":
+                expects = value.lower() == b"100-continue"
+            elif length == 3 and self._pseudonym in value and name.lower() == b"via":
+                return await browser.answer(508, "This request was here before: the routes form a loop.")
+        if size > self._head_bytes:
+            return await browser.answer(431, "The request's fields are too large.", close=True)
+        try:
+            match = self._routes.match(raw_target)
+            if match is None:
+                return await browser.answer(404, "There is nothing at this address.")
+            if match.authority is not None:
+                host = match.authority
+                fields = [(b"Host", host), *(field for field in fields if field[0].lower() != b"host")]
+            if match.route.auth is not AuthMode.NONE:
+                if self._authorise is None:
+                    raise HandshakeRefused(503, "Authentication is not set up.")
+                self._authorise(match.route, fields)
+                fields = without_cookie(fields, self._cookie)
+        except HandshakeRefused as refusal:
+            extra = tuple((name.encode(), value.encode()) for name, value in refusal.fields)
+            return await browser.answer(refusal.status, refusal.detail, extra)
+        return await self._exchange(request, browser, match, fields, host, expects)
+
+    async def _exchange(
+        self,
+        request: web.BaseRequest,
+        browser: BrowserSide,
+        match: Match,
+        fields: Fields,
+        host: bytes,
+        expects: bool,
+    ) -> web.StreamResponse:
+        """Ask the upstream and pass its answer on, or say why there is none."""
+        try:
+            headers = self._headers(request, match, fields, host)
+        except UnicodeDecodeError:
+            return await browser.answer(400, "A field of the request is not valid UTF-8.")
+        upload = None
+        if request.body_exists:
+            if expects and (request.version < (1, 1) or match.upstream.authority in self._speaks_http10):
+                del headers[hdrs.EXPECT]  # HTTP/1.0 knows no 100: the body is asked for by us
+            upload = _Upload(request, browser, expects)
+        elif expects:
+            del headers[hdrs.EXPECT]
+        try:
+            answer = await self._ask(request, match, headers, upload)
+        except _BrowserStalled:
+            return await browser.answer(408, "The request's body did not arrive in time.", close=True)
+        except TimeoutError:
+            return await self._failed(browser, 504, _TOO_SLOW)
+        except (aiohttp.ClientConnectionError, OSError):
+            if upload is not None and request.content.exception() is not None:
+                return await browser.answer(400, "The request's body is not valid.", close=True)
+            return await self._failed(browser, 502, _UNREACHABLE)
+        except (aiohttp.ClientError, ValueError):
+            return await self._failed(browser, 502, _BAD_ANSWER)
+        if answer.version is not None and answer.version < (1, 1):
+            self._speaks_http10.add(match.upstream.authority)
+        complete = False
+        try:
+            response = await self._relay(request, browser, answer)
+            complete = answer.closed
+            return response
+        finally:
+            if not complete:
+                answer.close()
+
+    def _headers(
+        self, request: web.BaseRequest, match: Match, fields: Fields, host: bytes
+    ) -> CIMultiDict[str]:
+        """Return the fields for the upstream in the form aiohttp sends them.
+
+        Raises:
+            UnicodeDecodeError: A value has bytes that aiohttp could not send as they are.
+        """
+        sent = forwarded_fields(
+            request.remote or "",
+            self._trusted,
+            fields,
+            b"https" if request.secure else b"http",
+            host,
+            match.prefix,
+            self.via if request.version >= (1, 1) else self._via10,
+        )
+        names = self._names
+        headers: CIMultiDict[str] = CIMultiDict()
+        spelt: dict[str, istr] = {}
+        for raw_name, value in sent:
+            name = names.get(raw_name)
+            if name is None:
+                name = istr(raw_name.decode("ascii"))
+                if len(names) >= _NAMES:
+                    names.clear()
+                names[raw_name] = name
+            # ClientSession takes names that differ in case only for a replacement.
+            headers.add(spelt.setdefault(name.lower(), name), value.decode())
+        return headers
+
+    async def _ask(
+        self, request: web.BaseRequest, match: Match, headers: CIMultiDict[str], upload: _Upload | None
+    ) -> aiohttp.ClientResponse:
+        """Send the request and wait for the head of the answer.
+
+        Raises:
+            _BrowserStalled: Time ran out while the browser owed us the body.
+            TimeoutError: Time ran out.
+        """
+        assert self._session is not None, "start() was not called"
+        upstream = match.upstream
+        # The whole target is given as the path: yarl would drop the "?" of an empty query.
+        url = URL.build(
+            scheme=upstream.scheme,
+            authority=upstream.authority.decode("ascii"),
+            path=match.target.decode("ascii"),
+            encoded=True,
+        )
+        try:
+            async with asyncio.timeout(self._patience or None) as deadline:
+                if upload is not None:
+                    upload.watch(deadline, self._patience)
+                return await self._session.request(
+                    request.method,
+                    url,
+                    headers=headers,
+                    data=None if upload is None else upload.parts(),
+                    allow_redirects=False,
+                )
+        except TimeoutError:
+            if upload is not None and upload.waits_for_browser:
+                raise _BrowserStalled from None
+            raise
+        finally:
+            if upload is not None:
+                upload.watch(None, 0.0)
+
+    async def _relay(
+        self, request: web.BaseRequest, browser: BrowserSide, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
+        """Pass the answer on, head first, then each part of the body as it arrives."""
+        status = answer.status
+        known = answer.headers
+        lengths = known.getall(hdrs.CONTENT_LENGTH, ())
+        coding = known.get(hdrs.TRANSFER_ENCODING)
+        if (
+            status < 200  # a 101 nobody asked for
+            or status > 599
+            or len(lengths) > 1
+            or (coding is not None and (lengths or coding.lower() != "chunked"))
+        ):
+            return await self._failed(browser, 502, _BAD_ANSWER)
+        fields = end_to_end_fields(answer.raw_headers)
+        bodiless = browser.head_only or status in (204, 304)
+        if status == 204 and lengths:
+            fields = [field for field in fields if field[0].lower() != b"content-length"]
+        if request.body_exists and not request.content.is_eof():
+            browser.keep_alive = False  # an early answer: what follows is the rest of an unwanted body
+        content = answer.content
+        try:
+            first = b"" if bodiless else content.read_nowait()
+            whole = bodiless or content.at_eof()
+        except (aiohttp.ClientError, OSError):
+            return await self._failed(browser, 502, _BAD_ANSWER)
+        reason = (answer.reason or "").encode("utf-8", "surrogateescape")
+        try:
+            await browser.start(
+                status, reason, fields, hdrs.DATE in known, bodiless or bool(lengths), first, whole
+            )
+        except MalformedHead:
+            return await self._failed(browser, 502, _BAD_ANSWER)
+        except ConnectionError:
+            return browser.abort()
+        if whole:
+            return browser.sent()
+        while True:
+            try:
+                part = await content.readany()
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                return browser.abort()
+            try:
+                if not part:
+                    await browser.finish()
+                    return browser.sent()
+                await browser.write(part)
+            except ConnectionError:
+                return browser.abort()
+
+    async def _failed(self, browser: BrowserSide, status: int, detail: str) -> web.StreamResponse:
+        """Answer for an upstream that gave no answer."""
+        self._words[_FAILURES] += 1
+        return await browser.answer(status, detail)

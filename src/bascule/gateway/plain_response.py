@@ -1,0 +1,233 @@
+"""The browser's side of one plain HTTP exchange: heads and bodies written as bytes.
+
+aiohttp parses the request and owns the connection; the answer is written here, because
+an answer that is only passed on must not go through a dictionary that merges, re-cases
+and completes its fields.
+
+Rules of this file: everything leaves through ``request.writer``, so back-pressure and
+the count of bytes sent stay aiohttp's. An answer that cannot be finished ends with a
+reset: an HTTP/1.0 client takes a plain end of the connection for the end of the body.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from bascule.gateway.errorpages import error_page, prefers_html, reason_phrase
+from bascule.policy.forwarding import Fields, values_of
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+
+__all__ = ["BrowserSide", "MalformedHead", "SentResponse"]
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_NO_LIMIT_COPY: Final = 65536
+"""Larger bodies are written apart from their head or chunk size, so that they are not copied."""
+
+_CLOSE: Final = b"Connection: close\r\n"
+_KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
+_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+class MalformedHead(Exception):
+    """A line break inside a field or reason phrase of an upstream's answer."""
+
+
+class SentResponse(web.StreamResponse):
+    """What `PlainProxy.handle` returns: the answer is out, only keep-alive is still open."""
+
+    def __init__(self, status: int, keep_alive: bool) -> None:
+        super().__init__(status=status, reason="")
+        self._keep = keep_alive
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection may carry another request."""
+        return self._keep
+
+    @property
+    def prepared(self) -> bool:
+        """Always: nothing may be added to it."""
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Do nothing: the head is out."""
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: the end is out."""
+
+
+class _Clock:
+    """``Date`` in HTTP's form, formatted once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._line = b""
+
+    def line(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._line
+
+
+_date = _Clock()
+
+
+class BrowserSide:
+    """Writes one answer to the browser.
+
+    Args:
+        request: The request to answer.
+
+    Attributes:
+        keep_alive: Whether the connection stays open after the answer; decided by the
+            request, and by whoever finds that it must not.
+        status: Status of the answer once its head is out, else 0.
+    """
+
+    __slots__ = ("_chunked", "_http11", "_request", "_writer", "head_only", "keep_alive", "status")
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._writer = request.writer
+        self._http11 = request.version >= (1, 1)
+        self._chunked = False
+        self.head_only = request.method == "HEAD"
+        self.keep_alive = request.keep_alive
+        self.status = 0
+
+    async def invite_body(self) -> None:
+        """Send ``100 Continue``."""
+        if self._http11:
+            await self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def start(
+        self,
+        status: int,
+        reason: bytes,
+        fields: Fields,
+        dated: bool,
+        length_known: bool,
+        body: bytes,
+        whole: bool,
+    ) -> None:
+        """Send the head and what is there of the body.
+
+        Args:
+            status: Status code.
+            reason: Reason phrase.
+            fields: End-to-end fields, ``Content-Length`` among them if it is known.
+            dated: Whether ``Date`` is among them.
+            length_known: Whether the end of the answer follows from its head alone
+                (``Content-Length``, or no body at all).
+            body: First part of the body.
+            whole: Whether that is all of it.
+
+        Raises:
+            MalformedHead: A field would break out of its line. Nothing was sent.
+            ConnectionError: The browser is gone.
+        """
+        lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
+        lines += [b"%b: %b\r\n" % field for field in fields]
+        if not dated:
+            lines.append(_date.line())
+        if not length_known:
+            if self._http11:
+                self._chunked = True
+                lines.append(_CHUNKED)
+            else:
+                self.keep_alive = False
+        if not self.keep_alive:
+            lines.append(_CLOSE)
+        elif not self._http11:
+            lines.append(_KEEP_ALIVE)
+        head = b"".join(lines)
+        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+            raise MalformedHead
+        self.status = status
+        if self._chunked:
+            framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            await self._writer.write(b"%b\r\n%b%b" % (head, framed, _LAST_CHUNK if whole else b""))
+        elif len(body) <= _NO_LIMIT_COPY:
+            await self._writer.write(b"%b\r\n%b" % (head, body))
+        else:
+            await self._writer.write(head + b"\r\n")
+            await self._writer.write(body)
+
+    async def write(self, body: bytes) -> None:
+        """Send a further part of the body at once; waits while the browser takes no more.
+
+        Raises:
+            ConnectionError: The browser is gone.
+        """
+        if not self._chunked:
+            await self._writer.write(body)
+        elif len(body) <= _NO_LIMIT_COPY:
+            await self._writer.write(b"%x\r\n%b\r\n" % (len(body), body))
+        else:
+            await self._writer.write(b"%x\r\n" % len(body))
+            await self._writer.write(body)
+            await self._writer.write(b"\r\n")
+
+    async def finish(self) -> None:
+        """Send the end of a body that was not sent whole by `start`."""
+        if self._chunked:
+            await self._writer.write(_LAST_CHUNK)
+
+    async def answer(
+        self, status: int, detail: str = "", extra: Fields = (), *, close: bool = False
+    ) -> SentResponse:
+        """Answer ourselves, with an error page; 204 has none.
+
+        Args:
+            status: Status code.
+            detail: One sentence of ours.
+            extra: Further fields.
+            close: Close the connection afterwards.
+        """
+        if close or self._body_is_missing():
+            self.keep_alive = False
+        body = b""
+        fields = extra
+        if status != 204:
+            accept = b",".join(values_of(self._request.raw_headers, b"accept"))
+            common, body = error_page(status, detail, prefers_html(accept))
+            fields = (*extra, *common, (b"Content-Length", b"%d" % len(body)))
+        reason = reason_phrase(status).encode()
+        try:
+            await self.start(status, reason, fields, False, True, b"" if self.head_only else body, True)
+        except ConnectionError:
+            self.keep_alive = False
+        return self.sent()
+
+    def _body_is_missing(self) -> bool:
+        """Return whether the browser is still sending a body that nobody will read."""
+        return self._request.body_exists and not self._request.content.is_eof()
+
+    def sent(self) -> SentResponse:
+        """Return what aiohttp needs to know of the answer."""
+        return SentResponse(self.status or 500, self.keep_alive)
+
+    def abort(self) -> SentResponse:
+        """End the connection with a reset, so that nobody takes the answer for complete."""
+        self.keep_alive = False
+        transport = self._request.transport
+        if transport is not None:
+            connection: socket.socket | None = transport.get_extra_info("socket")
+            if connection is not None:
+                with contextlib.suppress(OSError):  # already closed
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            transport.abort()
+        return self.sent()

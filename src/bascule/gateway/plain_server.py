@@ -1,0 +1,85 @@
+"""aiohttp's HTTP/1.1 server with the settings a proxy needs.
+
+Rules of this file: bodies are never decompressed; a handler is cancelled when its
+browser goes away; a request that does not parse is answered with a page of ours that
+repeats nothing of it, logged at debug level only, and its connection closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from bascule.gateway.errorpages import error_page, prefers_html
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from bascule.policy.config import Config
+
+__all__ = ["PlainProtocol", "PlainServer"]
+
+KEEP_ALIVE_SECONDS: Final = 75.0
+"""How long an idle browser connection is kept: nginx's default, above the 60 s of most balancers."""
+
+_log = logging.getLogger("bascule.http")
+
+
+class PlainProtocol(web.RequestHandler):
+    """One browser connection."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that could not be parsed (400), or a fault of ours (500)."""
+        if status >= 500:
+            _log.error("a plain HTTP request failed: %s", type(exc).__name__, exc_info=exc)
+        else:
+            _log.debug("a request from %s does not parse: %s", request.remote, type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the head of the answer is out already")
+        detail = "The request could not be understood." if status < 500 else "The proxy made a mistake."
+        accept = request.headers.get("Accept", "").encode("utf-8", "surrogateescape")
+        fields, body = error_page(status, detail, prefers_html(accept))
+        answer = web.Response(
+            status=status, headers=[(name.decode(), value.decode()) for name, value in fields], body=body
+        )
+        answer.headers["Server"] = "bascule"
+        answer.force_close()
+        return answer
+
+
+class PlainServer(web.Server):
+    """A protocol factory for ``loop.create_server``.
+
+    Args:
+        handler: Called for each request; `PlainProxy.handle`, or the gateway's own
+            that looks for upgrades first.
+        config: Limits of the request head.
+    """
+
+    def __init__(
+        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], config: Config
+    ) -> None:
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "auto_decompress": False,
+            "keepalive_timeout": KEEP_ALIVE_SECONDS,
+            "logger": _log,
+            "max_field_size": config.limits.request_head_bytes,
+            "max_headers": config.limits.request_fields,
+            "max_line_size": config.limits.request_head_bytes,
+            "tcp_keepalive": True,
+        }
+        super().__init__(handler, handler_cancellation=True, **self._options)
+
+    def __call__(self) -> PlainProtocol:
+        """Return the protocol of a new connection."""
+        return PlainProtocol(self, loop=asyncio.get_running_loop(), **self._options)
