@@ -106,9 +106,10 @@ OWN = (
     ),
     Panel(
         "Bascule - refusals by reason",
-        "Upgrades and requests refused per second, by reason: the cap, but also no route, a foreign origin, "
-        "a missing login, a malformed head. Only the cap counts in the rejection rate below. Many `origin` "
-        "or `auth` refusals after a change of the configuration mean that the change is wrong.",
+        "Upgrades per second that were answered with an HTTP error instead of 101. `handshake`: by Bascule "
+        "(malformed head, no route, a foreign origin, a missing login). `upstream`: the kernel, shell or app "
+        "said no itself. The cap and unreachable upstreams have panels of their own. Many `handshake` "
+        "refusals after a change of the configuration mean that the change is wrong.",
         "cps",
         (Query("sum by (reason) (rate(bascule_refusals_total[5m]))", "{{reason}}"),),
         stacked=True,
@@ -205,9 +206,10 @@ CONTRACT = (
     ),
     Panel(
         "WebSocket - pool allocation rate (GC pressure)",
-        "Bytes per second that the forwarders of a pod allocated for frames that slow readers could not take "
-        "at once. A rate, not memory held. High and steady means that many browsers read slower than their "
-        "kernels write; watch `Memory` and `GC` above before raising the cap.",
+        "Bytes per second that the forwarders of a pod request from the allocator. A rate, not memory held; "
+        "it comes mostly from frames that slow readers could not take at once, and is 0 without the compiled "
+        "extension. High and steady means that browsers read slower than kernels write: watch `Memory` and "
+        "`GC` above before raising the cap.",
         "binBps",
         (Query(by_pod("ws_pool_alloc_bytes_per_second"), "{{pod_short}}"),),
         width=HALF,

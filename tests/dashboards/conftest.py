@@ -1,6 +1,7 @@
-"""The dashboards are not part of the installed package: find them in the repository."""
+"""These parts are not in the installed package: find them, and it, in the repository."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
