@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from bascule.admin.view import GatewayView
 
-_STATIC: Final = ("status.css", "status.js", "table.js", "charts.js", "badge.js", "icon.svg")
+_STATIC: Final = ("status.css", "status.js", "table.js", "charts.js", "format.js", "badge.js", "icon.svg")
 _PAGE_MAX_AGE: Final = 0
 _SESSION_ID: Final = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
 _CLOSE_CODES: Final = frozenset({1000, 1008, 1011, 1012, 1013})
@@ -195,6 +195,7 @@ def _openapi() -> bytes:
 async def _add_page_fields(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in PAGE_FIELDS.items():
         response.headers.setdefault(name, value)
+    response.headers["Server"] = "bascule"
 
 
 def _json(body: object, *, status: int = 200) -> web.Response:

@@ -1,1 +1,387 @@
+// The status page: one event stream for the figures, the table beside it, no framework.
 
+import { AreaChart, BarChart } from "./charts.js";
+import { bytes, duration } from "./format.js";
+import { SessionTable } from "./table.js";
+
+const CAUSES = {
+  closed: "closed by a peer",
+  aborted: "connection dropped",
+  timeout: "peer vanished",
+  protocol_error: "protocol error",
+  too_big: "frame too big",
+  idle: "idle timeout",
+  drain: "drained",
+  admin: "closed by an administrator",
+  internal: "our fault",
+};
+const FIELD = "X-Bascule-Admin";
+const $ = (id) => document.getElementById(id);
+
+function text(id, value) {
+  const element = $(id);
+  const wanted = String(value);
+  if (element.textContent !== wanted) element.textContent = wanted;
+}
+
+// --- talking to the admin listener ---
+
+let token = sessionStorage.getItem("bascule-admin-token");
+
+class Refused extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+async function ask(path, options = {}) {
+  const headers = { [FIELD]: "1" };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  const answer = await fetch(path, { ...options, headers, credentials: "omit", cache: "no-store" });
+  if (!answer.ok) {
+    const problem = await answer.json().catch(() => ({}));
+    if (answer.status === 401) askForToken(Boolean(token));
+    throw new Refused(answer.status, problem.detail ?? answer.statusText);
+  }
+  return answer;
+}
+
+const call = async (path, options) => (await ask(path, options)).json();
+
+function askForToken(wrong) {
+  const dialog = $("token-dialog");
+  text("token-error", wrong ? "That token is not the right one." : "");
+  if (!dialog.open) dialog.showModal();
+}
+
+$("token-dialog").querySelector("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = $("token").value.trim();
+  sessionStorage.setItem("bascule-admin-token", token);
+  $("token").value = "";
+  $("token-dialog").close();
+  watch();
+});
+$("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
+
+// --- drawing ---
+
+const flight = new AreaChart($("plot-flight"), "Sessions in flight");
+const rejections = new BarChart($("plot-rejections"), "Turned away by the cap");
+const traffic = new AreaChart($("plot-traffic"), "Payload to browsers");
+const failures = new BarChart($("plot-failures"), "Upstream not reachable");
+const table = new SessionTable({
+  head: $("table-head"), body: $("table-body"), space: $("table-space"), empty: $("table-empty"), found: $("found"),
+  filters: $("filters"), call, close: askToClose,
+});
+
+let hour = null;
+let before = null;
+let latest = null;
+const RATES = 120; // seconds of payload shown; they are this page's own and begin when it is opened
+const rates = { times: [], values: [] };
+
+function drawHour() {
+  const { at: times, samples: slots, every } = hour;
+  flight.draw({ times, values: hour.inFlight, caps: hour.max, slots, say: (value, index) => `${value.toLocaleString()} of ${hour.max[index].toLocaleString()}` });
+  const turned = rejections.draw({ times, values: hour.rejections, slots, every, style: "", unit: "turned away" });
+  const failed = failures.draw({ times, values: hour.upstreamFailures, slots, every, style: "warn", unit: "not reachable" });
+  text("rejected-hour", turned.toLocaleString());
+  $("rejected-hour").parentElement.classList.toggle("alarm", turned > 0);
+  text("failures-hour", failed.toLocaleString());
+}
+
+function addSample(sample) {
+  for (const [key, value] of Object.entries(sample)) {
+    hour[key].push(value);
+    if (hour[key].length > hour.samples) hour[key].shift();
+  }
+  drawHour();
+}
+
+function bars(id, rows) {
+  const list = $(id);
+  const most = Math.max(1, ...rows.map((row) => row.share));
+  while (list.children.length > rows.length) list.lastChild.remove();
+  rows.forEach((row, index) => {
+    let item = list.children[index];
+    if (!item) {
+      item = document.createElement("li");
+      item.innerHTML = '<span></span><span class="v"></span><span class="track"><i></i></span>';
+      list.append(item);
+    }
+    const [name, value, track] = item.children;
+    if (name.textContent !== row.name) name.textContent = row.name;
+    if (row.title) name.title = row.title;
+    value.textContent = row.value;
+    item.className = row.style ?? "";
+    track.firstChild.style.width = `${(100 * row.share) / most}%`;
+  });
+}
+
+function drawGauge({ kinds, instance, warningShare }) {
+  const gauge = $("gauge");
+  if (!gauge.children.length) {
+    for (const kind of Object.keys(kinds)) {
+      const part = document.createElement("i");
+      part.className = kind;
+      gauge.append(part);
+      const entry = document.createElement("span");
+      entry.className = `k-${kind}`;
+      $("kinds").append(entry);
+    }
+    gauge.append(document.createElement("b"));
+  }
+  Object.entries(kinds).forEach(([kind, count], index) => {
+    gauge.children[index].style.width = `${(100 * count) / instance.max}%`;
+    const entry = $("kinds").children[index];
+    const wanted = `${kind} ${count.toLocaleString()}`;
+    if (entry.textContent !== wanted) entry.textContent = wanted;
+  });
+  gauge.lastChild.style.left = `${100 * warningShare}%`;
+  gauge.setAttribute("aria-valuemax", instance.max);
+  gauge.setAttribute("aria-valuenow", instance.inFlight);
+  gauge.setAttribute("aria-valuetext", `${instance.inFlight} of ${instance.max}`);
+}
+
+function drawState(now) {
+  const [state, words] = now.draining
+    ? ["draining", `Draining, ${now.instance.inFlight} left`]
+    : now.instance.level === "critical"
+      ? ["full", "Full"]
+      : !now.ready
+        ? ["unready", "Not ready"]
+        : now.instance.level === "warning"
+          ? ["warning", "Few slots left"]
+          : ["ready", "Ready"];
+  document.body.dataset.state = state;
+  text("state-text", words);
+  $("drain").disabled = now.draining;
+  document.title = `${now.instance.inFlight}/${now.instance.max} · ${now.instance.name}`;
+  const banner = $("banner");
+  const reason = now.ready ? "" : `Not ready for new sessions: ${now.reason}`;
+  banner.className = now.draining ? "banner info" : "banner";
+  if (banner.textContent !== reason) banner.textContent = reason;
+  banner.hidden = !reason;
+}
+
+function drawForwarders(rows) {
+  const body = $("forwarders");
+  while (body.rows.length > rows.length) body.deleteRow(-1);
+  rows.forEach((row, index) => {
+    const line = body.rows[index] ?? body.insertRow();
+    while (line.cells.length < 9) line.insertCell();
+    const values = [
+      row.slot, row.pid || "restarting", row.sessions.toLocaleString(), row.cpuCores.toFixed(2),
+      duration(row.cpuSeconds), duration(row.waitSeconds), bytes(row.rssBytes), row.restarts, row.hotPath,
+    ];
+    values.forEach((value, cell) => {
+      if (line.cells[cell].textContent !== String(value)) line.cells[cell].textContent = value;
+    });
+    line.cells[7].classList.toggle("alarm", row.restarts > 0);
+    line.cells[1].classList.toggle("alarm", !row.pid);
+  });
+}
+
+function drawRates(now) {
+  if (before && now.at > before.at) {
+    const seconds = now.at - before.at;
+    const rate = (key) => `${bytes(Math.round(Math.max(0, now.totals[key] - before.totals[key]) / seconds))}/s`;
+    text("rate-in", rate("bytesIn"));
+    text("rate-out", rate("bytesOut"));
+    rates.times.push(now.at);
+    rates.values.push(Math.max(0, now.totals.bytesOut - before.totals.bytesOut) / seconds);
+    if (rates.times.length > RATES) for (const series of Object.values(rates)) series.shift();
+    traffic.draw({ ...rates, slots: RATES, say: (value) => `${bytes(Math.round(value))}/s to browsers` });
+  }
+  text("bytes-total", bytes(now.totals.bytesIn + now.totals.bytesOut));
+  before = now;
+}
+
+function draw(now) {
+  latest = now;
+  const { instance, cluster, totals, durations } = now;
+  drawState(now);
+  drawGauge(now);
+  drawRates(now);
+  drawForwarders(now.forwarders);
+  text("pod", instance.name);
+  text("uptime", `up ${duration(now.at - now.startedAt)}`);
+  text("in-flight", instance.inFlight.toLocaleString());
+  text("max", instance.max.toLocaleString());
+  text("free", Math.max(0, instance.max - instance.inFlight).toLocaleString());
+  text("peak", totals.peak.toLocaleString());
+  text("oldest", instance.inFlight ? duration(now.oldest) : "–");
+  $("cluster-fact").hidden = !cluster;
+  if (cluster) {
+    const silent = cluster.reporting < cluster.instances ? `, ${cluster.reporting} of ${cluster.instances} pods answer` : ` on ${cluster.instances} pods`;
+    text("cluster", `${cluster.inFlight.toLocaleString()} of ${cluster.max.toLocaleString()}${silent}`);
+  }
+  $("badge").reading = { instance, cluster: cluster ?? { ...instance, instances: 1, reporting: 1 } };
+  $("no-badge").hidden = instance.level !== "ok" || (cluster && cluster.level !== "ok");
+  $("badge").hidden = !$("no-badge").hidden;
+  text("rejected-total", totals.rejections.toLocaleString());
+  text("failures-total", totals.upstreamFailures.toLocaleString());
+  text("http-failures", totals.httpUpstreamFailures.toLocaleString());
+  bars("routes", now.routes.map((route) => ({ name: route.name, value: route.sessions.toLocaleString(), share: route.sessions, style: `k-${route.kind}`, title: `${route.kind} ${route.path}` })));
+  const ended = Object.entries(now.ended).sort((a, b) => b[1] - a[1]);
+  bars("ended", ended.length ? ended.map(([cause, count]) => ({ name: CAUSES[cause] ?? cause, value: count.toLocaleString(), share: count })) : [{ name: "none yet", value: "0", share: 0 }]);
+  bars("durations", ["0.5", "0.95", "0.99"].map((q) => ({ name: { 0.5: "p50", 0.95: "p95", 0.99: "p99" }[q], value: duration(durations.quantiles[q]), share: Math.log1p(durations.quantiles[q] ?? 0) })));
+  text("durations-foot", `${durations.count.toLocaleString()} closed · longest ${duration(durations.max)}`);
+  table.expect(instance.inFlight);
+  table.routes(now.routes.map((route) => route.name));
+  text("version", `Bascule ${now.version}`);
+  text("as-of", `as of ${new Date(now.at * 1000).toLocaleTimeString()}`);
+}
+
+// --- the stream ---
+
+let stream = null;
+let attempts = 0;
+let retry = 0;
+
+const HANDLERS = {
+  history: (data) => { hour = data; drawHour(); },
+  sample: (data) => { if (hour) addSample(data); },
+  snapshot: draw,
+};
+
+async function watch() {
+  clearTimeout(retry);
+  stream?.abort();
+  const mine = (stream = new AbortController());
+  try {
+    const answer = await ask("events", { signal: mine.signal });
+    table.start();
+    loadConfig();
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) throw new Error("the stream ended");
+      attempts = 0;
+      const blocks = (rest + value).split("\n\n");
+      rest = blocks.pop();
+      for (const block of blocks) {
+        const name = /^event: (.*)$/m.exec(block)?.[1];
+        const data = /^data: (.*)$/m.exec(block)?.[1];
+        if (name in HANDLERS && data) HANDLERS[name](JSON.parse(data));
+      }
+    }
+  } catch (error) {
+    if (mine.signal.aborted || error.status === 401) return;
+    lost(error);
+  }
+}
+
+// Fetch-based, not EventSource: the token goes in a field, never in an address.
+function lost(error) {
+  table.stop();
+  document.body.dataset.state = "lost";
+  text("state-text", "No answer");
+  const banner = $("banner");
+  banner.className = "banner";
+  banner.hidden = false;
+  const since = latest ? ` Figures are from ${new Date(latest.at * 1000).toLocaleTimeString()}.` : "";
+  banner.textContent = error.status ? error.message : `The admin listener does not answer; trying again.${since}`;
+  const wait = Math.min(15000, 500 * 2 ** attempts) * (0.8 + 0.4 * Math.random());
+  attempts += 1;
+  retry = setTimeout(watch, wait);
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    clearTimeout(retry);
+    stream?.abort();
+    table.stop();
+  } else {
+    before = null;
+    watch();
+  }
+});
+
+// --- configuration ---
+
+let values = null;
+
+async function loadConfig() {
+  if (values) return;
+  try {
+    values = (await call("config")).values;
+    drawConfig();
+  } catch {
+    // Not worth a banner of its own: the stream shows that something is wrong.
+  }
+}
+
+function drawConfig() {
+  const set = values.filter((row) => row.source !== "default");
+  text("config-count", `${set.length} of ${values.length} values set`);
+  const shown = $("config-all").checked ? values : set;
+  $("config-rows").replaceChildren(
+    ...shown.map((row) => {
+      const line = document.createElement("tr");
+      line.className = row.source === "default" ? "" : "set";
+      for (const value of [row.key, typeof row.value === "string" ? row.value : JSON.stringify(row.value), row.source]) {
+        line.insertCell().textContent = value;
+      }
+      return line;
+    }),
+  );
+}
+$("config-all").addEventListener("change", drawConfig);
+
+// --- what changes something ---
+
+function cancelable(dialog) {
+  dialog.querySelector('[value="cancel"]').addEventListener("click", () => dialog.close());
+}
+
+let closing = null;
+
+function askToClose(row, gone) {
+  closing = { row, gone };
+  text("close-what", `${row.user ?? "nobody known"} on ${row.route}, open for ${duration(row.age)}, idle for ${duration(row.idle)}. Session ${row.id}.`);
+  text("close-error", "");
+  countReason();
+  $("close-dialog").showModal();
+}
+
+function countReason() {
+  const left = 123 - new TextEncoder().encode($("close-reason").value).length;
+  text("close-left", left < 0 ? `${-left} bytes too many` : `${left} bytes left`);
+  $("close-dialog").querySelector(".danger").disabled = left < 0;
+}
+$("close-reason").addEventListener("input", countReason);
+cancelable($("close-dialog"));
+$("close-dialog").querySelector("form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { row, gone } = closing;
+  const query = new URLSearchParams({ code: $("close-code").value, reason: $("close-reason").value });
+  try {
+    await call(`sessions/${row.id}?${query}`, { method: "DELETE" });
+    gone();
+    $("close-dialog").close();
+    table.soon(700);
+  } catch (error) {
+    text("close-error", error.message);
+  }
+});
+
+cancelable($("drain-dialog"));
+$("drain").addEventListener("click", () => {
+  text("drain-error", "");
+  $("drain-dialog").showModal();
+});
+$("drain-dialog").querySelector("form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await call("drain", { method: "POST" });
+    $("drain-dialog").close();
+  } catch (error) {
+    text("drain-error", error.message);
+  }
+});
+
+watch();
