@@ -1,0 +1,1 @@
+"""The Autobahn cases, directly and through Bascule."""

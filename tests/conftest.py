@@ -1,0 +1,72 @@
+"""Fixtures for all tests: the product as a process, and the real parts around it."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from tests.support.bascule import RunningBascule, run_bascule
+from tests.support.jupyter import Jupyter, start_jupyter
+from tests.support.shared import shared_service
+from tests.support.streamlit import Streamlit, start_streamlit
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+Start = Callable[..., RunningBascule]
+
+
+@pytest.fixture
+def bascule(tmp_path: Path) -> Iterator[Start]:
+    """Start ``bascule serve`` with a configuration; ends with the test, and must exit 0 on SIGTERM."""
+    with contextlib.ExitStack() as running:
+
+        def start(config: dict[str, Any], **env: str) -> RunningBascule:
+            home = tmp_path / f"bascule-{len(list(tmp_path.glob('bascule-*')))}"
+            home.mkdir()
+            return running.enter_context(run_bascule(home, config, env=env))
+
+        yield start
+
+
+@pytest.fixture
+def front(request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Return the address a browser uses for one upstream: through Bascule.
+
+    ``BASCULE_TEST_DIRECT=1`` leaves the proxy out, which tells its faults from those of the parts.
+    """
+
+    def choose(upstream: Jupyter | Streamlit, **config: Any) -> str:
+        if os.environ.get("BASCULE_TEST_DIRECT"):
+            return upstream.origin
+        start: Start = request.getfixturevalue("bascule")
+        return start({"routes": [upstream.route()], **config}).public_url
+
+    return choose
+
+
+@pytest.fixture(scope="session")
+def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
+    """One JupyterLab for the whole run."""
+    with shared_service("jupyter", tmp_path_factory, start_jupyter) as facts:
+        yield Jupyter(**{**facts, "root": Path(facts["root"])})
+
+
+@pytest.fixture(scope="session")
+def streamlit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Streamlit]:
+    """One Streamlit app for the whole run."""
+    with shared_service("streamlit", tmp_path_factory, start_streamlit) as facts:
+        yield Streamlit(**facts)
+
+
+@pytest_asyncio.fixture
+async def chromium() -> AsyncIterator["Browser"]:
+    """Return a headless Chromium of this test's own."""
+    from tests.support.browser import run_chromium  # Playwright is slow to import; few tests need it
+
+    async with run_chromium() as browser:
+        yield browser

@@ -1,0 +1,1 @@
+"""Tests with real parts: JupyterLab, Streamlit, nginx, Prometheus and Chromium."""

@@ -1,0 +1,87 @@
+"""A person works in JupyterLab: cells, a second notebook, a terminal.
+
+Every proof is an effect on the server's disk or the text of an output, never a picture.
+"""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+
+from tests.support.jupyter import Jupyter
+from tests.support.labpage import (
+    open_lab,
+    open_notebook,
+    open_terminal,
+    output_of,
+    run_first_cell,
+    type_into_terminal,
+)
+from tests.support.waiting import eventually_async
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]
+
+MEGABYTES = 20
+
+PRINTS_MUCH = f"""\
+line = "y" * 99 + "\\n"
+for _ in range({MEGABYTES * 5}):
+    print(line * 2000, end="")
+print("that was " + "all")
+"""
+
+PRINTS_SUM = 'print("the second kernel says", 6 * 7)'
+
+
+@pytest_asyncio.fixture
+async def lab(jupyter: Jupyter, front: Callable[..., str]) -> AsyncIterator[tuple[Jupyter, str]]:
+    """JupyterLab with nothing running in it, and the address to reach it."""
+    address = front(jupyter)
+    await jupyter.end_everything(jupyter.origin)
+    yield jupyter, address
+    await jupyter.end_everything(jupyter.origin)
+
+
+async def test_a_cell_that_prints_20_mb_arrives_whole_and_a_second_notebook_has_its_own_kernel(
+    lab: tuple[Jupyter, str], chromium: Browser
+) -> None:
+    jupyter, address = lab
+    jupyter.write_notebook("much.ipynb", [PRINTS_MUCH])
+    jupyter.write_notebook("second.ipynb", [PRINTS_SUM])
+    page, log = await open_lab(chromium, jupyter, address, "/tree/much.ipynb")
+    await open_notebook(page, "much.ipynb")
+
+    await run_first_cell(page)
+
+    async def printed() -> bool:
+        return (await output_of(page)).endswith("that was all\n")
+
+    await eventually_async(printed, 120, "the whole output is shown", tick=1)
+    assert len(await output_of(page)) == MEGABYTES * 1_000_000 + len("that was all\n")
+    assert sum(log.received.values()) > MEGABYTES * 1_000_000
+
+    await open_notebook(page, "second.ipynb")
+    await run_first_cell(page)
+
+    async def answered() -> bool:
+        return "the second kernel says 42" in await output_of(page)
+
+    await eventually_async(answered, 60, "the second notebook's output is shown")
+    assert len(log.live("/channels")) == 2
+    attempts = [socket.url for socket in log.to("/channels")]
+    assert len(attempts) == len(set(attempts)), "a kernel's socket was opened again"
+
+
+async def test_a_terminal_runs_what_is_typed(lab: tuple[Jupyter, str], chromium: Browser) -> None:
+    jupyter, address = lab
+    effect = jupyter.root / "typed.txt"
+    effect.unlink(missing_ok=True)
+    page, log = await open_lab(chromium, jupyter, address)
+
+    await open_terminal(page)
+    await type_into_terminal(page, f"echo R=$((6*7)) > {effect}")
+
+    await eventually_async(effect.exists, 30, "the command took effect")
+    await eventually_async(lambda: effect.read_text() == "R=42\n", 5, "the command's output is there")
+    assert len(log.to("/terminals/websocket/")) == 1

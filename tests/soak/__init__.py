@@ -1,0 +1,1 @@
+"""Many idle sessions for a while."""

@@ -1,0 +1,112 @@
+"""The product as its users start it: ``bascule serve --config FILE``, one process tree a test."""
+
+import contextlib
+import json
+import os
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.support.processes import Service
+
+__all__ = ["RunningBascule", "run_bascule"]
+
+_UP_WITHIN: Final = 30.0
+_DOWN_WITHIN: Final = 20.0
+
+
+@dataclass(frozen=True)
+class RunningBascule:
+    """A running proxy.
+
+    Attributes:
+        public_url: ``http://host:port`` for browsers.
+        admin_url: ``http://host:port`` of the admin listener.
+        process: The supervisor.
+    """
+
+    public_url: str
+    admin_url: str
+    process: Service
+
+    @property
+    def log_lines(self) -> list[dict[str, Any]]:
+        """What it logged so far, decoded; a line that is no JSON has only the key ``text``."""
+        return list(_decoded(self.process.log))
+
+    def metrics(self) -> str:
+        """Return the text of ``/metrics``."""
+        with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=10) as response:
+            return str(response.read().decode())
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's series that carry these labels; 0 where there are none."""
+        total = 0.0
+        for line in self.metrics().splitlines():
+            series, _, value = line.rpartition(" ")
+            if series.partition("{")[0] == name and all(f'{k}="{v}"' in series for k, v in labels.items()):
+                total += float(value)
+        return total
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Return the live sessions as the admin API lists them."""
+        with urllib.request.urlopen(f"{self.admin_url}/sessions", timeout=10) as response:
+            answer = json.load(response)
+        rows: list[dict[str, Any]] = answer["sessions"] if isinstance(answer, dict) else answer
+        return rows
+
+
+def _decoded(log: Path) -> Iterator[dict[str, Any]]:
+    for line in log.read_text(errors="replace").splitlines():
+        try:
+            found = json.loads(line)
+        except ValueError:
+            found = None
+        yield found if isinstance(found, dict) else {"text": line}
+
+
+def _listening(log: Path) -> dict[str, Any] | None:
+    return next((line for line in _decoded(log) if line.get("event") == "listening"), None)
+
+
+@contextlib.contextmanager
+def run_bascule(
+    home: Path, config: Mapping[str, Any], *, env: Mapping[str, str] | None = None
+) -> Iterator[RunningBascule]:
+    """Run the proxy on ports that the kernel chooses, and end it with SIGTERM.
+
+    Args:
+        home: An existing directory for its configuration and log.
+        config: The configuration; listeners, log format and a quick drain are added where it has none.
+        env: More environment, such as ``BASCULE_PURE=1``.
+
+    Yields:
+        The proxy, ready to serve.
+
+    Raises:
+        AssertionError: It did not exit with 0 after SIGTERM.
+    """
+    whole = {
+        "listen": "127.0.0.1:0",
+        "admin": "127.0.0.1:0",
+        "log": {"format": "json"},
+        "drain": {"timeout": "10s", "rate": 0},
+        **config,
+    }
+    file = home / "bascule.yaml"
+    file.write_text(json.dumps(whole, indent=1))  # JSON is YAML
+    script = Path(sys.executable).parent / "bascule"
+    start = [script] if os.access(script, os.X_OK) else [sys.executable, "-m", "bascule"]
+    service = Service("bascule", [*start, "serve", "--config", file], home / "bascule.log", cwd=home, env=env)
+    clean = False
+    try:
+        said = service.wait_until(lambda: _listening(service.log), _UP_WITHIN)
+        yield RunningBascule(f"http://{said['public']}", f"http://{said['admin']}", service)
+        clean = True
+    finally:
+        status = service.stop(_DOWN_WITHIN)
+        if clean:  # a failure of the test itself is the one to report
+            assert status == 0, f"bascule ended with {status}:\n{service.said()}"

@@ -1,0 +1,83 @@
+"""Wait for a condition with a deadline; the only place of the real tests where time passes.
+
+Rules of this file: a test never sleeps for a fixed time and hopes. It names the condition
+and the longest time it may take, and the failure says what was last seen.
+"""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar, overload
+
+__all__ = ["eventually", "eventually_async", "throughout"]
+
+T = TypeVar("T")
+
+TICK: Final = 0.02
+"""Seconds between two looks. Small beside anything waited for, large beside the cost of a look."""
+
+
+def eventually(look: Callable[[], T | None], seconds: float, what: str) -> T:
+    """Return the first true answer of ``look``.
+
+    Args:
+        look: Asked again and again; ``None`` and other false answers mean "not yet".
+        seconds: Deadline.
+        what: What is waited for, for the failure's text.
+
+    Raises:
+        TimeoutError: Not within ``seconds``.
+    """
+    end = time.monotonic() + seconds
+    while not (answer := look()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {seconds:g} s, last seen {answer!r}")
+        time.sleep(TICK)
+    return answer
+
+
+@overload
+async def eventually_async(
+    look: Callable[[], Awaitable[T | None]], seconds: float, what: str, *, tick: float = ...
+) -> T: ...
+@overload
+async def eventually_async(
+    look: Callable[[], T | None], seconds: float, what: str, *, tick: float = ...
+) -> T: ...
+async def eventually_async(
+    look: Callable[[], Any],
+    seconds: float,
+    what: str,
+    *,
+    tick: float = TICK,
+) -> Any:
+    """Do as `eventually` does, in a coroutine; ``look`` may be one too.
+
+    Cancellation: safe.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        answer = look()
+        seen = await answer if inspect.isawaitable(answer) else answer
+        if seen:
+            return seen
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {seconds:g} s, last seen {seen!r}")
+        await asyncio.sleep(tick)
+
+
+async def throughout(seconds: float, check: Callable[[], object], *, tick: float = 0.5) -> None:
+    """Let time pass on purpose, and check all the while that something stays true.
+
+    Args:
+        seconds: How long.
+        check: Raises as soon as the thing is no longer true; may be a coroutine function.
+        tick: Seconds between two checks.
+    """
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        answer = check()
+        if inspect.isawaitable(answer):
+            await answer
+        await asyncio.sleep(min(tick, left))
