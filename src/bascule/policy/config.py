@@ -8,10 +8,12 @@ meaning, unit, default and why that default, what to set beside it. Secrets are
 named by ``…File`` keys and read by whoever needs them, when it needs them.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from bascule.policy.consistency import inconsistencies
 from bascule.policy.durations import Duration, PositiveDuration, WholeSeconds
 from bascule.policy.endpoints import Endpoint, Network
 from bascule.policy.model import Block, File
@@ -274,7 +276,13 @@ class Metrics(Block):
 class SessionAuth(Block):
     """The login cookie checked on routes with `auth: session`: a signed JWT."""
 
-    cookie: Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")] = "proxy_session"
+    cookie: Annotated[
+        str,
+        Field(
+            pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+            json_schema_extra={"x-allowed": "a cookie name: letters, digits and !#$%&'*+.^_`|~-"},
+        ),
+    ] = "proxy_session"
     """Name of the cookie. The default is what Hopsworks sets at login; it is removed before forwarding."""
     key_file: File | None = None
     """File with the key that signatures are checked with. Needed as soon as a route says `auth: session`."""
@@ -338,7 +346,9 @@ class Config(Block):
     For Prometheus in a cluster set 0.0.0.0:8081 and an `adminTokenFile`; never expose it through the
     ingress.
     """
-    admin_token: Annotated[str | None, Field(repr=False, min_length=1)] = None
+    admin_token: Annotated[
+        str | None, Field(repr=False, min_length=1, json_schema_extra={"x-secret": True})
+    ] = None
     """Bearer token that the admin listener asks for.
 
     `adminTokenFile` is better, for a file is not printed.
@@ -374,3 +384,9 @@ class Config(Block):
     """Standard error."""
     tls: Tls = Tls()
     """TLS of the public listener."""
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if problems := inconsistencies(self):
+            raise PydanticCustomError("inconsistent", "inconsistent", {"problems": problems})
+        return self

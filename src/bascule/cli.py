@@ -1,0 +1,243 @@
+"""The command line: arguments → configuration → supervisor.
+
+Exit status 0: done. 1: it ran and failed. 2: wrong arguments or an unusable configuration,
+with one line a problem on standard error and nothing else. Never a traceback for either.
+
+Rules of this file: no decisions of its own; every option is a key of the configuration.
+What serves is imported when it is needed, so `check` needs no network code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from bascule._version import __version__
+from bascule.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bascule.policy.loading import Loaded
+
+__all__ = ["cli", "main"]
+
+_EXIT_CONFIG: Final = 2
+_NOTHING_TO_SERVE: Final = (
+    "nothing to serve: give --config FILE with routes, or --upstream URL for a single one, "
+    "such as: bascule serve --upstream http://127.0.0.1:8888"
+)
+
+_LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+_config_option = click.option(
+    "--config",
+    "files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    envvar="BASCULE_CONFIG",
+    metavar="FILE",
+    help="Configuration file, or a Hopsworks values file. Given twice, the later file wins key by key.",
+)
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that set keys of the configuration."""
+    for option in reversed(
+        (
+            _config_option,
+            click.option("--upstream", metavar="URL", help="Serve one route, /, to this upstream."),
+            click.option(
+                "--kind",
+                metavar="KIND",
+                help="What --upstream leads to: jupyter, terminal or app (the default).",
+            ),
+            click.option("--listen", metavar="HOST:PORT", help="Where browsers connect (listen)."),
+            click.option("--admin", metavar="HOST:PORT", help="Where the admin listener is (admin)."),
+            click.option(
+                "--max-sessions",
+                type=int,
+                metavar="N",
+                help="The cap (websocketProxy.maxSessionsPerApp).",
+            ),
+            click.option(
+                "--forwarders", type=int, metavar="N", help="Processes that relay (forwarders.count)."
+            ),
+            click.option(
+                "--log-level",
+                type=click.Choice(_LOG_LEVELS),
+                help="Least important level written (log.level).",
+            ),
+            click.option(
+                "--log-format",
+                type=click.Choice(("json", "console", "auto")),
+                help="How log lines look (log.format).",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=False,
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, wanted: _version(context) if wanted else None,
+    help="Print the version and which hot path is in use.",
+)
+def cli() -> None:
+    """A WebSocket-aware reverse proxy for notebooks, terminals and data apps.
+
+    Every key of the configuration can also be set in the environment: BASCULE_LISTEN,
+    BASCULE_WEBSOCKETPROXY__MAXSESSIONSPERAPP. Flags win over the environment, which wins
+    over files.
+    """
+
+
+@cli.command()
+@_options
+def serve(files: tuple[Path, ...], **flags: Any) -> None:
+    r"""Run the proxy until it is told to stop.
+
+    \b
+    bascule serve --config bascule.yaml
+    bascule serve --upstream http://127.0.0.1:8888 --kind jupyter
+
+    With --upstream and without a file it listens on 127.0.0.1:8080.
+    """
+    loaded = _load(files, flags)
+    if not loaded.config.routes:
+        raise ConfigError([_NOTHING_TO_SERVE])
+    sys.exit(_lazily("bascule.supervisor.main", "run")(loaded))
+
+
+@cli.command()
+@click.option("--listen", metavar="HOST:PORT", help="Where the demo listens.")
+@click.option("--admin", metavar="HOST:PORT", help="Where its status page is.")
+@click.option("--max-sessions", type=int, metavar="N", help="The cap.")
+@click.option("--log-level", type=click.Choice(_LOG_LEVELS), help="Least important level written.")
+def demo(**flags: Any) -> None:
+    """Run the proxy with an upstream of its own and the status page; nothing else is needed."""
+    loaded = _loader()((), os.environ, _overrides(flags), _LOCAL)
+    sys.exit(_lazily("bascule.demo.main", "run")(loaded))
+
+
+@cli.command()
+@_options
+def check(files: tuple[Path, ...], **flags: Any) -> None:
+    """Say whether a configuration can be used, and start nothing."""
+    loaded = _load(files, flags)
+    routes = len(loaded.config.routes)
+    click.echo(f"The configuration is good: {routes} {'route' if routes == 1 else 'routes'}.")
+
+
+@cli.group()
+def config() -> None:
+    """Show what can be configured, and what is."""
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON schema of a configuration file."""
+    from bascule.policy.allowed import published_schema
+
+    click.echo(json.dumps(published_schema(), indent=2, ensure_ascii=False))
+
+
+@config.command("print")
+@_options
+def print_(files: tuple[Path, ...], **flags: Any) -> None:
+    """Print every value with its source, as a configuration file; secrets are masked."""
+    from bascule.policy.printing import print_config
+
+    loaded = _load(files, flags)
+    click.echo(print_config(loaded.config, loaded.sources), nl=False)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Args:
+        arguments: Without the program's name; ``None`` takes those of the process.
+    """
+    try:
+        cli.main(arguments, prog_name="bascule", standalone_mode=False)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(_printable(problem), err=True)
+        sys.exit(_EXIT_CONFIG)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)  # what a shell reports for an interrupted program
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more on exit
+        sys.exit(1)
+
+
+def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:
+    kind = flags.pop("kind", None)
+    upstream = flags.pop("upstream", None)
+    overrides = _overrides(flags)
+    if upstream is not None:
+        overrides["routes"] = [{"name": "default", "kind": kind or "app", "path": "/", "upstream": upstream}]
+    elif kind is not None:
+        raise ConfigError(["--kind: needs --upstream; in a file each route has its kind"])
+    # Without a file this is somebody's own machine, and an open proxy to a notebook is an open shell.
+    defaults = _LOCAL if upstream is not None and not files else {}
+    return _loader()(files, os.environ, overrides, defaults)
+
+
+_LOCAL: Final = {"listen": "127.0.0.1:8080"}
+
+_KEYS: Final = {
+    "listen": "listen",
+    "admin": "admin",
+    "max_sessions": "websocketProxy.maxSessionsPerApp",
+    "forwarders": "forwarders.count",
+    "log_level": "log.level",
+    "log_format": "log.format",
+}
+"""Flag → the key it sets."""
+
+
+def _overrides(flags: dict[str, Any]) -> dict[str, object]:
+    return {_KEYS[flag]: value for flag, value in flags.items() if value is not None}
+
+
+def _loader() -> Callable[..., Loaded]:
+    from bascule.policy.loading import load
+
+    return load
+
+
+def _lazily(module: str, name: str) -> Callable[[Loaded], int]:
+    function: Callable[[Loaded], int] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _version(context: click.Context) -> None:
+    try:
+        hot_path = str(importlib.import_module("bascule.forwarder.hot").describe())
+    except (ImportError, AttributeError):
+        hot_path = "unknown"
+    click.echo(f"bascule {__version__} ({hot_path} hot path)")
+    context.exit(0)
+
+
+def _printable(text: str) -> str:
+    """Keep a file's content from moving the cursor or starting a second line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

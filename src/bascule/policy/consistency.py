@@ -1,0 +1,108 @@
+"""What several keys together must make sense of.
+
+Each rule is one function, and each problem names the one key to change.
+
+Rules of this file: pure; no rule looks at a single key, for that is the model's own.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from bascule.policy.endpoints import Endpoint
+from bascule.policy.templates import PathTemplate, UpstreamTemplate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bascule.policy.config import Config
+
+__all__ = ["Inconsistency", "inconsistencies"]
+
+
+class Inconsistency(NamedTuple):
+    """A key that does not fit the others."""
+
+    path: tuple[str | int, ...]
+    found: object
+    allowed: str
+
+
+def inconsistencies(config: Config) -> list[Inconsistency]:
+    """Return every problem that more than one key is part of."""
+    return [
+        problem
+        for rule in (_same_routes, _own_listeners, _sessions_need_a_key, _tls, _tokens, _listeners, _drain)
+        for problem in rule(config)
+    ]
+
+
+def _same_routes(config: Config) -> Iterator[Inconsistency]:
+    names: dict[str, int] = {}
+    shapes: dict[tuple[bytes | None, ...], int] = {}
+    for index, route in enumerate(config.routes):
+        if (first := names.setdefault(route.name, index)) != index:
+            allowed = f"a name of its own; routes[{first}] has the same"
+            yield Inconsistency(("routes", index, "name"), route.name, allowed)
+        if (first := shapes.setdefault(PathTemplate.parse(route.path).shape, index)) != index:
+            allowed = f"a path of its own; that of routes[{first}] matches the same requests"
+            yield Inconsistency(("routes", index, "path"), route.path, allowed)
+
+
+def _own_listeners(config: Config) -> Iterator[Inconsistency]:
+    """A route to ourselves is a loop, or a way from outside to the admin listener."""
+    for index, route in enumerate(config.routes):
+        upstream = UpstreamTemplate.parse(route.upstream, route.where)
+        if "{" in upstream.host:
+            continue
+        target = Endpoint(upstream.host.strip("[]"), 0)
+        for key, own in (("listen", config.listen), ("admin", config.admin)):
+            same_host = target.host == own.host or (
+                (target.is_loopback or target.is_unspecified) and (own.is_loopback or own.is_unspecified)
+            )
+            if own.port and same_host and _may_be(upstream.port, own.port, route.where):
+                allowed = f'any other server; this leads to our own "{key}" ({own})'
+                yield Inconsistency(("routes", index, "upstream"), route.upstream, allowed)
+
+
+def _may_be(port: int | str, own: int, where: dict[str, str]) -> bool:
+    if isinstance(port, int):
+        return port == own
+    return re.compile(where[port].encode()).fullmatch(str(own).encode()) is not None
+
+
+def _sessions_need_a_key(config: Config) -> Iterator[Inconsistency]:
+    if config.auth.session.key_file is None:
+        for route in config.routes:
+            if route.auth == "session":
+                allowed = f'the path of a file, for route "{route.name}" has "auth: session"'
+                yield Inconsistency(("auth", "session", "keyFile"), None, allowed)
+                return
+
+
+def _tls(config: Config) -> Iterator[Inconsistency]:
+    if (config.tls.certificate is None) != (config.tls.key is None):
+        missing, present = (
+            ("certificate", "key") if config.tls.certificate is None else ("key", "certificate")
+        )
+        yield Inconsistency(("tls", missing), None, f"the path of a file, for {present} is set")
+
+
+def _tokens(config: Config) -> Iterator[Inconsistency]:
+    if config.admin_token is not None and config.admin_token_file is not None:
+        allowed = "null, for adminToken is set; one of the two"
+        yield Inconsistency(("adminTokenFile",), str(config.admin_token_file), allowed)
+
+
+def _listeners(config: Config) -> Iterator[Inconsistency]:
+    listen, admin = config.listen, config.admin
+    overlap = listen.host == admin.host or listen.is_unspecified or admin.is_unspecified
+    if listen.port and listen.port == admin.port and overlap:
+        yield Inconsistency(("admin",), str(admin), f'another port than "listen" ({listen})')
+
+
+def _drain(config: Config) -> Iterator[Inconsistency]:
+    if config.drain.natural_end > config.drain.timeout:
+        allowed = f"at most drain.timeout ({config.drain.timeout:g} s)"
+        yield Inconsistency(("drain", "naturalEnd"), config.drain.natural_end, allowed)

@@ -1,0 +1,287 @@
+"""The one loader: defaults < files < environment < flags.
+
+Every problem of a configuration is found in one run and told with where it stands.
+A whole values file of the Hopsworks chart (``hopsworks.payara.websocketProxy``) is accepted
+as it is: its five keys are taken, the rest of that file is somebody else's.
+
+Environment: ``BASCULE_`` and the key path, blocks separated by two underscores, in any case:
+``BASCULE_LISTEN``, ``BASCULE_WEBSOCKETPROXY__MAXSESSIONSPERAPP``. Values are YAML; lists may
+also be written with commas. An empty variable counts as not set. What Kubernetes sets
+for a Service called "bascule" (``BASCULE_PORT``, ``BASCULE_SERVICE_HOST``…) is not ours.
+
+Rules of this file: the supervisor loads once and passes the result on; nothing else reads
+files or the environment. Secrets behind ``…File`` keys are not read here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from bascule.errors import ConfigError
+from bascule.policy.allowed import schema_at
+from bascule.policy.config import Config
+from bascule.policy.model import Block, KeyPath, blocks, leaves
+from bascule.policy.printing import masked
+from bascule.policy.problems import Problem, dotted, nearest_key, problems_of
+from bascule.policy.yamltext import YamlProblem, parse_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["Loaded", "load"]
+
+PREFIX: Final = "BASCULE_"
+RESERVED: Final = frozenset({"BASCULE_PURE", "BASCULE_CONFIG"})
+"""Variables that are no keys: the switch to the pure-Python forwarder, and the file's path (cli)."""
+_FOREIGN: Final = re.compile(  # Kubernetes' service links, and the switches of our own tests
+    r"BASCULE_(?:[A-Z0-9_]+_)?(?:SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)"
+    r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)|BASCULE_TEST_\w+"
+)
+_HOPSWORKS: Final = ("hopsworks", "payara", "websocketProxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration and where each of its values came from.
+
+    Attributes:
+        config: The configuration.
+        sources: Dotted key path of every leaf → ``default``, ``file``, ``environment`` or ``flag``.
+    """
+
+    config: Config
+    sources: Mapping[str, str]
+
+    def masked(self) -> dict[str, object]:
+        """Return every value, keys as in files, without secrets."""
+        return masked(self.config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """What one source says."""
+
+    source: str
+    data: dict[str, object]
+    where: Callable[[tuple[str | int, ...]], str]
+    """Key → how a problem with it is introduced: ``bascule.yaml:7``."""
+
+
+class _Problems:
+    """Collects lines until the end of a step."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, where: str, problem: Problem) -> None:
+        self.lines.append(": ".join(part for part in (where, dotted(problem.path), problem.text) if part))
+
+    def stop(self) -> None:
+        if self.lines:
+            raise ConfigError(self.lines)
+
+
+def load(
+    path: Path | Sequence[Path] | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object] | None = None,
+    defaults: Mapping[str, object] | None = None,
+) -> Loaded:
+    """Load the configuration.
+
+    Args:
+        path: The file, or several of which a later one wins key by key; ``None`` for none.
+        environ: The environment.
+        overrides: Dotted key path → value, from the command line.
+        defaults: Dotted key path → value that a command prefers to the model's default.
+
+    Raises:
+        ConfigError: It cannot be used; carries every problem that was found.
+    """
+    problems = _Problems()
+    paths = [path] if isinstance(path, Path) else list(path or ())
+    layers = [_given_layer("default", defaults or {})]
+    layers += [_file_layer(each, problems) for each in paths]
+    layers.append(_environment_layer(environ, problems))
+    layers.append(_given_layer("flag", overrides or {}))
+    merged: dict[str, object] = {}
+    for layer in layers:
+        _merge(merged, layer.data)
+    if environ.get("HOSTNAME"):
+        capacity = merged.setdefault("capacity", {})
+        if isinstance(capacity, dict) and capacity.get("name") is None:
+            layers.insert(0, _Layer("environment", {"capacity": {"name": environ["HOSTNAME"]}}, _hostname))
+            capacity["name"] = environ["HOSTNAME"]
+    config = None
+    try:
+        config = Config.model_validate(merged, by_alias=True, by_name=False)
+    except ValidationError as error:
+        for problem in problems_of(error.errors(include_url=False)):
+            problems.add(_where(layers, problem.path), problem)
+    problems.stop()
+    assert config is not None  # a configuration without a problem is one
+    return Loaded(config, {dotted(key): _source(layers, key) for key, _ in leaves(Config)})
+
+
+def _file_layer(path: Path, problems: _Problems) -> _Layer:
+    shown = str(path)
+    try:
+        document = parse_yaml(path.read_bytes())
+    except OSError as error:
+        problems.lines.append(f"{shown}: the file cannot be read: {os.strerror(error.errno or 0)}")
+        return _Layer("file", {}, lambda _: shown)
+    except YamlProblem as error:
+        problems.lines.append(f"{shown}:{error.line}:{error.column}: {error.what}")
+        return _Layer("file", {}, lambda _: shown)
+    above: tuple[str, ...] = ()
+    data: object = {} if document.data is None else document.data
+    if isinstance(data, dict) and "hopsworks" in data:
+        data, above = _hopsworks(data, shown, problems), _HOPSWORKS[:-1]
+    if not isinstance(data, dict):
+        problems.lines.append(f"{shown}:1: the file must be a block of keys")
+        data = {}
+    _drop_empty_blocks(data)
+    return _Layer("file", data, lambda key: f"{shown}:{document.line_of((*above, *key))}")
+
+
+def _hopsworks(data: dict[str, object], shown: str, problems: _Problems) -> dict[str, object]:
+    """Take the five keys out of a values file of the Hopsworks chart."""
+    for key in ("routes", "listen", "websocketProxy"):
+        if key in data:  # a mixed file: taking half of it in silence would be worse
+            text = "put our own keys into a second file; this one is read as a Hopsworks values file"
+            problems.add(shown, Problem((key,), text))
+    inner: object = data
+    for step in _HOPSWORKS:
+        if not isinstance(inner, dict):
+            return {}
+        for key in inner:
+            if step == "websocketProxy" and key != step and key.lower().replace("_", "") == step.lower():
+                problems.add(shown, Problem((*_HOPSWORKS[:-1], key), f'unknown key; did you mean "{step}"?'))
+        inner = inner.get(step)
+    return {} if inner is None else {"websocketProxy": inner}
+
+
+def _drop_empty_blocks(data: dict[str, object]) -> None:
+    """Read ``limits:`` with nothing below it as a block without keys, as people mean it."""
+    for path, _, _ in blocks(Config):
+        inner: object = data
+        for step in path[:-1]:
+            inner = inner.get(step) if isinstance(inner, dict) else None
+        if isinstance(inner, dict) and path[-1] in inner and inner[path[-1]] is None:
+            del inner[path[-1]]
+
+
+def _environment_layer(environ: Mapping[str, str], problems: _Problems) -> _Layer:
+    keys: dict[str, KeyPath] = {"__".join(path).lower(): path for path, _ in leaves(Config)}
+    variables: dict[KeyPath, str] = {}
+    data: dict[str, object] = {}
+    for variable in sorted(environ):
+        name = variable[len(PREFIX) :].lower()
+        if not variable.upper().startswith(PREFIX) or variable.upper() in RESERVED or environ[variable] == "":
+            continue
+        path = keys.get(name)
+        if path is None:
+            if not _FOREIGN.fullmatch(variable.upper()):
+                problems.add(variable, _unknown_variable(name))
+            continue
+        if path in variables:
+            problems.add(variable, Problem(path, f"set twice; {variables[path]} is the same key"))
+            continue
+        variables[path] = variable
+        try:
+            _put(data, path, _from_text(path, environ[variable]))
+        except YamlProblem as error:
+            problems.add(variable, Problem(path, f"not YAML, at character {error.column}: {error.what}"))
+    return _Layer("environment", data, lambda key: _variable_of(variables, key))
+
+
+def _unknown_variable(name: str) -> Problem:
+    path = tuple(name.split("__"))
+    blocks_by_name = {tuple(part.lower() for part in key): key for key, _, _ in blocks(Config)}
+    if path in blocks_by_name:
+        return Problem(blocks_by_name[path], "a block of keys; set its keys one by one")
+    known = blocks_by_name.get(path[:-1])
+    near = nearest_key((*known, path[-1]) if known else (path[-1],))
+    if near is None:
+        return Problem((), "no such key")
+    full = f"{dotted(known)}.{near}" if known and "." not in near else near
+    return Problem((), f"no such key; did you mean {PREFIX}{full.replace('.', '__').upper()}?")
+
+
+def _from_text(path: KeyPath, text: str) -> object:
+    """Give the text of a variable the type its key has."""
+    schema = schema_at(path) or {}
+    options = schema.get("anyOf")
+    kinds = {option.get("type") for option in (options if isinstance(options, list) else [schema])}
+    if kinds <= {"string", "null"}:  # "8080" may be a token and ":8080" is no YAML
+        return text
+    if kinds == {"array"} and not text.lstrip().startswith("["):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    return parse_yaml(text.encode("utf-8", "surrogateescape")).data
+
+
+def _given_layer(source: str, values: Mapping[str, object]) -> _Layer:
+    data: dict[str, object] = {}
+    for key, value in values.items():
+        _put(data, tuple(key.split(".")), value)
+    return _Layer(source, data, lambda _: "command line")
+
+
+def _put(data: dict[str, object], path: KeyPath, value: object) -> None:
+    for step in path[:-1]:
+        inner = data.setdefault(step, {})
+        assert isinstance(inner, dict)  # paths are those of leaves: no leaf lies above another
+        data = inner
+    data[path[-1]] = value
+
+
+def _merge(into: dict[str, object], data: Mapping[str, object], model: type[Block] = Config) -> None:
+    """Lay a source over those before it: blocks key by key, everything else as a whole."""
+    inner_blocks = {path[0]: block for path, block, _ in blocks(model) if len(path) == 1}
+    for key, value in data.items():
+        present = into.get(key)
+        if key in inner_blocks and isinstance(value, dict) and isinstance(present, dict):
+            _merge(present, value, inner_blocks[key])
+        elif key in inner_blocks and isinstance(value, dict):
+            fresh: dict[str, object] = {}
+            _merge(fresh, value, inner_blocks[key])
+            into[key] = fresh
+        else:
+            into[key] = value
+
+
+def _holds(layer: _Layer, path: tuple[str | int, ...]) -> bool:
+    inner: Any = layer.data
+    for step in path:
+        try:
+            inner = inner[step]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
+
+
+def _source(layers: Sequence[_Layer], path: KeyPath) -> str:
+    return next((layer.source for layer in reversed(layers) if _holds(layer, path)), "default")
+
+
+def _where(layers: Sequence[_Layer], path: tuple[str | int, ...]) -> str:
+    """Say where a key was set; for one that is set nowhere, where the nearest one above it was."""
+    for length in range(len(path), 0, -1):
+        for layer in reversed(layers):
+            if _holds(layer, path[:length]):
+                return layer.where(path)
+    return ""
+
+
+def _variable_of(variables: Mapping[KeyPath, str], key: tuple[str | int, ...]) -> str:
+    return next((name for path, name in variables.items() if key[: len(path)] == path), "environment")
+
+
+def _hostname(_: tuple[str | int, ...]) -> str:
+    return "HOSTNAME"

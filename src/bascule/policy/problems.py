@@ -1,0 +1,140 @@
+"""What is wrong with a configuration, in one line a problem.
+
+A line is ``where: key: found X; allowed: Y``: the file and line, the environment variable or
+the command line; the full path of the key; what stands there; what may. A misspelt
+key names the nearest one that exists, in the same block or, for a key that is in the
+wrong block, anywhere.
+
+Rules of this file: pydantic's own texts are never shown; secrets are never shown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from bascule.policy.allowed import allowed_at, is_secret, schema_at
+from bascule.policy.config import Config
+from bascule.policy.model import blocks, leaves
+from bascule.policy.routeconfig import RouteConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pydantic_core import ErrorDetails
+
+__all__ = ["Problem", "dotted", "nearest_key", "problems_of", "unknown_key"]
+
+Path = tuple[str | int, ...]
+_LONGEST_SHOWN: Final = 60
+
+
+class Problem:
+    """One thing to correct.
+
+    Attributes:
+        path: The key.
+        text: What is wrong with it, without where it stands.
+    """
+
+    __slots__ = ("path", "text")
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self.text = text
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """Write a key path: ``routes[0].where.app``."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def problems_of(errors: Iterable[ErrorDetails]) -> Iterator[Problem]:
+    """Translate what pydantic found."""
+    for error in errors:
+        path: Path = tuple(error["loc"])
+        context = error.get("ctx", {})
+        match error["type"]:
+            case "bascule":
+                if "key" in context:
+                    path += tuple(str(context["key"]).split("."))
+                yield refusal(path, context.get("found", error["input"]), str(context["allowed"]))
+            case "inconsistent":
+                for found in context["problems"]:
+                    yield refusal(found.path, found.found, found.allowed)
+            case "extra_forbidden":
+                yield unknown_key(path)
+            case "missing":
+                yield Problem(path, f"missing; needed: {allowed_at(path)}")
+            case _:
+                yield refusal(path, error["input"], allowed_at(path))
+
+
+def refusal(path: Path, found: object, allowed: str) -> Problem:
+    """Say that a value is not accepted."""
+    return Problem(path, f"found {_shown(path, found)}; allowed: {allowed}")
+
+
+def unknown_key(path: Path) -> Problem:
+    """Say that a key does not exist, and which one may have been meant."""
+    suggestion = nearest_key(path)
+    return Problem(path, "unknown key" + (f'; did you mean "{suggestion}"?' if suggestion else ""))
+
+
+def nearest_key(path: Path) -> str | None:
+    """Return the known key that a misspelt one is nearest to.
+
+    Args:
+        path: The unknown key.
+
+    Returns:
+        A key of the same block; else the full path of one elsewhere; ``None`` if
+        nothing is near.
+    """
+    *above, last = path
+    wanted = _folded(str(last))
+    schema = schema_at(tuple(above))
+    siblings = schema.get("properties") if schema else None
+    near = _nearest(
+        wanted, {_folded(key): key for key in siblings} if isinstance(siblings, dict) else {}, 0.6
+    )
+    return near or _nearest(wanted, _known(), 0.8)
+
+
+def _nearest(wanted: str, known: dict[str, str], likeness: float) -> str | None:
+    near = difflib.get_close_matches(wanted, known, n=1, cutoff=likeness)
+    return known[near[0]] if near else None
+
+
+@cache
+def _known() -> dict[str, str]:
+    """Last part of every key → the key's full path. Of several with one name the first wins."""
+    found: dict[str, str] = {}
+    paths = [path for path, _ in leaves(Config)] + [path for path, _, _ in blocks(Config)]
+    paths += [("routes[]", *path) for path, _ in leaves(RouteConfig)]
+    for path in paths:
+        found.setdefault(_folded(path[-1]), dotted(path))
+    return found
+
+
+def _folded(key: str) -> str:
+    return key.lower().replace("_", "").replace("-", "")
+
+
+def _shown(path: Path, value: object) -> str:
+    if value is not None and is_secret(path):
+        return "a secret"
+    if isinstance(value, dict):
+        return "a block of keys" if value else "{}"
+    if isinstance(value, (list, tuple)):
+        return "a list" if value else "[]"
+    if value is None or isinstance(value, (bool, int, float)):
+        text = json.dumps(value) if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
+    else:
+        text = json.dumps(str(value), ensure_ascii=True)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
