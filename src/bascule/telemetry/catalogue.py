@@ -127,9 +127,9 @@ LABELS: Final[dict[str, Label]] = {
     "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
     "process": Label("`supervisor`, `gateway` or `forwarder-<slot>`."),
     "outcome": Label(
-        "`ended`: ended by itself while draining. `closed`: told to go with 1012. "
+        "`natural`: ended by itself while draining. `closed`: told to go with 1012. "
         "`aborted`: still open at the deadline and cut off.",
-        ("ended", "closed", "aborted"),
+        ("natural", "closed", "aborted"),
     ),
     "version": Label("Version of the running code."),
     "hot_path": Label("Whether the forwarders run the compiled or the pure relay.", ("compiled", "pure")),

@@ -177,7 +177,7 @@ def _renderer(people: bool) -> Processor:
     def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         # What every line has comes first, so that a reader's eye finds it.
         first = {name: event.pop(name) for name in _FIRST if name in event}
-        return encode(first | event)
+        return encode({**first, **event})
 
     return render
 

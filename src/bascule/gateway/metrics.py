@@ -1,0 +1,261 @@
+"""Where each metric of the catalogue gets its value: counters, live sessions, processes.
+
+The telemetry layer knows names and texts, the shared counters know words, the gateway knows its
+sessions. This is the one place where they meet: one reader for each metric.
+
+Rules of this file: reading only, and nothing that waits; what a scrape needs and takes time to find
+out (CPU) is measured by `GatewayMetrics.keep_ticking` beforehand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
+
+from bascule.handover.counters import (
+    CLOSE_CODE_LABELS,
+    SENDERS,
+    ForwarderWord,
+    GatewayWord,
+    close_code_word,
+    ended_word,
+    frames_word,
+)
+from bascule.protocol.closing import CLOSE_TABLE
+from bascule.telemetry.catalogue import LABELS
+from bascule.telemetry.sources import SummaryReading
+from bascule.vocabulary import Direction, Kind, Opcode, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from bascule.handover.counters import CounterFile
+    from bascule.telemetry.durations import Durations
+    from bascule.telemetry.load import LoadMeter
+    from bascule.telemetry.processes import Processes
+    from bascule.telemetry.sources import Reader, Series
+
+__all__ = ["GatewayMetrics", "LiveGateway"]
+
+_MICROSECOND: Final = 1e-6
+
+_ENDS: Final = tuple(dict.fromkeys((row.ended_by, row.cause) for row in CLOSE_TABLE.values()))
+"""Pairs that the close table knows; the other combinations cannot happen and are not exposed."""
+
+
+class LiveGateway(Protocol):
+    """What only the running gateway knows."""
+
+    def in_flight(self) -> int:
+        """Return the leases taken now."""
+
+    def cap(self) -> int:
+        """Return maxSessionsPerApp."""
+
+    def oldest_age(self, now: float) -> float:
+        """Return the age of the oldest open session in seconds, 0.0 without one."""
+
+    def sessions_by_kind(self) -> Mapping[Kind, int]:
+        """Count the open sessions; a kind without sessions may be left out."""
+
+    def is_draining(self) -> bool:
+        """Tell whether new sessions are refused because the pod is going away."""
+
+    def drain_outcomes(self) -> Mapping[str, int]:
+        """Count the sessions that drains found open by outcome (`LABELS["outcome"]`)."""
+
+    def forwarder_pids(self) -> Sequence[int | None]:
+        """Return the process id of each slot; ``None`` or 0 while there is none."""
+
+    def other_pids(self) -> Sequence[int]:
+        """Return the ids of our other processes: gateway and supervisor."""
+
+    def forwarder_restarts(self) -> Sequence[int]:
+        """Return how often each slot was started again."""
+
+    def gateway_restarts(self) -> int:
+        """Return how often the gateway was started again."""
+
+    def collector_seconds(self) -> Mapping[str, float]:
+        """Return the time spent in the cycle collector by process, for the processes that report it."""
+
+
+class GatewayMetrics:
+    """Readers for every metric of the catalogue.
+
+    Args:
+        live: The gateway.
+        counters: The shared counters.
+        durations: Fed by the gateway with every session that ends.
+        load: Has as many slots as `counters`.
+        processes: Reads memory and descriptors.
+        version: Of the running code.
+        hot_path: ``compiled`` or ``pure``.
+    """
+
+    def __init__(
+        self,
+        live: LiveGateway,
+        counters: CounterFile,
+        durations: Durations,
+        load: LoadMeter,
+        processes: Processes,
+        *,
+        version: str,
+        hot_path: str,
+    ) -> None:
+        self._live = live
+        self._gateway_words = counters.gateway()
+        self._counters = counters
+        self._durations = durations
+        self._load = load
+        self._processes = processes
+        self._build = (version, hot_path)
+        self._is_first_scrape = True
+
+    def tick(self, now: float) -> None:
+        """Measure the forwarders once; due every second from the start on."""
+        self._load.tick(now, self._live.forwarder_pids(), self._counters.total(ForwarderWord.ALLOCATED_BYTES))
+
+    async def keep_ticking(self, clock: Callable[[], float], period: float = 1.0) -> None:
+        """Call `tick` at a fixed rate until cancelled.
+
+        Cancellation: safe; it is the only way out.
+        """
+        while True:
+            self.tick(clock())
+            await asyncio.sleep(period)
+
+    def readers(self) -> dict[str, Reader]:
+        """Return one reader for each metric of the catalogue."""
+        live, durations, load = self._live, self._durations, self._load
+        gateway, total = self._gateway, self._total
+        return {
+            "ws_connection_in_flight_count": lambda _: _one(live.in_flight()),
+            "ws_connection_in_flight_max_age_seconds": lambda now: _one(live.oldest_age(now)),
+            "ws_pool_max_connections": lambda _: _one(live.cap()),
+            "ws_connection_rejections_total": gateway(GatewayWord.REJECTIONS),
+            "ws_upstream_connect_failures_total": gateway(GatewayWord.UPSTREAM_CONNECT_FAILURES),
+            "ws_connection_duration_seconds": self._duration,
+            "ws_connection_duration_seconds_max": lambda now: _one(durations.summary(now).max),
+            "ws_connection_duration_seconds_mean": lambda now: _one(durations.summary(now).mean),
+            "ws_pool_cpu_cores": self._cpu_cores,
+            "ws_pool_alloc_bytes_per_second": lambda now: _one(load.allocated_per_second(now)),
+            "bascule_session_duration_seconds": lambda _: durations.histogram(),
+            "bascule_sessions": self._sessions,
+            "bascule_sessions_ended_total": self._ended,
+            "bascule_sessions_lost_total": gateway(GatewayWord.FORWARDER_LOST),
+            "bascule_close_codes_total": self._close_codes,
+            "bascule_frames_total": self._frames,
+            "bascule_payload_bytes_total": self._payload,
+            "bascule_heartbeats_total": total(ForwarderWord.HEARTBEATS),
+            "bascule_pings_answered_total": self._pings,
+            "bascule_stashed_bytes": total(ForwarderWord.STASHED_BYTES),
+            "bascule_refusals_total": self._refusals,
+            "bascule_refusals_held_total": gateway(GatewayWord.HOLDS),
+            "bascule_rejected_clients_total": gateway(GatewayWord.DISTINCT_REJECTED_CLIENTS),
+            "ws_draining": lambda _: _one(live.is_draining()),
+            "bascule_drain_sessions_total": self._drain,
+            "bascule_http_requests_total": gateway(GatewayWord.HTTP_REQUESTS),
+            "bascule_http_upstream_failures_total": gateway(GatewayWord.HTTP_UPSTREAM_FAILURES),
+            "bascule_forwarder_cpu_seconds_total": lambda _: self._by_slot(
+                load.slot(slot).cpu_seconds for slot in range(len(load))
+            ),
+            "bascule_forwarder_wait_seconds_total": lambda _: self._by_slot(
+                load.slot(slot).wait_seconds for slot in range(len(load))
+            ),
+            "bascule_forwarder_resident_bytes": lambda _: self._by_slot(
+                load.slot(slot).resident_bytes for slot in range(len(load))
+            ),
+            "bascule_forwarder_restarts_total": lambda _: self._by_slot(live.forwarder_restarts()),
+            "bascule_gateway_restarts_total": lambda _: _one(live.gateway_restarts()),
+            "bascule_memory_used_bytes": lambda _: _one(self._processes.memory_used(self._pids())),
+            "bascule_memory_max_bytes": lambda _: _one(self._processes.memory_limit()),
+            "bascule_gc_seconds_total": lambda _: [
+                ((process,), seconds) for process, seconds in live.collector_seconds().items()
+            ],
+            "bascule_open_descriptors": lambda _: _one(
+                self._processes.tightest_descriptors(self._pids()).open
+            ),
+            "bascule_max_descriptors": lambda _: _one(
+                self._processes.tightest_descriptors(self._pids()).limit
+            ),
+            "bascule_build_info": lambda _: [(self._build, 1)],
+        }
+
+    def _gateway(self, word: GatewayWord) -> Reader:
+        return lambda _: _one(self._gateway_words[word])
+
+    def _total(self, word: int) -> Reader:
+        return lambda _: _one(self._counters.total(word))
+
+    def _duration(self, now: float) -> SummaryReading:
+        return SummaryReading(
+            count=self._counters.total(ForwarderWord.ENDED),
+            sum=self._counters.total(ForwarderWord.DURATION_MICROSECONDS) * _MICROSECOND,
+            quantile=self._durations.summary(now).quantile,
+        )
+
+    def _cpu_cores(self, now: float) -> Series:
+        # The contract: 0 on the first scrape after startup. The tick would often know better by then,
+        # but somebody's alert may rely on the letter.
+        first, self._is_first_scrape = self._is_first_scrape, False
+        return _one(0.0 if first else self._load.cpu_cores(now))
+
+    def _sessions(self, _now: float) -> Series:
+        count = self._live.sessions_by_kind()
+        return [((kind,), count.get(kind, 0)) for kind in Kind]
+
+    def _ended(self, _now: float) -> Series:
+        return [
+            ((kind, ended_by, cause), self._counters.total(ended_word(kind, ended_by, cause)))
+            for kind in Kind
+            for ended_by, cause in _ENDS
+        ]
+
+    def _close_codes(self, _now: float) -> Series:
+        return [
+            ((sender, label), self._counters.total(close_code_word(sender, label)))
+            for sender in SENDERS
+            for label in CLOSE_CODE_LABELS
+        ]
+
+    def _frames(self, _now: float) -> Series:
+        return [
+            ((direction, opcode.name.lower()), self._counters.total(frames_word(direction, opcode)))
+            for direction in Direction
+            for opcode in Opcode
+        ]
+
+    def _payload(self, _now: float) -> Series:
+        return [
+            ((Direction.INBOUND,), self._counters.total(ForwarderWord.PAYLOAD_INBOUND)),
+            ((Direction.OUTBOUND,), self._counters.total(ForwarderWord.PAYLOAD_OUTBOUND)),
+        ]
+
+    def _pings(self, _now: float) -> Series:
+        return [
+            ((Side.BROWSER,), self._counters.total(ForwarderWord.PINGS_ANSWERED_BROWSER)),
+            ((Side.UPSTREAM,), self._counters.total(ForwarderWord.PINGS_ANSWERED_UPSTREAM)),
+        ]
+
+    def _refusals(self, _now: float) -> Series:
+        return [
+            (("handshake",), self._gateway_words[GatewayWord.HANDSHAKES_REFUSED]),
+            (("upstream",), self._gateway_words[GatewayWord.UPSTREAM_REFUSED]),
+        ]
+
+    def _drain(self, _now: float) -> Series:
+        count = self._live.drain_outcomes()
+        return [((outcome,), count.get(outcome, 0)) for outcome in LABELS["outcome"].values]
+
+    def _by_slot(self, values: Iterable[float]) -> Series:
+        return [((str(slot),), value) for slot, value in enumerate(values)]
+
+    def _pids(self) -> list[int]:
+        return [*self._live.other_pids(), *(pid for pid in self._live.forwarder_pids() if pid)]
+
+
+def _one(value: float) -> Series:
+    """Return the series of a metric without labels."""
+    return (((), value),)

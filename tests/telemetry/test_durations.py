@@ -1,0 +1,65 @@
+"""Durations go into the reservoir and the histogram alike."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bascule.telemetry.durations import BUCKETS, Durations
+from bascule.telemetry.reservoir import Reservoir
+
+
+def durations() -> Durations:
+    return Durations(Reservoir(300.0, 600.0, random=lambda: 0.5))
+
+
+def test_a_duration_is_counted_in_its_bucket_and_all_above() -> None:
+    taken = durations()
+    for seconds in (0.2, 1.0, 1.1, 3600.0, 100_000.0):
+        taken.record(seconds, 0.0)
+
+    reading = taken.histogram()
+
+    by_bound = dict(zip((*reading.bounds, math.inf), reading.cumulative, strict=True))
+    assert [by_bound[bound] for bound in (1.0, 5.0, 1800.0, 3600.0, 86400.0, math.inf)] == [2, 3, 3, 4, 4, 5]
+    assert reading.sum == pytest.approx(103_602.3)
+
+
+def test_the_buckets_span_a_second_to_a_day() -> None:
+    assert (BUCKETS[0], BUCKETS[-1]) == (1.0, 86400.0)
+    assert list(BUCKETS) == sorted(set(BUCKETS))
+
+
+def test_the_reservoir_sees_what_the_histogram_counts() -> None:
+    taken = durations()
+    taken.record(4.0, 10.0)
+    taken.record(8.0, 10.0)
+
+    assert (taken.summary(10.0).max, taken.summary(10.0).mean) == (8.0, 6.0)
+
+
+def test_one_scrape_summarises_once_and_a_new_close_is_seen_at_once() -> None:
+    taken = durations()
+    taken.record(4.0, 10.0)
+    first = taken.summary(10.0)
+    assert taken.summary(10.0) is first
+    assert taken.summary(11.0) is not first
+
+    taken.record(9.0, 11.0)
+
+    assert taken.summary(11.0).max == 9.0
+
+
+def test_a_negative_duration_counts_as_zero() -> None:
+    taken = durations()
+    taken.record(-0.001, 0.0)
+    assert taken.histogram().sum == 0.0
+    assert taken.summary(0.0).max == 0.0
+
+
+def test_a_duration_that_is_no_number_is_recorded_nowhere() -> None:
+    taken = durations()
+    with pytest.raises(ValueError, match="cannot hold"):
+        taken.record(math.inf, 0.0)
+    assert taken.histogram().cumulative[-1] == 0

@@ -1,0 +1,256 @@
+"""The gateway's readers: every metric of the catalogue from the right counter."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bascule.gateway.metrics import GatewayMetrics
+from bascule.handover.counters import (
+    CounterFile,
+    ForwarderWord,
+    GatewayWord,
+    close_code_word,
+    ended_word,
+    frames_word,
+)
+from bascule.telemetry.catalogue import CATALOGUE
+from bascule.telemetry.durations import Durations
+from bascule.telemetry.exposition import Exposition
+from bascule.telemetry.load import LoadMeter, ProcessReading
+from bascule.telemetry.processes import Processes
+from bascule.telemetry.reservoir import Reservoir
+from bascule.vocabulary import Cause, Direction, EndedBy, Kind, Opcode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+SLOTS = 2
+
+
+class FakeGateway:
+    """A gateway with three sessions."""
+
+    def in_flight(self) -> int:
+        return 3
+
+    def cap(self) -> int:
+        return 500
+
+    def oldest_age(self, now: float) -> float:
+        return now - 100.0
+
+    def sessions_by_kind(self) -> Mapping[Kind, int]:
+        return {Kind.JUPYTER: 2, Kind.APP: 1}
+
+    def is_draining(self) -> bool:
+        return True
+
+    def drain_outcomes(self) -> Mapping[str, int]:
+        return {"closed": 4}
+
+    def forwarder_pids(self) -> Sequence[int | None]:
+        return [os.getpid(), None]
+
+    def other_pids(self) -> Sequence[int]:
+        return [os.getppid()]
+
+    def forwarder_restarts(self) -> Sequence[int]:
+        return [0, 6]
+
+    def gateway_restarts(self) -> int:
+        return 1
+
+    def collector_seconds(self) -> Mapping[str, float]:
+        return {"gateway": 0.25}
+
+
+class Rig:
+    """A whole exposition over fake sessions and real counters."""
+
+    def __init__(self, counters: CounterFile) -> None:
+        self.now = 110.0
+        self.cpu = 0.0
+        self.gateway_words = counters.gateway()
+        self.forwarder_words = [counters.forwarder(slot) for slot in range(SLOTS)]
+        self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5))
+        self.metrics = GatewayMetrics(
+            FakeGateway(), counters, self.durations,
+            LoadMeter(SLOTS, lambda _: ProcessReading(self.cpu, self.cpu / 4, 4096)), Processes(),
+            version="1.2.3", hot_path="pure",
+        )  # fmt: skip
+        self.exposition = Exposition(self.metrics.readers(), clock=lambda: self.now)
+
+    def scrape(self, query: str = "") -> dict[tuple[str, tuple[str, ...]], float]:
+        """Return values by sample name and label values, in the order of the labels' names."""
+        body = self.exposition.render(query, None).body.decode()
+        return {
+            (sample.name, tuple(v for k, v in sorted(sample.labels.items()) if k != "mp_scope")): sample.value
+            for family in text_string_to_metric_families(body)
+            for sample in family.samples
+        }
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    counters = CounterFile.create(SLOTS)
+    yield Rig(counters)
+    os.close(counters.descriptor)
+
+
+def test_there_is_a_reader_for_every_metric(rig: Rig) -> None:
+    assert rig.metrics.readers().keys() == {metric.name for metric in CATALOGUE}
+
+
+def test_the_live_gauges_come_from_the_gateway(rig: Rig) -> None:
+    found = rig.scrape()
+
+    assert found["ws_connection_in_flight_count", ()] == 3
+    assert found["ws_connection_in_flight_max_age_seconds", ()] == 10.0
+    assert found["ws_pool_max_connections", ()] == 500
+    assert [found["bascule_sessions", (kind,)] for kind in Kind] == [2, 0, 1]
+    assert found["ws_draining", ()] == 1
+    assert [found["bascule_drain_sessions_total", (o,)] for o in ("natural", "closed", "aborted")] == [
+        0,
+        4,
+        0,
+    ]
+    assert found["bascule_forwarder_restarts_total", ("1",)] == 6
+    assert found["bascule_gateway_restarts_total", ()] == 1
+    assert found["bascule_gc_seconds_total", ("gateway",)] == 0.25
+    assert found["bascule_build_info", ("pure", "1.2.3")] == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "labels"),
+    [
+        (GatewayWord.REJECTIONS, "ws_connection_rejections_total", ()),
+        (GatewayWord.UPSTREAM_CONNECT_FAILURES, "ws_upstream_connect_failures_total", ()),
+        (GatewayWord.FORWARDER_LOST, "bascule_sessions_lost_total", ()),
+        (GatewayWord.HANDSHAKES_REFUSED, "bascule_refusals_total", ("handshake",)),
+        (GatewayWord.UPSTREAM_REFUSED, "bascule_refusals_total", ("upstream",)),
+        (GatewayWord.HOLDS, "bascule_refusals_held_total", ()),
+        (GatewayWord.DISTINCT_REJECTED_CLIENTS, "bascule_rejected_clients_total", ()),
+        (GatewayWord.HTTP_REQUESTS, "bascule_http_requests_total", ()),
+        (GatewayWord.HTTP_UPSTREAM_FAILURES, "bascule_http_upstream_failures_total", ()),
+    ],
+)
+def test_a_word_of_the_gateway_shows_in_one_series(
+    rig: Rig, word: GatewayWord, name: str, labels: tuple[str, ...]
+) -> None:
+    before = rig.scrape()
+    rig.gateway_words[word] = 77
+    after = rig.scrape()
+
+    assert after[name, labels] == 77
+    assert {key for key in after if key[0].startswith("ws_") and after[key] != before[key]} <= {
+        (name, labels), ("ws_pool_cpu_cores", ()), *_nan(after),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "labels"),
+    [
+        (ForwarderWord.HEARTBEATS, "bascule_heartbeats_total", ()),
+        (ForwarderWord.STASHED_BYTES, "bascule_stashed_bytes", ()),
+        (ForwarderWord.PINGS_ANSWERED_BROWSER, "bascule_pings_answered_total", ("browser",)),
+        (ForwarderWord.PINGS_ANSWERED_UPSTREAM, "bascule_pings_answered_total", ("upstream",)),
+        (ForwarderWord.PAYLOAD_INBOUND, "bascule_payload_bytes_total", ("inbound",)),
+        (ForwarderWord.PAYLOAD_OUTBOUND, "bascule_payload_bytes_total", ("outbound",)),
+        (ForwarderWord.ENDED, "ws_connection_duration_seconds_count", ()),
+        (frames_word(Direction.OUTBOUND, Opcode.PONG), "bascule_frames_total", ("outbound", "pong")),
+        (close_code_word("proxy", "1012"), "bascule_close_codes_total", ("1012", "proxy")),
+        (
+            ended_word(Kind.APP, EndedBy.PROXY, Cause.DRAIN),
+            "bascule_sessions_ended_total",
+            ("drain", "proxy", "app"),
+        ),
+    ],
+)
+def test_a_word_of_the_forwarders_adds_up_over_slots(
+    rig: Rig, word: int, name: str, labels: tuple[str, ...]
+) -> None:
+    rig.forwarder_words[0][word] = 70
+    rig.forwarder_words[1][word] = 7
+
+    assert rig.scrape()[name, labels] == 77
+
+
+def test_the_sum_of_durations_is_exact_even_below_a_second(rig: Rig) -> None:
+    rig.forwarder_words[0][ForwarderWord.DURATION_MICROSECONDS] = 2_000_001
+    assert rig.scrape()["ws_connection_duration_seconds_sum", ()] == pytest.approx(2.000001)
+
+
+def test_durations_show_as_quantiles_and_buckets(rig: Rig) -> None:
+    rig.durations.record(12.0, rig.now)
+    found = rig.scrape()
+
+    assert found["ws_connection_duration_seconds", ("0.99",)] == 12.0
+    assert found["ws_connection_duration_seconds_max", ()] == 12.0
+    assert found["ws_connection_duration_seconds_mean", ()] == 12.0
+    assert found["bascule_session_duration_seconds_bucket", ("15.0",)] == 1
+
+
+def test_impossible_ends_are_not_shown(rig: Rig) -> None:
+    ends = [labels for name, labels in rig.scrape() if name == "bascule_sessions_ended_total"]
+    assert ("drain", "client", "app") not in ends
+    assert ("closed", "client", "app") in ends
+
+
+def test_cores_are_zero_on_the_first_scrape_and_right_afterwards(rig: Rig) -> None:
+    for second in range(5):
+        rig.cpu, rig.now = second / 2, 110.0 + second
+        rig.forwarder_words[1][ForwarderWord.ALLOCATED_BYTES] = 1000 * second
+        rig.metrics.tick(rig.now)
+
+    first, second_scrape = rig.scrape(), rig.scrape()
+
+    assert first["ws_pool_cpu_cores", ()] == 0.0
+    assert second_scrape["ws_pool_cpu_cores", ()] == pytest.approx(0.5)
+    assert first["ws_pool_alloc_bytes_per_second", ()] == 1000.0
+    assert first["bascule_forwarder_cpu_seconds_total", ("0",)] == 2.0
+    assert first["bascule_forwarder_wait_seconds_total", ("0",)] == 0.5
+    assert first["bascule_forwarder_resident_bytes", ("1",)] == 0
+
+
+def test_a_scrape_of_something_else_is_not_the_first_scrape(rig: Rig) -> None:
+    rig.metrics.tick(1.0)
+    rig.cpu, rig.now = 1.0, 2.0
+    rig.metrics.tick(2.0)
+
+    rig.scrape("name=ws_draining")
+
+    assert rig.scrape()["ws_pool_cpu_cores", ()] == 0.0
+
+
+def test_memory_and_descriptors_come_from_the_kernel(rig: Rig) -> None:
+    found = rig.scrape()
+    assert 1 << 20 < found["bascule_memory_used_bytes", ()] < found["bascule_memory_max_bytes", ()]
+    assert 0 < found["bascule_open_descriptors", ()] < found["bascule_max_descriptors", ()]
+
+
+async def test_the_ticks_go_on_until_cancelled(rig: Rig) -> None:
+    enough = asyncio.Event()
+    times: list[float] = []
+
+    def clock() -> float:
+        times.append(float(len(times)))
+        if len(times) == 3:
+            enough.set()
+        return times[-1]
+
+    ticking = asyncio.create_task(rig.metrics.keep_ticking(clock, period=0.0))
+    await asyncio.wait_for(enough.wait(), 5.0)
+    ticking.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await ticking
+    assert len(times) >= 3
+
+
+def _nan(found: dict[tuple[str, tuple[str, ...]], float]) -> set[tuple[str, tuple[str, ...]]]:
+    return {key for key, value in found.items() if value != value}
