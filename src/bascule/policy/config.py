@@ -354,7 +354,10 @@ class Config(Block):
     `adminTokenFile` is better, for a file is not printed.
     """
     admin_token_file: File | None = None
-    """File with that token. One of the two is needed when `admin` can be reached from other hosts."""
+    """File with that token; its first and last white space is ignored.
+
+    Without a token an `admin` that other hosts can reach answers only health, metrics and capacity.
+    """
     websocket_proxy: WebSocketProxy = WebSocketProxy()
     """The five keys of the pool."""
     routes: tuple[RouteConfig, ...] = ()
