@@ -114,19 +114,19 @@ class Limits(Block):
     """
     request_fields: Annotated[int, Field(strict=True, ge=8, le=10000)] = 100
     """Most fields in a request head. 100 is what Apache and most servers take; browsers send about 20."""
-    handshake_timeout: Duration = 10.0
+    handshake_timeout: PositiveDuration = 10.0
     """Time for the whole request head to arrive, from the first byte on; then the connection is closed.
 
     10 s: a head is one or two packets, and a deadline for the whole of it is what stops a slow-loris client.
     """
-    connect_timeout: Duration = 5.0
+    connect_timeout: PositiveDuration = 5.0
     """Time for the TCP connection to the upstream, name resolution included; then 1013 to the browser.
 
     5 s covers two lost SYN packets (1 s and 2 s later). Keep below the ingress's connect timeout.
     """
-    upstream_handshake_timeout: Duration = 30.0
+    upstream_handshake_timeout: PositiveDuration = 30.0
     """Time for the upstream to answer the upgrade. 30 s: Jupyter answers only when the kernel has started."""
-    closing_handshake_timeout: Duration = 5.0
+    closing_handshake_timeout: PositiveDuration = 5.0
     """Time for the other side to answer our Close before its connection is dropped.
 
     5 s: an answer is one round trip, and the slot is held while we wait.
@@ -247,7 +247,7 @@ class Capacity(Block):
 
     `null`, the default, means that instance and cluster are the same.
     """
-    peer_timeout: Duration = 1.0
+    peer_timeout: PositiveDuration = 1.0
     """Time a peer has to answer; then the figures are marked partial. 1 s: a badge must not hang."""
     cache_for: Duration = 5.0
     """How long an answer is kept, so that a thousand browsers do not ask every peer a thousand times."""
