@@ -7,7 +7,7 @@ ends the start with exit status 2.
 
 from __future__ import annotations
 
-__all__ = ["BasculeError", "ConfigError", "HandshakeRefused", "HandoverError"]
+__all__ = ["BasculeError", "ConfigError", "HandoverError", "HandshakeRefused"]
 
 
 class BasculeError(Exception):

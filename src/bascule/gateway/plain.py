@@ -111,6 +111,9 @@ class _Upload:
             await self._browser.invite_body()
         content = self._request.content
         loop = asyncio.get_running_loop()
+        part = content.read_nowait()
+        # The first part may be empty: it sends the head, which aiohttp holds back for it.
+        yield part
         while True:
             self.waits_for_browser = True
             part = await content.readany()

@@ -31,6 +31,19 @@ _log = logging.getLogger("bascule.http")
 class PlainProtocol(web.RequestHandler):
     """One browser connection."""
 
+    def data_received(self, data: bytes) -> None:
+        """Parse; and end a body whose framing is broken, which aiohttp leaves open for ever.
+
+        The compiled parser reports broken framing as a message of its own behind the
+        request it belongs to. A message can never be complete while the body before
+        it is not, so that is how it is seen.
+        """
+        super().data_received(data)
+        if self._messages and (current := self._current_request) is not None:
+            content = current.content
+            if not content.is_eof() and content.exception() is None:
+                content.set_exception(web.RequestPayloadError("the body's framing is broken"))
+
     def handle_error(
         self,
         request: web.BaseRequest,

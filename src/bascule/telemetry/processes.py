@@ -126,13 +126,11 @@ class Processes:
                 base, name = self._cgroups / "memory", "memory.limit_in_bytes"
             else:
                 continue
-            group = base / path.strip("/")
-            for level in (group, *group.parents):
+            groups = path.strip("/").split("/")
+            for depth in range(len(groups) + 1):
                 try:
-                    text = (level / name).read_text(encoding="ascii").strip()
+                    text = base.joinpath(*groups[:depth], name).read_text(encoding="ascii").strip()
                 except OSError:
-                    text = "max"
+                    continue
                 if text.isdigit():
                     yield int(text)
-                if level == base:
-                    break

@@ -1,0 +1,211 @@
+"""One forwarder: a thread, an epoll, and the sessions handed to it.
+
+The loop: the engine relays until something needs attention, then channels, signs and
+timers are served. It talks to the gateway over a channel that the supervisor sends
+it, and to a new one when the gateway was replaced; between the two, sessions go on
+and reports wait.
+
+When the supervisor is gone the forwarder ends its sessions and leaves, so that no
+orphan keeps anything alive. ``SIGTERM`` means the same.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import time
+from collections import deque
+from typing import Final
+
+from bascule.errors import HandoverError
+from bascule.forwarder.hot import Engine, Flow, describe
+from bascule.forwarder.relay import Relay
+from bascule.handover.control import receive_control, send_control
+from bascule.handover.counters import CounterFile, ForwarderWord
+from bascule.handover.descriptors import PacketReader, send_packet
+from bascule.handover.environment import ChildSetup
+from bascule.handover.messages import Adopt, Close, Ended, List, Listed, Row, decode
+from bascule.policy.config import Config
+from bascule.protocol.closing import End
+
+_RETRY: Final = 0.02
+"""Seconds until a full channel is tried again."""
+
+
+class Forwarder:
+    """The process's loop and its channels."""
+
+    def __init__(self, setup: ChildSetup) -> None:
+        config = Config.model_validate_json(setup.config)
+        counters = CounterFile(setup.counters, setup.forwarders)
+        words = counters.forwarder(setup.slot)
+        # Gauges describe this process; counters go on from where its predecessor stopped.
+        words[ForwarderWord.OPEN] = 0
+        words[ForwarderWord.STASHED_BYTES] = 0
+        proxy = config.websocket_proxy
+        self._control = socket.socket(fileno=setup.control)
+        self._engine = Engine(config.forwarders.read_buffer_bytes, words, config.limits.early_bytes)
+        self._relay = Relay(
+            self._engine,
+            words,
+            heartbeat=proxy.heartbeat_interval_ms / 1000,
+            idle=proxy.session_idle_timeout_ms / 1000,
+            closing=config.limits.closing_handshake_timeout,
+            report=self._report,
+        )
+        self._reader = PacketReader()
+        self._gateway: socket.socket | None = None
+        self._outbox: deque[bytes] = deque()
+        self._stopping_at = float("inf")
+        self._orphan = False
+
+    def run(self) -> None:
+        """Serve until told to stop and no session is left."""
+        wake, wake_writer = socket.socketpair()
+        wake_writer.setblocking(False)
+        wake.setblocking(False)
+        signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: self._stop())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        engine, relay = self._engine, self._relay
+        engine.watch(self._control.fileno(), self._on_control)
+        engine.watch(wake.fileno(), lambda: wake.recv(4096))
+        send_control(self._control, "ready", hot_path=describe())
+        # Nothing the relay makes has cycles (tests/forwarder/test_garbage.py), so what is
+        # alive now is alive for good and the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        while not (self._orphan and not relay.sessions):
+            deadline = min(relay.next_at, self._stopping_at, time.monotonic() + 1.0)
+            if self._outbox:
+                deadline = min(deadline, time.monotonic() + _RETRY)
+            for target, found in engine.turn(deadline):
+                if isinstance(target, Flow):
+                    relay.on_signs(target, found)
+                else:
+                    target()
+            now = time.monotonic()
+            if relay.next_at <= now:
+                relay.on_time(now)
+            if self._outbox:
+                self._send_waiting()
+            if now >= self._stopping_at:
+                return
+
+    def _stop(self) -> None:
+        """End every session and leave when the last one has gone."""
+        if self._orphan:
+            return
+        self._orphan = True
+        for identifier in list(self._relay.sessions):
+            self._relay.end(identifier, End.DRAIN)
+        self._stopping_at = time.monotonic() + 10.0
+
+    # -- the supervisor ---------------------------------------------------------------
+
+    def _on_control(self) -> None:
+        try:
+            received = receive_control(self._control, self._reader)
+        except BlockingIOError:
+            return
+        if received is None:
+            self._engine.unwatch(self._control.fileno())
+            self._stop()
+            return
+        message, descriptors = received
+        if message["message"] == "channel":
+            self._change_gateway(socket.socket(fileno=descriptors[0]))
+
+    # -- the gateway --------------------------------------------------------------------
+
+    def _change_gateway(self, channel: socket.socket) -> None:
+        """Read what a dead gateway still left, then tell the new one what lives here."""
+        if self._gateway is not None:
+            while self._gateway is not None:
+                if not self._receive():
+                    self._drop_gateway()
+        channel.setblocking(False)
+        self._gateway = channel
+        self._engine.watch(channel.fileno(), self._on_gateway)
+        self._list(0)
+
+    def _on_gateway(self) -> None:
+        for _ in range(64):
+            if not self._receive():
+                return
+
+    def _receive(self) -> bool:
+        """Receive one message from the gateway; tell whether there may be more."""
+        gateway = self._gateway
+        if gateway is None:
+            return False
+        try:
+            received = self._reader.receive(gateway)
+        except BlockingIOError:
+            return False
+        if received is None:
+            self._drop_gateway()
+            return False
+        packet, descriptors = received
+        try:
+            message = decode(packet)
+        except HandoverError:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+        match message:
+            case Adopt():
+                browser, upstream = descriptors
+                self._relay.adopt(message, browser, upstream)
+            case Close():
+                within = None if message.within < 0 else message.within
+                self._relay.end(message.id, End(message.end), message.code, message.reason, within)
+            case List():
+                self._list(message.request)
+            case _:
+                raise HandoverError(f"a forwarder does not take {type(message).__name__}")
+        return True
+
+    def _drop_gateway(self) -> None:
+        if self._gateway is not None:
+            self._engine.unwatch(self._gateway.fileno())
+            self._gateway.close()
+            self._gateway = None
+
+    def _list(self, request: int) -> None:
+        for row in self._relay.rows(request):
+            self._send(row)
+        self._send(Listed(request))
+
+    def _report(self, ended: Ended) -> None:
+        self._send(ended)
+
+    def _send(self, message: Ended | Row | Listed) -> None:
+        packet = message.encode()
+        if self._outbox or self._gateway is None:
+            self._outbox.append(packet)
+            return
+        try:
+            send_packet(self._gateway, packet)
+        except OSError:
+            self._outbox.append(packet)
+
+    def _send_waiting(self) -> None:
+        gateway = self._gateway
+        if gateway is None:
+            return
+        while self._outbox:
+            try:
+                send_packet(gateway, self._outbox[0])
+            except BlockingIOError:
+                return
+            except OSError:
+                return  # It is gone; the supervisor will send another channel.
+            self._outbox.popleft()
+
+
+def main() -> None:
+    """Run a forwarder with the setup named by the command line."""
+    Forwarder(ChildSetup.read()).run()

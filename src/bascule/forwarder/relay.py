@@ -1,0 +1,482 @@
+"""Relay: what happens to a session besides its messages moving.
+
+The engine (`hot`) moves frames and reports signs; this file decides what a sign
+means, answers pings, sends heartbeats, runs the closing handshake by the close
+table and reports the outcome. It runs perhaps once in a thousand frames.
+
+How a session ends: something picks a row of the close table (`_end`), once. Each
+side is then *told* (a Close frame at a boundary, or nothing where it is gone) and
+*heard* (its Close, or the end of its connection). A side that is both is shut for
+writing; when both connections have also ended for reading, or the deadline of the
+closing handshake has passed, the session is over. Reading to the end matters: a
+connection closed with unread bytes is reset, and a reset can overtake our Close.
+
+Rules of this file:
+
+* A control frame goes out at a frame boundary or waits for one (I1); nothing follows
+  a Close in its direction (I2).
+* Detach before close, shut down before close: another process may hold a duplicate
+  of a descriptor (I11).
+* One report per session, after both descriptors are closed (I8).
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from bascule.forwarder import signs
+from bascule.forwarder.hot import Engine, Flow
+from bascule.forwarder.session import (
+    GONE_BROWSER,
+    GONE_UPSTREAM,
+    HEARD_BROWSER,
+    HEARD_UPSTREAM,
+    SETTLED,
+    SHUT_BROWSER,
+    SHUT_UPSTREAM,
+    TOLD_BROWSER,
+    TOLD_UPSTREAM,
+    Pending,
+    Session,
+)
+from bascule.forwarder.wheel import Wheel
+from bascule.handover.counters import (
+    KINDS,
+    ForwarderWord,
+    close_code_label,
+    close_code_word,
+    ended_word,
+)
+from bascule.handover.messages import Adopt, Ended, Row
+from bascule.protocol.closing import CLOSE_TABLE, End
+from bascule.protocol.frames import HEARTBEAT, close_frame, control_frame
+
+_PONG: Final = 0xA
+
+_CLOSED = {True: End.CLIENT_CLOSED, False: End.UPSTREAM_CLOSED}
+_ABORTED = {True: End.CLIENT_ABORTED, False: End.UPSTREAM_ABORTED}
+_TIMEOUT = {True: End.CLIENT_TIMEOUT, False: End.UPSTREAM_TIMEOUT}
+_BROKEN = {True: End.CLIENT_PROTOCOL_ERROR, False: End.UPSTREAM_PROTOCOL_ERROR}
+_TOO_BIG = {True: End.CLIENT_TOO_BIG, False: End.UPSTREAM_TOO_BIG}
+"""Rows by *the source is the browser*."""
+
+
+class Relay:
+    """All sessions of one forwarder.
+
+    Args:
+        engine: Moves the frames.
+        words: The forwarder's counter block.
+        heartbeat: Seconds between heartbeats towards a browser; 0 sends none.
+        idle: Seconds without a data frame after which a session ends; 0 for never.
+        closing: Seconds a closing handshake may take.
+        report: Called once per session with its outcome.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        words: memoryview,
+        *,
+        heartbeat: float,
+        idle: float,
+        closing: float,
+        report: Callable[[Ended], None],
+    ) -> None:
+        self.sessions: dict[int, Session] = {}
+        self._engine = engine
+        self._words = words
+        self._heartbeat = heartbeat
+        self._idle = idle
+        self._closing = closing
+        self._report = report
+        self._heartbeats = Wheel(_resolution(heartbeat))
+        self._idles = Wheel(_resolution(idle))
+        self._deadlines = Wheel(0.05)
+
+    # -- the life of a session ------------------------------------------------------
+
+    def adopt(self, message: Adopt, browser: int, upstream: int) -> None:
+        """Start relaying a session; takes over both descriptors whatever happens.
+
+        Bytes the gateway had already read are accounted for first (I12).
+        """
+        now = self._engine.now
+        session = Session(message.id, message.kind, message.opened_at, message.tag)
+        frame_limit, first, continuation = message.frame_limit, message.rsv_first, message.rsv_continuation
+        inbound = Flow(session, browser, upstream, True, frame_limit, first, continuation, now)
+        outbound = Flow(session, upstream, browser, False, frame_limit, first, continuation, now)
+        inbound.opposite = outbound
+        outbound.opposite = inbound
+        session.inbound = inbound
+        session.outbound = outbound
+        self.sessions[session.id] = session
+        self._words[ForwarderWord.ADOPTED] += 1
+        self._words[ForwarderWord.OPEN] = len(self.sessions)
+        self._engine.attach(inbound)
+        self._engine.attach(outbound)
+        if self._heartbeat:
+            self._heartbeats.schedule(session.id, now + self._heartbeat)
+        if self._idle:
+            self._idles.schedule(session.id, now + self._idle)
+        for flow, early in ((outbound, message.outbound), (inbound, message.inbound)):
+            if early and session.id in self.sessions:
+                self.on_signs(flow, self._engine.feed(flow, early))
+
+    def end(
+        self, identifier: int, end: End, code: int = 0, reason: bytes = b"", within: float | None = None
+    ) -> bool:
+        """End a session by a row of the close table.
+
+        Args:
+            identifier: The session.
+            end: The row.
+            code: Replaces the row's close code towards the browser, unless 0.
+            reason: Replaces the row's reason, unless empty.
+            within: Seconds the closing handshake may take, instead of the usual.
+
+        Returns:
+            Whether there was such a session and it was not ending already.
+        """
+        session = self.sessions.get(identifier)
+        if session is None or session.end is not None:
+            return False
+        self._end(session, end, code, reason, within)
+        self._settle(session)
+        return True
+
+    def rows(self, request: int) -> list[Row]:
+        """Return one row per live session."""
+        now = self._engine.now
+        return [
+            Row(
+                request, session.id, session.kind, session.opened_at, max(0.0, now - session.active_at),
+                session.inbound.payload, session.outbound.payload, session.inbound.frames, session.outbound.frames,
+                session.tag,
+            )
+            for session in self.sessions.values()
+        ]  # fmt: skip
+
+    # -- what the engine reports ------------------------------------------------------
+
+    def on_signs(self, flow: Flow, found: int) -> None:
+        """Act on the signs of one flow."""
+        session: Session = flow.session
+        if session.id not in self.sessions:
+            return
+        from_browser = flow.inbound
+        if found & signs.SINK_ERROR:
+            self._sink_failed(session, flow)
+        if found & signs.PING:
+            self._answer_ping(session, flow)
+        if found & signs.CLOSE:
+            self._on_close(session, flow)
+        if found & signs.FAULT:
+            session.state |= HEARD_BROWSER if from_browser else HEARD_UPSTREAM
+            rows = _TOO_BIG if flow.fault == signs.FAULT_TOO_BIG else _BROKEN
+            self._end(session, rows[from_browser])
+        if found & (signs.EOF | signs.ERROR):
+            self._on_gone(session, flow, bool(found & signs.ERROR))
+        if found & signs.BOUNDARY:
+            self._inject_pending(session, flow)
+        if session.end is not None:
+            self._settle(session)
+
+    def _sink_failed(self, session: Session, flow: Flow) -> None:
+        """A connection takes no more bytes.
+
+        That decides nothing yet: what its own direction still holds, perhaps a Close, is
+        read first, and the end of that direction picks the row.
+        """
+        session.state |= TOLD_UPSTREAM if flow.inbound else TOLD_BROWSER
+        if flow.mode == signs.RELAY:
+            flow.mode = signs.DISCARD
+        flow.stop = True
+
+    def _on_close(self, session: Session, flow: Flow) -> None:
+        from_browser = flow.inbound
+        session.state |= HEARD_BROWSER if from_browser else HEARD_UPSTREAM
+        sender = "browser" if from_browser else "upstream"
+        label = close_code_label(flow.close_code or None)
+        self._words[close_code_word(sender, label)] += 1
+        if flow.stop:
+            return  # It answers a Close of ours, or crossed it; ours has gone or will go instead.
+        session.state |= TOLD_UPSTREAM if from_browser else TOLD_BROWSER
+        if session.end is None:
+            self._end(session, _CLOSED[from_browser], flow.close_code, flow.close_reason)
+
+    def _on_gone(self, session: Session, flow: Flow, failed: bool) -> None:
+        from_browser = flow.inbound
+        heard = HEARD_BROWSER if from_browser else HEARD_UPSTREAM
+        silent = not session.state & heard
+        session.state |= heard | (GONE_BROWSER if from_browser else GONE_UPSTREAM)
+        self._engine.pause(flow)
+        back = session.outbound if from_browser else session.inbound
+        if failed:
+            # A reset or timed-out connection takes nothing any more.
+            session.state |= TOLD_BROWSER if from_browser else TOLD_UPSTREAM
+            self._engine.drop_stash(back)
+            if back.mode == signs.RELAY:
+                back.mode = signs.DISCARD
+            back.stop = True
+        if not silent:
+            return
+        if session.end is None:
+            rows = _TIMEOUT if failed and flow.error == errno.ETIMEDOUT else _ABORTED
+            self._end(session, rows[from_browser])
+        elif session.end in _CLOSED.values():
+            # It was told the other side's Close and left without answering: we answer for it.
+            self._tell(session, not from_browser, session.code, session.reason)
+        else:
+            self._tell_nothing_more(session, flow)
+
+    def _tell_nothing_more(self, session: Session, flow: Flow) -> None:
+        """Give up on a Close that waits for the end of a frame which will never end."""
+        if flow.remaining:
+            session.state |= TOLD_UPSTREAM if flow.inbound else TOLD_BROWSER
+            session.state |= HEARD_UPSTREAM if flow.inbound else HEARD_BROWSER
+
+    # -- ending -----------------------------------------------------------------------
+
+    def _end(
+        self, session: Session, end: End, code: int = 0, reason: bytes = b"", within: float | None = None
+    ) -> None:
+        """Choose the row, once, and tell both sides what it says."""
+        if session.end is not None:
+            return
+        row = CLOSE_TABLE[end]
+        session.end = end
+        session.code = code or (row.to_browser or 0)
+        limit = str(session.inbound.limit)
+        session.reason = reason or row.browser_reason.replace("{limit}", limit).encode()
+        now = self._engine.now
+        session.close_at = now + (self._closing if within is None else within)
+        self._deadlines.schedule(session.id, min(now + self._closing, session.close_at))
+        if end in (End.CLIENT_CLOSED, End.UPSTREAM_CLOSED):
+            return
+        if row.to_upstream is None:
+            session.state |= TOLD_UPSTREAM
+        else:
+            self._tell(
+                session, False, row.to_upstream, row.upstream_reason.replace("{limit}", limit).encode()
+            )
+        if row.to_browser is None:
+            session.state |= TOLD_BROWSER
+        else:
+            self._tell(session, True, session.code, session.reason)
+
+    def _tell(self, session: Session, browser: bool, code: int, reason: bytes) -> None:
+        """Send one side a Close of ours, now or at the next boundary."""
+        told = TOLD_BROWSER if browser else TOLD_UPSTREAM
+        if session.state & told:
+            return
+        flow = session.outbound if browser else session.inbound
+        source_gone = session.state & (GONE_UPSTREAM if browser else GONE_BROWSER)
+        flow.stop = True
+        if flow.remaining and (source_gone or flow.mode == signs.DEAD):
+            # Inside a frame whose sender is gone: only dropping the connection is honest.
+            session.state |= told | (HEARD_BROWSER if browser else HEARD_UPSTREAM)
+            return
+        pending = self._pending(session, flow)
+        pending.close = close_frame(code or None, reason, None if browser else secrets.token_bytes(4))
+        if flow.remaining == 0 and flow.mode == signs.RELAY:
+            flow.mode = signs.DISCARD
+        if flow.at_boundary:
+            self._inject_pending(session, flow)
+        else:
+            flow.wanted = True
+
+    def _settle(self, session: Session) -> None:
+        """Shut what is told and heard; finish when both connections have ended."""
+        state = session.state
+        if state & TOLD_BROWSER and state & HEARD_BROWSER and not state & SHUT_BROWSER:
+            if session.outbound.stash is None:
+                _shutdown(session.inbound.source, socket.SHUT_WR)
+                session.state |= SHUT_BROWSER
+            else:
+                session.outbound.wanted = True
+        if state & TOLD_UPSTREAM and state & HEARD_UPSTREAM and not state & SHUT_UPSTREAM:
+            # A server closes first (§7.1.1). The upstream is one, so its end is awaited, which
+            # also leaves TIME_WAIT, and the port, on its side; but a silent one is shut.
+            upstream_leaves_first = session.end in _CLOSED.values() and not state & GONE_UPSTREAM
+            if session.inbound.stash is not None:
+                session.inbound.wanted = True
+            elif not upstream_leaves_first:
+                _shutdown(session.outbound.source, socket.SHUT_WR)
+                session.state |= SHUT_UPSTREAM
+        if (
+            session.state & SETTLED == SETTLED
+            and session.inbound.stash is None
+            and session.outbound.stash is None
+        ):
+            self._finish(session)
+
+    def _finish(self, session: Session) -> None:
+        """Close both connections and report the outcome."""
+        del self.sessions[session.id]
+        engine, words = self._engine, self._words
+        for flow in (session.inbound, session.outbound):
+            engine.drop_stash(flow)
+            engine.detach(flow)
+        for flow in (session.inbound, session.outbound):
+            _shutdown(flow.source, socket.SHUT_RDWR)
+            os.close(flow.source)
+            flow.source = flow.sink = -1
+        # Flow, opposite and session refer to each other; cut the rings so that reference
+        # counting frees them and the collector has nothing to do.
+        inbound, outbound = session.inbound, session.outbound
+        end = session.end if session.end is not None else End.INTERNAL
+        row = CLOSE_TABLE[end]
+        duration = max(0.0, engine.now - session.opened_at)
+        words[ForwarderWord.ENDED] += 1
+        words[ForwarderWord.DURATION_MICROSECONDS] += int(duration * 1e6)
+        words[ForwarderWord.OPEN] = len(self.sessions)
+        words[ended_word(KINDS[session.kind], row.ended_by, row.cause)] += 1
+        self._report(
+            Ended(
+                session.id, int(end), session.code, duration, inbound.payload, outbound.payload,
+                inbound.frames, outbound.frames, session.reason[:255],
+            )
+        )  # fmt: skip
+        inbound.opposite = outbound.opposite = None
+        inbound.session = outbound.session = _NO_SESSION
+        del session.inbound, session.outbound
+
+    # -- control frames of ours ---------------------------------------------------------
+
+    def _pending(self, session: Session, flow: Flow) -> Pending:
+        if flow.inbound:
+            if session.pending_inbound is None:
+                session.pending_inbound = Pending()
+            return session.pending_inbound
+        if session.pending_outbound is None:
+            session.pending_outbound = Pending()
+        return session.pending_outbound
+
+    def _answer_ping(self, session: Session, flow: Flow) -> None:
+        """Answer the last ping of a flow's source; earlier ones need no answer (§5.5.3)."""
+        payload = flow.ping
+        flow.ping = None
+        flow.pings = 0
+        if payload is None:
+            return
+        back = session.outbound if flow.inbound else session.inbound
+        if session.state & (TOLD_BROWSER if flow.inbound else TOLD_UPSTREAM):
+            return
+        word = ForwarderWord.PINGS_ANSWERED_BROWSER if flow.inbound else ForwarderWord.PINGS_ANSWERED_UPSTREAM
+        self._words[word] += 1
+        frame = control_frame(_PONG, payload, None if flow.inbound else secrets.token_bytes(4))
+        if back.at_boundary and not back.wanted:
+            if self._engine.inject(back, frame):
+                self._sink_failed(session, back)
+            return
+        self._pending(session, back).pong = frame
+        back.wanted = True
+
+    def _inject_pending(self, session: Session, flow: Flow) -> None:
+        """Send what waited for this boundary; a Close goes last and ends the direction."""
+        if flow.remaining and flow.mode == signs.RELAY:
+            return  # The stash is gone, but its end was not the end of the frame.
+        flow.wanted = False
+        pending = session.pending_inbound if flow.inbound else session.pending_outbound
+        told = TOLD_UPSTREAM if flow.inbound else TOLD_BROWSER
+        if pending is None:
+            return
+        if flow.inbound:
+            session.pending_inbound = None
+        else:
+            session.pending_outbound = None
+        if session.state & told or flow.sink < 0:
+            return
+        if pending.close:
+            session.state |= told
+            code = (
+                int.from_bytes(pending.close[2:4], "big")
+                if not flow.inbound and len(pending.close) > 2
+                else 0
+            )
+            if not flow.inbound:
+                self._words[close_code_word("proxy", close_code_label(code or None))] += 1
+        if self._engine.inject(flow, pending.pong + pending.heartbeat + pending.close):
+            self._sink_failed(session, flow)
+
+    # -- time -----------------------------------------------------------------------------
+
+    @property
+    def next_at(self) -> float:
+        """When `on_time` next has something to do."""
+        return min(self._heartbeats.next_at, self._idles.next_at, self._deadlines.next_at)
+
+    def on_time(self, now: float) -> None:
+        """Send heartbeats, end idle sessions, cut closing handshakes that take too long."""
+        sessions = self.sessions
+        for identifier in self._heartbeats.expire(now):
+            session = sessions.get(identifier)
+            if session is not None and session.end is None:
+                self._heartbeats.schedule(identifier, now + self._heartbeat)
+                self._beat(session)
+        for identifier in self._idles.expire(now):
+            session = sessions.get(identifier)
+            if session is not None and session.end is None:
+                due = session.active_at + self._idle
+                if due <= now:
+                    self.end(identifier, End.IDLE)
+                else:
+                    self._idles.schedule(identifier, due)
+        for identifier in self._deadlines.expire(now):
+            session = sessions.get(identifier)
+            if session is None or session.end is None:
+                continue
+            if now < session.close_at and _is_waiting(session):
+                # A Close still waits for the end of a long frame, and there is time.
+                self._deadlines.schedule(identifier, min(now + self._closing, session.close_at))
+            else:
+                self._finish(session)
+
+    def _beat(self, session: Session) -> None:
+        """Send one heartbeat, at a boundary (the contract's unsolicited, empty pong)."""
+        flow = session.outbound
+        if session.state & TOLD_BROWSER:
+            return
+        if flow.at_boundary and not flow.wanted:
+            self._words[ForwarderWord.HEARTBEATS] += 1
+            if self._engine.inject(flow, HEARTBEAT):
+                self._sink_failed(session, flow)
+        elif flow.stash is None:
+            # In the middle of a frame: one waits for its end. With bytes stashed there is
+            # traffic on the way already, and a stalled browser must not collect pongs.
+            self._words[ForwarderWord.HEARTBEATS] += 1
+            self._pending(session, flow).heartbeat = HEARTBEAT
+            flow.wanted = True
+
+
+_NO_SESSION: Final = Session(-1, 0, 0.0, b"")
+"""Owner of flows whose session is over: never among the live ones."""
+
+
+def _is_waiting(session: Session) -> bool:
+    """Tell whether a Close of ours still waits for a frame boundary."""
+    inbound, outbound = session.pending_inbound, session.pending_outbound
+    return bool((inbound and inbound.close) or (outbound and outbound.close))
+
+
+def _resolution(interval: float) -> float:
+    """Return a slot width: coarse enough to batch wake-ups, fine enough to be on time."""
+    return min(1.0, max(0.01, interval / 20)) if interval else math.inf
+
+
+def _shutdown(descriptor: int, how: int) -> None:
+    """Shut a TCP connection down; it may be gone already."""
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=descriptor)
+    try:
+        connection.shutdown(how)
+    except OSError:
+        pass
+    finally:
+        connection.detach()

@@ -1,0 +1,45 @@
+"""What the hot path tells the rest of the forwarder: bits, and the modes of a flow.
+
+Both builds of the hot path (`hot_pure`, `_hot`) use these numbers, and the
+differential test compares them, so they never depend on the build.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Modes of a flow.
+RELAY: Final = 0
+"""Frames are walked and forwarded."""
+DISCARD: Final = 1
+"""Frames are walked, to find the peer's Close, and not forwarded."""
+DEAD: Final = 2
+"""Bytes are dropped unread: a Close has passed, or the framing is broken."""
+
+# Signs, returned with a flow.
+EOF: Final = 1
+"""The source ended its direction."""
+ERROR: Final = 2
+"""Reading the source failed; `Flow.error` is the errno."""
+SINK_ERROR: Final = 4
+"""Writing the sink failed; `Flow.error` is the errno."""
+PING: Final = 8
+"""At least one ping was swallowed; `Flow.ping` is the last one's payload."""
+CLOSE: Final = 16
+"""The peer's Close frame is complete; `Flow.close_code` and `close_reason` say what it said."""
+FAULT: Final = 32
+"""The peer broke the framing or its frame is over the limit; `Flow.fault` says which."""
+BOUNDARY: Final = 64
+"""The flow stands at a frame boundary with nothing stashed, and something is pending."""
+
+# Values of Flow.fault.
+NO_FAULT: Final = 0
+FAULT_PROTOCOL: Final = 1
+FAULT_TOO_BIG: Final = 2
+
+NO_CLOSE_CODE: Final = 0
+"""`Flow.close_code` of a Close frame without a code, or before any."""
+
+PREFIX_BYTES: Final = 256
+"""Room in front of the receive window for held bytes: an unfinished header or control frame
+(at most 131 bytes)."""

@@ -1,0 +1,5 @@
+"""Entry point of the gateway process; the supervisor starts it."""
+
+from bascule.gateway.main import main
+
+main()

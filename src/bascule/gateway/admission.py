@@ -1,0 +1,293 @@
+"""The one admission point: every upgrade passes through `Admission.upgrade`.
+
+In order: handshake → route → origin → credentials → lease → dial → upstream's answer →
+101 → hand-over. A lease is held from the budget check on and released exactly once on
+every path that does not end with a forwarder having the session (I3); the browser sees
+101 only after the upstream said 101, or a 101 followed by nothing but Close (I6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bascule.errors import HandshakeRefused
+from bascule.gateway.answer import error_answer, relay_answer
+from bascule.gateway.auth import Denial
+from bascule.gateway.registry import Record
+from bascule.gateway.upstream import Answered, BadAnswer, Switched, Unreachable
+from bascule.handover.counters import KINDS, GatewayWord
+from bascule.handover.messages import Adopt
+from bascule.policy.clientaddress import TrustedProxies
+from bascule.policy.forwarding import (
+    client_address_of,
+    end_to_end_fields,
+    forwarded_fields,
+    seen_by_browser,
+    without_cookie,
+)
+from bascule.policy.origin import origin_allowed
+from bascule.policy.routeconfig import AuthMode
+from bascule.protocol.frames import CloseCode
+from bascule.protocol.handshake import Offer, check_request, switching_protocols
+from bascule.vocabulary import CAP_REACHED_REASON, UPSTREAM_UNREACHABLE_REASON
+
+if TYPE_CHECKING:
+    from bascule.gateway.auth import SessionTokens
+    from bascule.gateway.dispatch import Dispatch
+    from bascule.gateway.legs import Leg
+    from bascule.gateway.refusal import Refuser
+    from bascule.gateway.registry import Registry
+    from bascule.gateway.upstream import Dialler
+    from bascule.policy.budget import Lease, SessionBudget
+    from bascule.policy.config import Config
+    from bascule.policy.routes import Match, RouteTable
+    from bascule.protocol.http1 import RequestHead
+    from bascule.telemetry.accesslog import AccessLog
+
+_log = structlog.get_logger()
+
+_DRAINING: Final = "The proxy is restarting"
+_HAND_OVER_RETRIES: Final = 100
+_HAND_OVER_PAUSE: Final = 0.02
+"""A full channel is tried again for two seconds: a forwarder that is restarting is back by then."""
+
+
+class Admission:
+    """Turns upgrade requests into sessions, or into refusals.
+
+    Args:
+        config: The configuration in force.
+        routes: Where paths lead.
+        budget: The one counter.
+        registry: Where sessions are recorded.
+        dispatch: The forwarders.
+        dialler: Opens upstream connections.
+        refuser: Answers those who are not let in.
+        tokens: Checks credentials.
+        access_log: One line per refusal.
+        words: The gateway's counter block.
+        generation: How many gateways there were before, which makes ids unique.
+        via: Our element of ``Via``.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        routes: RouteTable,
+        budget: SessionBudget,
+        registry: Registry,
+        dispatch: Dispatch,
+        dialler: Dialler,
+        refuser: Refuser,
+        tokens: SessionTokens,
+        access_log: AccessLog,
+        words: memoryview,
+        generation: int,
+        via: bytes,
+    ) -> None:
+        self._config = config
+        self._routes = routes
+        self._budget = budget
+        self._registry = registry
+        self._dispatch = dispatch
+        self._dialler = dialler
+        self._refuser = refuser
+        self._tokens = tokens
+        self._access = access_log
+        self._words = words
+        self._trusted = TrustedProxies(config.trusted_proxies)
+        self._next_id = (generation << 40) + 1
+        self._via = via
+        self._pseudonym = via.partition(b" ")[2]
+        self._cookie = config.auth.session.cookie.encode()
+        self.draining = False
+
+    async def upgrade(self, leg: Leg, head: RequestHead, early: bytes, peer: str, secure: bool) -> None:
+        """Answer one upgrade request; the leg is handed over or closed.
+
+        Args:
+            leg: The browser's connection; nothing beyond ``early`` has been read.
+            head: The request.
+            early: Bytes behind the head. They go to the upstream after its 101 only.
+            peer: Address of the connection's other end.
+            secure: Whether it is a TLS connection.
+
+        Cancellation: the leg is closed and the lease released.
+        """
+        match: Match | None = None
+        client = client_address_of(peer, head.fields, self._trusted)
+        try:
+            offer = check_request(head)
+            match = self._routes.match(head.target)
+            if match is None:
+                raise HandshakeRefused(404, "No route leads there.")
+            if self._pseudonym in b",".join(head.values(b"via")):
+                raise HandshakeRefused(508, "The request has been here before.")
+            scheme = b"https" if secure else b"http"
+            seen_scheme, seen_host = seen_by_browser(peer, self._trusted, head.fields, scheme, offer.host)
+            if not origin_allowed(offer.origin, seen_host, seen_scheme, match.route.allowed_origins):
+                raise HandshakeRefused(403, "Pages of this origin may not open a WebSocket here.")
+            user = self._authenticate(match, head)
+        except HandshakeRefused as refused:
+            await self._answer(leg, refused, client, match)
+            return
+        if early and len(early) > self._config.limits.early_bytes:
+            refused = HandshakeRefused(400, "Too many bytes were sent before the handshake was answered.")
+            await self._answer(leg, refused, client, match)
+            return
+        if self.draining:
+            await self._close_refused(
+                leg, offer, CloseCode.SERVICE_RESTART, _DRAINING, client, head, match, "drain", user
+            )
+            return
+        lease = self._budget.try_acquire()
+        if lease is None:
+            self._words[GatewayWord.REJECTIONS] += 1
+            await self._close_refused(
+                leg, offer, CloseCode.TRY_AGAIN_LATER, CAP_REACHED_REASON, client, head, match, "cap", user
+            )
+            return
+        self._words[GatewayWord.ADMITTED] += 1
+        peak = self._budget.in_use
+        if peak > self._words[GatewayWord.PEAK_IN_FLIGHT]:
+            self._words[GatewayWord.PEAK_IN_FLIGHT] = peak
+        await self._open(leg, head, early, offer, match, lease, peer, client, user, scheme)
+
+    def _authenticate(self, match: Match, head: RequestHead) -> str | None:
+        if match.route.auth is AuthMode.NONE:
+            return None
+        checked = self._tokens.check(head.values(b"cookie"))
+        if isinstance(checked, Denial):
+            raise HandshakeRefused(checked.status, checked.detail)
+        return checked
+
+    async def _open(
+        self, leg: Leg, head: RequestHead, early: bytes, offer: Offer, match: Match, lease: Lease,
+        peer: str, client: str, user: str | None, scheme: bytes,
+    ) -> None:  # fmt: skip
+        """Dial and, if the upstream agrees, hand over. The lease is held when this is called."""
+        opened_at = time.monotonic()
+        fields = forwarded_fields(
+            peer, self._trusted, head.fields, scheme, offer.host, match.prefix, self._via
+        )
+        if match.route.auth is not AuthMode.NONE:
+            fields = without_cookie(fields, self._cookie)
+        try:
+            opened = await self._dialler.open(match.upstream, match.target, fields, offer)
+            match opened:
+                case Switched():
+                    await self._switch(leg, offer, match, lease, opened, early, client, user, opened_at)
+                    return
+                case Answered():
+                    self._words[GatewayWord.UPSTREAM_REFUSED] += 1
+                    self._access.session_refused(
+                        "upstream", client=client, route=match.route.name, kind=match.route.kind,
+                        status=opened.head.status, user=user,
+                    )  # fmt: skip
+                    self._release(lease)
+                    await relay_answer(leg, opened, self._config.limits.upstream_handshake_timeout)
+        except Unreachable as error:
+            self._release(lease)
+            self._words[GatewayWord.UPSTREAM_CONNECT_FAILURES] += 1
+            await self._close_refused(
+                leg, offer, CloseCode.TRY_AGAIN_LATER, UPSTREAM_UNREACHABLE_REASON, client, head, match,
+                "unreachable", user, str(error),
+            )  # fmt: skip
+        except BadAnswer as error:
+            self._release(lease)
+            self._words[GatewayWord.UPSTREAM_REFUSED] += 1
+            self._access.session_refused(
+                "upstream", client=client, route=match.route.name, kind=match.route.kind, status=502,
+                user=user, detail=str(error),
+            )  # fmt: skip
+            await error_answer(leg, HandshakeRefused(502, "The upstream's answer was not valid."))
+        except BaseException:
+            # Cancelled, or a fault of ours: nobody has the session.
+            self._release(lease)
+            leg.close()
+            raise
+
+    def _release(self, lease: Lease) -> bool:
+        if not lease.release():
+            return False
+        self._words[GatewayWord.RELEASED_UNUSED] += 1
+        return True
+
+    async def _switch(
+        self, leg: Leg, offer: Offer, match: Match, lease: Lease, opened: Switched, early: bytes,
+        client: str, user: str | None, opened_at: float,
+    ) -> None:  # fmt: skip
+        """Say 101 and give both connections to a forwarder."""
+        answer_fields = [
+            field
+            for field in end_to_end_fields(opened.head.fields)
+            if not field[0].lower().startswith(b"sec-websocket-") and field[0].lower() != b"content-length"
+        ]
+        answer = switching_protocols(offer.key, [*opened.agreement.fields, *answer_fields])
+        try:
+            async with asyncio.timeout(self._config.limits.handshake_timeout):
+                await leg.write(answer)
+        except (OSError, TimeoutError):
+            opened.leg.close()
+            leg.close()
+            self._release(lease)
+            return
+        identifier = self._next_id
+        self._next_id += 1
+        route = match.route
+        record = Record(identifier, route.name, route.kind, client, user, opened_at, -1, lease)
+        limit = route.incoming_buffer_bytes or self._config.websocket_proxy.incoming_buffer_bytes
+        adopt = Adopt(
+            identifier, KINDS.index(route.kind), opened.agreement.rsv_first, opened.agreement.rsv_continuation,
+            opened_at, limit, record.tag(), early, opened.early,
+        )  # fmt: skip
+        browser, upstream = leg.let_go(), opened.leg.let_go()
+        try:
+            slot = self._dispatch.hand_over(adopt, browser.fileno(), upstream.fileno())
+            for _ in range(_HAND_OVER_RETRIES):
+                if slot is not None:
+                    break
+                await asyncio.sleep(_HAND_OVER_PAUSE)
+                slot = self._dispatch.hand_over(adopt, browser.fileno(), upstream.fileno())
+            if slot is None:
+                _log.error("no forwarder took the session", route=route.name)
+                self._release(lease)
+                return
+            # From here on the lease belongs to the record and goes with the outcome.
+            record.slot = slot
+            self._registry.add(record)
+            self._words[GatewayWord.HANDED_OVER] += 1
+            self._refuser.hold_off.admitted(client, match.target.partition(b"?")[0])
+        finally:
+            # The forwarder has duplicates by now, or nobody shall have them.
+            browser.close()
+            upstream.close()
+
+    async def _close_refused(
+        self, leg: Leg, offer: Offer, code: CloseCode, reason: str, client: str, head: RequestHead,
+        match: Match, word: str, user: str | None, detail: str | None = None,
+    ) -> None:  # fmt: skip
+        path = head.target.partition(b"?")[0]
+        times, held = await self._refuser.refuse(leg, offer, code, reason, client, path)
+        if held:
+            self._words[GatewayWord.HOLDS] += 1
+        if not times and word == "cap":
+            self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
+        self._access.session_refused(
+            word, client=client, route=match.route.name, kind=match.route.kind, close_code=int(code),
+            held_seconds=held or None, user=user, detail=detail,
+        )  # fmt: skip
+
+    async def _answer(self, leg: Leg, refused: HandshakeRefused, client: str, match: Match | None) -> None:
+        self._words[GatewayWord.HANDSHAKES_REFUSED] += 1
+        self._access.session_refused(
+            "handshake", client=client, route=match.route.name if match else None,
+            kind=match.route.kind if match else None, status=refused.status, detail=refused.detail,
+        )  # fmt: skip
+        with contextlib.suppress(OSError):
+            await error_answer(leg, refused)

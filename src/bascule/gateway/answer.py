@@ -1,0 +1,115 @@
+"""HTTP answers to an upgrade that becomes no session: our own errors, and the upstream's.
+
+The connection ends with either: what follows on a connection whose upgrade failed is
+not worth guessing at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http
+from typing import TYPE_CHECKING, Final
+
+from bascule.policy.forwarding import end_to_end_fields
+from bascule.protocol.http1 import BadHead, ChunkScanner, ResponseHead, tokens
+
+if TYPE_CHECKING:
+    from bascule.errors import HandshakeRefused
+    from bascule.gateway.legs import Leg
+    from bascule.gateway.upstream import Answered
+
+_FAREWELL: Final = 1.0
+"""Seconds to read what the client still sends, so that closing is no reset that overtakes the answer."""
+
+_FAREWELL_READS: Final = 4
+
+
+async def error_answer(leg: Leg, refused: HandshakeRefused) -> None:
+    """Answer with an error of ours and close the leg.
+
+    Raises:
+        OSError: The connection failed; it is closed.
+    """
+    body = (refused.detail + "\n").encode()
+    try:
+        phrase = http.HTTPStatus(refused.status).phrase
+    except ValueError:
+        phrase = ""
+    lines = [
+        f"HTTP/1.1 {refused.status} {phrase}",
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in refused.fields),
+    ]
+    try:
+        await leg.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        await _farewell(leg)
+    finally:
+        leg.close()
+
+
+async def relay_answer(leg: Leg, answered: Answered, timeout: float) -> None:
+    """Relay what the upstream said instead of 101, byte for byte, and close both legs.
+
+    Args:
+        leg: The browser's connection.
+        answered: The answer's head, and where its body comes from.
+        timeout: Seconds it may take.
+    """
+    head = answered.head
+    lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason)]
+    lines += [b"%b: %b" % field for field in end_to_end_fields(head.fields)]
+    chunked = tokens(head.values(b"transfer-encoding"))
+    if chunked:
+        lines.append(b"Transfer-Encoding: chunked")
+    lines.append(b"Connection: close")
+    try:
+        with contextlib.suppress(OSError, TimeoutError, BadHead):
+            async with asyncio.timeout(timeout):
+                await leg.write(b"\r\n".join(lines) + b"\r\n\r\n")
+                await _relay_body(leg, answered, head, chunked)
+                await _farewell(leg)
+    finally:
+        answered.leg.close()
+        leg.close()
+
+
+async def _relay_body(leg: Leg, answered: Answered, head: ResponseHead, coding: list[bytes]) -> None:
+    """Relay the body by the rules of RFC 9112 §6.3."""
+    if head.status in (204, 304):
+        return
+    scanner = ChunkScanner() if coding else None
+    if coding and coding != [b"chunked"]:
+        raise BadHead(502, "The upstream's transfer coding is not known.")
+    lengths = head.values(b"content-length")
+    left = -1
+    if scanner is None and lengths:
+        if len(set(lengths)) != 1 or not lengths[0].isdigit():
+            raise BadHead(502, "The upstream's Content-Length is not valid.")
+        left = int(lengths[0])
+    data = answered.early
+    while left:
+        if not data:
+            data = await answered.leg.read()
+            if not data:
+                return
+        if scanner is not None:
+            data = data[: scanner.feed(data)]
+        elif left > 0:
+            data = data[:left]
+            left -= len(data)
+        await leg.write(data)
+        data = b""
+        if scanner is not None and scanner.done:
+            return
+
+
+async def _farewell(leg: Leg) -> None:
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(_FAREWELL):
+            for _ in range(_FAREWELL_READS):
+                if not await leg.read():
+                    return

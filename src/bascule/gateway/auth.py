@@ -1,0 +1,94 @@
+"""Who is asking: the session cookie of the platform, a signed token (RFC 7519).
+
+A route with ``auth: session`` lets in whoever carries a valid token in the configured
+cookie; an upgrade is checked exactly like a GET. The check is made once, at the
+handshake: a 101 cannot renew a cookie later. Anything that goes wrong refuses.
+
+Tokens are never logged and never sent on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jwt
+
+from bascule.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bascule.policy.config import SessionAuth
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why somebody is not let in: an HTTP status and a sentence."""
+
+    status: int
+    detail: str
+
+
+class SessionTokens:
+    """Checks the cookie.
+
+    Args:
+        config: Which cookie, which key, which claims.
+        needed: Whether any route asks for it.
+
+    Raises:
+        ConfigError: A route asks for it and the key cannot be read.
+    """
+
+    def __init__(self, config: SessionAuth, needed: bool) -> None:
+        self._config = config
+        self._key: bytes | None = None
+        if config.key_file is not None:
+            try:
+                self._key = config.key_file.read_bytes().strip()
+            except OSError as error:
+                raise ConfigError([f"auth.session.keyFile: {error.strerror}: {config.key_file}"]) from error
+        if needed and not self._key:
+            raise ConfigError(
+                ["auth.session.keyFile: needed, since a route has auth: session; found nothing"]
+            )
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a key to check with."""
+        return bool(self._key)
+
+    def check(self, cookies: list[bytes]) -> str | Denial:
+        """Return the user of the token in these ``Cookie`` values, or why there is none."""
+        token = _cookie(cookies, self._config.cookie)
+        if token is None:
+            return Denial(401, "Unauthorized access.")
+        if self._key is None:
+            return Denial(401, "Unauthorized access.")
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._key,
+                algorithms=list(self._config.algorithms),
+                audience=self._config.audience,
+                issuer=self._config.issuer,
+                leeway=self._config.leeway,
+                options={"require": ["exp"]},
+            )
+        except jwt.PyJWTError:
+            return Denial(401, "Unauthorized access.")
+        subject = claims.get("sub")
+        return subject if isinstance(subject, str) and subject else Denial(401, "Unauthorized access.")
+
+
+def _cookie(values: list[bytes], name: str) -> str | None:
+    """Return the first cookie of that name (RFC 6265 §5.4)."""
+    wanted = name.encode()
+    for value in values:
+        for pair in value.split(b";"):
+            key, separator, content = pair.strip(b" \t").partition(b"=")
+            if separator and key == wanted:
+                try:
+                    return content.decode("ascii").strip('"')
+                except UnicodeDecodeError:
+                    return None
+    return None

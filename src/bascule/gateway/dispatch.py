@@ -1,0 +1,193 @@
+"""Channels to the forwarders: hand sessions over, hear how they ended.
+
+Either a forwarder has the session, or the session is aborted and its lease released;
+there is no third case.
+
+A new channel begins with a list of the sessions the forwarder already carries, which
+is how a restarted gateway takes over the count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from bascule.errors import HandoverError
+from bascule.handover.descriptors import PacketReader, send_packet
+from bascule.handover.messages import Adopt, Close, Ended, List, Listed, Row, decode
+from bascule.policy.placement import fewest
+
+_log = structlog.get_logger()
+
+_BATCH: Final = 256
+"""Messages taken from one channel before others get a turn."""
+
+_LIST_TIMEOUT: Final = 2.0
+"""Seconds a forwarder may take to list its sessions."""
+
+
+class Link:
+    """The channel to one forwarder."""
+
+    def __init__(self, slot: int, pid: int, channel: socket.socket) -> None:
+        self.slot = slot
+        self.pid = pid
+        self.channel = channel
+        self.hot_path = ""
+        self.listed = False
+        self.full = False
+
+
+class Dispatch:
+    """All forwarders.
+
+    Args:
+        counts: Sessions by slot, for placement.
+        on_row: A session that lives already, found on a new channel.
+        on_ended: An outcome.
+        on_lost: A forwarder is gone with all it carried.
+    """
+
+    def __init__(
+        self,
+        counts: dict[int, int],
+        on_row: Callable[[int, Row], None],
+        on_ended: Callable[[int, Ended], None],
+        on_lost: Callable[[int], None],
+    ) -> None:
+        self.links: dict[int, Link] = {}
+        self._counts = counts
+        self._on_row = on_row
+        self._on_ended = on_ended
+        self._on_lost = on_lost
+        self._reader = PacketReader()
+        self._requests = itertools.count(1)
+        self._lists: dict[int, tuple[asyncio.Future[None], list[tuple[int, Row]], set[int]]] = {}
+        self.changed = asyncio.Event()
+
+    def add(self, slot: int, pid: int, hot_path: str, channel: socket.socket) -> None:
+        """Take a new forwarder's channel; a former one of that slot is gone."""
+        if slot in self.links:
+            self._lose(self.links[slot])
+        channel.setblocking(False)
+        link = Link(slot, pid, channel)
+        link.hot_path = hot_path
+        self.links[slot] = link
+        asyncio.get_running_loop().add_reader(channel.fileno(), self._on_readable, link)
+
+    def hand_over(self, message: Adopt, browser: int, upstream: int) -> int | None:
+        """Give a session to the forwarder with the fewest.
+
+        Returns:
+            Its slot; ``None`` when no forwarder can take it now. The descriptors stay the
+            caller's in both cases.
+        """
+        packet = message.encode()
+        usable = [slot for slot, link in self.links.items() if link.listed]
+        while usable:
+            slot = fewest(self._counts, usable)
+            assert slot is not None
+            try:
+                send_packet(self.links[slot].channel, packet, (browser, upstream))
+            except OSError:
+                # Full, or dead and not yet known to be: the next best takes it.
+                usable.remove(slot)
+                continue
+            return slot
+        return None
+
+    def close_session(
+        self, slot: int, identifier: int, end: int, code: int = 0, reason: bytes = b"", within: float = -1.0
+    ) -> bool:
+        """Tell a forwarder to end a session; tell whether it will hear of it."""
+        link = self.links.get(slot)
+        if link is None:
+            return False
+        try:
+            send_packet(link.channel, Close(identifier, end, code, within, reason).encode())
+        except OSError:
+            return False
+        return True
+
+    async def list_sessions(self) -> list[tuple[int, Row]]:
+        """Ask every forwarder for its sessions; one that does not answer in time is left out."""
+        request = next(self._requests)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        rows: list[tuple[int, Row]] = []
+        waiting: set[int] = set()
+        for slot, link in self.links.items():
+            try:
+                send_packet(link.channel, List(request).encode())
+            except OSError:
+                continue
+            waiting.add(slot)
+        if not waiting:
+            return rows
+        self._lists[request] = (done, rows, waiting)
+        try:
+            async with asyncio.timeout(_LIST_TIMEOUT):
+                await done
+        except TimeoutError:
+            _log.warning("forwarders did not list their sessions in time", slots=sorted(waiting))
+        finally:
+            del self._lists[request]
+        return rows
+
+    # -- what forwarders say --------------------------------------------------------------
+
+    def _on_readable(self, link: Link) -> None:
+        for _ in range(_BATCH):
+            try:
+                received = self._reader.receive(link.channel)
+            except BlockingIOError:
+                return
+            except (OSError, HandoverError) as error:
+                _log.error("channel failed", slot=link.slot, exc_info=error)
+                received = None
+            if received is None:
+                self._lose(link)
+                return
+            packet, descriptors = received
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._on_message(link, packet)
+
+    def _on_message(self, link: Link, packet: bytes) -> None:
+        message = decode(packet)
+        match message:
+            case Ended():
+                self._on_ended(link.slot, message)
+            case Row(request=0):
+                self._on_row(link.slot, message)
+            case Row():
+                if message.request in self._lists:
+                    self._lists[message.request][1].append((link.slot, message))
+            case Listed(request=0):
+                link.listed = True
+                self.changed.set()
+            case Listed():
+                if message.request in self._lists:
+                    done, _, waiting = self._lists[message.request]
+                    waiting.discard(link.slot)
+                    if not waiting and not done.done():
+                        done.set_result(None)
+            case _:
+                raise HandoverError(f"a gateway does not take {type(message).__name__}")
+
+    def _lose(self, link: Link) -> None:
+        asyncio.get_running_loop().remove_reader(link.channel.fileno())
+        link.channel.close()
+        if self.links.get(link.slot) is link:
+            del self.links[link.slot]
+        for done, _, waiting in self._lists.values():
+            waiting.discard(link.slot)
+            if not waiting and not done.done():
+                done.set_result(None)
+        self._on_lost(link.slot)
+        self.changed.set()

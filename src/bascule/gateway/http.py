@@ -1,0 +1,149 @@
+"""Kept-alive HTTP connections, on any of whose requests an upgrade may arrive.
+
+nginx with upstream keep-alive sends plain requests and upgrades over the same
+connections. So whenever a connection is idle, the next head is looked at before
+aiohttp parses it; a request for a WebSocket takes the connection out of aiohttp's hands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg
+from bascule.gateway.plain_server import PlainProtocol, PlainServer
+from bascule.protocol.handshake import wants_websocket
+from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head
+
+if TYPE_CHECKING:
+    from bascule.policy.config import Config
+
+OnUpgrade = Callable[[Leg, RequestHead, bytes, str, bool], None]
+"""Called with the leg, the head, what came behind it, the peer's address, and whether it is TLS."""
+
+_UPGRADE: Final = b"upgrade"
+
+
+class HttpServer(PlainServer):
+    """aiohttp's server for plain requests, which gives upgrades away.
+
+    Args:
+        handler: Answers plain requests.
+        config: Limits.
+        on_upgrade: Takes over a connection.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        config: Config,
+        on_upgrade: OnUpgrade,
+    ) -> None:
+        super().__init__(handler, config)
+        self._on_upgrade = on_upgrade
+        self._limits = config.limits
+
+    def __call__(self) -> HttpProtocol:
+        """Return the protocol of a new connection."""
+        loop = asyncio.get_running_loop()
+        return HttpProtocol(self, self._on_upgrade, self._limits, loop=loop, **self._options)
+
+
+class HttpProtocol(PlainProtocol):
+    """One kept-alive connection."""
+
+    __slots__ = ("_deadline", "_limits", "_next_head", "_on_upgrade", "_taken")
+
+    def __init__(self, server: HttpServer, on_upgrade: OnUpgrade, limits: Any, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._on_upgrade = on_upgrade
+        self._limits = limits
+        self._next_head = b""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._taken = False
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes to aiohttp, unless they are the head of an upgrade on an idle connection."""
+        if self._taken:
+            return
+        # Both are empty exactly while no request is being read, answered or waiting
+        # (tests/gateway/test_http.py holds aiohttp to that).
+        if self._current_request is not None or self._messages:
+            super().data_received(data)
+            return
+        if self._next_head:
+            data = self._next_head + data
+        end = data.find(END_OF_HEAD)
+        if end < 0 and len(data) <= self._limits.request_head_bytes:
+            if not self._next_head:
+                self._arm()
+            self._next_head = data
+            return
+        self._next_head = b""
+        self._disarm()
+        if end >= 0:
+            end += len(END_OF_HEAD)
+            head = data[:end]
+            if _UPGRADE in head.lower() and self._take(head, data[end:]):
+                return
+        super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget what was waiting."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def _arm(self) -> None:
+        """Give the rest of a head a deadline: a byte a second must not hold a connection for ever."""
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(self._limits.handshake_timeout, self._expire)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _take(self, head_bytes: bytes, early: bytes) -> bool:
+        """Take the connection for a WebSocket; tell whether it was asked for one."""
+        try:
+            head = parse_request_head(head_bytes, self._limits.request_fields)
+        except BadHead:
+            return False  # aiohttp says what it thinks of it
+        transport = self.transport
+        if transport is None or not wants_websocket(head) or transport.get_write_buffer_size():
+            return False
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        self._taken = True
+        secure = transport.get_extra_info("ssl_object") is not None
+        leg = self._stream(transport) if secure else self._plain(transport)
+        self._on_upgrade(leg, head, early, address, secure)
+        return True
+
+    def _plain(self, transport: asyncio.Transport) -> Leg:
+        """Keep the socket and let the transport go."""
+        connection = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        connection.setblocking(False)
+        transport.abort()
+        return PlainLeg(asyncio.get_running_loop(), connection)
+
+    def _stream(self, transport: asyncio.Transport) -> Leg:
+        """Keep the transport, since it holds the TLS state, and give it another protocol."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        # aiohttp's side ends as if the connection had: its task must not outlive it.
+        transport.set_protocol(protocol)
+        self.connection_lost(None)
+        protocol.connection_made(transport)
+        return PumpedLeg(reader, asyncio.StreamWriter(transport, protocol, reader, loop))

@@ -1,0 +1,108 @@
+"""The gateway's ends of a session before it is relayed: read, write, then let go of the socket.
+
+A leg that is not a plain TCP connection (TLS) becomes one when it lets go: a socket
+pair whose other end the gateway pumps, so the forwarder knows one kind of leg.
+
+Rules of this file: sockets are used directly, since a transport would read ahead; what
+a leg has read is the caller's to account for (I12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Final, Protocol
+
+from bascule.gateway.pump import pump
+
+CHUNK: Final = 16 * 1024
+"""Bytes read at once during a handshake: the bound of what arrives early behind a head."""
+
+
+class Leg(Protocol):
+    """One connection during its handshake."""
+
+    async def read(self) -> bytes:
+        """Read what is there, at most `CHUNK` bytes; empty at the end of the stream.
+
+        Raises:
+            OSError: The connection failed.
+        """
+
+    async def write(self, data: bytes) -> None:
+        """Write all of it.
+
+        Raises:
+            OSError: The connection failed.
+        """
+
+    def let_go(self) -> socket.socket:
+        """Return a socket to hand over; the leg is no longer usable, the socket is the caller's."""
+
+    def close(self) -> None:
+        """Close the connection; closing twice is harmless."""
+
+
+class PlainLeg:
+    """A TCP connection."""
+
+    __slots__ = ("_loop", "_socket")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+        self._loop = loop
+        self._socket = connection
+
+    async def read(self) -> bytes:
+        """See `Leg.read`."""
+        try:
+            return self._socket.recv(CHUNK)
+        except BlockingIOError:
+            return await self._loop.sock_recv(self._socket, CHUNK)
+
+    async def write(self, data: bytes) -> None:
+        """See `Leg.write`."""
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            await self._loop.sock_sendall(self._socket, data[sent:])
+
+    def let_go(self) -> socket.socket:
+        """See `Leg.let_go`."""
+        return self._socket
+
+    def close(self) -> None:
+        """See `Leg.close`."""
+        self._socket.close()
+
+
+class PumpedLeg:
+    """A TLS connection, as an asyncio stream."""
+
+    __slots__ = ("_reader", "_writer")
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self) -> bytes:
+        """See `Leg.read`."""
+        return await self._reader.read(CHUNK)
+
+    async def write(self, data: bytes) -> None:
+        """See `Leg.write`."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    def let_go(self) -> socket.socket:
+        """See `Leg.let_go`."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        pump(self._reader, self._writer, ours)
+        return theirs
+
+    def close(self) -> None:
+        """See `Leg.close`."""
+        self._writer.transport.abort()

@@ -1,0 +1,199 @@
+"""The public listening socket: accept, read the first head, decide whose connection it is.
+
+A connection whose first request is an upgrade never meets aiohttp: its socket is read
+directly and handed over. All others become kept-alive HTTP connections (`http`).
+
+Overload: when descriptors or memory run out the listener pauses instead of spinning,
+and connections wait in the backlog. Connections that have not sent a whole head are
+bounded in number; beyond the bound the one that has waited longest goes, so that a
+thousand silent connections cannot keep anybody out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bascule.errors import HandshakeRefused
+from bascule.gateway.answer import error_answer
+from bascule.gateway.legs import PlainLeg
+from bascule.gateway.tasks import spawn
+from bascule.protocol.handshake import wants_websocket
+from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head
+
+if TYPE_CHECKING:
+    from bascule.gateway.http import HttpServer, OnUpgrade
+    from bascule.policy.config import Config
+
+_log = structlog.get_logger()
+
+_OVERLOAD: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""Errors of accept(2) that pass: what is missing may come back."""
+
+_PAUSE: Final = 0.1
+"""Seconds without accepting after such an error."""
+
+_ACCEPT_BATCH: Final = 64
+"""Connections accepted before others get a turn."""
+
+
+class Listener:
+    """Accepts connections.
+
+    Args:
+        config: Limits.
+        listening: The listening socket; the supervisor's, so it outlives this process.
+        http: Takes connections with plain requests.
+        on_upgrade: Takes connections with an upgrade.
+        tls: Context of a TLS listener; ``None`` for a plain one.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        listening: socket.socket,
+        http: HttpServer,
+        on_upgrade: OnUpgrade,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._limits = config.limits
+        self._listening = listening
+        self._http = http
+        self._on_upgrade = on_upgrade
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._waiting: OrderedDict[socket.socket, None] = OrderedDict()
+        self._resume: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._listening.setblocking(False)
+        self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Stop accepting and close our descriptor of the socket; connections go on."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._resume is not None:
+            self._resume.cancel()
+        self._loop.remove_reader(self._listening.fileno())
+        self._listening.close()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPT_BATCH):
+            try:
+                connection, peer = self._listening.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OVERLOAD:
+                    self._pause(error)
+                elif error.errno not in (errno.ECONNABORTED, errno.EINTR, errno.EPROTO):
+                    raise
+                return
+            connection.setblocking(False)
+            address = str(peer[0]) if isinstance(peer, tuple) else ""
+            if self._tls is not None:
+                spawn(self._serve_tls(connection), "tls connection")
+            else:
+                spawn(self._serve(connection, address), "connection")
+
+    def _pause(self, error: OSError) -> None:
+        _log.warning("accepting pauses", error=errno.errorcode.get(error.errno or 0), seconds=_PAUSE)
+        self._loop.remove_reader(self._listening.fileno())
+        self._resume = self._loop.call_later(_PAUSE, self.start)
+
+    async def _serve(self, connection: socket.socket, peer: str) -> None:
+        """Read the first head of a plain connection and give the connection away."""
+        leg = PlainLeg(self._loop, connection)
+        given = False
+        try:
+            data = await self._read_head(connection, leg)
+            if data is None:
+                return
+            end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+            head = self._upgrade_head(data[:end]) if end >= len(END_OF_HEAD) else None
+            if head is not None:
+                given = True
+                self._on_upgrade(leg, head, data[end:], peer, False)
+                return
+            given = True
+            _, protocol = await self._loop.connect_accepted_socket(self._http, connection)
+            protocol.data_received(data)
+        except BadHead as error:
+            given = True
+            await error_answer(leg, HandshakeRefused(error.status, error.detail))
+        except OSError:
+            pass
+        finally:
+            if not given:
+                connection.close()
+
+    def _upgrade_head(self, head_bytes: bytes) -> RequestHead | None:
+        """Return the head of a request for a WebSocket, ``None`` for any other request.
+
+        Raises:
+            BadHead: It speaks of an upgrade and is malformed.
+        """
+        if b"upgrade" not in head_bytes.lower():
+            return None
+        head = parse_request_head(head_bytes, self._limits.request_fields)
+        return head if wants_websocket(head) else None
+
+    async def _read_head(self, connection: socket.socket, leg: PlainLeg) -> bytes | None:
+        """Read up to the end of a head; ``None`` when it does not come in time.
+
+        Raises:
+            BadHead: 431, it is over the limit.
+        """
+        try:
+            data = connection.recv(16384)
+            if END_OF_HEAD in data:
+                return data
+            if not data:
+                return None
+        except BlockingIOError:
+            data = b""
+        if len(self._waiting) >= self._limits.max_handshakes:
+            oldest, _ = self._waiting.popitem(last=False)
+            # Wakes its reader with an end of stream; closing would pull the descriptor from under it.
+            _shutdown(oldest)
+        self._waiting[connection] = None
+        try:
+            async with asyncio.timeout(self._limits.handshake_timeout):
+                while END_OF_HEAD not in data:
+                    if len(data) > self._limits.request_head_bytes:
+                        raise BadHead(431, "The request head is too large.")
+                    chunk = await leg.read()
+                    if not chunk:
+                        return None
+                    data += chunk
+        except TimeoutError:
+            return None
+        finally:
+            self._waiting.pop(connection, None)
+        return data
+
+    async def _serve_tls(self, connection: socket.socket) -> None:
+        """Shake TLS hands; the HTTP protocol looks for upgrades from the first request on."""
+        try:
+            await self._loop.connect_accepted_socket(
+                self._http, connection, ssl=self._tls, ssl_handshake_timeout=self._limits.handshake_timeout
+            )
+        except (OSError, TimeoutError):
+            connection.close()
+
+
+def _shutdown(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass

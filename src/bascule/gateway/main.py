@@ -1,0 +1,324 @@
+"""Wires the gateway together: start, serve, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import random
+import signal
+import socket
+import ssl
+import time
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from bascule._version import __version__
+from bascule.admin.api import Administration
+from bascule.errors import ConfigError, HandshakeRefused
+from bascule.forwarder.hot import describe
+from bascule.gateway.admission import Admission
+from bascule.gateway.auth import Denial, SessionTokens
+from bascule.gateway.dispatch import Dispatch
+from bascule.gateway.drain import Drain
+from bascule.gateway.http import HttpServer
+from bascule.gateway.legs import Leg
+from bascule.gateway.listener import Listener
+from bascule.gateway.metrics import GatewayMetrics
+from bascule.gateway.plain import PlainProxy
+from bascule.gateway.refusal import Refuser
+from bascule.gateway.registry import Record, Registry, read_tag
+from bascule.gateway.tasks import spawn
+from bascule.gateway.upstream import Dialler
+from bascule.gateway.view import View
+from bascule.handover.control import receive_control, send_control
+from bascule.handover.counters import KINDS, CounterFile, GatewayWord
+from bascule.handover.descriptors import PacketReader
+from bascule.handover.environment import ChildSetup
+from bascule.handover.messages import Ended, Row
+from bascule.policy.budget import SessionBudget
+from bascule.policy.config import Config, RouteConfig
+from bascule.policy.forwarding import Fields, values_of
+from bascule.policy.routes import BadTarget, RouteTable
+from bascule.protocol.closing import CLOSE_TABLE, End
+from bascule.protocol.http1 import RequestHead
+from bascule.telemetry.accesslog import AccessLog, SessionEnd
+from bascule.telemetry.durations import Durations
+from bascule.telemetry.exposition import Exposition
+from bascule.telemetry.garbage import CollectorClock
+from bascule.telemetry.load import LoadMeter
+from bascule.telemetry.logs import configure
+from bascule.telemetry.processes import Processes
+from bascule.telemetry.reservoir import Reservoir
+
+_log = structlog.get_logger()
+
+_FORWARDERS_READY: Final = 10.0
+"""Seconds to wait for all forwarders at the start; with at least one the gateway serves then."""
+
+_OWN_PATHS: Final = ("/api/capacity", "/api/capacity/admission")
+
+
+class Gateway:
+    """Everything of the gateway process."""
+
+    def __init__(self, setup: ChildSetup) -> None:
+        self._setup = setup
+        self._config = config = Config.model_validate_json(setup.config)
+        self._counters = CounterFile(setup.counters, setup.forwarders)
+        self._words = self._counters.gateway()
+        self._budget = SessionBudget(config.websocket_proxy.max_sessions_per_app)
+        self._registry = Registry()
+        self._control = socket.socket(fileno=setup.control)
+        self._reader = PacketReader()
+        self._routes = RouteTable(config.routes)
+        self._tokens = SessionTokens(
+            config.auth.session, any(route.auth != "none" for route in config.routes)
+        )
+        self._durations = Durations(
+            Reservoir(
+                config.metrics.duration_half_life, config.metrics.recent_window, random=random.Random().random
+            )
+        )
+        self._access = AccessLog(structlog.get_logger())
+        self._stopped = asyncio.Event()
+        self._drain_task: asyncio.Task[None] | None = None
+        self._listener: Listener | None = None
+        self._dispatch = Dispatch(self._registry.by_slot, self._on_row, self._on_ended, self._on_lost)
+        self._proxy = PlainProxy(config, self._routes, self._words, authorise=self._authorise)
+        self._refuser = Refuser(config.limits.refusal_hold_max, config.limits.max_held_refusals)
+        self._admission = Admission(
+            config, self._routes, self._budget, self._registry, self._dispatch, Dialler(config), self._refuser,
+            self._tokens, self._access, self._words, setup.generation, self._proxy.via,
+        )  # fmt: skip
+        processes = Processes()
+        load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
+        self._collector = CollectorClock(time.perf_counter)
+        self._view = View(
+            config, setup.sources, self._counters, self._budget, self._registry, self._dispatch,
+            self._durations, load, self._tokens, self._collector,
+            generation=setup.generation, begin_drain=self._begin_drain,
+        )  # fmt: skip
+        self._metrics = GatewayMetrics(
+            self._view, self._counters, self._durations, load, processes,
+            version=__version__, hot_path=describe(),
+        )  # fmt: skip
+        self._view.attach(Exposition(self._metrics.readers(), time.monotonic))
+        self._administration = Administration(self._view)
+
+    # -- life -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until told to stop."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stopped.set)
+        loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor decides
+        self._control.setblocking(False)
+        loop.add_reader(self._control.fileno(), self._on_control)
+        self._collector.install()
+        await self._wait_forwarders()
+        await self._proxy.start()
+        http = HttpServer(self._answer, self._config, self._on_upgrade)
+        public = socket.socket(fileno=self._setup.public)
+        self._listener = Listener(self._config, public, http, self._on_upgrade, self._tls())
+        runner = web.AppRunner(self._administration.app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        admin = socket.socket(fileno=self._setup.admin)
+        admin.setblocking(False)
+        await web.SockSite(runner, admin).start()
+        ticking = spawn(self._metrics.keep_ticking(time.monotonic), "metrics tick")
+        self._listener.start()
+        gc.collect()
+        gc.freeze()
+        send_control(self._control, "ready")
+        await self._stopped.wait()
+        self._listener.close()
+        ticking.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3.0):
+                await http.shutdown(1.0)
+                await runner.cleanup()
+                await self._proxy.close()
+
+    async def _wait_forwarders(self) -> None:
+        """Wait until every forwarder has said which sessions it carries: the count must be exact."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FORWARDERS_READY):
+                while sum(link.listed for link in self._dispatch.links.values()) < self._setup.forwarders:
+                    self._dispatch.changed.clear()
+                    await self._dispatch.changed.wait()
+        if self._registry:
+            _log.info("sessions taken over", sessions=len(self._registry))
+
+    def _tls(self) -> ssl.SSLContext | None:
+        tls = self._config.tls
+        if tls.certificate is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(tls.certificate, tls.key)
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def _on_upgrade(self, leg: Leg, head: RequestHead, early: bytes, peer: str, secure: bool) -> None:
+        spawn(self._upgrade(leg, head, early, peer, secure), "upgrade")
+
+    async def _upgrade(self, leg: Leg, head: RequestHead, early: bytes, peer: str, secure: bool) -> None:
+        with contextlib.suppress(OSError):
+            await self._admission.upgrade(leg, head, early, peer, secure)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a plain request: our own few paths, or a route's."""
+        path = request.path
+        if path.startswith("/.bascule/") or (path in _OWN_PATHS and not self._is_routed(request)):
+            answer = await self._administration.public.handle(request)
+            if answer is not None:
+                return answer
+        if "websocket" in request.headers.get("Upgrade", "").lower():
+            # An upgrade is taken before aiohttp sees it; one that arrives here was sent behind
+            # a request whose answer was not awaited.
+            refused = web.Response(status=400, text="A WebSocket handshake must not be pipelined.\n")
+            refused.force_close()
+            return refused
+        return await self._proxy.handle(request)
+
+    def _is_routed(self, request: web.BaseRequest) -> bool:
+        try:
+            return self._routes.match(request.path.encode()) is not None
+        except BadTarget:
+            return True
+
+    def _authorise(self, route: RouteConfig, fields: Fields) -> None:
+        checked = self._tokens.check(values_of(fields, b"cookie"))
+        if isinstance(checked, Denial):
+            raise HandshakeRefused(checked.status, checked.detail)
+
+    # -- forwarders -------------------------------------------------------------------------
+
+    def _on_row(self, slot: int, row: Row) -> None:
+        """Take over a session that a forwarder already carries."""
+        if self._registry.get(row.id) is not None:
+            return
+        route, client, user = read_tag(row.tag)
+        kind = KINDS[row.kind]
+        self._registry.add(
+            Record(row.id, route, kind, client, user, row.opened_at, slot, self._budget.restore())
+        )
+
+    def _on_ended(self, slot: int, ended: Ended) -> None:
+        record = self._registry.remove(ended.id)
+        row = CLOSE_TABLE[End(ended.end)]
+        self._durations.record(ended.duration, time.monotonic())
+        if record is None:
+            return  # It ended between two gateways; its forwarder counted it.
+        self._access.session_ended(
+            SessionEnd(
+                id=f"{ended.id:x}", route=record.route, kind=record.kind, ended_by=row.ended_by, phase="relay",
+                cause=row.cause, duration=ended.duration, client=record.client, close_code=ended.code or None,
+                close_reason=ended.reason, user=record.user, forwarder=slot,
+                bytes_inbound=ended.payload_inbound, bytes_outbound=ended.payload_outbound,
+                frames_inbound=ended.frames_inbound, frames_outbound=ended.frames_outbound,
+            )
+        )  # fmt: skip
+
+    def _on_lost(self, slot: int) -> None:
+        """A forwarder died: its sessions ended with it, and their leases come back."""
+        records = self._registry.of_slot(slot)
+        if not records:
+            return
+        now = time.monotonic()
+        row = CLOSE_TABLE[End.FORWARDER_LOST]
+        _log.error("forwarder lost", slot=slot, sessions=len(records))
+        self._words[GatewayWord.FORWARDER_LOST] += len(records)
+        for record in records:
+            self._registry.remove(record.id)
+            duration = max(0.0, now - record.opened_at)
+            self._durations.record(duration, now)
+            self._access.session_ended(
+                SessionEnd(
+                    id=f"{record.id:x}", route=record.route, kind=record.kind, ended_by=row.ended_by,
+                    phase="relay", cause=row.cause, duration=duration, client=record.client, user=record.user,
+                    forwarder=slot,
+                )
+            )  # fmt: skip
+
+    # -- the supervisor -----------------------------------------------------------------------
+
+    def _on_control(self) -> None:
+        while True:
+            try:
+                received = receive_control(self._control, self._reader)
+            except BlockingIOError:
+                return
+            if received is None:
+                asyncio.get_running_loop().remove_reader(self._control.fileno())
+                self._stopped.set()
+                return
+            message, descriptors = received
+            self._on_message(message, descriptors)
+
+    def _on_message(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        match message["message"]:
+            case "channel":
+                channel = socket.socket(fileno=descriptors[0])
+                self._dispatch.add(message["slot"], message["pid"], message["hot_path"], channel)
+                self._view.set_restarts(message["slot"], message["restarts"])
+            case "drain":
+                if self._listener is not None:
+                    self._listener.close()
+                self._begin_drain()
+                spawn(self._say_drained(), "say drained")
+            case other:
+                _log.error("unknown control message", message=other)
+
+    def _begin_drain(self) -> None:
+        if self._drain_task is not None:
+            return
+        self._view.is_draining_now = True
+        self._admission.draining = True
+        self._proxy.draining = True
+        drain = Drain(self._config, self._drain_rows, self._drain_one, lambda: len(self._registry))
+        self._view.set_outcomes(drain.outcomes)
+        self._drain_task = spawn(drain.run(), "drain")
+
+    async def _drain_rows(self) -> list[tuple[int, float]]:
+        listed = {row.id: row.idle for _, row in await self._dispatch.list_sessions()}
+        return [(record.id, listed.get(record.id, 0.0)) for record in self._registry]
+
+    def _drain_one(self, identifier: int, within: float) -> None:
+        record = self._registry.get(identifier)
+        if record is not None:
+            self._dispatch.close_session(record.slot, identifier, End.DRAIN, within=within)
+
+    async def _say_drained(self) -> None:
+        assert self._drain_task is not None
+        await asyncio.wait([self._drain_task])
+        send_control(self._control, "drained", left=len(self._registry))
+
+
+def main() -> None:
+    """Run a gateway with the setup named by the command line."""
+    setup = ChildSetup.read()
+    config = Config.model_validate_json(setup.config)
+    configure(config.log.level, config.log.format, process="gateway")
+    try:
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    except ImportError:  # not on every Python; asyncio's own loop does the same, slower
+        factory = asyncio.new_event_loop
+
+    async def run() -> None:
+        await Gateway(setup).run()
+
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(run())
+    except ConfigError as error:
+        for problem in error.problems:
+            _log.error("configuration cannot be used", problem=problem)
+        os._exit(2)

@@ -1,0 +1,57 @@
+"""Copies bytes between a TLS stream and one end of a socket pair, for the session's life.
+
+Opaque bytes in both directions with back-pressure: each direction waits until its
+destination has taken what it read before it reads again. The end of one direction
+half-closes the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Final
+
+from bascule.gateway.tasks import spawn
+
+_CHUNK: Final = 64 * 1024
+
+
+def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: socket.socket) -> None:
+    """Start pumping; takes over both."""
+    spawn(_run(reader, writer, end), "pump")
+
+
+async def _run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_from_stream(loop, reader, end), name="pump in")
+            group.create_task(_to_stream(loop, end, writer), name="pump out")
+    except* OSError:
+        pass
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        end.close()
+
+
+async def _from_stream(
+    loop: asyncio.AbstractEventLoop, reader: asyncio.StreamReader, end: socket.socket
+) -> None:
+    while data := await reader.read(_CHUNK):
+        await loop.sock_sendall(end, data)
+    end.shutdown(socket.SHUT_WR)
+
+
+async def _to_stream(
+    loop: asyncio.AbstractEventLoop, end: socket.socket, writer: asyncio.StreamWriter
+) -> None:
+    while data := await loop.sock_recv(end, _CHUNK):
+        writer.write(data)
+        await writer.drain()
+    # TLS has no half-close that peers agree on: what we say last is said, so close.
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

@@ -1,0 +1,97 @@
+"""Refusals by Close: a 101 followed by nothing but a Close frame.
+
+The 101 echoes the first subprotocol offered, or browsers would fail the handshake and
+never see the close code. A refused connection is no session and holds no lease; held
+ones are bounded in number, and above the bound nobody is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+from bascule.policy.holdoff import HoldOff
+from bascule.protocol.frames import CloseCode, close_frame
+from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_protocols
+
+if TYPE_CHECKING:
+    from bascule.gateway.legs import Leg
+
+_FAREWELL: Final = 2.0
+"""Seconds the browser has to answer the Close before the connection is dropped."""
+
+_FAREWELL_READS: Final = 8
+"""Reads of what it still sends; whoever says more than this is not answering a Close."""
+
+
+class Refuser:
+    """Answers upgrades that become no session.
+
+    Args:
+        hold_max: Longest hold of a repeat, in seconds; 0 holds nobody.
+        max_held: Most refusals held at once.
+    """
+
+    def __init__(self, hold_max: float, max_held: int) -> None:
+        self.hold_off = HoldOff(hold_max)
+        self.held = 0
+        self._max_held = max_held
+
+    async def refuse(
+        self, leg: Leg, offer: Offer, code: CloseCode, reason: str, client: str, path: bytes
+    ) -> tuple[int, float]:
+        """Say 101, hold a repeat for a while, say Close; the leg is closed afterwards.
+
+        Returns:
+            How often this client was refused here before, and the seconds this refusal
+            was held.
+
+        Cancellation: safe; the leg is closed.
+        """
+        times, hold = self.hold_off.refuse(client, path, time.monotonic())
+        if self.held >= self._max_held:
+            hold = 0.0
+        chosen = refusal_subprotocol(offer)
+        fields = ((b"Sec-WebSocket-Protocol", chosen),) if chosen else ()
+        opening = switching_protocols(offer.key, fields)
+        closing = close_frame(code, reason)
+        try:
+            if not hold:
+                await leg.write(opening + closing)
+            else:
+                await leg.write(opening)
+                if await self._hold(leg, hold):
+                    await leg.write(closing)
+                else:
+                    return times, hold
+            await _farewell(leg)
+        except OSError:
+            pass
+        finally:
+            leg.close()
+        return times, hold
+
+    async def _hold(self, leg: Leg, seconds: float) -> bool:
+        """Wait while the browser stays; tell whether it did."""
+        self.held += 1
+        try:
+            async with asyncio.timeout(seconds):
+                while await leg.read():
+                    pass
+            return False
+        except TimeoutError:
+            return True
+        finally:
+            self.held -= 1
+
+
+async def _farewell(leg: Leg) -> None:
+    """Read what the browser still says, so that closing is no reset that overtakes our Close."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_FAREWELL):
+            for _ in range(_FAREWELL_READS):
+                data = await leg.read()
+                if not data or data[0] & 0x0F == 0x8:
+                    return

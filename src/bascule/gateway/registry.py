@@ -1,0 +1,94 @@
+"""The sessions of this pod as the gateway knows them: one record and one lease each.
+
+A record is written when a session is handed over and leaves with its outcome, or with
+the forwarder that carried it. After a restart of the gateway the records come back
+from the forwarders, with the tag the former gateway had given each session.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bascule.policy.budget import Lease
+from bascule.vocabulary import Kind
+
+
+@dataclass(slots=True)
+class Record:
+    """One session.
+
+    Attributes:
+        id: Unique on this pod.
+        route: Name of its route.
+        kind: Of the route.
+        client: The client's address.
+        user: Who it belongs to, where the route asks.
+        opened_at: Monotonic time of admission.
+        slot: Forwarder that carries it.
+        lease: Its unit of the budget.
+    """
+
+    id: int
+    route: str
+    kind: Kind
+    client: str
+    user: str | None
+    opened_at: float
+    slot: int
+    lease: Lease
+
+    def tag(self) -> bytes:
+        """Return what a later gateway needs beside the row, for the forwarder to keep."""
+        return json.dumps([self.route, self.client, self.user]).encode()
+
+
+def read_tag(tag: bytes) -> tuple[str, str, str | None]:
+    """Return route, client and user of a tag."""
+    route, client, user = json.loads(tag)
+    return route, client, user
+
+
+class Registry:
+    """All records, by id."""
+
+    def __init__(self) -> None:
+        self._records: dict[int, Record] = {}
+        self.by_slot: Counter[int] = Counter()
+        self.by_kind: Counter[Kind] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records.values())
+
+    def get(self, identifier: int) -> Record | None:
+        """Return a record."""
+        return self._records.get(identifier)
+
+    def add(self, record: Record) -> None:
+        """Add a record."""
+        self._records[record.id] = record
+        self.by_slot[record.slot] += 1
+        self.by_kind[record.kind] += 1
+
+    def remove(self, identifier: int) -> Record | None:
+        """Remove and return a record; its lease is released."""
+        record = self._records.pop(identifier, None)
+        if record is not None:
+            self.by_slot[record.slot] -= 1
+            self.by_kind[record.kind] -= 1
+            record.lease.release()
+        return record
+
+    def of_slot(self, slot: int) -> list[Record]:
+        """Return the records that one forwarder carries."""
+        return [record for record in self._records.values() if record.slot == slot]
+
+    def oldest(self) -> float | None:
+        """Return the monotonic time at which the oldest session was admitted."""
+        # Insertion order is order of admission, except for what was restored: look at all.
+        return min((record.opened_at for record in self._records.values()), default=None)

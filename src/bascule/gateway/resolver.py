@@ -1,0 +1,67 @@
+"""Host names to addresses, remembered for a few seconds.
+
+A reconnect storm asks for the same few names hundreds of times a second, and each
+look-up costs a thread. Ten seconds is short beside the time a Kubernetes Service
+keeps its address, and a failed look-up is not remembered at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from typing import Final
+
+REMEMBER: Final = 10.0
+"""Seconds an answer is used."""
+
+MAX_NAMES: Final = 4096
+"""Most names remembered: names come from route patterns, so a client can vary them."""
+
+Address = tuple[socket.AddressFamily, tuple[object, ...]]
+
+
+class Unresolvable(OSError):
+    """The name has no address."""
+
+
+class Resolver:
+    """Looks names up; literal addresses never wait."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
+
+    async def resolve(self, host: str, port: int) -> list[Address]:
+        """Return the addresses of a host, in the order to try them.
+
+        Raises:
+            Unresolvable: There is none.
+        """
+        known = self._known.get((host, port))
+        loop = asyncio.get_running_loop()
+        if known is not None and known[0] > loop.time():
+            return known[1]
+        literal = _literal(host, port)
+        if literal is not None:
+            addresses, until = [literal], float("inf")
+        else:
+            try:
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except (socket.gaierror, UnicodeError) as error:
+                raise Unresolvable("name does not resolve") from error
+            addresses = [(family, tuple(where)) for family, _, _, _, where in found]
+            until = loop.time() + REMEMBER
+        if len(self._known) >= MAX_NAMES:
+            self._known.clear()
+        self._known[host, port] = (until, addresses)
+        return addresses
+
+
+def _literal(host: str, port: int) -> Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if address.version == 4:
+        return socket.AF_INET, (str(address), port)
+    return socket.AF_INET6, (str(address), port, 0, 0)

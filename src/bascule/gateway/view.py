@@ -1,0 +1,251 @@
+"""The gateway as the admin API and the metrics see it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from bascule.admin.capacity import level
+from bascule.admin.view import DurationSummary, ForwarderRow, InstanceCapacity, MetricsAnswer, SessionRow
+from bascule.gateway.auth import Denial
+from bascule.handover.counters import ForwarderWord
+from bascule.protocol.closing import End
+from bascule.telemetry.catalogue import QUANTILES
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from bascule.gateway.auth import SessionTokens
+    from bascule.gateway.dispatch import Dispatch
+    from bascule.gateway.registry import Registry
+    from bascule.handover.counters import CounterFile
+    from bascule.policy.budget import SessionBudget
+    from bascule.policy.config import Config
+    from bascule.telemetry.durations import Durations
+    from bascule.telemetry.exposition import Exposition
+    from bascule.telemetry.garbage import CollectorClock
+    from bascule.telemetry.load import LoadMeter
+    from bascule.vocabulary import Kind
+
+
+class View:
+    """Implements `bascule.admin.view.GatewayView` and `bascule.gateway.metrics.LiveGateway`."""
+
+    def __init__(
+        self,
+        config: Config,
+        sources: Mapping[str, str],
+        counters: CounterFile,
+        budget: SessionBudget,
+        registry: Registry,
+        dispatch: Dispatch,
+        durations: Durations,
+        load: LoadMeter,
+        tokens: SessionTokens,
+        collector: CollectorClock,
+        *,
+        generation: int,
+        begin_drain: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._sources = sources
+        self._counters = counters
+        self._budget = budget
+        self._registry = registry
+        self._dispatch = dispatch
+        self._durations = durations
+        self._load = load
+        self._tokens = tokens
+        self._collector = collector
+        self._generation = generation
+        self._begin_drain = begin_drain
+        self._started_at = time.time()  # an absolute time for people, not a duration
+        self._restarts = [0] * counters.forwarders
+        self._name = config.capacity.name or os.environ.get("HOSTNAME") or socket.gethostname()
+        self._asks_for_sessions = any(route.auth != "none" for route in config.routes)
+        self._outcomes: Mapping[str, int] = {}
+        self._exposition: Exposition | None = None
+        self.is_draining_now = False
+
+    def attach(self, exposition: Exposition) -> None:
+        """Give the exposition, which needs this view to exist first."""
+        self._exposition = exposition
+
+    def set_restarts(self, slot: int, restarts: int) -> None:
+        """Note how often a forwarder was started again."""
+        self._restarts[slot] = restarts
+
+    def set_outcomes(self, outcomes: Mapping[str, int]) -> None:
+        """Show the outcomes of a drain from now on."""
+        self._outcomes = outcomes
+
+    # -- GatewayView ----------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Where each value came from."""
+        return self._sources
+
+    @property
+    def counters(self) -> CounterFile:
+        """The shared counters of all processes."""
+        return self._counters
+
+    @property
+    def draining(self) -> bool:
+        """Whether new sessions are refused because the pod is going away."""
+        return self.is_draining_now
+
+    @property
+    def started_at(self) -> float:
+        """When this gateway started, in seconds since the epoch."""
+        return self._started_at
+
+    def capacity(self) -> InstanceCapacity:
+        """Read the cap and the sessions in flight."""
+        used, limit = self._budget.in_use, self._budget.limit
+        return InstanceCapacity(
+            self._name, used, limit, level(used, limit, self._config.capacity.warning_share)
+        )
+
+    def ages(self) -> float:
+        """Return the age of the oldest live session in seconds."""
+        return self.oldest_age(time.monotonic())
+
+    def reservoir_summary(self, now: float) -> DurationSummary:
+        """Summarise the durations of closed sessions."""
+        summary = self._durations.summary(now)
+        return DurationSummary(
+            count=self._counters.total(ForwarderWord.ENDED),
+            total=self._counters.total(ForwarderWord.DURATION_MICROSECONDS) / 1e6,
+            maximum=summary.max,
+            mean=summary.mean,
+            quantiles={float(text): summary.quantile(float(text)) for text in QUANTILES},
+        )
+
+    def forwarders(self) -> Sequence[ForwarderRow]:
+        """Describe the forwarders by slot."""
+        now = time.monotonic()
+        rows = []
+        for slot in range(self._counters.forwarders):
+            link = self._dispatch.links.get(slot)
+            load = self._load.slot(slot)
+            rows.append(
+                ForwarderRow(
+                    slot=slot,
+                    pid=link.pid if link else 0,
+                    sessions=self._registry.by_slot[slot],
+                    cpu_cores=self._load.slot_cores(slot, now),
+                    cpu_seconds=load.cpu_seconds,
+                    wait_seconds=load.wait_seconds,
+                    rss_bytes=load.resident_bytes,
+                    restarts=self._restarts[slot],
+                    hot_path=link.hot_path if link else "",
+                )
+            )
+        return rows
+
+    async def sessions(self) -> Sequence[SessionRow]:
+        """List the live sessions, oldest first."""
+        now = time.monotonic()
+        live = {row.id: row for _, row in await self._dispatch.list_sessions()}
+        rows = []
+        for record in sorted(self._registry, key=lambda record: (record.opened_at, record.id)):
+            row = live.get(record.id)
+            rows.append(
+                SessionRow(
+                    id=f"{record.id:x}",
+                    route=record.route,
+                    kind=record.kind,
+                    user=record.user,
+                    client=record.client,
+                    forwarder=record.slot,
+                    age=max(0.0, now - record.opened_at),
+                    idle=row.idle if row else 0.0,
+                    bytes_in=row.payload_inbound if row else 0,
+                    bytes_out=row.payload_outbound if row else 0,
+                    frames_in=row.frames_inbound if row else 0,
+                    frames_out=row.frames_outbound if row else 0,
+                )
+            )
+        return rows
+
+    def end_session(self, session_id: str, code: int, reason: str) -> bool:
+        """Close one session with a code and reason towards the browser."""
+        record = self._registry.get(int(session_id, 16))
+        if record is None:
+            return False
+        return self._dispatch.close_session(record.slot, record.id, End.ADMIN, code, reason.encode()[:123])
+
+    def drain(self) -> None:
+        """Begin to drain, but stay alive."""
+        self._begin_drain()
+
+    def render_metrics(self, query: Mapping[str, str], accept: str) -> MetricsAnswer:
+        """Render `/metrics`."""
+        assert self._exposition is not None
+        answer = self._exposition.answer(query.get("scope"), query.get("name"), accept or None)
+        return MetricsAnswer(answer.status, answer.content_type, answer.body)
+
+    def authenticated(self, request: web.BaseRequest) -> bool:
+        """Tell whether a request on the public listener comes from somebody signed in."""
+        if not self._asks_for_sessions:
+            return True
+        cookies = [value.encode("utf-8", "surrogateescape") for value in request.headers.getall("Cookie", [])]
+        return not isinstance(self._tokens.check(cookies), Denial)
+
+    # -- LiveGateway ----------------------------------------------------------------------
+
+    def in_flight(self) -> int:
+        """Return the sessions that are open."""
+        return self._budget.in_use
+
+    def cap(self) -> int:
+        """Return maxSessionsPerApp."""
+        return self._budget.limit
+
+    def oldest_age(self, now: float) -> float:
+        """Return the age of the oldest open session in seconds, 0.0 without one."""
+        oldest = self._registry.oldest()
+        return 0.0 if oldest is None else max(0.0, now - oldest)
+
+    def sessions_by_kind(self) -> Mapping[Kind, int]:
+        """Count the open sessions."""
+        return self._registry.by_kind
+
+    def is_draining(self) -> bool:
+        """Tell whether new sessions are refused."""
+        return self.is_draining_now
+
+    def drain_outcomes(self) -> Mapping[str, int]:
+        """Count the sessions that drains found open by outcome."""
+        return self._outcomes
+
+    def forwarder_pids(self) -> Sequence[int | None]:
+        """Return the process id of each slot."""
+        links = self._dispatch.links
+        return [links[slot].pid if slot in links else None for slot in range(self._counters.forwarders)]
+
+    def other_pids(self) -> Sequence[int]:
+        """Return the ids of gateway and supervisor."""
+        return (os.getpid(), os.getppid())
+
+    def forwarder_restarts(self) -> Sequence[int]:
+        """Return how often each slot was started again."""
+        return self._restarts
+
+    def gateway_restarts(self) -> int:
+        """Return how often the gateway was started again."""
+        return self._generation
+
+    def collector_seconds(self) -> Mapping[str, float]:
+        """Return the time spent in the cycle collector."""
+        return {"gateway": self._collector.seconds}

@@ -1,0 +1,50 @@
+"""What the supervisor and its children say to each other: JSON packets on a channel.
+
+These are rare (starts, deaths, stops), so they are readable rather than small.
+
+====================  ==============  ==================================================
+message               to              meaning
+====================  ==============  ==================================================
+``channel``           both            a new gateway-forwarder channel (one descriptor)
+``lost``              gateway         the forwarder in a slot died
+``drain``             gateway         refuse new sessions, end the live ones
+``ready``             supervisor      the child works
+``drained``           supervisor      no session is left
+``drain_requested``   supervisor      the admin API asked for a drain
+====================  ==============  ==================================================
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+from bascule.errors import HandoverError
+from bascule.handover.descriptors import PacketReader, send_packet
+
+
+def send_control(channel: socket.socket, message: str, *descriptors: int, **values: Any) -> None:
+    """Send one control message.
+
+    Raises:
+        OSError: The other process is gone, or does not read.
+    """
+    send_packet(channel, json.dumps({"message": message, **values}).encode(), descriptors)
+
+
+def receive_control(channel: socket.socket, reader: PacketReader) -> tuple[dict[str, Any], list[int]] | None:
+    """Receive one control message and its descriptors; ``None`` when the other process is gone.
+
+    Raises:
+        BlockingIOError: Nothing is there.
+        HandoverError: It is not a control message.
+    """
+    received = reader.receive(channel)
+    if received is None:
+        return None
+    packet, descriptors = received
+    try:
+        return json.loads(packet), descriptors
+    except ValueError as error:
+        raise HandoverError("a control message that is not JSON") from error

@@ -1,0 +1,80 @@
+"""Packets and file descriptors between processes (unix(7), SCM_RIGHTS).
+
+Traps this file closes: a receive buffer too small for the descriptors silently
+closes the rest and sets ``MSG_CTRUNC`` (checked); a descriptor received without
+close-on-exec would leak into children (always set); one message carries at most
+253 descriptors.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+from typing import Final
+
+from bascule.errors import HandoverError
+from bascule.handover.messages import MAX_MESSAGE_BYTES
+
+MAX_DESCRIPTORS: Final = 4
+"""Most descriptors one of our messages carries: two connections, with room to spare."""
+
+CHANNEL_BUFFER_BYTES: Final = 1 << 20
+"""Send buffer asked for on each end, so that a burst of hand-overs does not wait."""
+
+_ANCILLARY_BYTES: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
+
+
+def channel_pair() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a channel: packets, in order, non-blocking."""
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    for end in (left, right):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHANNEL_BUFFER_BYTES)
+    return left, right
+
+
+def send_packet(channel: socket.socket, packet: bytes, descriptors: tuple[int, ...] = ()) -> None:
+    """Send one packet with its descriptors.
+
+    Raises:
+        BlockingIOError: The channel is full; nothing was sent.
+        OSError: The other process is gone.
+    """
+    if not descriptors:
+        channel.send(packet)
+        return
+    rights = array.array("i", descriptors).tobytes()
+    channel.sendmsg((packet,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, rights),))
+
+
+class PacketReader:
+    """Receives packets into one buffer that it reuses; one for a process is enough."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(MAX_MESSAGE_BYTES)
+        self._view = memoryview(self._buffer)
+
+    def receive(self, channel: socket.socket) -> tuple[bytes, list[int]] | None:
+        """Receive one packet and its descriptors; ``None`` when the other process is gone.
+
+        Raises:
+            BlockingIOError: Nothing is there.
+            HandoverError: The packet or its descriptors were truncated; those that came
+                were closed.
+        """
+        try:
+            size, ancillary, flags, _ = channel.recvmsg_into(
+                (self._buffer,), _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            return None
+        descriptors = array.array("i")
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            for descriptor in descriptors:
+                socket.close(descriptor)
+            raise HandoverError(f"truncated packet of {size} bytes with {len(descriptors)} descriptors")
+        if not size:
+            return None
+        return bytes(self._view[:size]), list(descriptors)

@@ -1,0 +1,54 @@
+"""What a child process is told when it starts: one JSON text on an inherited descriptor.
+
+Arguments would show the configuration (a token's file name, an upstream's address) in
+``ps``; the environment would leak it to grandchildren.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSetup:
+    """The start parameters of a gateway or forwarder.
+
+    Attributes:
+        config: The configuration, as `Config.model_dump_json` wrote it.
+        sources: Where each value came from (dotted path to source).
+        control: Descriptor of the channel to the supervisor.
+        counters: Descriptor of the counter file.
+        forwarders: Number of forwarder slots.
+        slot: Slot of this forwarder; -1 for the gateway.
+        public: Descriptor of the public listening socket (gateway only, else -1).
+        admin: Descriptor of the admin listening socket (gateway only, else -1).
+        generation: How many gateways there were before this one.
+        started_at: Monotonic time at which the supervisor started.
+    """
+
+    config: str
+    sources: dict[str, str]
+    control: int
+    counters: int
+    forwarders: int
+    slot: int
+    public: int = -1
+    admin: int = -1
+    generation: int = 0
+    started_at: float = 0.0
+
+    def write(self) -> int:
+        """Write it to a memory file and return the descriptor, rewound, for the child."""
+        descriptor = os.memfd_create("bascule-setup", os.MFD_CLOEXEC)
+        os.write(descriptor, json.dumps(asdict(self)).encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
+
+    @classmethod
+    def read(cls) -> ChildSetup:
+        """Read it from the descriptor named by the only argument, and close that."""
+        with os.fdopen(int(sys.argv[1])) as file:
+            return cls(**json.load(file))

@@ -1,0 +1,206 @@
+"""Every message between the gateway and a forwarder: encode and decode, no I/O.
+
+The channel is a Unix ``SOCK_SEQPACKET`` pair, so a message is one packet and cannot
+be torn. Layout, native byte order (both ends are the same build on one machine)::
+
+    Adopt   A  id:Q kind:B rsv_first:B rsv_continuation:B opened_at:d frame_limit:Q
+               tag:H+bytes  inbound:I+bytes  outbound:I+bytes      and two descriptors
+    Close   C  id:Q end:B code:H within:d reason:B+bytes
+    List    L  request:I
+    Ended   E  id:Q end:B code:H duration:d payload×2:Q frames×2:Q reason:B+bytes
+    Row     R  request:I id:Q kind:B opened_at:d idle:d payload×2:Q frames×2:Q tag:H+bytes
+    Listed  D  request:I
+
+Rules of this file: a truncated or unknown message raises `HandoverError`; nothing
+else does.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from bascule.errors import HandoverError
+
+MAX_MESSAGE_BYTES: Final = 192 * 1024
+"""Receive size of the channel; twice the early bytes of both connections fit."""
+
+_ADOPT: Final = struct.Struct("=cQBBBdQHII")
+_CLOSE: Final = struct.Struct("=cQBHdB")
+_LIST: Final = struct.Struct("=cI")
+_ENDED: Final = struct.Struct("=cQBHdQQQQB")
+_ROW: Final = struct.Struct("=cIQBddQQQQH")
+
+NO_CODE: Final = 0
+"""Stands for *no close code* in the ``code`` fields."""
+
+
+class Adopt(NamedTuple):
+    """Take over a session; the two descriptors travel beside it, browser first.
+
+    Attributes:
+        id: Unique among the sessions of this pod, across restarts of the gateway.
+        kind: Index into ``tuple(Kind)``.
+        rsv_first: Reserved bits allowed on the first frame of a message.
+        rsv_continuation: Reserved bits allowed on continuation frames.
+        opened_at: Monotonic time of admission, in seconds.
+        frame_limit: Largest payload of one frame, in bytes.
+        tag: What the gateway wants back with every row; opaque to the forwarder.
+        inbound: Bytes already read from the browser behind its handshake.
+        outbound: Bytes already read from the upstream behind its handshake.
+    """
+
+    id: int
+    kind: int
+    rsv_first: int
+    rsv_continuation: int
+    opened_at: float
+    frame_limit: int
+    tag: bytes
+    inbound: bytes
+    outbound: bytes
+
+    def encode(self) -> bytes:
+        """Return the packet."""
+        head = _ADOPT.pack(
+            b"A", self.id, self.kind, self.rsv_first, self.rsv_continuation, self.opened_at,
+            self.frame_limit, len(self.tag), len(self.inbound), len(self.outbound),
+        )  # fmt: skip
+        return b"".join((head, self.tag, self.inbound, self.outbound))
+
+
+class Close(NamedTuple):
+    """End a session by one row of the close table.
+
+    Attributes:
+        id: The session.
+        end: The row.
+        code: Replaces the row's close code towards the browser, unless 0.
+        within: Seconds the closing handshake may take; negative for the configured time.
+        reason: Replaces the row's reason, unless empty.
+    """
+
+    id: int
+    end: int
+    code: int
+    within: float
+    reason: bytes
+
+    def encode(self) -> bytes:
+        """Return the packet."""
+        return _CLOSE.pack(b"C", self.id, self.end, self.code, self.within, len(self.reason)) + self.reason
+
+
+class List(NamedTuple):
+    """Ask for one `Row` per session, then `Listed`."""
+
+    request: int
+
+    def encode(self) -> bytes:
+        """Return the packet."""
+        return _LIST.pack(b"L", self.request)
+
+
+class Ended(NamedTuple):
+    """A session is over and both its connections are closed."""
+
+    id: int
+    end: int
+    code: int
+    duration: float
+    payload_inbound: int
+    payload_outbound: int
+    frames_inbound: int
+    frames_outbound: int
+    reason: bytes
+
+    def encode(self) -> bytes:
+        """Return the packet."""
+        return (
+            _ENDED.pack(
+                b"E", self.id, self.end, self.code, self.duration, self.payload_inbound, self.payload_outbound,
+                self.frames_inbound, self.frames_outbound, len(self.reason),
+            )
+            + self.reason
+        )  # fmt: skip
+
+
+class Row(NamedTuple):
+    """One live session, in answer to `List` or to a new channel (request 0)."""
+
+    request: int
+    id: int
+    kind: int
+    opened_at: float
+    idle: float
+    payload_inbound: int
+    payload_outbound: int
+    frames_inbound: int
+    frames_outbound: int
+    tag: bytes
+
+    def encode(self) -> bytes:
+        """Return the packet."""
+        return (
+            _ROW.pack(
+                b"R", self.request, self.id, self.kind, self.opened_at, self.idle, self.payload_inbound,
+                self.payload_outbound, self.frames_inbound, self.frames_outbound, len(self.tag),
+            )
+            + self.tag
+        )  # fmt: skip
+
+
+class Listed(NamedTuple):
+    """The end of a list."""
+
+    request: int
+
+    def encode(self) -> bytes:
+        """Return the packet."""
+        return _LIST.pack(b"D", self.request)
+
+
+Message = Adopt | Close | List | Ended | Row | Listed
+
+
+def decode(packet: bytes) -> Message:
+    """Read one packet.
+
+    Raises:
+        HandoverError: It is empty, truncated, too long or of an unknown type.
+    """
+    try:
+        match packet[:1]:
+            case b"A":
+                _, *adopt, tag, inbound, outbound = _ADOPT.unpack_from(packet)
+                parts = _tail(packet, _ADOPT.size, tag, inbound, outbound)
+                return Adopt(*adopt, *parts)
+            case b"C":
+                _, *close, reason = _CLOSE.unpack_from(packet)
+                return Close(*close, *_tail(packet, _CLOSE.size, reason))
+            case b"L":
+                _tail(packet, _LIST.size)
+                return List(_LIST.unpack(packet)[1])
+            case b"E":
+                _, *ended, reason = _ENDED.unpack_from(packet)
+                return Ended(*ended, *_tail(packet, _ENDED.size, reason))
+            case b"R":
+                _, *row, tag = _ROW.unpack_from(packet)
+                return Row(*row, *_tail(packet, _ROW.size, tag))
+            case b"D":
+                _tail(packet, _LIST.size)
+                return Listed(_LIST.unpack(packet)[1])
+    except struct.error as error:
+        raise HandoverError(f"truncated message of {len(packet)} bytes") from error
+    raise HandoverError(f"unknown message type {packet[:1]!r}")
+
+
+def _tail(packet: bytes, start: int, *sizes: int) -> list[bytes]:
+    """Cut the variable parts; they must fill the packet exactly."""
+    if start + sum(sizes) != len(packet):
+        raise HandoverError(f"message of {len(packet)} bytes, {start + sum(sizes)} announced")
+    parts = []
+    for size in sizes:
+        parts.append(packet[start : start + size])
+        start += size
+    return parts

@@ -1,0 +1,71 @@
+"""How long a repeat refusal is held before its Close 1013.
+
+JupyterLab's kernel connection and Streamlit reset their back-off when a socket
+*opens*, and a refusal opens it (101, then Close). Answered at once, one refused tab
+would come back at once, for ever. So the first refusal of a client for a path is
+immediate, as the contract demands, and each repeat is held longer, with jitter, up to
+a maximum. A client that stays away is forgotten.
+
+Rules of this file: time and randomness come as arguments; memory is bounded.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from typing import Final
+
+FIRST_HOLD: Final = 0.5
+"""Seconds of the second refusal's hold; each further one doubles."""
+
+MAX_CLIENTS: Final = 10_000
+"""Most client-and-path pairs remembered; beyond, the one refused longest ago is forgotten."""
+
+
+class HoldOff:
+    """Remembers who was refused lately.
+
+    Args:
+        maximum: Longest hold in seconds; 0 switches holding off.
+        randomness: Source of jitter.
+    """
+
+    def __init__(self, maximum: float, randomness: random.Random | None = None) -> None:
+        self._maximum = maximum
+        self._random = randomness or random.Random()
+        self._refused: OrderedDict[tuple[str, bytes], tuple[int, float]] = OrderedDict()
+
+    def refuse(self, client: str, path: bytes, now: float) -> tuple[int, float]:
+        """Note a refusal.
+
+        Args:
+            client: The client's address.
+            path: The path it asked for, without the query.
+            now: Monotonic time, in seconds.
+
+        Returns:
+            How often it was refused before, and for how many seconds to hold this refusal.
+        """
+        key = (client, path)
+        times, last_end = self._refused.pop(key, (0, 0.0))
+        if now - last_end > self.memory:
+            times = 0
+        hold = 0.0
+        if times and self._maximum:
+            longest = min(self._maximum, FIRST_HOLD * 2 ** min(times - 1, 16))
+            # Never under half: the mean must grow, or the storm goes on.
+            hold = longest * (0.5 + 0.5 * self._random.random())
+        self._refused[key] = (times + 1, now + hold)
+        if len(self._refused) > MAX_CLIENTS:
+            self._refused.popitem(last=False)
+        return times, hold
+
+    @property
+    def memory(self) -> float:
+        """Seconds after which a client that stayed away counts as new."""
+        return self._maximum + 10.0
+
+    def admitted(self, client: str, path: bytes) -> None:
+        """Forget a client that got in."""
+        if self._refused:
+            self._refused.pop((client, path), None)

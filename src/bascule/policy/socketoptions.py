@@ -1,0 +1,40 @@
+"""Socket options of a session's connections, from the configuration's ``sockets`` block."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bascule.policy.config import Sockets
+
+Option = tuple[int, int, int]
+"""Level, option, value: what ``setsockopt`` takes."""
+
+_TCP_NOTSENT_LOWAT = 25
+"""<linux/tcp.h>; the socket module names it from 3.12 on."""
+
+
+def session_options(sockets: Sockets, *, browser: bool) -> tuple[Option, ...]:
+    """Return the options of one side's connection.
+
+    ``SO_OOBINLINE`` keeps urgent bytes in the stream: without it the kernel would take one
+    out, and what we relay would not be what was sent. ``TCP_NOTSENT_LOWAT`` on the
+    browser's side keeps a heartbeat from queueing behind megabytes of output.
+    """
+    tcp = socket.IPPROTO_TCP
+    options: list[Option] = [(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)]
+    if sockets.no_delay:
+        options.append((tcp, socket.TCP_NODELAY, 1))
+    if sockets.keepalive_idle:
+        options += [
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            (tcp, socket.TCP_KEEPIDLE, max(1, int(sockets.keepalive_idle))),
+            (tcp, socket.TCP_KEEPINTVL, max(1, int(sockets.keepalive_interval))),
+            (tcp, socket.TCP_KEEPCNT, sockets.keepalive_probes),
+        ]
+    if sockets.user_timeout:
+        options.append((tcp, socket.TCP_USER_TIMEOUT, int(sockets.user_timeout * 1000)))
+    if browser and sockets.notsent_lowat_bytes:
+        options.append((tcp, _TCP_NOTSENT_LOWAT, sockets.notsent_lowat_bytes))
+    return tuple(options)

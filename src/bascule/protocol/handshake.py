@@ -1,0 +1,221 @@
+"""The opening handshake of RFC 6455 §4, on both sides of a proxy.
+
+Extensions and subprotocols are the upstream's choice: the browser's offer travels on
+untouched, and the upstream's answer comes back, provided that it answers the offer.
+
+The key sent upstream is our own. An upstream (or somebody behind it who can make it
+repeat what he sent) can therefore not produce a valid ``Sec-WebSocket-Accept`` by
+knowing the browser's key, and a 101 that is not an answer to *us* is no upgrade.
+
+Rules of this file: heads in, decisions out; refusals never repeat what was sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from bascule.errors import HandshakeRefused
+from bascule.protocol.http1 import RequestHead, ResponseHead, tokens
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+RSV1: Final = 0x40
+ALL_RSV: Final = 0x70
+
+OURS: Final = frozenset(
+    (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-accept", b"expect", b"content-length")
+)
+"""Fields of a handshake that each hop writes for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the browser offers.
+
+    Attributes:
+        key: Its ``Sec-WebSocket-Key``.
+        subprotocols: In its order; may hold credentials, so it is never logged.
+        extensions: Names, in lower case.
+        host: The value of ``Host``.
+        origin: The value of ``Origin``, or ``None``.
+    """
+
+    key: bytes
+    subprotocols: tuple[bytes, ...]
+    extensions: frozenset[bytes]
+    host: bytes
+    origin: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the upstream chose.
+
+    Attributes:
+        rsv_first: Reserved bits that its extensions allow on first frames.
+        rsv_continuation: The same for continuation frames.
+        fields: Subprotocol and extension fields for the browser's 101.
+    """
+
+    rsv_first: int
+    rsv_continuation: int
+    fields: tuple[tuple[bytes, bytes], ...]
+
+
+def wants_websocket(head: RequestHead) -> bool:
+    """Tell whether a request asks for a WebSocket, however badly."""
+    return b"websocket" in tokens(head.values(b"upgrade"))
+
+
+def accept_value(key: bytes) -> bytes:
+    """Return the ``Sec-WebSocket-Accept`` for a key (§4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+
+
+def check_request(head: RequestHead) -> Offer:
+    """Check a browser's opening handshake (§4.2.1).
+
+    Raises:
+        HandshakeRefused: 400 malformed, 405 not GET, 426 another version than 13.
+    """
+    if head.method != b"GET":
+        raise HandshakeRefused(405, "A WebSocket is opened with GET.", (("Allow", "GET"),))
+    if head.minor < 1:
+        raise HandshakeRefused(400, "A WebSocket needs HTTP/1.1.")
+    hosts = head.values(b"host")
+    if len(hosts) != 1 or not hosts[0]:
+        raise HandshakeRefused(400, "Exactly one Host field is needed.")
+    upgrades = head.values(b"upgrade")
+    if len(upgrades) != 1 or upgrades[0].lower() != b"websocket":
+        raise HandshakeRefused(400, "The Upgrade field must be websocket and nothing else.")
+    if b"upgrade" not in tokens(head.values(b"connection")):
+        raise HandshakeRefused(400, "The Connection field must contain upgrade.")
+    if head.values(b"transfer-encoding") or any(value != b"0" for value in head.values(b"content-length")):
+        raise HandshakeRefused(400, "A WebSocket handshake has no body.")
+    if len(head.values(b"content-length")) > 1:
+        raise HandshakeRefused(400, "The request has two Content-Length fields.")
+    if head.values(b"sec-websocket-version") != [b"13"]:
+        version = (("Sec-WebSocket-Version", "13"),)
+        raise HandshakeRefused(426, "Only WebSocket version 13 is spoken here.", version)
+    keys = head.values(b"sec-websocket-key")
+    if len(keys) != 1 or not _is_key(keys[0]):
+        raise HandshakeRefused(400, "The Sec-WebSocket-Key must be 16 bytes in base64.")
+    origins = head.values(b"origin")
+    return Offer(
+        key=keys[0],
+        subprotocols=tuple(
+            part
+            for value in head.values(b"sec-websocket-protocol")
+            for part in (item.strip(b" \t") for item in value.split(b","))
+            if part
+        ),
+        extensions=frozenset(_extension_names(head.values(b"sec-websocket-extensions"))),
+        host=hosts[0],
+        origin=b", ".join(origins) if origins else None,
+    )
+
+
+def _is_key(value: bytes) -> bool:
+    if _KEY.fullmatch(value) is None:
+        return False
+    try:
+        return base64.b64encode(base64.b64decode(value, validate=True)) == value
+    except binascii.Error:
+        return False
+
+
+def _extension_names(values: list[bytes]) -> list[bytes]:
+    """Return the names in ``Sec-WebSocket-Extensions`` lines; quoted commas are not in any we know."""
+    return [
+        name
+        for value in values
+        for name in (item.partition(b";")[0].strip(b" \t").lower() for item in value.split(b","))
+        if name
+    ]
+
+
+def check_response(head: ResponseHead, offer: Offer, key: bytes) -> Agreement | None:
+    """Check an upstream's 101 (§4.1).
+
+    Args:
+        head: A response whose status is 101.
+        offer: What the browser offered.
+        key: The ``Sec-WebSocket-Key`` that *we* sent.
+
+    Returns:
+        What was agreed; ``None`` when this is no valid answer.
+    """
+    upgrades = head.values(b"upgrade")
+    if len(upgrades) != 1 or upgrades[0].lower() != b"websocket":
+        return None
+    if b"upgrade" not in tokens(head.values(b"connection")):
+        return None
+    if head.values(b"sec-websocket-accept") != [accept_value(key)]:
+        return None
+    chosen = head.values(b"sec-websocket-protocol")
+    if len(chosen) > 1 or (chosen and chosen[0] not in offer.subprotocols):
+        return None
+    lines = head.values(b"sec-websocket-extensions")
+    names = _extension_names(lines)
+    if not offer.extensions.issuperset(names) or len(set(names)) != len(names):
+        return None
+    first, continuation = _reserved_bits(names)
+    fields = [(b"Sec-WebSocket-Protocol", value) for value in chosen]
+    fields += [(b"Sec-WebSocket-Extensions", value) for value in lines]
+    return Agreement(first, continuation, tuple(fields))
+
+
+def _reserved_bits(extensions: list[bytes]) -> tuple[int, int]:
+    """Return the reserved bits that extensions allow, on first and on continuation frames.
+
+    permessage-deflate marks the first frame of a message with RSV1 (RFC 7692 §6). What
+    an extension we do not know means by them is the endpoints' business.
+    """
+    first = continuation = 0
+    for name in extensions:
+        if name == b"permessage-deflate":
+            first |= RSV1
+        else:
+            first = continuation = ALL_RSV
+    return first, continuation
+
+
+def refusal_subprotocol(offer: Offer) -> bytes | None:
+    """Return the subprotocol that a refusing 101 must echo: the first offered.
+
+    Without it browsers fail the handshake and the close code is never seen.
+    """
+    if offer.subprotocols and _TOKEN.fullmatch(offer.subprotocols[0]):
+        return offer.subprotocols[0]
+    return None
+
+
+def switching_protocols(
+    key: bytes, fields: list[tuple[bytes, bytes]] | tuple[tuple[bytes, bytes], ...]
+) -> bytes:
+    """Build the 101 for the browser (§4.2.2), with further fields behind the four it needs."""
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept_value(key) + b"\r\n"
+    ]
+    lines += [b"%b: %b\r\n" % field for field in fields]
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def upgrade_request(target: bytes, key: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
+    """Build the handshake for the upstream; ``fields`` are those that travel on."""
+    lines = [b"GET %b HTTP/1.1\r\n" % target]
+    lines += [b"%b: %b\r\n" % field for field in fields if field[0].lower() not in OURS]
+    lines.append(
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: " + key + b"\r\n\r\n"
+    )
+    return b"".join(lines)

@@ -1,0 +1,176 @@
+"""Strict heads of HTTP/1.1 messages (RFC 9112), for the opening handshakes.
+
+One regular expression decides whether a head is well formed; what it does not
+match is refused. So line folding (§5.2), a bare CR or LF (§2.2), white space before
+a colon (§5.1), control bytes and an empty field name are errors, not guesses: two
+parsers that guess differently are how requests are smuggled.
+
+Rules of this file: bytes in, values out; limits come as arguments; nothing a peer
+sent is repeated in an error.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+END_OF_HEAD: Final = b"\r\n\r\n"
+
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_FIELD: Final = _TOKEN + rb":[\t \x21-\x7e\x80-\xff]*\r\n"
+_REQUEST_HEAD: Final = re.compile(
+    rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n((?:" + _FIELD + rb")*)\r\n"
+)
+_RESPONSE_HEAD: Final = re.compile(
+    rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t \x21-\x7e\x80-\xff]*))?\r\n((?:" + _FIELD + rb")*)\r\n"
+)
+_FIELDS: Final = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([^\r]*?)[ \t]*\r\n")
+
+
+class BadHead(ValueError):
+    """The head is malformed or over a limit; the text says which rule, not what was sent."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """A request's head.
+
+    Attributes:
+        method: As sent; methods are case-sensitive.
+        target: The request target, byte for byte.
+        minor: Minor version of HTTP/1.
+        fields: Field lines in order: name as sent, value without outer white space.
+    """
+
+    method: bytes
+    target: bytes
+    minor: int
+    fields: list[tuple[bytes, bytes]]
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of one field, a line each; ``name`` in lower case."""
+        return [value for key, value in self.fields if len(key) == len(name) and key.lower() == name]
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """A response's head; attributes as in `RequestHead`."""
+
+    minor: int
+    status: int
+    reason: bytes
+    fields: list[tuple[bytes, bytes]]
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of one field, a line each; ``name`` in lower case."""
+        return [value for key, value in self.fields if len(key) == len(name) and key.lower() == name]
+
+
+def parse_request_head(head: bytes, max_fields: int) -> RequestHead:
+    """Read a request head, up to and with its empty line.
+
+    Raises:
+        BadHead: 400 malformed, 431 too many fields, 505 another version than HTTP/1.
+    """
+    match = _REQUEST_HEAD.fullmatch(head)
+    if match is None:
+        raise BadHead(400, "The request head is malformed.")
+    method, target, major, minor, block = match.groups()
+    if major != b"1":
+        raise BadHead(505, "Only HTTP/1 is spoken here.")
+    return RequestHead(method, target, int(minor), _fields(block, max_fields))
+
+
+def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
+    """Read a response head, up to and with its empty line.
+
+    Raises:
+        BadHead: Malformed or with too many fields; its status is 502.
+    """
+    match = _RESPONSE_HEAD.fullmatch(head)
+    if match is None:
+        raise BadHead(502, "The upstream's response head is malformed.")
+    minor, status, reason, block = match.groups()
+    try:
+        fields = _fields(block, max_fields)
+    except BadHead as error:
+        raise BadHead(502, "The upstream's response head has too many fields.") from error
+    return ResponseHead(int(minor), int(status), reason or b"", fields)
+
+
+def _fields(block: bytes, max_fields: int) -> list[tuple[bytes, bytes]]:
+    fields: list[tuple[bytes, bytes]] = _FIELDS.findall(block)
+    if len(fields) > max_fields:
+        raise BadHead(431, "The request has too many header fields.")
+    return fields
+
+
+def tokens(values: list[bytes]) -> list[bytes]:
+    """Split comma-separated field lines into lower-case tokens (RFC 9110 §5.6.1)."""
+    return [
+        part
+        for value in values
+        for part in (item.strip(b" \t").lower() for item in value.split(b","))
+        if part
+    ]
+
+
+class ChunkScanner:
+    """Finds the end of a chunked body (RFC 9112 §7.1) without decoding it.
+
+    Used for the rare answer to an upgrade that is not a 101 and has no length.
+    """
+
+    _SIZE_LINE: Final = 1024
+    """Longest size line or trailer field line, in bytes."""
+
+    def __init__(self) -> None:
+        self._line = b""
+        self._left = 0
+        self._trailers = False
+        self.done = False
+
+    def feed(self, data: bytes) -> int:
+        """Account for bytes and return how many of them belong to the body.
+
+        Raises:
+            BadHead: The chunked coding is malformed; its status is 502.
+        """
+        position = 0
+        while position < len(data) and not self.done:
+            if self._left:
+                step = min(self._left, len(data) - position)
+                self._left -= step
+                position += step
+                continue
+            end = data.find(b"\n", position)
+            stop = len(data) if end < 0 else end + 1
+            self._line += data[position:stop]
+            position = stop
+            if len(self._line) > self._SIZE_LINE:
+                raise BadHead(502, "The upstream's chunked body is malformed.")
+            if end >= 0:
+                self._on_line()
+        return position
+
+    def _on_line(self) -> None:
+        line, self._line = self._line, b""
+        if not line.endswith(b"\r\n"):
+            raise BadHead(502, "The upstream's chunked body is malformed.")
+        if self._trailers:
+            self.done = line == b"\r\n"
+            return
+        size = re.fullmatch(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\r\n]*)?\r\n", line)
+        if size is None:
+            raise BadHead(502, "The upstream's chunked body is malformed.")
+        length = int(size[1], 16)
+        if length:
+            self._left = length + 2
+        else:
+            self._trailers = True

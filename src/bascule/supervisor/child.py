@@ -1,0 +1,112 @@
+"""One child process: started, watched by a pidfd, started again with back-off."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+from bascule.handover.descriptors import channel_pair
+
+if TYPE_CHECKING:
+    from bascule.handover.environment import ChildSetup
+
+STABLE_AFTER: Final = 30.0
+"""Seconds a child must live for its death to count as the first."""
+
+BACK_OFF: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds before the first, second, … restart in a row: at once, unless it keeps dying."""
+
+
+class Child:
+    """A gateway or a forwarder.
+
+    Args:
+        module: What to run with ``python -m``.
+        slot: Slot of a forwarder; -1 for the gateway.
+    """
+
+    def __init__(self, module: str, slot: int) -> None:
+        self.module = module
+        self.slot = slot
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pidfd = -1
+        self.control: socket.socket | None = None
+        self.ready = False
+        self.hot_path = ""
+        self.started_at = 0.0
+        self.deaths_in_a_row = 0
+        self.restarts = -1
+
+    @property
+    def name(self) -> str:
+        """The name in the log."""
+        return "gateway" if self.slot < 0 else f"forwarder-{self.slot}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process."""
+        return self.process is not None
+
+    def start(
+        self, setup: ChildSetup, descriptors: tuple[int, ...], control: socket.socket, now: float
+    ) -> None:
+        """Start the process.
+
+        Args:
+            setup: What it is told.
+            descriptors: Inherited by it, besides the ends of its channels.
+            control: Its end of the control channel whose other end is `control`.
+            now: Monotonic time.
+        """
+        told = setup.write()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", self.module, str(told)],
+                pass_fds=(told, control.fileno(), *descriptors),
+                stdin=subprocess.DEVNULL,
+            )
+        finally:
+            os.close(told)
+        self.pidfd = os.pidfd_open(self.process.pid)
+        self.started_at = now
+        self.ready = False
+        self.restarts += 1
+
+    def new_control(self) -> socket.socket:
+        """Make a control channel; keep one end and return the child's."""
+        ours, theirs = channel_pair()
+        self.control = ours
+        return theirs
+
+    def reap(self, now: float) -> tuple[int, float]:
+        """Note that it died.
+
+        Returns:
+            Its exit status as `subprocess` has it, and the seconds to wait before a restart.
+        """
+        assert self.process is not None
+        status = self.process.wait()
+        self.process = None
+        self.ready = False
+        os.close(self.pidfd)
+        self.pidfd = -1
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+        if now - self.started_at >= STABLE_AFTER:
+            self.deaths_in_a_row = 0
+        delay = BACK_OFF[min(self.deaths_in_a_row, len(BACK_OFF) - 1)]
+        self.deaths_in_a_row += 1
+        return status, delay
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; the process may be gone."""
+        if self.pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self.pidfd, number)
+            except ProcessLookupError:
+                pass

@@ -1,0 +1,312 @@
+"""The supervisor: binds, starts the others, restarts what dies, stops all in order.
+
+It reads nothing that comes from the network and carries no data, so little can go
+wrong in it. It waits for pidfds, control channels, signals and deadlines, and for
+nothing else.
+
+Shutdown, in order:
+
+1. the first ``SIGTERM`` or ``SIGINT``: the gateway stops accepting and refuses new
+   sessions (readiness is false from here on);
+2. sessions end by themselves, or are told 1012 at a frame boundary, spread over time;
+3. when none is left, or ``drain.timeout`` has passed, the children are ended;
+4. exit status 0. A second signal goes straight to the end.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import selectors
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from bascule.handover.control import receive_control, send_control
+from bascule.handover.counters import CounterFile
+from bascule.handover.descriptors import PacketReader, channel_pair
+from bascule.handover.environment import ChildSetup
+from bascule.supervisor.child import Child
+from bascule.supervisor.sockets import address, listen
+from bascule.telemetry.logs import configure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bascule.policy.config import Config
+    from bascule.policy.loading import Loaded
+
+_log = structlog.get_logger()
+
+_GRACE: Final = 2.0
+"""Seconds beyond drain.timeout in which the gateway says that it is done, and children leave."""
+
+_DESCRIPTORS_PER_SESSION: Final = 2
+_DESCRIPTORS_SPARE: Final = 200
+"""Descriptors for everything else: plain HTTP, channels, files."""
+
+
+class Supervisor:
+    """All processes of one proxy.
+
+    Args:
+        config: The configuration in force.
+        sources: Where each value came from.
+
+    Raises:
+        ConfigError: An address cannot be bound.
+    """
+
+    def __init__(self, config: Config, sources: dict[str, str]) -> None:
+        self._config = config
+        self._sources = sources
+        count = config.forwarders.count or len(os.sched_getaffinity(0))
+        self._slots = min(count, config.websocket_proxy.grizzly_worker_pool_max_size)
+        self._public = listen(config, config.listen, "listen")
+        self._admin = listen(config, config.admin, "admin")
+        self._counters = CounterFile.create(self._slots)
+        self._selector = selectors.DefaultSelector()
+        self._reader = PacketReader()
+        self._gateway = Child("bascule.gateway", -1)
+        self._forwarders = [Child("bascule.forwarder", slot) for slot in range(self._slots)]
+        self._due: list[tuple[float, Child]] = []
+        self._started_at = time.monotonic()
+        self._announced = False
+        self._signals = 0
+        self._stop_at = math.inf
+        self._stopping = False
+
+    def run(self) -> int:
+        """Serve until told to stop; returns the exit status."""
+        wake, wake_writer = socket.socketpair()
+        wake.setblocking(False)
+        wake_writer.setblocking(False)
+        signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)  # the wake-up descriptor carries the number
+        self._selector.register(wake, selectors.EVENT_READ, lambda: self._on_signal(wake.recv(64)))
+        self._check_descriptors()
+        for child in (*self._forwarders, self._gateway):
+            self._start(child)
+        while not (self._stopping and not any(child.alive for child in self._all())):
+            deadline = min([self._stop_at, *(at for at, _ in self._due)])
+            timeout = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
+            for key, _ in self._selector.select(timeout):
+                if key.fileobj in self._selector.get_map():
+                    callback: Callable[[], None] = key.data
+                    callback()
+            self._on_time(time.monotonic())
+        _log.info("stopped")
+        return 0
+
+    def _all(self) -> tuple[Child, ...]:
+        return (self._gateway, *self._forwarders)
+
+    def _check_descriptors(self) -> None:
+        """Say so at the start when the cap cannot fit into the limit of open files."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        cap = self._config.websocket_proxy.max_sessions_per_app
+        per_forwarder = math.ceil(cap / self._slots) * _DESCRIPTORS_PER_SESSION + _DESCRIPTORS_SPARE
+        if per_forwarder > soft:
+            _log.warning(
+                "the limit of open files is too low for maxSessionsPerApp",
+                limit=soft,
+                needed_by_each_forwarder=per_forwarder,
+                sessions_that_fit=max(
+                    0, (soft - _DESCRIPTORS_SPARE) // _DESCRIPTORS_PER_SESSION * self._slots
+                ),
+            )
+
+    # -- children ---------------------------------------------------------------------------
+
+    def _start(self, child: Child) -> None:
+        theirs = child.new_control()
+        is_gateway = child is self._gateway
+        setup = ChildSetup(
+            config=self._config.model_dump_json(by_alias=True),
+            sources=self._sources,
+            control=theirs.fileno(),
+            counters=self._counters.descriptor,
+            forwarders=self._slots,
+            slot=child.slot,
+            public=self._public.fileno() if is_gateway else -1,
+            admin=self._admin.fileno() if is_gateway else -1,
+            generation=child.restarts + 1 if is_gateway else 0,
+            started_at=self._started_at,
+        )
+        descriptors = [self._counters.descriptor]
+        if is_gateway:
+            descriptors += [self._public.fileno(), self._admin.fileno()]
+        try:
+            child.start(setup, tuple(descriptors), theirs, time.monotonic())
+        finally:
+            theirs.close()
+        assert child.control is not None
+        assert child.process is not None
+        self._selector.register(child.control, selectors.EVENT_READ, lambda: self._on_control(child))
+        self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
+        _log.debug("started", child=child.name, pid=child.process.pid)
+        if is_gateway:
+            for forwarder in self._forwarders:
+                if forwarder.ready:
+                    self._connect(forwarder)
+
+    def _connect(self, forwarder: Child) -> None:
+        """Give the gateway and a forwarder a channel to each other."""
+        if self._gateway.control is None or forwarder.control is None or forwarder.process is None:
+            return
+        left, right = channel_pair()
+        try:
+            send_control(forwarder.control, "channel", right.fileno())
+            send_control(
+                self._gateway.control, "channel", left.fileno(), slot=forwarder.slot,
+                pid=forwarder.process.pid, hot_path=forwarder.hot_path, restarts=forwarder.restarts,
+            )  # fmt: skip
+        except OSError as error:
+            _log.warning("no channel", forwarder=forwarder.name, exc_info=error)
+        finally:
+            left.close()
+            right.close()
+
+    def _on_control(self, child: Child) -> None:
+        if child.control is None:
+            return
+        try:
+            received = receive_control(child.control, self._reader)
+        except BlockingIOError:
+            return
+        if received is None:
+            self._selector.unregister(child.control)  # its pidfd tells the rest
+            return
+        message, _ = received
+        self._on_message(child, message)
+
+    def _on_message(self, child: Child, message: dict[str, Any]) -> None:
+        match message["message"]:
+            case "ready":
+                child.ready = True
+                child.hot_path = message.get("hot_path", "")
+                if child is not self._gateway:
+                    self._connect(child)
+                elif not self._announced:
+                    self._announced = True
+                    self._announce()
+                if child is self._gateway and self._signals:
+                    send_control(child.control or self._public, "drain")
+            case "drained":
+                self._finish()
+            case other:
+                _log.error("unknown control message", child=child.name, message=other)
+
+    def _announce(self) -> None:
+        _log.info(
+            "listening",
+            public=address(self._public),
+            admin=address(self._admin),
+            forwarders=self._slots,
+            hot_path=self._forwarders[0].hot_path,
+            max_sessions=self._config.websocket_proxy.max_sessions_per_app,
+        )
+
+    def _on_death(self, child: Child) -> None:
+        assert child.process is not None
+        pid = child.process.pid
+        self._selector.unregister(child.pidfd)
+        if child.control is not None and child.control in self._selector.get_map():
+            self._selector.unregister(child.control)
+        now = time.monotonic()
+        status, delay = child.reap(now)
+        if self._stopping:
+            return
+        _log.error("a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay)
+        if child is self._gateway and status == 2:
+            # It refused the configuration and has said why; another one would do the same.
+            self._exit_status = 2
+            self._finish()
+            return
+        if self._signals and child is self._gateway:
+            # Nobody is left to pace the drain: the forwarders end their sessions themselves.
+            self._finish()
+            return
+        self._due.append((now + delay, child))
+
+    _exit_status = 0
+
+    def _on_time(self, now: float) -> None:
+        due = [child for at, child in self._due if at <= now]
+        self._due = [(at, child) for at, child in self._due if at > now]
+        for child in due:
+            if not self._stopping:
+                self._start(child)
+        if now >= self._stop_at:
+            if not self._stopping:
+                self._finish()
+            else:
+                self._kill()
+
+    # -- stopping -----------------------------------------------------------------------------
+
+    def _on_signal(self, numbers: bytes) -> None:
+        for number in numbers:
+            if number not in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                continue
+            self._signals += 1
+            if self._signals > 1:
+                _log.warning("second signal: stopping at once")
+                self._finish()
+                self._kill()
+                return
+            timeout = self._config.drain.timeout
+            _log.info("stopping", signal=signal.Signals(number).name, drain_timeout=timeout)
+            self._stop_at = time.monotonic() + timeout + _GRACE
+            self._public.close()
+            if self._gateway.control is None or not self._gateway.alive:
+                self._finish()
+                return
+            try:
+                send_control(self._gateway.control, "drain")
+            except OSError:
+                self._finish()
+
+    def _finish(self) -> None:
+        """End the children; they have nothing left, or no time left."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._due.clear()
+        self._stop_at = time.monotonic() + _GRACE
+        for child in self._all():
+            child.signal(signal.SIGTERM)
+
+    def _kill(self) -> None:
+        for child in self._all():
+            child.signal(signal.SIGKILL)
+        self._stop_at = math.inf
+
+
+def _status(status: int) -> str:
+    if status < 0:
+        return signal.Signals(-status).name
+    return str(status)
+
+
+def run(loaded: Loaded) -> int:
+    """Run the proxy until it is told to stop.
+
+    Returns:
+        The exit status: 0.
+
+    Raises:
+        ConfigError: The configuration cannot be used here, such as an address in use.
+    """
+    config = loaded.config
+    configure(config.log.level, config.log.format, process="supervisor")
+    return Supervisor(config, json.loads(json.dumps(dict(loaded.sources)))).run()

@@ -1,0 +1,49 @@
+"""The listening sockets: bound here, so that they outlive every gateway."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from bascule.errors import ConfigError
+from bascule.policy.socketoptions import session_options
+
+if TYPE_CHECKING:
+    from bascule.policy.config import Config
+    from bascule.policy.endpoints import Endpoint
+
+
+def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
+    """Bind and listen.
+
+    The options of sessions are set here once: Linux gives them to every connection accepted.
+
+    Raises:
+        ConfigError: The address cannot be bound; names the field.
+    """
+    host = endpoint.host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        addresses = socket.getaddrinfo(host or None, endpoint.port, family if host else 0, socket.SOCK_STREAM,
+                                       flags=socket.AI_PASSIVE)  # fmt: skip
+        listening = socket.socket(addresses[0][0], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if field == "listen":
+                for level, option, value in session_options(config.sockets, browser=True):
+                    listening.setsockopt(level, option, value)
+            listening.bind(addresses[0][4])
+            listening.listen(config.sockets.backlog)
+        except BaseException:
+            listening.close()
+            raise
+    except OSError as error:
+        problem = f"{field}: cannot listen on {endpoint}: {error.strerror or error}"
+        raise ConfigError([problem]) from error
+    return listening
+
+
+def address(listening: socket.socket) -> str:
+    """Return where a socket listens, as ``host:port``."""
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
