@@ -24,6 +24,10 @@ class Streamlit:
 
     origin: str
 
+    def page(self, front: str) -> str:
+        """Return the address of the app below a front: under its prefix, unless that is the app itself."""
+        return front + ("/" if front == self.origin else PATH)
+
     def route(self, **more: Any) -> dict[str, Any]:
         """Return the route that leads to it: stripped, as apps behind Hopsworks are reached."""
         return {

@@ -1,0 +1,112 @@
+"""One refused tab must not hammer the proxy.
+
+JupyterLab's kernel connections and Streamlit count an opened socket as success and return at once,
+so a refusal by 101 and Close 1013 makes them a hot loop unless the proxy slows repeats down. This
+counts the upgrades of real clients in a real browser, with the hold and without it, and prints
+the figures.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+from websockets.asyncio.client import connect
+
+from tests.support.bascule import RunningBascule
+from tests.support.browser import SocketLog
+from tests.support.jupyter import Jupyter
+from tests.support.streamlit import Streamlit
+from tests.support.waiting import eventually_async, throughout
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(240)]
+
+WATCHED = 30.0
+"""Seconds over which attempts are counted with the hold on: a tab's first, worst half-minute."""
+
+WATCHED_UNHELD = 10.0
+"""Seconds without the hold: a hot loop shows itself quickly."""
+
+MOST_HELD_A_MINUTE = 30
+"""Upgrades a minute of one refused socket that we accept in that first half-minute: one every 2 s."""
+
+LEAST_UNHELD_A_MINUTE = 120
+"""What the worst socket makes without the hold, or the test above shows nothing."""
+
+
+LATE = 5
+"""Upgrades that may be counted while the tabs are being closed."""
+
+
+@pytest_asyncio.fixture
+async def lab(jupyter: Jupyter) -> AsyncIterator[Jupyter]:
+    """JupyterLab with nothing running in it."""
+    await jupyter.end_everything(jupyter.origin)
+    yield jupyter
+    await jupyter.end_everything(jupyter.origin)
+
+
+@contextlib.asynccontextmanager
+async def full(proxy: RunningBascule, lab: Jupyter) -> AsyncIterator[None]:
+    """Hold the only session there is."""
+    address = lab.socket(proxy.public_url, "api/events/subscribe")
+    async with connect(address, additional_headers=lab.fields):
+        await eventually_async(lambda: len(proxy.sessions()) == 1, 10, "the cap is reached")
+        yield
+
+
+def purpose(url: str) -> str:
+    """Return what a socket of JupyterLab or Streamlit is for."""
+    path = url.partition("?")[0]
+    return next((word for word in ("channels", "subscribe", "stream") if path.endswith(f"/{word}")), path)
+
+
+async def attempts(browser: Browser, address: str, seconds: float) -> Counter[str]:
+    """Open a tab whose sockets are all refused, and count its attempts from the first one on."""
+    page = await browser.new_page()
+    log = SocketLog(page)
+    await page.goto(address)
+    await eventually_async(lambda: len(log.opened) > 0, 60, "the tab's first attempt")
+    await throughout(seconds, lambda: None)
+    counted = Counter(purpose(socket.url) for socket in log.opened)
+    await page.close()
+    return counted
+
+
+async def refused_tabs(
+    browser: Browser, proxy: RunningBascule, lab: Jupyter, app: Streamlit, seconds: float
+) -> dict[str, float]:
+    """Return the upgrades a minute of one JupyterLab tab and one Streamlit tab, by socket."""
+    lab.write_notebook("refused.ipynb", ["1"])
+    async with full(proxy, lab):
+        before = proxy.metric("ws_connection_rejections_total")
+        tabs = await asyncio.gather(
+            attempts(browser, lab.page(proxy.public_url, "/tree/refused.ipynb"), seconds),
+            attempts(browser, app.page(proxy.public_url), seconds),
+        )
+        counted = proxy.metric("ws_connection_rejections_total") - before
+    seen = sum(sum(tab.values()) for tab in tabs)
+    assert seen <= counted <= seen + LATE, "each refused upgrade is counted once"
+    return {name: count * 60 / seconds for tab in tabs for name, count in tab.items()}
+
+
+async def test_a_refused_tab_is_slowed_down(
+    lab: Jupyter, streamlit: Streamlit, bascule: Callable[..., RunningBascule], chromium: Browser
+) -> None:
+    routes = [lab.route(), streamlit.route()]
+    one = {"websocketProxy": {"maxSessionsPerApp": 1}, "routes": routes}
+    held = bascule(one)
+    unheld = bascule({**one, "limits": {"refusalHoldMax": 0}})
+
+    slow = await refused_tabs(chromium, held, lab, streamlit, WATCHED)
+    fast = await refused_tabs(chromium, unheld, lab, streamlit, WATCHED_UNHELD)
+
+    print("\nupgrades a minute of one refused tab, by socket")
+    for name in sorted(slow.keys() | fast.keys()):
+        print(f"  {name:10} held {slow.get(name, 0):7.1f}   not held {fast.get(name, 0):7.1f}")
+    assert {"channels", "stream"} <= slow.keys()
+    assert all(rate <= MOST_HELD_A_MINUTE for rate in slow.values()), slow
+    assert max(fast.values()) >= LEAST_UNHELD_A_MINUTE, fast
