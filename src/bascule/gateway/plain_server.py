@@ -11,21 +11,40 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from bascule.gateway.errorpages import error_page, prefers_html
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiohttp import StreamReader
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http import RawRequestMessage
+
     from bascule.policy.config import Config
 
-__all__ = ["PlainProtocol", "PlainServer"]
+__all__ = ["PlainProtocol", "PlainRequest", "PlainServer"]
 
 KEEP_ALIVE_SECONDS: Final = 75.0
 """How long an idle browser connection is kept: nginx's default, above the 60 s of most balancers."""
 
 _log = logging.getLogger("bascule.http")
+
+
+class PlainRequest(web.BaseRequest):
+    """A request whose connection ends with it if its body was chunked.
+
+    aiohttp's compiled parser keeps the last trailer of a chunked body and puts it among
+    the fields of the next request on the connection (seen with 3.14.5). Behind a proxy
+    that shares connections that request is somebody else's, and the trailer could be
+    its ``X-Forwarded-User``. Browsers never send chunked bodies, so nobody misses the connection.
+    """
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection may carry another request."""
+        return super().keep_alive and hdrs.TRANSFER_ENCODING not in self.headers
 
 
 class PlainProtocol(web.RequestHandler):
@@ -69,6 +88,16 @@ class PlainProtocol(web.RequestHandler):
         return answer
 
 
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> PlainRequest:
+    return PlainRequest(message, payload, protocol, writer, task, task.get_loop())
+
+
 class PlainServer(web.Server):
     """A protocol factory for ``loop.create_server``.
 
@@ -91,7 +120,7 @@ class PlainServer(web.Server):
             "max_line_size": config.limits.request_head_bytes,
             "tcp_keepalive": True,
         }
-        super().__init__(handler, handler_cancellation=True, **self._options)
+        super().__init__(handler, request_factory=_request, handler_cancellation=True, **self._options)
 
     def __call__(self) -> PlainProtocol:
         """Return the protocol of a new connection."""

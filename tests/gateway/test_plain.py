@@ -1,0 +1,537 @@
+"""One exchange, both heads: what arrives at the upstream and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from bascule.errors import HandshakeRefused
+from tests.gateway.plain_support import Peer, World, answer, new_world, request_head, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from bascule.policy.config import RouteConfig
+
+
+@pytest_asyncio.fixture
+async def world() -> AsyncIterator[World]:
+    async with new_world() as world:
+        yield world
+
+
+# -- the request ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/",
+        b"/?",
+        b"/a?",
+        b"/a?b?c",
+        b"/a/",
+        b"/a%20b",
+        b"/%7Euser/%41",
+        b"/%c3%a9/%C3%A9",
+        b"/files/a%2Fb.ipynb",
+        b"/a;v=1/b",
+        b"/a+b%2Bc",
+        b"/a?x=%00%2e%2e%2f&y=%zz&%",
+        b"/a?x=../../..//y&z=;",
+        b"/a?q='\"<>[]{}|^`\\",
+        b"/@user:pw/~!$&'()*+,=",
+        b"/a?" + b"x" * 8000,
+    ],
+)
+async def test_the_target_reaches_the_upstream_byte_for_byte(world: World, target: bytes) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    assert (await front.request(target)).status == 200
+    assert upstream.requests[0].start_line == b"GET %b HTTP/1.1" % target
+
+
+async def test_a_stripped_prefix_is_told_in_a_field(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream, path="/apps/{name}/", where={"name": "[a-z]+"}, stripPrefix=True)
+    await front.request(b"/apps/demo/static/x%20y?a=%2F")
+    assert upstream.requests[0].target == b"/static/x%20y?a=%2F"
+    assert upstream.requests[0].value(b"X-Forwarded-Prefix") == b"/apps/demo"
+
+
+async def test_fields_reach_the_upstream_unmerged_and_in_order(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    lines = [
+        b"X-One: 1",
+        b"Cookie: a=1; b=\xc3\xa9",
+        b"x-one: 2",
+        b"X-Empty:",
+        b"Authorization: Basic eDp5",
+        b"X-One: 3",
+    ]
+    await front.request(b"/", *lines)
+    sent = upstream.requests[0]
+    assert sent.fields[:7] == [
+        (b"Host", b"front"),
+        (b"X-One", b"1"),
+        (b"Cookie", b"a=1; b=\xc3\xa9"),
+        (b"X-One", b"2"),
+        (b"X-Empty", b""),
+        (b"Authorization", b"Basic eDp5"),
+        (b"X-One", b"3"),
+    ]
+
+
+async def test_nothing_is_added_but_what_is_said_about_the_client(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    await front.request(b"/")
+    names = [name for name, _ in upstream.requests[0].fields]
+    assert names == [
+        b"Host",
+        b"X-Forwarded-For",
+        b"X-Forwarded-Proto",
+        b"X-Real-IP",
+        b"X-Forwarded-Host",
+        b"Via",
+    ]
+    assert upstream.requests[0].value(b"Host") == b"front"
+    assert upstream.requests[0].value(b"X-Forwarded-For") == b"127.0.0.1"
+
+
+async def test_fields_of_a_trusted_proxy_are_kept_and_appended_to(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream, trusted=["127.0.0.0/8"])
+    await front.request(b"/", b"X-Forwarded-For: 203.0.113.9", b"X-Forwarded-Proto: https")
+    assert upstream.requests[0].value(b"X-Forwarded-For") == b"203.0.113.9, 127.0.0.1"
+    assert upstream.requests[0].value(b"X-Forwarded-Proto") == b"https"
+    assert upstream.requests[0].value(b"X-Real-IP") == b"203.0.113.9"
+
+
+async def test_hop_by_hop_fields_stay_here(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    lines = [b"Connection: keep-alive, X-Hop, Authorization", b"X-Hop: 1", b"TE: trailers", b"Keep-Alive: 5"]
+    await front.request(b"/", *lines, b"Authorization: x", b"Proxy-Authorization: y", b"X_Real_IP: z")
+    names = {name.lower() for name, _ in upstream.requests[0].fields}
+    assert b"authorization" in names
+    assert not names & {b"connection", b"x-hop", b"te", b"keep-alive", b"proxy-authorization", b"x_real_ip"}
+
+
+async def test_an_upgrade_to_http2_is_served_as_plain_http(world: World) -> None:
+    upstream = await world.repeating(answer(body=b"plain"))
+    front = await world.front(upstream)
+    peer = await front.connect()
+    upgrade = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__")
+    assert (await peer.request(b"/one", *upgrade)).body == b"plain"
+    assert (await peer.request(b"/two")).body == b"plain"
+    assert [request.target for request in upstream.requests] == [b"/one", b"/two"]
+    names = {name.lower() for name, _ in upstream.requests[0].fields}
+    assert not names & {b"upgrade", b"connection", b"http2-settings"}
+
+
+async def test_the_host_of_an_absolute_target_replaces_the_field(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    assert (await front.request(b"http://other:81/x?y")).status == 200
+    assert upstream.requests[0].target == b"/x?y"
+    assert upstream.requests[0].values(b"Host") == [b"other:81"]
+    assert upstream.requests[0].value(b"X-Forwarded-Host") == b"other:81"
+
+
+async def test_a_field_that_cannot_be_sent_as_it_is_is_refused(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    assert (await front.request(b"/", b"X-Latin: caf\xe9")).status == 400
+    assert upstream.connections == 0
+
+
+async def test_connections_to_the_upstream_are_reused(world: World) -> None:
+    upstream = await world.repeating(answer(body=b"x"))
+    front = await world.front(upstream)
+    for _ in range(5):
+        await front.request(b"/")
+    assert upstream.connections == 1
+
+
+async def test_pipelined_requests_are_answered_in_order(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.message()
+            await peer.send(answer(body=request.target))
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(b"".join(request_head(b"/%d" % number) for number in range(5)))
+    assert [(await peer.message()).body for _ in range(5)] == [b"/%d" % number for number in range(5)]
+
+
+# -- the answer -------------------------------------------------------------------------------------------
+
+
+async def test_the_answer_passes_as_it_was_sent(world: World) -> None:
+    lines = [
+        b"Date: Mon, 01 Jan 2024 00:00:00 GMT",
+        b"SERVER: TornadoServer/6",
+        b"Set-Cookie: a=1; Path=/; HttpOnly",
+        b"set-cookie: b=\xe9; Expires=Wed, 21 Oct 2015 07:28:00 GMT",
+        b"Set-Cookie: a=2",
+        b"X-Odd:  spaced  value  ",
+        b"Content-Encoding: gzip",
+        b"Location: http://elsewhere/%7e?a=b#c",
+    ]
+    upstream = await world.repeating(answer(*lines, status=b"299 Strangely Fine", body=b"not gzip at all"))
+    front = await world.front(upstream)
+    got = await front.request(b"/")
+    assert got.start_line == b"HTTP/1.1 299 Strangely Fine"
+    assert got.fields == [
+        (b"Date", b"Mon, 01 Jan 2024 00:00:00 GMT"),
+        (b"SERVER", b"TornadoServer/6"),
+        (b"Set-Cookie", b"a=1; Path=/; HttpOnly"),
+        (b"set-cookie", b"b=\xe9; Expires=Wed, 21 Oct 2015 07:28:00 GMT"),
+        (b"Set-Cookie", b"a=2"),
+        (b"X-Odd", b"spaced  value"),
+        (b"Content-Encoding", b"gzip"),
+        (b"Location", b"http://elsewhere/%7e?a=b#c"),
+        (b"Content-Length", b"15"),
+    ]
+    assert got.body == b"not gzip at all"
+
+
+async def test_nothing_is_added_to_an_answer_but_the_date(world: World) -> None:
+    front = await world.front(await world.repeating(answer(body=b"x")))
+    got = await front.request(b"/")
+    assert [name for name, _ in got.fields] == [b"Content-Length", b"Date"]
+    assert parsedate_to_datetime((got.value(b"Date") or b"").decode()).tzinfo is not None
+
+
+async def test_hop_by_hop_fields_of_the_answer_stay_here(world: World) -> None:
+    lines = [
+        b"Connection: X-Hop",
+        b"X-Hop: 1",
+        b"Keep-Alive: timeout=5",
+        b"Proxy-Authenticate: Basic",
+        b"Upgrade: h2c",
+    ]
+    front = await world.front(await world.repeating(answer(*lines, b"Date: x", body=b"x")))
+    assert (await front.request(b"/")).fields == [(b"Date", b"x"), (b"Content-Length", b"1")]
+
+
+async def test_a_head_answer_keeps_its_length_and_has_no_body(world: World) -> None:
+    head = answer(b"Date: x", b"Content-Length: 12345", body=None)
+    upstream = await world.repeating(head)
+    front = await world.front(upstream)
+    peer = await front.connect()
+    got = await peer.request(b"/", method=b"HEAD")
+    assert got.fields == [(b"Date", b"x"), (b"Content-Length", b"12345")]
+    assert (await peer.request(b"/", method=b"HEAD")).status == 200
+    assert upstream.connections == 1
+
+
+async def test_a_head_answer_without_length_gets_none(world: World) -> None:
+    front = await world.front(
+        await world.repeating(answer(b"Date: x", b"Transfer-Encoding: chunked", body=None))
+    )
+    peer = await front.connect()
+    for _ in range(2):
+        assert (await peer.request(b"/", method=b"HEAD")).fields == [(b"Date", b"x")]
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "fields"),
+    [
+        (b"204 No Content", [], []),
+        (b"204 No Content", [b"Content-Length: 0"], []),
+        (b"304 Not Modified", [b'ETag: "x"'], [(b"ETag", b'"x"')]),
+        (b"304 Not Modified", [b"Content-Length: 999"], [(b"Content-Length", b"999")]),
+    ],
+)
+async def test_answers_without_a_body_keep_the_connection(
+    world: World, status: bytes, lines: list[bytes], fields: list[tuple[bytes, bytes]]
+) -> None:
+    front = await world.front(await world.repeating(answer(b"Date: x", *lines, status=status, body=None)))
+    peer = await front.connect()
+    for _ in range(2):
+        got = await peer.request(b"/")
+        assert got.start_line == b"HTTP/1.1 " + status
+        assert got.fields == [(b"Date", b"x"), *fields]
+
+
+async def test_ranges_pass_both_ways(world: World) -> None:
+    part = answer(
+        b"Content-Range: bytes 2-4/10", b"Accept-Ranges: bytes", status=b"206 Partial Content", body=b"cde"
+    )
+    upstream = await world.repeating(part)
+    front = await world.front(upstream)
+    got = await front.request(b"/", b"Range: bytes=2-4", b'If-Range: "x"')
+    assert (got.status, got.body, got.value(b"Content-Range")) == (206, b"cde", b"bytes 2-4/10")
+    assert upstream.requests[0].value(b"Range") == b"bytes=2-4"
+    assert upstream.requests[0].value(b"If-Range") == b'"x"'
+
+
+async def test_a_chunked_answer_stays_chunked_and_loses_its_trailers(world: World) -> None:
+    chunked = answer(b"Transfer-Encoding: chunked", b"Trailer: X-Sum", body=None)
+    chunked += b"3;ext=1\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 1\r\nSet-Cookie: evil=1\r\nExpires: 0\r\n\r\n"
+    front = await world.front(await world.repeating(chunked))
+    peer = await front.connect()
+    for _ in range(2):
+        got = await peer.request(b"/")
+        assert got.body == b"abcdefg"
+        assert got.trailers == []
+        assert not got.values(b"Set-Cookie")
+        assert not got.values(b"Trailer")
+        assert not got.values(b"Expires")
+
+
+async def test_an_answer_that_ends_with_the_connection_becomes_chunked(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(b"HTTP/1.0 200 OK\r\n\r\nold ")
+        await peer.send(b"style")
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    for _ in range(2):
+        got = await peer.request(b"/")
+        assert got.start_line == b"HTTP/1.1 200 OK"
+        assert got.value(b"Transfer-Encoding") == b"chunked"
+        assert got.body == b"old style"
+
+
+async def test_redirects_are_the_browsers_business(world: World) -> None:
+    upstream = await world.repeating(answer(b"Location: /elsewhere", status=b"302 Found"))
+    front = await world.front(upstream)
+    assert (await front.request(b"/")).status == 302
+    assert len(upstream.requests) == 1
+
+
+# -- old browsers, closing browsers -----------------------------------------------------------------------
+
+
+async def test_an_http10_browser_gets_a_body_that_ends_with_the_connection(world: World) -> None:
+    upstream = await world.repeating(
+        answer(b"Transfer-Encoding: chunked", body=None) + b"3\r\nabc\r\n0\r\n\r\n"
+    )
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    got = await peer.message()
+    assert got.body == b"abc"
+    assert got.value(b"Connection") == b"close"
+    assert got.value(b"Transfer-Encoding") is None
+    assert upstream.requests[0].value(b"X-Forwarded-Host") is None
+    assert (upstream.requests[0].value(b"Via") or b"").startswith(b"1.0 ")
+
+
+async def test_an_http10_browser_may_keep_its_connection(world: World) -> None:
+    front = await world.front(await world.repeating(answer(body=b"x")))
+    peer = await front.connect()
+    for _ in range(2):
+        await peer.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        assert (await peer.message()).value(b"Connection") == b"keep-alive"
+
+
+async def test_a_browser_that_wants_to_close_is_closed(world: World) -> None:
+    front = await world.front(await world.repeating(answer(body=b"x")))
+    peer = await front.connect()
+    got = await peer.request(b"/", b"Connection: close")
+    assert got.value(b"Connection") == b"close"
+    assert await peer.ended()
+
+
+async def test_a_draining_proxy_closes_after_each_answer(world: World) -> None:
+    front = await world.front(await world.repeating(answer(body=b"x")))
+    peer = await front.connect()
+    await peer.request(b"/")
+    front.proxy.draining = True
+    assert (await peer.request(b"/")).value(b"Connection") == b"close"
+    assert await peer.ended()
+
+
+# -- answers of our own -----------------------------------------------------------------------------------
+
+
+async def test_without_a_route_it_is_404(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream, path="/lab/")
+    peer = await front.connect()
+    got = await peer.request(
+        b"/other/<script>?token=secret", b"Accept: text/html,application/xhtml+xml,*/*;q=0.8"
+    )
+    assert got.status == 404
+    assert got.value(b"Content-Type") == b"text/html; charset=utf-8"
+    assert b"script" not in got.body
+    assert b"secret" not in got.body
+    assert b"other" not in got.body
+    assert (await peer.request(b"/lab/")).status == 200
+    assert (front.requests, front.failures, upstream.connections) == (2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("accept", "html"),
+    [
+        ([], False),
+        ([b"Accept: */*"], False),
+        ([b"Accept: application/json"], False),
+        ([b"Accept: text/html"], True),
+        ([b"Accept: text/html;q=0"], False),
+        ([b"Accept: text/html;q=0.5, application/json"], False),
+        ([b"Accept: application/json;q=0.5, TEXT/HTML ; q=0.9"], True),
+        ([b"Accept: application/json;q=x", b"Accept: text/html;q=0.1"], True),
+        ([b"Accept: application/xhtml+xml"], True),
+    ],
+)
+async def test_programs_get_problem_details_and_browsers_a_page(
+    world: World, accept: Sequence[bytes], html: bool
+) -> None:
+    front = await world.front(await world.repeating(answer()), path="/lab/")
+    got = await front.request(b"/other", *accept)
+    assert got.value(b"Cache-Control") == b"no-store"
+    assert got.value(b"X-Content-Type-Options") == b"nosniff"
+    if html:
+        assert got.body.startswith(b"<!doctype html>")
+    else:
+        assert got.value(b"Content-Type") == b"application/problem+json"
+        assert json.loads(got.body) == {
+            "status": 404,
+            "title": "Not Found",
+            "detail": "There is nothing at this address.",
+        }
+
+
+async def test_an_error_answer_to_head_has_a_length_and_no_body(world: World) -> None:
+    front = await world.front(await world.repeating(answer()), path="/lab/")
+    peer = await front.connect()
+    for _ in range(2):
+        got = await peer.request(b"/other", method=b"HEAD")
+        assert got.status == 404
+        assert int(got.value(b"Content-Length") or 0) > 0
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/lab/../admin",
+        b"/lab/%2e%2e/admin",
+        b"/lab/..%2fadmin",
+        b"/lab//x",
+        b"/lab/%00",
+        b"/lab/..;/x",
+        b"/a\\b",
+    ],
+)
+async def test_an_ambiguous_target_is_400_and_goes_nowhere(world: World, target: bytes) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    got = await front.request(target)
+    assert got.status == 400
+    assert target not in got.body
+    assert upstream.connections == 0
+
+
+async def test_connect_and_trace_are_not_served(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    traced = await front.request(b"/", b"Cookie: secret", method=b"TRACE")
+    assert traced.status == 405
+    assert b"secret" not in traced.body
+    tunnel = await front.connect()
+    await tunnel.send(b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n")
+    got = await tunnel.message()
+    assert (got.status, got.value(b"Allow")) == (405, b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+    assert await tunnel.ended()
+    assert upstream.connections == 0
+
+
+async def test_options_of_the_whole_server_are_answered_here(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    for _ in range(2):
+        got = await peer.request(b"*", method=b"OPTIONS")
+        assert got.status == 204
+        assert got.value(b"Allow") is not None
+    assert upstream.connections == 0
+
+
+async def test_a_loop_of_routes_is_seen(world: World) -> None:
+    back: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        request = await peer.message()
+        via = request.value(b"Via") or b""
+        reader, writer = await asyncio.open_connection("127.0.0.1", back[0])
+        round_trip = await Peer(reader, writer).request(b"/", b"Via: " + via)
+        writer.close()
+        await peer.send(answer(status=b"%d X" % round_trip.status))
+
+    front = await world.front(await world.upstream(script))
+    back.append(front.port)
+    assert (await front.request(b"/")).status == 508
+
+
+async def test_two_proxies_in_a_row_are_no_loop(world: World) -> None:
+    upstream = await world.repeating(answer(body=b"x"))
+    inner = await world.front(upstream)
+    outer = await world.front(inner.port)
+    assert (await outer.request(b"/")).body == b"x"
+    assert len((upstream.requests[0].value(b"Via") or b"").split(b",")) == 2
+
+
+async def test_fields_that_are_too_large_together_are_431(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream, limits={"requestHeadBytes": 4096})
+    got = await front.request(b"/", *(b"X-%d: %b" % (number, b"y" * 1000) for number in range(5)))
+    assert got.status == 431
+    assert upstream.connections == 0
+
+
+# -- credentials ------------------------------------------------------------------------------------------
+
+
+async def test_a_route_with_credentials_is_closed_when_nobody_checks_them(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream, auth="session")
+    assert (await front.request(b"/", b"Cookie: proxy_session=x")).status == 503
+    assert upstream.connections == 0
+
+
+async def test_credentials_are_checked_and_not_passed_on(world: World) -> None:
+    def authorise(route: RouteConfig, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        assert route.name == "r"
+        if (b"Cookie", b"a=1; proxy_session=good; b=2") not in fields:
+            raise HandshakeRefused(401, "Unauthorized access.", (("WWW-Authenticate", "Cookie"),))
+
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream, auth="session", authorise=authorise)
+    refused = await front.request(b"/", b"Cookie: proxy_session=bad")
+    assert (refused.status, refused.value(b"WWW-Authenticate")) == (401, b"Cookie")
+    assert (await front.request(b"/", b"Cookie: a=1; proxy_session=good; b=2")).status == 200
+    assert [request.value(b"Cookie") for request in upstream.requests] == [b"a=1; b=2"]
+
+
+# -- figures ----------------------------------------------------------------------------------------------
+
+
+async def test_requests_and_failures_are_counted(world: World) -> None:
+    upstream = await world.repeating(answer(body=b"x"))
+    front = await world.front(upstream)
+    await front.request(b"/")
+    await front.request(b"/")
+    assert (front.requests, front.failures) == (2, 0)
+    await until(lambda: front.requests == 2)
+
+
+def test_every_page_escapes_what_it_says() -> None:
+    from bascule.gateway.errorpages import error_page
+
+    _, page = error_page(502, "<b>&", True)
+    assert b"<p>&lt;b&gt;&amp;</p>" in page
+    assert re.search(rb"script|src=|href=", page) is None

@@ -1,0 +1,477 @@
+"""Bodies on their way: streaming, back-pressure, invitations, early answers, and ends that are no ends."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MIB = 1024 * 1024
+
+
+@pytest_asyncio.fixture
+async def world() -> AsyncIterator[World]:
+    async with new_world() as world:
+        yield world
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+# -- downloads --------------------------------------------------------------------------------------------
+
+
+async def test_the_head_of_a_stream_arrives_before_its_first_event(world: World) -> None:
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(answer(b"Content-Type: text/event-stream", b"Transfer-Encoding: chunked", body=None))
+        await go_on.wait()
+        await peer.send(b"5\r\nhello\r\n0\r\n\r\n")
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/"))
+    assert (await peer.head()).value(b"Content-Type") == b"text/event-stream"
+    go_on.set()
+    assert [part async for part in peer.chunks()] == [b"hello"]
+
+
+async def test_each_event_is_passed_on_at_once(world: World) -> None:
+    seen = asyncio.Semaphore(0)
+    events = [b"data: %d\n\n" % number for number in range(50)]
+
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(answer(b"Transfer-Encoding: chunked", body=None))
+        for event in events:
+            await peer.send(b"%x\r\n%b\r\n" % (len(event), event))
+            await seen.acquire()  # the next one is sent only when this one has arrived
+        await peer.send(b"0\r\n\r\n")
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/"))
+    await peer.head()
+    got = []
+    async for part in peer.chunks():
+        got.append(part)
+        seen.release()
+    assert got == events
+
+
+@pytest.mark.parametrize("framed", [True, False])
+async def test_a_large_download_is_whole_and_takes_no_memory(world: World, framed: bool) -> None:
+    size = 64 * MIB
+    block = bytes(range(256)) * 4096
+
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        length = b"Content-Length: %d" % size
+        await peer.send(answer(b"Transfer-Encoding: chunked" if framed else length, body=None))
+        for _ in range(size // len(block)):
+            await peer.send(b"%x\r\n%b\r\n" % (len(block), block) if framed else block)
+        await peer.send(b"0\r\n\r\n" if framed else b"")
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    before = resident_bytes()
+    await peer.send(request_head(b"/"))
+    await peer.head()
+    total = 0
+    if framed:
+        async for part in peer.chunks():
+            total += len(part)
+    else:
+        while total < size:
+            total += len(await peer.exactly(min(len(block), size - total)))
+    assert total == size
+    assert resident_bytes() - before < 24 * MIB  # this process is all three: browser, proxy, upstream
+
+
+async def test_a_browser_that_does_not_read_stops_the_upstream(world: World) -> None:
+    sent = 0
+    block = b"x" * 65536
+
+    async def script(peer: Peer) -> None:
+        nonlocal sent
+        await peer.message()
+        await peer.send(answer(b"Content-Length: %d" % (1024 * MIB), body=None))
+        while True:
+            await peer.send(block)
+            sent += len(block)
+
+    front = await world.front(await world.upstream(script))
+    browser = socket.create_connection(("127.0.0.1", front.port))
+    with browser:
+        browser.sendall(request_head(b"/"))
+        await _settled(lambda: sent)
+        assert 0 < sent < 32 * MIB
+    async with asyncio.timeout(PATIENCE):
+        await world.upstreams[0].gone.wait()
+
+
+async def _settled(value: object) -> None:
+    """Wait until a figure has stopped to change for 0.3 s."""
+    assert callable(value)
+    last, since = value(), asyncio.get_running_loop().time()
+    while asyncio.get_running_loop().time() - since < 0.3:
+        await asyncio.sleep(0.02)
+        if value() != last or not last:
+            last, since = value(), asyncio.get_running_loop().time()
+
+
+async def test_a_browser_that_goes_away_ends_the_upstreams_exchange(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(answer(b"Transfer-Encoding: chunked", body=None))
+        assert await peer.ended()
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(request_head(b"/"))
+    await peer.head()
+    await peer.close()
+    async with asyncio.timeout(PATIENCE):
+        await upstream.gone.wait()
+
+
+async def test_a_browser_that_goes_away_before_the_answer_ends_the_upstreams_exchange(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        assert await peer.ended()
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(request_head(b"/"))
+    await until(lambda: bool(upstream.requests))
+    await peer.close()
+    async with asyncio.timeout(PATIENCE):
+        await upstream.gone.wait()
+    assert front.failures == 0
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+@pytest.mark.parametrize(
+    "lines", [[b"Content-Length: 100"], [b"Transfer-Encoding: chunked"]], ids=["length", "chunked"]
+)
+@pytest.mark.parametrize("reset", [True, False])
+async def test_a_truncated_answer_never_looks_complete(
+    world: World, version: bytes, lines: list[bytes], reset: bool
+) -> None:
+    seen = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(
+            answer(*lines, body=None) + (b"5\r\nhello\r\n" if b"chunked" in lines[0] else b"hello")
+        )
+        await seen.wait()
+        if reset:
+            peer.writer.transport.abort()
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/", version=version))
+    await peer.head()
+    await peer.reader.readuntil(b"hello")
+    seen.set()
+    with pytest.raises(ConnectionResetError):
+        await peer.rest()
+
+
+async def test_an_answer_that_is_broken_before_its_head_went_out_is_502(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(answer(b"Transfer-Encoding: chunked", body=None) + b"5\r\nhello\r\nnonsense\r\n")
+
+    front = await world.front(await world.upstream(script))
+    assert (await front.request(b"/")).status == 502
+    assert front.failures == 1
+
+
+# -- uploads ----------------------------------------------------------------------------------------------
+
+
+async def test_an_upload_keeps_its_length(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    for body in (b"", b"x" * 5, b"y" * 300_000):
+        await peer.send(request_head(b"/", b"Content-Length: %d" % len(body), method=b"PUT") + body)
+        assert (await peer.message()).status == 200
+        assert upstream.requests[-1].body == body
+        assert upstream.requests[-1].value(b"Content-Length") == b"%d" % len(body)
+        assert upstream.requests[-1].value(b"Transfer-Encoding") is None
+        assert upstream.requests[-1].value(b"Content-Type") is None
+    assert upstream.connections == 1
+
+
+async def test_an_upload_without_length_stays_chunked_and_loses_its_trailers(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    for _ in range(2):
+        peer = await front.connect()
+        chunked = b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-Admin: 1\r\nCookie: evil=1\r\n\r\n"
+        await peer.send(request_head(b"/", b"Transfer-Encoding: chunked", method=b"POST") + chunked)
+        assert (await peer.message()).status == 200
+        sent = upstream.requests[-1]
+        assert (sent.body, sent.trailers) == (b"abcde", [])
+        assert sent.values(b"Transfer-Encoding") == [b"chunked"]
+        assert sent.values(b"Content-Length") == []
+        assert sent.values(b"X-Admin") == []
+        assert sent.values(b"Cookie") == []
+
+
+async def test_a_trailer_never_becomes_a_field_of_the_next_request(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    chunked = (
+        request_head(b"/one", b"Transfer-Encoding: chunked", method=b"POST") + b"0\r\nX-User: admin\r\n\r\n"
+    )
+    await peer.send(chunked + request_head(b"/two"))
+    assert (await peer.message()).value(b"Connection") == b"close"
+    assert await peer.ended()
+    assert [request.target for request in upstream.requests] == [b"/one"]
+
+
+async def test_a_compressed_upload_is_not_touched(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    lines = (b"Content-Encoding: gzip", b"Content-Length: 9")
+    await peer.send(request_head(b"/", *lines, method=b"POST") + b"\x1f\x8b no zip")
+    assert (await peer.message()).status == 200
+    assert upstream.requests[0].body == b"\x1f\x8b no zip"
+    assert upstream.requests[0].value(b"Content-Encoding") == b"gzip"
+
+
+@pytest.mark.parametrize("method", [b"GET", b"DELETE", b"OPTIONS", b"PATCH"])
+async def test_any_method_may_have_a_body(world: World, method: bytes) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(request_head(b"/", b"Content-Length: 3", method=method) + b"abc")
+    assert (await peer.message()).status == 200
+    assert upstream.requests[0].start_line.startswith(method + b" ")
+    assert upstream.requests[0].body == b"abc"
+
+
+async def test_a_large_upload_is_whole_and_takes_no_memory(world: World) -> None:
+    size = 64 * MIB
+    block = bytes(range(256)) * 4096
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        for _ in range(size // len(block)):
+            assert await peer.exactly(len(block)) == block
+        await peer.send(answer(body=b"all"))
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    before = resident_bytes()
+    await peer.send(request_head(b"/", b"Content-Length: %d" % size, method=b"PUT"))
+    for _ in range(size // len(block)):
+        await peer.send(block)
+    assert (await peer.message()).body == b"all"
+    assert resident_bytes() - before < 24 * MIB
+
+
+async def test_an_upstream_that_does_not_read_stops_the_browser(world: World) -> None:
+    sent = 0
+
+    async def script(peer: Peer) -> None:
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await done.wait()
+
+    done = asyncio.Event()
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+
+    async def upload() -> None:
+        nonlocal sent
+        peer.writer.write(request_head(b"/", b"Content-Length: %d" % (1024 * MIB), method=b"PUT"))
+        while True:
+            peer.writer.write(b"x" * 65536)
+            await peer.writer.drain()
+            sent += 65536
+
+    task = asyncio.create_task(upload())
+    await _settled(lambda: sent)
+    assert 0 < sent < 32 * MIB
+    task.cancel()
+    done.set()
+
+
+async def test_a_browser_that_dies_while_uploading_leaves_a_broken_request(world: World) -> None:
+    got: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        async for part in peer.chunks():
+            got.append(part)  # noqa: PERF401 (what came before the end is compared)
+        got.append(b"END")
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(request_head(b"/", b"Transfer-Encoding: chunked", method=b"POST") + b"3\r\nabc\r\n")
+    await until(lambda: got == [b"abc"])
+    await peer.close()
+    async with asyncio.timeout(PATIENCE):
+        await upstream.gone.wait()
+    assert got == [b"abc"]
+
+
+async def test_an_upload_that_is_not_valid_is_the_browsers_fault(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.message()
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/", b"Transfer-Encoding: chunked", method=b"POST") + b"3\r\nabc\r\n")
+    await until(lambda: world.upstreams[0].connections == 1)
+    await peer.send(b"nonsense\r\n\r\n")
+    assert (await peer.message()).status == 400
+    assert await peer.ended()
+    assert front.failures == 0
+
+
+# -- early answers ----------------------------------------------------------------------------------------
+
+
+async def test_an_answer_may_come_while_the_upload_still_runs(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(answer(status=b"413 Content Too Large", body=b"too large"))
+        await peer.rest()
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/", b"Content-Length: %d" % (100 * MIB), method=b"PUT") + b"x" * 1000)
+    got = await peer.message()
+    assert (got.status, got.body) == (413, b"too large")
+    assert got.value(b"Connection") == b"close"
+    async with asyncio.timeout(PATIENCE):
+        await world.upstreams[0].gone.wait()
+    assert front.failures == 0
+
+
+async def test_upload_and_answer_may_run_at_the_same_time(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(answer(b"Transfer-Encoding: chunked", body=None))
+        async for part in peer.chunks():
+            await peer.send(b"%x\r\n%b\r\n" % (len(part), part.upper()))
+        await peer.send(b"0\r\n\r\n")
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/", b"Transfer-Encoding: chunked", method=b"POST"))
+    await peer.head()
+    echo = peer.chunks()
+    for word in (b"one", b"two", b"three"):
+        await peer.send(b"%x\r\n%b\r\n" % (len(word), word))
+        assert await anext(echo) == word.upper()
+    await peer.send(b"0\r\n\r\n")
+    assert [part async for part in echo] == []
+
+
+# -- Expect: 100-continue ---------------------------------------------------------------------------------
+
+EXPECT = b"Expect: 100-continue"
+
+
+async def test_the_upstream_invites_the_body(world: World) -> None:
+    invited = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        head = await peer.head()
+        assert head.value(b"Expect") == b"100-continue"
+        await invited.wait()
+        await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = await peer.exactly(5)
+        await peer.send(answer(body=body.upper()))
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    await until(lambda: world.upstreams[0].connections == 1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(peer.reader.read(1), 0.1)
+    invited.set()
+    assert (await peer.head()).start_line == b"HTTP/1.1 100 Continue"
+    await peer.send(b"hello")
+    got = await peer.message()
+    assert (got.status, got.body, got.value(b"Connection")) == (200, b"HELLO", None)
+
+
+async def test_the_upstream_refuses_the_body(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(answer(status=b"417 Expectation Failed", body=b"no"))
+        assert await peer.ended()
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    got = await peer.message()
+    assert (got.status, got.body) == (417, b"no")
+    assert got.value(b"Connection") == b"close"
+    async with asyncio.timeout(PATIENCE):
+        await upstream.gone.wait()
+
+
+async def test_an_upstream_known_to_speak_http10_is_not_asked_for_an_invitation(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        await peer.send(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    await front.request(b"/")
+    peer = await front.connect()
+    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    assert (await peer.head()).status == 100
+    await peer.send(b"hello")
+    assert (await peer.message()).body == b"ok"
+    assert upstream.requests[1].value(b"Expect") is None
+    assert upstream.requests[1].body == b"hello"
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+async def test_an_expectation_without_a_body_is_dropped(world: World, version: bytes) -> None:
+    upstream = await world.repeating(answer(body=b"x"))
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(request_head(b"/", EXPECT, version=version))
+    assert (await peer.message()).body == b"x"
+    assert upstream.requests[0].value(b"Expect") is None
+
+
+async def test_an_http10_browser_is_never_sent_an_invitation(world: World) -> None:
+    upstream = await world.repeating(answer(body=b"x"))
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(
+        request_head(b"/", EXPECT, b"Content-Length: 2", method=b"PUT", version=b"HTTP/1.0") + b"ab"
+    )
+    assert (await peer.message()).status == 200
+    assert upstream.requests[0].value(b"Expect") is None
+    assert upstream.requests[0].body == b"ab"
