@@ -152,7 +152,7 @@ def kernel_memory() -> KernelMemory:
         for line in (PROC / "slabinfo").read_text().splitlines()[2:]:
             words = line.split()
             if words[0] in SOCKET_CACHES or words[0].startswith("kmalloc"):
-                slab += int(words[1]) * int(words[3])  # active objects × object size
+                slab += int(words[1]) * int(words[3])  # active objects times object size
     except PermissionError:
         meminfo = dict(line.split(":") for line in (PROC / "meminfo").read_text().splitlines())
         slab = int(meminfo["Slab"].split()[0]) * 1024
@@ -167,6 +167,8 @@ def kernel_memory() -> KernelMemory:
 def command_line(pid: int) -> str:
     """The words of a process, joined; empty when it is gone."""
     try:
-        return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        return (
+            (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        )
     except (FileNotFoundError, ProcessLookupError):
         return ""

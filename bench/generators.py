@@ -6,6 +6,7 @@ has answered when nothing of it is in flight, so clocks read before and after br
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -13,11 +14,11 @@ import subprocess
 from pathlib import Path
 from typing import Any, Self
 
+from bench.places import PARTS
 from bench.processors import other_processors, pin
 
 SOURCES = Path(__file__).parent / "native"
-ROOT = Path(__file__).parent.parent
-BUILT = ROOT / "build" / "bench" / "native"
+BUILT = PARTS / "native"
 COMPILE = ("cc", "-O2", "-Wall", "-Wextra")
 
 Answer = dict[str, Any]
@@ -80,12 +81,10 @@ class Load:
             preexec_fn=pin(other_processors()),
         )
         if urgent:
-            try:
+            with contextlib.suppress(PermissionError):
                 os.setpriority(os.PRIO_PROCESS, self.process.pid, -15)
-            except PermissionError:
-                pass
 
-    def send(self, command: str, **words: object) -> None:
+    def send(self, command: str, **words: Any) -> None:
         """Start a command without waiting for its answer."""
         assert self.process.stdin is not None
         self.process.stdin.write(" ".join([command, *(f"{k}={v}" for k, v in words.items())]) + "\n")
@@ -104,12 +103,16 @@ class Load:
         answer: Answer = json.loads(line)
         return answer
 
-    def ask(self, command: str, *, strict: bool = True, **words: object) -> Answer:
+    def ask(self, command: str, *, strict: bool = True, **words: Any) -> Answer:
         """Send a command and wait; ``strict`` refuses an answer that lost or garbled anything."""
         self.send(command, **words)
         answer = self.answer()
         if strict and (answer["lost"] or answer["bad"] or answer["failed"] or answer.get("http_failed")):
-            wrong = {k: answer.get(k) for k in ("lost", "bad", "failed", "http_failed", "sessions") if answer.get(k)}
+            wrong = {
+                k: answer.get(k)
+                for k in ("lost", "bad", "failed", "http_failed", "sessions")
+                if answer.get(k)
+            }
             raise LoadFailed(f"{command} {words}: {wrong}")
         return answer
 

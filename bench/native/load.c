@@ -468,9 +468,9 @@ static void start(int what) {
 static void finish(uint64_t began, const char *extra) {
     double wall = (double)(now_ns() - began) / 1e9;
     printf("{\"wall\": %.6f, \"answered\": %llu, \"sessions\": %d, \"failed\": %d, \"lost\": %d, \"bad\": %d, \"bytes\": %llu, \"pushed\": %llu, "
-           "\"pings\": %llu, \"closes\": %llu, \"close_1013\": %llu, \"close_other\": %llu, %s",
+           "\"pings\": %llu, \"pongs\": %llu, \"closes\": %llu, \"close_1013\": %llu, \"close_other\": %llu, %s",
            wall, (unsigned long long)run.answered, n_sessions, run.failed, run.lost, run.bad, (unsigned long long)run.bytes,
-           (unsigned long long)run.pushed, (unsigned long long)run.pings, (unsigned long long)run.closes, (unsigned long long)run.codes_1013,
+           (unsigned long long)run.pushed, (unsigned long long)run.pings, (unsigned long long)run.pongs, (unsigned long long)run.closes, (unsigned long long)run.codes_1013,
            (unsigned long long)run.codes_other, extra);
     print_latency();
     printf("}\n");

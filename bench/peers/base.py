@@ -13,15 +13,14 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from bench import accounting
+from bench.places import WORK
 from bench.processors import pin, proxy_processors
 
-ROOT = Path(__file__).parent.parent.parent
-PARTS = ROOT / "build" / "bench"
-WORK = PARTS / "run"
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class DidNotStart(Exception):
@@ -57,6 +56,10 @@ class Peer(ABC):
     about: str
     #: Speaks HTTP, so that handshakes and plain requests can be compared (the yardstick only passes bytes).
     parses: bool = True
+    #: Serves plain HTTP as well.
+    http: bool = True
+    #: Sends heartbeats of its own; without, the upstream's pings pass through it.
+    heartbeats: bool = False
 
     @abstractmethod
     def missing(self) -> str | None:
@@ -75,7 +78,12 @@ def first_line(command: list[str], environment: dict[str, str] | None = None) ->
     """The first non-empty line a version command prints on either stream."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=30, env={**os.environ, **(environment or {})}, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env={**os.environ, **(environment or {})},
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "?"
@@ -134,7 +142,9 @@ class Running:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 1.0) as probe:
                     probe.settimeout(2.0)
-                    probe.sendall(f"GET /ready HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n\r\n".encode())
+                    probe.sendall(
+                        f"GET /ready HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n\r\n".encode()
+                    )
                     if probe.recv(64).startswith(b"HTTP/1.1 200"):
                         return
             except OSError:

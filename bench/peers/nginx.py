@@ -10,7 +10,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from bench.peers.base import PARTS, Launch, Peer, Setting, first_line
+from bench.peers.base import Launch, Peer, Setting, first_line
+from bench.places import PARTS
 
 CONFIGURATION = """\
 worker_processes 1;              # one core each
@@ -74,7 +75,9 @@ class Nginx(Peer):
         """Everything it writes stays in its directory."""
         path = setting.directory / "nginx.conf"
         path.write_text(CONFIGURATION.format(port=setting.port, upstream=setting.upstream, more=self.more))
-        return Launch([binary() or "nginx", "-p", f"{setting.directory}/", "-c", str(path), "-e", "error.log"])
+        return Launch(
+            [binary() or "nginx", "-p", f"{setting.directory}/", "-c", str(path), "-e", "error.log"]
+        )
 
 
 class NginxLargeBuffers(Nginx):

@@ -1,0 +1,147 @@
+"""``python -m bench``: install the peers, run the scenarios, publish the figures.
+
+python -m bench install
+python -m bench run [--quick] [--only messages,idle] [--proxies bascule,nginx] [--publish]
+python -m bench show [FILE]       the tables of a raw file again
+python -m bench publish FILE      charts and page from a raw file
+python -m bench list              scenarios and proxies
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from bench import publish, report, surroundings, targets
+from bench.generators import build
+from bench.install import install
+from bench.peers import PEERS
+from bench.places import LATEST, RESULTS, WORK
+from bench.progress import Progress
+from bench.results import Results
+from bench.scenarios import SCENARIOS
+from bench.scenarios.base import Context
+from bench.stands import Fleet
+
+
+def words(text: str) -> list[str]:
+    """A comma-separated list."""
+    return [word for word in text.split(",") if word]
+
+
+def chosen(kind: str, known: list[str], wanted: list[str]) -> list[str]:
+    """The wanted names, all of them known."""
+    for name in wanted:
+        if name not in known:
+            raise SystemExit(f"no {kind} is called {name!r}; there are: {', '.join(known)}")
+    return [name for name in known if not wanted or name in wanted]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure; print the tables, keep the raw file, publish when asked to."""
+    scenario_names = chosen("scenario", [s.name for s in SCENARIOS], options.only)
+    scenarios = [s for s in SCENARIOS if s.name in scenario_names]
+    peer_names = chosen("proxy", [p.name for p in PEERS], options.proxies)
+    results = Results()
+    peers = []
+    for peer in PEERS:
+        if peer.name in peer_names:
+            reason = peer.missing()
+            if reason:
+                results.absent[peer.name] = reason
+                print(f"absent: {peer.name}: {reason}", file=sys.stderr)
+            else:
+                peers.append(peer)
+    if not peers:
+        raise SystemExit("none of the proxies is installed: python -m bench install")
+    for name in ("echo", "load", "relay"):
+        build(name)
+    results.about = surroundings.describe(sys.argv[1:], peers)
+    results.about["size"] = "smoke" if options.smoke else "quick" if options.quick else "full"
+    shutil.rmtree(WORK, ignore_errors=True)
+    fleet = Fleet(peers, results)
+    progress = Progress(1)
+    context = Context(fleet, results, progress, options.quick, options.smoke)
+    progress.total = sum(scenario.steps(context) for scenario in scenarios)
+    try:
+        for scenario in scenarios:
+            results.titles[scenario.name] = scenario.title
+            progress.show(scenario.title)
+            scenario.run(context)
+    finally:
+        fleet.stop()
+        progress.close()
+    results.about["took_seconds"] = round(
+        (datetime.datetime.now(datetime.UTC) - _when(results)).total_seconds()
+    )
+    print(report.terminal(results))
+    print(targets.terminal(results))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    raw = RESULTS / f"{_when(results):%Y%m%d-%H%M%S}-{results.about['size']}.json"
+    results.save(raw)
+    shutil.copyfile(raw, RESULTS / "last.json")
+    print(f"\nraw figures: {raw}")
+    if options.publish:
+        publish.publish(results)
+        print(f"published: {LATEST}")
+    return 0
+
+
+def _when(results: Results) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(results.about["when"])
+
+
+def main() -> int:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Bascule's benchmark suite.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("install", help="fetch the peers")
+    commands.add_parser("list", help="scenarios and proxies")
+    measure = commands.add_parser("run", help="measure")
+    measure.add_argument("--quick", action="store_true", help="about two minutes instead of ten")
+    measure.add_argument(
+        "--smoke", action="store_true", help="seconds: does everything work? The figures mean nothing"
+    )
+    measure.add_argument("--only", type=words, default=[], metavar="SCENARIO[,…]")
+    measure.add_argument("--proxies", type=words, default=[], metavar="NAME[,…]")
+    measure.add_argument(
+        "--publish", action="store_true", help="rewrite charts, raw figures and page in docs/"
+    )
+    for name, text in (("show", "tables of a raw file"), ("publish", "charts and page from a raw file")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("file", nargs="?", type=Path, default=RESULTS / "last.json")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _terminate)
+    if options.command == "install":
+        return install()
+    if options.command == "list":
+        for scenario in SCENARIOS:
+            print(f"{scenario.name:12} {scenario.title}")
+        print()
+        for peer in PEERS:
+            reason = peer.missing()
+            print(f"{peer.name:16} {'absent: ' + reason if reason else peer.about}")
+        return 0
+    if options.command == "run":
+        return run(options)
+    results = Results.load(options.file)
+    if options.command == "show":
+        print(report.terminal(results))
+        print(targets.terminal(results))
+    else:
+        publish.publish(results)
+        print(f"published: {LATEST}")
+    return 0
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise SystemExit(143)  # so that the proxies are stopped on the way out
+
+
+if __name__ == "__main__":
+    sys.exit(main())

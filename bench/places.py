@@ -1,0 +1,21 @@
+"""Where the suite keeps things: everything below build/bench, except what a run publishes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ROOT / "build" / "bench"
+WORK = PARTS / "run"
+RESULTS = PARTS / "results"
+VENV = PARTS / "venv"
+NODE_FOLDER = PARTS / "node"
+#: The last run that was published: charts and raw figures.
+LATEST = ROOT / "docs" / "reference" / "benchmarks-latest"
+PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
+
+
+def wheel_binary(name: str) -> Path | None:
+    """An executable of the suite's virtual environment."""
+    path = VENV / "bin" / name
+    return path if path.exists() else None

@@ -1,0 +1,110 @@
+"""Added latency at half load, and a terminal's keystrokes beside heavy neighbours.
+
+Messages leave at random moments (exponential gaps); a latency counts from the moment the message should have left, so a stalled
+proxy cannot hide behind a stalled client. Added means: less the same run straight to the upstream in the same round.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from bench.results import Case, Metric
+from bench.scenarios.base import Context, Scenario, in_turn
+from bench.stands import direct
+
+if TYPE_CHECKING:
+    from bench.stands import Stand
+
+ADDED_P50 = Metric("added_p50", "Added latency at half load, median", "µs", to_yardstick=False)
+ADDED_P99 = Metric("added_p99", "Added latency at half load, 99th percentile", "µs", to_yardstick=False)
+ROUND_P99 = Metric("half_load_p99", "Round trip at half load, 99th percentile", "µs")
+ALONE = Metric("keystroke_alone_p99", "Keystroke round trip p99, alone", "µs")
+BESIDE = Metric("keystroke_beside_p99", "Keystroke round trip p99, beside transfer and download", "µs")
+SLOWDOWN = Metric("keystroke_slowdown", "Keystroke p99, beside over alone", "times")
+
+SESSIONS = 50
+
+
+class HalfLoad(Scenario):
+    """Each proxy at half of what it can do, or of what nginx can if that is less, so that the fast ones share one rate."""
+
+    name = "latency"
+    title = "Added latency at half load"
+
+    def steps(self, context: Context) -> float:
+        """Rounds times proxies."""
+        return len(context.fleet.peers) * context.pick(5, 3, 1) * context.pick(1.0, 0.6, 0.2)
+
+    def run(self, context: Context) -> None:
+        """Calibrate, then take turns: straight, through the proxy."""
+        stands = context.fleet.stands()
+        seconds = context.pick(0.4, 0.25, 0.05)
+        case = Case("", 0, f"64 B, {SESSIONS} sessions")
+        with ExitStack() as stack:
+            straight = direct()
+            stack.callback(straight.stop)
+            straight_load = stack.enter_context(straight.load())
+            straight_load.ask("open", n=SESSIONS)
+            loads = {stand.name: stack.enter_context(stand.load()) for stand in stands}
+            capacity: dict[str, float] = {}
+
+            def calibrate(stand: Stand) -> None:
+                if stand.name not in capacity:
+                    loads[stand.name].ask("open", n=SESSIONS)
+                answer = loads[stand.name].ask("run", size=64, flight=1, seconds=seconds / 2)
+                capacity[stand.name] = max(capacity.get(stand.name, 0), answer["answered"] / answer["wall"])
+
+            in_turn(context, stands, 2, "calibrating", calibrate)
+            common = capacity.get("nginx", max(capacity.values(), default=1.0)) / 2
+            context.results.about["half_load_rate"] = round(common)
+
+            def measure(stand: Stand) -> None:
+                words = {"size": 64, "rate": round(min(capacity[stand.name] / 2, common)), "seconds": seconds}
+                base = straight_load.ask("paced", **words)["latency_us"]
+                ours = loads[stand.name].ask("paced", **words)["latency_us"]
+                context.results.add(self.name, case, ADDED_P50, stand.name, ours["p50"] - base["p50"])
+                context.results.add(self.name, case, ADDED_P99, stand.name, ours["p99"] - base["p99"])
+                context.results.add(self.name, case, ROUND_P99, stand.name, ours["p99"])
+                context.progress.step(f"latency at half load: {stand.name}", context.pick(1.0, 0.6, 0.2))
+
+            ready = [stand for stand in stands if stand.name in capacity]
+            in_turn(context, ready, context.pick(5, 3, 1), "latency at half load", measure)
+
+
+class Terminal(Scenario):
+    """Five terminals typed into, alone and beside a session that moves 1 GB and a large download."""
+
+    name = "terminal"
+    title = "A terminal beside heavy neighbours"
+
+    def steps(self, context: Context) -> float:
+        """Rounds times proxies."""
+        return len(context.fleet.peers) * context.pick(2, 2, 1) * context.pick(4.0, 1.5, 0.5)
+
+    def run(self, context: Context) -> None:
+        """The neighbours run for as long as the gigabyte takes, or until the keystrokes are done if that is later."""
+        stands = [s for s in context.fleet.stands() if s.peer is None or s.peer.http]
+        size = context.pick(1_000_000_000, 250_000_000, 10_000_000)
+        rate, alone_seconds = 500, context.pick(1.0, 0.5, 0.1)
+        case = Case("", 0, f"{size // 1_000_000} MB beside it")
+
+        def measure(stand: Stand) -> None:
+            with stand.load(urgent=True) as terminal, stand.load() as transfer, stand.load() as download:
+                terminal.ask("open", n=5)
+                transfer.ask("open", n=1, path="/source")
+                alone = terminal.ask("paced", size=64, rate=rate, seconds=alone_seconds)["latency_us"]
+                block = 262144
+                transfer.send("ask", count=size // block, size=block)
+                download.send("http", path=f"/large?bytes={size}", conns=1, count=1)
+                beside = terminal.ask("paced", size=64, rate=rate, seconds=context.pick(1.0, 0.4, 0.1))[
+                    "latency_us"
+                ]
+                transfer.answer()
+                download.answer()
+            context.results.add(self.name, case, ALONE, stand.name, alone["p99"])
+            context.results.add(self.name, case, BESIDE, stand.name, beside["p99"])
+            context.results.add(self.name, case, SLOWDOWN, stand.name, beside["p99"] / alone["p99"])
+            context.progress.step(f"terminal beside a transfer: {stand.name}", context.pick(4.0, 1.5, 0.5))
+
+        in_turn(context, stands, context.pick(2, 2, 1), "terminal beside a transfer", measure)

@@ -1,0 +1,46 @@
+"""The notebook mix: keystrokes up, many small outputs down, now and then a plot of 2 MiB (weights: native/load.c)."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from bench.results import Case, Metric
+from bench.scenarios.base import Context, Scenario, in_turn
+
+if TYPE_CHECKING:
+    from bench.generators import Load
+    from bench.stands import Stand
+
+COST = Metric("mix_cpu", "CPU per request of the mix", "µs")
+
+
+class NotebookMix(Scenario):
+    """Twenty notebooks, each with one request under way, the same sequence for every proxy."""
+
+    name = "mix"
+    title = "Notebook mix"
+    sessions = 20
+
+    def steps(self, context: Context) -> float:
+        """Rounds times proxies."""
+        return len(context.fleet.peers) * context.pick(5, 3, 1) * context.pick(0.5, 0.3, 0.1)
+
+    def run(self, context: Context) -> None:
+        """A fixed number of requests, so that every proxy moves the very same bytes."""
+        stands = context.fleet.stands()
+        requests = context.pick(4000, 2000, 200)
+        case = Case("", 0, f"{self.sessions} notebooks")
+        with ExitStack() as stack:
+            loads: dict[str, Load] = {}
+            for stand in stands:
+                with context.fleet.guarded(stand, "opening sessions"):
+                    loads[stand.name] = stack.enter_context(stand.load())
+                    loads[stand.name].ask("open", n=self.sessions, path="/source")
+
+            def measure(stand: Stand) -> None:
+                cost, answer = stand.measured(loads[stand.name], "mix", messages=requests)
+                context.results.add(self.name, case, COST, stand.name, cost.cpu / answer["answered"] * 1e6)
+                context.progress.step(f"notebook mix: {stand.name}", context.pick(0.5, 0.3, 0.1))
+
+            in_turn(context, stands, context.pick(5, 3, 1), "notebook mix", measure)

@@ -1,0 +1,117 @@
+"""A stand: one proxy in front of an upstream of its own, ready to be measured.
+
+Every proxy gets its own echo server, so that local ports and counters never mix. ``Fleet`` keeps the stands of one setting (cap,
+heartbeat) alive between scenarios; a proxy that falls over is reported, restarted for the next scenario, and the others go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench import accounting
+from bench.generators import Echo, Load, LoadFailed
+from bench.peers.base import DidNotStart, Peer, Running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.generators import Answer
+    from bench.results import Results
+
+
+@dataclass
+class Stand:
+    """A proxy (None: straight to the upstream), its upstream, its processes."""
+
+    name: str
+    echo: Echo
+    running: Running | None
+    pids: list[int]
+
+    @property
+    def port(self) -> int:
+        """What a client connects to."""
+        return self.running.port if self.running else self.echo.port
+
+    @property
+    def peer(self) -> Peer | None:
+        """The proxy's description."""
+        return self.running.peer if self.running else None
+
+    def load(self, *, urgent: bool = False) -> Load:
+        """A new load generator against it."""
+        return Load(self.port, urgent=urgent)
+
+    def measured(self, load: Load, command: str, **words: Any) -> tuple[accounting.Cost, Answer]:
+        """A command of the load generator, and what it cost the proxy."""
+        before = accounting.read_processor(self.pids)
+        answer = load.ask(command, **words)
+        return accounting.read_processor(self.pids).since(before), answer
+
+    def memory(self, matching: str = "") -> int:
+        """User memory in bytes of the processes whose command line has this text."""
+        chosen = [pid for pid in self.pids if not matching or matching in accounting.command_line(pid)]
+        return sum(accounting.user_memory(pid).total for pid in chosen)
+
+    def stop(self) -> None:
+        """End the proxy and its upstream."""
+        if self.running:
+            self.running.stop()
+        self.echo.stop()
+
+
+def direct(heartbeat_ms: int = 0) -> Stand:
+    """No proxy at all: what latency and kernel memory are subtracted from."""
+    return Stand("direct", Echo(heartbeat_ms), None, [])
+
+
+class Fleet:
+    """The stands of a run."""
+
+    def __init__(self, peers: list[Peer], results: Results) -> None:
+        self.peers = peers
+        self.results = results
+        self._standing: dict[str, Stand] = {}
+
+    def start(
+        self, peer: Peer, *, cap: int = 18000, heartbeat_ms: int = 0, upstream_heartbeat_ms: int = 0
+    ) -> Stand | None:
+        """A fresh stand; None, with a note, when the proxy does not start."""
+        echo = Echo(upstream_heartbeat_ms)
+        try:
+            running = Running(peer, echo.port, cap=cap, heartbeat_ms=heartbeat_ms)
+        except DidNotStart as error:
+            echo.stop()
+            self.results.note(f"{peer.name} did not start: {error}")
+            return None
+        return Stand(peer.name, echo, running, running.pids())
+
+    def stands(self) -> list[Stand]:
+        """The shared stands with default settings, started when needed and kept."""
+        for peer in self.peers:
+            stand = self._standing.get(peer.name)
+            if stand and stand.running and stand.running.process.poll() is None:
+                continue
+            if stand:
+                stand.stop()
+                del self._standing[peer.name]
+            fresh = self.start(peer)
+            if fresh:
+                self._standing[peer.name] = fresh
+        return [self._standing[peer.name] for peer in self.peers if peer.name in self._standing]
+
+    @contextlib.contextmanager
+    def guarded(self, stand: Stand, what: str) -> Iterator[None]:
+        """What goes wrong with one proxy is noted and does not end the run."""
+        try:
+            yield
+        except (LoadFailed, OSError, ZeroDivisionError, KeyError) as error:
+            self.results.note(f"{stand.name}, {what}: {error}")
+
+    def stop(self) -> None:
+        """End the shared stands."""
+        for stand in self._standing.values():
+            stand.stop()
+        self._standing.clear()
