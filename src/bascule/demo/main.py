@@ -1,30 +1,28 @@
 """``bascule demo``: Bascule with a small cap in front of something to try it on, at one address.
 
 Without tools the upstream is our own (`bascule.demo.upstream`). With them a real
-JupyterLab and a real Streamlit app run behind the same proxy, from the virtual
-environments that are named.
+JupyterLab and a real Streamlit app run behind the same proxy (`bascule.demo.tools`).
 
-Rules of this file: everything listens on 127.0.0.1; whatever is started here ends
-with it; one line on standard output, the address, and only once it answers.
+Rules of this file: everything listens on the loopback unless told otherwise; whatever
+is started here ends with it; one line on standard output, the address, and only once
+it answers.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import secrets
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-import urllib.request
-from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from bascule.policy.config import Config, Drain, Log, RouteConfig, WebSocketProxy
+from bascule.demo.children import end, free_endpoint, wait_for
+from bascule.demo.tools import TOOL_PATHS, Tools, start_tools
+from bascule.policy.config import RouteConfig
 from bascule.policy.endpoints import Endpoint
 from bascule.policy.loading import Loaded
 from bascule.vocabulary import Kind
@@ -37,86 +35,81 @@ CAP: Final = 12
 CAP_WITH_TOOLS: Final = 24
 """A JupyterLab tab with a notebook and a terminal takes three or four."""
 _HOST: Final = "127.0.0.1"
-_UP_WITHIN: Final = 60.0
-_DOWN_WITHIN: Final = 5.0
-_DEAD_PORT: Final = 1
+_DEAD: Final = f"http://{_HOST}:1"
 """tcpmux: nobody listens there, so a session to it shows what an unreachable upstream looks like."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """Real tools to put behind the demo.
-
-    Attributes:
-        jupyter: Virtual environment with JupyterLab.
-        streamlit: Virtual environment with Streamlit.
-    """
-
-    jupyter: Path
-    streamlit: Path
-
-
-def run(port: int = 8080, *, cap: int | None = None, tools: Tools | None = None) -> int:
+def run(loaded: Loaded, tools: Tools | None = None) -> int:
     """Run the demo until it is interrupted.
 
     Args:
-        port: Where the page is; 0 lets the kernel choose.
-        cap: `maxSessionsPerApp`; ``None`` is small enough to fill by hand.
+        loaded: The configuration; its routes are replaced, and what it leaves at the default is chosen
+            for a demo: free ports of the loopback, a cap that can be filled by hand, a quiet log.
         tools: Real tools to run behind it.
 
     Returns:
-        The exit status of the supervisor; 1 when the port is taken.
+        The exit status of the supervisor.
+
+    Raises:
+        ConfigError: The configuration cannot be used here, such as an address in use.
     """
     from bascule.supervisor.main import run as supervise
 
-    try:
-        public, admin = _choose(port), _choose(0, reserve=True)
-    except OSError:
-        return 1
-    chosen_cap = cap or (CAP_WITH_TOOLS if tools else CAP)
+    chosen = _choose_settings(loaded, CAP_WITH_TOOLS if tools else CAP)
+    public, admin, pool = chosen["listen"], chosen["admin"], chosen["websocket_proxy"]
+    token = secrets.token_urlsafe(12)
     with contextlib.ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bascule-demo-")))
-        upstream = stack.enter_context(_own_upstream(admin, chosen_cap, ("/lab/", "/app/") if tools else ()))
-        routes = [*_tool_routes(stack, tools, home, public)] if tools else []
-        config = Config(
-            listen=Endpoint(_HOST, public),
-            admin=Endpoint(_HOST, admin),
-            websocketProxy=WebSocketProxy(max_sessions_per_app=chosen_cap),
-            routes=(*routes, *_own_routes(upstream)),
-            log=Log(level="warning"),
-            drain=Drain(timeout=3.0, rate=0),
-        )
-        address = f"http://{_HOST}:{public}/"
+        paths = TOOL_PATHS if tools else ()
+        upstream = stack.enter_context(_own_upstream(admin, pool.max_sessions_per_app, paths))
+        tool_routes = start_tools(stack, tools, home, public, token) if tools else ()
+        routes = (*tool_routes, *_own_routes(upstream))
+        config = loaded.config.model_copy(update={**chosen, "routes": routes})
+        address = f"http://{public}/" + (f"?token={token}" if tools else "")
         threading.Thread(target=_announce, args=(address,), daemon=True).start()
-        return supervise(Loaded(config, dict.fromkeys(_SET_BY_US, "flag")))
+        return supervise(Loaded(config, {**loaded.sources, "routes": "flag"}))
 
 
-_SET_BY_US: Final = (
-    "listen",
-    "admin",
-    "websocketProxy.maxSessionsPerApp",
-    "routes",
-    "log.level",
-    "drain.timeout",
-    "drain.rate",
-)
+def _choose_settings(loaded: Loaded, cap: int) -> dict[str, Any]:
+    """Return what the demo sets where nobody else did."""
+    config, sources = loaded.config, loaded.sources
+
+    def is_default(key: str) -> bool:
+        return sources.get(key, "default") == "default"
+
+    pool, drain, log = config.websocket_proxy, config.drain, config.log
+    if is_default("websocketProxy.maxSessionsPerApp"):
+        pool = pool.model_copy(update={"max_sessions_per_app": cap})
+    if is_default("drain.timeout"):
+        drain = drain.model_copy(update={"timeout": 3.0, "rate": 0})
+    if is_default("log.level"):
+        log = log.model_copy(update={"level": "warning"})
+    public = Endpoint(_HOST, 8080) if is_default("listen") else config.listen
+    return {
+        "listen": free_endpoint(public, any_port=is_default("listen")),
+        "admin": free_endpoint(config.admin, any_port=is_default("admin")),
+        "websocket_proxy": pool,
+        "drain": drain,
+        "log": log,
+    }
 
 
 def _own_routes(upstream: str) -> Iterator[RouteConfig]:
     yield RouteConfig(name="shell", kind=Kind.TERMINAL, path="/shell", upstream=upstream)
     yield RouteConfig(name="echo", kind=Kind.APP, path="/echo", upstream=upstream)
-    yield RouteConfig(name="nobody", kind=Kind.APP, path="/nobody", upstream=f"http://{_HOST}:{_DEAD_PORT}")
+    yield RouteConfig(name="nobody", kind=Kind.APP, path="/nobody", upstream=_DEAD)
     yield RouteConfig(name="page", kind=Kind.APP, path="/", upstream=upstream)
 
 
 @contextlib.contextmanager
-def _own_upstream(admin: int, cap: int, tools: Sequence[str]) -> Iterator[str]:
+def _own_upstream(admin: Endpoint, cap: int, tools: Sequence[str]) -> Iterator[str]:
     """Run the embedded upstream and yield its address."""
     with socket.create_server((_HOST, 0)) as listener:
         argv = [sys.executable, "-m", "bascule.demo.upstream", "--descriptor", str(listener.fileno())]
-        argv += ["--admin", f"http://{_HOST}:{admin}/", "--cap", str(cap)]
+        argv += ["--admin", f"http://{admin}/", "--cap", str(cap)]
         for tool in tools:
             argv += ["--tool", tool]
+        # A session of its own: Ctrl-C is for the supervisor, and the upstream outlives the drain.
         child = subprocess.Popen(
             argv, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True
         )
@@ -124,126 +117,11 @@ def _own_upstream(admin: int, cap: int, tools: Sequence[str]) -> Iterator[str]:
     try:
         yield address
     finally:
-        _end(child)
-
-
-def _tool_routes(stack: contextlib.ExitStack, tools: Tools, home: Path, public: int) -> Iterator[RouteConfig]:
-    """Start the real tools and yield the routes to them."""
-    lab, app = _choose(0, reserve=True), _choose(0, reserve=True)
-    notebooks = home / "notebooks"
-    notebooks.mkdir()
-    origin = f"http://{_HOST}:{public}"
-    _start(
-        stack,
-        [
-            *(
-                tools.jupyter / "bin/jupyter",
-                "lab",
-                "--no-browser",
-                f"--ip={_HOST}",
-                f"--port={lab}",
-                "--allow-root",
-            ),
-            *(
-                "--ServerApp.base_url=/lab/",
-                "--ServerApp.port_retries=0",
-                f"--ServerApp.root_dir={notebooks}",
-            ),
-            # The proxy is on the loopback and the server behind it; a token would only be in the way of a demo.
-            *("--IdentityProvider.token=", f"--ServerApp.allow_origin={origin}", "--LabApp.news_url=None"),
-        ],
-        home,
-    )
-    script = stack.enter_context(as_file(files("bascule.demo") / "streamlit_app.py"))
-    _start(
-        stack,
-        [
-            *(
-                tools.streamlit / "bin/streamlit",
-                "run",
-                script,
-                f"--server.port={app}",
-                f"--server.address={_HOST}",
-            ),
-            *("--server.headless=true", "--server.baseUrlPath=/app", "--browser.gatherUsageStats=false"),
-            "--server.fileWatcherType=none",
-        ],
-        home,
-    )
-    yield RouteConfig(name="lab", kind=Kind.JUPYTER, path="/lab/", upstream=f"http://{_HOST}:{lab}")
-    yield RouteConfig(
-        name="app",
-        kind=Kind.APP,
-        path="/app/",
-        upstream=f"http://{_HOST}:{app}",
-        incoming_buffer_bytes=209715200,
-    )
-    for ready in (f"http://{_HOST}:{lab}/lab/api/status", f"http://{_HOST}:{app}/app/_stcore/health"):
-        _wait_for(ready)
-
-
-def _start(stack: contextlib.ExitStack, argv: Sequence[str | Path], home: Path) -> None:
-    log = stack.enter_context((home / f"{Path(argv[0]).name}.log").open("wb"))
-    # A home of its own: the demo neither reads nor writes the person's own settings.
-    settings = {"HOME": str(home), "JUPYTER_CONFIG_DIR": str(home), "JUPYTER_DATA_DIR": str(home / "data")}
-    child = subprocess.Popen(
-        [str(word) for word in argv],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        cwd=home,
-        env={**os.environ, **settings},
-        start_new_session=True,
-    )
-    stack.callback(_end, child)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    if child.stdin is not None:
-        child.stdin.close()
-    child.terminate()
-    try:
-        child.wait(_DOWN_WITHIN)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-def _choose(port: int, *, reserve: bool = False) -> int:
-    """Check that a port of the loopback is free, or let the kernel choose one.
-
-    Args:
-        port: The port; 0 for any.
-        reserve: Leave it in TIME_WAIT, so that the kernel gives it to nobody else before it is bound.
-
-    Raises:
-        OSError: It is taken.
-    """
-    with socket.create_server((_HOST, port)) as listener:
-        chosen: int = listener.getsockname()[1]
-        if reserve or port == 0:
-            with socket.create_connection((_HOST, chosen)):
-                served, _ = listener.accept()
-                served.close()
-        return chosen
-
-
-def _wait_for(address: str) -> None:
-    end = time.monotonic() + _UP_WITHIN
-    while not _answers(address):
-        if time.monotonic() > end:
-            raise TimeoutError(f"{address} did not answer within {_UP_WITHIN:g} s")
-        time.sleep(0.1)
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=2) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
+        end(child)
 
 
 def _announce(address: str) -> None:
     with contextlib.suppress(TimeoutError):
-        _wait_for(address)
+        wait_for(address)
+        sys.stdout.write(f"\n  Bascule is up: {address}\n\n")
+        sys.stdout.flush()

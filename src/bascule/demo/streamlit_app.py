@@ -2,7 +2,7 @@
 
 import time
 
-import streamlit as st
+import streamlit as st  # type: ignore[import-not-found]
 
 st.title("Through Bascule")
 st.write("This page holds one WebSocket session. Everything you do here travels through the proxy.")

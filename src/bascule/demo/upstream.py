@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 INTERRUPT: Final = "\x03"
 """What Ctrl-C sends, as in a terminal."""
 _FIELDS: Final = {
-    # The page speaks to the proxy it came from and links to the admin listener; it loads nothing from elsewhere.
+    # The page speaks to the proxy it came from; its links may lead elsewhere, what it loads may not.
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",

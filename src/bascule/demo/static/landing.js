@@ -3,6 +3,9 @@
 const $ = (id) => document.getElementById(id);
 const badge = $("badge");
 
+// The address this page was opened with opens JupyterLab too.
+$("lab").search = location.search;
+
 const about = await (await fetch("/about.json")).json();
 $("status").href = about.admin;
 $("metrics").href = `${about.admin}metrics`;

@@ -1,0 +1,113 @@
+"""A real JupyterLab and a real Streamlit app for the demo, from virtual environments that have them.
+
+Their home is a temporary directory: the demo neither reads nor writes the person's
+own settings, and its notebooks are gone afterwards. JupyterLab asks for a token even
+here, because its terminals are real and other users of this machine are not this person.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING, Final
+
+from bascule.demo.children import end, free_endpoint, wait_for
+from bascule.policy.config import RouteConfig
+from bascule.policy.endpoints import Endpoint
+from bascule.vocabulary import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import ExitStack
+    from pathlib import Path
+
+TOOL_PATHS: Final = ("/lab/", "/app/")
+_HOST: Final = "127.0.0.1"
+_STREAMLIT_MESSAGE: Final = 209_715_200
+"""Streamlit's own bound on one message, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Where the real tools are.
+
+    Attributes:
+        jupyter: Virtual environment with JupyterLab.
+        streamlit: Virtual environment with Streamlit.
+    """
+
+    jupyter: Path
+    streamlit: Path
+
+
+def start_tools(
+    stack: ExitStack, tools: Tools, home: Path, public: Endpoint, token: str
+) -> tuple[RouteConfig, ...]:
+    """Start both, wait until they answer, and return the routes to them.
+
+    Args:
+        stack: Ends them.
+        tools: Where they are.
+        home: A directory for everything they write.
+        public: Where the proxy will listen.
+        token: What JupyterLab asks for.
+
+    Raises:
+        TimeoutError: One of them did not answer; its log is in `home`.
+    """
+    lab, app = (free_endpoint(Endpoint(_HOST, 0)) for _ in range(2))
+    notebooks = home / "notebooks"
+    notebooks.mkdir()
+    jupyter = [
+        f"--port={lab.port}",
+        "--ServerApp.port_retries=0",
+        "--ServerApp.base_url=/lab/",
+        f"--ServerApp.root_dir={notebooks}",
+        f"--ServerApp.allow_origin=http://{public}",
+        f"--IdentityProvider.token={token}",
+        "--LabApp.news_url=None",
+    ]
+    _start(
+        stack,
+        [tools.jupyter / "bin/jupyter", "lab", "--allow-root", "--no-browser", f"--ip={_HOST}", *jupyter],
+        home,
+    )
+    script = stack.enter_context(as_file(files("bascule.demo") / "streamlit_app.py"))
+    streamlit = [
+        f"--server.port={app.port}",
+        f"--server.address={_HOST}",
+        "--server.headless=true",
+        "--server.baseUrlPath=/app",
+        "--server.fileWatcherType=none",
+        "--browser.gatherUsageStats=false",
+    ]
+    _start(stack, [tools.streamlit / "bin/streamlit", "run", script, *streamlit], home)
+    for ready in (f"http://{lab}/lab/api/status?token={token}", f"http://{app}/app/_stcore/health"):
+        wait_for(ready)
+    return (
+        RouteConfig(name="lab", kind=Kind.JUPYTER, path="/lab/", upstream=f"http://{lab}"),
+        RouteConfig(
+            name="app",
+            kind=Kind.APP,
+            path="/app/",
+            upstream=f"http://{app}",
+            incoming_buffer_bytes=_STREAMLIT_MESSAGE,
+        ),
+    )
+
+
+def _start(stack: ExitStack, argv: Sequence[str | Path], home: Path) -> None:
+    log = stack.enter_context((home / f"{os.path.basename(argv[0])}.log").open("wb"))
+    settings = {"HOME": str(home), "JUPYTER_CONFIG_DIR": str(home), "JUPYTER_DATA_DIR": str(home / "data")}
+    child = subprocess.Popen(
+        [str(word) for word in argv],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        cwd=home,
+        env={**os.environ, **settings},
+        start_new_session=True,
+    )
+    stack.callback(end, child)
