@@ -43,11 +43,12 @@ _LONGEST_SEGMENT: Final = 255
 """No name of anything is longer, and a slow pattern has little to chew on."""
 
 _UPSTREAM: Final = re.compile(
-    r"(?P<scheme>https?)://(?P<host>\[[^\]]*\]|[^:/?#@\[\]]*)(?::(?P<port>[^:/]*))?/?"
+    r"(?P<scheme>https?)://(?P<host>\[[^\]]*\]|[^:/?#@\[\]]*)(?::(?P<port>[^:/?#@]*))?/?"
 )
 _DIGITS_ONLY: Final = re.compile(r"(?:\\d|[0-9\[\]{}(),|?+*-]|\?:)+")
 """A pattern written with these can only match digits (and marks that the port check refuses)."""
 _LABEL: Final = re.compile(rb"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_IN_LABEL: Final = re.compile(rb"[A-Za-z0-9_-]+")
 _NUMERIC: Final = re.compile(rb"[0-9]+|0x[0-9a-f]*")
 """A last label that makes a resolver read the whole host as an IPv4 address (WHATWG URL §3.5)."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -121,6 +122,8 @@ class PathTemplate:
                     raise ValueError(f"a path in which {{{name[1]}}} stands once")
                 parts.append(name[1])
                 continue
+            if piece == "":
+                raise ValueError("a path without an empty segment")
             if "{" in piece or "}" in piece:
                 raise ValueError('a "{name}" (a-z, 0-9, _) that is a whole segment')
             parts.append(_literal(piece))
@@ -222,6 +225,9 @@ class UpstreamTemplate:
         """
         host = self.host.strip("[]")
         if "{" in host:
+            # A pattern may match a dot where no probe looked; then labels would move.
+            if not all(_IN_LABEL.fullmatch(captured[name]) for name in _NAME.findall(host)):
+                return None
             filled = _NAME.sub(lambda name: captured[name[1]].decode("ascii"), host).lower()
             encoded = filled.encode()
             last = encoded.rstrip(b".").rpartition(b".")[2]

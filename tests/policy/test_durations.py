@@ -1,0 +1,61 @@
+"""Durations as operators write them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from bascule.policy.durations import Duration, PositiveDuration, WholeSeconds
+
+any_duration: TypeAdapter[float] = TypeAdapter(Duration)
+positive: TypeAdapter[float] = TypeAdapter(PositiveDuration)
+whole: TypeAdapter[float] = TypeAdapter(WholeSeconds)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("500ms", 0.5),
+        ("30s", 30.0),
+        ("5m", 300.0),
+        ("1h", 3600.0),
+        (" 1.5s ", 1.5),
+        (0, 0.0),
+        (2, 2.0),
+        (0.25, 0.25),
+    ],
+)
+def test_numbers_are_seconds_and_texts_have_a_unit(written: object, seconds: float) -> None:
+    assert any_duration.validate_python(written) == seconds
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["5", "", "s", "5 m", "-1s", "1d", -1, True, None, [], float("nan"), float("inf"), 10**400, "99999h"],
+)
+def test_anything_else_is_refused_with_what_is_allowed(written: object) -> None:
+    with pytest.raises(ValidationError, match="a number of seconds, or a text such as"):
+        any_duration.validate_python(written)
+
+
+def test_a_positive_duration_is_not_zero() -> None:
+    assert positive.validate_python("1ms") == 0.001
+    with pytest.raises(ValidationError, match="more than 0"):
+        positive.validate_python("0s")
+
+
+@pytest.mark.parametrize("written", [0, 0.5, "1500ms", 32768])
+def test_the_kernel_takes_whole_seconds_only(written: object) -> None:
+    assert whole.validate_python("2m") == 120
+    with pytest.raises(ValidationError, match="whole seconds"):
+        whole.validate_python(written)
+
+
+@given(st.floats(0, 1e8))
+def test_what_was_read_reads_back_as_itself(seconds: float) -> None:
+    once = any_duration.validate_python(seconds)
+
+    assert any_duration.validate_python(once) == once
+    assert any_duration.validate_json(any_duration.dump_json(once)) == once

@@ -1,0 +1,150 @@
+"""Endpoints, networks and origins."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from bascule.policy.endpoints import Endpoint, Network, Origin
+
+endpoint = TypeAdapter(Endpoint)
+network: TypeAdapter[Any] = TypeAdapter(Network)
+origin: TypeAdapter[str] = TypeAdapter(Origin)
+
+
+@pytest.mark.parametrize(
+    ("written", "host", "port"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1", 8080),
+        (":0", "0.0.0.0", 0),
+        ("[::1]:65535", "::1", 65535),
+        ("[2001:DB8::1]:1", "2001:db8::1", 1),
+        ("localhost:80", "localhost", 80),
+        ("bascule-0.bascule_pods.svc.:81", "bascule-0.bascule_pods.svc.", 81),
+    ],
+)
+def test_an_endpoint_is_a_host_and_a_port(written: str, host: str, port: int) -> None:
+    assert endpoint.validate_python(written) == Endpoint(host, port)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        ":",
+        "8080",
+        "host",
+        "host:",
+        "host:x",
+        "host:65536",
+        "host:-1",
+        "::1:80",
+        "[::1]",
+        "[::1]:",
+        "[x]:1",
+        "a b:1",
+        "[]:1",
+        "[fe80::1%eth0]:1",
+        "http://h:1",
+        "h/:1",
+        "-h:1",
+        "h..h:1",
+        f"{'a' * 64}:1",
+        f"{'a.' * 127}a:1",
+        80,
+        None,
+    ],
+)
+def test_anything_else_is_no_endpoint(written: object) -> None:
+    with pytest.raises(ValidationError, match='"host:port"'):
+        endpoint.validate_python(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "loopback", "unspecified"),
+    [
+        ("127.3.2.1:1", True, False),
+        ("[::1]:1", True, False),
+        ("LocalHost.:1", True, False),
+        ("10.0.0.1:1", False, False),
+        ("example.org:1", False, False),
+        (":1", False, True),
+        ("[::]:1", False, True),
+    ],
+)
+def test_an_endpoint_knows_who_can_reach_it(written: str, loopback: bool, unspecified: bool) -> None:
+    parsed = Endpoint.parse(written)
+
+    assert (parsed.is_loopback, parsed.is_unspecified) == (loopback, unspecified)
+
+
+@given(
+    st.one_of(st.ip_addresses().map(str), st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)),
+    st.integers(0, 65535),
+)
+def test_an_endpoint_prints_as_it_is_read(host: str, port: int) -> None:
+    given_endpoint = Endpoint(host, port)
+
+    assert Endpoint.parse(str(given_endpoint)) == given_endpoint
+    assert endpoint.validate_json(endpoint.dump_json(given_endpoint)) == given_endpoint
+
+
+@pytest.mark.parametrize("written", ["10.0.0.0/8", "::1", "192.168.1.7", " fd00::/8 "])
+def test_a_network_is_a_prefix_or_an_address(written: str) -> None:
+    parsed = network.validate_python(written)
+
+    assert parsed == ip_network(written.strip())
+    assert network.validate_json(network.dump_json(parsed)) == parsed
+    assert network.validate_python(parsed) == parsed
+
+
+@pytest.mark.parametrize("written", ["10.0.0.1/8", "host", "", 10, None])
+def test_anything_else_is_no_network(written: object) -> None:
+    with pytest.raises(ValidationError, match="a network such as"):
+        network.validate_python(written)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "*",
+        "https://a.example",
+        "http://localhost:8888",
+        "https://[::1]:8443",
+        "https://[::1]",
+        "http://a_b.c:443",
+    ],
+)
+def test_an_origin_is_what_browsers_send(written: str) -> None:
+    assert origin.validate_python(written) == written
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "https://a.example/",
+        "https://A.example",
+        "a.example",
+        "https://a:443",
+        "http://a:80",
+        "https://*.a",
+        "null",
+        "",
+        "https://a:0",
+        "https://a:08",
+        "https://a:70000",
+        "https://u@a",
+        "ws://a",
+        "https://[::1]:443",
+        5,
+        None,
+    ],
+)
+def test_anything_else_is_no_origin(written: object) -> None:
+    with pytest.raises(ValidationError, match="an origin as browsers send it"):
+        origin.validate_python(written)

@@ -1,0 +1,210 @@
+"""What a URL may choose, and what it may not."""
+
+from __future__ import annotations
+
+import pytest
+
+from bascule.policy.templates import PathTemplate, UpstreamAddress, UpstreamTemplate, check_pattern
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[a-z0-9-]+", r"\d{5}", "(alice|bob)", r"[a-z]+(%40[a-z.]+)?", "(?i)x", "a{0,3}b"]
+)
+def test_a_pattern_that_names_what_may_come_is_accepted(pattern: str) -> None:
+    check_pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        (".*", 'this one matches "/"'),
+        (".+", 'this one matches "/"'),
+        ("[^/]+", 'this one matches ".."'),
+        ("[a-z.]+", 'this one matches ".."'),
+        ("[a-z%0-9A-F]+", 'this one matches "%"'),
+        ("[a-z;]+", 'this one matches ";"'),
+        (r"[a-z\\]+", r'this one matches "\"'),
+        ("a?", "this one matches an empty segment"),
+        ("[a-z/]{3}", 'this one matches "a/b"'),
+        ("[", "a regular expression (unterminated character set"),
+        ("[[a]+", "a regular expression (Possible nested set"),
+        ("é", "a pattern in ASCII"),
+        ("a{99999999999}", "a regular expression (the repetition number is too large"),
+    ],
+)
+def test_a_pattern_that_lets_too_much_through_is_refused(pattern: str, reason: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is compared below)
+        check_pattern(pattern)
+
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "segments"),
+    [
+        ("/", ()),
+        ("/lab", (b"lab",)),
+        ("/lab/", (b"lab",)),
+        ("/user/{name}/x/", (b"user", "name", b"x")),
+        ("/%7Ebob/a%40b", (b"~bob", b"a@b")),
+        ("/%c3%a9", (b"%C3%A9",)),
+    ],
+)
+def test_a_path_is_kept_in_its_normal_reading(text: str, segments: tuple[bytes | str, ...]) -> None:
+    assert PathTemplate.parse(text).segments == segments
+
+
+def test_the_shape_leaves_the_names_out() -> None:
+    template = PathTemplate.parse("/a/{x}/{y}/")
+
+    assert template.names == ("x", "y")
+    assert template.shape == (b"a", None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("lab", 'a path that starts with "/"'),
+        ("", 'a path that starts with "/"'),
+        ("/a//b", "the path contains an empty segment"),
+        ("/a/../b", "the path contains a dot segment"),
+        ("/a b", "must be escaped"),
+        ("/é", "a path in ASCII"),
+        ("/a?b", "a path without a query"),
+        ("/a;b", 'a path without ";"'),
+        ("/a%2Fb", 'a path without ";" and without escaped "/"'),
+        ("/a%25b", 'a path without ";" and without escaped "/"'),
+        ("/a-{x}/", 'a "{name}" (a-z, 0-9, _) that is a whole segment'),
+        ("/{X}/", 'a "{name}" (a-z, 0-9, _) that is a whole segment'),
+        ("/{x}/{x}", "a path in which {x} stands once"),
+        ("/.bascule/x", 'a path outside "/.bascule/"'),
+    ],
+)
+def test_a_path_that_no_request_can_have_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        PathTemplate.parse(text)
+
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("http://127.0.0.1:8888", UpstreamAddress("http", "127.0.0.1", 8888, b"127.0.0.1:8888")),
+        ("http://lab", UpstreamAddress("http", "lab", 80, b"lab")),
+        ("http://lab:80/", UpstreamAddress("http", "lab", 80, b"lab")),
+        (
+            "https://lab.example.org.:443",
+            UpstreamAddress("https", "lab.example.org.", 443, b"lab.example.org."),
+        ),
+        ("https://[::1]:80", UpstreamAddress("https", "::1", 80, b"[::1]:80")),
+    ],
+)
+def test_a_fixed_upstream_is_one_address(text: str, address: UpstreamAddress) -> None:
+    template = UpstreamTemplate.parse(text, {})
+
+    assert template.is_fixed
+    assert template.address({}) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("ftp://x", '"http://host:port"'),
+        ("http://", "a host name or an address"),
+        ("http://u:p@x", "without user"),
+        ("http://u@x", "without user"),
+        ("http://x/path", "without user, path"),
+        ("http://x?y", "without user"),
+        ("http://x#y", "without user"),
+        ("http://x:", "a port from 1"),
+        ("http://x:0", "a port from 1"),
+        ("http://x:65536", "a port from 1"),
+        ("http://x:8{port}", "a port from 1"),
+        ("http://x y", "a host name or an address"),
+        ("http://[::1", '"http://host:port"'),
+        ("http://[x]", "a host name or an address"),
+        ("http://[fe80::1%25eth0]", "a host name or an address"),
+        ("http://é", "a host name or an address"),
+        ("http://{other}", "{other} is none"),
+        ("http://{app}:{other}", "{other} is none"),
+        ("http://{app}x{", "a host name or an address"),
+        ("http://-{app}", "a host name or an address"),
+        ("http://x:{app}", "a port pinned by a pattern of digits"),
+        ("http://{dotted}.svc", 'the pattern of {dotted} matches "a.b"'),
+    ],
+)
+def test_an_upstream_that_says_too_much_is_refused(text: str, reason: str) -> None:
+    where = {"app": "[a-z0-9-]+", "port": "[0-9]{5}", "dotted": r"[a-z]+\.[a-z]+"}
+
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        UpstreamTemplate.parse(text, where)
+
+    assert reason in str(caught.value)
+
+
+ANY = "[A-Za-z0-9_-]+"
+
+
+def address(template: str, **captured: bytes) -> UpstreamAddress | None:
+    where = {name: "[0-9]+" if name == "port" else ANY for name in captured}
+    return UpstreamTemplate.parse(template, where).address(captured)
+
+
+def test_a_captured_name_fills_a_label() -> None:
+    found = address("http://app-{app}.{project}.svc:8501", app=b"Plot-1", project=b"a_b")
+
+    assert found == UpstreamAddress("http", "app-plot-1.a_b.svc", 8501, b"app-plot-1.a_b.svc:8501")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"0",
+        b"2130706433",
+        b"0x7f000001",
+        b"0X7F",
+        b"017700000001",
+        b"localhost",
+        b"LOCALHOST",
+        b"-x",
+        b"x-",
+        b"a" * 64,
+        b"a.b",
+        b"127.0.0.1",
+        b"[::]",
+        b"a:1",
+        b"a@b",
+        b"",
+    ],
+)
+def test_45_a_host_from_a_url_is_never_an_address_nor_this_host(name: bytes) -> None:
+    assert address("http://{app}:8080", app=name) is None
+    assert address("http://x.{app}:8080", app=name) is None
+
+
+def test_45_digits_are_fine_where_they_cannot_be_read_as_an_address() -> None:
+    found = address("http://{app}.svc", app=b"2130706433")
+
+    assert found is not None
+    assert found.host == "2130706433.svc"
+
+
+@pytest.mark.parametrize(
+    "port", [b"0", b"00080", b"080", b"65536", b"99999", b"123456", b"-1", b"+80", b"8e3", b""]
+)
+def test_47_a_port_from_a_url_cannot_overflow(port: bytes) -> None:
+    assert address("http://jupyter:{port}", port=port) is None
+
+
+@pytest.mark.parametrize(("port", "number"), [(b"1", 1), (b"8888", 8888), (b"65535", 65535)])
+def test_a_port_from_a_url_is_plain_decimal(port: bytes, number: int) -> None:
+    found = address("http://jupyter:{port}", port=port)
+
+    assert found is not None
+    assert (found.port, found.authority) == (number, b"jupyter:%d" % number)
+
+
+@pytest.mark.parametrize("pattern", [r"\d{1,5}", "[0-9]+", "(?:80|90)[0-9]{2}", "8888"])
+def test_a_port_may_be_pinned_by_any_pattern_of_digits(pattern: str) -> None:
+    assert UpstreamTemplate.parse("http://x:{port}", {"port": pattern}).port == "port"
