@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bascule.telemetry.catalogue import CATALOGUE, GROUPS, LABELS, QUANTILES, SCOPE, SCOPE_LABEL
+from bascule.telemetry.catalogue import CATALOGUE, GROUPS, QUANTILES, SCOPE, SCOPE_LABEL
 from bascule.telemetry.durations import BUCKETS
 from bascule.telemetry.exposition import CONTENT_TYPE
+from bascule.telemetry.labels import LABELS
 
 if TYPE_CHECKING:
     from bascule.telemetry.catalogue import Metric

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from itertools import product
 
-from bascule.telemetry.catalogue import CATALOGUE, LABELS, Metric, MetricKind
+from bascule.telemetry.catalogue import CATALOGUE, Metric, MetricKind
+from bascule.telemetry.labels import LABELS
 from bascule.telemetry.sources import HistogramReading, Reader, SummaryReading
 
 __all__ = ["readers"]

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from bascule.handover.counters import CLOSE_CODE_LABELS, SENDERS
-from bascule.telemetry.catalogue import BY_NAME, CATALOGUE, GROUPS, LABELS, QUANTILES, Metric, MetricKind
+from bascule.telemetry.catalogue import BY_NAME, CATALOGUE, GROUPS, QUANTILES, Metric, MetricKind
+from bascule.telemetry.labels import LABELS
 
 CONTRACT = {
     "ws_connection_in_flight_count": "gauge",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from bascule.telemetry.catalogue import CATALOGUE, MetricKind
-from bascule.telemetry.exposition import Exposition
+from bascule.telemetry.exposition import _SCOPE_FIRST, Exposition
 from bascule.telemetry.sources import Reading, SummaryReading
 from tests.telemetry.readings import readers
 
@@ -44,6 +44,13 @@ def test_everything_is_answered_in_text_format_0_0_4() -> None:
 
 def test_the_scope_is_the_first_label_of_every_series() -> None:
     assert all(re.match(r'\w+\{mp_scope="application"[,}]', line) for line in series())
+
+
+@pytest.mark.parametrize(
+    "names", [["cause", _SCOPE_FIRST], [_SCOPE_FIRST, "cause"], ["a", "b", _SCOPE_FIRST, "z"]]
+)
+def test_the_scope_sorts_first_from_anywhere(names: list[str]) -> None:
+    assert sorted((name, "value") for name in names)[0][0] == "mp_scope"
 
 
 def test_labels_keep_their_values() -> None:

@@ -162,6 +162,32 @@ def test_rescaling_between_updates_keeps_the_same_sample() -> None:
     assert quantiles(moved.summarise(500.0)) == quantiles(left_alone.summarise(500.0))
 
 
+def test_rescaling_moves_what_a_survivor_stands_for_along() -> None:
+    """Half of the values are dropped: light survivors also stand for their equals, heavy ones do not."""
+    left_alone, moved = reservoir(3, capacity=50), reservoir(3, capacity=50)
+    for number in range(100):
+        left_alone.update(number, number * HALF_LIFE / 10)
+        moved.update(number, number * HALF_LIFE / 10)
+
+    moved.rescale(1000 * HALF_LIFE)
+
+    now = 10 * HALF_LIFE
+    assert moved.summarise(now).mean == pytest.approx(left_alone.summarise(now).mean, rel=1e-9)
+    assert left_alone.summarise(now).quantile(0.2) > left_alone.summarise(now).quantile(0.0)
+
+
+def test_a_landmark_so_far_that_priorities_collide_keeps_the_heap_in_order() -> None:
+    sample = reservoir(3, capacity=50)
+    for number in range(200):
+        sample.update(number, number)
+
+    sample.rescale(1e21)
+
+    heap = sample._heap
+    assert len({priority for priority, *_ in heap}) == 1
+    assert all(heap[(child - 1) // 2] < heap[child] for child in range(1, len(heap)))
+
+
 def test_rescaling_an_untouched_reservoir_does_nothing() -> None:
     sample = reservoir()
     sample.rescale(5.0)
@@ -283,6 +309,14 @@ def test_everything_is_nan_when_nothing_is_recent() -> None:
     assert just_recent.quantile(0.99) == 5.0
     assert too_old.count_held == 1
     assert all(map(math.isnan, [too_old.max, too_old.mean, *quantiles(too_old)]))
+
+
+def test_a_clock_that_steps_back_does_not_make_the_newest_value_old() -> None:
+    sample = reservoir()
+    sample.update(5.0, 1000.0)
+    sample.update(5.0, 300.0)
+
+    assert sample.summarise(950.0).max == 5.0
 
 
 def test_a_new_value_ends_the_silence_and_outweighs_the_past() -> None:

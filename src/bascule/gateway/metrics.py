@@ -22,7 +22,7 @@ from bascule.handover.counters import (
     frames_word,
 )
 from bascule.protocol.closing import CLOSE_TABLE
-from bascule.telemetry.catalogue import LABELS
+from bascule.telemetry.labels import LABELS
 from bascule.telemetry.sources import SummaryReading
 from bascule.vocabulary import Direction, Kind, Opcode, Side
 

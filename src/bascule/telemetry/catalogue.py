@@ -10,8 +10,7 @@ Rules of this file:
 * What we add is called ``bascule_...`` (``ws_draining`` is the one exception), has a base
   unit, ``_total`` where it is a counter, and gives no second name to what the contract
   already names.
-* Labels come from closed sets or are a slot number: never a path, a user or an address,
-  so a peer cannot make series.
+* Labels are those of `bascule.telemetry.labels`.
 """
 
 from __future__ import annotations
@@ -20,17 +19,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from bascule.vocabulary import Cause, Direction, EndedBy, Kind, Opcode, Side
-
 __all__ = [
     "BY_NAME",
     "CATALOGUE",
     "GROUPS",
-    "LABELS",
     "QUANTILES",
     "SCOPE",
     "SCOPE_LABEL",
-    "Label",
     "Metric",
     "MetricKind",
     "Unit",
@@ -65,19 +60,6 @@ class Unit(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """A label of ours.
-
-    Attributes:
-        meaning: For operators.
-        values: The closed set of its values; empty where the meaning says what bounds it.
-    """
-
-    meaning: str
-    values: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Metric:
     """One metric.
 
@@ -87,7 +69,7 @@ class Metric:
         unit: Base unit.
         help: The ``# HELP`` text: what is counted.
         reading: What an operator does with it; for the documentation.
-        labels: Keys of `LABELS`, besides `mp_scope`.
+        labels: Keys of `bascule.telemetry.labels.LABELS`, besides `mp_scope`.
         is_contract: Named by the WebSocket Proxy Pool page.
         part_of: The metric that this one completes; a filter by that name includes this one.
     """
@@ -101,40 +83,6 @@ class Metric:
     is_contract: bool = False
     part_of: str | None = None
 
-
-LABELS: Final[dict[str, Label]] = {
-    "kind": Label("What the session's route leads to. All kinds draw on the one budget.", tuple(Kind)),
-    "ended_by": Label("Who ended the session.", tuple(EndedBy)),
-    "cause": Label("Why it ended. Only pairs with `ended_by` that can happen appear.", tuple(Cause)),
-    "side": Label(
-        "Which connection. With close codes: who sent the Close frame; `proxy` is ourselves.",
-        (*Side, "proxy"),
-    ),
-    "code": Label(
-        "Close code; `none` is a Close frame without one.",
-        (
-            "none", "1000", "1001", "1002", "1003", "1007", "1008", "1009", "1010", "1011", "1012", "1013",
-            "1014", "3000-3999", "4000-4999", "other",
-        ),
-    ),
-    "direction": Label("`inbound`: towards the upstream. `outbound`: towards the browser.", tuple(Direction)),
-    "opcode": Label("Opcode of the frame (RFC 6455 §5.2).", tuple(opcode.name.lower() for opcode in Opcode)),
-    "reason": Label(
-        "`handshake`: we answered with an HTTP error (malformed handshake, origin, route, credentials). "
-        "`upstream`: the upstream answered with something else than 101, and that answer was passed on.",
-        ("handshake", "upstream"),
-    ),
-    "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
-    "process": Label("`supervisor`, `gateway` or `forwarder-<slot>`."),
-    "outcome": Label(
-        "`natural`: ended by itself while draining. `closed`: told to go with 1012. "
-        "`aborted`: still open at the deadline and cut off.",
-        ("natural", "closed", "aborted"),
-    ),
-    "version": Label("Version of the running code."),
-    "hot_path": Label("Whether the forwarders run the compiled or the pure relay.", ("compiled", "pure")),
-}  # fmt: skip
-"""Every label but `mp_scope`, `quantile` and `le`."""
 
 _C: Final = MetricKind.COUNTER
 _G: Final = MetricKind.GAUGE

@@ -142,8 +142,8 @@ class Reservoir:
         self._recent_window = recent_window
         self._capacity = capacity
         self._random = random
-        # (ln priority, arrival, ln weight, value). The arrival number makes every entry different,
-        # so a value of equal priority is kept beside the first and never overwrites it.
+        # (ln priority, arrival, ln weight, value). A heap, not a map by priority: values of equal priority
+        # lie side by side and never overwrite each other. The arrival decides between them.
         self._heap: list[tuple[float, int, float, float]] = []
         self._arrivals = 0
         self._landmark = math.nan

@@ -1,0 +1,62 @@
+"""The labels of our metrics and what they may say.
+
+Rules of this file: values come from closed sets or are numbers and names that we choose
+ourselves; never a path, a user or an address, so that no peer can make series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bascule.vocabulary import Cause, Direction, EndedBy, Kind, Opcode, Side
+
+__all__ = ["LABELS", "Label"]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label of ours.
+
+    Attributes:
+        meaning: For operators.
+        values: The closed set of its values; empty where the meaning says what bounds it.
+    """
+
+    meaning: str
+    values: tuple[str, ...] = ()
+
+
+LABELS: Final[dict[str, Label]] = {
+    "kind": Label("What the session's route leads to. All kinds draw on the one budget.", tuple(Kind)),
+    "ended_by": Label("Who ended the session.", tuple(EndedBy)),
+    "cause": Label("Why it ended. Only pairs with `ended_by` that can happen appear.", tuple(Cause)),
+    "side": Label(
+        "Which connection. With close codes: who sent the Close frame; `proxy` is ourselves.",
+        (*Side, "proxy"),
+    ),
+    "code": Label(
+        "Close code; `none` is a Close frame without one.",
+        (
+            "none", "1000", "1001", "1002", "1003", "1007", "1008", "1009", "1010", "1011", "1012", "1013",
+            "1014", "3000-3999", "4000-4999", "other",
+        ),
+    ),
+    "direction": Label("`inbound`: towards the upstream. `outbound`: towards the browser.", tuple(Direction)),
+    "opcode": Label("Opcode of the frame (RFC 6455 §5.2).", tuple(opcode.name.lower() for opcode in Opcode)),
+    "reason": Label(
+        "`handshake`: we answered with an HTTP error (malformed handshake, origin, route, credentials). "
+        "`upstream`: the upstream answered with something else than 101, and that answer was passed on.",
+        ("handshake", "upstream"),
+    ),
+    "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
+    "process": Label("`supervisor`, `gateway` or `forwarder-<slot>`."),
+    "outcome": Label(
+        "`natural`: ended by itself while draining. `closed`: told to go with 1012. "
+        "`aborted`: still open at the deadline and cut off.",
+        ("natural", "closed", "aborted"),
+    ),
+    "version": Label("Version of the running code."),
+    "hot_path": Label("Whether the forwarders run the compiled or the pure relay.", ("compiled", "pure")),
+}  # fmt: skip
+"""Every label but `mp_scope`, `quantile` and `le`."""
