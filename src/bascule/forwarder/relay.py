@@ -27,8 +27,7 @@ import math
 import os
 import secrets
 import socket
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bascule.forwarder import signs
 from bascule.forwarder.hot import Engine, Flow
@@ -56,6 +55,9 @@ from bascule.handover.counters import (
 from bascule.handover.messages import Adopt, Ended, Row
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.protocol.frames import HEARTBEAT, close_frame, control_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PONG: Final = 0xA
 
@@ -157,8 +159,8 @@ class Relay:
         return [
             Row(
                 request, session.id, session.kind, session.opened_at, max(0.0, now - session.active_at),
-                session.inbound.payload, session.outbound.payload, session.inbound.frames, session.outbound.frames,
-                session.tag,
+                session.inbound.payload, session.outbound.payload, session.inbound.frames,
+                session.outbound.frames, session.tag,
             )
             for session in self.sessions.values()
         ]  # fmt: skip

@@ -133,11 +133,9 @@ class Admission:
             if not origin_allowed(offer.origin, seen_host, seen_scheme, match.route.allowed_origins):
                 raise HandshakeRefused(403, "Pages of this origin may not open a WebSocket here.")
             user = self._authenticate(match, head)
+            if len(early) > self._config.limits.early_bytes:
+                raise HandshakeRefused(400, "Too many bytes were sent before the handshake was answered.")
         except HandshakeRefused as refused:
-            await self._answer(leg, refused, client, match)
-            return
-        if early and len(early) > self._config.limits.early_bytes:
-            refused = HandshakeRefused(400, "Too many bytes were sent before the handshake was answered.")
             await self._answer(leg, refused, client, match)
             return
         if self.draining:
@@ -243,8 +241,8 @@ class Admission:
         record = Record(identifier, route.name, route.kind, client, user, opened_at, -1, lease)
         limit = route.incoming_buffer_bytes or self._config.websocket_proxy.incoming_buffer_bytes
         adopt = Adopt(
-            identifier, KINDS.index(route.kind), opened.agreement.rsv_first, opened.agreement.rsv_continuation,
-            opened_at, limit, record.tag(), early, opened.early,
+            identifier, KINDS.index(route.kind), opened.agreement.rsv_first,
+            opened.agreement.rsv_continuation, opened_at, limit, record.tag(), early, opened.early,
         )  # fmt: skip
         browser, upstream = leg.let_go(), opened.leg.let_go()
         try:

@@ -51,13 +51,13 @@ async def error_answer(leg: Leg, refused: HandshakeRefused) -> None:
         leg.close()
 
 
-async def relay_answer(leg: Leg, answered: Answered, timeout: float) -> None:
+async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
     """Relay what the upstream said instead of 101, byte for byte, and close both legs.
 
     Args:
         leg: The browser's connection.
         answered: The answer's head, and where its body comes from.
-        timeout: Seconds it may take.
+        within: Seconds it may take.
     """
     head = answered.head
     lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason)]
@@ -68,7 +68,7 @@ async def relay_answer(leg: Leg, answered: Answered, timeout: float) -> None:
     lines.append(b"Connection: close")
     try:
         with contextlib.suppress(OSError, TimeoutError, BadHead):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 await leg.write(b"\r\n".join(lines) + b"\r\n\r\n")
                 await _relay_body(leg, answered, head, chunked)
                 await _farewell(leg)

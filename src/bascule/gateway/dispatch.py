@@ -12,9 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import socket
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -22,6 +20,10 @@ from bascule.errors import HandoverError
 from bascule.handover.descriptors import PacketReader, send_packet
 from bascule.handover.messages import Adopt, Close, Ended, List, Listed, Row, decode
 from bascule.policy.placement import fewest
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
 
 _log = structlog.get_logger()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -18,6 +17,8 @@ import structlog
 from bascule.policy.drainplan import plan
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from bascule.policy.config import Config
 
 _log = structlog.get_logger()
@@ -99,5 +100,5 @@ class Drain:
     async def _wait_empty(self, until: float) -> None:
         """Wait until no session is left or the time has come."""
         loop = asyncio.get_running_loop()
-        while self._in_flight() and loop.time() < until:
+        while self._in_flight() and loop.time() < until:  # noqa: ASYNC110 - it ends with a count, not an event
             await asyncio.sleep(min(0.05, max(0.001, until - loop.time())))

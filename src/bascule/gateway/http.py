@@ -13,14 +13,14 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import web
-
 from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg
 from bascule.gateway.plain_server import PlainProtocol, PlainServer
 from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from bascule.policy.config import Config
 
 OnUpgrade = Callable[[Leg, RequestHead, bytes, str, bool], None]

@@ -9,11 +9,13 @@ a leg has read is the caller's to account for (I12).
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bascule.gateway.pump import pump
+
+if TYPE_CHECKING:
+    import asyncio
 
 CHUNK: Final = 16 * 1024
 """Bytes read at once during a handshake: the bound of what arrives early behind a head."""

@@ -12,9 +12,9 @@ thousand silent connections cannot keep anybody out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
-import ssl
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +28,8 @@ from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head
 
 if TYPE_CHECKING:
+    import ssl
+
     from bascule.gateway.http import HttpServer, OnUpgrade
     from bascule.policy.config import Config
 
@@ -193,7 +195,5 @@ class Listener:
 
 
 def _shutdown(connection: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass

@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiohttp import web
@@ -25,7 +25,6 @@ from bascule.gateway.auth import Denial, SessionTokens
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.drain import Drain
 from bascule.gateway.http import HttpServer
-from bascule.gateway.legs import Leg
 from bascule.gateway.listener import Listener
 from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.plain import PlainProxy
@@ -35,16 +34,14 @@ from bascule.gateway.tasks import spawn
 from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
 from bascule.handover.control import receive_control, send_control
-from bascule.handover.counters import KINDS, CounterFile, GatewayWord
+from bascule.handover.counters import KINDS, CounterFile, GatewayWord, ended_word
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.environment import ChildSetup
-from bascule.handover.messages import Ended, Row
 from bascule.policy.budget import SessionBudget
 from bascule.policy.config import Config, RouteConfig
 from bascule.policy.forwarding import Fields, values_of
 from bascule.policy.routes import BadTarget, RouteTable
 from bascule.protocol.closing import CLOSE_TABLE, End
-from bascule.protocol.http1 import RequestHead
 from bascule.telemetry.accesslog import AccessLog, SessionEnd
 from bascule.telemetry.durations import Durations
 from bascule.telemetry.exposition import Exposition
@@ -53,6 +50,13 @@ from bascule.telemetry.load import LoadMeter
 from bascule.telemetry.logs import configure
 from bascule.telemetry.processes import Processes
 from bascule.telemetry.reservoir import Reservoir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bascule.gateway.legs import Leg
+    from bascule.handover.messages import Ended, Row
+    from bascule.protocol.http1 import RequestHead
 
 _log = structlog.get_logger()
 
@@ -91,8 +95,8 @@ class Gateway:
         self._proxy = PlainProxy(config, self._routes, self._words, authorise=self._authorise)
         self._refuser = Refuser(config.limits.refusal_hold_max, config.limits.max_held_refusals)
         self._admission = Admission(
-            config, self._routes, self._budget, self._registry, self._dispatch, Dialler(config), self._refuser,
-            self._tokens, self._access, self._words, setup.generation, self._proxy.via,
+            config, self._routes, self._budget, self._registry, self._dispatch, Dialler(config),
+            self._refuser, self._tokens, self._access, self._words, setup.generation, self._proxy.via,
         )  # fmt: skip
         processes = Processes()
         load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
@@ -217,8 +221,8 @@ class Gateway:
             return  # It ended between two gateways; its forwarder counted it.
         self._access.session_ended(
             SessionEnd(
-                id=f"{ended.id:x}", route=record.route, kind=record.kind, ended_by=row.ended_by, phase="relay",
-                cause=row.cause, duration=ended.duration, client=record.client, close_code=ended.code or None,
+                id=f"{ended.id:x}", route=record.route, kind=record.kind, ended_by=row.ended_by,
+                phase="relay", cause=row.cause, duration=ended.duration, client=record.client, close_code=ended.code or None,
                 close_reason=ended.reason, user=record.user, forwarder=slot,
                 bytes_inbound=ended.payload_inbound, bytes_outbound=ended.payload_outbound,
                 frames_inbound=ended.frames_inbound, frames_outbound=ended.frames_outbound,
@@ -237,6 +241,8 @@ class Gateway:
         for record in records:
             self._registry.remove(record.id)
             duration = max(0.0, now - record.opened_at)
+            self._words[ended_word(record.kind, row.ended_by, row.cause)] += 1
+            self._words[GatewayWord.LOST_DURATION_MICROSECONDS] += int(duration * 1e6)
             self._durations.record(duration, now)
             self._access.session_ended(
                 SessionEnd(
@@ -300,23 +306,26 @@ class Gateway:
         send_control(self._control, "drained", left=len(self._registry))
 
 
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return uvloop's loop; asyncio's own does the same, slower, where there is no uvloop."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
 def main() -> None:
     """Run a gateway with the setup named by the command line."""
     setup = ChildSetup.read()
     config = Config.model_validate_json(setup.config)
     configure(config.log.level, config.log.format, process="gateway")
-    try:
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    except ImportError:  # not on every Python; asyncio's own loop does the same, slower
-        factory = asyncio.new_event_loop
 
     async def run() -> None:
         await Gateway(setup).run()
 
     try:
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(run())
     except ConfigError as error:
         for problem in error.problems:

@@ -191,8 +191,12 @@ class GatewayMetrics:
 
     def _duration(self, now: float) -> SummaryReading:
         return SummaryReading(
-            count=self._counters.total(ForwarderWord.ENDED),
-            sum=self._counters.total(ForwarderWord.DURATION_MICROSECONDS) * _MICROSECOND,
+            count=self._counters.total(ForwarderWord.ENDED) + self._gateway_words[GatewayWord.FORWARDER_LOST],
+            sum=_MICROSECOND
+            * (
+                self._counters.total(ForwarderWord.DURATION_MICROSECONDS)
+                + self._gateway_words[GatewayWord.LOST_DURATION_MICROSECONDS]
+            ),
             quantile=self._durations.summary(now).quantile,
         )
 
@@ -208,9 +212,10 @@ class GatewayMetrics:
 
     def _ended(self, _now: float) -> Series:
         return [
-            ((kind, ended_by, cause), self._counters.total(ended_word(kind, ended_by, cause)))
+            ((kind, ended_by, cause), self._counters.total(word) + self._gateway_words[word])
             for kind in Kind
             for ended_by, cause in _ENDS
+            for word in (ended_word(kind, ended_by, cause),)
         ]
 
     def _close_codes(self, _now: float) -> Series:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from bascule.policy.budget import Lease
-from bascule.vocabulary import Kind
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bascule.policy.budget import Lease
+    from bascule.vocabulary import Kind
 
 
 @dataclass(slots=True)

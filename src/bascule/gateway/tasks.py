@@ -8,10 +8,12 @@ closed here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 _log = structlog.get_logger()
 _running: set[asyncio.Task[Any]] = set()

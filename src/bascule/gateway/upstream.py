@@ -189,7 +189,7 @@ async def _connect(
     if code != errno.EINPROGRESS:
         raise OSError(code, "connect")
     done: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(connection.fileno(), lambda: done.done() or done.set_result(None))
+    loop.add_writer(connection.fileno(), _wake, done)
     try:
         await done
     finally:
@@ -197,6 +197,11 @@ async def _connect(
     code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         raise OSError(code, "connect")
+
+
+def _wake(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 _UNNAMED: Final = "EIO"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bascule.admin.capacity import level
@@ -16,6 +15,8 @@ from bascule.protocol.closing import End
 from bascule.telemetry.catalogue import QUANTILES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from aiohttp import web
 
     from bascule.gateway.auth import SessionTokens

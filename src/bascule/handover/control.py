@@ -17,11 +17,13 @@ message               to              meaning
 from __future__ import annotations
 
 import json
-import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bascule.errors import HandoverError
 from bascule.handover.descriptors import PacketReader, send_packet
+
+if TYPE_CHECKING:
+    import socket
 
 
 def send_control(channel: socket.socket, message: str, *descriptors: int, **values: Any) -> None:

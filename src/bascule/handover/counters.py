@@ -55,6 +55,8 @@ class GatewayWord(IntEnum):
     """Times a client that was not refused within the hold-off window was refused by the cap."""
     PEAK_IN_FLIGHT = auto()
     """Most sessions in flight at once since start."""
+    LOST_DURATION_MICROSECONDS = auto()
+    """Sum of the durations of sessions that ended with their forwarder."""
 
 
 class ForwarderWord(IntEnum):
@@ -85,7 +87,8 @@ class ForwarderWord(IntEnum):
 FRAMES_BASE: Final = 32
 """Then one word per direction and opcode nibble: ``FRAMES_BASE + direction * 16 + opcode``."""
 ENDED_BASE: Final = 64
-"""Then one word per kind, ended-by and cause."""
+"""Then one word per kind, ended-by and cause. The gateway's block has these words as well, for
+sessions that could not be counted by their forwarder because it died."""
 CLOSE_CODES_BASE: Final = 192
 """Then one word per side that sent it and close-code label."""
 
@@ -174,6 +177,7 @@ class CounterFile:
 
 
 assert max(ForwarderWord) < FRAMES_BASE
+assert max(GatewayWord) < ENDED_BASE
 assert FRAMES_BASE + 32 <= ENDED_BASE
 assert ENDED_BASE + len(KINDS) * len(ENDED_BY) * len(CAUSES) <= CLOSE_CODES_BASE
 assert CLOSE_CODES_BASE + len(SENDERS) * len(CLOSE_CODE_LABELS) <= BLOCK_WORDS

@@ -7,8 +7,8 @@ be torn. Layout, native byte order (both ends are the same build on one machine)
                tag:H+bytes  inbound:I+bytes  outbound:I+bytes      and two descriptors
     Close   C  id:Q end:B code:H within:d reason:B+bytes
     List    L  request:I
-    Ended   E  id:Q end:B code:H duration:d payload×2:Q frames×2:Q reason:B+bytes
-    Row     R  request:I id:Q kind:B opened_at:d idle:d payload×2:Q frames×2:Q tag:H+bytes
+    Ended   E  id:Q end:B code:H duration:d payload:2Q frames:2Q reason:B+bytes
+    Row     R  request:I id:Q kind:B opened_at:d idle:d payload:2Q frames:2Q tag:H+bytes
     Listed  D  request:I
 
 Rules of this file: a truncated or unknown message raises `HandoverError`; nothing
@@ -118,8 +118,8 @@ class Ended(NamedTuple):
         """Return the packet."""
         return (
             _ENDED.pack(
-                b"E", self.id, self.end, self.code, self.duration, self.payload_inbound, self.payload_outbound,
-                self.frames_inbound, self.frames_outbound, len(self.reason),
+                b"E", self.id, self.end, self.code, self.duration, self.payload_inbound,
+                self.payload_outbound, self.frames_inbound, self.frames_outbound, len(self.reason),
             )
             + self.reason
         )  # fmt: skip
@@ -190,6 +190,8 @@ def decode(packet: bytes) -> Message:
             case b"D":
                 _tail(packet, _LIST.size)
                 return Listed(_LIST.unpack(packet)[1])
+            case _:
+                pass
     except struct.error as error:
         raise HandoverError(f"truncated message of {len(packet)} bytes") from error
     raise HandoverError(f"unknown message type {packet[:1]!r}")

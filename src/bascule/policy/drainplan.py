@@ -5,8 +5,11 @@ Rules of this file: pure; randomness comes as an argument.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
 
 
 def plan(

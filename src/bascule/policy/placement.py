@@ -6,7 +6,10 @@ hours; counting keeps none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 def fewest(sessions: Mapping[int, int], usable: Iterable[int]) -> int | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from bascule.handover.descriptors import channel_pair
 
 if TYPE_CHECKING:
+    import socket
+
     from bascule.handover.environment import ChildSetup
 
 STABLE_AFTER: Final = 30.0
@@ -106,7 +108,5 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; the process may be gone."""
         if self.pidfd >= 0:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, number)
-            except ProcessLookupError:
-                pass
