@@ -1,10 +1,12 @@
 """What a proxy costs: processor time, user memory and kernel memory.
 
-Processor time comes from each process's own clock (``clock_gettime`` on the CPU clock of a pid), which is the sum the scheduler keeps
-in nanoseconds for every thread: the first column of ``/proc/PID/task/*/schedstat`` brought up to date, plus threads that have
-already ended. Time-outs, other programs and a slow neighbour change how long a run takes, hardly how much the proxy consumes.
+Processor time comes from each process's own clock (``clock_gettime`` on the CPU clock of a pid), which is the
+sum the scheduler keeps in nanoseconds for every thread: the first column of ``/proc/PID/task/*/schedstat``
+brought up to date, plus threads that have already ended. Time-outs, other programs and a slow neighbour
+change how long a run takes, hardly how much the proxy consumes.
 
-A proxy is a process with all its descendants; a child that ended before the second reading is lost, so no scenario restarts one.
+A proxy is a process with all its descendants; a child that ended before the second reading is lost, so no
+scenario restarts one.
 """
 
 from __future__ import annotations
@@ -146,7 +148,7 @@ SOCKET_CACHES = {
 
 
 def kernel_memory() -> KernelMemory:
-    """Slab from /proc/slabinfo (readable by root; else all of Slab in meminfo), TCP pages from /proc/net/sockstat."""
+    """Slab from /proc/slabinfo (for others than root all of Slab in meminfo), TCP pages from sockstat."""
     slab = 0
     try:
         for line in (PROC / "slabinfo").read_text().splitlines()[2:]:

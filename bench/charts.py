@@ -1,7 +1,7 @@
 """Charts as SVG by hand: small multiples of bars, and lines for growth. Readable on light and dark pages.
 
-Colours come from classes that a media query swaps for dark; nothing else is styled by the page around. A bar that would dwarf the
-others is cut with a visible break, its number stays.
+Colours come from classes that a media query swaps for dark; nothing else is styled by the page around. A bar
+that would dwarf the others is cut with a visible break, its number stays.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ STYLE = """
   .page { fill: #ffffff } .grid { stroke: #d0d7de; stroke-width: 1 } .cut { stroke: #ffffff; stroke-width: 3 }
   .spread { stroke: #24292f; stroke-width: 1; opacity: .55 }
   .peer { fill: #afb8c1 } .floor { fill: #6e7781 } .ours { fill: #0969da } .pure { fill: #54aeff }
-  .line { fill: none; stroke-width: 1.5 } .l-peer { stroke: #afb8c1 } .l-floor { stroke: #57606a; stroke-dasharray: 4 3 }
+  .line { fill: none; stroke-width: 1.5 }
+  .l-peer { stroke: #afb8c1 } .l-floor { stroke: #57606a; stroke-dasharray: 4 3 }
   .l-ours { stroke: #0969da; stroke-width: 3 } .l-pure { stroke: #54aeff; stroke-width: 2.5 }
   .mine { font-weight: 600 }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 } .soft { fill: #9198a1 } .page { fill: #0d1117 } .grid { stroke: #30363d } .cut { stroke: #0d1117 }
-    .spread { stroke: #e6edf3 } .peer { fill: #484f58 } .floor { fill: #8b949e } .ours { fill: #4493f8 } .pure { fill: #1f6feb }
-    .l-peer { stroke: #6e7681 } .l-floor { stroke: #9198a1 } .l-ours { stroke: #4493f8 } .l-pure { stroke: #79c0ff }
+    text { fill: #e6edf3 } .soft { fill: #9198a1 } .page { fill: #0d1117 } .grid { stroke: #30363d }
+    .cut { stroke: #0d1117 } .spread { stroke: #e6edf3 }
+    .peer { fill: #484f58 } .floor { fill: #8b949e } .ours { fill: #4493f8 } .pure { fill: #1f6feb }
+    .l-peer { stroke: #6e7681 } .l-floor { stroke: #9198a1 }
+    .l-ours { stroke: #4493f8 } .l-pure { stroke: #79c0ff }
   }
 """
 
@@ -195,9 +198,8 @@ def draw_bars(results: Results, panel: Panel, x: float, y: float, width: float) 
         length = max(min(value / limit, 1.0), 0.0) * room
         mine = "mine" if kind(proxy) in ("ours", "pure") else ""
         parts.append(text(x + LABEL - 8, row + 13, proxy, mine, "end"))
-        parts.append(
-            f'<rect x="{x + LABEL:.1f}" y="{row + 3:.1f}" width="{max(length, 1):.1f}" height="13" rx="2" class="{kind(proxy)}"/>'
-        )
+        place = f'x="{x + LABEL:.1f}" y="{row + 3:.1f}" width="{max(length, 1):.1f}" height="13" rx="2"'
+        parts.append(f'<rect {place} class="{kind(proxy)}"/>')
         if value > limit:
             for offset in (10, 15):
                 cut = x + LABEL + length - offset
@@ -214,12 +216,17 @@ def draw_bars(results: Results, panel: Panel, x: float, y: float, width: float) 
 
 def document(title: str, parts: list[str], height: float) -> str:
     """The whole file."""
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}" role="img"'
-        f' aria-label="{escape(title)}">\n<style>{STYLE}</style>\n<rect class="page" width="{WIDTH}" height="{height:.0f}" rx="6"/>\n'
-        + "\n".join([text(MARGIN, 32, title, "title"), *parts])
-        + "\n</svg>\n"
-    )
+    size = f'width="{WIDTH}" height="{height:.0f}"'
+    box = f'viewBox="0 0 {WIDTH} {height:.0f}"'
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box} {size} role="img" aria-label="{escape(title)}">',
+        f"<style>{STYLE}</style>",
+        f'<rect class="page" {size} rx="6"/>',
+        text(MARGIN, 32, title, "title"),
+        *parts,
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def bars(results: Results, chart: Chart) -> str | None:

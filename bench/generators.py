@@ -1,7 +1,8 @@
 """The suite's native parts: built with ``cc -O2``, started, spoken to.
 
-``Echo`` is the upstream, ``Load`` the load generator: one command a line in, one JSON object a line out (see native/load.c). A command
-has answered when nothing of it is in flight, so clocks read before and after bracket it exactly.
+``Echo`` is the upstream, ``Load`` the load generator: one command a line in, one JSON object a line out (see
+native/load.c). A command has answered when nothing of it is in flight, so clocks read before and after
+bracket it exactly.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Load:
     """A load generator against one port of 127.0.0.1."""
 
     def __init__(self, port: int, *, urgent: bool = False) -> None:
-        """``urgent``: scheduled before its neighbours where the system allows it, for one that measures latency beside others."""
+        """``urgent``: scheduled before its neighbours where allowed, to measure latency beside them."""
         self.process = subprocess.Popen(
             [str(build("load")), f"127.0.0.1:{port}"],
             stdin=subprocess.PIPE,

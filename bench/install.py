@@ -1,7 +1,10 @@
-"""``python -m bench install``: fetch the peers. What cannot be fetched is named, and reported as absent by every run.
+"""``python -m bench install``: fetch the peers.
 
-Distribution packages where the distribution has them (quoted versions are the ones people run), a virtual environment and a node
-folder under build/bench for the rest. Nothing is started and nothing outside build/bench is written except by apt.
+What cannot be fetched is named, and reported as absent by every run.
+
+Distribution packages where the distribution has them (quoted versions are the ones people run), a virtual
+environment and a node folder under build/bench for the rest. Nothing is started and nothing outside
+build/bench is written except by apt.
 """
 
 from __future__ import annotations

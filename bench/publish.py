@@ -1,8 +1,8 @@
-"""Puts a run into the documents: charts and raw figures beside the reference, the generated part of the page."""
+"""Puts a run into the documents: charts and raw figures, and the generated part of the page."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import charts, report, targets
 from bench.places import LATEST, PAGE
@@ -25,21 +25,25 @@ CHART_OF = {
 }
 
 
+def surroundings(about: dict[str, Any]) -> str:
+    """One paragraph: what ran where."""
+    took = about.get("took_seconds")
+    duration = f", {took // 60} min {took % 60} s" if took else ""
+    congestion = about["settings"]["net.ipv4.tcp_congestion_control"]
+    return (
+        f"`{about['command']}` on {about['when'][:10]} at commit `{about['commit']}`{duration}. "
+        f"{about['processor']}, {about['processors']} processors, {about['memory_gib']} GiB, Linux "
+        f"{about['kernel']}, Python {about['python']}, {about['compiler']}, congestion control {congestion}. "
+        f"Each proxy alone on processor {', '.join(map(str, about['proxy_on']))}; load generator and "
+        f"upstream on {', '.join(map(str, about['load_on']))}."
+    )
+
+
 def generated(results: Results, drawn: set[str]) -> str:
     """The generated part: where, targets, charts, tables, versions."""
     about = results.about
-    took = (
-        f", {about['took_seconds'] // 60} min {about['took_seconds'] % 60} s"
-        if "took_seconds" in about
-        else ""
-    )
     lines = [
-        f"`{about['command']}` on {about['when'][:10]} at commit `{about['commit']}`{took}.",
-        "",
-        (f"{about['processor']}, {about['processors']} processors, {about['memory_gib']} GiB, Linux {about['kernel']}, "
-        f"Python {about['python']}, {about['compiler']}, {about['settings']['net.ipv4.tcp_congestion_control']}. "
-        f"Each proxy alone on processor {', '.join(map(str, about['proxy_on']))}; load generator and upstream on "
-        f"{', '.join(map(str, about['load_on']))}."),
+        surroundings(about),
         "",
         "### Targets",
         "",
@@ -58,10 +62,8 @@ def generated(results: Results, drawn: set[str]) -> str:
             continue
         lines += [f"### {title}", ""]
         if scenario == "latency" and "half_load_rate" in about:
-            lines += [
-                f"Half load was {about['half_load_rate']:,} messages a second, less for a proxy that could not do twice that.",
-                "",
-            ]
+            rate = f"{about['half_load_rate']:,}"
+            lines += [f"Half load: {rate} messages a second, less for a proxy that cannot do twice that.", ""]
         for chart in CHART_OF.get(scenario, ()):
             if f"{chart}.svg" in drawn:
                 lines += [picture(chart, title), ""]

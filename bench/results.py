@@ -1,7 +1,7 @@
 """Figures of a run: samples per scenario, case, metric and proxy; medians, spread, ratios; JSON in and out.
 
-A ratio is the median of the ratios round by round, not the ratio of medians: the proxies take turns within a round, so what
-slows the computer for a while slows both sides of the division.
+A ratio is the median of the ratios round by round, not the ratio of medians: the proxies take turns within a
+round, so what slows the computer for a while slows both sides of the division.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ class Figure:
 
     @property
     def spread(self) -> float:
-        """Half the distance between the quartiles, as a share of the median; 0 for fewer than three samples."""
+        """Half the distance between the quartiles, as a share of the median.
+
+        0 for fewer than three samples.
+        """
         if len(self.samples) < 3 or not self.median:
             return 0.0
         low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")

@@ -1,14 +1,15 @@
 """A stand: one proxy in front of an upstream of its own, ready to be measured.
 
-Every proxy gets its own echo server, so that local ports and counters never mix. ``Fleet`` keeps the stands of one setting (cap,
-heartbeat) alive between scenarios; a proxy that falls over is reported, restarted for the next scenario, and the others go on.
+Every proxy gets its own echo server, so that local ports and counters never mix. ``Fleet`` keeps the stands
+with default settings alive between scenarios; a proxy that falls over is reported, restarted for the next
+scenario, and the others go on.
 """
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import accounting
 from bench.generators import Echo, Load, LoadFailed

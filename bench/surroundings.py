@@ -1,4 +1,7 @@
-"""Where a run took place: processor, kernel, limits, versions, commit. Part of the raw file and of the page."""
+"""Where a run took place.
+
+Processor, kernel, limits, versions, commit. Part of the raw file and of the page.
+"""
 
 from __future__ import annotations
 

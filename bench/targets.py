@@ -1,6 +1,7 @@
 """The project's own targets, judged from the figures of one run: met, or missed by how much.
 
-A target is a ratio (or a limit) over one or more cases; the worst case counts. What was not measured is said to be so.
+A target is a ratio (or a limit) over one or more cases; the worst case counts. What was not measured is said
+to be so.
 """
 
 from __future__ import annotations

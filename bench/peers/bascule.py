@@ -1,4 +1,7 @@
-"""Bascule itself, compiled and pure: one forwarder, every check on (route, origin, lease, hand-over), one log line a session."""
+"""Bascule itself, compiled and pure.
+
+One forwarder, every check on (route, origin, lease, hand-over), one log line a session.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What every proxy under test must say of itself: is it here, which version, how is it started.
 
-A peer writes its configuration into a directory of its own and names one command. The suite starts it, pins it to one processor,
-waits until it answers, and counts the processes below that command.
+A peer writes its configuration into a directory of its own and names one command. The suite starts it, pins
+it to one processor, waits until it answers, and counts the processes below that command.
 """
 
 from __future__ import annotations
@@ -94,7 +94,10 @@ def first_line(command: list[str], environment: dict[str, str] | None = None) ->
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that the kernel chose just now; proxies that cannot bind port 0 and report it need the number before."""
+    """Ports of 127.0.0.1 that the kernel chose just now.
+
+    Proxies that cannot bind port 0 and report it need the number before.
+    """
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
@@ -143,7 +146,7 @@ class Running:
                 with socket.create_connection(("127.0.0.1", self.port), 1.0) as probe:
                     probe.settimeout(2.0)
                     probe.sendall(
-                        f"GET /ready HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n\r\n".encode()
+                        b"GET /ready HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % self.port
                     )
                     if probe.recv(64).startswith(b"HTTP/1.1 200"):
                         return

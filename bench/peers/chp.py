@@ -1,4 +1,7 @@
-"""JupyterHub's configurable-http-proxy on Node: one default target, its own defaults otherwise. It writes no access log."""
+"""JupyterHub's configurable-http-proxy, on Node.
+
+One default target, its own defaults otherwise. It writes no access log.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Envoy: ``upgrade_configs: websocket``, no idle or route time-out, one worker, the buffer limits of its edge guide (32 KiB)."""
+"""Envoy with ``upgrade_configs: websocket``.
+
+No idle or route time-out, one worker, the buffer limits of its edge guide (32 KiB).
+"""
 
 from __future__ import annotations
 

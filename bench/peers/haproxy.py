@@ -1,6 +1,7 @@
-"""HAProxy, as its manual advises for WebSockets: ``timeout tunnel`` long, one thread here; with and without splicing.
+"""HAProxy, as its manual advises for WebSockets: a long ``timeout tunnel``; with and without splicing.
 
-``option splice-auto`` lets the kernel move bytes from socket to socket without a copy when the proxy thinks it pays.
+``option splice-auto`` lets the kernel move bytes from socket to socket without a copy when the proxy thinks
+it pays.
 """
 
 from __future__ import annotations

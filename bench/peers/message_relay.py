@@ -1,9 +1,11 @@
-"""A proxy as the Python proxies are: every *message* is received, decoded and sent again. Started by python_relay.py.
+"""A proxy as the Python proxies are: every *message* is received, decoded and sent again.
+
+Started by python_relay.py.
 
     python message_relay.py LISTEN_PORT UPSTREAM_PORT [HEARTBEAT_MS]
 
-Built on ``websockets``, tuned as its documents advise for throughput and memory: no compression, no size limit (the
-upstream's business), uvloop. Plain HTTP is answered only for the suite's readiness probe.
+Built on ``websockets``, tuned as its documents advise for throughput and memory: no compression, no size
+limit (the upstream's business), uvloop. Plain HTTP is answered only for the suite's readiness probe.
 """
 
 from __future__ import annotations
@@ -14,14 +16,10 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+import uvloop
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-
-try:
-    from uvloop import run
-except ImportError:
-    from asyncio import run
 
 if TYPE_CHECKING:
     from websockets.asyncio.connection import Connection
@@ -71,4 +69,4 @@ async def main(port: int, upstream: int, heartbeat: float | None) -> None:
 
 if __name__ == "__main__":
     milliseconds = int(sys.argv[3]) if len(sys.argv) > 3 else 0
-    run(main(int(sys.argv[1]), int(sys.argv[2]), milliseconds / 1000 or None))
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), milliseconds / 1000 or None))

@@ -1,8 +1,10 @@
-"""nginx, as its page "WebSocket proxying" advises: HTTP/1.1 upstream, Upgrade and Connection passed on by a map, a long read time-out.
+"""nginx, as its page "WebSocket proxying" advises.
 
-Twice: with its default buffers, and with ``proxy_buffer_size 64k``, which is the buffer of an upgraded connection: far less CPU per
-byte of a large frame, paid for with 64 KiB a direction in every session. The first is what the memory of idle sessions is compared with,
-the second is the "tuned nginx" of large frames.
+HTTP/1.1 upstream, Upgrade and Connection passed on by a map, a long read time-out.
+
+Twice: with its default buffers, and with ``proxy_buffer_size 64k``, which is the buffer of an upgraded
+connection: far less CPU per byte of a large frame, paid for with 64 KiB a direction in every session. The
+first is what the memory of idle sessions is compared with, the second is the "tuned nginx" of large frames.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ error_log error.log warn;
 events {{ worker_connections 19900; multi_accept on; }}
 http {{
   access_log access.log;         # one line a request or session, as Bascule writes one
-  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
   tcp_nodelay on;
   keepalive_requests 1000000;    # the plain HTTP scenarios keep their connections
   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}

@@ -1,4 +1,7 @@
-"""The Python peer: relays whole messages, as jupyter-server-proxy, websockify and the FastAPI proxies do (message_relay.py)."""
+"""The Python peer.
+
+Relays whole messages, as jupyter-server-proxy, websockify and the FastAPI proxies do (message_relay.py).
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,16 @@ class PythonRelay(Peer):
 
     def missing(self) -> str | None:
         """The suite's virtual environment with websockets."""
-        if not list(VENV.glob("lib/python3*/site-packages/websockets")):
-            return "websockets is not installed in build/bench/venv"
+        for package in ("websockets", "uvloop"):
+            if not list(VENV.glob(f"lib/python3*/site-packages/{package}")):
+                return f"{package} is not installed in build/bench/venv"
         return None
 
     def version(self) -> str:
         """Of the library and the interpreter."""
-        program = "import sys, websockets; print('websockets', websockets.__version__, 'on Python', sys.version.split()[0])"
+        program = (
+            "import sys, websockets as w; print('websockets', w.__version__, 'on', sys.version.split()[0])"
+        )
         return first_line([str(VENV / "bin" / "python"), "-c", program])
 
     def launch(self, setting: Setting) -> Launch:

@@ -1,4 +1,8 @@
-"""Traefik: file provider, one router, GOMAXPROCS=1. WebSockets need no setting; time-outs of the entry point are off for long sessions."""
+"""Traefik with one route.
+
+File provider, one router, GOMAXPROCS=1. WebSockets need no setting; time-outs of the entry point are off for
+long sessions.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +49,7 @@ class Traefik(Peer):
                                 }
                             }
                         },
-                        # The default keeps two idle connections to a server; the plain HTTP scenarios use eight.
+                        # The default keeps two idle connections; the plain HTTP scenarios use eight.
                         "serversTransports": {"app": {"maxIdleConnsPerHost": 64}},
                     }
                 }

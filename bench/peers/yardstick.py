@@ -1,4 +1,7 @@
-"""The yardstick: bench/native/relay.c, the least that a relay on this kernel can cost. It parses nothing and promises nothing."""
+"""The yardstick: bench/native/relay.c, the least that a relay on this kernel can cost.
+
+It parses nothing and promises nothing.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ LIFE = Metric(
 STORM_TIME = Metric("storm_time", "Until all sessions are back, wall clock", "ms", to_yardstick=False)
 STORM_CPU = Metric("storm_cpu", "CPU of the storm", "ms", to_yardstick=False)
 
-#: What is still on its way inside the proxy when the client has its answer (a hand-over, a log line) is part of the price.
+#: What is still on its way inside the proxy when the client has its answer (a hand-over, a log line) is part
+#: of the price.
 SETTLE = 0.05
 
 

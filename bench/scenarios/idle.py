@@ -1,7 +1,8 @@
 """Idle sessions: what one keeps in user and kernel memory, and what heartbeats for thousands cost.
 
-Every session has exchanged one message before it is left alone, as real ones have. Kernel memory of the computer counts all four
-sockets of a session; the share of the load generator and the upstream is measured without a proxy and taken off.
+Every session has exchanged one message before it is left alone, as real ones have. Kernel memory of the
+computer counts all four sockets of a session; the share of the load generator and the upstream is measured
+without a proxy and taken off.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ HEARTBEATS = Metric(
 
 
 class Idle(Scenario):
-    """Fresh processes; memory at two counts, one after the other; then all proxies hold their sessions at the same time."""
+    """Fresh processes.
+
+    Memory at two counts, one after the other; then all proxies hold their sessions at the same time.
+    """
 
     name = "idle"
     title = "Idle sessions"
@@ -38,7 +42,10 @@ class Idle(Scenario):
         return len(context.fleet.peers) * per_proxy + context.pick(21.0, 4.5, 1.0)
 
     def run(self, context: Context) -> None:
-        """Bascule and the Python relay send heartbeats of their own; for the other peers the upstream pings at that interval."""
+        """Bascule and the Python relay send heartbeats of their own.
+
+        For the other peers the upstream pings at that interval.
+        """
         counts = context.pick((500, 5000), (500,), (20,))
         interval = context.pick(20_000, 2_000, 500)
         kernel_base: dict[int, float] = {}

@@ -1,13 +1,14 @@
 """Added latency at half load, and a terminal's keystrokes beside heavy neighbours.
 
-Messages leave at random moments (exponential gaps); a latency counts from the moment the message should have left, so a stalled
-proxy cannot hide behind a stalled client. Added means: less the same run straight to the upstream in the same round.
+Messages leave at random moments (exponential gaps); a latency counts from the moment the message should have
+left, so a stalled proxy cannot hide behind a stalled client. Added means: less the same run straight to the
+upstream in the same round.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.results import Case, Metric
 from bench.scenarios.base import Context, Scenario, in_turn
@@ -27,7 +28,7 @@ SESSIONS = 50
 
 
 class HalfLoad(Scenario):
-    """Each proxy at half of what it can do, or of what nginx can if that is less, so that the fast ones share one rate."""
+    """Each proxy at half of what it can do, or of what nginx can if that is less: the fast share one rate."""
 
     name = "latency"
     title = "Added latency at half load"
@@ -60,7 +61,11 @@ class HalfLoad(Scenario):
             context.results.about["half_load_rate"] = round(common)
 
             def measure(stand: Stand) -> None:
-                words = {"size": 64, "rate": round(min(capacity[stand.name] / 2, common)), "seconds": seconds}
+                words: dict[str, Any] = {
+                    "size": 64,
+                    "rate": round(min(capacity[stand.name] / 2, common)),
+                    "seconds": seconds,
+                }
                 base = straight_load.ask("paced", **words)["latency_us"]
                 ours = loads[stand.name].ask("paced", **words)["latency_us"]
                 context.results.add(self.name, case, ADDED_P50, stand.name, ours["p50"] - base["p50"])
@@ -83,7 +88,7 @@ class Terminal(Scenario):
         return len(context.fleet.peers) * context.pick(2, 2, 1) * context.pick(4.0, 1.5, 0.5)
 
     def run(self, context: Context) -> None:
-        """The neighbours run for as long as the gigabyte takes, or until the keystrokes are done if that is later."""
+        """The neighbours run for as long as the gigabyte takes, the keystrokes as long as they take."""
         stands = [s for s in context.fleet.stands() if s.peer is None or s.peer.http]
         size = context.pick(1_000_000_000, 250_000_000, 10_000_000)
         rate, alone_seconds = 500, context.pick(1.0, 0.5, 0.1)

@@ -1,7 +1,8 @@
 """Round trips: what a message costs, by size, sessions and messages in flight.
 
-A round trip is one masked message up and one unmasked message down, so the proxy moves each payload twice. Small sizes are told
-in CPU microseconds per round trip, large ones in CPU seconds per gigabyte moved (both directions counted).
+A round trip is one masked message up and one unmasked message down, so the proxy moves each payload twice.
+Small sizes are told in CPU microseconds per round trip, large ones in CPU seconds per gigabyte moved (both
+directions counted).
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ SMALL = [
     for sessions in (1, 50, 500)
     for size in (64, KIB, 16 * KIB)
 ]
-#: The product of all sizes, sessions and flights, less what would only prove that memory is finite (50 sessions with eight 32 MiB
-#: messages each are 13 GB under way) or say nothing that its neighbours do not.
+#: The product of all sizes, sessions and flights, less what would only prove that memory is finite (50
+#: sessions with eight 32 MiB messages each are 13 GB under way) or say nothing that its neighbours do not.
 FULL = [
     *SMALL,
     Shape(4 * KIB, 50, 1),
@@ -81,7 +82,10 @@ SMOKE = [Shape(64, 5, 8), Shape(256 * KIB, 1, 1)]
 
 
 class Messages(Scenario):
-    """Closed loop: every session keeps its messages in flight for a slice of time; the next proxy has its turn."""
+    """Closed loop.
+
+    Every session keeps its messages in flight for a slice of time; the next proxy has its turn.
+    """
 
     name = "messages"
     title = "Round trips"

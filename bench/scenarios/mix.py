@@ -1,4 +1,7 @@
-"""The notebook mix: keystrokes up, many small outputs down, now and then a plot of 2 MiB (weights: native/load.c)."""
+"""The notebook mix.
+
+Keystrokes up, many small outputs down, now and then a plot of 2 MiB (weights: native/load.c).
+"""
 
 from __future__ import annotations
 
