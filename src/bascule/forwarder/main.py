@@ -20,7 +20,7 @@ from collections import deque
 from typing import Final
 
 from bascule.errors import HandoverError
-from bascule.forwarder.hot import Engine, Flow, describe
+from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
 from bascule.forwarder.relay import Relay
 from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord
@@ -45,6 +45,7 @@ class Forwarder:
         words[ForwarderWord.OPEN] = 0
         words[ForwarderWord.STASHED_BYTES] = 0
         proxy = config.websocket_proxy
+        words[ForwarderWord.ALLOCATION_IS_COUNTED] = count_allocations(words, ForwarderWord.ALLOCATED_BYTES)
         self._control = socket.socket(fileno=setup.control)
         self._engine = Engine(config.forwarders.read_buffer_bytes, words, config.limits.early_bytes)
         self._relay = Relay(

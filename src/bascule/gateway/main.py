@@ -222,8 +222,8 @@ class Gateway:
         self._access.session_ended(
             SessionEnd(
                 id=f"{ended.id:x}", route=record.route, kind=record.kind, ended_by=row.ended_by,
-                phase="relay", cause=row.cause, duration=ended.duration, client=record.client, close_code=ended.code or None,
-                close_reason=ended.reason, user=record.user, forwarder=slot,
+                phase="relay", cause=row.cause, duration=ended.duration, client=record.client,
+                close_code=ended.code or None, close_reason=ended.reason, user=record.user, forwarder=slot,
                 bytes_inbound=ended.payload_inbound, bytes_outbound=ended.payload_outbound,
                 frames_inbound=ended.frames_inbound, frames_outbound=ended.frames_outbound,
             )

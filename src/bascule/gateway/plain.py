@@ -31,7 +31,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from aiohttp import hdrs
+from aiohttp import HttpVersion10, HttpVersion11, hdrs
 from multidict import CIMultiDict, istr
 from yarl import URL
 
@@ -64,6 +64,8 @@ _UPSTREAM_HEAD_BYTES: Final = 65536
 _UPSTREAM_FIELDS: Final = 256
 _NAMES: Final = 1024
 """Field names whose decoded form is kept; then the memory is emptied, so it cannot grow."""
+
+_VERSIONS: Final = (HttpVersion11, HttpVersion10)
 
 _ALLOWED: Final = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
@@ -253,7 +255,9 @@ class PlainProxy:
             return await browser.answer(400, "A field of the request is not valid UTF-8.")
         upload = None
         if request.body_exists:
-            if expects and (request.version < (1, 1) or match.upstream.authority in self._speaks_http10):
+            if expects and (
+                request.version < HttpVersion11 or match.upstream.authority in self._speaks_http10
+            ):
                 del headers[hdrs.EXPECT]  # HTTP/1.0 knows no 100: the body is asked for by us
             upload = _Upload(request, browser, expects)
         elif expects:
@@ -270,7 +274,7 @@ class PlainProxy:
             return await self._failed(browser, 502, _UNREACHABLE)
         except (aiohttp.ClientError, ValueError):
             return await self._failed(browser, 502, _BAD_ANSWER)
-        if answer.version is not None and answer.version < (1, 1):
+        if answer.version == HttpVersion10:
             self._speaks_http10.add(match.upstream.authority)
         complete = False
         try:
@@ -296,7 +300,7 @@ class PlainProxy:
             b"https" if request.secure else b"http",
             host,
             match.prefix,
-            self.via if request.version >= (1, 1) else self._via10,
+            self.via if request.version >= HttpVersion11 else self._via10,
         )
         names = self._names
         headers: CIMultiDict[str] = CIMultiDict()
@@ -360,6 +364,7 @@ class PlainProxy:
         if (
             status < 200  # a 101 nobody asked for
             or status > 599
+            or answer.version not in _VERSIONS
             or len(lengths) > 1
             or (coding is not None and (lengths or coding.lower() != "chunked"))
         ):

@@ -33,18 +33,23 @@ _log = logging.getLogger("bascule.http")
 
 
 class PlainRequest(web.BaseRequest):
-    """A request whose connection ends with it if its body was chunked.
+    """A request whose connection ends with it where aiohttp cannot be trusted with the next one.
 
-    aiohttp's compiled parser keeps the last trailer of a chunked body and puts it among
-    the fields of the next request on the connection (seen with 3.14.5). Behind a proxy
-    that shares connections that request is somebody else's, and the trailer could be
-    its ``X-Forwarded-User``. Browsers never send chunked bodies, so nobody misses the connection.
+    * After a chunked body: the compiled parser keeps its last trailer and puts it among
+      the fields of the next request on the connection (seen with 3.14.5). Behind a proxy
+      that shares connections that request is somebody else's, and the trailer could be
+      its ``X-Forwarded-User``.
+    * After an ``Upgrade`` that was not followed: what came in the same packet is lost, so
+      the next bytes could be the middle of a request.
+
+    Browsers do neither in plain HTTP, so nobody misses the connection.
     """
 
     @property
     def keep_alive(self) -> bool:
         """Whether the connection may carry another request."""
-        return super().keep_alive and hdrs.TRANSFER_ENCODING not in self.headers
+        fields = self.headers
+        return super().keep_alive and hdrs.TRANSFER_ENCODING not in fields and hdrs.UPGRADE not in fields
 
 
 class PlainProtocol(web.RequestHandler):

@@ -25,7 +25,7 @@ function note(who, words, style = "") {
   const log = $("log");
   const line = document.createElement("li");
   const time = document.createElement("time");
-  time.textContent = new Date().toLocaleTimeString();
+  time.textContent = new Date().toLocaleTimeString([], { hour12: false });
   const name = document.createElement("span");
   name.className = "who";
   name.textContent = who;
@@ -114,6 +114,7 @@ function closeOne() {
 
 function draw() {
   const slots = $("slots");
+  slots.classList.toggle("few", cap <= 24);
   while (slots.children.length > cap) slots.lastChild.remove();
   while (slots.children.length < cap) {
     const slot = document.createElement("button");
@@ -177,16 +178,23 @@ $("close-all").addEventListener("click", () => {
 });
 $("unreachable").addEventListener("click", () => open("/nobody", "app"));
 $("log-clear").addEventListener("click", () => $("log").replaceChildren());
-$("start").addEventListener("click", async () => {
+
+// What a "Run Jupyter" button does: ask first, start only if there is room.
+async function askGate() {
   const answer = await fetch(`${CAPACITY}/admission`, { method: "POST" });
   if (answer.status === 204) {
     $("gate").textContent = "204: there is a free slot, go ahead.";
     note("gate", "204 No Content", "good");
-    return;
+    return true;
   }
   const { errorMsg } = await answer.json();
   $("gate").textContent = `${answer.status}: ${errorMsg}. Retry after ${answer.headers.get("Retry-After")} s.`;
   note("gate", `${answer.status} ${errorMsg}`, "bad");
+  return false;
+}
+$("ask").addEventListener("click", askGate);
+$("start").addEventListener("click", async () => {
+  if (await askGate()) openEcho();
 });
 
 // --- echo ---

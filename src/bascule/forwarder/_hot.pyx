@@ -1,0 +1,713 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The hot path compiled: what `hot_pure` does, action for action, on C state and system calls.
+
+Read `hot_pure` first; its rules hold here, and tests/forwarder/test_twins.py feeds both
+the same bytes. What is different:
+
+* a flow's state is C fields of one object; a turn of the loop that only moves frames
+  touches no Python object and allocates nothing;
+* ``epoll_wait``, ``recv`` and ``send`` are called directly;
+* the allocator hook lives here: `count_allocations` wraps CPython's allocators and adds
+  up the bytes they are asked for, which is what ``ws_pool_alloc_bytes_per_second`` shows.
+
+The GIL is kept while waiting: a forwarder has one thread, and letting go of it costs
+more than a small frame.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memmove, memset
+
+from bascule.protocol.frames import mask, parse_close_payload
+
+cdef extern from *:
+    """
+    #ifndef __OPTIMIZE__
+    #error "bascule: the hot path was compiled without optimisation; build it with -O2"
+    #endif
+    """
+
+cdef extern from "sys/types.h":
+    ctypedef long ssize_t
+
+cdef extern from "sys/socket.h" nogil:
+    ssize_t recv(int fd, void *buf, size_t len, int flags)
+    ssize_t send(int fd, const void *buf, size_t len, int flags)
+    int MSG_NOSIGNAL
+    int MSG_DONTWAIT
+
+cdef extern from "sys/epoll.h" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+        uint64_t u64
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
+    int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
+    int EPOLL_CLOEXEC
+    int EPOLL_CTL_ADD
+    int EPOLL_CTL_DEL
+    int EPOLL_CTL_MOD
+    uint32_t EPOLLIN
+    uint32_t EPOLLOUT
+
+cdef extern from "time.h" nogil:
+    ctypedef long time_t
+    cdef struct timespec:
+        time_t tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec *now)
+    int CLOCK_MONOTONIC
+
+cdef extern from "unistd.h" nogil:
+    int close(int fd)
+
+cdef enum:
+    MAX_EVENTS = 256
+    PREFIX = 256
+
+# The numbers of `signs`, as C constants; test_twins.py compares them.
+cdef enum:
+    RELAY = 0
+    DISCARD = 1
+    DEAD = 2
+    EOF_ = 1
+    ERROR_ = 2
+    SINK_ERROR = 4
+    PING = 8
+    CLOSE = 16
+    FAULT = 32
+    BOUNDARY = 64
+    FAULT_PROTOCOL = 1
+    FAULT_TOO_BIG = 2
+
+# Words of the forwarder's block (handover/counters.py).
+cdef enum:
+    STASHED_WORD = 8
+    PAYLOAD_INBOUND = 10
+    PAYLOAD_OUTBOUND = 11
+    FRAMES_INBOUND = 32
+    FRAMES_OUTBOUND = 48
+
+
+cdef inline double _monotonic() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+cdef class Flow:
+    """One direction of a session; attributes as in `hot_pure.Flow`."""
+
+    cdef public object session
+    cdef public Flow opposite
+    cdef public object ping
+    cdef public object close_reason
+    cdef public int source
+    cdef public int sink
+    cdef public uint64_t remaining
+    cdef public uint64_t limit
+    cdef public uint64_t frames
+    cdef public uint64_t payload
+    cdef public double active_at
+    cdef public uint32_t interest
+    cdef public int pings
+    cdef public int close_code
+    cdef public int error
+    cdef public uint8_t mode
+    cdef public uint8_t rsv_first
+    cdef public uint8_t rsv_continuation
+    cdef public uint8_t fault
+    cdef public bint inbound
+    cdef public bint in_message
+    cdef public bint stop
+    cdef public bint wanted
+    cdef public bint reading
+    cdef uint8_t held_size
+    cdef uint8_t *held_bytes
+    cdef uint8_t *stash_bytes
+    cdef size_t stash_at
+    cdef size_t stash_end
+
+    def __init__(self, session, int source, int sink, bint inbound, uint64_t limit,
+                 int rsv_first, int rsv_continuation, double now):
+        self.session = session
+        self.source = source
+        self.sink = sink
+        self.inbound = inbound
+        self.limit = limit
+        self.rsv_first = rsv_first
+        self.rsv_continuation = rsv_continuation
+        self.reading = True
+        self.close_reason = b""
+        self.active_at = now
+
+    def __dealloc__(self):
+        free(self.held_bytes)
+        free(self.stash_bytes)
+
+    @property
+    def at_boundary(self):
+        """Whether everything written so far ends at a frame boundary, nothing stashed."""
+        return self.remaining == 0 and self.stash_bytes == NULL
+
+    @property
+    def stash(self):
+        """Bytes received that the sink could not take yet, or ``None``."""
+        if self.stash_bytes == NULL:
+            return None
+        return (<char *>self.stash_bytes)[self.stash_at:self.stash_end]
+
+    @property
+    def stashed(self):
+        """Bytes in the stash."""
+        return self.stash_end - self.stash_at
+
+    @property
+    def held(self):
+        """An unfinished header or control frame, or ``None``."""
+        if not self.held_size:
+            return None
+        return (<char *>self.held_bytes)[:self.held_size]
+
+
+cdef class Engine:
+    """Epoll, the shared receive buffer and everything that happens per message."""
+
+    name = "compiled"
+
+    cdef readonly Py_ssize_t window
+    cdef readonly double now
+    cdef int _epoll
+    cdef uint8_t *_buffer
+    cdef Py_ssize_t _capacity
+    cdef uint64_t *_words
+    cdef object _words_owner
+    cdef list _table
+    cdef epoll_event _events[MAX_EVENTS]
+
+    def __cinit__(self, Py_ssize_t window, words, Py_ssize_t early=0):
+        cdef uint64_t[:] view = words
+        self.window = window
+        self._capacity = max(window, early)
+        self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self._epoll < 0:
+            PyErr_SetFromErrno(OSError)
+        self._buffer = <uint8_t *>malloc(PREFIX + self._capacity)
+        if self._buffer == NULL:
+            raise MemoryError
+        self._words_owner = words
+        self._words = &view[0]
+        self._table = []
+        self.now = _monotonic()
+
+    def __dealloc__(self):
+        if self._epoll >= 0:
+            close(self._epoll)
+        free(self._buffer)
+
+    def close(self):
+        """Release the epoll descriptor."""
+        if self._epoll >= 0:
+            close(self._epoll)
+            self._epoll = -1
+
+    # -- registration ---------------------------------------------------------------
+
+    cdef int _set(self, int descriptor, object target) except -1:
+        while len(self._table) <= descriptor:
+            self._table.append(None)
+        self._table[descriptor] = target
+        return 0
+
+    cdef int _control(self, int operation, int descriptor, uint32_t interest) except -1:
+        cdef epoll_event event
+        memset(&event, 0, sizeof(event))
+        event.events = interest
+        event.data.fd = descriptor
+        if epoll_ctl(self._epoll, operation, descriptor, &event) < 0:
+            PyErr_SetFromErrno(OSError)
+        return 0
+
+    def watch(self, int descriptor, target):
+        """Report a readable descriptor that is not a flow's, as ``(target, EPOLLIN)``."""
+        self._set(descriptor, target)
+        self._control(EPOLL_CTL_ADD, descriptor, EPOLLIN)
+
+    def unwatch(self, int descriptor):
+        """Stop reporting it; before it is closed, or epoll would keep a dead entry."""
+        self._set(descriptor, None)
+        self._control(EPOLL_CTL_DEL, descriptor, 0)
+
+    def attach(self, Flow flow not None):
+        """Start reading a flow's source."""
+        self._set(flow.source, flow)
+        self._apply(flow)
+
+    def detach(self, Flow flow not None):
+        """Forget a flow's source; before it is closed."""
+        if flow.interest:
+            self._control(EPOLL_CTL_DEL, flow.source, 0)
+            flow.interest = 0
+        self._set(flow.source, None)
+
+    def pause(self, Flow flow not None):
+        """Stop reading the source for good (it has ended)."""
+        flow.reading = False
+        self._apply(flow)
+
+    cdef int _apply(self, Flow flow) except -1:
+        """Bring epoll's interest in a flow's source in line with both directions."""
+        cdef uint32_t interest = 0
+        cdef Flow opposite = flow.opposite
+        if flow.reading and flow.stash_bytes == NULL:
+            interest = EPOLLIN
+        if opposite is not None and opposite.stash_bytes != NULL:
+            interest |= EPOLLOUT
+        if interest == flow.interest or flow.source < 0:
+            return 0
+        if not flow.interest:
+            self._control(EPOLL_CTL_ADD, flow.source, interest)
+        elif interest:
+            self._control(EPOLL_CTL_MOD, flow.source, interest)
+        else:
+            self._control(EPOLL_CTL_DEL, flow.source, 0)
+        flow.interest = interest
+        return 0
+
+    # -- the loop -------------------------------------------------------------------
+
+    def turn(self, double deadline):
+        """Relay until something needs the owner or the deadline has passed; see `hot_pure`."""
+        cdef int count, index, timeout
+        cdef uint32_t event
+        cdef double left
+        cdef int found
+        cdef list report = None
+        cdef list table = self._table
+        cdef Flow flow
+        while True:
+            left = deadline - _monotonic()
+            if left <= 0:
+                timeout = 0
+            elif left > 3600:
+                timeout = 3600000
+            else:
+                timeout = <int>(left * 1000) + 1
+            count = epoll_wait(self._epoll, self._events, MAX_EVENTS, timeout)
+            self.now = _monotonic()
+            if count < 0:
+                if errno != EINTR:
+                    PyErr_SetFromErrno(OSError)
+                PyErr_CheckSignals()
+                return []
+            for index in range(count):
+                event = self._events[index].events
+                item = table[self._events[index].data.fd]
+                if type(item) is Flow:
+                    flow = <Flow>item
+                    if event == EPOLLIN:
+                        found = self._advance(flow)
+                        if found:
+                            if report is None:
+                                report = []
+                            report.append((flow, found))
+                    else:
+                        if report is None:
+                            report = []
+                        self._unusual(flow, event, report)
+                elif item is not None:
+                    if report is None:
+                        report = []
+                    report.append((item, event))
+            if report is not None:
+                if report:
+                    return report
+                report = None
+            if count == 0 or self.now >= deadline:
+                return []
+
+    cdef int _unusual(self, Flow flow, uint32_t event, list report) except -1:
+        cdef int found
+        if event & EPOLLOUT and flow.opposite is not None:
+            found = self._flush(flow.opposite)
+            if found:
+                report.append((flow.opposite, found))
+        if event & ~EPOLLOUT and flow.reading and flow.stash_bytes == NULL:
+            found = self._advance(flow)
+            if found:
+                report.append((flow, found))
+        return 0
+
+    cdef int _advance(self, Flow flow) except -1:
+        cdef Py_ssize_t start = PREFIX
+        cdef ssize_t size = recv(flow.source, self._buffer + PREFIX, self.window, MSG_DONTWAIT)
+        if size < 0:
+            if errno == EAGAIN or errno == EINTR:
+                return 0
+            flow.error = errno
+            return ERROR_
+        if size == 0:
+            return EOF_
+        if flow.held_size:
+            start -= flow.held_size
+            memcpy(self._buffer + start, flow.held_bytes, flow.held_size)
+            flow.held_size = 0
+        return self._process(flow, start, PREFIX + size)
+
+    def feed(self, Flow flow not None, bytes data not None):
+        """Account for bytes that the gateway had already read, as if just received."""
+        cdef Py_ssize_t start = PREFIX
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        if size > self._capacity:
+            raise ValueError(f"{size} bytes at once, at most {self._capacity}")
+        if flow.held_size:
+            start -= flow.held_size
+            memcpy(self._buffer + start, flow.held_bytes, flow.held_size)
+            flow.held_size = 0
+        memcpy(self._buffer + PREFIX, PyBytes_AS_STRING(data), size)
+        return self._process(flow, start, PREFIX + size)
+
+    cdef inline int _process(self, Flow flow, Py_ssize_t start, Py_ssize_t end) except -1:
+        cdef int found = 0
+        cdef uint64_t size = end - start
+        if flow.mode == RELAY and flow.remaining >= size:
+            flow.remaining -= size
+            flow.active_at = self.now
+            if flow.stop and flow.remaining == 0:
+                flow.mode = DISCARD
+        elif flow.mode == DEAD:
+            return 0
+        else:
+            found = self._walk(flow, &start, &end)
+        if start != end:
+            found |= self._send(flow, start, end)
+        if flow.wanted and flow.remaining == 0 and flow.stash_bytes == NULL:
+            found |= BOUNDARY
+        return found
+
+    cdef inline int _send(self, Flow flow, Py_ssize_t start, Py_ssize_t end) except -1:
+        cdef ssize_t sent
+        while True:
+            sent = send(flow.sink, self._buffer + start, end - start, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if sent >= 0:
+                break
+            if errno == EINTR:
+                continue
+            if errno == EAGAIN:
+                sent = 0
+                break
+            flow.error = errno
+            return SINK_ERROR
+        if sent != end - start:
+            self._stash(flow, start + sent, end)
+        return 0
+
+    cdef int _stash(self, Flow flow, Py_ssize_t start, Py_ssize_t end) except -1:
+        cdef size_t size = end - start
+        flow.stash_bytes = <uint8_t *>malloc(size)
+        if flow.stash_bytes == NULL:
+            raise MemoryError
+        memcpy(flow.stash_bytes, self._buffer + start, size)
+        flow.stash_at = 0
+        flow.stash_end = size
+        self._words[STASHED_WORD] += size
+        self._apply(flow)
+        if flow.opposite is not None:
+            self._apply(flow.opposite)
+        return 0
+
+    cdef int _forget_stash(self, Flow flow) except -1:
+        free(flow.stash_bytes)
+        flow.stash_bytes = NULL
+        flow.stash_at = flow.stash_end = 0
+        self._apply(flow)
+        if flow.opposite is not None:
+            self._apply(flow.opposite)
+        return 0
+
+    cdef int _flush(self, Flow flow) except -1:
+        cdef ssize_t sent
+        if flow.stash_bytes == NULL:
+            return 0
+        sent = send(
+            flow.sink, flow.stash_bytes + flow.stash_at, flow.stash_end - flow.stash_at,
+            MSG_NOSIGNAL | MSG_DONTWAIT,
+        )
+        if sent < 0:
+            if errno == EAGAIN or errno == EINTR:
+                return 0
+            flow.error = errno
+            self.drop_stash(flow)
+            return SINK_ERROR
+        self._words[STASHED_WORD] -= sent
+        flow.stash_at += sent
+        if flow.stash_at < flow.stash_end:
+            return 0
+        self._forget_stash(flow)
+        return BOUNDARY if flow.wanted else 0
+
+    def flush(self, Flow flow not None):
+        """Write the stash; when it is gone, read the source again."""
+        return self._flush(flow)
+
+    cpdef drop_stash(self, Flow flow):
+        """Throw the stash away: its sink is gone."""
+        if flow.stash_bytes != NULL:
+            self._words[STASHED_WORD] -= flow.stash_end - flow.stash_at
+            self._forget_stash(flow)
+
+    def inject(self, Flow flow not None, bytes frame not None):
+        """Write a control frame of ours. Only at a boundary (I1): check `at_boundary` first."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(frame)
+        memcpy(self._buffer + PREFIX, PyBytes_AS_STRING(frame), size)
+        return self._send(flow, PREFIX, PREFIX + size)
+
+    # -- the header walk --------------------------------------------------------------
+
+    def walk(self, Flow flow not None, Py_ssize_t start, Py_ssize_t end):
+        """Walk what is in the buffer, as `hot_pure.Engine.walk` does (for tests and measurements)."""
+        cdef int found = self._walk(flow, &start, &end)
+        return start, end, found
+
+    def load(self, bytes data not None):
+        """Put bytes into the receive window; return where they begin (for tests and measurements)."""
+        if PyBytes_GET_SIZE(data) > self._capacity:
+            raise ValueError("more than the window")
+        memcpy(self._buffer + PREFIX, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        return PREFIX
+
+    cdef Py_ssize_t _join(self, Py_ssize_t written, Py_ssize_t run, Py_ssize_t position) noexcept:
+        if written == run:
+            return position
+        memmove(self._buffer + written, self._buffer + run, position - run)
+        return written + position - run
+
+    cdef int _walk(self, Flow flow, Py_ssize_t *first_byte, Py_ssize_t *last_byte) except -1:
+        cdef uint8_t *buffer = self._buffer
+        cdef Py_ssize_t start = first_byte[0]
+        cdef Py_ssize_t end = last_byte[0]
+        cdef Py_ssize_t position = start
+        cdef Py_ssize_t out = start
+        cdef Py_ssize_t written = start
+        cdef Py_ssize_t run = start
+        cdef Py_ssize_t available, step, rest_start, rest_end
+        cdef uint64_t remaining = flow.remaining
+        cdef uint64_t length
+        cdef int found = 0
+        cdef int header, total, index
+        cdef uint8_t first, second, opcode, allowed
+        cdef uint8_t must_mask = 0x80 if flow.inbound else 0
+        cdef uint64_t *frames = self._words + (FRAMES_INBOUND if flow.inbound else FRAMES_OUTBOUND)
+        cdef uint64_t *payload_word = self._words + (PAYLOAD_INBOUND if flow.inbound else PAYLOAD_OUTBOUND)
+        cdef bint minimal, forward
+        while True:
+            if remaining:
+                step = end - position
+                if remaining < <uint64_t>step:
+                    step = <Py_ssize_t>remaining
+                position += step
+                remaining -= step
+                flow.active_at = self.now
+                if remaining:
+                    break
+            if flow.stop and flow.mode == RELAY:
+                written = self._join(written, run, position)
+                flow.mode = DISCARD
+                flow.remaining = 0
+                if position < end:
+                    rest_start = position
+                    rest_end = end
+                    found |= self._walk(flow, &rest_start, &rest_end)
+                first_byte[0] = out
+                last_byte[0] = written
+                return found
+            available = end - position
+            if available < 2:
+                break
+            first = buffer[position]
+            second = buffer[position + 1]
+            opcode = first & 0x0F
+            length = second & 0x7F
+            header = 2
+            if opcode & 0x8:
+                if second & 0x80 != must_mask or opcode > 0xA or first & 0xF0 != 0x80 or length > 125:
+                    flow.fault = FAULT_PROTOCOL
+                    found |= FAULT
+                    break
+                if must_mask:
+                    header = 6
+                total = header + <int>length
+                if available < total:
+                    break
+                if opcode == 0xA:
+                    frames[10] += 1
+                    position += total
+                    continue
+                payload = (<char *>buffer)[position + header:position + total]
+                if must_mask:
+                    payload = mask(payload, (<char *>buffer)[position + 2:position + 6])
+                if opcode == 0x9:
+                    frames[9] += 1
+                    flow.ping = payload
+                    flow.pings += 1
+                    found |= PING
+                    written = self._join(written, run, position)
+                    position += total
+                    run = position
+                    if written == out:
+                        out = written = position
+                    continue
+                said = parse_close_payload(payload)
+                if said is None:
+                    flow.fault = FAULT_PROTOCOL
+                    found |= FAULT
+                    break
+                frames[8] += 1
+                flow.close_code = said[0] or 0
+                flow.close_reason = said[1]
+                found |= CLOSE
+                position += total
+                break
+            allowed = flow.rsv_first if opcode else flow.rsv_continuation
+            if (
+                second & 0x80 != must_mask
+                or opcode > 2
+                or (opcode == 0) != flow.in_message
+                or first & 0x70 & ~allowed
+            ):
+                flow.fault = FAULT_PROTOCOL
+                found |= FAULT
+                break
+            minimal = True
+            if length == 126:
+                if available < 4:
+                    break
+                length = <uint64_t>buffer[position + 2] << 8 | buffer[position + 3]
+                header = 4
+                minimal = length > 125
+            elif length == 127:
+                if available < 10:
+                    break
+                length = 0
+                for index in range(2, 10):
+                    length = length << 8 | buffer[position + index]
+                header = 10
+                minimal = 65535 < length and not length >> 63
+            if not minimal:
+                flow.fault = FAULT_PROTOCOL
+                found |= FAULT
+                break
+            if length > flow.limit:
+                flow.fault = FAULT_TOO_BIG
+                found |= FAULT
+                break
+            if must_mask:
+                header += 4
+            if available < header:
+                break
+            flow.in_message = not first & 0x80
+            frames[opcode] += 1
+            flow.frames += 1
+            flow.payload += length
+            payload_word[0] += length
+            flow.active_at = self.now
+            position += header
+            remaining = length
+        flow.remaining = remaining
+        forward = flow.mode == RELAY
+        if found & (CLOSE | FAULT):
+            flow.mode = DEAD
+        elif position < end:
+            if flow.held_bytes == NULL:
+                flow.held_bytes = <uint8_t *>malloc(PREFIX)
+                if flow.held_bytes == NULL:
+                    raise MemoryError
+            flow.held_size = <uint8_t>(end - position)
+            memcpy(flow.held_bytes, buffer + position, end - position)
+        if not forward:
+            last_byte[0] = first_byte[0]
+            return found
+        first_byte[0] = out
+        last_byte[0] = self._join(written, run, position)
+        return found
+
+
+# -- counting allocations -----------------------------------------------------------------
+
+cdef extern from "Python.h":
+    ctypedef enum PyMemAllocatorDomain:
+        PYMEM_DOMAIN_RAW
+        PYMEM_DOMAIN_MEM
+        PYMEM_DOMAIN_OBJ
+    ctypedef struct PyMemAllocatorEx:
+        void *ctx
+        void *(*malloc)(void *ctx, size_t size) noexcept nogil
+        void *(*calloc)(void *ctx, size_t nelem, size_t elsize) noexcept nogil
+        void *(*realloc)(void *ctx, void *ptr, size_t new_size) noexcept nogil
+        void (*free)(void *ctx, void *ptr) noexcept nogil
+    void PyMem_GetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator)
+    void PyMem_SetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator)
+
+cdef PyMemAllocatorEx _inner[3]
+cdef uint64_t *_allocated = NULL
+cdef object _allocated_owner = None
+
+
+cdef void *_counting_malloc(void *ctx, size_t size) noexcept nogil:
+    cdef PyMemAllocatorEx *inner = <PyMemAllocatorEx *>ctx
+    _allocated[0] += size
+    return inner.malloc(inner.ctx, size)
+
+
+cdef void *_counting_calloc(void *ctx, size_t nelem, size_t elsize) noexcept nogil:
+    cdef PyMemAllocatorEx *inner = <PyMemAllocatorEx *>ctx
+    _allocated[0] += nelem * elsize
+    return inner.calloc(inner.ctx, nelem, elsize)
+
+
+cdef void *_counting_realloc(void *ctx, void *ptr, size_t new_size) noexcept nogil:
+    cdef PyMemAllocatorEx *inner = <PyMemAllocatorEx *>ctx
+    _allocated[0] += new_size
+    return inner.realloc(inner.ctx, ptr, new_size)
+
+
+cdef void _counting_free(void *ctx, void *ptr) noexcept nogil:
+    cdef PyMemAllocatorEx *inner = <PyMemAllocatorEx *>ctx
+    inner.free(inner.ctx, ptr)
+
+
+def count_allocations(words, Py_ssize_t word):
+    """Add every byte asked of CPython's allocators to one word, from now on.
+
+    Wraps the raw, memory and object domains and calls through; one addition per
+    allocation. Calling it twice is an error, since a call would be counted twice.
+
+    Args:
+        words: The forwarder's counter block.
+        word: Index of the word.
+
+    Raises:
+        RuntimeError: Already counting.
+    """
+    global _allocated, _allocated_owner
+    cdef PyMemAllocatorEx hook
+    cdef uint64_t[:] view = words
+    cdef int domain
+    if _allocated != NULL:
+        raise RuntimeError("allocations are counted already")
+    _allocated_owner = words
+    _allocated = &view[word]
+    for domain in range(3):
+        PyMem_GetAllocator(<PyMemAllocatorDomain>domain, &_inner[domain])
+        hook.ctx = &_inner[domain]
+        hook.malloc = _counting_malloc
+        hook.calloc = _counting_calloc
+        hook.realloc = _counting_realloc
+        hook.free = _counting_free
+        PyMem_SetAllocator(<PyMemAllocatorDomain>domain, &hook)
