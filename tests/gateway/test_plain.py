@@ -131,8 +131,7 @@ async def test_an_upgrade_to_http2_is_served_as_plain_http(world: World) -> None
     peer = await front.connect()
     upgrade = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__")
     assert (await peer.request(b"/one", *upgrade)).body == b"plain"
-    assert (await peer.request(b"/two")).body == b"plain"
-    assert [request.target for request in upstream.requests] == [b"/one", b"/two"]
+    assert await peer.ended()
     names = {name.lower() for name, _ in upstream.requests[0].fields}
     assert not names & {b"upgrade", b"connection", b"http2-settings"}
 

@@ -1,0 +1,477 @@
+"""Upstreams that fail, connections that went stale, and requests made to be misread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest_asyncio.fixture
+async def world() -> AsyncIterator[World]:
+    async with new_world() as world:
+        yield world
+
+
+# -- no answer --------------------------------------------------------------------------------------------
+
+
+def closed_port() -> int:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port: int = reserved.getsockname()[1]
+    return port
+
+
+async def test_an_unreachable_upstream_is_502(world: World) -> None:
+    front = await world.front(closed_port())
+    peer = await front.connect()
+    got = await peer.request(b"/secret?token=x")
+    assert json.loads(got.body) == {
+        "status": 502,
+        "title": "Bad Gateway",
+        "detail": "The application behind this address cannot be reached.",
+    }
+    assert (await peer.request(b"/", b"Accept: text/html")).body.startswith(b"<!doctype html>")
+    assert (front.requests, front.failures) == (2, 2)
+
+
+async def test_a_name_that_does_not_resolve_is_502(world: World) -> None:
+    front = await world.front(80, upstream_host="does-not-exist.invalid")
+    assert (await front.request(b"/")).status == 502
+
+
+async def test_an_upstream_that_does_not_accept_in_time_is_504(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        fillers = []
+        for _ in range(4):  # a backlog of 0 holds one or two connections; the others' SYNs are dropped
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+            fillers.append(filler)
+        front = await world.front(full.getsockname()[1], limits={"connectTimeout": 0.2})
+        assert (await front.request(b"/")).status == 504
+        for filler in fillers:
+            filler.close()
+    assert front.failures == 1
+
+
+async def test_an_upstream_that_never_answers_is_504(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        assert await peer.ended()
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream, limits={"httpUpstreamTimeout": 0.2})
+    got = await front.request(b"/")
+    assert (got.status, front.failures) == (504, 1)
+    async with asyncio.timeout(PATIENCE):
+        await upstream.gone.wait()
+
+
+async def test_the_patience_ends_with_the_head_of_the_answer(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(answer(b"Content-Length: 2", body=None))
+        await asyncio.sleep(0.4)  # twice the patience: what is tested is that nothing happens
+        await peer.send(b"ok")
+
+    front = await world.front(await world.upstream(script), limits={"httpUpstreamTimeout": 0.2})
+    assert (await front.request(b"/")).body == b"ok"
+
+
+async def test_the_patience_starts_anew_while_an_upload_moves(world: World) -> None:
+    upstream = await world.repeating(answer(body=b"ok"))
+    front = await world.front(upstream, limits={"httpUpstreamTimeout": 0.3})
+    peer = await front.connect()
+    await peer.send(request_head(b"/", b"Content-Length: 8", method=b"PUT"))
+    for _ in range(8):
+        await asyncio.sleep(0.1)  # 0.8 s in all
+        await peer.send(b"x")
+    assert (await peer.message()).body == b"ok"
+
+
+async def test_a_browser_that_stalls_its_upload_is_408(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream, limits={"httpUpstreamTimeout": 0.2})
+    peer = await front.connect()
+    await peer.send(request_head(b"/", b"Content-Length: 8", method=b"PUT") + b"x")
+    assert (await peer.message()).status == 408
+    assert front.failures == 0
+    async with asyncio.timeout(PATIENCE):
+        await upstream.gone.wait()
+
+
+async def test_an_invitation_that_never_comes_is_504(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        assert await peer.ended()
+
+    front = await world.front(await world.upstream(script), limits={"httpUpstreamTimeout": 0.2})
+    peer = await front.connect()
+    await peer.send(request_head(b"/", b"Expect: 100-continue", b"Content-Length: 1", method=b"PUT"))
+    assert (await peer.message()).status == 504
+
+
+# -- bad answers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n",
+        b"HTTP/1.1 999999 X\r\n\r\n",
+        b"HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n\x81\x02hi",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 200 OK\r\nX-A: a\rSet-Cookie: evil=1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-A: a\x00b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX A: 1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n: 1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 100_000 + b"\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300 + b"Content-Length: 0\r\n\r\n",
+    ],
+)
+async def test_an_answer_that_is_not_http_is_502(world: World, data: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(data)
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(request_head(b"/"))
+    got = await peer.message()
+    assert got.status == 502
+    assert b"evil" not in got.body
+    assert front.failures == 1
+    async with asyncio.timeout(PATIENCE):
+        await upstream.gone.wait()
+    assert (await peer.request(b"/")).status == 502  # the browser's connection stays usable
+
+
+async def test_a_folded_field_of_an_answer_is_unfolded(world: World) -> None:
+    folded = answer(b"Date: x", b"X-A: 1\r\n  Set-Cookie: evil=1\r\n\t: 3", body=b"x")
+    front = await world.front(await world.repeating(folded))
+    got = await front.request(b"/")
+    assert [name for name, _ in got.fields] == [b"Date", b"X-A", b"Content-Length"]
+
+
+async def test_interim_answers_are_skipped(world: World) -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    front = await world.front(await world.repeating(early + answer(body=b"final")))
+    got = await front.request(b"/")
+    assert (got.status, got.body, got.values(b"Link")) == (200, b"final", [])
+
+
+async def test_what_an_upstream_sends_behind_its_answer_reaches_nobody(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.message()
+            await peer.send(answer(body=request.target) + answer(body=b"poison"))
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    for number in range(5):
+        got = await peer.request(b"/%d" % number)
+        assert got.status == 502 or got.body == b"/%d" % number
+
+
+# -- stale connections ------------------------------------------------------------------------------------
+
+
+async def stale_upstream(world: World) -> None:
+    """An upstream that resets each kept-alive connection when the second request arrives on it."""
+
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        await peer.send(answer())
+        upstream.requests.append(await peer.message())
+        peer.writer.transport.abort()
+
+    upstream = await world.upstream(script)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"])
+async def test_an_idempotent_request_without_body_is_repeated_on_a_stale_connection(
+    world: World, method: bytes
+) -> None:
+    await stale_upstream(world)
+    front = await world.front(world.upstreams[0])
+    assert (await front.request(b"/first")).status == 200
+    assert (await front.request(b"/second", method=method)).status == 200
+    assert world.upstreams[0].connections == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [(b"POST", b""), (b"PATCH", b""), (b"POST", b"x"), (b"PUT", b"x"), (b"DELETE", b"x")]
+)
+async def test_no_other_request_is_ever_sent_twice(world: World, method: bytes, body: bytes) -> None:
+    await stale_upstream(world)
+    front = await world.front(world.upstreams[0])
+    await front.request(b"/first")
+    peer = await front.connect()
+    await peer.send(request_head(b"/second", b"Content-Length: %d" % len(body), method=method) + body)
+    assert (await peer.message()).status == 502
+    targets = [request.target for request in world.upstreams[0].requests]
+    assert targets == [b"/first", b"/second"]
+
+
+async def test_a_request_is_repeated_once_at_most(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    assert (await front.request(b"/")).status == 502
+    assert len(upstream.requests) <= 2
+
+
+async def test_a_connection_the_upstream_closed_is_not_used_again(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(answer(body=b"ok"))
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    for _ in range(3):
+        peer = await front.connect()
+        await peer.send(request_head(b"/", b"Content-Length: 0", method=b"POST"))
+        assert (await peer.message()).body == b"ok"
+        await asyncio.wait_for(upstream.gone.wait(), PATIENCE)
+        upstream.gone.clear()
+
+
+# -- requests made to be misread --------------------------------------------------------------------------
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: front\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 40\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0, 0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 5\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551617\r\n\r\nx",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nX: y\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\n Content-Length: 5\r\n\r\nhello",
+        b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\nHost: a\nContent-Length: 0\n\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nX: a\rContent-Length: 5\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\nContent-Length: 0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nX\x00: b\r\nContent-Length: 0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent\x00-Length: 5\r\nContent-Length: 0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX Y: b\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /a\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/11\r\nHost: a\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"WHATEVER / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"get / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+async def test_a_head_with_two_readings_is_400_and_ends_the_connection(world: World, head: bytes) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(head + SMUGGLED)
+    got = await peer.message()
+    assert got.status == 400
+    assert b"smuggled" not in got.body
+    assert await peer.ended()
+    assert upstream.connections == 0
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"5\nhello\r\n0\r\n\r\n",
+        b"5;a\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello0\r\n\r\n",
+        b"5\r\nhelloXX0\r\n\r\n",
+        b"0x5\r\nhello\r\n0\r\n\r\n",
+        b"+5\r\nhello\r\n0\r\n\r\n",
+        b"-5\r\nhello\r\n0\r\n\r\n",
+        b" 5\r\nhello\r\n0\r\n\r\n",
+        b"5 \r\nhello\r\n0\r\n\r\n",
+        b"5_0\r\nhello\r\n0\r\n\r\n",
+        b"10000000000000005\r\nhello\r\n0\r\n\r\n",
+        b"\r\nhello\r\n0\r\n\r\n",
+        b"g\r\nhello\r\n0\r\n\r\n",
+        b"0\r\nX: y\nZ: a\r\n\r\n",
+    ],
+)
+async def test_a_chunked_body_with_two_readings_smuggles_nothing(world: World, chunks: bytes) -> None:
+    targets: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        head = await peer.head()
+        targets.append(head.target)
+        async for part in peer.chunks():
+            assert part in (b"hello", b"")
+        targets.append(b"COMPLETE")
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/", b"Transfer-Encoding: chunked", method=b"POST") + chunks + SMUGGLED)
+    assert (await peer.message()).status == 400
+    assert await peer.ended()
+    assert targets in ([], [b"/"])
+
+
+async def test_an_upgrade_with_a_body_carries_nothing_else(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    lines = (b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Length: %d" % len(SMUGGLED))
+    await peer.send(request_head(b"/one", *lines, method=b"POST") + SMUGGLED + request_head(b"/two"))
+    got = await peer.message()
+    assert (got.status, got.value(b"Connection")) == (200, b"close")
+    assert await peer.ended()
+    assert [(request.target, request.body) for request in upstream.requests] == [(b"/one", SMUGGLED)]
+
+
+async def test_too_many_fields_are_refused(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream, limits={"requestFields": 20})
+    got = await front.request(b"/", *(b"X-%d: y" % number for number in range(30)))
+    assert got.status in (400, 431)
+    assert upstream.connections == 0
+
+
+async def test_a_field_that_is_too_large_is_refused(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    assert (await front.request(b"/", b"X: " + b"y" * 200_000)).status == 400
+    assert (await front.request(b"/" + b"y" * 200_000)).status == 400
+    assert upstream.connections == 0
+
+
+# -- many at once -----------------------------------------------------------------------------------------
+
+
+async def test_exchanges_never_mix(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.message()
+            await peer.send(answer(b"X-Target: " + request.target, body=request.target * 1000 + request.body))
+
+    front = await world.front(await world.upstream(script))
+
+    async def browse(browser: int) -> None:
+        peer = await front.connect()
+        for number in range(20):
+            target = b"/%d/%d" % (browser, number)
+            body = b"%d" % (browser * number)
+            await peer.send(request_head(target, b"Content-Length: %d" % len(body), method=b"POST") + body)
+            got = await peer.message()
+            assert got.value(b"X-Target") == target
+            assert got.body == target * 1000 + body
+
+    async with asyncio.TaskGroup() as browsers:
+        for browser in range(20):
+            browsers.create_task(browse(browser))
+    assert front.failures == 0
+    await until(lambda: front.requests == 400)
+
+
+# -- TLS --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context with a certificate of its own, and a client's that trusts it."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    return server, ssl.create_default_context(cafile=str(certificate))
+
+
+async def test_an_https_upstream_is_verified_by_its_own_name(
+    world: World, authority: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    server, client = authority
+
+    async def script(peer: Peer) -> None:
+        while True:
+            upstream.requests.append(await peer.message())
+            await peer.send(answer(body=b"safe"))
+
+    upstream = await world.upstream(script, server)
+    front = await world.front(upstream, tls=client, upstream_host="localhost")
+    for _ in range(2):
+        assert (await front.request(b"/a%2Fb?")).body == b"safe"
+    assert upstream.requests[0].value(b"Host") == b"front"
+    assert upstream.requests[0].target == b"/a%2Fb?"
+    assert upstream.connections == 1
+
+
+async def test_an_https_upstream_that_cannot_be_verified_is_502(
+    world: World, authority: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    server, client = authority
+    upstream = await world.repeating(answer())
+    secure = await world.upstream(upstream.script, server)
+    for front, status in (
+        (await world.front(secure, tls=client, upstream_host="127.0.0.1"), 502),
+        (await world.front(secure, tls=ssl.create_default_context(), upstream_host="localhost"), 502),
+        (
+            await world.front(
+                upstream, tls=client, upstream_host="localhost", limits={"connectTimeout": 0.3}
+            ),
+            504,
+        ),
+    ):
+        assert (await front.request(b"/")).status == status
+    assert upstream.requests == []
