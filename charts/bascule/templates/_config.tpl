@@ -1,0 +1,34 @@
+{{/*
+The configuration file. Blocks that the proxy knows are passed on as they are; `bascule check --config`
+accepts the result, and a test says so for every case of the matrix.
+*/}}
+{{- define "bascule.config" -}}
+{{- $config := dict -}}
+{{- $_ := set $config "listen" (printf "%s:%d" .Values.bindAddress (.Values.ports.http | int64)) -}}
+{{- $_ := set $config "admin" (printf "%s:%d" .Values.bindAddress (.Values.ports.admin | int64)) -}}
+{{- $_ := set $config "websocketProxy" .Values.hopsworks.payara.websocketProxy -}}
+{{- $_ := set $config "routes" .Values.routes -}}
+{{- $_ := set $config "trustedProxies" .Values.trustedProxies -}}
+{{- range $block := list "limits" "sockets" "readiness" "metrics" "log" -}}
+{{- $_ := set $config $block (get $.Values $block) -}}
+{{- end -}}
+{{- $_ := set $config "forwarders" (merge (dict "count" (include "bascule.forwarders" . | int64)) (omit .Values.forwarders "count")) -}}
+{{- $_ := set $config "drain" (merge (dict "timeout" (printf "%ss" (include "bascule.drainSeconds" .))) (omit .Values.drain "timeout")) -}}
+{{- $capacity := deepCopy .Values.capacity -}}
+{{- if and (kindIs "invalid" $capacity.headlessService) (empty $capacity.peers) -}}
+{{- $_ := set $capacity "headlessService" (printf "%s.%s.svc" (include "bascule.peers" .) .Release.Namespace) -}}
+{{- end -}}
+{{- $_ := set $config "capacity" $capacity -}}
+{{- $session := omit .Values.auth.session "keySecret" -}}
+{{- if .Values.auth.session.keySecret.name -}}
+{{- $_ := set $session "keyFile" "/etc/bascule/auth/key" -}}
+{{- end -}}
+{{- $_ := set $config "auth" (dict "session" $session) -}}
+{{- if .Values.adminToken.name -}}
+{{- $_ := set $config "adminTokenFile" "/etc/bascule/admin/token" -}}
+{{- end -}}
+{{- if .Values.tls.secretName -}}
+{{- $_ := set $config "tls" (dict "certificate" "/etc/bascule/tls/tls.crt" "key" "/etc/bascule/tls/tls.key") -}}
+{{- end -}}
+{{- toYaml (mergeOverwrite $config (deepCopy .Values.extraConfig)) -}}
+{{- end -}}

@@ -1,0 +1,107 @@
+{{/*
+Numbers that depend on one another: durations, the drain, forwarders, memory.
+*/}}
+
+{{/* Seconds of a duration: a number, or "500ms", "30s", "5m", "1h"; rounded up to whole seconds. */}}
+{{- define "bascule.seconds" -}}
+{{- $text := toString . -}}
+{{- if regexMatch "^[0-9.]+ms$" $text -}}
+{{- divf (trimSuffix "ms" $text | float64) 1000 | ceil | int64 -}}
+{{- else if hasSuffix "s" $text -}}
+{{- trimSuffix "s" $text | float64 | ceil | int64 -}}
+{{- else if hasSuffix "m" $text -}}
+{{- mulf (trimSuffix "m" $text | float64) 60 | ceil | int64 -}}
+{{- else if hasSuffix "h" $text -}}
+{{- mulf (trimSuffix "h" $text | float64) 3600 | ceil | int64 -}}
+{{- else -}}
+{{- $text | float64 | ceil | int64 -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The cap of one pod. */}}
+{{- define "bascule.cap" -}}
+{{- .Values.hopsworks.payara.websocketProxy.maxSessionsPerApp | int64 -}}
+{{- end -}}
+
+{{/*
+Seconds a stop may take inside the proxy. Computed so that a full pod is never cut short: raising the
+cap alone must not turn a drain into an abort.
+*/}}
+{{- define "bascule.drainSeconds" -}}
+{{- $drain := .Values.drain -}}
+{{- if not (kindIs "invalid" $drain.timeout) -}}
+{{- include "bascule.seconds" $drain.timeout -}}
+{{- else -}}
+{{- $closing := 0 -}}
+{{- if not (kindIs "invalid" $drain.window) -}}
+{{- $closing = include "bascule.seconds" $drain.window | int64 -}}
+{{- else if gt ($drain.rate | float64) 0.0 -}}
+{{- $closing = divf (include "bascule.cap" . | float64) ($drain.rate | float64) | ceil | int64 -}}
+{{- end -}}
+{{- $natural := include "bascule.seconds" $drain.naturalEnd | int64 -}}
+{{- $handshake := include "bascule.seconds" .Values.limits.closingHandshakeTimeout | int64 -}}
+{{- max 30 (add $natural $closing $handshake 5) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "bascule.preStopSeconds" -}}
+{{- include "bascule.seconds" .Values.shutdown.preStopDelay -}}
+{{- end -}}
+
+{{/* preStop delay + drain + margin: the kubelet must never be the one who ends a drain. */}}
+{{- define "bascule.graceSeconds" -}}
+{{- $needed := add (include "bascule.preStopSeconds" .) (include "bascule.drainSeconds" .) (include "bascule.seconds" .Values.shutdown.margin) -}}
+{{- $asked := .Values.shutdown.terminationGracePeriodSeconds -}}
+{{- if kindIs "invalid" $asked -}}
+{{- $needed -}}
+{{- else if lt ($asked | int64) $needed -}}
+{{- fail (printf "shutdown.terminationGracePeriodSeconds is %d, but preStopDelay, the drain and margin need %d: the kubelet would cut live sessions" ($asked | int64) $needed) -}}
+{{- else -}}
+{{- $asked | int64 -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whole cores of a CPU quantity such as "2", 1.5 or "500m", at least one. */}}
+{{- define "bascule.cores" -}}
+{{- $text := toString . -}}
+{{- if hasSuffix "m" $text -}}
+{{- max 1 (divf (trimSuffix "m" $text | float64) 1000 | ceil | int64) -}}
+{{- else -}}
+{{- max 1 ($text | float64 | ceil | int64) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Forwarders of one pod. A container sees every core of its node, so the number comes from its own CPU
+limit, or else its request, and stays under the pool's own bound.
+*/}}
+{{- define "bascule.forwarders" -}}
+{{- $count := .Values.forwarders.count -}}
+{{- if kindIs "invalid" $count -}}
+{{- $requests := default dict .Values.resources.requests -}}
+{{- $limits := default dict .Values.resources.limits -}}
+{{- $count = include "bascule.cores" (default (default 1 $requests.cpu) $limits.cpu) -}}
+{{- end -}}
+{{- min ($count | int64) (.Values.hopsworks.payara.websocketProxy.grizzlyWorkerPoolMaxSize | int64) -}}
+{{- end -}}
+
+{{/* Memory request in MiB: what the processes need, and the cap times the bytes of a session. */}}
+{{- define "bascule.memoryMi" -}}
+{{- $sizing := .Values.sizing -}}
+{{- $forwarders := mul (include "bascule.forwarders" .) ($sizing.forwarderBytes | int64) -}}
+{{- $sessions := mul (include "bascule.cap" .) ($sizing.bytesPerSession | int64) -}}
+{{- divf (addf ($sizing.baseBytes | int64) $forwarders $sessions) 1048576 | ceil | int64 -}}
+{{- end -}}
+
+{{/* Resources of the container: what the values say, and computed memory where they say nothing. */}}
+{{- define "bascule.resources" -}}
+{{- $memory := include "bascule.memoryMi" . | int64 -}}
+{{- $limit := mulf $memory (.Values.sizing.limitFactor | float64) | ceil | int64 -}}
+{{- $computed := dict "requests" (dict "memory" (printf "%dMi" $memory)) "limits" (dict "memory" (printf "%dMi" $limit)) -}}
+{{- toYaml (mergeOverwrite $computed (deepCopy .Values.resources)) -}}
+{{- end -}}
+
+{{/* Sessions in flight that the average pod should carry: what autoscaling aims at. */}}
+{{- define "bascule.targetSessions" -}}
+{{- max 1 (mulf (include "bascule.cap" . | float64) (.Values.autoscaling.targetShare | float64) | floor | int64) -}}
+{{- end -}}

@@ -1,0 +1,424 @@
+"""The chart's values: the configuration's own models, and what only Kubernetes needs.
+
+`scripts/charts.py` writes `values.yaml` (keys, defaults, comments) and
+`values.schema.json` from these models, so neither can differ from what the proxy
+accepts. Rules of this file: a key that the proxy knows is its own model, or a subclass
+that changes a default and says why; a field is followed by its docstring, which becomes
+the comment in `values.yaml`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from bascule.policy.config import (
+    Capacity,
+    Drain,
+    Forwarders,
+    Limits,
+    Log,
+    Metrics,
+    Readiness,
+    RouteConfig,
+    SessionAuth,
+    Sockets,
+    WebSocketProxy,
+)
+from bascule.policy.durations import Duration
+from bascule.policy.endpoints import Network
+from bascule.policy.model import Block
+
+Objects = tuple[dict[str, Any], ...]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Labels = dict[str, str]
+IntOrPercent = int | Annotated[str, Field(pattern="^[0-9]+%$")]
+
+
+class Payara(Block, extra="allow"):
+    """The proxy's place in the platform's values."""
+
+    websocket_proxy: WebSocketProxy = WebSocketProxy()
+    """The five keys of the WebSocket proxy pool."""
+
+
+class Hopsworks(Block, extra="allow"):
+    """The platform's values; all but the proxy's is ignored, so that one file serves both charts."""
+
+    payara: Payara = Payara()
+    """Everything else under this key is ignored."""
+
+
+class Image(Block):
+    """The container image."""
+
+    repository: str = "bascule"
+    """Where the image built from the Containerfile was pushed."""
+    tag: str = ""
+    """Empty takes the chart's appVersion."""
+    digest: str = ""
+    """`sha256:…`; wins over the tag, and is what should be pinned in production."""
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When the kubelet pulls."""
+
+
+class Ports(Block):
+    """Ports inside the pod."""
+
+    http: Port = 8080
+    """Browsers, by way of the Service and the ingress."""
+    admin: Port = 8081
+    """Metrics, probes, status page; never routed by the ingress."""
+
+
+class SecretReference(Block):
+    """A key of a Secret that exists already; the chart creates no secrets."""
+
+    name: str = ""
+    """Name of the Secret; empty means none."""
+    key: str = "token"
+    """Its key."""
+
+
+class ChartDrain(Drain):
+    """How sessions end when a pod stops."""
+
+    timeout: Duration | None = None  # type: ignore[assignment]  # the chart computes it
+    """Longest a stop may take in all. `null` computes it: `naturalEnd`, the time that closing a full pod's
+    sessions takes at `rate` (or `window`), the closing handshake and five seconds; at least 30 s."""
+
+
+class Shutdown(Block):
+    """What Kubernetes adds around the drain."""
+
+    pre_stop_delay: Duration = 10.0
+    """Time between the pod's removal from the Service and SIGTERM, for every ingress to notice. The pod
+    serves as before meanwhile."""
+    margin: Duration = 10.0
+    """Added to `preStopDelay` and the drain's timeout to give terminationGracePeriodSeconds."""
+    termination_grace_period_seconds: Annotated[int, Field(ge=1)] | None = None
+    """`null` computes it; a smaller value than the computed one is refused."""
+
+
+class ChartReadiness(Readiness):
+    """When a pod takes no new traffic."""
+
+    max_share: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 2.0
+    """Share of the cap from which on a pod is not ready; above 1 the cap never makes it unready. 2, because
+    the ingress sends *everything* elsewhere when a pod is not ready, also the HTTP calls of notebooks that
+    are open on it, and because with every pod full users would see the ingress's 503 and not the close code
+    1013."""
+
+
+class ChartSessionAuth(SessionAuth):
+    """The login cookie; its key comes from a Secret."""
+
+    key_file: Annotated[None, Field(exclude=True)] = None
+    key_secret: SecretReference = SecretReference(key="key")
+    """The key that signatures are checked with; needed as soon as a route says `auth: session`."""
+
+
+class ChartAuth(Block):
+    """Who may open a session."""
+
+    session: ChartSessionAuth = ChartSessionAuth()
+    """The login cookie checked on routes with `auth: session`."""
+
+
+class ChartLog(Log):
+    """What is written to standard error."""
+
+    format: Literal["json", "console", "auto"] = "json"
+    """`json` for collectors, `console` for people."""
+
+
+class Tls(Block):
+    """TLS between the ingress and the pod."""
+
+    secret_name: str = ""
+    """A Secret of type kubernetes.io/tls; empty speaks plain HTTP, as behind most ingresses."""
+
+
+class Sizing(Block):
+    """Memory tied to the cap. Measured: see docs/howto/tune-the-cap.md."""
+
+    bytes_per_session: Annotated[int, Field(ge=1)] = 65536
+    """Memory of one session in the pod's cgroup, kernel socket buffers included."""
+    base_bytes: Annotated[int, Field(ge=0)] = 134217728
+    """Memory of the supervisor and the gateway without a session."""
+    forwarder_bytes: Annotated[int, Field(ge=0)] = 33554432
+    """Memory of one forwarder without a session."""
+    limit_factor: Annotated[float, Field(ge=1)] = 1.5
+    """Memory limit over memory request: room for slow readers and plain HTTP."""
+
+
+class Service(Block):
+    """The Service that the ingress talks to."""
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    """Kind of Service."""
+    port: Port = 80
+    """Its port."""
+    annotations: Labels = Field(default_factory=dict)
+    """Annotations."""
+
+
+class Affinity(Block):
+    """Binding a browser to a pod by a cookie, in the annotations of ingress-nginx."""
+
+    enabled: bool = True
+    """Off for another ingress controller; then set its own annotations above."""
+    mode: Literal["persistent", "balanced"] = "persistent"
+    """`persistent` is the platform's default: a browser stays where it is when pods are added. `balanced`
+    moves some of them to new pods."""
+    cookie_max_age: Annotated[int, Field(ge=1)] = 5259600
+    """Life of the cookie in seconds; the platform's default is two months."""
+
+
+class IngressHost(Block):
+    """One host."""
+
+    host: str = ""
+    """Empty matches every host."""
+    paths: tuple[str, ...] = ("/",)
+    """Path prefixes."""
+
+
+class Ingress(Block):
+    """The Ingress."""
+
+    enabled: bool = False
+    """Create one."""
+    class_name: str = "nginx"
+    """Ingress class."""
+    annotations: Labels = Field(default={"nginx.ingress.kubernetes.io/proxy-body-size": "0"})
+    """Annotations besides those of the affinity. No read timeout is set: the heartbeat of 20 s keeps sessions
+    alive under nginx's 60 s."""
+    affinity: Affinity = Affinity()
+    """Cookie affinity."""
+    hosts: tuple[IngressHost, ...] = (IngressHost(),)
+    """Hosts and paths."""
+    tls: Objects = ()
+    """As in the Ingress specification."""
+
+
+class Monitor(Block):
+    """A scrape configuration for the Prometheus operator."""
+
+    enabled: bool = False
+    """Create it; needs the operator's custom resources."""
+    interval: Annotated[str, Field(pattern="^[0-9]+(ms|s|m)$")] = "15s"
+    """Scrape interval; at most 30s, for the rates of the dashboard look one minute back."""
+    labels: Labels = Field(default_factory=dict)
+    """Labels that the Prometheus resource selects by, such as `release: kube-prometheus-stack`."""
+
+
+class PrometheusRule(Block):
+    """Recording and alerting rules for the Prometheus operator."""
+
+    enabled: bool = False
+    """Create it; needs the operator's custom resources."""
+    labels: Labels = Field(default_factory=dict)
+    """Labels that the Prometheus resource selects by."""
+    runbook_base_url: str = "https://bascule.example/docs/runbooks"
+    """Where docs/runbooks is published; every alert links there."""
+
+
+class Dashboard(Block):
+    """The Grafana dashboard, as a ConfigMap for Grafana's sidecar."""
+
+    enabled: bool = False
+    """Create it."""
+    folder: str = "Hops"
+    """Folder in Grafana."""
+    folder_annotation: str = "grafana_folder"
+    """The sidecar's `folderAnnotation`."""
+    labels: Labels = Field(default={"grafana_dashboard": "1"})
+    """Labels that the sidecar looks for."""
+
+
+class Keda(Block):
+    """Where KEDA asks."""
+
+    server_address: str = "http://prometheus-operated.monitoring.svc:9090"
+    """Prometheus."""
+
+
+class Autoscaling(Block):
+    """More pods before the cap is reached; fewer slowly, for each pod that goes moves its sessions."""
+
+    enabled: bool = False
+    """`replicaCount` is then ignored."""
+    type: Literal["hpa", "keda"] = "hpa"
+    """`hpa` needs the metric `ws_connection_in_flight_count` in the custom metrics API
+    (prometheus-adapter), `keda` needs KEDA."""
+    min_replicas: Annotated[int, Field(ge=1)] = 2
+    """Fewest pods."""
+    max_replicas: Annotated[int, Field(ge=1)] = 10
+    """Most pods."""
+    target_share: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Share of the cap that the average pod should carry."""
+    scale_down_stabilization_seconds: Annotated[int, Field(ge=0, le=3600)] = 1800
+    """The highest need of this time counts before a pod is taken away."""
+    scale_down_period_seconds: Annotated[int, Field(ge=1, le=1800)] = 600
+    """At most one pod goes in this time."""
+    keda: Keda = Keda()
+    """KEDA only."""
+
+
+class Pdb(Block):
+    """PodDisruptionBudget."""
+
+    enabled: bool = True
+    """Create it."""
+    max_unavailable: IntOrPercent = 1
+    """Pods that a node drain may take at once; each one's sessions are told to reconnect."""
+
+
+class NetworkPolicy(Block):
+    """NetworkPolicy: the public and the admin port apart."""
+
+    enabled: bool = False
+    """Create it; needs a network plugin that enforces it."""
+    http_from: Objects = ()
+    """Peers that may reach the public port, such as the ingress controller; empty allows all."""
+    admin_from: Objects = ()
+    """Peers that may reach the admin port besides our own pods, such as Prometheus."""
+    egress: Objects = ({},)
+    """Egress rules, as in the NetworkPolicy specification: DNS and the upstreams. The default allows all."""
+
+
+class ServiceAccount(Block):
+    """The pods' identity. They never talk to the API server, so no token is mounted."""
+
+    create: bool = True
+    """Create it."""
+    name: str = ""
+    """Empty takes the full name."""
+    annotations: Labels = Field(default_factory=dict)
+    """Annotations."""
+
+
+class Probe(Block):
+    """Timing of one probe."""
+
+    period_seconds: Annotated[int, Field(ge=1)]
+    timeout_seconds: Annotated[int, Field(ge=1)]
+    failure_threshold: Annotated[int, Field(ge=1)]
+
+
+class Probes(Block):
+    """Timing of the probes."""
+
+    startup: Probe = Probe(period_seconds=1, timeout_seconds=2, failure_threshold=60)
+    """`/healthz` until it first answers."""
+    liveness: Probe = Probe(period_seconds=10, timeout_seconds=5, failure_threshold=6)
+    """`/healthz`: patient, for a restart costs every session."""
+    readiness: Probe = Probe(period_seconds=2, timeout_seconds=2, failure_threshold=2)
+    """`/readyz`: quick, for a draining pod must leave the Service."""
+
+
+class Values(Block):
+    """Values of the chart."""
+
+    hopsworks: Hopsworks = Hopsworks()
+    """The path and the names are the platform's."""
+
+    replica_count: Annotated[int, Field(ge=0)] = 2
+    """Pods; each has the cap for itself."""
+    image: Image = Image()
+    """Container image."""
+    image_pull_secrets: Objects = ()
+    """As in the Pod specification."""
+    name_override: str = ""
+    """Replaces the chart's name in labels and names."""
+    fullname_override: str = ""
+    """Replaces the whole name. `hopsworks-instance` gives the pods the names whose prefix the dashboard
+    strips."""
+
+    routes: tuple[RouteConfig, ...] = ()
+    """What is served, by path: name, kind, path, upstream, stripPrefix, where, allowedOrigins, auth,
+    incomingBufferBytes. The pods do not start without one."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks whose `X-Forwarded-…` fields are believed: the pod network of the ingress."""
+    bind_address: str = "0.0.0.0"
+    """Address inside the pod; `[::]` in an IPv6 cluster."""
+    ports: Ports = Ports()
+    """Ports inside the pod."""
+    forwarders: Forwarders = Forwarders()
+    """The processes that relay frames. `count: null` is one for each core of the CPU limit (without one: of
+    the request), not of the node."""
+    limits: Limits = Limits()
+    """Bounds before and beside a session."""
+    sockets: Sockets = Sockets()
+    """TCP options of both connections of a session."""
+    drain: ChartDrain = ChartDrain()
+    """How sessions end when a pod stops."""
+    shutdown: Shutdown = Shutdown()
+    """What Kubernetes adds around the drain."""
+    readiness: ChartReadiness = ChartReadiness()
+    """When a pod takes no new traffic."""
+    capacity: Capacity = Capacity()
+    """Badges and cluster figures. `headlessService: null` is the chart's own, unless `peers` are listed."""
+    metrics: Metrics = Metrics()
+    """How figures are computed."""
+    auth: ChartAuth = ChartAuth()
+    """Who may open a session."""
+    admin_token: SecretReference = SecretReference()
+    """Bearer token of the admin API. Without it only metrics, probes and capacity answer to other hosts."""
+    log: ChartLog = ChartLog()
+    """Standard error."""
+    tls: Tls = Tls()
+    """TLS between the ingress and the pod."""
+    extra_config: dict[str, Any] = Field(default_factory=dict)
+    """Merged over the configuration file, for keys that the chart does not know."""
+
+    sizing: Sizing = Sizing()
+    """Memory tied to the cap."""
+    resources: dict[str, Any] = Field(default={"requests": {"cpu": "2"}})
+    """Resources of the container. Memory that is not set here is computed from the cap and `sizing`. No CPU
+    limit: throttling delays every keystroke."""
+    probes: Probes = Probes()
+    """Timing of the probes."""
+    service: Service = Service()
+    """The Service that the ingress talks to."""
+    ingress: Ingress = Ingress()
+    """The Ingress."""
+    service_monitor: Monitor = Monitor()
+    """ServiceMonitor; use this or the PodMonitor."""
+    pod_monitor: Monitor = Monitor()
+    """PodMonitor."""
+    prometheus_rule: PrometheusRule = PrometheusRule()
+    """Recording and alerting rules."""
+    dashboard: Dashboard = Dashboard()
+    """Grafana dashboard."""
+    autoscaling: Autoscaling = Autoscaling()
+    """Autoscaling on sessions in flight over the cap."""
+    pdb: Pdb = Pdb()
+    """PodDisruptionBudget."""
+    network_policy: NetworkPolicy = NetworkPolicy()
+    """NetworkPolicy."""
+    service_account: ServiceAccount = ServiceAccount()
+    """ServiceAccount."""
+
+    pod_annotations: Labels = Field(default_factory=dict)
+    """Annotations of the pods."""
+    pod_labels: Labels = Field(default_factory=dict)
+    """Further labels of the pods."""
+    node_selector: Labels = Field(default_factory=dict)
+    """As in the Pod specification."""
+    tolerations: Objects = ()
+    """As in the Pod specification."""
+    affinity: dict[str, Any] = Field(default_factory=dict)
+    """As in the Pod specification."""
+    topology_spread_constraints: Objects = ()
+    """As in the Pod specification; empty spreads softly over nodes."""
+    priority_class_name: str = ""
+    """As in the Pod specification."""
+    extra_env: Objects = ()
+    """Further environment variables of the container."""
+    extra_volumes: Objects = ()
+    """Further volumes of the pod."""
+    extra_volume_mounts: Objects = ()
+    """Further mounts of the container."""
+    global_: dict[str, Any] = Field(default_factory=dict, alias="global")
+    """Values shared with parent charts; not read."""

@@ -1,0 +1,178 @@
+"""Render the chart with the real Helm, and the values that the tests render it with."""
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.parts import missing
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "bascule"
+HELMS = ("v3", "v4")
+
+Manifest = dict[str, Any]
+
+ROUTES: list[dict[str, Any]] = [
+    {
+        "name": "lab",
+        "kind": "jupyter",
+        "path": "/jupyter/{port}/",
+        "upstream": "http://10.0.0.1:{port}",
+        "where": {"port": "4[0-9]{4}"},
+    },
+    {
+        "name": "app",
+        "kind": "app",
+        "path": "/apps/{project}/{app}/",
+        "upstream": "http://{app}.{project}.svc:8501",
+        "stripPrefix": True,
+        "where": {"project": "[a-z0-9]+", "app": "[a-z0-9-]+"},
+        "incomingBufferBytes": 209715200,
+        "allowedOrigins": ["https://hopsworks.example"],
+    },
+]
+
+
+def websocket_proxy(**keys: int) -> dict[str, Any]:
+    """Values at the contract's path."""
+    return {"hopsworks": {"payara": {"websocketProxy": keys}}}
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "the contract's keys": websocket_proxy(
+        maxSessionsPerApp=2147483647,
+        incomingBufferBytes=2147483647,
+        grizzlyWorkerPoolMaxSize=1,
+        sessionIdleTimeoutMs=86400000,
+        heartbeatIntervalMs=0,
+    ),
+    "a whole platform's values": {
+        "hopsworks": {"payara": {"payaraVersion": "6", "websocketProxy": {"maxSessionsPerApp": 20}}, "x": 1}
+    },
+    "routes": {"routes": ROUTES, "trustedProxies": ["10.0.0.0/8"]},
+    "everything": {
+        "routes": ROUTES,
+        "fullnameOverride": "hopsworks-instance",
+        "image": {"repository": "registry.example/bascule", "digest": "sha256:" + "0" * 64},
+        "imagePullSecrets": [{"name": "pull"}],
+        "ingress": {
+            "enabled": True,
+            "hosts": [{"host": "hopsworks.example", "paths": ["/jupyter", "/apps"]}],
+            "tls": [{"secretName": "tls", "hosts": ["hopsworks.example"]}],
+        },
+        "serviceMonitor": {"enabled": True, "labels": {"release": "p"}},
+        "podMonitor": {"enabled": True, "labels": {"release": "p"}},
+        "prometheusRule": {"enabled": True, "runbookBaseUrl": "https://docs.example/runbooks/"},
+        "dashboard": {"enabled": True},
+        "autoscaling": {"enabled": True},
+        "networkPolicy": {
+            "enabled": True,
+            "httpFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}],
+            "adminFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "mon"}}}],
+            "egress": [{"ports": [{"port": 53, "protocol": "UDP"}]}, {"to": [{"podSelector": {}}]}],
+        },
+        "serviceAccount": {"annotations": {"a": "b"}},
+        "adminToken": {"name": "admin"},
+        "auth": {"session": {"keySecret": {"name": "jwt"}}},
+        "tls": {"secretName": "pod-tls"},
+        "podAnnotations": {"a": "b"},
+        "podLabels": {"team": "x"},
+        "nodeSelector": {"pool": "web"},
+        "tolerations": [{"key": "web", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+        ],
+        "priorityClassName": "high",
+        "extraEnv": [{"name": "BASCULE_PURE", "value": "1"}],
+        "extraVolumes": [{"name": "more", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+        "service": {"annotations": {"a": "b"}},
+    },
+    "keda": {"autoscaling": {"enabled": True, "type": "keda"}},
+    "a slow drain": {"drain": {"naturalEnd": "5m", "rate": 5}, **websocket_proxy(maxSessionsPerApp=1000)},
+    "a drain in a window": {"drain": {"window": "2m"}, "shutdown": {"terminationGracePeriodSeconds": 600}},
+    "a drain at once": {"drain": {"rate": 0, "naturalEnd": 0}},
+    "a fixed drain": {"drain": {"timeout": 45.5}},
+    "values that are false or nothing": {
+        "sockets": {"noDelay": False, "userTimeout": 0},
+        "extraConfig": {"limits": {"maxHeldRefusals": 0}},
+        "forwarders": {"count": 3},
+        "resources": {},
+    },
+    "cores from a limit": {"resources": {"limits": {"cpu": "2500m", "memory": "1Gi"}}},
+    "listed peers": {"capacity": {"peers": ["10.0.0.1:8081"], "name": "a"}},
+    "little": {
+        "pdb": {"enabled": False},
+        "serviceAccount": {"create": False},
+        "replicaCount": 1,
+        "ingress": {"enabled": True, "affinity": {"enabled": False}, "annotations": {"a": "b"}},
+    },
+}
+
+
+def helm(version: str) -> Path:
+    """Return the Helm binary of a major version, or skip with the command that installs it."""
+    binary = ROOT / "build" / "helm" / version / "helm"
+    if not os.access(binary, os.X_OK):
+        missing(f"Helm {version} is not installed: scripts/install-helm")
+    return binary
+
+
+def run(version: str, *arguments: str, values: str = "") -> subprocess.CompletedProcess[str]:
+    """Run Helm; `values` is the text of a values file, read from standard input."""
+    return subprocess.run(
+        [str(helm(version)), *arguments, "--values", "-"] if values else [str(helm(version)), *arguments],
+        input=values or None,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@cache
+def _rendered(version: str, values: str, kubernetes: str) -> str:
+    done = run(
+        version,
+        "template",
+        "ws",
+        str(CHART),
+        "--namespace",
+        "hopsworks",
+        "--kube-version",
+        kubernetes,
+        values=values,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def render(version: str, values: dict[str, Any], kubernetes: str = "1.33.0") -> list[Manifest]:
+    """Return the manifests of a release called `ws`."""
+    text = _rendered(version, yaml.safe_dump(values, sort_keys=True), kubernetes)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def one(manifests: list[Manifest], kind: str, name_ending: str = "") -> Manifest:
+    """Return the only manifest of a kind whose name ends so."""
+    found = [
+        manifest
+        for manifest in manifests
+        if manifest["kind"] == kind and manifest["metadata"]["name"].endswith(name_ending)
+    ]
+    assert len(found) == 1, f"{len(found)} of {kind} …{name_ending}"
+    return found[0]
+
+
+def configuration(manifests: list[Manifest]) -> str:
+    """Return the text of the configuration file."""
+    for manifest in manifests:
+        if manifest["kind"] == "ConfigMap" and "config.yaml" in manifest["data"]:
+            text: str = manifest["data"]["config.yaml"]
+            return text
+    raise AssertionError("no ConfigMap with config.yaml")

@@ -1,0 +1,84 @@
+"""Custom resources of the chart: through typed models and back, and run where they can run."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cloudcoil.models.keda import v1alpha1
+from cloudcoil.models.prometheus_operator import v1
+
+from dashboards import queries
+from tests.chart.rendering import CASES, ROOT, Manifest, one, render
+from tests.support.parts import require
+
+pytestmark = pytest.mark.real
+
+MODELS: dict[str, Any] = {
+    "ServiceMonitor": v1.ServiceMonitor,
+    "PodMonitor": v1.PodMonitor,
+    "PrometheusRule": v1.PrometheusRule,
+    "ScaledObject": v1alpha1.ScaledObject,
+}
+
+
+def resource(kind: str) -> Manifest:
+    return one(render("v4", CASES["keda" if kind == "ScaledObject" else "everything"]), kind)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_typed_model_gives_back_what_it_was_given(kind: str) -> None:
+    manifest = resource(kind)
+    again = MODELS[kind].model_validate(manifest).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    assert again == manifest
+
+
+def test_the_round_trip_finds_a_misspelt_field() -> None:
+    manifest = resource("ServiceMonitor")
+    manifest["spec"]["endpoints"][0]["intervall"] = "15s"
+    again = v1.ServiceMonitor.model_validate(manifest).model_dump(
+        mode="json", by_alias=True, exclude_unset=True
+    )
+    assert again != manifest
+
+
+def test_the_rules_are_the_committed_ones_with_the_runbooks_address(tmp_path: Path) -> None:
+    manifest = resource("PrometheusRule")
+    text = (ROOT / "alerts" / "rules.yaml").read_text(encoding="utf-8")
+    expected = yaml.safe_load(
+        text.replace("https://bascule.example/docs/runbooks", "https://docs.example/runbooks")
+    )
+    assert manifest["spec"] == expected
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump(manifest["spec"]), encoding="utf-8")
+    done = subprocess.run(
+        [str(require("promtool")), "check", "rules", str(rules)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_both_monitors_give_the_labels_that_the_dashboard_reads() -> None:
+    for kind, key in (("ServiceMonitor", "endpoints"), ("PodMonitor", "podMetricsEndpoints")):
+        (endpoint,) = resource(kind)["spec"][key]
+        targets = {rule["targetLabel"] for rule in endpoint["relabelings"]}
+        assert targets == {"pod_name", "namespace", "node"}
+        assert endpoint["path"] == "/metrics"
+
+
+def test_the_dashboard_is_the_committed_one_in_the_folder_hops() -> None:
+    manifest = one(render("v4", CASES["everything"]), "ConfigMap", "-dashboard")
+    assert manifest["metadata"]["annotations"] == {"grafana_folder": "Hops"}
+    assert manifest["metadata"]["labels"]["grafana_dashboard"] == "1"
+    (text,) = manifest["data"].values()
+    assert text == (ROOT / "dashboards" / "hopsworks.json").read_text(encoding="utf-8")
+
+
+def test_keda_asks_for_sessions_of_this_release_and_scales_down_slowly() -> None:
+    spec = resource("ScaledObject")["spec"]
+    (trigger,) = spec["triggers"]
+    assert queries.metric_names(trigger["metadata"]["query"]) == {"ws_connection_in_flight_count"}
+    assert 'pod_name=~"ws-bascule-.*"' in trigger["metadata"]["query"]
+    assert trigger["metadata"]["threshold"] == "350"
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 1800

@@ -1,0 +1,313 @@
+"""What the chart renders, by real Helm 3 and 4, against the schemas of real Kubernetes versions."""
+
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from bascule.cli import cli
+from bascule.policy.loading import load
+from tests.chart.rendering import CASES, CHART, HELMS, Manifest, configuration, one, render, run
+
+pytestmark = pytest.mark.real
+
+VERSIONS = ("1.27", "1.29", "1.31", "1.33", "1.35", "1.37")
+OURS = {"monitoring.coreos.com/v1", "keda.sh/v1alpha1"}
+
+
+@pytest.fixture(params=HELMS)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=CASES, ids=lambda name: name.replace(" ", "-"))
+def values(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return CASES[request.param]
+
+
+def pod(manifests: list[Manifest]) -> dict[str, Any]:
+    spec: dict[str, Any] = one(manifests, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def container(manifests: list[Manifest]) -> dict[str, Any]:
+    only: dict[str, Any] = pod(manifests)["containers"][0]
+    return only
+
+
+def test_lint_is_strictly_clean(version: str, values: dict[str, Any]) -> None:
+    done = run(version, "lint", "--strict", str(CHART), values=yaml.safe_dump(values))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_both_helms_render_the_same(values: dict[str, Any]) -> None:
+    def by_name(manifests: list[Manifest]) -> list[Manifest]:
+        return sorted(manifests, key=lambda manifest: (manifest["kind"], manifest["metadata"]["name"]))
+
+    assert by_name(render("v3", values)) == by_name(render("v4", values))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kubernetes", VERSIONS)
+def test_every_manifest_is_valid_strictly(values: dict[str, Any], kubernetes: str) -> None:
+    for manifest in render("v4", values, f"{kubernetes}.0"):
+        if manifest["apiVersion"] not in OURS:
+            kubernetes_validate.validate(manifest, kubernetes, strict=True)
+
+
+def test_a_misspelt_field_would_be_found() -> None:
+    deployment = one(render("v4", {}), "Deployment")
+    broken = yaml.safe_load(yaml.safe_dump(deployment).replace("minReadySeconds", "minReadySecond"))
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, "1.33", strict=True)
+
+
+def test_the_proxy_accepts_the_configuration(values: dict[str, Any], tmp_path: Any, version: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(configuration(render(version, values)), encoding="utf-8")
+    result = CliRunner().invoke(cli, ["check", "--config", str(path)])
+    assert result.exit_code == 0, result.output
+
+
+def test_the_configuration_says_what_the_values_say(tmp_path: Any) -> None:
+    values = CASES["values that are false or nothing"]
+    path = tmp_path / "config.yaml"
+    path.write_text(configuration(render("v4", values)), encoding="utf-8")
+    config = load(path, {}).config
+    assert config.sockets.no_delay is False
+    assert config.sockets.user_timeout == 0
+    assert config.limits.max_held_refusals == 0
+    assert config.forwarders.count == 3
+
+
+def test_names_and_labels_are_those_that_kubernetes_recommends(values: dict[str, Any]) -> None:
+    names = {"name", "instance", "version", "component", "part-of", "managed-by"}
+    for manifest in render("v4", values):
+        labels = manifest["metadata"]["labels"]
+        assert {f"app.kubernetes.io/{name}" for name in names} <= labels.keys()
+        assert manifest["metadata"]["namespace"] == "hopsworks"
+        assert len(manifest["metadata"]["name"]) <= 63
+
+
+def test_every_selector_selects_the_pods(values: dict[str, Any]) -> None:
+    manifests = render("v4", values)
+    deployment = one(manifests, "Deployment")["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    selectors = [deployment["selector"]["matchLabels"]]
+    for manifest in manifests:
+        spec = manifest.get("spec", {})
+        match manifest["kind"]:
+            case "Service":
+                selectors.append(spec["selector"])
+            case "PodDisruptionBudget" | "PodMonitor":
+                selectors.append(spec["selector"]["matchLabels"])
+            case "NetworkPolicy":
+                selectors.append(spec["podSelector"]["matchLabels"])
+            case "ServiceMonitor":
+                peers = one(manifests, "Service", "-peers")["metadata"]["labels"]
+                assert spec["selector"]["matchLabels"].items() <= peers.items()
+            case _:
+                pass
+    assert all(selector.items() <= labels.items() for selector in selectors)
+
+
+def test_ports_are_named_where_they_are_referred_to(values: dict[str, Any]) -> None:
+    manifests = render("v4", values)
+    names = {port["name"] for port in container(manifests)["ports"]}
+    for manifest in manifests:
+        if manifest["kind"] == "Service":
+            assert {port["targetPort"] for port in manifest["spec"]["ports"]} <= names
+
+
+def test_pods_run_without_privileges(values: dict[str, Any]) -> None:
+    manifests = render("v4", values)
+    outside, inside = pod(manifests)["securityContext"], container(manifests)["securityContext"]
+    assert outside["runAsNonRoot"] is True
+    assert outside["runAsUser"] > 0
+    assert outside["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert inside["readOnlyRootFilesystem"] is True
+    assert inside["allowPrivilegeEscalation"] is False
+    assert inside["capabilities"] == {"drop": ["ALL"]}
+    assert pod(manifests)["automountServiceAccountToken"] is False
+
+
+def test_only_readiness_asks_whether_the_pod_takes_sessions() -> None:
+    rendered = container(render("v4", {}))
+    assert rendered["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
+    for probe in ("livenessProbe", "startupProbe"):
+        assert rendered[probe]["httpGet"] == {"path": "/healthz", "port": "admin"}
+
+
+def test_the_kubelet_never_ends_a_drain(values: dict[str, Any], tmp_path: Any) -> None:
+    manifests = render("v4", values)
+    path = tmp_path / "config.yaml"
+    path.write_text(configuration(manifests), encoding="utf-8")
+    config = load(path, {}).config
+    before = int(container(manifests)["lifecycle"]["preStop"]["exec"]["command"][1])
+    grace = pod(manifests)["terminationGracePeriodSeconds"]
+    assert grace >= before + config.drain.timeout + config.limits.closing_handshake_timeout
+    if values.get("drain", {}).get("timeout") is None and config.drain.rate:
+        spread = config.drain.window or config.websocket_proxy.max_sessions_per_app / config.drain.rate
+        assert config.drain.timeout >= config.drain.natural_end + spread
+
+
+@pytest.mark.parametrize(
+    ("values", "grace"),
+    [
+        # preStop 10 + drain + margin 10; drain = naturalEnd + cap/rate + closing 5 + 5, at least 30
+        ({}, 50),
+        (CASES["a slow drain"], 10 + (300 + 200 + 5 + 5) + 10),
+        (CASES["a drain at once"], 50),
+        (CASES["a fixed drain"], 10 + 46 + 10),
+        (CASES["a drain in a window"], 600),
+        ({"shutdown": {"preStopDelay": "1500ms", "margin": "1m"}}, 2 + 30 + 60),
+    ],
+)
+def test_grace_periods_by_hand(values: dict[str, Any], grace: int) -> None:
+    assert pod(render("v4", values))["terminationGracePeriodSeconds"] == grace
+
+
+def test_a_grace_period_that_would_cut_sessions_is_refused(version: str) -> None:
+    values = "shutdown: {terminationGracePeriodSeconds: 30}"
+    done = run(version, "template", "ws", str(CHART), values=values)
+    assert done.returncode != 0
+    assert "the kubelet would cut live sessions" in done.stderr
+
+
+def test_memory_follows_the_cap() -> None:
+    def request(cap: int) -> int:
+        values = {"hopsworks": {"payara": {"websocketProxy": {"maxSessionsPerApp": cap}}}}
+        text = container(render("v4", values))["resources"]["requests"]["memory"]
+        return int(text.removesuffix("Mi"))
+
+    per_session = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["sizing"][
+        "bytesPerSession"
+    ]
+    assert request(20500) - request(500) == pytest.approx(20000 * per_session / 2**20, abs=1)
+
+
+def test_what_the_values_say_of_resources_wins() -> None:
+    resources = container(render("v4", CASES["cores from a limit"]))["resources"]
+    assert resources["limits"] == {"cpu": "2500m", "memory": "1Gi"}
+    assert resources["requests"]["cpu"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("values", "count"),
+    [
+        ({}, 2),
+        (CASES["cores from a limit"], 3),
+        (CASES["the contract's keys"], 1),
+        (CASES["values that are false or nothing"], 3),
+        ({"resources": {"requests": {"cpu": "200m"}}}, 1),
+        ({"resources": {"requests": {"cpu": 4}}}, 4),
+    ],
+)
+def test_forwarders_follow_the_pods_cores_not_the_nodes(values: dict[str, Any], count: int) -> None:
+    assert yaml.safe_load(configuration(render("v4", values)))["forwarders"]["count"] == count
+
+
+def test_a_change_of_the_configuration_replaces_the_pods_and_nothing_else_does() -> None:
+    def checksum(values: dict[str, Any]) -> str:
+        template = one(render("v4", values), "Deployment")["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/config"])
+
+    assert checksum({}) == checksum({"replicaCount": 5}) == checksum({"dashboard": {"enabled": True}})
+    assert checksum({}) != checksum({"log": {"level": "debug"}})
+
+
+def test_peers_are_found_even_when_full_or_draining() -> None:
+    manifests = render("v4", {})
+    service = one(manifests, "Service", "-peers")
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    capacity = yaml.safe_load(configuration(manifests))["capacity"]
+    assert capacity["headlessService"] == "ws-bascule-peers.hopsworks.svc"
+    listed = yaml.safe_load(configuration(render("v4", CASES["listed peers"])))["capacity"]
+    assert listed.get("headlessService") is None
+
+
+def test_the_ingress_binds_browsers_to_pods_as_the_platform_does() -> None:
+    annotations = one(render("v4", CASES["everything"]), "Ingress")["metadata"]["annotations"]
+    prefix = "nginx.ingress.kubernetes.io/"
+    assert annotations[prefix + "affinity"] == "cookie"
+    assert annotations[prefix + "affinity-mode"] == "persistent"
+    assert annotations[prefix + "session-cookie-max-age"] == "5259600"
+    assert annotations[prefix + "session-cookie-expires"] == "5259600"
+    assert annotations[prefix + "proxy-body-size"] == "0"
+    without = one(render("v4", CASES["little"]), "Ingress")["metadata"]["annotations"]
+    assert prefix + "affinity" not in without
+
+
+def test_a_deployment_that_scales_itself_names_no_replicas() -> None:
+    assert "replicas" not in one(render("v4", CASES["everything"]), "Deployment")["spec"]
+    assert one(render("v4", {}), "Deployment")["spec"]["replicas"] == 2
+
+
+def test_scaling_is_on_sessions_and_down_slowly() -> None:
+    spec = one(render("v4", CASES["everything"]), "HorizontalPodAutoscaler")["spec"]
+    pods = spec["metrics"][0]["pods"]
+    assert pods["metric"]["name"] == "ws_connection_in_flight_count"
+    assert pods["target"] == {"type": "AverageValue", "averageValue": "350"}
+    down = spec["behavior"]["scaleDown"]
+    assert down["stabilizationWindowSeconds"] == 1800
+    assert down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 600}]
+
+
+def test_the_admin_port_is_closed_to_strangers() -> None:
+    policy = one(render("v4", {"networkPolicy": {"enabled": True}}), "NetworkPolicy")["spec"]
+    by_port = {rule["ports"][0]["port"]: rule for rule in policy["ingress"]}
+    assert "from" not in by_port["http"]
+    assert len(by_port["admin"]["from"]) == 1
+
+
+def test_secrets_are_mounted_and_never_in_the_configuration() -> None:
+    manifests = render("v4", CASES["everything"])
+    config = yaml.safe_load(configuration(manifests))
+    mounts = {mount["mountPath"] for mount in container(manifests)["volumeMounts"]}
+    for path in (
+        config["adminTokenFile"],
+        config["auth"]["session"]["keyFile"],
+        config["tls"]["certificate"],
+        config["tls"]["key"],
+    ):
+        assert path.rpartition("/")[0] in mounts
+    assert not [manifest for manifest in manifests if manifest["kind"] == "Secret"]
+
+
+def test_every_volume_is_mounted_and_every_mount_has_a_volume(values: dict[str, Any]) -> None:
+    manifests = render("v4", values)
+    volumes = {volume["name"] for volume in pod(manifests)["volumes"]}
+    assert volumes == {mount["name"] for mount in container(manifests)["volumeMounts"]}
+
+
+@pytest.mark.parametrize(
+    ("release", "values", "name"),
+    [
+        ("ws", "replicaCount: 2", "ws-bascule"),
+        ("bascule", "replicaCount: 2", "bascule"),
+        ("ws", "fullnameOverride: hopsworks-instance", "hopsworks-instance"),
+        ("ws", "nameOverride: proxy", "ws-proxy"),
+        ("x" * 53, "replicaCount: 2", "x" * 52),
+    ],
+)
+def test_names_are_those_of_the_table(release: str, values: str, name: str) -> None:
+    done = run("v4", "template", release, str(CHART), values=values)
+    names = {
+        manifest["metadata"]["name"] for manifest in yaml.safe_load_all(done.stdout) if manifest is not None
+    }
+    assert names == {name, f"{name}-peers"}
+
+
+def test_notes_tell_what_to_do_next() -> None:
+    # Helm 3 renders the notes only in front of an API server.
+    arguments = ["install", "ws", str(CHART), "--dry-run=client", "--namespace", "hopsworks"]
+    done = run("v4", *arguments)
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.partition("NOTES:")[2]
+    assert "up to 500 WebSocket sessions" in notes
+    assert "no routes yet" in notes
+    for command in ("rollout status", "port-forward", "upgrade ws"):
+        assert command in notes
