@@ -692,6 +692,9 @@ def count_allocations(words, Py_ssize_t word):
         words: The forwarder's counter block.
         word: Index of the word.
 
+    Returns:
+        True: they are counted from now on.
+
     Raises:
         RuntimeError: Already counting.
     """
@@ -711,3 +714,4 @@ def count_allocations(words, Py_ssize_t word):
         hook.realloc = _counting_realloc
         hook.free = _counting_free
         PyMem_SetAllocator(<PyMemAllocatorDomain>domain, &hook)
+    return True

@@ -10,17 +10,14 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bascule.forwarder.hot_pure import Engine, Flow
+    from bascule.forwarder.hot_pure import Engine, Flow, count_allocations
 else:
     try:
         if os.environ.get("BASCULE_PURE", "") not in ("", "0"):
             raise ImportError("BASCULE_PURE is set")
-        from bascule.forwarder import _hot
-        from bascule.forwarder._hot import Engine, Flow
+        from bascule.forwarder._hot import Engine, Flow, count_allocations
     except ImportError:
-        from bascule.forwarder.hot_pure import Engine, Flow
-
-        _hot = None
+        from bascule.forwarder.hot_pure import Engine, Flow, count_allocations
 
 __all__ = ["Engine", "Flow", "count_allocations", "describe"]
 
@@ -28,16 +25,3 @@ __all__ = ["Engine", "Flow", "count_allocations", "describe"]
 def describe() -> str:
     """Return the build in use: ``compiled`` or ``pure``."""
     return Engine.name
-
-
-def count_allocations(words: memoryview, word: int) -> bool:
-    """Add every byte that this process asks its allocators for to a counter word.
-
-    Returns:
-        Whether they are counted: CPython has no such counter of its own, so without the
-        extension the word stays 0.
-    """
-    if TYPE_CHECKING or _hot is None:
-        return False
-    _hot.count_allocations(words, word)
-    return True

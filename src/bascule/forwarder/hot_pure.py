@@ -536,3 +536,13 @@ class Engine:
         size = position - run
         self._view[written : written + size] = bytes(self._view[run:position])
         return written + size
+
+
+def count_allocations(words: memoryview, word: int) -> bool:
+    """Add every byte that this process asks its allocators for to a counter word.
+
+    Returns:
+        Whether they are counted. Not here: CPython has no such counter, and only the
+        extension can hook the allocators, so the word stays as it is.
+    """
+    return False

@@ -68,16 +68,14 @@ class Drain:
         if settings.timeout == 0:
             for identifier, _ in await self._rows():
                 self._close(identifier, 0.0)
-                self.outcomes["closed"] += 1
         else:
             await self._wait_empty(min(deadline, started + settings.natural_end))
             self.outcomes["natural"] += at_start - self._in_flight()
             await self._close_all(started, deadline)
         await self._wait_empty(deadline + 0.5)
         left = self._in_flight()
-        if left:
-            self.outcomes["aborted"] += left
-            self.outcomes["closed"] -= min(left, self.outcomes["closed"])
+        self.outcomes["aborted"] += left
+        self.outcomes["closed"] += max(0, at_start - self.outcomes["natural"] - left)
         _log.info("drain ends", seconds=round(loop.time() - started, 3), left=left, **self.outcomes)
 
     async def _close_all(self, started: float, deadline: float) -> None:
@@ -95,7 +93,6 @@ class Drain:
             if pause > 0:
                 await asyncio.sleep(pause)
             self._close(identifier, max(0.1, deadline - loop.time()))
-            self.outcomes["closed"] += 1
 
     async def _wait_empty(self, until: float) -> None:
         """Wait until no session is left or the time has come."""
