@@ -185,12 +185,12 @@ def test_43_an_escaped_slash_in_a_user_name_is_refused(raw: bytes) -> None:
 
 
 def test_43_an_escaped_slash_never_reaches_a_pattern_however_wide() -> None:
-    wide = "[a-z-]+|[a-z]%2F[a-z]{2,}|[a-z]%3B[a-z]|[a-z]%25[a-z]"
+    wide = "[a-z-]+|[a-z]%2F[a-z]{2,}|[a-z]%3B[a-z]|[a-z]%25[a-z]{2,}"
     table = RouteTable([route("wide", "/u/{x}/y", where={"x": wide}), ROOT])
 
     assert taken(b"/u/a-b/y", table) == "wide"
     assert taken(b"/u/a%2Fbc/y", table) == "root"
-    assert taken(b"/u/a%25b/y", table) == "root"
+    assert taken(b"/u/a%25bc/y", table) == "root"
     with pytest.raises(BadTarget):  # without its parameters it would be the wide route
         table.match(b"/u/a%3Bb/y")
 

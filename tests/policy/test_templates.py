@@ -66,7 +66,7 @@ def test_the_shape_leaves_the_names_out() -> None:
     [
         ("lab", 'a path that starts with "/"'),
         ("", 'a path that starts with "/"'),
-        ("/a//b", "the path contains an empty segment"),
+        ("/a//b", "a path without an empty segment"),
         ("/a/../b", "the path contains a dot segment"),
         ("/a b", "must be escaped"),
         ("/é", "a path in ASCII"),

@@ -33,10 +33,10 @@ class Block(BaseModel):
     )
 
 
-def _file(value: object) -> Path:
+def _file(value: object) -> object:
     # Path("") is the current directory: an empty value is a slip, not a file.
     if isinstance(value, Path) or (isinstance(value, str) and value and "\0" not in value):
-        return Path(value)
+        return value
     raise PydanticCustomError("bascule", "{allowed}", {"allowed": "the path of a file"})
 
 

@@ -1,0 +1,204 @@
+"""The models: defaults, bounds, and what several keys must make sense of together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bascule.policy.config import AuthMode, Config, Endpoint, WebSocketProxy
+from bascule.policy.consistency import inconsistencies
+from bascule.policy.model import blocks, leaves
+from bascule.policy.problems import dotted
+from bascule.policy.routeconfig import RouteConfig
+from bascule.vocabulary import Kind
+from tests.policy.strategies import configurations
+
+INTS = ("maxSessionsPerApp", "incomingBufferBytes", "grizzlyWorkerPoolMaxSize")
+LONGS = ("sessionIdleTimeoutMs", "heartbeatIntervalMs")
+
+
+def route(**more: Any) -> dict[str, Any]:
+    return {"name": "lab", "path": "/", "upstream": "http://127.0.0.1:8888", **more}
+
+
+def found(**values: Any) -> list[tuple[str, str]]:
+    """Return path and text of what is inconsistent."""
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(values)
+    (error,) = caught.value.errors()
+    return [(dotted(problem.path), problem.allowed) for problem in error["ctx"]["problems"]]
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    assert WebSocketProxy().model_dump(by_alias=True) == {
+        "maxSessionsPerApp": 500,
+        "incomingBufferBytes": 33554432,
+        "grizzlyWorkerPoolMaxSize": 200,
+        "sessionIdleTimeoutMs": 0,
+        "heartbeatIntervalMs": 20000,
+    }
+
+
+@pytest.mark.parametrize("key", INTS)
+@pytest.mark.parametrize("value", [1, 2147483647])
+def test_the_three_ints_take_what_java_takes(key: str, value: int) -> None:
+    assert WebSocketProxy.model_validate({key: value}).model_dump(by_alias=True)[key] == value
+
+
+@pytest.mark.parametrize("key", INTS)
+@pytest.mark.parametrize("value", [0, -1, 2147483648, True, 1.0, "1", None])
+def test_the_three_ints_take_nothing_else(key: str, value: object) -> None:
+    with pytest.raises(ValidationError):
+        WebSocketProxy.model_validate({key: value})
+
+
+@pytest.mark.parametrize("key", LONGS)
+@pytest.mark.parametrize("value", [0, 2**63])
+def test_the_two_longs_have_a_lower_bound_only(key: str, value: int) -> None:
+    assert WebSocketProxy.model_validate({key: value}).model_dump(by_alias=True)[key] == value
+
+
+@pytest.mark.parametrize("key", LONGS)
+@pytest.mark.parametrize("value", [-1, False, 0.5, "0", None])
+def test_the_two_longs_take_nothing_else(key: str, value: object) -> None:
+    with pytest.raises(ValidationError):
+        WebSocketProxy.model_validate({key: value})
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Config().log.level = "debug"  # type: ignore[misc]
+
+
+def test_every_key_says_what_it_means() -> None:
+    fields = [*leaves(Config), *leaves(RouteConfig), *((path, field) for path, _, field in blocks(Config))]
+
+    assert [dotted(path) for path, field in fields if not field.description] == []
+
+
+def test_the_admin_token_is_not_shown_in_a_repr() -> None:
+    assert "hush" not in repr(Config(admin_token="hush"))
+
+
+@given(configurations)
+def test_a_configuration_reaches_the_other_processes_unchanged(config: Config) -> None:
+    assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+def test_a_route_has_the_words_of_the_vocabulary() -> None:
+    config = Config.model_validate({"routes": [route(kind="terminal")]})
+
+    assert config.routes[0].kind is Kind.TERMINAL
+    assert config.routes[0].auth is AuthMode.NONE
+    assert config.listen == Endpoint("0.0.0.0", 8080)
+
+
+def test_a_name_in_the_path_needs_a_pattern_and_the_other_way_round() -> None:
+    for more in ({"path": "/{x}/"}, {"where": {"x": "[a-z]+"}}, {"upstream": "http://{x}"}):
+        with pytest.raises(ValidationError):
+            RouteConfig.model_validate(route(**more))
+
+
+def test_routes_have_names_and_shapes_of_their_own() -> None:
+    where = {"x": "[a-z]+"}
+
+    problems = found(
+        routes=[
+            route(name="a", path="/a/{x}/", where=where),
+            route(name="b", path="/b"),
+            route(name="a", path="/b/"),
+            route(name="d", path="/a/{y}", where={"y": "[0-9]+"}),
+        ]
+    )
+
+    assert problems == [
+        ("routes[2].name", "a name of its own; routes[0] has the same"),
+        ("routes[2].path", "a path of its own; that of routes[1] matches the same requests"),
+        ("routes[3].path", "a path of its own; that of routes[0] matches the same requests"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream", "own"),
+    [
+        (":8080", "http://127.0.0.1:8080", "listen"),
+        (":8080", "http://localhost:8081", "admin"),
+        (":8080", "http://[::1]:8081", "admin"),
+        ("10.0.0.1:8080", "http://10.0.0.1:8080", "listen"),
+        ("pod:80", "http://pod", "listen"),
+        (":8080", "http://0.0.0.0:8080", "listen"),
+    ],
+)
+def test_45_48_a_route_to_ourselves_is_refused(listen: str, upstream: str, own: str) -> None:
+    ((path, text),) = found(listen=listen, routes=[route(upstream=upstream)])
+
+    assert path == "routes[0].upstream"
+    assert f'our own "{own}"' in text
+
+
+def test_45_a_port_from_a_url_cannot_be_that_of_our_admin_listener() -> None:
+    pinned = {"name": "j", "path": "/j/{port}/", "upstream": "http://127.0.0.1:{port}"}
+
+    ((path, _),) = found(listen=":80", routes=[{**pinned, "where": {"port": "[0-9]{4}"}}])
+
+    assert path == "routes[0].upstream"
+    Config.model_validate({"routes": [{**pinned, "where": {"port": "[0-9]{5}"}}]})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"listen": ":0", "admin": ":0", "routes": [route(upstream="http://127.0.0.1:80")]},
+        {"listen": "10.0.0.1:80", "routes": [route(upstream="http://127.0.0.1:80")]},
+        {"routes": [route(path="/{x}/", upstream="http://{x}:8081", where={"x": "[a-z]+"})]},
+        {"listen": "10.0.0.1:80", "admin": "127.0.0.1:80"},
+        {"tls": {"certificate": "a", "key": "b"}},
+        {"drain": {"naturalEnd": 30}},
+        {"auth": {"session": {"keyFile": "k"}}, "routes": [route(auth="session")]},
+        {"adminToken": "t"},
+        {"adminTokenFile": "t"},
+    ],
+)
+def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
+    assert inconsistencies(Config.model_validate(values)) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (
+            {"routes": [route(auth="session")]},
+            ("auth.session.keyFile", 'the path of a file, for route "lab" has "auth: session"'),
+        ),
+        ({"tls": {"key": "k"}}, ("tls.certificate", "the path of a file, for key is set")),
+        ({"tls": {"certificate": "c"}}, ("tls.key", "the path of a file, for certificate is set")),
+        (
+            {"adminToken": "a", "adminTokenFile": "b"},
+            ("adminTokenFile", "null, for adminToken is set; one of the two"),
+        ),
+        ({"admin": "127.0.0.1:8080"}, ("admin", 'another port than "listen" (0.0.0.0:8080)')),
+        ({"drain": {"naturalEnd": "31s"}}, ("drain.naturalEnd", "at most drain.timeout (30 s)")),
+    ],
+)
+def test_what_does_not_fit_together_names_the_key_to_change(
+    values: dict[str, Any], problem: tuple[str, str]
+) -> None:
+    assert found(**values) == [problem]
+
+
+def test_python_names_work_in_code() -> None:
+    assert (
+        Config(websocket_proxy=WebSocketProxy(max_sessions_per_app=3)).websocket_proxy.max_sessions_per_app
+        == 3
+    )
+
+
+@given(st.sampled_from([path for path, _ in leaves(Config)]))
+def test_no_key_lies_above_another(path: tuple[str, ...]) -> None:
+    others = [other for other, _ in leaves(Config) if other != path]
+
+    assert all(other[: len(path)] != path for other in others)
