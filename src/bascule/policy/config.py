@@ -10,7 +10,7 @@ named by ``…File`` keys and read by whoever needs them, when it needs them.
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from bascule.policy.consistency import inconsistencies
@@ -273,6 +273,15 @@ class Metrics(Block):
     """Shortest time over which CPU and allocation rates are taken, however often `/metrics` is read."""
 
 
+Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+
+def _some(algorithms: tuple[str, ...]) -> tuple[str, ...]:
+    if not algorithms:
+        raise PydanticCustomError("bascule", "{allowed}", {"allowed": "at least one algorithm"})
+    return algorithms
+
+
 class SessionAuth(Block):
     """The login cookie checked on routes with `auth: session`: a signed JWT."""
 
@@ -286,13 +295,7 @@ class SessionAuth(Block):
     """Name of the cookie. The default is what Hopsworks sets at login; it is removed before forwarding."""
     key_file: File | None = None
     """File with the key that signatures are checked with. Needed as soon as a route says `auth: session`."""
-    algorithms: Annotated[
-        tuple[
-            Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"],
-            ...,
-        ],
-        Field(min_length=1),
-    ] = ("HS512",)
+    algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(_some)] = ("HS512",)
     """Signature algorithms accepted. HS512 is what Hopsworks signs with; `none` can never be accepted."""
     audience: str = "PROXY"
     """The audience (`aud`) a token must name, so that a token for another purpose opens nothing."""

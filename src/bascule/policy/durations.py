@@ -50,7 +50,7 @@ def parse_duration(value: object) -> float:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         seconds = float(min(value, 2 * _LONGEST))  # min first: a huge int does not fit a float
     if seconds is None or not 0 <= seconds <= _LONGEST:
-        raise PydanticCustomError("bascule", "{allowed}", {"allowed": _ALLOWED})
+        raise PydanticCustomError("malformed", "{allowed}", {"allowed": _ALLOWED})
     return round(seconds, 6)  # microseconds: 0.1 * 3 noise never reaches a printed configuration
 
 
@@ -61,7 +61,7 @@ Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema(_SCH
 def _positive(value: object) -> float:
     seconds = parse_duration(value)
     if seconds == 0:
-        raise PydanticCustomError("bascule", "{allowed}", {"allowed": _POSITIVE_ALLOWED})
+        raise PydanticCustomError("malformed", "{allowed}", {"allowed": _POSITIVE_ALLOWED})
     return seconds
 
 
@@ -74,7 +74,7 @@ PositiveDuration = Annotated[
 def _whole(value: object) -> float:
     seconds = parse_duration(value)
     if seconds != int(seconds) or not 1 <= seconds <= 32767:
-        raise PydanticCustomError("bascule", "{allowed}", {"allowed": _WHOLE_ALLOWED})
+        raise PydanticCustomError("malformed", "{allowed}", {"allowed": _WHOLE_ALLOWED})
     return seconds
 
 

@@ -87,7 +87,7 @@ class Endpoint:
                     return cls(host[1:-1].lower(), int(port))
                 if _HOST_NAME.fullmatch(host) and len(host) <= 253:
                     return cls(host, int(port))
-        raise PydanticCustomError("bascule", "{allowed}", {"allowed": _ENDPOINT_ALLOWED})
+        raise PydanticCustomError("malformed", "{allowed}", {"allowed": _ENDPOINT_ALLOWED})
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -124,7 +124,7 @@ def _network(value: object) -> IPv4Network | IPv6Network:
         except ValueError:
             pass
     raise PydanticCustomError(
-        "bascule",
+        "malformed",
         "{allowed}",
         {"allowed": _NETWORK_ALLOWED},
     )
@@ -145,7 +145,7 @@ def _origin(value: object) -> str:
         default = {"http": "80", "https": "443"}.get(value.partition(":")[0])
         if not port.isdigit() or (port != default and 1 <= int(port) <= 65535 and port[0] != "0"):
             return value
-    raise PydanticCustomError("bascule", "{allowed}", {"allowed": _ORIGIN_ALLOWED})
+    raise PydanticCustomError("malformed", "{allowed}", {"allowed": _ORIGIN_ALLOWED})
 
 
 Origin = Annotated[

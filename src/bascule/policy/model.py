@@ -37,7 +37,7 @@ def _file(value: object) -> object:
     # Path("") is the current directory: an empty value is a slip, not a file.
     if isinstance(value, Path) or (isinstance(value, str) and value and "\0" not in value):
         return value
-    raise PydanticCustomError("bascule", "{allowed}", {"allowed": "the path of a file"})
+    raise PydanticCustomError("malformed", "{allowed}", {"allowed": "the path of a file"})
 
 
 File = Annotated[

@@ -1,0 +1,250 @@
+"""The loader: which source wins, and what is said about a configuration that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bascule.errors import ConfigError
+from bascule.policy.config import Config, Endpoint
+from bascule.policy.loading import Loaded, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = Path(__file__).parent
+ENDPOINT = '"host:port", "[::1]:port" or ":port" (all IPv4 addresses), port 0 to 65535'
+NETWORK = 'a network such as "10.0.0.0/8" (no bits set behind the mask) or an address'
+ROUTE = "routes: [{name: a, path: /, upstream: 'http://x'}]\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a file and return its path as an operator would name it."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(text: str | bytes, name: str = "b.yaml") -> Path:
+        path = Path(name)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def problems(
+    path: Any = None, environ: dict[str, str] | None = None, overrides: dict[str, object] | None = None
+) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ or {}, overrides)
+    return caught.value.problems
+
+
+def set_by(loaded: Loaded) -> dict[str, str]:
+    return {key: source for key, source in loaded.sources.items() if source != "default"}
+
+
+def test_without_anything_there_are_the_defaults() -> None:
+    loaded = load(None, {})
+
+    assert loaded.config == Config()
+    assert set_by(loaded) == {}
+    assert loaded.sources["websocketProxy.maxSessionsPerApp"] == "default"
+    assert loaded.sources["auth.session.cookie"] == "default"
+
+
+def test_flags_win_over_the_environment_which_wins_over_the_file(file: Callable[..., Path]) -> None:
+    path = file("listen: :1\nadmin: :11\ndrain: {rate: 1, timeout: 1s, naturalEnd: 1s}\nlog: {level: error}")
+    environ = {"BASCULE_DRAIN__RATE": "2", "BASCULE_DRAIN__TIMEOUT": "2s", "BASCULE_LISTEN": ":2"}
+
+    loaded = load(path, environ, {"listen": ":3", "drain.rate": 3})
+
+    assert (loaded.config.listen.port, loaded.config.admin.port) == (3, 11)
+    assert (loaded.config.drain.rate, loaded.config.drain.timeout, loaded.config.drain.natural_end) == (
+        3,
+        2,
+        1,
+    )
+    assert set_by(loaded) == {
+        "listen": "flag",
+        "admin": "file",
+        "drain.rate": "flag",
+        "drain.timeout": "environment",
+        "drain.naturalEnd": "file",
+        "log.level": "file",
+    }
+
+
+def test_of_several_files_the_later_wins_key_by_key_and_lists_as_a_whole(file: Callable[..., Path]) -> None:
+    first = file(ROUTE + "drain: {rate: 1, timeout: 10s}", "first.yaml")
+    second = file("drain: {rate: 2}\nroutes: [{name: b, path: /b, upstream: 'http://y'}]", "second.yaml")
+
+    config = load([first, second], {}).config
+
+    assert (config.drain.rate, config.drain.timeout) == (2, 10)
+    assert [route.name for route in config.routes] == ["b"]
+
+
+def test_a_command_may_prefer_another_default(file: Callable[..., Path]) -> None:
+    preferred = {"listen": "127.0.0.1:8080"}
+
+    assert load(None, {}, None, preferred).config.listen == Endpoint("127.0.0.1", 8080)
+    assert load(None, {}, None, preferred).sources["listen"] == "default"
+    assert load(file("listen: :9"), {}, None, preferred).config.listen.port == 9
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "limits:\nauth:\n  session:\n"])
+def test_an_empty_file_and_empty_blocks_set_nothing(file: Callable[..., Path], text: str) -> None:
+    assert load(file(text), {}).config == Config()
+
+
+def test_a_whole_hopsworks_values_file_is_accepted_as_it_is(file: Callable[..., Path]) -> None:
+    path = file(
+        "global: {x: 1}\nlog: [not, ours]\nhopsworks:\n  other: true\n  payara:\n    jvm: -X\n"
+        "    websocketProxy:\n      maxSessionsPerApp: 800\n      heartbeatIntervalMs: 0\n"
+    )
+
+    loaded = load(path, {})
+
+    assert loaded.config.websocket_proxy.max_sessions_per_app == 800
+    assert set_by(loaded) == {
+        "websocketProxy.maxSessionsPerApp": "file",
+        "websocketProxy.heartbeatIntervalMs": "file",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hopsworks:",
+        "hopsworks: {payara: }",
+        "hopsworks: {payara: {a: 1}}",
+        "hopsworks: {payara: {websocketProxy: }}",
+    ],
+)
+def test_a_values_file_without_the_five_keys_sets_nothing(file: Callable[..., Path], text: str) -> None:
+    assert load(file(text), {}).config == Config()
+
+
+def _bad_files() -> dict[str, list[str]]:
+    _, *cases = (HERE / "bad_files.txt").read_text(encoding="utf-8").split("=====\n")
+    return {text: said.splitlines() for text, said in (case.split("-----\n") for case in cases)}
+
+
+BAD_FILES = _bad_files()
+
+
+@pytest.mark.parametrize("text", BAD_FILES)
+def test_every_problem_of_a_bad_file_is_told_with_its_place(file: Callable[..., Path], text: str) -> None:
+    assert problems(file(text), {"HOSTNAME": "pod"}) == BAD_FILES[text]
+
+
+def test_a_file_that_is_not_there_is_named(file: Callable[..., Path], tmp_path: Path) -> None:
+    path = file("")
+    path.unlink()
+
+    assert problems(path) == ["b.yaml: the file cannot be read: No such file or directory"]
+    assert problems(tmp_path) == [f"{tmp_path}: the file cannot be read: Is a directory"]
+
+
+BAD_VARIABLES = {
+    ("BASCULE_LISTEN", "x"): [f'BASCULE_LISTEN: listen: found "x"; allowed: {ENDPOINT}'],
+    ("BASCULE_LISTN", "x"): ["BASCULE_LISTN: no such key; did you mean BASCULE_LISTEN?"],
+    ("BASCULE_MAXSESSIONSPERAPP", "5"): [
+        "BASCULE_MAXSESSIONSPERAPP: no such key; did you mean BASCULE_WEBSOCKETPROXY__MAXSESSIONSPERAPP?"
+    ],
+    ("BASCULE_DRAIN__RAT", "5"): ["BASCULE_DRAIN__RAT: no such key; did you mean BASCULE_DRAIN__RATE?"],
+    ("BASCULE_DRAIN", "5"): ["BASCULE_DRAIN: drain: a block of keys; set its keys one by one"],
+    ("BASCULE_XYZZY__FOO", "5"): ["BASCULE_XYZZY__FOO: no such key"],
+    ("BASCULE_DRAIN__RATE", "*a"): [
+        "BASCULE_DRAIN__RATE: drain.rate: not YAML, at character 1: found undefined alias 'a'"
+    ],
+    ("BASCULE_DRAIN__RATE", "fast"): [
+        'BASCULE_DRAIN__RATE: drain.rate: found "fast"; allowed: a number of at least 0'
+    ],
+    ("BASCULE_ROUTES", "[{name: a}]"): [
+        'BASCULE_ROUTES: routes[0].path: missing; needed: a path that starts with "/"',
+        'BASCULE_ROUTES: routes[0].upstream: missing; needed: "http://host:port" or "https://host:port"',
+    ],
+    ("BASCULE_TRUSTEDPROXIES", "::1,x"): [
+        f'BASCULE_TRUSTEDPROXIES: trustedProxies[1]: found "x"; allowed: {NETWORK}'
+    ],
+}
+
+
+@pytest.mark.parametrize("variable", BAD_VARIABLES)
+def test_every_problem_of_the_environment_names_the_variable(variable: tuple[str, str]) -> None:
+    assert problems(None, dict([variable])) == BAD_VARIABLES[variable]
+
+
+def test_variables_are_read_in_any_case_and_in_the_type_of_their_key() -> None:
+    config = load(
+        None,
+        {
+            "bascule_webSocketProxy__maxSessionsPerApp": "7",
+            "BASCULE_ADMINTOKEN": "0123",
+            "BASCULE_LISTEN": "[::1]:90",
+            "BASCULE_DRAIN__WINDOW": "null",
+            "BASCULE_DRAIN__TIMEOUT": "1m",
+            "BASCULE_TRUSTEDPROXIES": "10.0.0.0/8, ::1",
+            "BASCULE_AUTH__SESSION__ALGORITHMS": "[HS256, HS384]",
+            "BASCULE_SOCKETS__NODELAY": "false",
+            "BASCULE_ROUTES": "[{name: a, path: /, upstream: 'http://x'}]",
+            "BASCULE_LOG__FORMAT": "",
+            "OTHER_LISTEN": ":1",
+        },
+    ).config
+
+    assert config.websocket_proxy.max_sessions_per_app == 7
+    assert config.admin_token == "0123"
+    assert config.listen == Endpoint("::1", 90)
+    assert (config.drain.window, config.drain.timeout) == (None, 60)
+    assert [str(network) for network in config.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
+    assert config.auth.session.algorithms == ("HS256", "HS384")
+    assert config.sockets.no_delay is False
+    assert config.routes[0].name == "a"
+    assert config.log.format == "auto"
+
+
+def test_a_key_set_by_two_variables_is_a_problem() -> None:
+    assert problems(None, {"BASCULE_LISTEN": ":1", "bascule_listen": ":2"}) == [
+        "bascule_listen: listen: set twice; BASCULE_LISTEN is the same key"
+    ]
+
+
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_not_ours() -> None:
+    foreign = (
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "PORT",
+        "PORT_8080_TCP",
+        "PORT_8080_TCP_ADDR",
+    )
+    environ = {f"BASCULE_{name}": "tcp://10.0.0.1:8080" for name in foreign}
+    environ |= {f"BASCULE_ADMIN_{name}": "tcp://10.0.0.1:8080" for name in foreign}
+
+    assert load(None, {**environ, "BASCULE_PURE": "1", "BASCULE_CONFIG": "x"}).config == Config()
+
+
+def test_the_host_name_names_the_pod_unless_something_else_does(file: Callable[..., Path]) -> None:
+    loaded = load(None, {"HOSTNAME": "pod-1"})
+
+    assert loaded.config.capacity.name == "pod-1"
+    assert loaded.sources["capacity.name"] == "environment"
+    assert load(file("capacity: {name: here}"), {"HOSTNAME": "pod-1"}).config.capacity.name == "here"
+    assert (
+        load(file("capacity: {cacheFor: 1s}"), {"HOSTNAME": "pod-1"}).sources["capacity.cacheFor"] == "file"
+    )
+    assert problems(None, {"HOSTNAME": "x" * 254}) == [
+        f'HOSTNAME: capacity.name: found "{"x" * 58}…; allowed: text of 1 to 253 characters, or null'
+    ]
+
+
+def test_problems_of_several_sources_are_told_together(file: Callable[..., Path]) -> None:
+    assert problems(file("xyzzy: 1"), {"BASCULE_XYZZY": "2"}, {"drain.rate": -1}) == [
+        "BASCULE_XYZZY: no such key",
+        "command line: drain.rate: found -1; allowed: a number of at least 0",
+        "b.yaml:1: xyzzy: unknown key",
+    ]
