@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
 MASK: Final = "(set)"
 _SECRET_KEYS: Final = frozenset({"adminToken"})
 """Keys whose value is a secret. Keys named ``…File`` hold a path, which is none."""
-_USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def configuration(config: Config, sources: Mapping[str, str]) -> list[dict[str, object]]:
@@ -43,7 +41,7 @@ def _flatten(prefix: str, value: object) -> Iterator[tuple[str, object]]:
 def _masked(key: str, value: object) -> object:
     if key.rpartition(".")[2] in _SECRET_KEYS:
         return MASK if value is not None else None
-    return _USERINFO.sub("", value) if isinstance(value, str) else value
+    return value
 
 
 def _source(key: str, sources: Mapping[str, str]) -> str:

@@ -60,6 +60,7 @@ def start_tools(
     lab, app = (free_endpoint(Endpoint(_HOST, 0)) for _ in range(2))
     notebooks = home / "notebooks"
     notebooks.mkdir()
+    _decline_news(home)
     jupyter = [
         f"--port={lab.port}",
         "--ServerApp.port_retries=0",
@@ -68,6 +69,7 @@ def start_tools(
         f"--ServerApp.allow_origin=http://{public}",
         f"--IdentityProvider.token={token}",
         "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
     _start(
         stack,
@@ -96,6 +98,13 @@ def start_tools(
             incoming_buffer_bytes=_STREAMLIT_MESSAGE,
         ),
     )
+
+
+def _decline_news(home: Path) -> None:
+    """Answer JupyterLab's question about news beforehand; it would cover the demo's first notebook."""
+    folder = home / "lab/user-settings/@jupyterlab/apputils-extension"
+    folder.mkdir(parents=True)
+    (folder / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
 
 
 def _start(stack: ExitStack, argv: Sequence[str | Path], home: Path) -> None:

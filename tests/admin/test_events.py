@@ -1,0 +1,45 @@
+from bascule.admin.events import SAMPLES, LiveFigures
+from bascule.admin.listing import SessionList
+from bascule.admin.peers import Peers
+from bascule.handover.counters import GatewayWord
+from tests.admin.fake_view import FakeView, config
+
+
+def figures(view: FakeView) -> LiveFigures:
+    return LiveFigures(view, SessionList(view), Peers(view, "a"))
+
+
+async def test_a_sample_counts_what_happened_since_the_one_before() -> None:
+    view = FakeView(config(), sessions=2)
+    words = view.counters.gateway()
+    words[GatewayWord.REJECTIONS] = 40  # before this process began to look
+    live = figures(view)
+    live.take_sample(100.0)
+    words[GatewayWord.REJECTIONS] += 3
+    words[GatewayWord.UPSTREAM_CONNECT_FAILURES] += 1
+    live.take_sample(110.0)
+    live.take_sample(120.0)
+    hour = live.history()
+    assert hour["at"] == [100.0, 110.0, 120.0]
+    assert hour["rejections"] == [0, 3, 0]
+    assert hour["upstreamFailures"] == [0, 1, 0]
+    assert hour["inFlight"] == [2, 2, 2]
+
+
+async def test_the_ring_holds_one_hour() -> None:
+    live = figures(FakeView(config()))
+    for index in range(SAMPLES + 50):
+        live.take_sample(index * 10.0)
+    at = live.history()["at"]
+    assert isinstance(at, list)
+    assert (len(at), at[0]) == (SAMPLES, 500.0)
+
+
+async def test_a_snapshot_counts_by_route_also_those_without_sessions() -> None:
+    view = FakeView(config())
+    shot = await figures(view).snapshot()
+    assert shot["routes"] == [
+        {"name": route.name, "kind": route.kind.value, "path": route.path, "sessions": 0}
+        for route in view.config.routes
+    ]
+    assert shot["cluster"] is None

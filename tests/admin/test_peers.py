@@ -1,0 +1,244 @@
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from bascule.admin.capacity import ClusterCapacity
+from bascule.admin.peers import Peers
+from bascule.policy.config import Capacity, WebSocketProxy
+from bascule.policy.endpoints import Endpoint
+from bascule.vocabulary import Level
+from tests.admin.fake_view import FakeView, config
+
+
+class Peer:
+    """Another instance's admin listener; answers what the test says."""
+
+    def __init__(self) -> None:
+        self.body: Any = {"identity": "b", "instance": {"name": "b", "inFlight": 3, "max": 10, "level": "ok"}}
+        self.asked = 0
+        self.queries: list[str] = []
+        self.was_asked = asyncio.Event()
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        self.was_asked.set()
+        self.queries.append(request.path_qs)
+        await self.hold.wait()
+        return self.body if isinstance(self.body, web.StreamResponse) else web.json_response(self.body)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextlib.asynccontextmanager
+async def cluster_of(
+    *peers: Peer, sessions: int = 0, extra: tuple[Endpoint, ...] = (), patience: float = 5.0
+) -> AsyncIterator[tuple[Peers, Clock]]:
+    """One instance with a cap of 10 that asks these peers."""
+    async with contextlib.AsyncExitStack() as stack:
+        endpoints = list(extra)
+        for peer in peers:
+            app = web.Application()
+            app.router.add_get("/capacity", peer.answer)
+            server = TestServer(app)
+            await server.start_server()
+            stack.push_async_callback(server.close)
+            assert server.port is not None
+            endpoints.append(Endpoint("127.0.0.1", server.port))
+        view = FakeView(
+            config(
+                capacity=Capacity(name="a", peers=tuple(endpoints), peer_timeout=patience, cache_for=5.0),
+                websocket_proxy=WebSocketProxy(max_sessions_per_app=10),
+            ),
+            sessions=sessions,
+        )
+        clock = Clock()
+        asked = Peers(view, "a", clock)
+        stack.push_async_callback(asked.close)
+        yield asked, clock
+
+
+def figures(whole: ClusterCapacity) -> tuple[int, int, int, int]:
+    return whole.in_flight, whole.max, whole.instances, whole.reporting
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+async def test_without_peers_the_instance_is_the_cluster() -> None:
+    async with cluster_of(sessions=4) as (peers, _):
+        assert not peers.configured
+        assert figures(await peers.read()) == (4, 10, 1, 1)
+
+
+async def test_peers_are_asked_for_their_own_part_only() -> None:
+    peer = Peer()
+    async with cluster_of(peer, sessions=4) as (peers, _):
+        assert figures(await peers.read()) == (7, 20, 2, 2)
+        assert peer.queries == ["/capacity?scope=instance"]
+
+
+async def test_an_answer_serves_everybody_until_it_is_too_old() -> None:
+    peer = Peer()
+    async with cluster_of(peer) as (peers, clock):
+        await peers.read()
+        clock.now += 4.9
+        await peers.read()
+        assert peer.asked == 1
+        clock.now += 0.1
+        await peers.read()
+        assert peer.asked == 2
+
+
+async def test_our_own_part_is_never_cached() -> None:
+    async with cluster_of(Peer()) as (peers, _):
+        assert figures(await peers.read())[0] == 3
+        peers._view.open()  # type: ignore[attr-defined]
+        assert figures(await peers.read())[0] == 4
+
+
+async def test_callers_at_the_same_time_share_one_round() -> None:
+    peer = Peer()
+    peer.hold.clear()
+    async with cluster_of(peer) as (peers, _):
+        calls = [asyncio.create_task(peers.read()) for _ in range(20)]
+        await peer.was_asked.wait()
+        peer.hold.set()
+        answers = await asyncio.gather(*calls)
+    assert {figures(answer) for answer in answers} == {(3, 20, 2, 2)}
+    assert peer.asked == 1
+
+
+async def test_a_caller_that_gives_up_does_not_end_the_round_of_the_others() -> None:
+    peer = Peer()
+    peer.hold.clear()
+    async with cluster_of(peer) as (peers, _):
+        impatient, patient = asyncio.create_task(peers.read()), asyncio.create_task(peers.read())
+        await peer.was_asked.wait()
+        impatient.cancel()
+        peer.hold.set()
+        assert figures(await patient) == (3, 20, 2, 2)
+
+
+async def test_a_silent_peer_is_counted_with_its_last_known_cap() -> None:
+    peer = Peer()
+    async with cluster_of(peer, patience=0.2) as (peers, clock):
+        await peers.read()
+        peer.hold.clear()
+        clock.now += 6
+        assert figures(await peers.read()) == (0, 20, 2, 1)
+        peer.hold.set()
+        clock.now += 6
+        assert figures(await peers.read()) == (3, 20, 2, 2)
+
+
+async def test_a_peer_that_is_not_there_makes_the_answer_partial() -> None:
+    async with cluster_of(Peer(), extra=(Endpoint("127.0.0.1", closed_port()),), sessions=10) as (peers, _):
+        whole = await peers.read()
+        assert figures(whole) == (13, 20, 3, 2)
+
+
+async def test_a_full_cluster_with_a_silent_peer_is_not_called_full() -> None:
+    async with cluster_of(extra=(Endpoint("127.0.0.1", closed_port()),), sessions=10) as (peers, _):
+        assert (await peers.read()).level is Level.WARNING
+
+
+async def test_an_instance_that_finds_itself_among_its_peers_counts_itself_once() -> None:
+    itself = Peer()
+    itself.body = {"identity": "a", "instance": {"name": "a", "inFlight": 4, "max": 10, "level": "ok"}}
+    async with cluster_of(itself, Peer(), sessions=4) as (peers, _):
+        assert figures(await peers.read()) == (7, 20, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "text",
+        [],
+        {"identity": "b"},
+        {"identity": 1, "instance": {"inFlight": 1, "max": 2}},
+        {"identity": "b", "instance": {"inFlight": -1, "max": 2}},
+        {"identity": "b", "instance": {"inFlight": 1, "max": 0}},
+        {"identity": "b", "instance": {"inFlight": True, "max": 2}},
+        {"identity": "b", "instance": {"inFlight": 1.5, "max": 2}},
+        {"identity": "b" * 9000, "instance": {"inFlight": 1, "max": 2}},
+    ],
+)
+async def test_an_answer_that_makes_no_sense_is_no_answer(body: object) -> None:
+    peer = Peer()
+    peer.body = body
+    async with cluster_of(peer) as (peers, _):
+        assert figures(await peers.read()) == (0, 10, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"), [(500, {}), (403, {}), (302, {"Location": "http://127.0.0.1:1/"})]
+)
+async def test_another_status_is_no_answer(status: int, fields: dict[str, str]) -> None:
+    peer = Peer()
+    peer.body = web.Response(status=status, headers=fields)
+    async with cluster_of(peer) as (peers, _):
+        assert figures(await peers.read())[3] == 1
+
+
+async def test_the_addresses_of_a_headless_service_are_asked_at_the_admin_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peer = Peer()
+    app = web.Application()
+    app.router.add_get("/capacity", peer.answer)
+    server = TestServer(app)
+    await server.start_server()
+    assert server.port is not None
+    view = FakeView(
+        config(
+            admin=Endpoint("127.0.0.1", server.port),
+            capacity=Capacity(name="a", headless_service="bascule-peers.ns.svc"),
+        )
+    )
+    asked: list[str] = []
+
+    async def resolve(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        if len(asked) == 2:
+            raise socket.gaierror("no answer")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    clock = Clock()
+    peers = Peers(view, "a", clock)
+    try:
+        assert figures(await peers.read()) == (3, 510, 2, 2)
+        clock.now += 6
+        assert figures(await peers.read()) == (3, 510, 2, 2), "a name service that is silent forgets nobody"
+        assert asked == ["bascule-peers.ns.svc"] * 2
+    finally:
+        await peers.close()
+        await server.close()
+
+
+async def test_closing_ends_a_round_that_is_under_way() -> None:
+    peer = Peer()
+    peer.hold.clear()
+    async with cluster_of(peer) as (peers, _):
+        call = asyncio.create_task(peers.read())
+        await peer.was_asked.wait()
+        await peers.close()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        peer.hold.set()
