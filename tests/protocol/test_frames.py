@@ -1,0 +1,155 @@
+"""The layout of a frame (RFC 6455 §5.2), with the literals of §5.7."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bascule.protocol.frames import (
+    HEARTBEAT,
+    MAX_CONTROL_FRAME_BYTES,
+    MAX_HEADER_BYTES,
+    CloseCode,
+    CloseFrame,
+    close_frame,
+    close_payload,
+    control_frame,
+    data_header,
+    is_wire_code,
+    mask,
+    parse_close_payload,
+)
+from tests.support import frames
+
+KEY = bytes.fromhex("37fa213d")
+
+CODES_OF_THE_WIRE = [*range(1000, 1004), *range(1007, 1015), 3000, 3999, 4000, 4999]
+CODES_NEVER_ON_THE_WIRE = [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535]
+
+
+# -- RFC 6455 §5.7, as printed there ----------------------------------------------------------
+
+
+def test_masked_hello_of_the_rfc() -> None:
+    assert data_header(1, 5, key=KEY) + mask(b"Hello", KEY) == bytes.fromhex("818537fa213d7f9f4d5158")
+
+
+def test_unmasked_hello_of_the_rfc() -> None:
+    assert data_header(1, 5) + b"Hello" == bytes.fromhex("810548656c6c6f")
+
+
+def test_fragmented_hello_of_the_rfc() -> None:
+    first = data_header(1, 3, fin=False) + b"Hel"
+    last = data_header(0, 2) + b"lo"
+    assert (first, last) == (bytes.fromhex("010348656c"), bytes.fromhex("80026c6f"))
+
+
+def test_ping_and_masked_pong_of_the_rfc() -> None:
+    assert control_frame(0x9, b"Hello") == bytes.fromhex("890548656c6c6f")
+    assert control_frame(0xA, b"Hello", KEY) == bytes.fromhex("8a8537fa213d7f9f4d5158")
+
+
+def test_headers_of_256_and_65536_bytes_of_the_rfc() -> None:
+    assert data_header(2, 256) == bytes.fromhex("827e0100")
+    assert data_header(2, 65536) == bytes.fromhex("827f0000000000010000")
+
+
+def test_heartbeat_is_an_empty_unmasked_pong() -> None:
+    assert frames.frames_of(HEARTBEAT) == [frames.Frame(frames.PONG, b"", True, 0, None, b"\x8a\x00")]
+
+
+# -- headers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("length", "size"), [(0, 2), (125, 2), (126, 4), (65535, 4), (65536, 10), (2**63 - 1, 10)]
+)
+def test_length_takes_its_minimal_form(length: int, size: int) -> None:
+    assert len(data_header(2, length)) == size
+
+
+def test_longest_header_and_longest_control_frame() -> None:
+    assert len(data_header(2, 65536, key=KEY)) == MAX_HEADER_BYTES
+    assert len(control_frame(0x9, bytes(125), KEY)) == MAX_CONTROL_FRAME_BYTES
+
+
+@given(
+    opcode=st.sampled_from([0, 1, 2]),
+    length=st.integers(0, 2**63 - 1),
+    fin=st.booleans(),
+    rsv=st.sampled_from([0, 0x10, 0x20, 0x40, 0x70]),
+    key=st.none() | st.binary(min_size=4, max_size=4),
+)
+def test_header_agrees_with_an_independent_one(
+    opcode: int, length: int, fin: bool, rsv: int, key: bytes | None
+) -> None:
+    ours = data_header(opcode, length, fin=fin, rsv=rsv, key=key)
+    assert ours == frames.header(opcode, length, fin=fin, rsv=rsv, key=key)
+
+
+@given(payload=st.binary(max_size=300), key=st.binary(min_size=4, max_size=4))
+def test_mask_agrees_with_the_rfc_formula_and_is_its_own_inverse(payload: bytes, key: bytes) -> None:
+    assert mask(payload, key) == frames.xor(payload, key)
+    assert mask(mask(payload, key), key) == payload
+
+
+# -- control frames -------------------------------------------------------------------------------
+
+
+def test_control_frame_of_126_bytes_is_refused() -> None:
+    with pytest.raises(ValueError, match="126 bytes, at most 125"):
+        control_frame(0x9, bytes(126))
+
+
+# -- close ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", CODES_OF_THE_WIRE)
+def test_code_of_the_wire_round_trips(code: int) -> None:
+    assert is_wire_code(code)
+    assert parse_close_payload(close_payload(code, b"why")) == CloseFrame(code, b"why")
+
+
+@pytest.mark.parametrize("code", CODES_NEVER_ON_THE_WIRE)
+def test_code_that_may_not_be_sent_is_neither_built_nor_read(code: int) -> None:
+    assert not is_wire_code(code)
+    assert parse_close_payload(code.to_bytes(2, "big")) is None
+    with pytest.raises(ValueError, match="may not appear on the wire"):
+        close_payload(code)
+
+
+def test_every_code_we_send_may_appear_on_the_wire() -> None:
+    assert [code for code in CloseCode if not is_wire_code(code)] == []
+
+
+def test_close_without_a_code_is_empty() -> None:
+    assert close_frame(None) == b"\x88\x00"
+    assert parse_close_payload(b"") == CloseFrame(None, b"")
+
+
+def test_close_with_one_byte_is_refused() -> None:
+    assert parse_close_payload(b"\x03") is None
+
+
+def test_reason_is_bytes_or_text() -> None:
+    assert close_payload(1012, "déjà vu") == close_payload(1012, "déjà vu".encode())
+
+
+def test_reason_of_123_bytes_fits_and_of_124_is_cut() -> None:
+    assert close_payload(1000, b"x" * 123)[2:] == b"x" * 123
+    assert close_payload(1000, b"x" * 124)[2:] == b"x" * 123
+
+
+def test_reason_is_cut_between_characters() -> None:
+    # 61 two-byte characters are 122 bytes; the 62nd would end at 124.
+    assert close_payload(1000, "é" * 62)[2:].decode() == "é" * 61
+
+
+def test_reason_that_is_no_utf_8_passes_unchanged() -> None:
+    assert parse_close_payload(b"\x03\xe8\xff\xfe") == CloseFrame(1000, b"\xff\xfe")
+
+
+def test_close_towards_the_upstream_is_masked() -> None:
+    (said,) = frames.frames_of(close_frame(1001, "gone", KEY))
+    assert (said.key, said.code, said.reason) == (KEY, 1001, b"gone")
