@@ -96,8 +96,8 @@ OWN = (
         "Bascule - upstream failures",
         "Upgrades closed with 1013 because the kernel, shell or app did not accept a connection, and plain "
         "HTTP requests answered with 502 or 504 for the same reason. A short burst is a notebook tab left "
-        "open over a stopped server. A plateau means that an upstream or its network policy is down: follow "
-        "the route in the log line `upstream_unreachable`.",
+        "open over a stopped server. A plateau means that an upstream or its network policy is down: the log "
+        "lines `session refused` with the reason `unreachable` name the route.",
         "cps",
         (
             Query("sum(rate(ws_upstream_connect_failures_total[1m]))", "WebSocket"),

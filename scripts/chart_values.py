@@ -83,8 +83,9 @@ class ChartDrain(Drain):
     """How sessions end when a pod stops."""
 
     timeout: Duration | None = None  # type: ignore[assignment]  # the chart computes it
-    """Longest a stop may take in all. `null` computes it: `naturalEnd`, the time that closing a full pod's
-    sessions takes at `rate` (or `window`), the closing handshake and five seconds; at least 30 s."""
+    """Longest a stop may take in all. `null` computes it: `naturalEnd` and the time that closing a full pod's
+    sessions takes at `rate` (or `window`), as nine tenths of the whole, and a closing handshake; at least
+    30 s."""
 
 
 class Shutdown(Block):

@@ -40,7 +40,9 @@ cap alone must not turn a drain into an abort.
 {{- end -}}
 {{- $natural := include "bascule.seconds" $drain.naturalEnd | int64 -}}
 {{- $handshake := include "bascule.seconds" .Values.limits.closingHandshakeTimeout | int64 -}}
-{{- max 30 (add $natural $closing $handshake 5) -}}
+{{- /* The proxy keeps the last tenth of the time for closing handshakes. */ -}}
+{{- $spread := divf (add $natural $closing) 0.9 | ceil | int64 -}}
+{{- max 30 (add $spread $handshake) -}}
 {{- end -}}
 {{- end -}}
 
