@@ -63,7 +63,9 @@ def page() -> str:
 def _line(end: End, row: Row) -> str:
     browser = _told(row.to_browser, row.browser_reason)
     upstream = _told(row.to_upstream, row.upstream_reason)
-    return f"| `{end.name.lower()}` | {row.ended_by} | {row.cause} | {browser} | {upstream} | {row.meaning} |\n"
+    return (
+        f"| `{end.name.lower()}` | {row.ended_by} | {row.cause} | {browser} | {upstream} | {row.meaning} |\n"
+    )
 
 
 def _told(code: CloseCode | None, reason: str) -> str:

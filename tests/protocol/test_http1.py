@@ -34,7 +34,8 @@ def response(*lines: bytes, start: bytes = b"HTTP/1.1 200 OK") -> bytes:
 
 def test_a_browsers_head_is_read_line_by_line() -> None:
     head = parse_request_head(
-        request(b"Host: a", b"Cookie: x=1; y=2", b"cookie:z=3", start=b"GET /a%2Fb?q=%20 HTTP/1.1"), MAX_FIELDS
+        request(b"Host: a", b"Cookie: x=1; y=2", b"cookie:z=3", start=b"GET /a%2Fb?q=%20 HTTP/1.1"),
+        MAX_FIELDS,
     )
     assert (head.method, head.target, head.minor) == (b"GET", b"/a%2Fb?q=%20", 1)
     assert head.fields == [(b"Host", b"a"), (b"Cookie", b"x=1; y=2"), (b"cookie", b"z=3")]
@@ -117,7 +118,9 @@ def test_as_many_fields_as_the_limit_pass_and_one_more_is_431() -> None:  # 18
 
 
 @pytest.mark.parametrize(
-    "target", [b"*", b"http://host/x", b"host:443", b"/a#b", b"/" + b"a" * 65536], ids=lambda target: target[:9]
+    "target",
+    [b"*", b"http://host/x", b"host:443", b"/a#b", b"/" + b"a" * 65536],
+    ids=lambda target: target[:9],
 )
 def test_other_forms_of_a_target_are_the_callers_to_judge(target: bytes) -> None:  # 25, 26
     assert parse_request_head(b"GET %b HTTP/1.1\r\n\r\n" % target, MAX_FIELDS).target == target
@@ -136,8 +139,12 @@ def test_a_megabyte_of_almost_a_head_is_refused_in_no_time() -> None:  # 18: no 
 
 
 _NAME = st.text("abcXYZ-!#1", min_size=1, max_size=8).map(str.encode)
-_VALUE = st.text(st.characters(codec="latin-1", min_codepoint=0x21, exclude_characters="\x7f"), max_size=12).map(
-    lambda text: "".join(character for character in text if not 0x7F <= ord(character) < 0xA0).encode("latin-1")
+_VALUE = st.text(
+    st.characters(codec="latin-1", min_codepoint=0x21, exclude_characters="\x7f"), max_size=12
+).map(
+    lambda text: "".join(character for character in text if not 0x7F <= ord(character) < 0xA0).encode(
+        "latin-1"
+    )
 )
 
 

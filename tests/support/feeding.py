@@ -1,6 +1,7 @@
 """The ways to feed bytes to an incremental parser: whole, byte by byte, and at every single split."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import strategies as st
@@ -40,6 +41,6 @@ def chopped(data: bytes) -> st.SearchStrategy[Pieces]:
 
     def cut(at: list[int]) -> Pieces:
         edges = [0, *sorted(at), len(data)]
-        return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+        return [data[a:b] for a, b in pairwise(edges) if a < b]
 
     return places.map(cut)

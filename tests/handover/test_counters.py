@@ -1,0 +1,87 @@
+"""Counters in shared memory."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from itertools import product
+
+import pytest
+
+from bascule.handover.counters import (
+    BLOCK_BYTES,
+    BLOCK_WORDS,
+    CAUSES,
+    CLOSE_CODE_LABELS,
+    DIRECTIONS,
+    ENDED_BY,
+    KINDS,
+    SENDERS,
+    CounterFile,
+    ForwarderWord,
+    GatewayWord,
+    close_code_label,
+    close_code_word,
+    ended_word,
+    frames_word,
+)
+from bascule.vocabulary import Opcode
+
+
+def test_no_two_meanings_share_a_word_of_a_forwarder() -> None:
+    words = [
+        *ForwarderWord,
+        *(frames_word(*of) for of in product(DIRECTIONS, Opcode)),
+        *(ended_word(*of) for of in product(KINDS, ENDED_BY, CAUSES)),
+        *(close_code_word(*of) for of in product(SENDERS, CLOSE_CODE_LABELS)),
+    ]
+    assert [word for word, times in Counter(words).items() if times > 1] == []
+    assert max(words) < BLOCK_WORDS
+
+
+def test_no_two_meanings_share_a_word_of_the_gateway() -> None:
+    words = [*GatewayWord, *(ended_word(*of) for of in product(KINDS, ENDED_BY, CAUSES))]
+    assert len(set(words)) == len(words)
+
+
+def test_blocks_do_not_overlap() -> None:
+    counters = CounterFile.create(2)
+    counters.gateway()[BLOCK_WORDS - 1] = 1
+    counters.forwarder(0)[0] = 2
+    counters.forwarder(0)[BLOCK_WORDS - 1] = 3
+    counters.forwarder(1)[0] = 4
+    assert counters.gateway()[BLOCK_WORDS - 1] == 1
+    assert [counters.forwarder(0)[word] for word in (0, BLOCK_WORDS - 1)] == [2, 3]
+    assert os.fstat(counters.descriptor).st_size == 3 * BLOCK_BYTES
+
+
+def test_another_mapping_of_the_same_file_sees_what_was_counted() -> None:
+    counters = CounterFile.create(1)
+    counters.forwarder(0)[ForwarderWord.ENDED] += 5
+    assert CounterFile(counters.descriptor, 1).forwarder(0)[ForwarderWord.ENDED] == 5
+
+
+def test_a_total_is_over_all_slots_and_not_the_gateway() -> None:
+    counters = CounterFile.create(3)
+    counters.gateway()[ForwarderWord.ENDED] = 100
+    for slot in range(3):
+        counters.forwarder(slot)[ForwarderWord.ENDED] = slot + 1
+    assert counters.total(ForwarderWord.ENDED) == 6
+
+
+@pytest.mark.parametrize("slot", [-1, 2])
+def test_a_slot_that_is_not_there_is_an_index_error(slot: int) -> None:
+    with pytest.raises(IndexError, match=f"slot {slot} of 2"):
+        CounterFile.create(2).forwarder(slot)
+
+
+@pytest.mark.parametrize(
+    ("code", "label"),
+    [
+        (None, "none"), (1000, "1000"), (1014, "1014"), (1004, "other"), (1005, "other"), (2999, "other"),
+        (3000, "3000-3999"), (3999, "3000-3999"), (4000, "4000-4999"), (4999, "4000-4999"), (5000, "other"),
+    ],
+)  # fmt: skip
+def test_a_close_code_has_one_label_of_a_closed_set(code: int | None, label: str) -> None:
+    assert close_code_label(code) == label
+    assert label in CLOSE_CODE_LABELS

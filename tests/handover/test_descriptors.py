@@ -1,0 +1,130 @@
+"""Packets and descriptors over a real Unix channel."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bascule.errors import HandoverError
+from bascule.handover.descriptors import MAX_DESCRIPTORS, PacketReader, channel_pair, send_packet
+from bascule.handover.messages import MAX_MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def channel() -> Iterator[tuple[socket.socket, socket.socket]]:
+    left, right = channel_pair()
+    with left, right:
+        yield left, right
+
+
+Channel = tuple[socket.socket, socket.socket]
+
+
+def test_packets_arrive_whole_and_in_order(channel: Channel) -> None:
+    left, right = channel
+    reader = PacketReader()
+    for packet in (b"one", b"two", b"x" * MAX_MESSAGE_BYTES):
+        send_packet(left, packet)
+    assert [reader.receive(right) for _ in range(3)] == [
+        (b"one", []),
+        (b"two", []),
+        (b"x" * MAX_MESSAGE_BYTES, []),
+    ]
+
+
+def test_a_descriptor_arrives_as_another_number_for_the_same_file(channel: Channel) -> None:
+    left, right = channel
+    here, there = socket.socketpair()
+    with here, there:
+        send_packet(left, b"take", (here.fileno(), there.fileno()))
+        received = PacketReader().receive(right)
+        assert received is not None
+        packet, descriptors = received
+        assert packet == b"take"
+        assert len(descriptors) == 2
+        os.write(descriptors[0], b"hello")
+        assert there.recv(5) == b"hello"
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def test_received_descriptors_do_not_leak_into_children(channel: Channel) -> None:
+    left, right = channel
+    send_packet(left, b"take", (0,))
+    received = PacketReader().receive(right)
+    assert received is not None
+    (descriptor,) = received[1]
+    assert fcntl.fcntl(descriptor, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+    os.close(descriptor)
+
+
+def test_nothing_there_is_not_the_end(channel: Channel) -> None:
+    with pytest.raises(BlockingIOError):
+        PacketReader().receive(channel[1])
+
+
+def test_the_end_of_the_other_process_is_none(channel: Channel) -> None:
+    left, right = channel
+    left.close()
+    assert PacketReader().receive(right) is None
+
+
+def test_a_packet_sent_just_before_the_end_is_still_read(channel: Channel) -> None:
+    left, right = channel
+    send_packet(left, b"last words")
+    left.close()
+    reader = PacketReader()
+    assert reader.receive(right) == (b"last words", [])
+    assert reader.receive(right) is None
+
+
+def test_the_end_with_unread_packets_of_ours_is_none(channel: Channel) -> None:
+    left, right = channel
+    send_packet(right, b"never read")
+    left.close()  # the kernel reports a reset here, not an end
+    assert PacketReader().receive(right) is None
+
+
+def test_a_full_channel_blocks_and_sends_nothing(channel: Channel) -> None:
+    left, right = channel
+    packet = bytes(64 * 1024)
+    sent = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            send_packet(left, packet)
+            sent += 1
+    reader = PacketReader()
+    received = 0
+    with pytest.raises(BlockingIOError):
+        while reader.receive(right):
+            received += 1
+    assert received == sent > 0
+
+
+def _open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_too_many_descriptors_are_an_error_and_all_are_closed(channel: Channel) -> None:
+    left, right = channel
+    before = _open_descriptors()
+    send_packet(left, b"take", (0,) * (MAX_DESCRIPTORS + 8))
+    with pytest.raises(HandoverError, match="truncated packet"):
+        PacketReader().receive(right)
+    assert _open_descriptors() == before
+
+
+def test_a_packet_over_the_size_is_an_error_and_its_descriptors_are_closed(channel: Channel) -> None:
+    left, right = channel
+    before = _open_descriptors()
+    send_packet(left, bytes(MAX_MESSAGE_BYTES + 1), (0,))
+    with pytest.raises(HandoverError, match="truncated packet"):
+        PacketReader().receive(right)
+    assert _open_descriptors() == before

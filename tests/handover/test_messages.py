@@ -1,0 +1,94 @@
+"""Every message between our processes survives encode → decode; a truncated one is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bascule.errors import HandoverError
+from bascule.handover.messages import (
+    MAX_MESSAGE_BYTES,
+    Adopt,
+    Close,
+    Ended,
+    List,
+    Listed,
+    Message,
+    Row,
+    decode,
+)
+
+_u8 = st.integers(0, 2**8 - 1)
+_u16 = st.integers(0, 2**16 - 1)
+_u32 = st.integers(0, 2**32 - 1)
+_u64 = st.integers(0, 2**64 - 1)
+_time = st.floats(allow_nan=False)
+
+MESSAGES: dict[type, st.SearchStrategy[Message]] = {
+    Adopt: st.builds(
+        Adopt,
+        id=_u64, kind=_u8, rsv_first=_u8, rsv_continuation=_u8, opened_at=_time, frame_limit=_u64,
+        tag=st.binary(max_size=300), inbound=st.binary(max_size=300), outbound=st.binary(max_size=300),
+    ),
+    Close: st.builds(
+        Close, id=_u64, end=_u8, code=_u16, within=_time, reason=st.binary(max_size=255)
+    ),
+    List: st.builds(List, request=_u32),
+    Ended: st.builds(
+        Ended,
+        id=_u64, end=_u8, code=_u16, duration=_time, payload_inbound=_u64, payload_outbound=_u64,
+        frames_inbound=_u64, frames_outbound=_u64, reason=st.binary(max_size=255),
+    ),
+    Row: st.builds(
+        Row,
+        request=_u32, id=_u64, kind=_u8, opened_at=_time, idle=_time, payload_inbound=_u64,
+        payload_outbound=_u64, frames_inbound=_u64, frames_outbound=_u64, tag=st.binary(max_size=300),
+    ),
+    Listed: st.builds(Listed, request=_u32),
+}  # fmt: skip
+
+ANY = st.one_of(*MESSAGES.values())
+
+
+def test_every_message_has_a_strategy() -> None:
+    assert set(MESSAGES) == set(Message.__args__)
+
+
+@given(message=ANY)
+def test_what_was_sent_is_what_is_read(message: Message) -> None:
+    found = decode(message.encode())
+    assert (type(found), found) == (type(message), message)
+
+
+@given(message=ANY, data=st.data())
+def test_a_truncated_message_is_refused(message: Message, data: st.DataObject) -> None:
+    packet = message.encode()
+    with pytest.raises(HandoverError):
+        decode(packet[: data.draw(st.integers(0, len(packet) - 1))])
+
+
+@given(message=ANY, more=st.binary(min_size=1, max_size=20))
+def test_a_message_with_bytes_behind_it_is_refused(message: Message, more: bytes) -> None:
+    with pytest.raises(HandoverError):
+        decode(message.encode() + more)
+
+
+@given(packet=st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_a_handover_error(packet: bytes) -> None:
+    try:
+        message = decode(packet)
+    except HandoverError:
+        return
+    assert message.encode()[:1] == packet[:1]
+
+
+@pytest.mark.parametrize("packet", [b"", b"Z", b"\x00" * 100])
+def test_an_unknown_message_is_refused(packet: bytes) -> None:
+    with pytest.raises(HandoverError, match="unknown message type"):
+        decode(packet)
+
+
+def test_an_adoption_with_all_the_early_bytes_there_can_be_fits_a_packet() -> None:
+    early = bytes(65536)
+    assert len(Adopt(1, 0, 0, 0, 0.0, 1, bytes(1000), early, early).encode()) <= MAX_MESSAGE_BYTES
