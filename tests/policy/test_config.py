@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -85,6 +85,7 @@ def test_the_admin_token_is_not_shown_in_a_repr() -> None:
 
 
 @given(configurations)
+@settings(deadline=None)
 def test_a_configuration_reaches_the_other_processes_unchanged(config: Config) -> None:
     assert Config.model_validate_json(config.model_dump_json()) == config
 

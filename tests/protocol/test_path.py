@@ -208,12 +208,17 @@ def test_a_malformed_escape_is_refused(raw: bytes) -> None:
     assert refusal(raw) == "The path contains a malformed escape."
 
 
-def test_a_path_escaped_more_often_than_we_look_is_refused() -> None:
-    escaped = b"A"
-    for _ in range(5):
-        escaped = b"".join(b"%%%02x" % byte for byte in escaped)
+def escaped(times: int) -> bytes:
+    """Return an A whose every byte was escaped, again and again."""
+    text = b"A"
+    for _ in range(times):
+        text = b"".join(b"%%%02x" % byte for byte in text)
+    return text
 
-    assert refusal(b"/" + escaped) == "The path is escaped too many times."
+
+def test_a_path_escaped_more_often_than_we_look_is_refused() -> None:
+    assert parse_target(b"/" + escaped(3)).credulous == [b"A"]
+    assert refusal(b"/" + escaped(4)) == "The path is escaped too many times."
 
 
 @pytest.mark.parametrize(

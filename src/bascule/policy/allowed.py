@@ -88,10 +88,8 @@ def _resolved(schema: Schema) -> Schema:
 
 def _alternative(schema: Schema) -> Schema:
     """Return what a nullable key is when it is not null."""
-    for option in cast("list[Schema]", schema.get("anyOf", [])):
-        if option.get("type") != "null":
-            return _resolved(option)
-    return schema
+    options = cast("list[Schema]", schema.get("anyOf", [schema]))
+    return _resolved(next(option for option in options if option.get("type") != "null"))
 
 
 def _inside(schema: Schema, step: str | int) -> Schema | None:

@@ -1,0 +1,279 @@
+"""The command line: what is printed, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+from bascule import __version__, cli
+from bascule.policy.allowed import published_schema
+from bascule.policy.loading import Loaded, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Capture = pytest.CaptureFixture[str]
+ENDPOINT = '"host:port", "[::1]:port" or ":port" (all IPv4 addresses), port 0 to 65535'
+
+JAVA_INT = "a whole number from 1 to 2147483647"
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.upper().startswith("BASCULE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Loaded]:
+    """Stand in for the supervisor and the demo; collects what they are started with."""
+    calls: list[Loaded] = []
+
+    class Module:
+        @staticmethod
+        def run(loaded: Loaded) -> int:
+            calls.append(loaded)
+            return 7
+
+    monkeypatch.setitem(sys.modules, "bascule.supervisor.main", Module)
+    monkeypatch.setitem(sys.modules, "bascule.demo.main", Module)
+    return calls
+
+
+def run(*arguments: str) -> int:
+    """Return the exit status of a command line."""
+    try:
+        cli.main(list(arguments))
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0  # what the interpreter makes of a main that returns
+
+
+def refused(capsys: Capture, *arguments: str) -> list[str]:
+    """Run a command that must exit with 2 and print nothing but its problems."""
+    assert run(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err.splitlines()
+
+
+def test_serve_with_an_upstream_is_one_route_on_this_machine_only(started: list[Loaded]) -> None:
+    assert run("serve", "--upstream", "http://127.0.0.1:8888") == 7
+
+    (loaded,) = started
+    (route,) = loaded.config.routes
+    assert (route.name, route.kind, route.path, route.upstream) == (
+        "default",
+        "app",
+        "/",
+        "http://127.0.0.1:8888",
+    )
+    assert str(loaded.config.listen) == "127.0.0.1:8080"
+    assert (loaded.sources["listen"], loaded.sources["routes"]) == ("default", "flag")
+
+
+def test_every_flag_sets_its_key(started: list[Loaded]) -> None:
+    run(
+        *("serve", "--upstream", "http://x", "--kind", "jupyter", "--listen", ":1", "--admin", ":2"),
+        *("--max-sessions", "3", "--forwarders", "4", "--log-level", "debug", "--log-format", "json"),
+    )
+
+    config = started[0].config
+    assert (config.listen.port, config.admin.port, config.websocket_proxy.max_sessions_per_app) == (1, 2, 3)
+    assert (config.forwarders.count, config.log.level, config.log.format) == (4, "debug", "json")
+    assert config.routes[0].kind == "jupyter"
+
+
+def test_a_file_decides_where_to_listen(
+    started: list[Loaded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text("admin: 127.0.0.1:9\nroutes: [{name: a, path: /a, upstream: 'http://x'}]")
+    monkeypatch.setenv("BASCULE_DRAIN__RATE", "3")
+
+    run("serve", "--config", str(path))
+    monkeypatch.setenv("BASCULE_CONFIG", str(path))
+    run("serve", "--upstream", "http://y")
+
+    assert [str(loaded.config.listen) for loaded in started] == ["0.0.0.0:8080", "0.0.0.0:8080"]
+    assert [loaded.config.routes[0].name for loaded in started] == ["a", "default"]
+    assert [loaded.config.drain.rate for loaded in started] == [3, 3]
+
+
+def test_the_environment_wins_over_the_loopback_of_a_bare_upstream(
+    started: list[Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BASCULE_LISTEN", ":5")
+
+    run("serve", "--upstream", "http://y")
+
+    assert str(started[0].config.listen) == "0.0.0.0:5"
+
+
+def test_serve_without_anything_to_serve_says_how(capsys: Capture) -> None:
+    (problem,) = refused(capsys, "serve")
+
+    assert problem.startswith("nothing to serve: give --config FILE with routes, or --upstream URL")
+
+
+def test_demo_runs_with_its_own_upstream(started: list[Loaded]) -> None:
+    assert run("demo", "--max-sessions", "2") == 7
+
+    (loaded,) = started
+    assert str(loaded.config.listen) == "127.0.0.1:8080"
+    assert loaded.config.websocket_proxy.max_sessions_per_app == 2
+
+
+def test_a_bad_configuration_is_one_line_a_problem_and_nothing_else(capsys: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text("listen: x\nwebsocketProxy:\n  maxSessionPerApp: 1\n")
+
+    assert refused(capsys, "check", "--config", str(path), "--max-sessions", "0") == [
+        f'{path}:1: listen: found "x"; allowed: {ENDPOINT}',
+        f"command line: websocketProxy.maxSessionsPerApp: found 0; allowed: {JAVA_INT}",
+        f'{path}:3: websocketProxy.maxSessionPerApp: unknown key; did you mean "maxSessionsPerApp"?',
+    ]
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_every_flag_is_checked_like_its_key(capsys: Capture, command: str) -> None:
+    assert refused(capsys, command, "--upstream", "ftp://x", "--kind", "lab", "--listen", "x") == [
+        f'command line: listen: found "x"; allowed: {ENDPOINT}',
+        'command line: routes[0].kind: found "lab"; allowed: "jupyter", "terminal" or "app"',
+    ]
+
+
+def test_kind_needs_an_upstream(capsys: Capture) -> None:
+    assert refused(capsys, "check", "--kind", "app") == [
+        "--kind: needs --upstream; in a file each route has its kind"
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("serve", "--max-sessions", "x"), ("nonsense",), ("serve", "--no-such-flag")]
+)
+def test_wrong_arguments_are_status_2(capsys: Capture, arguments: tuple[str, ...]) -> None:
+    assert refused(capsys, *arguments)[0].startswith("Usage: bascule")
+
+
+def test_a_hostile_file_name_stays_on_its_line(capsys: Capture) -> None:
+    (problem,) = refused(capsys, "check", "--config", "a\nb\x1b[31m")
+
+    assert problem.startswith("a\\nb\\x1b[31m: the file cannot be read")
+
+
+def test_check_says_how_many_routes_there_are(capsys: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text("{}")
+
+    assert run("check", "--config", str(path)) == 0
+    assert run("check", "--upstream", "http://x") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "The configuration is good: 0 routes.",
+        "The configuration is good: 1 route.",
+    ]
+
+
+def test_print_shows_sources_and_loads_again(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSTNAME", "pod")
+    assert run("config", "print", "--upstream", "http://x", "--log-level", "debug") == 0
+    text = capsys.readouterr().out
+    path = tmp_path / "printed.yaml"
+    path.write_text(text)
+
+    assert '  level: "debug"  # flag\n' in text
+    assert '  name: "pod"  # environment\n' in text
+    assert load(path, {}).config.routes[0].upstream == "http://x"
+
+
+def test_print_masks_secrets(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASCULE_ADMINTOKEN", "hush")
+
+    run("config", "print")
+
+    out = capsys.readouterr().out
+    assert "hush" not in out
+    assert 'adminToken: "(set)"  # environment' in out
+
+
+def test_schema_is_the_published_one(capsys: Capture) -> None:
+    run("config", "schema")
+
+    assert json.loads(capsys.readouterr().out) == published_schema()
+
+
+@pytest.mark.parametrize("build", ["compiled", "pure"])
+def test_the_version_tells_the_hot_path(capsys: Capture, monkeypatch: pytest.MonkeyPatch, build: str) -> None:
+    class Hot:
+        @staticmethod
+        def describe() -> str:
+            return build
+
+    monkeypatch.setitem(sys.modules, "bascule.forwarder.hot", Hot)
+
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"bascule {__version__} ({build} hot path)\n"
+
+
+def test_the_version_is_told_without_a_forwarder(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bascule.forwarder.hot", None)
+
+    assert run("--version") == 0
+    assert "unknown hot path" in capsys.readouterr().out
+
+
+def test_help_is_status_0(capsys: Capture) -> None:
+    assert run("--help") == 0
+    assert "serve" in capsys.readouterr().out
+
+
+def test_an_interrupt_is_told_to_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise click.Abort
+
+    monkeypatch.setattr(cli.cli, "main", interrupted)
+
+    assert run("check") == 130
+
+
+def test_a_reader_that_leaves_is_no_traceback() -> None:
+    command = f"{sys.executable} -m bascule config schema | head -c 1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
+
+    assert (done.stdout, done.stderr) == (b"{", b"")
+
+
+def test_a_reader_that_leaves_ends_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def nobody_reads(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(cli.cli, "main", nobody_reads)
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert run("check") == 1
+        out.write("lost")
+
+    assert (tmp_path / "out").read_text() == ""
+
+
+def test_importing_the_module_runs_nothing() -> None:
+    runpy.run_module("bascule.__main__", run_name="imported")
+
+
+def test_the_module_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(sys, "argv", ["bascule", "--version"])
+
+    runpy.run_module("bascule", run_name="__main__")
+
+    assert capsys.readouterr().out.startswith(f"bascule {__version__} (")
