@@ -50,7 +50,7 @@ Close:
 | Close | Reason | When |
 |---|---|---|
 | 1013 | `{CAP_REACHED_REASON}` | The cap is reached; the upstream is not touched. |
-| 1013 | `{UPSTREAM_UNREACHABLE_REASON}` | The upstream refused the connection, timed out or did not resolve. |
+| 1013 | `{UPSTREAM_UNREACHABLE_REASON}` | The upstream refused, timed out or did not resolve. |
 | 1012 | `The proxy is restarting` | The proxy drains. |
 """
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import itertools
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from bascule.handover.descriptors import MAX_DESCRIPTORS, PacketReader, channel_
 from bascule.handover.messages import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -92,20 +94,27 @@ def test_the_end_with_unread_packets_of_ours_is_none(channel: Channel) -> None:
     assert PacketReader().receive(right) is None
 
 
+def _until_it_blocks(step: Callable[[], object]) -> int:
+    times = 0
+    with contextlib.suppress(BlockingIOError):
+        for times in itertools.count():  # noqa: B007 (counts the steps that did not block)
+            step()
+    return times
+
+
 def test_a_full_channel_blocks_and_sends_nothing(channel: Channel) -> None:
     left, right = channel
-    packet = bytes(64 * 1024)
-    sent = 0
-    with pytest.raises(BlockingIOError):
-        while True:
-            send_packet(left, packet)
-            sent += 1
+    sent = _until_it_blocks(lambda: send_packet(left, bytes(64 * 1024)))
     reader = PacketReader()
-    received = 0
-    with pytest.raises(BlockingIOError):
-        while reader.receive(right):
-            received += 1
+    received = _until_it_blocks(lambda: reader.receive(right))
     assert received == sent > 0
+
+
+def test_other_ancillary_data_is_not_taken_for_descriptors(channel: Channel) -> None:
+    left, right = channel
+    right.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    send_packet(left, b"hello")
+    assert PacketReader().receive(right) == (b"hello", [])
 
 
 def _open_descriptors() -> int:
