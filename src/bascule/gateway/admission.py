@@ -18,6 +18,7 @@ import structlog
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.auth import Denial
+from bascule.gateway.legs import Deadline
 from bascule.gateway.registry import Record
 from bascule.gateway.upstream import Answered, BadAnswer, Switched, Unreachable
 from bascule.handover.counters import KINDS, GatewayWord
@@ -228,9 +229,9 @@ class Admission:
         ]
         answer = switching_protocols(offer.key, [*opened.agreement.fields, *answer_fields])
         try:
-            async with asyncio.timeout(self._config.limits.handshake_timeout):
+            with Deadline(leg, self._config.limits.handshake_timeout):
                 await leg.write(answer)
-        except (OSError, TimeoutError):
+        except OSError:
             opened.leg.close()
             leg.close()
             self._release(lease)

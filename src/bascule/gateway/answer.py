@@ -11,6 +11,7 @@ import contextlib
 import http
 from typing import TYPE_CHECKING, Final
 
+from bascule.gateway.legs import Deadline
 from bascule.policy.forwarding import end_to_end_fields
 from bascule.protocol.http1 import BadHead, ChunkScanner, ResponseHead, tokens
 
@@ -108,8 +109,7 @@ async def _relay_body(leg: Leg, answered: Answered, head: ResponseHead, coding: 
 
 
 async def _farewell(leg: Leg) -> None:
-    with contextlib.suppress(TimeoutError, OSError):
-        async with asyncio.timeout(_FAREWELL):
-            for _ in range(_FAREWELL_READS):
-                if not await leg.read():
-                    return
+    with contextlib.suppress(OSError), Deadline(leg, _FAREWELL):
+        for _ in range(_FAREWELL_READS):
+            if not await leg.read():
+                return

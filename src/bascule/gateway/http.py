@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg
 from bascule.gateway.plain_server import PlainProtocol, PlainServer
+from bascule.gateway.tasks import spawn
 from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import Config
 
-OnUpgrade = Callable[[Leg, RequestHead, bytes, str, bool], None]
+OnUpgrade = Callable[[Leg, RequestHead, bytes, str, bool], Coroutine[Any, Any, None]]
 """Called with the leg, the head, what came behind it, the peer's address, and whether it is TLS."""
 
 _UPGRADE: Final = b"upgrade"
@@ -127,7 +128,7 @@ class HttpProtocol(PlainProtocol):
         self._taken = True
         secure = transport.get_extra_info("ssl_object") is not None
         leg = self._stream(transport) if secure else self._plain(transport)
-        self._on_upgrade(leg, head, early, address, secure)
+        spawn(self._on_upgrade(leg, head, early, address, secure), "upgrade")
         return True
 
     def _plain(self, transport: asyncio.Transport) -> Leg:

@@ -9,13 +9,12 @@ a leg has read is the caller's to account for (I12).
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from bascule.gateway.pump import pump
-
-if TYPE_CHECKING:
-    import asyncio
 
 CHUNK: Final = 16 * 1024
 """Bytes read at once during a handshake: the bound of what arrives early behind a head."""
@@ -43,6 +42,9 @@ class Leg(Protocol):
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
+
+    def interrupt(self) -> None:
+        """End the connection under a pending `read`, which then returns nothing or raises."""
 
 
 class PlainLeg:
@@ -78,6 +80,11 @@ class PlainLeg:
         """See `Leg.close`."""
         self._socket.close()
 
+    def interrupt(self) -> None:
+        """See `Leg.interrupt`; the descriptor stays, since the loop may be watching it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
 
 class PumpedLeg:
     """A TLS connection, as an asyncio stream."""
@@ -108,3 +115,34 @@ class PumpedLeg:
     def close(self) -> None:
         """See `Leg.close`."""
         self._writer.transport.abort()
+
+    def interrupt(self) -> None:
+        """See `Leg.interrupt`."""
+        self._writer.transport.abort()
+
+
+class Deadline:
+    """Interrupts a leg when time is up: a tenth of the cost of a time-out scope per handshake.
+
+    Use as a context manager around reads and writes of one leg; afterwards `expired` tells
+    why they ended.
+    """
+
+    __slots__ = ("_handle", "_leg", "_loop", "_seconds", "expired")
+
+    def __init__(self, leg: Leg, seconds: float) -> None:
+        self._leg = leg
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self.expired = False
+
+    def __enter__(self) -> Deadline:
+        self._handle = self._loop.call_later(self._seconds, self._expire)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.cancel()
+
+    def _expire(self) -> None:
+        self.expired = True
+        self._leg.interrupt()

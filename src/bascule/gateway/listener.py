@@ -22,7 +22,7 @@ import structlog
 
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
-from bascule.gateway.legs import PlainLeg
+from bascule.gateway.legs import Deadline, PlainLeg
 from bascule.gateway.tasks import spawn
 from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head
@@ -106,26 +106,42 @@ class Listener:
             if self._tls is not None:
                 spawn(self._serve_tls(connection), "tls connection")
             else:
-                spawn(self._serve(connection, address), "connection")
+                self._begin(connection, address)
+
+    def _begin(self, connection: socket.socket, peer: str) -> None:
+        """Start with what came along: the kernel wakes us when the request is there."""
+        try:
+            data = connection.recv(16384)
+        except BlockingIOError:
+            spawn(self._serve(connection, peer, b""), "connection")
+            return
+        except OSError:
+            connection.close()
+            return
+        if not data:
+            connection.close()
+            return
+        spawn(self._serve(connection, peer, data), "connection")
 
     def _pause(self, error: OSError) -> None:
         _log.warning("accepting pauses", error=errno.errorcode.get(error.errno or 0), seconds=_PAUSE)
         self._loop.remove_reader(self._listening.fileno())
         self._resume = self._loop.call_later(_PAUSE, self.start)
 
-    async def _serve(self, connection: socket.socket, peer: str) -> None:
+    async def _serve(self, connection: socket.socket, peer: str, data: bytes) -> None:
         """Read the first head of a plain connection and give the connection away."""
         leg = PlainLeg(self._loop, connection)
         given = False
         try:
-            data = await self._read_head(connection, leg)
-            if data is None:
-                return
+            if END_OF_HEAD not in data:
+                data = await self._read_head(connection, leg, data)
+                if not data:
+                    return
             end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
             head = self._upgrade_head(data[:end]) if end >= len(END_OF_HEAD) else None
             if head is not None:
                 given = True
-                self._on_upgrade(leg, head, data[end:], peer, False)
+                await self._on_upgrade(leg, head, data[end:], peer, False)
                 return
             given = True
             _, protocol = await self._loop.connect_accepted_socket(self._http, connection)
@@ -150,36 +166,26 @@ class Listener:
         head = parse_request_head(head_bytes, self._limits.request_fields)
         return head if wants_websocket(head) else None
 
-    async def _read_head(self, connection: socket.socket, leg: PlainLeg) -> bytes | None:
-        """Read up to the end of a head; ``None`` when it does not come in time.
+    async def _read_head(self, connection: socket.socket, leg: PlainLeg, data: bytes) -> bytes:
+        """Read up to the end of a head; nothing when it does not come in time.
 
         Raises:
             BadHead: 431, it is over the limit.
         """
-        try:
-            data = connection.recv(16384)
-            if END_OF_HEAD in data:
-                return data
-            if not data:
-                return None
-        except BlockingIOError:
-            data = b""
         if len(self._waiting) >= self._limits.max_handshakes:
             oldest, _ = self._waiting.popitem(last=False)
             # Wakes its reader with an end of stream; closing would pull the descriptor from under it.
             _shutdown(oldest)
         self._waiting[connection] = None
         try:
-            async with asyncio.timeout(self._limits.handshake_timeout):
+            with Deadline(leg, self._limits.handshake_timeout):
                 while END_OF_HEAD not in data:
                     if len(data) > self._limits.request_head_bytes:
                         raise BadHead(431, "The request head is too large.")
                     chunk = await leg.read()
                     if not chunk:
-                        return None
+                        return b""
                     data += chunk
-        except TimeoutError:
-            return None
         finally:
             self._waiting.pop(connection, None)
         return data

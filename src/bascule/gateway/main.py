@@ -63,6 +63,9 @@ _log = structlog.get_logger()
 _FORWARDERS_READY: Final = 10.0
 """Seconds to wait for all forwarders at the start; with at least one the gateway serves then."""
 
+_NICENESS: Final = 5
+"""How far the gateway stands back behind the forwarders (nice(1)): about a third of their share."""
+
 _OWN_PATHS: Final = ("/api/capacity", "/api/capacity/admission")
 
 
@@ -87,7 +90,7 @@ class Gateway:
                 config.metrics.duration_half_life, config.metrics.recent_window, random=random.Random().random
             )
         )
-        self._access = AccessLog(structlog.get_logger())
+        self._access = AccessLog(structlog.get_logger().bind())
         self._stopped = asyncio.Event()
         self._drain_task: asyncio.Task[None] | None = None
         self._listener: Listener | None = None
@@ -125,9 +128,9 @@ class Gateway:
         self._collector.install()
         await self._wait_forwarders()
         await self._proxy.start()
-        http = HttpServer(self._answer, self._config, self._on_upgrade)
+        http = HttpServer(self._answer, self._config, self._upgrade)
         public = socket.socket(fileno=self._setup.public)
-        self._listener = Listener(self._config, public, http, self._on_upgrade, self._tls())
+        self._listener = Listener(self._config, public, http, self._upgrade, self._tls())
         runner = web.AppRunner(self._administration.app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         admin = socket.socket(fileno=self._setup.admin)
@@ -135,6 +138,9 @@ class Gateway:
         await web.SockSite(runner, admin).start()
         ticking = spawn(self._metrics.keep_ticking(time.monotonic), "metrics tick")
         self._listener.start()
+        # Sessions under way come before handshakes when processors are short: a storm of
+        # refusals must not be felt by those who are in.
+        os.nice(_NICENESS)
         gc.collect()
         gc.freeze()
         send_control(self._control, "ready")
@@ -167,9 +173,6 @@ class Gateway:
         return context
 
     # -- requests ---------------------------------------------------------------------------
-
-    def _on_upgrade(self, leg: Leg, head: RequestHead, early: bytes, peer: str, secure: bool) -> None:
-        spawn(self._upgrade(leg, head, early, peer, secure), "upgrade")
 
     async def _upgrade(self, leg: Leg, head: RequestHead, early: bytes, peer: str, secure: bool) -> None:
         with contextlib.suppress(OSError):

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -66,6 +67,13 @@ _NAMES: Final = 1024
 """Field names whose decoded form is kept; then the memory is emptied, so it cannot grow."""
 
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
+
+_BROWSERS_FIELDS: Final = frozenset({hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT})
+_INVENTED: Final = (*_BROWSERS_FIELDS, hdrs.CONTENT_TYPE)
+"""What aiohttp adds to requests that lack it, unless told not to.
+
+Telling costs as much as copying the fields, and a browser's GET lacks none of them.
+"""
 
 _ALLOWED: Final = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
@@ -162,9 +170,9 @@ class PlainProxy:
         self._connect_timeout = config.limits.connect_timeout
         self._patience = config.limits.http_upstream_timeout
         self._cookie = config.auth.session.cookie.encode()
-        self._pseudonym = b"bascule-" + secrets.token_hex(4).encode()
-        self._via10 = b"1.0 " + self._pseudonym
-        self.via = b"1.1 " + self._pseudonym
+        self._pseudonym = f"bascule-{secrets.token_hex(4)}"
+        self._via10 = b"1.0 " + self._pseudonym.encode()
+        self.via = b"1.1 " + self._pseudonym.encode()
         self._names: dict[bytes, istr] = {}
         self._speaks_http10: set[bytes] = set()
         self._session: aiohttp.ClientSession | None = None
@@ -181,7 +189,6 @@ class PlainProxy:
             ),
             cookie_jar=_ForgetfulJar(),
             auto_decompress=False,
-            skip_auto_headers=(hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT),
             timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout or None),
             max_line_size=_UPSTREAM_HEAD_BYTES,
             max_field_size=_UPSTREAM_HEAD_BYTES,
@@ -208,20 +215,12 @@ class PlainProxy:
         if raw_target == ASTERISK:
             return await browser.answer(204, extra=_ALLOWED)
         fields: Fields = request.raw_headers
-        host = b""
-        size = 0
-        expects = False
-        for name, value in fields:
-            length = len(name)
-            size += length + len(value)
-            if length == 4 and name.lower() == b"host":
-                host = value
-            elif length == 6 and name.lower() == b"expect":
-                expects = value.lower() == b"100-continue"
-            elif length == 3 and self._pseudonym in value and name.lower() == b"via":
-                return await browser.answer(508, "This request was here before: the routes form a loop.")
-        if size > self._head_bytes:
+        known = request.headers
+        if sum(map(len, chain.from_iterable(fields))) > self._head_bytes:
             return await browser.answer(431, "The request's fields are too large.", close=True)
+        if hdrs.VIA in known and any(self._pseudonym in via for via in known.getall(hdrs.VIA)):
+            return await browser.answer(508, "This request was here before: the routes form a loop.")
+        host = known.get(hdrs.HOST, "").encode("utf-8", "surrogateescape")
         try:
             match = self._routes.match(raw_target)
             if match is None:
@@ -237,7 +236,7 @@ class PlainProxy:
         except HandshakeRefused as refusal:
             extra = tuple((name.encode(), value.encode()) for name, value in refusal.fields)
             return await browser.answer(refusal.status, refusal.detail, extra)
-        return await self._exchange(request, browser, match, fields, host, expects)
+        return await self._exchange(request, browser, match, fields, host)
 
     async def _exchange(
         self,
@@ -246,7 +245,6 @@ class PlainProxy:
         match: Match,
         fields: Fields,
         host: bytes,
-        expects: bool,
     ) -> web.StreamResponse:
         """Ask the upstream and pass its answer on, or say why there is none."""
         try:
@@ -254,6 +252,7 @@ class PlainProxy:
         except UnicodeDecodeError:
             return await browser.answer(400, "A field of the request is not valid UTF-8.")
         upload = None
+        expects = hdrs.EXPECT in headers and headers[hdrs.EXPECT].lower() == "100-continue"
         if request.body_exists:
             if expects and (
                 request.version < HttpVersion11 or match.upstream.authority in self._speaks_http10
@@ -303,18 +302,25 @@ class PlainProxy:
             self.via if request.version >= HttpVersion11 else self._via10,
         )
         names = self._names
-        headers: CIMultiDict[str] = CIMultiDict()
-        spelt: dict[str, istr] = {}
-        for raw_name, value in sent:
-            name = names.get(raw_name)
-            if name is None:
-                name = istr(raw_name.decode("ascii"))
-                if len(names) >= _NAMES:
-                    names.clear()
-                names[raw_name] = name
-            # ClientSession takes names that differ in case only for a replacement.
-            headers.add(spelt.setdefault(name.lower(), name), value.decode())
+        try:
+            headers = CIMultiDict([(names[name], value.decode()) for name, value in sent])
+        except KeyError:
+            self._learn(sent)
+            headers = CIMultiDict([(names[name], value.decode()) for name, value in sent])
+        if len(set(headers)) != len(headers):  # istr compares with its case
+            spelt: dict[str, str] = {}
+            # ClientSession takes a name that differs from an earlier one in case only for its replacement.
+            headers = CIMultiDict(
+                [(spelt.setdefault(name.lower(), name), value) for name, value in headers.items()]
+            )
         return headers
+
+    def _learn(self, fields: Fields) -> None:
+        """Remember the decoded form of these names."""
+        if len(self._names) >= _NAMES:
+            self._names.clear()
+        for name, _ in fields:
+            self._names[name] = istr(name.decode("ascii"))
 
     async def _ask(
         self, request: web.BaseRequest, match: Match, headers: CIMultiDict[str], upload: _Upload | None
@@ -334,6 +340,7 @@ class PlainProxy:
             path=match.target.decode("ascii"),
             encoded=True,
         )
+        usual = request.method == "GET" and upload is None and headers.keys() >= _BROWSERS_FIELDS
         try:
             async with asyncio.timeout(self._patience or None) as deadline:
                 if upload is not None:
@@ -343,6 +350,7 @@ class PlainProxy:
                     url,
                     headers=headers,
                     data=None if upload is None else upload.parts(),
+                    skip_auto_headers=None if usual else _INVENTED,
                     allow_redirects=False,
                 )
         except TimeoutError:

@@ -8,10 +8,10 @@ ones are bounded in number, and above the bound nobody is held.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
+from bascule.gateway.legs import Deadline
 from bascule.policy.holdoff import HoldOff
 from bascule.protocol.frames import CloseCode, close_frame
 from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_protocols
@@ -89,9 +89,8 @@ class Refuser:
 
 async def _farewell(leg: Leg) -> None:
     """Read what the browser still says, so that closing is no reset that overtakes our Close."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_FAREWELL):
-            for _ in range(_FAREWELL_READS):
-                data = await leg.read()
-                if not data or data[0] & 0x0F == 0x8:
-                    return
+    with Deadline(leg, _FAREWELL):
+        for _ in range(_FAREWELL_READS):
+            data = await leg.read()
+            if not data or data[0] & 0x0F == 0x8:
+                return

@@ -7,7 +7,6 @@ from the forwarders, with the tag the former gateway had given each session.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,13 +44,14 @@ class Record:
 
     def tag(self) -> bytes:
         """Return what a later gateway needs beside the row, for the forwarder to keep."""
-        return json.dumps([self.route, self.client, self.user]).encode()
+        known = (self.route, self.client) if self.user is None else (self.route, self.client, self.user)
+        return "\0".join(known).encode("utf-8", "surrogatepass")
 
 
 def read_tag(tag: bytes) -> tuple[str, str, str | None]:
     """Return route, client and user of a tag."""
-    route, client, user = json.loads(tag)
-    return route, client, user
+    route, client, *user = tag.decode("utf-8", "surrogatepass").split("\0", 2)
+    return route, client, user[0] if user else None
 
 
 class Registry:

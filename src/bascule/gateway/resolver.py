@@ -31,16 +31,23 @@ class Resolver:
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
 
+    def known(self, host: str, port: int) -> list[Address] | None:
+        """Return the addresses of a host if they are known without asking."""
+        known = self._known.get((host, port))
+        if known is None or known[0] <= asyncio.get_running_loop().time():
+            return None
+        return known[1]
+
     async def resolve(self, host: str, port: int) -> list[Address]:
         """Return the addresses of a host, in the order to try them.
 
         Raises:
             Unresolvable: There is none.
         """
-        known = self._known.get((host, port))
+        known = self.known(host, port)
+        if known is not None:
+            return known
         loop = asyncio.get_running_loop()
-        if known is not None and known[0] > loop.time():
-            return known[1]
         literal = _literal(host, port)
         if literal is not None:
             addresses, until = [literal], float("inf")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
 import secrets
 import socket
@@ -16,7 +17,7 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg
+from bascule.gateway.legs import Deadline, Leg, PlainLeg, PumpedLeg
 from bascule.gateway.resolver import Resolver, Unresolvable
 from bascule.policy.socketoptions import session_options
 from bascule.protocol.handshake import Agreement, Offer, check_response, upgrade_request
@@ -84,25 +85,19 @@ class Dialler:
 
         Cancellation: safe; the connection is closed.
         """
-        try:
-            async with asyncio.timeout(self._limits.connect_timeout):
-                leg = await self._connect(address)
-        except TimeoutError as error:
-            raise Unreachable("connect timed out") from error
-        except Unresolvable as error:
-            raise Unreachable("name does not resolve") from error
-        except OSError as error:
-            raise Unreachable(f"connect failed: {_name(error)}") from error
+        leg = await self._connect(address)
         key = base64.b64encode(secrets.token_bytes(16))
+        deadline = Deadline(leg, self._limits.upstream_handshake_timeout)
         try:
-            async with asyncio.timeout(self._limits.upstream_handshake_timeout):
+            with deadline:
                 await leg.write(upgrade_request(target, key, fields))
                 head, early = await self._read_head(leg)
-        except TimeoutError as error:
+        except (OSError, BadAnswer) as error:
             leg.close()
-            raise Unreachable("handshake timed out") from error
-        except OSError as error:
-            leg.close()
+            if deadline.expired:
+                raise Unreachable("handshake timed out") from error
+            if isinstance(error, BadAnswer):
+                raise
             raise Unreachable(f"handshake failed: {_name(error)}") from error
         except BaseException:
             leg.close()
@@ -143,30 +138,61 @@ class Dialler:
                 return head, data
 
     async def _connect(self, address: UpstreamAddress) -> Leg:
+        """Connect to the first address that takes us.
+
+        Raises:
+            Unreachable: None did, or not in time.
+        """
+        loop = asyncio.get_running_loop()
+        begun: list[tuple[socket.socket, tuple[object, ...]]] = []
+        try:
+            addresses = self._resolver.known(address.host, address.port)
+            if addresses is not None and address.scheme == "http":
+                # The usual case, a name resolved lately and a network that answers at once, needs
+                # no time-out; what does not answer at once goes on below.
+                family, where = addresses[0]
+                connection = self._socket(family)
+                begun.append((connection, where))
+                with contextlib.suppress(OSError):  # then the others are tried below, and this again
+                    if _begin_connect(connection, where):
+                        begun.clear()
+                        return PlainLeg(loop, connection)
+            async with asyncio.timeout(self._limits.connect_timeout):
+                return await self._connect_in_turn(address, begun)
+        except TimeoutError as error:
+            raise Unreachable("connect timed out") from error
+        except Unresolvable as error:
+            raise Unreachable("name does not resolve") from error
+        except OSError as error:
+            raise Unreachable(f"connect failed: {_name(error)}") from error
+        finally:
+            for connection, _ in begun:
+                connection.close()
+
+    async def _connect_in_turn(
+        self, address: UpstreamAddress, begun: list[tuple[socket.socket, tuple[object, ...]]]
+    ) -> Leg:
+        """Try every address in turn, the one that was begun already first."""
         loop = asyncio.get_running_loop()
         failure: OSError = OSError(errno.EHOSTUNREACH, "no address")
         for family, where in await self._resolver.resolve(address.host, address.port):
-            connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            connection = begun.pop()[0] if begun and begun[0][1] == where else self._socket(family)
             try:
-                self._prepare(connection)
-                await _connect(loop, connection, where)
-            except OSError as error:
-                connection.close()
-                failure = error
-                continue
-            except BaseException:
-                connection.close()
-                raise
-            if address.scheme != "https":
-                return PlainLeg(loop, connection)
-            try:
+                if not _begin_connect(connection, where):
+                    await _connected(loop, connection)
+                if address.scheme != "https":
+                    return PlainLeg(loop, connection)
                 reader, writer = await asyncio.open_connection(
                     sock=connection, ssl=self._tls_context(), server_hostname=address.host
                 )
+            except OSError as error:
+                connection.close()
+                failure = error
             except BaseException:
                 connection.close()
                 raise
-            return PumpedLeg(reader, writer)
+            else:
+                return PumpedLeg(reader, writer)
         raise failure
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -174,20 +200,37 @@ class Dialler:
             self._tls = ssl.create_default_context()
         return self._tls
 
-    def _prepare(self, connection: socket.socket) -> None:
+    def _socket(self, family: socket.AddressFamily) -> socket.socket:
+        connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         for level, option, value in self._options:
             connection.setsockopt(level, option, value)
+        return connection
 
 
-async def _connect(
-    loop: asyncio.AbstractEventLoop, connection: socket.socket, where: tuple[object, ...]
-) -> None:
-    """Connect a non-blocking socket; on loopback it is done at once."""
+def _begin_connect(connection: socket.socket, where: tuple[object, ...]) -> bool:
+    """Begin, or look after, a non-blocking connect; tell whether it is done.
+
+    The first call says *in progress* even on one machine, where the second says *done*.
+
+    Raises:
+        OSError: It failed; the connection is still open and the caller's.
+    """
     code = connection.connect_ex(where)
-    if code == 0:
-        return
-    if code != errno.EINPROGRESS:
-        raise OSError(code, "connect")
+    if code == errno.EINPROGRESS:
+        code = connection.connect_ex(where)
+    if code in (0, errno.EISCONN):
+        return True
+    if code in (errno.EALREADY, errno.EINPROGRESS):
+        return False
+    raise OSError(code, "connect")
+
+
+async def _connected(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+    """Wait for the end of a connect.
+
+    Raises:
+        OSError: It failed.
+    """
     done: asyncio.Future[None] = loop.create_future()
     loop.add_writer(connection.fileno(), _wake, done)
     try:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 Option = tuple[int, int, int]
 """Level, option, value: what ``setsockopt`` takes."""
 
+DEFER_ACCEPT_SECONDS = 5
+"""How long the kernel holds a silent connection back before we get it as it is."""
+
 _TCP_NOTSENT_LOWAT = 25
 """<linux/tcp.h>; the socket module names it from 3.12 on."""
 
@@ -35,6 +38,10 @@ def session_options(sockets: Sockets, *, browser: bool) -> tuple[Option, ...]:
         ]
     if sockets.user_timeout:
         options.append((tcp, socket.TCP_USER_TIMEOUT, int(sockets.user_timeout * 1000)))
+    if browser:
+        # Wakes us with the request, not with the connection. It also keeps connections that
+        # never ask for anything in the kernel, until the time is up.
+        options.append((tcp, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS))
     if browser and sockets.notsent_lowat_bytes:
         options.append((tcp, _TCP_NOTSENT_LOWAT, sockets.notsent_lowat_bytes))
     return tuple(options)

@@ -12,7 +12,6 @@ sent is repeated in an error.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 END_OF_HEAD: Final = b"\r\n\r\n"
@@ -37,8 +36,25 @@ class BadHead(ValueError):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class _Head:
+    """Field lines with an index by name."""
+
+    __slots__ = ("_index", "fields")
+
+    def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
+        self.fields = fields
+        index: dict[bytes, list[bytes]] = {}
+        for name, value in fields:
+            known = index.setdefault(name.lower(), [])
+            known.append(value)
+        self._index = index
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of one field, a line each; ``name`` in lower case."""
+        return self._index.get(name, [])
+
+
+class RequestHead(_Head):
     """A request's head.
 
     Attributes:
@@ -48,28 +64,32 @@ class RequestHead:
         fields: Field lines in order: name as sent, value without outer white space.
     """
 
-    method: bytes
-    target: bytes
-    minor: int
-    fields: list[tuple[bytes, bytes]]
+    __slots__ = ("method", "minor", "target")
 
-    def values(self, name: bytes) -> list[bytes]:
-        """Return the values of one field, a line each; ``name`` in lower case."""
-        return [value for key, value in self.fields if len(key) == len(name) and key.lower() == name]
+    def __init__(self, method: bytes, target: bytes, minor: int, fields: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(fields)
+        self.method = method
+        self.target = target
+        self.minor = minor
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
-    """A response's head; attributes as in `RequestHead`."""
+class ResponseHead(_Head):
+    """A response's head.
 
-    minor: int
-    status: int
-    reason: bytes
-    fields: list[tuple[bytes, bytes]]
+    Attributes:
+        minor: Minor version of HTTP/1.
+        status: Status code.
+        reason: Reason phrase.
+        fields: As in `RequestHead`.
+    """
 
-    def values(self, name: bytes) -> list[bytes]:
-        """Return the values of one field, a line each; ``name`` in lower case."""
-        return [value for key, value in self.fields if len(key) == len(name) and key.lower() == name]
+    __slots__ = ("minor", "reason", "status")
+
+    def __init__(self, minor: int, status: int, reason: bytes, fields: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(fields)
+        self.minor = minor
+        self.status = status
+        self.reason = reason
 
 
 def parse_request_head(head: bytes, max_fields: int) -> RequestHead:
