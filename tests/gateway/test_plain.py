@@ -89,11 +89,14 @@ async def test_fields_reach_the_upstream_unmerged_and_in_order(world: World) -> 
     ]
 
 
-async def test_nothing_is_added_but_what_is_said_about_the_client(world: World) -> None:
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"DELETE", b"OPTIONS"])
+async def test_nothing_is_added_but_what_is_said_about_the_client(world: World, method: bytes) -> None:
     upstream = await world.repeating(answer())
     front = await world.front(upstream)
-    await front.request(b"/")
+    await front.request(b"/", method=method)
     names = [name for name, _ in upstream.requests[0].fields]
+    if method == b"DELETE":
+        names.remove(b"Content-Length")  # 0, as RFC 9110 §8.6 recommends
     assert names == [
         b"Host",
         b"X-Forwarded-For",
@@ -104,6 +107,15 @@ async def test_nothing_is_added_but_what_is_said_about_the_client(world: World) 
     ]
     assert upstream.requests[0].value(b"Host") == b"front"
     assert upstream.requests[0].value(b"X-Forwarded-For") == b"127.0.0.1"
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT", b"PATCH"])
+async def test_a_browsers_request_gets_no_content_type(world: World, method: bytes) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    await front.request(b"/", b"Accept: a", b"Accept-Encoding: b", b"User-Agent: c", method=method)
+    assert upstream.requests[0].value(b"Content-Type") is None
+    assert upstream.requests[0].value(b"Accept-Encoding") == b"b"
 
 
 async def test_fields_of_a_trusted_proxy_are_kept_and_appended_to(world: World) -> None:
@@ -202,6 +214,19 @@ async def test_the_answer_passes_as_it_was_sent(world: World) -> None:
         (b"Content-Length", b"15"),
     ]
     assert got.body == b"not gzip at all"
+
+
+async def test_field_names_are_remembered_within_bounds(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    for group in range(30):
+        await peer.request(
+            b"/", *(b"X-%d-%d: y" % (group, number) for number in range(80)), b"Z" * 500 + b": z"
+        )
+    assert len(front.proxy._names) <= 1200
+    assert upstream.requests[-1].values(b"Z" * 500) == [b"z"]
+    assert upstream.requests[-1].values(b"X-29-79") == [b"y"]
 
 
 async def test_nothing_is_added_to_an_answer_but_the_date(world: World) -> None:

@@ -65,6 +65,8 @@ _UPSTREAM_HEAD_BYTES: Final = 65536
 _UPSTREAM_FIELDS: Final = 256
 _NAMES: Final = 1024
 """Field names whose decoded form is kept; then the memory is emptied, so it cannot grow."""
+_LONGEST_NAME: Final = 64
+"""Longer names are not kept."""
 
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 
@@ -306,7 +308,9 @@ class PlainProxy:
             headers = CIMultiDict([(names[name], value.decode()) for name, value in sent])
         except KeyError:
             self._learn(sent)
-            headers = CIMultiDict([(names[name], value.decode()) for name, value in sent])
+            headers = CIMultiDict(
+                [(names.get(name) or name.decode("ascii"), value.decode()) for name, value in sent]
+            )
         if len(set(headers)) != len(headers):  # istr compares with its case
             spelt: dict[str, str] = {}
             # ClientSession takes a name that differs from an earlier one in case only for its replacement.
@@ -320,7 +324,8 @@ class PlainProxy:
         if len(self._names) >= _NAMES:
             self._names.clear()
         for name, _ in fields:
-            self._names[name] = istr(name.decode("ascii"))
+            if len(name) <= _LONGEST_NAME:
+                self._names[name] = istr(name.decode("ascii"))
 
     async def _ask(
         self, request: web.BaseRequest, match: Match, headers: CIMultiDict[str], upload: _Upload | None
