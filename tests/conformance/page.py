@@ -75,8 +75,8 @@ def render() -> str:
     """Return the page."""
     mark = {True: "yes", False: "no"}
     rows = [
-        f"| {', '.join(f'`{case}`' for case in group.cases)} | {group.subject} | {mark[BROWSER in group.sides]} "
-        f"| {mark[UPSTREAM in group.sides]} | {group.left_out} |"
+        f"| {', '.join(f'`{case}`' for case in group.cases)} | {group.subject} "
+        f"| {mark[BROWSER in group.sides]} | {mark[UPSTREAM in group.sides]} | {group.left_out} |"
         for group in GROUPS
     ]
     different = [

@@ -98,10 +98,11 @@ class FuzzingUpstream:
 
     def verdicts(self) -> dict[str, Verdict]:
         """Return the verdict of each case, once `drive_cases` is done."""
-        text = eventually(
-            lambda: "{" in self.output.read_text() and self.output.read_text(), 20, "the verdicts"
-        )
-        return _decode(text)
+        return _decode(eventually(self._last_line, 20, "the verdicts"))
+
+    def _last_line(self) -> str | None:
+        text = self.output.read_text()
+        return text if text.endswith("}\n") else None
 
 
 @contextlib.contextmanager
