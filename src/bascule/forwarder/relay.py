@@ -79,6 +79,7 @@ class Relay:
         idle: Seconds without a data frame after which a session ends; 0 for never.
         closing: Seconds a closing handshake may take.
         report: Called once per session with its outcome.
+        flow: The flows of the engine's build.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Relay:
         idle: float,
         closing: float,
         report: Callable[[Ended], None],
+        flow: type[Flow] = Flow,
     ) -> None:
         self.sessions: dict[int, Session] = {}
         self._engine = engine
@@ -98,6 +100,7 @@ class Relay:
         self._idle = idle
         self._closing = closing
         self._report = report
+        self._flow = flow
         self._heartbeats = Wheel(_resolution(heartbeat))
         self._idles = Wheel(_resolution(idle))
         self._deadlines = Wheel(0.05)
@@ -112,8 +115,8 @@ class Relay:
         now = self._engine.now
         session = Session(message.id, message.kind, message.opened_at, message.tag)
         frame_limit, first, continuation = message.frame_limit, message.rsv_first, message.rsv_continuation
-        inbound = Flow(session, browser, upstream, True, frame_limit, first, continuation, now)
-        outbound = Flow(session, upstream, browser, False, frame_limit, first, continuation, now)
+        inbound = self._flow(session, browser, upstream, True, frame_limit, first, continuation, now)
+        outbound = self._flow(session, upstream, browser, False, frame_limit, first, continuation, now)
         inbound.opposite = outbound
         outbound.opposite = inbound
         session.inbound = inbound
