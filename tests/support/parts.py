@@ -18,8 +18,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 _INSTALLED_HERE: Final[dict[str, tuple[str, ...]]] = {
     "jupyter": ("build/parts/jupyter/bin/jupyter",),
     "streamlit": ("build/parts/streamlit/bin/streamlit",),
-    "helm": ("build/parts/helm/helm", "build/helm/helm"),
-    "kubectl": ("build/parts/kubectl/kubectl", "build/kubectl/kubectl"),
+    "helm": ("build/helm/v4/helm",),
+    "kubectl": ("build/helm/v4/kubectl",),
 }
 """Parts that are not Debian packages, relative to the project's root. Looked for before ``PATH``."""
 
