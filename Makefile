@@ -1,0 +1,96 @@
+# Every command of the project. `make demo` and `make test` each work alone on a fresh machine.
+#
+# A command that installs says what it does; everything lands in .venv and build/.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_JOBS ?= $(shell nproc)
+
+.DEFAULT_GOAL := help
+.PHONY: help install develop parts demo demo-jupyter test test-fast check format types layers drift cover \
+        fuzz soak bench bench-quick docs pictures lock clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@scripts/make-venv "$(PYTHON)" "$(VENV)"
+
+# The stamp is newer than what it was installed from; a changed lock or source of the extension installs again.
+build/.installed: requirements/runtime.txt pyproject.toml setup.py src/bascule/forwarder/_hot.pyx | $(BIN)/python
+	@mkdir -p build
+	@echo "Installing Bascule into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(BIN)/bascule --version
+	@touch $@
+
+build/.developed: requirements/dev.txt build/.installed
+	@echo "Installing the developers' tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+install: build/.installed ## Make .venv with the command .venv/bin/bascule
+
+develop: build/.developed ## The same with the developers' tools
+
+parts: ## Install the real parts that tests talk to (JupyterLab, Streamlit, nginx, Prometheus, Chromium, helm)
+	@scripts/install-parts
+
+demo: build/.installed ## Bascule with an embedded upstream and a page to try it on
+	@exec $(BIN)/bascule demo
+
+demo-jupyter: build/.installed ## The same with a real JupyterLab and Streamlit behind it
+	@scripts/install-parts jupyter streamlit
+	@exec $(BIN)/bascule demo --jupyter
+
+test: build/.developed parts ## Everything: checks and all tests, with real parts
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
+
+test-fast: build/.developed ## The tests that need no real part
+	@$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup -m "not real" $(PYTEST_ARGS)
+
+check: build/.developed format types layers drift ## What needs no running: format, lint, types, layers, generated files
+
+format: build/.developed
+	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/ruff check --quiet .
+
+types: build/.developed
+	@$(BIN)/mypy
+
+layers: build/.developed
+	@$(BIN)/lint-imports --no-cache | tail -n 4
+
+drift: build/.developed
+	@for script in reference metrics_reference close_table charts; do $(BIN)/python scripts/$$script.py --check || exit 1; done
+
+cover: build/.developed ## Branch coverage of the tests that need no real part
+	@$(BIN)/python -m coverage run -m pytest -q -m "not real" && $(BIN)/python -m coverage report --skip-covered
+
+fuzz: build/.developed ## A minute of coverage-guided fuzzing for each target
+	@for target in fuzz/fuzz_*.py; do $(BIN)/python $$target -max_total_time=60 || exit 1; done
+
+soak: build/.installed ## 5,000 idle sessions for two minutes; prints the memory of each
+	@$(BIN)/python scripts/soak.py --sessions 5000 --seconds 120
+
+bench: build/.developed ## The benchmark suite against its peers, about ten minutes
+	@$(BIN)/python -m bench install && $(BIN)/python -m bench run --publish
+
+bench-quick: build/.developed ## The same in about two minutes
+	@$(BIN)/python -m bench install && $(BIN)/python -m bench run --quick
+
+docs: build/.developed ## Regenerate what is generated
+	@for script in reference metrics_reference close_table charts; do $(BIN)/python scripts/$$script.py || exit 1; done
+
+pictures: build/.developed ## Take the pictures of the docs from the running product
+	@$(BIN)/python scripts/pictures.py
+
+lock: build/.developed ## Resolve the dependencies again
+	@scripts/lock
+
+clean: ## Remove what was built (not .venv)
+	@rm -rf build dist *.egg-info src/*.egg-info src/bascule/forwarder/*.so
