@@ -68,6 +68,9 @@ _BROKEN = {True: End.CLIENT_PROTOCOL_ERROR, False: End.UPSTREAM_PROTOCOL_ERROR}
 _TOO_BIG = {True: End.CLIENT_TOO_BIG, False: End.UPSTREAM_TOO_BIG}
 """Rows by *the source is the browser*."""
 
+_GIVEN_UP: Final = frozenset((errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH))
+"""Errors with which TCP says that a peer no longer answers; where a router said why, it is that."""
+
 
 class Relay:
     """All sessions of one forwarder.
@@ -233,8 +236,10 @@ class Relay:
         if not silent:
             return
         if session.end is None:
-            rows = _TIMEOUT if failed and flow.error == errno.ETIMEDOUT else _ABORTED
-            self._end(session, rows[from_browser])
+            # A failed connection tells its error once, to whichever comes first: while bytes wait
+            # for a peer that is a write, and reading finds a plain end.
+            given_up = (failed and flow.error in _GIVEN_UP) or back.error in _GIVEN_UP
+            self._end(session, (_TIMEOUT if given_up else _ABORTED)[from_browser])
         elif session.end in _CLOSED.values():
             # It was told the other side's Close and left without answering: we answer for it.
             self._tell(session, not from_browser, session.code, session.reason)

@@ -1,0 +1,26 @@
+"""Every test of the forwarder runs on both builds of the hot path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.support.relaying import BUILDS, World, build_of, world
+
+MakeWorld = Callable[..., World]
+
+
+@pytest.fixture(params=BUILDS)
+def build(request: pytest.FixtureRequest) -> Any:
+    """Return one build's module."""
+    return build_of(request.param)
+
+
+@pytest.fixture
+def make_world(build: Any) -> Iterator[MakeWorld]:
+    """Make forwarders without processes that end with the test."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(world(build, **options))

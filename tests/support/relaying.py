@@ -1,0 +1,328 @@
+"""Relay and engine over real connections of this host, in the test's own process and thread.
+
+A test holds the far ends (`Peer`) and turns the forwarder's loop by hand (`World.until`), so
+nothing runs that the test has not asked for. Time is given to the relay, never waited for.
+"""
+
+import contextlib
+import errno
+import importlib
+import itertools
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bascule.forwarder import hot_pure
+from bascule.forwarder.relay import Relay
+from bascule.handover.counters import (
+    KINDS,
+    CounterFile,
+    ForwarderWord,
+    close_code_word,
+    ended_word,
+)
+from bascule.handover.messages import Adopt, Ended
+from bascule.protocol.closing import CLOSE_TABLE, End
+from tests.support.frames import Frame, frames_of, leftover
+from tests.support.parts import missing
+
+__all__ = ["BUILDS", "Line", "Peer", "World", "build_of", "tcp_pair", "unix_pair"]
+
+PATIENCE: Final = 5.0
+"""Seconds after which something that should happen never will."""
+
+BUILDS: Final = ("pure", "compiled")
+
+
+def build_of(name: str) -> Any:
+    """Return the module of one build of the hot path; skip the test where it is not built."""
+    if name == "pure":
+        return hot_pure
+    try:
+        return importlib.import_module("bascule.forwarder._hot")
+    except ImportError:
+        missing("the compiled hot path is not built")
+
+
+def tcp_pair(receive: int = 0, send: int = 0) -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a TCP connection: the forwarder's and the peer's.
+
+    Args:
+        receive: Receive buffer of the peer, in bytes; 0 for the kernel's choice.
+        send: Send buffer of the forwarder's end.
+    """
+    with socket.socket() as listener, contextlib.ExitStack() as undo:
+        if receive:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        ours = undo.enter_context(socket.create_connection(listener.getsockname()))
+        theirs, _ = listener.accept()
+        undo.pop_all()
+    for end in (ours, theirs):
+        end.setblocking(False)
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if send:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)
+    return ours, theirs
+
+
+def unix_pair(send: int = 0) -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a Unix stream: cheaper than TCP, without its resets."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+    if send:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)
+    return ours, theirs
+
+
+class Peer:
+    """The far end of one connection of a session: a browser or an upstream.
+
+    Attributes:
+        received: Everything that came.
+        ended: Whether the forwarder ended its direction.
+        error: Errno with which reading failed, or 0.
+        stalled: Reads nothing while true.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.received = bytearray()
+        self.ended = False
+        self.error = 0
+        self.stalled = False
+        self._unsent = bytearray()
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The whole frames that came."""
+        return frames_of(bytes(self.received))
+
+    @property
+    def unfinished(self) -> bytes:
+        """What came behind the last whole frame."""
+        return leftover(bytes(self.received))
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection has ended, well or badly."""
+        return self.ended or self.error != 0
+
+    def send(self, data: bytes) -> None:
+        """Send now what the connection takes, and the rest whenever it does."""
+        self._unsent += data
+        self._flush()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the connection has not taken yet."""
+        return len(self._unsent)
+
+    def _flush(self) -> None:
+        try:
+            while self._unsent:
+                del self._unsent[: self.socket.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._unsent.clear()
+
+    def pump(self) -> bool:
+        """Move what can be moved; tell whether anything came."""
+        if self.socket.fileno() < 0:
+            return False
+        if self._unsent:
+            self._flush()
+        if self.stalled or self.over:
+            return False
+        came = False
+        try:
+            while data := self.socket.recv(1 << 18):
+                self.received += data
+                came = True
+            self.ended = True
+        except BlockingIOError:
+            return came
+        except OSError as error:
+            self.error = error.errno or errno.EIO
+        return True
+
+    def half_close(self) -> None:
+        """End our direction and go on reading."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close in order."""
+        self.socket.close()
+
+    def reset(self) -> None:
+        """Close with a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+
+@dataclass
+class Line:
+    """One session and its two peers."""
+
+    id: int
+    browser: Peer
+    upstream: Peer
+    world: "World"
+    marks: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> Ended | None:
+        """The report of its end, or ``None`` while it lives."""
+        return next((report for report in self.world.reports if report.id == self.id), None)
+
+    @property
+    def stashed(self) -> int:
+        """Bytes that wait for either peer."""
+        session = self.world.relay.sessions[self.id]
+        return session.inbound.stashed + session.outbound.stashed
+
+
+class World:
+    """A forwarder without its process.
+
+    Args:
+        build: Module of the hot path.
+        window: The engine's receive window.
+        heartbeat: Seconds; 0 for none.
+        idle: Seconds; 0 for never.
+        closing: Seconds a closing handshake may take.
+        unix: Use Unix streams instead of TCP.
+    """
+
+    def __init__(
+        self,
+        build: Any,
+        *,
+        window: int = 65536,
+        heartbeat: float = 0.0,
+        idle: float = 0.0,
+        closing: float = 60.0,
+        unix: bool = False,
+    ) -> None:
+        self.build = build
+        self.window = window
+        self._counters = CounterFile.create(1)
+        self.words = self._counters.forwarder(0)
+        self.engine = build.Engine(window, self.words, 65536)
+        self.reports: list[Ended] = []
+        self.relay = Relay(
+            self.engine,
+            self.words,
+            heartbeat=heartbeat,
+            idle=idle,
+            closing=closing,
+            report=self.reports.append,
+            flow=build.Flow,
+        )
+        self.lines: list[Line] = []
+        self._unix = unix
+        self._ids = itertools.count(1)
+        self.late = 0.0
+
+    def open(
+        self,
+        *,
+        limit: int = 1 << 20,
+        rsv_first: int = 0,
+        rsv_continuation: int = 0,
+        inbound: bytes = b"",
+        outbound: bytes = b"",
+        kind: int = 0,
+        receive: int = 0,
+        send: int = 0,
+        each_socket: Callable[[socket.socket], None] | None = None,
+    ) -> Line:
+        """Adopt a session; arguments as in `Adopt`, and buffer sizes of its connections."""
+        identifier = next(self._ids)
+        pairs = [unix_pair(send) if self._unix else tcp_pair(receive, send) for _ in range(2)]
+        (ours_b, browser), (ours_u, upstream) = pairs
+        if each_socket is not None:
+            each_socket(ours_b)
+            each_socket(ours_u)
+        line = Line(identifier, Peer(browser), Peer(upstream), self)
+        self.lines.append(line)
+        adopt = Adopt(
+            identifier, kind, rsv_first, rsv_continuation, time.monotonic(), limit, b"tag", inbound, outbound
+        )
+        self.relay.adopt(adopt, ours_b.detach(), ours_u.detach())
+        return line
+
+    # -- turning the loop -----------------------------------------------------------------
+
+    def turn(self, wait: float = 0.0) -> bool:
+        """Turn the loop once and let every peer move; tell whether anything happened."""
+        reported = self.engine.turn(time.monotonic() + wait)
+        for flow, found in reported:
+            self.relay.on_signs(flow, found)
+        now = time.monotonic() + self.late
+        if self.relay.next_at <= now:
+            self.relay.on_time(now)
+        moved = [peer.pump() for line in self.lines for peer in (line.browser, line.upstream)]
+        return bool(reported) or any(moved)
+
+    def until(self, condition: Callable[[], object], what: str = "it happens") -> None:
+        """Turn the loop until something is true."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            self.turn(0.002)
+            if time.monotonic() > end:
+                raise TimeoutError(f"{what}: not within {PATIENCE:g} s")
+
+    def quiet(self) -> None:
+        """Turn the loop until nothing moves any more."""
+        rounds = 0
+        while rounds < 3:
+            rounds = 0 if self.turn(0.001) else rounds + 1
+
+    def later(self, seconds: float) -> None:
+        """Let time pass for the relay, without waiting, and see what comes of it."""
+        self.late += seconds
+        self.relay.on_time(time.monotonic() + self.late)
+        self.quiet()
+
+    # -- what is counted ----------------------------------------------------------------------
+
+    def word(self, word: ForwarderWord) -> int:
+        """Return one counter."""
+        return int(self.words[word])
+
+    def ended_as(self, end: End, kind: int = 0) -> int:
+        """Return how many sessions the counters say ended by a row."""
+        row = CLOSE_TABLE[end]
+        return int(self.words[ended_word(KINDS[kind], row.ended_by, row.cause)])
+
+    def closes(self, sender: str, label: str) -> int:
+        """Return how many Close frames of one sender and label were counted."""
+        return int(self.words[close_code_word(sender, label)])
+
+    def close(self) -> None:
+        """End everything."""
+        for line in self.lines:
+            line.browser.close()
+            line.upstream.close()
+        for identifier in list(self.relay.sessions):
+            self.relay.end(identifier, End.INTERNAL)
+        self.late += 1e6
+        self.relay.on_time(time.monotonic() + self.late)
+        self.engine.close()
+
+
+@contextlib.contextmanager
+def world(build: Any, **options: Any) -> Iterator[World]:
+    """Run a world that ends with the block."""
+    made = World(build, **options)
+    try:
+        yield made
+    finally:
+        made.close()
