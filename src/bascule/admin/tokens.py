@@ -88,7 +88,9 @@ def guard(listener_host: str, token: str | None) -> Middleware:
                 raise Problem(
                     403, "The admin listener is not on the loopback, so this call needs adminToken to be set."
                 )
-        if request.method not in _SAFE_METHODS and not known and CSRF_FIELD not in request.headers:
+        # A path or method that nobody serves changes nothing; it gets its own 404 or 405.
+        served = request.match_info.http_exception is None
+        if served and request.method not in _SAFE_METHODS and not known and CSRF_FIELD not in request.headers:
             raise Problem(
                 403, f"A call that changes something needs a bearer token or the field {CSRF_FIELD}."
             )

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 GREETING: Final = "A pretend shell behind Bascule. Type help.\n"
 PROMPT: Final = "$ "
 _MOST_LINES: Final = 100_000
+_LARGEST: Final = 1e12
+"""Numbers end here, for what is typed may also be inf."""
 _LONGEST_SLEEP: Final = 3600.0
 _FLOOD_CHUNK: Final = 200
 """Lines a chunk of `flood`: a frame of about 13 kB, as a busy terminal sends them."""
@@ -59,7 +61,7 @@ class Interpreter:
         self._clock = clock
         self._started = clock()
 
-    async def run(self, line: str) -> AsyncIterator[str | Closing]:
+    async def run(self, line: str) -> AsyncGenerator[str | Closing, None]:
         """Run one line; yields text to send, and `Closing` at the end if the line asks for it.
 
         Cancellation: safe; it is how Ctrl-C ends a command.
@@ -116,6 +118,6 @@ class Interpreter:
 
 def _number(arguments: list[str], default: float) -> float:
     try:
-        return max(0.0, float(arguments[0])) if arguments else default
-    except (ValueError, OverflowError):
+        return min(max(0.0, float(arguments[0])), _LARGEST) if arguments else default
+    except ValueError:
         return default

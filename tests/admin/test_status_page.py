@@ -1,0 +1,189 @@
+"""The status page in a real Chromium."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp.test_utils import TestServer
+
+from bascule.admin.api import Administration
+from bascule.policy.config import WebSocketProxy
+from tests.admin.fake_view import FakeView, config
+from tests.support.browser import run_chromium
+from tests.support.waiting import eventually_async
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from playwright.async_api import Page
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+@contextlib.asynccontextmanager
+async def status_page(view: FakeView, **options: Any) -> AsyncIterator[Page]:
+    """Open the page of a gateway; fails if anything on it failed."""
+    wrong: list[str] = []
+    async with TestServer(Administration(view).app) as server, run_chromium() as browser:
+        page = await browser.new_page(**{"viewport": {"width": 1280, "height": 900}, **options})
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
+        await page.goto(str(server.make_url("/")))
+        yield page
+        await page.close()
+    assert wrong == []
+
+
+async def reads(page: Page, selector: str, text: str) -> None:
+    """Wait until an element has exactly this text."""
+
+    async def look() -> bool:
+        return await page.inner_text(selector) == text
+
+    await eventually_async(look, 15, f"{selector} says {text!r}")
+
+
+def pod(sessions: int, cap: int, **changes: Any) -> FakeView:
+    return FakeView(
+        config(websocket_proxy=WebSocketProxy(max_sessions_per_app=cap), **changes), sessions=sessions
+    )
+
+
+async def test_it_shows_the_pod_and_follows_it() -> None:
+    view = pod(7, 10)
+    async with status_page(view) as page:
+        await reads(page, "#in-flight", "7")
+        await reads(page, "#max", "10")
+        await reads(page, "#state-text", "Ready")
+        for _ in range(3):
+            view.open()
+        await reads(page, "#in-flight", "10")
+        await reads(page, "#state-text", "Full")
+        assert "10 of 10" in await page.inner_text("#banner")
+
+
+async def test_a_session_is_closed_with_the_code_and_reason_that_were_chosen() -> None:
+    view = pod(3, 10)
+    async with status_page(view) as page:
+        await page.locator("#table-body button").first.click()
+        await page.select_option("#close-code", "1012")
+        await page.fill("#close-reason", "node goes away")
+        await page.click("#close-dialog .danger")
+        await eventually_async(lambda: view.ended, 10, "the session is closed")
+        assert [row[1:] for row in view.ended] == [(1012, "node goes away")]
+        await reads(page, "#in-flight", "2")
+
+
+async def test_a_reason_that_is_too_long_in_bytes_cannot_be_sent() -> None:
+    async with status_page(pod(1, 10)) as page:
+        await page.locator("#table-body button").first.click()
+        await page.fill("#close-reason", "ü" * 62)
+        assert await page.is_disabled("#close-dialog .danger")
+        assert "too many" in await page.inner_text("#close-left")
+
+
+async def test_draining_asks_first() -> None:
+    view = pod(4, 10)
+    async with status_page(view) as page:
+        await reads(page, "#in-flight", "4")
+        await page.click("#drain")
+        await page.click("#drain-dialog button[value=cancel]")
+        assert not view.draining
+        await page.click("#drain")
+        await page.click("#drain-dialog .danger")
+        await reads(page, "#state-text", "Draining, 4 left")
+        assert await page.is_disabled("#drain")
+
+
+async def test_it_asks_for_the_token_and_keeps_it_out_of_every_address() -> None:
+    asked: list[str] = []
+    async with status_page(pod(4, 10, admin_token="open-sesame-now")) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        await page.fill("#token", "wrong")
+        await page.click("#token-dialog button")
+        await reads(page, "#token-error", "That token is not the right one.")
+        await page.fill("#token", "open-sesame-now")
+        await page.click("#token-dialog button")
+        await reads(page, "#in-flight", "4")
+    assert asked
+    assert not any("sesame" in url for url in asked)
+
+
+async def test_ten_thousand_sessions_are_a_handful_of_rows() -> None:
+    view = pod(9_800, 10_000)
+    async with status_page(view) as page:
+        await reads(page, "#in-flight", "9,800")
+        await page.locator("#table-body").scroll_into_view_if_needed()
+        await reads(page, "#found", "9,800")
+        rows = page.locator("#table-body [role=row]")
+        assert await rows.count() < 80
+        await page.evaluate("document.querySelector('#table-body').scrollTop = 1e9")
+
+        async def last() -> bool:
+            return bool(
+                await page.evaluate("!!document.querySelector('#table-body [aria-rowindex=\"9801\"]')")
+            )
+
+        await eventually_async(last, 15, "the last row is there")
+        assert await rows.count() < 80
+        assert await page.get_attribute("#table", "aria-rowcount") == "9801"
+
+
+async def test_the_list_can_be_filtered_and_sorted() -> None:
+    view = pod(0, 100)
+    for user in ("ada", "ada", "grace"):
+        view.open(user=user)
+    async with status_page(view) as page:
+        await reads(page, "#found", "3")
+        await page.fill("[name=user]", "ada")
+        await reads(page, "#found", "2 match")
+        await page.fill("[name=user]", "nobody")
+        await reads(page, "#table-empty", "No session matches.")
+        await page.fill("[name=user]", "")
+        await page.click("#table-head [data-key=user] button")
+        await reads(page, "#found", "3")
+        assert await page.get_attribute("#table-head [data-key=user]", "aria-sort") == "ascending"
+
+
+async def test_what_a_user_calls_himself_is_text() -> None:
+    view = pod(0, 10)
+    view.open(user="<img src=x onerror=alert(1)>")
+    async with status_page(view) as page:
+        await reads(page, "#table-body .c-user", "<img src=x onerror=alert(1)>")
+
+
+async def test_it_can_be_used_from_the_keyboard() -> None:
+    view = pod(2, 10)
+    async with status_page(view) as page:
+        await reads(page, "#found", "2")
+        await page.focus("#table-body")
+        await page.keyboard.press("Tab")
+        assert "Close session" in str(
+            await page.evaluate("document.activeElement.getAttribute('aria-label')")
+        )
+        await page.keyboard.press("Enter")
+        assert await page.is_visible("#close-dialog")
+        await page.keyboard.press("Escape")
+        assert not await page.is_visible("#close-dialog")
+
+
+async def test_it_says_so_when_the_listener_is_gone() -> None:
+    view = pod(2, 10)
+    async with run_chromium() as browser:
+        server = TestServer(Administration(view).app)
+        await server.start_server()
+        page = await browser.new_page()
+        await page.goto(str(server.make_url("/")))
+        await reads(page, "#in-flight", "2")
+        await server.close()
+        await reads(page, "#state-text", "No answer")
+        assert "trying again" in await page.inner_text("#banner")
+
+
+@pytest.mark.parametrize("width", [360, 800, 1400])
+async def test_no_width_scrolls_sideways(width: int) -> None:
+    async with status_page(pod(30, 40), viewport={"width": width, "height": 800}) as page:
+        await reads(page, "#in-flight", "30")
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")

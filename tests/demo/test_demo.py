@@ -1,0 +1,193 @@
+"""The demo as a newcomer starts it: one command, one address, one page."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.browser import run_chromium
+from tests.support.processes import Service, answers, reserve_port
+from tests.support.waiting import eventually, eventually_async
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.async_api import Page
+
+REASON = "WebSocket session cap reached (maxSessionsPerApp)"
+
+
+def start(home: Path, *arguments: str) -> tuple[Service, str]:
+    """Start the demo; returns it with its address, once that is announced."""
+    argv = [sys.executable, "-m", "bascule.demo", *arguments]
+    service = Service("demo", argv, home / "demo.log", cwd=home)
+    try:
+        said = service.wait_until(lambda: re.search(r"http://\S+", service.said()), 60)
+    except BaseException:
+        service.stop()
+        raise
+    return service, said.group()
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[str]:
+    service, address = start(tmp_path, "--listen", "127.0.0.1:0")
+    yield address
+    assert service.stop(30) == 0, service.said()
+
+
+def read(address: str) -> Any:
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        return json.load(answer)
+
+
+@pytest.mark.slow
+def test_one_address_is_printed_and_everything_is_behind_it(demo: str) -> None:
+    about = read(f"{demo}about.json")
+    assert about["cap"] == 12
+    assert read(f"{demo}.bascule/capacity")["instance"]["max"] == 12
+    assert answers(f"{about['admin']}metrics")
+    assert answers(about["admin"])
+
+
+@pytest.mark.slow
+def test_an_address_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+    service, address = start(tmp_path, "--listen", "127.0.0.1:0")
+    try:
+        port = address.rstrip("/").rpartition(":")[2]
+        argv = [sys.executable, "-m", "bascule.demo", "--listen", f"127.0.0.1:{port}"]
+        run = subprocess.run(argv, capture_output=True, text=True, timeout=30, cwd=tmp_path)
+        assert run.returncode == 2
+        assert run.stderr.count("\n") == 1
+        assert f"127.0.0.1:{port}" in run.stderr
+    finally:
+        service.stop(30)
+
+
+@pytest.mark.slow
+def test_the_upstream_ends_even_when_the_demo_is_killed(tmp_path: Path) -> None:
+    port = reserve_port()
+    service, _ = start(tmp_path, "--listen", f"127.0.0.1:{port}")
+    children = subprocess.run(
+        ["pgrep", "-P", str(service.pid), "-f", "bascule.demo.upstream"], capture_output=True, text=True
+    ).stdout.split()
+    assert len(children) == 1
+    os.kill(service.pid, signal.SIGKILL)
+    eventually(lambda: not os.path.exists(f"/proc/{children[0]}"), 10, "the upstream is gone")
+    service.stop()
+
+
+async def taken(page: Page, count: int) -> None:
+    async def look() -> bool:
+        return await page.inner_text("#in-flight") == str(count)
+
+    await eventually_async(look, 20, f"{count} slots are taken")
+
+
+async def badges(page: Page) -> str:
+    script = "document.querySelector('#badge').shadowRoot.querySelector('.spoken').textContent"
+    return str(await page.evaluate(script))
+
+
+@pytest.mark.real
+@pytest.mark.slow
+async def test_a_newcomer_fills_the_pool_is_refused_and_sees_why(demo: str) -> None:
+    wrong: list[str] = []
+    async with run_chromium() as browser:
+        page = await browser.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        await page.goto(demo)
+        await taken(page, 0)
+        await page.click("[data-open='10']")
+        await taken(page, 10)
+
+        async def orange() -> bool:
+            return await badges(page) == "This instance is close to its limit. Cluster is close to its limit"
+
+        await eventually_async(orange, 10, "the badges are orange")
+        assert await page.is_enabled("#start")
+        await page.click("#refuse")
+        await taken(page, 12)
+
+        async def told() -> bool:
+            return (
+                await page.is_visible("#refusal-reason")
+                and await page.inner_text("#refusal-reason") == REASON
+            )
+
+        await eventually_async(told, 10, "the refusal is shown")
+        assert await page.inner_text("#refusal-code") == "1013"
+
+        async def red() -> bool:
+            return await badges(page) == "This instance is full. Cluster is full"
+
+        await eventually_async(red, 10, "the badges are red")
+        assert await page.is_disabled("#start")
+        await page.click("#ask")
+
+        async def gate() -> bool:
+            return (await page.inner_text("#gate")).startswith("503: WebSocket pool full.")
+
+        await eventually_async(gate, 10, "the gate is shut")
+        await page.click("#close-all")
+        await taken(page, 0)
+        await eventually_async(lambda: page.is_enabled("#start"), 10, "the button is back")
+    assert wrong == []
+
+
+@pytest.mark.real
+@pytest.mark.slow
+async def test_a_newcomer_types_into_both_streams(demo: str) -> None:
+    async with run_chromium() as browser:
+        page = await browser.new_page()
+        await page.goto(demo)
+        await page.fill("#echo-input", "through the bridge")
+        await page.press("#echo-input", "Enter")
+
+        async def echoed() -> bool:
+            return (await page.inner_text("#echo-screen")).count("through the bridge") == 2
+
+        await eventually_async(echoed, 10, "the echo came back")
+        await page.fill("#shell-input", "flood 500")
+        await page.press("#shell-input", "Enter")
+
+        async def flooded() -> bool:
+            return "500 lines in" in await page.inner_text("#shell-screen")
+
+        await eventually_async(flooded, 10, "the flood is through")
+        await taken(page, 2)
+        await page.fill("#shell-input", "close 4001")
+        await page.press("#shell-input", "Enter")
+
+        async def closed() -> bool:
+            return "closed: 4001 as you wish" in await page.inner_text("#shell-screen")
+
+        await eventually_async(closed, 10, "the upstream's own code is shown")
+        await taken(page, 1)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+async def test_a_dead_upstream_has_a_reason_of_its_own(demo: str) -> None:
+    async with run_chromium() as browser:
+        page = await browser.new_page()
+        await page.goto(demo)
+        await page.click("#unreachable")
+
+        async def told() -> bool:
+            return await page.is_visible("#refusal-reason") and "not reachable" in await page.inner_text(
+                "#refusal-reason"
+            )
+
+        await eventually_async(told, 15, "the refusal is shown")
+        assert await page.inner_text("#refusal-code") == "1013"
+        await taken(page, 0)

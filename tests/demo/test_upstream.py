@@ -1,0 +1,104 @@
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import ClientWebSocketResponse, WSMsgType, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from bascule.demo.upstream import build_app
+
+Client = TestClient[web.Request, web.Application]
+
+
+@contextlib.asynccontextmanager
+async def upstream(*tools: str) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(build_app("http://127.0.0.1:9/", 12, tools))) as client:
+        yield client
+
+
+async def until(socket: ClientWebSocketResponse, end: str) -> str:
+    text = ""
+    while not text.endswith(end):
+        text += await socket.receive_str(timeout=5)
+    return text
+
+
+async def test_the_page_and_its_parts_are_served_under_a_strict_policy() -> None:
+    async with upstream() as client:
+        for path in ("/", "/demo.js", "/demo.css", "/icon.svg"):
+            answer = await client.get(path)
+            assert answer.status == 200
+            assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        about = await (await client.get("/about.json")).json()
+        assert about["admin"] == "http://127.0.0.1:9/"
+        assert about["cap"] == 12
+
+
+async def test_with_tools_the_page_leads_to_them() -> None:
+    async with upstream("/lab/", "/app/") as client:
+        page = await (await client.get("/")).text()
+        assert "/lab/lab" in page
+        assert "/app/" in page
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 5_000_000])
+async def test_echo_sends_back_text_and_bytes_of_any_size(size: int) -> None:
+    async with upstream() as client, client.ws_connect("/echo", max_msg_size=0) as socket:
+        await socket.send_str("x" * size)
+        assert await socket.receive_str(timeout=10) == "x" * size
+        await socket.send_bytes(b"\x00" * size)
+        assert await socket.receive_bytes(timeout=10) == b"\x00" * size
+
+
+async def test_the_shell_greets_answers_and_prompts() -> None:
+    async with upstream() as client, client.ws_connect("/shell") as socket:
+        assert "help" in await until(socket, "$ ")
+        await socket.send_str("echo one two")
+        assert await until(socket, "$ ") == "one two\n$ "
+
+
+async def test_the_shell_knows_who_the_proxy_says_one_is() -> None:
+    async with (
+        upstream() as client,
+        client.ws_connect("/shell", headers={"X-Forwarded-For": "10.9.8.7"}) as socket,
+    ):
+        await until(socket, "$ ")
+        await socket.send_str("whoami")
+        assert await until(socket, "$ ") == "10.9.8.7\n$ "
+
+
+async def test_control_c_stops_what_runs_and_the_shell_lives_on() -> None:
+    async with upstream() as client, client.ws_connect("/shell") as socket:
+        await until(socket, "$ ")
+        await socket.send_str("clock")
+        await until(socket, "\n")
+        await socket.send_str("\x03")
+        assert (await until(socket, "$ ")).endswith("^C\n$ ")
+        await socket.send_str("echo still here")
+        assert await until(socket, "$ ") == "still here\n$ "
+
+
+async def test_lines_run_one_after_the_other() -> None:
+    async with upstream() as client, client.ws_connect("/shell") as socket:
+        await until(socket, "$ ")
+        await socket.send_str("sleep 0.05")
+        await socket.send_str("echo second")
+        assert await until(socket, "second\n$ ") == "$ second\n$ "
+
+
+async def test_the_shell_closes_with_the_code_it_is_told() -> None:
+    async with upstream() as client, client.ws_connect("/shell") as socket:
+        await until(socket, "$ ")
+        await socket.send_str("close 4321")
+        message = await socket.receive(timeout=5)
+        assert (message.type, message.data, message.extra) == (WSMsgType.CLOSE, 4321, "as you wish")
+
+
+async def test_leaving_in_the_middle_of_a_flood_disturbs_nobody() -> None:
+    async with upstream() as client:
+        async with client.ws_connect("/shell") as socket:
+            await until(socket, "$ ")
+            await socket.send_str("flood 100000")
+            await socket.receive_str(timeout=5)
+        async with client.ws_connect("/shell") as socket:
+            await until(socket, "$ ")
