@@ -31,7 +31,7 @@ STYLE = """
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .soft { fill: #9198a1 } .page { fill: #0d1117 } .grid { stroke: #30363d }
     .cut { stroke: #0d1117 } .spread { stroke: #e6edf3 }
-    .peer { fill: #484f58 } .floor { fill: #8b949e } .ours { fill: #4493f8 } .pure { fill: #1f6feb }
+    .peer { fill: #57606a } .floor { fill: #8b949e } .ours { fill: #4493f8 } .pure { fill: #1f6feb }
     .l-peer { stroke: #6e7681 } .l-floor { stroke: #9198a1 }
     .l-ours { stroke: #4493f8 } .l-pure { stroke: #79c0ff }
   }
@@ -282,8 +282,9 @@ def growth(results: Results) -> str | None:
         parts.append(f'<path d="M{path}" class="line l-{kind(proxy)}"/>')
         ends.append((place(*sorted(line)[-1])[1], proxy))
     last = 0.0
-    for y, proxy in sorted(ends):
-        last = max(y, last + 14)
+    ends.sort()
+    for i, (y, proxy) in enumerate(ends):
+        last = max(min(y, bottom - 14 * (len(ends) - 1 - i)), last + 14)  # room for the names below
         parts.append(text(right + 8, last + 4, proxy, "mine" if kind(proxy) in ("ours", "pure") else ""))
     return document("CPU per message as sessions grow (flat is good)", parts, max(bottom, last) + 36)
 

@@ -27,6 +27,7 @@
 #include "ws.h"
 
 #define BUFFER (256 * 1024)
+#define ROOM 16 /* more than a header's front */
 #define HEAD_MAX 16384
 #define ASKS 32
 
@@ -245,35 +246,40 @@ static void pump_source(struct conn *c) {
                  (c->kept || c->ask_tail - c->ask_head >= ASKS ? 0 : EPOLLIN));
 }
 
-/* Turns n received bytes into what goes back, in place: an unmasked header is four bytes shorter, so output never overtakes input.
- * Returns the bytes to send. */
-static size_t frames(struct conn *c, uint8_t *p, size_t n) {
-    size_t at = 0, out = 0;
+/* Turns n received bytes at p into what goes back, in place: an unmasked header is four bytes shorter, so output never overtakes
+ * input. Except that the front of a header may have come with the previous bytes; ROOM bytes before p are free for that.
+ * Sends the result. */
+static void frames(struct conn *c, uint8_t *p, size_t n) {
+    uint8_t *end = p + n, *out = p - c->r.have, *begin = out;
     struct reader *r = &c->r;
-    while (at < n) {
+    while (p < end) {
         if (!r->in_payload) {
-            at += read_header(r, p + at, n - at);
+            p += read_header(r, p, (size_t)(end - p));
             if (!r->in_payload) break;
+            if (r->opcode >= 8 && r->size > sizeof c->control) { /* no control frame: the proxy garbled something */
+                drop(c);
+                return;
+            }
             if (r->opcode < 8 && c->mode == ECHO) {
                 uint8_t header[14];
                 size_t h = write_header(header, r->opcode, r->size, NULL);
                 header[0] = r->head[0]; /* FIN and RSV as they came */
-                memcpy(p + out, header, h);
+                memcpy(out, header, h);
                 out += h;
             }
         }
-        size_t m = (size_t)MIN(r->left, n - at);
+        size_t m = (size_t)MIN(r->left, (uint64_t)(end - p));
         uint64_t offset = r->size - r->left;
-        if (r->masked) unmask(p + at, m, r->mask, offset);
+        if (r->masked) unmask(p, m, r->mask, offset);
         if (r->opcode >= 8) {
-            memcpy(c->control + offset, p + at, m);
+            memcpy(c->control + offset, p, m);
         } else if (c->mode == ECHO) {
-            if (out != at) memmove(p + out, p + at, m);
+            if (out != p) memmove(out, p, m);
             out += m;
         } else if (offset < 8) {
-            memcpy(c->control + offset, p + at, MIN(m, 8 - offset));
+            memcpy(c->control + offset, p, MIN(m, 8 - offset));
         }
-        at += m;
+        p += m;
         r->left -= m;
         if (r->left) break;
         r->in_payload = 0;
@@ -291,20 +297,19 @@ static size_t frames(struct conn *c, uint8_t *p, size_t n) {
             uint8_t reply[127];
             size_t h = write_header(reply, r->opcode == PING ? PONG : CLOSE, r->size, NULL);
             memcpy(reply + h, c->control, r->size);
-            if (out) put(c, p, out);
-            out = 0;
+            if (out > begin) put(c, begin, (size_t)(out - begin));
             put(c, reply, h + r->size);
-            memmove(p, p + at, n - at);
-            n -= at, at = 0;
+            if (c->dead) return;
+            out = begin = p;
             if (r->opcode == CLOSE) {
                 c->mode = CLOSING;
                 stats.open--;
-                if (!c->dead) shutdown(c->fd, SHUT_WR);
-                return 0;
+                shutdown(c->fd, SHUT_WR);
+                return;
             }
         }
     }
-    return out;
+    if (out > begin) put(c, begin, (size_t)(out - begin));
 }
 
 static void readable(struct conn *c) {
@@ -339,8 +344,7 @@ static void readable(struct conn *c) {
         free(head);
     }
     if (c->dead || !len || c->mode == HTTP) return;
-    size_t out = frames(c, p, len);
-    if (out && !c->dead) put(c, p, out);
+    frames(c, p, len);
     if (c->mode == SOURCE && !c->dead) pump_source(c);
 }
 
@@ -391,7 +395,7 @@ static int send_heartbeats(void) {
 int main(int argc, char **argv) {
     if (argc < 2) return fprintf(stderr, "usage: echo PORT [HEARTBEAT_MS]\n"), 2;
     if (argc > 2) heartbeat_ns = strtoull(argv[2], NULL, 10) * 1000000;
-    in = malloc(BUFFER);
+    in = (uint8_t *)malloc(ROOM + BUFFER) + ROOM;
     scratch = malloc(3 * 65536);
     pattern = make_pattern(NULL);
     signal(SIGPIPE, SIG_IGN);

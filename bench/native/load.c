@@ -327,7 +327,13 @@ static void frames(struct session *s, const uint8_t *p, size_t n, uint64_t now) 
         }
         size_t m = (size_t)MIN(r->left, n);
         uint64_t offset = r->size - r->left;
-        if (r->opcode >= 8) memcpy(s->control + offset, p, MIN(m, sizeof s->control - offset));
+        if (r->opcode >= 8 && r->size > sizeof s->control) { /* no control frame: the proxy garbled something */
+            run.bad++;
+            run.lost++;
+            end(s);
+            return;
+        }
+        if (r->opcode >= 8) memcpy(s->control + offset, p, m);
         else check(s, p, m, offset, r->size);
         p += m, n -= m;
         r->left -= m;

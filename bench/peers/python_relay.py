@@ -36,6 +36,5 @@ class PythonRelay(Peer):
     def launch(self, setting: Setting) -> Launch:
         """Unbuffered so that its last words reach the log."""
         program = Path(__file__).parent / "message_relay.py"
-        return Launch(
-            [str(VENV / "bin" / "python"), "-u", str(program), str(setting.port), str(setting.upstream)]
-        )
+        numbers = [str(setting.port), str(setting.upstream), str(setting.heartbeat_ms)]
+        return Launch([str(VENV / "bin" / "python"), "-u", str(program), *numbers])

@@ -1,0 +1,99 @@
+"""The suite's native parts do what they say, or every figure would be worth nothing."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from bench.generators import Echo, Load, LoadFailed
+from bench.peers.base import Running
+from bench.peers.yardstick import Yardstick
+
+from tests.support.parts import missing
+
+
+@pytest.fixture
+def echo() -> Iterator[Echo]:
+    """An upstream with heartbeats every 100 ms on its /heartbeat path."""
+    if not shutil.which("cc"):
+        missing("no C compiler")
+    with Echo(100) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def load(echo: Echo) -> Iterator[Load]:
+    """A load generator straight at the upstream."""
+    with Load(echo.port) as generator:
+        yield generator
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 125, 126, 65535, 65536, 300_000])
+def test_messages_of_every_length_encoding_come_back_whole(load: Load, size: int) -> None:
+    """``ask`` refuses an answer with a wrong byte, a lost session or a wrong number."""
+    load.ask("open", n=3)
+    assert load.ask("run", size=size, flight=4, messages=30)["answered"] == 30
+
+
+def test_messages_of_32_mib_are_streamed(load: Load) -> None:
+    """More than any buffer of the parts."""
+    load.ask("open", n=1)
+    assert load.ask("run", size=32 * 1024 * 1024, messages=1)["answered"] == 1
+
+
+def test_source_sends_as_many_messages_as_asked(load: Load) -> None:
+    """Small ones are gathered, large ones streamed; both are counted one by one."""
+    load.ask("open", n=2, path="/source")
+    answer = load.ask("ask", count=1000, size=100)
+    assert (answer["pushed"], answer["bytes"]) == (2000, 200_000)
+    assert load.ask("ask", count=3, size=1_000_000, sessions=1)["pushed"] == 3
+
+
+def test_notebook_mix_is_the_same_every_time(load: Load) -> None:
+    """Proxies are compared on the very same bytes."""
+    load.ask("open", n=2, path="/source")
+    assert load.ask("mix", messages=300)["bytes"] == load.ask("mix", messages=300)["bytes"]
+
+
+def test_heartbeats_are_sent_and_counted(load: Load) -> None:
+    """Two intervals within the time."""
+    load.ask("open", n=5, path="/heartbeat")
+    assert load.ask("idle", seconds=0.25)["pings"] >= 10
+
+
+def test_storm_brings_every_session_back(load: Load) -> None:
+    """All dropped, all reconnected, all usable."""
+    load.ask("open", n=20)
+    assert load.ask("storm")["back"] == 20
+    assert load.ask("run", size=64, messages=20)["answered"] == 20
+
+
+def test_paced_messages_keep_their_rate(load: Load) -> None:
+    """Exponential gaps: about the rate, not exactly."""
+    load.ask("open", n=2)
+    answer = load.ask("paced", size=64, rate=2000, seconds=0.5)
+    assert 800 <= answer["answered"] <= 1200
+    assert 0 < answer["latency_us"]["p50"] <= answer["latency_us"]["p99"] <= answer["latency_us"]["max"]
+
+
+def test_http_requests_and_downloads_are_counted(load: Load) -> None:
+    """Kept connections for the small ones."""
+    assert load.ask("http", path="/small", conns=4, count=40)["http_bytes"] == 40 * 128
+    assert load.ask("http", path="/large?bytes=5000000", conns=1, count=1)["http_bytes"] == 5_000_000
+
+
+def test_lost_session_fails_the_command(echo: Echo) -> None:
+    """A dead upstream must not look like a fast one."""
+    with Load(echo.port) as load:
+        load.ask("open", n=2)
+        echo.process.kill()
+        echo.process.wait()
+        with pytest.raises(LoadFailed):
+            load.ask("run", size=64, messages=10)
+
+
+def test_yardstick_relays_large_messages_back_and_forth(echo: Echo) -> None:
+    """Short writes, kept bytes and back-pressure in both directions."""
+    with Running(Yardstick(), echo.port) as proxy, Load(proxy.port) as load:
+        load.ask("open", n=3)
+        assert load.ask("run", size=4 * 1024 * 1024, flight=4, messages=12)["answered"] == 12
+        assert load.ask("close")["unanswered"] == 0
