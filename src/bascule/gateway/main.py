@@ -195,7 +195,7 @@ class Gateway:
 
     def _is_routed(self, request: web.BaseRequest) -> bool:
         try:
-            return self._routes.match(request.path.encode()) is not None
+            return self._routes.match(request.raw_path.encode("utf-8", "surrogateescape")) is not None
         except BadTarget:
             return True
 
