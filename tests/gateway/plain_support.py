@@ -173,6 +173,7 @@ class Front:
     proxy: PlainProxy
     port: int
     words: memoryview
+    server: PlainServer
     stack: contextlib.AsyncExitStack
 
     async def connect(self) -> Peer:
@@ -250,7 +251,7 @@ class World:
         server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
         self.stack.callback(server.close)
         self.stack.push_async_callback(factory.shutdown, 0.1)
-        return Front(proxy, server.sockets[0].getsockname()[1], words, self.stack)
+        return Front(proxy, server.sockets[0].getsockname()[1], words, factory, self.stack)
 
 
 @contextlib.asynccontextmanager

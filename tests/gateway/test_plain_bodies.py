@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from bascule.gateway.plain_server import PlainProtocol
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
 
 if TYPE_CHECKING:
@@ -370,6 +371,50 @@ async def test_an_answer_may_come_while_the_upload_still_runs(world: World) -> N
     async with asyncio.timeout(PATIENCE):
         await world.upstreams[0].gone.wait()
     assert front.failures == 0
+
+
+async def test_the_rest_of_an_unwanted_body_is_never_a_request(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream, path="/lab/")
+    peer = await front.connect()
+    body = request_head(b"/lab/smuggled", b"Connection: Upgrade", b"Upgrade: websocket")
+    await peer.send(request_head(b"/nowhere", b"Content-Length: %d" % len(body), method=b"POST"))
+    assert (await peer.message()).status == 404
+    (protocol,) = front.server.connections
+    assert isinstance(protocol, PlainProtocol)
+    assert not protocol.expects_head
+    await peer.send(body[:20])
+    await peer.send(body[20:])
+    assert await peer.ended()
+    assert front.requests == 1
+    assert upstream.connections == 0
+
+
+async def test_a_connection_expects_a_head_between_requests_only(world: World) -> None:
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        for _ in range(2):
+            upstream.requests.append(await peer.message())
+            await go_on.wait()
+            go_on.clear()
+            await peer.send(answer())
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await until(lambda: len(front.server.connections) == 1)
+    (protocol,) = front.server.connections
+    assert isinstance(protocol, PlainProtocol)
+    seen = [protocol.expects_head]
+    for number in range(2):
+        await peer.send(request_head(b"/", b"Content-Length: 3", method=b"PUT") + b"abc")
+        await until(lambda number=number: len(upstream.requests) > number)  # type: ignore[misc]
+        seen.append(protocol.expects_head)
+        go_on.set()
+        assert (await peer.message()).status == 200
+        await until(lambda: protocol.expects_head)
+    assert seen == [True, False, False]
 
 
 async def test_upload_and_answer_may_run_at_the_same_time(world: World) -> None:

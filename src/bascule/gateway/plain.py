@@ -209,6 +209,12 @@ class PlainProxy:
         browser = BrowserSide(request)
         if self.draining:
             browser.keep_alive = False
+        answer = await self._answer(request, browser)
+        if browser.body_is_missing:
+            await browser.linger()
+        return answer
+
+    async def _answer(self, request: web.BaseRequest, browser: BrowserSide) -> web.StreamResponse:
         if request.method in ("CONNECT", "TRACE"):
             return await browser.answer(
                 405, "This method is not supported.", _ALLOWED, close=request.method == "CONNECT"
@@ -386,7 +392,7 @@ class PlainProxy:
         bodiless = browser.head_only or status in (204, 304)
         if status == 204 and lengths:
             fields = [field for field in fields if field[0].lower() != b"content-length"]
-        if request.body_exists and not request.content.is_eof():
+        if browser.body_is_missing:
             browser.keep_alive = False  # an early answer: what follows is the rest of an unwanted body
         content = answer.content
         try:

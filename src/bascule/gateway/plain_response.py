@@ -11,6 +11,7 @@ reset: an HTTP/1.0 client takes a plain end of the connection for the end of the
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import struct
@@ -31,6 +32,9 @@ __all__ = ["BrowserSide", "MalformedHead", "SentResponse"]
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _NO_LIMIT_COPY: Final = 65536
 """Larger bodies are written apart from their head or chunk size, so that they are not copied."""
+
+_LINGER: Final = 10.0
+"""Seconds for which an unwanted body is read and discarded."""
 
 _CLOSE: Final = b"Connection: close\r\n"
 _KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
@@ -197,7 +201,7 @@ class BrowserSide:
             extra: Further fields.
             close: Close the connection afterwards.
         """
-        if close or self._body_is_missing():
+        if close or self.body_is_missing:
             self.keep_alive = False
         body = b""
         fields = extra
@@ -212,9 +216,28 @@ class BrowserSide:
             self.keep_alive = False
         return self.sent()
 
-    def _body_is_missing(self) -> bool:
-        """Return whether the browser is still sending a body that nobody will read."""
+    @property
+    def body_is_missing(self) -> bool:
+        """Whether the browser still owes a part of the request's body."""
         return self._request.body_exists and not self._request.content.is_eof()
+
+    async def linger(self) -> None:
+        """Discard the rest of a body that nobody wants, then close.
+
+        Closing with bytes unread resets the connection, and the answer may be lost with
+        it (RFC 9112 §9.6). The exchange is not over until then, for what is left of the
+        body must never be taken for the next request.
+
+        Cancellation: safe.
+        """
+        content = self._request.content
+        await asyncio.sleep(0)  # lets the cancelled upload stop reading
+        with contextlib.suppress(TimeoutError, OSError, web.RequestPayloadError):
+            async with asyncio.timeout(_LINGER):
+                while not content.is_eof():
+                    await content.readany()
+        if self._request.transport is not None:
+            self._request.transport.close()
 
     def sent(self) -> SentResponse:
         """Return what aiohttp needs to know of the answer."""

@@ -55,6 +55,28 @@ class PlainRequest(web.BaseRequest):
 class PlainProtocol(web.RequestHandler):
     """One browser connection."""
 
+    __slots__ = ("body",)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.body: StreamReader | None = None
+        """Body of the request that was read last."""
+
+    @property
+    def expects_head(self) -> bool:
+        """Whether the next byte is the first of a request.
+
+        It is not while a request waits or is answered, nor while aiohttp still discards
+        a body that was answered early: a WebSocket handshake inside such a body is an
+        attack on whoever shares the connection.
+        """
+        return (
+            self._current_request is None
+            and not self._messages
+            and self._keepalive
+            and (self.body is None or self.body.is_eof())
+        )
+
     def data_received(self, data: bytes) -> None:
         """Parse; and end a body whose framing is broken, which aiohttp leaves open for ever.
 
@@ -100,6 +122,8 @@ def _request(
     writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> PlainRequest:
+    if isinstance(protocol, PlainProtocol):
+        protocol.body = payload
     return PlainRequest(message, payload, protocol, writer, task, task.get_loop())
 
 
