@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import resource
 import selectors
 import signal
@@ -31,6 +30,7 @@ from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair
 from bascule.handover.environment import ChildSetup
+from bascule.supervisor import cores
 from bascule.supervisor.child import Child
 from bascule.supervisor.sockets import address, listen
 from bascule.telemetry.logs import configure
@@ -65,7 +65,7 @@ class Supervisor:
     def __init__(self, config: Config, sources: dict[str, str]) -> None:
         self._config = config
         self._sources = sources
-        count = config.forwarders.count or len(os.sched_getaffinity(0))
+        count = config.forwarders.count or cores.available()
         self._slots = min(count, config.websocket_proxy.grizzly_worker_pool_max_size)
         self._public = listen(config, config.listen, "listen")
         self._admin = listen(config, config.admin, "admin")
