@@ -87,7 +87,8 @@ OWN = (
         "cps",
         (
             Query(
-                "sum by (ended_by, cause) (rate(bascule_sessions_ended_total[5m]))", "{{ended_by}} {{cause}}"
+                "sum by (ended_by, cause) (rate(bascule_sessions_ended_total[5m])) > 0",
+                "{{ended_by}} {{cause}}",
             ),
         ),
         stacked=True,
@@ -116,13 +117,13 @@ OWN = (
     ),
     Panel(
         "Bascule - drain",
-        "1 while a pod drains, and how many sessions a drain ended per minute, by outcome. `natural` ended "
+        "1 while a pod drains, and the sessions that drains ended in five minutes by outcome: `natural` went "
         "by themselves, `closed` got their 1012 and come back on another pod, `aborted` had to be cut at the "
         "end. Aborted sessions mean that `drain.timeout` or `terminationGracePeriodSeconds` is too short.",
         "short",
         (
             Query(by_pod("ws_draining"), "draining {{pod_short}}"),
-            Query("sum by (outcome) (rate(bascule_drain_sessions_total[1m])) * 60", "{{outcome}} per minute"),
+            Query("sum by (outcome) (increase(bascule_drain_sessions_total[5m]))", "{{outcome}}, last 5 min"),
         ),
     ),
     Panel(

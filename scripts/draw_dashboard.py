@@ -1,11 +1,12 @@
 """Draw the committed dashboard from what a real Prometheus answers.
 
-No Grafana is needed: Prometheus scrapes the given pods (or two made-up ones), every
+No Grafana is needed: Prometheus scrapes the given pods, or two that it starts and puts
+under load, or with ``--invented`` two that only look like pods. Every
 query of dashboards/hopsworks.json is run over the time scraped, and each panel is
 drawn as its JSON says it should look: place, title, legend, unit, colour, dash,
 stacking. A query without an answer is an error.
 
-Usage: python -m scripts.draw_dashboard [--pod NAME=URL]... [--seconds 120] [--out docs/pictures]
+Usage: python -m scripts.draw_dashboard [--pod NAME=URL]... [--invented] [--seconds 120] [--out docs/pictures]
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
-from dashboards import hopsworks, local_prometheus, queries, sample_pod
+from dashboards import hopsworks, local_prometheus, queries, rehearsal, sample_pod
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -241,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Scrape, query, draw; status 1 when a query had no answer."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--pod", action="append", default=[], metavar="NAME=URL", help="a pod's /metrics")
+    parser.add_argument("--invented", action="store_true", help="draw two made-up pods")
     parser.add_argument("--token-file", type=Path, help="bearer token of the admin listeners")
     parser.add_argument("--seconds", type=float, default=120, help="how long to scrape before drawing")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder of the pictures")
@@ -249,13 +251,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     document = queries.read(hopsworks.JSON_FILE)
     with contextlib.ExitStack() as stack:
         pods = dict(one.split("=", 1) for one in options.pod)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         note = "drawn from Prometheus' answers"
-        if not pods:
+        if not pods and not options.invented:
+            note += ", two real pods under load"
+            pods = stack.enter_context(rehearsal.pods(folder, options.seconds))
+        elif not pods:
             note += ", invented load"
             for name, peak, phase in (("6f7d9c8b5-x2kqp", 620, 0.0), ("6f7d9c8b5-m8r4t", 330, 0.15)):
                 url = stack.enter_context(sample_pod.serving(sample_pod.SamplePod(peak, phase)))
                 pods[f"hopsworks-instance-{name}"] = url
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         configuration = scrape_config(pods, options.token_file)
         server = stack.enter_context(local_prometheus.running(folder, configuration))
         begun = time.time()
