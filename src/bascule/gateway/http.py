@@ -72,9 +72,8 @@ class HttpProtocol(PlainProtocol):
         """Pass bytes to aiohttp, unless they are the head of an upgrade on an idle connection."""
         if self._taken:
             return
-        # Both are empty exactly while no request is being read, answered or waiting
-        # (tests/gateway/test_http.py holds aiohttp to that).
-        if self._current_request is not None or self._messages:
+        # A forged handshake in the body of a request must not be taken for the next head.
+        if not self.expects_head:
             super().data_received(data)
             return
         if self._next_head:

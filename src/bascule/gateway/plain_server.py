@@ -73,8 +73,7 @@ class PlainProtocol(web.RequestHandler):
         return (
             self._current_request is None
             and not self._messages
-            and self._keepalive
-            and (self.body is None or self.body.is_eof())
+            and (self.body is None or (self._keepalive and self.body.is_eof()))
         )
 
     def data_received(self, data: bytes) -> None:

@@ -1,0 +1,108 @@
+"""Upgrades on connections that aiohttp serves: on any idle one, and on none that is not."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from bascule.gateway.http import HttpServer
+from bascule.policy.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from bascule.gateway.legs import Leg
+    from bascule.protocol.http1 import RequestHead
+
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: " + base64.b64encode(b"k" * 16) + b"\r\n\r\n"
+)
+PLAIN = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Server:
+    """A gateway's HTTP side that notes which upgrades reached it."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[bytes, bytes]] = []
+        self.port = 0
+
+    async def on_upgrade(self, leg: Leg, head: RequestHead, early: bytes, peer: str, secure: bool) -> None:
+        self.taken.append((head.target, early))
+        await leg.write(b"taken")
+        leg.close()
+
+
+@pytest.fixture
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    async def answer(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text="plain")
+
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] = answer
+    server = Server()
+    http = HttpServer(handler, Config(), server.on_upgrade)
+    listening = await asyncio.get_running_loop().create_server(http, "127.0.0.1", 0)
+    server.port = listening.sockets[0].getsockname()[1]
+    yield server
+    listening.close()
+    await http.shutdown(1.0)
+
+
+async def talk(server: Server, *parts: bytes, until: bytes) -> bytes:
+    """Send the parts, each after something was answered to the one before; return all that came."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    got = b""
+    async with asyncio.timeout(5):
+        for number, part in enumerate(parts):
+            writer.write(part)
+            if number + 1 < len(parts):
+                got += await reader.read(65536)
+        while until not in got:
+            more: Any = await reader.read(65536)
+            if not more:
+                break
+            got += more
+    writer.close()
+    return got
+
+
+async def test_the_first_request_may_be_an_upgrade(server: Server) -> None:
+    assert await talk(server, HANDSHAKE + b"early", until=b"taken") == b"taken"
+    assert server.taken == [(b"/ws", b"early")]
+
+
+async def test_an_upgrade_may_follow_an_answered_request(server: Server) -> None:
+    got = await talk(server, PLAIN, HANDSHAKE, until=b"taken")
+    assert got.endswith(b"taken")
+    assert b"plain" in got
+
+
+async def test_an_upgrade_may_come_in_pieces(server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    async with asyncio.timeout(5):
+        for byte in HANDSHAKE:
+            writer.write(bytes((byte,)))
+            await writer.drain()
+        assert await reader.read(100) == b"taken"
+    writer.close()
+
+
+async def test_a_handshake_inside_a_body_that_was_answered_early_is_no_handshake(server: Server) -> None:
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (len(HANDSHAKE) + 10)
+    await talk(server, post, HANDSHAKE, until=b"taken")
+    assert server.taken == []
+
+
+async def test_a_pipelined_upgrade_is_not_taken(server: Server) -> None:
+    await talk(server, PLAIN + HANDSHAKE, until=b"taken")
+    assert server.taken == []
+
+
+async def test_a_request_without_an_upgrade_stays_with_aiohttp(server: Server) -> None:
+    assert b"plain" in await talk(server, PLAIN.replace(b"Host: a", b"Host: a\r\nX: upgrade"), until=b"plain")
+    assert server.taken == []
