@@ -5,11 +5,10 @@ says anything for six times as long.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
@@ -26,23 +25,15 @@ READ_TIMEOUT = "proxy_read_timeout 5s;"
 IDLE = 30.0
 
 
-@pytest_asyncio.fixture
-async def lab(jupyter: Jupyter) -> AsyncIterator[Jupyter]:
-    """JupyterLab with nothing running in it."""
-    await jupyter.end_everything(jupyter.origin)
-    yield jupyter
-    await jupyter.end_everything(jupyter.origin)
-
-
 async def test_a_terminal_left_idle_for_30_s_is_typed_into_in_the_same_session(
-    lab: Jupyter, bascule: Callable[..., RunningBascule], chromium: Browser, tmp_path: Path
+    jupyter: Jupyter, bascule: Callable[..., RunningBascule], chromium: Browser, tmp_path: Path
 ) -> None:
-    proxy = bascule({"websocketProxy": {"heartbeatIntervalMs": 1000}, "routes": [lab.route()]})
-    before, after = lab.root / "before-idle.txt", lab.root / "after-idle.txt"
+    proxy = bascule({"websocketProxy": {"heartbeatIntervalMs": 1000}, "routes": [jupyter.route()]})
+    before, after = jupyter.root / "before-idle.txt", jupyter.root / "after-idle.txt"
     before.unlink(missing_ok=True)
     after.unlink(missing_ok=True)
     with run_nginx(tmp_path, proxy.public_url, location=READ_TIMEOUT) as ingress:
-        page, log = await open_lab(chromium, lab, ingress)
+        page, log = await open_lab(chromium, jupyter, ingress)
         await open_terminal(page)
         await type_into_terminal(page, f"KEPT=$((6*7)); echo $KEPT > {before}")
         await eventually_async(before.exists, 30, "the terminal works")
@@ -64,15 +55,15 @@ async def test_a_terminal_left_idle_for_30_s_is_typed_into_in_the_same_session(
 
 
 async def test_without_a_heartbeat_the_same_nginx_cuts_the_terminal(
-    lab: Jupyter, bascule: Callable[..., RunningBascule], tmp_path: Path
+    jupyter: Jupyter, bascule: Callable[..., RunningBascule], tmp_path: Path
 ) -> None:
     """Show that the test above can fail."""
-    proxy = bascule({"websocketProxy": {"heartbeatIntervalMs": 0}, "routes": [lab.route()]})
+    proxy = bascule({"websocketProxy": {"heartbeatIntervalMs": 0}, "routes": [jupyter.route()]})
     with run_nginx(tmp_path, proxy.public_url, location=READ_TIMEOUT) as ingress:
-        name = (await lab.call(ingress, "POST", "terminals"))["name"]
+        name = (await jupyter.call(ingress, "POST", "terminals"))["name"]
         async with connect(
-            lab.socket(ingress, f"terminals/websocket/{name}"),
-            additional_headers=lab.fields,
+            jupyter.socket(ingress, f"terminals/websocket/{name}"),
+            additional_headers=jupyter.fields,
             ping_interval=None,
         ) as terminal:
             assert json.loads(await terminal.recv()) == ["setup", {}]

@@ -3,10 +3,9 @@
 Every proof is an effect on the server's disk or the text of an output, never a picture.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.support.jupyter import Jupyter
@@ -34,19 +33,10 @@ print("that was " + "all")
 PRINTS_SUM = 'print("the second kernel says", 6 * 7)'
 
 
-@pytest_asyncio.fixture
-async def lab(jupyter: Jupyter, front: Callable[..., str]) -> AsyncIterator[tuple[Jupyter, str]]:
-    """JupyterLab with nothing running in it, and the address to reach it."""
-    address = front(jupyter)
-    await jupyter.end_everything(jupyter.origin)
-    yield jupyter, address
-    await jupyter.end_everything(jupyter.origin)
-
-
 async def test_a_cell_that_prints_20_mb_arrives_whole_and_a_second_notebook_has_its_own_kernel(
-    lab: tuple[Jupyter, str], chromium: Browser
+    jupyter: Jupyter, front: Callable[..., str], chromium: Browser
 ) -> None:
-    jupyter, address = lab
+    address = front(jupyter)
     jupyter.write_notebook("much.ipynb", [PRINTS_MUCH])
     jupyter.write_notebook("second.ipynb", [PRINTS_SUM])
     page, log = await open_lab(chromium, jupyter, address, "/tree/much.ipynb")
@@ -73,8 +63,10 @@ async def test_a_cell_that_prints_20_mb_arrives_whole_and_a_second_notebook_has_
     assert len(attempts) == len(set(attempts)), "a kernel's socket was opened again"
 
 
-async def test_a_terminal_runs_what_is_typed(lab: tuple[Jupyter, str], chromium: Browser) -> None:
-    jupyter, address = lab
+async def test_a_terminal_runs_what_is_typed(
+    jupyter: Jupyter, front: Callable[..., str], chromium: Browser
+) -> None:
+    address = front(jupyter)
     effect = jupyter.root / "typed.txt"
     effect.unlink(missing_ok=True)
     page, log = await open_lab(chromium, jupyter, address)

@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 from websockets.asyncio.client import connect
 
 from tests.support.bascule import RunningBascule
@@ -37,23 +36,21 @@ LEAST_UNHELD_A_MINUTE = 120
 """What the worst socket makes without the hold, or the test above shows nothing."""
 
 
+SEVERAL = 4
+"""Refusals after which the holds have grown to a second or more."""
+
+RECOVERY = 30.0
+"""Longest time a tab may need to come back: what is left of a hold, and one attempt of the client."""
+
 LATE = 5
 """Upgrades that may be counted while the tabs are being closed."""
 
 
-@pytest_asyncio.fixture
-async def lab(jupyter: Jupyter) -> AsyncIterator[Jupyter]:
-    """JupyterLab with nothing running in it."""
-    await jupyter.end_everything(jupyter.origin)
-    yield jupyter
-    await jupyter.end_everything(jupyter.origin)
-
-
 @contextlib.asynccontextmanager
-async def full(proxy: RunningBascule, lab: Jupyter) -> AsyncIterator[None]:
+async def full(proxy: RunningBascule, jupyter: Jupyter) -> AsyncIterator[None]:
     """Hold the only session there is."""
-    address = lab.socket(proxy.public_url, "api/events/subscribe")
-    async with connect(address, additional_headers=lab.fields):
+    address = jupyter.socket(proxy.public_url, "api/events/subscribe")
+    async with connect(address, additional_headers=jupyter.fields):
         await eventually_async(lambda: len(proxy.sessions()) == 1, 10, "the cap is reached")
         yield
 
@@ -77,14 +74,14 @@ async def attempts(browser: Browser, address: str, seconds: float) -> Counter[st
 
 
 async def refused_tabs(
-    browser: Browser, proxy: RunningBascule, lab: Jupyter, app: Streamlit, seconds: float
+    browser: Browser, proxy: RunningBascule, jupyter: Jupyter, app: Streamlit, seconds: float
 ) -> dict[str, float]:
     """Return the upgrades a minute of one JupyterLab tab and one Streamlit tab, by socket."""
-    lab.write_notebook("refused.ipynb", ["1"])
-    async with full(proxy, lab):
+    jupyter.write_notebook("refused.ipynb", ["1"])
+    async with full(proxy, jupyter):
         before = proxy.metric("ws_connection_rejections_total")
         tabs = await asyncio.gather(
-            attempts(browser, lab.page(proxy.public_url, "/tree/refused.ipynb"), seconds),
+            attempts(browser, jupyter.page(proxy.public_url, "/tree/refused.ipynb"), seconds),
             attempts(browser, app.page(proxy.public_url), seconds),
         )
         counted = proxy.metric("ws_connection_rejections_total") - before
@@ -94,15 +91,15 @@ async def refused_tabs(
 
 
 async def test_a_refused_tab_is_slowed_down(
-    lab: Jupyter, streamlit: Streamlit, bascule: Callable[..., RunningBascule], chromium: Browser
+    jupyter: Jupyter, streamlit: Streamlit, bascule: Callable[..., RunningBascule], chromium: Browser
 ) -> None:
-    routes = [lab.route(), streamlit.route()]
+    routes = [jupyter.route(), streamlit.route()]
     one = {"websocketProxy": {"maxSessionsPerApp": 1}, "routes": routes}
     held = bascule(one)
     unheld = bascule({**one, "limits": {"refusalHoldMax": 0}})
 
-    slow = await refused_tabs(chromium, held, lab, streamlit, WATCHED)
-    fast = await refused_tabs(chromium, unheld, lab, streamlit, WATCHED_UNHELD)
+    slow = await refused_tabs(chromium, held, jupyter, streamlit, WATCHED)
+    fast = await refused_tabs(chromium, unheld, jupyter, streamlit, WATCHED_UNHELD)
 
     print("\nupgrades a minute of one refused tab, by socket")
     for name in sorted(slow.keys() | fast.keys()):
@@ -110,3 +107,19 @@ async def test_a_refused_tab_is_slowed_down(
     assert {"channels", "stream"} <= slow.keys()
     assert all(rate <= MOST_HELD_A_MINUTE for rate in slow.values()), slow
     assert max(fast.values()) >= LEAST_UNHELD_A_MINUTE, fast
+
+
+async def test_a_refused_tab_recovers_by_itself_when_a_session_ends(
+    jupyter: Jupyter, streamlit: Streamlit, bascule: Callable[..., RunningBascule], chromium: Browser
+) -> None:
+    proxy = bascule(
+        {"websocketProxy": {"maxSessionsPerApp": 1}, "routes": [jupyter.route(), streamlit.route()]}
+    )
+    page = await chromium.new_page()
+    log = SocketLog(page)
+    async with full(proxy, jupyter):
+        await page.goto(streamlit.page(proxy.public_url))
+        await eventually_async(lambda: len(log.opened) >= SEVERAL, 30, "the tab was refused a few times")
+        assert not await page.get_by_text("Twice the level is 20.").count()
+
+    await expect(page.get_by_text("Twice the level is 20.")).to_be_visible(timeout=RECOVERY * 1000)

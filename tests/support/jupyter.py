@@ -95,15 +95,6 @@ class Jupyter:
         ):
             return await answer.json() if answer.status != 204 else None
 
-    async def end_everything(self, front: str) -> None:
-        """Shut all kernels and terminals down, so that the next test starts from nothing."""
-        for session in await self.call(front, "GET", "sessions"):
-            await self.call(front, "DELETE", f"sessions/{session['id']}")
-        for kernel in await self.call(front, "GET", "kernels"):
-            await self.call(front, "DELETE", f"kernels/{kernel['id']}")
-        for terminal in await self.call(front, "GET", "terminals"):
-            await self.call(front, "DELETE", f"terminals/{terminal['name']}")
-
 
 def start_jupyter(home: Path) -> tuple[Service, dict[str, Any]]:
     """Start JupyterLab in an empty directory and wait until it answers.
