@@ -16,7 +16,7 @@ import pytest
 from bascule.handover.counters import ForwarderWord
 from bascule.protocol.closing import CLOSE_TABLE, End
 from tests.support.frames import CLOSE, KEY, TEXT, close, frame, header
-from tests.support.relaying import Line, World
+from tests.support.relaying import Line, Peer, World
 
 if TYPE_CHECKING:
     from tests.forwarder.conftest import MakeWorld
@@ -177,16 +177,16 @@ def test_row(make_world: MakeWorld, end: End) -> None:
     row = CLOSE_TABLE[end]
     world, line = _run(make_world, end)
 
-    def told(peer_frames: list) -> list[tuple[int | None, bytes]]:  # type: ignore[type-arg]
-        return [(said.code, said.reason) for said in peer_frames if said.opcode == CLOSE]
+    def told(peer: Peer) -> list[tuple[int | None, bytes]]:
+        return [(said.code, said.reason) for said in peer.frames if said.opcode == CLOSE]
 
     def expected(code: int | None, reason: str) -> list[tuple[int | None, bytes]]:
         if end in PASSED_ON:
             return [PASSED_ON[end]]
         return [(code, reason.replace("{limit}", str(LIMIT)).encode())] if code else []
 
-    assert told(line.browser.frames) == expected(row.to_browser, row.browser_reason)
-    assert told(line.upstream.frames) == expected(row.to_upstream, row.upstream_reason)
+    assert told(line.browser) == expected(row.to_browser, row.browser_reason)
+    assert told(line.upstream) == expected(row.to_upstream, row.upstream_reason)
     assert line.ended is not None
     code, reason = PASSED_ON.get(
         end, (int(row.to_browser or 0), row.browser_reason.replace("{limit}", str(LIMIT)).encode())

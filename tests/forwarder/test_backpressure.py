@@ -1,0 +1,177 @@
+"""A direction is read only while its destination can take more (I5); memory is bounded by the window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bascule.handover.counters import ForwarderWord
+from bascule.protocol.closing import End
+from tests.support.frames import BINARY, CLOSE, KEY, TEXT, close, frame
+from tests.support.relaying import PATIENCE
+
+if TYPE_CHECKING:
+    from tests.forwarder.conftest import MakeWorld
+    from tests.support.relaying import Line, Peer, World
+
+WINDOW = 16384
+MUCH = 1_000_000
+
+BOTH_WAYS = pytest.mark.parametrize("key", [KEY, None], ids=["inbound", "outbound"])
+
+
+def _peers(line: Line, key: bytes | None) -> tuple[Peer, Peer]:
+    return (line.browser, line.upstream) if key else (line.upstream, line.browser)
+
+
+def _stalled(world: World, key: bytes | None, data: bytes) -> tuple[Line, Peer, Peer]:
+    """Return a line whose sender has sent more than its receiver, who does not read, can be given."""
+    line = world.open(limit=1 << 30, send=4608)
+    sender, receiver = _peers(line, key)
+    receiver.stalled = True
+    sender.send(data)
+    world.quiet()
+    return line, sender, receiver
+
+
+@BOTH_WAYS
+def test_a_stalled_sink_stops_its_source_and_holds_at_most_a_window(
+    make_world: MakeWorld, key: bytes | None
+) -> None:  # 86
+    world = make_world(window=WINDOW, unix=True)
+    line, sender, _ = _stalled(world, key, frame(BINARY, b"x" * MUCH, key=key))
+    assert 0 < line.stashed <= WINDOW
+    assert sender.unsent > 0
+    assert world.word(ForwarderWord.STASHED_BYTES) == line.stashed
+    unsent = sender.unsent
+    world.quiet()
+    assert sender.unsent == unsent
+
+
+@BOTH_WAYS
+def test_everything_arrives_once_the_sink_moves_again(make_world: MakeWorld, key: bytes | None) -> None:
+    world = make_world(window=WINDOW, unix=True)
+    data = b"".join(frame(BINARY, bytes([n % 251]) * 997, key=key) for n in range(1000))
+    _, _, receiver = _stalled(world, key, data)
+    receiver.stalled = False
+    world.until(lambda: len(receiver.received) == len(data))
+    assert bytes(receiver.received) == data
+    world.quiet()
+    assert world.word(ForwarderWord.STASHED_BYTES) == 0
+
+
+@BOTH_WAYS
+def test_the_other_direction_goes_on_while_one_is_stalled(make_world: MakeWorld, key: bytes | None) -> None:
+    world = make_world(window=WINDOW, unix=True)
+    _, sender, receiver = _stalled(world, key, frame(BINARY, b"x" * MUCH, key=key))
+    back = frame(TEXT, b"still here", key=None if key else KEY)
+    receiver.send(back)
+    world.until(lambda: bytes(sender.received) == back)
+
+
+def test_one_stalled_session_does_not_stop_another(make_world: MakeWorld) -> None:
+    world = make_world(window=WINDOW, unix=True)
+    _stalled(world, None, frame(BINARY, b"x" * MUCH))
+    other = world.open()
+    other.upstream.send(frame(TEXT, b"hello"))
+    world.until(lambda: other.browser.frames)
+
+
+def test_both_directions_stalled_at_once_recover(make_world: MakeWorld) -> None:
+    world = make_world(window=WINDOW, unix=True)
+    line = world.open(limit=1 << 30, send=4608)
+    line.browser.stalled = line.upstream.stalled = True
+    to_browser, to_upstream = frame(BINARY, b"x" * MUCH), frame(BINARY, b"y" * MUCH, key=KEY)
+    line.upstream.send(to_browser)
+    line.browser.send(to_upstream)
+    world.quiet()
+    assert 0 < line.stashed <= 2 * WINDOW
+    line.browser.stalled = line.upstream.stalled = False
+    world.until(lambda: len(line.browser.received) == len(to_browser), "all is there")
+    world.until(lambda: len(line.upstream.received) == len(to_upstream), "all is there")
+    assert bytes(line.browser.received) == to_browser
+    assert bytes(line.upstream.received) == to_upstream
+
+
+@BOTH_WAYS
+def test_a_receiver_that_takes_a_byte_at_a_time_gets_every_byte(
+    make_world: MakeWorld, key: bytes | None
+) -> None:
+    world = make_world(window=4096, unix=True)
+    data = frame(BINARY, bytes(range(256)) * 40, key=key) + frame(TEXT, b"end", key=key)
+    _, _, receiver = _stalled(world, key, data)
+    taken = bytearray()
+    while len(taken) < 3000:
+        taken += receiver.socket.recv(1)
+        world.turn()
+    receiver.stalled = False
+    world.until(lambda: len(taken) + len(receiver.received) == len(data))
+    assert bytes(taken + receiver.received) == data
+
+
+@BOTH_WAYS
+def test_what_is_stashed_is_delivered_before_the_end_of_its_sender(
+    make_world: MakeWorld, key: bytes | None
+) -> None:
+    world = make_world(window=WINDOW, unix=True)
+    data = frame(TEXT, b"x" * 1000, key=key) * 60
+    line, sender, receiver = _stalled(world, key, data)
+    assert line.stashed
+    assert sender.unsent == 0
+    sender.half_close()
+    receiver.stalled = False
+    world.until(lambda: receiver.frames[-1:] and receiver.frames[-1].opcode == CLOSE)
+    assert bytes(receiver.received).startswith(data)
+    assert receiver.frames[-1].code == (1001 if key else 1014)
+    line.browser.close()
+    line.upstream.close()
+    world.until(lambda: line.ended)
+
+
+@BOTH_WAYS
+def test_what_is_stashed_in_front_of_a_close_is_delivered_before_it(
+    make_world: MakeWorld, key: bytes | None
+) -> None:
+    world = make_world(window=WINDOW, unix=True)
+    data = frame(TEXT, b"x" * 1000, key=key) * 300 + close(4000, b"done", key)
+    _, _, receiver = _stalled(world, key, data)
+    receiver.stalled = False
+    world.until(lambda: len(receiver.received) == len(data))
+    assert bytes(receiver.received) == data
+
+
+@BOTH_WAYS
+def test_a_sink_that_fails_with_bytes_waiting_gives_them_up(make_world: MakeWorld, key: bytes | None) -> None:
+    world = make_world(window=WINDOW)
+    line, sender, receiver = _stalled(world, key, frame(BINARY, b"x" * MUCH, key=key))
+    assert line.stashed
+    receiver.reset()
+    world.until(lambda: sender.frames[-1:] and sender.frames[-1].opcode == CLOSE)
+    assert sender.frames[-1].code == (1014 if key else 1001)
+    sender.close()
+    world.until(lambda: line.ended)
+    assert line.ended is not None
+    assert line.ended.end == (End.UPSTREAM_ABORTED if key else End.CLIENT_ABORTED)
+    assert world.word(ForwarderWord.STASHED_BYTES) == 0
+
+
+def test_a_waiting_session_costs_no_turns(make_world: MakeWorld) -> None:
+    # A source that may not be read leaves epoll; a failed one there would be reported for ever.
+    world = make_world(window=WINDOW)
+    line, sender, _ = _stalled(world, None, frame(BINARY, b"x" * MUCH))
+    sender.reset()  # its error cannot be read while its bytes are stashed
+    for _ in range(5):
+        assert not world.turn(0.01)
+    assert line.ended is None
+
+
+def test_closing_gives_a_stalled_browser_until_the_deadline(make_world: MakeWorld) -> None:
+    world = make_world(window=WINDOW, unix=True, closing=PATIENCE * 100)
+    line, _, _ = _stalled(world, None, frame(BINARY, b"x" * MUCH))
+    world.relay.end(line.id, End.DRAIN)
+    world.quiet()
+    assert world.reports == []
+    world.later(PATIENCE * 101)
+    assert line.ended is not None
+    assert world.word(ForwarderWord.STASHED_BYTES) == 0

@@ -1,0 +1,428 @@
+"""Adoption, closing handshakes, deadlines and counters of the relay."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bascule.handover.counters import FRAMES_BASE, ForwarderWord
+from bascule.protocol.closing import End
+from tests.support.frames import BINARY, CLOSE, KEY, PING, TEXT, close, frame, header
+
+if TYPE_CHECKING:
+    from tests.forwarder.conftest import MakeWorld
+    from tests.support.relaying import Line, World
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+# -- adoption -------------------------------------------------------------------------------------
+
+
+def test_bytes_the_gateway_had_read_come_first(make_world: MakeWorld) -> None:  # I12
+    world = make_world()
+    early_in, early_out = frame(TEXT, b"early", key=KEY), frame(TEXT, b"first")
+    line = world.open(inbound=early_in, outbound=early_out)
+    line.browser.send(frame(TEXT, b"later", key=KEY))
+    line.upstream.send(frame(TEXT, b"second"))
+    world.until(lambda: len(line.browser.frames) == len(line.upstream.frames) == 2)
+    assert [found.payload for found in line.upstream.frames] == [b"early", b"later"]
+    assert [found.payload for found in line.browser.frames] == [b"first", b"second"]
+
+
+def test_early_bytes_may_end_inside_a_header(make_world: MakeWorld) -> None:
+    world = make_world()
+    data = frame(BINARY, b"x" * 300, key=KEY)
+    line = world.open(inbound=data[:3])
+    line.browser.send(data[3:])
+    world.until(lambda: bytes(line.upstream.received) == data)
+
+
+def test_a_ping_in_the_early_bytes_is_answered(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open(outbound=frame(PING, b"already"))
+    world.until(lambda: line.upstream.frames)
+    assert line.upstream.frames[0].payload == b"already"
+
+
+def test_early_bytes_up_to_their_bound_pass(make_world: MakeWorld) -> None:
+    world = make_world(window=4096)
+    data = frame(BINARY, b"x" * (65536 - 14), key=KEY)
+    line = world.open(inbound=data)
+    world.until(lambda: bytes(line.upstream.received) == data)
+
+
+def test_a_fault_in_the_early_bytes_ends_the_session(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open(inbound=frame(TEXT, b"unmasked"), outbound=frame(TEXT, b"hello"))
+    world.until(lambda: len(line.browser.frames) == 2 and line.upstream.frames)
+    assert [line.browser.frames[1].code, line.upstream.frames[0].code] == [1002, 1001]
+
+
+def test_a_close_in_the_early_bytes_passes(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open(outbound=close(4000, b"no"))
+    world.until(lambda: line.browser.frames)
+    assert line.browser.frames[0].code == 4000
+
+
+def test_a_peer_that_is_gone_before_its_adoption_ends_the_session(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    line.browser.reset()
+    world.until(lambda: line.upstream.frames)
+    line.upstream.close()
+    world.until(lambda: line.ended)
+
+
+# -- rows -----------------------------------------------------------------------------------------
+
+
+def test_a_row_says_what_a_session_has_moved(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open(kind=1)
+    line.browser.send(frame(TEXT, b"12345", key=KEY) * 3)
+    line.upstream.send(frame(BINARY, b"x" * 1000))
+    world.until(lambda: len(line.upstream.frames) == 3 and line.browser.frames)
+    (row,) = world.relay.rows(9)
+    assert (row.request, row.id, row.kind, row.tag) == (9, line.id, 1, b"tag")
+    assert (row.frames_inbound, row.payload_inbound) == (3, 15)
+    assert (row.frames_outbound, row.payload_outbound) == (1, 1000)
+    assert 0 <= row.idle < 5
+
+
+def test_a_session_that_is_over_has_no_row(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    _cut(world, line)
+    assert world.relay.rows(1) == []
+
+
+def _cut(world: World, line: Line) -> None:
+    """End a session the quick way."""
+    line.browser.close()
+    line.upstream.close()
+    world.until(lambda: line.ended)
+
+
+# -- ending on purpose ----------------------------------------------------------------------------
+
+
+def test_end_tells_whether_it_was_this_call(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    assert world.relay.end(line.id, End.ADMIN, 4321, b"because") is True
+    assert world.relay.end(line.id, End.DRAIN) is False
+    assert world.relay.end(999, End.DRAIN) is False
+    world.until(lambda: line.browser.frames and line.upstream.frames)
+    assert [(f.code, f.reason) for f in line.browser.frames] == [(4321, b"because")]
+    assert [(f.code, f.reason) for f in line.upstream.frames] == [(1001, b"Closed by an administrator")]
+
+
+def test_the_first_end_wins(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    line.upstream.send(close(4000, b"mine"))
+    world.until(lambda: line.browser.frames)
+    assert world.relay.end(line.id, End.DRAIN) is False
+    _cut(world, line)
+    assert line.ended is not None
+    assert (line.ended.end, line.ended.code) == (End.UPSTREAM_CLOSED, 4000)
+
+
+@pytest.mark.parametrize("answer", [close(1012, key=KEY), b""], ids=["answers", "just-leaves"])
+def test_a_drained_browser_may_answer_or_leave(make_world: MakeWorld, answer: bytes) -> None:
+    world = make_world()
+    line = world.open()
+    world.relay.end(line.id, End.DRAIN)
+    world.until(lambda: line.browser.frames and line.upstream.frames)
+    if answer:
+        line.browser.send(answer)
+    line.browser.close()
+    line.upstream.close()
+    world.until(lambda: line.ended)
+    assert line.ended is not None
+    assert line.ended.end == End.DRAIN
+
+
+# -- the closing handshake ------------------------------------------------------------------------
+
+
+def test_a_close_that_nobody_answers_is_cut_at_its_deadline(make_world: MakeWorld) -> None:  # 85
+    world = make_world(closing=5.0)
+    line = world.open()
+    line.browser.send(close(1000, key=KEY))
+    world.until(lambda: line.upstream.frames)
+    world.later(4.0)
+    assert world.reports == []
+    world.later(2.0)
+    assert line.ended is not None
+    assert (line.ended.end, line.ended.code) == (End.CLIENT_CLOSED, 1000)
+    world.until(lambda: line.browser.over and line.upstream.over)
+
+
+def test_a_close_waiting_for_a_long_frame_has_the_time_it_was_given(make_world: MakeWorld) -> None:
+    world = make_world(closing=5.0)
+    line = world.open()
+    data = frame(BINARY, b"x" * 1000)
+    line.upstream.send(data[:500])
+    world.until(lambda: len(line.browser.received) == 500)
+    world.relay.end(line.id, End.DRAIN, within=60.0)
+    for _ in range(5):
+        world.later(8.0)
+    assert world.reports == []
+    line.upstream.send(data[500:])
+    world.until(lambda: len(line.browser.frames) == 2)
+    assert line.browser.frames[1].code == 1012
+
+
+def test_a_close_waiting_for_a_long_frame_is_given_up_in_the_end(make_world: MakeWorld) -> None:
+    world = make_world(closing=5.0)
+    line = world.open()
+    line.upstream.send(header(BINARY, 1000) + b"x" * 500)
+    world.until(lambda: len(line.browser.received) == 504)
+    world.relay.end(line.id, End.DRAIN, within=20.0)
+    world.later(30.0)
+    assert line.ended is not None
+    world.until(lambda: line.browser.over)
+    assert len(line.browser.received) == 504
+
+
+def test_the_browsers_connection_is_ended_by_us_and_the_upstreams_by_the_upstream(
+    make_world: MakeWorld,
+) -> None:
+    # A server closes first (§7.1.1): we do towards the browser, the upstream does towards us.
+    world = make_world()
+    line = world.open()
+    line.browser.send(close(1000, key=KEY))
+    world.until(lambda: line.upstream.frames)
+    line.upstream.send(close(1000))
+    world.until(lambda: line.browser.ended, "we end the browser's connection")
+    world.quiet()
+    assert not line.upstream.ended
+    line.upstream.close()
+    line.browser.close()
+    world.until(lambda: line.ended)
+
+
+def test_an_upstream_that_leaves_without_an_answer_is_answered_for(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    line.browser.send(close(4002, b"bye", KEY))
+    world.until(lambda: line.upstream.frames)
+    line.upstream.close()
+    world.until(lambda: line.browser.frames)
+    assert [(f.code, f.reason) for f in line.browser.frames] == [(4002, b"bye")]
+    line.browser.close()
+    world.until(lambda: line.ended)
+    assert line.ended is not None
+    assert line.ended.end == End.CLIENT_CLOSED
+
+
+def test_a_browser_that_leaves_without_an_answer_is_answered_for(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    line.upstream.send(close(4002, b"bye"))
+    world.until(lambda: line.browser.frames)
+    line.browser.close()
+    world.until(lambda: line.upstream.frames)
+    assert [(f.code, f.reason) for f in line.upstream.frames] == [(4002, b"bye")]
+
+
+def test_closes_that_cross_both_pass(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    line.browser.send(close(4001, key=KEY))
+    line.upstream.send(close(4002))
+    world.until(lambda: line.browser.frames and line.upstream.frames)
+    assert line.browser.frames[0].code == 4002
+    assert line.upstream.frames[0].code == 4001
+    _cut(world, line)
+
+
+def test_our_close_and_the_peers_may_cross_and_only_one_goes_out(make_world: MakeWorld) -> None:  # I2
+    world = make_world()
+    line = world.open()
+    world.relay.end(line.id, End.DRAIN)
+    line.upstream.send(close(4001))
+    line.browser.send(close(4002, key=KEY))
+    world.quiet()
+    assert [f.code for f in line.browser.frames] == [1012]
+    assert [f.code for f in line.upstream.frames] == [1001]
+    _cut(world, line)
+    assert line.ended is not None
+    assert line.ended.end == End.DRAIN
+
+
+def test_data_behind_our_close_is_read_and_dropped(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    world.relay.end(line.id, End.DRAIN)
+    line.upstream.send(frame(TEXT, b"late") * 100 + close(1001))
+    line.browser.send(frame(TEXT, b"late", key=KEY) * 100 + close(1012, key=KEY))
+    world.until(lambda: line.browser.ended and line.upstream.ended, "both answers were found behind the data")
+    assert [f.opcode for f in line.browser.frames] == [CLOSE]
+    assert [f.opcode for f in line.upstream.frames] == [CLOSE]
+
+
+def test_a_half_closed_browser_counts_as_gone(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    line.browser.half_close()
+    world.until(lambda: line.upstream.frames)
+    assert line.upstream.frames[0].code == 1001
+    line.upstream.close()
+    line.browser.close()
+    world.until(lambda: line.ended)
+    assert line.ended is not None
+    assert line.ended.end == End.CLIENT_ABORTED
+
+
+def test_an_upstream_that_sends_its_last_words_and_ends_is_heard_out(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    words = frame(TEXT, b"last words") * 50
+    line.upstream.send(words)
+    line.upstream.half_close()
+    world.until(lambda: len(line.browser.frames) == 51)
+    assert bytes(line.browser.received).startswith(words)
+    assert line.browser.frames[-1].code == 1014
+
+
+def test_a_reset_that_is_noticed_by_writing_is_an_abort(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    line.browser.reset()
+    line.upstream.send(frame(TEXT, b"x" * 1000) * 100)
+    world.until(lambda: line.upstream.frames)
+    assert line.upstream.frames[-1].code == 1001
+    line.upstream.close()
+    world.until(lambda: line.ended)
+    assert line.ended is not None
+    assert line.ended.end == End.CLIENT_ABORTED
+
+
+def test_an_upstream_whose_close_comes_with_its_reset_is_no_abort(make_world: MakeWorld) -> None:
+    # The write to it fails first; what it had sent is read before the row is chosen.
+    world = make_world()
+    line = world.open()
+    line.upstream.send(close(4000, b"I said so"))
+    line.upstream.close()
+    line.browser.send(frame(TEXT, b"typing", key=KEY))
+    world.until(lambda: line.browser.frames)
+    assert line.browser.frames[0].code == 4000
+    line.browser.close()
+    world.until(lambda: line.ended)
+    assert line.ended is not None
+    assert line.ended.end == End.UPSTREAM_CLOSED
+
+
+# -- idleness -------------------------------------------------------------------------------------
+
+
+def test_data_in_either_direction_keeps_a_session_alive(make_world: MakeWorld) -> None:
+    world = make_world(idle=30.0)
+    line = world.open()
+    start = world.relay.rows(0)[0]
+    assert start.idle < 5
+    line.upstream.send(frame(TEXT, b"tick"))
+    world.until(lambda: line.browser.frames)
+    world.later(20.0)
+    assert line.browser.frames[-1].opcode == TEXT
+
+
+@pytest.mark.parametrize("opcode", [PING, 0xA], ids=["pings", "pongs"])
+def test_pings_and_pongs_do_not_keep_a_session_alive(make_world: MakeWorld, opcode: int) -> None:
+    world = make_world(idle=30.0, heartbeat=10.0)
+    line = world.open()
+    before = world.relay.sessions[line.id].active_at
+    line.upstream.send(frame(opcode, b"x"))
+    line.browser.send(frame(opcode, b"x", key=KEY))
+    world.quiet()
+    world.later(11.0)
+    assert world.relay.sessions[line.id].active_at == before
+    world.later(25.0)
+    assert line.browser.frames[-1].code == 1012
+    assert line.browser.frames[-1].reason == b"Idle for longer than sessionIdleTimeoutMs"
+
+
+def test_a_long_frame_in_progress_is_activity(make_world: MakeWorld) -> None:
+    world = make_world(idle=30.0)
+    line = world.open(limit=1 << 30)
+    line.upstream.send(header(BINARY, 1 << 20))
+    world.quiet()
+    before = world.relay.sessions[line.id].active_at
+    line.upstream.send(b"x")
+    world.until(lambda: line.browser.received[-1:] == b"x")
+    assert world.relay.sessions[line.id].active_at > before
+
+
+# -- counters -------------------------------------------------------------------------------------
+
+
+def test_frames_and_payload_are_counted_by_direction_and_opcode(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    line.browser.send(
+        frame(TEXT, b"abc", key=KEY)
+        + frame(0xA, b"", key=KEY)
+        + frame(PING, b"", key=KEY)
+        + close(1000, key=KEY)
+    )
+    line.upstream.send(frame(BINARY, b"x" * 10, fin=False) + frame(0, b"y" * 5))
+    world.until(lambda: line.upstream.frames[-1:] and line.upstream.frames[-1].opcode == CLOSE)
+    world.quiet()
+    inbound = {n: int(world.words[FRAMES_BASE + n]) for n in range(16) if world.words[FRAMES_BASE + n]}
+    outbound = {
+        n: int(world.words[FRAMES_BASE + 16 + n]) for n in range(16) if world.words[FRAMES_BASE + 16 + n]
+    }
+    assert inbound == {0x1: 1, 0x8: 1, 0x9: 1, 0xA: 1}
+    assert outbound == {0x0: 1, 0x2: 1}
+    assert world.word(ForwarderWord.PAYLOAD_INBOUND) == 3
+    assert world.word(ForwarderWord.PAYLOAD_OUTBOUND) == 15
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [(close(), "none"), (close(1000), "1000"), (close(3001), "3000-3999"), (close(4999), "4000-4999")],
+    ids=["none", "1000", "3001", "4999"],
+)
+def test_close_codes_are_counted_by_who_said_them(make_world: MakeWorld, said: bytes, label: str) -> None:
+    world = make_world()
+    line = world.open()
+    line.upstream.send(said)
+    world.until(lambda: line.browser.frames)
+    assert world.closes("upstream", label) == 1
+    assert world.closes("proxy", label) == world.closes("browser", label) == 0
+
+
+def test_a_close_of_ours_is_counted_once_for_the_browsers_side(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    world.relay.end(line.id, End.DRAIN)
+    world.until(lambda: line.browser.frames and line.upstream.frames)
+    assert world.closes("proxy", "1012") == 1
+    assert world.closes("proxy", "1001") == 0
+
+
+# -- what is left behind --------------------------------------------------------------------------
+
+
+def test_no_descriptor_is_left_after_a_hundred_sessions(make_world: MakeWorld) -> None:
+    world = make_world()
+    before = _descriptors()
+    for number in range(100):
+        line = world.open()
+        line.upstream.send(frame(TEXT, b"hello"))
+        world.turn()
+        getattr(line.browser, "reset" if number % 2 else "close")()
+        line.upstream.close()
+        world.until(lambda: not world.relay.sessions)
+        world.lines.clear()
+    assert _descriptors() == before
+    assert world.word(ForwarderWord.OPEN) == 0
+    assert world.word(ForwarderWord.ADOPTED) == world.word(ForwarderWord.ENDED) == 100
