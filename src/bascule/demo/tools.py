@@ -8,12 +8,15 @@ here, because its terminals are real and other users of this machine are not thi
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bascule.demo.children import end, free_endpoint, wait_for
+from bascule.errors import ConfigError
 from bascule.policy.config import RouteConfig
 from bascule.policy.endpoints import Endpoint
 from bascule.vocabulary import Kind
@@ -21,8 +24,9 @@ from bascule.vocabulary import Kind
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import ExitStack
-    from pathlib import Path
 
+_PARTS: Final = Path("build/parts")
+"""Where scripts/install-parts puts them, relative to the checkout."""
 TOOL_PATHS: Final = ("/lab/", "/app/")
 _HOST: Final = "127.0.0.1"
 _STREAMLIT_MESSAGE: Final = 209_715_200
@@ -31,15 +35,24 @@ _STREAMLIT_MESSAGE: Final = 209_715_200
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Where the real tools are.
+    """The commands of the real tools.
 
     Attributes:
-        jupyter: Virtual environment with JupyterLab.
-        streamlit: Virtual environment with Streamlit.
+        jupyter: The command `jupyter`, with JupyterLab beside it.
+        streamlit: The command `streamlit`.
     """
 
     jupyter: Path
     streamlit: Path
+
+    @classmethod
+    def find(cls) -> Tools:
+        """Find them where `make demo-jupyter` installs them, or on the PATH.
+
+        Raises:
+            ConfigError: One of them is in neither place.
+        """
+        return cls(_command("jupyter"), _command("streamlit"))
 
 
 def start_tools(
@@ -73,7 +86,7 @@ def start_tools(
     ]
     _start(
         stack,
-        [tools.jupyter / "bin/jupyter", "lab", "--allow-root", "--no-browser", f"--ip={_HOST}", *jupyter],
+        [tools.jupyter, "lab", "--allow-root", "--no-browser", f"--ip={_HOST}", *jupyter],
         home,
     )
     script = stack.enter_context(as_file(files("bascule.demo") / "streamlit_app.py"))
@@ -85,7 +98,7 @@ def start_tools(
         "--server.fileWatcherType=none",
         "--browser.gatherUsageStats=false",
     ]
-    _start(stack, [tools.streamlit / "bin/streamlit", "run", script, *streamlit], home)
+    _start(stack, [tools.streamlit, "run", script, *streamlit], home)
     for ready in (f"http://{lab}/lab/api/status?token={token}", f"http://{app}/app/_stcore/health"):
         wait_for(ready)
     return (
@@ -98,6 +111,14 @@ def start_tools(
             incoming_buffer_bytes=_STREAMLIT_MESSAGE,
         ),
     )
+
+
+def _command(name: str) -> Path:
+    found = shutil.which(name, path=str(_PARTS / name / "bin")) or shutil.which(name)
+    if found is None:
+        problem = f"--jupyter: the command {name} is neither in {_PARTS / name / 'bin'} nor on the PATH"
+        raise ConfigError([f"{problem}; in a checkout, make demo-jupyter installs it"])
+    return Path(found).absolute()
 
 
 def _decline_news(home: Path) -> None:

@@ -101,9 +101,9 @@ export class AreaChart extends Chart {
 }
 
 export class BarChart extends Chart {
-  // Ten-second samples are drawn as minutes: sixty bars can be told apart, 360 cannot.
+  // Over an hour ten-second samples are drawn as minutes: sixty bars can be told apart, 360 cannot.
   draw({ times, values, slots, every, style, unit }) {
-    const per = Math.max(1, Math.round(60 / every));
+    const per = slots > 60 ? Math.max(1, Math.round(60 / every)) : 1;
     const ends = [];
     const sums = [];
     for (let end = times.length; end > 0; end -= per) {

@@ -77,13 +77,20 @@ const table = new SessionTable({
 });
 
 let hour = null;
+const LEAST_SLOTS = 18;
 let before = null;
 let latest = null;
 const RATES = 120; // seconds of payload shown; they are this page's own and begin when it is opened
 const rates = { times: [], values: [] };
 
 function drawHour() {
-  const { at: times, samples: slots, every } = hour;
+  const { at: times, every } = hour;
+  // A young pod has no hour to show yet: the axis begins at three minutes and grows to the hour.
+  const slots = Math.min(hour.samples, Math.max(LEAST_SLOTS, times.length));
+  const minutes = Math.round((slots * every) / 60);
+  text("axis-start", `${minutes} min ago`);
+  text("axis-middle", minutes >= 6 ? Math.round(minutes / 2) : "");
+  text("flight-caption", minutes >= 60 ? "Last hour" : `Last ${minutes} minutes`);
   flight.draw({ times, values: hour.inFlight, caps: hour.max, slots, say: (value, index) => `${value.toLocaleString()} of ${hour.max[index].toLocaleString()}` });
   const turned = rejections.draw({ times, values: hour.rejections, slots, every, style: "", unit: "turned away" });
   const failed = failures.draw({ times, values: hour.upstreamFailures, slots, every, style: "warn", unit: "not reachable" });

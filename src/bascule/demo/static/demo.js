@@ -166,7 +166,8 @@ document.addEventListener("visibilitychange", () => look(0));
 for (const button of document.querySelectorAll("[data-open]")) {
   button.addEventListener("click", () => openMany(Number(button.dataset.open)));
 }
-const free = () => Math.max(0, cap - inFlight - [...mine.values()].filter((session) => session.state === "opening").length);
+// The last answer may be older than what this page opened since.
+const free = () => Math.max(0, cap - Math.max(inFlight, mine.size));
 $("fill").addEventListener("click", () => openMany(free()));
 $("refuse").addEventListener("click", async () => {
   await openMany(free());
