@@ -64,6 +64,11 @@ def run(options: argparse.Namespace) -> int:
     results.about = surroundings.describe(sys.argv[1:], peers)
     results.about["size"] = "smoke" if options.smoke else "quick" if options.quick else "full"
     shutil.rmtree(WORK, ignore_errors=True)
+    busy = results.about["load_average_before"]
+    if busy > 0.5:
+        results.note(
+            f"the computer was busy before this run (load {busy}): CPU figures stand that, latencies do not"
+        )
     fleet = Fleet(peers, results)
     progress = Progress(1)
     context = Context(fleet, results, progress, options.quick, options.smoke)

@@ -209,6 +209,7 @@ def draw_bars(results: Results, panel: Panel, x: float, y: float, width: float) 
         elif spread and value > 0:
             low, high = (x + LABEL + length * (1 + sign * spread) for sign in (-1, 1))
             high = min(high, x + LABEL + room)
+            length = max(length, high - x - LABEL)  # the number stands beyond the spread
             parts.append(f'<path d="M{low:.1f} {row + 9.5:.1f} H{high:.1f}" class="spread"/>')
         parts.append(text(x + LABEL + length + 6, row + 13, number(value), mine))
     return parts, 10 + len(found) * ROW

@@ -7,7 +7,6 @@ bracket it exactly.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
@@ -71,8 +70,7 @@ class Echo:
 class Load:
     """A load generator against one port of 127.0.0.1."""
 
-    def __init__(self, port: int, *, urgent: bool = False) -> None:
-        """``urgent``: scheduled before its neighbours where allowed, to measure latency beside them."""
+    def __init__(self, port: int) -> None:
         self.process = subprocess.Popen(
             [str(build("load")), f"127.0.0.1:{port}"],
             stdin=subprocess.PIPE,
@@ -81,9 +79,6 @@ class Load:
             bufsize=1,
             preexec_fn=pin(other_processors()),
         )
-        if urgent:
-            with contextlib.suppress(PermissionError):
-                os.setpriority(os.PRIO_PROCESS, self.process.pid, -15)
 
     def send(self, command: str, **words: Any) -> None:
         """Start a command without waiting for its answer."""

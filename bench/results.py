@@ -11,6 +11,8 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.places import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -165,7 +167,8 @@ class Results:
 
     def save(self, path: Path) -> None:
         """Write the raw file."""
-        path.write_text(json.dumps(self.as_json(), indent=1) + "\n")
+        text = json.dumps(self.as_json(), indent=1)
+        path.write_text(text.replace(f"{ROOT}/", "") + "\n")  # where the clone lies is nobody's business
 
     @classmethod
     def load(cls, path: Path) -> Results:

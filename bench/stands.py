@@ -41,9 +41,9 @@ class Stand:
         """The proxy's description."""
         return self.running.peer if self.running else None
 
-    def load(self, *, urgent: bool = False) -> Load:
+    def load(self) -> Load:
         """A new load generator against it."""
-        return Load(self.port, urgent=urgent)
+        return Load(self.port)
 
     def measured(self, load: Load, command: str, **words: Any) -> tuple[accounting.Cost, Answer]:
         """A command of the load generator, and what it cost the proxy."""
@@ -76,31 +76,40 @@ class Fleet:
         self.results = results
         self._standing: dict[str, Stand] = {}
 
-    def start(
-        self, peer: Peer, *, cap: int = 18000, heartbeat_ms: int = 0, upstream_heartbeat_ms: int = 0
-    ) -> Stand | None:
-        """A fresh stand; None, with a note, when the proxy does not start."""
-        echo = Echo(upstream_heartbeat_ms)
-        try:
-            running = Running(peer, echo.port, cap=cap, heartbeat_ms=heartbeat_ms)
-        except DidNotStart as error:
-            echo.stop()
-            self.results.note(f"{peer.name} did not start: {error}")
-            return None
-        return Stand(peer.name, echo, running, running.pids())
+    def start(self, peers: list[Peer], **setting: int) -> list[Stand]:
+        """Fresh stands, started side by side; one that does not start is noted and left out.
+
+        Args:
+            peers: Which.
+            setting: ``cap`` and ``heartbeat_ms`` of `Running`; ``heartbeat_ms`` goes to the upstream instead
+                for a proxy that sends none of its own.
+        """
+        beat = setting.pop("heartbeat_ms", 0)
+        started = []
+        for peer in peers:
+            echo = Echo(0 if peer.heartbeats else beat)
+            running = Running(peer, echo.port, heartbeat_ms=beat if peer.heartbeats else 0, **setting)
+            started.append((echo, running))
+        stands = []
+        for echo, running in started:
+            try:
+                running.wait()
+            except DidNotStart as error:
+                echo.stop()
+                self.results.note(f"did not start: {error}")
+            else:
+                stands.append(Stand(running.peer.name, echo, running, running.pids()))
+        return stands
 
     def stands(self) -> list[Stand]:
         """The shared stands with default settings, started when needed and kept."""
-        for peer in self.peers:
-            stand = self._standing.get(peer.name)
-            if stand and stand.running and stand.running.process.poll() is None:
-                continue
-            if stand:
+        for name, stand in list(self._standing.items()):
+            if stand.running and stand.running.process.poll() is not None:
+                self.results.note(f"{name} ended by itself: {stand.running.process.returncode}")
                 stand.stop()
-                del self._standing[peer.name]
-            fresh = self.start(peer)
-            if fresh:
-                self._standing[peer.name] = fresh
+                del self._standing[name]
+        for stand in self.start([peer for peer in self.peers if peer.name not in self._standing]):
+            self._standing[stand.name] = stand
         return [self._standing[peer.name] for peer in self.peers if peer.name in self._standing]
 
     @contextlib.contextmanager

@@ -130,14 +130,13 @@ class Running:
                 preexec_fn=pin(proxy_processors()),
                 start_new_session=True,
             )
-        try:
-            self._wait()
-        except BaseException:
-            self.stop()
-            raise
 
-    def _wait(self, timeout: float = 30.0) -> None:
-        """Until a request through it is answered by the upstream."""
+    def wait(self, timeout: float = 30.0) -> None:
+        """Until a request through it is answered by the upstream; a proxy that never does is stopped.
+
+        Raises:
+            DidNotStart: With its last words.
+        """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -153,6 +152,7 @@ class Running:
             except OSError:
                 pass
             time.sleep(0.05)
+        self.stop()
         tail = self.log.read_text(errors="replace")[-800:]
         raise DidNotStart(f"{self.peer.name}: {tail.strip() or 'no answer'}")
 
@@ -177,6 +177,11 @@ class Running:
                 continue
 
     def __enter__(self) -> Self:
+        try:
+            self.wait()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -46,7 +46,7 @@ class Caddy(Peer):
 
     def version(self) -> str:
         """As the version command says."""
-        return "Caddy " + first_line([self.binary() or "caddy", "version"])
+        return "Caddy " + first_line([self.binary() or "caddy", "version"]).split()[0]
 
     def launch(self, setting: Setting) -> Launch:
         """Its state goes to its directory."""

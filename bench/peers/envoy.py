@@ -42,7 +42,8 @@ class Envoy(Peer):
 
     def version(self) -> str:
         """As --version says."""
-        return first_line([self.binary() or "envoy", "--version"])
+        said = first_line([self.binary() or "envoy", "--version"])
+        return "Envoy " + said.split("/")[-4]  # …/COMMIT/1.40.0/Clean/RELEASE/BoringSSL
 
     def launch(self, setting: Setting) -> Launch:
         """YAML is a superset of JSON, so the configuration is written as JSON."""

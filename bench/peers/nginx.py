@@ -72,7 +72,7 @@ class Nginx(Peer):
 
     def version(self) -> str:
         """As -v says."""
-        return first_line([binary() or "nginx", "-v"])
+        return first_line([binary() or "nginx", "-v"]).removeprefix("nginx version: ")
 
     def launch(self, setting: Setting) -> Launch:
         """Everything it writes stays in its directory."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from bench.processors import real_time
 from bench.results import Case, Metric
 from bench.scenarios.base import Context, Scenario, in_turn
 
@@ -44,12 +45,8 @@ class AtTheCap(Scenario):
         with ExitStack() as stack:
             working: dict[str, tuple[Load, Load]] = {}
             stands: list[Stand] = []
-            for peer in context.fleet.peers:
-                if not peer.name.startswith("bascule"):
-                    continue
-                stand = context.fleet.start(peer, cap=n)
-                if not stand:
-                    continue
+            ours = [peer for peer in context.fleet.peers if peer.name.startswith("bascule")]
+            for stand in context.fleet.start(ours, cap=n):
                 stack.callback(stand.stop)
                 with context.fleet.guarded(stand, "filling to the cap"):
                     inside, outside = stack.enter_context(stand.load()), stack.enter_context(stand.load())
@@ -68,10 +65,11 @@ class AtTheCap(Scenario):
                     )
                 context.results.add(self.name, case, PER_SECOND, stand.name, refused / cost.cpu)
                 context.results.add(self.name, case, REFUSAL, stand.name, cost.cpu / refused * 1e6)
-                calm = inside.ask("paced", size=64, rate=2000, seconds=seconds)["latency_us"]
-                outside.send("refused", **refusing)
-                stormy = inside.ask("paced", size=64, rate=2000, seconds=seconds)["latency_us"]
-                outside.answer()
+                with real_time([stand.echo.process.pid, inside.process.pid]):
+                    calm = inside.ask("paced", size=64, rate=2000, seconds=seconds)["latency_us"]
+                    outside.send("refused", **refusing)
+                    stormy = inside.ask("paced", size=64, rate=2000, seconds=seconds)["latency_us"]
+                    outside.answer()
                 context.results.add(self.name, case, CALM, stand.name, calm["p99"])
                 context.results.add(self.name, case, STORMY, stand.name, stormy["p99"])
                 context.progress.step(f"at the cap: {stand.name}", context.pick(2.0, 1.5, 1.0))

@@ -37,12 +37,12 @@ class Handshakes(Scenario):
 
     def steps(self, context: Context) -> float:
         """Rounds times proxies."""
-        return len(context.fleet.peers) * context.pick(5, 3, 1) * 0.5
+        return len(context.fleet.peers) * context.pick(4, 2, 1) * 0.5
 
     def run(self, context: Context) -> None:
         """Batches, because a proxy may write its log line only at the end of a session."""
         stands = context.fleet.stands()
-        batch = context.pick(400, 200, 20)
+        batch = context.pick(300, 150, 20)
         case = Case("", 0, "16 at a time")
         with ExitStack() as stack:
             loads = {stand.name: stack.enter_context(stand.load()) for stand in stands}
@@ -62,7 +62,7 @@ class Handshakes(Scenario):
                 context.results.add(self.name, case, LIFE, stand.name, life * 1e6)
                 context.progress.step(f"opening handshakes: {stand.name}", 0.5)
 
-            in_turn(context, stands, context.pick(5, 3, 1), "opening handshakes", measure)
+            in_turn(context, stands, context.pick(4, 2, 1), "opening handshakes", measure)
 
 
 class Storm(Scenario):
@@ -73,7 +73,7 @@ class Storm(Scenario):
 
     def steps(self, context: Context) -> float:
         """Rounds times proxies."""
-        return len(context.fleet.peers) * context.pick(3, 2, 1) * 1.0
+        return len(context.fleet.peers) * context.pick(3, 1, 1) * 1.0
 
     def run(self, context: Context) -> None:
         """Drop and reconnect; an attempt that fails is made again at once."""
@@ -98,4 +98,4 @@ class Storm(Scenario):
                 context.results.add(self.name, case, STORM_CPU, stand.name, cost.cpu * 1e3)
                 context.progress.step(f"reconnect storm: {stand.name}")
 
-            in_turn(context, [s for s in stands if s.name in loads], context.pick(3, 2, 1), "storm", measure)
+            in_turn(context, [s for s in stands if s.name in loads], context.pick(3, 1, 1), "storm", measure)

@@ -54,18 +54,12 @@ class Idle(Scenario):
             straight = direct()
             stack.callback(straight.stop)
             self.fill(context, straight, stack, counts, kernel_base, "/echo")
-            for peer in context.fleet.peers:
-                own = peer.heartbeats
-                stand = context.fleet.start(
-                    peer, heartbeat_ms=interval if own else 0, upstream_heartbeat_ms=0 if own else interval
-                )
-                if not stand:
-                    continue
+            for stand in context.fleet.start(context.fleet.peers, heartbeat_ms=interval):
                 stack.callback(stand.stop)
                 with context.fleet.guarded(stand, "idle sessions"):
-                    path = "/echo" if own else "/heartbeat"
+                    path = "/echo" if stand.peer and stand.peer.heartbeats else "/heartbeat"
                     held.append((stand, self.fill(context, stand, stack, counts, kernel_base, path)))
-                context.progress.step(f"idle sessions: {peer.name}", context.pick(4.0, 0.6, 0.2))
+                context.progress.step(f"idle sessions: {stand.name}", context.pick(4.0, 0.6, 0.2))
             self.hold(context, held, counts[-1], interval)
 
     def fill(

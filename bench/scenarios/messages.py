@@ -73,10 +73,8 @@ QUICK = [
     Shape(64, 50, 1),
     Shape(64, 50, 8),
     Shape(KIB, 50, 8),
-    Shape(16 * KIB, 50, 8),
     Shape(256 * KIB, 1, 1),
     Shape(4 * MIB, 1, 1),
-    Shape(32 * MIB, 1, 1),
 ]
 SMOKE = [Shape(64, 5, 8), Shape(256 * KIB, 1, 1)]
 
@@ -96,7 +94,7 @@ class Messages(Scenario):
 
     def rounds(self, context: Context) -> int:
         """Turns per proxy and case."""
-        return context.pick(5, 5, 1)
+        return context.pick(4, 4, 1)
 
     def steps(self, context: Context) -> float:
         """One per case and proxy."""
@@ -106,7 +104,7 @@ class Messages(Scenario):
         """All sessions are opened once; a case uses as many of them as it wants, the others stay silent."""
         shapes = self.shapes(context)
         stands = context.fleet.stands()
-        seconds = context.pick(0.1, 0.08, 0.02)
+        seconds = context.pick(0.09, 0.07, 0.02)
         with ExitStack() as stack:
             loads: dict[str, Load] = {}
             for stand in stands:

@@ -27,12 +27,12 @@ class NotebookMix(Scenario):
 
     def steps(self, context: Context) -> float:
         """Rounds times proxies."""
-        return len(context.fleet.peers) * context.pick(5, 3, 1) * context.pick(0.5, 0.3, 0.1)
+        return len(context.fleet.peers) * context.pick(4, 3, 1) * context.pick(0.5, 0.3, 0.1)
 
     def run(self, context: Context) -> None:
         """A fixed number of requests, so that every proxy moves the very same bytes."""
         stands = context.fleet.stands()
-        requests = context.pick(4000, 2000, 200)
+        requests = context.pick(4000, 1000, 200)
         case = Case("", 0, f"{self.sessions} notebooks")
         with ExitStack() as stack:
             loads: dict[str, Load] = {}
@@ -46,4 +46,4 @@ class NotebookMix(Scenario):
                 context.results.add(self.name, case, COST, stand.name, cost.cpu / answer["answered"] * 1e6)
                 context.progress.step(f"notebook mix: {stand.name}", context.pick(0.5, 0.3, 0.1))
 
-            in_turn(context, stands, context.pick(5, 3, 1), "notebook mix", measure)
+            in_turn(context, stands, context.pick(4, 3, 1), "notebook mix", measure)

@@ -23,7 +23,7 @@ class PlainHTTP(Scenario):
 
     def steps(self, context: Context) -> float:
         """Rounds times proxies."""
-        return len(context.fleet.peers) * context.pick(5, 3, 1) * 0.4
+        return len(context.fleet.peers) * context.pick(4, 2, 1) * 0.4
 
     def run(self, context: Context) -> None:
         """The Python relay serves no plain HTTP and is left out."""
@@ -44,4 +44,4 @@ class PlainHTTP(Scenario):
                 )
                 context.progress.step(f"plain HTTP: {stand.name}", 0.4)
 
-            in_turn(context, stands, context.pick(5, 3, 1), "plain HTTP", measure)
+            in_turn(context, stands, context.pick(4, 2, 1), "plain HTTP", measure)
