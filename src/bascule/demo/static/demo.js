@@ -264,6 +264,7 @@ const echo = panel("echo", (state) => {
   });
   // One message nobody sees: its echo proves that the session was not a refusal.
   session.socket.addEventListener("open", () => {
+    for (const waiting of sent) waiting.at = performance.now(); // the round trip, without the opening
     sent.unshift({ hidden: true });
     session.socket.send("hello");
     for (const waiting of session.waiting ?? []) session.socket.send(waiting);
