@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -70,9 +71,7 @@ def shared_service(
     owned: Service | None = None
     with _locked(home):
         if not facts_file.exists():
-            work = home / "work"
-            work.mkdir()
-            owned, facts = start(work)
+            owned, facts = start(Path(tempfile.mkdtemp(dir=home)))  # another one if a start failed before
             facts_file.write_text(json.dumps(facts))
         facts = json.loads(facts_file.read_text())
         mine.touch()
