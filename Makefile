@@ -66,7 +66,8 @@ layers: build/.developed
 	@$(BIN)/lint-imports --no-cache | tail -n 4
 
 drift: build/.developed
-	@for script in reference metrics_reference close_table charts; do $(BIN)/python scripts/$$script.py --check || exit 1; done
+	@for script in reference metrics_reference close_table charts; do $(BIN)/python -m scripts.$$script --check || exit 1; done
+	@$(BIN)/python -m dashboards.hopsworks --check
 
 cover: build/.developed ## Branch coverage of the tests that need no real part
 	@$(BIN)/python -m coverage run -m pytest -q -m "not real" && $(BIN)/python -m coverage report --skip-covered
@@ -84,10 +85,11 @@ bench-quick: build/.developed ## The same in about two minutes
 	@$(BIN)/python -m bench install && $(BIN)/python -m bench run --quick
 
 docs: build/.developed ## Regenerate what is generated
-	@for script in reference metrics_reference close_table charts; do $(BIN)/python scripts/$$script.py || exit 1; done
+	@for script in reference metrics_reference close_table; do $(BIN)/python -m scripts.$$script || exit 1; done
+	@$(BIN)/python -m dashboards.hopsworks && $(BIN)/python -m scripts.charts
 
 pictures: build/.developed ## Take the pictures of the docs from the running product
-	@$(BIN)/python scripts/pictures.py
+	@$(BIN)/python -m scripts.pictures
 
 lock: build/.developed ## Resolve the dependencies again
 	@scripts/lock

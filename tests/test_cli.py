@@ -40,7 +40,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Loaded]:
 
     class Module:
         @staticmethod
-        def run(loaded: Loaded) -> int:
+        def run(loaded: Loaded, tools: object = None) -> int:
             calls.append(loaded)
             return 7
 

@@ -128,10 +128,12 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
 @click.option("--admin", metavar="HOST:PORT", help="Where its status page is.")
 @click.option("--max-sessions", type=int, metavar="N", help="The cap.")
 @click.option("--log-level", type=click.Choice(_LOG_LEVELS), help="Least important level written.")
-def demo(**flags: Any) -> None:
+@click.option("--jupyter", is_flag=True, help="Put a real JupyterLab and Streamlit behind it.")
+def demo(jupyter: bool, **flags: Any) -> None:
     """Run the proxy with an upstream of its own and the status page; nothing else is needed."""
     loaded = _loader()((), os.environ, _overrides(flags), _LOCAL)
-    sys.exit(_lazily("bascule.demo.main", "run")(loaded))
+    tools = _lazily("bascule.demo.tools", "Tools").find() if jupyter else None
+    sys.exit(_lazily("bascule.demo.main", "run")(loaded, tools))
 
 
 @cli.command()

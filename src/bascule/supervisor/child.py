@@ -70,6 +70,8 @@ class Child:
                 [sys.executable, "-m", self.module, str(told)],
                 pass_fds=(told, control.fileno(), *descriptors),
                 stdin=subprocess.DEVNULL,
+                # Ctrl-C in a terminal goes to the whole group; here it is the supervisor's to act on.
+                process_group=0,
             )
         finally:
             os.close(told)
