@@ -132,8 +132,10 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
 def demo(jupyter: bool, **flags: Any) -> None:
     """Run the proxy with an upstream of its own and the status page; nothing else is needed."""
     loaded = _loader()((), os.environ, _overrides(flags), _LOCAL)
-    tools = _lazily("bascule.demo.tools", "Tools").find() if jupyter else None
-    sys.exit(_lazily("bascule.demo.main", "run")(loaded, tools))
+    from bascule.demo.main import run
+    from bascule.demo.tools import Tools
+
+    sys.exit(run(loaded, Tools.find() if jupyter else None))
 
 
 @cli.command()
