@@ -1,6 +1,7 @@
 """Which receive buffer the yardstick should have: ``python -m bench.buffer_sweep``.
 
-The same relay with several buffers, in turn, as the scenarios do it. The best is the fair one to compare with.
+The same relay with several buffers, in turn, as the scenarios do it. The best is the fair one to compare
+with.
 """
 
 from __future__ import annotations
