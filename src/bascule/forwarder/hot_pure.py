@@ -21,9 +21,9 @@ Rules of this file:
 from __future__ import annotations
 
 import errno
-import os
 import select
-import time
+from os import readv, write
+from time import monotonic
 from typing import Any, Final
 
 from bascule.forwarder import signs
@@ -35,9 +35,34 @@ EPOLLOUT: Final = select.EPOLLOUT
 
 _MAX_EVENTS: Final = 256
 _PREFIX: Final = signs.PREFIX_BYTES
-_INBOUND_WORDS: Final = (FRAMES_BASE, ForwarderWord.PAYLOAD_INBOUND)
-_OUTBOUND_WORDS: Final = (FRAMES_BASE + 16, ForwarderWord.PAYLOAD_OUTBOUND)
+_FRAMES_INBOUND: Final = FRAMES_BASE
+_FRAMES_OUTBOUND: Final = FRAMES_BASE + 16
+_PAYLOAD_INBOUND: Final = int(ForwarderWord.PAYLOAD_INBOUND)
+_PAYLOAD_OUTBOUND: Final = int(ForwarderWord.PAYLOAD_OUTBOUND)
 _STASHED: Final = int(ForwarderWord.STASHED_BYTES)
+
+_RELAY: Final = signs.RELAY
+_BOUNDARY: Final = signs.BOUNDARY
+"""Names of this module cost one look-up instead of two, which shows where it is done per message."""
+
+_SPARE: Final = 4
+"""Bytes behind the window that `Engine._skip` may look at, and then finds to be beyond the end."""
+
+_WHOLE: Final = {
+    rsv: frozenset(
+        0x80 | bits | opcode for opcode in (1, 2) for bits in range(0, 0x80, 0x10) if not bits & ~rsv
+    )
+    for rsv in range(0, 0x80, 0x10)
+}
+"""First bytes of whole messages (FIN, text or binary) by the reserved bits that are allowed."""
+
+_NOTHING: Final[frozenset[int]] = frozenset()
+
+_STEPS: Final = {
+    inbound: tuple(header + second - base if 0 <= second - base < 126 else 0 for second in range(256))
+    for inbound, base, header in ((True, 0x80, 6), (False, 0, 2))
+}
+"""By direction and second byte: size of a frame with a short length, 0 where it has none."""
 
 
 class Flow:
@@ -71,10 +96,15 @@ class Flow:
         frames: Data frames seen.
         payload: Payload bytes of data frames whose header was accepted.
         active_at: Monotonic time at which data last moved.
+        between: Everything so far was whole messages: no header is held, no frame and no
+            fragmented message unfinished. Follows from the above; kept for `Engine._advance`.
+        whole: First bytes of the frames that `Engine._skip` may pass over.
+        steps: `_STEPS` of the direction.
     """
 
     __slots__ = (
         "active_at",
+        "between",
         "close_code",
         "close_reason",
         "error",
@@ -98,8 +128,10 @@ class Flow:
         "sink",
         "source",
         "stash",
+        "steps",
         "stop",
         "wanted",
+        "whole",
     )
 
     def __init__(
@@ -139,6 +171,10 @@ class Flow:
         self.frames = 0
         self.payload = 0
         self.active_at = now
+        self.between = True
+        # What is passed over is not compared with the limit: all short frames must be under it.
+        self.whole = _WHOLE[rsv_first & 0x70] if limit >= 65535 else _NOTHING
+        self.steps = _STEPS[inbound]
 
     @property
     def at_boundary(self) -> bool:
@@ -165,12 +201,12 @@ class Engine:
     def __init__(self, window: int, words: memoryview, early: int = 0) -> None:
         self.window = window
         self._epoll = select.epoll()
-        self._buffer = bytearray(_PREFIX + max(window, early))
+        self._buffer = bytearray(_PREFIX + max(window, early) + _SPARE)
         self._view = memoryview(self._buffer)
         self._into = [self._view[_PREFIX : _PREFIX + window]]
         self._words = words
         self._table: dict[int, Any] = {}
-        self.now = time.monotonic()
+        self.now = monotonic()
 
     def close(self) -> None:
         """Release the epoll descriptor."""
@@ -240,22 +276,23 @@ class Engine:
         table = self._table
         poll = self._epoll.poll
         report: list[tuple[Any, int]] = []
+        advance = self._advance
+        now = monotonic()
         while True:
-            timeout = deadline - time.monotonic()
-            events = poll(timeout if timeout > 0 else 0, _MAX_EVENTS)
-            self.now = time.monotonic()
+            # From the last wake-up on: what was done since then is short beside any deadline.
+            events = poll(deadline - now if deadline > now else 0, _MAX_EVENTS)
+            self.now = now = monotonic()
             for descriptor, event in events:
                 target = table.get(descriptor)
                 if type(target) is Flow:
-                    if event == EPOLLIN:
-                        found = self._advance(target)
-                        if found:
+                    if event == 1:  # EPOLLIN and nothing else
+                        if found := advance(target):
                             report.append((target, found))
                     else:
                         self._unusual(target, event, report)
                 elif target is not None:
                     report.append((target, event))
-            if report or not events or self.now >= deadline:
+            if report or not events or now >= deadline:
                 return report
 
     def _unusual(self, flow: Flow, event: int, report: list[tuple[Any, int]]) -> None:
@@ -271,10 +308,8 @@ class Engine:
 
     def _advance(self, flow: Flow) -> int:
         """Receive once, walk, send; return signs, 0 in the ordinary case."""
-        start = _PREFIX
-        held = flow.held
         try:
-            size = os.readv(flow.source, self._into)
+            size = readv(flow.source, self._into)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -282,11 +317,20 @@ class Engine:
             return signs.ERROR
         if not size:
             return signs.EOF
-        if held is not None:
-            start -= len(held)
-            self._buffer[start:_PREFIX] = held
-            flow.held = None
-        return self._process(flow, start, _PREFIX + size)
+        if not flow.between or flow.mode or flow.stop:
+            return self._process(flow, size)
+        # Most of the time a relayed flow stands between messages and whole ones come.
+        end = _PREFIX + size
+        position = self._skip(flow, _PREFIX, end)
+        if position == end:
+            found = self._send(flow, _PREFIX, end)
+        else:
+            start, end, found = self.walk(flow, _PREFIX, end, position)
+            if start != end:
+                found |= self._send(flow, start, end)
+        if flow.wanted and flow.remaining == 0 and flow.stash is None:
+            found |= _BOUNDARY
+        return found
 
     def feed(self, flow: Flow, data: bytes) -> int:
         """Account for bytes that the gateway had already read, as if just received.
@@ -295,23 +339,27 @@ class Engine:
             flow: A flow with an empty stash.
             data: At most ``early`` bytes.
         """
+        self._buffer[_PREFIX : _PREFIX + len(data)] = data
+        return self._process(flow, len(data))
+
+    def _process(self, flow: Flow, size: int) -> int:
+        """Walk what was received, whatever the flow's state, and send it."""
         start = _PREFIX
+        end = _PREFIX + size
         if flow.held is not None:
             start -= len(flow.held)
             self._buffer[start:_PREFIX] = flow.held
             flow.held = None
-        self._buffer[_PREFIX : _PREFIX + len(data)] = data
-        return self._process(flow, start, _PREFIX + len(data))
-
-    def _process(self, flow: Flow, start: int, end: int) -> int:
         found = 0
         remaining = flow.remaining
-        if remaining >= end - start and flow.mode == signs.RELAY:
+        if remaining >= end - start and flow.mode == _RELAY:
             # The common case of a large frame: nothing but payload.
-            flow.remaining = remaining - (end - start)
+            flow.remaining = remaining = remaining - (end - start)
             flow.active_at = self.now
-            if flow.stop and not flow.remaining:
-                flow.mode = signs.DISCARD
+            if not remaining:
+                flow.between = not flow.in_message
+                if flow.stop:
+                    flow.mode = signs.DISCARD
         elif flow.mode == signs.DEAD:
             return 0
         else:
@@ -319,13 +367,13 @@ class Engine:
         if start != end:
             found |= self._send(flow, start, end)
         if flow.wanted and flow.remaining == 0 and flow.stash is None:
-            found |= signs.BOUNDARY
+            found |= _BOUNDARY
         return found
 
     def _send(self, flow: Flow, start: int, end: int) -> int:
         """Write to the sink at once; stash what it does not take."""
         try:
-            sent = os.write(flow.sink, self._view[start:end])
+            sent = write(flow.sink, self._view[start:end])
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -352,7 +400,7 @@ class Engine:
         if stash is None:
             return 0
         try:
-            sent = os.write(flow.sink, stash)
+            sent = write(flow.sink, stash)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -390,8 +438,54 @@ class Engine:
 
     # -- the header walk --------------------------------------------------------------
 
-    def walk(self, flow: Flow, start: int, end: int) -> tuple[int, int, int]:
-        """Walk the frames in ``buffer[start:end]``.
+    def _skip(self, flow: Flow, start: int, end: int) -> int:
+        """Pass over whole messages of one kind, in frames of at most 64 KiB, at a frame boundary.
+
+        Counts them and returns where the first frame begins that `walk` must look at, or the
+        end. It does the same for these frames as `walk` would, in a quarter of the time.
+        """
+        buffer = self._buffer
+        first = buffer[start]
+        if first not in flow.whole:
+            return start
+        steps = flow.steps
+        position = start
+        frames = step = extended = 0
+        while position < end and buffer[position] == first:
+            second = buffer[position + 1]
+            step = steps[second]
+            if not step:
+                header = steps[second & 0x80]
+                if second & 0x7F != 126 or not header:
+                    break
+                length = 256 * buffer[position + 2] + buffer[position + 3]
+                step = header + 2 + length
+                if length < 126 or position + step > end:
+                    break
+                extended += 1
+            position += step
+            frames += 1
+        if position > end:
+            # The last short one is not all there.
+            position -= step
+            frames -= 1
+        if frames:
+            words = self._words
+            flow.frames += frames
+            flow.active_at = self.now
+            if flow.inbound:
+                payload = position - start - 6 * frames - 2 * extended
+                words[_FRAMES_INBOUND + (first & 3)] += frames
+                words[_PAYLOAD_INBOUND] += payload
+            else:
+                payload = position - start - 2 * (frames + extended)
+                words[_FRAMES_OUTBOUND + (first & 3)] += frames
+                words[_PAYLOAD_OUTBOUND] += payload
+            flow.payload += payload
+        return position
+
+    def walk(self, flow: Flow, start: int, end: int, position: int = 0) -> tuple[int, int, int]:
+        """Walk the frames in ``buffer[start:end]``; those up to ``position`` have been passed over.
 
         Returns:
             ``(out_start, out_end, signs)``: the bytes to forward, moved together where a
@@ -400,9 +494,10 @@ class Engine:
         """
         buffer = self._buffer
         words = self._words
-        frames_word, payload_word = _INBOUND_WORDS if flow.inbound else _OUTBOUND_WORDS
+        frames_word = _FRAMES_INBOUND if flow.inbound else _FRAMES_OUTBOUND
+        payload_word = _PAYLOAD_INBOUND if flow.inbound else _PAYLOAD_OUTBOUND
         must_mask = 0x80 if flow.inbound else 0
-        position = start
+        position = position or start
         out = start  # first byte to forward
         written = start  # end of what has been moved into place
         run = start  # first byte of the verbatim run not yet accounted for
@@ -428,6 +523,11 @@ class Engine:
             if available < 2:
                 break
             first = buffer[position]
+            if first in flow.whole and not flow.in_message:
+                after = self._skip(flow, position, end)
+                if after != position:
+                    position = after
+                    continue
             second = buffer[position + 1]
             opcode = first & 0x0F
             length = second & 0x7F
@@ -518,6 +618,7 @@ class Engine:
             position += header
             remaining = length
         flow.remaining = remaining
+        flow.between = not (remaining or flow.in_message) and position == end
         if found & (signs.CLOSE | signs.FAULT):
             forward = flow.mode == signs.RELAY
             flow.mode = signs.DEAD
