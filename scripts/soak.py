@@ -74,7 +74,10 @@ def upstream() -> None:
                 heads[connection.fileno()] = b""
                 poll.register(connection, select.EPOLLIN)
                 continue
-            data = connections[descriptor].recv(65536)
+            try:
+                data = connections[descriptor].recv(65536)
+            except ConnectionError:
+                data = b""
             if not data:
                 poll.unregister(descriptor)
                 heads.pop(descriptor, None)
