@@ -27,7 +27,7 @@ def _peers(line: Line, key: bytes | None) -> tuple[Peer, Peer]:
 
 def _stalled(world: World, key: bytes | None, data: bytes) -> tuple[Line, Peer, Peer]:
     """Return a line whose sender has sent more than its receiver, who does not read, can be given."""
-    line = world.open(limit=1 << 30, send=4608)
+    line = world.open(limit=1 << 30, send=4608, receive=4096)
     sender, receiver = _peers(line, key)
     receiver.stalled = True
     sender.send(data)

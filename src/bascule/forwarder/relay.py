@@ -331,8 +331,10 @@ class Relay:
         """Close both connections and report the outcome."""
         del self.sessions[session.id]
         engine, words = self._engine, self._words
+        # All stashes first: dropping one takes up reading its source again, detached or not.
         for flow in (session.inbound, session.outbound):
             engine.drop_stash(flow)
+        for flow in (session.inbound, session.outbound):
             engine.detach(flow)
         for flow in (session.inbound, session.outbound):
             _shutdown(flow.source, socket.SHUT_RDWR)
