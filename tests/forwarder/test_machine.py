@@ -111,7 +111,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         which=st.integers(0, 3),
-        error=st.sampled_from([errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH]),
+        error=st.sampled_from(FAILURES),
     )
     def fail(self, which: int, error: int) -> None:
         wire = self.sides[which].wire
