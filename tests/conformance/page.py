@@ -27,11 +27,10 @@ Bascule, and the two verdicts, about the messages and about the closing handshak
 - *Suite as upstream*: the suite is the upstream and a `websockets` client echoes what it sends.
   Bascule faces it where kernels, shells and apps are.
 
-Both are run with the compiled hot path and with its pure twin. The runner is [kosoku][], the Autobahn
+Both are run with the compiled hot path and with its pure twin. The runner is `kosoku`, the Autobahn
 cases on Python 3. To run them: `pytest tests/conformance`.
 
 [Autobahn]: https://github.com/crossbario/autobahn-testsuite
-[kosoku]: https://pypi.org/project/kosoku/
 
 ## What is run
 
@@ -54,9 +53,15 @@ _DIFFERENT: Final = """
 Verdicts are given as *messages / closing handshake*. The tests demand every case that is not listed to
 be equal, and every row to be true; a row marked *at times* depends on what arrives together, so there
 the direct verdict is right too.
+"""
 
+_TABLE: Final = """
 | case | suite as | directly | through Bascule | why |
 |---|---|---|---|---|
+"""
+
+_EQUAL: Final = """
+No verdict differs: the table is empty.
 """
 
 _REFUSED: Final = """
@@ -66,8 +71,8 @@ Bascule looks at frame headers, so these are refused at Bascule, before a byte o
 on, with the same close code (1002) that the peer would have sent. No verdict changes: reserved bits
 that no negotiated extension uses (3), reserved opcodes (4), control frames that are fragmented or
 longer than 125 bytes (2.5, 5.1, 5.2), continuations without a beginning and messages inside a message
-(5). Everything inside a payload is left to the peer: UTF-8 (6), the body of a Close frame and the
-close code in it (7), compressed data (12, 13).
+(5), Close frames with one byte of payload or a code that may not be sent (7). Everything else inside a
+payload is left to the peer: UTF-8 (6), the text of a close reason (7), compressed data (12, 13).
 """
 
 
@@ -84,7 +89,8 @@ def render() -> str:
         f"| {' / '.join(row.proxied)}{', at times' if row.at_times else ''} | {row.why} |"
         for row in DIFFERENCES
     ]
-    return "\n".join([_HEAD + "\n".join(rows), _RACES + _DIFFERENT + "\n".join(different), _REFUSED])
+    table = _TABLE + "\n".join(different) if different else _EQUAL.rstrip("\n")
+    return "\n".join([_HEAD + "\n".join(rows), _RACES + _DIFFERENT + table, _REFUSED])
 
 
 if __name__ == "__main__":

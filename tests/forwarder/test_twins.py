@@ -27,7 +27,7 @@ EARLY = 8192
 
 STATE = (
     "inbound", "mode", "limit", "remaining", "in_message", "held", "stashed", "stop", "wanted",
-    "reading", "interest", "ping", "pings", "close_code", "close_reason", "fault", "error", "frames",
+    "reading", "interest", "pings", "close_code", "close_reason", "fault", "error", "frames",
     "payload", "at_boundary",
 )  # fmt: skip
 
@@ -260,7 +260,8 @@ def test_both_builds_have_the_same_public_names() -> None:
 
     words = memoryview(bytearray(BLOCK_WORDS * 8)).cast("Q")
     pure_engine, compiled_engine = (build.Engine(WINDOW, words) for build in (hot_pure, compiled))
-    assert public(hot_pure.Flow) == public(compiled.Flow)
+    # How far the pure walk may skip ahead is its own business.
+    assert public(hot_pure.Flow) - {"between", "steps", "whole"} == public(compiled.Flow)
     # What only measurements of the compiled walk need is not asked of the pure one.
     assert public(compiled_engine) ^ public(pure_engine) <= {"load"}
     pure_engine.close()

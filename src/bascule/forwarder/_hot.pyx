@@ -85,6 +85,7 @@ cdef enum:
     BOUNDARY = 64
     FAULT_PROTOCOL = 1
     FAULT_TOO_BIG = 2
+    MAX_PINGS = 16
 
 # Words of the forwarder's block (handover/counters.py).
 cdef enum:
@@ -106,7 +107,7 @@ cdef class Flow:
 
     cdef public object session
     cdef public Flow opposite
-    cdef public object ping
+    cdef public list pings
     cdef public object close_reason
     cdef public int source
     cdef public int sink
@@ -116,7 +117,6 @@ cdef class Flow:
     cdef public uint64_t payload
     cdef public double active_at
     cdef public uint32_t interest
-    cdef public int pings
     cdef public int close_code
     cdef public int error
     cdef public uint8_t mode
@@ -554,8 +554,12 @@ cdef class Engine:
                     payload = mask(payload, (<char *>buffer)[position + 2:position + 6])
                 if opcode == 0x9:
                     frames[9] += 1
-                    flow.ping = payload
-                    flow.pings += 1
+                    if flow.pings is None:
+                        flow.pings = [payload]
+                    else:
+                        if len(flow.pings) == MAX_PINGS:
+                            del flow.pings[0]
+                        flow.pings.append(payload)
                     found |= PING
                     written = self._join(written, run, position)
                     position += total

@@ -87,8 +87,8 @@ class Flow:
         wanted: Something is waiting to be injected: report `BOUNDARY`.
         reading: The source has not ended; it is read unless bytes are stashed.
         interest: The epoll events the source is registered for; 0 when it is not.
-        ping: Payload of the last ping swallowed, unmasked.
-        pings: Pings swallowed since the owner last looked.
+        pings: Payloads of the latest pings swallowed since the owner last looked, unmasked, at most
+            `signs.MAX_PINGS`; ``None`` when there were none.
         close_code: Of the peer's Close frame; 0 for none.
         close_reason: Of the peer's Close frame.
         fault: `signs.FAULT_*`.
@@ -118,7 +118,6 @@ class Flow:
         "mode",
         "opposite",
         "payload",
-        "ping",
         "pings",
         "reading",
         "remaining",
@@ -162,8 +161,7 @@ class Flow:
         self.wanted = False
         self.reading = True
         self.interest = 0
-        self.ping: bytes | None = None
-        self.pings = 0
+        self.pings: list[bytes] | None = None
         self.close_code = signs.NO_CLOSE_CODE
         self.close_reason = b""
         self.fault = signs.NO_FAULT
@@ -548,8 +546,12 @@ class Engine:
                     payload = mask(payload, bytes(buffer[position + 2 : position + 6]))
                 if opcode == 0x9:
                     words[frames_word + 9] += 1
-                    flow.ping = payload
-                    flow.pings += 1
+                    if flow.pings is None:
+                        flow.pings = [payload]
+                    else:
+                        if len(flow.pings) == signs.MAX_PINGS:
+                            del flow.pings[0]
+                        flow.pings.append(payload)
                     found |= signs.PING
                     written = self._join(written, run, position)
                     position += total

@@ -182,7 +182,7 @@ class Relay:
         if found & signs.SINK_ERROR:
             self._sink_failed(session, flow)
         if found & signs.PING:
-            self._answer_ping(session, flow)
+            self._answer_pings(session, flow)
         if found & signs.CLOSE:
             self._on_close(session, flow)
         if found & signs.FAULT:
@@ -371,24 +371,27 @@ class Relay:
             session.pending_outbound = Pending()
         return session.pending_outbound
 
-    def _answer_ping(self, session: Session, flow: Flow) -> None:
-        """Answer the last ping of a flow's source; earlier ones need no answer (§5.5.3)."""
-        payload = flow.ping
-        flow.ping = None
-        flow.pings = 0
-        if payload is None:
+    def _answer_pings(self, session: Session, flow: Flow) -> None:
+        """Answer the latest pings of a flow's source, in order (§5.5.3)."""
+        payloads = flow.pings
+        flow.pings = None
+        if payloads is None:
             return
         back = session.outbound if flow.inbound else session.inbound
         if session.state & (TOLD_BROWSER if flow.inbound else TOLD_UPSTREAM):
             return
         word = ForwarderWord.PINGS_ANSWERED_BROWSER if flow.inbound else ForwarderWord.PINGS_ANSWERED_UPSTREAM
-        self._words[word] += 1
-        frame = control_frame(_PONG, payload, None if flow.inbound else secrets.token_bytes(4))
+        self._words[word] += len(payloads)
+        pongs = [
+            control_frame(_PONG, payload, None if flow.inbound else secrets.token_bytes(4))
+            for payload in payloads
+        ]
         if back.at_boundary and not back.wanted:
-            if self._engine.inject(back, frame):
+            if self._engine.inject(back, b"".join(pongs)):
                 self._sink_failed(session, back)
             return
-        self._pending(session, back).pong = frame
+        pending = self._pending(session, back)
+        pending.pongs = (pending.pongs + pongs)[-signs.MAX_PINGS :]
         back.wanted = True
 
     def _inject_pending(self, session: Session, flow: Flow) -> None:
@@ -415,7 +418,7 @@ class Relay:
             )
             if not flow.inbound:
                 self._words[close_code_word("proxy", close_code_label(code or None))] += 1
-        if self._engine.inject(flow, pending.pong + pending.heartbeat + pending.close):
+        if self._engine.inject(flow, b"".join(pending.pongs) + pending.heartbeat + pending.close):
             self._sink_failed(session, flow)
 
     # -- time -----------------------------------------------------------------------------

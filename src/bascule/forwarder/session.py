@@ -26,17 +26,17 @@ SETTLED: Final = TOLD_BROWSER | TOLD_UPSTREAM | HEARD_BROWSER | HEARD_UPSTREAM |
 
 
 class Pending:
-    """Control frames waiting for the next frame boundary of one direction: one of each at most.
+    """Control frames waiting for the next frame boundary of one direction.
 
-    A later pong replaces an earlier one (RFC 6455 §5.5.3 asks only for the most recent), so
-    no flood of pings can grow it.
+    One heartbeat, one Close and the latest few pongs (`signs.MAX_PINGS`): later ones push
+    earlier ones out, so no flood of pings can grow it.
     """
 
-    __slots__ = ("close", "heartbeat", "pong")
+    __slots__ = ("close", "heartbeat", "pongs")
 
     def __init__(self) -> None:
         self.heartbeat: bytes = b""
-        self.pong: bytes = b""
+        self.pongs: list[bytes] = []
         self.close: bytes = b""
 
 

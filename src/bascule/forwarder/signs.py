@@ -24,7 +24,7 @@ ERROR: Final = 2
 SINK_ERROR: Final = 4
 """Writing the sink failed; `Flow.error` is the errno."""
 PING: Final = 8
-"""At least one ping was swallowed; `Flow.ping` is the last one's payload."""
+"""At least one ping was swallowed; `Flow.pings` has the payloads of the latest."""
 CLOSE: Final = 16
 """The peer's Close frame is complete; `Flow.close_code` and `close_reason` say what it said."""
 FAULT: Final = 32
@@ -36,6 +36,10 @@ BOUNDARY: Final = 64
 NO_FAULT: Final = 0
 FAULT_PROTOCOL: Final = 1
 FAULT_TOO_BIG: Final = 2
+
+MAX_PINGS: Final = 16
+"""Pings remembered, and so answered at once, of those that came together. RFC 6455 §5.5.3 asks only for
+the most recent; peers that send a handful expect each, and a flood must not be answered in kind."""
 
 NO_CLOSE_CODE: Final = 0
 """`Flow.close_code` of a Close frame without a code, or before any."""
