@@ -11,6 +11,7 @@ import asyncio
 import base64
 import contextlib
 import errno
+import random
 import secrets
 import socket
 import ssl
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.gateway.legs import Deadline, Leg, PlainLeg, PumpedLeg
 from bascule.gateway.resolver import Resolver, Unresolvable
-from bascule.policy.socketoptions import session_options
+from bascule.policy.socketoptions import keepalive_start, session_options
 from bascule.protocol.handshake import Agreement, Offer, check_response, upgrade_request
 from bascule.protocol.http1 import END_OF_HEAD, BadHead, ResponseHead, parse_response_head
 
@@ -64,6 +65,7 @@ class Dialler:
 
     def __init__(self, config: Config) -> None:
         self._limits = config.limits
+        self._sockets = config.sockets
         self._options = session_options(config.sockets, browser=False)
         self._resolver = Resolver()
         self._tls: ssl.SSLContext | None = None
@@ -204,6 +206,9 @@ class Dialler:
         connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         for level, option, value in self._options:
             connection.setsockopt(level, option, value)
+        start = keepalive_start(self._sockets, random.random())
+        if start is not None:
+            connection.setsockopt(*start)
         return connection
 
 

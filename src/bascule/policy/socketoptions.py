@@ -18,6 +18,23 @@ _TCP_NOTSENT_LOWAT = 25
 """<linux/tcp.h>; the socket module names it from 3.12 on."""
 
 
+def keepalive_start(sockets: Sockets, share: float) -> Option | None:
+    """Return when an upstream's connection is first probed: somewhere in the second half of the time.
+
+    Sessions that were opened together, as after a restart, would probe together for ever; and a
+    burst of thousands of probes overflows the kernel's queue (``net.core.netdev_max_backlog``),
+    which loses them without a word until healthy peers are given up.
+
+    Args:
+        sockets: The settings.
+        share: A random number from 0 to 1.
+    """
+    if not sockets.keepalive_idle:
+        return None
+    seconds = max(1, round(sockets.keepalive_idle * (0.5 + 0.5 * share)))
+    return socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds
+
+
 def session_options(sockets: Sockets, *, browser: bool) -> tuple[Option, ...]:
     """Return the options of one side's connection.
 
