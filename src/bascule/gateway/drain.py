@@ -2,8 +2,11 @@
 
 Clients come back the moment they are closed, so what arrives elsewhere is as steep as
 what is closed here. ``drain.naturalEnd`` gives sessions time to end by themselves;
-then they are told 1012 at ``drain.rate`` per second (over ``drain.window`` when that is
-set), and what is left near ``drain.timeout`` is told at once.
+then they are told 1012 at ``drain.rate`` per second, or over ``drain.window``; faster if
+``drain.timeout`` leaves no time for that. Who has not gone when it is over is cut.
+
+The plan is made anew every few seconds. A long drain would otherwise go by what was
+quiet at its beginning, and would never tell a session whose handshake was under way then.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bascule.policy.drainplan import plan
+from bascule.policy.drainplan import plan, slot_width
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -24,8 +27,16 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _LAST_SHARE: Final = 0.9
-"""Share of drain.timeout after which whoever is still there is told at once: the rest is for
-closing handshakes."""
+"""Share of drain.timeout after which everybody has been told: the rest is for closing handshakes."""
+
+_ROUND: Final = 1.0
+"""Seconds after which the sessions are listed and the plan is made anew."""
+
+_TICK: Final = 0.05
+"""Seconds between two looks at how many are left."""
+
+_CUT_WITHIN: Final = 0.5
+"""Seconds the forwarders have to say that they cut what was left."""
 
 Row = tuple[int, float]
 """Session id, and seconds since its last data frame."""
@@ -39,6 +50,9 @@ class Drain:
         rows: Lists the live sessions.
         close: Tells one session, with the seconds its closing handshake may take.
         in_flight: Counts the live sessions.
+
+    Attributes:
+        outcomes: What became of the sessions so far; only ever grows.
     """
 
     def __init__(
@@ -48,10 +62,12 @@ class Drain:
         close: Callable[[int, float], None],
         in_flight: Callable[[], int],
     ) -> None:
-        self._config = config
+        self._settings = config.drain
         self._rows = rows
         self._close = close
         self._in_flight = in_flight
+        self._seen: set[int] = set()
+        self._told: set[int] = set()
         self.outcomes = {"natural": 0, "closed": 0, "aborted": 0}
 
     async def run(self) -> None:
@@ -59,43 +75,76 @@ class Drain:
 
         Cancellation: safe; sessions that were told go on closing.
         """
-        settings = self._config.drain
+        settings = self._settings
         loop = asyncio.get_running_loop()
         started = loop.time()
         deadline = started + settings.timeout
+        last = started + settings.timeout * _LAST_SHARE
         at_start = self._in_flight()
         _log.info("drain begins", sessions=at_start, timeout=settings.timeout)
-        if settings.timeout == 0:
-            for identifier, _ in await self._rows():
-                self._close(identifier, 0.0)
-        else:
-            await self._wait_empty(min(deadline, started + settings.natural_end))
-            self.outcomes["natural"] += at_start - self._in_flight()
-            await self._close_all(started, deadline)
-        await self._wait_empty(deadline + 0.5)
+        await self._look()
+        self.outcomes["natural"] += max(0, at_start - len(self._seen))  # left while they were listed
+        await self._wait(min(last, started + settings.natural_end))
+        await self._close_all(last, deadline)
+        await self._wait(deadline, tell_late=True)
+        # Counted now, not after another look: from here on the forwarders cut what is left.
         left = self._in_flight()
+        self.outcomes["closed"] += max(0, len(self._seen) - left)
         self.outcomes["aborted"] += left
-        self.outcomes["closed"] += max(0, at_start - self.outcomes["natural"] - left)
+        end = loop.time() + _CUT_WITHIN
+        while self._in_flight() and loop.time() < end:  # noqa: ASYNC110 - it ends with a count, not an event
+            await asyncio.sleep(_TICK)
         _log.info("drain ends", seconds=round(loop.time() - started, 3), left=left, **self.outcomes)
 
-    async def _close_all(self, started: float, deadline: float) -> None:
-        settings = self._config.drain
-        loop = asyncio.get_running_loop()
-        last = started + (deadline - started) * _LAST_SHARE
+    async def _look(self) -> list[Row]:
+        """List the sessions, count those that are gone, and return those not told yet."""
         rows = await self._rows()
-        schedule = plan(
-            rows, rate=settings.rate, window=settings.window, available=max(0.0, last - loop.time()),
-            randomness=random.Random(),
-        )  # fmt: skip
-        begin = loop.time()
-        for identifier, delay in schedule:
-            pause = begin + delay - loop.time()
-            if pause > 0:
-                await asyncio.sleep(pause)
-            self._close(identifier, max(0.1, deadline - loop.time()))
+        live = {identifier for identifier, _ in rows}
+        gone = self._seen - live
+        self.outcomes["closed"] += len(gone & self._told)
+        self.outcomes["natural"] += len(gone - self._told)
+        self._told -= gone
+        self._seen = live
+        return [row for row in rows if row[0] not in self._told]
 
-    async def _wait_empty(self, until: float) -> None:
-        """Wait until no session is left or the time has come."""
+    async def _close_all(self, last: float, deadline: float) -> None:
+        """Tell every session, in rounds."""
+        settings = self._settings
         loop = asyncio.get_running_loop()
-        while self._in_flight() and loop.time() < until:  # noqa: ASYNC110 - it ends with a count, not an event
-            await asyncio.sleep(min(0.05, max(0.001, until - loop.time())))
+        begin = first = loop.time()
+        is_first = True
+        while untold := await self._look():
+            begin = max(begin, loop.time())  # What a slow look cost is not made up for by a burst.
+            window = None if settings.window is None else first + settings.window - begin
+            available = last - begin
+            slot = slot_width(len(untold), rate=settings.rate, window=window, available=available)
+            if is_first and settings.window is None and slot * settings.rate < min(settings.rate, 0.99):
+                _log.warning("drain.timeout is too short for drain.rate", sessions=len(untold))
+            is_first = False
+            schedule = plan(untold, slot=slot, randomness=random.Random())
+            for told, (identifier, delay) in enumerate(schedule, 1):
+                pause = begin + delay - loop.time()
+                if pause > 0:
+                    await asyncio.sleep(pause)
+                self._tell(identifier, deadline)
+                if told * slot >= _ROUND:
+                    break
+            # The next round begins where this one's slots end, not now: the rate is kept across rounds.
+            begin += told * slot
+            await asyncio.sleep(max(0.0, begin - loop.time()))
+
+    def _tell(self, identifier: int, deadline: float) -> None:
+        self._told.add(identifier)
+        self._close(identifier, max(0.0, deadline - asyncio.get_running_loop().time()))
+
+    async def _wait(self, until: float, *, tell_late: bool = False) -> None:
+        """Wait until no session is left or the time has come; who appears late may be told at once."""
+        loop = asyncio.get_running_loop()
+        look_at = loop.time() + _ROUND
+        while self._in_flight() and (now := loop.time()) < until:
+            if now >= look_at:
+                look_at = now + _ROUND
+                for identifier, _ in await self._look():
+                    if tell_late:
+                        self._tell(identifier, until)
+            await asyncio.sleep(min(_TICK, max(0.001, until - loop.time())))

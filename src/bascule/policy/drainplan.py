@@ -12,13 +12,29 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+def slot_width(count: int, *, rate: float, window: float | None, available: float) -> float:
+    """Return the seconds between two sessions that are told.
+
+    Args:
+        count: Sessions still to be told.
+        rate: Sessions per second; 0 for all at once.
+        window: Seconds to spread all of them over, instead of a rate; ``None`` for the rate.
+        available: Seconds there are. The spread never takes longer, even if that is faster
+            than the rate: a session that is told in time comes back without an error.
+    """
+    if not count:
+        return 0.0
+    if window is not None:
+        spread = window
+    elif rate > 0:
+        spread = count / rate
+    else:
+        spread = 0.0
+    return max(0.0, min(spread, available)) / count
+
+
 def plan(
-    rows: Sequence[tuple[int, float]],
-    *,
-    rate: float,
-    window: float | None,
-    available: float,
-    randomness: random.Random,
+    rows: Sequence[tuple[int, float]], *, slot: float, randomness: random.Random
 ) -> list[tuple[int, float]]:
     """Return ``(session id, delay in seconds)`` in order of delay, quietest session first.
 
@@ -29,21 +45,9 @@ def plan(
 
     Args:
         rows: Session id, and seconds since its last data frame.
-        rate: Sessions per second; 0 for all at once.
-        window: Seconds to spread all of them over, instead of a rate; ``None`` for the rate.
-        available: Seconds there are; the spread never takes longer.
+        slot: As `slot_width` has it.
         randomness: Source of jitter.
     """
-    if not rows:
-        return []
-    if window is not None:
-        spread = window
-    elif rate > 0:
-        spread = len(rows) / rate
-    else:
-        spread = 0.0
-    spread = min(spread, max(0.0, available))
-    slot = spread / len(rows)
     quietest_first = sorted(rows, key=lambda row: (-row[1], row[0]))
     return [
         (identifier, (position + randomness.random()) * slot)

@@ -1,0 +1,361 @@
+"""How a proxy lets its sessions go, with the product as a process and no browser.
+
+The rolling replacement with real parts is in test_rolling_replacement.py.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from tests.support.bascule import RunningBascule
+from tests.support.waiting import eventually_async, throughout
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+
+Start = Callable[..., RunningBascule]
+
+RESTART = 1012
+REASON = "The proxy is restarting"
+
+
+@pytest_asyncio.fixture
+async def echo() -> AsyncIterator[str]:
+    """An echo server; a handshake for ``/slow`` is answered only 1.5 s later."""
+
+    async def answer(connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            async for message in connection:
+                await connection.send(message)
+
+    async def pause(connection: ServerConnection, request: Request) -> Response | None:
+        if request.path.endswith("/slow"):
+            await asyncio.sleep(1.5)
+        return None
+
+    async with serve(answer, "127.0.0.1", 0, ping_interval=None, process_request=pause) as server:
+        yield f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+
+
+def settings(upstream: str, **drain: Any) -> dict[str, Any]:
+    return {
+        "drain": {"timeout": 8, "rate": 0, **drain},
+        "routes": [{"name": "echo", "kind": "terminal", "path": "/", "upstream": upstream}],
+    }
+
+
+def join(proxy: RunningBascule, path: str = "/") -> Any:
+    return connect(proxy.public_url.replace("http", "ws") + path, ping_interval=None, close_timeout=2)
+
+
+@contextlib.asynccontextmanager
+async def joined(proxy: RunningBascule, count: int) -> AsyncIterator[list[ClientConnection]]:
+    """Open sessions that are each known to work."""
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(join(proxy)) for _ in range(count)]
+        for client in clients:
+            await client.send("hello")
+            assert await client.recv() == "hello"
+        yield clients
+
+
+async def slow_join(proxy: RunningBascule) -> ClientConnection:
+    connection: ClientConnection = await join(proxy, "/slow")
+    return connection
+
+
+async def told(client: ClientConnection) -> tuple[float, int, str]:
+    """Wait for the end of a session: when, and what the browser was told."""
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await client.recv()
+    await client.wait_closed()
+    return time.monotonic(), client.close_code or 0, client.close_reason or ""
+
+
+async def drain(proxy: RunningBascule) -> None:
+    """Ask for a drain as an operator does."""
+
+    def ask() -> None:
+        fields = {"X-Bascule-Admin": "1"}
+        request = urllib.request.Request(f"{proxy.admin_url}/drain", method="POST", headers=fields)
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            assert answer.status == 202
+
+    await asyncio.to_thread(ask)
+
+
+def is_ready(proxy: RunningBascule) -> bool:
+    try:
+        with urllib.request.urlopen(f"{proxy.admin_url}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        if error.code != 503:
+            raise
+        return False
+
+
+def outcomes(proxy: RunningBascule) -> dict[str, float]:
+    found = {
+        word: proxy.metric("bascule_drain_sessions_total", outcome=word)
+        for word in ("natural", "closed", "aborted")
+    }
+    return {word: count for word, count in found.items() if count}
+
+
+async def counted(proxy: RunningBascule, **expected: int) -> None:
+    """Wait until the drain has counted so many outcomes."""
+    with contextlib.suppress(TimeoutError):
+        await eventually_async(lambda: sum(outcomes(proxy).values()) >= sum(expected.values()), 5, "outcomes")
+    assert outcomes(proxy) == expected
+
+
+def logged(proxy: RunningBascule, event: str) -> dict[str, Any]:
+    return next(line for line in proxy.log_lines if line.get("event") == event)
+
+
+def terminate(proxy: RunningBascule) -> None:
+    proxy.process.process.send_signal(signal.SIGTERM)
+
+
+async def exited(proxy: RunningBascule, within: float) -> float:
+    """Wait until the proxy has exited with 0; returns the seconds that took."""
+    started = time.monotonic()
+    status = await asyncio.to_thread(proxy.process.process.wait, within)
+    assert status == 0, proxy.process.said()
+    return time.monotonic() - started
+
+
+async def test_a_drain_asked_for_turns_readiness_false_at_once_closes_all_and_stays_alive(
+    bascule: Start, echo: str
+) -> None:
+    proxy = bascule(settings(echo, naturalEnd=1))
+    async with joined(proxy, 3) as clients:
+        assert is_ready(proxy)
+        await drain(proxy)
+        assert not is_ready(proxy)
+        assert proxy.metric("ws_draining") == 1
+        assert proxy.metric("ws_connection_in_flight_count") == 3
+
+        ends = await asyncio.gather(*map(told, clients))
+
+    assert {(code, reason) for _, code, reason in ends} == {(RESTART, REASON)}
+    await counted(proxy, closed=3)
+    await drain(proxy)  # a second one changes nothing
+    async with join(proxy) as newcomer:
+        assert (await told(newcomer))[1:] == (RESTART, REASON)
+    assert not is_ready(proxy)
+    assert outcomes(proxy) == {"closed": 3}
+    assert proxy.process.process.poll() is None
+    terminate(proxy)
+    assert await exited(proxy, 5) < 3
+
+
+async def test_sessions_may_end_by_themselves_for_a_while_and_heartbeats_go_on_meanwhile(
+    bascule: Start, echo: str
+) -> None:
+    proxy = bascule({**settings(echo, naturalEnd=2), "websocketProxy": {"heartbeatIntervalMs": 200}})
+    async with joined(proxy, 3) as (first, *others):
+        began = time.monotonic()
+        await drain(proxy)
+        beats = proxy.metric("bascule_heartbeats_total")
+        await first.close()
+        await others[0].send("still here")
+        assert await others[0].recv() == "still here"
+        await eventually_async(
+            lambda: proxy.metric("bascule_heartbeats_total") >= beats + 8, 1.9, "four heartbeats each"
+        )
+        assert all(client.close_code is None for client in others)
+
+        ends = await asyncio.gather(*map(told, others))
+
+    assert all(code == RESTART and at - began >= 1.95 for at, code, _ in ends)
+    await counted(proxy, natural=1, closed=2)
+
+
+async def test_sessions_are_told_at_the_rate_with_jitter_and_the_quietest_first(
+    bascule: Start, echo: str
+) -> None:
+    rate = 20
+    proxy = bascule(settings(echo, rate=rate))
+    async with joined(proxy, 40) as clients:
+        busy = clients[:8]  # the longest open, so that order of arrival cannot be mistaken for quiet
+
+        async def type_on(client: ClientConnection) -> None:
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await client.send("key")
+                    await asyncio.sleep(0.1)
+
+        typing = [asyncio.create_task(type_on(client)) for client in busy]
+        await throughout(0.5, lambda: None)
+        await drain(proxy)
+        ends = await asyncio.gather(*map(told, clients))
+        await asyncio.gather(*typing)
+
+    moments = sorted(at for at, _, _ in ends)
+    assert {code for _, code, _ in ends} == {RESTART}
+    assert 40 / rate * 0.8 <= moments[-1] - moments[0] <= 40 / rate * 1.6
+    for moment in moments:
+        assert sum(moment <= other < moment + 1 for other in moments) <= rate * 1.5
+    gaps = Counter(round(later - sooner, 2) for sooner, later in pairwise(moments))
+    assert len(gaps) > 5, f"on a beat: {gaps}"
+    last = sorted(range(40), key=lambda n: ends[n][0])[-8:]
+    assert sorted(last) == list(range(8)), "a busy session went before a quiet one"
+
+
+async def test_who_leaves_before_its_turn_left_naturally(bascule: Start, echo: str) -> None:
+    proxy = bascule(settings(echo, rate=1))
+    async with joined(proxy, 5) as clients:
+        await clients[0].send("busy: my turn is the last")
+        await drain(proxy)
+        await clients[0].close()
+        await asyncio.gather(*map(told, clients))
+    await counted(proxy, natural=1, closed=4)
+
+
+@pytest.mark.xfail(
+    reason="the gateway counts a drain's sessions without the handshakes under way (Gateway._begin_drain)",
+    strict=False,
+)
+async def test_a_session_whose_handshake_was_under_way_is_told_too(bascule: Start, echo: str) -> None:
+    proxy = bascule(settings(echo))
+    async with joined(proxy, 1) as (early,):
+        late = asyncio.create_task(slow_join(proxy))
+        await eventually_async(
+            lambda: proxy.metric("ws_connection_in_flight_count") == 2, 5, "it has its lease"
+        )
+        await early.send("busy")
+        await drain(proxy)
+        assert (await told(early))[1] == RESTART
+        client = await late
+        async with asyncio.timeout(3):
+            assert (await told(client))[1:] == (RESTART, REASON)
+    assert proxy.process.process.poll() is None
+
+
+async def test_sigterm_ends_the_proxy_as_soon_as_the_last_session_is_gone(bascule: Start, echo: str) -> None:
+    proxy = bascule(settings(echo, timeout=20, rate=10))
+    async with joined(proxy, 10) as clients:
+        terminate(proxy)
+        ends = await asyncio.gather(*map(told, clients))
+        assert {code for _, code, _ in ends} == {RESTART}
+        await exited(proxy, 3)
+    said = logged(proxy, "drain ends")
+    assert (said["natural"], said["closed"], said["aborted"]) == (0, 10, 0)
+
+
+async def test_without_time_everybody_is_told_all_the_same(bascule: Start, echo: str) -> None:
+    proxy = bascule(settings(echo, timeout=0))
+    async with joined(proxy, 5) as clients:
+        terminate(proxy)
+        ends = await asyncio.gather(*map(told, clients))
+        await exited(proxy, 4)
+    assert {code for _, code, _ in ends} == {RESTART}
+
+
+async def test_a_rate_the_timeout_has_no_time_for_is_exceeded_and_said(bascule: Start, echo: str) -> None:
+    proxy = bascule(settings(echo, timeout=3, rate=1))
+    async with joined(proxy, 12) as clients:
+        began = time.monotonic()
+        terminate(proxy)
+        ends = await asyncio.gather(*map(told, clients))
+        await exited(proxy, 3)
+    assert {code for _, code, _ in ends} == {RESTART}
+    assert max(at for at, _, _ in ends) - began < 3.2
+    assert logged(proxy, "drain.timeout is too short for drain.rate")["sessions"] == 12
+
+
+class HalfSaid:
+    """An upstream that stops in the middle of a frame until it is let go on."""
+
+    TEXT = b"0123456789"
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        key = next(
+            line.split(b":", 1)[1].strip()
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"sec-websocket-key:")
+        )
+        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n\x81\x0a" + self.TEXT[:4]
+        )
+        with contextlib.suppress(ConnectionError):
+            await self.go_on.wait()
+            writer.write(self.TEXT[4:])
+            while await reader.read(4096):
+                pass
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def half_said() -> AsyncIterator[tuple[HalfSaid, str]]:
+    upstream = HalfSaid()
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+    try:
+        yield upstream, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        upstream.go_on.set()
+        server.close()
+
+
+async def test_a_close_waits_for_the_end_of_the_frame_under_way(bascule: Start) -> None:
+    async with half_said() as (upstream, address):
+        proxy = bascule(settings(address))
+        async with join(proxy) as client:
+            await eventually_async(lambda: len(proxy.sessions()) == 1, 5, "the session is up")
+            await drain(proxy)
+
+            def open_still() -> None:
+                assert client.close_code is None
+
+            await throughout(1.5, open_still)
+            upstream.go_on.set()
+            assert await client.recv() == HalfSaid.TEXT.decode()
+            assert (await told(client))[1:] == (RESTART, REASON)
+        await counted(proxy, closed=1)
+
+
+async def test_who_cannot_be_told_is_cut_at_the_timeout_and_the_proxy_exits_with_0(bascule: Start) -> None:
+    async with half_said() as (_, address):
+        proxy = bascule(settings(address, timeout=2))
+        async with join(proxy) as client:
+            await eventually_async(lambda: len(proxy.sessions()) == 1, 5, "the session is up")
+            terminate(proxy)
+            took = await exited(proxy, 5)
+            assert (await told(client))[1] == 1006
+        assert 1.8 <= took <= 4
+        said = logged(proxy, "drain ends")
+        assert (said["natural"], said["closed"], said["aborted"]) == (0, 0, 1)
+
+
+async def test_a_drain_asked_for_can_be_finished_by_sigterm(bascule: Start, echo: str) -> None:
+    proxy = bascule(settings(echo, rate=5))
+    async with joined(proxy, 10) as clients:
+        await drain(proxy)
+        terminate(proxy)
+        ends = await asyncio.gather(*map(told, clients))
+        await exited(proxy, 4)
+    assert {code for _, code, _ in ends} == {RESTART}
+    assert logged(proxy, "drain ends")["closed"] == 10
