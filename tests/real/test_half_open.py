@@ -1,0 +1,94 @@
+"""A browser whose network is cut without a word: found by TCP, and its slot is free again.
+
+Two network namespaces stand for the browser's machine and ours; the cable between them
+is pulled. Needs root.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.bascule import RunningBascule
+from tests.support.echo import run_echo
+from tests.support.parts import ROOT, missing
+from tests.support.waiting import eventually
+
+CLIENT = """
+import sys
+from websockets.sync.client import connect
+with connect(sys.argv[1], ping_interval=None) as ws:
+    ws.send("here")
+    print(ws.recv(), flush=True)
+    sys.stdin.read()
+"""
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def cable() -> Iterator[tuple[str, str, Callable[[], None]]]:
+    """A namespace that reaches us over one cable: its name, our address there, and how to pull it."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        missing("network namespaces need root and iproute2")
+    name = "b" + uuid.uuid4().hex[:8]
+    ours, theirs = f"{name}o", f"{name}t"
+    try:
+        ip("netns", "add", name)
+    except subprocess.CalledProcessError as error:
+        missing(f"no network namespaces here: {error.stderr.decode().strip()}")
+    try:
+        ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)
+        ip("addr", "add", "10.231.77.1/30", "dev", ours)
+        ip("link", "set", ours, "up")
+        ip("-n", name, "addr", "add", "10.231.77.2/30", "dev", theirs)
+        ip("-n", name, "link", "set", theirs, "up")
+        yield name, "10.231.77.1", lambda: ip("-n", name, "link", "set", theirs, "down")
+    finally:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            ip("link", "del", ours)
+        ip("netns", "del", name)
+
+
+@pytest.mark.real
+@pytest.mark.xdist_group("cable")
+def test_a_browser_that_vanished_gives_its_slot_back(
+    cable: tuple[str, str, Callable[[], None]], bascule: Callable[..., RunningBascule], tmp_path: Path
+) -> None:
+    namespace, address, pull = cable
+    with run_echo() as echo:
+        proxy = bascule(
+            {
+                "listen": f"{address}:0",
+                "routes": [{"name": "echo", "path": "/", "upstream": echo}],
+                "websocketProxy": {"heartbeatIntervalMs": 500},
+                "sockets": {"userTimeout": "2s"},
+            }
+        )
+        url = proxy.public_url.replace("http", "ws")
+        browser = subprocess.Popen(
+            ["ip", "netns", "exec", namespace, sys.executable, "-c", CLIENT, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        try:
+            assert browser.stdout is not None
+            assert browser.stdout.readline() == b"here\n"
+            assert proxy.metric("ws_connection_in_flight_count") == 1
+
+            pull()
+
+            eventually(lambda: proxy.metric("ws_connection_in_flight_count") == 0, 15, "the slot comes back")
+            assert proxy.metric("bascule_sessions_ended_total", cause="timeout", ended_by="client") == 1
+        finally:
+            browser.kill()
+            browser.communicate()
