@@ -12,21 +12,32 @@ Rules of this file: heads in, decisions out; refusals never repeat what was sent
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
-from dataclasses import dataclass
-from typing import Final
+from binascii import b2a_base64
+from typing import Final, NamedTuple
 
 from bascule.errors import HandshakeRefused
 from bascule.protocol.http1 import RequestHead, ResponseHead, tokens
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+"""Base64 of 16 bytes. The last character has four bits too many: canonical ones are zero."""
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 RSV1: Final = 0x40
 ALL_RSV: Final = 0x70
+
+_WEBSOCKET: Final = [b"websocket"]
+_UPGRADE: Final = [b"Upgrade"]
+"""What nearly everybody writes, compared first."""
+
+_ANSWER: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
+_REQUEST: Final = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+)
 
 OURS: Final = frozenset(
     (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-accept", b"expect", b"content-length")
@@ -34,8 +45,11 @@ OURS: Final = frozenset(
 """Fields of a handshake that each hop writes for itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+_SHA1: Final = hashlib.sha1(usedforsecurity=False)
+"""Copied for each handshake, which costs half of looking the algorithm up again."""
+
+
+class Offer(NamedTuple):
     """What the browser offers.
 
     Attributes:
@@ -53,8 +67,7 @@ class Offer:
     origin: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(NamedTuple):
     """What the upstream chose.
 
     Attributes:
@@ -70,12 +83,15 @@ class Agreement:
 
 def wants_websocket(head: RequestHead) -> bool:
     """Tell whether a request asks for a WebSocket, however badly."""
-    return b"websocket" in tokens(head.values(b"upgrade"))
+    values = head.values(b"upgrade")
+    return values == _WEBSOCKET or b"websocket" in tokens(values)
 
 
 def accept_value(key: bytes) -> bytes:
     """Return the ``Sec-WebSocket-Accept`` for a key (§4.2.2)."""
-    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+    digest = _SHA1.copy()
+    digest.update(key + _GUID)
+    return b2a_base64(digest.digest(), newline=False)
 
 
 def check_request(head: RequestHead) -> Offer:
@@ -92,9 +108,10 @@ def check_request(head: RequestHead) -> Offer:
     if len(hosts) != 1 or not hosts[0]:
         raise HandshakeRefused(400, "Exactly one Host field is needed.")
     upgrades = head.values(b"upgrade")
-    if len(upgrades) != 1 or upgrades[0].lower() != b"websocket":
+    if upgrades != _WEBSOCKET and (len(upgrades) != 1 or upgrades[0].lower() != b"websocket"):
         raise HandshakeRefused(400, "The Upgrade field must be websocket and nothing else.")
-    if b"upgrade" not in tokens(head.values(b"connection")):
+    connection = head.values(b"connection")
+    if connection != _UPGRADE and b"upgrade" not in tokens(connection):
         raise HandshakeRefused(400, "The Connection field must contain upgrade.")
     if head.values(b"transfer-encoding") or any(value != b"0" for value in head.values(b"content-length")):
         raise HandshakeRefused(400, "A WebSocket handshake has no body.")
@@ -104,7 +121,7 @@ def check_request(head: RequestHead) -> Offer:
         version = (("Sec-WebSocket-Version", "13"),)
         raise HandshakeRefused(426, "Only WebSocket version 13 is spoken here.", version)
     keys = head.values(b"sec-websocket-key")
-    if len(keys) != 1 or not _is_key(keys[0]):
+    if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise HandshakeRefused(400, "The Sec-WebSocket-Key must be 16 bytes in base64.")
     origins = head.values(b"origin")
     return Offer(
@@ -119,11 +136,6 @@ def check_request(head: RequestHead) -> Offer:
         host=hosts[0],
         origin=b", ".join(origins) if origins else None,
     )
-
-
-def _is_key(value: bytes) -> bool:
-    # The last of the 22 characters has four bits too many: only the canonical one is 16 bytes.
-    return _KEY.fullmatch(value) is not None and base64.b64encode(base64.b64decode(value)) == value
 
 
 def _extension_names(values: list[bytes]) -> list[bytes]:
@@ -148,9 +160,10 @@ def check_response(head: ResponseHead, offer: Offer, key: bytes) -> Agreement | 
         What was agreed; ``None`` when this is no valid answer.
     """
     upgrades = head.values(b"upgrade")
-    if len(upgrades) != 1 or upgrades[0].lower() != b"websocket":
+    if upgrades != _WEBSOCKET and (len(upgrades) != 1 or upgrades[0].lower() != b"websocket"):
         return None
-    if b"upgrade" not in tokens(head.values(b"connection")):
+    connection = head.values(b"connection")
+    if connection != _UPGRADE and b"upgrade" not in tokens(connection):
         return None
     if head.values(b"sec-websocket-accept") != [accept_value(key)]:
         return None
@@ -196,21 +209,14 @@ def switching_protocols(
     key: bytes, fields: list[tuple[bytes, bytes]] | tuple[tuple[bytes, bytes], ...]
 ) -> bytes:
     """Build the 101 for the browser (§4.2.2), with further fields behind the four it needs."""
-    lines = [
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept_value(key) + b"\r\n"
-    ]
-    lines += [b"%b: %b\r\n" % field for field in fields]
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    lines = [_ANSWER + accept_value(key), *map(b": ".join, fields), b"\r\n"]
+    return b"\r\n".join(lines)
 
 
 def upgrade_request(target: bytes, key: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
     """Build the handshake for the upstream; ``fields`` are those that travel on."""
-    lines = [b"GET %b HTTP/1.1\r\n" % target]
-    lines += [b"%b: %b\r\n" % field for field in fields if field[0].lower() not in OURS]
-    lines.append(
-        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: " + key + b"\r\n\r\n"
-    )
-    return b"".join(lines)
+    lines = [b"GET " + target + b" HTTP/1.1"]
+    lines += [b": ".join(field) for field in fields if field[0].lower() not in OURS]
+    lines.append(_REQUEST + key)
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
