@@ -75,13 +75,21 @@ class LightClient:
                 await socket.recv()
                 self.joined.append(time.monotonic())
                 self.is_up = True
-                while pause:
-                    await asyncio.sleep(pause)
+                while not await _closed(socket, pause):
                     await socket.send("key")
                     await socket.recv()
-                await socket.wait_closed()
         finally:
             self.is_up = False
+
+
+async def _closed(socket: ClientConnection, within: float) -> bool:
+    """Wait for the end of a connection, for ever if ``within`` is 0; tell whether it came."""
+    try:
+        async with asyncio.timeout(within or None):
+            await socket.wait_closed()
+    except TimeoutError:
+        return False
+    return True
 
 
 class Crowd:

@@ -1,7 +1,7 @@
 """Two proxies behind a real nginx are replaced one after the other, while people work in real browsers.
 
-With ``BASCULE_REHEARSAL=FILE`` the moments of all reconnects are written there, which
-``python -m scripts.rehearse`` draws. ``BASCULE_REHEARSAL_CLIENTS`` is the number of light clients.
+With ``REHEARSAL_DATA=FILE`` the moments of all reconnects are written there, which
+``python -m scripts.rehearse`` draws. ``REHEARSAL_CLIENTS`` is the number of light clients.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from tests.support.waiting import eventually_async
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(240)]
 
-CLIENTS: Final = int(os.environ.get("BASCULE_REHEARSAL_CLIENTS", "100"))
+CLIENTS: Final = int(os.environ.get("REHEARSAL_CLIENTS", "100"))
 RATE: Final = CLIENTS / 10
 TIMEOUT: Final = 20.0
 SLOTS: Final = 4
@@ -195,7 +195,7 @@ async def test_every_tab_is_back_without_a_reload_after_both_proxies_were_replac
             }
             return await asyncio.to_thread(bascule, config)
 
-        first, second = await asyncio.gather(start(0), start(1))
+        first, second = await start(0), await start(1)
         tabs = await open_tabs(chromium, jupyter, streamlit, ingress)
         async with run_crowd(f"{ingress.replace('http', 'ws')}/echo", CLIENTS) as crowd:
             for tab in tabs:
@@ -288,5 +288,5 @@ def report(drains: list[Drained], clients: list[float], browsers: list[float]) -
     for at in (*clients, *browsers):
         counts[int(at - begin)] = counts.get(int(at - begin), 0) + 1
     print(f"\nreconnects by second, at {RATE:g} a second: {dict(sorted(counts.items()))}")
-    if file := os.environ.get("BASCULE_REHEARSAL"):
+    if file := os.environ.get("REHEARSAL_DATA"):
         Path(file).write_text(json.dumps(data))
