@@ -225,12 +225,13 @@ class Admission:
         answer_fields = [
             field
             for field in end_to_end_fields(opened.head.fields)
-            if not field[0].lower().startswith(b"sec-websocket-") and field[0].lower() != b"content-length"
+            if (name := field[0].lower()) != b"content-length" and not name.startswith(b"sec-websocket-")
         ]
         answer = switching_protocols(offer.key, [*opened.agreement.fields, *answer_fields])
         try:
-            with Deadline(leg, self._config.limits.handshake_timeout):
-                await leg.write(answer)
+            if rest := leg.write_now(answer):
+                with Deadline(leg, self._config.limits.handshake_timeout):
+                    await leg.write(rest)
         except OSError:
             opened.leg.close()
             leg.close()

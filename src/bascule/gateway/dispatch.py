@@ -93,7 +93,7 @@ class Dispatch:
         packet = message.encode()
         usable = [slot for slot, link in self.links.items() if link.listed]
         while usable:
-            slot = fewest(self._counts, usable)
+            slot = usable[0] if len(usable) == 1 else fewest(self._counts, usable)
             assert slot is not None
             try:
                 send_packet(self.links[slot].channel, packet, (browser, upstream))

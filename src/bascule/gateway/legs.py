@@ -30,6 +30,13 @@ class Leg(Protocol):
             OSError: The connection failed.
         """
 
+    def write_now(self, data: bytes) -> bytes:
+        """Write what can be written without waiting and return the rest.
+
+        Raises:
+            OSError: The connection failed.
+        """
+
     async def write(self, data: bytes) -> None:
         """Write all of it.
 
@@ -63,14 +70,18 @@ class PlainLeg:
         except BlockingIOError:
             return await self._loop.sock_recv(self._socket, CHUNK)
 
-    async def write(self, data: bytes) -> None:
-        """See `Leg.write`."""
+    def write_now(self, data: bytes) -> bytes:
+        """See `Leg.write_now`."""
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
-            sent = 0
-        if sent < len(data):
-            await self._loop.sock_sendall(self._socket, data[sent:])
+            return data
+        return data[sent:]
+
+    async def write(self, data: bytes) -> None:
+        """See `Leg.write`."""
+        if rest := self.write_now(data):
+            await self._loop.sock_sendall(self._socket, rest)
 
     def let_go(self) -> socket.socket:
         """See `Leg.let_go`."""
@@ -98,6 +109,10 @@ class PumpedLeg:
     async def read(self) -> bytes:
         """See `Leg.read`."""
         return await self._reader.read(CHUNK)
+
+    def write_now(self, data: bytes) -> bytes:
+        """See `Leg.write_now`; a stream cannot tell, so nothing."""
+        return data
 
     async def write(self, data: bytes) -> None:
         """See `Leg.write`."""

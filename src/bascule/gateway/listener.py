@@ -66,6 +66,7 @@ class Listener:
     ) -> None:
         self._limits = config.limits
         self._listening = listening
+        self._family = int(listening.family)
         self._http = http
         self._on_upgrade = on_upgrade
         self._tls = tls
@@ -92,7 +93,9 @@ class Listener:
     def _accept(self) -> None:
         for _ in range(_ACCEPT_BATCH):
             try:
-                connection, peer = self._listening.accept()
+                # What socket.accept does, without asking the kernel and two enumerations what
+                # kind of socket it is.
+                descriptor, peer = self._listening._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 return
             except OSError as error:
@@ -101,6 +104,7 @@ class Listener:
                 elif error.errno not in (errno.ECONNABORTED, errno.EINTR, errno.EPROTO):
                     raise
                 return
+            connection = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
             connection.setblocking(False)
             address = str(peer[0]) if isinstance(peer, tuple) else ""
             if self._tls is not None:
@@ -121,6 +125,16 @@ class Listener:
         if not data:
             connection.close()
             return
+        if (end := data.find(END_OF_HEAD) + len(END_OF_HEAD)) >= len(END_OF_HEAD):
+            # A whole head came along, as it nearly always does.
+            try:
+                head = self._upgrade_head(data[:end])
+            except BadHead:
+                head = None  # said below
+            if head is not None:
+                leg = PlainLeg(self._loop, connection)
+                spawn(self._on_upgrade(leg, head, data[end:], peer, False), "upgrade")
+                return
         spawn(self._serve(connection, peer, data), "connection")
 
     def _pause(self, error: OSError) -> None:

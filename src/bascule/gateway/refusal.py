@@ -59,7 +59,8 @@ class Refuser:
         closing = close_frame(code, reason)
         try:
             if not hold:
-                await leg.write(opening + closing)
+                if rest := leg.write_now(opening + closing):
+                    await leg.write(rest)
             else:
                 await leg.write(opening)
                 if await self._hold(leg, hold):

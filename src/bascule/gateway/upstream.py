@@ -8,15 +8,13 @@ answered). Bytes of the browser are not sent before the 101 is checked.
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 import errno
+import os
 import random
-import secrets
 import socket
 import ssl
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from binascii import b2a_base64
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.gateway.legs import Deadline, Leg, PlainLeg, PumpedLeg
 from bascule.gateway.resolver import Resolver, Unresolvable
@@ -29,8 +27,10 @@ if TYPE_CHECKING:
     from bascule.policy.routes import UpstreamAddress
 
 
-@dataclass(frozen=True, slots=True)
-class Switched:
+_NONBLOCKING_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+class Switched(NamedTuple):
     """The upstream said a true 101."""
 
     leg: Leg
@@ -39,8 +39,7 @@ class Switched:
     early: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """The upstream said something else; its body is still to be read from ``leg``."""
 
     leg: Leg
@@ -88,11 +87,13 @@ class Dialler:
         Cancellation: safe; the connection is closed.
         """
         leg = await self._connect(address)
-        key = base64.b64encode(secrets.token_bytes(16))
+        key = b2a_base64(os.urandom(16), newline=False)
         deadline = Deadline(leg, self._limits.upstream_handshake_timeout)
         try:
+            rest = leg.write_now(upgrade_request(target, key, fields))
             with deadline:
-                await leg.write(upgrade_request(target, key, fields))
+                if rest:
+                    await leg.write(rest)
                 head, early = await self._read_head(leg)
         except (OSError, BadAnswer) as error:
             leg.close()
@@ -155,10 +156,12 @@ class Dialler:
                 family, where = addresses[0]
                 connection = self._socket(family)
                 begun.append((connection, where))
-                with contextlib.suppress(OSError):  # then the others are tried below, and this again
+                try:
                     if _begin_connect(connection, where):
                         begun.clear()
                         return PlainLeg(loop, connection)
+                except OSError:
+                    pass  # The others are tried below, and this again.
             async with asyncio.timeout(self._limits.connect_timeout):
                 return await self._connect_in_turn(address, begun)
         except TimeoutError as error:
@@ -203,7 +206,7 @@ class Dialler:
         return self._tls
 
     def _socket(self, family: socket.AddressFamily) -> socket.socket:
-        connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        connection = socket.socket(family, _NONBLOCKING_STREAM, 0)
         for level, option, value in self._options:
             connection.setsockopt(level, option, value)
         start = keepalive_start(self._sockets, random.random())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import socket
+import struct
 from typing import Final
 
 from bascule.errors import HandoverError
@@ -42,7 +43,7 @@ def send_packet(channel: socket.socket, packet: bytes, descriptors: tuple[int, .
     if not descriptors:
         channel.send(packet)
         return
-    rights = array.array("i", descriptors).tobytes()
+    rights = struct.pack(f"{len(descriptors)}i", *descriptors)
     channel.sendmsg((packet,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, rights),))
 
 
