@@ -12,6 +12,7 @@ from aiohttp import web
 
 from bascule.gateway.http import HttpServer
 from bascule.policy.config import Config
+from bascule.protocol.http1 import BadHead
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,7 +35,10 @@ class Server:
         self.taken: list[tuple[bytes, bytes]] = []
         self.port = 0
 
-    async def on_upgrade(self, leg: Leg, head: RequestHead, early: bytes, peer: str, secure: bool) -> None:
+    async def on_upgrade(
+        self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
+    ) -> None:
+        assert not isinstance(head, BadHead)
         self.taken.append((head.target, early))
         await leg.write(b"taken")
         leg.close()

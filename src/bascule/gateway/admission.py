@@ -35,6 +35,7 @@ from bascule.policy.origin import origin_allowed
 from bascule.policy.routeconfig import AuthMode
 from bascule.protocol.frames import CloseCode
 from bascule.protocol.handshake import Offer, check_request, switching_protocols
+from bascule.protocol.http1 import BadHead
 from bascule.vocabulary import CAP_REACHED_REASON, UPSTREAM_UNREACHABLE_REASON
 
 if TYPE_CHECKING:
@@ -108,18 +109,23 @@ class Admission:
         self._cookie = config.auth.session.cookie.encode()
         self.draining = False
 
-    async def upgrade(self, leg: Leg, head: RequestHead, early: bytes, peer: str, secure: bool) -> None:
+    async def upgrade(
+        self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
+    ) -> None:
         """Answer one upgrade request; the leg is handed over or closed.
 
         Args:
             leg: The browser's connection; nothing beyond ``early`` has been read.
-            head: The request.
+            head: The request, or what is wrong with it.
             early: Bytes behind the head. They go to the upstream after its 101 only.
             peer: Address of the connection's other end.
             secure: Whether it is a TLS connection.
 
         Cancellation: the leg is closed and the lease released.
         """
+        if isinstance(head, BadHead):
+            await self._answer(leg, HandshakeRefused(head.status, head.detail), peer, None)
+            return
         match: Match | None = None
         client = client_address_of(peer, head.fields, self._trusted)
         try:

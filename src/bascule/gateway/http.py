@@ -22,12 +22,37 @@ from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_requ
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from bascule.policy.config import Config
+    from bascule.policy.config import Config, Limits
 
-OnUpgrade = Callable[[Leg, RequestHead, bytes, str, bool], Coroutine[Any, Any, None]]
-"""Called with the leg, the head, what came behind it, the peer's address, and whether it is TLS."""
+OnUpgrade = Callable[[Leg, RequestHead | BadHead, bytes, str, bool], Coroutine[Any, Any, None]]
+"""Called with the leg, the head or what is wrong with it, what came behind it, the peer's address, and
+whether it is TLS."""
 
 _UPGRADE: Final = b"upgrade"
+
+
+def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
+    """Tell whether a request is for a WebSocket.
+
+    Args:
+        data: Its whole head, or what there is of one that is over the limit already.
+        limits: Of heads.
+
+    Returns:
+        Its head; what is wrong with it, if it speaks of an upgrade; ``None`` for any other request.
+    """
+    if _UPGRADE not in data.lower():
+        return None
+    try:
+        if len(data) > limits.request_head_bytes:
+            raise BadHead(431, TOO_LARGE)
+        head = parse_request_head(data, limits.request_fields)
+    except BadHead as error:
+        return error
+    return head if wants_websocket(head) else None
+
+
+TOO_LARGE: Final = "The request head is too large."
 
 
 class HttpServer(PlainServer):
@@ -88,8 +113,8 @@ class HttpProtocol(PlainProtocol):
         self._disarm()
         if end >= 0:
             end += len(END_OF_HEAD)
-            head = data[:end]
-            if _UPGRADE in head.lower() and self._take(head, data[end:]):
+            head = upgrade_head(data[:end], self._limits)
+            if head is not None and self._take(head, data[end:]):
                 return
         super().data_received(data)
 
@@ -113,14 +138,10 @@ class HttpProtocol(PlainProtocol):
         if self.transport is not None:
             self.transport.abort()
 
-    def _take(self, head_bytes: bytes, early: bytes) -> bool:
-        """Take the connection for a WebSocket; tell whether it was asked for one."""
-        try:
-            head = parse_request_head(head_bytes, self._limits.request_fields)
-        except BadHead:
-            return False  # aiohttp says what it thinks of it
+    def _take(self, head: RequestHead | BadHead, early: bytes) -> bool:
+        """Take the connection for a WebSocket; tell whether that was possible."""
         transport = self.transport
-        if transport is None or not wants_websocket(head) or transport.get_write_buffer_size():
+        if transport is None or transport.get_write_buffer_size():
             return False
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if isinstance(peer, tuple) else ""

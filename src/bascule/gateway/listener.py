@@ -22,10 +22,10 @@ import structlog
 
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
+from bascule.gateway.http import TOO_LARGE, upgrade_head
 from bascule.gateway.legs import Deadline, PlainLeg
 from bascule.gateway.tasks import spawn
-from bascule.protocol.handshake import wants_websocket
-from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head
+from bascule.protocol.http1 import END_OF_HEAD
 
 if TYPE_CHECKING:
     import ssl
@@ -127,10 +127,7 @@ class Listener:
             return
         if (end := data.find(END_OF_HEAD) + len(END_OF_HEAD)) >= len(END_OF_HEAD):
             # A whole head came along, as it nearly always does.
-            try:
-                head = self._upgrade_head(data[:end])
-            except BadHead:
-                head = None  # said below
+            head = upgrade_head(data[:end], self._limits)
             if head is not None:
                 leg = PlainLeg(self._loop, connection)
                 spawn(self._on_upgrade(leg, head, data[end:], peer, False), "upgrade")
@@ -152,40 +149,25 @@ class Listener:
                 if not data:
                     return
             end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
-            head = self._upgrade_head(data[:end]) if end >= len(END_OF_HEAD) else None
+            if end < len(END_OF_HEAD):
+                end = len(data)  # it is over the limit, and has no end
+            given = True
+            head = upgrade_head(data[:end], self._limits)
             if head is not None:
-                given = True
                 await self._on_upgrade(leg, head, data[end:], peer, False)
-                return
-            given = True
-            _, protocol = await self._loop.connect_accepted_socket(self._http, connection)
-            protocol.data_received(data)
-        except BadHead as error:
-            given = True
-            await error_answer(leg, HandshakeRefused(error.status, error.detail))
+            elif end > self._limits.request_head_bytes:
+                await error_answer(leg, HandshakeRefused(431, TOO_LARGE))
+            else:
+                _, protocol = await self._loop.connect_accepted_socket(self._http, connection)
+                protocol.data_received(data)
         except OSError:
             pass
         finally:
             if not given:
                 connection.close()
 
-    def _upgrade_head(self, head_bytes: bytes) -> RequestHead | None:
-        """Return the head of a request for a WebSocket, ``None`` for any other request.
-
-        Raises:
-            BadHead: It speaks of an upgrade and is malformed.
-        """
-        if b"upgrade" not in head_bytes.lower():
-            return None
-        head = parse_request_head(head_bytes, self._limits.request_fields)
-        return head if wants_websocket(head) else None
-
     async def _read_head(self, connection: socket.socket, leg: PlainLeg, data: bytes) -> bytes:
-        """Read up to the end of a head; nothing when it does not come in time.
-
-        Raises:
-            BadHead: 431, it is over the limit.
-        """
+        """Read up to the end of a head, or beyond its limit; nothing when it does not come in time."""
         if len(self._waiting) >= self._limits.max_handshakes:
             oldest, _ = self._waiting.popitem(last=False)
             # Wakes its reader with an end of stream; closing would pull the descriptor from under it.
@@ -193,9 +175,7 @@ class Listener:
         self._waiting[connection] = None
         try:
             with Deadline(leg, self._limits.handshake_timeout):
-                while END_OF_HEAD not in data:
-                    if len(data) > self._limits.request_head_bytes:
-                        raise BadHead(431, "The request head is too large.")
+                while END_OF_HEAD not in data and len(data) <= self._limits.request_head_bytes:
                     chunk = await leg.read()
                     if not chunk:
                         return b""

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.legs import Leg
     from bascule.handover.messages import Ended, Row
-    from bascule.protocol.http1 import RequestHead
+    from bascule.protocol.http1 import BadHead, RequestHead
 
 _log = structlog.get_logger()
 
@@ -174,7 +174,9 @@ class Gateway:
 
     # -- requests ---------------------------------------------------------------------------
 
-    async def _upgrade(self, leg: Leg, head: RequestHead, early: bytes, peer: str, secure: bool) -> None:
+    async def _upgrade(
+        self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
+    ) -> None:
         try:  # noqa: SIM105 -- contextlib.suppress costs a microsecond, once for each handshake
             await self._admission.upgrade(leg, head, early, peer, secure)
         except OSError:
