@@ -7,6 +7,8 @@ the same bytes. What is different:
 * a flow's state is C fields of one object; a turn of the loop that only moves frames
   touches no Python object and allocates nothing;
 * ``epoll_wait``, ``recv`` and ``send`` are called directly;
+* the middle of a large frame goes from socket to socket through a pipe (splice(2)) and is
+  never copied to user space; what the sink does not take is read back and stashed as ever;
 * the allocator hook lives here: `count_allocations` wraps CPython's allocators and adds
   up the bytes they are asked for, which is what ``ws_pool_alloc_bytes_per_second`` shows.
 
@@ -16,7 +18,7 @@ more than a small frame.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOSYS, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
@@ -66,10 +68,33 @@ cdef extern from "time.h" nogil:
 
 cdef extern from "unistd.h" nogil:
     int close(int fd)
+    ssize_t read(int fd, void *buf, size_t count)
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <fcntl.h>
+    #include <unistd.h>
+    """
+
+cdef extern from "fcntl.h" nogil:
+    int pipe2(int *ends, int flags)
+    int fcntl(int fd, int command, ...)
+    ssize_t splice(int fd_in, void *off_in, int fd_out, void *off_out, size_t len, unsigned int flags)
+    int O_CLOEXEC
+    int O_NONBLOCK
+    int F_SETPIPE_SZ
+    unsigned int SPLICE_F_MOVE
+    unsigned int SPLICE_F_NONBLOCK
 
 cdef enum:
     MAX_EVENTS = 256
     PREFIX = 256
+    # Payload still to come from which on it is spliced (docs/decisions/0004-splice-and-windows.md).
+    SPLICE_FROM = 65536
+    PIPE_BYTES = 1048576
 
 # The numbers of `signs`, as C constants; test_twins.py compares them.
 cdef enum:
@@ -184,12 +209,19 @@ cdef class Engine:
     cdef readonly Py_ssize_t window
     cdef readonly double now
     cdef int _epoll
+    cdef int _pipe[2]
     cdef uint8_t *_buffer
     cdef Py_ssize_t _capacity
     cdef uint64_t *_words
     cdef object _words_owner
     cdef list _table
     cdef epoll_event _events[MAX_EVENTS]
+
+    cdef void _close_pipe(self) noexcept:
+        if self._pipe[0] >= 0:
+            close(self._pipe[0])
+            close(self._pipe[1])
+        self._pipe[0] = self._pipe[1] = -1
 
     def __cinit__(self, Py_ssize_t window, words, Py_ssize_t early=0):
         cdef uint64_t[:] view = words
@@ -201,6 +233,12 @@ cdef class Engine:
         self._buffer = <uint8_t *>malloc(PREFIX + self._capacity)
         if self._buffer == NULL:
             raise MemoryError
+        # One pipe for all sessions: it is empty whenever a turn leaves it. Without one, as when
+        # descriptors are short, everything is copied.
+        if pipe2(self._pipe, O_CLOEXEC | O_NONBLOCK) < 0:
+            self._pipe[0] = self._pipe[1] = -1
+        elif fcntl(self._pipe[1], F_SETPIPE_SZ, PIPE_BYTES) < 0:
+            self._close_pipe()
         self._words_owner = words
         self._words = &view[0]
         self._table = []
@@ -209,6 +247,7 @@ cdef class Engine:
     def __dealloc__(self):
         if self._epoll >= 0:
             close(self._epoll)
+            self._close_pipe()
         free(self._buffer)
 
     def close(self):
@@ -216,6 +255,7 @@ cdef class Engine:
         if self._epoll >= 0:
             close(self._epoll)
             self._epoll = -1
+            self._close_pipe()
 
     # -- registration ---------------------------------------------------------------
 
@@ -291,8 +331,10 @@ cdef class Engine:
         cdef list report = None
         cdef list table = self._table
         cdef Flow flow
+        cdef double now = _monotonic()
         while True:
-            left = deadline - _monotonic()
+            # From the last wake-up on: what was done since then is short beside any deadline.
+            left = deadline - now
             if left <= 0:
                 timeout = 0
             elif left > 3600:
@@ -300,7 +342,7 @@ cdef class Engine:
             else:
                 timeout = <int>(left * 1000) + 1
             count = epoll_wait(self._epoll, self._events, MAX_EVENTS, timeout)
-            self.now = _monotonic()
+            self.now = now = _monotonic()
             if count < 0:
                 if errno != EINTR:
                     PyErr_SetFromErrno(OSError)
@@ -346,7 +388,10 @@ cdef class Engine:
 
     cdef int _advance(self, Flow flow) except -1:
         cdef Py_ssize_t start = PREFIX
-        cdef ssize_t size = recv(flow.source, self._buffer + PREFIX, self.window, MSG_DONTWAIT)
+        cdef ssize_t size
+        if flow.remaining >= SPLICE_FROM and flow.mode == RELAY and self._pipe[0] >= 0:
+            return self._splice(flow)
+        size = recv(flow.source, self._buffer + PREFIX, self.window, MSG_DONTWAIT)
         if size < 0:
             if errno == EAGAIN or errno == EINTR:
                 return 0
@@ -359,6 +404,71 @@ cdef class Engine:
             memcpy(self._buffer + start, flow.held_bytes, flow.held_size)
             flow.held_size = 0
         return self._process(flow, start, PREFIX + size)
+
+    cdef int _splice(self, Flow flow) except -1:
+        """Move payload of the current frame, at most a window and not beyond its end.
+
+        SIGPIPE is ignored by CPython; splice has no flag for it.
+        """
+        cdef size_t most = self.window
+        cdef ssize_t size, moved
+        cdef size_t done = 0
+        cdef int found = 0
+        cdef bint refused = False
+        if flow.remaining < most:
+            most = flow.remaining
+        size = splice(flow.source, NULL, self._pipe[1], NULL, most, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
+        if size < 0:
+            if errno == EAGAIN or errno == EINTR:
+                return 0
+            if errno == EINVAL or errno == ENOSYS:
+                self._close_pipe()  # not with this kernel or this kind of socket: copy from now on
+                return self._advance(flow)
+            flow.error = errno
+            return ERROR_
+        if size == 0:
+            return EOF_
+        flow.remaining -= size
+        flow.active_at = self.now
+        if flow.stop and flow.remaining == 0:
+            flow.mode = DISCARD
+        while done < <size_t>size:
+            moved = splice(
+                self._pipe[0], NULL, flow.sink, NULL, size - done, SPLICE_F_MOVE | SPLICE_F_NONBLOCK
+            )
+            if moved > 0:
+                done += moved
+            elif moved == 0 or errno == EAGAIN:
+                break
+            elif errno == EINVAL or errno == ENOSYS:
+                refused = True
+                break
+            elif errno != EINTR:
+                flow.error = errno
+                found = SINK_ERROR
+                break
+        if done < <size_t>size:
+            # The pipe is emptied, be it for the stash or for nobody.
+            size = self._take_back(size - done)
+            if not found and size:
+                self._stash(flow, PREFIX, PREFIX + size)
+        if refused:
+            self._close_pipe()
+        if flow.wanted and flow.remaining == 0 and flow.stash_bytes == NULL:
+            found |= BOUNDARY
+        return found
+
+    cdef ssize_t _take_back(self, size_t size) except -1:
+        """Read what is left in the pipe into the window; it fits, since no more than that was spliced."""
+        cdef size_t done = 0
+        cdef ssize_t taken
+        while done < size:
+            taken = read(self._pipe[0], self._buffer + PREFIX + done, size - done)
+            if taken > 0:
+                done += taken
+            elif taken == 0 or errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+        return done
 
     def feed(self, Flow flow not None, bytes data not None):
         """Account for bytes that the gateway had already read, as if just received."""

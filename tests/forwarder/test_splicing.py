@@ -1,0 +1,135 @@
+"""The middle of a large frame goes through a pipe: what must not differ from copying it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bascule.forwarder import signs
+from bascule.handover.counters import BLOCK_WORDS, ForwarderWord
+from bascule.protocol.frames import data_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+hot = pytest.importorskip("bascule.forwarder._hot", reason="the hot path is not compiled")
+
+WINDOW = 256 * 1024
+SIZE = 4 * 1024 * 1024
+LIMIT = 32 * 1024 * 1024
+
+
+class Rig:
+    """One session's flow from an upstream to a browser, with both far ends."""
+
+    def __init__(self) -> None:
+        self.words = memoryview(array("Q", bytes(8 * BLOCK_WORDS)))
+        self.engine: Any = hot.Engine(WINDOW, self.words)
+        self.upstream, source = socket.socketpair()
+        self.browser, sink = socket.socketpair()
+        self.ends = (self.upstream, source, self.browser, sink)
+        for end in self.ends:
+            end.setblocking(False)
+        now = self.engine.now
+        self.flow = hot.Flow(None, source.fileno(), sink.fileno(), False, LIMIT, 0, 0, now)
+        self.back = hot.Flow(None, sink.fileno(), source.fileno(), True, LIMIT, 0, 0, now)
+        self.flow.opposite, self.back.opposite = self.back, self.flow
+        self.engine.attach(self.flow)
+        self.engine.attach(self.back)
+
+    def send(self, data: memoryview) -> int:
+        try:
+            return self.upstream.send(data)
+        except BlockingIOError:
+            return 0
+
+    def receive(self) -> bytes:
+        try:
+            return self.browser.recv(1 << 20)
+        except BlockingIOError:
+            return b""
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    rig = Rig()
+    yield rig
+    rig.flow.opposite = rig.back.opposite = None
+    rig.engine.close()
+    for end in rig.ends:
+        end.close()
+
+
+def test_large_frames_with_small_ones_around_them_arrive_as_they_were_sent(rig: Rig) -> None:
+    small = data_header(2, 3) + b"abc"
+    sent = (
+        small
+        + data_header(2, SIZE)
+        + os.urandom(SIZE)
+        + small
+        + data_header(1, 70_000)
+        + bytes(70_000)
+        + small
+    )
+    rest = memoryview(sent)
+    received = bytearray()
+    while len(received) < len(sent):
+        rest = rest[rig.send(rest) :]
+        assert rig.engine.turn(0.0) == []
+        assert rig.flow.stashed <= WINDOW
+        received += rig.receive()
+    assert received == sent
+    assert rig.flow.frames == 5
+    assert rig.flow.at_boundary
+    assert rig.words[ForwarderWord.STASHED_BYTES] == 0
+
+
+def test_a_browser_that_does_not_read_leaves_nothing_behind_in_the_pipe_all_sessions_share(rig: Rig) -> None:
+    sent = data_header(2, SIZE) + os.urandom(SIZE)
+    rest = memoryview(sent)
+    while not rig.flow.stashed:
+        rest = rest[rig.send(rest) :]
+        assert rig.engine.turn(0.0) == []
+    other = Rig()
+    other.engine.close()
+    # The same engine takes a second session while the first one's sink is full.
+    source, sink = other.ends[1], other.ends[3]
+    flow = hot.Flow(None, source.fileno(), sink.fileno(), False, LIMIT, 0, 0, rig.engine.now)
+    rig.engine.attach(flow)
+    message = data_header(2, 100_000) + os.urandom(100_000)
+    left = memoryview(message)
+    received = bytearray()
+    while len(received) < len(message):
+        left = left[other.send(left) :]
+        rig.engine.turn(0.0)
+        received += other.receive()
+    assert received == message
+    rig.engine.detach(flow)
+    for end in other.ends:
+        end.close()
+    received = bytearray()
+    while len(received) < len(sent):
+        rest = rest[rig.send(rest) :]
+        rig.engine.turn(0.0)
+        received += rig.receive()
+    assert received == sent
+
+
+def test_a_browser_that_has_gone_in_the_middle_of_a_frame_is_a_failed_sink(rig: Rig) -> None:
+    sent = memoryview(data_header(2, SIZE) + bytes(SIZE))
+    sent = sent[rig.send(sent) :]
+    rig.engine.turn(0.0)
+    rig.browser.close()
+    found = 0
+    for _ in range(50):
+        sent = sent[rig.send(sent) :]
+        for flow, bits in rig.engine.turn(0.0):
+            found |= bits if flow is rig.flow else 0
+        if found:
+            break
+    assert found & (signs.SINK_ERROR | signs.ERROR)
+    assert rig.words[ForwarderWord.STASHED_BYTES] == rig.flow.stashed
