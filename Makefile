@@ -73,7 +73,9 @@ cover: build/.developed ## Branch coverage of the tests that need no real part
 	@$(BIN)/python -m coverage run -m pytest -q -m "not real" && $(BIN)/python -m coverage report --skip-covered
 
 fuzz: build/.developed ## A minute of coverage-guided fuzzing for each target
-	@for target in fuzz/fuzz_*.py; do $(BIN)/python $$target -max_total_time=60 || exit 1; done
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=3,<4"
+	@for target in $(notdir $(wildcard fuzz/corpus/*)); do mkdir -p build/fuzz/$$target; \
+	  $(BIN)/python -m fuzz.$$target build/fuzz/$$target fuzz/corpus/$$target -max_total_time=60 || exit 1; done
 
 soak: build/.installed ## 5,000 idle sessions for two minutes; prints the memory of each
 	@$(BIN)/python scripts/soak.py --sessions 5000 --seconds 120

@@ -1,0 +1,26 @@
+"""The configuration file."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from bascule.errors import ConfigError
+from bascule.policy.loading import load
+from fuzz.running import run
+
+_FILE = Path(tempfile.mkdtemp(prefix="bascule-fuzz-")) / "bascule.yaml"
+
+
+def check(data: bytes) -> None:
+    """A file is loaded, or refused with at least one line."""
+    _FILE.write_bytes(data)
+    try:
+        load(_FILE, {})
+    except ConfigError as error:
+        assert error.problems
+        assert all(problem and "\n" not in problem for problem in error.problems)
+
+
+if __name__ == "__main__":
+    run(check)
