@@ -120,7 +120,7 @@ class Pod:
 
     async def open_page(self, browser: Browser) -> Page:
         """Open the page with the badges."""
-        context = await browser.new_context(viewport={"width": 860, "height": 420})
+        context = await browser.new_context(viewport={"width": 920, "height": 400})
         await context.add_cookies([{"name": "pod", "value": self.cookie, "url": self._ingress}])
         page = await context.new_page()
         await page.goto(f"{self._ingress}/start/")
