@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -166,7 +167,7 @@ def test_forwarders_killed_under_load_never_corrupt_what_arrives(proxy: RunningB
 def test_nothing_is_orphaned_when_the_supervisor_is_killed(tmp_path: Path, echo: str) -> None:
     log = tmp_path / "log"
     command = [
-        Path(sys.executable).parent / "bascule",
+        str(Path(sys.executable).parent / "bascule"),
         "serve",
         "--upstream",
         echo,
@@ -191,8 +192,15 @@ def test_a_second_signal_ends_everything_at_once(
     log = tmp_path / "log"
     config = tmp_path / "c.yaml"
     config.write_text(
-        f'{{"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", "drain": {{"timeout": "60s", "naturalEnd": "50s"}},'
-        f' "routes": [{{"name": "e", "path": "/", "upstream": "{echo}"}}], "log": {{"format": "json"}}}}'
+        json.dumps(
+            {
+                "listen": "127.0.0.1:0",
+                "admin": "127.0.0.1:0",
+                "drain": {"timeout": "60s", "naturalEnd": "50s"},
+                "routes": [{"name": "e", "path": "/", "upstream": echo}],
+                "log": {"format": "json"},
+            }
+        )
     )
     with log.open("wb") as file:
         process = subprocess.Popen(
