@@ -227,7 +227,7 @@ def test_a_wrong_handshake_on_a_kept_alive_connection_has_the_same_status(
     figures.settle({'bascule_refusals_total{reason="handshake"}': 1})
 
 
-# -- what is taken ----------------------------------------------------------------------------
+# -- what is taken --------------------------------------------------------------------------------
 
 
 def _asks(upstream: RawUpstream, path: bytes) -> Callable[[], Call]:
@@ -302,7 +302,7 @@ def test_a_client_cannot_nominate_protected_fields(
     assert asked.value(b"X-Other") == b"stays"
 
 
-# -- time ------------------------------------------------------------------------------------------
+# -- time -----------------------------------------------------------------------------------------
 
 
 def test_a_head_that_comes_a_byte_at_a_time_has_a_deadline_for_the_whole(
@@ -338,7 +338,7 @@ def test_idle_half_open_handshakes_keep_nobody_out_and_are_bounded(
     assert len(gone) >= 60 - 20
 
 
-# -- bytes behind the head ------------------------------------------------------------------------------
+# -- bytes behind the head ------------------------------------------------------------------------
 
 
 def test_early_frames_are_held_until_the_upstream_has_agreed(
@@ -430,7 +430,7 @@ def test_a_request_pipelined_behind_an_upgrade_is_no_request(
     assert not any("http_requests" in name for name in figures.moved())
 
 
-# -- logs ---------------------------------------------------------------------------------------------
+# -- logs -----------------------------------------------------------------------------------------
 
 
 def test_no_secret_reaches_a_log(

@@ -107,7 +107,7 @@ def ask(bascule: RunningBascule, upstream: RawUpstream, clients: Clients) -> Ask
     return asked
 
 
-# -- another answer ------------------------------------------------------------------------------
+# -- another answer -------------------------------------------------------------------------------
 
 
 BODIES = {
@@ -179,7 +179,7 @@ def test_a_101_behind_an_interim_answer_opens_the_session(ask: Ask, interim: byt
     assert ask(script).head().status == 101
 
 
-# -- a 101 that is none ----------------------------------------------------------------------------------
+# -- a 101 that is none ---------------------------------------------------------------------------
 
 
 def _switching(call: Call, *lines: bytes) -> None:
@@ -240,7 +240,7 @@ def test_the_upstream_gets_a_key_of_ours(upstream: RawUpstream, ask: Ask) -> Non
     assert len({SAMPLE_KEY, *keys}) == 3
 
 
-# -- the upstream's choice -----------------------------------------------------------------------------------
+# -- the upstream's choice ------------------------------------------------------------------------
 
 
 def test_subprotocol_and_extensions_are_the_upstreams_choice(ask: Ask) -> None:
@@ -317,7 +317,7 @@ def test_an_answer_that_was_not_asked_for_opens_nothing(
     assert "ws_connection_in_flight_count" not in figures.moved()
 
 
-# -- no answer ---------------------------------------------------------------------------------------------
+# -- no answer ------------------------------------------------------------------------------------
 
 
 def _expect_unreachable(client: RawClient) -> None:

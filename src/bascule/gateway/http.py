@@ -141,12 +141,16 @@ class HttpProtocol(PlainProtocol):
     def _take(self, head: RequestHead | BadHead, early: bytes) -> bool:
         """Take the connection for a WebSocket; tell whether that was possible."""
         transport = self.transport
-        if transport is None or transport.get_write_buffer_size():
+        if transport is None:
+            return False
+        secure = transport.get_extra_info("ssl_object") is not None
+        # What is not written yet would be lost with a plain transport. A TLS one is kept, and its
+        # handshake's last words (session tickets) are often still to be written at this point.
+        if not secure and transport.get_write_buffer_size():
             return False
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if isinstance(peer, tuple) else ""
         self._taken = True
-        secure = transport.get_extra_info("ssl_object") is not None
         leg = self._stream(transport) if secure else self._plain(transport)
         spawn(self._on_upgrade(leg, head, early, address, secure), "upgrade")
         return True
@@ -163,8 +167,10 @@ class HttpProtocol(PlainProtocol):
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        # aiohttp's side ends as if the connection had: its task must not outlive it.
+        # aiohttp's side ends as if the connection had: its task must not outlive it. It closes
+        # the transport that it knows, so it may not know this one any more.
         transport.set_protocol(protocol)
+        self.transport = None
         self.connection_lost(None)
         protocol.connection_made(transport)
         return PumpedLeg(reader, asyncio.StreamWriter(transport, protocol, reader, loop))

@@ -1,0 +1,297 @@
+"""The cap and its refusals: exact under a race, counted once, the first at once, repeats held (facts §16)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.bascule import RunningBascule, run_bascule
+from tests.support.figures import Figures
+from tests.support.frames import CLOSE, KEY, TEXT, close
+from tests.support.rawclient import connect, upgrade
+from tests.support.rawupstream import RawUpstream, echo
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.rawclient import Answer, Clients, RawClient
+
+CAP = 20
+HOLD_MAX = 2.0
+MAX_HELD = 2
+
+FULL = b"WebSocket session cap reached (maxSessionsPerApp)"
+
+
+@pytest.fixture(scope="module")
+def bascule(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBascule]:
+    config = {
+        "routes": [
+            {"name": "lab", "kind": "jupyter", "path": "/lab", "upstream": upstream.url},
+            {"name": "shell", "kind": "terminal", "path": "/shell", "upstream": upstream.url},
+            {"name": "app", "kind": "app", "path": "/app", "upstream": upstream.url},
+        ],
+        "websocketProxy": {"maxSessionsPerApp": CAP},
+        "forwarders": {"count": 2},
+        "trustedProxies": ["127.0.0.1/32"],
+        "limits": {"refusalHoldMax": f"{HOLD_MAX:g}s", "maxHeldRefusals": MAX_HELD},
+    }
+    with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
+        yield running
+
+
+def _in_flight(bascule: RunningBascule) -> float:
+    return bascule.metric("ws_connection_in_flight_count")
+
+
+@pytest.fixture
+def full(bascule: RunningBascule) -> Iterator[list[RawClient]]:
+    """Fill the proxy with sessions of all kinds."""
+    sessions = []
+    for number in range(CAP):
+        client = connect(bascule.public_url)
+        client.open((b"/lab", b"/shell", b"/app")[number % 3])
+        sessions.append(client)
+    yield sessions
+    for client in sessions:
+        client.close()
+    eventually(lambda: _in_flight(bascule) == 0, 10, "all sessions have ended")
+
+
+_next_client = iter(range(1, 1000))
+
+
+@pytest.fixture
+def somebody() -> bytes:
+    """Return a field that makes a client nobody has seen."""
+    return b"X-Forwarded-For: 203.0.113.%d" % next(_next_client)
+
+
+def _refused(client: RawClient, *more: bytes, path: bytes = b"/lab") -> tuple[Answer, float]:
+    """Ask, and return the 101 and after how many seconds the Close came."""
+    start = time.monotonic()
+    client.send(upgrade(path, *more))
+    answer = client.head()
+    assert answer.status == 101
+    said = client.refusal()
+    assert (said.opcode, said.code, said.reason) == (CLOSE, 1013, FULL)
+    client.send(close(1013, key=KEY))
+    return answer, time.monotonic() - start
+
+
+# -- the cap --------------------------------------------------------------------------------------
+
+
+def test_a_race_of_twice_the_cap_admits_exactly_the_cap(
+    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
+) -> None:  # 87
+    figures = Figures(bascule)
+    racers = [clients(bascule.public_url) for _ in range(2 * CAP)]
+    before = len(upstream.calls)
+    for number, client in enumerate(racers):
+        client.send(upgrade(b"/lab", b"X-Forwarded-For: 198.51.100.%d" % number))
+    assert [client.head().status for client in racers] == [101] * (2 * CAP)
+    for client in racers:
+        client.say(b"hello")
+    said = [client.frame() for client in racers]
+    admitted = [client for client, found in zip(racers, said, strict=True) if found.opcode == TEXT]
+    refused = [found for found in said if found.opcode == CLOSE]
+    assert (len(admitted), len(refused)) == (CAP, CAP)
+    assert {(found.code, found.reason) for found in refused} == {(1013, FULL)}
+    assert len(upstream.calls) - before == CAP
+    moved = figures.moved()
+    assert moved["ws_connection_in_flight_count"] == CAP
+    assert moved["ws_connection_rejections_total"] == CAP
+    for client in racers:
+        client.close()
+    eventually(lambda: _in_flight(bascule) == 0, 10, "all sessions have ended")
+    moved = figures.moved()
+    assert moved["ws_connection_rejections_total"] == moved["bascule_rejected_clients_total"] == CAP
+
+
+def test_all_kinds_draw_on_the_one_budget(
+    bascule: RunningBascule, full: list[RawClient], clients: Clients
+) -> None:
+    kinds = {kind: bascule.metric("bascule_sessions", kind=kind) for kind in ("jupyter", "terminal", "app")}
+    assert sum(kinds.values()) == len(full) == CAP
+    assert min(kinds.values()) > 0
+    for number, path in enumerate((b"/lab", b"/shell", b"/app")):
+        _refused(clients(bascule.public_url), b"X-Forwarded-For: 192.0.2.%d" % number, path=path)
+
+
+def test_a_refusal_moves_its_counters_and_touches_no_upstream(
+    bascule: RunningBascule, upstream: RawUpstream, full: list[RawClient], clients: Clients, somebody: bytes
+) -> None:
+    figures = Figures(bascule)
+    heard = upstream.connections
+    _refused(clients(bascule.public_url), somebody)
+    figures.settle({"ws_connection_rejections_total": 1, "bascule_rejected_clients_total": 1})
+    assert upstream.connections == heard
+
+
+@pytest.mark.parametrize(
+    ("offered", "echoed"),
+    [
+        (b"v1.kernel.websocket.jupyter.org", b"v1.kernel.websocket.jupyter.org"),
+        (b"streamlit, secret, x", b"streamlit"),
+    ],
+    ids=["jupyter", "streamlit"],
+)
+def test_a_refusal_echoes_the_first_subprotocol(
+    bascule: RunningBascule,
+    full: list[RawClient],
+    clients: Clients,
+    somebody: bytes,
+    offered: bytes,
+    echoed: bytes,
+) -> None:
+    answer, _ = _refused(clients(bascule.public_url), somebody, b"Sec-WebSocket-Protocol: " + offered)
+    assert answer.value(b"Sec-WebSocket-Protocol") == echoed
+    assert answer.values(b"Sec-WebSocket-Extensions") == []
+
+
+def test_a_session_that_ends_makes_room(
+    bascule: RunningBascule, full: list[RawClient], clients: Clients, somebody: bytes
+) -> None:
+    _refused(clients(bascule.public_url), somebody)
+    leaver = full.pop()
+    leaver.send(close(1000, key=KEY))
+    leaver.goodbye()
+    leaver.close()
+    eventually(lambda: _in_flight(bascule) == CAP - 1, 5, "the lease is given back")
+    newcomer = clients(bascule.public_url)
+    newcomer.open(b"/lab", somebody)
+    newcomer.say(b"in")
+    assert newcomer.frame().payload == b"in"
+    _refused(clients(bascule.public_url), b"X-Forwarded-For: 192.0.2.77")
+    newcomer.close()
+    eventually(lambda: _in_flight(bascule) == CAP - 1, 5, "the lease is given back")
+
+
+def test_a_refused_socket_is_no_session(
+    bascule: RunningBascule, full: list[RawClient], clients: Clients, somebody: bytes
+) -> None:
+    _refused(clients(bascule.public_url), somebody)
+    held = clients(bascule.public_url)
+    held.send(upgrade(b"/lab", somebody))
+    assert held.head().status == 101
+    assert _in_flight(bascule) == CAP
+    assert len(bascule.sessions()) == CAP
+
+
+# -- holding repeats ------------------------------------------------------------------------------
+
+
+def test_the_first_refusal_is_immediate_and_each_repeat_waits_longer(
+    bascule: RunningBascule, full: list[RawClient], clients: Clients, somebody: bytes
+) -> None:
+    figures = Figures(bascule)
+    lines = len(bascule.log_lines)
+    waits = [_refused(clients(bascule.public_url), somebody)[1] for _ in range(4)]
+    # Half of 0.5, 1 and 2 seconds at least, and never over the most.
+    assert [wait >= least for wait, least in zip(waits, (0.0, 0.25, 0.5, 1.0), strict=True)] == [True] * 4
+    eventually(lambda: len(bascule.log_lines) == lines + 4, 5, "a line for each")
+    held = [line.get("held_seconds") for line in bascule.log_lines[lines:]]
+    assert held[0] is None
+    assert all(seconds is not None and seconds <= HOLD_MAX for seconds in held[1:])
+    figures.settle(
+        {
+            "ws_connection_rejections_total": 4,
+            "bascule_rejected_clients_total": 1,
+            "bascule_refusals_held_total": 3,
+        }
+    )
+
+
+def test_another_client_and_another_path_are_not_held(
+    bascule: RunningBascule, full: list[RawClient], clients: Clients, somebody: bytes
+) -> None:
+    figures = Figures(bascule)
+    _refused(clients(bascule.public_url), somebody)
+    _refused(clients(bascule.public_url), somebody, path=b"/app")
+    _refused(clients(bascule.public_url), b"X-Forwarded-For: 192.0.2.200")
+    assert "bascule_refusals_held_total" not in figures.moved()
+
+
+def test_the_query_does_not_make_another_path(
+    bascule: RunningBascule, full: list[RawClient], clients: Clients, somebody: bytes
+) -> None:
+    # JupyterLab's session_id changes with every reload.
+    _refused(clients(bascule.public_url), somebody, path=b"/lab?session_id=1")
+    _, wait = _refused(clients(bascule.public_url), somebody, path=b"/lab?session_id=2")
+    assert wait >= 0.25
+
+
+def _hold(bascule: RunningBascule, clients: Clients, who: bytes) -> RawClient:
+    """Return a client whose repeat is being held."""
+    for _ in range(3):
+        _refused(clients(bascule.public_url), who)
+    client = clients(bascule.public_url)
+    client.send(upgrade(b"/lab", who))
+    assert client.head().status == 101
+    return client
+
+
+def test_held_refusals_are_bounded_and_above_the_bound_nobody_waits(
+    bascule: RunningBascule, full: list[RawClient], clients: Clients
+) -> None:
+    who = [b"X-Forwarded-For: 192.0.2.%d" % number for number in range(101, 105)]
+    for _ in range(2):
+        for field in who:
+            _refused(clients(bascule.public_url), field)
+    # The next refusals of each would be held for half a second and more.
+    waiting = [clients(bascule.public_url) for _ in who]
+    for client, field in zip(waiting, who, strict=True):
+        client.send(upgrade(b"/lab", field))
+        assert client.head().status == 101
+    said_at_once = [client for client in waiting if b"maxSessionsPerApp" in client.buffer]
+    if len(said_at_once) < len(who) - MAX_HELD:
+        said_at_once = [client for client in waiting if not client.silent(0.05)]
+    assert len(said_at_once) == len(who) - MAX_HELD
+    assert [client.refusal().code for client in waiting] == [1013] * len(who)
+
+
+def test_a_held_client_that_leaves_frees_its_place(
+    bascule: RunningBascule, full: list[RawClient], clients: Clients, somebody: bytes
+) -> None:
+    lines = len(bascule.log_lines)
+    held = _hold(bascule, clients, somebody)
+    held.close()
+    eventually(
+        lambda: len(bascule.log_lines) == lines + 4, HOLD_MAX / 2, "it is noticed long before the hold ends"
+    )
+
+
+def test_a_client_that_got_in_is_forgiven(
+    bascule: RunningBascule, full: list[RawClient], clients: Clients, somebody: bytes
+) -> None:
+    _refused(clients(bascule.public_url), somebody)
+    full.pop().close()
+    eventually(lambda: _in_flight(bascule) == CAP - 1, 10, "there is room")
+    inside = clients(bascule.public_url)
+    inside.open(b"/lab", somebody)
+    figures = Figures(bascule)
+    _refused(clients(bascule.public_url), somebody)
+    assert "bascule_refusals_held_total" not in figures.moved()
+
+
+def test_a_held_client_may_send_what_it_likes(
+    bascule: RunningBascule, full: list[RawClient], clients: Clients, somebody: bytes
+) -> None:
+    # JupyterLab sends a kernel-info request as soon as the socket opens.
+    held = _hold(bascule, clients, somebody)
+    held.say(b"kernel_info_request")
+    assert held.refusal().code == 1013
+
+
+def test_echo_is_still_there(
+    bascule: RunningBascule, upstream: RawUpstream, clients: Clients, somebody: bytes
+) -> None:
+    upstream.scripts[b"/"] = echo
+    client = clients(bascule.public_url)
+    client.open(b"/shell", somebody)
+    client.say(b"after all that")
+    assert client.frame().payload == b"after all that"
