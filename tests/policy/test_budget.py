@@ -1,0 +1,97 @@
+"""The budget is exact whatever the order of events: in use = leases held, refused only at the cap."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from bascule.policy.budget import BudgetStatistics, Lease, SessionBudget
+
+
+def test_the_cap_is_taken_and_given_back() -> None:
+    budget = SessionBudget(2)
+    first, second = budget.try_acquire(), budget.try_acquire()
+    assert first is not None
+    assert second is not None
+    assert budget.try_acquire() is None
+    assert first.release() is True
+    assert budget.try_acquire() is not None
+    assert budget.statistics() == BudgetStatistics(in_use=2, limit=2, peak=2, refused=1)
+
+
+def test_releasing_twice_gives_back_once() -> None:  # I3
+    budget = SessionBudget(1)
+    lease = budget.try_acquire()
+    assert lease is not None
+    assert lease.is_held
+    assert (lease.release(), lease.release()) == (True, False)
+    assert not lease.is_held
+    assert budget.in_use == 0
+
+
+def test_restored_sessions_count_beyond_the_cap_and_keep_others_out() -> None:
+    budget = SessionBudget(1)
+    restored = [budget.restore() for _ in range(3)]
+    assert budget.in_use == 3
+    assert budget.try_acquire() is None
+    for lease in restored[:2]:
+        lease.release()
+    assert budget.try_acquire() is None
+    restored[2].release()
+    assert budget.try_acquire() is not None
+
+
+class Budget(RuleBasedStateMachine):
+    """Leases come and go in any order; a counter of our own says what must be true."""
+
+    leases = Bundle("leases")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.budget = SessionBudget(3)
+        self.held: set[int] = set()
+        self.peak = self.refused = 0
+
+    @rule(target=leases)
+    def acquire(self) -> Lease | None:
+        lease = self.budget.try_acquire()
+        assert (lease is None) == (len(self.held) >= self.budget.limit)
+        self._note(lease)
+        return lease
+
+    @rule(target=leases)
+    def restore(self) -> Lease:
+        lease = self.budget.restore()
+        self._note(lease)
+        return lease
+
+    def _note(self, lease: Lease | None) -> None:
+        if lease is None:
+            self.refused += 1
+        else:
+            self.held.add(id(lease))
+            self.peak = max(self.peak, len(self.held))
+
+    @rule(lease=leases)
+    def release(self, lease: Lease | None) -> None:
+        if lease is not None:
+            assert lease.release() is (id(lease) in self.held)
+            self.held.discard(id(lease))
+
+    @rule(lease=consumes(leases))
+    def release_and_forget(self, lease: Lease | None) -> None:
+        self.release(lease)
+
+    @rule(limit=st.integers(1, 5))
+    def reconfigure(self, limit: int) -> None:
+        self.budget.limit = limit
+
+    @invariant()
+    def in_use_is_what_is_held(self) -> None:
+        statistics = self.budget.statistics()
+        assert statistics == BudgetStatistics(len(self.held), self.budget.limit, self.peak, self.refused)
+
+
+TestBudget = Budget.TestCase
+TestBudget.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
