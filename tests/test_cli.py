@@ -178,7 +178,7 @@ def test_check_says_how_many_routes_there_are(capsys: Capture, tmp_path: Path) -
     assert run("check", "--config", str(path)) == 0
     assert run("check", "--upstream", "http://x") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "The configuration is good: 0 routes.",
+        "The configuration is good, but has no routes: serve needs one, or --upstream URL.",
         "The configuration is good: 1 route.",
     ]
 

@@ -109,14 +109,14 @@ def cli() -> None:
 @cli.command()
 @_options
 def serve(files: tuple[Path, ...], **flags: Any) -> None:
-    r"""Run the proxy until it is told to stop.
+    """Run the proxy until it is told to stop.
 
     \b
     bascule serve --config bascule.yaml
     bascule serve --upstream http://127.0.0.1:8888 --kind jupyter
 
     With --upstream and without a file it listens on 127.0.0.1:8080.
-    """
+    """  # noqa: D301 - a real backspace is click's mark for lines that stay lines
     loaded = _load(files, flags)
     if not loaded.config.routes:
         raise ConfigError([_NOTHING_TO_SERVE])
@@ -144,6 +144,9 @@ def check(files: tuple[Path, ...], **flags: Any) -> None:
     """Say whether a configuration can be used, and start nothing."""
     loaded = _load(files, flags)
     routes = len(loaded.config.routes)
+    if not routes:
+        click.echo("The configuration is good, but has no routes: serve needs one, or --upstream URL.")
+        return
     click.echo(f"The configuration is good: {routes} {'route' if routes == 1 else 'routes'}.")
 
 

@@ -7,7 +7,7 @@ ends the start with exit status 2.
 
 from __future__ import annotations
 
-__all__ = ["BasculeError", "ConfigError", "HandoverError", "HandshakeRefused"]
+__all__ = ["BasculeError", "ConfigError", "DescriptorsLost", "HandoverError", "HandshakeRefused"]
 
 
 class BasculeError(Exception):
@@ -41,6 +41,18 @@ class HandshakeRefused(BasculeError):
         self.status = status
         self.detail = detail
         self.fields = fields
+
+
+class DescriptorsLost(BasculeError):
+    """A packet came without the descriptors it spoke of: this process has none left.
+
+    Attributes:
+        packet: The packet, which is whole.
+    """
+
+    def __init__(self, packet: bytes) -> None:
+        super().__init__("no descriptors left for what was handed over")
+        self.packet = packet
 
 
 class HandoverError(BasculeError):

@@ -215,8 +215,12 @@ def test_a_second_signal_ends_everything_at_once(
         if busy:
             assert says(session, "still relayed")
         begun = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
+
+        def impatient() -> bool:
+            process.send_signal(signal.SIGTERM)
+            return process.poll() is not None
+
+        eventually(impatient, 10, "it ends")
         assert time.monotonic() - begun < 5
         session.close()
     finally:
@@ -235,3 +239,103 @@ def test_draining_at_once_with_a_timeout_of_zero(bascule: Start, echo: str) -> N
             session.recv(timeout=5)
         assert ended.value.rcvd is not None
         assert ended.value.rcvd.code == 1012
+
+
+def test_a_signal_to_the_whole_group_is_one_signal_and_the_drain_goes_on(tmp_path: Path, echo: str) -> None:
+    """As systemd sends it, and `timeout`: to every process, twice to the first."""
+    log, config = tmp_path / "log", tmp_path / "c.yaml"
+    settings = {
+        "listen": "127.0.0.1:0",
+        "admin": "127.0.0.1:0",
+        "drain": {"timeout": "20s", "naturalEnd": "15s"},
+        "routes": [{"name": "e", "path": "/", "upstream": echo}],
+        "log": {"format": "json"},
+    }
+    config.write_text(json.dumps(settings))
+    with log.open("wb") as file:
+        command = [str(Path(sys.executable).parent / "bascule"), "serve", "--config", str(config)]
+        process = subprocess.Popen(command, stderr=file)
+    try:
+        said = eventually(lambda: public(log), 30, "it listens")
+        session = connect(f"ws://{said}/", ping_interval=None, legacy=True)
+        assert says(session, "hello")
+        pid = process.pid
+        family = [pid, pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+        for member in family:
+            os.kill(member, signal.SIGTERM)
+        eventually(lambda: '"drain begins"' in log.read_text(), 10, "it drains")
+        assert says(session, "still relayed, since it may end by itself")
+        session.close()
+        assert process.wait(10) == 0
+        text = log.read_text()
+        assert "a process died" not in text
+        assert '"natural":1' in text
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_forwarder_without_descriptors_refuses_and_keeps_what_it_has(tmp_path: Path, echo: str) -> None:
+    log = tmp_path / "log"
+    words = [
+        "serve",
+        "--upstream",
+        echo,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+    ]
+    command = [str(Path(sys.executable).parent / "bascule"), *words]
+    with log.open("wb") as file:
+        process = subprocess.Popen(["bash", "-c", 'ulimit -n 140; exec "$@"', "-", *command], stderr=file)
+    sessions: list[ClientConnection] = []
+    try:
+        said = eventually(lambda: public(log), 30, "it listens")
+        assert "the limit of open files is too low for maxSessionsPerApp" in log.read_text()
+        forwarders = len(os.sched_getaffinity(0))
+        fit = (140 - 64) // 2 * forwarders
+        sessions += [connect(f"ws://{said}/", ping_interval=None, legacy=True) for _ in range(fit + 20)]
+        refused = sessions[fit:]
+        for session in refused:
+            with pytest.raises(ConnectionClosed) as ended:
+                session.recv(timeout=30)
+            assert ended.value.rcvd is not None
+            assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (
+                1013,
+                "No forwarder can take a session",
+            )
+            break  # the first at once; repeats are held
+        assert all(says(session, "still here") for session in sessions[:fit])
+        assert "a process died" not in log.read_text()
+    finally:
+        process.terminate()
+        process.wait(60)
+        for session in sessions:
+            session.close_socket()
+
+
+def test_a_limit_of_open_files_that_fits_no_session_is_an_error(echo: str) -> None:
+    script = str(Path(sys.executable).parent / "bascule")
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            'ulimit -n 40; exec "$@"',
+            "-",
+            script,
+            "serve",
+            "--upstream",
+            echo,
+            "--listen",
+            "127.0.0.1:0",
+        ],
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"ulimit -n" in done.stderr
+    assert b"Traceback" not in done.stderr

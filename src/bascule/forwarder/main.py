@@ -5,8 +5,8 @@ timers are served. It talks to the gateway over a channel that the supervisor se
 it, and to a new one when the gateway was replaced; between the two, sessions go on
 and reports wait.
 
-When the supervisor is gone the forwarder ends its sessions and leaves, so that no
-orphan keeps anything alive. ``SIGTERM`` means the same.
+When the control channel ends, the supervisor is done or gone: the forwarder ends its
+sessions and leaves, so that no orphan keeps anything alive. Signals are not for it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import time
 from collections import deque
 from typing import Final
 
-from bascule.errors import HandoverError
+from bascule.errors import DescriptorsLost, HandoverError
 from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
 from bascule.forwarder.relay import Relay
 from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord
 from bascule.handover.descriptors import PacketReader, send_packet
 from bascule.handover.environment import ChildSetup
-from bascule.handover.messages import Adopt, Close, Ended, List, Listed, Row, decode
+from bascule.handover.messages import Adopt, Close, Ended, List, Listed, Message, Row, decode
 from bascule.policy.config import Config
 from bascule.protocol.closing import End
 
@@ -68,7 +68,9 @@ class Forwarder:
         wake_writer.setblocking(False)
         wake.setblocking(False)
         signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, lambda *_: self._stop())
+        # The supervisor decides when to stop and says so by closing the control channel. A service
+        # manager that signals the whole group must not cut the drain short.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         engine, relay = self._engine, self._relay
         engine.watch(self._control.fileno(), self._on_control)
@@ -146,6 +148,9 @@ class Forwarder:
             received = self._reader.receive(gateway)
         except BlockingIOError:
             return False
+        except DescriptorsLost as lost:
+            self._give_back(decode(lost.packet))
+            return True
         if received is None:
             self._drop_gateway()
             return False
@@ -168,6 +173,12 @@ class Forwarder:
             case _:
                 raise HandoverError(f"a forwarder does not take {type(message).__name__}")
         return True
+
+    def _give_back(self, message: Message) -> None:
+        """Report a session that could not be adopted; the kernel has dropped its connections."""
+        if isinstance(message, Adopt):
+            end = int(End.INTERNAL)
+            self._send(Ended(message.id, end, 0, 0.0, 0, 0, 0, 0, b"no descriptors left"))
 
     def _drop_gateway(self) -> None:
         if self._gateway is not None:

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
+_NO_ROOM: Final = "No forwarder can take a session"
+"""The limit of open files is below the cap, or every forwarder is being restarted."""
+
 _DRAINING: Final = "The proxy is restarting"
 _HAND_OVER_RETRIES: Final = 100
 _HAND_OVER_PAUSE: Final = 0.02
@@ -151,6 +154,13 @@ class Admission:
             )
             return
         lease = self._budget.try_acquire()
+        if lease is not None and not self._dispatch.has_room():
+            self._release(lease)
+            self._words[GatewayWord.HANDSHAKES_REFUSED] += 1
+            await self._close_refused(
+                leg, offer, CloseCode.TRY_AGAIN_LATER, _NO_ROOM, client, head, match, "descriptors", user
+            )
+            return
         if lease is None:
             self._words[GatewayWord.REJECTIONS] += 1
             await self._close_refused(
@@ -279,11 +289,11 @@ class Admission:
         match: Match, word: str, user: str | None, detail: str | None = None,
     ) -> None:  # fmt: skip
         path = head.target.partition(b"?")[0]
-        times, held = await self._refuser.refuse(leg, offer, code, reason, client, path)
+        if word == "cap" and self._refuser.hold_off.is_new(client, time.monotonic()):
+            self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
+        _, held = await self._refuser.refuse(leg, offer, code, reason, client, path)
         if held:
             self._words[GatewayWord.HOLDS] += 1
-        if not times and word == "cap":
-            self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
         self._access.session_refused(
             word, client=client, route=match.route.name, kind=match.route.kind, close_code=int(code),
             held_seconds=held or None, user=user, detail=detail,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import resource
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -32,6 +33,11 @@ _BATCH: Final = 256
 
 _LIST_TIMEOUT: Final = 2.0
 """Seconds a forwarder may take to list its sessions."""
+
+
+SPARE_DESCRIPTORS: Final = 64
+"""Descriptors of a forwarder that are no sessions': channels, epoll, the interpreter's files. Each of
+our processes has the same limit, so the gateway knows how many sessions fit."""
 
 
 class Link:
@@ -65,6 +71,8 @@ class Dispatch:
     ) -> None:
         self.links: dict[int, Link] = {}
         self._counts = counts
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = max(0, (limit - SPARE_DESCRIPTORS) // 2)
         self._on_row = on_row
         self._on_ended = on_ended
         self._on_lost = on_lost
@@ -83,6 +91,11 @@ class Dispatch:
         self.links[slot] = link
         asyncio.get_running_loop().add_reader(channel.fileno(), self._on_readable, link)
 
+    def has_room(self) -> bool:
+        """Tell whether a forwarder may open two more descriptors."""
+        most = self._most
+        return any(link.listed and self._counts.get(slot, 0) < most for slot, link in self.links.items())
+
     def hand_over(self, message: Adopt, browser: int, upstream: int) -> int | None:
         """Give a session to the forwarder with the fewest.
 
@@ -91,7 +104,10 @@ class Dispatch:
             caller's in both cases.
         """
         packet = message.encode()
-        usable = [slot for slot, link in self.links.items() if link.listed]
+        most = self._most
+        usable = [
+            slot for slot, link in self.links.items() if link.listed and self._counts.get(slot, 0) < most
+        ]
         while usable:
             slot = usable[0] if len(usable) == 1 else fewest(self._counts, usable)
             assert slot is not None

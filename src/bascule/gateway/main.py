@@ -121,8 +121,9 @@ class Gateway:
     async def run(self) -> None:
         """Serve until told to stop."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stopped.set)
-        loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor decides
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # The supervisor decides when to stop, and closes the control channel.
+            loop.add_signal_handler(number, lambda: None)
         self._control.setblocking(False)
         loop.add_reader(self._control.fileno(), self._on_control)
         self._collector.install()

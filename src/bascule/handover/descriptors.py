@@ -13,7 +13,7 @@ import socket
 import struct
 from typing import Final
 
-from bascule.errors import HandoverError
+from bascule.errors import DescriptorsLost, HandoverError
 from bascule.handover.messages import MAX_MESSAGE_BYTES
 
 MAX_DESCRIPTORS: Final = 4
@@ -59,8 +59,9 @@ class PacketReader:
 
         Raises:
             BlockingIOError: Nothing is there.
-            HandoverError: The packet or its descriptors were truncated; those that came
-                were closed.
+            HandoverError: The packet was truncated; descriptors that came were closed.
+            DescriptorsLost: Its descriptors were, which is what the kernel does when this
+                process may open no more; those that came were closed.
         """
         try:
             size, ancillary, flags, _ = channel.recvmsg_into(
@@ -75,7 +76,9 @@ class PacketReader:
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             for descriptor in descriptors:
                 socket.close(descriptor)
-            raise HandoverError(f"truncated packet of {size} bytes with {len(descriptors)} descriptors")
+            if not flags & socket.MSG_TRUNC:
+                raise DescriptorsLost(bytes(self._view[:size]))
+            raise HandoverError(f"truncated packet of {size} bytes")
         if not size:
             return None
         return bytes(self._view[:size]), list(descriptors)

@@ -34,6 +34,7 @@ class HoldOff:
         self._maximum = maximum
         self._random = randomness or random.Random()
         self._refused: OrderedDict[tuple[str, bytes], tuple[int, float]] = OrderedDict()
+        self._clients: OrderedDict[str, float] = OrderedDict()
 
     def refuse(self, client: str, path: bytes, now: float) -> tuple[int, float]:
         """Note a refusal.
@@ -59,6 +60,14 @@ class HoldOff:
         if len(self._refused) > MAX_CLIENTS:
             self._refused.popitem(last=False)
         return times, hold
+
+    def is_new(self, client: str, now: float) -> bool:
+        """Note a refusal, and tell whether this client was not refused lately, whatever the path."""
+        last = self._clients.pop(client, None)
+        self._clients[client] = now
+        if len(self._clients) > MAX_CLIENTS:
+            self._clients.popitem(last=False)
+        return last is None or now - last > self._maximum + self.memory
 
     @property
     def memory(self) -> float:

@@ -107,6 +107,12 @@ class Child:
         self.deaths_in_a_row += 1
         return status, delay
 
+    def hang_up(self) -> None:
+        """Close the control channel: the child ends what it has and leaves."""
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; the process may be gone."""
         if self.pidfd >= 0:

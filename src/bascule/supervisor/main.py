@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from bascule.errors import ConfigError
 from bascule.handover.control import receive_control, send_control
-from bascule.handover.counters import CounterFile
+from bascule.handover.counters import CounterFile, ForwarderWord
 from bascule.handover.descriptors import PacketReader, channel_pair
 from bascule.handover.environment import ChildSetup
 from bascule.supervisor import cores
@@ -46,9 +47,14 @@ _log = structlog.get_logger()
 _GRACE: Final = 2.0
 """Seconds beyond drain.timeout in which the gateway says that it is done, and children leave."""
 
+_ECHO: Final = 0.01
+"""Seconds in which a second signal is the first one again, sent to the process and to its group."""
+
 _DESCRIPTORS_PER_SESSION: Final = 2
-_DESCRIPTORS_SPARE: Final = 200
-"""Descriptors for everything else: plain HTTP, channels, files."""
+_DESCRIPTORS_SPARE: Final = 64
+"""Descriptors of a forwarder for everything else (`bascule.gateway.dispatch.SPARE_DESCRIPTORS`)."""
+
+_OPEN: Final = int(ForwarderWord.OPEN)
 
 
 class Supervisor:
@@ -78,6 +84,7 @@ class Supervisor:
         self._started_at = time.monotonic()
         self._announced = False
         self._signals = 0
+        self._signalled_at = 0.0
         self._stop_at = math.inf
         self._stopping = False
 
@@ -115,6 +122,8 @@ class Supervisor:
             soft = hard
         cap = self._config.websocket_proxy.max_sessions_per_app
         per_forwarder = math.ceil(cap / self._slots) * _DESCRIPTORS_PER_SESSION + _DESCRIPTORS_SPARE
+        if soft < _DESCRIPTORS_SPARE + _DESCRIPTORS_PER_SESSION:
+            raise ConfigError([f"the limit of open files (ulimit -n) is {soft}: not one session fits"])
         if per_forwarder > soft:
             _log.warning(
                 "the limit of open files is too low for maxSessionsPerApp",
@@ -258,9 +267,13 @@ class Supervisor:
         for number in numbers:
             if number not in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 continue
+            now = time.monotonic()
+            if self._signals and now - self._signalled_at < _ECHO:
+                continue
             self._signals += 1
+            self._signalled_at = now
             if self._signals > 1:
-                _log.warning("second signal: stopping at once")
+                _log.warning("second signal: stopping at once", sessions=self._counters.total(_OPEN))
                 self._finish()
                 self._kill()
                 return
@@ -284,7 +297,10 @@ class Supervisor:
         self._due.clear()
         self._stop_at = time.monotonic() + _GRACE
         for child in self._all():
-            child.signal(signal.SIGTERM)
+            if child.control is not None:
+                if child.control in self._selector.get_map():
+                    self._selector.unregister(child.control)
+                child.hang_up()
 
     def _kill(self) -> None:
         for child in self._all():

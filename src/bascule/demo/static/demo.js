@@ -60,7 +60,8 @@ function open(path, kind, events = {}) {
   socket.addEventListener("open", () => {
     // A refusal is a 101 and then a Close, so "open" alone does not mean that a slot was given.
     session.openedAt = performance.now();
-    session.wait = setTimeout(() => kept(), 1200);
+    // A refusal may be held for half a minute; a session that asks "?" is answered at once.
+    session.wait = setTimeout(() => kept(), events.message ? 1200 : 40000);
     if (!events.message) socket.send("?");
   });
   const kept = () => {
