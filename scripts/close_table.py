@@ -51,7 +51,8 @@ Close:
 |---|---|---|
 | 1013 | `{CAP_REACHED_REASON}` | The cap is reached; the upstream is not touched. |
 | 1013 | `{UPSTREAM_UNREACHABLE_REASON}` | The upstream refused, timed out or did not resolve. |
-| 1012 | `The proxy is restarting` | The proxy drains. |
+| 1012 | `The proxy is restarting` | `POST /drain`, or a connection that was open before SIGTERM. |
+| 1013 | `No forwarder can take a session` | Open files are limited below the cap, or forwarders restart. |
 """
 
 

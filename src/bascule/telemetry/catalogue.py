@@ -233,8 +233,9 @@ _REFUSALS: Final = (
     ),
     Metric(
         "bascule_rejected_clients_total", _C, Unit.NONE,
-        "Clients turned away by the cap that had not been turned away shortly before.",
-        "How many people `ws_connection_rejections_total` stands for, roughly.",
+        "Clients, by address, turned away by the cap that had not been turned away shortly before.",
+        "How many people `ws_connection_rejections_total` stands for, roughly: those behind one address "
+        "count as one.",
     ),
     Metric(
         "ws_draining", _G, Unit.NONE,
