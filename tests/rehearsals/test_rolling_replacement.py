@@ -114,6 +114,8 @@ async def run_cell(page: Page, number: int) -> None:
     before = await cell.locator(".jp-InputPrompt").text_content()
 
     async def ran() -> bool:
+        dialogs = await page.locator(".jp-Dialog").all_text_contents()
+        assert not dialogs, f"JupyterLab asks: {dialogs}"
         await cell.locator(".cm-content").click()
         await page.keyboard.press("Control+Enter")
         prompt = cell.locator(".jp-InputPrompt")
@@ -223,12 +225,29 @@ async def test_every_tab_is_back_without_a_reload_after_both_proxies_were_replac
                 assert seen.ended - seen.began >= seen.sessions / RATE * 0.8, "sooner than the rate allows"
 
 
+async def bring_to_front(page: Page, name: str) -> None:
+    """Bring a notebook that the address opened to the front: on a busy machine the launcher may cover it."""
+    tab = page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text=name)
+
+    async def is_in_front() -> bool:
+        if await tab.count():
+            await tab.first.click()
+        return await page.locator(f"{PANEL} .jp-CodeCell").count() > 0
+
+    await eventually_async(is_in_front, 40, f"{name} is in front", tick=0.2)
+
+
 async def open_tabs(browser: Browser, jupyter: Jupyter, streamlit: Streamlit, front: str) -> list[Tab]:
     """Open a notebook with a variable in its kernel, a terminal with one in its shell, and a moved slider."""
 
     async def notebook() -> Tab:
         page, log = await open_lab(browser, jupyter, front, "/tree/replaced.ipynb")
+        await bring_to_front(page, "replaced.ipynb")
         await open_notebook(page, "replaced.ipynb")
+        # A cell that is run before there is a kernel makes JupyterLab ask which one to take.
+        await eventually_async(
+            lambda: any("/channels" in url for url in log.received), 40, "the notebook's kernel talks"
+        )
         await run_cell(page, 0)
         return Tab("the notebook", page, log, "/channels")
 
