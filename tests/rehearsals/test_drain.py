@@ -229,10 +229,6 @@ async def test_who_leaves_before_its_turn_left_naturally(bascule: Start, echo: s
     await counted(proxy, natural=1, closed=4)
 
 
-@pytest.mark.xfail(
-    reason="the gateway counts a drain's sessions without the handshakes under way (Gateway._begin_drain)",
-    strict=False,
-)
 async def test_a_session_whose_handshake_was_under_way_is_told_too(bascule: Start, echo: str) -> None:
     proxy = bascule(settings(echo))
     async with joined(proxy, 1) as (early,):

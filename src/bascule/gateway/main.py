@@ -169,7 +169,11 @@ class Gateway:
         if tls.certificate is None:
             return None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(tls.certificate, tls.key)
+        try:
+            context.load_cert_chain(tls.certificate, tls.key)
+        except OSError as error:  # ssl.SSLError is one
+            problem = f"tls: certificate and key cannot be used: {error.strerror or error}"
+            raise ConfigError([problem]) from error
         context.set_alpn_protocols(["http/1.1"])
         return context
 
@@ -295,7 +299,7 @@ class Gateway:
         self._view.is_draining_now = True
         self._admission.draining = True
         self._proxy.draining = True
-        drain = Drain(self._config, self._drain_rows, self._drain_one, lambda: len(self._registry))
+        drain = Drain(self._config, self._drain_rows, self._drain_one, lambda: self._budget.in_use)
         self._view.set_outcomes(drain.outcomes)
         self._drain_task = spawn(drain.run(), "drain")
 

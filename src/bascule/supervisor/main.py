@@ -50,6 +50,9 @@ _GRACE: Final = 2.0
 _ECHO: Final = 0.01
 """Seconds in which a second signal is the first one again, sent to the process and to its group."""
 
+_BAD_CONFIGURATION: Final = 2
+"""Exit status of a gateway that cannot use the configuration, and then of the whole proxy."""
+
 _DESCRIPTORS_PER_SESSION: Final = 2
 _DESCRIPTORS_SPARE: Final = 64
 """Descriptors of a forwarder for everything else (`bascule.gateway.dispatch.SPARE_DESCRIPTORS`)."""
@@ -87,6 +90,7 @@ class Supervisor:
         self._signalled_at = 0.0
         self._stop_at = math.inf
         self._stopping = False
+        self._exit_status = 0
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
@@ -109,7 +113,7 @@ class Supervisor:
                     callback()
             self._on_time(time.monotonic())
         _log.info("stopped")
-        return 0
+        return self._exit_status
 
     def _all(self) -> tuple[Child, ...]:
         return (self._gateway, *self._forwarders)
@@ -236,9 +240,10 @@ class Supervisor:
         if self._stopping:
             return
         _log.error("a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay)
-        if child is self._gateway and status == 2:
-            # It refused the configuration and has said why; another one would do the same.
-            self._exit_status = 2
+        if child is self._gateway and status == _BAD_CONFIGURATION and not self._announced:
+            # It refused the configuration and has said why; another one would do the same. Once
+            # we have served, what has gone bad since (a certificate) must not end the sessions.
+            self._exit_status = _BAD_CONFIGURATION
             self._finish()
             return
         if self._signals and child is self._gateway:
@@ -246,8 +251,6 @@ class Supervisor:
             self._finish()
             return
         self._due.append((now + delay, child))
-
-    _exit_status = 0
 
     def _on_time(self, now: float) -> None:
         due = [child for at, child in self._due if at <= now]
@@ -318,7 +321,7 @@ def run(loaded: Loaded) -> int:
     """Run the proxy until it is told to stop.
 
     Returns:
-        The exit status: 0.
+        The exit status: 0, or 2 when the gateway could not use the configuration.
 
     Raises:
         ConfigError: The configuration cannot be used here, such as an address in use.
