@@ -1,0 +1,104 @@
+"""Descriptors run out in one process: nothing spins, nothing living is lost, and it recovers (88)."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import time
+from typing import TYPE_CHECKING
+
+from tests.support.chatter import chatting
+from tests.support.proctree import cpu_seconds, descriptors, forwarders, gateway
+from tests.support.rawclient import connect, connected, upgrade
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.bascule import RunningBascule
+    from tests.support.rawclient import Clients, RawClient
+
+    Proxy = Callable[..., RunningBascule]
+
+REQUEST = upgrade()
+
+
+@contextlib.contextmanager
+def only(pid: int, more: int) -> Iterator[None]:
+    """Let a process have only so many more descriptors, for the length of a block."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(pid) + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+def _in_flight(bascule: RunningBascule) -> float:
+    return bascule.metric("ws_connection_in_flight_count")
+
+
+def _opened(bascule: RunningBascule) -> RawClient:
+    client = connect(bascule.public_url)
+    client.open(b"/")
+    client.say(b"hello")
+    assert client.frame().payload == b"hello"
+    return client
+
+
+def test_a_gateway_without_descriptors_waits_and_does_not_spin(proxy: Proxy) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    pid = gateway(bascule)
+    waiting: list[RawClient] = []
+    with chatting(bascule.public_url, 2) as chatter, only(pid, 3):
+        chatter.progress()
+        for _ in range(20):
+            waiting.append(connect(bascule.public_url))
+            waiting[-1].send(REQUEST[:10])  # the kernel keeps a connection that says nothing to itself
+        eventually(
+            lambda: any(line["event"] == "accepting pauses" for line in bascule.log_lines), 5, "it is said"
+        )
+        before, start = cpu_seconds(pid), time.monotonic()
+        chatter.progress(messages=200)  # sessions do not notice
+        used, took = cpu_seconds(pid) - before, time.monotonic() - start
+        assert used < 0.1 + took / 2
+    for client in waiting:  # they were in the backlog
+        client.send(REQUEST[10:])
+    assert [client.head().status for client in waiting] == [101] * 20
+    for client in waiting:
+        client.close()
+    eventually(lambda: _in_flight(bascule) == 0, 10, "all sessions have ended")
+
+
+def test_a_forwarder_without_descriptors_loses_only_what_it_could_not_take(
+    proxy: Proxy, clients: Clients
+) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    (pid,) = forwarders(bascule)
+    with chatting(bascule.public_url, 2) as chatter:
+        chatter.progress()
+        with only(pid, 1):
+            for _ in range(3):
+                client = clients(bascule.public_url)
+                client.send(upgrade())
+                client.head()
+                client.goodbye()  # whatever is said, the connection ends
+            chatter.progress()
+        eventually(lambda: _in_flight(bascule) == 2, 5, "the leases are given back")
+        assert forwarders(bascule) == [pid]
+        last = _opened(bascule)
+        chatter.progress()
+        last.close()
+
+
+def test_upstream_connections_that_cannot_be_made_are_refusals(proxy: Proxy) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    pid = gateway(bascule)
+    _opened(bascule).close()
+    eventually(lambda: _in_flight(bascule) == 0, 5, "the session has ended")
+    with connected(bascule.public_url) as client, only(pid, 1):  # enough for the browser's connection
+        client.send(upgrade())
+        assert client.head().status == 101
+        assert client.refusal().code == 1013
+    eventually(lambda: _in_flight(bascule) == 0, 5, "the lease is given back")
+    _opened(bascule).close()

@@ -1,0 +1,249 @@
+"""Processes of the proxy are killed under load; what must still be true is checked (FH1-FH8, FH10).
+
+Until sessions survive the loss of their forwarder, FH1 and FH2 hold as "a prefix, then an honest end": every
+byte that came through is right, and an ended session ends with its connection, never with a Close that
+somebody made up. What is not here is in test_deaths.py.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from typing import TYPE_CHECKING
+
+from tests.support.chatter import chatting
+from tests.support.figures import Figures
+from tests.support.proctree import descriptors, forwarders, gateway, kill
+from tests.support.rawclient import connected, upgrade
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.bascule import RunningBascule
+    from tests.support.rawupstream import RawUpstream
+
+    Proxy = Callable[..., RunningBascule]
+
+FULL = b"WebSocket session cap reached (maxSessionsPerApp)"
+
+
+def _in_flight(bascule: RunningBascule) -> float:
+    try:
+        return bascule.metric("ws_connection_in_flight_count")
+    except OSError:
+        return -1.0  # no gateway just now
+
+
+def _settles_at(bascule: RunningBascule, sessions: int) -> None:
+    eventually(lambda: _in_flight(bascule) == sessions, 10, f"{sessions} sessions are counted")
+
+
+def _works(bascule: RunningBascule) -> bool:
+    """Open a session and use it; tell whether it was one, and not a 1013 for want of a forwarder."""
+    with connected(bascule.public_url) as client:
+        client.open(b"/")
+        client.say(b"hello")
+        return client.frame().payload == b"hello"
+
+
+def _new_session_works(bascule: RunningBascule) -> None:
+    assert _works(bascule)
+
+
+# -- a forwarder ------------------------------------------------------------------------------------
+
+
+def test_a_killed_forwarder_takes_its_own_sessions_with_it_and_no_other(proxy: Proxy) -> None:
+    bascule = proxy()
+    with chatting(bascule.public_url, 6) as chatter:
+        chatter.progress()
+        victim, survivor = forwarders(bascule)
+        figures = Figures(bascule)
+        kill(victim)
+        eventually(lambda: len(chatter.ended) == 3, 5, "the victim's three sessions have ended")
+        chatter.progress(chatter.living)
+        assert len(chatter.living) == 3
+        assert {talker.ended for talker in chatter.ended} <= {"eof", "error"}
+        _settles_at(bascule, 3)
+        moved = figures.moved()
+        assert moved["bascule_sessions_lost_total"] == 3
+        assert bascule.metric("bascule_sessions_ended_total", ended_by="proxy", cause="internal") == 3
+        assert moved["ws_connection_duration_seconds_count"] == 3
+        eventually(lambda: len(forwarders(bascule)) == 2, 10, "it is replaced")
+        assert survivor in forwarders(bascule)
+        eventually(lambda: bascule.metric("bascule_forwarder_restarts_total") == 1, 10, "it is counted")
+    lines = [line for line in bascule.log_lines if line["event"] == "session ended"]
+    assert sum(line["cause"] == "internal" for line in lines) == 3
+
+
+def test_new_sessions_go_to_the_replacement(proxy: Proxy) -> None:
+    bascule = proxy()
+    with chatting(bascule.public_url, 4) as chatter:
+        old = forwarders(bascule)
+        kill(old[0])
+        eventually(lambda: len(chatter.ended) == 2, 5, "its sessions have ended")
+        eventually(lambda: len(forwarders(bascule)) == 2, 10, "it is replaced")
+        eventually(lambda: bascule.metric("bascule_forwarder_restarts_total") == 1, 10, "it is listed")
+        with chatting(bascule.public_url, 2) as more:
+            more.progress()
+            slots = sorted(row["forwarder"] for row in bascule.sessions())
+            assert slots == [0, 0, 1, 1]
+
+
+def test_the_death_of_every_forwarder_is_survived(proxy: Proxy) -> None:
+    bascule = proxy()
+    with chatting(bascule.public_url, 6) as chatter:
+        chatter.progress()
+        for pid in forwarders(bascule):
+            kill(pid)
+        eventually(lambda: len(chatter.ended) == 6, 5, "all sessions have ended")
+        _settles_at(bascule, 0)
+        eventually(lambda: len(forwarders(bascule)) == 2, 10, "they are replaced")
+        eventually(lambda: _works(bascule), 10, "sessions can be opened again")
+
+
+def test_a_stopped_forwarder_goes_on_where_it_was(proxy: Proxy) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    with chatting(bascule.public_url, 4) as chatter:
+        chatter.progress()
+        (pid,) = forwarders(bascule)
+        kill(pid, signal.SIGSTOP)
+        before = [talker.echoed for talker in chatter.talkers]
+        _settles_at(bascule, 4)
+        kill(pid, signal.SIGCONT)
+        chatter.progress()
+        assert [talker.echoed > count for talker, count in zip(chatter.talkers, before, strict=True)] == [
+            True
+        ] * 4
+
+
+# -- the gateway ---------------------------------------------------------------------------------------
+
+
+def test_the_new_gateway_counts_exactly_and_keeps_the_cap(proxy: Proxy) -> None:
+    bascule = proxy(websocketProxy={"maxSessionsPerApp": 5})
+    with chatting(bascule.public_url, 5) as chatter:
+        kill(gateway(bascule))
+        _settles_at(bascule, 5)
+        with connected(bascule.public_url) as refused:
+            refused.send(upgrade())
+            assert refused.head().status == 101
+            assert refused.refusal().reason == FULL
+        chatter.progress()
+    _settles_at(bascule, 0)
+    _new_session_works(bascule)
+
+
+def test_sessions_that_end_between_two_gateways_are_not_counted_by_the_second(proxy: Proxy) -> None:
+    bascule = proxy()
+    with chatting(bascule.public_url, 6) as chatter, chatting(bascule.public_url, 2) as leavers:
+        chatter.progress()
+        figures = Figures(bascule)
+        pid = gateway(bascule)
+        kill(pid, signal.SIGSTOP)
+        leavers.stop()  # nobody is told
+        chatter.progress()
+        kill(pid)
+        _settles_at(bascule, 6)
+        eventually(
+            lambda: figures.moved().get("ws_connection_duration_seconds_count") == 2,
+            10,
+            "the forwarders counted",
+        )
+
+
+def test_counters_go_on_from_where_they_were(proxy: Proxy, upstream: RawUpstream) -> None:  # FH10
+    bascule = proxy(websocketProxy={"maxSessionsPerApp": 1}, limits={"refusalHoldMax": 0})
+    with connected(bascule.public_url) as client:
+        client.open(b"/")
+        for _ in range(3):
+            with connected(bascule.public_url) as refused:
+                refused.send(upgrade())
+                refused.head()
+                refused.refusal()
+        client.say(b"hello")
+        client.frame()
+        before = {
+            name: bascule.metric(name)
+            for name in (
+                "ws_connection_rejections_total",
+                "bascule_frames_total",
+                "bascule_payload_bytes_total",
+            )
+        }
+        assert before["ws_connection_rejections_total"] == 3
+        kill(gateway(bascule))
+        for pid in forwarders(bascule):
+            kill(pid)
+        eventually(lambda: _in_flight(bascule) == 0, 10, "it is back, and the session is gone")
+        assert {name: bascule.metric(name) for name in before} == before
+
+
+def test_gateway_and_forwarder_may_die_together(proxy: Proxy) -> None:
+    bascule = proxy()
+    with chatting(bascule.public_url, 6) as chatter:
+        chatter.progress()
+        victim = forwarders(bascule)[0]
+        old = gateway(bascule)
+        kill(old, signal.SIGSTOP)
+        kill(victim)
+        kill(old)
+        eventually(lambda: len(chatter.ended) == 3, 10, "the forwarder's sessions have ended")
+        _settles_at(bascule, 3)
+        chatter.progress(chatter.living)
+        eventually(lambda: len(forwarders(bascule)) == 2, 10, "it is replaced")
+        _new_session_works(bascule)
+
+
+def test_sessions_outlive_a_gateway_that_cannot_come_back(
+    proxy: Proxy, upstream: RawUpstream, tmp_path: Path
+) -> None:
+    key = tmp_path / "signing.key"
+    key.write_text("k" * 128)
+    routes = [
+        {"name": "all", "path": "/", "upstream": upstream.url},
+        {"name": "private", "path": "/private", "upstream": upstream.url, "auth": "session"},
+    ]
+    bascule = proxy(routes=routes, auth={"session": {"keyFile": str(key)}})
+    with chatting(bascule.public_url, 4) as chatter:
+        key.rename(tmp_path / "elsewhere")
+        kill(gateway(bascule))
+        eventually(
+            lambda: sum(line["event"] == "a process died" for line in bascule.log_lines) >= 2,
+            15,
+            "its successor refuses to start",
+        )
+        chatter.progress()
+        (tmp_path / "elsewhere").rename(key)
+        _settles_at(bascule, 4)
+        chatter.progress()
+
+
+# -- all of it, at random ----------------------------------------------------------------------------------
+
+
+def test_random_deaths_under_load_leave_nothing_behind(proxy: Proxy) -> None:  # 90
+    bascule = proxy(websocketProxy={"maxSessionsPerApp": 30, "heartbeatIntervalMs": 50})
+    dice = random.Random(20)
+    _new_session_works(bascule)
+    _settles_at(bascule, 0)
+    baseline = descriptors(bascule.process.pid)
+    with chatting(bascule.public_url, 20) as chatter:
+        chatter.progress(messages=5)
+        for _ in range(4):
+            victim = dice.choice([gateway(bascule), *forwarders(bascule)])
+            kill(victim)
+            chatter.check()
+            eventually(
+                lambda: len(forwarders(bascule)) == 2 and _in_flight(bascule) == len(chatter.living),
+                20,
+                "the count is that of the living",
+            )
+        assert {talker.ended for talker in chatter.ended} <= {"eof", "error"}
+    _settles_at(bascule, 0)
+    _new_session_works(bascule)
+    eventually(lambda: descriptors(bascule.process.pid) <= baseline, 5, "the supervisor's descriptors")
+    text = bascule.process.log.read_text()
+    assert "Traceback" not in text

@@ -1,0 +1,136 @@
+"""A child process: started with what it needs and nothing else, restarted with back-off."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bascule.handover.environment import ChildSetup
+from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, Child
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Child]]:
+    """Start a child that runs the given lines of Python."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    children: list[Child] = []
+
+    def started(lines: str, child: Child | None = None, now: float = 0.0) -> Child:
+        (tmp_path / "stand_in.py").write_text(lines)
+        child = child or Child("stand_in", 0)
+        theirs = child.new_control()
+        setup = ChildSetup("{}", {}, theirs.fileno(), -1, 1, 0)
+        child.start(setup, (), theirs, now)
+        theirs.close()
+        children.append(child)
+        return child
+
+    yield started
+    for child in children:
+        if child.alive:
+            child.signal(signal.SIGKILL)
+            child.reap(0.0)
+
+
+LISTENS = """
+import json, os, socket, sys
+setup = json.load(os.fdopen(int(sys.argv[1])))
+control = socket.socket(fileno=setup["control"])
+control.setblocking(True)
+"""
+
+
+def test_a_child_is_told_over_a_descriptor_and_not_in_its_arguments(start: Callable[..., Child]) -> None:
+    child = start(
+        LISTENS + "control.send(json.dumps([setup['slot'], sys.argv[1:]]).encode())\ncontrol.recv(1)"
+    )
+    assert child.control is not None
+    said = eventually(lambda: _received(child), 10, "it speaks")
+    assert said.startswith(b'[0, ["')
+    assert b"{" not in said
+
+
+def _received(child: Child) -> bytes:
+    assert child.control is not None
+    try:
+        return child.control.recv(4096)
+    except BlockingIOError:
+        return b""
+
+
+def test_a_child_inherits_no_descriptor_it_was_not_given(start: Callable[..., Child]) -> None:
+    secret = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(secret, True)  # even one that an extension forgot to close on exec
+    child = start(LISTENS + "control.send(' '.join(os.listdir('/proc/self/fd')).encode())\ncontrol.recv(1)")
+    descriptors = {int(word) for word in eventually(lambda: _received(child), 10, "it speaks").split()}
+    os.close(secret)
+    # Standard streams, the control channel, the setup (closed on reading) and the listing's own.
+    assert len(descriptors) <= 5
+
+
+def test_the_first_death_is_repaired_at_once_and_each_further_one_later(start: Callable[..., Child]) -> None:
+    child = start("")
+    delays = []
+    for _ in range(4):
+        delays.append(child.reap(1.0)[1])
+        start("", child)
+    assert delays == list(BACK_OFF[:4])
+    assert child.restarts == 4
+
+
+def test_back_off_grows_and_is_bounded() -> None:
+    assert BACK_OFF[0] == 0.0
+    assert list(BACK_OFF) == sorted(BACK_OFF)
+    assert BACK_OFF[-1] <= 60
+
+
+def test_a_child_that_lived_long_enough_is_repaired_at_once_again(start: Callable[..., Child]) -> None:
+    child = start("")
+    for _ in range(3):
+        child.reap(1.0)
+        start("", child)
+    assert child.reap(STABLE_AFTER)[1] == 0.0
+
+
+@pytest.mark.parametrize(("lines", "status"), [("", 0), ("raise SystemExit(2)", 2)])
+def test_the_exit_status_is_reported(start: Callable[..., Child], lines: str, status: int) -> None:
+    child = start(lines)
+    assert child.reap(0.0)[0] == status
+    assert not child.alive
+    assert child.pidfd == -1
+    assert child.control is None
+
+
+def test_a_signal_reaches_the_child_and_is_reported(start: Callable[..., Child]) -> None:
+    child = start("import signal\nsignal.pause()")
+    child.signal(signal.SIGKILL)
+    assert child.reap(0.0)[0] == -signal.SIGKILL
+
+
+def test_a_signal_to_a_child_that_is_gone_is_nothing(start: Callable[..., Child]) -> None:
+    child = start("")
+    eventually(lambda: os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT), 10, "it has left")
+    child.signal(signal.SIGTERM)
+    child.reap(0.0)
+    child.signal(signal.SIGTERM)
+
+
+def test_names_in_the_log() -> None:
+    assert (Child("bascule.gateway", -1).name, Child("bascule.forwarder", 3).name) == (
+        "gateway",
+        "forwarder-3",
+    )
+
+
+def test_python_is_the_one_that_runs_the_supervisor(start: Callable[..., Child]) -> None:
+    child = start(LISTENS + "control.send(sys.executable.encode())\ncontrol.recv(1)")
+    assert eventually(lambda: _received(child), 10, "it speaks") == sys.executable.encode()

@@ -1,0 +1,79 @@
+"""What cannot be served is said on one line and exits with 2, with nothing left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def serve(home: Path, **config: Any) -> subprocess.CompletedProcess[str]:
+    file = home / "bascule.yaml"
+    whole = {
+        "listen": "127.0.0.1:0",
+        "admin": "127.0.0.1:0",
+        "log": {"format": "json"},
+        "routes": [{"name": "r", "path": "/", "upstream": "http://127.0.0.1:1"}],
+        **config,
+    }
+    file.write_text(json.dumps(whole))
+    script = Path(sys.executable).parent / "bascule"
+    return subprocess.run(
+        [script, "serve", "--config", file], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("field", ["listen", "admin"])
+def test_an_address_in_use_names_its_field(tmp_path: Path, taken: str, field: str) -> None:
+    done = serve(tmp_path, **{field: taken})
+    assert done.returncode == 2
+    assert f"{field}: cannot listen on {taken}: Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_address_of_another_host_names_its_field(tmp_path: Path) -> None:
+    done = serve(tmp_path, listen="192.0.2.1:0")
+    assert done.returncode == 2
+    assert "listen: cannot listen on 192.0.2.1:0" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may bind every port")
+def test_a_privileged_port_names_its_field(tmp_path: Path) -> None:
+    done = serve(tmp_path, listen="127.0.0.1:80")
+    assert done.returncode == 2
+    assert "listen: cannot listen on 127.0.0.1:80: Permission denied" in done.stderr
+
+
+def test_a_key_that_cannot_be_read_is_a_bad_configuration(tmp_path: Path) -> None:
+    # Only the gateway reads it: it says so and exits 2, and so does the whole proxy.
+    done = serve(
+        tmp_path,
+        routes=[{"name": "r", "path": "/", "upstream": "http://127.0.0.1:1", "auth": "session"}],
+        auth={"session": {"keyFile": str(tmp_path / "missing")}},
+    )
+    assert done.returncode == 2, done.stderr
+    assert "missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_certificate_that_cannot_be_read_is_a_bad_configuration(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("this is no certificate")
+    done = serve(tmp_path, tls={"certificate": str(bad), "key": str(bad)})
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr

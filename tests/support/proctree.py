@@ -1,0 +1,72 @@
+"""The processes of a running proxy, by what they do.
+
+Rules of this file: only children of the given process are looked at or signalled.
+"""
+
+import os
+import signal
+from pathlib import Path
+
+from tests.support.bascule import RunningBascule
+from tests.support.waiting import eventually
+
+__all__ = ["alive", "cpu_seconds", "descriptors", "forwarders", "gateway", "kill"]
+
+
+def _children(pid: int) -> dict[int, str]:
+    """Return the children of a process with what each runs."""
+    try:
+        pids = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return {}
+    found = {}
+    for child in pids:
+        try:
+            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"-m" in words:
+            found[child] = words[words.index(b"-m") + 1].decode()
+    return found
+
+
+def _of(bascule: RunningBascule, module: str) -> list[int]:
+    return sorted(
+        pid for pid, runs in _children(bascule.process.pid).items() if runs == module and alive(pid)
+    )
+
+
+def gateway(bascule: RunningBascule) -> int:
+    """Return the process id of the gateway, waiting for one."""
+    return eventually(lambda: _of(bascule, "bascule.gateway"), 10, "there is a gateway")[0]
+
+
+def forwarders(bascule: RunningBascule) -> list[int]:
+    """Return the process ids of the forwarders."""
+    return _of(bascule, "bascule.forwarder")
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal, and wait until the process is gone if the signal is one that ends it."""
+    os.kill(pid, number)
+    if number == signal.SIGKILL:
+        eventually(lambda: not alive(pid), 10, f"{pid} is gone")
+
+
+def descriptors(pid: int) -> int:
+    """Count the open descriptors of a process."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
