@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bascule.handover.counters import ForwarderWord
 from bascule.protocol.closing import End
 from tests.support.feeding import chopped
-from tests.support.frames import CLOSE, PING, PONG, Frame, frames_of
+from tests.support.frames import BINARY, CLOSE, PING, PONG, Frame, frame, frames_of
 from tests.support.framestreams import THEIRS, streams
 from tests.support.relaying import World, world
 
@@ -150,3 +151,32 @@ def test_an_ending_stream_passes_up_to_its_end(build: Any, data: st.DataObject) 
         else:
             assert receiver.unfinished
             assert sent[:cut].endswith(receiver.unfinished)
+
+
+LARGE = st.sampled_from([65_535, 65_536, 65_537, 131_071, 262_144, 262_145, 1_000_000])
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_large_frames_pass_over_tcp_with_control_frames_between_them(build: Any, data: st.DataObject) -> None:
+    """The size of a receive window and of a splice make no difference to what arrives."""
+    window = data.draw(st.sampled_from([4096, 65_536, 262_144]), "window")
+    sizes = data.draw(st.lists(LARGE, min_size=1, max_size=3), "sizes")
+    with world(build, window=window, heartbeat=BEAT) as made:
+        line = made.open(limit=1 << 21)
+        all_sent = {}
+        for sender, key in ((line.browser, b"\x01\x02\x03\x04"), (line.upstream, None)):
+            sent = b"".join(
+                frame(PING, b"p", key=key) + frame(BINARY, bytes([number]) * size, key=key)
+                for number, size in enumerate(sizes)
+            )
+            all_sent[sender] = sent
+            sender.send(sent)
+        for _ in range(data.draw(st.integers(0, 4), "beats")):
+            made.turn()
+            made.later(BEAT + 1)
+        made.until(lambda: not line.browser.unsent and not line.upstream.unsent)
+        made.quiet()
+        _check(all_sent[line.browser], line.upstream)
+        _check(all_sent[line.upstream], line.browser)
+        assert made.word(ForwarderWord.STASHED_BYTES) == 0
