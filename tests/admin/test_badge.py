@@ -101,7 +101,7 @@ async def badge_page(
 
 
 async def asked(server: Server, times: int) -> None:
-    await eventually_async(lambda: server.asked >= times, 10, f"{times} polls")
+    await eventually_async(lambda: server.asked >= times, 45, f"{times} polls")
 
 
 async def poll(page: Page, server: Server) -> None:
@@ -118,14 +118,14 @@ async def shows(page: Page, scope: str, level: str) -> list[str]:
         found: list[str] | None = await page.evaluate(SHOWN, scope)
         return found if found is not None and level in found[0] else None
 
-    return await eventually_async(look, 10, f"{scope} shows {level}")
+    return await eventually_async(look, 45, f"{scope} shows {level}")
 
 
 async def shows_nothing(page: Page) -> None:
     async def look() -> bool:
         return [await page.evaluate(SHOWN, scope) for scope in ("instance", "cluster")] == [None, None]
 
-    await eventually_async(look, 10, "no badge is shown")
+    await eventually_async(look, 45, "no badge is shown")
 
 
 async def test_each_state_has_its_exact_text_and_a_meaning() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.chatter import chatting
 from tests.support.proctree import cpu_seconds, descriptors, forwarders, gateway
-from tests.support.rawclient import connect, connected, upgrade
+from tests.support.rawclient import connect, upgrade
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -89,16 +89,3 @@ def test_a_forwarder_without_descriptors_loses_only_what_it_could_not_take(
         last = _opened(bascule)
         chatter.progress()
         last.close()
-
-
-def test_upstream_connections_that_cannot_be_made_are_refusals(proxy: Proxy) -> None:
-    bascule = proxy(forwarders={"count": 1})
-    pid = gateway(bascule)
-    _opened(bascule).close()
-    eventually(lambda: _in_flight(bascule) == 0, 5, "the session has ended")
-    with connected(bascule.public_url) as client, only(pid, 1):  # enough for the browser's connection
-        client.send(upgrade())
-        assert client.head().status == 101
-        assert client.refusal().code == 1013
-    eventually(lambda: _in_flight(bascule) == 0, 5, "the lease is given back")
-    _opened(bascule).close()
