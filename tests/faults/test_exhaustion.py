@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import resource
 import time
 from typing import TYPE_CHECKING
 
 from tests.support.chatter import chatting
 from tests.support.proctree import cpu_seconds, descriptors, forwarders, gateway
-from tests.support.rawclient import connect, upgrade
+from tests.support.rawclient import connect, connected, upgrade
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -25,13 +26,35 @@ REQUEST = upgrade()
 
 @contextlib.contextmanager
 def only(pid: int, more: int) -> Iterator[None]:
-    """Let a process have only so many more descriptors, for the length of a block."""
+    """Let a process have only so many more descriptors, for the length of a block.
+
+    The limit is on numbers, not on how many there are; so gaps between them count as well.
+    """
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(pid) + more, before[1]))
+    taken = _settled(pid)
+    free = (number for number in itertools.count() if number not in taken)
+    limit = next(itertools.islice(free, more, None))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, before[1]))
     try:
         yield
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+def _settled(pid: int) -> set[int]:
+    """Return a process's descriptors once none comes or goes: connections of a test before linger."""
+    last: set[int] = set()
+    same = 0
+
+    def look() -> bool:
+        nonlocal last, same
+        now = descriptors(pid)
+        same = same + 1 if now == last else 0
+        last = now
+        return same >= 10
+
+    eventually(look, 10, "the descriptors settle")
+    return last
 
 
 def _in_flight(bascule: RunningBascule) -> float:
@@ -89,3 +112,16 @@ def test_a_forwarder_without_descriptors_loses_only_what_it_could_not_take(
         last = _opened(bascule)
         chatter.progress()
         last.close()
+
+
+def test_an_upstream_connection_that_cannot_be_made_is_a_refusal(proxy: Proxy) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    pid = gateway(bascule)
+    _opened(bascule).close()
+    eventually(lambda: _in_flight(bascule) == 0, 5, "the session has ended")
+    with only(pid, 1), connected(bascule.public_url) as client:  # one is enough for the browser's
+        client.send(REQUEST)
+        assert client.head().status == 101
+        assert client.refusal().code == 1013
+    eventually(lambda: _in_flight(bascule) == 0, 5, "the lease is given back")
+    _opened(bascule).close()

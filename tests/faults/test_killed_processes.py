@@ -229,7 +229,7 @@ def test_random_deaths_under_load_leave_nothing_behind(proxy: Proxy) -> None:  #
     dice = random.Random(20)
     _new_session_works(bascule)
     _settles_at(bascule, 0)
-    baseline = descriptors(bascule.process.pid)
+    baseline = len(descriptors(bascule.process.pid))
     with chatting(bascule.public_url, 20) as chatter:
         chatter.progress(messages=5)
         for _ in range(4):
@@ -244,6 +244,6 @@ def test_random_deaths_under_load_leave_nothing_behind(proxy: Proxy) -> None:  #
         assert {talker.ended for talker in chatter.ended} <= {"eof", "error"}
     _settles_at(bascule, 0)
     _new_session_works(bascule)
-    eventually(lambda: descriptors(bascule.process.pid) <= baseline, 5, "the supervisor's descriptors")
+    eventually(lambda: len(descriptors(bascule.process.pid)) <= baseline, 5, "the supervisor's descriptors")
     text = bascule.process.log.read_text()
     assert "Traceback" not in text

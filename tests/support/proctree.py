@@ -61,9 +61,9 @@ def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
         eventually(lambda: not alive(pid), 10, f"{pid} is gone")
 
 
-def descriptors(pid: int) -> int:
-    """Count the open descriptors of a process."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+def descriptors(pid: int) -> set[int]:
+    """Return the open descriptors of a process."""
+    return {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
 
 
 def cpu_seconds(pid: int) -> float:
