@@ -71,8 +71,20 @@ def _command(*words: str) -> list[str]:
 
 
 def fuzz(url: str, cases: Sequence[str]) -> dict[str, Verdict]:
-    """Run cases against a server at ``url`` (``ws://…``) and return the verdict of each."""
-    done = subprocess.run(
+    """Run cases against a server at ``url`` (``ws://…``) and return the verdict of each.
+
+    The runner itself has been seen to die of a signal, which says nothing about the server: it is then
+    run once more.
+    """
+    done = _run_client(url, cases)
+    if done.returncode < 0:
+        done = _run_client(url, cases)
+    assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr}"
+    return _decode(done.stdout)
+
+
+def _run_client(url: str, cases: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         _command("client", url, *cases),
         cwd=ROOT,
         capture_output=True,
@@ -80,8 +92,6 @@ def fuzz(url: str, cases: Sequence[str]) -> dict[str, Verdict]:
         timeout=_DEADLINE,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return _decode(done.stdout)
 
 
 @dataclass(frozen=True)
