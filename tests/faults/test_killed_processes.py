@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import signal
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from tests.support.chatter import chatting
@@ -134,6 +135,22 @@ def test_the_new_gateway_counts_exactly_and_keeps_the_cap(proxy: Proxy) -> None:
         chatter.progress()
     _settles_at(bascule, 0)
     _new_session_works(bascule)
+
+
+def test_whoever_has_seen_a_101_keeps_the_session_when_the_gateway_dies(proxy: Proxy) -> None:
+    bascule = proxy()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connected(bascule.public_url)) for _ in range(60)]
+        for number, client in enumerate(clients):
+            client.send(upgrade())
+            if number == 40:
+                kill(gateway(bascule))  # in the middle of the others' handshakes
+        opened = [client for client in clients if client.switched()]
+        assert opened
+        for client in opened:
+            client.say(b"hello")
+        assert {client.frame().payload for client in opened} == {b"hello"}
+        _settles_at(bascule, len(opened))
 
 
 def test_sessions_that_end_between_two_gateways_are_not_counted_by_the_second(proxy: Proxy) -> None:

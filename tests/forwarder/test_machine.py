@@ -76,7 +76,7 @@ class Machine(RuleBasedStateMachine):
             browser, browser_wire = self.kernel.connect()
             upstream, upstream_wire = self.kernel.connect()
             self.sides += [Side(browser_wire, True), Side(upstream_wire, False)]
-            adopt = Adopt(identifier, 0, 0x40, 0, time.monotonic(), 1 << 20, b"", b"", b"")
+            adopt = Adopt(identifier, 0, 0x40, 0, time.monotonic(), 1 << 20, b"", b"", b"", b"")
             self.relay.adopt(adopt, browser, upstream)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,13 @@ from tests.support.frames import BINARY, CLOSE, KEY, PING, TEXT, close, frame, h
 if TYPE_CHECKING:
     from tests.forwarder.conftest import MakeWorld
     from tests.support.relaying import Line, World
+
+
+ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+def _reset_by_its_peer(connection: socket.socket) -> None:
+    connection.shutdown(socket.SHUT_RDWR)
 
 
 def _descriptors() -> int:
@@ -33,6 +41,33 @@ def test_bytes_the_gateway_had_read_come_first(make_world: MakeWorld) -> None:  
     world.until(lambda: len(line.browser.frames) == len(line.upstream.frames) == 2)
     assert [found.payload for found in line.upstream.frames] == [b"early", b"later"]
     assert [found.payload for found in line.browser.frames] == [b"first", b"second"]
+
+
+def test_the_answer_to_the_handshake_goes_out_ahead_of_every_frame(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open(answer=ANSWER, outbound=frame(TEXT, b"first"))
+    line.upstream.send(frame(TEXT, b"second"))
+    expected = ANSWER + frame(TEXT, b"first") + frame(TEXT, b"second")
+    world.until(lambda: bytes(line.browser.received) == expected)
+
+
+def test_an_answer_that_is_not_taken_at_once_stays_ahead_of_the_frames(make_world: MakeWorld) -> None:
+    world = make_world(window=4096, heartbeat=0.01)
+    answer, first = ANSWER[:-2] + b"X-Long: " + b"x" * 60_000 + b"\r\n\r\n", frame(BINARY, b"y" * 10_000)
+    line = world.open(answer=answer, outbound=first, send=4096, receive=4096)
+    assert world.word(ForwarderWord.STASHED_BYTES) > 0
+    world.later(0.02)  # a heartbeat is due, and waits
+    line.upstream.send(frame(TEXT, b"second"))
+    whole = answer + first
+    world.until(lambda: bytes(line.browser.received[: len(whole)]) == whole)
+    world.until(lambda: frame(TEXT, b"second") in line.browser.received[len(whole) :])
+    assert world.word(ForwarderWord.STASHED_BYTES) == 0
+
+
+def test_an_answer_to_a_browser_that_has_gone_ends_the_session(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open(answer=ANSWER, outbound=frame(TEXT, b"x"), each_socket=_reset_by_its_peer)
+    world.until(lambda: line.ended)
 
 
 def test_early_bytes_may_end_inside_a_header(make_world: MakeWorld) -> None:

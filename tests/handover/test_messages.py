@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from bascule.errors import HandoverError
 from bascule.handover.messages import (
+    MAX_ANSWER_BYTES,
+    MAX_EARLY_BYTES,
     MAX_MESSAGE_BYTES,
     Adopt,
     Close,
@@ -29,7 +31,8 @@ MESSAGES: dict[type, st.SearchStrategy[Message]] = {
     Adopt: st.builds(
         Adopt,
         id=_u64, kind=_u8, rsv_first=_u8, rsv_continuation=_u8, opened_at=_time, frame_limit=_u64,
-        tag=st.binary(max_size=300), inbound=st.binary(max_size=300), outbound=st.binary(max_size=300),
+        tag=st.binary(max_size=300), answer=st.binary(max_size=300), inbound=st.binary(max_size=300),
+        outbound=st.binary(max_size=300),
     ),
     Close: st.builds(
         Close, id=_u64, end=_u8, code=_u16, within=_time, reason=st.binary(max_size=255)
@@ -90,5 +93,6 @@ def test_an_unknown_message_is_refused(packet: bytes) -> None:
 
 
 def test_an_adoption_with_all_the_early_bytes_there_can_be_fits_a_packet() -> None:
-    early = bytes(65536)
-    assert len(Adopt(1, 0, 0, 0, 0.0, 1, bytes(1000), early, early).encode()) <= MAX_MESSAGE_BYTES
+    early = bytes(MAX_EARLY_BYTES)
+    adopt = Adopt(1, 0, 0, 0, 0.0, 1, bytes(1000), bytes(MAX_ANSWER_BYTES), early, early)
+    assert len(adopt.encode()) <= MAX_MESSAGE_BYTES

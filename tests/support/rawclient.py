@@ -120,6 +120,12 @@ class RawClient:
         fields = [(name, value.strip(b" \t")) for name, _, value in (line.partition(b":") for line in lines)]
         return Answer(int(match[1]), match[2] or b"", fields)
 
+    def switched(self) -> bool:
+        """Tell whether a 101 comes; the connection may also end without a word of it."""
+        while b"\r\n\r\n" not in self.buffer and self.receive():
+            pass
+        return b"\r\n\r\n" in self.buffer and self.head().status == 101
+
     def answer(self) -> Answer:
         """Read a response whose body has a length."""
         head = self.head()

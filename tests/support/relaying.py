@@ -236,6 +236,7 @@ class World:
         limit: int = 1 << 20,
         rsv_first: int = 0,
         rsv_continuation: int = 0,
+        answer: bytes = b"",
         inbound: bytes = b"",
         outbound: bytes = b"",
         kind: int = 0,
@@ -253,8 +254,9 @@ class World:
         line = Line(identifier, Peer(browser), Peer(upstream), self)
         self.lines.append(line)
         adopt = Adopt(
-            identifier, kind, rsv_first, rsv_continuation, time.monotonic(), limit, b"tag", inbound, outbound
-        )
+            identifier, kind, rsv_first, rsv_continuation, time.monotonic(), limit, b"tag", answer,
+            inbound, outbound,
+        )  # fmt: skip
         self.relay.adopt(adopt, ours_b.detach(), ours_u.detach())
         return line
 

@@ -451,7 +451,7 @@ cdef class Engine:
             # The pipe is emptied, be it for the stash or for nobody.
             size = self._take_back(size - done)
             if not found and size:
-                self._stash(flow, PREFIX, PREFIX + size)
+                self._stash(flow, self._buffer + PREFIX, size)
         if refused:
             self._close_pipe()
         if flow.wanted and flow.remaining == 0 and flow.stash_bytes == NULL:
@@ -469,6 +469,20 @@ cdef class Engine:
             elif taken == 0 or errno != EINTR:
                 PyErr_SetFromErrno(OSError)
         return done
+
+    def begin(self, Flow flow not None, bytes answer not None):
+        """Write the answer to the browser's opening handshake, ahead of the first frame."""
+        cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(answer)
+        cdef size_t size = PyBytes_GET_SIZE(answer)
+        cdef ssize_t sent = send(flow.sink, data, size, MSG_NOSIGNAL | MSG_DONTWAIT)
+        if sent < 0:
+            if errno != EAGAIN and errno != EINTR:
+                flow.error = errno
+                return SINK_ERROR
+            sent = 0
+        if <size_t>sent != size:
+            self._stash(flow, data + sent, size - sent)
+        return 0
 
     def feed(self, Flow flow not None, bytes data not None):
         """Account for bytes that the gateway had already read, as if just received."""
@@ -502,8 +516,8 @@ cdef class Engine:
         return found
 
     cdef inline int _send(self, Flow flow, Py_ssize_t start, Py_ssize_t end) except -1:
-        cdef ssize_t sent
-        while True:
+        cdef ssize_t sent = 0
+        while flow.stash_bytes == NULL:
             sent = send(flow.sink, self._buffer + start, end - start, MSG_NOSIGNAL | MSG_DONTWAIT)
             if sent >= 0:
                 break
@@ -515,17 +529,22 @@ cdef class Engine:
             flow.error = errno
             return SINK_ERROR
         if sent != end - start:
-            self._stash(flow, start + sent, end)
+            self._stash(flow, self._buffer + start + sent, end - start - sent)
         return 0
 
-    cdef int _stash(self, Flow flow, Py_ssize_t start, Py_ssize_t end) except -1:
-        cdef size_t size = end - start
-        flow.stash_bytes = <uint8_t *>malloc(size)
-        if flow.stash_bytes == NULL:
+    cdef int _stash(self, Flow flow, const uint8_t *data, size_t size) except -1:
+        """Keep bytes for the sink, behind what waits for it already."""
+        cdef size_t waiting = flow.stash_end - flow.stash_at
+        cdef uint8_t *stash = <uint8_t *>malloc(waiting + size)
+        if stash == NULL:
             raise MemoryError
-        memcpy(flow.stash_bytes, self._buffer + start, size)
+        if waiting:
+            memcpy(stash, flow.stash_bytes + flow.stash_at, waiting)
+            free(flow.stash_bytes)
+        memcpy(stash + waiting, data, size)
+        flow.stash_bytes = stash
         flow.stash_at = 0
-        flow.stash_end = size
+        flow.stash_end = waiting + size
         self._words[STASHED_WORD] += size
         self._apply(flow)
         if flow.opposite is not None:

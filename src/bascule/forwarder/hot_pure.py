@@ -330,11 +330,28 @@ class Engine:
             found |= _BOUNDARY
         return found
 
+    def begin(self, flow: Flow, answer: bytes) -> int:
+        """Write the answer to the browser's opening handshake, ahead of the first frame.
+
+        Returns:
+            `SINK_ERROR` or 0; what the sink does not take is stashed.
+        """
+        try:
+            sent = write(flow.sink, answer)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            flow.error = error.errno or errno.EIO
+            return signs.SINK_ERROR
+        if sent != len(answer):
+            self._stash(flow, answer[sent:])
+        return 0
+
     def feed(self, flow: Flow, data: bytes) -> int:
         """Account for bytes that the gateway had already read, as if just received.
 
         Args:
-            flow: A flow with an empty stash.
+            flow: A flow with an empty stash, or with an answer in it.
             data: At most ``early`` bytes.
         """
         self._buffer[_PREFIX : _PREFIX + len(data)] = data
@@ -369,9 +386,9 @@ class Engine:
         return found
 
     def _send(self, flow: Flow, start: int, end: int) -> int:
-        """Write to the sink at once; stash what it does not take."""
+        """Write to the sink at once, unless something waits for it; stash what it does not take."""
         try:
-            sent = write(flow.sink, self._view[start:end])
+            sent = write(flow.sink, self._view[start:end]) if flow.stash is None else 0
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -382,8 +399,8 @@ class Engine:
         return 0
 
     def _stash(self, flow: Flow, data: bytes) -> None:
-        flow.stash = memoryview(data)
         self._words[_STASHED] += len(data)
+        flow.stash = memoryview(data if flow.stash is None else bytes(flow.stash) + data)
         self._apply(flow)
         if flow.opposite is not None:
             self._apply(flow.opposite)

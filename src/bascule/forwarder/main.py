@@ -26,7 +26,7 @@ from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord
 from bascule.handover.descriptors import PacketReader, send_packet
 from bascule.handover.environment import ChildSetup
-from bascule.handover.messages import Adopt, Close, Ended, List, Listed, Message, Row, decode
+from bascule.handover.messages import MAX_EARLY_BYTES, Adopt, Close, Ended, List, Listed, Message, Row, decode
 from bascule.policy.config import Config
 from bascule.protocol.closing import End
 
@@ -47,7 +47,7 @@ class Forwarder:
         proxy = config.websocket_proxy
         words[ForwarderWord.ALLOCATION_IS_COUNTED] = count_allocations(words, ForwarderWord.ALLOCATED_BYTES)
         self._control = socket.socket(fileno=setup.control)
-        self._engine = Engine(config.forwarders.read_buffer_bytes, words, config.limits.early_bytes)
+        self._engine = Engine(config.forwarders.read_buffer_bytes, words, MAX_EARLY_BYTES)
         self._relay = Relay(
             self._engine,
             words,

@@ -113,7 +113,8 @@ class Relay:
     def adopt(self, message: Adopt, browser: int, upstream: int) -> None:
         """Start relaying a session; takes over both descriptors whatever happens.
 
-        Bytes the gateway had already read are accounted for first (I12).
+        The browser's answer goes out first; then bytes the gateway had already read are
+        accounted for (I12).
         """
         now = self._engine.now
         session = Session(message.id, message.kind, message.opened_at, message.tag)
@@ -133,6 +134,8 @@ class Relay:
             self._heartbeats.schedule(session.id, now + self._heartbeat)
         if self._idle:
             self._idles.schedule(session.id, now + self._idle)
+        if found := self._engine.begin(outbound, message.answer):
+            self.on_signs(outbound, found)
         for flow, early in ((outbound, message.outbound), (inbound, message.inbound)):
             if early and session.id in self.sessions:
                 self.on_signs(flow, self._engine.feed(flow, early))

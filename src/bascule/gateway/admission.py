@@ -1,9 +1,10 @@
 """The one admission point: every upgrade passes through `Admission.upgrade`.
 
 In order: handshake → route → origin → credentials → lease → dial → upstream's answer →
-101 → hand-over. A lease is held from the budget check on and released exactly once on
-every path that does not end with a forwarder having the session (I3); the browser sees
-101 only after the upstream said 101, or a 101 followed by nothing but Close (I6).
+hand-over, with the 101 that the forwarder is to say. A lease is held from the budget check
+on and released exactly once on every path that does not end with a forwarder having the
+session (I3); the browser sees 101 only after the upstream said 101 and a forwarder has the
+session, or a 101 followed by nothing but Close (I6).
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.auth import Denial
-from bascule.gateway.legs import Deadline
+from bascule.gateway.legs import PlainLeg
 from bascule.gateway.registry import Record
-from bascule.gateway.upstream import Answered, BadAnswer, Switched, Unreachable
+from bascule.gateway.upstream import BadAnswer, Switched, Unreachable
 from bascule.handover.counters import KINDS, GatewayWord
-from bascule.handover.messages import Adopt
+from bascule.handover.messages import MAX_ANSWER_BYTES, Adopt
 from bascule.policy.clientaddress import TrustedProxies
 from bascule.policy.forwarding import (
     client_address_of,
@@ -34,7 +35,7 @@ from bascule.policy.forwarding import (
 from bascule.policy.origin import origin_allowed
 from bascule.policy.routeconfig import AuthMode
 from bascule.protocol.frames import CloseCode
-from bascule.protocol.handshake import Offer, check_request, switching_protocols
+from bascule.protocol.handshake import check_request, switching_protocols
 from bascule.protocol.http1 import BadHead
 from bascule.vocabulary import CAP_REACHED_REASON, UPSTREAM_UNREACHABLE_REASON
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from bascule.policy.budget import Lease, SessionBudget
     from bascule.policy.config import Config
     from bascule.policy.routes import Match, RouteTable
+    from bascule.protocol.handshake import Offer
     from bascule.protocol.http1 import RequestHead
     from bascule.telemetry.accesslog import AccessLog
 
@@ -60,6 +62,25 @@ _DRAINING: Final = "The proxy is restarting"
 _HAND_OVER_RETRIES: Final = 100
 _HAND_OVER_PAUSE: Final = 0.02
 """A full channel is tried again for two seconds: a forwarder that is restarting is back by then."""
+
+
+class _Asked(NamedTuple):
+    """An upgrade request that may become a session."""
+
+    leg: Leg
+    head: RequestHead
+    early: bytes
+    peer: str
+    scheme: bytes
+    client: str
+    offer: Offer
+    match: Match
+    user: str | None
+
+    @property
+    def path(self) -> bytes:
+        """What was asked for, without the query: what a hold-off goes by."""
+        return self.head.target.partition(b"?")[0]
 
 
 class Admission:
@@ -148,30 +169,26 @@ class Admission:
         except HandshakeRefused as refused:
             await self._answer(leg, refused, client, match)
             return
+        asked = _Asked(leg, head, early, peer, scheme, client, offer, match, user)
         if self.draining:
-            await self._close_refused(
-                leg, offer, CloseCode.SERVICE_RESTART, _DRAINING, client, head, match, "drain", user
-            )
+            await self._refuse(asked, CloseCode.SERVICE_RESTART, _DRAINING, "drain")
             return
         lease = self._budget.try_acquire()
-        if lease is not None and not self._dispatch.has_room():
-            self._release(lease)
-            self._words[GatewayWord.HANDSHAKES_REFUSED] += 1
-            await self._close_refused(
-                leg, offer, CloseCode.TRY_AGAIN_LATER, _NO_ROOM, client, head, match, "descriptors", user
-            )
-            return
         if lease is None:
             self._words[GatewayWord.REJECTIONS] += 1
-            await self._close_refused(
-                leg, offer, CloseCode.TRY_AGAIN_LATER, CAP_REACHED_REASON, client, head, match, "cap", user
-            )
+            if self._refuser.hold_off.is_new(client, time.monotonic()):
+                self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
+            await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, CAP_REACHED_REASON, "cap")
+            return
+        if not self._dispatch.has_room():
+            lease.release()
+            await self._refuse_without_room(asked)
             return
         self._words[GatewayWord.ADMITTED] += 1
         peak = self._budget.in_use
         if peak > self._words[GatewayWord.PEAK_IN_FLIGHT]:
             self._words[GatewayWord.PEAK_IN_FLIGHT] = peak
-        await self._open(leg, head, early, offer, match, lease, peer, client, user, scheme)
+        await self._open(asked, lease)
 
     def _authenticate(self, match: Match, head: RequestHead) -> str | None:
         if match.route.auth is AuthMode.NONE:
@@ -181,88 +198,76 @@ class Admission:
             raise HandshakeRefused(checked.status, checked.detail)
         return checked
 
-    async def _open(
-        self, leg: Leg, head: RequestHead, early: bytes, offer: Offer, match: Match, lease: Lease,
-        peer: str, client: str, user: str | None, scheme: bytes,
-    ) -> None:  # fmt: skip
+    async def _open(self, asked: _Asked, lease: Lease) -> None:
         """Dial and, if the upstream agrees, hand over. The lease is held when this is called."""
         opened_at = time.monotonic()
+        match = asked.match
         fields = forwarded_fields(
-            peer, self._trusted, head.fields, scheme, offer.host, match.prefix, self._via
+            asked.peer,
+            self._trusted,
+            asked.head.fields,
+            asked.scheme,
+            asked.offer.host,
+            match.prefix,
+            self._via,
         )
         if match.route.auth is not AuthMode.NONE:
             fields = without_cookie(fields, self._cookie)
         try:
-            opened = await self._dialler.open(match.upstream, match.target, fields, offer)
-            match opened:
-                case Switched():
-                    await self._switch(leg, offer, match, lease, opened, early, client, user, opened_at)
-                    return
-                case Answered():
-                    self._words[GatewayWord.UPSTREAM_REFUSED] += 1
-                    self._access.session_refused(
-                        "upstream", client=client, route=match.route.name, kind=match.route.kind,
-                        status=opened.head.status, user=user,
-                    )  # fmt: skip
-                    self._release(lease)
-                    await relay_answer(leg, opened, self._config.limits.upstream_handshake_timeout)
-        except Unreachable as error:
-            self._release(lease)
-            self._words[GatewayWord.UPSTREAM_CONNECT_FAILURES] += 1
-            await self._close_refused(
-                leg, offer, CloseCode.TRY_AGAIN_LATER, UPSTREAM_UNREACHABLE_REASON, client, head, match,
-                "unreachable", user, str(error),
-            )  # fmt: skip
-        except BadAnswer as error:
-            self._release(lease)
+            opened = await self._dialler.open(match.upstream, match.target, fields, asked.offer)
+            if isinstance(opened, Switched):
+                await self._switch(asked, lease, opened, opened_at)
+                return
+            lease.release()
             self._words[GatewayWord.UPSTREAM_REFUSED] += 1
-            self._access.session_refused(
-                "upstream", client=client, route=match.route.name, kind=match.route.kind, status=502,
-                user=user, detail=str(error),
-            )  # fmt: skip
-            await error_answer(leg, HandshakeRefused(502, "The upstream's answer was not valid."))
+            self._log_refusal(asked, "upstream", status=opened.head.status)
+            await relay_answer(asked.leg, opened, self._config.limits.upstream_handshake_timeout)
+        except Unreachable as error:
+            lease.release()
+            self._words[GatewayWord.UPSTREAM_CONNECT_FAILURES] += 1
+            await self._refuse(
+                asked, CloseCode.TRY_AGAIN_LATER, UPSTREAM_UNREACHABLE_REASON, "unreachable", str(error)
+            )
+        except BadAnswer as error:
+            lease.release()
+            self._words[GatewayWord.UPSTREAM_REFUSED] += 1
+            self._log_refusal(asked, "upstream", status=502, detail=str(error))
+            await error_answer(asked.leg, HandshakeRefused(502, "The upstream's answer was not valid."))
         except BaseException:
             # Cancelled, or a fault of ours: nobody has the session.
-            self._release(lease)
-            leg.close()
+            lease.release()
+            asked.leg.close()
             raise
 
-    def _release(self, lease: Lease) -> bool:
-        if not lease.release():
-            return False
-        self._words[GatewayWord.RELEASED_UNUSED] += 1
-        return True
+    async def _switch(self, asked: _Asked, lease: Lease, opened: Switched, opened_at: float) -> None:
+        """Give both connections to a forwarder, and with them the 101 that it is to say.
 
-    async def _switch(
-        self, leg: Leg, offer: Offer, match: Match, lease: Lease, opened: Switched, early: bytes,
-        client: str, user: str | None, opened_at: float,
-    ) -> None:  # fmt: skip
-        """Say 101 and give both connections to a forwarder."""
+        Until a forwarder has them the browser has seen nothing; so whatever happens to this
+        process, who has seen a 101 has a session (I6).
+
+        Raises:
+            BadAnswer: The upstream's 101 is too long to be handed over.
+        """
         answer_fields = [
             field
             for field in end_to_end_fields(opened.head.fields)
             if (name := field[0].lower()) != b"content-length" and not name.startswith(b"sec-websocket-")
         ]
-        answer = switching_protocols(offer.key, [*opened.agreement.fields, *answer_fields])
-        try:
-            if rest := leg.write_now(answer):
-                with Deadline(leg, self._config.limits.handshake_timeout):
-                    await leg.write(rest)
-        except OSError:
+        answer = switching_protocols(asked.offer.key, [*opened.agreement.fields, *answer_fields])
+        if len(answer) > MAX_ANSWER_BYTES:
             opened.leg.close()
-            leg.close()
-            self._release(lease)
-            return
+            raise BadAnswer(f"a 101 of more than {MAX_ANSWER_BYTES} bytes")
         identifier = self._next_id
         self._next_id += 1
-        route = match.route
-        record = Record(identifier, route.name, route.kind, client, user, opened_at, -1, lease)
+        route = asked.match.route
+        record = Record(identifier, route.name, route.kind, asked.client, asked.user, opened_at, -1, lease)
         limit = route.incoming_buffer_bytes or self._config.websocket_proxy.incoming_buffer_bytes
         adopt = Adopt(
             identifier, KINDS.index(route.kind), opened.agreement.rsv_first,
-            opened.agreement.rsv_continuation, opened_at, limit, record.tag(), early, opened.early,
+            opened.agreement.rsv_continuation, opened_at, limit, record.tag(), answer,
+            asked.early, opened.early,
         )  # fmt: skip
-        browser, upstream = leg.let_go(), opened.leg.let_go()
+        browser, upstream = asked.leg.let_go(), opened.leg.let_go()
         try:
             slot = self._dispatch.hand_over(adopt, browser.fileno(), upstream.fileno())
             for _ in range(_HAND_OVER_RETRIES):
@@ -271,33 +276,37 @@ class Admission:
                 await asyncio.sleep(_HAND_OVER_PAUSE)
                 slot = self._dispatch.hand_over(adopt, browser.fileno(), upstream.fileno())
             if slot is None:
-                _log.error("no forwarder took the session", route=route.name)
-                self._release(lease)
+                lease.release()
+                left = PlainLeg(asyncio.get_running_loop(), browser)
+                await self._refuse_without_room(asked._replace(leg=left))
                 return
             # From here on the lease belongs to the record and goes with the outcome.
             record.slot = slot
             self._registry.add(record)
-            self._words[GatewayWord.HANDED_OVER] += 1
-            self._refuser.hold_off.admitted(client, match.target.partition(b"?")[0])
+            self._refuser.hold_off.admitted(asked.client, asked.path)
         finally:
             # The forwarder has duplicates by now, or nobody shall have them.
             browser.close()
             upstream.close()
 
-    async def _close_refused(
-        self, leg: Leg, offer: Offer, code: CloseCode, reason: str, client: str, head: RequestHead,
-        match: Match, word: str, user: str | None, detail: str | None = None,
-    ) -> None:  # fmt: skip
-        path = head.target.partition(b"?")[0]
-        if word == "cap" and self._refuser.hold_off.is_new(client, time.monotonic()):
-            self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
-        _, held = await self._refuser.refuse(leg, offer, code, reason, client, path)
+    async def _refuse_without_room(self, asked: _Asked) -> None:
+        self._words[GatewayWord.HANDSHAKES_REFUSED] += 1
+        await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, _NO_ROOM, "descriptors")
+
+    async def _refuse(
+        self, asked: _Asked, code: CloseCode, reason: str, word: str, detail: str | None = None
+    ) -> None:
+        """Say 101 and Close; ``word`` is the log's."""
+        _, held = await self._refuser.refuse(asked.leg, asked.offer, code, reason, asked.client, asked.path)
         if held:
             self._words[GatewayWord.HOLDS] += 1
+        self._log_refusal(asked, word, close_code=int(code), held_seconds=held or None, detail=detail)
+
+    def _log_refusal(self, asked: _Asked, word: str, **said: Any) -> None:
+        route = asked.match.route
         self._access.session_refused(
-            word, client=client, route=match.route.name, kind=match.route.kind, close_code=int(code),
-            held_seconds=held or None, user=user, detail=detail,
-        )  # fmt: skip
+            word, client=asked.client, route=route.name, kind=route.kind, user=asked.user, **said
+        )
 
     async def _answer(self, leg: Leg, refused: HandshakeRefused, client: str, match: Match | None) -> None:
         self._words[GatewayWord.HANDSHAKES_REFUSED] += 1

@@ -39,8 +39,6 @@ class GatewayWord(IntEnum):
     """Upgrades the upstream answered with something else than 101; its answer was relayed."""
     ADMITTED = auto()
     """Leases taken."""
-    HANDED_OVER = auto()
-    """Sessions given to a forwarder."""
     HTTP_REQUESTS = auto()
     """Plain HTTP requests proxied."""
     HTTP_UPSTREAM_FAILURES = auto()
@@ -49,8 +47,6 @@ class GatewayWord(IntEnum):
     """Repeat refusals that were held back before their 1013."""
     FORWARDER_LOST = auto()
     """Sessions that ended because their forwarder died."""
-    RELEASED_UNUSED = auto()
-    """Leases given back before a hand-over."""
     DISTINCT_REJECTED_CLIENTS = auto()
     """Times a client that was not refused within the hold-off window was refused by the cap."""
     PEAK_IN_FLIGHT = auto()

@@ -4,7 +4,8 @@ The channel is a Unix ``SOCK_SEQPACKET`` pair, so a message is one packet and ca
 be torn. Layout, native byte order (both ends are the same build on one machine)::
 
     Adopt   A  id:Q kind:B rsv_first:B rsv_continuation:B opened_at:d frame_limit:Q
-               tag:H+bytes  inbound:I+bytes  outbound:I+bytes      and two descriptors
+               tag:H+bytes  answer:I+bytes  inbound:I+bytes  outbound:I+bytes
+                                                                and two descriptors
     Close   C  id:Q end:B code:H within:d reason:B+bytes
     List    L  request:I
     Ended   E  id:Q end:B code:H duration:d payload:2Q frames:2Q reason:B+bytes
@@ -22,10 +23,17 @@ from typing import Final, NamedTuple
 
 from bascule.errors import HandoverError
 
-MAX_MESSAGE_BYTES: Final = 192 * 1024
-"""Receive size of the channel; twice the early bytes of both connections fit."""
+MAX_MESSAGE_BYTES: Final = 200 * 1024
+"""Receive size of the channel; an answer and what was read early of both connections fit."""
 
-_ADOPT: Final = struct.Struct("=cQBBBdQHII")
+MAX_EARLY_BYTES: Final = 64 * 1024
+"""Most bytes of either connection that a gateway has read behind a handshake when it hands over:
+the bound of ``limits.earlyBytes``, and four times what is read at once of an upstream."""
+
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""Longest 101 that is handed over; twice what any server we know sends as a head."""
+
+_ADOPT: Final = struct.Struct("=cQBBBdQHIII")
 _CLOSE: Final = struct.Struct("=cQBHdB")
 _LIST: Final = struct.Struct("=cI")
 _ENDED: Final = struct.Struct("=cQBHdQQQQB")
@@ -46,6 +54,8 @@ class Adopt(NamedTuple):
         opened_at: Monotonic time of admission, in seconds.
         frame_limit: Largest payload of one frame, in bytes.
         tag: What the gateway wants back with every row; opaque to the forwarder.
+        answer: The 101 for the browser, to be written before anything else. The forwarder writes
+            it, so that a browser which has seen it has a session that outlives the gateway.
         inbound: Bytes already read from the browser behind its handshake.
         outbound: Bytes already read from the upstream behind its handshake.
     """
@@ -57,6 +67,7 @@ class Adopt(NamedTuple):
     opened_at: float
     frame_limit: int
     tag: bytes
+    answer: bytes
     inbound: bytes
     outbound: bytes
 
@@ -64,9 +75,9 @@ class Adopt(NamedTuple):
         """Return the packet."""
         head = _ADOPT.pack(
             b"A", self.id, self.kind, self.rsv_first, self.rsv_continuation, self.opened_at,
-            self.frame_limit, len(self.tag), len(self.inbound), len(self.outbound),
+            self.frame_limit, len(self.tag), len(self.answer), len(self.inbound), len(self.outbound),
         )  # fmt: skip
-        return b"".join((head, self.tag, self.inbound, self.outbound))
+        return b"".join((head, self.tag, self.answer, self.inbound, self.outbound))
 
 
 class Close(NamedTuple):
@@ -172,8 +183,8 @@ def decode(packet: bytes) -> Message:
     try:
         match packet[:1]:
             case b"A":
-                _, *adopt, tag, inbound, outbound = _ADOPT.unpack_from(packet)
-                parts = _tail(packet, _ADOPT.size, tag, inbound, outbound)
+                _, *adopt, tag, answer, inbound, outbound = _ADOPT.unpack_from(packet)
+                parts = _tail(packet, _ADOPT.size, tag, answer, inbound, outbound)
                 return Adopt(*adopt, *parts)
             case b"C":
                 _, *close, reason = _CLOSE.unpack_from(packet)

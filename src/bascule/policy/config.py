@@ -141,7 +141,7 @@ class Limits(Block):
 
     Above it refusals are sent without a delay. 256 sockets are 1 MiB at most.
     """
-    early_bytes: Count = 65536
+    early_bytes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 65536
     """Most bytes a client may send behind its upgrade before the 101, kept and forwarded afterwards.
 
     64 KiB holds the first messages of any known client; a client that sends more is answered with 400.
