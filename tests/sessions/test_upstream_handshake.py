@@ -70,7 +70,7 @@ def bascule(
         "limits": {
             "connectTimeout": f"{PATIENCE:g}s",
             "upstreamHandshakeTimeout": f"{PATIENCE:g}s",
-            "requestHeadBytes": 16384,
+            "requestHeadBytes": 81920,
             "requestFields": 40,
             "refusalHoldMax": 0,
             "closingHandshakeTimeout": "300ms",
@@ -212,10 +212,16 @@ FALSE_101: dict[str, Callable[[Call], object]] = {
     "36-extension-nobody-offered": lambda call: switch(call, b"Sec-WebSocket-Extensions: x-other"),
     "malformed-head": lambda call: call.send(b"HTTP/1.1 101 OK\r\nX : y\r\n\r\n"),
     "no-HTTP": lambda call: call.send(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
-    "39-endless-fields": lambda call: call.send(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 5000),
+    "39-endless-fields": lambda call: call.send(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000),
     "39-endless-field": lambda call: call.send(b"HTTP/1.1 200 OK\r\nA: " + b"b" * 100_000),
     "39-too-many-fields": lambda call: call.send(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 41 + b"\r\n"),
     "40-ends-inside-the-head": _end_inside_the_head,
+    "two-framings": lambda call: call.send(
+        b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"
+    ),
+    "unknown-coding": lambda call: call.send(b"HTTP/1.1 403 No\r\nTransfer-Encoding: gzip\r\n\r\nabc"),
+    "no-length": lambda call: call.send(b"HTTP/1.1 403 No\r\nContent-Length: -1\r\n\r\nabc"),
+    "101-too-long-to-hand-over": lambda call: switch(call, *[b"A: " + b"b" * 6000] * 11),
 }
 
 

@@ -9,21 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from bascule.gateway.legs import Deadline
+from bascule.gateway.legs import farewell
 from bascule.policy.forwarding import end_to_end_fields
-from bascule.protocol.http1 import BadHead, ChunkScanner, ResponseHead, tokens
+from bascule.protocol.http1 import BadHead, ChunkScanner
 
 if TYPE_CHECKING:
     from bascule.errors import HandshakeRefused
     from bascule.gateway.legs import Leg
     from bascule.gateway.upstream import Answered
-
-_FAREWELL: Final = 1.0
-"""Seconds to read what the client still sends, so that closing is no reset that overtakes the answer."""
-
-_FAREWELL_READS: Final = 4
 
 
 async def error_answer(leg: Leg, refused: HandshakeRefused) -> None:
@@ -47,7 +42,7 @@ async def error_answer(leg: Leg, refused: HandshakeRefused) -> None:
     ]
     try:
         await leg.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-        await _farewell(leg)
+        await _leave(leg)
     finally:
         leg.close()
 
@@ -63,34 +58,23 @@ async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
     head = answered.head
     lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason)]
     lines += [b"%b: %b" % field for field in end_to_end_fields(head.fields)]
-    chunked = tokens(head.values(b"transfer-encoding"))
-    if chunked:
+    if answered.framing.chunked:
         lines.append(b"Transfer-Encoding: chunked")
     lines.append(b"Connection: close")
     try:
         with contextlib.suppress(OSError, TimeoutError, BadHead):
             async with asyncio.timeout(within):
                 await leg.write(b"\r\n".join(lines) + b"\r\n\r\n")
-                await _relay_body(leg, answered, head, chunked)
-                await _farewell(leg)
+                await _relay_body(leg, answered)
+                await _leave(leg)
     finally:
         answered.leg.close()
         leg.close()
 
 
-async def _relay_body(leg: Leg, answered: Answered, head: ResponseHead, coding: list[bytes]) -> None:
-    """Relay the body by the rules of RFC 9112 §6.3."""
-    if head.status in (204, 304):
-        return
-    scanner = ChunkScanner() if coding else None
-    if coding and coding != [b"chunked"]:
-        raise BadHead(502, "The upstream's transfer coding is not known.")
-    lengths = head.values(b"content-length")
-    left = -1
-    if scanner is None and lengths:
-        if len(set(lengths)) != 1 or not lengths[0].isdigit():
-            raise BadHead(502, "The upstream's Content-Length is not valid.")
-        left = int(lengths[0])
+async def _relay_body(leg: Leg, answered: Answered) -> None:
+    scanner = ChunkScanner() if answered.framing.chunked else None
+    left = answered.framing.length
     data = answered.early
     while left:
         if not data:
@@ -108,8 +92,7 @@ async def _relay_body(leg: Leg, answered: Answered, head: ResponseHead, coding: 
             return
 
 
-async def _farewell(leg: Leg) -> None:
-    with contextlib.suppress(OSError), Deadline(leg, _FAREWELL):
-        for _ in range(_FAREWELL_READS):
-            if not await leg.read():
-                return
+async def _leave(leg: Leg) -> None:
+    """Let the client know that this was all, and hear it out."""
+    leg.end()
+    await farewell(leg, is_last=lambda _: False)

@@ -12,9 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bascule.gateway.pump import pump
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHUNK: Final = 16 * 1024
 """Bytes read at once during a handshake: the bound of what arrives early behind a head."""
@@ -46,6 +49,9 @@ class Leg(Protocol):
 
     def let_go(self) -> socket.socket:
         """Return a socket to hand over; the leg is no longer usable, the socket is the caller's."""
+
+    def end(self) -> None:
+        """Say that nothing more will be written, where that can be said."""
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
@@ -87,6 +93,11 @@ class PlainLeg:
         """See `Leg.let_go`."""
         return self._socket
 
+    def end(self) -> None:
+        """See `Leg.end`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         """See `Leg.close`."""
         self._socket.close()
@@ -127,6 +138,9 @@ class PumpedLeg:
         pump(self._reader, self._writer, ours)
         return theirs
 
+    def end(self) -> None:
+        """See `Leg.end`; TLS has no half-close that peers agree on."""
+
     def close(self) -> None:
         """See `Leg.close`."""
         self._writer.transport.abort()
@@ -161,3 +175,23 @@ class Deadline:
     def _expire(self) -> None:
         self.expired = True
         self._leg.interrupt()
+
+
+FAREWELL_SECONDS: Final = 2.0
+"""Longest time to read what a peer still sends after our last word."""
+
+FAREWELL_BYTES: Final = 1024 * 1024
+"""Most of it. Whoever has more to say than the largest request head is not listening."""
+
+
+async def farewell(leg: Leg, is_last: Callable[[bytes], bool]) -> None:
+    """Read what the peer still sends, so that closing is no reset that overtakes our last word.
+
+    Args:
+        leg: Our last word is written.
+        is_last: Tells whether what was read ends the wait, besides the end of the stream.
+    """
+    left = FAREWELL_BYTES
+    with contextlib.suppress(OSError), Deadline(leg, FAREWELL_SECONDS):
+        while left > 0 and (data := await leg.read()) and not is_last(data):
+            left -= len(data)

@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from bascule.gateway.legs import Deadline
+from bascule.gateway.legs import farewell
 from bascule.policy.holdoff import HoldOff
 from bascule.protocol.frames import CloseCode, close_frame
 from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_protocols
 
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
-
-_FAREWELL: Final = 2.0
-"""Seconds the browser has to answer the Close before the connection is dropped."""
-
-_FAREWELL_READS: Final = 8
-"""Reads of what it still sends; whoever says more than this is not answering a Close."""
 
 
 class Refuser:
@@ -67,7 +61,7 @@ class Refuser:
                     await leg.write(closing)
                 else:
                     return times, hold
-            await _farewell(leg)
+            await farewell(leg, _is_close)
         except OSError:
             pass
         finally:
@@ -88,10 +82,5 @@ class Refuser:
             self.held -= 1
 
 
-async def _farewell(leg: Leg) -> None:
-    """Read what the browser still says, so that closing is no reset that overtakes our Close."""
-    with Deadline(leg, _FAREWELL):
-        for _ in range(_FAREWELL_READS):
-            data = await leg.read()
-            if not data or data[0] & 0x0F == 0x8:
-                return
+def _is_close(data: bytes) -> bool:
+    return data[0] & 0x0F == 0x8  # the opcode of Close

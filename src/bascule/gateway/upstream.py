@@ -20,7 +20,14 @@ from bascule.gateway.legs import Deadline, Leg, PlainLeg, PumpedLeg
 from bascule.gateway.resolver import Resolver, Unresolvable
 from bascule.policy.socketoptions import keepalive_start, session_options
 from bascule.protocol.handshake import Agreement, Offer, check_response, upgrade_request
-from bascule.protocol.http1 import END_OF_HEAD, BadHead, ResponseHead, parse_response_head
+from bascule.protocol.http1 import (
+    END_OF_HEAD,
+    BadHead,
+    Framing,
+    ResponseHead,
+    framing_of,
+    parse_response_head,
+)
 
 if TYPE_CHECKING:
     from bascule.policy.config import Config
@@ -45,6 +52,7 @@ class Answered(NamedTuple):
     leg: Leg
     head: ResponseHead
     early: bytes
+    framing: Framing
 
 
 class Unreachable(Exception):
@@ -106,7 +114,11 @@ class Dialler:
             leg.close()
             raise
         if head.status != 101:
-            return Answered(leg, head, early)
+            try:
+                return Answered(leg, head, early, framing_of(head))
+            except BadHead as error:
+                leg.close()
+                raise BadAnswer(error.detail) from error
         agreement = check_response(head, offer, key)
         if agreement is None:
             leg.close()

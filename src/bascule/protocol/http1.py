@@ -13,7 +13,7 @@ sent is repeated in an error.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 END_OF_HEAD: Final = b"\r\n\r\n"
 
@@ -151,6 +151,39 @@ def tokens(values: list[bytes]) -> list[bytes]:
         for part in (item.strip(b" \t").lower() for item in value.split(b","))
         if part
     ]
+
+
+class Framing(NamedTuple):
+    """Where the body of a response ends (RFC 9112 §6.3).
+
+    Attributes:
+        chunked: By its chunked coding.
+        length: Its length in bytes; -1 for the end of the connection, and when it is chunked.
+    """
+
+    chunked: bool
+    length: int
+
+
+def framing_of(head: ResponseHead) -> Framing:
+    """Return where the body of a final response to GET ends.
+
+    Raises:
+        BadHead: Its fields contradict each other or say what we do not know; its status is 502.
+    """
+    codings = tokens(head.values(b"transfer-encoding"))
+    lengths = head.values(b"content-length")
+    if head.status in (204, 304):
+        return Framing(False, 0)
+    if codings:
+        if codings != [b"chunked"] or lengths:
+            raise BadHead(502, "The upstream's transfer coding is not known.")
+        return Framing(True, -1)
+    if not lengths:
+        return Framing(False, -1)
+    if len(set(lengths)) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+        raise BadHead(502, "The upstream's Content-Length is not valid.")
+    return Framing(False, int(lengths[0]))
 
 
 class ChunkScanner:
