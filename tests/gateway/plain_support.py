@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bascule.gateway.http import HttpServer
+from bascule.gateway.listener import Listener
 from bascule.gateway.plain import PlainProxy
-from bascule.gateway.plain_server import PlainServer
 from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.policy.config import Config
 from bascule.policy.routes import RouteTable
 
 if TYPE_CHECKING:
     import ssl
+
+    from bascule.gateway.legs import Leg
+    from bascule.protocol.http1 import BadHead, RequestHead
 
 PATIENCE = 10.0
 """Seconds after which something that should happen never will."""
@@ -173,7 +178,7 @@ class Front:
     proxy: PlainProxy
     port: int
     words: memoryview
-    server: PlainServer
+    server: HttpServer
     stack: contextlib.AsyncExitStack
 
     async def connect(self) -> Peer:
@@ -247,11 +252,20 @@ class World:
         proxy = PlainProxy(config, RouteTable(config.routes), words, authorise=authorise, upstream_tls=tls)
         await proxy.start()
         self.stack.push_async_callback(proxy.close)
-        factory = PlainServer(proxy.handle, config)
-        server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
-        self.stack.callback(server.close)
-        self.stack.push_async_callback(factory.shutdown, 0.1)
-        return Front(proxy, server.sockets[0].getsockname()[1], words, factory, self.stack)
+        server = HttpServer(proxy.handle, config, no_upgrade)
+        listening = socket.create_server(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        listener = Listener(config, listening, server, no_upgrade)
+        listener.start()
+        self.stack.callback(listener.close)
+        self.stack.push_async_callback(server.shutdown, 0.1)
+        return Front(proxy, port, words, server, self.stack)
+
+
+async def no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool) -> None:
+    """Stand where admission does; no test of plain HTTP gets here."""
+    leg.close()
+    raise AssertionError(head)
 
 
 @contextlib.asynccontextmanager

@@ -387,8 +387,8 @@ async def test_too_many_fields_are_refused(world: World) -> None:
 async def test_a_field_that_is_too_large_is_refused(world: World) -> None:
     upstream = await world.repeating(answer())
     front = await world.front(upstream)
-    assert (await front.request(b"/", b"X: " + b"y" * 200_000)).status == 400
-    assert (await front.request(b"/" + b"y" * 200_000)).status == 400
+    assert (await front.request(b"/", b"X: " + b"y" * 200_000)).status == 431
+    assert (await front.request(b"/" + b"y" * 200_000)).status == 431
     assert upstream.connections == 0
 
 

@@ -11,9 +11,10 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg
+from bascule.gateway.newcomers import Newcomers
 from bascule.gateway.plain_server import PlainProtocol, PlainServer
 from bascule.gateway.tasks import spawn
 from bascule.protocol.handshake import wants_websocket
@@ -62,6 +63,9 @@ class HttpServer(PlainServer):
         handler: Answers plain requests.
         config: Limits.
         on_upgrade: Takes over a connection.
+
+    Attributes:
+        newcomers: Connections without a whole first head.
     """
 
     def __init__(
@@ -73,25 +77,46 @@ class HttpServer(PlainServer):
         super().__init__(handler, config)
         self._on_upgrade = on_upgrade
         self._limits = config.limits
+        self.newcomers = Newcomers(config.limits.max_handshakes)
 
-    def __call__(self) -> HttpProtocol:
-        """Return the protocol of a new connection."""
+    def __call__(self, first: bytes = b"") -> HttpProtocol:
+        """Return the protocol of a new connection.
+
+        Args:
+            first: What has been read of it already, its first head at least. The protocol
+                takes it before the transport reads on, so nothing can overtake it.
+        """
         loop = asyncio.get_running_loop()
-        return HttpProtocol(self, self._on_upgrade, self._limits, loop=loop, **self._options)
+        return HttpProtocol(self, self._on_upgrade, self._limits, first, loop=loop, **self._options)
 
 
 class HttpProtocol(PlainProtocol):
     """One kept-alive connection."""
 
-    __slots__ = ("_deadline", "_limits", "_next_head", "_on_upgrade", "_taken")
+    __slots__ = ("_deadline", "_first", "_limits", "_newcomers", "_next_head", "_on_upgrade", "_taken")
 
-    def __init__(self, server: HttpServer, on_upgrade: OnUpgrade, limits: Any, **options: Any) -> None:
+    def __init__(
+        self, server: HttpServer, on_upgrade: OnUpgrade, limits: Limits, first: bytes, **options: Any
+    ) -> None:
         super().__init__(server, **options)
+        self._newcomers = server.newcomers
         self._on_upgrade = on_upgrade
         self._limits = limits
+        self._first = first
         self._next_head = b""
         self._deadline: asyncio.TimerHandle | None = None
         self._taken = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take what was read before there was a transport, or wait for the first head."""
+        super().connection_made(transport)
+        if self._first:
+            first, self._first = self._first, b""
+            self.data_received(first)
+        else:
+            # uvloop's transports do not derive from asyncio's.
+            self._newcomers.enter(self, cast("asyncio.Transport", transport).abort)
+            self._arm()
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to aiohttp, unless they are the head of an upgrade on an idle connection."""
@@ -105,12 +130,12 @@ class HttpProtocol(PlainProtocol):
             data = self._next_head + data
         end = data.find(END_OF_HEAD)
         if end < 0 and len(data) <= self._limits.request_head_bytes:
-            if not self._next_head:
-                self._arm()
+            self._arm()
             self._next_head = data
             return
         self._next_head = b""
         self._disarm()
+        self._newcomers.leave(self)
         if end >= 0:
             end += len(END_OF_HEAD)
             head = upgrade_head(data[:end], self._limits)
@@ -121,12 +146,14 @@ class HttpProtocol(PlainProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what was waiting."""
         self._disarm()
+        self._newcomers.leave(self)
         super().connection_lost(exc)
 
     def _arm(self) -> None:
-        """Give the rest of a head a deadline: a byte a second must not hold a connection for ever."""
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(self._limits.handshake_timeout, self._expire)
+        """Give a head a deadline, once: a byte a second must not hold a connection for ever."""
+        if self._deadline is None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(self._limits.handshake_timeout, self._expire)
 
     def _disarm(self) -> None:
         if self._deadline is not None:

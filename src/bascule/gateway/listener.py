@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -71,7 +70,6 @@ class Listener:
         self._on_upgrade = on_upgrade
         self._tls = tls
         self._loop = asyncio.get_running_loop()
-        self._waiting: OrderedDict[socket.socket, None] = OrderedDict()
         self._resume: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -158,8 +156,7 @@ class Listener:
             elif end > self._limits.request_head_bytes:
                 await error_answer(leg, HandshakeRefused(431, TOO_LARGE))
             else:
-                _, protocol = await self._loop.connect_accepted_socket(self._http, connection)
-                protocol.data_received(data)
+                await self._loop.connect_accepted_socket(lambda: self._http(data), connection)
         except OSError:
             pass
         finally:
@@ -168,11 +165,8 @@ class Listener:
 
     async def _read_head(self, connection: socket.socket, leg: PlainLeg, data: bytes) -> bytes:
         """Read up to the end of a head, or beyond its limit; nothing when it does not come in time."""
-        if len(self._waiting) >= self._limits.max_handshakes:
-            oldest, _ = self._waiting.popitem(last=False)
-            # Wakes its reader with an end of stream; closing would pull the descriptor from under it.
-            _shutdown(oldest)
-        self._waiting[connection] = None
+        # Wakes its reader with an end of stream; closing would pull the descriptor from under it.
+        self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
             with Deadline(leg, self._limits.handshake_timeout):
                 while END_OF_HEAD not in data and len(data) <= self._limits.request_head_bytes:
@@ -181,17 +175,20 @@ class Listener:
                         return b""
                     data += chunk
         finally:
-            self._waiting.pop(connection, None)
+            self._http.newcomers.leave(connection)
         return data
 
     async def _serve_tls(self, connection: socket.socket) -> None:
         """Shake TLS hands; the HTTP protocol looks for upgrades from the first request on."""
+        self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
             await self._loop.connect_accepted_socket(
                 self._http, connection, ssl=self._tls, ssl_handshake_timeout=self._limits.handshake_timeout
             )
         except (OSError, TimeoutError):
             connection.close()
+        finally:
+            self._http.newcomers.leave(connection)
 
 
 def _shutdown(connection: socket.socket) -> None:
