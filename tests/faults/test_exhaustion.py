@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.support.chatter import chatting
-from tests.support.proctree import cpu_seconds, descriptors, forwarders, gateway
+from tests.support.proctree import cpu_seconds, descriptors, forwarders, gateway, kill
 from tests.support.rawclient import connect, connected, upgrade
 from tests.support.waiting import eventually
 
@@ -55,6 +55,16 @@ def _settled(pid: int) -> set[int]:
 
     eventually(look, 10, "the descriptors settle")
     return last
+
+
+NOT_STARTED = "a process could not be started"
+
+
+def _counted(bascule: RunningBascule) -> float:
+    try:
+        return _in_flight(bascule)
+    except OSError:
+        return -1.0  # no gateway just now
 
 
 def _in_flight(bascule: RunningBascule) -> float:
@@ -104,14 +114,29 @@ def test_a_forwarder_without_descriptors_loses_only_what_it_could_not_take(
             for _ in range(3):
                 client = clients(bascule.public_url)
                 client.send(upgrade())
-                client.head()
-                client.goodbye()  # whatever is said, the connection ends
+                assert not client.switched()  # who cannot have a session is not told of one
             chatter.progress()
         eventually(lambda: _in_flight(bascule) == 2, 5, "the leases are given back")
         assert forwarders(bascule) == [pid]
         last = _opened(bascule)
         chatter.progress()
         last.close()
+
+
+def test_a_process_that_cannot_be_started_again_is_tried_later_and_ends_nobody(proxy: Proxy) -> None:
+    bascule = proxy()
+    supervisor = bascule.process.pid
+    with chatting(bascule.public_url, 4) as chatter:
+        with only(supervisor, 0):
+            kill(gateway(bascule))
+            eventually(
+                lambda: [line for line in bascule.log_lines if line.get("event") == NOT_STARTED],
+                10,
+                "it says so",
+            )
+            chatter.progress()
+        eventually(lambda: _counted(bascule) == 4, 20, "the gateway is back and counts them")
+        chatter.progress()
 
 
 def test_an_upstream_connection_that_cannot_be_made_is_a_refusal(proxy: Proxy) -> None:

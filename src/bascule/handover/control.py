@@ -2,16 +2,14 @@
 
 These are rare (starts, deaths, stops), so they are readable rather than small.
 
-====================  ==============  ==================================================
-message               to              meaning
-====================  ==============  ==================================================
-``channel``           both            a new gateway-forwarder channel (one descriptor)
-``lost``              gateway         the forwarder in a slot died
-``drain``             gateway         refuse new sessions, end the live ones
-``ready``             supervisor      the child works
-``drained``           supervisor      no session is left
-``drain_requested``   supervisor      the admin API asked for a drain
-====================  ==============  ==================================================
+==============  ==============  ========================================================
+message         to              meaning
+==============  ==============  ========================================================
+``channel``     both            a new gateway-forwarder channel (one descriptor)
+``drain``       gateway         refuse new sessions, end the live ones
+``ready``       supervisor      the child works
+``drained``     supervisor      no session is left
+==============  ==============  ========================================================
 """
 
 from __future__ import annotations

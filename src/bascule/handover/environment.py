@@ -26,7 +26,6 @@ class ChildSetup:
         public: Descriptor of the public listening socket (gateway only, else -1).
         admin: Descriptor of the admin listening socket (gateway only, else -1).
         generation: How many gateways there were before this one.
-        started_at: Monotonic time at which the supervisor started.
     """
 
     config: str
@@ -38,7 +37,6 @@ class ChildSetup:
     public: int = -1
     admin: int = -1
     generation: int = 0
-    started_at: float = 0.0
 
     def write(self) -> int:
         """Write it to a memory file and return the descriptor, rewound, for the child."""

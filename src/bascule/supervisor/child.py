@@ -61,8 +61,11 @@ class Child:
         Args:
             setup: What it is told.
             descriptors: Inherited by it, besides the ends of its channels.
-            control: Its end of the control channel whose other end is `control`.
+            control: Its end of the control channel; ours is `control`.
             now: Monotonic time.
+
+        Raises:
+            OSError: There is no process: see `not_started`.
         """
         told = setup.write()
         try:
@@ -75,7 +78,13 @@ class Child:
             )
         finally:
             os.close(told)
-        self.pidfd = os.pidfd_open(self.process.pid)
+        try:
+            self.pidfd = os.pidfd_open(self.process.pid)
+        except OSError:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+            raise
         self.started_at = now
         self.ready = False
         self.restarts += 1
@@ -98,14 +107,20 @@ class Child:
         self.ready = False
         os.close(self.pidfd)
         self.pidfd = -1
-        if self.control is not None:
-            self.control.close()
-            self.control = None
+        self.hang_up()
         if now - self.started_at >= STABLE_AFTER:
             self.deaths_in_a_row = 0
+        return status, self._back_off()
+
+    def not_started(self) -> float:
+        """Note that a start failed; return the seconds to wait before the next."""
+        self.hang_up()
+        return max(self._back_off(), BACK_OFF[1])
+
+    def _back_off(self) -> float:
         delay = BACK_OFF[min(self.deaths_in_a_row, len(BACK_OFF) - 1)]
         self.deaths_in_a_row += 1
-        return status, delay
+        return delay
 
     def hang_up(self) -> None:
         """Close the control channel: the child ends what it has and leaves."""

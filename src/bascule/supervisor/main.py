@@ -15,7 +15,6 @@ Shutdown, in order:
 
 from __future__ import annotations
 
-import json
 import math
 import resource
 import selectors
@@ -84,7 +83,6 @@ class Supervisor:
         self._gateway = Child("bascule.gateway", -1)
         self._forwarders = [Child("bascule.forwarder", slot) for slot in range(self._slots)]
         self._due: list[tuple[float, Child]] = []
-        self._started_at = time.monotonic()
         self._announced = False
         self._signals = 0
         self._signalled_at = 0.0
@@ -153,7 +151,6 @@ class Supervisor:
             public=self._public.fileno() if is_gateway else -1,
             admin=self._admin.fileno() if is_gateway else -1,
             generation=child.restarts + 1 if is_gateway else 0,
-            started_at=self._started_at,
         )
         descriptors = [self._counters.descriptor]
         if is_gateway:
@@ -172,11 +169,25 @@ class Supervisor:
                 if forwarder.ready:
                     self._connect(forwarder)
 
+    def _start_again(self, child: Child, now: float) -> None:
+        """Start a process that died; when the system is short of something, later."""
+        try:
+            self._start(child)
+        except OSError as error:
+            # Ours is not to end the sessions of those who live because one more does not fit.
+            delay = child.not_started()
+            _log.error("a process could not be started", child=child.name, error=str(error), retry_in=delay)
+            self._due.append((now + delay, child))
+
     def _connect(self, forwarder: Child) -> None:
         """Give the gateway and a forwarder a channel to each other."""
         if self._gateway.control is None or forwarder.control is None or forwarder.process is None:
             return
-        left, right = channel_pair()
+        try:
+            left, right = channel_pair()
+        except OSError as error:
+            _log.error("no channel", forwarder=forwarder.name, exc_info=error)
+            return
         try:
             send_control(forwarder.control, "channel", right.fileno())
             send_control(
@@ -213,7 +224,8 @@ class Supervisor:
                     self._announced = True
                     self._announce()
                 if child is self._gateway and self._signals:
-                    send_control(child.control or self._public, "drain")
+                    assert child.control is not None
+                    send_control(child.control, "drain")
             case "drained":
                 self._finish()
             case other:
@@ -257,7 +269,7 @@ class Supervisor:
         self._due = [(at, child) for at, child in self._due if at > now]
         for child in due:
             if not self._stopping:
-                self._start(child)
+                self._start_again(child, now)
         if now >= self._stop_at:
             if not self._stopping:
                 self._finish()
@@ -328,4 +340,4 @@ def run(loaded: Loaded) -> int:
     """
     config = loaded.config
     configure(config.log.level, config.log.format, process="supervisor")
-    return Supervisor(config, json.loads(json.dumps(dict(loaded.sources)))).run()
+    return Supervisor(config, dict(loaded.sources)).run()
