@@ -35,16 +35,16 @@ class Refuser:
 
     async def refuse(
         self, leg: Leg, offer: Offer, code: CloseCode, reason: str, client: str, path: bytes
-    ) -> tuple[int, float]:
+    ) -> float:
         """Say 101, hold a repeat for a while, say Close; the leg is closed afterwards.
 
         Returns:
-            How often this client was refused here before, and the seconds this refusal
-            was held.
+            The seconds this refusal was held: less than was meant when the browser left.
 
         Cancellation: safe; the leg is closed.
         """
-        times, hold = self.hold_off.refuse(client, path, time.monotonic())
+        now = time.monotonic()
+        _, hold = self.hold_off.refuse(client, path, now)
         if self.held >= self._max_held:
             hold = 0.0
         chosen = refusal_subprotocol(offer)
@@ -60,13 +60,14 @@ class Refuser:
                 if await self._hold(leg, hold):
                     await leg.write(closing)
                 else:
-                    return times, hold
+                    hold = time.monotonic() - now
+                    return hold
             await farewell(leg, _is_close)
         except OSError:
             pass
         finally:
             leg.close()
-        return times, hold
+        return hold
 
     async def _hold(self, leg: Leg, seconds: float) -> bool:
         """Wait while the browser stays; tell whether it did."""

@@ -6,7 +6,7 @@ would come back at once, for ever. So the first refusal of a client for a path i
 immediate, as the contract demands, and each repeat is held longer, with jitter, up to
 a maximum. A client that stays away is forgotten.
 
-Rules of this file: time and randomness come as arguments; memory is bounded.
+Rules of this file: time and randomness come as arguments; memory is bounded, in bytes too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class HoldOff:
     def __init__(self, maximum: float, randomness: random.Random | None = None) -> None:
         self._maximum = maximum
         self._random = randomness or random.Random()
-        self._refused: OrderedDict[tuple[str, bytes], tuple[int, float]] = OrderedDict()
+        self._refused: OrderedDict[int, tuple[int, float]] = OrderedDict()
         self._clients: OrderedDict[str, float] = OrderedDict()
 
     def refuse(self, client: str, path: bytes, now: float) -> tuple[int, float]:
@@ -47,7 +47,7 @@ class HoldOff:
         Returns:
             How often it was refused before, and for how many seconds to hold this refusal.
         """
-        key = (client, path)
+        key = _key(client, path)
         times, last_end = self._refused.pop(key, (0, 0.0))
         if now - last_end > self.memory:
             times = 0
@@ -77,4 +77,12 @@ class HoldOff:
     def admitted(self, client: str, path: bytes) -> None:
         """Forget a client that got in."""
         if self._refused:
-            self._refused.pop((client, path), None)
+            self._refused.pop(_key(client, path), None)
+
+
+def _key(client: str, path: bytes) -> int:
+    """Stand for a client and a path, which can be as long as a request head may be.
+
+    Two that collide share a hold, once in 2^60; the hash is keyed, so nobody can make them.
+    """
+    return hash((client, path))
