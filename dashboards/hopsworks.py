@@ -107,9 +107,10 @@ OWN = (
     ),
     Panel(
         "Bascule - refusals by reason",
-        "Upgrades per second that were answered with an HTTP error instead of 101. `handshake`: by Bascule "
+        "Upgrades per second that became no session. `handshake`: an HTTP error of Bascule "
         "(malformed head, no route, a foreign origin, a missing login). `upstream`: the kernel, shell or app "
-        "said no itself. The cap and unreachable upstreams have panels of their own. Many `handshake` "
+        "said no itself. `draining`: the pod is going away. `no_room`: the forwarders are restarting, or out "
+        "of descriptors. The cap and unreachable upstreams have panels of their own. Many `handshake` "
         "refusals after a change of the configuration mean that the change is wrong.",
         "cps",
         (Query("sum by (reason) (rate(bascule_refusals_total[5m]))", "{{reason}}"),),

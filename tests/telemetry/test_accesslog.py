@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EVIL = "\x1b[31m\r\nforged\u2028"
 
 END = SessionEnd(
-    id="00000000000012ab", route="lab", kind=Kind.JUPYTER, ended_by=EndedBy.CLIENT, phase="relay",
+    id="00000000000012ab", route="lab", kind=Kind.JUPYTER, ended_by=EndedBy.CLIENT,
     cause=Cause.CLOSED, duration=1234.56789, client="10.1.2.3", close_code=1001, user="alice", forwarder=0,
     bytes_inbound=1, bytes_outbound=2, frames_inbound=3, frames_outbound=4,
 )  # fmt: skip
@@ -47,7 +47,7 @@ def test_an_ended_session_says_who_where_how_long_how_much_and_why(recorder: Rec
             "session ended",
             {
                 "id": "00000000000012ab", "route": "lab", "kind": "jupyter", "ended_by": "client",
-                "phase": "relay", "cause": "closed", "close_code": 1001, "duration_seconds": 1234.568,
+                "cause": "closed", "close_code": 1001, "duration_seconds": 1234.568,
                 "bytes_inbound": 1, "bytes_outbound": 2, "frames_inbound": 3, "frames_outbound": 4,
                 "client": "10.1.2.3", "user": "alice", "forwarder": 0,
             },

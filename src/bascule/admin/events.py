@@ -32,7 +32,6 @@ from bascule.handover.counters import (
     KINDS,
     ForwarderWord,
     GatewayWord,
-    ended_word,
 )
 
 if TYPE_CHECKING:
@@ -263,9 +262,9 @@ class LiveFigures:
             await asyncio.sleep(_SNAPSHOT_EVERY)
 
     def _ended(self) -> dict[str, int]:
-        total = self._view.counters.total
+        counters = self._view.counters
         ended = {
-            cause.value: sum(total(ended_word(kind, by, cause)) for kind in KINDS for by in ENDED_BY)
+            cause.value: sum(counters.ended(kind, by, cause) for kind in KINDS for by in ENDED_BY)
             for cause in CAUSES
         }
         return {cause: count for cause, count in ended.items() if count}

@@ -114,9 +114,9 @@ cdef enum:
 
 # Words of the forwarder's block (handover/counters.py).
 cdef enum:
-    STASHED_WORD = 8
-    PAYLOAD_INBOUND = 10
-    PAYLOAD_OUTBOUND = 11
+    STASHED_WORD = 7
+    PAYLOAD_INBOUND = 9
+    PAYLOAD_OUTBOUND = 10
     FRAMES_INBOUND = 32
     FRAMES_OUTBOUND = 48
 
@@ -224,6 +224,7 @@ cdef class Engine:
         self._pipe[0] = self._pipe[1] = -1
 
     def __cinit__(self, Py_ssize_t window, words, Py_ssize_t early=0):
+        self._epoll = self._pipe[0] = self._pipe[1] = -1  # what fails below must not close descriptor 0
         cdef uint64_t[:] view = words
         self.window = window
         self._capacity = max(window, early)

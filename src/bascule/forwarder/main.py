@@ -26,12 +26,15 @@ from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord
 from bascule.handover.descriptors import PacketReader, send_packet
 from bascule.handover.environment import ChildSetup
-from bascule.handover.messages import MAX_EARLY_BYTES, Adopt, Close, Ended, List, Listed, Message, Row, decode
+from bascule.handover.messages import MAX_EARLY_BYTES, Adopt, Close, Ended, List, Listed, Row, decode
 from bascule.policy.config import Config
 from bascule.protocol.closing import End
 
 _RETRY: Final = 0.02
 """Seconds until a full channel is tried again."""
+
+_LEAVING: Final = 10.0
+"""Longest time to end the sessions in when the supervisor has gone; a closing handshake takes less."""
 
 
 class Forwarder:
@@ -45,7 +48,7 @@ class Forwarder:
         words[ForwarderWord.OPEN] = 0
         words[ForwarderWord.STASHED_BYTES] = 0
         proxy = config.websocket_proxy
-        words[ForwarderWord.ALLOCATION_IS_COUNTED] = count_allocations(words, ForwarderWord.ALLOCATED_BYTES)
+        count_allocations(words, ForwarderWord.ALLOCATED_BYTES)
         self._control = socket.socket(fileno=setup.control)
         self._engine = Engine(config.forwarders.read_buffer_bytes, words, MAX_EARLY_BYTES)
         self._relay = Relay(
@@ -64,17 +67,12 @@ class Forwarder:
 
     def run(self) -> None:
         """Serve until told to stop and no session is left."""
-        wake, wake_writer = socket.socketpair()
-        wake_writer.setblocking(False)
-        wake.setblocking(False)
-        signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
         # The supervisor decides when to stop and says so by closing the control channel. A service
         # manager that signals the whole group must not cut the drain short.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         engine, relay = self._engine, self._relay
         engine.watch(self._control.fileno(), self._on_control)
-        engine.watch(wake.fileno(), lambda: wake.recv(4096))
         send_control(self._control, "ready", hot_path=describe())
         # Nothing the relay makes has cycles (tests/forwarder/test_garbage.py), so what is
         # alive now is alive for good and the collector need not look at it again.
@@ -104,7 +102,7 @@ class Forwarder:
         self._orphan = True
         for identifier in list(self._relay.sessions):
             self._relay.end(identifier, End.DRAIN)
-        self._stopping_at = time.monotonic() + 10.0
+        self._stopping_at = time.monotonic() + _LEAVING
 
     # -- the supervisor ---------------------------------------------------------------
 
@@ -125,10 +123,9 @@ class Forwarder:
 
     def _change_gateway(self, channel: socket.socket) -> None:
         """Read what a dead gateway still left, then tell the new one what lives here."""
-        if self._gateway is not None:
-            while self._gateway is not None:
-                if not self._receive():
-                    self._drop_gateway()
+        while self._gateway is not None:
+            if not self._receive():
+                self._drop_gateway()
         channel.setblocking(False)
         self._gateway = channel
         self._engine.watch(channel.fileno(), self._on_gateway)
@@ -149,7 +146,8 @@ class Forwarder:
         except BlockingIOError:
             return False
         except DescriptorsLost as lost:
-            self._give_back(decode(lost.packet))
+            if isinstance(message := decode(lost.packet), Adopt):
+                self._relay.give_back(message)
             return True
         if received is None:
             self._drop_gateway()
@@ -173,12 +171,6 @@ class Forwarder:
             case _:
                 raise HandoverError(f"a forwarder does not take {type(message).__name__}")
         return True
-
-    def _give_back(self, message: Message) -> None:
-        """Report a session that could not be adopted; the kernel has dropped its connections."""
-        if isinstance(message, Adopt):
-            end = int(End.INTERNAL)
-            self._send(Ended(message.id, end, 0, 0.0, 0, 0, 0, 0, b"no descriptors left"))
 
     def _drop_gateway(self) -> None:
         if self._gateway is not None:

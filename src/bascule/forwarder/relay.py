@@ -140,6 +140,15 @@ class Relay:
             if early and session.id in self.sessions:
                 self.on_signs(flow, self._engine.feed(flow, early))
 
+    def give_back(self, message: Adopt) -> None:
+        """End a session whose connections did not arrive: the kernel has dropped them."""
+        duration = max(0.0, self._engine.now - message.opened_at)
+        reason = b"no descriptors left"
+        self._words[ForwarderWord.ADOPTED] += 1
+        self._count(
+            Ended(message.id, message.kind, End.INTERNAL, 0, duration, 0, 0, 0, 0, reason, message.tag)
+        )
+
     def end(
         self, identifier: int, end: End, code: int = 0, reason: bytes = b"", within: float | None = None
     ) -> bool:
@@ -333,7 +342,7 @@ class Relay:
     def _finish(self, session: Session) -> None:
         """Close both connections and report the outcome."""
         del self.sessions[session.id]
-        engine, words = self._engine, self._words
+        engine = self._engine
         # All stashes first: dropping one takes up reading its source again, detached or not.
         for flow in (session.inbound, session.outbound):
             engine.drop_stash(flow)
@@ -347,21 +356,25 @@ class Relay:
         # counting frees them and the collector has nothing to do.
         inbound, outbound = session.inbound, session.outbound
         end = session.end if session.end is not None else End.INTERNAL
-        row = CLOSE_TABLE[end]
         duration = max(0.0, engine.now - session.opened_at)
-        words[ForwarderWord.ENDED] += 1
-        words[ForwarderWord.DURATION_MICROSECONDS] += int(duration * 1e6)
-        words[ForwarderWord.OPEN] = len(self.sessions)
-        words[ended_word(KINDS[session.kind], row.ended_by, row.cause)] += 1
-        self._report(
+        self._words[ForwarderWord.OPEN] = len(self.sessions)
+        self._count(
             Ended(
-                session.id, int(end), session.code, duration, inbound.payload, outbound.payload,
-                inbound.frames, outbound.frames, session.reason[:255],
+                session.id, session.kind, int(end), session.code, duration, inbound.payload, outbound.payload,
+                inbound.frames, outbound.frames, session.reason[:255], session.tag,
             )
         )  # fmt: skip
         inbound.opposite = outbound.opposite = None
         inbound.session = outbound.session = _NO_SESSION
         del session.inbound, session.outbound
+
+    def _count(self, ended: Ended) -> None:
+        """Count an outcome and report it."""
+        row = CLOSE_TABLE[End(ended.end)]
+        self._words[ForwarderWord.ENDED] += 1
+        self._words[ForwarderWord.DURATION_MICROSECONDS] += int(ended.duration * 1e6)
+        self._words[ended_word(KINDS[ended.kind], row.ended_by, row.cause)] += 1
+        self._report(ended)
 
     # -- control frames of ours ---------------------------------------------------------
 

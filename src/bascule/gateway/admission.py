@@ -171,6 +171,7 @@ class Admission:
             return
         asked = _Asked(leg, head, early, peer, scheme, client, offer, match, user)
         if self.draining:
+            self._words[GatewayWord.DRAINING] += 1
             await self._refuse(asked, CloseCode.SERVICE_RESTART, _DRAINING, "drain")
             return
         lease = self._budget.try_acquire()
@@ -290,14 +291,14 @@ class Admission:
             upstream.close()
 
     async def _refuse_without_room(self, asked: _Asked) -> None:
-        self._words[GatewayWord.HANDSHAKES_REFUSED] += 1
+        self._words[GatewayWord.NO_ROOM] += 1
         await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, _NO_ROOM, "descriptors")
 
     async def _refuse(
         self, asked: _Asked, code: CloseCode, reason: str, word: str, detail: str | None = None
     ) -> None:
         """Say 101 and Close; ``word`` is the log's."""
-        _, held = await self._refuser.refuse(asked.leg, asked.offer, code, reason, asked.client, asked.path)
+        held = await self._refuser.refuse(asked.leg, asked.offer, code, reason, asked.client, asked.path)
         if held:
             self._words[GatewayWord.HOLDS] += 1
         self._log_refusal(asked, word, close_code=int(code), held_seconds=held or None, detail=detail)

@@ -226,16 +226,15 @@ class Gateway:
         )
 
     def _on_ended(self, slot: int, ended: Ended) -> None:
-        record = self._registry.remove(ended.id)
+        self._registry.remove(ended.id)  # not there if it ended between two gateways
         row = CLOSE_TABLE[End(ended.end)]
+        route, client, user = read_tag(ended.tag)
         self._durations.record(ended.duration, time.monotonic())
-        if record is None:
-            return  # It ended between two gateways; its forwarder counted it.
         self._access.session_ended(
             SessionEnd(
-                id=f"{ended.id:x}", route=record.route, kind=record.kind, ended_by=row.ended_by,
-                phase="relay", cause=row.cause, duration=ended.duration, client=record.client,
-                close_code=ended.code or None, close_reason=ended.reason, user=record.user, forwarder=slot,
+                id=f"{ended.id:x}", route=route, kind=KINDS[ended.kind], ended_by=row.ended_by,
+                cause=row.cause, duration=ended.duration, client=client,
+                close_code=ended.code or None, close_reason=ended.reason, user=user, forwarder=slot,
                 bytes_inbound=ended.payload_inbound, bytes_outbound=ended.payload_outbound,
                 frames_inbound=ended.frames_inbound, frames_outbound=ended.frames_outbound,
             )
@@ -259,7 +258,7 @@ class Gateway:
             self._access.session_ended(
                 SessionEnd(
                     id=f"{record.id:x}", route=record.route, kind=record.kind, ended_by=row.ended_by,
-                    phase="relay", cause=row.cause, duration=duration, client=record.client, user=record.user,
+                    cause=row.cause, duration=duration, client=record.client, user=record.user,
                     forwarder=slot,
                 )
             )  # fmt: skip

@@ -18,7 +18,6 @@ from bascule.handover.counters import (
     ForwarderWord,
     GatewayWord,
     close_code_word,
-    ended_word,
     frames_word,
 )
 from bascule.protocol.closing import CLOSE_TABLE
@@ -191,12 +190,8 @@ class GatewayMetrics:
 
     def _duration(self, now: float) -> SummaryReading:
         return SummaryReading(
-            count=self._counters.total(ForwarderWord.ENDED) + self._gateway_words[GatewayWord.FORWARDER_LOST],
-            sum=_MICROSECOND
-            * (
-                self._counters.total(ForwarderWord.DURATION_MICROSECONDS)
-                + self._gateway_words[GatewayWord.LOST_DURATION_MICROSECONDS]
-            ),
+            count=self._counters.ended_count(),
+            sum=self._counters.ended_seconds(),
             quantile=self._durations.summary(now).quantile,
         )
 
@@ -212,10 +207,9 @@ class GatewayMetrics:
 
     def _ended(self, _now: float) -> Series:
         return [
-            ((kind, ended_by, cause), self._counters.total(word) + self._gateway_words[word])
+            ((kind, ended_by, cause), self._counters.ended(kind, ended_by, cause))
             for kind in Kind
             for ended_by, cause in _ENDS
-            for word in (ended_word(kind, ended_by, cause),)
         ]
 
     def _close_codes(self, _now: float) -> Series:
@@ -248,6 +242,8 @@ class GatewayMetrics:
         return [
             (("handshake",), self._gateway_words[GatewayWord.HANDSHAKES_REFUSED]),
             (("upstream",), self._gateway_words[GatewayWord.UPSTREAM_REFUSED]),
+            (("draining",), self._gateway_words[GatewayWord.DRAINING]),
+            (("no_room",), self._gateway_words[GatewayWord.NO_ROOM]),
         ]
 
     def _drain(self, _now: float) -> Series:

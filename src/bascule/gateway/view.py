@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from bascule.admin.capacity import level
 from bascule.admin.view import DurationSummary, ForwarderRow, InstanceCapacity, MetricsAnswer, SessionRow
 from bascule.gateway.auth import Denial
-from bascule.handover.counters import ForwarderWord
 from bascule.protocol.closing import End
 from bascule.telemetry.catalogue import QUANTILES
 
@@ -125,8 +124,8 @@ class View:
         """Summarise the durations of closed sessions."""
         summary = self._durations.summary(now)
         return DurationSummary(
-            count=self._counters.total(ForwarderWord.ENDED),
-            total=self._counters.total(ForwarderWord.DURATION_MICROSECONDS) / 1e6,
+            count=self._counters.ended_count(),
+            total=self._counters.ended_seconds(),
             maximum=summary.max,
             mean=summary.mean,
             quantiles={float(text): summary.quantile(float(text)) for text in QUANTILES},

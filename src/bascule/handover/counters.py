@@ -37,6 +37,10 @@ class GatewayWord(IntEnum):
     """Upgrades answered with an HTTP error of ours (bad handshake, origin, route, credentials)."""
     UPSTREAM_REFUSED = auto()
     """Upgrades the upstream answered with something else than 101; its answer was relayed."""
+    NO_ROOM = auto()
+    """Upgrades refused because no forwarder could take a session."""
+    DRAINING = auto()
+    """Upgrades refused because the pod drains."""
     ADMITTED = auto()
     """Leases taken."""
     HTTP_REQUESTS = auto()
@@ -65,8 +69,6 @@ class ForwarderWord(IntEnum):
     HEARTBEATS = auto()
     ALLOCATED_BYTES = auto()
     """Bytes requested from the allocators; stays 0 where the extension is absent."""
-    ALLOCATION_IS_COUNTED = auto()
-    """1 where the extension's allocator hook is installed."""
     PINGS_ANSWERED_UPSTREAM = auto()
     PINGS_ANSWERED_BROWSER = auto()
     STASHED_BYTES = auto()
@@ -76,8 +78,6 @@ class ForwarderWord(IntEnum):
     PAYLOAD_INBOUND = auto()
     """WebSocket payload bytes of data frames whose header was accepted, towards the upstream."""
     PAYLOAD_OUTBOUND = auto()
-    TURNS = auto()
-    """Turns of the event loop that returned to Python."""
 
 
 FRAMES_BASE: Final = 32
@@ -170,6 +170,20 @@ class CounterFile:
     def total(self, word: int) -> int:
         """Return one forwarder word summed over all slots."""
         return sum(self._words[(slot + 1) * BLOCK_WORDS + word] for slot in range(self.forwarders))
+
+    def ended(self, kind: Kind, ended_by: EndedBy, cause: Cause) -> int:
+        """Return how many sessions of one kind ended in one way, whoever counted them."""
+        word = ended_word(kind, ended_by, cause)
+        return self.total(word) + int(self._words[word])
+
+    def ended_count(self) -> int:
+        """Return how many sessions ended, those that were lost with their forwarder included."""
+        return self.total(ForwarderWord.ENDED) + int(self._words[GatewayWord.FORWARDER_LOST])
+
+    def ended_seconds(self) -> float:
+        """Return the sum of their durations."""
+        lost = int(self._words[GatewayWord.LOST_DURATION_MICROSECONDS])
+        return (self.total(ForwarderWord.DURATION_MICROSECONDS) + lost) / 1e6
 
 
 assert max(ForwarderWord) < FRAMES_BASE

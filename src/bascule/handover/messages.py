@@ -8,7 +8,7 @@ be torn. Layout, native byte order (both ends are the same build on one machine)
                                                                 and two descriptors
     Close   C  id:Q end:B code:H within:d reason:B+bytes
     List    L  request:I
-    Ended   E  id:Q end:B code:H duration:d payload:2Q frames:2Q reason:B+bytes
+    Ended   E  id:Q kind:B end:B code:H duration:d payload:2Q frames:2Q reason:B+bytes tag:H+bytes
     Row     R  request:I id:Q kind:B opened_at:d idle:d payload:2Q frames:2Q tag:H+bytes
     Listed  D  request:I
 
@@ -36,11 +36,8 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 _ADOPT: Final = struct.Struct("=cQBBBdQHIII")
 _CLOSE: Final = struct.Struct("=cQBHdB")
 _LIST: Final = struct.Struct("=cI")
-_ENDED: Final = struct.Struct("=cQBHdQQQQB")
+_ENDED: Final = struct.Struct("=cQBBHdQQQQBH")
 _ROW: Final = struct.Struct("=cIQBddQQQQH")
-
-NO_CODE: Final = 0
-"""Stands for *no close code* in the ``code`` fields."""
 
 
 class Adopt(NamedTuple):
@@ -113,9 +110,13 @@ class List(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A session is over and both its connections are closed."""
+    """A session is over and both its connections are closed.
+
+    Kind and tag are for a gateway that has never heard of it, because it ended between two.
+    """
 
     id: int
+    kind: int
     end: int
     code: int
     duration: float
@@ -124,16 +125,15 @@ class Ended(NamedTuple):
     frames_inbound: int
     frames_outbound: int
     reason: bytes
+    tag: bytes
 
     def encode(self) -> bytes:
         """Return the packet."""
-        return (
-            _ENDED.pack(
-                b"E", self.id, self.end, self.code, self.duration, self.payload_inbound,
-                self.payload_outbound, self.frames_inbound, self.frames_outbound, len(self.reason),
-            )
-            + self.reason
+        head = _ENDED.pack(
+            b"E", self.id, self.kind, self.end, self.code, self.duration, self.payload_inbound,
+            self.payload_outbound, self.frames_inbound, self.frames_outbound, len(self.reason), len(self.tag),
         )  # fmt: skip
+        return head + self.reason + self.tag
 
 
 class Row(NamedTuple):
@@ -193,8 +193,8 @@ def decode(packet: bytes) -> Message:
                 _tail(packet, _LIST.size)
                 return List(_LIST.unpack(packet)[1])
             case b"E":
-                _, *ended, reason = _ENDED.unpack_from(packet)
-                return Ended(*ended, *_tail(packet, _ENDED.size, reason))
+                _, *ended, reason, tag = _ENDED.unpack_from(packet)
+                return Ended(*ended, *_tail(packet, _ENDED.size, reason, tag))
             case b"R":
                 _, *row, tag = _ROW.unpack_from(packet)
                 return Row(*row, *_tail(packet, _ROW.size, tag))

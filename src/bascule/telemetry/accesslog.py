@@ -45,7 +45,6 @@ class SessionEnd:
         route: Name of the route.
         kind: Of the route.
         ended_by: Who ended it.
-        phase: Where it was: ``relay`` for a session in a forwarder, ``handover`` before that.
         cause: Why.
         duration: Seconds from admission to the end.
         client: Address of the browser.
@@ -63,7 +62,6 @@ class SessionEnd:
     route: str
     kind: Kind | str
     ended_by: EndedBy
-    phase: str
     cause: Cause
     duration: float
     client: str
@@ -96,7 +94,6 @@ class AccessLog:
             "route": end.route,
             "kind": end.kind,
             "ended_by": end.ended_by,
-            "phase": end.phase,
             "cause": end.cause,
             "duration_seconds": round(end.duration, 3),
             "bytes_inbound": end.bytes_inbound,

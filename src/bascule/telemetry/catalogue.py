@@ -91,7 +91,8 @@ _CONTRACT: Final = (
     Metric(
         "ws_connection_in_flight_count", _G, Unit.SESSIONS,
         "WebSocket sessions open on this pod, one for each browser connection that is bridged.",
-        "Counted where sessions are admitted and ended, not derived from threads. A pod whose value meets "
+        "Counted where sessions are admitted and ended, not derived from threads; so one whose upstream is "
+        "being dialled holds its slot already. A pod whose value meets "
         "`ws_pool_max_connections` turns new sessions away. One JupyterLab tab holds several: one "
         "for its events, one for each kernel connection, one for each terminal.",
         is_contract=True,
@@ -173,7 +174,8 @@ _SESSIONS: Final = (
     Metric(
         "bascule_sessions", _G, Unit.SESSIONS,
         "Open sessions by kind.",
-        "The sum is `ws_connection_in_flight_count`.", ("kind",),
+        "The sum is `ws_connection_in_flight_count`, less those whose upstream is being dialled.",
+        ("kind",),
     ),
     Metric(
         "bascule_sessions_ended_total", _C, Unit.SESSIONS,
@@ -222,7 +224,7 @@ _SESSIONS: Final = (
 _REFUSALS: Final = (
     Metric(
         "bascule_refusals_total", _C, Unit.NONE,
-        "Upgrades answered with an HTTP error instead of 101.",
+        "Upgrades that became no session, for other reasons than the contract's own.",
         "What the contract counts under its own names (the cap, unreachable upstreams) is not repeated here.",
         ("reason",),
     ),

@@ -46,8 +46,10 @@ LABELS: Final[dict[str, Label]] = {
     "opcode": Label("Opcode of the frame (RFC 6455 §5.2).", tuple(opcode.name.lower() for opcode in Opcode)),
     "reason": Label(
         "`handshake`: we answered with an HTTP error (malformed handshake, origin, route, credentials). "
-        "`upstream`: the upstream answered with something else than 101, and that answer was passed on.",
-        ("handshake", "upstream"),
+        "`upstream`: the upstream answered with something else than 101, and that answer was passed on. "
+        "`draining`: 101 and Close 1012, the pod is going away. "
+        "`no_room`: 101 and Close 1013, no forwarder could take a session.",
+        ("handshake", "upstream", "draining", "no_room"),
     ),
     "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
     "process": Label("`supervisor`, `gateway` or `forwarder-<slot>`."),
