@@ -1,8 +1,9 @@
 from pathlib import Path
 from typing import Any
 
-from bascule.admin.settings import MASK, configuration
+from bascule.admin.settings import configuration
 from bascule.policy.config import Config
+from bascule.policy.printing import MASK
 from tests.admin.fake_view import config
 
 

@@ -59,6 +59,9 @@ class FakeGateway:
     def other_pids(self) -> Sequence[int]:
         return [os.getppid()]
 
+    def hot_paths(self) -> set[str]:
+        return {"pure"}
+
     def forwarder_restarts(self) -> Sequence[int]:
         return [0, 6]
 
@@ -81,7 +84,7 @@ class Rig:
         self.metrics = GatewayMetrics(
             FakeGateway(), counters, self.durations,
             LoadMeter(SLOTS, lambda _: ProcessReading(self.cpu, self.cpu / 4, 4096)), Processes(),
-            version="1.2.3", hot_path="pure",
+            version="1.2.3",
         )  # fmt: skip
         self.exposition = Exposition(self.metrics.readers(), clock=lambda: self.now)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from bascule.policy.printing import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from bascule.policy.config import Config
-
-MASK: Final = "(set)"
-_SECRET_KEYS: Final = frozenset({"adminToken"})
-"""Keys whose value is a secret. Keys named ``…File`` hold a path, which is none."""
 
 
 def configuration(config: Config, sources: Mapping[str, str]) -> list[dict[str, object]]:
@@ -22,8 +20,8 @@ def configuration(config: Config, sources: Mapping[str, str]) -> list[dict[str, 
         sources: Dotted key path → source. A list's entries have the source of the list.
     """
     return [
-        {"key": key, "value": _masked(key, value), "source": _source(key, sources)}
-        for key, value in _flatten("", config.model_dump(mode="json", by_alias=True))
+        {"key": key, "value": value, "source": _source(key, sources)}
+        for key, value in _flatten("", masked(config))
     ]
 
 
@@ -36,12 +34,6 @@ def _flatten(prefix: str, value: object) -> Iterator[tuple[str, object]]:
             yield from _flatten(f"{prefix}.{index}", inner)
     else:
         yield prefix, value
-
-
-def _masked(key: str, value: object) -> object:
-    if key.rpartition(".")[2] in _SECRET_KEYS:
-        return MASK if value is not None else None
-    return value
 
 
 def _source(key: str, sources: Mapping[str, str]) -> str:

@@ -19,7 +19,6 @@ from aiohttp import web
 from bascule._version import __version__
 from bascule.admin.api import Administration
 from bascule.errors import ConfigError, HandshakeRefused
-from bascule.forwarder.hot import describe
 from bascule.gateway.admission import Admission
 from bascule.gateway.auth import Denial, SessionTokens
 from bascule.gateway.dispatch import Dispatch
@@ -61,7 +60,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _FORWARDERS_READY: Final = 10.0
-"""Seconds to wait for all forwarders at the start; with at least one the gateway serves then."""
+"""Seconds to wait for all forwarders at the start; after that the gateway serves with those there are."""
 
 _NICENESS: Final = 5
 """How far the gateway stands back behind the forwarders (nice(1)): about a third of their share."""
@@ -111,7 +110,7 @@ class Gateway:
         )  # fmt: skip
         self._metrics = GatewayMetrics(
             self._view, self._counters, self._durations, load, processes,
-            version=__version__, hot_path=describe(),
+            version=__version__,
         )  # fmt: skip
         self._view.attach(Exposition(self._metrics.readers(), time.monotonic))
         self._administration = Administration(self._view)
@@ -161,6 +160,10 @@ class Gateway:
                 while sum(link.listed for link in self._dispatch.links.values()) < self._setup.forwarders:
                     self._dispatch.changed.clear()
                     await self._dispatch.changed.wait()
+        unheard = self._setup.forwarders - sum(link.listed for link in self._dispatch.links.values())
+        if unheard:
+            # Their sessions are not in the count until they are heard of.
+            _log.error("serving without some forwarders", unheard=unheard, of=self._setup.forwarders)
         if self._registry:
             _log.info("sessions taken over", sessions=len(self._registry))
 

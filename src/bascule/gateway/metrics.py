@@ -27,6 +27,7 @@ from bascule.vocabulary import Direction, Kind, Opcode, Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from bascule.handover.counters import CounterFile
     from bascule.telemetry.durations import Durations
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from bascule.telemetry.sources import Reader, Series
 
 __all__ = ["GatewayMetrics", "LiveGateway"]
-
-_MICROSECOND: Final = 1e-6
 
 _ENDS: Final = tuple(dict.fromkeys((row.ended_by, row.cause) for row in CLOSE_TABLE.values()))
 """Pairs that the close table knows; the other combinations cannot happen and are not exposed."""
@@ -69,6 +68,9 @@ class LiveGateway(Protocol):
     def other_pids(self) -> Sequence[int]:
         """Return the ids of our other processes: gateway and supervisor."""
 
+    def hot_paths(self) -> AbstractSet[str]:
+        """Return which builds of the relay the forwarders run."""
+
     def forwarder_restarts(self) -> Sequence[int]:
         """Return how often each slot was started again."""
 
@@ -89,7 +91,6 @@ class GatewayMetrics:
         load: Has as many slots as `counters`.
         processes: Reads memory and descriptors.
         version: Of the running code.
-        hot_path: ``compiled`` or ``pure``.
     """
 
     def __init__(
@@ -101,7 +102,6 @@ class GatewayMetrics:
         processes: Processes,
         *,
         version: str,
-        hot_path: str,
     ) -> None:
         self._live = live
         self._gateway_words = counters.gateway()
@@ -109,7 +109,7 @@ class GatewayMetrics:
         self._durations = durations
         self._load = load
         self._processes = processes
-        self._build = (version, hot_path)
+        self._version = version
         self._is_first_scrape = True
 
     def tick(self, now: float) -> None:
@@ -179,7 +179,9 @@ class GatewayMetrics:
             "bascule_max_descriptors": lambda _: _one(
                 self._processes.tightest_descriptors(self._pids()).limit
             ),
-            "bascule_build_info": lambda _: [(self._build, 1)],
+            "bascule_build_info": lambda _: [
+                ((self._version, hot_path), 1) for hot_path in sorted(live.hot_paths())
+            ],
         }
 
     def _gateway(self, word: GatewayWord) -> Reader:

@@ -221,9 +221,7 @@ class Dialler:
         connection = socket.socket(family, _NONBLOCKING_STREAM, 0)
         for level, option, value in self._options:
             connection.setsockopt(level, option, value)
-        start = keepalive_start(self._sockets, random.random())
-        if start is not None:
-            connection.setsockopt(*start)
+        connection.setsockopt(*keepalive_start(self._sockets, random.random()))
         return connection
 
 

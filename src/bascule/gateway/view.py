@@ -238,6 +238,10 @@ class View:
         """Return the ids of gateway and supervisor."""
         return (os.getpid(), os.getppid())
 
+    def hot_paths(self) -> set[str]:
+        """Return which builds of the relay the forwarders run: one, unless an upgrade is under way."""
+        return {link.hot_path for link in self._dispatch.links.values()}
+
     def forwarder_restarts(self) -> Sequence[int]:
         """Return how often each slot was started again."""
         return self._restarts

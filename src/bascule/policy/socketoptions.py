@@ -18,7 +18,7 @@ _TCP_NOTSENT_LOWAT = 25
 """<linux/tcp.h>; the socket module names it from 3.12 on."""
 
 
-def keepalive_start(sockets: Sockets, share: float) -> Option | None:
+def keepalive_start(sockets: Sockets, share: float) -> Option:
     """Return when an upstream's connection is first probed: somewhere in the second half of the time.
 
     Sessions that were opened together, as after a restart, would probe together for ever; and a
@@ -29,8 +29,6 @@ def keepalive_start(sockets: Sockets, share: float) -> Option | None:
         sockets: The settings.
         share: A random number from 0 to 1.
     """
-    if not sockets.keepalive_idle:
-        return None
     seconds = max(1, round(sockets.keepalive_idle * (0.5 + 0.5 * share)))
     return socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds
 
@@ -43,22 +41,20 @@ def session_options(sockets: Sockets, *, browser: bool) -> tuple[Option, ...]:
     browser's side keeps a heartbeat from queueing behind megabytes of output.
     """
     tcp = socket.IPPROTO_TCP
-    options: list[Option] = [(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)]
+    options: list[Option] = [
+        (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (tcp, socket.TCP_KEEPIDLE, int(sockets.keepalive_idle)),
+        (tcp, socket.TCP_KEEPINTVL, int(sockets.keepalive_interval)),
+        (tcp, socket.TCP_KEEPCNT, sockets.keepalive_probes),
+    ]
     if sockets.no_delay:
         options.append((tcp, socket.TCP_NODELAY, 1))
-    if sockets.keepalive_idle:
-        options += [
-            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-            (tcp, socket.TCP_KEEPIDLE, max(1, int(sockets.keepalive_idle))),
-            (tcp, socket.TCP_KEEPINTVL, max(1, int(sockets.keepalive_interval))),
-            (tcp, socket.TCP_KEEPCNT, sockets.keepalive_probes),
-        ]
     if sockets.user_timeout:
         options.append((tcp, socket.TCP_USER_TIMEOUT, int(sockets.user_timeout * 1000)))
     if browser:
         # Wakes us with the request, not with the connection. It also keeps connections that
         # never ask for anything in the kernel, until the time is up.
         options.append((tcp, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS))
-    if browser and sockets.notsent_lowat_bytes:
         options.append((tcp, _TCP_NOTSENT_LOWAT, sockets.notsent_lowat_bytes))
     return tuple(options)
