@@ -193,6 +193,11 @@ TARGETS = (
         ratios("messages", "message_cpu", "bascule-pure", "nginx", SMALL),
     ),
     Target(
+        "Pure Python per GB from 256 KiB, to nginx",
+        0.5,
+        ratios("messages", "byte_cpu", "bascule-pure", "nginx", LARGE),
+    ),
+    Target(
         "Pure Python per GB from 256 KiB, to tuned nginx",
         0.5,
         ratios("messages", "byte_cpu", "bascule-pure", "nginx-64k", LARGE),

@@ -16,8 +16,6 @@ from bascule.protocol.frames import data_header
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-hot = pytest.importorskip("bascule.forwarder._hot", reason="the hot path is not compiled")
-
 WINDOW = 256 * 1024
 SIZE = 4 * 1024 * 1024
 LIMIT = 32 * 1024 * 1024
@@ -26,7 +24,8 @@ LIMIT = 32 * 1024 * 1024
 class Rig:
     """One session's flow from an upstream to a browser, with both far ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, hot: Any) -> None:
+        self.hot = hot
         self.words = memoryview(array("Q", bytes(8 * BLOCK_WORDS)))
         self.engine: Any = hot.Engine(WINDOW, self.words)
         self.upstream, source = socket.socketpair()
@@ -55,8 +54,8 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
-    rig = Rig()
+def rig(build: Any) -> Iterator[Rig]:
+    rig = Rig(build)
     yield rig
     rig.flow.opposite = rig.back.opposite = None
     rig.engine.close()
@@ -94,11 +93,11 @@ def test_a_browser_that_does_not_read_leaves_nothing_behind_in_the_pipe_all_sess
     while not rig.flow.stashed:
         rest = rest[rig.send(rest) :]
         assert rig.engine.turn(0.0) == []
-    other = Rig()
+    other = Rig(rig.hot)
     other.engine.close()
     # The same engine takes a second session while the first one's sink is full.
     source, sink = other.ends[1], other.ends[3]
-    flow = hot.Flow(None, source.fileno(), sink.fileno(), False, LIMIT, 0, 0, rig.engine.now)
+    flow = rig.hot.Flow(None, source.fileno(), sink.fileno(), False, LIMIT, 0, 0, rig.engine.now)
     rig.engine.attach(flow)
     message = data_header(2, 100_000) + os.urandom(100_000)
     left = memoryview(message)

@@ -9,7 +9,7 @@ import errno
 import os
 import select
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pytest
 
@@ -177,6 +177,12 @@ class _Os:
         self.readv = kernel.readv
         self.write = kernel.write
         self.close = kernel.close
+
+    O_CLOEXEC = O_NONBLOCK = 0
+
+    def pipe2(self, _flags: int) -> NoReturn:
+        """There are no pipes, so nothing is spliced."""
+        raise OSError(errno.ENFILE, "no pipes here")
 
 
 class _Select:

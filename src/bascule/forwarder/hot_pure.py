@@ -15,12 +15,16 @@ Rules of this file:
 * A source is not read while bytes for its sink are stashed (I5). The stash is at
   most one receive window.
 * One receive per readiness, so that one session cannot starve the others.
+* The middle of a large frame goes from socket to socket through a pipe (splice(2)); the one
+  pipe that all sessions share is empty whenever it is left.
 * Sections cited are RFC 6455's.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import select
 from os import readv, write
 from time import monotonic
@@ -44,6 +48,15 @@ _STASHED: Final = int(ForwarderWord.STASHED_BYTES)
 _RELAY: Final = signs.RELAY
 _BOUNDARY: Final = signs.BOUNDARY
 """Names of this module cost one look-up instead of two, which shows where it is done per message."""
+
+_SPLICE_FROM: Final = 65536
+"""Payload still to come from which on it is spliced (docs/decisions/0004-splice-and-windows.md)."""
+
+_PIPE_BYTES: Final = 1 << 20
+_SPLICE_FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+
+_NO_SPLICING: Final = (errno.EINVAL, errno.ENOSYS)
+"""Not with this kernel, or not with this kind of descriptor."""
 
 _SPARE: Final = 4
 """Bytes behind the window that `Engine._skip` may look at, and then finds to be beyond the end."""
@@ -204,11 +217,18 @@ class Engine:
         self._into = [self._view[_PREFIX : _PREFIX + window]]
         self._words = words
         self._table: dict[int, Any] = {}
+        self._pipe = _new_pipe()
         self.now = monotonic()
 
     def close(self) -> None:
-        """Release the epoll descriptor."""
+        """Release the descriptors."""
         self._epoll.close()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        for end in self._pipe:
+            os.close(end)
+        self._pipe = ()
 
     # -- registration ---------------------------------------------------------------
 
@@ -306,6 +326,8 @@ class Engine:
 
     def _advance(self, flow: Flow) -> int:
         """Receive once, walk, send; return signs, 0 in the ordinary case."""
+        if flow.remaining >= _SPLICE_FROM and flow.mode == _RELAY and self._pipe:
+            return self._splice(flow)
         try:
             size = readv(flow.source, self._into)
         except BlockingIOError:
@@ -326,6 +348,51 @@ class Engine:
             start, end, found = self.walk(flow, _PREFIX, end, position)
             if start != end:
                 found |= self._send(flow, start, end)
+        if flow.wanted and flow.remaining == 0 and flow.stash is None:
+            found |= _BOUNDARY
+        return found
+
+    def _splice(self, flow: Flow) -> int:
+        """Move payload of the current frame, at most a window and not beyond its end."""
+        taking, giving = self._pipe
+        try:
+            size = os.splice(flow.source, giving, min(flow.remaining, self.window), flags=_SPLICE_FLAGS)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.errno in _NO_SPLICING:
+                self._close_pipe()
+                return self._advance(flow)
+            flow.error = error.errno or errno.EIO
+            return signs.ERROR
+        if not size:
+            return signs.EOF
+        flow.remaining -= size
+        flow.active_at = self.now
+        if not flow.remaining:
+            flow.between = not flow.in_message
+            if flow.stop:
+                flow.mode = signs.DISCARD
+        left = size
+        found = 0
+        refused = False
+        try:
+            while left:
+                left -= os.splice(taking, flow.sink, left, flags=_SPLICE_FLAGS)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            refused = error.errno in _NO_SPLICING
+            if not refused:
+                flow.error = error.errno or errno.EIO
+                found = signs.SINK_ERROR
+        if left:
+            # The pipe is emptied, be it for the stash or for nobody.
+            rest = _read_exactly(taking, left)
+            if not found:
+                self._stash(flow, rest)
+        if refused:
+            self._close_pipe()
         if flow.wanted and flow.remaining == 0 and flow.stash is None:
             found |= _BOUNDARY
         return found
@@ -666,3 +733,26 @@ def count_allocations(words: memoryview, word: int) -> bool:
         extension can hook the allocators, so the word stays as it is.
     """
     return False
+
+
+def _new_pipe() -> tuple[int, ...]:
+    """Return both ends of a pipe for splicing; nothing where it cannot be had: then all is copied."""
+    try:
+        ends = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return ()
+    try:
+        fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:
+        for end in ends:
+            os.close(end)
+        return ()
+    return ends
+
+
+def _read_exactly(descriptor: int, size: int) -> bytes:
+    """Read what is known to be there."""
+    data = os.read(descriptor, size)
+    while len(data) < size:
+        data += os.read(descriptor, size - len(data))
+    return data
