@@ -58,6 +58,19 @@ class Cause(StrEnum):
     """Our own fault, or the forwarder that carried the session died."""
 
 
+CLOSE_SENDERS = ("browser", "upstream", "proxy")
+"""Who sent a Close frame, as a label; `proxy` is ourselves."""
+
+CLOSE_CODE_LABELS = (
+    "none",
+    *(str(code) for code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014)),
+    "3000-3999",
+    "4000-4999",
+    "other",
+)
+"""Close codes as a closed set of labels; `none` is a Close frame without one."""
+
+
 class Opcode(IntEnum):
     """RFC 6455 §5.2."""
 
@@ -79,6 +92,12 @@ class Level(StrEnum):
 
 CAP_REACHED_REASON = "WebSocket session cap reached (maxSessionsPerApp)"
 """The contract's exact close reason, to the letter."""
+
+DRAINING_REASON = "The proxy is restarting"
+"""Beside 1012, for sessions that are let go and for upgrades that come while they are."""
+
+NO_ROOM_REASON = "No forwarder can take a session"
+"""Beside 1013: the limit of open files is below the cap, or every forwarder is being restarted."""
 
 UPSTREAM_UNREACHABLE_REASON = "WebSocket upstream is not reachable"
 """The reason of the other 1013: the cap has nothing to do with it."""

@@ -7,7 +7,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bascule.admin.api import Administration
-from bascule.admin.public import PUBLIC_PATHS
 from bascule.policy.config import WebSocketProxy
 from tests.admin.fake_view import FakeView, config
 
@@ -106,10 +105,6 @@ async def test_nothing_else_is_answered_except_below_the_reserved_prefix() -> No
         assert (await client.get("/.bascule/other")).status == 404
         for path in ("/", "/api", "/api/capacity/", "/apicapacity", "/.basculex"):
             assert (await client.get(path)).status == 418
-
-
-def test_the_paths_a_route_may_take_are_named() -> None:
-    assert {"/api/capacity", "/api/capacity/admission"} == PUBLIC_PATHS
 
 
 async def test_scopes_can_be_asked_for_one_by_one() -> None:

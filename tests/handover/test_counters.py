@@ -12,11 +12,9 @@ from bascule.handover.counters import (
     BLOCK_BYTES,
     BLOCK_WORDS,
     CAUSES,
-    CLOSE_CODE_LABELS,
     DIRECTIONS,
     ENDED_BY,
     KINDS,
-    SENDERS,
     CounterFile,
     ForwarderWord,
     GatewayWord,
@@ -25,7 +23,7 @@ from bascule.handover.counters import (
     ended_word,
     frames_word,
 )
-from bascule.vocabulary import Opcode
+from bascule.vocabulary import CLOSE_CODE_LABELS, CLOSE_SENDERS, Opcode
 
 
 def test_no_two_meanings_share_a_word_of_a_forwarder() -> None:
@@ -33,7 +31,7 @@ def test_no_two_meanings_share_a_word_of_a_forwarder() -> None:
         *ForwarderWord,
         *(frames_word(*of) for of in product(DIRECTIONS, Opcode)),
         *(ended_word(*of) for of in product(KINDS, ENDED_BY, CAUSES)),
-        *(close_code_word(*of) for of in product(SENDERS, CLOSE_CODE_LABELS)),
+        *(close_code_word(*of) for of in product(CLOSE_SENDERS, CLOSE_CODE_LABELS)),
     ]
     assert [word for word, times in Counter(words).items() if times > 1] == []
     assert max(words) < BLOCK_WORDS

@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from bascule.handover.counters import CLOSE_CODE_LABELS, SENDERS
 from bascule.telemetry.catalogue import BY_NAME, CATALOGUE, GROUPS, QUANTILES, Metric, MetricKind
 from bascule.telemetry.labels import LABELS
 
@@ -63,8 +62,3 @@ def test_every_label_is_explained_and_used() -> None:
 
 def test_only_labels_that_we_choose_ourselves_are_open() -> None:
     assert {name for name, label in LABELS.items() if not label.values} == {"forwarder", "process", "version"}
-
-
-def test_close_code_labels_are_those_of_the_shared_counters() -> None:
-    assert LABELS["code"].values == CLOSE_CODE_LABELS
-    assert LABELS["side"].values == SENDERS

@@ -159,11 +159,6 @@ class Administration:
         )
 
 
-def build_app(view: GatewayView) -> web.Application:
-    """Build the admin listener's application alone; `Administration` has the public answers too."""
-    return Administration(view).app
-
-
 def _close_code(text: str | None) -> int:
     if text is None:
         return _DEFAULT_CODE

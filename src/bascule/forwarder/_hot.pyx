@@ -6,9 +6,7 @@ the same bytes. What is different:
 
 * a flow's state is C fields of one object; a turn of the loop that only moves frames
   touches no Python object and allocates nothing;
-* ``epoll_wait``, ``recv`` and ``send`` are called directly;
-* the middle of a large frame goes from socket to socket through a pipe (splice(2)) and is
-  never copied to user space; what the sink does not take is read back and stashed as ever;
+* ``epoll_wait``, ``recv``, ``send`` and ``splice`` are called directly;
 * the allocator hook lives here: `count_allocations` wraps CPython's allocators and adds
   up the bytes they are asked for, which is what ``ws_pool_alloc_bytes_per_second`` shows.
 

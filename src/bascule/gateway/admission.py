@@ -37,7 +37,12 @@ from bascule.policy.routeconfig import AuthMode
 from bascule.protocol.frames import CloseCode
 from bascule.protocol.handshake import check_request, switching_protocols
 from bascule.protocol.http1 import BadHead
-from bascule.vocabulary import CAP_REACHED_REASON, UPSTREAM_UNREACHABLE_REASON
+from bascule.vocabulary import (
+    CAP_REACHED_REASON,
+    DRAINING_REASON,
+    NO_ROOM_REASON,
+    UPSTREAM_UNREACHABLE_REASON,
+)
 
 if TYPE_CHECKING:
     from bascule.gateway.auth import SessionTokens
@@ -55,10 +60,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_NO_ROOM: Final = "No forwarder can take a session"
-"""The limit of open files is below the cap, or every forwarder is being restarted."""
-
-_DRAINING: Final = "The proxy is restarting"
 _HAND_OVER_RETRIES: Final = 100
 _HAND_OVER_PAUSE: Final = 0.02
 """A full channel is tried again for two seconds: a forwarder that is restarting is back by then."""
@@ -172,7 +173,7 @@ class Admission:
         asked = _Asked(leg, head, early, peer, scheme, client, offer, match, user)
         if self.draining:
             self._words[GatewayWord.DRAINING] += 1
-            await self._refuse(asked, CloseCode.SERVICE_RESTART, _DRAINING, "drain")
+            await self._refuse(asked, CloseCode.SERVICE_RESTART, DRAINING_REASON, "drain")
             return
         lease = self._budget.try_acquire()
         if lease is None:
@@ -292,7 +293,7 @@ class Admission:
 
     async def _refuse_without_room(self, asked: _Asked) -> None:
         self._words[GatewayWord.NO_ROOM] += 1
-        await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, _NO_ROOM, "descriptors")
+        await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, NO_ROOM_REASON, "descriptors")
 
     async def _refuse(
         self, asked: _Asked, code: CloseCode, reason: str, word: str, detail: str | None = None

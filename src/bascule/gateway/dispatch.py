@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bascule.errors import HandoverError
-from bascule.handover.descriptors import PacketReader, send_packet
+from bascule.handover.descriptors import (
+    DESCRIPTORS_PER_SESSION,
+    SPARE_DESCRIPTORS,
+    PacketReader,
+    send_packet,
+)
 from bascule.handover.messages import Adopt, Close, Ended, List, Listed, Row, decode
 from bascule.policy.placement import fewest
 
@@ -33,11 +38,6 @@ _BATCH: Final = 256
 
 _LIST_TIMEOUT: Final = 2.0
 """Seconds a forwarder may take to list its sessions."""
-
-
-SPARE_DESCRIPTORS: Final = 64
-"""Descriptors of a forwarder that are no sessions': channels, epoll, the interpreter's files. Each of
-our processes has the same limit, so the gateway knows how many sessions fit."""
 
 
 class Link:
@@ -72,7 +72,7 @@ class Dispatch:
         self.links: dict[int, Link] = {}
         self._counts = counts
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most = max(0, (limit - SPARE_DESCRIPTORS) // 2)
+        self._most = max(0, (limit - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_SESSION)
         self._on_row = on_row
         self._on_ended = on_ended
         self._on_lost = on_lost

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from bascule._version import __version__
 from bascule.admin.api import Administration
+from bascule.admin.public import PUBLIC_PATHS, RESERVED_PREFIX
 from bascule.errors import ConfigError, HandshakeRefused
 from bascule.gateway.admission import Admission
 from bascule.gateway.auth import Denial, SessionTokens
@@ -64,8 +65,6 @@ _FORWARDERS_READY: Final = 10.0
 
 _NICENESS: Final = 5
 """How far the gateway stands back behind the forwarders (nice(1)): about a third of their share."""
-
-_OWN_PATHS: Final = ("/api/capacity", "/api/capacity/admission")
 
 
 class Gateway:
@@ -193,7 +192,7 @@ class Gateway:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a plain request: our own few paths, or a route's."""
         path = request.path
-        if path.startswith("/.bascule/") or (path in _OWN_PATHS and not self._is_routed(request)):
+        if path.startswith(RESERVED_PREFIX) or (path in PUBLIC_PATHS and not self._is_routed(request)):
             answer = await self._administration.public.handle(request)
             if answer is not None:
                 return answer

@@ -13,8 +13,6 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from bascule.handover.counters import (
-    CLOSE_CODE_LABELS,
-    SENDERS,
     ForwarderWord,
     GatewayWord,
     close_code_word,
@@ -23,7 +21,7 @@ from bascule.handover.counters import (
 from bascule.protocol.closing import CLOSE_TABLE
 from bascule.telemetry.labels import LABELS
 from bascule.telemetry.sources import SummaryReading
-from bascule.vocabulary import Direction, Kind, Opcode, Side
+from bascule.vocabulary import CLOSE_CODE_LABELS, CLOSE_SENDERS, Direction, Kind, Opcode, Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -217,7 +215,7 @@ class GatewayMetrics:
     def _close_codes(self, _now: float) -> Series:
         return [
             ((sender, label), self._counters.total(close_code_word(sender, label)))
-            for sender in SENDERS
+            for sender in CLOSE_SENDERS
             for label in CLOSE_CODE_LABELS
         ]
 

@@ -20,7 +20,16 @@ import os
 from enum import IntEnum, auto
 from typing import Final
 
-from bascule.vocabulary import Cause, Direction, EndedBy, Kind, Opcode, Side
+from bascule.vocabulary import (
+    CLOSE_CODE_LABELS,
+    CLOSE_SENDERS,
+    Cause,
+    Direction,
+    EndedBy,
+    Kind,
+    Opcode,
+    Side,
+)
 
 BLOCK_WORDS: Final = 512
 BLOCK_BYTES: Final = BLOCK_WORDS * 8
@@ -92,14 +101,6 @@ KINDS: Final = tuple(Kind)
 DIRECTIONS: Final = tuple(Direction)
 ENDED_BY: Final = tuple(EndedBy)
 CAUSES: Final = tuple(Cause)
-SENDERS: Final = ("browser", "upstream", "proxy")
-CLOSE_CODE_LABELS: Final = (
-    "none",
-    *(str(code) for code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014)),
-    "3000-3999",
-    "4000-4999",
-    "other",
-)
 
 
 def frames_word(direction: Direction, opcode: Opcode) -> int:
@@ -128,8 +129,12 @@ def close_code_label(code: int | None) -> str:
 
 
 def close_code_word(sender: str, label: str) -> int:
-    """Return the word that counts Close frames with one label from one sender (`SENDERS`)."""
-    return CLOSE_CODES_BASE + SENDERS.index(sender) * len(CLOSE_CODE_LABELS) + CLOSE_CODE_LABELS.index(label)
+    """Return the word that counts Close frames with one label from one sender (`CLOSE_SENDERS`)."""
+    return (
+        CLOSE_CODES_BASE
+        + CLOSE_SENDERS.index(sender) * len(CLOSE_CODE_LABELS)
+        + CLOSE_CODE_LABELS.index(label)
+    )
 
 
 class CounterFile:
@@ -190,5 +195,5 @@ assert max(ForwarderWord) < FRAMES_BASE
 assert max(GatewayWord) < ENDED_BASE
 assert FRAMES_BASE + 32 <= ENDED_BASE
 assert ENDED_BASE + len(KINDS) * len(ENDED_BY) * len(CAUSES) <= CLOSE_CODES_BASE
-assert CLOSE_CODES_BASE + len(SENDERS) * len(CLOSE_CODE_LABELS) <= BLOCK_WORDS
+assert CLOSE_CODES_BASE + len(CLOSE_SENDERS) * len(CLOSE_CODE_LABELS) <= BLOCK_WORDS
 assert len(Side) == 2

@@ -19,6 +19,13 @@ from bascule.handover.messages import MAX_MESSAGE_BYTES
 MAX_DESCRIPTORS: Final = 4
 """Most descriptors one of our messages carries: two connections, with room to spare."""
 
+DESCRIPTORS_PER_SESSION: Final = 2
+"""Of a forwarder: a browser's connection and an upstream's."""
+
+SPARE_DESCRIPTORS: Final = 64
+"""Descriptors of a forwarder that are no sessions': channels, epoll, the interpreter's files. Each of
+our processes has the same limit, so the gateway knows how many sessions fit."""
+
 CHANNEL_BUFFER_BYTES: Final = 1 << 20
 """Send buffer asked for on each end, so that a burst of hand-overs does not wait."""
 

@@ -10,43 +10,25 @@ and `Lease.release` change the counter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetStatistics:
-    """A snapshot.
-
-    Attributes:
-        in_use: Leases held now.
-        limit: Most leases at once.
-        peak: Most leases held at once so far.
-        refused: How often `try_acquire` said no.
-    """
-
-    in_use: int
-    limit: int
-    peak: int
-    refused: int
-
 
 class SessionBudget:
     """Counted capacity for sessions.
 
     Args:
         limit: Most sessions at once (`maxSessionsPerApp`).
+
+    Attributes:
+        limit: The same.
+        in_use: Leases held now.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.in_use = 0
-        self._peak = 0
-        self._refused = 0
 
     def try_acquire(self) -> Lease | None:
-        """Take one lease; ``None`` at the cap, which is counted as refused."""
+        """Take one lease; ``None`` at the cap."""
         if self.in_use >= self.limit:
-            self._refused += 1
             return None
         return self._lease()
 
@@ -60,12 +42,7 @@ class SessionBudget:
 
     def _lease(self) -> Lease:
         self.in_use += 1
-        self._peak = max(self._peak, self.in_use)
         return Lease(self)
-
-    def statistics(self) -> BudgetStatistics:
-        """Return a snapshot."""
-        return BudgetStatistics(self.in_use, self.limit, self._peak, self._refused)
 
 
 class Lease:
@@ -75,11 +52,6 @@ class Lease:
 
     def __init__(self, budget: SessionBudget) -> None:
         self._budget: SessionBudget | None = budget
-
-    @property
-    def is_held(self) -> bool:
-        """Whether it has not been released yet."""
-        return self._budget is not None
 
     def release(self) -> bool:
         """Give the unit back; tell whether this call did it."""

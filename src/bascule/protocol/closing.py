@@ -22,7 +22,7 @@ from enum import IntEnum, auto
 from typing import Final
 
 from bascule.protocol.frames import CloseCode
-from bascule.vocabulary import Cause, EndedBy
+from bascule.vocabulary import DRAINING_REASON, Cause, EndedBy
 
 
 class End(IntEnum):
@@ -122,8 +122,8 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
         "No data frame in either direction for sessionIdleTimeoutMs; pings, pongs and heartbeats do not count.",
     ),
     End.DRAIN: Row(
-        EndedBy.PROXY, Cause.DRAIN, CloseCode.SERVICE_RESTART, "The proxy is restarting",
-        CloseCode.GOING_AWAY, "The proxy is restarting",
+        EndedBy.PROXY, Cause.DRAIN, CloseCode.SERVICE_RESTART, DRAINING_REASON,
+        CloseCode.GOING_AWAY, DRAINING_REASON,
         "The proxy was told to stop (SIGTERM or POST /drain).",
     ),
     End.ADMIN: Row(

@@ -18,12 +18,12 @@ from binascii import b2a_base64
 from typing import Final, NamedTuple
 
 from bascule.errors import HandshakeRefused
-from bascule.protocol.http1 import RequestHead, ResponseHead, tokens
+from bascule.protocol.http1 import TOKEN, RequestHead, ResponseHead, tokens
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 """Base64 of 16 bytes. The last character has four bits too many: canonical ones are zero."""
-_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TOKEN: Final = re.compile(TOKEN)
 
 RSV1: Final = 0x40
 ALL_RSV: Final = 0x70

@@ -17,11 +17,12 @@ from typing import Final, NamedTuple
 
 END_OF_HEAD: Final = b"\r\n\r\n"
 
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+"""A token (RFC 9110 §5.6.2); what it took it does not give back, so nothing is tried twice."""
+_REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t \x21-\x7e\x80-\xff]*))?\r\n")
 _FIELD_LINES: Final = re.compile(
-    rb"^(" + _TOKEN + rb"+):[ \t]*+([\t \x21-\x7e\x80-\xff]*+)\r\n", re.MULTILINE
+    rb"^(" + TOKEN + rb"):[ \t]*+([\t \x21-\x7e\x80-\xff]*+)\r\n", re.MULTILINE
 )
 """Begins at the beginning of a line and matches all of it, so as many matches as lines mean that
 each line is a field line. White space behind a value is cut off afterwards, where there is any:

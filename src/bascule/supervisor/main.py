@@ -28,7 +28,12 @@ import structlog
 from bascule.errors import ConfigError
 from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord
-from bascule.handover.descriptors import PacketReader, channel_pair
+from bascule.handover.descriptors import (
+    DESCRIPTORS_PER_SESSION,
+    SPARE_DESCRIPTORS,
+    PacketReader,
+    channel_pair,
+)
 from bascule.handover.environment import ChildSetup
 from bascule.supervisor import cores
 from bascule.supervisor.child import Child
@@ -51,10 +56,6 @@ _ECHO: Final = 0.01
 
 _BAD_CONFIGURATION: Final = 2
 """Exit status of a gateway that cannot use the configuration, and then of the whole proxy."""
-
-_DESCRIPTORS_PER_SESSION: Final = 2
-_DESCRIPTORS_SPARE: Final = 64
-"""Descriptors of a forwarder for everything else (`bascule.gateway.dispatch.SPARE_DESCRIPTORS`)."""
 
 _OPEN: Final = int(ForwarderWord.OPEN)
 
@@ -123,17 +124,15 @@ class Supervisor:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
         cap = self._config.websocket_proxy.max_sessions_per_app
-        per_forwarder = math.ceil(cap / self._slots) * _DESCRIPTORS_PER_SESSION + _DESCRIPTORS_SPARE
-        if soft < _DESCRIPTORS_SPARE + _DESCRIPTORS_PER_SESSION:
+        per_forwarder = math.ceil(cap / self._slots) * DESCRIPTORS_PER_SESSION + SPARE_DESCRIPTORS
+        if soft < SPARE_DESCRIPTORS + DESCRIPTORS_PER_SESSION:
             raise ConfigError([f"the limit of open files (ulimit -n) is {soft}: not one session fits"])
         if per_forwarder > soft:
             _log.warning(
                 "the limit of open files is too low for maxSessionsPerApp",
                 limit=soft,
                 needed_by_each_forwarder=per_forwarder,
-                sessions_that_fit=max(
-                    0, (soft - _DESCRIPTORS_SPARE) // _DESCRIPTORS_PER_SESSION * self._slots
-                ),
+                sessions_that_fit=max(0, (soft - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_SESSION * self._slots),
             )
 
     # -- children ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from bascule.vocabulary import Cause, Direction, EndedBy, Kind, Opcode, Side
+from bascule.vocabulary import CLOSE_CODE_LABELS, CLOSE_SENDERS, Cause, Direction, EndedBy, Kind, Opcode
 
 __all__ = ["LABELS", "Label"]
 
@@ -33,14 +33,11 @@ LABELS: Final[dict[str, Label]] = {
     "cause": Label("Why it ended. Only pairs with `ended_by` that can happen appear.", tuple(Cause)),
     "side": Label(
         "Which connection. With close codes: who sent the Close frame; `proxy` is ourselves.",
-        (*Side, "proxy"),
+        CLOSE_SENDERS,
     ),
     "code": Label(
         "Close code; `none` is a Close frame without one.",
-        (
-            "none", "1000", "1001", "1002", "1003", "1007", "1008", "1009", "1010", "1011", "1012", "1013",
-            "1014", "3000-3999", "4000-4999", "other",
-        ),
+        CLOSE_CODE_LABELS,
     ),
     "direction": Label("`inbound`: towards the upstream. `outbound`: towards the browser.", tuple(Direction)),
     "opcode": Label("Opcode of the frame (RFC 6455 §5.2).", tuple(opcode.name.lower() for opcode in Opcode)),
