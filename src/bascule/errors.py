@@ -11,7 +11,7 @@ __all__ = ["BasculeError", "ConfigError", "DescriptorsLost", "HandoverError", "H
 
 
 class BasculeError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base of every error by which one part of this project tells another what went wrong."""
 
 
 class ConfigError(BasculeError):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from bascule.errors import BasculeError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "application/problem+json"
 
 
-class Problem(Exception):
+class Problem(BasculeError):
     """An answer of the admin API other than success.
 
     Attributes:

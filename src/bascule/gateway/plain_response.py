@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from bascule.errors import BasculeError
 from bascule.gateway.errorpages import error_page, prefers_html, reason_phrase
 from bascule.policy.forwarding import Fields, values_of
 
@@ -42,7 +43,7 @@ _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class MalformedHead(Exception):
+class MalformedHead(BasculeError):
     """A line break inside a field or reason phrase of an upstream's answer."""
 
 

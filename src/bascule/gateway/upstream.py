@@ -16,6 +16,7 @@ import ssl
 from binascii import b2a_base64
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bascule.errors import BasculeError
 from bascule.gateway.legs import Deadline, Leg, PlainLeg, PumpedLeg
 from bascule.gateway.resolver import Resolver, Unresolvable
 from bascule.policy.socketoptions import keepalive_start, session_options
@@ -55,11 +56,11 @@ class Answered(NamedTuple):
     framing: Framing
 
 
-class Unreachable(Exception):
+class Unreachable(BasculeError):
     """The upstream cannot be reached; the text says how, for the log."""
 
 
-class BadAnswer(Exception):
+class BadAnswer(BasculeError):
     """The upstream answered what is neither a true 101 nor a usable HTTP answer."""
 
 

@@ -15,21 +15,21 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from bascule.errors import BasculeError
+
 END_OF_HEAD: Final = b"\r\n\r\n"
 
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 """A token (RFC 9110 §5.6.2); what it took it does not give back, so nothing is tried twice."""
 _REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t \x21-\x7e\x80-\xff]*))?\r\n")
-_FIELD_LINES: Final = re.compile(
-    rb"^(" + TOKEN + rb"):[ \t]*+([\t \x21-\x7e\x80-\xff]*+)\r\n", re.MULTILINE
-)
+_FIELD_LINES: Final = re.compile(rb"^(" + TOKEN + rb"):[ \t]*+([\t \x21-\x7e\x80-\xff]*+)\r\n", re.MULTILINE)
 """Begins at the beginning of a line and matches all of it, so as many matches as lines mean that
 each line is a field line. White space behind a value is cut off afterwards, where there is any:
 one pass costs half of two. Nothing is given back (``*+``), so no line costs more than its length."""
 
 
-class BadHead(ValueError):
+class BadHead(BasculeError):
     """The head is malformed or over a limit; the text says which rule, not what was sent."""
 
     def __init__(self, status: int, detail: str) -> None:
