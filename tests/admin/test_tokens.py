@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from bascule.admin.tokens import is_loopback, read_token
+from bascule.errors import ConfigError
 from bascule.policy.endpoints import Endpoint
 from tests.admin.fake_view import config
 from tests.admin.support import CSRF, admin
@@ -67,10 +68,11 @@ async def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
         assert (await client.get("/sessions", headers=BEARER)).status == 200
 
 
-def test_an_empty_token_file_is_no_token(tmp_path: Path) -> None:
+def test_an_empty_token_file_opens_nothing(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("\n")
-    assert read_token(config(admin_token_file=file)) is None
+    with pytest.raises(ConfigError, match="adminTokenFile: there is no token in"):
+        read_token(config(admin_token_file=file))
 
 
 @pytest.mark.parametrize("path", GUARDED)

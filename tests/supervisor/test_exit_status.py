@@ -88,3 +88,18 @@ def test_a_certificate_that_cannot_be_read_is_a_bad_configuration(tmp_path: Path
     done = serve(tmp_path, tls={"certificate": str(bad), "key": str(bad)})
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
+def test_an_admin_token_that_is_not_there_is_a_bad_configuration(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    # Neither a crash loop, nor a listener that does without the token it was promised.
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    done = serve(tmp_path, adminTokenFile=str(file))
+    assert done.returncode == 2, done.stderr
+    assert "adminTokenFile: " in done.stderr
+    assert str(file) in done.stderr
+    assert "Traceback" not in done.stderr

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from bascule.admin.problem import Problem
+from bascule.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,14 +53,23 @@ def is_loopback(host: str) -> bool:
 def read_token(config: Config) -> str | None:
     """Return the admin token of the configuration, ``None`` if there is none.
 
+    A blank file is refused, not taken for none: a secret that was not filled in must
+    not open what it was meant to close.
+
     Raises:
-        OSError: The token's file cannot be read.
+        ConfigError: The token's file cannot be read, or holds none.
     """
-    if config.admin_token is not None:
+    if (file := config.admin_token_file) is None:
         return config.admin_token
-    if config.admin_token_file is not None:
-        return config.admin_token_file.read_text(encoding="utf-8").strip() or None
-    return None
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError([f"adminTokenFile: {error.strerror}: {file}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"adminTokenFile: not UTF-8: {file}"]) from error
+    if not token:
+        raise ConfigError([f"adminTokenFile: there is no token in {file}"])
+    return token
 
 
 def guard(listener_host: str, token: str | None) -> Middleware:

@@ -357,7 +357,7 @@ class Config(Block):
     `adminTokenFile` is better, for a file is not printed.
     """
     admin_token_file: File | None = None
-    """File with that token; its first and last white space is ignored.
+    """File with that token; its first and last white space is ignored. One without a token is an error.
 
     Without a token an `admin` that other hosts can reach answers only health, metrics and capacity.
     """
