@@ -364,6 +364,17 @@ async def test_a_chunked_body_with_two_readings_smuggles_nothing(world: World, c
     assert targets in ([], [b"/"])
 
 
+async def test_a_transfer_coding_that_would_be_lost_on_the_way_is_not_accepted(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    head = request_head(b"/", b"Transfer-Encoding: gzip, chunked", method=b"POST")
+    await peer.send(head + b"3\r\nabc\r\n0\r\n\r\n" + request_head(b"/two"))
+    assert (await peer.message()).status == 501  # RFC 9112 §6.1
+    assert await peer.ended()
+    assert upstream.connections == 0
+
+
 async def test_an_upgrade_with_a_body_carries_nothing_else(world: World) -> None:
     upstream = await world.repeating(answer())
     front = await world.front(upstream)

@@ -17,8 +17,9 @@ What holds for every exchange:
   connection turned out to be closed.
 
 Status codes of our own: 400 target or fields, 404 no route, 405 CONNECT and TRACE,
-408 the browser stalled, 431 head too large, 502 upstream unreachable or not HTTP,
-504 upstream too slow, 508 the request was here before; and those of authentication.
+408 the browser stalled, 431 head too large, 501 a transfer coding other than chunked,
+502 upstream unreachable or not HTTP, 504 upstream too slow, 508 the request was here
+before; and those of authentication.
 
 Rules of this file: no field is decided here (`bascule.policy.forwarding`), no byte is
 written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-plain-http.md.
@@ -224,6 +225,9 @@ class PlainProxy:
             return await browser.answer(204, extra=_ALLOWED)
         fields: Fields = request.raw_headers
         known = request.headers
+        # aiohttp takes the chunks apart and no other coding, which the upstream would not be told of.
+        if known.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
+            return await browser.answer(501, "This transfer coding is not supported.", close=True)
         if sum(map(len, chain.from_iterable(fields))) > self._head_bytes:
             return await browser.answer(431, "The request's fields are too large.", close=True)
         if hdrs.VIA in known and any(self._pseudonym in via for via in known.getall(hdrs.VIA)):
