@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import LineTooLong
 
 from bascule.gateway.errorpages import error_page, prefers_html
 
@@ -96,7 +97,7 @@ class PlainProtocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer a request that could not be parsed (400), or a fault of ours (500)."""
+        """Answer a request that does not parse (400), is too long (431), or meets a fault of ours (500)."""
         if status >= 500:
             _log.error("a plain HTTP request failed: %s", type(exc).__name__, exc_info=exc)
         else:
@@ -104,6 +105,8 @@ class PlainProtocol(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the head of the answer is out already")
         detail = "The request could not be understood." if status < 500 else "The proxy made a mistake."
+        if isinstance(exc, LineTooLong):  # what the listener says of a first head that is
+            status, detail = 431, "The request head is too large."
         accept = request.headers.get("Accept", "").encode("utf-8", "surrogateescape")
         fields, body = error_page(status, detail, prefers_html(accept))
         answer = web.Response(
