@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import runpy
 import subprocess
@@ -163,6 +164,22 @@ def test_kind_needs_an_upstream(capsys: Capture) -> None:
 )
 def test_wrong_arguments_are_status_2(capsys: Capture, arguments: tuple[str, ...]) -> None:
     assert refused(capsys, *arguments)[0].startswith("Usage: bascule")
+
+
+def test_a_file_that_may_not_be_read_is_told_on_one_line(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "b.yaml"
+    file.write_text("")
+
+    def denied(*_: object) -> bytes:
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(type(file), "read_bytes", denied)  # file modes say nothing to root
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    assert refused(capsys, "check", "--config", str(file)) == [
+        f"{file}: the file cannot be read: Permission denied"
+    ]
 
 
 def test_a_hostile_file_name_stays_on_its_line(capsys: Capture) -> None:

@@ -39,7 +39,7 @@ _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _config_option = click.option(
     "--config",
     "files",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # the loader tells, in its own words
     multiple=True,
     envvar="BASCULE_CONFIG",
     metavar="FILE",
