@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bascule.policy.origin import origin_allowed
+from bascule.policy.origin import origin_allowed, why_refused
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,22 @@ def test_listed_origins_are_compared_whole(origin: bytes, allowed: bool) -> None
 @pytest.mark.parametrize("origin", [b"https://anything.example", b"null", b"", b"https://a, https://b"])
 def test_a_star_allows_every_origin(origin: bytes) -> None:
     assert origin_allowed(origin, b"other.example", b"https", ("https://a.example", "*"))
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "scheme", "hint"),
+    [
+        (b"https://good.example", b"good.example", b"http", True),
+        (b"https://good.example:8443", b"good.example:8443", b"http", True),
+        (b"https://evil.example", b"good.example", b"http", False),
+        (b"https://good.example", b"good.example:8080", b"http", False),
+        (b"http://good.example", b"good.example", b"https", False),
+        (b"null", b"good.example", b"http", False),
+        (b"null", b"", b"http", False),
+        (None, b"good.example", b"http", False),
+    ],
+)
+def test_a_proxy_that_ends_tls_and_is_not_trusted_is_named_as_the_reason(
+    origin: bytes | None, host: bytes, scheme: bytes, hint: bool
+) -> None:
+    assert ("trustedProxies" in why_refused(origin, host, scheme)) is hint

@@ -32,7 +32,7 @@ from bascule.policy.forwarding import (
     seen_by_browser,
     without_cookie,
 )
-from bascule.policy.origin import origin_allowed
+from bascule.policy.origin import origin_allowed, why_refused
 from bascule.policy.routeconfig import AuthMode
 from bascule.protocol.frames import CloseCode
 from bascule.protocol.handshake import check_request, switching_protocols
@@ -163,7 +163,7 @@ class Admission:
             scheme = b"https" if secure else b"http"
             seen_scheme, seen_host = seen_by_browser(peer, self._trusted, head.fields, scheme, offer.host)
             if not origin_allowed(offer.origin, seen_host, seen_scheme, match.route.allowed_origins):
-                raise HandshakeRefused(403, "Pages of this origin may not open a WebSocket here.")
+                raise HandshakeRefused(403, why_refused(offer.origin, seen_host, seen_scheme))
             user = self._authenticate(match, head)
             if len(early) > self._config.limits.early_bytes:
                 raise HandshakeRefused(400, "Too many bytes were sent before the handshake was answered.")

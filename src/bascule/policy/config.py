@@ -374,7 +374,8 @@ class Config(Block):
     trusted_proxies: tuple[Network, ...] = ()
     """Networks whose `X-Forwarded-…` fields are believed. Empty, the default, believes nobody.
 
-    Set the ingress's pod network here, or every client address in logs and limits is the ingress's.
+    Set the ingress's pod network here, or every client address in logs and limits is the ingress's, and
+    WebSockets from `https` pages are refused where the ingress ends TLS.
     """
     drain: Drain = Drain()
     """How the proxy stops."""

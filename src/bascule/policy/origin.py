@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["origin_allowed"]
+__all__ = ["origin_allowed", "why_refused"]
 
 _DEFAULT_PORTS: Final = {b"http": b"80", b"https": b"443", b"ws": b"80", b"wss": b"443"}
 _SAME_SCHEME: Final = {b"ws": b"http", b"wss": b"https"}
@@ -71,3 +71,23 @@ def origin_allowed(origin: bytes | None, host: bytes, scheme: bytes, allowed: Se
     return wanted == _authority(host, scheme.lower()) or any(
         wanted == _origin(entry.encode("utf-8")) for entry in allowed
     )
+
+
+def why_refused(origin: bytes | None, host: bytes, scheme: bytes) -> str:
+    """Return what a refused browser and the log are told.
+
+    Behind a proxy that ends TLS and is not trusted every page is of another scheme, and
+    nothing works; whoever looks for the reason finds it in this sentence.
+
+    Args:
+        origin: The value of ``Origin`` that `origin_allowed` refused.
+        host: The value of ``Host``.
+        scheme: ``http`` or ``https``, as the browser sees us.
+    """
+    wanted = _origin(origin or b"")
+    if scheme.lower() == b"http" and wanted is not None and wanted == _authority(host, b"https"):
+        return (
+            "Pages of this https origin may not open a WebSocket here: "
+            "the proxy that ends TLS is not in trustedProxies, or sends no X-Forwarded-Proto."
+        )
+    return "Pages of this origin may not open a WebSocket here."
