@@ -290,7 +290,8 @@ class Gateway:
                 if self._listener is not None:
                     self._listener.close()
                 self._begin_drain()
-                spawn(self._say_drained(), "say drained")
+                deadline = asyncio.get_running_loop().time() + self._config.drain.timeout
+                spawn(self._say_drained(deadline), "say drained")
             case other:
                 _log.error("unknown control message", message=other)
 
@@ -313,9 +314,13 @@ class Gateway:
         if record is not None:
             self._dispatch.close_session(record.slot, identifier, End.DRAIN, within=within)
 
-    async def _say_drained(self) -> None:
+    async def _say_drained(self, deadline: float) -> None:
+        """Tell the supervisor when no session is left, and no download or upload either."""
         assert self._drain_task is not None
         await asyncio.wait([self._drain_task])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._proxy.wait_idle()
         send_control(self._control, "drained", left=len(self._registry))
 
 

@@ -179,6 +179,8 @@ class PlainProxy:
         self._names: dict[bytes, istr] = {}
         self._speaks_http10: set[bytes] = set()
         self._session: aiohttp.ClientSession | None = None
+        self._under_way = 0
+        self._idle = asyncio.Event()
         self.draining = False
 
     async def start(self) -> None:
@@ -207,13 +209,28 @@ class PlainProxy:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; the answer is already sent when this returns."""
         self._words[_REQUESTS] += 1
-        browser = BrowserSide(request)
-        if self.draining:
-            browser.keep_alive = False
-        answer = await self._answer(request, browser)
-        if browser.body_is_missing:
-            await browser.linger()
-        return answer
+        self._under_way += 1
+        try:
+            browser = BrowserSide(request)
+            if self.draining:
+                browser.keep_alive = False
+            answer = await self._answer(request, browser)
+            if browser.body_is_missing:
+                await browser.linger()
+            return answer
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until no exchange is under way.
+
+        Cancellation: safe.
+        """
+        while self._under_way:
+            self._idle.clear()
+            await self._idle.wait()
 
     async def _answer(self, request: web.BaseRequest, browser: BrowserSide) -> web.StreamResponse:
         if request.method in ("CONNECT", "TRACE"):

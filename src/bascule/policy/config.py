@@ -200,7 +200,7 @@ class Drain(Block):
     """How sessions end when the proxy stops: spread out, so that browsers do not all return at once."""
 
     timeout: Duration = 30.0
-    """Longest a stop may take in all; what is left then is cut.
+    """Longest a stop may take in all, plain HTTP under way included; what is left then is cut.
 
     30 s is Kubernetes' `terminationGracePeriodSeconds`; raise both together, ours a few seconds less.
     """

@@ -1,0 +1,80 @@
+"""A stop lets downloads and uploads come to their end within ``drain.timeout``, as it lets sessions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.bascule import run_bascule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.rawclient import Clients
+    from tests.support.rawupstream import Call, RawUpstream
+
+REQUEST = b"GET /slow HTTP/1.1\r\nHost: front\r\n\r\n"
+LEAVING = 3.5
+"""Seconds: more than the processes of a proxy without anything to do take to leave."""
+
+
+def _config(upstream: RawUpstream, timeout: str) -> dict[str, object]:
+    return {
+        "routes": [{"name": "all", "path": "/", "upstream": upstream.url}],
+        "forwarders": {"count": 1},
+        "drain": {"timeout": timeout},
+    }
+
+
+@pytest.mark.parametrize("head_sent", [True, False])
+def test_an_answer_under_way_is_finished(
+    upstream: RawUpstream, clients: Clients, tmp_path: Path, head_sent: bool
+) -> None:
+    go_on = threading.Event()
+
+    def slow(call: Call) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf"
+        if head_sent:
+            call.send(head)
+        assert go_on.wait(15)
+        call.send(b"half" if head_sent else head + b"half")
+
+    upstream.scripts[b"/slow"] = slow
+    calls = len(upstream.calls_for(b"/slow"))
+    with run_bascule(tmp_path, _config(upstream, "20s")) as bascule:
+        client = clients(bascule.public_url)
+        client.send(REQUEST)
+        if head_sent:
+            assert client.head().status == 200
+        while len(upstream.calls_for(b"/slow")) == calls:
+            time.sleep(0.01)
+        bascule.process.process.terminate()
+        time.sleep(LEAVING)
+        assert bascule.process.process.poll() is None
+        go_on.set()
+        assert client.rest().endswith(b"halfhalf")
+        assert bascule.process.process.wait(5) == 0
+
+
+def test_an_answer_without_an_end_is_cut_at_the_timeout(
+    upstream: RawUpstream, clients: Clients, tmp_path: Path
+) -> None:
+    over = threading.Event()
+
+    def endless(call: Call) -> None:
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        over.wait(15)
+
+    upstream.scripts[b"/slow"] = endless
+    with run_bascule(tmp_path, _config(upstream, "1s")) as bascule:
+        client = clients(bascule.public_url)
+        client.send(REQUEST)
+        assert client.head().status == 200
+        begun = time.monotonic()
+        bascule.process.process.terminate()
+        assert bascule.process.process.wait(10) == 0
+        assert time.monotonic() - begun < 6
+    over.set()
