@@ -480,6 +480,35 @@ async def test_the_upstream_refuses_the_body(world: World) -> None:
         await upstream.gone.wait()
 
 
+async def test_an_upstream_that_knows_no_expectations_gets_the_body_after_a_second(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        await peer.send(answer(body=b"ok"))
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    assert (await peer.head()).status == 100
+    await peer.send(b"hello")
+    assert (await peer.message()).body == b"ok"
+    assert upstream.requests[0].body == b"hello"
+
+
+async def test_nothing_is_invited_once_the_answer_has_begun(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(answer(b"Content-Length: 4", status=b"413 Content Too Large", body=None) + b"to")
+        await asyncio.sleep(1.3)  # longer than a body waits for its invitation
+        await peer.send(b"o!")
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    got = await peer.message()
+    assert (got.status, got.body, got.value(b"Connection")) == (413, b"too!", b"close")
+
+
 async def test_an_upstream_known_to_speak_http10_is_not_asked_for_an_invitation(world: World) -> None:
     async def script(peer: Peer) -> None:
         upstream.requests.append(await peer.message())

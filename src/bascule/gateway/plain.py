@@ -12,7 +12,7 @@ What holds for every exchange:
 * an answer is complete or visibly broken: if the upstream dies in the middle, the
   browser's connection is reset;
 * a browser that goes away cancels the exchange, and with it the upstream's;
-* ``Expect: 100-continue`` is the upstream's to answer;
+* ``Expect: 100-continue`` is the upstream's to answer, within a second: not every one knows it;
 * a request is sent a second time only if it is idempotent, has no body, and its
   connection turned out to be closed.
 
@@ -64,6 +64,8 @@ _UPSTREAM_KEEP_ALIVE: Final = 4.0
 _UPSTREAM_HEAD_BYTES: Final = 65536
 """Longest field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
 _UPSTREAM_FIELDS: Final = 256
+_INVITATION: Final = 1.0
+"""Seconds for which a body waits for the upstream's 100, as with curl (RFC 9110 §10.1.1: not for ever)."""
 _NAMES: Final = 1024
 """Field names whose decoded form is kept; then the memory is emptied, so it cannot grow."""
 _LONGEST_NAME: Final = 64
@@ -94,6 +96,25 @@ class _ForgetfulJar(aiohttp.DummyCookieJar):
 
     def update_cookies_from_headers(self, headers: object, response_url: object) -> None:
         """Do nothing."""
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request whose body goes without an invitation if none comes.
+
+    aiohttp alone waits for an upstream that ignores ``Expect`` until the patience for
+    its answer ends, and that upstream waits for the body.
+    """
+
+    def update_expect_continue(self, expect: bool = False) -> None:
+        """Wait for an invitation, but not for ever."""
+        super().update_expect_continue(expect)
+        if (invited := self._continue) is not None:
+            self.loop.call_later(_INVITATION, _invite, invited)
+
+
+def _invite(invited: asyncio.Future[bool]) -> None:
+    if not invited.done():
+        invited.set_result(True)
 
 
 class _Upload:
@@ -194,6 +215,7 @@ class PlainProxy:
             ),
             cookie_jar=_ForgetfulJar(),
             auto_decompress=False,
+            request_class=_Request,
             timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout or None),
             max_line_size=_UPSTREAM_HEAD_BYTES,
             max_field_size=_UPSTREAM_HEAD_BYTES,

@@ -114,8 +114,8 @@ class BrowserSide:
         self.status = 0
 
     async def invite_body(self) -> None:
-        """Send ``100 Continue``."""
-        if self._http11:
+        """Send ``100 Continue``, unless the answer has begun without the body."""
+        if self._http11 and not self.status:
             await self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def start(
