@@ -31,7 +31,9 @@ from bascule.policy.model import Block
 Objects = tuple[dict[str, Any], ...]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Labels = dict[str, str]
-IntOrPercent = int | Annotated[str, Field(pattern="^[0-9]+%$")]
+Name = Annotated[str, Field(pattern="^([a-z]([-a-z0-9]*[a-z0-9])?)?$", max_length=46)]
+"""Of a Service, with room for what follows in a pod's name; or empty."""
+IntOrPercent = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern="^[0-9]+%$")]
 
 
 class Payara(Block, extra="allow"):
@@ -330,9 +332,10 @@ class Values(Block):
     """Container image."""
     image_pull_secrets: Objects = ()
     """As in the Pod specification."""
-    name_override: str = ""
-    """Replaces the chart's name in labels and names."""
-    fullname_override: str = ""
+    name_override: Name = ""
+    """Replaces the chart's name in labels and names. It stays for the life of a release: selectors cannot
+    change."""
+    fullname_override: Name = ""
     """Replaces the whole name. `hopsworks-instance` gives the pods the names whose prefix the dashboard
     strips."""
 

@@ -1,5 +1,7 @@
 """What the chart renders, by real Helm 3 and 4, against the schemas of real Kubernetes versions."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 
 from bascule.cli import cli
 from bascule.policy.loading import load
+from tests.chart.apiserver import refusals
 from tests.chart.rendering import CASES, CHART, HELMS, Manifest, configuration, one, render, run
 
 pytestmark = pytest.mark.real
@@ -55,6 +58,59 @@ def test_every_manifest_is_valid_strictly(values: dict[str, Any], kubernetes: st
     for manifest in render("v4", values, f"{kubernetes}.0"):
         if manifest["apiVersion"] not in OURS:
             kubernetes_validate.validate(manifest, kubernetes, strict=True)
+
+
+def test_an_api_server_refuses_no_value(values: dict[str, Any]) -> None:
+    assert not [why for manifest in render("v4", values) for why in refusals(manifest)]
+
+
+@pytest.mark.parametrize("release", ["123", "2026.11", "1e3", "on", "a.b", "x" * 53])
+def test_an_api_server_refuses_no_release_name_that_helm_takes(version: str, release: str) -> None:
+    done = run(version, "template", release, str(CHART), "--namespace", "123", values="replicaCount: 1")
+    assert done.returncode == 0, done.stderr
+    manifests = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    assert not [why for manifest in manifests for why in refusals(manifest)]
+    assert {manifest["metadata"]["namespace"] for manifest in manifests} == {"123"}
+
+
+def test_a_version_with_build_metadata_makes_valid_labels(tmp_path: Path) -> None:
+    chart = tmp_path / "bascule"
+    shutil.copytree(CHART, chart)
+    text = (chart / "Chart.yaml").read_text(encoding="utf-8")
+    (chart / "Chart.yaml").write_text(text.replace("0.1.0", "0.1.0-rc.1+g0123abc"), encoding="utf-8")
+    done = run("v4", "template", "ws", str(chart), values="replicaCount: 1")
+    manifests = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    assert manifests, done.stderr
+    assert not [why for manifest in manifests for why in refusals(manifest)]
+    assert container(manifests)["image"] == "bascule:0.1.0-rc.1_g0123abc"
+
+
+class Strict(yaml.SafeLoader):
+    """Refuses a key that is given twice, as kustomize and with it Flux do."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        assert len(set(keys)) == len(keys), f"a key twice in {keys}, {node.start_mark}"
+        return super().construct_mapping(node, deep=deep)
+
+
+def test_labels_and_annotations_of_the_values_replace_ours_instead_of_doubling_them() -> None:
+    prefix = "nginx.ingress.kubernetes.io/"
+    values = {
+        "ingress": {"enabled": True, "annotations": {prefix + "affinity-mode": "balanced"}},
+        "podLabels": {"app.kubernetes.io/part-of": "x", "app.kubernetes.io/instance": "other"},
+        "podAnnotations": {"checksum/config": "mine", "a": "b"},
+        "podMonitor": {"enabled": True, "labels": {"app.kubernetes.io/part-of": "x"}},
+    }
+    done = run("v4", "template", "ws", str(CHART), values=yaml.safe_dump(values))
+    manifests = [manifest for manifest in yaml.load_all(done.stdout, Strict) if manifest]
+    assert one(manifests, "Ingress")["metadata"]["annotations"][prefix + "affinity-mode"] == "balanced"
+    metadata = one(manifests, "Deployment")["spec"]["template"]["metadata"]
+    assert metadata["labels"]["app.kubernetes.io/part-of"] == "x"
+    # The selector needs its label and the roll its checksum.
+    assert metadata["labels"]["app.kubernetes.io/instance"] == "ws"
+    assert len(metadata["annotations"]["checksum/config"]) == 64
+    assert one(manifests, "PodMonitor")["metadata"]["labels"]["app.kubernetes.io/part-of"] == "x"
 
 
 def test_a_misspelt_field_would_be_found() -> None:
@@ -290,7 +346,8 @@ def test_every_volume_is_mounted_and_every_mount_has_a_volume(values: dict[str, 
         ("bascule", "replicaCount: 2", "bascule"),
         ("ws", "fullnameOverride: hopsworks-instance", "hopsworks-instance"),
         ("ws", "nameOverride: proxy", "ws-proxy"),
-        ("x" * 53, "replicaCount: 2", "x" * 52),
+        ("x" * 53, "replicaCount: 2", "x" * 46),
+        ("2026.11", "replicaCount: 2", "bascule-2026-11"),
     ],
 )
 def test_names_are_those_of_the_table(release: str, values: str, name: str) -> None:

@@ -27,6 +27,9 @@ BAD: dict[str, dict[str, Any]] = {
     "no duration": {"drain": {"naturalEnd": "soon"}},
     "text for a number": {"hopsworks": {"payara": {"websocketProxy": {"maxSessionsPerApp": "500"}}}},
     "a route without an upstream": {"routes": [{"name": "a", "path": "/"}]},
+    "a name no Service can have": {"fullnameOverride": "Hopsworks"},
+    "a name that leaves no room for a pod's": {"fullnameOverride": "x" * 47},
+    "a negative budget": {"pdb": {"maxUnavailable": -1}},
     "an unknown kind of scaling": {"autoscaling": {"type": "vpa"}},
 }
 

@@ -7,20 +7,26 @@ Names and labels. One template each; nothing else in the chart builds a name.
 | bascule     |                     |              | bascule            | bascule-peers            |
 | ws          | hopsworks-instance  |              | hopsworks-instance | hopsworks-instance-peers |
 | ws          |                     | proxy        | ws-proxy           | ws-proxy-peers           |
+| 2026.11     |                     |              | bascule-2026-11    | bascule-2026-11-peers    |
 
-Full names are cut at 52 characters, so that suffixes and the hash of a pod still fit into 63.
+Full names are cut at 46 characters, so that a pod's name (`-<replicaset-hash>-<pod-hash>`, 17 more) is whole
+within 63. A Service's name begins with a letter and has no dot; a release's may not and may.
 */}}
 {{- define "bascule.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-" -}}
+{{- default .Chart.Name .Values.nameOverride -}}
 {{- end -}}
 
 {{- define "bascule.fullname" -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- $name := include "bascule.name" . -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if contains (include "bascule.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride -}}
+{{- else if regexMatch "^[0-9]" $release -}}
+{{- printf "%s-%s" $name $release | trunc 46 | trimSuffix "-" -}}
+{{- else if contains $name $release -}}
+{{- $release | trunc 46 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "bascule.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- printf "%s-%s" $release $name | trunc 46 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -38,24 +44,36 @@ Full names are cut at 52 characters, so that suffixes and the hash of a pod stil
 
 {{/* The labels a selector may use: they never change in the life of a release. */}}
 {{- define "bascule.selector" -}}
-app.kubernetes.io/name: {{ include "bascule.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "bascule.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{/* The version as a label may have it: semantic versions know a `+`, labels and image tags do not. */}}
+{{- define "bascule.version" -}}
+{{- .Chart.AppVersion | replace "+" "_" | trunc 63 -}}
 {{- end -}}
 
 {{/* Kubernetes' recommended labels. */}}
 {{- define "bascule.labels" -}}
 {{ include "bascule.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ include "bascule.version" . | quote }}
 app.kubernetes.io/component: proxy
 app.kubernetes.io/part-of: hopsworks
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{/* The same with further labels, `(list . further)`: one key once, and what a selector needs stays. */}}
+{{- define "bascule.labelsWith" -}}
+{{- $own := fromYaml (include "bascule.labels" (first .)) -}}
+{{- $selector := fromYaml (include "bascule.selector" (first .)) -}}
+{{- toYaml (mergeOverwrite $own (default dict (last .)) $selector) -}}
 {{- end -}}
 
 {{- define "bascule.image" -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- printf "%s:%s" .Values.image.repository (default (include "bascule.version" .) .Values.image.tag) -}}
 {{- end -}}
 {{- end -}}
