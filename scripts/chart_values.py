@@ -379,8 +379,8 @@ class Values(Block):
     sizing: Sizing = Sizing()
     """Memory tied to the cap."""
     resources: dict[str, Any] = Field(default={"requests": {"cpu": "2"}})
-    """Resources of the container. Memory that is not set here is computed from the cap and `sizing`. No CPU
-    limit: throttling delays every keystroke."""
+    """Resources of the container. Memory that is not set here is computed from the cap and `sizing`, and a
+    request above its limit is lowered to it. No CPU limit: throttling delays every keystroke."""
     probes: Probes = Probes()
     """Timing of the probes."""
     service: Service = Service()

@@ -251,6 +251,34 @@ def test_what_the_values_say_of_resources_wins() -> None:
 
 
 @pytest.mark.parametrize(
+    ("resources", "requests", "limits"),
+    [
+        # Less than the default request of CPU, less memory than the cap is reckoned with.
+        (
+            {"limits": {"cpu": 1, "memory": "128Mi"}},
+            {"cpu": 1, "memory": "128Mi"},
+            {"cpu": 1, "memory": "128Mi"},
+        ),
+        (
+            {"limits": {"cpu": "500m", "memory": 1e8}},
+            {"cpu": "500m", "memory": 1e8},
+            {"cpu": "500m", "memory": 1e8},
+        ),
+        ({"limits": {"memory": "1G"}}, {"cpu": "2", "memory": "224Mi"}, {"memory": "1G"}),
+        ({"requests": {"memory": "2Gi"}}, {"cpu": "2", "memory": "2Gi"}, {"memory": "3072Mi"}),
+        ({"requests": {"cpu": "100m"}}, {"cpu": "100m", "memory": "192Mi"}, {"memory": "288Mi"}),
+        (None, {"memory": "192Mi"}, {"memory": "288Mi"}),
+    ],
+)
+def test_no_request_is_above_its_limit(
+    resources: dict[str, Any] | None, requests: dict[str, Any], limits: dict[str, Any]
+) -> None:
+    manifests = render("v4", {"resources": resources})
+    assert not [why for manifest in manifests for why in refusals(manifest)]
+    assert container(manifests)["resources"] == {"requests": requests, "limits": limits}
+
+
+@pytest.mark.parametrize(
     ("values", "count"),
     [
         ({}, 2),

@@ -80,8 +80,9 @@ limit, or else its request, and stays under the pool's own bound.
 {{- define "bascule.forwarders" -}}
 {{- $count := .Values.forwarders.count -}}
 {{- if kindIs "invalid" $count -}}
-{{- $requests := default dict .Values.resources.requests -}}
-{{- $limits := default dict .Values.resources.limits -}}
+{{- $resources := default dict .Values.resources -}}
+{{- $requests := default dict $resources.requests -}}
+{{- $limits := default dict $resources.limits -}}
 {{- $count = include "bascule.cores" (default (default 1 $requests.cpu) $limits.cpu) -}}
 {{- end -}}
 {{- min ($count | int64) (.Values.hopsworks.payara.websocketProxy.grizzlyWorkerPoolMaxSize | int64) -}}
@@ -95,12 +96,36 @@ limit, or else its request, and stays under the pool's own bound.
 {{- divf (addf ($sizing.baseBytes | int64) $forwarders $sessions) 1048576 | ceil | int64 -}}
 {{- end -}}
 
-{{/* Resources of the container: what the values say, and computed memory where they say nothing. */}}
+{{/* The number that a quantity such as "500m", "1Gi" or 1e9 stands for. */}}
+{{- define "bascule.quantity" -}}
+{{- $text := toString . -}}
+{{- $suffix := regexFind "[A-Za-z]*$" $text -}}
+{{- $factors := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- mulf (trimSuffix $suffix $text | float64) (default 1 (get $factors $suffix)) -}}
+{{- end -}}
+
+{{/*
+Resources of the container: what the values say, and computed memory where they say nothing. An API server
+refuses a request above its limit, so a limit of the values bounds the request, and a request of the values
+lifts the computed limit.
+*/}}
 {{- define "bascule.resources" -}}
-{{- $memory := include "bascule.memoryMi" . | int64 -}}
-{{- $limit := mulf $memory (.Values.sizing.limitFactor | float64) | ceil | int64 -}}
-{{- $computed := dict "requests" (dict "memory" (printf "%dMi" $memory)) "limits" (dict "memory" (printf "%dMi" $limit)) -}}
-{{- toYaml (mergeOverwrite $computed (deepCopy .Values.resources)) -}}
+{{- $resources := deepCopy (default dict .Values.resources) -}}
+{{- $requests := default dict $resources.requests -}}
+{{- $limits := default dict $resources.limits -}}
+{{- $memory := default (printf "%sMi" (include "bascule.memoryMi" .)) $requests.memory -}}
+{{- $least := divf (include "bascule.quantity" $memory | float64) 1048576 -}}
+{{- $_ := set $requests "memory" $memory -}}
+{{- if not $limits.memory -}}
+{{- $_ := set $limits "memory" (printf "%dMi" (mulf $least (.Values.sizing.limitFactor | float64) | ceil | int64)) -}}
+{{- end -}}
+{{- range $name, $limit := $limits -}}
+{{- $request := get $requests $name -}}
+{{- if and $request (gt (include "bascule.quantity" $request | float64) (include "bascule.quantity" $limit | float64)) -}}
+{{- $_ := set $requests $name $limit -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (mergeOverwrite $resources (dict "requests" $requests "limits" $limits)) -}}
 {{- end -}}
 
 {{/* Sessions in flight that the average pod should carry: what autoscaling aims at. */}}
