@@ -285,9 +285,10 @@ class NetworkPolicy(Block):
     http_from: Objects = ()
     """Peers that may reach the public port, such as the ingress controller; empty allows all."""
     admin_from: Objects = ()
-    """Peers that may reach the admin port besides our own pods, such as Prometheus."""
+    """Peers that may reach the admin port besides our own pods: Prometheus, or nothing is scraped."""
     egress: Objects = ({},)
-    """Egress rules, as in the NetworkPolicy specification: DNS and the upstreams. The default allows all."""
+    """Egress rules, as in the NetworkPolicy specification: DNS and the upstreams. The default allows all; our
+    own pods may always be asked for their capacity."""
 
 
 class ServiceAccount(Block):

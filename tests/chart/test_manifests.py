@@ -347,6 +347,17 @@ def test_the_admin_port_is_closed_to_strangers() -> None:
     assert len(by_port["admin"]["from"]) == 1
 
 
+def test_pods_may_ask_each_other_whatever_egress_the_values_allow() -> None:
+    values = {"networkPolicy": {"enabled": True, "egress": []}}
+    manifests = render("v4", values)
+    policy = one(manifests, "NetworkPolicy")["spec"]
+    (rule,) = policy["egress"]
+    assert rule["ports"] == [{"port": "admin", "protocol": "TCP"}]
+    (peer,) = rule["to"]
+    labels = one(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert peer["podSelector"]["matchLabels"].items() <= labels.items()
+
+
 def test_secrets_are_mounted_and_never_in_the_configuration() -> None:
     manifests = render("v4", CASES["everything"])
     config = yaml.safe_load(configuration(manifests))
