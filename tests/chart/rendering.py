@@ -37,7 +37,7 @@ ROUTES: list[dict[str, Any]] = [
 ]
 
 
-def websocket_proxy(**keys: int) -> dict[str, Any]:
+def websocket_proxy(**keys: int | None) -> dict[str, Any]:
     """Values at the contract's path."""
     return {"hopsworks": {"payara": {"websocketProxy": keys}}}
 

@@ -12,7 +12,17 @@ from click.testing import CliRunner
 from bascule.cli import cli
 from bascule.policy.loading import load
 from tests.chart.apiserver import refusals
-from tests.chart.rendering import CASES, CHART, HELMS, Manifest, configuration, one, render, run
+from tests.chart.rendering import (
+    CASES,
+    CHART,
+    HELMS,
+    Manifest,
+    configuration,
+    one,
+    render,
+    run,
+    websocket_proxy,
+)
 
 pytestmark = pytest.mark.real
 
@@ -230,6 +240,24 @@ def test_a_grace_period_that_would_cut_sessions_is_refused(version: str) -> None
     done = run(version, "template", "ws", str(CHART), values=values)
     assert done.returncode != 0
     assert "the kubelet would cut live sessions" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 3}}, "no number of pods fits"),
+        ({"ports": {"http": 8081}}, "each needs a port of its own"),
+        ({"hopsworks": {"payara": {"websocketProxy": None}}}, "leave it out to have the default"),
+        ({"hopsworks": None}, "leave it out to have the default"),
+        (websocket_proxy(maxSessionsPerApp=None), "leave it out to have the default"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused_with_a_reason(
+    version: str, values: dict[str, Any], message: str
+) -> None:
+    done = run(version, "template", "ws", str(CHART), values=yaml.safe_dump(values))
+    assert done.returncode != 0
+    assert message in done.stderr
 
 
 def test_memory_follows_the_cap() -> None:

@@ -3,10 +3,13 @@ The configuration file. Blocks that the proxy knows are passed on as they are; `
 accepts the result, and a test says so for every case of the matrix.
 */}}
 {{- define "bascule.config" -}}
+{{- if eq (.Values.ports.http | int64) (.Values.ports.admin | int64) -}}
+{{- fail (printf "ports.http and ports.admin are both %d: each needs a port of its own" (.Values.ports.http | int64)) -}}
+{{- end -}}
 {{- $config := dict -}}
 {{- $_ := set $config "listen" (printf "%s:%d" .Values.bindAddress (.Values.ports.http | int64)) -}}
 {{- $_ := set $config "admin" (printf "%s:%d" .Values.bindAddress (.Values.ports.admin | int64)) -}}
-{{- $_ := set $config "websocketProxy" .Values.hopsworks.payara.websocketProxy -}}
+{{- $_ := set $config "websocketProxy" (include "bascule.pool" . | fromYaml) -}}
 {{- $_ := set $config "routes" .Values.routes -}}
 {{- $_ := set $config "trustedProxies" .Values.trustedProxies -}}
 {{- range $block := list "limits" "sockets" "readiness" "metrics" "log" -}}
@@ -30,5 +33,5 @@ accepts the result, and a test says so for every case of the matrix.
 {{- if .Values.tls.secretName -}}
 {{- $_ := set $config "tls" (dict "certificate" "/etc/bascule/tls/tls.crt" "key" "/etc/bascule/tls/tls.key") -}}
 {{- end -}}
-{{- toYaml (mergeOverwrite $config (deepCopy .Values.extraConfig)) -}}
+{{- toYaml (mergeOverwrite $config (deepCopy (default dict .Values.extraConfig))) -}}
 {{- end -}}

@@ -18,9 +18,21 @@ Numbers that depend on one another: durations, the drain, forwarders, memory.
 {{- end -}}
 {{- end -}}
 
+{{/*
+The five keys of the pool. A platform's file may have the path with every key commented out, which is null
+and takes the defaults away with it.
+*/}}
+{{- define "bascule.pool" -}}
+{{- $pool := dig "payara" "websocketProxy" nil (default dict .Values.hopsworks) -}}
+{{- if lt (len (default dict $pool)) 5 -}}
+{{- fail "hopsworks.payara.websocketProxy or a key in it is empty in a values file: leave it out to have the default" -}}
+{{- end -}}
+{{- toYaml $pool -}}
+{{- end -}}
+
 {{/* The cap of one pod. */}}
 {{- define "bascule.cap" -}}
-{{- .Values.hopsworks.payara.websocketProxy.maxSessionsPerApp | int64 -}}
+{{- get (include "bascule.pool" . | fromYaml) "maxSessionsPerApp" | int64 -}}
 {{- end -}}
 
 {{/*
@@ -85,7 +97,7 @@ limit, or else its request, and stays under the pool's own bound.
 {{- $limits := default dict $resources.limits -}}
 {{- $count = include "bascule.cores" (default (default 1 $requests.cpu) $limits.cpu) -}}
 {{- end -}}
-{{- min ($count | int64) (.Values.hopsworks.payara.websocketProxy.grizzlyWorkerPoolMaxSize | int64) -}}
+{{- min ($count | int64) (get (include "bascule.pool" . | fromYaml) "grizzlyWorkerPoolMaxSize" | int64) -}}
 {{- end -}}
 
 {{/* Memory request in MiB: what the processes need, and the cap times the bytes of a session. */}}
