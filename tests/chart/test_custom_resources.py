@@ -1,5 +1,6 @@
 """Custom resources of the chart: through typed models and back, and run where they can run."""
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,10 @@ def test_keda_asks_for_sessions_of_this_release_and_scales_down_slowly() -> None
     spec = resource("ScaledObject")["spec"]
     (trigger,) = spec["triggers"]
     assert queries.metric_names(trigger["metadata"]["query"]) == {"ws_connection_in_flight_count"}
-    assert 'pod_name=~"ws-bascule-.*"' in trigger["metadata"]["query"]
+    (pods,) = re.findall(r'pod_name=~"([^"]*)"', trigger["metadata"]["query"])
+    assert re.fullmatch(pods, "ws-bascule-7d9f8c6b5-x2x7k")
+    # Another release's, whose name goes on where ours ends.
+    assert not re.fullmatch(pods, "ws-bascule-two-7d9f8c6b5-x2x7k")
     assert trigger["metadata"]["threshold"] == "350"
     behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 1800
