@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from bascule.cli import cli
 from bascule.policy.loading import load
 from tests.chart.apiserver import refusals
+from tests.chart.cluster import cluster
 from tests.chart.rendering import (
     CASES,
     CHART,
@@ -356,6 +357,33 @@ def test_the_ingress_binds_browsers_to_pods_as_the_platform_does() -> None:
 def test_a_deployment_that_scales_itself_names_no_replicas() -> None:
     assert "replicas" not in one(render("v4", CASES["everything"]), "Deployment")["spec"]
     assert one(render("v4", {}), "Deployment")["spec"]["replicas"] == 2
+
+
+@pytest.mark.parametrize(("given", "replicas"), [(True, 7), (False, None)])
+def test_switching_autoscaling_on_leaves_the_number_of_pods_alone(
+    version: str, given: bool, replicas: int | None, tmp_path: Path
+) -> None:
+    # Helm takes a field back that its last manifest had, and no number means one pod.
+    live = one(render(version, {} if given else {"autoscaling": {"enabled": True}}), "Deployment")
+    live["spec"]["replicas"] = 7
+    marked = live["metadata"].setdefault("annotations", {})
+    # Helm writes these by itself when it installs.
+    helms = {"meta.helm.sh/release-name": "ws", "meta.helm.sh/release-namespace": "hopsworks"}
+    live["metadata"]["annotations"] = marked | helms
+    path = "/apis/apps/v1/namespaces/hopsworks/deployments/ws-bascule"
+    with cluster({path: live}, tmp_path) as kubeconfig:
+        done = run(
+            version,
+            *("template", "ws", str(CHART), "--namespace=hopsworks", "--dry-run=server"),
+            *("--show-only=templates/deployment.yaml", "--disable-openapi-validation"),
+            f"--kubeconfig={kubeconfig}",
+            values="autoscaling: {enabled: true}",
+        )
+    assert done.returncode == 0, done.stderr
+    deployment = yaml.safe_load(done.stdout)
+    assert deployment["spec"].get("replicas") == replicas
+    # The next upgrade must find what this one found.
+    assert deployment["metadata"].get("annotations", {}) == marked
 
 
 def test_scaling_is_on_sessions_and_down_slowly() -> None:

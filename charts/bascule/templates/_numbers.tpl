@@ -140,6 +140,23 @@ lifts the computed limit.
 {{- toYaml (mergeOverwrite $resources (dict "requests" $requests "limits" $limits)) -}}
 {{- end -}}
 
+{{/*
+Pods of the Deployment; empty where an autoscaler has always had the say. Once Helm has given a number it
+must go on: a number that is left out of the next manifest is one pod for the API server, until the autoscaler
+looks again, and all other pods' sessions are moved. So from the moment autoscaling is switched on, the
+number is what the cluster has, and an annotation remembers.
+*/}}
+{{- define "bascule.replicas" -}}
+{{- if not .Values.autoscaling.enabled -}}
+{{- .Values.replicaCount -}}
+{{- else -}}
+{{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "bascule.fullname" .) -}}
+{{- if dig "metadata" "annotations" "bascule/replicas" "" $live -}}
+{{- $live.spec.replicas | int64 -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Sessions in flight that the average pod should carry: what autoscaling aims at. */}}
 {{- define "bascule.targetSessions" -}}
 {{- max 1 (mulf (include "bascule.cap" . | float64) (.Values.autoscaling.targetShare | float64) | floor | int64) -}}
