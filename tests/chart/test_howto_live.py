@@ -1,6 +1,9 @@
-"""The ingress pages' configurations in front of a real Bascule: a WebSocket goes through."""
+"""The operators' pages in front of a real Bascule: configurations of ingresses, and calls of its APIs."""
 
+import os
+import re
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from tests.chart.test_howto import block
 from tests.support.bascule import RunningBascule
-from tests.support.parts import require
+from tests.support.parts import ROOT, require
 from tests.support.processes import Service, reserve_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -72,3 +75,50 @@ async def test_a_websocket_goes_through_the_pages_configuration(
             assert running.metric("ws_connection_in_flight_count") == 1
     finally:
         service.stop(10)
+
+
+def calls() -> list[tuple[str, str]]:
+    """Return every line of the operators' pages that asks a proxy something with curl."""
+    pages = [*(ROOT / "docs" / "howto").glob("*.md"), *(ROOT / "docs" / "runbooks").glob("*.md")]
+    return [
+        (page.name, line.strip().removeprefix("$ "))
+        for page in sorted(pages)
+        for text in re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        for line in text.splitlines()
+        if re.match(r"\s*(\$ )?curl ", line)
+    ]
+
+
+def test_there_are_calls_in_the_pages() -> None:
+    assert len(calls()) >= 9
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["loopback", "token"])
+def test_a_call_of_the_pages_is_answered(guarded: bool, bascule: Start, upstream: str) -> None:
+    # A drain cannot be taken back, so it is the last thing asked.
+    mine = sorted(
+        (call for call in calls() if ("$TOKEN" in call[1]) == guarded), key=lambda call: "/drain" in call[1]
+    )
+    running = bascule(
+        {
+            "routes": [{"name": "echo", "path": "/echo", "upstream": upstream}],
+            "drain": {"timeout": 3},
+            **({"adminToken": "the operator's token"} if guarded else {}),
+        }
+    )
+    for page, call in mine:
+        command = (
+            call.replace("http://127.0.0.1:8080", running.public_url)
+            .replace("http://127.0.0.1:8081", running.admin_url)
+            .replace("curl ", "curl --fail-with-body ")
+        )
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-ec", command],
+            env={**os.environ, "TOKEN": "the operator's token"},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, (page, call, done.stdout + done.stderr)
+        assert done.stdout, (page, call)

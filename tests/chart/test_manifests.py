@@ -463,3 +463,12 @@ def test_notes_tell_what_to_do_next() -> None:
     assert "no routes yet" in notes
     for command in ("rollout status", "port-forward", "upgrade ws"):
         assert command in notes
+    assert "need `adminToken`" in notes
+
+
+def test_notes_warn_of_a_policy_that_shuts_prometheus_out() -> None:
+    policy = {"networkPolicy": {"enabled": True}, "podMonitor": {"enabled": True}}
+    arguments = ["install", "ws", str(CHART), "--dry-run=client"]
+    assert "Name Prometheus" in run("v4", *arguments, values=yaml.safe_dump(policy)).stdout
+    policy["networkPolicy"]["adminFrom"] = [{"podSelector": {}}]  # type: ignore[assignment]
+    assert "Name Prometheus" not in run("v4", *arguments, values=yaml.safe_dump(policy)).stdout
