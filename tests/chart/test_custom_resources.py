@@ -24,8 +24,11 @@ MODELS: dict[str, Any] = {
 }
 
 
+ELSEWHERE = {"ScaledObject": "keda", "PodMonitor": "a pod monitor"}
+
+
 def resource(kind: str) -> Manifest:
-    return one(render("v4", CASES["keda" if kind == "ScaledObject" else "everything"]), kind)
+    return one(render("v4", CASES[ELSEWHERE.get(kind, "everything")]), kind)
 
 
 @pytest.mark.parametrize("kind", MODELS)

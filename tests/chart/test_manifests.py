@@ -247,6 +247,7 @@ def test_a_grace_period_that_would_cut_sessions_is_refused(version: str) -> None
     ("values", "message"),
     [
         ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 3}}, "no number of pods fits"),
+        ({"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "scraped twice"),
         ({"ports": {"http": 8081}}, "each needs a port of its own"),
         ({"hopsworks": {"payara": {"websocketProxy": None}}}, "leave it out to have the default"),
         ({"hopsworks": None}, "leave it out to have the default"),
