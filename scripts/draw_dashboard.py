@@ -80,7 +80,9 @@ def scaled(value: float, base: float, prefixes: Sequence[str], suffix: str) -> s
 
 
 def seconds(value: float) -> str:
-    """Print a duration in the unit that fits."""
+    """Print a duration in the unit that fits; nothing is no milliseconds."""
+    if value == 0:
+        return "0 s"
     for limit, divisor, unit in ((1, 0.001, "ms"), (60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
         if abs(value) < limit:
             return f"{value / divisor:.3g} {unit}"
@@ -156,10 +158,12 @@ def draw_panel(axes: Any, panel: Mapping[str, Any], series: Sequence[Series], th
         axes.plot(one.times, values, color=colour, linestyle=style, linewidth=width)
         finite = [value for value in one.values if not math.isnan(value)] or [math.nan]
         label = f"{one.name}   last {formatted(unit, finite[-1])}   max {formatted(unit, max(finite))}"
-        handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=2, label=label))
+        # Two whole dashes fit into the legend's short line.
+        key: tuple[float, Sequence[float]] = (0, (3, 1.6)) if one.dashed else style
+        handles.append(Line2D([], [], color=colour, linestyle=key, linewidth=2, label=label))
     axes.set_facecolor(theme.panel)
     axes.grid(visible=True, color=theme.grid, linewidth=0.6)
-    axes.tick_params(colors=theme.quiet, labelsize=6.5, length=0)
+    axes.tick_params(colors=theme.quiet, labelsize=7, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
     top = max((value for one in series for value in one.values if not math.isnan(value)), default=1.0)
@@ -179,7 +183,7 @@ def draw_panel(axes: Any, panel: Mapping[str, Any], series: Sequence[Series], th
         loc="upper left",
         bbox_to_anchor=(0, -0.13),
         ncols=2 if len(handles) > 3 else 1,
-        fontsize=6.2,
+        fontsize=6.8,
         frameon=False,
         labelcolor=theme.text,
         borderaxespad=0,
@@ -212,7 +216,7 @@ def draw(
             )
         )
         names = len(data[panel["id"]])
-        legend = 0.5 * math.ceil(names / 2 if names > 3 else names) + 0.9
+        legend = 0.53 * math.ceil(names / 2 if names > 3 else names) + 0.9
         inner = (box[0] + 0.036, box[1] + legend / rows, box[2] - 0.044, box[3] - (legend + 0.85) / rows)
         title_at = (box[0] + 0.006, box[1] + box[3] - 0.62 / rows)
         figure.text(*title_at, panel["title"], color=theme.text, fontsize=8.5, fontweight="bold")

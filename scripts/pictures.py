@@ -201,10 +201,13 @@ async def photograph_demo(browser: Browser, address: str, out: Path) -> None:
             viewport={"width": 1200, "height": 1150}, color_scheme=scheme, device_scale_factor=1.5
         )
         await page.goto(address)
-        for field, words in (("echo", "hello through the bridge"), ("shell", "flood 300")):
+        # The page shows how long an echo took: not while it is still loading.
+        await asyncio.sleep(1.5)
+        said = (("echo", "hello through the bridge"), ("echo", "and again"), ("shell", "flood 300"))
+        for field, words in said:
             await page.fill(f"#{field}-input", words)
             await page.press(f"#{field}-input", "Enter")
-        await asyncio.sleep(1.5)
+            await asyncio.sleep(1.0)
         await page.click("#refuse")
         await page.wait_for_selector("#refusal-reason:visible")
         await page.click("#ask")
