@@ -2,7 +2,8 @@
 
 What is not shown here: that the base image exists and that the layers assemble. What is:
 that the scripts build, shrink and verify an installation that serves from an unwritable
-prefix, with the dependencies that were pinned.
+prefix, with the dependencies that were pinned, and that those can be had for both
+architectures.
 """
 
 import json
@@ -51,6 +52,31 @@ def test_the_image_is_not_root_and_matches_the_chart() -> None:
     assert f"runAsGroup: {user[2]}" in deployment
     assert "args: [serve, --config, /etc/bascule/config.yaml]" in deployment
     assert 'CMD ["serve", "--config", "/etc/bascule/config.yaml"]' in CONTAINERFILE
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_every_pinned_dependency_has_a_wheel_for_both_architectures(machine: str, tmp_path: Path) -> None:
+    version = re.search(r"^ARG PYTHON=(3\.[0-9]+)-slim-bookworm$", CONTAINERFILE, re.MULTILINE)
+    assert version
+    # Debian 12 has glibc 2.36.
+    platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (36, 34, 28, 17)]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+            *(*platforms, f"--platform=manylinux2014_{machine}", f"--python-version={version[1]}"),
+            *("--only-binary=:all:", "--require-hashes", "--no-deps"),
+            *("-r", str(SCRIPTS / "requirements.txt"), "-d", str(tmp_path)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    compiled = [path.name for path in tmp_path.glob("*.whl") if not path.name.endswith("-any.whl")]
+    assert compiled
+    assert all(machine in name for name in compiled)
 
 
 @pytest.mark.real
