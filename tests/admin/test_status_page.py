@@ -182,8 +182,25 @@ async def test_it_says_so_when_the_listener_is_gone() -> None:
         assert "trying again" in await page.inner_text("#banner")
 
 
-@pytest.mark.parametrize("width", [360, 800, 1400])
-async def test_no_width_scrolls_sideways(width: int) -> None:
-    async with status_page(pod(30, 40), viewport={"width": width, "height": 800}) as page:
-        await reads(page, "#in-flight", "30")
-        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+SPILLED = """() => {
+  const card = document.querySelector("#sessions").getBoundingClientRect();
+  const button = document.querySelector(".grid-row .c-act button").getBoundingClientRect();
+  const forwarders = document.querySelector("#forwarders").closest(".scroll-x");
+  return [
+    document.documentElement.scrollWidth > innerWidth && "the page",
+    button.right > card.right && "the buttons that close",
+    innerWidth >= 760 && forwarders.scrollWidth > forwarders.clientWidth && "the forwarders",
+  ].filter(Boolean);
+}"""
+
+
+async def test_at_no_width_is_anything_beyond_the_edge() -> None:
+    async with status_page(pod(30, 40)) as page:
+        await page.evaluate("document.querySelector('#filters').scrollIntoView()")
+        await page.wait_for_selector(".grid-row .c-act button")
+        found = {}
+        for width in range(360, 1500, 20):
+            await page.set_viewport_size({"width": width, "height": 800})
+            if spilled := await page.evaluate(SPILLED):
+                found[width] = spilled
+        assert not found
