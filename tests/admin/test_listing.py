@@ -88,6 +88,16 @@ def test_what_ends_meanwhile_hides_nothing_from_a_walk() -> None:
     assert ids(first) + ids(second) == [one.id for one in rows]
 
 
+def test_ids_are_ordered_as_they_were_given_and_a_walk_meets_who_starts_meanwhile() -> None:
+    # As the gateway prints them: hexadecimal, without leading zeros.
+    rows = [row(number, id=f"{number:x}") for number in (0x100, 0x2, 0xFF, 0x10)]
+    assert ids(ask(rows, sort="id")) == ["2", "10", "ff", "100"]
+    assert ids(ask(rows, sort="-id")) == ["100", "ff", "10", "2"]
+    first = ask(rows, limit="3")
+    second = ask([*rows, row(0x101, id="101")], limit="3", cursor=str(first["next"]))
+    assert ids(first) + ids(second) == ["2", "10", "ff", "100", "101"]
+
+
 def test_an_offset_looks_at_a_stretch_of_a_sorted_table() -> None:
     rows = [row(number) for number in range(20)]
     body = ask(rows, sort="-age", offset="5", limit="2")

@@ -146,16 +146,24 @@ def answer(rows: Sequence[SessionRow], query: Query) -> dict[str, object]:
     found = [row for row in rows if query.matches(row)]
     total = len(found)
     # Ids break ties, so that rows with equal keys do not change places from one reading to the next.
-    found.sort(key=attrgetter("id"))
-    if query.sort == "user":
+    found.sort(key=lambda row: _born(row.id))
+    if query.sort == "id":
+        if query.descending:
+            found.reverse()
+    elif query.sort == "user":
         found.sort(key=lambda row: row.user or "", reverse=query.descending)
-    elif query.sort != "id" or query.descending:
+    else:
         found.sort(key=attrgetter(_SORT_KEYS[query.sort]), reverse=query.descending)
     if query.cursor is not None:
-        found = [row for row in found if row.id > query.cursor]
+        found = [row for row in found if _born(row.id) > _born(query.cursor)]
     cut = found[query.offset : query.offset + query.limit]
     more = query.sort == "id" and not query.descending and len(found) > query.offset + query.limit
     return {"sessions": [row_json(row) for row in cut], "total": total, "next": cut[-1].id if more else None}
+
+
+def _born(number: str) -> tuple[int, str]:
+    """Return what orders ids as they were given: hexadecimal numbers without leading zeros."""
+    return len(number), number
 
 
 def row_json(row: SessionRow) -> dict[str, object]:
