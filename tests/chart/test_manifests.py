@@ -360,9 +360,26 @@ def test_a_deployment_that_scales_itself_names_no_replicas() -> None:
     assert one(render("v4", {}), "Deployment")["spec"]["replicas"] == 2
 
 
-@pytest.mark.parametrize(("given", "replicas"), [(True, 7), (False, None)])
+def owner(manager: str, operation: str, subresource: str = "") -> dict[str, Any]:
+    """Who the API server says has set the number of pods, and how."""
+    fields: dict[str, Any] = {"f:spec": {"f:replicas": {}}}
+    return {"manager": manager, "operation": operation, "subresource": subresource, "fieldsV1": fields}
+
+
+@pytest.mark.parametrize(
+    ("given", "owners", "replicas"),
+    [
+        (True, [], 7),
+        (True, [owner("helm", "Apply")], 7),
+        # Helm 3 patches, and takes back what its last manifest had whoever else has set it.
+        (True, [owner("helm", "Update"), owner("kube-controller-manager", "Update", "scale")], 7),
+        # The server keeps a field that somebody else has set too.
+        (True, [owner("helm", "Apply"), owner("kube-controller-manager", "Update", "scale")], None),
+        (False, [owner("kube-controller-manager", "Update", "scale")], None),
+    ],
+)
 def test_switching_autoscaling_on_leaves_the_number_of_pods_alone(
-    version: str, given: bool, replicas: int | None, tmp_path: Path
+    version: str, given: bool, owners: list[dict[str, Any]], replicas: int | None, tmp_path: Path
 ) -> None:
     # Helm takes a field back that its last manifest had, and no number means one pod.
     live = one(render(version, {} if given else {"autoscaling": {"enabled": True}}), "Deployment")
@@ -370,7 +387,7 @@ def test_switching_autoscaling_on_leaves_the_number_of_pods_alone(
     marked = live["metadata"].setdefault("annotations", {})
     # Helm writes these by itself when it installs.
     helms = {"meta.helm.sh/release-name": "ws", "meta.helm.sh/release-namespace": "hopsworks"}
-    live["metadata"]["annotations"] = marked | helms
+    live["metadata"] |= {"annotations": marked | helms, "managedFields": owners}
     path = "/apis/apps/v1/namespaces/hopsworks/deployments/ws-bascule"
     with cluster({path: live}, tmp_path) as kubeconfig:
         done = run(
@@ -384,7 +401,7 @@ def test_switching_autoscaling_on_leaves_the_number_of_pods_alone(
     deployment = yaml.safe_load(done.stdout)
     assert deployment["spec"].get("replicas") == replicas
     # The next upgrade must find what this one found.
-    assert deployment["metadata"].get("annotations", {}) == marked
+    assert deployment["metadata"].get("annotations", {}) == (marked if replicas else {})
 
 
 def test_scaling_is_on_sessions_and_down_slowly() -> None:

@@ -144,14 +144,24 @@ lifts the computed limit.
 Pods of the Deployment; empty where an autoscaler has always had the say. Once Helm has given a number it
 must go on: a number that is left out of the next manifest is one pod for the API server, until the autoscaler
 looks again, and all other pods' sessions are moved. So from the moment autoscaling is switched on, the
-number is what the cluster has, and an annotation remembers.
+number is what the cluster has, and an annotation remembers. With Helm's server-side apply that ends as soon
+as an autoscaler has scaled: the number is then its own as well, and a number in the manifest would only
+conflict with it in a rollback.
 */}}
 {{- define "bascule.replicas" -}}
 {{- if not .Values.autoscaling.enabled -}}
 {{- .Values.replicaCount -}}
 {{- else -}}
 {{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "bascule.fullname" .) -}}
-{{- if dig "metadata" "annotations" "bascule/replicas" "" $live -}}
+{{- $applied := false -}}
+{{- $scaled := false -}}
+{{- range dig "metadata" "managedFields" list $live -}}
+{{- if hasKey (dig "fieldsV1" "f:spec" dict .) "f:replicas" -}}
+{{- $applied = or $applied (eq .operation "Apply") -}}
+{{- $scaled = or $scaled (eq (get . "subresource") "scale") -}}
+{{- end -}}
+{{- end -}}
+{{- if and (dig "metadata" "annotations" "bascule/replicas" "" $live) (not (and $applied $scaled)) -}}
 {{- $live.spec.replicas | int64 -}}
 {{- end -}}
 {{- end -}}
