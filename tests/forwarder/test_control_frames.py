@@ -296,6 +296,23 @@ def test_a_close_of_ours_waits_for_the_end_of_the_frame(make_world: MakeWorld) -
     assert [line.browser.frames[1].code, line.upstream.frames[1].code] == [1012, 1001]
 
 
+def test_a_close_of_ours_does_not_wait_for_the_frames_that_follow(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    to_browser, to_upstream = frame(BINARY, b"x" * 1000), frame(BINARY, b"y" * 1000, key=KEY)
+    line.upstream.send(to_browser[:300])
+    line.browser.send(to_upstream[:300])
+    world.until(lambda: len(line.browser.received) == len(line.upstream.received) == 300)
+    world.relay.end(line.id, End.DRAIN)
+    # The end of either frame comes together with a part of the next one, whose end never comes.
+    line.upstream.send(to_browser[300:] + to_browser[:300])
+    line.browser.send(to_upstream[300:] + to_upstream[:300])
+    world.until(lambda: len(line.browser.frames) == len(line.upstream.frames) == 2)
+    assert line.browser.frames[0].raw == to_browser
+    assert line.upstream.frames[0].raw == to_upstream
+    assert [line.browser.frames[1].code, line.upstream.frames[1].code] == [1012, 1001]
+
+
 def test_a_close_of_ours_waits_for_the_stash(make_world: MakeWorld) -> None:
     world = make_world(unix=True)
     line = world.open(send=4608)

@@ -510,7 +510,7 @@ cdef class Engine:
             found = self._walk(flow, &start, &end)
         if start != end:
             found |= self._send(flow, start, end)
-        if flow.wanted and flow.remaining == 0 and flow.stash_bytes == NULL:
+        if flow.wanted and (flow.remaining == 0 or flow.mode != RELAY) and flow.stash_bytes == NULL:
             found |= BOUNDARY
         return found
 

@@ -448,7 +448,8 @@ class Engine:
             start, end, found = self.walk(flow, start, end)
         if start != end:
             found |= self._send(flow, start, end)
-        if flow.wanted and flow.remaining == 0 and flow.stash is None:
+        if flow.wanted and (flow.remaining == 0 or flow.mode != _RELAY) and flow.stash is None:
+            # What remains of a frame that is not forwarded keeps nobody waiting.
             found |= _BOUNDARY
         return found
 
