@@ -361,6 +361,29 @@ def test_an_urgent_byte_is_not_part_of_the_stream(make_world: MakeWorld) -> None
     assert bytes(line.upstream.received) == data
 
 
+@pytest.mark.parametrize("at", [5, 100_000, 999_000], ids=["in-a-header", "in-a-frame", "near-its-end"])
+@pytest.mark.parametrize("ends", [False, True], ids=["goes-on", "ends"])
+def test_an_urgent_byte_in_a_large_frame_stops_nothing(
+    make_world: MakeWorld, at: int, ends: bool
+) -> None:  # 76, with the option that sessions have
+    world = make_world()
+    inline = (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    line = world.open(each_socket=lambda connection: connection.setsockopt(*inline))
+    data = frame(BINARY, bytes(range(250)) * 4000, key=KEY)
+    line.browser.send(data[:at])
+    world.until(lambda: not line.browser.unsent)
+    assert line.browser.socket.send(data[at : at + 1], socket.MSG_OOB) == 1
+    if not ends:  # otherwise the end may be there before the urgent byte was read
+        world.quiet()
+    line.browser.send(data[at + 1 :])
+    while line.browser.unsent:
+        world.turn()
+    if ends:
+        line.browser.half_close()
+    world.until(lambda: len(line.upstream.received) >= len(data))
+    assert bytes(line.upstream.received[: len(data)]) == data
+
+
 # -- ends in the middle ---------------------------------------------------------------------------
 
 

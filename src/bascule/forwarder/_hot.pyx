@@ -386,10 +386,13 @@ cdef class Engine:
         return 0
 
     cdef int _advance(self, Flow flow) except -1:
-        cdef Py_ssize_t start = PREFIX
-        cdef ssize_t size
         if flow.remaining >= SPLICE_FROM and flow.mode == RELAY and self._pipe[0] >= 0:
             return self._splice(flow)
+        return self._receive(flow)
+
+    cdef int _receive(self, Flow flow) except -1:
+        cdef Py_ssize_t start = PREFIX
+        cdef ssize_t size
         size = recv(flow.source, self._buffer + PREFIX, self.window, MSG_DONTWAIT)
         if size < 0:
             if errno == EAGAIN or errno == EINTR:
@@ -418,15 +421,15 @@ cdef class Engine:
             most = flow.remaining
         size = splice(flow.source, NULL, self._pipe[1], NULL, most, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
         if size < 0:
-            if errno == EAGAIN or errno == EINTR:
-                return 0
             if errno == EINVAL or errno == ENOSYS:
                 self._close_pipe()  # not with this kernel or this kind of socket: copy from now on
-                return self._advance(flow)
-            flow.error = errno
-            return ERROR_
-        if size == 0:
-            return EOF_
+            elif errno != EAGAIN and errno != EINTR:
+                flow.error = errno
+                return ERROR_
+        if size <= 0:
+            # "Nothing there" and "the end" are not to be believed: splice stops in front of a TCP
+            # urgent byte, and says either while epoll goes on saying that there is something to read.
+            return self._receive(flow)
         flow.remaining -= size
         flow.active_at = self.now
         if flow.stop and flow.remaining == 0:
