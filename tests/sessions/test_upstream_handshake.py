@@ -195,6 +195,12 @@ def _end_inside_the_head(call: Call) -> None:
     call.socket.shutdown(socket.SHUT_RDWR)
 
 
+def _endlessly(call: Call, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            call.send(data)
+
+
 FALSE_101: dict[str, Callable[[Call], object]] = {
     "31-no-upgrade": lambda call: _switching(call, b"Connection: Upgrade", _accept(call)),
     "31-no-connection": lambda call: _switching(call, b"Upgrade: websocket", _accept(call)),
@@ -215,6 +221,7 @@ FALSE_101: dict[str, Callable[[Call], object]] = {
     "39-endless-fields": lambda call: call.send(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000),
     "39-endless-field": lambda call: call.send(b"HTTP/1.1 200 OK\r\nA: " + b"b" * 100_000),
     "39-too-many-fields": lambda call: call.send(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 41 + b"\r\n"),
+    "39-endless-interim-answers": lambda call: _endlessly(call, b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
     "40-ends-inside-the-head": _end_inside_the_head,
     "two-framings": lambda call: call.send(
         b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"

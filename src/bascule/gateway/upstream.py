@@ -152,6 +152,7 @@ class Dialler:
             data = data[end:]
             if head.status >= 200 or head.status == 101:
                 return head, data
+            limit -= end  # of all heads together: where they never end, neither would this loop
 
     async def _connect(self, address: UpstreamAddress) -> Leg:
         """Connect to the first address that takes us.
