@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -284,6 +285,21 @@ def test_a_held_client_may_send_what_it_likes(
     held = _hold(bascule, clients, somebody)
     held.say(b"kernel_info_request")
     assert held.refusal().code == 1013
+
+
+def test_a_held_client_that_floods_is_not_read_for_ever(
+    bascule: RunningBascule, full: list[RawClient], clients: Clients, somebody: bytes
+) -> None:
+    figures = Figures(bascule)
+    held = _hold(bascule, clients, somebody)
+    held.socket.settimeout(0.3)
+    taken = 0
+    with contextlib.suppress(OSError):
+        while taken < 1 << 27:
+            taken += held.socket.send(bytes(1 << 20))
+    assert taken < 1 << 26  # what the kernel's own buffers hold, and a megabyte
+    held.close()
+    eventually(lambda: figures.moved().get("bascule_refusals_held_total") == 3, 10, "its hold is over")
 
 
 def test_echo_is_still_there(

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
 
 
+_HOLD_READS: Final = 64
+"""Reads of what a held browser says; whoever says more waits unread, and is not heard when it leaves."""
+
+
 class Refuser:
     """Answers upgrades that become no session.
 
@@ -74,9 +78,11 @@ class Refuser:
         self.held += 1
         try:
             async with asyncio.timeout(seconds):
-                while await leg.read():
-                    pass
-            return False
+                for _ in range(_HOLD_READS):
+                    if not await leg.read():
+                        return False
+                await asyncio.sleep(seconds)
+            return True
         except TimeoutError:
             return True
         finally:
