@@ -83,8 +83,12 @@ class Dispatch:
 
     def add(self, slot: int, pid: int, hot_path: str, channel: socket.socket) -> None:
         """Take a new forwarder's channel; a former one of that slot is gone."""
-        if slot in self.links:
-            self._lose(self.links[slot])
+        if (former := self.links.get(slot)) is not None:
+            # An outcome that is still to be read is one, and no session lost with its forwarder.
+            while self._on_readable(former):
+                pass
+            if self.links.get(slot) is former:
+                self._lose(former)
         channel.setblocking(False)
         link = Link(slot, pid, channel)
         link.hot_path = hot_path
@@ -159,22 +163,24 @@ class Dispatch:
 
     # -- what forwarders say --------------------------------------------------------------
 
-    def _on_readable(self, link: Link) -> None:
+    def _on_readable(self, link: Link) -> bool:
+        """Take what a forwarder says; tell whether there may be more."""
         for _ in range(_BATCH):
             try:
                 received = self._reader.receive(link.channel)
             except BlockingIOError:
-                return
+                return False
             except (OSError, HandoverError) as error:
                 _log.error("channel failed", slot=link.slot, exc_info=error)
                 received = None
             if received is None:
                 self._lose(link)
-                return
+                return False
             packet, descriptors = received
             for descriptor in descriptors:
                 os.close(descriptor)
             self._on_message(link, packet)
+        return True
 
     def _on_message(self, link: Link, packet: bytes) -> None:
         message = decode(packet)
