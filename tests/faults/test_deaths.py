@@ -228,6 +228,25 @@ def test_a_second_signal_ends_everything_at_once(
         process.wait()
 
 
+def test_a_signal_before_anything_listens_is_a_stop_like_any_other(tmp_path: Path, echo: str) -> None:
+    log = tmp_path / "log"
+    words = ["serve", "--upstream", echo, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    script = str(Path(sys.executable).parent / "bascule")
+    with log.open("wb") as file:
+        process = subprocess.Popen([script, *words, "--log-format", "json"], stderr=file)
+    try:
+        pid = process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        family = eventually(lambda: children.read_text().split(), 30, "its first child starts")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert "Traceback" not in log.read_text()
+        assert not any(is_alive(int(child)) for child in family)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_draining_at_once_with_a_timeout_of_zero(bascule: Start, echo: str) -> None:
     proxy = bascule({"routes": [{"name": "echo", "path": "/", "upstream": echo}], "drain": {"timeout": 0}})
     sessions = [open_session(proxy) for _ in range(5)]

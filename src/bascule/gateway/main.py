@@ -321,7 +321,8 @@ class Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._proxy.wait_idle()
-        send_control(self._control, "drained", left=len(self._registry))
+        with contextlib.suppress(OSError):  # it was said before, and the supervisor has hung up
+            send_control(self._control, "drained", left=len(self._registry))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -221,7 +221,8 @@ class Supervisor:
                     self._connect(child)
                 elif not self._announced:
                     self._announced = True
-                    self._announce()
+                    if not self._signals:  # otherwise nothing listens any more
+                        self._announce()
                 if child is self._gateway and self._signals:
                     assert child.control is not None
                     send_control(child.control, "drain")
