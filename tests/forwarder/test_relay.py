@@ -371,6 +371,25 @@ def test_data_in_either_direction_keeps_a_session_alive(make_world: MakeWorld) -
     assert line.browser.frames[-1].opcode == TEXT
 
 
+@pytest.mark.parametrize("who", ["browser", "upstream"])
+def test_what_came_while_we_were_held_up_is_read_before_a_session_counts_as_idle(
+    make_world: MakeWorld, who: str
+) -> None:
+    world = make_world(idle=60.0)
+    line = world.open()
+    sender, receiver, key = (
+        (line.browser, line.upstream, KEY) if who == "browser" else (line.upstream, line.browser, None)
+    )
+    data = frame(TEXT, b"not idle", key=key)
+    sender.send(data)
+    world.later(61.0)  # the loop did not turn meanwhile: the process was stopped
+    assert bytes(receiver.received) == data
+    sender.send(frame(PING, b"", key=key))  # is read, and does not count
+    world.later(122.0)
+    world.later(5.0)
+    assert line.browser.frames[-1].code == 1012
+
+
 @pytest.mark.parametrize("opcode", [PING, 0xA], ids=["pings", "pongs"])
 def test_pings_and_pongs_do_not_keep_a_session_alive(make_world: MakeWorld, opcode: int) -> None:
     world = make_world(idle=30.0, heartbeat=10.0)

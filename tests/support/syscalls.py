@@ -185,15 +185,33 @@ class _Os:
         raise OSError(errno.ENFILE, "no pipes here")
 
 
+class _Poll:
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._interest: dict[int, int] = {}
+
+    def register(self, descriptor: int, interest: int) -> None:
+        self._interest[descriptor] = interest
+
+    def poll(self, milliseconds: int) -> list[tuple[int, int]]:
+        assert milliseconds == 0, "a forwarder waits in one place only"
+        found = [(fd, self._kernel.ready(fd, interest)) for fd, interest in self._interest.items()]
+        return [event for event in found if event[1]]
+
+
 class _Select:
     EPOLLIN = select.EPOLLIN
     EPOLLOUT = select.EPOLLOUT
+    POLLIN = select.POLLIN
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
     def epoll(self) -> _Epoll:
         return _Epoll(self._kernel)
+
+    def poll(self) -> _Poll:
+        return _Poll(self._kernel)
 
 
 class _Socket:

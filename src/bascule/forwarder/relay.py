@@ -26,6 +26,7 @@ import errno
 import math
 import os
 import secrets
+import select
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -456,10 +457,13 @@ class Relay:
             session = sessions.get(identifier)
             if session is not None and session.end is None:
                 due = session.active_at + self._idle
-                if due <= now:
-                    self.end(identifier, End.IDLE)
-                else:
+                if due > now:
                     self._idles.schedule(identifier, due)
+                elif _has_unread(session):
+                    # We were held up (stopped, or short of processor time): what came is read first.
+                    self._idles.schedule(identifier, now + self._idles.resolution)
+                else:
+                    self.end(identifier, End.IDLE)
         for identifier in self._deadlines.expire(now):
             session = sessions.get(identifier)
             if session is None or session.end is None:
@@ -489,6 +493,15 @@ class Relay:
 
 _NO_SESSION: Final = Session(-1, 0, 0.0, b"")
 """Owner of flows whose session is over: never among the live ones."""
+
+
+def _has_unread(session: Session) -> bool:
+    """Tell whether something has come that the engine may read and has not read yet."""
+    unread = select.poll()
+    for flow in (session.inbound, session.outbound):
+        if flow.reading and not flow.stashed:
+            unread.register(flow.source, select.POLLIN)
+    return bool(unread.poll(0))
 
 
 def _is_waiting(session: Session) -> bool:
