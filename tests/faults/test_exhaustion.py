@@ -150,3 +150,37 @@ def test_an_upstream_connection_that_cannot_be_made_is_a_refusal(proxy: Proxy) -
         assert client.refusal().code == 1013
     eventually(lambda: _in_flight(bascule) == 0, 5, "the lease is given back")
     _opened(bascule).close()
+
+
+def test_a_forwarder_that_starts_while_the_gateway_has_no_descriptors_is_used_once_it_has(
+    proxy: Proxy,
+) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    pid = gateway(bascule)
+    (victim,) = forwarders(bascule)
+    waiting: list[RawClient] = []
+    with only(pid, 0):
+        for _ in range(4):
+            waiting.append(connect(bascule.public_url))
+            waiting[-1].send(REQUEST[:10])
+        eventually(lambda: _said(bascule, "accepting pauses"), 5, "it is said")
+        kill(victim)  # what its channel leaves free is taken by one of those who wait
+        eventually(lambda: _said(bascule, "no descriptors left for a forwarder's channel"), 10, "it is said")
+    for client in waiting:
+        client.close()
+    last = eventually(lambda: _works(bascule), 10, "sessions are taken again")
+    last.close()
+
+
+def _said(bascule: RunningBascule, event: str) -> bool:
+    return any(line.get("event") == event for line in bascule.log_lines)
+
+
+def _works(bascule: RunningBascule) -> RawClient | None:
+    client = connect(bascule.public_url)
+    client.open(b"/")
+    client.say(b"hello")
+    if client.frame().payload == b"hello":
+        return client
+    client.close()
+    return None

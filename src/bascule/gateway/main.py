@@ -19,7 +19,7 @@ from aiohttp import web
 from bascule._version import __version__
 from bascule.admin.api import Administration
 from bascule.admin.public import PUBLIC_PATHS, RESERVED_PREFIX
-from bascule.errors import ConfigError, HandshakeRefused
+from bascule.errors import ConfigError, DescriptorsLost, HandshakeRefused
 from bascule.gateway.admission import Admission
 from bascule.gateway.auth import Denial, SessionTokens
 from bascule.gateway.dispatch import Dispatch
@@ -33,7 +33,7 @@ from bascule.gateway.registry import Record, Registry, read_tag
 from bascule.gateway.tasks import spawn
 from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
-from bascule.handover.control import receive_control, send_control
+from bascule.handover.control import read_control, receive_control, send_control
 from bascule.handover.counters import KINDS, CounterFile, GatewayWord, ended_word
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.environment import ChildSetup
@@ -62,6 +62,9 @@ _log = structlog.get_logger()
 
 _FORWARDERS_READY: Final = 10.0
 """Seconds to wait for all forwarders at the start; after that the gateway serves with those there are."""
+
+_ASK_AGAIN: Final = 0.2
+"""Seconds until another channel is asked for when descriptors were short."""
 
 _NICENESS: Final = 5
 """How far the gateway stands back behind the forwarders (nice(1)): about a third of their share."""
@@ -273,12 +276,24 @@ class Gateway:
                 received = receive_control(self._control, self._reader)
             except BlockingIOError:
                 return
+            except DescriptorsLost as lost:
+                self._on_lost_channel(read_control(lost.packet)["slot"])
+                continue
             if received is None:
                 asyncio.get_running_loop().remove_reader(self._control.fileno())
                 self._stopped.set()
                 return
             message, descriptors = received
             self._on_message(message, descriptors)
+
+    def _on_lost_channel(self, slot: int) -> None:
+        """Ask for another channel a little later: a forwarder without one is of no use to anybody."""
+        _log.warning("no descriptors left for a forwarder's channel", slot=slot, seconds=_ASK_AGAIN)
+        asyncio.get_running_loop().call_later(_ASK_AGAIN, self._ask_channel, slot)
+
+    def _ask_channel(self, slot: int) -> None:
+        with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
+            send_control(self._control, "channel_lost", slot=slot)
 
     def _on_message(self, message: dict[str, Any], descriptors: list[int]) -> None:
         match message["message"]:

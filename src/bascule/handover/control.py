@@ -2,14 +2,7 @@
 
 These are rare (starts, deaths, stops), so they are readable rather than small.
 
-==============  ==============  ========================================================
-message         to              meaning
-==============  ==============  ========================================================
-``channel``     both            a new gateway-forwarder channel (one descriptor)
-``drain``       gateway         refuse new sessions, end the live ones
-``ready``       supervisor      the child works
-``drained``     supervisor      no session is left
-==============  ==============  ========================================================
+==============  ==============  =================================================
 """
 
 from __future__ import annotations
@@ -38,13 +31,24 @@ def receive_control(channel: socket.socket, reader: PacketReader) -> tuple[dict[
 
     Raises:
         BlockingIOError: Nothing is there.
+        DescriptorsLost: This process may open no more; `read_control` reads the packet.
         HandoverError: It is not a control message.
     """
     received = reader.receive(channel)
     if received is None:
         return None
     packet, descriptors = received
+    return read_control(packet), descriptors
+
+
+def read_control(packet: bytes) -> dict[str, Any]:
+    """Read one control message.
+
+    Raises:
+        HandoverError: It is not a control message.
+    """
     try:
-        return json.loads(packet), descriptors
+        message: dict[str, Any] = json.loads(packet)
     except ValueError as error:
         raise HandoverError("a control message that is not JSON") from error
+    return message

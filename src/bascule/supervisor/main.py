@@ -226,6 +226,10 @@ class Supervisor:
                 if child is self._gateway and self._signals:
                     assert child.control is not None
                     send_control(child.control, "drain")
+            case "channel_lost":
+                forwarder = self._forwarders[message["slot"]]
+                if forwarder.ready:
+                    self._connect(forwarder)
             case "drained":
                 self._finish()
             case other:
