@@ -142,8 +142,11 @@ class PumpedLeg:
         """See `Leg.end`; TLS has no half-close that peers agree on."""
 
     def close(self) -> None:
-        """See `Leg.close`."""
-        self._writer.transport.abort()
+        """See `Leg.close`; what was written is still sent, as a kernel does for a plain connection.
+
+        The loop cuts a client that does not take it within the time for ending TLS (30 s).
+        """
+        self._writer.close()
 
     def interrupt(self) -> None:
         """See `Leg.interrupt`."""
@@ -192,6 +195,8 @@ async def farewell(leg: Leg, is_last: Callable[[bytes], bool]) -> None:
         is_last: Tells whether what was read ends the wait, besides the end of the stream.
     """
     left = FAREWELL_BYTES
-    with contextlib.suppress(OSError), Deadline(leg, FAREWELL_SECONDS):
-        while left > 0 and (data := await leg.read()) and not is_last(data):
-            left -= len(data)
+    # No `Deadline`: it cuts a TLS connection, and with it what a slow peer has still to be sent.
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            while left > 0 and (data := await leg.read()) and not is_last(data):
+                left -= len(data)

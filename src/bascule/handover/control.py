@@ -2,7 +2,15 @@
 
 These are rare (starts, deaths, stops), so they are readable rather than small.
 
-==============  ==============  =================================================
+================  ==============  =====================================================
+message           to              meaning
+================  ==============  =====================================================
+``channel``       both            a new gateway-forwarder channel (one descriptor)
+``drain``         gateway         refuse new sessions, end the live ones
+``ready``         supervisor      the child works
+``channel_lost``  supervisor      a ``channel`` came without its descriptor: make another
+``drained``       supervisor      no session is left
+================  ==============  =====================================================
 """
 
 from __future__ import annotations
