@@ -12,7 +12,7 @@ import pytest
 from bascule.gateway.answer import relay_answer
 from bascule.gateway.legs import PlainLeg, PumpedLeg
 from bascule.gateway.upstream import Answered
-from bascule.protocol.http1 import ResponseHead
+from bascule.protocol.http1 import ResponseHead, framing_of
 from tests.support.certificates import make_certificate
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def test_an_answer_over_tls_reaches_a_client_that_reads_late(tmp_path: Pat
             reader, writer = await asyncio.open_connection(
                 *server.sockets[0].getsockname(), ssl=certificate.client(), limit=1024
             )
-            await relay_answer(await legs.get(), Answered(upstream, head, body), 30)
+            await relay_answer(await legs.get(), Answered(upstream, head, body, framing_of(head)), 30)
             async with asyncio.timeout(10):
                 got = await reader.read(-1)
             writer.close()

@@ -126,6 +126,8 @@ class Forwarder:
         while self._gateway is not None:
             if not self._receive():
                 self._drop_gateway()
+        # Lists were for the one before, and half of one would pass for the whole; outcomes stay true.
+        self._outbox = deque(packet for packet in self._outbox if isinstance(decode(packet), Ended))
         channel.setblocking(False)
         self._gateway = channel
         self._engine.watch(channel.fileno(), self._on_gateway)

@@ -1,0 +1,98 @@
+"""A forwarder's process between gateways that come and go: the test is supervisor and gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bascule.handover.control import receive_control, send_control
+from bascule.handover.counters import CounterFile
+from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
+from bascule.handover.environment import ChildSetup
+from bascule.handover.messages import Adopt, Listed, Message, Row, decode
+from bascule.policy.config import Config
+from bascule.supervisor.child import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE = 10.0
+
+
+class Forwarder:
+    """A running forwarder, and the control channel to it."""
+
+    def __init__(self) -> None:
+        self.child = Child("bascule.forwarder", 0)
+        self._reader = PacketReader()
+        counters = CounterFile.create(1)
+        with self.child.new_control() as theirs:
+            setup = ChildSetup(
+                config=Config().model_dump_json(by_alias=True), sources={}, control=theirs.fileno(),
+                counters=counters.descriptor, forwarders=1, slot=0,
+            )  # fmt: skip
+            self.child.start(setup, (counters.descriptor,), theirs, time.monotonic())
+        assert self.child.control is not None
+        self.control = self.child.control
+        self._wait(self.control)
+        said = receive_control(self.control, self._reader)
+        assert said is not None
+        assert said[0]["message"] == "ready"
+
+    def connect(self, room: int = 0) -> socket.socket:
+        """Be a new gateway; the forwarder can send it so many bytes before it reads."""
+        ours, theirs = channel_pair()
+        if room:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+        send_control(self.control, "channel", theirs.fileno())
+        theirs.close()
+        return ours
+
+    def hear(self, channel: socket.socket) -> Message:
+        """Wait for what it says next."""
+        self._wait(channel)
+        received = self._reader.receive(channel)
+        assert received is not None
+        return decode(received[0])
+
+    def _wait(self, channel: socket.socket) -> None:
+        assert select.select([channel], [], [], PATIENCE)[0], "the forwarder says nothing"
+
+    def close(self) -> None:
+        """End it."""
+        self.child.signal(signal.SIGKILL)
+        self.child.reap(time.monotonic())
+
+
+@pytest.fixture
+def forwarder() -> Iterator[Forwarder]:
+    running = Forwarder()
+    yield running
+    running.close()
+
+
+def test_a_new_gateway_hears_of_every_session_before_the_list_ends(forwarder: Forwarder) -> None:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(first) == Listed(0)
+        for identifier in range(1, 41):
+            ends = [stack.enter_context(end) for _ in range(2) for end in socket.socketpair()]
+            adopt = Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, b"t" * 200, b"", b"", b"")
+            send_packet(first, adopt.encode(), (ends[0].fileno(), ends[2].fileno()))
+        first.close()
+        # This one dies in the middle of its list.
+        second = forwarder.connect(room=4608)
+        assert isinstance(forwarder.hear(second), Row)
+        second.close()
+        third = stack.enter_context(forwarder.connect())
+        heard = []
+        while isinstance(message := forwarder.hear(third), Row):
+            heard.append(message.id)
+        assert message == Listed(0)
+        assert heard == list(range(1, 41))
