@@ -326,8 +326,13 @@ class Engine:
 
     def _advance(self, flow: Flow) -> int:
         """Receive once, walk, send; return signs, 0 in the ordinary case."""
-        if flow.remaining >= _SPLICE_FROM and flow.mode == _RELAY and self._pipe:
-            return self._splice(flow)
+        if (
+            flow.remaining >= _SPLICE_FROM
+            and flow.mode == _RELAY
+            and self._pipe
+            and (size := self._fill(flow))
+        ):
+            return self._splice(flow, size)
         try:
             size = readv(flow.source, self._into)
         except BlockingIOError:
@@ -352,21 +357,26 @@ class Engine:
             found |= _BOUNDARY
         return found
 
-    def _splice(self, flow: Flow) -> int:
-        """Move payload of the current frame, at most a window and not beyond its end."""
-        taking, giving = self._pipe
+    def _fill(self, flow: Flow) -> int:
+        """Move payload of the current frame into the pipe, at most a window and not beyond its end.
+
+        Returns:
+            How much. 0 when nothing could be moved, which says nothing of the source: splice
+            stops in front of a TCP urgent byte, and says that there is nothing, or that it is the
+            end, while epoll goes on saying that there is something to read.
+        """
         try:
-            size = os.splice(flow.source, giving, min(flow.remaining, self.window), flags=_SPLICE_FLAGS)
-        except BlockingIOError:
-            return 0
+            return os.splice(
+                flow.source, self._pipe[1], min(flow.remaining, self.window), flags=_SPLICE_FLAGS
+            )
         except OSError as error:
             if error.errno in _NO_SPLICING:
                 self._close_pipe()
-                return self._advance(flow)
-            flow.error = error.errno or errno.EIO
-            return signs.ERROR
-        if not size:
-            return signs.EOF
+            return 0
+
+    def _splice(self, flow: Flow, size: int) -> int:
+        """Account for payload in the pipe and move it on to the sink."""
+        taking = self._pipe[0]
         flow.remaining -= size
         flow.active_at = self.now
         if not flow.remaining:
