@@ -191,3 +191,23 @@ async def test_a_dead_upstream_has_a_reason_of_its_own(demo: str) -> None:
         await eventually_async(told, 15, "the refusal is shown")
         assert await page.inner_text("#refusal-code") == "1013"
         await taken(page, 0)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+async def test_a_pool_of_hundreds_fits_the_page_and_fills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BASCULE_WEBSOCKETPROXY__MAXSESSIONSPERAPP", "200")
+    service, address = start(tmp_path, "--listen", "127.0.0.1:0")
+    async with run_chromium() as browser:
+        page = await browser.new_page(viewport={"width": 1280, "height": 1000})
+        await page.goto(address)
+        await taken(page, 0)
+        assert await page.locator("#slots > *").count() == 200
+        box = await page.locator("#fill").bounding_box()
+        assert box is not None
+        assert box["y"] < 600, "the buttons are below the fold"
+        await page.click("#fill")
+        await taken(page, 200)
+    assert service.stop(30) == 0, service.said()

@@ -113,7 +113,17 @@ function closeOne() {
 
 // --- the pool ---
 
+let drawing = 0;
+
+// Once a frame: hundreds of sessions may open in one, and each changes every slot behind it.
 function draw() {
+  drawing ||= requestAnimationFrame(() => {
+    drawing = 0;
+    drawNow();
+  });
+}
+
+function drawNow() {
   const slots = $("slots");
   slots.classList.toggle("few", cap <= 24);
   while (slots.children.length > cap) slots.lastChild.remove();
