@@ -94,8 +94,13 @@ CASES: dict[str, dict[str, Any]] = {
         "service": {"annotations": {"a": "b"}},
     },
     "a pod monitor": {"podMonitor": {"enabled": True, "labels": {"release": "p"}}},
+    "a login": {
+        "routes": [{**ROUTES[0], "auth": "session"}],
+        "auth": {"session": {"keySecret": {"name": "jwt"}}},
+    },
     "keda": {"autoscaling": {"enabled": True, "type": "keda"}},
     "a slow drain": {"drain": {"naturalEnd": "5m", "rate": 5}, **websocket_proxy(maxSessionsPerApp=1000)},
+    "a drain of years": {"drain": {"rate": 5}, **websocket_proxy(maxSessionsPerApp=2147483647)},
     "a drain in a window": {"drain": {"window": "2m"}, "shutdown": {"terminationGracePeriodSeconds": 600}},
     "a drain at once": {"drain": {"rate": 0, "naturalEnd": 0}},
     "a fixed drain": {"drain": {"timeout": 45.5}},

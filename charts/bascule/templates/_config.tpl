@@ -33,5 +33,11 @@ accepts the result, and a test says so for every case of the matrix.
 {{- if .Values.tls.secretName -}}
 {{- $_ := set $config "tls" (dict "certificate" "/etc/bascule/tls/tls.crt" "key" "/etc/bascule/tls/tls.key") -}}
 {{- end -}}
+{{- $given := dig "auth" "session" "keyFile" "" (default dict .Values.extraConfig) -}}
+{{- range .Values.routes -}}
+{{- if and (eq (get . "auth") "session") (not (or $session.keyFile $given)) -}}
+{{- fail (printf "route %q has auth: session, which needs auth.session.keySecret.name" .name) -}}
+{{- end -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite $config (deepCopy (default dict .Values.extraConfig))) -}}
 {{- end -}}

@@ -41,8 +41,13 @@ cap alone must not turn a drain into an abort.
 */}}
 {{- define "bascule.drainSeconds" -}}
 {{- $drain := .Values.drain -}}
+{{- $natural := include "bascule.seconds" $drain.naturalEnd | int64 -}}
 {{- if not (kindIs "invalid" $drain.timeout) -}}
-{{- include "bascule.seconds" $drain.timeout -}}
+{{- $timeout := include "bascule.seconds" $drain.timeout | int64 -}}
+{{- if gt $natural $timeout -}}
+{{- fail (printf "drain.naturalEnd is %d s and drain.timeout %d s: nobody would be told before being cut" $natural $timeout) -}}
+{{- end -}}
+{{- $timeout -}}
 {{- else -}}
 {{- $closing := 0 -}}
 {{- if not (kindIs "invalid" $drain.window) -}}
@@ -50,11 +55,11 @@ cap alone must not turn a drain into an abort.
 {{- else if gt ($drain.rate | float64) 0.0 -}}
 {{- $closing = divf (include "bascule.cap" . | float64) ($drain.rate | float64) | ceil | int64 -}}
 {{- end -}}
-{{- $natural := include "bascule.seconds" $drain.naturalEnd | int64 -}}
 {{- $handshake := include "bascule.seconds" .Values.limits.closingHandshakeTimeout | int64 -}}
 {{- /* The proxy keeps the last tenth of the time for closing handshakes. */ -}}
 {{- $spread := divf (add $natural $closing) 0.9 | ceil | int64 -}}
-{{- max 30 (add $spread $handshake) -}}
+{{- /* Ten years are the longest duration the proxy takes. */ -}}
+{{- min 315360000 (max 30 (add $spread $handshake)) -}}
 {{- end -}}
 {{- end -}}
 
