@@ -345,8 +345,8 @@ class Values(Block):
     incomingBufferBytes. The pods do not start without one."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks whose `X-Forwarded-…` fields are believed: the pod network of the ingress."""
-    bind_address: str = "0.0.0.0"
-    """Address inside the pod; `[::]` in an IPv6 cluster."""
+    bind_address: Annotated[str, Field(pattern=r"^([0-9.]+|\[[0-9a-fA-F:.]+\])$")] = "0.0.0.0"
+    """Address inside the pod; `[::]`, with its brackets, in an IPv6 cluster."""
     ports: Ports = Ports()
     """Ports inside the pod."""
     forwarders: Forwarders = Forwarders()

@@ -98,6 +98,7 @@ CASES: dict[str, dict[str, Any]] = {
         "routes": [{**ROUTES[0], "auth": "session"}],
         "auth": {"session": {"keySecret": {"name": "jwt"}}},
     },
+    "an IPv6 cluster": {"bindAddress": "[::]", "routes": ROUTES},
     "keda": {"autoscaling": {"enabled": True, "type": "keda"}},
     "a slow drain": {"drain": {"naturalEnd": "5m", "rate": 5}, **websocket_proxy(maxSessionsPerApp=1000)},
     "a drain of years": {"drain": {"rate": 5}, **websocket_proxy(maxSessionsPerApp=2147483647)},

@@ -29,6 +29,7 @@ BAD: dict[str, dict[str, Any]] = {
     "a route without an upstream": {"routes": [{"name": "a", "path": "/"}]},
     "a name no Service can have": {"fullnameOverride": "Hopsworks"},
     "a name that leaves no room for a pod's": {"fullnameOverride": "x" * 47},
+    "an IPv6 address without brackets": {"bindAddress": "::"},
     "a negative budget": {"pdb": {"maxUnavailable": -1}},
     "an unknown kind of scaling": {"autoscaling": {"type": "vpa"}},
 }
