@@ -28,7 +28,7 @@ from bascule.admin.view import (
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord, ended_word
 from bascule.policy.config import Capacity, Config, RouteConfig, WebSocketProxy
 from bascule.policy.endpoints import Endpoint
-from bascule.vocabulary import Cause, EndedBy, Kind
+from bascule.vocabulary import Cause, EndedBy, Kind, Level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -135,6 +135,7 @@ class FakeView:
     def capacity(self) -> InstanceCapacity:
         cap = self.config.websocket_proxy.max_sessions_per_app
         judged = level(len(self._lives), cap, self.config.capacity.warning_share)
+        judged = Level.CRITICAL if self.draining else judged
         return InstanceCapacity(self.config.capacity.name or "pod", len(self._lives), cap, judged)
 
     def ages(self) -> float:

@@ -100,6 +100,15 @@ def test_the_cluster_is_not_called_full_while_somebody_is_silent() -> None:
     assert cluster(instance(500, 500), [PeerReading(None, 500)], 0.8).level is Level.WARNING
 
 
+def test_the_free_slots_of_an_instance_that_drains_are_nobodys() -> None:
+    draining = InstanceCapacity("pod", 100, 500, Level.CRITICAL)
+    whole = cluster(draining, [PeerReading(500, 500)], 0.8)
+    assert (whole.in_flight, whole.max, whole.level) == (600, 600, Level.CRITICAL)
+    assert cluster(draining, [PeerReading(10, 500)], 0.8).level is Level.OK
+    alone = cluster(InstanceCapacity("pod", 0, 500, Level.CRITICAL), [], 0.8)
+    assert (alone.max, alone.level) == (0, Level.CRITICAL)
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50)), max_size=6), shares)
 def test_a_full_cluster_means_that_every_instance_is_full(peers: list[tuple[int, int]], share: float) -> None:
     readings = [PeerReading(min(used, cap), cap) for used, cap in peers]

@@ -158,6 +158,15 @@ async def test_a_full_cluster_with_a_silent_peer_is_not_called_full() -> None:
         assert (await peers.read()).level is Level.WARNING
 
 
+async def test_a_peer_that_drains_offers_no_slot() -> None:
+    leaving = Peer()
+    leaving.body = {"identity": "b", "instance": {"name": "b", "inFlight": 3, "max": 10, "level": "critical"}}
+    async with cluster_of(leaving, sessions=10) as (peers, _):
+        whole = await peers.read()
+        assert figures(whole) == (13, 13, 2, 2)
+        assert whole.level is Level.CRITICAL
+
+
 async def test_an_instance_that_finds_itself_among_its_peers_counts_itself_once() -> None:
     itself = Peer()
     itself.body = {"identity": "a", "instance": {"name": "a", "inFlight": 4, "max": 10, "level": "ok"}}
@@ -171,12 +180,13 @@ async def test_an_instance_that_finds_itself_among_its_peers_counts_itself_once(
         "text",
         [],
         {"identity": "b"},
-        {"identity": 1, "instance": {"inFlight": 1, "max": 2}},
-        {"identity": "b", "instance": {"inFlight": -1, "max": 2}},
-        {"identity": "b", "instance": {"inFlight": 1, "max": 0}},
-        {"identity": "b", "instance": {"inFlight": True, "max": 2}},
-        {"identity": "b", "instance": {"inFlight": 1.5, "max": 2}},
-        {"identity": "b" * 9000, "instance": {"inFlight": 1, "max": 2}},
+        {"identity": 1, "instance": {"inFlight": 1, "max": 2, "level": "ok"}},
+        {"identity": "b", "instance": {"inFlight": 1, "max": 2, "level": "green"}},
+        {"identity": "b", "instance": {"inFlight": -1, "max": 2, "level": "ok"}},
+        {"identity": "b", "instance": {"inFlight": 1, "max": 0, "level": "ok"}},
+        {"identity": "b", "instance": {"inFlight": True, "max": 2, "level": "ok"}},
+        {"identity": "b", "instance": {"inFlight": 1.5, "max": 2, "level": "ok"}},
+        {"identity": "b" * 9000, "instance": {"inFlight": 1, "max": 2, "level": "ok"}},
     ],
 )
 async def test_an_answer_that_makes_no_sense_is_no_answer(body: object) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import json
 import signal
 import time
 import urllib.error
@@ -110,6 +111,13 @@ def is_ready(proxy: RunningBascule) -> bool:
         return False
 
 
+def capacity(proxy: RunningBascule) -> dict[str, Any]:
+    """Return what the badges are told."""
+    with urllib.request.urlopen(f"{proxy.admin_url}/capacity", timeout=10) as answer:
+        body: dict[str, Any] = json.load(answer)
+    return {scope: body[scope] for scope in ("instance", "cluster")}
+
+
 def outcomes(proxy: RunningBascule) -> dict[str, float]:
     found = {
         word: proxy.metric("bascule_drain_sessions_total", outcome=word)
@@ -151,6 +159,8 @@ async def test_a_drain_asked_for_turns_readiness_false_at_once_closes_all_and_st
         assert not is_ready(proxy)
         assert proxy.metric("ws_draining") == 1
         assert proxy.metric("ws_connection_in_flight_count") == 3
+        # It takes nobody, so badges must not promise its free slots.
+        assert {part["level"] for part in capacity(proxy).values()} == {"critical"}
 
         ends = await asyncio.gather(*map(told, clients))
 

@@ -12,6 +12,10 @@ Honesty about silent peers, in three rules:
 2. Its sessions are unknown and counted nowhere; ``reporting < instances`` says so.
 3. "Full" is a statement about *every* instance, so a partial answer is never
    critical: the worst it says is that the cluster is close to its limit.
+
+And about one that drains: it takes no new session, so it is critical whatever its cap,
+and no more of the cap counts for the cluster than is taken. Its free slots are
+nobody's.
 """
 
 from __future__ import annotations
@@ -63,13 +67,18 @@ def level(in_flight: int, maximum: int, warning_share: float) -> Level:
     return Level.WARNING if free <= few else Level.OK
 
 
+def usable(in_flight: int, maximum: int, judged: Level) -> int:
+    """Return how much of an instance's cap counts for the cluster: none that it gives to nobody."""
+    return min(in_flight, maximum) if judged is Level.CRITICAL else maximum
+
+
 @dataclass(frozen=True, slots=True)
 class PeerReading:
     """What is known of one other instance.
 
     Attributes:
         in_flight: Sessions it reported in this round; ``None`` if it did not answer.
-        max: Its cap, from this round or the last one it answered; ``None`` if it never did.
+        max: Its cap (see `usable`), from this round or the last one it answered; ``None`` if it never did.
     """
 
     in_flight: int | None
@@ -97,7 +106,8 @@ class ClusterCapacity:
 
 def cluster(own: InstanceCapacity, peers: Iterable[PeerReading], warning_share: float) -> ClusterCapacity:
     """Add up this instance and its peers."""
-    in_flight, reported_max, known_max = own.in_flight, own.max, own.max
+    in_flight = own.in_flight
+    reported_max = known_max = usable(own.in_flight, own.max, own.level)
     instances = reporting = 1
     for peer in peers:
         instances += 1

@@ -22,8 +22,9 @@ from urllib.parse import urlunsplit
 
 import aiohttp
 
-from bascule.admin.capacity import ClusterCapacity, PeerReading, cluster
+from bascule.admin.capacity import ClusterCapacity, PeerReading, cluster, usable
 from bascule.policy.endpoints import Endpoint
+from bascule.vocabulary import Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,13 +158,16 @@ class Peers:
 
 
 def _parse(body: bytes) -> tuple[str, int, int] | None:
-    """Read (identity, in flight, cap) from a peer's answer; ``None`` if it is not one."""
+    """Read (identity, in flight, usable cap) from a peer's answer; ``None`` if it is not one."""
     try:
         answer = json.loads(body)
         instance = answer["instance"]
         identity, in_flight, maximum = answer["identity"], instance["inFlight"], instance["max"]
+        judged = Level(instance["level"])
     except (ValueError, TypeError, KeyError):
         return None
     if not isinstance(identity, str) or type(in_flight) is not int or type(maximum) is not int:
         return None
-    return (identity, in_flight, maximum) if in_flight >= 0 and maximum >= 1 else None
+    if in_flight < 0 or maximum < 1:
+        return None
+    return identity, in_flight, usable(in_flight, maximum, judged)

@@ -28,7 +28,7 @@ class InstanceCapacity:
         name: The pod's name.
         in_flight: Sessions that hold a lease; the value of `ws_connection_in_flight_count`.
         max: The cap, `maxSessionsPerApp`.
-        level: What the instance badge shows (`bascule.admin.capacity.level`).
+        level: What the instance badge shows (`bascule.admin.capacity.level`); critical while draining.
     """
 
     name: str

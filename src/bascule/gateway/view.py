@@ -12,6 +12,7 @@ from bascule.admin.view import DurationSummary, ForwarderRow, InstanceCapacity, 
 from bascule.gateway.auth import Denial
 from bascule.protocol.closing import End
 from bascule.telemetry.catalogue import QUANTILES
+from bascule.vocabulary import Kind, Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from bascule.telemetry.exposition import Exposition
     from bascule.telemetry.garbage import CollectorClock
     from bascule.telemetry.load import LoadMeter
-    from bascule.vocabulary import Kind
 
 
 class View:
@@ -112,9 +112,9 @@ class View:
     def capacity(self) -> InstanceCapacity:
         """Read the cap and the sessions in flight."""
         used, limit = self._budget.in_use, self._budget.limit
-        return InstanceCapacity(
-            self._name, used, limit, level(used, limit, self._config.capacity.warning_share)
-        )
+        share = self._config.capacity.warning_share
+        judged = Level.CRITICAL if self.draining else level(used, limit, share)
+        return InstanceCapacity(self._name, used, limit, judged)
 
     def ages(self) -> float:
         """Return the age of the oldest live session in seconds."""
