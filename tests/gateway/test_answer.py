@@ -48,3 +48,35 @@ async def test_an_answer_over_tls_reaches_a_client_that_reads_late(tmp_path: Pat
                 await writer.wait_closed()
     assert got.startswith(b"HTTP/1.1 200 OK\r\n")
     assert got.partition(b"\r\n\r\n")[2] == body
+
+
+class Tireless:
+    """A leg that always has something to say and room for more, as on a network faster than we are."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def read(self) -> bytes:
+        return b"x" * 16384
+
+    def write_now(self, data: bytes) -> bytes:
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        """Take it."""
+
+    def let_go(self) -> socket.socket:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.closed = True
+
+    def interrupt(self) -> None:
+        """There is nothing to interrupt."""
+
+
+async def test_an_endless_answer_between_fast_peers_has_a_deadline_all_the_same() -> None:
+    browser, upstream = Tireless(), Tireless()
+    await relay_answer(browser, Answered(upstream, ResponseHead(1, 200, b"OK", []), b""), 0.1)
+    assert browser.closed
+    assert upstream.closed
