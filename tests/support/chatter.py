@@ -156,6 +156,8 @@ def chatting(url: str, count: int, path: bytes = b"/") -> Iterator[Chatter]:
     chatter = Chatter(url, count, path)
     chatter.start()
     try:
+        # A 101 is only the gateway's word: once something came back, a forwarder has the session.
+        chatter.progress(messages=1)
         yield chatter
         chatter.check()
     finally:
