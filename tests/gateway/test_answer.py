@@ -68,6 +68,9 @@ class Tireless:
     def let_go(self) -> socket.socket:
         raise NotImplementedError
 
+    def end(self) -> None:
+        """There is no half of it."""
+
     def close(self) -> None:
         self.closed = True
 
@@ -77,6 +80,7 @@ class Tireless:
 
 async def test_an_endless_answer_between_fast_peers_has_a_deadline_all_the_same() -> None:
     browser, upstream = Tireless(), Tireless()
-    await relay_answer(browser, Answered(upstream, ResponseHead(1, 200, b"OK", []), b""), 0.1)
+    head = ResponseHead(1, 200, b"OK", [])
+    await relay_answer(browser, Answered(upstream, head, b"", framing_of(head)), 0.1)
     assert browser.closed
     assert upstream.closed

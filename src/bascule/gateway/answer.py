@@ -87,9 +87,8 @@ async def _relay_body(leg: Leg, answered: Answered) -> None:
             data = data[:left]
             left -= len(data)
         await leg.write(data)
-        await asyncio.sleep(
-            0
-        )  # reading and writing without waiting gives nobody else a turn, no time-out either
+        # Reading and writing without waiting gives nobody else a turn, the time-out neither.
+        await asyncio.sleep(0)
         data = b""
         if scanner is not None and scanner.done:
             return
