@@ -351,7 +351,7 @@ async def test_who_cannot_be_told_is_cut_at_the_timeout_and_the_proxy_exits_with
             terminate(proxy)
             took = await exited(proxy, 5)
             assert (await told(client))[1] == 1006
-        assert 1.8 <= took <= 4
+        assert 1.3 <= took <= 2.5  # within drain.timeout, and half a second for a busy machine
         said = logged(proxy, "drain ends")
         assert (said["natural"], said["closed"], said["aborted"]) == (0, 0, 1)
 

@@ -5,11 +5,17 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.policy.drainplan import plan, slot_width
+from bascule.policy.drainplan import cut_after, plan, slot_width
 
 ROWS = st.lists(st.floats(0, 1e6), max_size=60).map(lambda idle: list(enumerate(idle, 1)))
 RATE = st.one_of(st.just(0.0), st.floats(0.01, 1000))
 SEEDS = st.integers(0, 2**32)
+
+
+@given(st.floats(0, 1e5))
+def test_a_stop_keeps_time_for_its_own_end_and_most_for_the_sessions(timeout: float) -> None:
+    assert 0.75 * timeout <= cut_after(timeout) <= timeout
+    assert timeout - cut_after(timeout) <= 0.5 + 1e-9
 
 
 @given(ROWS, st.floats(0, 10), SEEDS)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bascule.policy.drainplan import plan, slot_width
+from bascule.policy.drainplan import cut_after, plan, slot_width
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _LAST_SHARE: Final = 0.9
-"""Share of drain.timeout after which everybody has been told: the rest is for closing handshakes."""
+"""Share of the time after which everybody has been told: the rest is for closing handshakes."""
 
 _ROUND: Final = 1.0
 """Seconds after which the sessions are listed and the plan is made anew."""
@@ -78,8 +78,8 @@ class Drain:
         settings = self._settings
         loop = asyncio.get_running_loop()
         started = loop.time()
-        deadline = started + settings.timeout
-        last = started + settings.timeout * _LAST_SHARE
+        deadline = started + cut_after(settings.timeout)
+        last = started + cut_after(settings.timeout) * _LAST_SHARE
         at_start = self._in_flight()
         _log.info("drain begins", sessions=at_start, timeout=settings.timeout)
         await self._look()

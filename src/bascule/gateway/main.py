@@ -39,6 +39,7 @@ from bascule.handover.descriptors import PacketReader
 from bascule.handover.environment import ChildSetup
 from bascule.policy.budget import SessionBudget
 from bascule.policy.config import Config, RouteConfig
+from bascule.policy.drainplan import cut_after
 from bascule.policy.forwarding import Fields, values_of
 from bascule.policy.routes import BadTarget, RouteTable
 from bascule.protocol.closing import CLOSE_TABLE, End
@@ -305,7 +306,7 @@ class Gateway:
                 if self._listener is not None:
                     self._listener.close()
                 self._begin_drain()
-                deadline = asyncio.get_running_loop().time() + self._config.drain.timeout
+                deadline = asyncio.get_running_loop().time() + cut_after(self._config.drain.timeout)
                 spawn(self._say_drained(deadline), "say drained")
             case other:
                 _log.error("unknown control message", message=other)

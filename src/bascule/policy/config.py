@@ -202,7 +202,9 @@ class Drain(Block):
     timeout: Duration = 30.0
     """Longest a stop may take in all, plain HTTP under way included; what is left then is cut.
 
-    30 s is Kubernetes' `terminationGracePeriodSeconds`; raise both together, ours a few seconds less.
+    What is left is cut half a second before, so that the processes are gone in time; one that hangs is killed
+    within four seconds more. Whoever kills us (Kubernetes' `terminationGracePeriodSeconds`, 30 s by default)
+    must wait longer: the chart computes that time from this one.
     """
     window: Duration | None = None
     """Spread the closes evenly over this time. `null`, the default, goes by `rate` instead."""

@@ -5,11 +5,23 @@ Rules of this file: pure; randomness comes as an argument.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
+
+_LEAVING: Final = 0.5
+"""Seconds that the processes need to end themselves, when the last session has gone."""
+
+
+def cut_after(timeout: float) -> float:
+    """Return the seconds after which what is left is cut, so that a stop fits into its time-out.
+
+    Args:
+        timeout: ``drain.timeout``, in seconds.
+    """
+    return timeout - min(_LEAVING, timeout / 4)
 
 
 def slot_width(count: int, *, rate: float, window: float | None, available: float) -> float:
