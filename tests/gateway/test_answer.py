@@ -74,6 +74,9 @@ class Tireless:
     def close(self) -> None:
         self.closed = True
 
+    def is_gone(self) -> bool:
+        return False
+
     def interrupt(self) -> None:
         """There is nothing to interrupt."""
 

@@ -7,6 +7,7 @@ be taken before anything that comes later.
 
 from __future__ import annotations
 
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ import pytest
 
 from tests.support.bascule import RunningBascule, run_bascule
 from tests.support.certificates import Certificate, make_certificate
-from tests.support.rawclient import RawClient, connect, connected
+from tests.support.figures import Figures
+from tests.support.rawclient import RawClient, connect, connected, upgrade
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -72,15 +74,26 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
+@pytest.fixture(scope="module")
+def silent() -> Iterator[str]:
+    """An upstream that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
 @pytest.fixture(scope="module", params=["plain", "tls"])
 def bascule(
     request: pytest.FixtureRequest,
     upstream: str,
+    silent: str,
     certificate: Certificate,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningBascule]:
     config = {
-        "routes": [{"name": "all", "path": "/", "upstream": upstream}],
+        "routes": [
+            {"name": "all", "path": "/", "upstream": upstream},
+            {"name": "silent", "path": "/silent", "upstream": silent},
+        ],
         "forwarders": {"count": 1},
         "limits": {"handshakeTimeout": f"{PATIENCE:g}s", "maxHandshakes": MOST},
     }
@@ -177,6 +190,21 @@ def test_silent_connections_keep_nobody_out(
         client.send(_head(3) + b"abc")
         assert client.answer().body == b"abc"
     eventually(lambda: sum(map(_over, silent)) >= 2 * MOST - 1, 5, "those that waited longest are ended")
+
+
+def test_a_browser_that_leaves_while_its_upstream_is_dialled_gives_its_slot_back(
+    bascule: RunningBascule, context: ssl.SSLContext | None, clients: Clients
+) -> None:
+    figures = Figures(bascule)
+    stays, leaves = (clients(bascule.public_url, context) for _ in range(2))
+    for client in (stays, leaves):
+        client.send(upgrade(b"/silent"))
+    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 2, 5, "both hold a slot")
+    leaves.close()
+    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 1, 5, "one is given back")
+    stays.close()
+    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 0, 5, "and the other")
+    figures.settle({'bascule_refusals_total{reason="gone"}': 2})
 
 
 def test_a_client_that_is_in_no_hurry_between_requests_is_kept(

@@ -138,6 +138,7 @@ def test_the_live_gauges_come_from_the_gateway(rig: Rig) -> None:
         (GatewayWord.UPSTREAM_REFUSED, "bascule_refusals_total", ("upstream",)),
         (GatewayWord.DRAINING, "bascule_refusals_total", ("draining",)),
         (GatewayWord.NO_ROOM, "bascule_refusals_total", ("no_room",)),
+        (GatewayWord.CLIENT_GONE, "bascule_refusals_total", ("gone",)),
         (GatewayWord.HOLDS, "bascule_refusals_held_total", ()),
         (GatewayWord.DISTINCT_REJECTED_CLIENTS, "bascule_rejected_clients_total", ()),
         (GatewayWord.HTTP_REQUESTS, "bascule_http_requests_total", ()),

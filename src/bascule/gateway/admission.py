@@ -19,6 +19,7 @@ import structlog
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.auth import Denial
+from bascule.gateway.departure import Departure
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.registry import Record
 from bascule.gateway.upstream import BadAnswer, Switched, Unreachable
@@ -215,8 +216,10 @@ class Admission:
         )
         if match.route.auth is not AuthMode.NONE:
             fields = without_cookie(fields, self._cookie)
+        departure = Departure(asked.leg)
         try:
-            opened = await self._dialler.open(match.upstream, match.target, fields, asked.offer)
+            with departure:
+                opened = await self._dialler.open(match.upstream, match.target, fields, asked.offer)
             if isinstance(opened, Switched):
                 await self._switch(asked, lease, opened, opened_at)
                 return
@@ -235,8 +238,16 @@ class Admission:
             self._words[GatewayWord.UPSTREAM_REFUSED] += 1
             self._log_refusal(asked, "upstream", status=502, detail=str(error))
             await error_answer(asked.leg, HandshakeRefused(502, "The upstream's answer was not valid."))
+        except asyncio.CancelledError:
+            lease.release()
+            asked.leg.close()
+            if not departure.seen:
+                raise
+            departure.forgive()
+            self._words[GatewayWord.CLIENT_GONE] += 1
+            self._log_refusal(asked, "gone")
         except BaseException:
-            # Cancelled, or a fault of ours: nobody has the session.
+            # A fault of ours: nobody has the session.
             lease.release()
             asked.leg.close()
             raise

@@ -56,6 +56,9 @@ class Leg(Protocol):
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
 
+    def is_gone(self) -> bool:
+        """Tell whether the peer has ended the connection, as far as that can be seen without reading."""
+
     def interrupt(self) -> None:
         """End the connection under a pending `read`, which then returns nothing or raises."""
 
@@ -102,6 +105,15 @@ class PlainLeg:
         """See `Leg.close`."""
         self._socket.close()
 
+    def is_gone(self) -> bool:
+        """See `Leg.is_gone`; an end behind bytes that wait is not seen."""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def interrupt(self) -> None:
         """See `Leg.interrupt`; the descriptor stays, since the loop may be watching it."""
         with contextlib.suppress(OSError):
@@ -147,6 +159,10 @@ class PumpedLeg:
         The loop cuts a client that does not take it within the time for ending TLS (30 s).
         """
         self._writer.close()
+
+    def is_gone(self) -> bool:
+        """See `Leg.is_gone`."""
+        return self._writer.transport.is_closing()
 
     def interrupt(self) -> None:
         """See `Leg.interrupt`."""

@@ -244,6 +244,7 @@ class GatewayMetrics:
             (("upstream",), self._gateway_words[GatewayWord.UPSTREAM_REFUSED]),
             (("draining",), self._gateway_words[GatewayWord.DRAINING]),
             (("no_room",), self._gateway_words[GatewayWord.NO_ROOM]),
+            (("gone",), self._gateway_words[GatewayWord.CLIENT_GONE]),
         ]
 
     def _drain(self, _now: float) -> Series:

@@ -12,6 +12,8 @@ import ipaddress
 import socket
 from typing import Final
 
+from bascule.gateway.tasks import spawn
+
 REMEMBER: Final = 10.0
 """Seconds an answer is used."""
 
@@ -30,6 +32,7 @@ class Resolver:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
+        self._asking: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
 
     def known(self, host: str, port: int) -> list[Address] | None:
         """Return the addresses of a host if they are known without asking."""
@@ -47,21 +50,33 @@ class Resolver:
         known = self.known(host, port)
         if known is not None:
             return known
-        loop = asyncio.get_running_loop()
         literal = _literal(host, port)
         if literal is not None:
-            addresses, until = [literal], float("inf")
-        else:
-            try:
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except (socket.gaierror, UnicodeError) as error:
-                raise Unresolvable("name does not resolve") from error
-            addresses = [(family, tuple(where)) for family, _, _, _, where in found]
-            until = loop.time() + REMEMBER
+            return self._remember(host, port, [literal], float("inf"))
+        # One look-up at a time for each name: a dead zone must not take every thread there is.
+        asking = self._asking.get((host, port))
+        if asking is None:
+            asking = self._asking[host, port] = spawn(_look_up(host, port), "look-up")
+            asking.add_done_callback(lambda _: self._asking.pop((host, port), None))
+        addresses = await asyncio.shield(asking)
+        if not addresses:
+            raise Unresolvable("name does not resolve")
+        return self._remember(host, port, addresses, asyncio.get_running_loop().time() + REMEMBER)
+
+    def _remember(self, host: str, port: int, addresses: list[Address], until: float) -> list[Address]:
         if len(self._known) >= MAX_NAMES:
             self._known.clear()
         self._known[host, port] = (until, addresses)
         return addresses
+
+
+async def _look_up(host: str, port: int) -> list[Address]:
+    """Ask the system; nothing when there is no such name."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError):
+        return []
+    return [(family, tuple(where)) for family, _, _, _, where in found]
 
 
 def _literal(host: str, port: int) -> Address | None:

@@ -48,6 +48,8 @@ class GatewayWord(IntEnum):
     """Upgrades the upstream answered with something else than 101; its answer was relayed."""
     NO_ROOM = auto()
     """Upgrades refused because no forwarder could take a session."""
+    CLIENT_GONE = auto()
+    """Upgrades whose client left while the upstream was being dialled."""
     DRAINING = auto()
     """Upgrades refused because the pod drains."""
     ADMITTED = auto()

@@ -115,9 +115,12 @@ class Limits(Block):
     request_fields: Annotated[int, Field(strict=True, ge=8, le=10000)] = 100
     """Most fields in a request head. 100 is what Apache and most servers take; browsers send about 20."""
     handshake_timeout: PositiveDuration = 10.0
-    """Time for the whole request head to arrive, from the first byte on; then the connection is closed.
+    """Time for a whole request head to arrive; then the connection is closed.
 
-    10 s: a head is one or two packets, and a deadline for the whole of it is what stops a slow-loris client.
+    Over TLS the first one's time begins when TLS is set up, which may take as long again; on a kept
+    connection a head's begins with its first byte. A connection that says nothing at all waits in the kernel
+    for about 5 s before it counts. 10 s: a head is one or two packets, and a deadline for the whole of it is
+    what stops a slow-loris client.
     """
     connect_timeout: PositiveDuration = 5.0
     """Time for the TCP connection to the upstream, name resolution included; then 1013 to the browser.
@@ -132,9 +135,10 @@ class Limits(Block):
     5 s: an answer is one round trip, and the slot is held while we wait.
     """
     max_handshakes: Positive = 1024
-    """Most connections at once that are not sessions yet (accepting, reading a head, dialling).
+    """Most connections at once that have not sent a whole request head; beyond it the oldest is dropped.
 
-    They do not count against the cap, so they need a bound of their own; 1024 of them cost a few MiB.
+    They do not count against the cap, so they need a bound of their own; 1024 of them cost a few MiB. What is
+    dialled after the head holds a slot of the cap.
     """
     max_held_refusals: Count = 256
     """Most refused sockets held open at once to slow down a client that returns at once; 0 never holds one.
@@ -142,9 +146,10 @@ class Limits(Block):
     Above it refusals are sent without a delay. 256 sockets are 1 MiB at most.
     """
     early_bytes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 65536
-    """Most bytes a client may send behind its upgrade before the 101, kept and forwarded afterwards.
+    """Most bytes that may come together with an upgrade's head, kept and forwarded behind the 101.
 
-    64 KiB holds the first messages of any known client; a client that sends more is answered with 400.
+    More is answered with 400. What a client sends later, before its 101, waits in the kernel. 64 KiB holds
+    the first messages of any known client.
     """
     http_upstream_timeout: Duration = 300.0
     """Time to the first byte of an upstream's answer to a plain HTTP request; 0 waits for ever.

@@ -159,6 +159,8 @@ def check_response(head: ResponseHead, offer: Offer, key: bytes) -> Agreement | 
     Returns:
         What was agreed; ``None`` when this is no valid answer.
     """
+    if head.minor < 1:
+        return None
     upgrades = head.values(b"upgrade")
     if upgrades != _WEBSOCKET and (len(upgrades) != 1 or upgrades[0].lower() != b"websocket"):
         return None

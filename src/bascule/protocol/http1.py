@@ -182,7 +182,7 @@ def framing_of(head: ResponseHead) -> Framing:
         return Framing(True, -1)
     if not lengths:
         return Framing(False, -1)
-    if len(set(lengths)) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+    if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
         raise BadHead(502, "The upstream's Content-Length is not valid.")
     return Framing(False, int(lengths[0]))
 

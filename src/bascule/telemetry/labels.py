@@ -45,8 +45,9 @@ LABELS: Final[dict[str, Label]] = {
         "`handshake`: we answered with an HTTP error (malformed handshake, origin, route, credentials). "
         "`upstream`: the upstream answered with something else than 101, and that answer was passed on. "
         "`draining`: 101 and Close 1012, the pod is going away. "
-        "`no_room`: 101 and Close 1013, no forwarder could take a session.",
-        ("handshake", "upstream", "draining", "no_room"),
+        "`no_room`: 101 and Close 1013, no forwarder could take a session. "
+        "`gone`: the client left while the upstream was being dialled.",
+        ("handshake", "upstream", "draining", "no_room", "gone"),
     ),
     "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
     "process": Label("`supervisor`, `gateway` or `forwarder-<slot>`."),
