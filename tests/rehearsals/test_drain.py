@@ -287,6 +287,14 @@ async def test_a_rate_the_timeout_has_no_time_for_is_exceeded_and_said(bascule: 
     assert logged(proxy, "drain.timeout is too short for drain.rate")["sessions"] == 12
 
 
+async def closed(writers: list[asyncio.StreamWriter]) -> None:
+    """Close connections; one that outlives its loop is somebody else's warning."""
+    for writer in writers:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
 class HalfSaid:
     """An upstream that stops in the middle of a frame until it is let go on."""
 
@@ -294,8 +302,10 @@ class HalfSaid:
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
+        self.writers: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         head = await reader.readuntil(b"\r\n\r\n")
         key = next(
             line.split(b":", 1)[1].strip()
@@ -324,6 +334,7 @@ async def half_said() -> AsyncIterator[tuple[HalfSaid, str]]:
     finally:
         upstream.go_on.set()
         server.close()
+        await closed(upstream.writers)
 
 
 async def test_a_close_waits_for_the_end_of_the_frame_under_way(bascule: Start) -> None:

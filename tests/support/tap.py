@@ -34,9 +34,12 @@ async def run_tap(behind: str) -> AsyncIterator[Tap]:
     """Relay every connection to ``behind`` (``http://host:port``)."""
     host, _, port = behind.removeprefix("http://").rpartition(":")
 
+    writers: list[asyncio.StreamWriter] = []
+
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tap.connections += 1
         far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        writers.extend((writer, far_writer))
         await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
 
     server = await asyncio.start_server(relay, "127.0.0.1", 0)
@@ -45,3 +48,7 @@ async def run_tap(behind: str) -> AsyncIterator[Tap]:
         yield tap
     finally:
         server.close()
+        for writer in writers:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
