@@ -92,7 +92,7 @@ class Supervisor:
         self._exit_status = 0
 
     def run(self) -> int:
-        """Serve until told to stop; returns the exit status."""
+        """Serve until told to stop (SIGTERM, SIGINT, SIGHUP); returns the exit status."""
         wake, wake_writer = socket.socketpair()
         wake.setblocking(False)
         wake_writer.setblocking(False)
