@@ -200,6 +200,17 @@ def test_check_says_how_many_routes_there_are(capsys: Capture, tmp_path: Path) -
     ]
 
 
+def test_check_names_the_files_it_has_not_read(capsys: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text("{adminTokenFile: /nowhere/token, tls: {certificate: c.pem, key: k.pem}}")
+
+    assert run("check", "--config", str(path), "--upstream", "http://x") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "The configuration is good: 1 route.",
+        "Not read: the files of adminTokenFile, tls.certificate, tls.key.",
+    ]
+
+
 def test_print_shows_sources_and_loads_again(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,13 +141,21 @@ def demo(jupyter: bool, **flags: Any) -> None:
 @cli.command()
 @_options
 def check(files: tuple[Path, ...], **flags: Any) -> None:
-    """Say whether a configuration can be used, and start nothing."""
+    """Say whether a configuration can be used, and start nothing.
+
+    Files that it names (certificates, keys, tokens) are not read: they need not be there where
+    a configuration is checked.
+    """
+    from bascule.policy.model import files as named_by
+
     loaded = _load(files, flags)
     routes = len(loaded.config.routes)
-    if not routes:
+    if routes:
+        click.echo(f"The configuration is good: {routes} {'route' if routes == 1 else 'routes'}.")
+    else:
         click.echo("The configuration is good, but has no routes: serve needs one, or --upstream URL.")
-        return
-    click.echo(f"The configuration is good: {routes} {'route' if routes == 1 else 'routes'}.")
+    if named := [".".join(key) for key in named_by(loaded.config)]:
+        click.echo(f"Not read: the files of {', '.join(named)}.")
 
 
 @cli.group()

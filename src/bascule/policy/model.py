@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Block", "File", "KeyPath", "blocks", "leaves"]
+__all__ = ["Block", "File", "KeyPath", "blocks", "files", "leaves"]
 
 KeyPath = tuple[str, ...]
 
@@ -56,6 +56,16 @@ def leaves(model: type[Block], above: KeyPath = ()) -> Iterator[tuple[KeyPath, F
             yield (*above, key), field
         else:
             yield from leaves(block, (*above, key))
+
+
+def files(block: Block, above: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yield the keys of a configuration that name a file, in the order of its fields."""
+    for name, field in type(block).model_fields.items():
+        key, value = str(field.alias), getattr(block, name)
+        if isinstance(value, Block):
+            yield from files(value, (*above, key))
+        elif isinstance(value, Path):
+            yield (*above, key)
 
 
 def blocks(model: type[Block], above: KeyPath = ()) -> Iterator[tuple[KeyPath, type[Block], FieldInfo]]:
