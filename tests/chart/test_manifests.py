@@ -201,6 +201,11 @@ def test_pods_run_without_privileges(values: dict[str, Any]) -> None:
     assert pod(manifests)["automountServiceAccountToken"] is False
 
 
+def test_a_cluster_that_chooses_users_itself_is_not_told_one() -> None:
+    outside = pod(render("v4", {"runAsUser": None}))["securityContext"]
+    assert outside == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
 def test_only_readiness_asks_whether_the_pod_takes_sessions() -> None:
     rendered = container(render("v4", {}))
     assert rendered["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
