@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop parts demo demo-jupyter test test-fast check format types layers drift cover \
+.PHONY: help install develop compiler parts demo demo-jupyter test test-fast check format types layers drift cover \
         fuzz soak bench bench-quick docs pictures lock clean
 
 help: ## This list
@@ -46,7 +46,12 @@ demo-jupyter: build/.installed ## The same with a real JupyterLab and Streamlit 
 	@scripts/install-parts jupyter streamlit
 	@exec $(BIN)/bascule demo --jupyter
 
-test: build/.developed parts ## Everything: checks and all tests, with real parts
+# Both builds of the hot path are tested, so a compiler must be there before Bascule is installed.
+compiler:
+	@PYTHON="$(PYTHON)" scripts/install-parts compiler
+	@ls src/bascule/forwarder/_hot.*.so >/dev/null 2>&1 || rm -f build/.installed
+
+test: compiler build/.developed parts ## Everything: checks and all tests, with real parts
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
 

@@ -406,7 +406,7 @@ class Values(Block):
     """ServiceAccount."""
 
     run_as_user: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = 10001
-    """User and group of the processes; the image's own. `null` leaves both to the cluster, as OpenShift wants."""
+    """User and group of the processes: the image's. `null` leaves both to the cluster, as on OpenShift."""
     pod_annotations: Labels = Field(default_factory=dict)
     """Annotations of the pods."""
     pod_labels: Labels = Field(default_factory=dict)

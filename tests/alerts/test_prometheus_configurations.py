@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from dashboards import local_prometheus
+from tests.support.parts import require
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATIONS = ROOT / "alerts" / "prometheus"
@@ -29,11 +30,12 @@ ws_connection_in_flight_count{mp_scope="application"} 42.0
 ws_pool_max_connections{mp_scope="application"} 500.0
 """
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+@pytest.fixture(autouse=True)
+def _prometheus() -> None:
+    require("prometheus")
 
 
 @contextlib.contextmanager

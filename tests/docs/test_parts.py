@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.parts import ROOT
 
-PACKAGE = {"promtool": "prometheus"}
+PACKAGE = {"promtool": "prometheus", "ip": "iproute2"}
 """The part that brings a command of another name."""
 
 ASKED = sorted(

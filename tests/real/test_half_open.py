@@ -6,7 +6,6 @@ is pulled. Needs root.
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -17,7 +16,7 @@ import pytest
 
 from tests.support.bascule import RunningBascule
 from tests.support.echo import run_echo
-from tests.support.parts import ROOT, missing
+from tests.support.parts import ROOT, missing, require
 from tests.support.waiting import eventually
 
 CLIENT = """
@@ -37,8 +36,9 @@ def ip(*words: str) -> None:
 @pytest.fixture
 def cable() -> Iterator[tuple[str, str, Callable[[], None]]]:
     """A namespace that reaches us over one cable: its name, our address there, and how to pull it."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        missing("network namespaces need root and iproute2")
+    require("ip")
+    if os.geteuid() != 0:
+        missing("network namespaces need root")
     name = "b" + uuid.uuid4().hex[:8]
     ours, theirs = f"{name}o", f"{name}t"
     try:
