@@ -38,6 +38,7 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t send(int fd, const void *buf, size_t len, int flags)
     int MSG_NOSIGNAL
     int MSG_DONTWAIT
+    int MSG_MORE
 
 cdef extern from "sys/epoll.h" nogil:
     ctypedef union epoll_data_t:
@@ -84,6 +85,7 @@ cdef extern from "fcntl.h" nogil:
     int O_CLOEXEC
     int O_NONBLOCK
     int F_SETPIPE_SZ
+    unsigned int SPLICE_F_MORE
     unsigned int SPLICE_F_MOVE
     unsigned int SPLICE_F_NONBLOCK
 
@@ -197,6 +199,11 @@ cdef class Flow:
         if not self.held_size:
             return None
         return (<char *>self.held_bytes)[:self.held_size]
+
+
+cdef inline int _flags(Flow flow) noexcept:
+    """While much of a frame is still to come the kernel need not send a short segment for the tail of a write."""
+    return MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if flow.remaining >= SPLICE_FROM else 0)
 
 
 cdef class Engine:
@@ -436,7 +443,8 @@ cdef class Engine:
             flow.mode = DISCARD
         while done < <size_t>size:
             moved = splice(
-                self._pipe[0], NULL, flow.sink, NULL, size - done, SPLICE_F_MOVE | SPLICE_F_NONBLOCK
+                self._pipe[0], NULL, flow.sink, NULL, size - done,
+                SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (SPLICE_F_MORE if flow.remaining >= SPLICE_FROM else 0)
             )
             if moved > 0:
                 done += moved
@@ -520,7 +528,7 @@ cdef class Engine:
     cdef inline int _send(self, Flow flow, Py_ssize_t start, Py_ssize_t end) except -1:
         cdef ssize_t sent = 0
         while flow.stash_bytes == NULL:
-            sent = send(flow.sink, self._buffer + start, end - start, MSG_NOSIGNAL | MSG_DONTWAIT)
+            sent = send(flow.sink, self._buffer + start, end - start, _flags(flow))
             if sent >= 0:
                 break
             if errno == EINTR:
@@ -567,8 +575,7 @@ cdef class Engine:
         if flow.stash_bytes == NULL:
             return 0
         sent = send(
-            flow.sink, flow.stash_bytes + flow.stash_at, flow.stash_end - flow.stash_at,
-            MSG_NOSIGNAL | MSG_DONTWAIT,
+            flow.sink, flow.stash_bytes + flow.stash_at, flow.stash_end - flow.stash_at, _flags(flow)
         )
         if sent < 0:
             if errno == EAGAIN or errno == EINTR:

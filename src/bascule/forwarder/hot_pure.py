@@ -383,12 +383,14 @@ class Engine:
             flow.between = not flow.in_message
             if flow.stop:
                 flow.mode = signs.DISCARD
+        # While much is still to come the kernel need not send a short segment for the tail of a write.
+        flags = _SPLICE_FLAGS | os.SPLICE_F_MORE if flow.remaining >= _SPLICE_FROM else _SPLICE_FLAGS
         left = size
         found = 0
         refused = False
         try:
             while left:
-                left -= os.splice(taking, flow.sink, left, flags=_SPLICE_FLAGS)
+                left -= os.splice(taking, flow.sink, left, flags=flags)
         except BlockingIOError:
             pass
         except OSError as error:
