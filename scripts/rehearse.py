@@ -11,7 +11,6 @@ Usage: python -m scripts.rehearse [--clients 200] [--data FILE] [--out docs/pict
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import math
 import os
@@ -170,21 +169,6 @@ def _marks(top: int) -> Sequence[int]:
     return range(0, top + 1, _step(top))
 
 
-async def photograph(address: str, pictures: Path) -> None:
-    """Save a PNG of the SVG in each theme, as ``NAME-light.png`` and ``NAME-dark.png``."""
-    from tests.support.browser import run_chromium  # only needed here, and slow to import
-
-    async with run_chromium() as browser:
-        for theme in ("light", "dark"):
-            page = await browser.new_page(
-                viewport={"width": WIDTH, "height": HEIGHT},
-                color_scheme="dark" if theme == "dark" else "light",
-                device_scale_factor=2,
-            )
-            await page.goto(address)
-            await page.screenshot(path=f"{pictures}-{theme}.png")
-
-
 def main() -> None:
     """Rehearse, or draw what an earlier rehearsal wrote down."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -199,7 +183,6 @@ def main() -> None:
         data = json.loads(file.read_text())
     picture = arguments.out / "drain-histogram.svg"
     picture.write_text(draw(data))
-    asyncio.run(photograph(picture.resolve().as_uri(), picture.with_suffix("")))
     print(f"drew {picture}")
 
 
