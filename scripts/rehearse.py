@@ -2,8 +2,7 @@
 
 Runs tests/rehearsals/test_rolling_replacement.py, whose checks hold here too: two proxies behind a
 real nginx are replaced under real JupyterLab and Streamlit tabs and many light clients. What it
-measured becomes a histogram: an SVG that follows the reader's light or dark theme, and a
-PNG of each theme.
+measured becomes a histogram: an SVG that follows the reader's light or dark theme.
 
 Usage: python -m scripts.rehearse [--clients 200] [--data FILE] [--out docs/pictures]
 """

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The hot path compiled: what `hot_pure` does, action for action, on C state and system calls.
 
-Read `hot_pure` first; its rules hold here, and tests/forwarder/test_twins.py feeds both
-the same bytes. What is different:
+Read `hot_pure`, `flow_pure` and `walk_pure` first; their rules hold here, and
+tests/forwarder/test_twins.py feeds both the same bytes. What is different:
 
 * a flow's state is C fields of one object; a turn of the loop that only moves frames
   touches no Python object and allocates nothing;

@@ -1,12 +1,12 @@
-"""The hot path in pure Python: receive, walk the frame headers, send.
+"""The hot path in pure Python: receive, walk the frame headers (`walk_pure`), send.
 
 The compiled twin is `_hot.pyx`; both have this interface and must take the same
 actions for any bytes, valid or not (tests/forwarder/test_twins.py).
 
 Why frames are walked at all: a control frame of ours may only go out at a frame
 boundary, a frame over the ceiling must be refused at its header, and pings are
-answered here. Only *headers* are looked at; payload is never copied into Python
-objects, unmasked or decoded.
+answered here. Only *headers* are looked at, and control frames read; the payload of data
+frames is never unmasked or decoded, and copied only when the sink does not take it.
 
 Rules of this file:
 
@@ -31,18 +31,17 @@ from time import monotonic
 from typing import Any, Final
 
 from bascule.forwarder import signs
-from bascule.handover.counters import FRAMES_BASE, ForwarderWord
-from bascule.protocol.frames import mask, parse_close_payload
+from bascule.forwarder.flow_pure import Flow
+from bascule.forwarder.walk_pure import PREFIX, HeaderWalk
+from bascule.handover.counters import ForwarderWord
+
+__all__ = ["Engine", "Flow", "count_allocations"]
 
 EPOLLIN: Final = select.EPOLLIN
 EPOLLOUT: Final = select.EPOLLOUT
 
 _MAX_EVENTS: Final = 256
-_PREFIX: Final = signs.PREFIX_BYTES
-_FRAMES_INBOUND: Final = FRAMES_BASE
-_FRAMES_OUTBOUND: Final = FRAMES_BASE + 16
-_PAYLOAD_INBOUND: Final = int(ForwarderWord.PAYLOAD_INBOUND)
-_PAYLOAD_OUTBOUND: Final = int(ForwarderWord.PAYLOAD_OUTBOUND)
+_PREFIX: Final = PREFIX
 _STASHED: Final = int(ForwarderWord.STASHED_BYTES)
 
 _RELAY: Final = signs.RELAY
@@ -58,147 +57,8 @@ _SPLICE_FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _NO_SPLICING: Final = (errno.EINVAL, errno.ENOSYS)
 """Not with this kernel, or not with this kind of descriptor."""
 
-_SPARE: Final = 4
-"""Bytes behind the window that `Engine._skip` may look at, and then finds to be beyond the end."""
 
-_WHOLE: Final = {
-    rsv: frozenset(
-        0x80 | bits | opcode for opcode in (1, 2) for bits in range(0, 0x80, 0x10) if not bits & ~rsv
-    )
-    for rsv in range(0, 0x80, 0x10)
-}
-"""First bytes of whole messages (FIN, text or binary) by the reserved bits that are allowed."""
-
-_NOTHING: Final[frozenset[int]] = frozenset()
-
-_STEPS: Final = {
-    inbound: tuple(header + second - base if 0 <= second - base < 126 else 0 for second in range(256))
-    for inbound, base, header in ((True, 0x80, 6), (False, 0, 2))
-}
-"""By direction and second byte: size of a frame with a short length, 0 where it has none."""
-
-
-class Flow:
-    """One direction of a session: reads one connection and writes the other.
-
-    Attributes:
-        source: Descriptor read; -1 once closed.
-        sink: Descriptor written; -1 once closed.
-        opposite: The other direction of the session.
-        session: The owner; opaque here.
-        inbound: Whether frames travel towards the upstream (and so must be masked, §5.1).
-        mode: `signs.RELAY`, `DISCARD` or `DEAD`.
-        limit: Largest payload of one frame, in bytes.
-        rsv_first: Reserved bits allowed on the first frame of a message.
-        rsv_continuation: Reserved bits allowed on continuation frames.
-        remaining: Payload bytes of the current data frame not yet seen.
-        in_message: A fragmented message is unfinished (§5.4). Explicit, since a
-            fragment may be empty.
-        held: An unfinished header or control frame.
-        stash: Bytes received that the sink could not take yet.
-        stop: Turn to `DISCARD` at the next frame boundary.
-        wanted: Something is waiting to be injected: report `BOUNDARY`.
-        reading: The source has not ended; it is read unless bytes are stashed.
-        interest: The epoll events the source is registered for; 0 when it is not.
-        pings: Payloads of the latest pings swallowed since the owner last looked, unmasked, at most
-            `signs.MAX_PINGS`; ``None`` when there were none.
-        close_code: Of the peer's Close frame; 0 for none.
-        close_reason: Of the peer's Close frame.
-        fault: `signs.FAULT_*`.
-        error: Errno of the last `ERROR` or `SINK_ERROR`.
-        frames: Data frames seen.
-        payload: Payload bytes of data frames whose header was accepted.
-        active_at: Monotonic time at which data last moved.
-        between: Everything so far was whole messages: no header is held, no frame and no
-            fragmented message unfinished. Follows from the above; kept for `Engine._advance`.
-        whole: First bytes of the frames that `Engine._skip` may pass over.
-        steps: `_STEPS` of the direction.
-    """
-
-    __slots__ = (
-        "active_at",
-        "between",
-        "close_code",
-        "close_reason",
-        "error",
-        "fault",
-        "frames",
-        "held",
-        "in_message",
-        "inbound",
-        "interest",
-        "limit",
-        "mode",
-        "opposite",
-        "payload",
-        "pings",
-        "reading",
-        "remaining",
-        "rsv_continuation",
-        "rsv_first",
-        "session",
-        "sink",
-        "source",
-        "stash",
-        "steps",
-        "stop",
-        "wanted",
-        "whole",
-    )
-
-    def __init__(
-        self,
-        session: Any,
-        source: int,
-        sink: int,
-        inbound: bool,
-        limit: int,
-        rsv_first: int,
-        rsv_continuation: int,
-        now: float,
-    ) -> None:
-        self.session = session
-        self.source = source
-        self.sink = sink
-        self.opposite: Flow | None = None
-        self.inbound = inbound
-        self.mode = signs.RELAY
-        self.limit = limit
-        self.rsv_first = rsv_first
-        self.rsv_continuation = rsv_continuation
-        self.remaining = 0
-        self.in_message = False
-        self.held: bytes | None = None
-        self.stash: memoryview | None = None
-        self.stop = False
-        self.wanted = False
-        self.reading = True
-        self.interest = 0
-        self.pings: list[bytes] | None = None
-        self.close_code = signs.NO_CLOSE_CODE
-        self.close_reason = b""
-        self.fault = signs.NO_FAULT
-        self.error = 0
-        self.frames = 0
-        self.payload = 0
-        self.active_at = now
-        self.between = True
-        # What is passed over is not compared with the limit: all short frames must be under it.
-        self.whole = _WHOLE[rsv_first & 0x70] if limit >= 65535 else _NOTHING
-        self.steps = _STEPS[inbound]
-
-    @property
-    def at_boundary(self) -> bool:
-        """Whether everything written so far ends at a frame boundary, nothing stashed."""
-        return self.remaining == 0 and self.stash is None
-
-    @property
-    def stashed(self) -> int:
-        """Bytes in the stash."""
-        return 0 if self.stash is None else len(self.stash)
-
-
-class Engine:
+class Engine(HeaderWalk):
     """Epoll, the shared receive buffer and everything that happens per message.
 
     Args:
@@ -210,12 +70,10 @@ class Engine:
     name = "pure"
 
     def __init__(self, window: int, words: memoryview, early: int = 0) -> None:
+        super().__init__(max(window, early), words)
         self.window = window
         self._epoll = select.epoll()
-        self._buffer = bytearray(_PREFIX + max(window, early) + _SPARE)
-        self._view = memoryview(self._buffer)
         self._into = [self._view[_PREFIX : _PREFIX + window]]
-        self._words = words
         self._table: dict[int, Any] = {}
         self._pipe = _new_pipe()
         self.now = monotonic()
@@ -530,212 +388,6 @@ class Engine:
         size = len(frame)
         self._buffer[_PREFIX : _PREFIX + size] = frame
         return self._send(flow, _PREFIX, _PREFIX + size)
-
-    # -- the header walk --------------------------------------------------------------
-
-    def _skip(self, flow: Flow, start: int, end: int) -> int:
-        """Pass over whole messages of one kind, in frames of at most 64 KiB, at a frame boundary.
-
-        Counts them and returns where the first frame begins that `walk` must look at, or the
-        end. It does the same for these frames as `walk` would, in a quarter of the time.
-        """
-        buffer = self._buffer
-        first = buffer[start]
-        if first not in flow.whole:
-            return start
-        steps = flow.steps
-        position = start
-        frames = step = extended = 0
-        while position < end and buffer[position] == first:
-            second = buffer[position + 1]
-            step = steps[second]
-            if not step:
-                header = steps[second & 0x80]
-                if second & 0x7F != 126 or not header:
-                    break
-                length = 256 * buffer[position + 2] + buffer[position + 3]
-                step = header + 2 + length
-                if length < 126 or position + step > end:
-                    break
-                extended += 1
-            position += step
-            frames += 1
-        if position > end:
-            # The last short one is not all there.
-            position -= step
-            frames -= 1
-        if frames:
-            words = self._words
-            flow.frames += frames
-            flow.active_at = self.now
-            if flow.inbound:
-                payload = position - start - 6 * frames - 2 * extended
-                words[_FRAMES_INBOUND + (first & 3)] += frames
-                words[_PAYLOAD_INBOUND] += payload
-            else:
-                payload = position - start - 2 * (frames + extended)
-                words[_FRAMES_OUTBOUND + (first & 3)] += frames
-                words[_PAYLOAD_OUTBOUND] += payload
-            flow.payload += payload
-        return position
-
-    def walk(self, flow: Flow, start: int, end: int, position: int = 0) -> tuple[int, int, int]:
-        """Walk the frames in ``buffer[start:end]``; those up to ``position`` have been passed over.
-
-        Returns:
-            ``(out_start, out_end, signs)``: the bytes to forward, moved together where a
-            ping was cut out. Nothing of an unfinished header, of an unfinished control
-            frame, of a faulty frame or of anything behind a Close is among them.
-        """
-        buffer = self._buffer
-        words = self._words
-        frames_word = _FRAMES_INBOUND if flow.inbound else _FRAMES_OUTBOUND
-        payload_word = _PAYLOAD_INBOUND if flow.inbound else _PAYLOAD_OUTBOUND
-        must_mask = 0x80 if flow.inbound else 0
-        position = position or start
-        out = start  # first byte to forward
-        written = start  # end of what has been moved into place
-        run = start  # first byte of the verbatim run not yet accounted for
-        found = 0
-        remaining = flow.remaining
-        while True:
-            if remaining:
-                step = min(remaining, end - position)
-                position += step
-                remaining -= step
-                flow.active_at = self.now
-                if remaining:
-                    break
-            if flow.stop and flow.mode == signs.RELAY:
-                # Everything up to here is forwarded; from here on we only look.
-                written = self._join(written, run, position)
-                flow.mode = signs.DISCARD
-                flow.remaining = 0
-                if position < end:
-                    found |= self.walk(flow, position, end)[2]
-                return out, written, found
-            available = end - position
-            if available < 2:
-                break
-            first = buffer[position]
-            if first in flow.whole and not flow.in_message:
-                after = self._skip(flow, position, end)
-                if after != position:
-                    position = after
-                    continue
-            second = buffer[position + 1]
-            opcode = first & 0x0F
-            length = second & 0x7F
-            header = 2
-            if opcode & 0x8:
-                # §5.5: a control frame is whole, unextended and at most 125 bytes long.
-                if second & 0x80 != must_mask or opcode > 0xA or first & 0xF0 != 0x80 or length > 125:
-                    flow.fault = signs.FAULT_PROTOCOL
-                    found |= signs.FAULT
-                    break
-                if must_mask:
-                    header = 6
-                total = header + length
-                if available < total:
-                    break
-                payload = bytes(buffer[position + header : position + total])
-                if must_mask:
-                    payload = mask(payload, bytes(buffer[position + 2 : position + 6]))
-                if opcode == 0x9:
-                    words[frames_word + 9] += 1
-                    if flow.pings is None:
-                        flow.pings = [payload]
-                    else:
-                        if len(flow.pings) == signs.MAX_PINGS:
-                            del flow.pings[0]
-                        flow.pings.append(payload)
-                    found |= signs.PING
-                    written = self._join(written, run, position)
-                    position += total
-                    run = position
-                    if written == out:
-                        out = written = position
-                    continue
-                if opcode == 0x8:
-                    said = parse_close_payload(payload)
-                    if said is None:
-                        flow.fault = signs.FAULT_PROTOCOL
-                        found |= signs.FAULT
-                        break
-                    words[frames_word + 8] += 1
-                    flow.close_code = said.code or signs.NO_CLOSE_CODE
-                    flow.close_reason = said.reason
-                    found |= signs.CLOSE
-                    position += total
-                    break
-                words[frames_word + 10] += 1
-                position += total
-                continue
-            # §5.2 and §5.4: data frames.
-            allowed = flow.rsv_first if opcode else flow.rsv_continuation
-            if (
-                second & 0x80 != must_mask
-                or opcode > 2
-                or (opcode == 0) != flow.in_message
-                or first & 0x70 & ~allowed
-            ):
-                flow.fault = signs.FAULT_PROTOCOL
-                found |= signs.FAULT
-                break
-            if length == 126:
-                if available < 4:
-                    break
-                length = buffer[position + 2] << 8 | buffer[position + 3]
-                header = 4
-                minimal = length > 125
-            elif length == 127:
-                if available < 10:
-                    break
-                length = int.from_bytes(buffer[position + 2 : position + 10], "big")
-                header = 10
-                minimal = 65535 < length < 1 << 63
-            else:
-                minimal = True
-            if not minimal:
-                flow.fault = signs.FAULT_PROTOCOL
-                found |= signs.FAULT
-                break
-            if length > flow.limit:
-                flow.fault = signs.FAULT_TOO_BIG
-                found |= signs.FAULT
-                break
-            if must_mask:
-                header += 4
-            if available < header:
-                break
-            flow.in_message = not first & 0x80
-            words[frames_word + opcode] += 1
-            flow.frames += 1
-            flow.payload += length
-            words[payload_word] += length
-            flow.active_at = self.now
-            position += header
-            remaining = length
-        flow.remaining = remaining
-        flow.between = not (remaining or flow.in_message) and position == end
-        if found & (signs.CLOSE | signs.FAULT):
-            forward = flow.mode == signs.RELAY
-            flow.mode = signs.DEAD
-        else:
-            forward = flow.mode == signs.RELAY
-            if position < end:
-                flow.held = bytes(buffer[position:end])
-        if not forward:
-            return start, start, found
-        return out, self._join(written, run, position), found
-
-    def _join(self, written: int, run: int, position: int) -> int:
-        """Move the verbatim run up to ``written``; return the new end."""
-        if written == run:
-            return position
-        size = position - run
-        self._view[written : written + size] = bytes(self._view[run:position])
-        return written + size
 
 
 def count_allocations(words: memoryview, word: int) -> bool:

@@ -1,0 +1,253 @@
+"""The header walk of the pure hot path: what of the bytes in the window goes on, and what they say.
+
+Headers are read in place and payload is passed over. Everything that makes a frame
+invalid is decided here, at its header (RFC 6455 §5), before a byte of it moves; pings are cut
+out, and what is unfinished is held back. It reads and writes no descriptor.
+
+Rules of this file: state between two walks is in the `Flow` alone; sections cited are
+RFC 6455's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bascule.forwarder import signs
+from bascule.handover.counters import FRAMES_BASE, ForwarderWord
+from bascule.protocol.frames import mask, parse_close_payload
+
+if TYPE_CHECKING:
+    from bascule.forwarder.flow_pure import Flow
+
+PREFIX: Final = signs.PREFIX_BYTES
+
+_FRAMES_INBOUND: Final = FRAMES_BASE
+_FRAMES_OUTBOUND: Final = FRAMES_BASE + 16
+_PAYLOAD_INBOUND: Final = int(ForwarderWord.PAYLOAD_INBOUND)
+_PAYLOAD_OUTBOUND: Final = int(ForwarderWord.PAYLOAD_OUTBOUND)
+
+_SPARE: Final = 4
+"""Bytes behind the window that `HeaderWalk._skip` may look at, and then finds to be beyond the end."""
+
+
+class HeaderWalk:
+    """The window and what walks it.
+
+    Args:
+        capacity: Most bytes in the window.
+        words: The forwarder's counter block; frames are counted there.
+
+    Attributes:
+        now: Monotonic time of the last wake-up, in seconds.
+    """
+
+    now: float
+
+    def __init__(self, capacity: int, words: memoryview) -> None:
+        self._buffer = bytearray(PREFIX + capacity + _SPARE)
+        self._view = memoryview(self._buffer)
+        self._words = words
+
+    def _skip(self, flow: Flow, start: int, end: int) -> int:
+        """Pass over whole messages of one kind, in frames of at most 64 KiB, at a frame boundary.
+
+        Counts them and returns where the first frame begins that `walk` must look at, or the
+        end. It does the same for these frames as `walk` would, in a quarter of the time.
+        """
+        buffer = self._buffer
+        first = buffer[start]
+        if first not in flow.whole:
+            return start
+        steps = flow.steps
+        position = start
+        frames = step = extended = 0
+        while position < end and buffer[position] == first:
+            second = buffer[position + 1]
+            step = steps[second]
+            if not step:
+                header = steps[second & 0x80]
+                if second & 0x7F != 126 or not header:
+                    break
+                length = 256 * buffer[position + 2] + buffer[position + 3]
+                step = header + 2 + length
+                if length < 126 or position + step > end:
+                    break
+                extended += 1
+            position += step
+            frames += 1
+        if position > end:
+            # The last short one is not all there.
+            position -= step
+            frames -= 1
+        if frames:
+            words = self._words
+            flow.frames += frames
+            flow.active_at = self.now
+            if flow.inbound:
+                payload = position - start - 6 * frames - 2 * extended
+                words[_FRAMES_INBOUND + (first & 3)] += frames
+                words[_PAYLOAD_INBOUND] += payload
+            else:
+                payload = position - start - 2 * (frames + extended)
+                words[_FRAMES_OUTBOUND + (first & 3)] += frames
+                words[_PAYLOAD_OUTBOUND] += payload
+            flow.payload += payload
+        return position
+
+    def walk(self, flow: Flow, start: int, end: int, position: int = 0) -> tuple[int, int, int]:
+        """Walk the frames in ``buffer[start:end]``; those up to ``position`` have been passed over.
+
+        Returns:
+            ``(out_start, out_end, signs)``: the bytes to forward, moved together where a
+            ping was cut out. Nothing of an unfinished header, of an unfinished control
+            frame, of a faulty frame or of anything behind a Close is among them.
+        """
+        buffer = self._buffer
+        words = self._words
+        frames_word = _FRAMES_INBOUND if flow.inbound else _FRAMES_OUTBOUND
+        payload_word = _PAYLOAD_INBOUND if flow.inbound else _PAYLOAD_OUTBOUND
+        must_mask = 0x80 if flow.inbound else 0
+        position = position or start
+        out = start  # first byte to forward
+        written = start  # end of what has been moved into place
+        run = start  # first byte of the verbatim run not yet accounted for
+        found = 0
+        remaining = flow.remaining
+        while True:
+            if remaining:
+                step = min(remaining, end - position)
+                position += step
+                remaining -= step
+                flow.active_at = self.now
+                if remaining:
+                    break
+            if flow.stop and flow.mode == signs.RELAY:
+                # Everything up to here is forwarded; from here on we only look.
+                written = self._join(written, run, position)
+                flow.mode = signs.DISCARD
+                flow.remaining = 0
+                if position < end:
+                    found |= self.walk(flow, position, end)[2]
+                return out, written, found
+            available = end - position
+            if available < 2:
+                break
+            first = buffer[position]
+            if first in flow.whole and not flow.in_message:
+                after = self._skip(flow, position, end)
+                if after != position:
+                    position = after
+                    continue
+            second = buffer[position + 1]
+            opcode = first & 0x0F
+            length = second & 0x7F
+            header = 2
+            if opcode & 0x8:
+                # §5.5: a control frame is whole, unextended and at most 125 bytes long.
+                if second & 0x80 != must_mask or opcode > 0xA or first & 0xF0 != 0x80 or length > 125:
+                    flow.fault = signs.FAULT_PROTOCOL
+                    found |= signs.FAULT
+                    break
+                if must_mask:
+                    header = 6
+                total = header + length
+                if available < total:
+                    break
+                payload = bytes(buffer[position + header : position + total])
+                if must_mask:
+                    payload = mask(payload, bytes(buffer[position + 2 : position + 6]))
+                if opcode == 0x9:
+                    words[frames_word + 9] += 1
+                    if flow.pings is None:
+                        flow.pings = [payload]
+                    else:
+                        if len(flow.pings) == signs.MAX_PINGS:
+                            del flow.pings[0]
+                        flow.pings.append(payload)
+                    found |= signs.PING
+                    written = self._join(written, run, position)
+                    position += total
+                    run = position
+                    if written == out:
+                        out = written = position
+                    continue
+                if opcode == 0x8:
+                    said = parse_close_payload(payload)
+                    if said is None:
+                        flow.fault = signs.FAULT_PROTOCOL
+                        found |= signs.FAULT
+                        break
+                    words[frames_word + 8] += 1
+                    flow.close_code = said.code or signs.NO_CLOSE_CODE
+                    flow.close_reason = said.reason
+                    found |= signs.CLOSE
+                    position += total
+                    break
+                words[frames_word + 10] += 1
+                position += total
+                continue
+            # §5.2 and §5.4: data frames.
+            allowed = flow.rsv_first if opcode else flow.rsv_continuation
+            if (
+                second & 0x80 != must_mask
+                or opcode > 2
+                or (opcode == 0) != flow.in_message
+                or first & 0x70 & ~allowed
+            ):
+                flow.fault = signs.FAULT_PROTOCOL
+                found |= signs.FAULT
+                break
+            if length == 126:
+                if available < 4:
+                    break
+                length = buffer[position + 2] << 8 | buffer[position + 3]
+                header = 4
+                minimal = length > 125
+            elif length == 127:
+                if available < 10:
+                    break
+                length = int.from_bytes(buffer[position + 2 : position + 10], "big")
+                header = 10
+                minimal = 65535 < length < 1 << 63
+            else:
+                minimal = True
+            if not minimal:
+                flow.fault = signs.FAULT_PROTOCOL
+                found |= signs.FAULT
+                break
+            if length > flow.limit:
+                flow.fault = signs.FAULT_TOO_BIG
+                found |= signs.FAULT
+                break
+            if must_mask:
+                header += 4
+            if available < header:
+                break
+            flow.in_message = not first & 0x80
+            words[frames_word + opcode] += 1
+            flow.frames += 1
+            flow.payload += length
+            words[payload_word] += length
+            flow.active_at = self.now
+            position += header
+            remaining = length
+        flow.remaining = remaining
+        flow.between = not (remaining or flow.in_message) and position == end
+        if found & (signs.CLOSE | signs.FAULT):
+            forward = flow.mode == signs.RELAY
+            flow.mode = signs.DEAD
+        else:
+            forward = flow.mode == signs.RELAY
+            if position < end:
+                flow.held = bytes(buffer[position:end])
+        if not forward:
+            return start, start, found
+        return out, self._join(written, run, position), found
+
+    def _join(self, written: int, run: int, position: int) -> int:
+        """Move the verbatim run up to ``written``; return the new end."""
+        if written == run:
+            return position
+        size = position - run
+        self._view[written : written + size] = bytes(self._view[run:position])
+        return written + size
