@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import signal
 import socket
 import time
@@ -62,7 +62,9 @@ class Forwarder:
         return decode(received[0])
 
     def _wait(self, channel: socket.socket) -> None:
-        assert select.select([channel], [], [], PATIENCE)[0], "the forwarder says nothing"
+        with selectors.DefaultSelector() as selector:
+            selector.register(channel, selectors.EVENT_READ)
+            assert selector.select(PATIENCE), "the forwarder says nothing"
 
     def close(self) -> None:
         """End it."""

@@ -23,8 +23,8 @@ def log(tmp_path: Path) -> Iterator[Log]:
     handlers, level, disabled = root.handlers[:], root.level, access.disabled
     made = Log(tmp_path / "log")
     yield made
-    os.close(made.descriptor)
     structlog.reset_defaults()
     root.handlers[:], root.level, access.disabled = handlers, level, disabled
     for name in ("asyncio", "aiohttp", "urllib3"):
         logging.getLogger(name).setLevel(logging.NOTSET)
+    os.close(made.descriptor)

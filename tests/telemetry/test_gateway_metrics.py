@@ -27,7 +27,7 @@ from bascule.telemetry.reservoir import Reservoir
 from bascule.vocabulary import Cause, Direction, EndedBy, Kind, Opcode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 SLOTS = 2
 
@@ -99,10 +99,8 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
-    counters = CounterFile.create(SLOTS)
-    yield Rig(counters)
-    os.close(counters.descriptor)
+def rig() -> Rig:
+    return Rig(CounterFile.create(SLOTS))
 
 
 def test_there_is_a_reader_for_every_metric(rig: Rig) -> None:

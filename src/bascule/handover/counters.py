@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from enum import IntEnum, auto
 from typing import Final
 
@@ -155,10 +156,12 @@ class CounterFile:
 
     @classmethod
     def create(cls, forwarders: int) -> CounterFile:
-        """Create a zeroed file for the given number of forwarder slots."""
+        """Create a zeroed file for so many forwarder slots; its descriptor goes with the object."""
         descriptor = os.memfd_create("bascule-counters", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, (forwarders + 1) * BLOCK_BYTES)
-        return cls(descriptor, forwarders)
+        created = cls(descriptor, forwarders)
+        weakref.finalize(created, os.close, descriptor)
+        return created
 
     def gateway(self) -> memoryview:
         """Return block 0 as writable 64-bit words."""
