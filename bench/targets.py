@@ -178,6 +178,11 @@ TARGETS = (
         values("terminal", "keystroke_slowdown", "bascule"),
     ),
     Target(
+        "The same, to the yardstick's beside the same neighbours",
+        1.1,
+        ratios("terminal", "keystroke_slowdown", "bascule", "yardstick"),
+    ),
+    Target(
         "Idle sessions with heartbeats",
         1.0,
         values("idle", "heartbeat_cpu", "bascule", True),
@@ -187,6 +192,11 @@ TARGETS = (
         "Refusals per CPU second", 5000, values("cap", "refusal_rate", "bascule"), at_most=False, unit="/s"
     ),
     Target("Latency of the working while others are refused, to calm", 1.5, working_latency),
+    Target(
+        "The same, to the yardstick's beside the same refusals",
+        1.1,
+        ratios("cap", "working_p99_refusing", "bascule", "yardstick"),
+    ),
     Target(
         "Pure Python per small message, to nginx",
         1.5,
