@@ -1,6 +1,6 @@
 """Write `docs/reference/close-table.md` from the close table.
 
-``python scripts/close_table.py`` writes the page; with ``--check`` it only tells, by its exit status,
+``python -m scripts.close_table`` writes the page; with ``--check`` it only tells, by its exit status,
 whether the page is up to date. A test does the same.
 """
 

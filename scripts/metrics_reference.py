@@ -1,6 +1,6 @@
 """Write `docs/reference/metrics.md` from the catalogue of metrics.
 
-``python scripts/metrics_reference.py`` writes the page; with ``--check`` it only tells, by its exit status,
+``python -m scripts.metrics_reference`` writes the page; with ``--check`` it only tells, by its exit status,
 whether the page is up to date. A test does the same.
 """
 

@@ -1,6 +1,6 @@
 """Writes the reference pages that are generated: configuration, its JSON schema, the command line.
 
-``python scripts/reference.py`` writes, ``--check`` only tells (status 1) which are stale.
+``python -m scripts.reference`` writes, ``--check`` only tells (status 1) which are stale.
 """
 
 from __future__ import annotations

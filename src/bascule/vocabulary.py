@@ -1,8 +1,8 @@
 """Closed sets of words shared by logs, metrics, the admin API and the documents.
 
 Rules of this file: no imports from the project; a value's text is what operators
-see, so it never changes once released. Every metric label that is not a route
-name, a version or a number comes from here.
+see, so it never changes once released. Labels of metrics are put together in
+`bascule.telemetry.labels`.
 """
 
 from enum import IntEnum, StrEnum
@@ -41,7 +41,7 @@ class EndedBy(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a session ended. One row of the close table each (protocol/closing.py)."""
+    """Why a session ended; together with `EndedBy` a row of the close table (protocol/closing.py)."""
 
     CLOSED = "closed"
     """A peer sent a Close frame and the closing handshake ran."""

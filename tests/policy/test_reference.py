@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.mark.parametrize("name", sorted(pages()))
 def test_a_generated_page_is_fresh(name: str) -> None:
-    """Run ``python scripts/reference.py`` when this fails."""
+    """Run ``python -m scripts.reference`` when this fails."""
     assert (ROOT / name).read_text(encoding="utf-8") == pages()[name]
 
 

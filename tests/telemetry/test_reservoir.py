@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.telemetry.reservoir import CAPACITY, NOTHING_RECENT, RESCALE_ABOVE, Reservoir, Summary
+from bascule.telemetry.reservoir import CAPACITY, EMPTY, RESCALE_ABOVE, Reservoir, Summary
 
 HALF_LIFE = 300.0
 WINDOW = 600.0
@@ -51,7 +51,7 @@ def share_of(summary: Summary, value: float) -> float:
 def test_an_untouched_reservoir_knows_nothing() -> None:
     summary = reservoir().summarise(0.0)
 
-    assert summary is NOTHING_RECENT
+    assert summary is EMPTY
     assert summary.count_held == 0
     assert all(map(math.isnan, [summary.max, summary.mean, summary.quantile(0.5)]))
 
@@ -80,7 +80,7 @@ def test_quantiles_are_steps_over_measured_values() -> None:
 @pytest.mark.parametrize("p", [-0.01, 1.01, math.nan])
 def test_a_quantile_outside_the_unit_interval_is_refused(p: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
-        NOTHING_RECENT.quantile(p)
+        EMPTY.quantile(p)
 
 
 @pytest.mark.parametrize(

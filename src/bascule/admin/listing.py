@@ -112,7 +112,7 @@ def parse_query(query: Mapping[str, str]) -> Query:
     """
     for name in query:
         if name not in _PARAMETERS:
-            raise Problem(400, "There is no such parameter; /openapi.json lists them.")
+            raise Problem(400, "There is no such parameter; /openapi.json lists them.", parameter=name)
     sort = query.get("sort", "id")
     descending = sort.startswith("-")
     sort = sort.removeprefix("-")

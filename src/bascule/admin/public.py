@@ -1,7 +1,7 @@
 """What the public listener answers itself: capacity, the start gate and the badge's script.
 
-Rules of this file: every answer is for anybody who is signed in (`GatewayView.authenticated`)
-and tells numbers only, no names of users or routes; the gate takes no slot, it only says
+Rules of this file: figures are for anybody who is signed in (`GatewayView.authenticated`), the
+script for everybody; nothing tells names of users or routes; the gate takes no slot, it only says
 whether one is free now, so a start may still be refused a moment later.
 
 The paths without prefix are those a Hopsworks front end may use; a route that matches

@@ -79,7 +79,7 @@ class ForwarderRow:
         pid: Process id; 0 while it is being restarted.
         sessions: Sessions it carries now.
         cpu_cores: Cores in use over the last window; 0 on the first reading.
-        cpu_seconds: CPU time since it started.
+        cpu_seconds: CPU time of all processes that this slot has had.
         wait_seconds: Time spent runnable but not running: it wanted a core and had none.
         rss_bytes: Resident memory.
         restarts: How often this slot was started again.
@@ -150,7 +150,7 @@ class GatewayView(Protocol):
 
     @property
     def started_at(self) -> float:
-        """When the pod started, in seconds since the epoch."""
+        """When this gateway started, in seconds since the epoch."""
 
     def capacity(self) -> InstanceCapacity:
         """Read the cap and the sessions in flight."""

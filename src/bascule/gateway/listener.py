@@ -40,6 +40,9 @@ _OVERLOAD: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 _PAUSE: Final = 0.1
 """Seconds without accepting after such an error."""
 
+_SAY_EVERY: Final = 60.0
+"""Seconds between two log lines that say so: ten a second would fill a disk."""
+
 _ACCEPT_BATCH: Final = 64
 """Connections accepted before others get a turn."""
 
@@ -72,6 +75,8 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._resume: asyncio.TimerHandle | None = None
         self._closed = False
+        self._pauses = 0
+        self._say_again_at = 0.0
 
     def start(self) -> None:
         """Begin to accept."""
@@ -133,7 +138,12 @@ class Listener:
         spawn(self._serve(connection, peer, data), "connection")
 
     def _pause(self, error: OSError) -> None:
-        _log.warning("accepting pauses", error=errno.errorcode.get(error.errno or 0), seconds=_PAUSE)
+        now = self._loop.time()
+        self._pauses += 1
+        if now >= self._say_again_at:
+            name = errno.errorcode.get(error.errno or 0)
+            _log.warning("accepting pauses", error=name, seconds=_PAUSE, pauses=self._pauses)
+            self._say_again_at = now + _SAY_EVERY
         self._loop.remove_reader(self._listening.fileno())
         self._resume = self._loop.call_later(_PAUSE, self.start)
 

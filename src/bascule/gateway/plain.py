@@ -71,6 +71,9 @@ _NAMES: Final = 1024
 _LONGEST_NAME: Final = 64
 """Longer names are not kept."""
 
+_MOST_REMEMBERED: Final = 4096
+"""Upstreams of which is kept that they speak HTTP/1.0; then the memory is emptied."""
+
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 
 _BROWSERS_FIELDS: Final = frozenset({hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT})
@@ -325,6 +328,8 @@ class PlainProxy:
         except (aiohttp.ClientError, ValueError):
             return await self._failed(browser, 502, _BAD_ANSWER)
         if answer.version == HttpVersion10:
+            if len(self._speaks_http10) >= _MOST_REMEMBERED:
+                self._speaks_http10.clear()
             self._speaks_http10.add(match.upstream.authority)
         complete = False
         try:

@@ -1,8 +1,9 @@
 """Copies bytes between a TLS stream and one end of a socket pair, for the session's life.
 
 Opaque bytes in both directions with back-pressure: each direction waits until its
-destination has taken what it read before it reads again. The end of one direction
-half-closes the other side.
+destination has taken what it read before it reads again. The end of the stream
+half-closes the pair; the end of the pair closes the stream, since TLS has no half-close that peers
+agree on.
 """
 
 from __future__ import annotations

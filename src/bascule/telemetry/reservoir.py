@@ -61,7 +61,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CAPACITY", "NOTHING_RECENT", "RESCALE_ABOVE", "Reservoir", "Summary"]
+__all__ = ["CAPACITY", "EMPTY", "RESCALE_ABOVE", "Reservoir", "Summary"]
 
 CAPACITY: Final = 1028
 """Values held. The customary size: 99.9 % confidence with 5 % error for a normal distribution."""
@@ -111,7 +111,7 @@ class Summary:
         return self._values[max(bisect_right(self._starts, p) - 1, 0)]
 
 
-NOTHING_RECENT: Final = Summary(0, math.nan, math.nan)
+EMPTY: Final = Summary(0, math.nan, math.nan)
 """The summary of a reservoir that never saw a value."""
 
 
@@ -208,7 +208,7 @@ class Reservoir:
     def summarise(self, now: float) -> Summary:
         """Describe what is held at `now`, in monotonic seconds; changes nothing."""
         if not self._heap:
-            return NOTHING_RECENT
+            return EMPTY
         if now - self._newest_at >= self._recent_window:
             return Summary(len(self._heap), math.nan, math.nan)
         threshold = self._threshold
