@@ -8,6 +8,7 @@ import resource
 import time
 from typing import TYPE_CHECKING
 
+from tests.support.certificates import make_certificate
 from tests.support.chatter import chatting
 from tests.support.proctree import cpu_seconds, descriptors, forwarders, gateway, kill
 from tests.support.rawclient import connect, connected, upgrade
@@ -15,6 +16,7 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.support.bascule import RunningBascule
     from tests.support.rawclient import Clients, RawClient
@@ -150,6 +152,27 @@ def test_an_upstream_connection_that_cannot_be_made_is_a_refusal(proxy: Proxy) -
         assert client.refusal().code == 1013
     eventually(lambda: _in_flight(bascule) == 0, 5, "the lease is given back")
     _opened(bascule).close()
+
+
+def test_a_tls_leg_that_cannot_be_handed_over_is_a_refusal(proxy: Proxy, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    files = {"certificate": str(certificate.certificate), "key": str(certificate.key)}
+    bascule = proxy(forwarders={"count": 1}, tls=files)
+    context = certificate.client()
+    with connected(bascule.public_url, context) as client:
+        client.open(b"/")
+    eventually(lambda: _in_flight(bascule) == 0, 5, "the session has ended")
+    # Both connections are made; the pair of sockets behind the TLS one takes two more.
+    with only(gateway(bascule), 3), connected(bascule.public_url, context) as client:
+        client.send(REQUEST)
+        assert client.head().status == 101
+        assert client.refusal().code == 1013
+    eventually(lambda: _in_flight(bascule) == 0, 5, "the lease is given back")
+    assert [line["reason"] for line in bascule.log_lines if line["event"] == "session refused"] == [
+        "descriptors"
+    ]
+    with connected(bascule.public_url, context) as client:
+        client.open(b"/")
 
 
 def test_a_forwarder_that_starts_while_the_gateway_has_no_descriptors_is_used_once_it_has(

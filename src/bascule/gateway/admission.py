@@ -280,7 +280,19 @@ class Admission:
             opened.agreement.rsv_continuation, opened_at, limit, record.tag(), answer,
             asked.early, opened.early,
         )  # fmt: skip
-        browser, upstream = asked.leg.let_go(), opened.leg.let_go()
+        try:
+            upstream = opened.leg.let_go()
+            try:
+                browser = asked.leg.let_go()
+            except OSError:
+                upstream.close()
+                raise
+        except OSError:
+            # A TLS leg takes two descriptors more. The browser has seen nothing, and is told.
+            opened.leg.close()
+            lease.release()
+            await self._refuse_without_room(asked)
+            return
         try:
             slot = self._dispatch.hand_over(adopt, browser.fileno(), upstream.fileno())
             for _ in range(_HAND_OVER_RETRIES):

@@ -48,7 +48,11 @@ class Leg(Protocol):
         """
 
     def let_go(self) -> socket.socket:
-        """Return a socket to hand over; the leg is no longer usable, the socket is the caller's."""
+        """Return a socket to hand over; the leg is no longer usable, the socket is the caller's.
+
+        Raises:
+            OSError: There are no descriptors left; the leg is as it was.
+        """
 
     def end(self) -> None:
         """Say that nothing more will be written, where that can be said."""
