@@ -97,8 +97,12 @@ class Dispatch:
 
     def has_room(self) -> bool:
         """Tell whether a forwarder may open two more descriptors."""
-        most = self._most
-        return any(link.listed and self._counts.get(slot, 0) < most for slot, link in self.links.items())
+        return bool(self._with_room())
+
+    def _with_room(self) -> list[int]:
+        """Return the slots of the forwarders that may open two more descriptors."""
+        counts, most = self._counts, self._most
+        return [slot for slot, link in self.links.items() if link.listed and counts.get(slot, 0) < most]
 
     def hand_over(self, message: Adopt, browser: int, upstream: int) -> int | None:
         """Give a session to the forwarder with the fewest.
@@ -108,10 +112,7 @@ class Dispatch:
             caller's in both cases.
         """
         packet = message.encode()
-        most = self._most
-        usable = [
-            slot for slot, link in self.links.items() if link.listed and self._counts.get(slot, 0) < most
-        ]
+        usable = self._with_room()
         while usable:
             slot = usable[0] if len(usable) == 1 else fewest(self._counts, usable)
             assert slot is not None
