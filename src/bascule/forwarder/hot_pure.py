@@ -41,7 +41,6 @@ EPOLLIN: Final = select.EPOLLIN
 EPOLLOUT: Final = select.EPOLLOUT
 
 _MAX_EVENTS: Final = 256
-_PREFIX: Final = PREFIX
 _STASHED: Final = int(ForwarderWord.STASHED_BYTES)
 
 _RELAY: Final = signs.RELAY
@@ -73,7 +72,7 @@ class Engine(HeaderWalk):
         super().__init__(max(window, early), words)
         self.window = window
         self._epoll = select.epoll()
-        self._into = [self._view[_PREFIX : _PREFIX + window]]
+        self._into = [self._view[PREFIX : PREFIX + window]]
         self._table: dict[int, Any] = {}
         self._pipe = _new_pipe()
         self.now = monotonic()
@@ -203,12 +202,12 @@ class Engine(HeaderWalk):
         if not flow.between or flow.mode or flow.stop:
             return self._process(flow, size)
         # Most of the time a relayed flow stands between messages and whole ones come.
-        end = _PREFIX + size
-        position = self._skip(flow, _PREFIX, end)
+        end = PREFIX + size
+        position = self._skip(flow, PREFIX, end)
         if position == end:
-            found = self._send(flow, _PREFIX, end)
+            found = self._send(flow, PREFIX, end)
         else:
-            start, end, found = self.walk(flow, _PREFIX, end, position)
+            start, end, found = self.walk(flow, PREFIX, end, position)
             if start != end:
                 found |= self._send(flow, start, end)
         if flow.wanted and flow.remaining == 0 and flow.stash is None:
@@ -291,16 +290,16 @@ class Engine(HeaderWalk):
             flow: A flow with an empty stash, or with an answer in it.
             data: At most ``early`` bytes.
         """
-        self._buffer[_PREFIX : _PREFIX + len(data)] = data
+        self._buffer[PREFIX : PREFIX + len(data)] = data
         return self._process(flow, len(data))
 
     def _process(self, flow: Flow, size: int) -> int:
         """Walk what was received, whatever the flow's state, and send it."""
-        start = _PREFIX
-        end = _PREFIX + size
+        start = PREFIX
+        end = PREFIX + size
         if flow.held is not None:
             start -= len(flow.held)
-            self._buffer[start:_PREFIX] = flow.held
+            self._buffer[start:PREFIX] = flow.held
             flow.held = None
         found = 0
         remaining = flow.remaining
@@ -386,8 +385,8 @@ class Engine(HeaderWalk):
             `SINK_ERROR` or 0; what the sink does not take is stashed.
         """
         size = len(frame)
-        self._buffer[_PREFIX : _PREFIX + size] = frame
-        return self._send(flow, _PREFIX, _PREFIX + size)
+        self._buffer[PREFIX : PREFIX + size] = frame
+        return self._send(flow, PREFIX, PREFIX + size)
 
 
 def count_allocations(words: memoryview, word: int) -> bool:

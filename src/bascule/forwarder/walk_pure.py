@@ -233,13 +233,11 @@ class HeaderWalk:
             remaining = length
         flow.remaining = remaining
         flow.between = not (remaining or flow.in_message) and position == end
+        forward = flow.mode == signs.RELAY
         if found & (signs.CLOSE | signs.FAULT):
-            forward = flow.mode == signs.RELAY
             flow.mode = signs.DEAD
-        else:
-            forward = flow.mode == signs.RELAY
-            if position < end:
-                flow.held = bytes(buffer[position:end])
+        elif position < end:
+            flow.held = bytes(buffer[position:end])
         if not forward:
             return start, start, found
         return out, self._join(written, run, position), found
