@@ -78,8 +78,9 @@ class Drain:
         settings = self._settings
         loop = asyncio.get_running_loop()
         started = loop.time()
-        deadline = started + cut_after(settings.timeout)
-        last = started + cut_after(settings.timeout) * _LAST_SHARE
+        available = cut_after(settings.timeout)
+        deadline = started + available
+        last = started + available * _LAST_SHARE
         at_start = self._in_flight()
         _log.info("drain begins", sessions=at_start, timeout=settings.timeout)
         await self._look()

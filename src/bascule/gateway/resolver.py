@@ -56,27 +56,28 @@ class Resolver:
         # One look-up at a time for each name: a dead zone must not take every thread there is.
         asking = self._asking.get((host, port))
         if asking is None:
-            asking = self._asking[host, port] = spawn(_look_up(host, port), "look-up")
+            asking = self._asking[host, port] = spawn(self._look_up(host, port), "look-up")
             asking.add_done_callback(lambda _: self._asking.pop((host, port), None))
         addresses = await asyncio.shield(asking)
         if not addresses:
             raise Unresolvable("name does not resolve")
-        return self._remember(host, port, addresses, asyncio.get_running_loop().time() + REMEMBER)
+        return addresses
+
+    async def _look_up(self, host: str, port: int) -> list[Address]:
+        """Ask the system and remember what it says; nothing when there is no such name."""
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError):
+            return []
+        addresses: list[Address] = [(family, tuple(where)) for family, _, _, _, where in found]
+        return self._remember(host, port, addresses, loop.time() + REMEMBER)
 
     def _remember(self, host: str, port: int, addresses: list[Address], until: float) -> list[Address]:
         if len(self._known) >= MAX_NAMES:
             self._known.clear()
         self._known[host, port] = (until, addresses)
         return addresses
-
-
-async def _look_up(host: str, port: int) -> list[Address]:
-    """Ask the system; nothing when there is no such name."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError):
-        return []
-    return [(family, tuple(where)) for family, _, _, _, where in found]
 
 
 def _literal(host: str, port: int) -> Address | None:
