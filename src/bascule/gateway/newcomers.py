@@ -25,9 +25,6 @@ class Newcomers:
         self._most = most
         self._waiting: OrderedDict[Hashable, Callable[[], None]] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def enter(self, connection: Hashable, drop: Callable[[], None]) -> None:
         """Count a connection; the one that has waited longest is dropped if it is one too many.
 

@@ -19,7 +19,6 @@ from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_pro
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
 
-
 _HOLD_READS: Final = 64
 """Reads of what a held browser says; whoever says more waits unread, and is not heard when it leaves."""
 
@@ -64,8 +63,7 @@ class Refuser:
                 if await self._hold(leg, hold):
                     await leg.write(closing)
                 else:
-                    hold = time.monotonic() - now
-                    return hold
+                    return time.monotonic() - now
             await farewell(leg, _is_close)
         except OSError:
             pass
