@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,11 +32,16 @@ def start(home: Path, *arguments: str) -> tuple[Service, str]:
     argv = [sys.executable, "-m", "bascule.demo", *arguments]
     service = Service("demo", argv, home / "demo.log", cwd=home)
     try:
-        said = service.wait_until(lambda: re.search(r"http://\S+", service.said()), 60)
+        return service, service.wait_until(lambda: announced(service), 60)
     except BaseException:
         service.stop()
         raise
-    return service, said.group()
+
+
+def announced(demo: Service) -> str | None:
+    """Return the address that a demo has printed; None until then."""
+    said = re.search(r"http://\S+", demo.said())
+    return said and said.group()
 
 
 @pytest.fixture
@@ -71,6 +77,22 @@ def test_an_address_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
         assert f"127.0.0.1:{port}" in run.stderr
     finally:
         service.stop(30)
+
+
+@pytest.mark.slow
+def test_demos_that_start_at_the_same_moment_each_get_ports_of_their_own(tmp_path: Path) -> None:
+    demos = []
+    try:
+        for number in range(3):
+            home = tmp_path / str(number)
+            home.mkdir()
+            log = home / "demo.log"
+            demos.append(Service("demo", [sys.executable, "-m", "bascule.demo"], log, cwd=home))
+        addresses = {demo.wait_until(partial(announced, demo), 60) for demo in demos}
+        assert len({read(f"{address}about.json")["admin"] for address in addresses}) == 3
+    finally:
+        for demo in demos:
+            demo.stop(30)
 
 
 @pytest.mark.slow

@@ -8,39 +8,25 @@ import time
 import urllib.request
 from typing import Final
 
-from bascule.errors import ConfigError
-from bascule.policy.endpoints import Endpoint
-
+HOST: Final = "127.0.0.1"
+"""Where everything of the demo listens unless told otherwise."""
 _UP_WITHIN: Final = 90.0
 """Seconds: a first start of JupyterLab takes 12 on an idle machine and several times that on a busy one."""
 _DOWN_WITHIN: Final = 5.0
 _TICK: Final = 0.1
 
 
-def free_endpoint(wanted: Endpoint, *, any_port: bool = False) -> Endpoint:
-    """Turn an endpoint into one with a port that is free now.
+def free_port() -> int:
+    """Return a port of the loopback that is free and stays so for whoever is told.
 
-    A port that the kernel chose is left in TIME_WAIT, so that it gives it to nobody else before it is bound.
-
-    Args:
-        wanted: The endpoint; port 0 for any.
-        any_port: Take another port when this one is taken.
-
-    Raises:
-        ConfigError: It is taken, or not an address of this machine.
+    It is left in TIME_WAIT, so that the kernel gives it to nobody else before it is bound.
     """
-    try:
-        with socket.create_server((wanted.host, wanted.port)) as listener:
-            port: int = listener.getsockname()[1]
-            if wanted.port == 0:
-                with socket.create_connection((wanted.host, port)):
-                    served, _ = listener.accept()
-                    served.close()
-            return Endpoint(wanted.host, port)
-    except OSError as error:
-        if any_port and wanted.port != 0:
-            return free_endpoint(Endpoint(wanted.host, 0))
-        raise ConfigError([f"{wanted} cannot be used: {error.strerror}"]) from None
+    with socket.create_server((HOST, 0)) as listener:
+        port: int = listener.getsockname()[1]
+        with socket.create_connection((HOST, port)):
+            served, _ = listener.accept()
+            served.close()
+        return port
 
 
 def wait_for(address: str) -> None:

@@ -18,24 +18,28 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from bascule.demo.children import end, free_endpoint, wait_for
+from bascule.demo.children import HOST, end, wait_for
 from bascule.demo.tools import TOOL_PATHS, Tools, start_tools
+from bascule.errors import ConfigError
 from bascule.policy.config import RouteConfig
 from bascule.policy.endpoints import Endpoint
 from bascule.policy.loading import Loaded
+from bascule.supervisor.main import run as supervise
+from bascule.supervisor.sockets import Listeners, listen
 from bascule.vocabulary import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from bascule.policy.config import Config
+
 CAP: Final = 12
 """Small enough to fill by hand."""
 CAP_WITH_TOOLS: Final = 24
 """A JupyterLab tab with a notebook and a terminal takes three or four."""
-_HOST: Final = "127.0.0.1"
-_DEAD: Final = f"http://{_HOST}:1"
+_DEAD: Final = f"http://{HOST}:1"
 """tcpmux: nobody listens there, so a session to it shows what an unreachable upstream looks like."""
 
 
@@ -53,45 +57,61 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
     Raises:
         ConfigError: The configuration cannot be used here, such as an address in use.
     """
-    from bascule.supervisor.main import run as supervise
-
-    chosen = _choose_settings(loaded, CAP_WITH_TOOLS if tools else CAP)
-    public, admin, pool = chosen["listen"], chosen["admin"], chosen["websocket_proxy"]
     token = secrets.token_urlsafe(12)
     with contextlib.ExitStack() as stack:
+        # Bound first and kept: a port only looked up can be somebody else's by the time it is needed.
+        config = _choose_settings(loaded, CAP_WITH_TOOLS if tools else CAP)
+        public = stack.enter_context(_bind(loaded, config, "listen"))
+        admin = stack.enter_context(_bind(loaded, config, "admin"))
+        config = config.model_copy(
+            update={"listen": _with_port(config.listen, public), "admin": _with_port(config.admin, admin)}
+        )
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bascule-demo-")))
-        paths = TOOL_PATHS if tools else ()
-        upstream = stack.enter_context(_own_upstream(admin, pool.max_sessions_per_app, paths))
-        tool_routes = start_tools(stack, tools, home, public, token) if tools else ()
-        routes = (*tool_routes, *_own_routes(upstream))
-        config = loaded.config.model_copy(update={**chosen, "routes": routes})
-        address = f"http://{public}/" + (f"?token={token}" if tools else "")
-        threading.Thread(target=_announce, args=(address,), daemon=True).start()
-        return supervise(Loaded(config, {**loaded.sources, "routes": "flag"}))
+        cap = config.websocket_proxy.max_sessions_per_app
+        upstream = stack.enter_context(_own_upstream(config.admin, cap, TOOL_PATHS if tools else ()))
+        tool_routes = start_tools(stack, tools, home, config.listen, token) if tools else ()
+        config = config.model_copy(update={"routes": (*tool_routes, *_own_routes(upstream))})
+        page = f"http://{config.listen}/" + (f"?token={token}" if tools else "")
+        threading.Thread(target=_announce, args=(page,), daemon=True).start()
+        return supervise(Loaded(config, {**loaded.sources, "routes": "flag"}), Listeners(public, admin))
 
 
-def _choose_settings(loaded: Loaded, cap: int) -> dict[str, Any]:
-    """Return what the demo sets where nobody else did."""
-    config, sources = loaded.config, loaded.sources
-
-    def is_default(key: str) -> bool:
-        return sources.get(key, "default") == "default"
-
-    pool, drain, log = config.websocket_proxy, config.drain, config.log
-    if is_default("websocketProxy.maxSessionsPerApp"):
+def _choose_settings(loaded: Loaded, cap: int) -> Config:
+    """Return the configuration with what the demo sets where nobody else did."""
+    config = loaded.config
+    pool, drain, log, public = config.websocket_proxy, config.drain, config.log, config.listen
+    if _is_default(loaded, "websocketProxy.maxSessionsPerApp"):
         pool = pool.model_copy(update={"max_sessions_per_app": cap})
-    if is_default("drain.timeout"):
+    if _is_default(loaded, "drain.timeout"):
         drain = drain.model_copy(update={"timeout": 3.0, "rate": 0})
-    if is_default("log.level"):
+    if _is_default(loaded, "log.level"):
         log = log.model_copy(update={"level": "warning"})
-    public = Endpoint(_HOST, 8080) if is_default("listen") else config.listen
-    return {
-        "listen": free_endpoint(public, any_port=is_default("listen")),
-        "admin": free_endpoint(config.admin, any_port=is_default("admin")),
-        "websocket_proxy": pool,
-        "drain": drain,
-        "log": log,
-    }
+    if _is_default(loaded, "listen"):
+        public = Endpoint(HOST, public.port)
+    return config.model_copy(update={"websocket_proxy": pool, "drain": drain, "log": log, "listen": public})
+
+
+def _bind(loaded: Loaded, config: Config, field: Literal["listen", "admin"]) -> socket.socket:
+    """Listen where the configuration says; where nobody said, on any port when the usual one is taken.
+
+    Raises:
+        ConfigError: An address that somebody asked for cannot be bound; names the field.
+    """
+    endpoint: Endpoint = getattr(config, field)
+    try:
+        return listen(config, endpoint, field)
+    except ConfigError:
+        if not _is_default(loaded, field):
+            raise
+        return listen(config, Endpoint(endpoint.host, 0), field)
+
+
+def _with_port(endpoint: Endpoint, listening: socket.socket) -> Endpoint:
+    return Endpoint(endpoint.host, listening.getsockname()[1])
+
+
+def _is_default(loaded: Loaded, key: str) -> bool:
+    return loaded.sources.get(key, "default") == "default"
 
 
 def _own_routes(upstream: str) -> Iterator[RouteConfig]:
@@ -104,7 +124,7 @@ def _own_routes(upstream: str) -> Iterator[RouteConfig]:
 @contextlib.contextmanager
 def _own_upstream(admin: Endpoint, cap: int, tools: Sequence[str]) -> Iterator[str]:
     """Run the embedded upstream and yield its address."""
-    with socket.create_server((_HOST, 0)) as listener:
+    with socket.create_server((HOST, 0)) as listener:
         argv = [sys.executable, "-m", "bascule.demo.upstream", "--descriptor", str(listener.fileno())]
         argv += ["--admin", f"http://{admin}/", "--cap", str(cap)]
         for tool in tools:
@@ -113,7 +133,7 @@ def _own_upstream(admin: Endpoint, cap: int, tools: Sequence[str]) -> Iterator[s
         child = subprocess.Popen(
             argv, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True
         )
-        address = f"http://{_HOST}:{listener.getsockname()[1]}"
+        address = f"http://{HOST}:{listener.getsockname()[1]}"
     try:
         yield address
     finally:

@@ -15,7 +15,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bascule.demo.children import end, free_endpoint, wait_for
+from bascule.demo.children import HOST, end, free_port, wait_for
 from bascule.errors import ConfigError
 from bascule.policy.config import RouteConfig
 from bascule.policy.endpoints import Endpoint
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _PARTS: Final = Path("build/parts")
 """Where scripts/install-parts puts them, relative to the checkout."""
 TOOL_PATHS: Final = ("/lab/", "/app/")
-_HOST: Final = "127.0.0.1"
 _STREAMLIT_MESSAGE: Final = 209_715_200
 """Streamlit's own bound on one message, in bytes."""
 
@@ -70,7 +69,7 @@ def start_tools(
     Raises:
         TimeoutError: One of them did not answer; its log is in `home`.
     """
-    lab, app = (free_endpoint(Endpoint(_HOST, 0)) for _ in range(2))
+    lab, app = (Endpoint(HOST, free_port()) for _ in range(2))
     notebooks = home / "notebooks"
     notebooks.mkdir()
     _decline_news(home)
@@ -86,13 +85,13 @@ def start_tools(
     ]
     _start(
         stack,
-        [tools.jupyter, "lab", "--allow-root", "--no-browser", f"--ip={_HOST}", *jupyter],
+        [tools.jupyter, "lab", "--allow-root", "--no-browser", f"--ip={HOST}", *jupyter],
         home,
     )
     script = stack.enter_context(as_file(files("bascule.demo") / "streamlit_app.py"))
     streamlit = [
         f"--server.port={app.port}",
-        f"--server.address={_HOST}",
+        f"--server.address={HOST}",
         "--server.headless=true",
         "--server.baseUrlPath=/app",
         "--server.fileWatcherType=none",

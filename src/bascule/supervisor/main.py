@@ -37,7 +37,7 @@ from bascule.handover.descriptors import (
 from bascule.handover.environment import ChildSetup
 from bascule.supervisor import cores
 from bascule.supervisor.child import Child
-from bascule.supervisor.sockets import address, listen
+from bascule.supervisor.sockets import Listeners, address
 from bascule.telemetry.logs import configure
 
 if TYPE_CHECKING:
@@ -66,18 +66,15 @@ class Supervisor:
     Args:
         config: The configuration in force.
         sources: Where each value came from.
-
-    Raises:
-        ConfigError: An address cannot be bound.
+        listeners: Where it listens.
     """
 
-    def __init__(self, config: Config, sources: dict[str, str]) -> None:
+    def __init__(self, config: Config, sources: dict[str, str], listeners: Listeners) -> None:
         self._config = config
         self._sources = sources
         count = config.forwarders.count or cores.available()
         self._slots = min(count, config.websocket_proxy.grizzly_worker_pool_max_size)
-        self._public = listen(config, config.listen, "listen")
-        self._admin = listen(config, config.admin, "admin")
+        self._public, self._admin = listeners.public, listeners.admin
         self._counters = CounterFile.create(self._slots)
         self._selector = selectors.DefaultSelector()
         self._reader = PacketReader()
@@ -333,8 +330,12 @@ def _status(status: int) -> str:
     return str(status)
 
 
-def run(loaded: Loaded) -> int:
+def run(loaded: Loaded, listeners: Listeners | None = None) -> int:
     """Run the proxy until it is told to stop.
+
+    Args:
+        loaded: The configuration in force.
+        listeners: Where to listen, for a caller that had to know the ports beforehand; bound here when None.
 
     Returns:
         The exit status: 0, or 2 when the gateway could not use the configuration.
@@ -344,4 +345,4 @@ def run(loaded: Loaded) -> int:
     """
     config = loaded.config
     configure(config.log.level, config.log.format, process="supervisor")
-    return Supervisor(config, dict(loaded.sources)).run()
+    return Supervisor(config, dict(loaded.sources), listeners or Listeners.open(config)).run()

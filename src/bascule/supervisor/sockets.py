@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from bascule.errors import ConfigError
 from bascule.policy.socketoptions import session_options
@@ -11,6 +12,38 @@ from bascule.policy.socketoptions import session_options
 if TYPE_CHECKING:
     from bascule.policy.config import Config
     from bascule.policy.endpoints import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Both listening sockets of one proxy.
+
+    Attributes:
+        public: For browsers.
+        admin: For operators.
+    """
+
+    public: socket.socket
+    admin: socket.socket
+
+    @classmethod
+    def open(cls, config: Config) -> Self:
+        """Bind both.
+
+        Raises:
+            ConfigError: An address cannot be bound; names the field. Nothing stays bound.
+        """
+        public = listen(config, config.listen, "listen")
+        try:
+            return cls(public, listen(config, config.admin, "admin"))
+        except BaseException:
+            public.close()
+            raise
+
+    def close(self) -> None:
+        """Close both; may be called twice."""
+        self.public.close()
+        self.admin.close()
 
 
 def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
