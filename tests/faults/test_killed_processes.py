@@ -236,6 +236,8 @@ def test_sessions_outlive_a_gateway_that_cannot_come_back(
         (tmp_path / "elsewhere").rename(key)
         _settles_at(bascule, 4)
         chatter.progress()
+        back = [line for line in bascule.log_lines if line["event"] == "a process is back"]
+        assert [(line["child"], line["level"]) for line in back] == [("gateway", "info")]
 
 
 # -- all of it, at random ----------------------------------------------------------------------------------

@@ -213,6 +213,8 @@ class Supervisor:
         match message["message"]:
             case "ready":
                 child.ready = True
+                if child.restarts:
+                    _log.info("a process is back", child=child.name, restarts=child.restarts)
                 child.hot_path = message.get("hot_path", "")
                 if child is not self._gateway:
                     self._connect(child)
