@@ -15,6 +15,7 @@ from bascule.gateway.plain import PlainProxy
 from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.policy.config import Config
 from bascule.policy.routes import RouteTable
+from bascule.telemetry.accesslog import AccessLog
 
 if TYPE_CHECKING:
     import ssl
@@ -171,6 +172,20 @@ class Upstream:
             writer.close()
 
 
+class Recorder:
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, object]] = []
+
+    def info(self, event: str, **fields: object) -> None:
+        self.lines.append({"event": event, **fields})
+
+    def said(self, *names: str) -> list[tuple[object, ...]]:
+        """These fields of each line."""
+        return [tuple(line.get(name) for name in names) for line in self.lines]
+
+
 @dataclass
 class Front:
     """A proxy in front of upstreams."""
@@ -178,6 +193,7 @@ class Front:
     proxy: PlainProxy
     port: int
     words: memoryview
+    log: Recorder
     server: HttpServer
     stack: contextlib.AsyncExitStack
 
@@ -249,7 +265,15 @@ class World:
             }
         )
         words = CounterFile.create(1).gateway()
-        proxy = PlainProxy(config, RouteTable(config.routes), words, authorise=authorise, upstream_tls=tls)
+        log = Recorder()
+        proxy = PlainProxy(
+            config,
+            RouteTable(config.routes),
+            words,
+            AccessLog(log),
+            authorise=authorise,
+            upstream_tls=tls,
+        )
         await proxy.start()
         self.stack.push_async_callback(proxy.close)
         server = HttpServer(proxy.handle, config, no_upgrade)
@@ -259,7 +283,7 @@ class World:
         listener.start()
         self.stack.callback(listener.close)
         self.stack.push_async_callback(server.shutdown, 0.1)
-        return Front(proxy, port, words, server, self.stack)
+        return Front(proxy, port, words, log, server, self.stack)
 
 
 async def no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool) -> None:

@@ -193,6 +193,8 @@ async def test_a_truncated_answer_never_looks_complete(
     seen.set()
     with pytest.raises(ConnectionResetError):
         await peer.rest()
+    assert front.failures == 1
+    assert front.log.said("reason", "status", "detail") == [("broken_off", None, "the connection ended")]
 
 
 async def test_an_answer_that_is_broken_before_its_head_went_out_is_502(world: World) -> None:

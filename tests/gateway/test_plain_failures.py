@@ -49,6 +49,19 @@ async def test_an_unreachable_upstream_is_502(world: World) -> None:
     assert (front.requests, front.failures) == (2, 2)
 
 
+async def test_each_failure_is_one_line_in_the_log_with_its_cause_and_nothing_of_the_request(
+    world: World,
+) -> None:
+    front = await world.front(closed_port(), name="lab", kind="jupyter", trusted=["127.0.0.1"])
+    await front.request(b"/secret?token=x", b"Cookie: secret", b"X-Forwarded-For: 10.1.2.3")
+    assert front.log.lines == [
+        {
+            "event": "request failed", "reason": "unreachable", "client": "10.1.2.3", "route": "lab",
+            "kind": "jupyter", "status": 502, "detail": "connect failed: ECONNREFUSED",
+        }
+    ]  # fmt: skip
+
+
 async def test_a_name_that_does_not_resolve_is_502(world: World) -> None:
     front = await world.front(80, upstream_host="does-not-exist.invalid")
     assert (await front.request(b"/")).status == 502
@@ -78,6 +91,9 @@ async def test_an_upstream_that_never_answers_is_504(world: World) -> None:
     front = await world.front(upstream, limits={"httpUpstreamTimeout": 0.2})
     got = await front.request(b"/")
     assert (got.status, front.failures) == (504, 1)
+    assert [(line["reason"], line["detail"]) for line in front.log.lines] == [
+        ("timeout", "no answer in time")
+    ]
     async with asyncio.timeout(PATIENCE):
         await upstream.gone.wait()
 
@@ -171,6 +187,8 @@ async def test_an_answer_that_is_not_http_is_502(world: World, data: bytes) -> N
     assert got.status == 502
     assert b"evil" not in got.body
     assert front.failures == 1
+    ended_early = data in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n")
+    assert front.log.lines[0]["reason"] == ("unreachable" if ended_early else "bad_answer")
     async with asyncio.timeout(PATIENCE):
         await upstream.gone.wait()
     assert (await peer.request(b"/")).status == 502  # the browser's connection stays usable

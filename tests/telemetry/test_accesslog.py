@@ -64,6 +64,9 @@ def test_peers_texts_are_escaped_and_bounded(recorder: Recorder) -> None:
     access = AccessLog(recorder)
     access.session_ended(replace(END, client=EVIL * 100, user=EVIL * 100, close_reason=EVIL.encode() * 100))
     access.session_refused("cap", client=EVIL * 100, user=EVIL * 100, detail=EVIL * 100)
+    access.request_failed(
+        "unreachable", client=EVIL * 100, route="lab", kind=Kind.JUPYTER, status=502, detail=EVIL * 100
+    )
 
     for _, fields in recorder.seen:
         texts = [value for value in fields.values() if isinstance(value, str)]

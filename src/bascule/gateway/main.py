@@ -100,7 +100,7 @@ class Gateway:
         self._drain_task: asyncio.Task[None] | None = None
         self._listener: Listener | None = None
         self._dispatch = Dispatch(self._registry.by_slot, self._on_row, self._on_ended, self._on_lost)
-        self._proxy = PlainProxy(config, self._routes, self._words, authorise=self._authorise)
+        self._proxy = PlainProxy(config, self._routes, self._words, self._access, authorise=self._authorise)
         self._refuser = Refuser(config.limits.refusal_hold_max, config.limits.max_held_refusals)
         self._admission = Admission(
             config, self._routes, self._budget, self._registry, self._dispatch, Dialler(config),

@@ -11,6 +11,7 @@ What holds for every exchange:
   the connection, for HTTP/1.0). Trailers are discarded (RFC 9110 §6.5.1), never merged;
 * an answer is complete or visibly broken: if the upstream dies in the middle, the
   browser's connection is reset;
+* an upstream that fails is one line in the log, whatever the browser was told;
 * a browser that goes away cancels the exchange, and with it the upstream's;
 * ``Expect: 100-continue`` is the upstream's to answer, within a second: not every one knows it;
 * a request is sent a second time only if it is idempotent, has no body, and its
@@ -38,10 +39,17 @@ from multidict import CIMultiDict, istr
 from yarl import URL
 
 from bascule.errors import HandshakeRefused
+from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREACHABLE, describe
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
 from bascule.handover.counters import GatewayWord
 from bascule.policy.config import AuthMode
-from bascule.policy.forwarding import TrustedProxies, end_to_end_fields, forwarded_fields, without_cookie
+from bascule.policy.forwarding import (
+    TrustedProxies,
+    client_address_of,
+    end_to_end_fields,
+    forwarded_fields,
+    without_cookie,
+)
 from bascule.protocol.path import ASTERISK
 
 if TYPE_CHECKING:
@@ -53,6 +61,7 @@ if TYPE_CHECKING:
     from bascule.policy.config import Config, RouteConfig
     from bascule.policy.forwarding import Fields
     from bascule.policy.routes import Match, RouteTable
+    from bascule.telemetry.accesslog import AccessLog
 
 __all__ = ["PlainProxy"]
 
@@ -85,9 +94,12 @@ Telling costs as much as copying the fields, and a browser's GET lacks none of t
 
 _ALLOWED: Final = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
-_UNREACHABLE: Final = "The application behind this address cannot be reached."
-_BAD_ANSWER: Final = "The application behind this address gave an answer that is not valid HTTP."
-_TOO_SLOW: Final = "The application behind this address did not answer in time."
+_ANSWERS: Final = {
+    UNREACHABLE: (502, "The application behind this address cannot be reached."),
+    BAD_ANSWER: (502, "The application behind this address gave an answer that is not valid HTTP."),
+    TIMEOUT: (504, "The application behind this address did not answer in time."),
+}
+"""Status and page for each way in which an upstream fails before its answer has begun."""
 
 
 class _BrowserStalled(Exception):
@@ -184,12 +196,14 @@ class PlainProxy:
         config: Config,
         routes: RouteTable,
         words: memoryview,
+        access_log: AccessLog,
         *,
         authorise: Callable[[RouteConfig, Fields], None] | None = None,
         upstream_tls: ssl.SSLContext | None = None,
     ) -> None:
         self._routes = routes
         self._words = words
+        self._access = access_log
         self._authorise = authorise
         self._tls: ssl.SSLContext | bool = upstream_tls or True
         self._trusted = TrustedProxies(config.trusted_proxies)
@@ -319,21 +333,21 @@ class PlainProxy:
             answer = await self._ask(request, match, headers, upload)
         except _BrowserStalled:
             return await browser.answer(408, "The request's body did not arrive in time.", close=True)
-        except TimeoutError:
-            return await self._failed(browser, 504, _TOO_SLOW)
-        except (aiohttp.ClientConnectionError, OSError):
+        except TimeoutError as error:
+            return await self._failed(request, browser, match, TIMEOUT, describe(error))
+        except (aiohttp.ClientConnectionError, OSError) as error:
             if upload is not None and request.content.exception() is not None:
                 return await browser.answer(400, "The request's body is not valid.", close=True)
-            return await self._failed(browser, 502, _UNREACHABLE)
-        except (aiohttp.ClientError, ValueError):
-            return await self._failed(browser, 502, _BAD_ANSWER)
+            return await self._failed(request, browser, match, UNREACHABLE, describe(error))
+        except (aiohttp.ClientError, ValueError) as error:
+            return await self._failed(request, browser, match, BAD_ANSWER, describe(error))
         if answer.version == HttpVersion10:
             if len(self._speaks_http10) >= _MOST_REMEMBERED:
                 self._speaks_http10.clear()
             self._speaks_http10.add(match.upstream.authority)
         complete = False
         try:
-            response = await self._relay(request, browser, answer)
+            response = await self._relay(request, browser, match, answer)
             complete = answer.closed
             return response
         finally:
@@ -421,7 +435,11 @@ class PlainProxy:
                 upload.watch(None, 0.0)
 
     async def _relay(
-        self, request: web.BaseRequest, browser: BrowserSide, answer: aiohttp.ClientResponse
+        self,
+        request: web.BaseRequest,
+        browser: BrowserSide,
+        match: Match,
+        answer: aiohttp.ClientResponse,
     ) -> web.StreamResponse:
         """Pass the answer on, head first, then each part of the body as it arrives."""
         status = answer.status
@@ -435,7 +453,9 @@ class PlainProxy:
             or len(lengths) > 1
             or (coding is not None and (lengths or coding.lower() != "chunked"))
         ):
-            return await self._failed(browser, 502, _BAD_ANSWER)
+            return await self._failed(
+                request, browser, match, BAD_ANSWER, "its head is not one that may pass"
+            )
         fields = end_to_end_fields(answer.raw_headers)
         bodiless = browser.head_only or status in (204, 304)
         if status == 204 and lengths:
@@ -446,15 +466,15 @@ class PlainProxy:
         try:
             first = b"" if bodiless else content.read_nowait()
             whole = bodiless or content.at_eof()
-        except (aiohttp.ClientError, OSError):
-            return await self._failed(browser, 502, _BAD_ANSWER)
+        except (aiohttp.ClientError, OSError) as error:
+            return await self._failed(request, browser, match, BAD_ANSWER, describe(error))
         reason = (answer.reason or "").encode("utf-8", "surrogateescape")
         try:
             await browser.start(
                 status, reason, fields, hdrs.DATE in known, bodiless or bool(lengths), first, whole
             )
         except MalformedHead:
-            return await self._failed(browser, 502, _BAD_ANSWER)
+            return await self._failed(request, browser, match, BAD_ANSWER, "a line break inside a field")
         except ConnectionError:
             return browser.abort()
         if whole:
@@ -462,7 +482,8 @@ class PlainProxy:
         while True:
             try:
                 part = await content.readany()
-            except (aiohttp.ClientError, OSError, TimeoutError):
+            except (aiohttp.ClientError, OSError) as error:
+                self._note_failure(request, match, BROKEN_OFF, None, describe(error))
                 return browser.abort()
             try:
                 if not part:
@@ -472,7 +493,20 @@ class PlainProxy:
             except ConnectionError:
                 return browser.abort()
 
-    async def _failed(self, browser: BrowserSide, status: int, detail: str) -> web.StreamResponse:
+    async def _failed(
+        self, request: web.BaseRequest, browser: BrowserSide, match: Match, reason: str, detail: str
+    ) -> web.StreamResponse:
         """Answer for an upstream that gave no answer."""
+        status, page = _ANSWERS[reason]
+        self._note_failure(request, match, reason, status, detail)
+        return await browser.answer(status, page)
+
+    def _note_failure(
+        self, request: web.BaseRequest, match: Match, reason: str, status: int | None, detail: str
+    ) -> None:
         self._words[_FAILURES] += 1
-        return await browser.answer(status, detail)
+        client = client_address_of(request.remote or "", request.raw_headers, self._trusted)
+        route = match.route
+        self._access.request_failed(
+            reason, client=client, route=route.name, kind=route.kind, status=status, detail=detail
+        )

@@ -1,4 +1,4 @@
-"""One line for each session that ended, and one for each that was refused.
+"""One line for each session that ended, for each that was refused, and for each request that failed.
 
 The line answers the questions of whoever looks for a user's lost notebook: whose, where to,
 how long, how much, and above all who ended it and why. It holds no cookie, token, path or
@@ -154,3 +154,34 @@ class AccessLog:
         if detail is not None:
             fields["detail"] = printable(detail, _DETAIL_LIMIT)
         self._log.info("session refused", **fields)
+
+    def request_failed(
+        self,
+        reason: str,
+        *,
+        client: str,
+        route: str,
+        kind: Kind | str,
+        status: int | None,
+        detail: str,
+    ) -> None:
+        """Write the line of a plain HTTP request that its upstream failed.
+
+        Args:
+            reason: A word of a closed set: ``unreachable``, ``timeout``, ``bad_answer``, ``broken_off``.
+            client: Address of the browser.
+            route: Name of the route.
+            kind: Of the route.
+            status: HTTP status of our answer; ``None`` when a part of the upstream's was out already.
+            detail: A few words.
+        """
+        answered = {} if status is None else {"status": status}
+        self._log.info(
+            "request failed",
+            reason=reason,
+            client=printable(client, _ADDRESS_LIMIT),
+            route=route,
+            kind=kind,
+            **answered,
+            detail=printable(detail, _DETAIL_LIMIT),
+        )

@@ -256,8 +256,8 @@ _REFUSALS: Final = (
     ),
     Metric(
         "bascule_http_upstream_failures_total", _C, Unit.NONE,
-        "Plain HTTP requests that we answered with 502 or 504.",
-        "The upstream of a route is down or does not answer.",
+        "Plain HTTP requests that we answered with 502 or 504, or broke off because the upstream did.",
+        "The upstream of a route is down, does not answer, or dies in the middle; a log line says which.",
     ),
 )  # fmt: skip
 

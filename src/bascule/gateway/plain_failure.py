@@ -1,0 +1,51 @@
+"""What the log says of a plain HTTP request that its upstream failed.
+
+The words are those of a refused session's line (`bascule.gateway.upstream`), so that one
+table in the runbook serves both.
+
+Rules of this file: nothing of the request is repeated here but the names of what was dialled wrong;
+aiohttp's own texts quote addresses and are not passed on.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+import aiohttp
+
+__all__ = ["BAD_ANSWER", "BROKEN_OFF", "TIMEOUT", "UNREACHABLE", "describe"]
+
+UNREACHABLE: Final = "unreachable"
+"""No connection, or it ended before the answer began: 502."""
+BAD_ANSWER: Final = "bad_answer"
+"""The answer was not HTTP/1.1 as RFC 9112 has it: 502."""
+TIMEOUT: Final = "timeout"
+"""No connection or no head of the answer in time: 504."""
+BROKEN_OFF: Final = "broken_off"
+"""The answer ended in its middle: the browser's connection was reset."""
+
+
+def describe(error: BaseException) -> str:
+    """Return what went wrong between us and the upstream, in a few words without an address."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "name does not resolve"
+        case aiohttp.ClientSSLError():
+            return "TLS handshake failed"
+        case aiohttp.ClientConnectorError():
+            return f"connect failed: {_name(error.os_error)}"
+        case aiohttp.ConnectionTimeoutError():
+            return "connect timed out"
+        case TimeoutError():
+            return "no answer in time"
+        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
+            return "the connection ended"
+        case OSError():
+            return f"the connection ended: {_name(error)}"
+        case _:
+            return "not valid HTTP"
+
+
+def _name(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, "EIO")

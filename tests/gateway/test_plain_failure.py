@@ -1,0 +1,33 @@
+"""Every way in which an upstream fails has a few words of its own, and none quotes an address."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bascule.gateway.plain_failure import describe
+
+KEY = aiohttp.client_reqrep.ConnectionKey("10.9.8.7", 1, False, True, None, None, None)
+REFUSED = OSError(errno.ECONNREFUSED, "Connect call failed ('10.9.8.7', 1)")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (aiohttp.ClientConnectorDNSError(KEY, OSError("no such name")), "name does not resolve"),
+        (aiohttp.ClientConnectorError(KEY, REFUSED), "connect failed: ECONNREFUSED"),
+        (aiohttp.ClientConnectorSSLError(KEY, OSError("handshake")), "TLS handshake failed"),
+        (aiohttp.ConnectionTimeoutError("to 10.9.8.7"), "connect timed out"),
+        (TimeoutError(), "no answer in time"),
+        (aiohttp.ServerDisconnectedError(), "the connection ended"),
+        (aiohttp.ClientPayloadError("10.9.8.7"), "the connection ended"),
+        (ConnectionResetError(errno.ECONNRESET, "10.9.8.7"), "the connection ended: ECONNRESET"),
+        (aiohttp.ClientError("10.9.8.7"), "not valid HTTP"),
+        (ValueError("10.9.8.7"), "not valid HTTP"),
+    ],
+)
+def test_an_error_is_told_in_the_words_of_the_runbook(error: Any, said: str) -> None:
+    assert describe(error) == said
