@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 from typing import Final
 
@@ -19,6 +20,10 @@ REMEMBER: Final = 10.0
 
 MAX_NAMES: Final = 4096
 """Most names remembered: names come from route patterns, so a client can vary them."""
+
+AT_ONCE: Final = 32
+"""Look-ups under way at the same time, each on a thread. A name whose zone is dead takes the system's own
+time-out (10 s as a rule); with the two that libuv allows by default, two of those keep everybody waiting."""
 
 Address = tuple[socket.AddressFamily, tuple[object, ...]]
 
@@ -31,6 +36,8 @@ class Resolver:
     """Looks names up; literal addresses never wait."""
 
     def __init__(self) -> None:
+        # libuv reads this at its first look-up, of whoever that is, and gives half of its threads to them.
+        os.environ.setdefault("UV_THREADPOOL_SIZE", str(2 * AT_ONCE))
         self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
         self._asking: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
 

@@ -1,0 +1,140 @@
+"""A name is looked up once for all who wait, remembered for a while, and keeps nobody else waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bascule.gateway.resolver import REMEMBER, Resolver, Unresolvable
+from tests.support.parts import ROOT, missing, require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.7", 80))]
+
+
+class Names:
+    """Stands where the system's resolver does; answers when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        self.now = 100.0
+        self.answer = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "getaddrinfo", self.look_up)
+        monkeypatch.setattr(loop, "time", lambda: self.now)
+
+    async def look_up(self, host: str, port: int, **_: Any) -> Any:
+        self.asked.append(host)
+        await self.answer.wait()
+        if host == "dead":
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return FOUND
+
+
+@pytest.fixture
+async def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    return Names(monkeypatch)
+
+
+async def test_those_who_wait_for_a_name_share_one_look_up(names: Names) -> None:
+    resolver = Resolver()
+    waiting = [asyncio.create_task(resolver.resolve("lab", 80)) for _ in range(20)]
+    await asyncio.sleep(0)
+    names.answer.set()
+    assert await asyncio.gather(*waiting) == [[(socket.AF_INET, ("10.0.0.7", 80))]] * 20
+    assert names.asked == ["lab"]
+
+
+async def test_one_who_gives_up_takes_the_answer_from_nobody(names: Names) -> None:
+    resolver = Resolver()
+    impatient, patient = (asyncio.create_task(resolver.resolve("lab", 80)) for _ in range(2))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    names.answer.set()
+    assert await patient == [(socket.AF_INET, ("10.0.0.7", 80))]
+
+
+async def test_an_answer_is_remembered_for_a_while_and_then_asked_for_again(names: Names) -> None:
+    resolver = Resolver()
+    names.answer.set()
+    await resolver.resolve("lab", 80)
+    names.now += REMEMBER - 0.1
+    assert resolver.known("lab", 80) == await resolver.resolve("lab", 80)
+    assert names.asked == ["lab"]
+    names.now += 0.1
+    assert resolver.known("lab", 80) is None
+    await resolver.resolve("lab", 80)
+    assert names.asked == ["lab", "lab"]
+
+
+async def test_a_failure_is_not_remembered(names: Names) -> None:
+    resolver = Resolver()
+    names.answer.set()
+    for _ in range(2):
+        with pytest.raises(Unresolvable):
+            await resolver.resolve("dead", 80)
+    assert names.asked == ["dead", "dead"]
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("10.0.0.7", (socket.AF_INET, ("10.0.0.7", 80))),
+        ("::1", (socket.AF_INET6, ("::1", 80, 0, 0))),
+    ],
+)
+async def test_a_literal_address_never_waits(names: Names, host: str, address: Any) -> None:
+    resolver = Resolver()
+    assert await resolver.resolve(host, 80) == [address]
+    names.now = float("1e12")
+    assert resolver.known(host, 80) == [address]
+    assert names.asked == []
+
+
+@pytest.fixture
+def own_name_server() -> Iterator[str]:
+    """A network namespace whose only name server is whoever listens on its loopback."""
+    require("ip")
+    if os.geteuid() != 0:
+        missing("network namespaces need root")
+    name = "b" + uuid.uuid4().hex[:8]
+    settings = Path("/etc/netns") / name
+    try:
+        subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True)
+    except subprocess.CalledProcessError as error:
+        missing(f"no network namespaces here: {error.stderr.decode().strip()}")
+    try:
+        settings.mkdir(parents=True)
+        (settings / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:5 attempts:2\n")
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        yield name
+    finally:
+        shutil.rmtree(settings, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            settings.parent.rmdir()
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+@pytest.mark.real
+def test_names_that_nobody_answers_for_keep_no_other_name_waiting(own_name_server: str) -> None:
+    words = ["ip", "netns", "exec", own_name_server, sys.executable, "-m", "tests.gateway.dead_names"]
+    environment = {name: value for name, value in os.environ.items() if name != "UV_THREADPOOL_SIZE"}
+    run = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=ROOT, env=environment)
+    said = json.loads(run.stdout)
+    assert said["asked"], run.stderr
+    assert said["found"] == "127.0.0.1"
+    assert said["pending"] == 20
+    assert said["seconds"] < 3
