@@ -214,6 +214,14 @@ class Front:
     def failures(self) -> int:
         return int(self.words[GatewayWord.HTTP_UPSTREAM_FAILURES])
 
+    @property
+    def in_flight(self) -> int:
+        return int(self.words[GatewayWord.HTTP_IN_FLIGHT])
+
+    @property
+    def refused(self) -> int:
+        return int(self.words[GatewayWord.HTTP_REFUSED])
+
 
 class World:
     """Starts upstreams and proxies that end with the test."""

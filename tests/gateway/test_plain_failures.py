@@ -142,6 +142,35 @@ async def test_an_invitation_that_never_comes_is_504(world: World) -> None:
     assert (await peer.message()).status == 504
 
 
+# -- too many ---------------------------------------------------------------------------------------------
+
+
+async def test_a_request_beyond_the_bound_is_503_until_another_has_ended(world: World) -> None:
+    arrived, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.message()
+            arrived.release()
+            await go_on.wait()
+            await peer.send(answer(body=b"ok"))
+
+    front = await world.front(await world.upstream(script), limits={"maxHttpRequests": 2})
+    holders = [await front.connect() for _ in range(2)]
+    for peer in holders:
+        await peer.send(request_head(b"/"))
+        await arrived.acquire()
+    late = await front.connect()
+    refused = await late.request(b"/")
+    assert (refused.status, refused.values(b"Retry-After")) == (503, [b"1"])
+    assert front.in_flight == 2
+    go_on.set()
+    assert [(await peer.message()).status for peer in holders] == [200, 200]
+    assert (await late.request(b"/")).body == b"ok"
+    await until(lambda: front.in_flight == 0)
+    assert (front.refused, front.failures) == (1, 0)
+
+
 # -- bad answers ------------------------------------------------------------------------------------------
 
 

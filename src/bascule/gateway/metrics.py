@@ -154,6 +154,8 @@ class GatewayMetrics:
             "ws_draining": lambda _: _one(live.is_draining()),
             "bascule_drain_sessions_total": self._drain,
             "bascule_http_requests_total": gateway(GatewayWord.HTTP_REQUESTS),
+            "bascule_http_requests_in_flight": gateway(GatewayWord.HTTP_IN_FLIGHT),
+            "bascule_http_requests_refused_total": gateway(GatewayWord.HTTP_REFUSED),
             "bascule_http_upstream_failures_total": gateway(GatewayWord.HTTP_UPSTREAM_FAILURES),
             "bascule_forwarder_cpu_seconds_total": lambda _: self._by_slot(
                 load.slot(slot).cpu_seconds for slot in range(len(load))

@@ -19,8 +19,8 @@ What holds for every exchange:
 
 Status codes of our own: 400 target or fields, 404 no route, 405 CONNECT and TRACE,
 408 the browser stalled, 431 head too large, 501 a transfer coding other than chunked,
-502 upstream unreachable or not HTTP, 504 upstream too slow, 508 the request was here
-before; and those of authentication.
+502 upstream unreachable or not HTTP, 503 too many under way, 504 upstream too slow,
+508 the request was here before; and those of authentication.
 
 Rules of this file: no field is decided here (`bascule.policy.forwarding`), no byte is
 written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-plain-http.md.
@@ -41,6 +41,7 @@ from yarl import URL
 from bascule.errors import HandshakeRefused
 from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREACHABLE, describe
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
+from bascule.gateway.plain_server import READ_AHEAD
 from bascule.handover.counters import GatewayWord
 from bascule.policy.config import AuthMode
 from bascule.policy.forwarding import (
@@ -67,6 +68,8 @@ __all__ = ["PlainProxy"]
 
 _REQUESTS: Final = int(GatewayWord.HTTP_REQUESTS)
 _FAILURES: Final = int(GatewayWord.HTTP_UPSTREAM_FAILURES)
+_IN_FLIGHT: Final = int(GatewayWord.HTTP_IN_FLIGHT)
+_REFUSED: Final = int(GatewayWord.HTTP_REFUSED)
 
 _UPSTREAM_KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
@@ -94,6 +97,7 @@ Telling costs as much as copying the fields, and a browser's GET lacks none of t
 
 _ALLOWED: Final = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
+_SOON: Final = ((b"Retry-After", b"1"),)
 _ANSWERS: Final = {
     UNREACHABLE: (502, "The application behind this address cannot be reached."),
     BAD_ANSWER: (502, "The application behind this address gave an answer that is not valid HTTP."),
@@ -217,12 +221,14 @@ class PlainProxy:
         self._names: dict[bytes, istr] = {}
         self._speaks_http10: set[bytes] = set()
         self._session: aiohttp.ClientSession | None = None
+        self._most = config.limits.max_http_requests
         self._under_way = 0
         self._idle = asyncio.Event()
         self.draining = False
 
     async def start(self) -> None:
         """Open the pool of upstream connections."""
+        self._words[_IN_FLIGHT] = 0  # what the gateway before us had under way has ended with it
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,
@@ -232,6 +238,7 @@ class PlainProxy:
             ),
             cookie_jar=_ForgetfulJar(),
             auto_decompress=False,
+            read_bufsize=READ_AHEAD,
             request_class=_Request,
             timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout or None),
             max_line_size=_UPSTREAM_HEAD_BYTES,
@@ -249,6 +256,7 @@ class PlainProxy:
         """Answer one request; the answer is already sent when this returns."""
         self._words[_REQUESTS] += 1
         self._under_way += 1
+        self._words[_IN_FLIGHT] = self._under_way
         try:
             browser = BrowserSide(request)
             if self.draining:
@@ -259,6 +267,7 @@ class PlainProxy:
             return answer
         finally:
             self._under_way -= 1
+            self._words[_IN_FLIGHT] = self._under_way
             if not self._under_way:
                 self._idle.set()
 
@@ -272,6 +281,9 @@ class PlainProxy:
             await self._idle.wait()
 
     async def _answer(self, request: web.BaseRequest, browser: BrowserSide) -> web.StreamResponse:
+        if self._under_way > self._most:
+            self._words[_REFUSED] += 1
+            return await browser.answer(503, "Too many requests are under way.", _SOON)
         if request.method in ("CONNECT", "TRACE"):
             return await browser.answer(
                 405, "This method is not supported.", _ALLOWED, close=request.method == "CONNECT"

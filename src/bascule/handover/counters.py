@@ -58,7 +58,7 @@ class GatewayWord(IntEnum):
     HTTP_REQUESTS = auto()
     """Plain HTTP requests proxied."""
     HTTP_UPSTREAM_FAILURES = auto()
-    """Plain HTTP requests answered 502 or 504 by us."""
+    """Plain HTTP requests answered 502 or 504 by us, or broken off."""
     HOLDS = auto()
     """Repeat refusals that were held back before their 1013."""
     FORWARDER_LOST = auto()
@@ -69,6 +69,10 @@ class GatewayWord(IntEnum):
     """Most sessions in flight at once since start."""
     LOST_DURATION_MICROSECONDS = auto()
     """Sum of the durations of sessions that ended with their forwarder."""
+    HTTP_IN_FLIGHT = auto()
+    """A gauge: plain HTTP requests under way."""
+    HTTP_REFUSED = auto()
+    """Plain HTTP requests answered 503 because ``limits.maxHttpRequests`` were under way."""
 
 
 class ForwarderWord(IntEnum):

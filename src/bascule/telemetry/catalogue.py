@@ -255,6 +255,16 @@ _REFUSALS: Final = (
         "Everything that is not a WebSocket upgrade; draws nothing from the budget.",
     ),
     Metric(
+        "bascule_http_requests_in_flight", _G, Unit.NONE,
+        "Plain HTTP requests under way.",
+        "Against `limits.maxHttpRequests`. Downloads to slow browsers and event streams stay for long.",
+    ),
+    Metric(
+        "bascule_http_requests_refused_total", _C, Unit.NONE,
+        "Plain HTTP requests that we answered with 503 because too many were under way.",
+        "Somebody holds many open, or `limits.maxHttpRequests` is too low for the pod.",
+    ),
+    Metric(
         "bascule_http_upstream_failures_total", _C, Unit.NONE,
         "Plain HTTP requests that we answered with 502 or 504, or broke off because the upstream did.",
         "The upstream of a route is down, does not answer, or dies in the middle; a log line says which.",
