@@ -43,7 +43,7 @@ Row = tuple[int, float]
 
 
 class Drain:
-    """One drain, from its beginning to the last session.
+    """One drain, from its beginning, which is now, to the last session.
 
     Args:
         config: The drain settings.
@@ -66,6 +66,8 @@ class Drain:
         self._rows = rows
         self._close = close
         self._in_flight = in_flight
+        # Counted here: who leaves between the order and the first step of `run` has left naturally.
+        self._at_start = in_flight()
         self._seen: set[int] = set()
         self._told: set[int] = set()
         self.outcomes = {"natural": 0, "closed": 0, "aborted": 0}
@@ -81,10 +83,9 @@ class Drain:
         available = cut_after(settings.timeout)
         deadline = started + available
         last = started + available * _LAST_SHARE
-        at_start = self._in_flight()
-        _log.info("drain begins", sessions=at_start, timeout=settings.timeout)
+        _log.info("drain begins", sessions=self._at_start, timeout=settings.timeout)
         await self._look()
-        self.outcomes["natural"] += max(0, at_start - len(self._seen))  # left while they were listed
+        self.outcomes["natural"] += max(0, self._at_start - len(self._seen))  # left while they were listed
         await self._wait(min(last, started + settings.natural_end))
         await self._close_all(last, deadline)
         await self._wait(deadline, tell_late=True)
