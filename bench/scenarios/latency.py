@@ -37,7 +37,7 @@ class HalfLoad(Scenario):
 
     def steps(self, context: Context) -> float:
         """Rounds times proxies."""
-        return len(context.fleet.peers) * context.pick(5, 2, 1) * context.pick(0.9, 0.6, 0.2)
+        return len(context.fleet.peers) * context.pick(9, 3, 1) * context.pick(0.9, 0.6, 0.2)
 
     def run(self, context: Context) -> None:
         """Calibrate, then take turns: straight, through the proxy."""
@@ -79,7 +79,7 @@ class HalfLoad(Scenario):
                 context.progress.step(f"latency at half load: {stand.name}", context.pick(0.9, 0.6, 0.2))
 
             ready = [stand for stand in stands if stand.name in capacity]
-            in_turn(context, ready, context.pick(5, 2, 1), "latency at half load", measure)
+            in_turn(context, ready, context.pick(9, 3, 1), "latency at half load", measure)
 
 
 class Terminal(Scenario):
@@ -90,7 +90,7 @@ class Terminal(Scenario):
 
     def steps(self, context: Context) -> float:
         """Rounds times proxies."""
-        return len(context.fleet.peers) * context.pick(2, 1, 1) * context.pick(4.0, 1.5, 0.5)
+        return len(context.fleet.peers) * context.pick(4, 2, 1) * context.pick(4.0, 1.5, 0.5)
 
     def run(self, context: Context) -> None:
         """The neighbours run for as long as the gigabyte takes, the keystrokes as long as they take."""
@@ -123,4 +123,4 @@ class Terminal(Scenario):
             context.results.add(self.name, case, SLOWDOWN, stand.name, beside["p99"] / alone["p99"])
             context.progress.step(f"terminal beside a transfer: {stand.name}", context.pick(4.0, 1.5, 0.5))
 
-        in_turn(context, stands, context.pick(2, 1, 1), "terminal beside a transfer", measure)
+        in_turn(context, stands, context.pick(4, 2, 1), "terminal beside a transfer", measure)
