@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,6 +102,38 @@ def test_the_gateways_death_ends_no_session_and_its_successor_knows_the_count(pr
     for session in sessions:
         session.close()
     eventually(lambda: in_flight(proxy) == 0, 5, "every lease comes back")
+
+
+def test_a_drain_that_was_asked_for_outlives_the_gateway_that_was_asked(bascule: Start, echo: str) -> None:
+    proxy = bascule(
+        {
+            "routes": [{"name": "echo", "path": "/", "upstream": echo}],
+            "drain": {"timeout": "60s", "naturalEnd": "5s"},
+        }
+    )
+    session = open_session(proxy)
+    order = urllib.request.Request(
+        f"{proxy.admin_url}/drain", method="POST", headers={"X-Bascule-Admin": "1"}
+    )
+    with urllib.request.urlopen(order, timeout=10) as answer:
+        assert answer.status == 202
+    eventually(lambda: proxy.metric("ws_draining") == 1, 10, "it drains")
+    (gateway,) = children(proxy, "bascule.gateway")
+    os.kill(gateway, signal.SIGKILL)
+    eventually(lambda: in_flight(proxy) == 1, 20, "the new gateway knows the session")
+    assert proxy.metric("ws_draining") == 1
+    with pytest.raises(urllib.error.HTTPError) as unready:
+        urllib.request.urlopen(f"{proxy.admin_url}/readyz", timeout=10)
+    assert unready.value.code == 503
+    unready.value.close()
+    with open_session(proxy) as late, pytest.raises(ConnectionClosed) as refused:
+        late.recv(timeout=10)
+    assert refused.value.rcvd is not None
+    assert refused.value.rcvd.code == 1012
+    with session, pytest.raises(ConnectionClosed) as ended:
+        session.recv(timeout=20)
+    assert ended.value.rcvd is not None
+    assert ended.value.rcvd.code == 1012
 
 
 def test_a_forwarders_death_ends_its_own_sessions_only_and_gives_their_leases_back(

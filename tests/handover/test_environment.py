@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_a_child_reads_what_the_supervisor_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
-    setup = ChildSetup("{}", {"listen": "file"}, 3, 4, 2, 1, 5, 6, 7)
+    setup = ChildSetup("{}", {"listen": "file"}, 3, 4, 2, 1, 5, 6, 7, True)
     descriptor = setup.write()
     monkeypatch.setattr(sys, "argv", ["child", str(descriptor)])
     assert ChildSetup.read() == setup

@@ -134,6 +134,8 @@ class Gateway:
         self._collector.install()
         await self._wait_forwarders()
         await self._proxy.start()
+        if self._setup.draining:
+            self._begin_drain()
         http = HttpServer(self._answer, self._config, self._upgrade)
         public = socket.socket(fileno=self._setup.public)
         self._listener = Listener(self._config, public, http, self._upgrade, self._tls())
@@ -325,6 +327,8 @@ class Gateway:
         drain = Drain(self._config, self._drain_rows, self._drain_one, lambda: self._budget.in_use)
         self._view.set_outcomes(drain.outcomes)
         self._drain_task = spawn(drain.run(), "drain")
+        with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
+            send_control(self._control, "draining")
 
     async def _drain_rows(self) -> list[tuple[int, float]]:
         listed = {row.id: row.idle for _, row in await self._dispatch.list_sessions()}

@@ -26,6 +26,7 @@ class ChildSetup:
         public: Descriptor of the public listening socket (gateway only, else -1).
         admin: Descriptor of the admin listening socket (gateway only, else -1).
         generation: How many gateways there were before this one.
+        draining: Whether the gateway before this one had begun to drain.
     """
 
     config: str
@@ -37,6 +38,7 @@ class ChildSetup:
     public: int = -1
     admin: int = -1
     generation: int = 0
+    draining: bool = False
 
     def write(self) -> int:
         """Write it to a memory file and return the descriptor, rewound, for the child."""

@@ -82,6 +82,7 @@ class Supervisor:
         self._forwarders = [Child("bascule.forwarder", slot) for slot in range(self._slots)]
         self._due: list[tuple[float, Child]] = []
         self._announced = False
+        self._draining = False
         self._signals = 0
         self._signalled_at = 0.0
         self._stop_at = math.inf
@@ -147,6 +148,7 @@ class Supervisor:
             public=self._public.fileno() if is_gateway else -1,
             admin=self._admin.fileno() if is_gateway else -1,
             generation=child.restarts + 1 if is_gateway else 0,
+            draining=is_gateway and self._draining,
         )
         descriptors = [self._counters.descriptor]
         if is_gateway:
@@ -229,6 +231,8 @@ class Supervisor:
                 forwarder = self._forwarders[message["slot"]]
                 if forwarder.ready:
                     self._connect(forwarder)
+            case "draining":
+                self._draining = True  # what POST /drain began outlives the gateway that was asked
             case "drained":
                 self._finish()
             case other:
