@@ -416,6 +416,28 @@ def test_a_long_frame_in_progress_is_activity(make_world: MakeWorld) -> None:
     assert world.relay.sessions[line.id].active_at > before
 
 
+@pytest.mark.parametrize("key", [KEY, None], ids=["inbound", "outbound"])
+def test_a_peer_that_takes_a_frame_slowly_is_not_idle_and_one_that_takes_nothing_is(
+    make_world: MakeWorld, key: bytes | None
+) -> None:
+    world = make_world(window=1 << 20, idle=30.0, unix=True)
+    line = world.open(limit=1 << 30, send=4608)
+    sender, receiver = (line.browser, line.upstream) if key else (line.upstream, line.browser)
+    receiver.stalled = True
+    sender.send(frame(BINARY, b"x" * 900_000, key=key))
+    world.quiet()
+    for _ in range(4):
+        world.later(31.0)
+        received = receiver.socket.recv(65536)
+        assert received
+        receiver.received += received
+    assert line.ended is None
+    assert line.stashed
+    world.later(31.0)
+    world.later(31.0)
+    assert world.ended_as(End.IDLE) == 1
+
+
 # -- counters -------------------------------------------------------------------------------------
 
 

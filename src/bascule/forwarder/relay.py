@@ -23,11 +23,14 @@ Rules of this file:
 from __future__ import annotations
 
 import errno
+import fcntl
 import math
 import os
 import secrets
 import select
 import socket
+import sys
+import termios
 from typing import TYPE_CHECKING, Final
 
 from bascule.forwarder import signs
@@ -458,10 +461,16 @@ class Relay:
             if session is not None and session.end is None:
                 due = session.active_at + self._idle
                 if due > now:
+                    session.waiting = 0
                     self._idles.schedule(identifier, due)
                 elif _has_unread(session):
                     # We were held up (stopped, or short of processor time): what came is read first.
                     self._idles.schedule(identifier, now + self._idles.resolution)
+                elif (waiting := _waiting(session)) and not 0 < session.waiting <= waiting:
+                    # A slow peer may still be taking what we read long ago. One that took nothing of
+                    # it from one look to the next is as silent as the other.
+                    session.waiting = waiting
+                    self._idles.schedule(identifier, now + self._idle)
                 else:
                     self.end(identifier, End.IDLE)
         for identifier in self._deadlines.expire(now):
@@ -502,6 +511,25 @@ def _has_unread(session: Session) -> bool:
         if flow.reading and not flow.stashed:
             unread.register(flow.source, select.POLLIN)
     return bool(unread.poll(0))
+
+
+def _waiting(session: Session) -> int:
+    """Return how many bytes wait for a peer that cannot take them, in our hands and in the kernel's.
+
+    It falls as the peer takes them: while there is a stash its source is not read, and no
+    heartbeat is sent.
+    """
+    return sum(
+        flow.stashed + _queued(flow.sink) for flow in (session.inbound, session.outbound) if flow.stashed
+    )
+
+
+def _queued(descriptor: int) -> int:
+    """Return the bytes of a connection that its peer has not acknowledged (SIOCOUTQ)."""
+    try:
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 def _is_waiting(session: Session) -> bool:

@@ -54,6 +54,7 @@ class Session:
         code: Close code of the outcome; 0 for none.
         reason: Close reason of the outcome.
         state: The bits above.
+        waiting: Bytes that waited for a peer when it was last looked whether the session is idle; 0 before.
         close_at: When patience with its closing handshake ends, monotonic; set with ``end``.
         pending_inbound: Control frames waiting for a boundary towards the upstream.
         pending_outbound: Control frames waiting for a boundary towards the browser.
@@ -73,6 +74,7 @@ class Session:
         "reason",
         "state",
         "tag",
+        "waiting",
     )
 
     inbound: Flow
@@ -87,6 +89,7 @@ class Session:
         self.code = 0
         self.reason = b""
         self.state = 0
+        self.waiting = 0
         self.close_at = 0.0
         self.pending_inbound: Pending | None = None
         self.pending_outbound: Pending | None = None

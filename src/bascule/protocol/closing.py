@@ -119,7 +119,8 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
     End.IDLE: Row(
         EndedBy.PROXY, Cause.IDLE, CloseCode.SERVICE_RESTART, "Idle for longer than sessionIdleTimeoutMs",
         CloseCode.GOING_AWAY, "Idle for longer than sessionIdleTimeoutMs",
-        "No data frame in either direction for sessionIdleTimeoutMs; pings, pongs and heartbeats do not count.",
+        "No byte of a data frame moved in either direction for sessionIdleTimeoutMs; pings, pongs and heartbeats do "
+        "not count.",
     ),
     End.DRAIN: Row(
         EndedBy.PROXY, Cause.DRAIN, CloseCode.SERVICE_RESTART, DRAINING_REASON,
