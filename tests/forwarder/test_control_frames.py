@@ -77,6 +77,7 @@ def test_a_heartbeat_due_inside_a_frame_waits_for_its_end(make_world: MakeWorld)
         [BINARY, PONG, TEXT],
         [BINARY, TEXT, PONG],  # both frames came in one read, whose end is the next boundary
     )
+    assert world.word(ForwarderWord.HEARTBEATS) == 1
 
 
 def test_a_heartbeat_goes_between_the_fragments_of_a_message(make_world: MakeWorld) -> None:

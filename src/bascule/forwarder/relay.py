@@ -438,6 +438,8 @@ class Relay:
             )
             if not flow.inbound:
                 self._words[close_code_word("proxy", close_code_label(code or None))] += 1
+        if pending.heartbeat:
+            self._words[ForwarderWord.HEARTBEATS] += 1
         if self._engine.inject(flow, b"".join(pending.pongs) + pending.heartbeat + pending.close):
             self._sink_failed(session, flow)
 
@@ -495,7 +497,6 @@ class Relay:
         elif flow.stash is None:
             # In the middle of a frame: one waits for its end. With bytes stashed there is
             # traffic on the way already, and a stalled browser must not collect pongs.
-            self._words[ForwarderWord.HEARTBEATS] += 1
             self._pending(session, flow).heartbeat = HEARTBEAT
             flow.wanted = True
 
