@@ -46,6 +46,7 @@ def _routes(upstream: str, tls_upstream: str) -> list[dict[str, object]]:
         {"name": "elsewhere", "path": "/elsewhere", "upstream": upstream, "allowedOrigins": [ELSEWHERE]},
         {"name": "anybody", "path": "/anybody", "upstream": upstream, "allowedOrigins": ["*"]},
         {"name": "private", "path": "/private", "upstream": upstream, "auth": "session"},
+        {"name": "gone", "path": "/private/gone", "upstream": "http://127.0.0.1:1", "auth": "session"},
         {"name": "small", "path": "/small", "upstream": upstream, "incomingBufferBytes": 1000},
         {"name": "tls", "path": "/tls", "upstream": tls_upstream.replace("127.0.0.1", "localhost")},
     ]
@@ -333,6 +334,19 @@ def test_a_private_route_stays_closed_without_a_good_cookie(
     assert moved.get('bascule_refusals_total{reason="handshake"}') == 1
     if cookie:
         assert cookie.decode() not in bascule.process.log.read_text()
+
+
+def test_users_who_share_an_address_are_not_held_for_each_other(
+    bascule: RunningBascule, clients: Clients
+) -> None:
+    figures = Figures(bascule)
+    for user in ("first", "second", "second"):
+        client = clients(bascule.public_url)
+        client.send(upgrade(b"/private/gone", b"Cookie: proxy_session=" + _token(sub=user)))
+        assert client.head().status == 101
+        assert client.refusal().code == 1013
+        client.goodbye()
+    figures.settle({"ws_upstream_connect_failures_total": 3, "bascule_refusals_held_total": 1})
 
 
 # -- the ceiling of a route -----------------------------------------------------------------------

@@ -80,6 +80,11 @@ class _Asked(NamedTuple):
     user: str | None
 
     @property
+    def who(self) -> str:
+        """Whom a hold-off remembers: the user where it is known, since users share addresses."""
+        return self.client if self.user is None else f"user {self.user}"
+
+    @property
     def path(self) -> bytes:
         """What was asked for, without the query: what a hold-off goes by."""
         return self.head.target.partition(b"?")[0]
@@ -179,7 +184,7 @@ class Admission:
         lease = self._budget.try_acquire()
         if lease is None:
             self._words[GatewayWord.REJECTIONS] += 1
-            if self._refuser.hold_off.is_new(client, time.monotonic()):
+            if self._refuser.hold_off.is_new(asked.who, time.monotonic()):
                 self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
             await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, CAP_REACHED_REASON, "cap")
             return
@@ -308,7 +313,7 @@ class Admission:
             # From here on the lease belongs to the record and goes with the outcome.
             record.slot = slot
             self._registry.add(record)
-            self._refuser.hold_off.admitted(asked.client, asked.path)
+            self._refuser.hold_off.admitted(asked.who, asked.path)
         finally:
             # The forwarder has duplicates by now, or nobody shall have them.
             browser.close()
@@ -322,7 +327,7 @@ class Admission:
         self, asked: _Asked, code: CloseCode, reason: str, word: str, detail: str | None = None
     ) -> None:
         """Say 101 and Close; ``word`` is the log's."""
-        held = await self._refuser.refuse(asked.leg, asked.offer, code, reason, asked.client, asked.path)
+        held = await self._refuser.refuse(asked.leg, asked.offer, code, reason, asked.who, asked.path)
         if held:
             self._words[GatewayWord.HOLDS] += 1
         self._log_refusal(asked, word, close_code=int(code), held_seconds=held or None, detail=detail)

@@ -40,7 +40,7 @@ class HoldOff:
         """Note a refusal.
 
         Args:
-            client: The client's address.
+            client: The user's name where it is known, else the client's address.
             path: The path it asked for, without the query.
             now: Monotonic time, in seconds.
 

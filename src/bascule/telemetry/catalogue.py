@@ -235,7 +235,7 @@ _REFUSALS: Final = (
     ),
     Metric(
         "bascule_rejected_clients_total", _C, Unit.NONE,
-        "Clients, by address, turned away by the cap that had not been turned away shortly before.",
+        "Clients, by user or address, turned away by the cap that had not been turned away shortly before.",
         "How many people `ws_connection_rejections_total` stands for, roughly: those behind one address "
         "count as one.",
     ),
