@@ -279,6 +279,16 @@ def test_absolute_form_is_understood(
     assert call().target == b"/asks/25?q"
 
 
+def test_the_host_of_an_absolute_target_replaces_the_host_field(
+    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
+) -> None:
+    call = _asks(upstream, b"/asks")
+    # The page is of the host that was asked, so its origin is not a foreign one.
+    clients(bascule.public_url).open(b"http://other:99/asks", b"Origin: http://other:99")
+    assert call().values(b"Host") == [b"other:99"]
+    assert call().values(b"X-Forwarded-Host") == [b"other:99"]
+
+
 def test_a_client_cannot_nominate_protected_fields(
     bascule: RunningBascule, upstream: RawUpstream, clients: Clients
 ) -> None:  # 24

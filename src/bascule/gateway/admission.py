@@ -166,6 +166,9 @@ class Admission:
                 raise HandshakeRefused(404, "No route leads there.")
             if self._pseudonym in b",".join(head.values(b"via")):
                 raise HandshakeRefused(508, "The request has been here before.")
+            if match.authority is not None:
+                # RFC 9112 §3.2.2: the host in the target counts, whatever the Host field says.
+                offer = offer._replace(host=match.authority)
             scheme = b"https" if secure else b"http"
             seen_scheme, seen_host = seen_by_browser(peer, self._trusted, head.fields, scheme, offer.host)
             if not origin_allowed(offer.origin, seen_host, seen_scheme, match.route.allowed_origins):
@@ -210,10 +213,16 @@ class Admission:
         """Dial and, if the upstream agrees, hand over. The lease is held when this is called."""
         opened_at = time.monotonic()
         match = asked.match
+        received = asked.head.fields
+        if match.authority is not None:
+            received = [
+                (b"Host", match.authority),
+                *(line for line in received if line[0].lower() != b"host"),
+            ]
         fields = forwarded_fields(
             asked.peer,
             self._trusted,
-            asked.head.fields,
+            received,
             asked.scheme,
             asked.offer.host,
             match.prefix,
