@@ -77,6 +77,13 @@ def test_without_a_route_there_is_no_match() -> None:
     assert RouteTable([PORT]).match(b"/jupyter/") is None
 
 
+@pytest.mark.parametrize(
+    "raw", [b"/.bascule/x", b"/%2ebascule/", b"/.bascule/a%2Fb?q", b"http://h/.bascule/x"]
+)
+def test_what_the_proxy_itself_answers_is_on_no_route(raw: bytes) -> None:
+    assert TABLE.match(raw) is None
+
+
 def test_what_was_matched_is_forwarded_byte_for_byte() -> None:
     raw = b"/%6aupyter/lab/api/contents/a%2fb;v=1/%7Ec?q=%2F..//"
 

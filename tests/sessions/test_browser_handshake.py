@@ -122,6 +122,7 @@ REFUSED = {
     "26-space": (upgrade(b"/a b"), 400),
     "26-no-ASCII": (upgrade("/é".encode()), 400),
     "42-dot-segment": (upgrade(b"/a/../b"), 400),
+    "no-route-has-our-own-paths": (upgrade(b"/.bascule/x"), 404),
     "50-foreign-origin": (upgrade(b"/", b"Origin: https://evil.example"), 403),
     "50-null-origin": (upgrade(b"/", b"Origin: null"), 403),
     "50-two-origins": (upgrade(b"/", b"Origin: http://front", b"Origin: https://evil.example"), 403),

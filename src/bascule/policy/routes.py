@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bascule.policy.templates import (
+    RESERVED_SEGMENT,
     PathTemplate,
     UpstreamAddress,
     UpstreamTemplate,
@@ -125,12 +126,14 @@ class RouteTable:
             raw_target: The request-target as received.
 
         Returns:
-            The match; ``None`` if no route has it (404).
+            The match; ``None`` if no route has it (404), and for all that bascule itself answers.
 
         Raises:
             BadTarget: The target is refused (400), whatever the routes.
         """
         target = parse_target(raw_target)
+        if target.segments[0] == RESERVED_SEGMENT and len(target.segments) > 1:
+            return None
         found = self._find(target.segments)
         if target.credulous is not None:
             other = self._find(target.credulous)

@@ -47,6 +47,8 @@ _UPSTREAM: Final = re.compile(
 )
 _DIGITS_ONLY: Final = re.compile(r"(?:\\d|[0-9\[\]{}(),|?+*-]|\?:)+")
 """A pattern written with these can only match digits (and marks that the port check refuses)."""
+RESERVED_SEGMENT: Final = b".bascule"
+"""First segment of the paths that bascule itself answers: no route has them, not even ``/``."""
 _LABEL: Final = re.compile(rb"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _IN_LABEL: Final = re.compile(rb"[A-Za-z0-9_-]+")
 _NUMERIC: Final = re.compile(rb"[0-9]+|0x[0-9a-f]*")
@@ -127,7 +129,7 @@ class PathTemplate:
             if "{" in piece or "}" in piece:
                 raise ValueError('a "{name}" (a-z, 0-9, _) that is a whole segment')
             parts.append(_literal(piece))
-        if parts[:1] == [b".bascule"]:
+        if parts[:1] == [RESERVED_SEGMENT]:
             raise ValueError('a path outside "/.bascule/", which bascule itself answers')
         return cls(tuple(parts))
 
