@@ -354,6 +354,42 @@ async def test_an_http10_browser_gets_a_body_that_ends_with_the_connection(world
     assert (upstream.requests[0].value(b"Via") or b"").startswith(b"1.0 ")
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"a/b",
+        b"user@a",
+        b"a b",
+        b"http://a",
+        b"a:b",
+        b"a:80:80",
+        b"a?b",
+        b"a#b",
+        b"[::1",
+        b'"a"',
+        b"a%2",
+        b"\xc3\xa9",
+    ],
+)
+async def test_a_host_that_is_none_is_400(world: World, host: bytes) -> None:  # RFC 9112 §3.2
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+    assert (await peer.message()).status == 400
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("host", [b"", b"a", b"A_b.c.", b"127.0.0.1:", b"[::1]:8080", b"a%C3%A9:65535"])
+async def test_any_host_that_is_one_is_taken(world: World, host: bytes) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+    assert (await peer.message()).status == 200
+    assert upstream.requests[0].values(b"Host") == [host]
+
+
 async def test_an_http10_browser_may_keep_its_connection(world: World) -> None:
     front = await world.front(await world.repeating(answer(body=b"x")))
     peer = await front.connect()

@@ -74,6 +74,7 @@ REFUSED = {
     "1-no-host": (replaced(b"host"), 400),
     "1-two-hosts": (upgrade(b"/", b"Host: other"), 400),
     "1-empty-host": (replaced(b"host", b"Host:"), 400),
+    "1-no-host-at-all": (replaced(b"host", b"Host: a/b@c"), 400),
     "2-no-connection": (replaced(b"connection"), 400),
     "2-keep-alive": (replaced(b"connection", b"Connection: keep-alive"), 400),
     "3-notupgrade": (replaced(b"connection", b"Connection: notupgrade"), 400),

@@ -17,7 +17,7 @@ What holds for every exchange:
 * a request is sent a second time only if it is idempotent, has no body, and its
   connection turned out to be closed.
 
-Status codes of our own: 400 target or fields, 404 no route, 405 CONNECT and TRACE,
+Status codes of our own: 400 target, host or fields, 404 no route, 405 CONNECT and TRACE,
 408 the browser stalled, 431 head too large, 501 a transfer coding other than chunked,
 502 upstream unreachable or not HTTP, 503 too many under way, 504 upstream too slow,
 508 the request was here before; and those of authentication.
@@ -51,7 +51,7 @@ from bascule.policy.forwarding import (
     forwarded_fields,
     without_cookie,
 )
-from bascule.protocol.path import ASTERISK
+from bascule.protocol.path import ASTERISK, is_host
 
 if TYPE_CHECKING:
     import ssl
@@ -301,6 +301,8 @@ class PlainProxy:
         if hdrs.VIA in known and any(self._pseudonym in via for via in known.getall(hdrs.VIA)):
             return await browser.answer(508, "This request was here before: the routes form a loop.")
         host = known.get(hdrs.HOST, "").encode("utf-8", "surrogateescape")
+        if not is_host(host):
+            return await browser.answer(400, "The Host field is not valid.")
         try:
             match = self._routes.match(raw_target)
             if match is None:

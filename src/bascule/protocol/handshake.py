@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from bascule.errors import HandshakeRefused
 from bascule.protocol.http1 import TOKEN, RequestHead, ResponseHead, tokens
+from bascule.protocol.path import is_host
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
@@ -105,8 +106,8 @@ def check_request(head: RequestHead) -> Offer:
     if head.minor < 1:
         raise HandshakeRefused(400, "A WebSocket needs HTTP/1.1.")
     hosts = head.values(b"host")
-    if len(hosts) != 1 or not hosts[0]:
-        raise HandshakeRefused(400, "Exactly one Host field is needed.")
+    if len(hosts) != 1 or not hosts[0] or not is_host(hosts[0]):
+        raise HandshakeRefused(400, "Exactly one Host field is needed, with a valid host.")
     upgrades = head.values(b"upgrade")
     if upgrades != _WEBSOCKET and (len(upgrades) != 1 or upgrades[0].lower() != b"websocket"):
         raise HandshakeRefused(400, "The Upgrade field must be websocket and nothing else.")

@@ -44,7 +44,7 @@ from urllib.parse import unquote_to_bytes
 
 from bascule.errors import HandshakeRefused
 
-__all__ = ["ASTERISK", "BadTarget", "Target", "parse_target"]
+__all__ = ["ASTERISK", "BadTarget", "Target", "is_host", "parse_target"]
 
 ASTERISK: Final = b"*"
 """The target of ``OPTIONS *``: the server as a whole. It is no path, so the caller compares it first."""
@@ -60,6 +60,11 @@ One search over the path is all that an ordinary request pays.
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
 _AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+_HOST: Final = re.compile(
+    rb"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]++|%[0-9A-Fa-f]{2})*+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
+)
+"""RFC 3986 §3.2.2 and §3.2.3: what a server has to take, where `_AUTHORITY` is what we take in a target."""
 
 _MALFORMED: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _FORBIDDEN: Final = re.compile(
@@ -139,6 +144,11 @@ def parse_target(raw: bytes) -> Target:
         return Target(path, mark + query, authority, path[1:].split(b"/"), None)
     segments, credulous = _second_look(path)
     return Target(path, mark + query, authority, segments, credulous)
+
+
+def is_host(value: bytes) -> bool:
+    """Tell whether the value of a Host field is one (RFC 9112 §3.2); an empty one is."""
+    return _HOST.fullmatch(value) is not None
 
 
 def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None]:
