@@ -90,6 +90,19 @@ def behind_a_proxy(
 
 
 @pytest.fixture(scope="module")
+def on_both_families(
+    upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningBascule]:
+    config = {
+        "listen": "[::]:0",
+        "routes": [{"name": "all", "path": "/", "upstream": upstream.url}],
+        "forwarders": {"count": 1},
+    }
+    with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def with_tls(
     upstream: RawUpstream, certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningBascule]:
@@ -164,6 +177,20 @@ def test_what_an_untrusted_client_claims_is_replaced(
     assert call.value(b"X-Real-IP") == b"127.0.0.1"
     for gone in (b"X-Forwarded-Prefix", b"Forwarded", b"X-Scheme", b"X_Forwarded_For"):
         assert call.values(gone) == []
+
+
+def test_an_ipv4_client_of_a_listener_for_both_families_has_its_usual_address(
+    on_both_families: RunningBascule, upstream: RawUpstream, clients: Clients
+) -> None:
+    url = on_both_families.public_url.replace("[::]", "127.0.0.1")
+    call = _asked(upstream, clients, url, b"/")
+    assert call.values(b"X-Forwarded-For") == call.values(b"X-Real-IP") == [b"127.0.0.1"]
+    assert [row["client"] for row in on_both_families.sessions()] == ["127.0.0.1"]
+    upstream.scripts[b"/both"] = lambda call: call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    client = clients(url)
+    client.send(b"GET /both HTTP/1.1\r\nHost: front\r\n\r\n")
+    assert client.answer().status == 200
+    assert upstream.calls[-1].values(b"X-Forwarded-For") == [b"127.0.0.1"]
 
 
 def test_what_a_trusted_proxy_says_is_kept_and_continued(

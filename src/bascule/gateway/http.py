@@ -17,6 +17,7 @@ from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg
 from bascule.gateway.newcomers import Newcomers
 from bascule.gateway.plain_server import PlainProtocol, PlainServer
 from bascule.gateway.tasks import spawn
+from bascule.policy.clientaddress import peer_address
 from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head
 
@@ -176,7 +177,7 @@ class HttpProtocol(PlainProtocol):
         if not secure and transport.get_write_buffer_size():
             return False
         peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        address = peer_address(str(peer[0])) if isinstance(peer, tuple) else ""
         self._taken = True
         leg = self._stream(transport) if secure else self._plain(transport)
         spawn(self._on_upgrade(leg, head, early, address, secure), "upgrade")

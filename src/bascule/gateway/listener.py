@@ -24,6 +24,7 @@ from bascule.gateway.answer import error_answer
 from bascule.gateway.http import TOO_LARGE, upgrade_head
 from bascule.gateway.legs import Deadline, PlainLeg
 from bascule.gateway.tasks import spawn
+from bascule.policy.clientaddress import peer_address
 from bascule.protocol.http1 import END_OF_HEAD
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Listener:
                 return
             connection = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
             connection.setblocking(False)
-            address = str(peer[0]) if isinstance(peer, tuple) else ""
+            address = peer_address(str(peer[0])) if isinstance(peer, tuple) else ""
             if self._tls is not None:
                 spawn(self._serve_tls(connection), "tls connection")
             else:

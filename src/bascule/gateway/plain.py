@@ -43,6 +43,7 @@ from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREA
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
 from bascule.gateway.plain_server import READ_AHEAD
 from bascule.handover.counters import GatewayWord
+from bascule.policy.clientaddress import peer_address
 from bascule.policy.config import AuthMode
 from bascule.policy.forwarding import (
     TrustedProxies,
@@ -377,7 +378,7 @@ class PlainProxy:
             UnicodeDecodeError: A value has bytes that aiohttp could not send as they are.
         """
         sent = forwarded_fields(
-            request.remote or "",
+            peer_address(request.remote or ""),
             self._trusted,
             fields,
             b"https" if request.secure else b"http",
@@ -519,7 +520,7 @@ class PlainProxy:
         self, request: web.BaseRequest, match: Match, reason: str, status: int | None, detail: str
     ) -> None:
         self._words[_FAILURES] += 1
-        client = client_address_of(request.remote or "", request.raw_headers, self._trusted)
+        client = client_address_of(peer_address(request.remote or ""), request.raw_headers, self._trusted)
         route = match.route
         self._access.request_failed(
             reason, client=client, route=route.name, kind=route.kind, status=status, detail=detail

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["TrustedProxies", "client_address", "normal_address"]
+__all__ = ["TrustedProxies", "client_address", "normal_address", "peer_address"]
 
 _REMEMBERED: Final = 4096
 """Addresses whose answer is kept; then the memory is emptied, so it cannot grow."""
@@ -48,6 +48,15 @@ def normal_address(text: str) -> str | None:
     """Return the normal form of an address with or without brackets, zone or port, or ``None``."""
     address = _address(text)
     return None if address is None else str(address)
+
+
+def peer_address(text: str) -> str:
+    """Return the address of a connection's other end as everybody else writes it.
+
+    Args:
+        text: As the kernel gives it: a listener on ``[::]`` sees IPv4 clients as ``::ffff:a.b.c.d``.
+    """
+    return text.removeprefix("::ffff:") if "." in text else text
 
 
 class TrustedProxies:
