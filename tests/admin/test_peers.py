@@ -174,6 +174,35 @@ async def test_an_instance_that_finds_itself_among_its_peers_counts_itself_once(
         assert figures(await peers.read()) == (7, 20, 2, 2)
 
 
+async def test_an_instance_with_several_addresses_counts_once() -> None:
+    one, same, other = Peer(), Peer(), Peer()
+    other.body = {**other.body, "identity": "c"}
+    async with cluster_of(one, same, other, patience=0.5) as (peers, clock):
+        assert figures(await peers.read()) == (6, 30, 3, 3)
+        one.hold.clear()
+        clock.now += 6
+        assert figures(await peers.read()) == (6, 30, 3, 3), "one of its addresses answers"
+        one.hold.set()
+
+
+async def test_an_answer_in_pieces_is_an_answer() -> None:
+    whole = b'{"identity": "b", "instance": {"inFlight": 3, "max": 10, "level": "ok"}}'
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(whole))
+        for piece in (whole[:20], whole[20:]):
+            await asyncio.sleep(0.05)
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with cluster_of(extra=(Endpoint("127.0.0.1", port),)) as (peers, _):
+            assert figures(await peers.read()) == (3, 20, 2, 2)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -192,6 +221,13 @@ async def test_an_instance_that_finds_itself_among_its_peers_counts_itself_once(
 async def test_an_answer_that_makes_no_sense_is_no_answer(body: object) -> None:
     peer = Peer()
     peer.body = body
+    async with cluster_of(peer) as (peers, _):
+        assert figures(await peers.read()) == (0, 10, 2, 1)
+
+
+async def test_an_answer_too_deep_to_be_read_is_no_answer() -> None:
+    peer = Peer()
+    peer.body = web.Response(body=b"[" * 4000, content_type="application/json")
     async with cluster_of(peer) as (peers, _):
         assert figures(await peers.read()) == (0, 10, 2, 1)
 

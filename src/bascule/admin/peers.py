@@ -5,9 +5,10 @@ Peers are the configured list and the addresses of the headless service; each is
 asks within `capacity.cacheFor`, callers that arrive during a round wait for that round,
 and a round takes at most `capacity.peerTimeout`, name resolution included.
 
-A headless service lists this pod too, under an address it cannot know. It recognises
-itself by the random identity in the answer, not by its name, for two proxies of one
-machine may have the same name.
+A headless service lists this pod too, under an address it cannot know, and a pod may be listed
+more than once: by list and service, or with an address of each family. An instance is recognised
+by the random identity in the answer, not by its name, for two proxies of one machine may
+have the same name; each counts once.
 """
 
 from __future__ import annotations
@@ -96,11 +97,18 @@ class Peers:
             deadline = asyncio.get_running_loop().time() + self._view.config.capacity.peer_timeout
             targets = await self._targets(deadline)
             answers = await asyncio.gather(*(self._ask(target, deadline) for target in targets))
+            counted = {self._identity}
             readings = []
-            for target, in_flight in zip(targets, answers, strict=True):
+            # Those that answered come first: another address of one of them may be silent.
+            for target, in_flight in sorted(
+                zip(targets, answers, strict=True), key=lambda answer: answer[1] is None
+            ):
                 known = self._known.get(target)
-                if known is None or known.identity != self._identity:
-                    readings.append(PeerReading(in_flight, known.max if known else None))
+                if known is not None:
+                    if known.identity in counted:
+                        continue
+                    counted.add(known.identity)
+                readings.append(PeerReading(in_flight, known.max if known else None))
             self._readings = readings
             # Addresses that the service no longer lists are gone, not silent.
             self._known = {target: known for target, known in self._known.items() if target in targets}
@@ -141,7 +149,7 @@ class Peers:
                     url, allow_redirects=False, headers={"Accept": "application/json"}
                 ) as answer,
             ):
-                body = await answer.content.read(_ANSWER_BYTES)
+                body = await _whole(answer.content)
                 if answer.status != 200:
                     return None
         except (aiohttp.ClientError, OSError, TimeoutError):
@@ -157,6 +165,14 @@ class Peers:
         return in_flight
 
 
+async def _whole(content: aiohttp.StreamReader) -> bytes:
+    """Return an answer's body, in however many pieces it comes; at most `_ANSWER_BYTES` of it."""
+    try:
+        return await content.readexactly(_ANSWER_BYTES)
+    except asyncio.IncompleteReadError as end:
+        return end.partial
+
+
 def _parse(body: bytes) -> tuple[str, int, int] | None:
     """Read (identity, in flight, usable cap) from a peer's answer; ``None`` if it is not one."""
     try:
@@ -164,7 +180,7 @@ def _parse(body: bytes) -> tuple[str, int, int] | None:
         instance = answer["instance"]
         identity, in_flight, maximum = answer["identity"], instance["inFlight"], instance["max"]
         judged = Level(instance["level"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if not isinstance(identity, str) or type(in_flight) is not int or type(maximum) is not int:
         return None
