@@ -191,28 +191,41 @@ class Dialler:
     async def _connect_in_turn(
         self, address: UpstreamAddress, begun: list[tuple[socket.socket, tuple[object, ...]]]
     ) -> Leg:
-        """Try every address in turn, the one that was begun already first."""
+        """Try every address in turn, the one that was begun already first.
+
+        Each gets an equal share of the time that is left, so that one that says nothing leaves some
+        to the others.
+        """
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._limits.connect_timeout
         failure: OSError = OSError(errno.EHOSTUNREACH, "no address")
-        for family, where in await self._resolver.resolve(address.host, address.port):
+        addresses = await self._resolver.resolve(address.host, address.port)
+        for number, (family, where) in enumerate(addresses):
             connection = begun.pop()[0] if begun and begun[0][1] == where else self._socket(family)
             try:
-                if not _begin_connect(connection, where):
-                    await _connected(loop, connection)
-                if address.scheme != "https":
-                    return PlainLeg(loop, connection)
-                reader, writer = await asyncio.open_connection(
-                    sock=connection, ssl=self._tls_context(), server_hostname=address.host
-                )
-            except OSError as error:
+                async with asyncio.timeout((deadline - loop.time()) / (len(addresses) - number)):
+                    return await self._connect_to(address, connection, where)
+            except OSError as error:  # its time is up, or it failed
                 connection.close()
                 failure = error
             except BaseException:
                 connection.close()
                 raise
-            else:
-                return PumpedLeg(reader, writer)
         raise failure
+
+    async def _connect_to(
+        self, address: UpstreamAddress, connection: socket.socket, where: tuple[object, ...]
+    ) -> Leg:
+        """Connect to one address; the connection stays the caller's when that fails."""
+        loop = asyncio.get_running_loop()
+        if not _begin_connect(connection, where):
+            await _connected(loop, connection)
+        if address.scheme != "https":
+            return PlainLeg(loop, connection)
+        reader, writer = await asyncio.open_connection(
+            sock=connection, ssl=self._tls_context(), server_hostname=address.host
+        )
+        return PumpedLeg(reader, writer)
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:

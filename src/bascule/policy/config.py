@@ -125,7 +125,8 @@ class Limits(Block):
     connect_timeout: PositiveDuration = 5.0
     """Time for the TCP connection to the upstream, name resolution included; then 1013 to the browser.
 
-    5 s covers two lost SYN packets (1 s and 2 s later). Keep below the ingress's connect timeout.
+    5 s covers two lost SYN packets (1 s and 2 s later). The addresses of a name are tried in turn and share
+    it. Keep below the ingress's connect timeout.
     """
     upstream_handshake_timeout: PositiveDuration = 30.0
     """Time for the upstream to answer the upgrade. 30 s: Jupyter answers only when the kernel has started."""
