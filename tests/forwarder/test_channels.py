@@ -16,25 +16,26 @@ from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.environment import ChildSetup
 from bascule.handover.messages import Adopt, Listed, Message, Row, decode
-from bascule.policy.config import Config
+from bascule.policy.config import Config, WebSocketProxy
 from bascule.supervisor.child import Child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PATIENCE = 10.0
+_DEFAULTS = Config()
 
 
 class Forwarder:
     """A running forwarder, and the control channel to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config = _DEFAULTS) -> None:
         self.child = Child("bascule.forwarder", 0)
         self._reader = PacketReader()
         counters = CounterFile.create(1)
         with self.child.new_control() as theirs:
             setup = ChildSetup(
-                config=Config().model_dump_json(by_alias=True), sources={}, control=theirs.fileno(),
+                config=config.model_dump_json(by_alias=True), sources={}, control=theirs.fileno(),
                 counters=counters.descriptor, forwarders=1, slot=0,
             )  # fmt: skip
             self.child.start(setup, (counters.descriptor,), theirs, time.monotonic())
@@ -98,3 +99,10 @@ def test_a_new_gateway_hears_of_every_session_before_the_list_ends(forwarder: Fo
             heard.append(message.id)
         assert message == Listed(0)
         assert heard == list(range(1, 41))
+
+
+def test_an_interval_of_any_length_is_one() -> None:
+    """The pool's keys in milliseconds have no upper bound, a float has."""
+    never = WebSocketProxy(session_idle_timeout_ms=10**400, heartbeat_interval_ms=10**400)
+    running = Forwarder(Config(websocket_proxy=never))  # says that it is ready
+    running.close()

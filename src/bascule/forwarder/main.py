@@ -37,6 +37,10 @@ _LEAVING: Final = 10.0
 """Longest time to end the sessions in when the supervisor has gone; a closing handshake takes less."""
 
 
+_LONGEST: Final = 2**63 - 1
+"""What the pool's own reader of those keys takes at most, in milliseconds."""
+
+
 class Forwarder:
     """The process's loop and its channels."""
 
@@ -54,8 +58,8 @@ class Forwarder:
         self._relay = Relay(
             self._engine,
             words,
-            heartbeat=proxy.heartbeat_interval_ms / 1000,
-            idle=proxy.session_idle_timeout_ms / 1000,
+            heartbeat=_seconds(proxy.heartbeat_interval_ms),
+            idle=_seconds(proxy.session_idle_timeout_ms),
             closing=config.limits.closing_handshake_timeout,
             report=self._report,
         )
@@ -210,6 +214,11 @@ class Forwarder:
             except OSError:
                 return  # It is gone; the supervisor will send another channel.
             self._outbox.popleft()
+
+
+def _seconds(milliseconds: int) -> float:
+    """Return seconds; the pool's keys have no upper bound, and a float has."""
+    return min(milliseconds, _LONGEST) / 1000
 
 
 def main() -> None:
