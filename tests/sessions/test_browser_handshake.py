@@ -190,9 +190,21 @@ def test_something_that_looks_like_a_websocket_is_refused(
     heard = upstream.connections
     client = clients(bascule.public_url)
     client.send(replaced(b"upgrade", b"Upgrade: websocketX"))  # 4
-    assert client.head().status == 400
+    answer = client.answer()
+    assert answer.status == 400
+    assert answer.body == b"The Upgrade field must be websocket and nothing else.\n"
+    assert answer.value(b"Server") == b"bascule"
     client.goodbye()
     assert upstream.connections == heard
+
+
+def test_what_the_proxy_itself_answers_does_not_tell_what_it_is_made_of(
+    bascule: RunningBascule, clients: Clients
+) -> None:
+    client = clients(bascule.public_url)
+    client.send(b"GET /.bascule/capacity HTTP/1.1\r\nHost: front\r\n\r\n")
+    answer = client.answer()
+    assert (answer.status, answer.value(b"Server")) == (200, b"bascule")
 
 
 def test_a_head_that_grows_beyond_its_limit_before_it_says_what_it_wants_is_431(

@@ -206,11 +206,17 @@ class Gateway:
         if path.startswith(RESERVED_PREFIX) or (path in PUBLIC_PATHS and not self._is_routed(request)):
             answer = await self._administration.public.handle(request)
             if answer is not None:
+                answer.headers["Server"] = "bascule"
                 return answer
-        if "websocket" in request.headers.get("Upgrade", "").lower():
+        if "websocket" in (upgrade := request.headers.get("Upgrade", "").lower()):
             # An upgrade is taken before aiohttp sees it; one that arrives here was sent behind
-            # a request whose answer was not awaited.
-            refused = web.Response(status=400, text="A WebSocket handshake must not be pipelined.\n")
+            # a request whose answer was not awaited, or names something else.
+            detail = (
+                "A WebSocket handshake must not be pipelined."
+                if upgrade == "websocket"
+                else "The Upgrade field must be websocket and nothing else."
+            )
+            refused = web.Response(status=400, text=f"{detail}\n", headers={"Server": "bascule"})
             refused.force_close()
             return refused
         return await self._proxy.handle(request)
