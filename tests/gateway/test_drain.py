@@ -1,11 +1,12 @@
-"""What a drain counts: every session that was there when it was ordered, once."""
+"""What a drain counts, every session that was there when it was ordered, once; and that it tells each."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bascule.gateway.drain import Drain
+from bascule.gateway.drain import Drain, Row
 from bascule.policy.config import Config
+from bascule.policy.config import Drain as Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +27,11 @@ def ordered(sessions: set[int], on_list: Callable[[], None] = lambda: None) -> D
         on_list()
         return listed
 
-    return Drain(CONFIG, rows, lambda identifier, _: sessions.discard(identifier), lambda: len(sessions))
+    def close(identifier: int, within: float) -> bool:
+        sessions.discard(identifier)
+        return True
+
+    return Drain(CONFIG, rows, close, lambda: len(sessions))
 
 
 async def test_who_is_told_is_counted_as_closed() -> None:
@@ -48,3 +53,41 @@ async def test_who_leaves_after_the_list_was_made_left_naturally() -> None:
     drain = ordered(sessions, lambda: sessions.discard(2))
     await drain.run()
     assert drain.outcomes == {"natural": 1, "closed": 2, "aborted": 0}
+
+
+class Pod:
+    """Sessions that end when they are told, behind a channel with room for a few messages."""
+
+    def __init__(self, sessions: int, room: int) -> None:
+        self.live = set(range(sessions))
+        self.room = room
+        self._left = room
+
+    async def rows(self) -> list[Row]:
+        """List the sessions; the forwarder has read its channel by then."""
+        self._left = self.room
+        return [(identifier, 0.0) for identifier in self.live]
+
+    def close(self, identifier: int, within: float) -> bool:
+        """Tell one, if there is room."""
+        if not self._left:
+            return False
+        self._left -= 1
+        self.live.discard(identifier)
+        return True
+
+
+async def drained(pod: Pod, within: float) -> dict[str, int]:
+    drain = Drain(Config(drain=Settings(timeout=within, rate=0)), pod.rows, pod.close, lambda: len(pod.live))
+    await drain.run()
+    return drain.outcomes
+
+
+async def test_a_burst_that_does_not_fit_into_the_channel_is_told_in_rounds() -> None:
+    pod = Pod(sessions=20, room=6)
+    assert await drained(pod, 10.0) == {"natural": 0, "closed": 20, "aborted": 0}
+
+
+async def test_a_forwarder_that_takes_nothing_does_not_hold_up_the_end() -> None:
+    pod = Pod(sessions=3, room=0)
+    assert await drained(pod, 0.4) == {"natural": 0, "closed": 0, "aborted": 3}

@@ -48,7 +48,8 @@ class Drain:
     Args:
         config: The drain settings.
         rows: Lists the live sessions.
-        close: Tells one session, with the seconds its closing handshake may take.
+        close: Tells one session, with the seconds its closing handshake may take; returns whether it
+            will hear of it. A channel that is full has room again a moment later.
         in_flight: Counts the live sessions.
 
     Attributes:
@@ -59,7 +60,7 @@ class Drain:
         self,
         config: Config,
         rows: Callable[[], Awaitable[Sequence[Row]]],
-        close: Callable[[int, float], None],
+        close: Callable[[int, float], bool],
         in_flight: Callable[[], int],
     ) -> None:
         self._settings = config.drain
@@ -124,20 +125,26 @@ class Drain:
                 _log.warning("drain.timeout is too short for drain.rate", sessions=len(untold))
             is_first = False
             schedule = plan(untold, slot=slot, randomness=random.Random())
+            unheard = False
             for told, (identifier, delay) in enumerate(schedule, 1):
                 pause = begin + delay - loop.time()
                 if pause > 0:
                     await asyncio.sleep(pause)
-                self._tell(identifier, deadline)
+                unheard |= not self._tell(identifier, deadline)
                 if told * slot >= _ROUND:
                     break
             # The next round begins where this one's slots end, not now: the rate is kept across rounds.
             begin += told * slot
-            await asyncio.sleep(max(0.0, begin - loop.time()))
+            await asyncio.sleep(max(_TICK if unheard else 0.0, begin - loop.time()))
+            if unheard and loop.time() >= deadline:
+                return
 
-    def _tell(self, identifier: int, deadline: float) -> None:
-        self._told.add(identifier)
-        self._close(identifier, max(0.0, deadline - asyncio.get_running_loop().time()))
+    def _tell(self, identifier: int, deadline: float) -> bool:
+        """Tell one session, and whether it will hear of it; one that will not is told in the next round."""
+        heard = self._close(identifier, max(0.0, deadline - asyncio.get_running_loop().time()))
+        if heard:
+            self._told.add(identifier)
+        return heard
 
     async def _wait(self, until: float, *, tell_late: bool = False) -> None:
         """Wait until no session is left or the time has come; who appears late may be told at once."""

@@ -340,10 +340,11 @@ class Gateway:
         listed = {row.id: row.idle for _, row in await self._dispatch.list_sessions()}
         return [(record.id, listed.get(record.id, 0.0)) for record in self._registry]
 
-    def _drain_one(self, identifier: int, within: float) -> None:
+    def _drain_one(self, identifier: int, within: float) -> bool:
         record = self._registry.get(identifier)
-        if record is not None:
-            self._dispatch.close_session(record.slot, identifier, End.DRAIN, within=within)
+        return record is None or self._dispatch.close_session(
+            record.slot, identifier, End.DRAIN, within=within
+        )
 
     async def _say_drained(self, deadline: float) -> None:
         """Tell the supervisor when no session is left, and no download or upload either."""
