@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.browser import run_chromium
 from tests.support.processes import Service, answers, reserve_port
+from tests.support.proctree import alive, children
 from tests.support.waiting import eventually, eventually_async
 
 if TYPE_CHECKING:
@@ -99,12 +100,9 @@ def test_demos_that_start_at_the_same_moment_each_get_ports_of_their_own(tmp_pat
 def test_the_upstream_ends_even_when_the_demo_is_killed(tmp_path: Path) -> None:
     port = reserve_port()
     service, _ = start(tmp_path, "--listen", f"127.0.0.1:{port}")
-    children = subprocess.run(
-        ["pgrep", "-P", str(service.pid), "-f", "bascule.demo.upstream"], capture_output=True, text=True
-    ).stdout.split()
-    assert len(children) == 1
+    (upstream,) = (pid for pid, runs in children(service.pid).items() if runs == "bascule.demo.upstream")
     os.kill(service.pid, signal.SIGKILL)
-    eventually(lambda: not os.path.exists(f"/proc/{children[0]}"), 10, "the upstream is gone")
+    eventually(lambda: not alive(upstream), 10, "the upstream is gone")
     service.stop()
 
 

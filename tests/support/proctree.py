@@ -10,11 +10,11 @@ from pathlib import Path
 from tests.support.bascule import RunningBascule
 from tests.support.waiting import eventually
 
-__all__ = ["alive", "cpu_seconds", "descriptors", "forwarders", "gateway", "kill"]
+__all__ = ["alive", "children", "cpu_seconds", "descriptors", "forwarders", "gateway", "kill"]
 
 
-def _children(pid: int) -> dict[int, str]:
-    """Return the children of a process with what each runs."""
+def children(pid: int) -> dict[int, str]:
+    """Return the children of a process with the module that each runs."""
     try:
         pids = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -31,9 +31,7 @@ def _children(pid: int) -> dict[int, str]:
 
 
 def _of(bascule: RunningBascule, module: str) -> list[int]:
-    return sorted(
-        pid for pid, runs in _children(bascule.process.pid).items() if runs == module and alive(pid)
-    )
+    return sorted(pid for pid, runs in children(bascule.process.pid).items() if runs == module and alive(pid))
 
 
 def gateway(bascule: RunningBascule) -> int:
