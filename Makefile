@@ -46,12 +46,16 @@ demo-jupyter: build/.installed ## The same with a real JupyterLab and Streamlit 
 	@scripts/install-parts jupyter streamlit
 	@exec $(BIN)/bascule demo --jupyter
 
+# What cannot be installed (no root, no sudo, no network) skips the tests that need it; with CI=true it fails them.
+WITHOUT := echo "Going on: tests that need what is missing say so"
+
 # Both builds of the hot path are tested, so a compiler must be there before Bascule is installed.
 compiler:
-	@PYTHON="$(PYTHON)" scripts/install-parts compiler
-	@ls src/bascule/forwarder/_hot.*.so >/dev/null 2>&1 || rm -f build/.installed
+	@if PYTHON="$(PYTHON)" scripts/install-parts compiler; \
+	  then ls src/bascule/forwarder/_hot.*.so >/dev/null 2>&1 || rm -f build/.installed; else $(WITHOUT); fi
 
-test: compiler build/.developed parts ## Everything: checks and all tests, with real parts
+test: compiler build/.developed ## Everything: checks and all tests, with real parts
+	@scripts/install-parts || $(WITHOUT)
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
 
