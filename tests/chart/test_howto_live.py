@@ -95,6 +95,7 @@ def test_there_are_calls_in_the_pages() -> None:
 
 @pytest.mark.parametrize("guarded", [False, True], ids=["loopback", "token"])
 def test_a_call_of_the_pages_is_answered(guarded: bool, bascule: Start, upstream: str) -> None:
+    require("curl")
     # A drain cannot be taken back, so it is the last thing asked.
     mine = sorted(
         (call for call in calls() if ("$TOKEN" in call[1]) == guarded), key=lambda call: "/drain" in call[1]
