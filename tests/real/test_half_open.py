@@ -41,21 +41,20 @@ def cable() -> Iterator[tuple[str, str, Callable[[], None]]]:
         missing("network namespaces need root")
     name = "b" + uuid.uuid4().hex[:8]
     ours, theirs = f"{name}o", f"{name}t"
-    try:
-        ip("netns", "add", name)
-    except subprocess.CalledProcessError as error:
-        missing(f"no network namespaces here: {error.stderr.decode().strip()}")
-    try:
+    with contextlib.ExitStack() as undo:
+        try:
+            ip("netns", "add", name)
+            undo.callback(ip, "netns", "del", name)
+            ip("-n", name, "link")  # a chroot may make one and not enter it
+        except subprocess.CalledProcessError as error:
+            missing(f"no network namespaces here: {error.stderr.decode().strip()}")
         ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)
+        undo.callback(ip, "link", "del", ours)
         ip("addr", "add", "10.231.77.1/30", "dev", ours)
         ip("link", "set", ours, "up")
         ip("-n", name, "addr", "add", "10.231.77.2/30", "dev", theirs)
         ip("-n", name, "link", "set", theirs, "up")
         yield name, "10.231.77.1", lambda: ip("-n", name, "link", "set", theirs, "down")
-    finally:
-        with contextlib.suppress(subprocess.CalledProcessError):
-            ip("link", "del", ours)
-        ip("netns", "del", name)
 
 
 @pytest.mark.real
