@@ -111,11 +111,11 @@ async def test_the_patience_ends_with_the_head_of_the_answer(world: World) -> No
 
 async def test_the_patience_starts_anew_while_an_upload_moves(world: World) -> None:
     upstream = await world.repeating(answer(body=b"ok"))
-    front = await world.front(upstream, limits={"httpUpstreamTimeout": 0.3})
+    front = await world.front(upstream, limits={"httpUpstreamTimeout": 0.8})
     peer = await front.connect()
-    await peer.send(request_head(b"/", b"Content-Length: 8", method=b"PUT"))
-    for _ in range(8):
-        await asyncio.sleep(0.1)  # 0.8 s in all
+    await peer.send(request_head(b"/", b"Content-Length: 12", method=b"PUT"))
+    for _ in range(12):
+        await asyncio.sleep(0.1)  # 1.2 s in all
         await peer.send(b"x")
     assert (await peer.message()).body == b"ok"
 
