@@ -15,7 +15,7 @@ from tests.support.parts import missing
 def echo() -> Iterator[Echo]:
     """An upstream with heartbeats every 100 ms on its /heartbeat path."""
     if not shutil.which("cc"):
-        missing("no C compiler")
+        missing("no C compiler: scripts/install-parts compiler")
     with Echo(100) as upstream:
         yield upstream
 

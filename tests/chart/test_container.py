@@ -9,8 +9,10 @@ architectures.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import urllib.request
 from pathlib import Path
@@ -18,7 +20,7 @@ from pathlib import Path
 import pytest
 from dashboards.local_prometheus import poll
 
-from tests.support.parts import ROOT
+from tests.support.parts import ROOT, missing
 
 SCRIPTS = ROOT / "scripts" / "container"
 CONTAINERFILE = (ROOT / "Containerfile").read_text(encoding="utf-8")
@@ -84,6 +86,8 @@ def test_every_pinned_dependency_has_a_wheel_for_both_architectures(machine: str
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_steps_give_a_proxy_that_serves_from_a_read_only_prefix(tmp_path: Path) -> None:
+    if not (shutil.which("cc") and (Path(sysconfig.get_path("include")) / "Python.h").exists()):
+        missing("no C compiler with Python's headers: scripts/install-parts compiler")
     prefix, home = tmp_path / "opt", tmp_path / "home"
     home.mkdir()
     clean = {"PATH": "/usr/bin:/bin", "HOME": str(home)}

@@ -82,7 +82,8 @@ class Twins:
     """Both builds, in step."""
 
     def __init__(self, **options: Any) -> None:
-        self.both = (Twin(hot_pure, **options), Twin(build_of("compiled"), **options))
+        compiled = build_of("compiled")  # before anything is opened: it may skip the test
+        self.both = (Twin(hot_pure, **options), Twin(compiled, **options))
 
     def same(self, act: Any) -> Any:
         """Do the same with both, and hold them to the same outcome."""

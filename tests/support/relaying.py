@@ -44,7 +44,7 @@ def build_of(name: str) -> Any:
     try:
         return importlib.import_module("bascule.forwarder._hot")
     except ImportError:
-        missing("the compiled hot path is not built")
+        missing("the compiled hot path is not built: make compiler install")
 
 
 def tcp_pair(receive: int = 0, send: int = 0) -> tuple[socket.socket, socket.socket]:
