@@ -8,7 +8,8 @@ happens once.
     python -m bench.instructions             count, and compare with bench/instructions.json
     python -m bench.instructions --accept    count, and write the figures to commit
 
-Figures depend on compiler and processor architecture, so they are kept by both.
+Figures depend on the processor architecture, the compiler and the version of Python, whose own functions are
+counted with the rest, so they are kept by all three.
 """
 
 from __future__ import annotations
@@ -68,11 +69,13 @@ class Comparison:
 
 
 def place() -> str:
-    """What figures may be compared with each other: architecture and compiler."""
+    """What figures may be compared with each other: architecture, compiler and Python."""
     line = subprocess.run(
         ["cc", "-dumpfullversion"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    return f"{platform.machine()}-cc{line.split('.')[0] or '?'}"
+    compiler = f"cc{line.split('.')[0] or '?'}"
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return f"{platform.machine()}-{compiler}-{python}"
 
 
 def missing() -> str | None:
