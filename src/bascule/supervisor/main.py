@@ -15,6 +15,7 @@ Shutdown, in order:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import resource
 import selectors
@@ -184,7 +185,7 @@ class Supervisor:
         try:
             left, right = channel_pair()
         except OSError as error:
-            _log.error("no channel", forwarder=forwarder.name, exc_info=error)
+            _log.error("no channel", forwarder=forwarder.name, error=str(error))
             return
         try:
             send_control(forwarder.control, "channel", right.fileno())
@@ -192,8 +193,8 @@ class Supervisor:
                 self._gateway.control, "channel", left.fileno(), slot=forwarder.slot,
                 pid=forwarder.process.pid, hot_path=forwarder.hot_path, restarts=forwarder.restarts,
             )  # fmt: skip
-        except OSError as error:
-            _log.warning("no channel", forwarder=forwarder.name, exc_info=error)
+        except OSError as error:  # one of them has just died: its pidfd tells the rest
+            _log.warning("no channel", forwarder=forwarder.name, error=str(error))
         finally:
             left.close()
             right.close()
@@ -226,7 +227,8 @@ class Supervisor:
                         self._announce()
                 if child is self._gateway and self._signals:
                     assert child.control is not None
-                    send_control(child.control, "drain")
+                    with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
+                        send_control(child.control, "drain")
             case "channel_lost":
                 forwarder = self._forwarders[message["slot"]]
                 if forwarder.ready:
