@@ -100,10 +100,12 @@ def test_demos_that_start_at_the_same_moment_each_get_ports_of_their_own(tmp_pat
 def test_the_upstream_ends_even_when_the_demo_is_killed(tmp_path: Path) -> None:
     port = reserve_port()
     service, _ = start(tmp_path, "--listen", f"127.0.0.1:{port}")
-    (upstream,) = (pid for pid, runs in children(service.pid).items() if runs == "bascule.demo.upstream")
-    os.kill(service.pid, signal.SIGKILL)
-    eventually(lambda: not alive(upstream), 10, "the upstream is gone")
-    service.stop()
+    try:
+        (upstream,) = (pid for pid, runs in children(service.pid).items() if runs == "bascule.demo.upstream")
+        os.kill(service.pid, signal.SIGKILL)
+        eventually(lambda: not alive(upstream), 10, "the upstream is gone")
+    finally:
+        service.stop()
 
 
 async def taken(page: Page, count: int) -> None:
@@ -220,14 +222,17 @@ async def test_a_pool_of_hundreds_fits_the_page_and_fills(
 ) -> None:
     monkeypatch.setenv("BASCULE_WEBSOCKETPROXY__MAXSESSIONSPERAPP", "200")
     service, address = start(tmp_path, "--listen", "127.0.0.1:0")
-    async with run_chromium() as browser:
-        page = await browser.new_page(viewport={"width": 1280, "height": 1000})
-        await page.goto(address)
-        await taken(page, 0)
-        assert await page.locator("#slots > *").count() == 200
-        box = await page.locator("#fill").bounding_box()
-        assert box is not None
-        assert box["y"] < 600, "the buttons are below the fold"
-        await page.click("#fill")
-        await taken(page, 200)
-    assert service.stop(30) == 0, service.said()
+    try:
+        async with run_chromium() as browser:
+            page = await browser.new_page(viewport={"width": 1280, "height": 1000})
+            await page.goto(address)
+            await taken(page, 0)
+            assert await page.locator("#slots > *").count() == 200
+            box = await page.locator("#fill").bounding_box()
+            assert box is not None
+            assert box["y"] < 600, "the buttons are below the fold"
+            await page.click("#fill")
+            await taken(page, 200)
+    finally:
+        status = service.stop(30)
+    assert status == 0, service.said()
