@@ -43,10 +43,11 @@ def wait_for(address: str) -> None:
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """End a child: by the end of its input, by SIGTERM, by SIGKILL if it takes its time."""
+    """End a child: by the end of its input if we hold it, or SIGTERM; by SIGKILL if it takes its time."""
     if child.stdin is not None:
-        child.stdin.close()
-    child.terminate()
+        child.stdin.close()  # and no signal: it could come while the loop is being closed
+    else:
+        child.terminate()
     try:
         child.wait(_DOWN_WITHIN)
     except subprocess.TimeoutExpired:
