@@ -577,6 +577,13 @@ async def test_credentials_are_checked_and_not_passed_on(world: World) -> None:
     assert [request.value(b"Cookie") for request in upstream.requests] == [b"a=1; b=2"]
 
 
+async def test_without_a_login_the_cookie_is_withheld_all_the_same(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    await front.request(b"/", b"Cookie: a=1; proxy_session=good")
+    assert [request.value(b"Cookie") for request in upstream.requests] == [b"a=1"]
+
+
 # -- figures ----------------------------------------------------------------------------------------------
 
 

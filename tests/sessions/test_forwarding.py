@@ -330,6 +330,14 @@ def test_a_session_cookie_opens_a_private_route_and_does_not_travel_on(
     assert {row["user"] for row in bascule.sessions() if row["route"] == "private"} == {"meb10000"}
 
 
+def test_a_route_without_a_login_does_not_learn_what_opens_the_others(
+    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
+) -> None:
+    token = _token()
+    call = _asked(upstream, clients, bascule.public_url, b"/anybody", b"Cookie: proxy_session=" + token)
+    assert token not in call.head
+
+
 @pytest.mark.parametrize(
     "cookie",
     [

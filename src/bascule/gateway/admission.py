@@ -137,7 +137,7 @@ class Admission:
         self._next_id = (generation << 40) + 1
         self._via = via
         self._pseudonym = via.partition(b" ")[2]
-        self._cookie = config.auth.session.cookie.encode()
+        self._withheld = config.auth.session.withheld
         self.draining = False
 
     async def upgrade(
@@ -228,8 +228,8 @@ class Admission:
             match.prefix,
             self._via,
         )
-        if match.route.auth is not AuthMode.NONE:
-            fields = without_cookie(fields, self._cookie)
+        if self._withheld is not None:
+            fields = without_cookie(fields, self._withheld)
         departure = Departure(asked.leg)
         try:
             with departure:

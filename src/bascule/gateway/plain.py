@@ -215,7 +215,7 @@ class PlainProxy:
         self._head_bytes = config.limits.request_head_bytes
         self._connect_timeout = config.limits.connect_timeout
         self._patience = config.limits.http_upstream_timeout
-        self._cookie = config.auth.session.cookie.encode()
+        self._withheld = config.auth.session.withheld
         self._pseudonym = f"bascule-{secrets.token_hex(4)}"
         self._via10 = b"1.0 " + self._pseudonym.encode()
         self.via = b"1.1 " + self._pseudonym.encode()
@@ -315,7 +315,8 @@ class PlainProxy:
                 if self._authorise is None:
                     raise HandshakeRefused(503, "Authentication is not set up.")
                 self._authorise(match.route, fields)
-                fields = without_cookie(fields, self._cookie)
+            if self._withheld is not None:
+                fields = without_cookie(fields, self._withheld)
         except HandshakeRefused as refusal:
             extra = tuple((name.encode(), value.encode()) for name, value in refusal.fields)
             return await browser.answer(refusal.status, refusal.detail, extra)

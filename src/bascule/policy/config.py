@@ -307,7 +307,11 @@ class SessionAuth(Block):
             json_schema_extra={"x-allowed": "a cookie name: letters, digits and !#$%&'*+.^_`|~-"},
         ),
     ] = "proxy_session"
-    """Name of the cookie. The default is what Hopsworks sets at login; it is removed before forwarding."""
+    """Name of the cookie. The default is what Hopsworks sets at login.
+
+    With a `keyFile` it is removed before forwarding, on every route: what runs behind one that asks for no
+    login must not learn what opens the others.
+    """
     key_file: File | None = None
     """File with the key that signatures are checked with. Needed as soon as a route says `auth: session`."""
     algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(_some)] = ("HS512",)
@@ -321,6 +325,11 @@ class SessionAuth(Block):
 
     900 s is Hopsworks' own value, renewal relies on it.
     """
+
+    @property
+    def withheld(self) -> bytes | None:
+        """The cookie that no upstream may see; ``None`` while no key makes it ours."""
+        return None if self.key_file is None else self.cookie.encode()
 
 
 class Auth(Block):
