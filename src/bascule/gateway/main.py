@@ -67,12 +67,6 @@ _FORWARDERS_READY: Final = 10.0
 _ASK_AGAIN: Final = 0.2
 """Seconds until another channel is asked for when descriptors were short."""
 
-_NICENESS: Final = 19
-"""How far the gateway stands back behind the forwarders (nice(1)): as far as that goes. A forwarder that
-wakes up with less behind it than its share waits for the next tick of the clock, 4 ms and more, and the
-smaller the gateway's share the seldomer that is. Where forwarders want every core the gateway keeps
-a seventieth, which is enough for probes."""
-
 
 class Gateway:
     """Everything of the gateway process."""
@@ -146,11 +140,6 @@ class Gateway:
         await web.SockSite(runner, admin).start()
         ticking = spawn(self._metrics.keep_ticking(time.monotonic), "metrics tick")
         self._listener.start()
-        # Sessions under way come before handshakes when processors are short: a storm of
-        # refusals must not be felt by those who are in.
-        os.nice(_NICENESS)
-        with contextlib.suppress(OSError):  # never preempts whoever runs, when it wakes up
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         gc.collect()
         gc.freeze()
         send_control(self._control, "ready")

@@ -36,7 +36,7 @@ from bascule.handover.descriptors import (
     channel_pair,
 )
 from bascule.handover.environment import ChildSetup
-from bascule.supervisor import cores
+from bascule.supervisor import cores, scheduling
 from bascule.supervisor.child import Child
 from bascule.supervisor.sockets import Listeners, address
 from bascule.telemetry.logs import configure
@@ -215,20 +215,8 @@ class Supervisor:
     def _on_message(self, child: Child, message: dict[str, Any]) -> None:
         match message["message"]:
             case "ready":
-                child.ready = True
-                if child.restarts:
-                    _log.info("a process is back", child=child.name, restarts=child.restarts)
                 child.hot_path = message.get("hot_path", "")
-                if child is not self._gateway:
-                    self._connect(child)
-                elif not self._announced:
-                    self._announced = True
-                    if not self._signals:  # otherwise nothing listens any more
-                        self._announce()
-                if child is self._gateway and self._signals:
-                    assert child.control is not None
-                    with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
-                        send_control(child.control, "drain")
+                self._on_ready(child)
             case "channel_lost":
                 forwarder = self._forwarders[message["slot"]]
                 if forwarder.ready:
@@ -239,6 +227,26 @@ class Supervisor:
                 self._finish()
             case other:
                 _log.error("unknown control message", child=child.name, message=other)
+
+    def _on_ready(self, child: Child) -> None:
+        assert child.process is not None
+        child.ready = True
+        if child.restarts:
+            _log.info("a process is back", child=child.name, restarts=child.restarts)
+        # Priorities only now: to start, each wants the processor like anybody else.
+        if child is not self._gateway:
+            scheduling.serve_promptly(child.process.pid)
+            self._connect(child)
+            return
+        scheduling.stand_back(child.process.pid)
+        if self._signals:
+            assert child.control is not None
+            with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
+                send_control(child.control, "drain")
+        if not self._announced:
+            self._announced = True
+            if not self._signals:  # otherwise nothing listens any more
+                self._announce()
 
     def _announce(self) -> None:
         _log.info(
