@@ -304,6 +304,12 @@ def test_what_the_values_say_of_resources_wins() -> None:
             {"cpu": "500m", "memory": 1e8},
         ),
         ({"limits": {"memory": "1G"}}, {"cpu": "2", "memory": "224Mi"}, {"memory": "1G"}),
+        ({"limits": {"memory": "1Pi"}}, {"cpu": "2", "memory": "224Mi"}, {"memory": "1Pi"}),
+        (
+            {"requests": {"cpu": "250000u"}, "limits": {"cpu": "1"}},
+            {"cpu": "250000u", "memory": "192Mi"},
+            {"cpu": "1", "memory": "288Mi"},
+        ),
         ({"requests": {"memory": "2Gi"}}, {"cpu": "2", "memory": "2Gi"}, {"memory": "3072Mi"}),
         ({"requests": {"cpu": "100m"}}, {"cpu": "100m", "memory": "192Mi"}, {"memory": "288Mi"}),
         (None, {"memory": "192Mi"}, {"memory": "288Mi"}),

@@ -82,12 +82,7 @@ cap alone must not turn a drain into an abort.
 
 {{/* Whole cores of a CPU quantity such as "2", 1.5 or "500m", at least one. */}}
 {{- define "bascule.cores" -}}
-{{- $text := toString . -}}
-{{- if hasSuffix "m" $text -}}
-{{- max 1 (divf (trimSuffix "m" $text | float64) 1000 | ceil | int64) -}}
-{{- else -}}
-{{- max 1 ($text | float64 | ceil | int64) -}}
-{{- end -}}
+{{- max 1 (include "bascule.quantity" . | float64 | ceil | int64) -}}
 {{- end -}}
 
 {{/*
@@ -113,11 +108,12 @@ limit, or else its request, and stays under the pool's own bound.
 {{- divf (addf ($sizing.baseBytes | int64) $forwarders $sessions) 1048576 | ceil | int64 -}}
 {{- end -}}
 
-{{/* The number that a quantity such as "500m", "1Gi" or 1e9 stands for. */}}
+{{/* The number that a quantity such as "500m", "1Gi" or 1e9 stands for; an "E" at the end is exa. */}}
 {{- define "bascule.quantity" -}}
 {{- $text := toString . -}}
 {{- $suffix := regexFind "[A-Za-z]*$" $text -}}
-{{- $factors := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $factors := dict "n" 1e-9 "u" 1e-6 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 -}}
+{{- $factors = merge $factors (dict "Ki" 0x1p10 "Mi" 0x1p20 "Gi" 0x1p30 "Ti" 0x1p40 "Pi" 0x1p50 "Ei" 0x1p60) -}}
 {{- mulf (trimSuffix $suffix $text | float64) (default 1 (get $factors $suffix)) -}}
 {{- end -}}
 
