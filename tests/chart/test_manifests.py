@@ -58,10 +58,14 @@ def test_lint_is_strictly_clean(version: str, values: dict[str, Any]) -> None:
 
 
 def test_both_helms_render_the_same(values: dict[str, Any]) -> None:
-    def by_name(manifests: list[Manifest]) -> list[Manifest]:
+    def by_name(version: str) -> list[Manifest]:
+        manifests = render(version, values)
+        # Which of them has given the number is for them to know.
+        given = one(manifests, "Deployment")["metadata"].pop("annotations", None)
+        assert given in (None, {"bascule/replicas": f"given-by-{version}"})
         return sorted(manifests, key=lambda manifest: (manifest["kind"], manifest["metadata"]["name"]))
 
-    assert by_name(render("v3", values)) == by_name(render("v4", values))
+    assert by_name("v3") == by_name("v4")
 
 
 @pytest.mark.slow
@@ -375,26 +379,38 @@ def test_a_deployment_that_scales_itself_names_no_replicas() -> None:
     assert one(render("v4", {}), "Deployment")["spec"]["replicas"] == 2
 
 
-def owner(manager: str, operation: str, subresource: str = "") -> dict[str, Any]:
-    """Who the API server says has set the number of pods, and how."""
-    fields: dict[str, Any] = {"f:spec": {"f:replicas": {}}}
-    return {"manager": manager, "operation": operation, "subresource": subresource, "fieldsV1": fields}
+def owner(operation: str, subresource: str = "", manager: str = "helm", **fields: Any) -> dict[str, Any]:
+    """An entry of the API server's notes on who has set what."""
+    owned = {f"f:{field}": value for field, value in fields.items()}
+    return {"manager": manager, "operation": operation, "subresource": subresource, "fieldsV1": owned}
+
+
+NAME: dict[str, Any] = {"f:annotations": {"f:meta.helm.sh/release-name": {}}}
+NUMBER: dict[str, Any] = {"f:replicas": {}}
+SCALED = owner("Update", "scale", "kube-controller-manager", spec=NUMBER)
+STATUS = owner("Update", "status", "helm", status={})
+LABELLED = owner("Apply", manager="somebody", metadata={"f:labels": {}})
+MERGED = owner("Update", metadata={"f:annotations": {"f:bascule/replicas": {}}})
 
 
 @pytest.mark.parametrize(
     ("given", "owners", "replicas"),
     [
-        (True, [], 7),
-        (True, [owner("helm", "Apply")], 7),
-        # Helm 3 patches, and takes back what its last manifest had whoever else has set it.
-        (True, [owner("helm", "Update"), owner("kube-controller-manager", "Update", "scale")], 7),
-        # The server keeps a field that somebody else has set too.
-        (True, [owner("helm", "Apply"), owner("kube-controller-manager", "Update", "scale")], None),
-        (False, [owner("kube-controller-manager", "Update", "scale")], None),
+        (True, [], {"v3": 7, "v4": 7}),
+        (True, [owner("Apply", metadata=NAME, spec=NUMBER)], {"v3": 7, "v4": 7}),
+        # Who patches takes back what the last manifest had, whoever else has set it.
+        (True, [owner("Update", metadata=NAME, spec=NUMBER), SCALED], {"v3": 7, "v4": 7}),
+        (True, [owner("Update", metadata=NAME), SCALED, LABELLED], {"v3": 7, "v4": 7}),
+        (True, [owner("Apply", metadata=NAME), SCALED, MERGED], {"v3": 7, "v4": 7}),
+        (True, [MERGED, owner("Apply", metadata=NAME), SCALED], {"v3": 7, "v4": 7}),
+        # The server leaves a field alone that is somebody else's, and one that is also somebody else's.
+        (True, [owner("Apply", metadata=NAME), SCALED, STATUS], {"v3": 7, "v4": None}),
+        (True, [owner("Apply", metadata=NAME, spec=NUMBER), SCALED], {"v3": 7, "v4": None}),
+        (False, [owner("Apply", metadata=NAME), SCALED], {"v3": None, "v4": None}),
     ],
 )
 def test_switching_autoscaling_on_leaves_the_number_of_pods_alone(
-    version: str, given: bool, owners: list[dict[str, Any]], replicas: int | None, tmp_path: Path
+    version: str, given: bool, owners: list[dict[str, Any]], replicas: dict[str, int | None], tmp_path: Path
 ) -> None:
     # Helm takes a field back that its last manifest had, and no number means one pod.
     live = one(render(version, {} if given else {"autoscaling": {"enabled": True}}), "Deployment")
@@ -414,9 +430,9 @@ def test_switching_autoscaling_on_leaves_the_number_of_pods_alone(
         )
     assert done.returncode == 0, done.stderr
     deployment = yaml.safe_load(done.stdout)
-    assert deployment["spec"].get("replicas") == replicas
+    assert deployment["spec"].get("replicas") == replicas[version]
     # The next upgrade must find what this one found.
-    assert deployment["metadata"].get("annotations", {}) == (marked if replicas else {})
+    assert deployment["metadata"].get("annotations", {}) == (marked if replicas[version] else {})
 
 
 def test_scaling_is_on_sessions_and_down_slowly() -> None:

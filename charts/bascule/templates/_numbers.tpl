@@ -145,27 +145,54 @@ lifts the computed limit.
 Pods of the Deployment; empty where an autoscaler has always had the say. Once Helm has given a number it
 must go on: a number that is left out of the next manifest is one pod for the API server, until the autoscaler
 looks again, and all other pods' sessions are moved. So from the moment autoscaling is switched on, the
-number is what the cluster has, and an annotation remembers. With Helm's server-side apply that ends as soon
-as an autoscaler has scaled: the number is then its own as well, and a number in the manifest would only
-conflict with it in a rollback.
+number is what the cluster has, and an annotation remembers. Where Helm applies on the server that ends as
+soon as an autoscaler has scaled: see `bascule.isApplied`.
 */}}
 {{- define "bascule.replicas" -}}
 {{- if not .Values.autoscaling.enabled -}}
 {{- .Values.replicaCount -}}
 {{- else -}}
 {{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "bascule.fullname" .) -}}
-{{- $applied := false -}}
 {{- $scaled := false -}}
 {{- range dig "metadata" "managedFields" list $live -}}
 {{- if hasKey (dig "fieldsV1" "f:spec" dict .) "f:replicas" -}}
-{{- $applied = or $applied (eq .operation "Apply") -}}
 {{- $scaled = or $scaled (eq (get . "subresource") "scale") -}}
 {{- end -}}
 {{- end -}}
-{{- if and (dig "metadata" "annotations" "bascule/replicas" "" $live) (not (and $applied $scaled)) -}}
+{{- if and (dig "metadata" "annotations" "bascule/replicas" "" $live) (not (and $scaled (include "bascule.isApplied" (list . $live)))) -}}
 {{- $live.spec.replicas | int64 -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+Whether Helm applies this release on the server, `(list . live)`; empty means it merges by itself. The server
+leaves a field alone that is an autoscaler's by now, and one in the manifest would only conflict with the
+autoscaler's next number. Who merges removes what the last manifest had: Helm 3 always, and Helm 4 when the
+last revision is Helm 3's. The server's notes tell: who applied the name of the release is Helm, and under the
+same name it has updated nothing since. For that Helm 3 must have changed something, if only the annotation.
+*/}}
+{{- define "bascule.isApplied" -}}
+{{- $entries := dig "metadata" "managedFields" list (last .) -}}
+{{- $helm := "" -}}
+{{- range $entries -}}
+{{- if and (eq .operation "Apply") (hasKey (dig "fieldsV1" "f:metadata" "f:annotations" dict .) "f:meta.helm.sh/release-name") -}}
+{{- $helm = .manager -}}
+{{- end -}}
+{{- end -}}
+{{- range $entries -}}
+{{- if and (eq .manager $helm) (eq .operation "Update") (not (get . "subresource")) -}}
+{{- $helm = "" -}}
+{{- end -}}
+{{- end -}}
+{{- if and $helm (ne "v3" (include "bascule.helm" (first .))) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* The Helm that renders: v3 or v4. */}}
+{{- define "bascule.helm" -}}
+{{- regexFind "^v[0-9]+" .Capabilities.HelmVersion.Version -}}
 {{- end -}}
 
 {{/* Sessions in flight that the average pod should carry: what autoscaling aims at. */}}
