@@ -435,6 +435,16 @@ def test_switching_autoscaling_on_leaves_the_number_of_pods_alone(
     assert deployment["metadata"].get("annotations", {}) == (marked if replicas[version] else {})
 
 
+def test_a_spread_constraint_without_a_selector_means_our_own_pods(version: str) -> None:
+    bare = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    given = {"matchLabels": {"a": "b"}}
+    values = [bare, {**bare, "labelSelector": None}, {**bare, "labelSelector": given}]
+    deployment = one(render(version, {"topologySpreadConstraints": values}), "Deployment")
+    ours = deployment["spec"]["selector"]
+    rendered = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert rendered == [{**bare, "labelSelector": selector} for selector in (ours, ours, given)]
+
+
 def test_scaling_is_on_sessions_and_down_slowly() -> None:
     spec = one(render("v4", CASES["everything"]), "HorizontalPodAutoscaler")["spec"]
     pods = spec["metrics"][0]["pods"]
