@@ -10,6 +10,23 @@ the comment in `values.yaml`.
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from scripts.chart_words import (
+    Annotations,
+    Digest,
+    Host,
+    Key,
+    Labels,
+    LocalReference,
+    ObjectName,
+    PathPrefix,
+    Replicas,
+    Repository,
+    Resources,
+    SecretKey,
+    Tag,
+    Toleration,
+    Variable,
+)
 
 from bascule.policy.config import (
     Capacity,
@@ -29,8 +46,8 @@ from bascule.policy.endpoints import Network
 from bascule.policy.model import Block
 
 Objects = tuple[dict[str, Any], ...]
+TWO_CORES: Resources = {"requests": {"cpu": "2"}}
 Port = Annotated[int, Field(ge=1, le=65535)]
-Labels = dict[str, str]
 Name = Annotated[str, Field(pattern="^([a-z]([-a-z0-9]*[a-z0-9])?)?$", max_length=46)]
 """Of a Service, with room for what follows in a pod's name; or empty."""
 IntOrPercent = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern="^[0-9]+%$")]
@@ -53,11 +70,11 @@ class Hopsworks(Block, extra="allow"):
 class Image(Block):
     """The container image."""
 
-    repository: str = "bascule"
+    repository: Repository = "bascule"
     """Where the image built from the Containerfile was pushed."""
-    tag: str = ""
+    tag: Tag = ""
     """Empty takes the chart's appVersion."""
-    digest: str = ""
+    digest: Digest = ""
     """`sha256:…`; wins over the tag, and is what should be pinned in production."""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When the kubelet pulls."""
@@ -75,9 +92,9 @@ class Ports(Block):
 class SecretReference(Block):
     """A key of a Secret that exists already; the chart creates no secrets."""
 
-    name: str = ""
+    name: ObjectName = ""
     """Name of the Secret; empty means none."""
-    key: str = "token"
+    key: SecretKey = "token"
     """Its key."""
 
 
@@ -137,7 +154,7 @@ class ChartLog(Log):
 class Tls(Block):
     """TLS between the ingress and the pod."""
 
-    secret_name: str = ""
+    secret_name: ObjectName = ""
     """A Secret of type kubernetes.io/tls; empty speaks plain HTTP, as behind most ingresses."""
 
 
@@ -161,7 +178,7 @@ class Service(Block):
     """Kind of Service."""
     port: Port = 80
     """Its port."""
-    annotations: Labels = Field(default_factory=dict)
+    annotations: Annotations = Field(default_factory=dict)
     """Annotations."""
 
 
@@ -180,9 +197,9 @@ class Affinity(Block):
 class IngressHost(Block):
     """One host."""
 
-    host: str = ""
+    host: Host = ""
     """Empty matches every host."""
-    paths: tuple[str, ...] = ("/",)
+    paths: tuple[PathPrefix, ...] = ("/",)
     """Path prefixes."""
 
 
@@ -191,14 +208,14 @@ class Ingress(Block):
 
     enabled: bool = False
     """Create one."""
-    class_name: str = "nginx"
+    class_name: ObjectName = "nginx"
     """Ingress class."""
-    annotations: Labels = Field(default={"nginx.ingress.kubernetes.io/proxy-body-size": "0"})
+    annotations: Annotations = Field(default={"nginx.ingress.kubernetes.io/proxy-body-size": "0"})
     """Annotations besides those of the affinity. No read timeout is set: the heartbeat of 20 s keeps sessions
     alive under nginx's 60 s."""
     affinity: Affinity = Affinity()
     """Cookie affinity."""
-    hosts: tuple[IngressHost, ...] = (IngressHost(),)
+    hosts: Annotated[tuple[IngressHost, ...], Field(min_length=1)] = (IngressHost(),)
     """Hosts and paths."""
     tls: Objects = ()
     """As in the Ingress specification."""
@@ -233,7 +250,7 @@ class Dashboard(Block):
     """Create it."""
     folder: str = "Hops"
     """Folder in Grafana."""
-    folder_annotation: str = "grafana_folder"
+    folder_annotation: Key = "grafana_folder"
     """The sidecar's `folderAnnotation`."""
     labels: Labels = Field(default={"grafana_dashboard": "1"})
     """Labels that the sidecar looks for."""
@@ -254,9 +271,9 @@ class Autoscaling(Block):
     type: Literal["hpa", "keda"] = "hpa"
     """`hpa` needs the metric `ws_connection_in_flight_count` in the custom metrics API
     (prometheus-adapter), `keda` needs KEDA."""
-    min_replicas: Annotated[int, Field(ge=1)] = 2
+    min_replicas: Annotated[Replicas, Field(ge=1)] = 2
     """Fewest pods."""
-    max_replicas: Annotated[int, Field(ge=1)] = 10
+    max_replicas: Annotated[Replicas, Field(ge=1)] = 10
     """Most pods."""
     target_share: Annotated[float, Field(gt=0, le=1)] = 0.7
     """Share of the cap that the average pod should carry."""
@@ -296,9 +313,9 @@ class ServiceAccount(Block):
 
     create: bool = True
     """Create it."""
-    name: str = ""
+    name: ObjectName = ""
     """Empty takes the full name."""
-    annotations: Labels = Field(default_factory=dict)
+    annotations: Annotations = Field(default_factory=dict)
     """Annotations."""
 
 
@@ -327,11 +344,11 @@ class Values(Block):
     hopsworks: Hopsworks = Hopsworks()
     """The path and the names are the platform's."""
 
-    replica_count: Annotated[int, Field(ge=0)] = 2
+    replica_count: Replicas = 2
     """Pods; each has the cap for itself."""
     image: Image = Image()
     """Container image."""
-    image_pull_secrets: Objects = ()
+    image_pull_secrets: tuple[LocalReference, ...] = ()
     """As in the Pod specification."""
     name_override: Name = ""
     """Replaces the chart's name in labels and names. It stays for the life of a release: selectors cannot
@@ -379,7 +396,7 @@ class Values(Block):
 
     sizing: Sizing = Sizing()
     """Memory tied to the cap."""
-    resources: dict[str, Any] = Field(default={"requests": {"cpu": "2"}})
+    resources: Resources | None = Field(default=TWO_CORES)
     """Resources of the container. Memory that is not set here is computed from the cap and `sizing`, and a
     request above its limit is lowered to it. No CPU limit: throttling delays every keystroke."""
     probes: Probes = Probes()
@@ -407,21 +424,22 @@ class Values(Block):
 
     run_as_user: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = 10001
     """User and group of the processes: the image's. `null` leaves both to the cluster, as on OpenShift."""
-    pod_annotations: Labels = Field(default_factory=dict)
+    pod_annotations: Annotations = Field(default_factory=dict)
     """Annotations of the pods."""
     pod_labels: Labels = Field(default_factory=dict)
     """Further labels of the pods."""
     node_selector: Labels = Field(default_factory=dict)
     """As in the Pod specification."""
-    tolerations: Objects = ()
+    tolerations: tuple[Toleration, ...] = ()
     """As in the Pod specification."""
     affinity: dict[str, Any] = Field(default_factory=dict)
     """As in the Pod specification."""
     topology_spread_constraints: Objects = ()
-    """As in the Pod specification; empty spreads softly over nodes."""
-    priority_class_name: str = ""
+    """As in the Pod specification; one without a `labelSelector` counts our own pods. Empty spreads softly
+    over nodes."""
+    priority_class_name: ObjectName = ""
     """As in the Pod specification."""
-    extra_env: Objects = ()
+    extra_env: tuple[Variable, ...] = ()
     """Further environment variables of the container."""
     extra_volumes: Objects = ()
     """Further volumes of the pod."""

@@ -50,6 +50,8 @@ def _inline(node: Any, definitions: dict[str, Any]) -> Any:
     if "$ref" in node:
         target = definitions[node["$ref"].removeprefix("#/$defs/")]
         node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
+    if "patternProperties" in node:  # a key that matches no pattern is refused, not let through unseen
+        node = {**node, "additionalProperties": False}
     # Defaults stand in values.yaml; a second copy in the schema would be one to compare.
     return {
         key: {name: _inline(one, definitions) for name, one in value.items()}

@@ -32,6 +32,54 @@ BAD: dict[str, dict[str, Any]] = {
     "an IPv6 address without brackets": {"bindAddress": "::"},
     "a negative budget": {"pdb": {"maxUnavailable": -1}},
     "an unknown kind of scaling": {"autoscaling": {"type": "vpa"}},
+    "an ingress without hosts": {"ingress": {"hosts": []}},
+    "a host with a port": {"ingress": {"hosts": [{"host": "hopsworks.example:443"}]}},
+    "a host in capitals": {"ingress": {"hosts": [{"host": "Hopsworks.example"}]}},
+    "a path without a slash": {"ingress": {"hosts": [{"paths": ["jupyter"]}]}},
+    "a path with an empty segment": {"ingress": {"hosts": [{"paths": ["/jupyter//lab"]}]}},
+    "a path that goes up": {"ingress": {"hosts": [{"paths": ["/jupyter/.."]}]}},
+    "a class no object can have": {"ingress": {"className": "Nginx"}},
+    "a label with a space": {"podLabels": {"team": "data science"}},
+    "a label that is too long": {"nodeSelector": {"pool": "x" * 64}},
+    "a label's key with a space": {"serviceMonitor": {"labels": {"the release": "p"}}},
+    "an annotation's key with a space": {"podAnnotations": {"the team": "x"}},
+    "no folder annotation": {"dashboard": {"folderAnnotation": ""}},
+    "a secret no object can be": {"adminToken": {"name": "Admin_Token"}},
+    "a secret's key with a slash": {"auth": {"session": {"keySecret": {"name": "jwt", "key": "a/b"}}}},
+    "no secret's key": {"adminToken": {"name": "admin", "key": ""}},
+    "an account no object can be": {"serviceAccount": {"name": "a_b"}},
+    "more pods than can be counted": {"replicaCount": 2**31},
+    "a digest without its algorithm": {"image": {"digest": "0" * 64}},
+    "a tag with a space": {"image": {"tag": "1.0 beta"}},
+    "a repository in capitals": {"image": {"repository": "registry.example/Bascule"}},
+    "a pull secret misspelt": {"imagePullSecrets": [{"nam": "pull"}]},
+    "a negative quantity": {"resources": {"requests": {"cpu": -1}}},
+    "an unknown unit": {"resources": {"limits": {"memory": "1GB"}}},
+    "a resource outside requests and limits": {"resources": {"cpu": 1}},
+    "a number in the environment": {"extraEnv": [{"name": "PORT", "value": 8080}]},
+    "a variable misspelt": {"extraEnv": [{"name": "A", "val": "b"}]},
+    "a toleration misspelt": {"tolerations": [{"key": "web", "operater": "Exists"}]},
+}
+
+GOOD: dict[str, dict[str, Any]] = {
+    "hosts": {"ingress": {"hosts": [{"host": "*.hopsworks.example"}, {"host": ""}, {"host": "a-b.c1"}]}},
+    "paths": {"ingress": {"hosts": [{"paths": ["/", "/a/", "/.bascule", "/a.b/..c", "/%7Euser"]}]}},
+    "labels": {"podLabels": {"a": "", "example.com/b-c": "D.e_f", "x" * 63: "y" * 63}},
+    "names": {"adminToken": {"name": "x" * 253, "key": "..data_-"}, "ingress": {"className": ""}},
+    "images": {"image": {"repository": "Registry.example:5000/a/b__c--d.e", "tag": "v1.0_x", "digest": ""}},
+    "quantities": {
+        "resources": {
+            "requests": {"cpu": 1.5, "memory": "1.5Gi", "ephemeral-storage": 1e9},
+            "limits": {"cpu": "250000u", "memory": "1e9", "example.com/fpga": 1},
+        }
+    },
+    "tolerations": {
+        "tolerations": [
+            {"operator": "Exists"},
+            {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5},
+        ]
+    },
+    "variables": {"extraEnv": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]},
 }
 
 
@@ -44,6 +92,14 @@ def test_the_schema_is_a_schema_and_accepts_the_defaults() -> None:
     jsonschema.Draft7Validator.check_schema(SCHEMA)
     jsonschema.validate(DEFAULTS, SCHEMA)
     assert "$ref" not in json.dumps(SCHEMA)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("version", HELMS)
+@pytest.mark.parametrize("values", GOOD.values(), ids=GOOD.keys())
+def test_helm_accepts_what_an_api_server_accepts(version: str, values: dict[str, Any]) -> None:
+    done = run(version, "template", "ws", str(CHART), values=yaml.safe_dump(values))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("values", CASES.values(), ids=CASES.keys())

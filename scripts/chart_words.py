@@ -1,0 +1,69 @@
+"""The words of a manifest as an API server takes them: names, labels, quantities, references.
+
+What the schema of the values lets through and the API server does not is refused in the middle of an upgrade,
+when other objects are changed already. So what can be said by a pattern is said here; the patterns keep to
+what both of Helm's validators know, which is no look-ahead.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from bascule.policy.model import Block
+
+_LABEL = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_DNS = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_IMAGE_PART = "[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*"
+
+Key = Annotated[str, Field(pattern=rf"^({_DNS}/)?{_LABEL}$")]
+"""Of a label or an annotation."""
+Labels = dict[Key, Annotated[str, Field(pattern=f"^({_LABEL})?$")]]
+Annotations = dict[Key, str]
+
+ObjectName = Annotated[str, Field(pattern=f"^({_DNS})?$", max_length=253)]
+"""Of what the values refer to; or empty."""
+SecretKey = Annotated[str, Field(pattern="^[-._a-zA-Z0-9]+$", max_length=253)]
+Host = Annotated[str, Field(pattern=rf"^((\*\.)?{_DNS})?$", max_length=253)]
+"""Of an Ingress, which takes a wildcard for the first label; or empty."""
+_SEGMENT = r"([^/.][^/]*|\.[^/.][^/]*|\.\.[^/]+)"
+"""Of a path: not empty, and neither ``.`` nor ``..``."""
+PathPrefix = Annotated[str, Field(pattern=f"^/({_SEGMENT}(/{_SEGMENT})*/?)?$")]
+
+Repository = Annotated[
+    str, Field(pattern=rf"^([A-Za-z0-9.-]+(:[0-9]+)?/)?{_IMAGE_PART}(/{_IMAGE_PART})*$", max_length=255)
+]
+Tag = Annotated[str, Field(pattern="^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$")]
+Digest = Annotated[str, Field(pattern="^(sha256:[0-9a-f]{64})?$")]
+
+Quantity = (
+    Annotated[float, Field(ge=0)]
+    | Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]*)?([numkMGTPE]|[KMGTPE]i|[eE][-+]?[0-9]+)?$")]
+)
+Resources = dict[Literal["requests", "limits"], dict[str, Quantity] | None]
+
+Replicas = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class LocalReference(Block):
+    """An object of the same namespace."""
+
+    name: Annotated[str, Field(pattern=f"^{_DNS}$", max_length=253)]
+
+
+class Variable(Block):
+    """An environment variable."""
+
+    name: Annotated[str, Field(pattern="^[^=]+$")]
+    value: str | None = None
+    """A text: 8080 is none, "8080" is."""
+    value_from: dict[str, Any] | None = None
+
+
+class Toleration(Block):
+    """A taint that the pods put up with."""
+
+    key: str | None = None
+    operator: Literal["Equal", "Exists", "Lt", "Gt"] | None = None
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    toleration_seconds: int | None = None
