@@ -10,7 +10,7 @@ PYTEST_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
 .PHONY: help install develop compiler parts demo demo-jupyter test test-fast check format types layers drift cover \
-        fuzz soak bench bench-quick docs pictures lock clean
+        fuzz soak bench bench-quick accept-chart docs pictures lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -88,6 +88,10 @@ fuzz: build/.developed ## A minute of coverage-guided fuzzing for each target
 
 soak: build/.installed ## 5,000 idle sessions for two minutes; prints the memory of each
 	@$(BIN)/python scripts/soak.py --sessions 5000 --seconds 120
+
+accept-chart: build/.developed ## Install, upgrade and roll back the chart on the cluster that KUBECONFIG names
+	@scripts/install-parts helm
+	@$(BIN)/python -m scripts.accept_chart $(ACCEPT_ARGS)
 
 bench: build/.developed ## The benchmark suite against its peers, about ten minutes
 	@$(BIN)/python -m bench install && $(BIN)/python -m bench run --publish

@@ -3,26 +3,16 @@
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from cloudcoil.models.keda import v1alpha1
-from cloudcoil.models.prometheus_operator import v1
 
 from dashboards import queries
+from tests.chart.definitions import MODELS
 from tests.chart.rendering import CASES, ROOT, Manifest, one, render
 from tests.support.parts import require
 
 pytestmark = pytest.mark.real
-
-MODELS: dict[str, Any] = {
-    "ServiceMonitor": v1.ServiceMonitor,
-    "PodMonitor": v1.PodMonitor,
-    "PrometheusRule": v1.PrometheusRule,
-    "ScaledObject": v1alpha1.ScaledObject,
-}
-
 
 ELSEWHERE = {"ScaledObject": "keda", "PodMonitor": "a pod monitor"}
 
@@ -41,8 +31,10 @@ def test_the_typed_model_gives_back_what_it_was_given(kind: str) -> None:
 def test_the_round_trip_finds_a_misspelt_field() -> None:
     manifest = resource("ServiceMonitor")
     manifest["spec"]["endpoints"][0]["intervall"] = "15s"
-    again = v1.ServiceMonitor.model_validate(manifest).model_dump(
-        mode="json", by_alias=True, exclude_unset=True
+    again = (
+        MODELS["ServiceMonitor"]
+        .model_validate(manifest)
+        .model_dump(mode="json", by_alias=True, exclude_unset=True)
     )
     assert again != manifest
 
