@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+SOAK ?= --sessions 5000 --seconds 120
 
 .DEFAULT_GOAL := help
 .PHONY: help install develop compiler parts demo demo-jupyter test test-fast check format types layers drift cover \
@@ -84,10 +86,10 @@ cover: build/.developed ## Branch coverage of the tests that need no real part
 fuzz: build/.developed ## A minute of coverage-guided fuzzing for each target
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=3,<4"
 	@for target in $(notdir $(wildcard fuzz/corpus/*)); do mkdir -p build/fuzz/$$target; \
-	  $(BIN)/python -m fuzz.$$target build/fuzz/$$target fuzz/corpus/$$target -max_total_time=60 || exit 1; done
+	  $(BIN)/python -m fuzz.$$target build/fuzz/$$target fuzz/corpus/$$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 soak: build/.installed ## 5,000 idle sessions for two minutes; prints the memory of each
-	@$(BIN)/python scripts/soak.py --sessions 5000 --seconds 120
+	@$(BIN)/python scripts/soak.py $(SOAK)
 
 accept-chart: build/.developed ## Install, upgrade and roll back the chart on the cluster that KUBECONFIG names
 	@scripts/install-parts helm

@@ -5,12 +5,17 @@ python -m bench run [--quick] [--only messages,idle] [--proxies bascule,nginx] [
 python -m bench show [FILE]       the tables of a raw file again
 python -m bench publish FILE      charts and page from a raw file
 python -m bench list              scenarios and proxies
+
+What BENCH_ARGS holds in the environment is added to the options of ``run``, as in
+BENCH_ARGS="--only idle" make bench.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import os
+import shlex
 import shutil
 import signal
 import sys
@@ -61,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         raise SystemExit("none of the proxies is installed: python -m bench install")
     for name in ("echo", "load", "relay"):
         build(name)
-    results.about = surroundings.describe(sys.argv[1:], peers)
+    results.about = surroundings.describe(options.given, peers)
     results.about["size"] = "smoke" if options.smoke else "quick" if options.quick else "full"
     shutil.rmtree(WORK, ignore_errors=True)
     busy = results.about["load_average_before"]
@@ -120,7 +125,10 @@ def main() -> int:
     for name, text in (("show", "tables of a raw file"), ("publish", "charts and page from a raw file")):
         command = commands.add_parser(name, help=text)
         command.add_argument("file", nargs="?", type=Path, default=RESULTS / "last.json")
-    options = parser.parse_args()
+    given = sys.argv[1:]
+    if given[:1] == ["run"]:
+        given += shlex.split(os.environ.get("BENCH_ARGS", ""))
+    options = parser.parse_args(given, argparse.Namespace(given=given))
     signal.signal(signal.SIGTERM, _terminate)
     if options.command == "install":
         return install()
