@@ -19,7 +19,7 @@ import pytest
 from tests.support.processes import Service
 from tests.support.waiting import eventually
 
-__all__ = ["run_directory", "shared_service"]
+__all__ = ["one_at_a_time", "run_directory", "shared_service"]
 
 _LONGEST_RUN: Final = 900.0
 """Seconds the owner waits for the other workers before it ends the server all the same."""
@@ -29,6 +29,15 @@ def run_directory(factory: pytest.TempPathFactory) -> Path:
     """Return a directory that all workers of this run share, and no other run."""
     base = factory.getbasetemp()
     return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@contextlib.contextmanager
+def one_at_a_time(name: str, factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Wait until no other worker of this run is in a block of this name."""
+    home = run_directory(factory) / f"one-{name}"
+    home.mkdir(exist_ok=True)
+    with _locked(home):
+        yield
 
 
 def _alive(pid: int) -> bool:
