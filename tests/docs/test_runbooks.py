@@ -1,0 +1,69 @@
+"""The commands of the runbooks, and of the pages that send somebody to a pod, typed one after the other."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs.claims import claimed
+from tests.docs.oncall import PLACEHOLDERS, Operator, filled_in, operator_of_a_pod
+from tests.support.pages import Command
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+COMMANDS = claimed(__name__)
+REACH = [command for command in COMMANDS if command.page == "docs/runbooks/index.md"]
+DRAIN = [command for command in COMMANDS if command.page == "docs/howto/drain-and-upgrade.md"]
+LOOK = [command for command in COMMANDS if command not in {*REACH, *DRAIN}]
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Iterator[Operator]:
+    with operator_of_a_pod(tmp_path) as somebody:
+        yield somebody
+
+
+def forwards() -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", 8081)) == 0
+
+
+def do(operator: Operator, command: Command) -> str:
+    """Type a command; one in the background is given until its port is open."""
+    said = operator.terminal.run(filled_in(command.text))
+    if command.text.endswith("&"):
+        eventually(forwards, 20, command.text)
+    elif not command.text.startswith("TOKEN="):
+        assert said, f"{command} prints nothing"
+    return said
+
+
+def deployment(operator: Operator) -> dict[str, Any]:
+    found = operator.cluster.store.get("/apis/apps/v1/namespaces/hopsworks/deployments/bascule")
+    assert found is not None
+    return found
+
+
+def test_every_runbooks_commands_find_what_the_page_looks_for(operator: Operator) -> None:
+    for command in [*REACH, *LOOK]:
+        do(operator, command)
+        if " scale " in command.text:
+            assert deployment(operator)["spec"]["replicas"] == 4
+        if " rollback " in command.text:
+            assert operator.cluster.store.below("/apis/autoscaling/v2/horizontalpodautoscalers") == []
+
+
+def test_a_pod_is_drained_by_hand_and_then_goes_with_its_node(operator: Operator) -> None:
+    assert operator.pod is not None
+    assert operator.pod.metric("ws_draining") == 0
+    *by_hand, node = DRAIN
+    for command in by_hand:
+        do(operator, command)
+    assert operator.pod.metric("ws_draining") == 1
+    do(operator, node)
+    assert operator.pod.process.process.poll() == 0
+    pods = operator.cluster.store.below("/api/v1/namespaces/hopsworks/pods")
+    assert PLACEHOLDERS["POD"] not in {pod["metadata"]["name"] for pod in pods}
