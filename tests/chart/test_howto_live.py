@@ -1,125 +1,144 @@
-"""The operators' pages in front of a real Bascule: configurations of ingresses, and calls of its APIs."""
+"""The pages' configurations of ingresses, as they stand there, in front of a real Bascule."""
 
-import os
+import json
 import re
-import socket
-import subprocess
-from collections.abc import AsyncIterator, Callable
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.cookiejar import CookieJar
 from pathlib import Path
+from typing import Any
 
 import pytest
-import pytest_asyncio
-from websockets.asyncio.client import connect
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
-from tests.chart.test_howto import block
-from tests.support.bascule import RunningBascule
+from tests.support.bascule import RunningBascule, run_bascule
+from tests.support.echo import run_echo
+from tests.support.network import own_network
+from tests.support.pages import fenced
 from tests.support.parts import ROOT, require
-from tests.support.processes import Service, reserve_port
+from tests.support.processes import Service, answers
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-Start = Callable[..., RunningBascule]
+FRONT = "127.0.0.1:8000"
+CAPACITY = f"http://{FRONT}/.bascule/capacity?scope=instance"
+ORIGIN = Origin(f"http://{FRONT}")
 
 
-async def echo(connection: ServerConnection) -> None:
-    async for message in connection:
-        await connection.send(message)
+def page(name: str) -> str:
+    return fenced(f"docs/howto/behind-{name}.md", name)
 
 
-@pytest_asyncio.fixture
-async def upstream() -> AsyncIterator[str]:
-    async with serve(echo, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+def nginx(home: Path, text: str, *_: str) -> list[str | Path]:
+    # Debian's own places for these belong to root.
+    places = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = " ".join(f"{place}_temp_path {home}/{place};" for place in places)
+    (home / "nginx.conf").write_text(text.replace("http {\n", f"http {{ access_log off; {paths}\n"))
+    quiet = f"daemon off; pid {home}/pid; error_log stderr;"
+    return [require("nginx"), "-p", f"{home}/", "-c", home / "nginx.conf", "-g", quiet]
 
 
-def listens(number: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", number)) == 0
+def haproxy(home: Path, text: str, *_: str) -> list[str | Path]:
+    (home / "haproxy.cfg").write_text(text)
+    return [require("haproxy"), "-db", "-f", home / "haproxy.cfg"]
 
 
-def port(address: str) -> str:
-    return address.rpartition(":")[2]
+def traefik(home: Path, text: str, *more: str) -> list[str | Path]:
+    """The static configuration is a table in the page; its keys are flags too, and unknown ones refused."""
+    (home / "dynamic.yaml").write_text(text)
+    table = (ROOT / "docs/howto/behind-traefik.md").read_text(encoding="utf-8")
+    keys = re.findall(r"^\| `(entryPoints\.\S+)` \| (?:`(\S+)`|.*?) \|", table, re.MULTILINE)
+    values = {"graceTimeOut": "180s", "trustedIPs": "127.0.0.1/32"}
+    flags = [f"--{key}={value or values[key.rpartition('.')[2]]}" for key, value in keys]
+    assert len(flags) == 3
+    flags += [f"--entryPoints.web.address={FRONT}", f"--providers.file.filename={home}/dynamic.yaml"]
+    return [require("traefik"), *flags, *more, "--global.checkNewVersion=false", "--log.level=ERROR"]
 
 
-@pytest.mark.parametrize("name", ["nginx", "haproxy"])
-async def test_a_websocket_goes_through_the_pages_configuration(
-    name: str, tmp_path: Path, bascule: Start, upstream: str
-) -> None:
-    running = bascule({"routes": [{"name": "echo", "path": "/", "upstream": upstream}]})
-    front = reserve_port()
-    command: list[str | Path]
-    text = (
-        block(f"behind-{name}.md", name)
-        .replace("8000", str(front))
-        .replace("127.0.0.1:8080", f"127.0.0.1:{port(running.public_url)}")
-        .replace("port 8081", f"port {port(running.admin_url)}")
-    )
-    configuration = tmp_path / f"{name}.conf"
-    if name == "nginx":
-        # Debian's own places for these belong to root.
-        places = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        paths = " ".join(f"{place}_temp_path {tmp_path}/{place};" for place in places)
-        text = text.replace("http {\n", f"http {{ access_log off; {paths}\n")
-        quiet = f"daemon off; pid {tmp_path}/pid; error_log stderr;"
-        command = [require("nginx"), "-p", f"{tmp_path}/", "-c", configuration, "-g", quiet]
-    else:
-        command = [require("haproxy"), "-db", "-f", configuration]
-    configuration.write_text(text, encoding="utf-8")
-    service = Service(name, command, tmp_path / f"{name}.log", cwd=tmp_path)
-    try:
-        service.wait_until(lambda: listens(front), 15.0)
-        async with connect(f"ws://127.0.0.1:{front}/x", origin=f"http://127.0.0.1:{front}") as browser:  # type: ignore[arg-type]
-            await browser.send("hello")
-            assert await browser.recv() == "hello"
-            assert running.metric("ws_connection_in_flight_count") == 1
-    finally:
-        service.stop(10)
+INGRESSES = {"nginx": nginx, "haproxy": haproxy, "traefik": traefik}
 
 
-def calls() -> list[tuple[str, str]]:
-    """Return every line of the operators' pages that asks a proxy something with curl."""
-    pages = [*(ROOT / "docs" / "howto").glob("*.md"), *(ROOT / "docs" / "runbooks").glob("*.md")]
-    return [
-        (page.name, line.strip().removeprefix("$ "))
-        for page in sorted(pages)
-        for text in re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-        for line in text.splitlines()
-        if re.match(r"\s*(\$ )?curl ", line)
-    ]
+@contextmanager
+def proxied(
+    home: Path, name: str, text: str, *more: str, config: dict[str, Any] | None = None
+) -> Iterator[list[RunningBascule]]:
+    """Run an ingress with a configuration, and more flags, before two proxies on 127.0.0.1 and 127.0.0.2."""
+    with ExitStack() as running:
+        running.enter_context(own_network())
+        echo = running.enter_context(run_echo())
+        pods = []
+        for host in ("127.0.0.1", "127.0.0.2"):
+            place = home / host
+            place.mkdir()
+            routes = [{"name": "echo", "path": "/", "upstream": echo}]
+            whole = {"listen": f"{host}:8080", "admin": f"{host}:8081", "routes": routes, **(config or {})}
+            pods.append(running.enter_context(run_bascule(place, {**whole, "capacity": {"name": host}})))
+        service = Service(name, INGRESSES[name](home, text, *more), home / f"{name}.log", cwd=home)
+        running.callback(service.stop, 10)
+        service.wait_until(lambda: answers(CAPACITY), 30.0)
+        yield pods
 
 
-def test_there_are_calls_in_the_pages() -> None:
-    assert len(calls()) >= 9
+@pytest.mark.parametrize("name", INGRESSES)
+def test_a_websocket_goes_through_the_pages_configuration(name: str, tmp_path: Path) -> None:
+    with (
+        proxied(tmp_path, name, page(name)) as (pod, _),
+        connect(f"ws://{FRONT}/x", origin=ORIGIN) as browser,
+    ):
+        browser.send("hello")
+        assert browser.recv() == "hello"
+        assert pod.metric("ws_connection_in_flight_count") == 1
 
 
-@pytest.mark.parametrize("guarded", [False, True], ids=["loopback", "token"])
-def test_a_call_of_the_pages_is_answered(guarded: bool, bascule: Start, upstream: str) -> None:
-    require("curl")
-    # A drain cannot be taken back, so it is the last thing asked.
-    mine = sorted(
-        (call for call in calls() if ("$TOKEN" in call[1]) == guarded), key=lambda call: "/drain" in call[1]
-    )
-    running = bascule(
-        {
-            "routes": [{"name": "echo", "path": "/echo", "upstream": upstream}],
-            "drain": {"timeout": 3},
-            **({"adminToken": "the operator's token"} if guarded else {}),
-        }
-    )
-    for page, call in mine:
-        command = (
-            call.replace("http://127.0.0.1:8080", running.public_url)
-            .replace("http://127.0.0.1:8081", running.admin_url)
-            .replace("curl ", "curl --fail-with-body ")
+def test_traefik_leaves_a_silent_websocket_alone_as_the_page_says(tmp_path: Path) -> None:
+    hasty = "--entryPoints.web.transport.respondingTimeouts.idleTimeout=1s"
+    silent = {"websocketProxy": {"heartbeatIntervalMs": 0}}
+    with (
+        proxied(tmp_path, "traefik", page("traefik"), hasty, config=silent),
+        connect(f"ws://{FRONT}/x", origin=ORIGIN, ping_interval=None) as browser,
+    ):
+        with pytest.raises(TimeoutError):
+            browser.recv(timeout=3)
+        browser.send("still here")
+        assert browser.recv() == "still here"
+
+
+SECOND = {
+    "haproxy": (
+        "server pod-1 127.0.0.1:8080 cookie pod-1",
+        "server pod-1 127.0.0.1:8080 cookie pod-1\n  server pod-2 127.0.0.2:8080 cookie pod-2",
+    ),
+    "traefik": (
+        "- url: http://127.0.0.1:8080",
+        "- url: http://127.0.0.1:8080\n          - url: http://127.0.0.2:8080",
+    ),
+}
+"""How a second pod is added to the page's configuration."""
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_the_pages_cookie_keeps_a_browser_on_its_pod(name: str, tmp_path: Path) -> None:
+    text = page(name)
+    assert SECOND[name][0] in text
+    with proxied(tmp_path, name, text.replace(*SECOND[name])):
+        eventually(
+            lambda: {pod_of(browser()) for _ in range(4)} == {"127.0.0.1", "127.0.0.2"}, 20, "both pods"
         )
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-ec", command],
-            env={**os.environ, "TOKEN": "the operator's token"},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert done.returncode == 0, (page, call, done.stdout + done.stderr)
-        assert done.stdout, (page, call)
+        for _ in range(3):
+            mine = browser()
+            assert len({pod_of(mine) for _ in range(5)}) == 1
+
+
+def browser() -> urllib.request.OpenerDirector:
+    """A browser without cookies."""
+    return urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+
+
+def pod_of(opener: urllib.request.OpenerDirector) -> str:
+    """Return the name of the pod that answers a browser."""
+    with opener.open(CAPACITY, timeout=10) as answer:
+        name: str = json.load(answer)["instance"]["name"]
+        return name
