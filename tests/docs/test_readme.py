@@ -5,23 +5,24 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
 
+from tests.docs.claims import claimed
 from tests.support.echo import run_echo
-from tests.support.parts import ROOT
-from tests.support.processes import Service
+from tests.support.network import own_network
+from tests.support.pages import Command
+from tests.support.parts import ROOT, require
+from tests.support.processes import Service, answers
 from tests.support.waiting import eventually
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "fuzz").glob("*.md")])
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-BASCULE = Path(sys.executable).parent / "bascule"
+DEMO, SERVE, DEMO_JUPYTER = claimed(__name__)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -58,60 +59,72 @@ def test_every_file_the_architecture_names_exists() -> None:
     assert [name for name in sorted(files) if not (ROOT / "src/bascule" / name).exists()] == []
 
 
-def test_the_readmes_serve_command_serves(tmp_path: Path) -> None:
-    command = re.search(r"^\.venv/bin/bascule (serve --upstream) \S+ (--kind jupyter)$", README, re.MULTILINE)
-    assert command, "the README shows how to serve one upstream"
-    with run_echo() as echo:
-        words = [
-            *command[1].split(),
-            echo,
-            *command[2].split(),
-            "--listen",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-        ]
-        service = Service(
-            "bascule", [BASCULE, *words, "--log-format", "json"], tmp_path / "log", cwd=tmp_path
-        )
+@pytest.mark.real
+def test_the_readmes_serve_command_serves(project: Path) -> None:
+    with own_network(), run_echo(8888):
+        service = Service("bascule", ["bash", "-c", f"exec {SERVE.text}"], project / "log", cwd=project)
         try:
-            said = service.wait_until(lambda: _public(service.log), 30)
-            with connect(f"ws://{said}/") as ws:
+            service.wait_until(lambda: answers("http://127.0.0.1:8081/readyz"), 30)
+            with connect("ws://127.0.0.1:8080/") as ws:
                 ws.send("hello")
                 assert ws.recv() == "hello"
         finally:
             assert service.stop(20) == 0
 
 
-def _public(log: Path) -> str | None:
-    found = re.search(r'"public":"([^"]+)"', log.read_text(errors="replace"))
-    return found[1] if found else None
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_make_demo_prints_one_address_that_answers_and_ends_cleanly(stop: signal.Signals) -> None:
-    installed = Path(sys.prefix).resolve() == (ROOT / ".venv").resolve()
-    command = ["make", "--no-print-directory", "demo"] if installed else [str(BASCULE), "demo"]
+@contextlib.contextmanager
+def started(command: Command, project: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start what prints one address; yields both."""
     demo = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+        ["bash", "-c", command.text],
+        cwd=project,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
     )
     try:
         assert demo.stdout is not None
-        address = _address(demo.stdout.readline)
+        yield demo, _address(demo.stdout.readline)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(demo.pid, signal.SIGKILL)
+        demo.communicate()
+
+
+def ended(demo: subprocess.Popen[str], stop: signal.Signals) -> str:
+    """Stop all of it; returns the rest of what it says."""
+    os.killpg(demo.pid, stop)
+    demo.wait(30)
+    assert demo.stdout is not None
+    return demo.stdout.read()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_make_demo_prints_one_address_that_answers_and_ends_cleanly(
+    stop: signal.Signals, project: Path
+) -> None:
+    with started(DEMO, project) as (demo, address):
         with urllib.request.urlopen(address, timeout=10) as page:
             assert b"<title>" in page.read()
         with connect(address.replace("http", "ws") + "echo") as ws:
             ws.send("hello")
             assert ws.recv(timeout=10) == "hello"
-        os.killpg(demo.pid, stop)
-        demo.wait(20)
-        said = demo.stdout.read()
+        said = ended(demo, stop)
         assert "Traceback" not in said
         assert "died" not in said
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(demo.pid, signal.SIGKILL)
-        demo.communicate()
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_make_demo_jupyter_puts_a_real_jupyterlab_and_streamlit_behind_it(project: Path) -> None:
+    for part in ("jupyter", "streamlit"):
+        require(part)
+    with started(DEMO_JUPYTER, project) as (demo, address):
+        assert answers(f"{address}lab/api")
+        assert answers(f"{address}app/_stcore/health")
+        assert "Traceback" not in ended(demo, signal.SIGTERM)
 
 
 def _address(readline: Callable[[], str]) -> str:

@@ -1,31 +1,33 @@
-"""The cap's worth of idle sessions holds with heartbeats on: the short form of ``scripts/soak.py``.
+"""The cap's worth of idle sessions holds with heartbeats on: the short form of ``make soak``.
 
-The long one, 5,000 sessions for two minutes, is a command of its own.
+The long one, 5,000 sessions for two minutes, is the same command without ``SOAK``.
 """
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
-from tests.support.parts import ROOT
+from tests.docs.claims import claimed
+from tests.support.checkout import check_out
+from tests.support.terminal import open_terminal
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 CAP = 500
 MOST_BYTES = 2048
+(SOAK,) = claimed(__name__)
 
 
-def test_500_idle_sessions_hold_with_heartbeats_and_cost_2_kib_each_at_most() -> None:
-    command = [sys.executable, "scripts/soak.py", f"--sessions={CAP}", "--seconds=10", "--heartbeat-ms=1000"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+def test_500_idle_sessions_hold_with_heartbeats_and_cost_2_kib_each_at_most(tmp_path: Path) -> None:
+    with open_terminal(tmp_path, at=check_out(tmp_path)) as terminal:
+        terminal.run(f"export SOAK='--sessions {CAP} --seconds 10 --heartbeat-ms 1000'")
+        done = terminal.type(SOAK.text, seconds=100)
 
-    assert done.stdout, done.stderr
-    figures = json.loads(done.stdout)
-    print(done.stdout)
+    figures = json.loads(done.text)
+    print(done.text)
     assert figures["dropped"] == 0
     assert figures["in_flight_at_the_end"] == CAP
     assert figures["heartbeats_least"] >= figures["heartbeats_expected"]
     assert figures["forwarder_bytes_per_session"] <= MOST_BYTES
-    assert done.returncode == 0
+    assert done.status == 0
