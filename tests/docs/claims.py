@@ -14,6 +14,7 @@ __all__ = ["CLAIMS", "claimed", "claims_on", "without_twins"]
 
 CLAIMS: Final = (
     ("tests.chart.test_howto", r": (helm (lint|template b)|promtool|sed |python -m dashboards)"),
+    ("tests.docs.test_accept_command", r"helm.md: make accept-chart"),
     ("tests.docs.test_badge_commands", r"badge-in-jupyterlab.md: (mkdir|cp|jupyter) "),
     ("tests.docs.test_bench_commands", r": (python -m bench|make bench)"),
     ("tests.docs.test_calls", r"(capacity-badges|admin-api).md: curl "),
