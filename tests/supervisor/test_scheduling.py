@@ -41,11 +41,6 @@ def check(pid: int, policy: int, nice: int) -> None:
         assert struct.unpack("=IIQiIQQQ", buffer.raw)[5] == scheduling.SLICE
 
 
-def test_a_forwarder_has_short_turns_and_its_whole_share(pid: int) -> None:
-    scheduling.serve_promptly(pid)
-    check(pid, os.SCHED_OTHER, OURS)
-
-
 def test_the_gateway_has_short_turns_and_the_least_share(pid: int) -> None:
     scheduling.stand_back(pid)
     check(pid, os.SCHED_BATCH, 19)
@@ -63,7 +58,6 @@ def test_a_machine_without_the_call_still_gets_the_priorities(
 def test_a_process_that_is_gone_is_nobodys_fault() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
-    scheduling.serve_promptly(process.pid)
     scheduling.stand_back(process.pid)
 
 

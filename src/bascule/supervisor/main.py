@@ -233,11 +233,10 @@ class Supervisor:
         child.ready = True
         if child.restarts:
             _log.info("a process is back", child=child.name, restarts=child.restarts)
-        # Priorities only now: to start, each wants the processor like anybody else.
         if child is not self._gateway:
-            scheduling.serve_promptly(child.process.pid)
             self._connect(child)
             return
+        # Only now: to start, it wants the processor like anybody else.
         scheduling.stand_back(child.process.pid)
         if self._signals:
             assert child.control is not None
