@@ -17,7 +17,11 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 COMMANDS = claimed(__name__)
 REACH = [command for command in COMMANDS if command.page == "docs/runbooks/index.md"]
 DRAIN = [command for command in COMMANDS if command.page == "docs/howto/drain-and-upgrade.md"]
-LOOK = [command for command in COMMANDS if command not in {*REACH, *DRAIN}]
+# Rolled back first: Helm 4 does not take back a number that somebody has set since (docs/howto/helm.md).
+LOOK = sorted(
+    (command for command in COMMANDS if command not in {*REACH, *DRAIN}),
+    key=lambda command: " rollback " not in command.text,
+)
 
 
 @pytest.fixture

@@ -1,16 +1,14 @@
 """What the API server refuses, and how it says so."""
 
-from collections.abc import Iterator
-from typing import Final
+from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 
 from tests.chart.apiserver import refusals
+from tests.support.kube.kinds import KUBERNETES, Kind
 from tests.support.kube.store import Object
 
-__all__ = ["KUBERNETES", "Refused", "reasons_against"]
-
-KUBERNETES: Final = "1.33"
+__all__ = ["Refused", "must_be_valid"]
 
 
 class Refused(Exception):
@@ -19,7 +17,7 @@ class Refused(Exception):
     def __init__(self, code: int, reason: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-        self.status = {
+        self.status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
@@ -30,19 +28,17 @@ class Refused(Exception):
         }
 
 
-def reasons_against(body: Object) -> list[str]:
-    """Return why an object is not taken: its schema, and what no schema says."""
-    return [*_misfits(body), *refusals(body)]
+def must_be_valid(body: Object, kind: Kind) -> None:
+    """Check an object by its schema, which custom resources have elsewhere, and by what no schema says.
 
-
-def _misfits(body: Object) -> Iterator[str]:
-    """Yield what the schema of Kubernetes says against an object; it knows no custom resources."""
-    if "." in body["apiVersion"].partition("/")[0] and not body["apiVersion"].startswith(
-        "networking.k8s.io/"
-    ):
-        return
-    seen = {key: value for key, value in body.items() if key != "status"}
-    try:
-        kubernetes_validate.validate(seen, KUBERNETES, strict=True)
-    except kubernetes_validate.ValidationError as error:
-        yield f"{'.'.join(map(str, error.path))}: {error.message}"
+    Raises:
+        Refused: It is not valid.
+    """
+    if why := refusals(body):
+        raise Refused(422, "Invalid", "; ".join(why))
+    if not kind.custom:
+        seen = {key: value for key, value in body.items() if key != "status"}
+        try:
+            kubernetes_validate.validate(seen, KUBERNETES, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            raise Refused(400, "BadRequest", str(error)) from None

@@ -1,12 +1,18 @@
 """Paths of the API, and what a selector in a query selects."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from tests.support.kube.store import Object
 
 __all__ = ["Place", "is_selected"]
+
+_OBJECT: Final = re.compile(
+    r"(?P<root>/api/v1|/apis/[^/]+/[^/]+)(?:/namespaces/(?P<namespace>[^/]+)(?=/))?"
+    r"/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+)(?:/(?P<part>[a-z]+))?)?"
+)
 
 
 @dataclass(frozen=True)
@@ -20,22 +26,21 @@ class Place:
     part: str | None
 
     @classmethod
-    def of(cls, path: str) -> "Place":
-        """Take a path apart."""
-        words = path.strip("/").split("/")
-        cut = 2 if words[0] == "api" else 3
-        root, rest = "/" + "/".join(words[:cut]), words[cut:]
-        namespace = None
-        if rest[:1] == ["namespaces"] and len(rest) > 2:
-            namespace, rest = rest[1], rest[2:]
-        plural, name, part, *_ = [*rest, None, None, None]
-        return cls(root, namespace, str(plural), name, part)
+    def of(cls, path: str) -> "Place | None":
+        """Take a path apart; ``None`` is one that leads to no object."""
+        found = _OBJECT.fullmatch(path)
+        return cls(*found.group("root", "namespace", "plural", "name", "part")) if found else None
 
     @property
     def folder(self) -> str:
         """Path of all of this kind, in this namespace or, without one, in all."""
         middle = f"/namespaces/{self.namespace}" if self.namespace else ""
         return f"{self.root}{middle}/{self.plural}"
+
+    @property
+    def path(self) -> str:
+        """Path of the object, without its part."""
+        return f"{self.folder}/{self.name}"
 
 
 def is_selected(body: Object, query: Mapping[str, list[str]]) -> bool:

@@ -1,4 +1,4 @@
-"""The objects of the cluster, by path, with their versions and a history for those who watch."""
+"""The objects of the cluster, by path, who owns what in them, and a history for those who watch."""
 
 import copy
 import threading
@@ -6,15 +6,13 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 
-__all__ = ["Conflict", "Object", "Store"]
+from tests.chart.merging import Owners, notes
+
+__all__ = ["Object", "Store"]
 
 Object = dict[str, Any]
 
 CREATED: Final = "2026-01-02T03:04:05Z"
-
-
-class Conflict(Exception):
-    """The object is there already, or has changed since it was read."""
 
 
 class Store:
@@ -22,8 +20,14 @@ class Store:
 
     def __init__(self) -> None:
         self._objects: dict[str, Object] = {}
+        self._owners: dict[str, Owners] = {}
         self._history: list[tuple[str, str, Object]] = []
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
+
+    @property
+    def lock(self) -> threading.Condition:
+        """Held while an object is read, changed and kept."""
+        return self._changed
 
     @property
     def version(self) -> int:
@@ -31,45 +35,48 @@ class Store:
         return len(self._history)
 
     def get(self, path: str) -> Object | None:
-        """Return an object."""
-        return copy.deepcopy(self._objects.get(path))
+        """Return an object as clients see it."""
+        found = copy.deepcopy(self._objects.get(path))
+        if found is not None and (owners := self._owners.get(path)):
+            found["metadata"]["managedFields"] = notes(owners)
+        return found
+
+    def owners(self, path: str) -> Owners:
+        """Return who owns what in an object."""
+        return copy.deepcopy(self._owners.get(path, {}))
 
     def below(self, folder: str) -> list[Object]:
         """Return the objects of a kind, in one namespace or, with its root as ``folder``, in all."""
-        return [copy.deepcopy(one) for path, one in sorted(self._objects.items()) if _is_in(path, folder)]
+        return [one for path in sorted(self._objects) if _is_in(path, folder) and (one := self.get(path))]
 
-    def create(self, path: str, body: Object) -> Object:
-        """Keep a new object.
-
-        Raises:
-            Conflict: There is one already.
-        """
+    def keep(self, path: str, body: Object, owners: Owners) -> Object:
+        """Keep an object that is new, or another state of one; returns it as clients see it."""
         with self._changed:
-            if path in self._objects:
-                raise Conflict("already exists")
-            metadata = body.setdefault("metadata", {})
-            metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": CREATED}
-            return self._keep("ADDED", path, body)
-
-    def replace(self, path: str, body: Object) -> Object:
-        """Keep another state of an object.
-
-        Raises:
-            Conflict: It names a version that is not the present one.
-        """
-        with self._changed:
-            old = self._objects[path]["metadata"]
+            old = self._objects.get(path)
+            body = copy.deepcopy(body)
             metadata = body["metadata"]
-            if metadata.get("resourceVersion") not in {None, "", old["resourceVersion"]}:
-                raise Conflict("the object has been modified")
-            metadata |= {key: old[key] for key in ("uid", "creationTimestamp")}
-            if body.get("spec") != self._objects[path].get("spec"):
-                metadata["generation"] = old.get("generation", 1) + 1
-            return self._keep("MODIFIED", path, body)
+            if old is None:
+                metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": CREATED, "generation": 1}
+            else:
+                kept = ("uid", "creationTimestamp", "generation", "resourceVersion")
+                metadata |= {key: old["metadata"][key] for key in kept if key in old["metadata"]}
+                if "status" in old:
+                    body.setdefault("status", old["status"])
+                if body.get("spec") != old.get("spec"):
+                    metadata["generation"] = metadata.get("generation", 1) + 1
+            _control(body)
+            self._owners[path] = owners
+            if body != old:
+                self._objects[path] = body
+                self._tell("MODIFIED" if old else "ADDED", path, body)
+            shown = self.get(path)
+            assert shown is not None
+            return shown
 
     def delete(self, path: str) -> Object | None:
         """Forget an object; returns what it was."""
         with self._changed:
+            self._owners.pop(path, None)
             gone = self._objects.pop(path, None)
             if gone is not None:
                 self._tell("DELETED", path, gone)
@@ -86,13 +93,6 @@ class Store:
                 if _is_in(path, folder):
                     yield event, body
 
-    def _keep(self, event: str, path: str, body: Object) -> Object:
-        body["metadata"].setdefault("generation", 1)
-        _roll_out(body)
-        self._objects[path] = body
-        self._tell(event, path, body)
-        return copy.deepcopy(body)
-
     def _tell(self, event: str, path: str, body: Object) -> None:
         body["metadata"]["resourceVersion"] = str(self.version + 1)
         self._history.append((event, path, copy.deepcopy(body)))
@@ -107,11 +107,16 @@ def _is_in(path: str, folder: str) -> bool:
     return path.startswith(f"{root}/namespaces/") and path.split("/")[-2] == plural
 
 
-def _roll_out(body: Object) -> None:
-    """Say of a Deployment that all its pods are new and ready: nothing here takes time."""
+def _control(body: Object) -> None:
+    """Say what controllers would: a Deployment is rolled out and a definition served, at once."""
     if body["kind"] == "Deployment":
         count = body["spec"].setdefault("replicas", 1)
         names = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
-        status = {"observedGeneration": body["metadata"]["generation"], **dict.fromkeys(names, count)}
+        status = {
+            "observedGeneration": body["metadata"].get("generation", 1),
+            **dict.fromkeys(names, count),
+        }
         condition = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}
         body["status"] = {**status, "conditions": [condition]}
+    elif body["kind"] == "CustomResourceDefinition":
+        body["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
