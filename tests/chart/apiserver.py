@@ -73,6 +73,9 @@ def _deployment(manifest: Manifest) -> Iterator[str]:
         yield "selector does not match template labels"
     if len(manifest["metadata"]["name"]) + POD_SUFFIX > 63:
         yield "not refused, but the pods' names are cut"
+    for constraint in template["spec"].get("topologySpreadConstraints", []):
+        if constraint.get("labelSelector") is None:
+            yield "not refused, but a spread constraint without a selector matches no pod"
     for container in template["spec"]["containers"]:
         ports = [port["containerPort"] for port in container["ports"]]
         if len(set(ports)) < len(ports):
