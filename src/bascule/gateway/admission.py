@@ -31,6 +31,7 @@ from bascule.policy.forwarding import (
     end_to_end_fields,
     forwarded_fields,
     seen_by_browser,
+    with_host,
     without_cookie,
 )
 from bascule.policy.origin import origin_allowed, why_refused
@@ -215,10 +216,7 @@ class Admission:
         match = asked.match
         received = asked.head.fields
         if match.authority is not None:
-            received = [
-                (b"Host", match.authority),
-                *(line for line in received if line[0].lower() != b"host"),
-            ]
+            received = with_host(received, match.authority)
         fields = forwarded_fields(
             asked.peer,
             self._trusted,

@@ -176,8 +176,7 @@ class HttpProtocol(PlainProtocol):
         # handshake's last words (session tickets) are often still to be written at this point.
         if not secure and transport.get_write_buffer_size():
             return False
-        peer = transport.get_extra_info("peername")
-        address = peer_address(str(peer[0])) if isinstance(peer, tuple) else ""
+        address = peer_address(transport.get_extra_info("peername"))
         self._taken = True
         leg = self._stream(transport) if secure else self._plain(transport)
         spawn(self._on_upgrade(leg, head, early, address, secure), "upgrade")

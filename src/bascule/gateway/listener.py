@@ -110,7 +110,7 @@ class Listener:
                 return
             connection = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
             connection.setblocking(False)
-            address = peer_address(str(peer[0])) if isinstance(peer, tuple) else ""
+            address = peer_address(peer)
             if self._tls is not None:
                 spawn(self._serve_tls(connection), "tls connection")
             else:

@@ -50,6 +50,7 @@ from bascule.policy.forwarding import (
     client_address_of,
     end_to_end_fields,
     forwarded_fields,
+    with_host,
     without_cookie,
 )
 from bascule.protocol.path import ASTERISK, is_host
@@ -310,7 +311,7 @@ class PlainProxy:
                 return await browser.answer(404, "There is nothing at this address.")
             if match.authority is not None:
                 host = match.authority
-                fields = [(b"Host", host), *(field for field in fields if field[0].lower() != b"host")]
+                fields = with_host(fields, host)
             if match.route.auth is not AuthMode.NONE:
                 if self._authorise is None:
                     raise HandshakeRefused(503, "Authentication is not set up.")
@@ -379,7 +380,7 @@ class PlainProxy:
             UnicodeDecodeError: A value has bytes that aiohttp could not send as they are.
         """
         sent = forwarded_fields(
-            peer_address(request.remote or ""),
+            peer_address(request.remote),
             self._trusted,
             fields,
             b"https" if request.secure else b"http",
@@ -521,7 +522,7 @@ class PlainProxy:
         self, request: web.BaseRequest, match: Match, reason: str, status: int | None, detail: str
     ) -> None:
         self._words[_FAILURES] += 1
-        client = client_address_of(peer_address(request.remote or ""), request.raw_headers, self._trusted)
+        client = client_address_of(peer_address(request.remote), request.raw_headers, self._trusted)
         route = match.route
         self._access.request_failed(
             reason, client=client, route=route.name, kind=route.kind, status=status, detail=detail

@@ -3,16 +3,17 @@
 The words are those of a refused session's line (`bascule.gateway.upstream`), so that one
 table in the runbook serves both.
 
-Rules of this file: nothing of the request is repeated here but the names of what was dialled wrong;
-aiohttp's own texts quote addresses and are not passed on.
+Rules of this file: nothing of the request is repeated; aiohttp's own texts quote addresses and are
+not passed on.
 """
 
 from __future__ import annotations
 
-import errno
 from typing import Final
 
 import aiohttp
+
+from bascule.gateway.upstream import errno_name
 
 __all__ = ["BAD_ANSWER", "BROKEN_OFF", "TIMEOUT", "UNREACHABLE", "describe"]
 
@@ -34,7 +35,7 @@ def describe(error: BaseException) -> str:
         case aiohttp.ClientSSLError():
             return "TLS handshake failed"
         case aiohttp.ClientConnectorError():
-            return f"connect failed: {_name(error.os_error)}"
+            return f"connect failed: {errno_name(error.os_error)}"
         case aiohttp.ConnectionTimeoutError():
             return "connect timed out"
         case TimeoutError():
@@ -42,10 +43,6 @@ def describe(error: BaseException) -> str:
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
             return "the connection ended"
         case OSError():
-            return f"the connection ended: {_name(error)}"
+            return f"the connection ended: {errno_name(error)}"
         case _:
             return "not valid HTTP"
-
-
-def _name(error: OSError) -> str:
-    return errno.errorcode.get(error.errno or 0, "EIO")

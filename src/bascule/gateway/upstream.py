@@ -110,7 +110,7 @@ class Dialler:
                 raise Unreachable("handshake timed out") from error
             if isinstance(error, BadAnswer):
                 raise
-            raise Unreachable(f"handshake failed: {_name(error)}") from error
+            raise Unreachable(f"handshake failed: {errno_name(error)}") from error
         except BaseException:
             leg.close()
             raise
@@ -183,7 +183,7 @@ class Dialler:
         except Unresolvable as error:
             raise Unreachable("name does not resolve") from error
         except OSError as error:
-            raise Unreachable(f"connect failed: {_name(error)}") from error
+            raise Unreachable(f"connect failed: {errno_name(error)}") from error
         finally:
             for connection, _ in begun:
                 connection.close()
@@ -283,5 +283,6 @@ def _wake(done: asyncio.Future[None]) -> None:
 _UNNAMED: Final = "EIO"
 
 
-def _name(error: OSError) -> str:
+def errno_name(error: OSError) -> str:
+    """Return the kernel's name of an error, as ``ECONNREFUSED``."""
     return errno.errorcode.get(error.errno or 0, _UNNAMED)

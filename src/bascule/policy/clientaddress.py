@@ -50,12 +50,15 @@ def normal_address(text: str) -> str | None:
     return None if address is None else str(address)
 
 
-def peer_address(text: str) -> str:
+def peer_address(peer: object) -> str:
     """Return the address of a connection's other end as everybody else writes it.
 
     Args:
-        text: As the kernel gives it: a listener on ``[::]`` sees IPv4 clients as ``::ffff:a.b.c.d``.
+        peer: As the kernel gives it, with or without its port: a listener on ``[::]`` sees IPv4 clients as
+            ``::ffff:a.b.c.d``. Anything but a text or a tuple is a connection without an address.
     """
+    host = peer[0] if isinstance(peer, tuple) else peer
+    text = host if isinstance(host, str) else ""
     return text.removeprefix("::ffff:") if "." in text else text
 
 

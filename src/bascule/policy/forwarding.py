@@ -154,6 +154,11 @@ def client_address_of(peer_address: str, fields: Fields, trusted: TrustedProxies
     return client_address(peer_address, values_of(fields, b"x-forwarded-for"), trusted)
 
 
+def with_host(fields: Fields, host: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the fields with another ``Host``: that of a target which names one (RFC 9112 §3.2.2)."""
+    return [(b"Host", host), *(field for field in fields if field[0].lower() != b"host")]
+
+
 def seen_by_browser(
     peer_address: str, trusted: TrustedProxies, fields: Fields, scheme: bytes, host: bytes
 ) -> tuple[bytes, bytes]:

@@ -242,10 +242,9 @@ class Supervisor:
             assert child.control is not None
             with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
                 send_control(child.control, "drain")
-        if not self._announced:
-            self._announced = True
-            if not self._signals:  # otherwise nothing listens any more
-                self._announce()
+        elif not self._announced:
+            self._announce()
+        self._announced = True
 
     def _announce(self) -> None:
         _log.info(

@@ -40,11 +40,6 @@ class Listeners:
             public.close()
             raise
 
-    def close(self) -> None:
-        """Close both; may be called twice."""
-        self.public.close()
-        self.admin.close()
-
 
 def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
     """Bind and listen.
