@@ -16,6 +16,7 @@ from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.policy.config import Config
 from bascule.policy.routes import RouteTable
 from bascule.telemetry.accesslog import AccessLog
+from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
     import ssl
@@ -170,20 +171,6 @@ class Upstream:
         finally:
             self.gone.set()
             writer.close()
-
-
-class Recorder:
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, object]] = []
-
-    def info(self, event: str, **fields: object) -> None:
-        self.lines.append({"event": event, **fields})
-
-    def said(self, *names: str) -> list[tuple[object, ...]]:
-        """These fields of each line."""
-        return [tuple(line.get(name) for name in names) for line in self.lines]
 
 
 @dataclass

@@ -10,14 +10,14 @@ import shutil
 import socket
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bascule.gateway.resolver import REMEMBER, Resolver, Unresolvable
-from tests.support.parts import ROOT, missing, require
+from tests.support.network import ip, named_network
+from tests.support.parts import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,25 +107,17 @@ async def test_a_literal_address_never_waits(names: Names, host: str, address: A
 @pytest.fixture
 def own_name_server() -> Iterator[str]:
     """A network namespace whose only name server is whoever listens on its loopback."""
-    require("ip")
-    if os.geteuid() != 0:
-        missing("network namespaces need root")
-    name = "b" + uuid.uuid4().hex[:8]
-    settings = Path("/etc/netns") / name
-    try:
-        subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True)
-    except subprocess.CalledProcessError as error:
-        missing(f"no network namespaces here: {error.stderr.decode().strip()}")
-    try:
+    with named_network() as name:
+        settings = Path("/etc/netns") / name
         settings.mkdir(parents=True)
-        (settings / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:5 attempts:2\n")
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        yield name
-    finally:
-        shutil.rmtree(settings, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            settings.parent.rmdir()
-        subprocess.run(["ip", "netns", "del", name], check=True)
+        try:
+            (settings / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:5 attempts:2\n")
+            ip("-n", name, "link", "set", "lo", "up")
+            yield name
+        finally:
+            shutil.rmtree(settings)
+            with contextlib.suppress(OSError):  # somebody else's is there
+                settings.parent.rmdir()
 
 
 @pytest.mark.real

@@ -5,10 +5,8 @@ is pulled. Needs root.
 """
 
 import contextlib
-import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +14,8 @@ import pytest
 
 from tests.support.bascule import RunningBascule
 from tests.support.echo import run_echo
-from tests.support.parts import ROOT, missing, require
+from tests.support.network import ip, named_network
+from tests.support.parts import ROOT
 from tests.support.waiting import eventually
 
 CLIENT = """
@@ -29,25 +28,11 @@ with connect(sys.argv[1], ping_interval=None) as ws:
 """
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
 @pytest.fixture
 def cable() -> Iterator[tuple[str, str, Callable[[], None]]]:
     """A namespace that reaches us over one cable: its name, our address there, and how to pull it."""
-    require("ip")
-    if os.geteuid() != 0:
-        missing("network namespaces need root")
-    name = "b" + uuid.uuid4().hex[:8]
-    ours, theirs = f"{name}o", f"{name}t"
-    with contextlib.ExitStack() as undo:
-        try:
-            ip("netns", "add", name)
-            undo.callback(ip, "netns", "del", name)
-            ip("-n", name, "link")  # a chroot may make one and not enter it
-        except subprocess.CalledProcessError as error:
-            missing(f"no network namespaces here: {error.stderr.decode().strip()}")
+    with named_network() as name, contextlib.ExitStack() as undo:
+        ours, theirs = f"{name}o", f"{name}t"
         ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)
         undo.callback(ip, "link", "del", ours)
         ip("addr", "add", "10.231.77.1/30", "dev", ours)

@@ -1,19 +1,23 @@
-"""A network of a test's own: every port is free, so that a command of a page can be run as it is typed.
+"""Networks of a test's own, made of namespaces, which need root on many hosts.
 
-The calling thread moves into a new network namespace with a loopback and nothing else. What it starts
-there, threads and processes, is there too; the rest of this process stays where it was.
+`own_network`: every port is free, so that a command of a page can be run as it is typed. The calling thread
+moves into a new namespace with a loopback and nothing else. What it starts there, threads and processes, is
+there too; the rest of this process stays where it was.
+
+`named_network`: another machine, as far as a test can tell; ``ip netns exec NAME`` runs a program there.
 """
 
 import contextlib
 import ctypes
 import os
 import subprocess
+import uuid
 from collections.abc import Iterator
 from typing import Final
 
 from tests.support.parts import missing, require
 
-__all__ = ["own_network"]
+__all__ = ["ip", "named_network", "own_network"]
 
 _CLONE_NEWNET: Final = 0x40000000
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -21,18 +25,41 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 @contextlib.contextmanager
 def own_network() -> Iterator[None]:
-    """Put this thread on a network of its own. Needs root, as namespaces do on many hosts."""
-    ip = require("ip")
-    if os.geteuid() != 0:
-        missing("network namespaces need root")
+    """Put this thread on a network of its own."""
+    _require_root()
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
         if _libc.unshare(_CLONE_NEWNET) != 0:
             missing(f"no network namespaces here: {os.strerror(ctypes.get_errno())}")
         try:
-            subprocess.run([ip, "link", "set", "lo", "up"], check=True)
+            ip("link", "set", "lo", "up")
             yield
         finally:
             assert _libc.setns(home, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
     finally:
         os.close(home)
+
+
+@contextlib.contextmanager
+def named_network() -> Iterator[str]:
+    """Make a network that is told by its name; it has nothing, not even a loopback that is up."""
+    _require_root()
+    name = "b" + uuid.uuid4().hex[:8]
+    with contextlib.ExitStack() as undo:
+        try:
+            ip("netns", "add", name)
+            undo.callback(ip, "netns", "del", name)
+            ip("-n", name, "link")  # a chroot may make one and not enter it
+        except subprocess.CalledProcessError as error:
+            missing(f"no network namespaces here: {error.stderr.decode().strip()}")
+        yield name
+
+
+def ip(*words: str) -> None:
+    """Run ip(8)."""
+    subprocess.run([require("ip"), *words], check=True, capture_output=True)
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        missing("network namespaces need root")

@@ -11,6 +11,7 @@ import structlog
 
 from bascule.telemetry.accesslog import AccessLog, SessionEnd
 from bascule.vocabulary import Cause, EndedBy, Kind
+from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
     from tests.telemetry.logfile import Log
@@ -22,16 +23,6 @@ END = SessionEnd(
     cause=Cause.CLOSED, duration=1234.56789, client="10.1.2.3", close_code=1001, user="alice", forwarder=0,
     bytes_inbound=1, bytes_outbound=2, frames_inbound=3, frames_outbound=4,
 )  # fmt: skip
-
-
-class Recorder:
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, dict[str, object]]] = []
-
-    def info(self, event: str, **fields: object) -> None:
-        self.seen.append((event, fields))
 
 
 @pytest.fixture
