@@ -44,15 +44,17 @@ class HandshakeRefused(BasculeError):
 
 
 class DescriptorsLost(BasculeError):
-    """A packet came without the descriptors it spoke of: this process has none left.
+    """A packet came without some of the descriptors it spoke of: this process has none left.
 
     Attributes:
         packet: The packet, which is whole.
+        descriptors: Those that came, the first ones; whoever catches this owns them.
     """
 
-    def __init__(self, packet: bytes) -> None:
+    def __init__(self, packet: bytes, descriptors: list[int]) -> None:
         super().__init__("no descriptors left for what was handed over")
         self.packet = packet
+        self.descriptors = descriptors
 
 
 class HandoverError(BasculeError):

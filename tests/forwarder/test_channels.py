@@ -7,6 +7,7 @@ import selectors
 import signal
 import socket
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.environment import ChildSetup
-from bascule.handover.messages import Adopt, Listed, Message, Row, decode
+from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, Message, Row, decode
 from bascule.policy.config import Config, WebSocketProxy
 from bascule.supervisor.child import Child
 
@@ -32,6 +33,7 @@ class Forwarder:
     def __init__(self, config: Config = _DEFAULTS) -> None:
         self.child = Child("bascule.forwarder", 0)
         self._reader = PacketReader()
+        self._heard: deque[Message] = deque()
         counters = CounterFile.create(1)
         with self.child.new_control() as theirs:
             setup = ChildSetup(
@@ -57,10 +59,16 @@ class Forwarder:
 
     def hear(self, channel: socket.socket) -> Message:
         """Wait for what it says next."""
-        self._wait(channel)
-        received = self._reader.receive(channel)
-        assert received is not None
-        return decode(received[0])
+        if not self._heard:
+            self._wait(channel)
+            received = self._reader.receive(channel)
+            assert received is not None
+            self._heard.extend(decode(received[0]))
+        return self._heard.popleft()
+
+    def forget(self) -> None:
+        """Forget what was heard and not asked for: it was said to another gateway."""
+        self._heard.clear()
 
     def _wait(self, channel: socket.socket) -> None:
         with selectors.DefaultSelector() as selector:
@@ -86,19 +94,63 @@ def test_a_new_gateway_hears_of_every_session_before_the_list_ends(forwarder: Fo
         assert forwarder.hear(first) == Listed(0)
         for identifier in range(1, 41):
             ends = [stack.enter_context(end) for _ in range(2) for end in socket.socketpair()]
-            adopt = Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, b"t" * 200, b"", b"", b"")
+            adopt = Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, b"t" * 2000, b"", b"", b"")
             send_packet(first, adopt.encode(), (ends[0].fileno(), ends[2].fileno()))
         first.close()
         # This one dies in the middle of its list.
-        second = forwarder.connect(room=4608)
+        second = forwarder.connect(room=40_000)
         assert isinstance(forwarder.hear(second), Row)
         second.close()
+        forwarder.forget()
         third = stack.enter_context(forwarder.connect())
         heard = []
         while isinstance(message := forwarder.hear(third), Row):
             heard.append(message.id)
         assert message == Listed(0)
         assert heard == list(range(1, 41))
+
+
+def test_sessions_of_one_packet_are_adopted_in_order(forwarder: Forwarder) -> None:
+    with contextlib.ExitStack() as stack:
+        gateway = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(gateway) == Listed(0)
+        browsers, packet, descriptors = [], b"", []
+        for identifier in range(MAX_JOINED_MESSAGES):
+            browser, ours, theirs, _ = (
+                stack.enter_context(end) for _ in range(2) for end in socket.socketpair()
+            )
+            answer = b"for %d" % identifier
+            packet += Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, b"", answer, b"", b"").encode()
+            descriptors += [ours.fileno(), theirs.fileno()]
+            browsers.append(browser)
+        send_packet(gateway, packet, descriptors)
+        for identifier, browser in enumerate(browsers):
+            browser.settimeout(PATIENCE)
+            assert browser.recv(100) == b"for %d" % identifier
+
+
+def test_what_ends_in_one_turn_is_told_in_one_packet(forwarder: Forwarder) -> None:
+    with contextlib.ExitStack() as stack:
+        gateway = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(gateway) == Listed(0)
+        packet, descriptors = b"", []
+        for identifier in range(20):
+            ends = [stack.enter_context(end) for _ in range(2) for end in socket.socketpair()]
+            packet += Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, b"", b"", b"", b"").encode()
+            descriptors += [ends[0].fileno(), ends[2].fileno()]
+        # Without the descriptors of the last three, as when the forwarder may open no more.
+        send_packet(gateway, packet, descriptors[:34])
+        selector = stack.enter_context(selectors.DefaultSelector())
+        selector.register(gateway, selectors.EVENT_READ)
+        assert selector.select(PATIENCE)
+        received = PacketReader().receive(gateway)
+        assert received is not None
+        told = decode(received[0])
+        assert [(type(message), message.id) for message in told if isinstance(message, Ended)] == [
+            (Ended, 17),
+            (Ended, 18),
+            (Ended, 19),
+        ]
 
 
 def test_an_interval_of_any_length_is_one() -> None:

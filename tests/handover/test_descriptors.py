@@ -13,7 +13,7 @@ import pytest
 
 from bascule.errors import DescriptorsLost, HandoverError
 from bascule.handover.descriptors import MAX_DESCRIPTORS, PacketReader, channel_pair, send_packet
-from bascule.handover.messages import MAX_MESSAGE_BYTES
+from bascule.handover.messages import MAX_PACKET_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,12 +32,12 @@ Channel = tuple[socket.socket, socket.socket]
 def test_packets_arrive_whole_and_in_order(channel: Channel) -> None:
     left, right = channel
     reader = PacketReader()
-    for packet in (b"one", b"two", b"x" * MAX_MESSAGE_BYTES):
+    for packet in (b"one", b"two", b"x" * MAX_PACKET_BYTES):
         send_packet(left, packet)
     assert [reader.receive(right) for _ in range(3)] == [
         (b"one", []),
         (b"two", []),
-        (b"x" * MAX_MESSAGE_BYTES, []),
+        (b"x" * MAX_PACKET_BYTES, []),
     ]
 
 
@@ -121,20 +121,23 @@ def _open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_too_many_descriptors_are_an_error_and_all_are_closed(channel: Channel) -> None:
+def test_too_many_descriptors_are_an_error_that_holds_those_that_came(channel: Channel) -> None:
     left, right = channel
     before = _open_descriptors()
     send_packet(left, b"take", (0,) * (MAX_DESCRIPTORS + 8))
     with pytest.raises(DescriptorsLost) as lost:
         PacketReader().receive(right)
     assert lost.value.packet == b"take"
+    assert len(lost.value.descriptors) == MAX_DESCRIPTORS
+    for descriptor in lost.value.descriptors:
+        os.close(descriptor)
     assert _open_descriptors() == before
 
 
 def test_a_packet_over_the_size_is_an_error_and_its_descriptors_are_closed(channel: Channel) -> None:
     left, right = channel
     before = _open_descriptors()
-    send_packet(left, bytes(MAX_MESSAGE_BYTES + 1), (0,))
+    send_packet(left, bytes(MAX_PACKET_BYTES + 1), (0,))
     with pytest.raises(HandoverError, match="truncated packet"):
         PacketReader().receive(right)
     assert _open_descriptors() == before

@@ -10,7 +10,9 @@ from bascule.errors import HandoverError
 from bascule.handover.messages import (
     MAX_ANSWER_BYTES,
     MAX_EARLY_BYTES,
-    MAX_MESSAGE_BYTES,
+    MAX_JOINED_BYTES,
+    MAX_JOINED_MESSAGES,
+    MAX_PACKET_BYTES,
     Adopt,
     Close,
     Ended,
@@ -19,6 +21,7 @@ from bascule.handover.messages import (
     Message,
     Row,
     decode,
+    join,
 )
 
 _u8 = st.integers(0, 2**8 - 1)
@@ -59,32 +62,58 @@ def test_every_message_has_a_strategy() -> None:
     assert set(MESSAGES) == set(Message.__args__)
 
 
-@given(message=ANY)
-def test_what_was_sent_is_what_is_read(message: Message) -> None:
-    found = decode(message.encode())
-    assert (type(found), found) == (type(message), message)
+SOME = st.lists(ANY, min_size=1, max_size=8)
 
 
-@given(message=ANY, data=st.data())
-def test_a_truncated_message_is_refused(message: Message, data: st.DataObject) -> None:
-    packet = message.encode()
+@given(messages=SOME)
+def test_what_was_sent_is_what_is_read(messages: list[Message]) -> None:
+    found = decode(b"".join(message.encode() for message in messages))
+    assert [(type(message), message) for message in found] == [
+        (type(message), message) for message in messages
+    ]
+
+
+@given(messages=SOME, data=st.data())
+def test_a_packet_cut_inside_a_message_is_refused(messages: list[Message], data: st.DataObject) -> None:
+    *before, last = (message.encode() for message in messages)
+    cut = data.draw(st.integers(1, len(last) - 1))
     with pytest.raises(HandoverError):
-        decode(packet[: data.draw(st.integers(0, len(packet) - 1))])
+        decode(b"".join(before) + last[:cut])
 
 
-@given(message=ANY, more=st.binary(min_size=1, max_size=20))
-def test_a_message_with_bytes_behind_it_is_refused(message: Message, more: bytes) -> None:
-    with pytest.raises(HandoverError):
-        decode(message.encode() + more)
+@given(messages=SOME, more=st.binary(min_size=1, max_size=20))
+def test_bytes_behind_a_message_are_messages_too_or_refused(messages: list[Message], more: bytes) -> None:
+    packet = b"".join(message.encode() for message in messages) + more
+    try:
+        found = decode(packet)
+    except HandoverError:
+        return
+    assert found[: len(messages)] == messages
+    assert sum(len(message.encode()) for message in found) == len(packet)
 
 
 @given(packet=st.binary(max_size=200))
-def test_any_bytes_are_a_message_or_a_handover_error(packet: bytes) -> None:
+def test_any_bytes_are_messages_or_a_handover_error(packet: bytes) -> None:
     try:
-        message = decode(packet)
+        messages = decode(packet)
     except HandoverError:
         return
-    assert message.encode()[:1] == packet[:1]
+    assert messages
+    assert messages[0].encode()[:1] == packet[:1]
+
+
+@given(sizes=st.lists(st.integers(1, MAX_JOINED_BYTES + 100), min_size=1, max_size=2 * MAX_JOINED_MESSAGES))
+def test_packets_keep_order_and_bounds(sizes: list[int]) -> None:
+    waiting = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
+    packets = []
+    while waiting:
+        packet, number = join(waiting)
+        assert packet == b"".join(waiting[:number])
+        assert 1 <= number <= MAX_JOINED_MESSAGES
+        assert len(packet) <= MAX_JOINED_BYTES or number == 1
+        packets.append(packet)
+        waiting = waiting[number:]
+    assert sum(map(len, packets)) == sum(sizes)
 
 
 @pytest.mark.parametrize("packet", [b"", b"Z", b"\x00" * 100])
@@ -96,4 +125,4 @@ def test_an_unknown_message_is_refused(packet: bytes) -> None:
 def test_an_adoption_with_all_the_early_bytes_there_can_be_fits_a_packet() -> None:
     early = bytes(MAX_EARLY_BYTES)
     adopt = Adopt(1, 0, 0, 0, 0.0, 1, bytes(1000), bytes(MAX_ANSWER_BYTES), early, early)
-    assert len(adopt.encode()) <= MAX_MESSAGE_BYTES
+    assert len(adopt.encode()) <= MAX_PACKET_BYTES

@@ -24,9 +24,20 @@ from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
 from bascule.forwarder.relay import Relay
 from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord
-from bascule.handover.descriptors import PacketReader, send_packet
+from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, send_packet
 from bascule.handover.environment import ChildSetup
-from bascule.handover.messages import MAX_EARLY_BYTES, Adopt, Close, Ended, List, Listed, Row, decode
+from bascule.handover.messages import (
+    MAX_EARLY_BYTES,
+    Adopt,
+    Close,
+    Ended,
+    List,
+    Listed,
+    Message,
+    Row,
+    decode,
+    join,
+)
 from bascule.policy.config import Config
 from bascule.protocol.closing import End
 
@@ -61,7 +72,7 @@ class Forwarder:
             heartbeat=_seconds(proxy.heartbeat_interval_ms),
             idle=_seconds(proxy.session_idle_timeout_ms),
             closing=config.limits.closing_handshake_timeout,
-            report=self._report,
+            report=self._send,
         )
         self._reader = PacketReader()
         self._gateway: socket.socket | None = None
@@ -131,19 +142,14 @@ class Forwarder:
             if not self._receive():
                 self._drop_gateway()
         # Lists were for the one before, and half of one would pass for the whole; outcomes stay true.
-        self._outbox = deque(packet for packet in self._outbox if isinstance(decode(packet), Ended))
+        self._outbox = deque(said for said in self._outbox if isinstance(decode(said)[0], Ended))
         channel.setblocking(False)
         self._gateway = channel
-        self._engine.watch(channel.fileno(), self._on_gateway)
+        self._engine.watch(channel.fileno(), self._receive)
         self._list(0)
 
-    def _on_gateway(self) -> None:
-        for _ in range(64):
-            if not self._receive():
-                return
-
     def _receive(self) -> bool:
-        """Receive one message from the gateway; tell whether there may be more."""
+        """Receive one packet from the gateway; tell whether there may be more."""
         gateway = self._gateway
         if gateway is None:
             return False
@@ -152,23 +158,27 @@ class Forwarder:
         except BlockingIOError:
             return False
         except DescriptorsLost as lost:
-            if isinstance(message := decode(lost.packet), Adopt):
-                self._relay.give_back(message)
-            return True
+            received = lost.packet, lost.descriptors
         if received is None:
             self._drop_gateway()
             return False
         packet, descriptors = received
+        arrived = deque(descriptors)
         try:
-            message = decode(packet)
-        except HandoverError:
-            for descriptor in descriptors:
+            for message in decode(packet):
+                self._on_message(message, arrived)
+        finally:
+            for descriptor in arrived:
                 os.close(descriptor)
-            raise
+        return True
+
+    def _on_message(self, message: Message, arrived: deque[int]) -> None:
+        """Act on one message; what it takes of the descriptors is taken from their front."""
         match message:
+            case Adopt() if len(arrived) >= DESCRIPTORS_PER_SESSION:
+                self._relay.adopt(message, arrived.popleft(), arrived.popleft())
             case Adopt():
-                browser, upstream = descriptors
-                self._relay.adopt(message, browser, upstream)
+                self._relay.give_back(message)
             case Close():
                 within = None if message.within < 0 else message.within
                 self._relay.end(message.id, End(message.end), message.code, message.reason, within)
@@ -176,7 +186,6 @@ class Forwarder:
                 self._list(message.request)
             case _:
                 raise HandoverError(f"a forwarder does not take {type(message).__name__}")
-        return True
 
     def _drop_gateway(self) -> None:
         if self._gateway is not None:
@@ -189,31 +198,22 @@ class Forwarder:
             self._send(row)
         self._send(Listed(request))
 
-    def _report(self, ended: Ended) -> None:
-        self._send(ended)
-
     def _send(self, message: Ended | Row | Listed) -> None:
-        packet = message.encode()
-        if self._outbox or self._gateway is None:
-            self._outbox.append(packet)
-            return
-        try:
-            send_packet(self._gateway, packet)
-        except OSError:
-            self._outbox.append(packet)
+        """Send a message at the end of this turn, together with the turn's others."""
+        self._outbox.append(message.encode())
 
     def _send_waiting(self) -> None:
         gateway = self._gateway
         if gateway is None:
             return
         while self._outbox:
+            packet, messages = join(self._outbox)
             try:
-                send_packet(gateway, self._outbox[0])
-            except BlockingIOError:
-                return
+                send_packet(gateway, packet)
             except OSError:
-                return  # It is gone; the supervisor will send another channel.
-            self._outbox.popleft()
+                return  # It is full; or gone, and the supervisor will send another channel.
+            for _ in range(messages):
+                self._outbox.popleft()
 
 
 def _seconds(milliseconds: int) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
@@ -22,6 +22,7 @@ from bascule.gateway.auth import Denial
 from bascule.gateway.departure import Departure
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.registry import Record
+from bascule.gateway.tasks import spawn
 from bascule.gateway.upstream import BadAnswer, Switched, Unreachable
 from bascule.handover.counters import KINDS, GatewayWord
 from bascule.handover.messages import MAX_ANSWER_BYTES, Adopt
@@ -47,6 +48,8 @@ from bascule.vocabulary import (
 )
 
 if TYPE_CHECKING:
+    import socket
+
     from bascule.gateway.auth import SessionTokens
     from bascule.gateway.dispatch import Dispatch
     from bascule.gateway.legs import Leg
@@ -61,10 +64,6 @@ if TYPE_CHECKING:
     from bascule.telemetry.accesslog import AccessLog
 
 _log = structlog.get_logger()
-
-_HAND_OVER_RETRIES: Final = 100
-_HAND_OVER_PAUSE: Final = 0.02
-"""A full channel is tried again for two seconds: a forwarder that is restarting is back by then."""
 
 
 class _Asked(NamedTuple):
@@ -89,6 +88,42 @@ class _Asked(NamedTuple):
     def path(self) -> bytes:
         """What was asked for, without the query: what a hold-off goes by."""
         return self.head.target.partition(b"?")[0]
+
+
+class _OnItsWay:
+    """A session between its lease and a forwarder; holds the lease and both connections."""
+
+    __slots__ = ("_admission", "_asked", "_record", "browser", "message", "upstream")
+
+    def __init__(
+        self,
+        admission: Admission,
+        asked: _Asked,
+        record: Record,
+        message: bytes,
+        browser: socket.socket,
+        upstream: socket.socket,
+    ) -> None:
+        self._admission = admission
+        self._asked = asked
+        self._record = record
+        self.message = message
+        self.browser = browser
+        self.upstream = upstream
+
+    def taken(self, slot: int) -> None:
+        """See `Handed.taken`: the lease goes with the outcome, the forwarder has its own descriptors."""
+        self._record.slot = slot
+        self._admission.took(self._asked, self._record)
+        self.browser.close()
+        self.upstream.close()
+
+    def left(self) -> None:
+        """See `Handed.left`: the browser has seen nothing yet, and is told."""
+        self._record.lease.release()
+        self.upstream.close()
+        leg = PlainLeg(asyncio.get_running_loop(), self.browser)
+        spawn(self._admission.refuse_without_room(self._asked._replace(leg=leg)), "refusal")
 
 
 class Admission:
@@ -194,7 +229,7 @@ class Admission:
             return
         if not self._dispatch.has_room():
             lease.release()
-            await self._refuse_without_room(asked)
+            await self.refuse_without_room(asked)
             return
         self._words[GatewayWord.ADMITTED] += 1
         peak = self._budget.in_use
@@ -303,32 +338,20 @@ class Admission:
             # A TLS leg takes two descriptors more. The browser has seen nothing, and is told.
             opened.leg.close()
             lease.release()
-            await self._refuse_without_room(asked)
+            await self.refuse_without_room(asked)
             return
-        try:
-            slot = self._dispatch.hand_over(adopt, browser.fileno(), upstream.fileno())
-            for _ in range(_HAND_OVER_RETRIES):
-                if slot is not None:
-                    break
-                await asyncio.sleep(_HAND_OVER_PAUSE)
-                slot = self._dispatch.hand_over(adopt, browser.fileno(), upstream.fileno())
-            if slot is None:
-                lease.release()
-                left = PlainLeg(asyncio.get_running_loop(), browser)
-                await self._refuse_without_room(asked._replace(leg=left))
-                return
-            # From here on the lease belongs to the record and goes with the outcome.
-            record.slot = slot
-            self._registry.add(record)
-            self._refuser.hold_off.admitted(asked.who, asked.path)
-        finally:
-            # The forwarder has duplicates by now, or nobody shall have them.
-            browser.close()
-            upstream.close()
+        self._dispatch.hand_over(_OnItsWay(self, asked, record, adopt.encode(), browser, upstream))
 
-    async def _refuse_without_room(self, asked: _Asked) -> None:
+    def took(self, asked: _Asked, record: Record) -> None:
+        """Record a session that a forwarder has; from here on the lease is the record's."""
+        self._registry.add(record)
+        self._refuser.hold_off.admitted(asked.who, asked.path)
+
+    async def refuse_without_room(self, asked: _Asked) -> None:
+        """Tell a browser that no forwarder takes its session; nothing is held for it."""
         self._words[GatewayWord.NO_ROOM] += 1
-        await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, NO_ROOM_REASON, "descriptors")
+        with contextlib.suppress(OSError):
+            await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, NO_ROOM_REASON, "descriptors")
 
     async def _refuse(
         self, asked: _Asked, code: CloseCode, reason: str, word: str, detail: str | None = None

@@ -1,7 +1,9 @@
 """Channels to the forwarders: hand sessions over, hear how they ended.
 
-Either a forwarder has the session, or the session is aborted and its lease released;
-there is no third case.
+Either a forwarder has the session, or nobody has and its owner hears so; there is no
+third case. What is handed over in one turn of the loop travels in one packet: the
+forwarder wakes up once, and the two processes do not push each other off a core for
+each session.
 
 A new channel begins with a list of the sessions the forwarder already carries, which
 is how a restarted gateway takes over the count.
@@ -13,7 +15,9 @@ import asyncio
 import itertools
 import os
 import resource
-from typing import TYPE_CHECKING, Final
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -24,7 +28,7 @@ from bascule.handover.descriptors import (
     PacketReader,
     send_packet,
 )
-from bascule.handover.messages import Adopt, Close, Ended, List, Listed, Row, decode
+from bascule.handover.messages import Close, Ended, List, Listed, Message, Row, decode, join
 from bascule.policy.placement import fewest
 
 if TYPE_CHECKING:
@@ -33,11 +37,34 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_BATCH: Final = 256
-"""Messages taken from one channel before others get a turn."""
+_RETRY: Final = 0.02
+"""Seconds until what no forwarder could take is offered again."""
+
+_PATIENCE: Final = 2.0
+"""Seconds until it is given up; a forwarder that is restarting is back by then."""
 
 _LIST_TIMEOUT: Final = 2.0
 """Seconds a forwarder may take to list its sessions."""
+
+
+class Handed(Protocol):
+    """A session on its way to a forwarder, and what becomes of it: one of two calls.
+
+    Attributes:
+        message: Its `Adopt`, encoded.
+        browser: The browser's connection, which stays its own.
+        upstream: The upstream's.
+    """
+
+    message: bytes
+    browser: socket.socket
+    upstream: socket.socket
+
+    def taken(self, slot: int) -> None:
+        """A forwarder has it, and duplicates of both connections."""
+
+    def left(self) -> None:
+        """No forwarder could take it in `_PATIENCE`."""
 
 
 class Link:
@@ -79,13 +106,14 @@ class Dispatch:
         self._reader = PacketReader()
         self._requests = itertools.count(1)
         self._lists: dict[int, tuple[asyncio.Future[None], list[tuple[int, Row]], set[int]]] = {}
+        self._handed: list[tuple[float, Handed]] = []
         self.changed = asyncio.Event()
 
     def add(self, slot: int, pid: int, hot_path: str, channel: socket.socket) -> None:
         """Take a new forwarder's channel; a former one of that slot is gone."""
         if (former := self.links.get(slot)) is not None:
             # An outcome that is still to be read is one, and no session lost with its forwarder.
-            while self._on_readable(former):
+            while self._receive(former):
                 pass
             if self.links.get(slot) is former:
                 self._lose(former)
@@ -93,37 +121,74 @@ class Dispatch:
         link = Link(slot, pid, channel)
         link.hot_path = hot_path
         self.links[slot] = link
-        asyncio.get_running_loop().add_reader(channel.fileno(), self._on_readable, link)
+        asyncio.get_running_loop().add_reader(channel.fileno(), self._receive, link)
 
     def has_room(self) -> bool:
         """Tell whether a forwarder may open two more descriptors."""
-        return bool(self._with_room())
+        return bool(self._loads())
 
-    def _with_room(self) -> list[int]:
-        """Return the slots of the forwarders that may open two more descriptors."""
+    def _loads(self) -> dict[int, int]:
+        """Return the sessions of each forwarder that may open two more descriptors, by slot."""
         counts, most = self._counts, self._most
-        return [slot for slot, link in self.links.items() if link.listed and counts.get(slot, 0) < most]
+        return {
+            slot: load
+            for slot, link in self.links.items()
+            if link.listed and (load := counts.get(slot, 0)) < most
+        }
 
-    def hand_over(self, message: Adopt, browser: int, upstream: int) -> int | None:
-        """Give a session to the forwarder with the fewest.
+    def hand_over(self, session: Handed) -> None:
+        """Give a session to the forwarder with the fewest, at the end of this turn of the loop.
 
-        Returns:
-            Its slot; ``None`` when no forwarder can take it now. The descriptors stay the
-            caller's in both cases.
+        Then `Handed.taken` is called, or `Handed.left` when none could take it for two seconds.
         """
-        packet = message.encode()
-        usable = self._with_room()
-        while usable:
-            slot = usable[0] if len(usable) == 1 else fewest(self._counts, usable)
-            assert slot is not None
+        if not self._handed:
+            asyncio.get_running_loop().call_soon(self._offer)
+        self._handed.append((time.monotonic() + _PATIENCE, session))
+
+    def _offer(self) -> None:
+        """Offer what was handed over to the forwarders, until each is taken or none can take more."""
+        waiting = deque(self._handed)
+        loads = self._loads()
+        while waiting and loads:
+            for slot, share in self._shares(waiting, loads).items():
+                if not_taken := self._send(slot, share):
+                    # Full, or dead and not yet known to be: the next best takes them.
+                    loads.pop(slot, None)
+                    waiting.extend(not_taken)
+        now = time.monotonic()
+        self._handed = [offered for offered in waiting if offered[0] > now]
+        if self._handed:
+            asyncio.get_running_loop().call_later(_RETRY, self._offer)
+        for until, session in waiting:
+            if until <= now:
+                session.left()
+
+    def _shares(
+        self, waiting: deque[tuple[float, Handed]], loads: dict[int, int]
+    ) -> dict[int, list[tuple[float, Handed]]]:
+        """Take sessions for each forwarder, the one with the fewest first, until they or the room end."""
+        shares: dict[int, list[tuple[float, Handed]]] = {}
+        while waiting and (slot := fewest(loads, loads)) is not None:
+            shares.setdefault(slot, []).append(waiting.popleft())
+            loads[slot] += 1
+            if loads[slot] >= self._most:
+                del loads[slot]
+        return shares
+
+    def _send(self, slot: int, share: list[tuple[float, Handed]]) -> list[tuple[float, Handed]]:
+        """Send sessions to one forwarder; return those that it did not take."""
+        while share:
+            packet, number = join(session.message for _, session in share)
+            sent = [session for _, session in share[:number]]
+            descriptors = [end.fileno() for session in sent for end in (session.browser, session.upstream)]
             try:
-                send_packet(self.links[slot].channel, packet, (browser, upstream))
+                send_packet(self.links[slot].channel, packet, descriptors)
             except OSError:
-                # Full, or dead and not yet known to be: the next best takes it.
-                usable.remove(slot)
-                continue
-            return slot
-        return None
+                break
+            for session in sent:
+                session.taken(slot)
+            share = share[number:]
+        return share
 
     def close_session(
         self, slot: int, identifier: int, end: int, code: int = 0, reason: bytes = b"", within: float = -1.0
@@ -164,27 +229,26 @@ class Dispatch:
 
     # -- what forwarders say --------------------------------------------------------------
 
-    def _on_readable(self, link: Link) -> bool:
-        """Take what a forwarder says; tell whether there may be more."""
-        for _ in range(_BATCH):
-            try:
-                received = self._reader.receive(link.channel)
-            except BlockingIOError:
-                return False
-            except (OSError, HandoverError) as error:
-                _log.error("channel failed", slot=link.slot, exc_info=error)
-                received = None
-            if received is None:
-                self._lose(link)
-                return False
-            packet, descriptors = received
-            for descriptor in descriptors:
-                os.close(descriptor)
-            self._on_message(link, packet)
+    def _receive(self, link: Link) -> bool:
+        """Receive one packet of a forwarder; tell whether there may be more."""
+        try:
+            received = self._reader.receive(link.channel)
+        except BlockingIOError:
+            return False
+        except (OSError, HandoverError) as error:
+            _log.error("channel failed", slot=link.slot, exc_info=error)
+            received = None
+        if received is None:
+            self._lose(link)
+            return False
+        packet, descriptors = received
+        for descriptor in descriptors:
+            os.close(descriptor)
+        for message in decode(packet):
+            self._on_message(link, message)
         return True
 
-    def _on_message(self, link: Link, packet: bytes) -> None:
-        message = decode(packet)
+    def _on_message(self, link: Link, message: Message) -> None:
         match message:
             case Ended():
                 self._on_ended(link.slot, message)

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import array
 import socket
-import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bascule.errors import DescriptorsLost, HandoverError
-from bascule.handover.messages import MAX_MESSAGE_BYTES
+from bascule.handover.messages import MAX_JOINED_MESSAGES, MAX_PACKET_BYTES
 
-MAX_DESCRIPTORS: Final = 4
-"""Most descriptors one of our messages carries: two connections, with room to spare."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DESCRIPTORS_PER_SESSION: Final = 2
 """Of a forwarder: a browser's connection and an upstream's."""
+
+MAX_DESCRIPTORS: Final = DESCRIPTORS_PER_SESSION * MAX_JOINED_MESSAGES
+"""Most descriptors one of our packets carries, of the 253 that the kernel lets pass."""
 
 SPARE_DESCRIPTORS: Final = 64
 """Descriptors of a forwarder that are no sessions': channels, epoll, the interpreter's files. Each of
@@ -40,7 +42,7 @@ def channel_pair() -> tuple[socket.socket, socket.socket]:
     return left, right
 
 
-def send_packet(channel: socket.socket, packet: bytes, descriptors: tuple[int, ...] = ()) -> None:
+def send_packet(channel: socket.socket, packet: bytes, descriptors: Sequence[int] = ()) -> None:
     """Send one packet with its descriptors.
 
     Raises:
@@ -50,7 +52,7 @@ def send_packet(channel: socket.socket, packet: bytes, descriptors: tuple[int, .
     if not descriptors:
         channel.send(packet)
         return
-    rights = struct.pack(f"{len(descriptors)}i", *descriptors)
+    rights = array.array("i", descriptors)
     channel.sendmsg((packet,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, rights),))
 
 
@@ -58,7 +60,7 @@ class PacketReader:
     """Receives packets into one buffer that it reuses; one for a process is enough."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray(MAX_MESSAGE_BYTES)
+        self._buffer = bytearray(MAX_PACKET_BYTES)
         self._view = memoryview(self._buffer)
 
     def receive(self, channel: socket.socket) -> tuple[bytes, list[int]] | None:
@@ -66,9 +68,9 @@ class PacketReader:
 
         Raises:
             BlockingIOError: Nothing is there.
-            HandoverError: The packet was truncated; descriptors that came were closed.
-            DescriptorsLost: Its descriptors were, which is what the kernel does when this
-                process may open no more; those that came were closed.
+            HandoverError: The packet was truncated; its descriptors were closed.
+            DescriptorsLost: Some of its descriptors were, which is what the kernel does when
+                this process may open no more; those that came are the caller's.
         """
         try:
             size, ancillary, flags, _ = channel.recvmsg_into(
@@ -80,12 +82,12 @@ class PacketReader:
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if flags & socket.MSG_TRUNC:
             for descriptor in descriptors:
                 socket.close(descriptor)
-            if not flags & socket.MSG_TRUNC:
-                raise DescriptorsLost(bytes(self._view[:size]))
             raise HandoverError(f"truncated packet of {size} bytes")
+        if flags & socket.MSG_CTRUNC:
+            raise DescriptorsLost(bytes(self._view[:size]), list(descriptors))
         if not size:
             return None
         return bytes(self._view[:size]), list(descriptors)
