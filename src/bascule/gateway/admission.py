@@ -19,7 +19,7 @@ import structlog
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.auth import Denial
-from bascule.gateway.departure import Departure
+from bascule.gateway.departure import Departure, departures
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.registry import Record
 from bascule.gateway.tasks import spawn
@@ -174,6 +174,7 @@ class Admission:
         self._via = via
         self._pseudonym = via.partition(b" ")[2]
         self._withheld = config.auth.session.withheld
+        self._departures = departures()
         self.draining = False
 
     async def upgrade(
@@ -263,7 +264,7 @@ class Admission:
         )
         if self._withheld is not None:
             fields = without_cookie(fields, self._withheld)
-        departure = Departure(asked.leg)
+        departure = Departure(asked.leg, self._departures)
         try:
             with departure:
                 opened = await self._dialler.open(match.upstream, match.target, fields, asked.offer)

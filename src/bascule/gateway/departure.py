@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from bascule.gateway.waits import Waits
+
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
 
@@ -25,32 +27,39 @@ class Departure:
 
     Args:
         leg: The browser's connection.
+        looks: Made by `departures`, for all browsers.
     """
 
-    __slots__ = ("_handle", "_leg", "_loop", "_task", "seen")
+    __slots__ = ("_leg", "_looks", "_task", "seen")
 
-    def __init__(self, leg: Leg) -> None:
+    def __init__(self, leg: Leg, looks: Waits[Departure]) -> None:
         self._leg = leg
-        self._loop = asyncio.get_running_loop()
+        self._looks = looks
         self.seen = False
 
     def __enter__(self) -> Departure:
-        self._task = asyncio.current_task(self._loop)
-        self._handle = self._loop.call_later(LOOK_EVERY, self._look)
+        self._task = asyncio.current_task()
+        self._looks.enter(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._handle.cancel()
+        self._looks.leave(self)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Cancel the task if the browser has left, else look again later."""
         assert self._task is not None
         if self._leg.is_gone():
             self.seen = True
             self._task.cancel()
         else:
-            self._handle = self._loop.call_later(LOOK_EVERY, self._look)
+            self._looks.enter(self)
 
     def forgive(self) -> None:
         """Take the cancellation back."""
         assert self._task is not None
         self._task.uncancel()
+
+
+def departures() -> Waits[Departure]:
+    """Return what looks after all browsers whose upstreams are being dialled."""
+    return Waits(LOOK_EVERY, Departure.look)

@@ -15,6 +15,7 @@ import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
 from bascule.gateway.pump import pump
+from bascule.gateway.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,10 +79,8 @@ class PlainLeg:
 
     async def read(self) -> bytes:
         """See `Leg.read`."""
-        try:
-            return self._socket.recv(CHUNK)
-        except BlockingIOError:
-            return await self._loop.sock_recv(self._socket, CHUNK)
+        # Not tried first: what is read here is an answer, and hardly ever there yet.
+        return await self._loop.sock_recv(self._socket, CHUNK)
 
     def write_now(self, data: bytes) -> bytes:
         """See `Leg.write_now`."""
@@ -174,30 +173,39 @@ class PumpedLeg:
 
 
 class Deadline:
-    """Interrupts a leg when time is up: a tenth of the cost of a time-out scope per handshake.
+    """Interrupts a leg when time is up: a small part of the cost of a time-out scope per handshake.
 
     Use as a context manager around reads and writes of one leg; afterwards `expired` tells
     why they ended.
+
+    Args:
+        leg: What is interrupted.
+        waits: Made by `deadlines`, for all legs that have equally long.
     """
 
-    __slots__ = ("_handle", "_leg", "_loop", "_seconds", "expired")
+    __slots__ = ("_leg", "_waits", "expired")
 
-    def __init__(self, leg: Leg, seconds: float) -> None:
+    def __init__(self, leg: Leg, waits: Waits[Deadline]) -> None:
         self._leg = leg
-        self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
+        self._waits = waits
         self.expired = False
 
     def __enter__(self) -> Deadline:
-        self._handle = self._loop.call_later(self._seconds, self._expire)
+        self._waits.enter(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._handle.cancel()
+        self._waits.leave(self)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Time is up."""
         self.expired = True
         self._leg.interrupt()
+
+
+def deadlines(seconds: float) -> Waits[Deadline]:
+    """Return what keeps the time of deadlines of one length."""
+    return Waits(seconds, Deadline.expire)
 
 
 FAREWELL_SECONDS: Final = 2.0

@@ -22,7 +22,7 @@ import structlog
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
 from bascule.gateway.http import TOO_LARGE, upgrade_head
-from bascule.gateway.legs import Deadline, PlainLeg
+from bascule.gateway.legs import Deadline, PlainLeg, deadlines
 from bascule.gateway.tasks import spawn
 from bascule.policy.clientaddress import peer_address
 from bascule.protocol.http1 import END_OF_HEAD
@@ -68,6 +68,7 @@ class Listener:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._limits = config.limits
+        self._deadlines = deadlines(config.limits.handshake_timeout)
         self._listening = listening
         self._family = int(listening.family)
         self._http = http
@@ -179,7 +180,7 @@ class Listener:
         # Wakes its reader with an end of stream; closing would pull the descriptor from under it.
         self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
-            with Deadline(leg, self._limits.handshake_timeout):
+            with Deadline(leg, self._deadlines):
                 while END_OF_HEAD not in data and len(data) <= self._limits.request_head_bytes:
                     chunk = await leg.read()
                     if not chunk:

@@ -17,7 +17,7 @@ from binascii import b2a_base64
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.errors import BasculeError
-from bascule.gateway.legs import Deadline, Leg, PlainLeg, PumpedLeg
+from bascule.gateway.legs import Deadline, Leg, PlainLeg, PumpedLeg, deadlines
 from bascule.gateway.resolver import Resolver, Unresolvable
 from bascule.policy.socketoptions import keepalive_start, session_options
 from bascule.protocol.handshake import Agreement, Offer, check_response, upgrade_request
@@ -73,6 +73,7 @@ class Dialler:
 
     def __init__(self, config: Config) -> None:
         self._limits = config.limits
+        self._deadlines = deadlines(config.limits.upstream_handshake_timeout)
         self._sockets = config.sockets
         self._options = session_options(config.sockets, browser=False)
         self._resolver = Resolver()
@@ -97,7 +98,7 @@ class Dialler:
         """
         leg = await self._connect(address)
         key = b2a_base64(os.urandom(16), newline=False)
-        deadline = Deadline(leg, self._limits.upstream_handshake_timeout)
+        deadline = Deadline(leg, self._deadlines)
         try:
             rest = leg.write_now(upgrade_request(target, key, fields))
             with deadline:

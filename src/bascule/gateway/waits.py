@@ -1,0 +1,58 @@
+"""Waits that all last equally long, with one timer for all of them.
+
+Every opening handshake has two, and hardly any ever runs out; a timer of the loop's for
+each would cost a tenth of the handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+Who = TypeVar("Who", bound="Hashable")
+
+
+class Waits(Generic[Who]):
+    """Who waits, in the order in which their time runs out.
+
+    Args:
+        seconds: How long each may wait.
+        expire: Called with each whose time is up; it waits no longer when this is called.
+    """
+
+    def __init__(self, seconds: float, expire: Callable[[Who], None]) -> None:
+        self._seconds = seconds
+        self._expire = expire
+        self._loop = asyncio.get_running_loop()
+        self._due: dict[Who, float] = {}
+        self._armed = False
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def enter(self, who: Who) -> None:
+        """Let somebody wait, who does not wait yet."""
+        due = self._loop.time() + self._seconds
+        self._due[who] = due
+        if not self._armed:
+            self._armed = True
+            self._loop.call_at(due, self._look)
+
+    def leave(self, who: Who) -> None:
+        """Wait no longer; doing so twice is harmless."""
+        self._due.pop(who, None)
+
+    def _look(self) -> None:
+        """End the waits whose time is up, and look again when the next one's is."""
+        now = self._loop.time()
+        while self._due:
+            who, due = next(iter(self._due.items()))
+            if due > now:
+                self._loop.call_at(due, self._look)
+                return
+            del self._due[who]
+            self._expire(who)
+        self._armed = False

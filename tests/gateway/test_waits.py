@@ -1,0 +1,77 @@
+"""Waits of one length: who leaves is left alone, who does not is told once, in order."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bascule.gateway.waits import Waits
+
+
+async def test_who_waits_too_long_is_told_in_the_order_of_coming() -> None:
+    over = asyncio.Event()
+    told: list[str] = []
+
+    def expire(who: str) -> None:
+        told.append(who)
+        if who == "last":
+            over.set()
+
+    waits = Waits(0.02, expire)
+    for who in ("first", "gone", "second"):
+        waits.enter(who)
+    waits.leave("gone")
+    waits.leave("gone")
+    waits.enter("last")
+    await over.wait()
+    assert told == ["first", "second", "last"]
+    assert len(waits) == 0
+
+
+async def test_who_is_told_may_wait_again() -> None:
+    over = asyncio.Event()
+    times: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def expire(who: str) -> None:
+        times.append(loop.time())
+        if len(times) < 3:
+            waits.enter(who)
+        else:
+            over.set()
+
+    waits = Waits(0.02, expire)
+    began = loop.time()
+    waits.enter("again")
+    await over.wait()
+    assert [round((at - began) / 0.02) >= number for number, at in enumerate(times, 1)] == [True] * 3
+
+
+async def test_one_timer_serves_all() -> None:
+    loop = asyncio.get_running_loop()
+    asked = 0
+    call_at = loop.call_at
+
+    def counting(*arguments: object, **named: object) -> asyncio.TimerHandle:
+        nonlocal asked
+        asked += 1
+        return call_at(*arguments, **named)  # type: ignore[arg-type]
+
+    loop.call_at = counting  # type: ignore[method-assign]
+    waits: Waits[int] = Waits(60.0, lambda _: None)
+    for who in range(1000):
+        waits.enter(who)
+    for who in range(1000):
+        waits.leave(who)
+    waits.enter(1)
+    assert asked == 1
+
+
+async def test_a_queue_that_ran_empty_starts_again() -> None:
+    over = asyncio.Event()
+    waits: Waits[str] = Waits(0.01, lambda _: over.set())
+    waits.enter("one")
+    await over.wait()
+    over.clear()
+    await asyncio.sleep(0)
+    waits.enter("two")
+    await over.wait()
