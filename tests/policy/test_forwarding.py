@@ -286,6 +286,13 @@ def test_the_memory_of_field_names_is_bounded() -> None:
     assert value(send([(b"X_1", b""), (b"X-1", b"here")]), b"x-1") == b"here"
 
 
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "::ffff:10.0.0.0/104", "::ffff:0:0/96", "::/0"])
+@pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3"])
+def test_a_network_holds_an_address_however_the_two_are_written(network: str, peer: str) -> None:
+    assert (peer in TrustedProxies([network])) is (network != "::/0")
+    assert "192.0.2.1" not in TrustedProxies([network]) or network == "::ffff:0:0/96"
+
+
 def test_networks_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="does not appear"):
         TrustedProxies(["everyone"])

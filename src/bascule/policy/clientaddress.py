@@ -25,6 +25,9 @@ _REMEMBERED: Final = 4096
 _LONGEST_ADDRESS: Final = 64
 """Longer texts are no addresses (an IPv6 address in brackets with zone and port is shorter)."""
 
+_MAPPED_BITS: Final = 96
+"""What stands in front of the IPv4 address in an IPv4-mapped one (RFC 4291 §2.5.5.2)."""
+
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """Return the address a text spells, in its normal form, or ``None``."""
@@ -75,7 +78,7 @@ class TrustedProxies:
     __slots__ = ("_known", "_networks")
 
     def __init__(self, networks: Iterable[str | IPv4Network | IPv6Network] = ()) -> None:
-        self._networks = tuple(ip_network(network) for network in networks)
+        self._networks = tuple(_as_written_here(ip_network(network)) for network in networks)
         self._known: dict[str, bool] = {}
 
     def __contains__(self, address: str) -> bool:
@@ -90,6 +93,14 @@ class TrustedProxies:
     def _look_up(self, text: str) -> bool:
         address = _address(text)
         return address is not None and any(address in network for network in self._networks)
+
+
+def _as_written_here(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return IPv4's own form of a network that is written in IPv6's, as ``::ffff:10.0.0.0/104``."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
 
 
 def client_address(peer: str, forwarded_for: Sequence[bytes], trusted: TrustedProxies) -> str:
