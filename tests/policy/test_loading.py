@@ -127,6 +127,35 @@ def test_a_values_file_without_the_five_keys_sets_nothing(file: Callable[..., Pa
     assert load(file(text), {}).config == Config()
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "meant"),
+    [
+        ("hopsworks: {payra: {websocketProxy: {maxSessionsPerApp: 1}}}", "hopsworks.payra", "payara"),
+        ("hopsworks: {Payara: {websocketProxy: {maxSessionsPerApp: 1}}}", "hopsworks.Payara", "payara"),
+        (
+            "hopsworks: {payara: {websocketProxi: {maxSessionsPerApp: 1}}}",
+            "hopsworks.payara.websocketProxi",
+            "websocketProxy",
+        ),
+        (
+            "hopsworks: {payara: {websocketProxy: {}, websocket_proxy: {maxSessionsPerApp: 1}}}",
+            "hopsworks.payara.websocket_proxy",
+            "websocketProxy",
+        ),
+    ],
+)
+def test_a_misspelt_block_of_a_values_file_is_told(
+    file: Callable[..., Path], text: str, place: str, meant: str
+) -> None:
+    (said,) = problems(file(text), {})
+    assert said.endswith(f'{place}: unknown key; did you mean "{meant}"?')
+
+
+def test_neighbours_in_a_values_file_are_not_taken_for_misspelt(file: Callable[..., Path]) -> None:
+    text = "hopsworks: {payaraPool: 1, payara: {websocket: 1, proxy: 2, websocketProxyImage: 3}}"
+    assert load(file(text), {}).config == Config()
+
+
 def _bad_files() -> dict[str, list[str]]:
     _, *cases = (HERE / "bad_files.txt").read_text(encoding="utf-8").split("=====\n")
     return {text: said.splitlines() for text, said in (case.split("-----\n") for case in cases)}

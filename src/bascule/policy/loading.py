@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,9 @@ _FOREIGN: Final = re.compile(  # Kubernetes' service links, and the switches of 
     r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)|BASCULE_TEST_\w+"
 )
 _HOPSWORKS: Final = ("hopsworks", "payara", "websocketProxy")
+
+_MISSPELT: Final = 0.9
+"""Likeness (difflib) from which a key of a platform's file is taken for one of these, misspelt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +165,20 @@ def _hopsworks(data: dict[str, object], shown: str, problems: _Problems) -> dict
     for step in _HOPSWORKS:
         if not isinstance(inner, dict):
             return {}
-        for key in inner:
-            if step == "websocketProxy" and key != step and key.lower().replace("_", "") == step.lower():
-                problems.add(shown, Problem((*_HOPSWORKS[:-1], key), f'unknown key; did you mean "{step}"?'))
+        misspelt = _misspelling(step, inner)
+        if misspelt is not None:
+            # Keys of others are none of our business, but these would be lost without a word.
+            place = _HOPSWORKS[: _HOPSWORKS.index(step)]
+            problems.add(shown, Problem((*place, misspelt), f'unknown key; did you mean "{step}"?'))
         inner = inner.get(step)
     return {} if inner is None else {"websocketProxy": inner}
+
+
+def _misspelling(key: str, block: dict[str, object]) -> str | None:
+    """Return another key that was meant to be this one: nearly the same, or only written another way."""
+    plain = {str(each).lower().replace("_", ""): str(each) for each in block if each != key}
+    near = get_close_matches(key.lower(), plain, n=1, cutoff=1.0 if key in block else _MISSPELT)
+    return plain[near[0]] if near else None
 
 
 def _drop_empty_blocks(data: dict[str, object]) -> None:
