@@ -24,6 +24,7 @@ from bascule.admin.view import (
     InstanceCapacity,
     MetricsAnswer,
     SessionRow,
+    Unheard,
 )
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord, ended_word
 from bascule.policy.config import Capacity, Config, RouteConfig, WebSocketProxy
@@ -89,6 +90,7 @@ class FakeView:
         self.signed_in = True
         self.reads = 0
         self.ended: list[tuple[str, int, str]] = []
+        self.unheard = False
         self._random = random.Random(seed)
         self._lives: dict[str, _Life] = {}
         self._next = 1
@@ -164,6 +166,8 @@ class FakeView:
     def end_session(self, session_id: str, code: int, reason: str) -> bool:
         if session_id not in self._lives:
             return False
+        if self.unheard:
+            raise Unheard
         self.ended.append((session_id, code, reason))
         self.close(session_id)
         return True

@@ -114,6 +114,17 @@ async def test_what_is_no_id_is_no_session(number: str) -> None:
         assert (await client.delete(f"/sessions/{number}", headers=CSRF)).status == 404
 
 
+async def test_a_session_whose_forwarder_cannot_be_told_goes_on_and_is_no_404() -> None:
+    async with admin() as (client, view):
+        number = view.open()
+        view.unheard = True
+        answer = await client.delete(f"/sessions/{number}", headers=CSRF)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert "goes on" in (await answer.json())["detail"]
+        view.unheard = False
+        assert (await client.delete(f"/sessions/{number}", headers=CSRF)).status == 202
+
+
 async def test_draining_twice_is_draining_once() -> None:
     async with admin() as (client, view):
         view.open()

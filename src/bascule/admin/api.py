@@ -27,6 +27,7 @@ from bascule.admin.peers import Peers
 from bascule.admin.problem import Problem, problems
 from bascule.admin.public import PublicAnswers
 from bascule.admin.settings import configuration
+from bascule.admin.view import Unheard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -129,7 +130,13 @@ class Administration:
     async def _end_session(self, request: web.Request) -> web.Response:
         session_id = request.match_info["id"]
         code, reason = _close_code(request.query.get("code")), _close_reason(request.query.get("reason"))
-        if not _SESSION_ID.fullmatch(session_id) or not self._view.end_session(session_id, code, reason):
+        try:
+            is_id = _SESSION_ID.fullmatch(session_id) is not None
+            known = is_id and self._view.end_session(session_id, code, reason)
+        except Unheard:
+            detail = "The session's forwarder cannot be told just now; the session goes on. Ask again."
+            raise Problem(503, detail, fields={"Retry-After": "1"}) from None
+        if not known:
             raise Problem(404, "There is no such session; it may have ended by itself.")
         return _json({"id": session_id, "code": code, "reason": reason}, status=202)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from bascule.errors import BasculeError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from bascule.handover.counters import CounterFile
     from bascule.policy.config import Config
     from bascule.vocabulary import Level
+
+
+class Unheard(BasculeError):
+    """A forwarder has more to read already than its channel holds; asking again helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +181,9 @@ class GatewayView(Protocol):
 
         Returns:
             Whether there is such a session. It ends a moment later, at a frame boundary.
+
+        Raises:
+            Unheard: Its forwarder cannot be told just now; the session goes on.
         """
 
     def drain(self) -> None:

@@ -8,7 +8,14 @@ import time
 from typing import TYPE_CHECKING
 
 from bascule.admin.capacity import level
-from bascule.admin.view import DurationSummary, ForwarderRow, InstanceCapacity, MetricsAnswer, SessionRow
+from bascule.admin.view import (
+    DurationSummary,
+    ForwarderRow,
+    InstanceCapacity,
+    MetricsAnswer,
+    SessionRow,
+    Unheard,
+)
 from bascule.gateway.auth import Denial
 from bascule.protocol.closing import End
 from bascule.telemetry.catalogue import QUANTILES
@@ -179,11 +186,13 @@ class View:
         return rows
 
     def end_session(self, session_id: str, code: int, reason: str) -> bool:
-        """Close one session with a code and reason towards the browser."""
+        """See `GatewayView.end_session`."""
         record = self._registry.get(int(session_id, 16))
         if record is None:
             return False
-        return self._dispatch.close_session(record.slot, record.id, End.ADMIN, code, reason.encode()[:123])
+        if not self._dispatch.close_session(record.slot, record.id, End.ADMIN, code, reason.encode()[:123]):
+            raise Unheard
+        return True
 
     def drain(self) -> None:
         """Begin to drain, but stay alive."""
