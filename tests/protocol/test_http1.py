@@ -17,6 +17,7 @@ from bascule.protocol.http1 import (
     parse_request_head,
     parse_response_head,
     tokens,
+    without_empty_lines,
 )
 from tests.support.feeding import Cut, chopped, each_way, every_split
 
@@ -43,6 +44,11 @@ def test_a_browsers_head_is_read_line_by_line() -> None:
     assert head.fields == [(b"Host", b"a"), (b"Cookie", b"x=1; y=2"), (b"cookie", b"z=3")]
     assert head.values(b"cookie") == [b"x=1; y=2", b"z=3"]
     assert head.values(b"origin") == []
+
+
+@given(lines=st.integers(0, 50), rest=st.binary(max_size=20).filter(lambda rest: rest[:2] != b"\r\n"))
+def test_empty_lines_in_front_go_and_nothing_else(lines: int, rest: bytes) -> None:
+    assert without_empty_lines(b"\r\n" * lines + rest) == rest
 
 
 def test_outer_white_space_of_a_value_goes_and_inner_stays() -> None:

@@ -153,6 +153,18 @@ def test_what_is_in_a_body_is_never_a_request(
     assert "/next" in seen
 
 
+@pytest.mark.parametrize("lines", [b"\r\n", b"\r\n\r\n", b"\r\n" * 100])
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_empty_lines_in_front_of_a_request_are_passed_over(
+    bascule: RunningBascule, context: ssl.SSLContext | None, lines: bytes, cut: int
+) -> None:
+    with connected(bascule.public_url, context) as client:
+        for request in (_head(3) + b"abc", upgrade(b"/any")):
+            client.send((lines + request)[:cut])
+            client.send((lines + request)[cut:])
+            assert client.answer().status == 200
+
+
 def _over(client: RawClient) -> bool:
     """Tell whether a connection has been ended, without waiting."""
     client.socket.settimeout(0.01)

@@ -19,7 +19,7 @@ from bascule.gateway.plain_server import PlainProtocol, PlainServer
 from bascule.gateway.tasks import spawn
 from bascule.policy.clientaddress import peer_address
 from bascule.protocol.handshake import wants_websocket
-from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head
+from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head, without_empty_lines
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -129,6 +129,9 @@ class HttpProtocol(PlainProtocol):
             return
         if self._next_head:
             data = self._next_head + data
+        data = without_empty_lines(data)
+        if not data:
+            return
         end = data.find(END_OF_HEAD)
         if end < 0 and len(data) <= self._limits.request_head_bytes:
             self._arm()

@@ -25,7 +25,7 @@ from bascule.gateway.http import TOO_LARGE, upgrade_head
 from bascule.gateway.legs import Deadline, PlainLeg, deadlines
 from bascule.gateway.tasks import spawn
 from bascule.policy.clientaddress import peer_address
-from bascule.protocol.http1 import END_OF_HEAD
+from bascule.protocol.http1 import END_OF_HEAD, without_empty_lines
 
 if TYPE_CHECKING:
     import ssl
@@ -130,6 +130,7 @@ class Listener:
         if not data:
             connection.close()
             return
+        data = without_empty_lines(data)
         if (end := data.find(END_OF_HEAD) + len(END_OF_HEAD)) >= len(END_OF_HEAD):
             # A whole head came along, as it nearly always does.
             head = upgrade_head(data[:end], self._limits)
@@ -185,7 +186,7 @@ class Listener:
                     chunk = await leg.read()
                     if not chunk:
                         return b""
-                    data += chunk
+                    data = without_empty_lines(data + chunk)
         finally:
             self._http.newcomers.leave(connection)
         return data

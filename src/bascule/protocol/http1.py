@@ -131,6 +131,14 @@ def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
     return ResponseHead(int(minor), int(status), reason or b"", fields)
 
 
+def without_empty_lines(data: bytes) -> bytes:
+    """Return what was received where a head is expected, without empty lines in front (RFC 9112 §2.2)."""
+    position = 0
+    while data.startswith(b"\r\n", position):
+        position += 2
+    return data[position:] if position else data
+
+
 def _fields(head: bytes, start: int) -> list[tuple[bytes, bytes]] | None:
     """Return the field lines between the first line and the empty one; ``None`` if there is anything else."""
     end = len(head) - 2
