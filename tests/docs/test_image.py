@@ -1,10 +1,14 @@
 """The image: built and pushed as the page says, and run as the chart runs it.
 
+`make accept-arm64` does all this for arm64.
+
 What stands in for others: the base image is Debian with its own Python (scripts/install-parts podman), and
-the registry listens on the loopback. The Containerfile and both commands are the project's.
+the registry listens on the loopback. Where the host has another processor, qemu runs what is for arm64
+(scripts/install-parts arm64). The Containerfile and both commands are the project's.
 """
 
 import json
+import os
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
@@ -32,6 +36,9 @@ pytestmark = [
 
 BUILD, PUSH = claimed(__name__)
 IMAGE = "registry.example/bascule:0.1.0"
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+ARCHITECTURE = os.environ.get("BASCULE_TEST_ARCHITECTURE")
+"""The host's own if there is none."""
 MOST_BYTES = 32_000_000
 """Of what the Containerfile adds to its base."""
 
@@ -40,10 +47,13 @@ MOST_BYTES = 32_000_000
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     """Podman, with the image built by the page's command."""
     home = tmp_path_factory.mktemp("podman")
+    command = BUILD.text
+    if ARCHITECTURE:
+        command = command.replace("podman build", f"podman build --platform linux/{ARCHITECTURE}")
     with one_at_a_time("podman", tmp_path_factory):  # the second worker finds every layer built
-        found = start_podman(home)
+        found = start_podman(home, ARCHITECTURE)
         with open_terminal(home, at=ROOT, env=found.env) as terminal:
-            terminal.run(BUILD.text, seconds=500)
+            terminal.run(command, seconds=500)
     yield found
     found.run("image", "prune", "--force", "--filter", "until=24h")
 
@@ -99,9 +109,12 @@ def as_the_kubelet_would(pod: dict[str, Any]) -> list[str]:
 def test_a_container_writes_nowhere_but_to_its_temporary_files(podman: Podman) -> None:
     pod = one(render("v4", {}), "Deployment")["spec"]["template"]["spec"]
     (pause, *_) = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    look = f"bascule --version; id -u; touch /tmp/a && ! touch /a && ! touch /opt/bascule/a && {pause} 0"
-    flags = [*as_the_kubelet_would(pod), "--entrypoint=sh"]
-    version, user = podman.run("run", "--rm", *flags, IMAGE, "-c", look).splitlines()
+    look = "uname -m; bascule --version; id -u; touch /tmp/a && ! touch /a && ! touch /opt/bascule/a"
+    words = [*as_the_kubelet_would(pod), "--entrypoint=sh", IMAGE, "-c", f"{look} && {pause} 0"]
+    machine, version, user = podman.run("run", "--rm", *words).splitlines()
+    architecture = podman.inspect(IMAGE)["Architecture"]
+    assert architecture == podman.architecture or podman.architecture is None
+    assert machine == MACHINES[architecture]
     assert "(compiled hot path)" in version
     assert int(user) == pod["securityContext"]["runAsUser"]
 

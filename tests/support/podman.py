@@ -1,5 +1,7 @@
 """Podman for tests: its images below build/parts, and the network of the host it runs on.
 
+Each architecture has a store of its own, because the image that the Containerfile begins with has one name.
+
 Images are built without namespaces of their own (`chroot`) and containers run without a pivot of their root,
 so that both work inside another container or a chroot. What is built is the same.
 """
@@ -28,10 +30,12 @@ class Podman:
 
     Attributes:
         env: Environment in which a command uses them.
+        architecture: Of its images; that of this host if `None`.
     """
 
-    def __init__(self, home: Path, store: Path) -> None:
+    def __init__(self, home: Path, store: Path, architecture: str | None) -> None:
         require("podman")
+        self.architecture = architecture
         self.env = {
             "CONTAINERS_CONF": str(home / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(home / "storage.conf"),
@@ -74,22 +78,32 @@ class Podman:
         return found[0]
 
 
-def start_podman(home: Path) -> Podman:
+def start_podman(home: Path, architecture: str | None = None) -> Podman:
     """Set podman up, with the image that the Containerfile begins with.
 
     Args:
         home: An existing directory for its settings.
+        architecture: Of its images, in the words of Debian and podman; that of this host if not given.
     """
-    base = ROOT / "build/parts/base-image.tar"
+    suffix = f"-{architecture}" if architecture else ""
+    base = ROOT / f"build/parts/base-image{suffix}.tar"
     if not base.exists():
-        missing("the base image is not there: scripts/install-parts podman")
-    store = base.parent.resolve() / "containers"
-    podman = Podman(home, store)
+        missing(f"the base image is not there: scripts/install-parts {architecture or 'podman'}")
+    if architecture and not _runs(architecture):
+        missing(f"no program for {architecture} runs here: scripts/install-parts {architecture}")
+    store = base.parent.resolve() / f"containers{suffix}"
+    podman = Podman(home, store, architecture)
     mark = f"bascule.base={base.stat().st_mtime_ns}"
     wanted = (f"reference={BASE}", f"label={mark}")
     if not podman.run("images", "--quiet", *(f"--filter={one}" for one in wanted)).strip():
-        podman.run("import", "--change", f"LABEL {mark}", str(base), BASE)
+        flags = ["--arch", architecture] if architecture else []
+        podman.run("import", *flags, "--change", f"LABEL {mark}", str(base), BASE)
     return podman
+
+
+def _runs(architecture: str) -> bool:
+    done = subprocess.run([require("arch-test"), architecture], capture_output=True, check=False)
+    return done.returncode == 0
 
 
 @cache
