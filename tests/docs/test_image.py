@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 import yaml
+from websockets.sync.client import connect
 
 from tests.chart.rendering import ROUTES, configuration, one, render
 from tests.docs.claims import claimed
+from tests.support.echo import run_echo
 from tests.support.network import own_network
 from tests.support.parts import ROOT, require
 from tests.support.podman import BASE, Podman, start_podman
@@ -39,6 +41,7 @@ IMAGE = "registry.example/bascule:0.1.0"
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 ARCHITECTURE = os.environ.get("BASCULE_TEST_ARCHITECTURE")
 """The host's own if there is none."""
+ECHO = {"name": "echo", "kind": "app", "path": "/echo/", "upstream": "http://127.0.0.1:8501"}
 MOST_BYTES = 32_000_000
 """Of what the Containerfile adds to its base."""
 
@@ -122,7 +125,7 @@ def test_a_container_writes_nowhere_but_to_its_temporary_files(podman: Podman) -
 def test_the_image_serves_under_the_charts_restrictions_and_ends_in_time(
     podman: Podman, tmp_path: Path
 ) -> None:
-    manifests = render("v4", {"routes": ROUTES, "drain": {"timeout": 5}})
+    manifests = render("v4", {"routes": [*ROUTES, ECHO], "drain": {"timeout": 5}})
     pod = one(manifests, "Deployment")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     file = tmp_path / "config.yaml"
@@ -134,13 +137,17 @@ def test_the_image_serves_under_the_charts_restrictions_and_ends_in_time(
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     words = ["run", "--rm", "--name", name, *as_the_kubelet_would(pod)]
     words += [f"--volume={file}:{mount['mountPath']}:ro", IMAGE, *container["args"]]
-    with own_network():
+    with own_network(), run_echo(8501):
         service = Service("container", [require("podman"), *words], tmp_path / "log", env=podman.env)
         try:
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 where = container[probe]["httpGet"]
                 address = f"http://127.0.0.1:{ports[where['port']]}{where['path']}"
                 service.wait_until(partial(answers, address), 60)
+            with connect(f"ws://127.0.0.1:{ports['http']}/echo/") as session:
+                for message in ("short", "long" * 50_000):
+                    session.send(message)
+                    assert session.recv(timeout=20) == message
             grace = pod["terminationGracePeriodSeconds"]
             podman.run("stop", f"--time={grace}", name)
             eventually(lambda: service.process.poll() is not None, grace, "the container is gone")
