@@ -215,6 +215,8 @@ def test_gateway_and_forwarder_may_die_together(proxy: Proxy) -> None:
         chatter.progress(chatter.living)
         eventually(lambda: len(forwarders(bascule)) == 2, 10, "it is replaced")
         _new_session_works(bascule)
+    died = [line for line in bascule.log_lines if line["event"] == "a process died"]
+    assert {line["child"]: line.get("sessions") for line in died} == {"gateway": None, "forwarder-0": 3}
 
 
 def test_sessions_outlive_a_gateway_that_cannot_come_back(

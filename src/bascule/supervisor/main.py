@@ -266,7 +266,11 @@ class Supervisor:
         status, delay = child.reap(now)
         if self._stopping:
             return
-        _log.error("a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay)
+        # A forwarder's sessions end with it. The gateway has a line for each, unless it has died too.
+        lost = {} if child is self._gateway else {"sessions": self._counters.forwarder(child.slot)[_OPEN]}
+        _log.error(
+            "a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay, **lost
+        )
         if child is self._gateway and status == _BAD_CONFIGURATION and not self._announced:
             # It refused the configuration and has said why; another one would do the same. Once
             # we have served, what has gone bad since (a certificate) must not end the sessions.
