@@ -129,6 +129,29 @@ def test_sessions_of_one_packet_are_adopted_in_order(forwarder: Forwarder) -> No
             assert browser.recv(100) == b"for %d" % identifier
 
 
+def test_what_a_gateway_handed_over_is_adopted_though_it_died_before_it_read(forwarder: Forwarder) -> None:
+    with contextlib.ExitStack() as stack:
+        first = forwarder.connect()
+        assert forwarder.hear(first) == Listed(0)
+        for identifier in range(1, 4):
+            ends = [stack.enter_context(end) for _ in range(2) for end in socket.socketpair()]
+            adopt = Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, b"", b"", b"", b"")
+            # The first comes without descriptors and is given back, which nobody reads.
+            descriptors = (ends[0].fileno(), ends[2].fileno()) if identifier > 1 else ()
+            send_packet(first, adopt.encode(), descriptors)
+            if identifier == 1:
+                forwarder._wait(first)
+                forwarder.child.signal(signal.SIGSTOP)
+        first.close()
+        forwarder.child.signal(signal.SIGCONT)
+        second = stack.enter_context(forwarder.connect())
+        heard = []
+        while isinstance(message := forwarder.hear(second), Row):
+            heard.append(message.id)
+        assert message == Listed(0)
+        assert heard == [2, 3]
+
+
 def test_what_ends_in_one_turn_is_told_in_one_packet(forwarder: Forwarder) -> None:
     with contextlib.ExitStack() as stack:
         gateway = stack.enter_context(forwarder.connect())

@@ -63,6 +63,17 @@ async def test_outcomes_of_a_forwarder_that_died_are_heard_before_its_successor(
     successor.close()
 
 
+async def test_outcomes_of_a_forwarder_that_died_before_it_read_are_heard() -> None:
+    heard = Heard()
+    former = heard.forwarder(0)
+    assert heard.dispatch.close_session(0, 1, 0)
+    for identifier in range(3):
+        send_packet(former, ended(identifier))
+    former.close()
+    await heard.dispatch.changed.wait()
+    assert heard.log == [*(("ended", identifier) for identifier in range(3)), ("lost", 0)]
+
+
 async def test_a_channel_that_is_replaced_is_lost_once() -> None:
     heard = Heard()
     former = heard.forwarder(0)

@@ -94,6 +94,21 @@ def test_the_end_with_unread_packets_of_ours_is_none(channel: Channel) -> None:
     assert PacketReader().receive(right) is None
 
 
+def test_last_words_are_read_though_the_end_came_with_unread_packets_of_ours(channel: Channel) -> None:
+    left, right = channel
+    send_packet(right, b"never read")
+    send_packet(left, b"last")
+    send_packet(left, b"words", (0,))
+    left.close()  # the reset is reported ahead of what waits
+    reader = PacketReader()
+    assert reader.receive(right) == (b"last", [])
+    received = reader.receive(right)
+    assert received is not None
+    assert received[0] == b"words"
+    os.close(received[1][0])
+    assert reader.receive(right) is None
+
+
 def _until_it_blocks(step: Callable[[], object]) -> int:
     times = 0
     with contextlib.suppress(BlockingIOError):

@@ -3,7 +3,8 @@
 Traps this file closes: a receive buffer too small for the descriptors silently
 closes the rest and sets ``MSG_CTRUNC`` (checked); a descriptor received without
 close-on-exec would leak into children (always set); one message carries at most
-253 descriptors.
+253 descriptors; a process that ends with packets unread is a reset of the channel, which
+is reported before the packets that it had sent (read on).
 """
 
 from __future__ import annotations
@@ -73,11 +74,10 @@ class PacketReader:
                 this process may open no more; those that came are the caller's.
         """
         try:
-            size, ancillary, flags, _ = channel.recvmsg_into(
-                (self._buffer,), _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
-            )
+            size, ancillary, flags, _ = self._receive(channel)
         except ConnectionResetError:
-            return None
+            # Said once when it closed with packets of ours unread, ahead of its own that wait here.
+            size, ancillary, flags, _ = self._receive(channel)
         descriptors = array.array("i")
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -91,3 +91,6 @@ class PacketReader:
         if not size:
             return None
         return bytes(self._view[:size]), list(descriptors)
+
+    def _receive(self, channel: socket.socket) -> tuple[int, list[tuple[int, int, bytes]], int, object]:
+        return channel.recvmsg_into((self._buffer,), _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
