@@ -68,7 +68,7 @@ class Machine(RuleBasedStateMachine):
         self.reports: list[Ended] = []
         self.relay = Relay(
             self.engine, self.words, heartbeat=BEAT, idle=IDLE, closing=CLOSING,
-            report=self.reports.append, flow=hot_pure.Flow,
+            report=self._heard, flow=hot_pure.Flow,
         )  # fmt: skip
         self.late = 0.0
         self.sides: list[Side] = []
@@ -78,6 +78,10 @@ class Machine(RuleBasedStateMachine):
             self.sides += [Side(browser_wire, True), Side(upstream_wire, False)]
             adopt = Adopt(identifier, 0, 0x40, 0, time.monotonic(), 1 << 20, b"", b"", b"", b"")
             self.relay.adopt(adopt, browser, upstream)
+
+    def _heard(self, ended: Ended) -> None:
+        self.relay.count(ended)
+        self.reports.append(ended)
 
     @property
     def started(self) -> bool:

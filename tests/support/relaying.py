@@ -222,13 +222,17 @@ class World:
             heartbeat=heartbeat,
             idle=idle,
             closing=closing,
-            report=self.reports.append,
+            report=self._heard,
             flow=build.Flow,
         )
         self.lines: list[Line] = []
         self._unix = unix
         self._ids = itertools.count(1)
         self.late = 0.0
+
+    def _heard(self, ended: Ended) -> None:
+        self.relay.count(ended)
+        self.reports.append(ended)
 
     def open(
         self,

@@ -72,11 +72,12 @@ class Forwarder:
             heartbeat=_seconds(proxy.heartbeat_interval_ms),
             idle=_seconds(proxy.session_idle_timeout_ms),
             closing=config.limits.closing_handshake_timeout,
-            report=self._send,
+            report=self._report,
         )
         self._reader = PacketReader()
         self._gateway: socket.socket | None = None
         self._outbox: deque[bytes] = deque()
+        self._uncounted: list[Ended] = []
         self._stopping_at = float("inf")
         self._orphan = False
 
@@ -198,11 +199,20 @@ class Forwarder:
             self._send(row)
         self._send(Listed(request))
 
+    def _report(self, ended: Ended) -> None:
+        self._uncounted.append(ended)
+        self._send(ended)
+
     def _send(self, message: Ended | Row | Listed) -> None:
         """Send a message at the end of this turn, together with the turn's others."""
         self._outbox.append(message.encode())
 
     def _send_waiting(self) -> None:
+        # Not when they ended: what is counted and was not told when this process is killed, the
+        # gateway counts once more, as lost.
+        for ended in self._uncounted:
+            self._relay.count(ended)
+        self._uncounted.clear()
         gateway = self._gateway
         if gateway is None:
             return

@@ -85,7 +85,7 @@ class Relay:
         heartbeat: Seconds between heartbeats towards a browser; 0 sends none.
         idle: Seconds without a data frame after which a session ends; 0 for never.
         closing: Seconds a closing handshake may take.
-        report: Called once per session with its outcome.
+        report: Called once per session with its outcome, which is still to be counted.
         flow: The flows of the engine's build.
     """
 
@@ -149,7 +149,7 @@ class Relay:
         duration = max(0.0, self._engine.now - message.opened_at)
         reason = b"no descriptors left"
         self._words[ForwarderWord.ADOPTED] += 1
-        self._count(
+        self._report(
             Ended(message.id, message.kind, End.INTERNAL, 0, duration, 0, 0, 0, 0, reason, message.tag)
         )
 
@@ -362,7 +362,7 @@ class Relay:
         end = session.end if session.end is not None else End.INTERNAL
         duration = max(0.0, engine.now - session.opened_at)
         self._words[ForwarderWord.OPEN] = len(self.sessions)
-        self._count(
+        self._report(
             Ended(
                 session.id, session.kind, int(end), session.code, duration, inbound.payload, outbound.payload,
                 inbound.frames, outbound.frames, session.reason[:255], session.tag,
@@ -372,13 +372,12 @@ class Relay:
         inbound.session = outbound.session = _NO_SESSION
         del session.inbound, session.outbound
 
-    def _count(self, ended: Ended) -> None:
-        """Count an outcome and report it."""
+    def count(self, ended: Ended) -> None:
+        """Count an outcome that was reported; whoever hears the report says when."""
         row = CLOSE_TABLE[End(ended.end)]
         self._words[ForwarderWord.ENDED] += 1
         self._words[ForwarderWord.DURATION_MICROSECONDS] += int(ended.duration * 1e6)
         self._words[ended_word(KINDS[ended.kind], row.ended_by, row.cause)] += 1
-        self._report(ended)
 
     # -- control frames of ours ---------------------------------------------------------
 
