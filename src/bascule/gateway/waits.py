@@ -7,6 +7,7 @@ each would cost a tenth of the handshake.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Waits(Generic[Who]):
         self._seconds = seconds
         self._expire = expire
         self._loop = asyncio.get_running_loop()
-        self._due: dict[Who, float] = {}
+        # To look for the first of a plain dict's entries is to pass over all that went before.
+        self._due: OrderedDict[Who, float] = OrderedDict()
         self._armed = False
 
     def __len__(self) -> int:
