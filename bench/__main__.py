@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from bench import publish, report, surroundings, targets
+from bench import congestion, publish, report, surroundings, targets
 from bench.generators import build
 from bench.install import install
 from bench.peers import PEERS
@@ -48,6 +48,12 @@ def chosen(kind: str, known: list[str], wanted: list[str]) -> list[str]:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Measure under a steady congestion control."""
+    with congestion.steady() as name:
+        return measure(options, name)
+
+
+def measure(options: argparse.Namespace, congestion_control: str) -> int:
     """Measure; print the tables, keep the raw file, publish when asked to."""
     scenario_names = chosen("scenario", [s.name for s in SCENARIOS], options.only)
     scenarios = [s for s in SCENARIOS if s.name in scenario_names]
@@ -73,6 +79,11 @@ def run(options: argparse.Namespace) -> int:
     if busy > 0.5:
         results.note(
             f"the computer was busy before this run (load {busy}): CPU figures stand that, latencies do not"
+        )
+    if congestion_control != congestion.WANTED:
+        results.note(
+            f"congestion control is {congestion_control}, and only root may change it: figures of large "
+            "messages differ from run to run"
         )
     fleet = Fleet(peers, results)
     progress = Progress(1)
