@@ -132,3 +132,20 @@ def test_a_browser_that_has_gone_in_the_middle_of_a_frame_is_a_failed_sink(rig: 
             break
     assert found & (signs.SINK_ERROR | signs.ERROR)
     assert rig.words[ForwarderWord.STASHED_BYTES] == rig.flow.stashed
+
+
+def test_behind_a_large_frame_little_is_copied_of_another_and_small_ones_are_read_as_ever(rig: Rig) -> None:
+    large, small = data_header(2, 100_000), data_header(2, 3) + b"abc"
+    behind = large + bytes(100_000)
+    for first, copied in ((large + bytes(100_000), signs.GLIMPSE_BYTES), (small, len(behind))):
+        rest = memoryview(first)
+        while rest or not rig.flow.at_boundary:
+            rest = rest[rig.send(rest) :]
+            rig.engine.turn(0.0)
+            rig.receive()
+        assert rig.send(memoryview(behind)) == len(behind)
+        rig.engine.turn(0.0)  # one receive
+        assert rig.flow.remaining == max(0, len(behind) - copied)
+        while not rig.flow.at_boundary:
+            rig.engine.turn(0.0)
+            rig.receive()

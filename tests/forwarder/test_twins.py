@@ -26,7 +26,7 @@ WINDOW = 4096
 EARLY = 8192
 
 STATE = (
-    "inbound", "mode", "limit", "remaining", "in_message", "held", "stashed", "stop", "wanted",
+    "inbound", "mode", "limit", "remaining", "in_message", "large", "held", "stashed", "stop", "wanted",
     "reading", "interest", "pings", "close_code", "close_reason", "fault", "error", "frames",
     "payload", "at_boundary",
 )  # fmt: skip

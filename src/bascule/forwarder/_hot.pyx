@@ -92,8 +92,6 @@ cdef extern from "fcntl.h" nogil:
 cdef enum:
     MAX_EVENTS = 256
     PREFIX = 256
-    # Payload still to come from which on it is spliced (docs/decisions/0004-splice-and-windows.md).
-    SPLICE_FROM = 65536
     PIPE_BYTES = 1048576
 
 # The numbers of `signs`, as C constants; test_twins.py compares them.
@@ -111,6 +109,8 @@ cdef enum:
     FAULT_PROTOCOL = 1
     FAULT_TOO_BIG = 2
     MAX_PINGS = 16
+    SPLICE_FROM = 65536
+    GLIMPSE = 16384
 
 # Words of the forwarder's block (handover/counters.py).
 cdef enum:
@@ -153,6 +153,7 @@ cdef class Flow:
     cdef public bint stop
     cdef public bint wanted
     cdef public bint reading
+    cdef public bint large
     cdef uint8_t held_size
     cdef uint8_t *held_bytes
     cdef uint8_t *stash_bytes
@@ -400,7 +401,10 @@ cdef class Engine:
     cdef int _receive(self, Flow flow) except -1:
         cdef Py_ssize_t start = PREFIX
         cdef ssize_t size
-        size = recv(flow.source, self._buffer + PREFIX, self.window, MSG_DONTWAIT)
+        cdef size_t most = self.window
+        if flow.large and flow.remaining + GLIMPSE < most and flow.mode == RELAY and self._pipe[0] >= 0:
+            most = flow.remaining + GLIMPSE
+        size = recv(flow.source, self._buffer + PREFIX, most, MSG_DONTWAIT)
         if size < 0:
             if errno == EAGAIN or errno == EINTR:
                 return 0
@@ -754,6 +758,7 @@ cdef class Engine:
             if available < header:
                 break
             flow.in_message = not first & 0x80
+            flow.large = length >= SPLICE_FROM
             frames[opcode] += 1
             flow.frames += 1
             flow.payload += length

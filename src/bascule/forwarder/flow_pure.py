@@ -39,6 +39,7 @@ class Flow:
         remaining: Payload bytes of the current data frame not yet seen.
         in_message: A fragmented message is unfinished (§5.4). Explicit, since a
             fragment may be empty.
+        large: The latest data frame had at least `signs.SPLICE_FROM` bytes of payload.
         held: An unfinished header or control frame.
         stash: Bytes received that the sink could not take yet.
         stop: Turn to `DISCARD` at the next frame boundary.
@@ -72,6 +73,7 @@ class Flow:
         "in_message",
         "inbound",
         "interest",
+        "large",
         "limit",
         "mode",
         "opposite",
@@ -113,6 +115,7 @@ class Flow:
         self.rsv_continuation = rsv_continuation
         self.remaining = 0
         self.in_message = False
+        self.large = False
         self.held: bytes | None = None
         self.stash: memoryview | None = None
         self.stop = False

@@ -47,8 +47,7 @@ _RELAY: Final = signs.RELAY
 _BOUNDARY: Final = signs.BOUNDARY
 """Names of this module cost one look-up instead of two, which shows where it is done per message."""
 
-_SPLICE_FROM: Final = 65536
-"""Payload still to come from which on it is spliced (docs/decisions/0004-splice-and-windows.md)."""
+_SPLICE_FROM: Final = signs.SPLICE_FROM
 
 _PIPE_BYTES: Final = 1 << 20
 _SPLICE_FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
@@ -190,8 +189,13 @@ class Engine(HeaderWalk):
             and (size := self._fill(flow))
         ):
             return self._splice(flow, size)
+        into = self._into
+        if flow.large and self._pipe and flow.mode == _RELAY:
+            most = flow.remaining + signs.GLIMPSE_BYTES
+            if most < self.window:
+                into = [self._view[PREFIX : PREFIX + most]]
         try:
-            size = readv(flow.source, self._into)
+            size = readv(flow.source, into)
         except BlockingIOError:
             return 0
         except OSError as error:

@@ -44,6 +44,13 @@ the most recent; peers that send a handful expect each, and a flood must not be 
 NO_CLOSE_CODE: Final = 0
 """`Flow.close_code` of a Close frame without a code, or before any."""
 
+SPLICE_FROM: Final = 65536
+"""Payload still to come from which on it is spliced (docs/decisions/0004-splice-and-windows.md)."""
+
+GLIMPSE_BYTES: Final = 16384
+"""Most that is read behind a frame with so much payload, where another one is likely: its header, and
+little of what can be spliced."""
+
 PREFIX_BYTES: Final = 256
 """Room in front of the receive window for held bytes: an unfinished header or control frame
 (at most 131 bytes)."""

@@ -82,6 +82,7 @@ class HeaderWalk:
         if frames:
             words = self._words
             flow.frames += frames
+            flow.large = False
             flow.active_at = self.now
             if flow.inbound:
                 payload = position - start - 6 * frames - 2 * extended
@@ -224,6 +225,7 @@ class HeaderWalk:
             if available < header:
                 break
             flow.in_message = not first & 0x80
+            flow.large = length >= signs.SPLICE_FROM
             words[frames_word + opcode] += 1
             flow.frames += 1
             flow.payload += length
