@@ -12,7 +12,7 @@ SOAK ?= --sessions 5000 --seconds 120
 
 .DEFAULT_GOAL := help
 .PHONY: help install develop compiler parts demo demo-jupyter test test-fast check format types layers drift cover \
-        fuzz soak bench bench-quick accept-arm64 accept-chart docs pictures lock clean
+        fuzz soak bench bench-quick accept-arm accept-chart docs pictures lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -91,7 +91,7 @@ fuzz: build/.developed ## A minute of coverage-guided fuzzing for each target
 soak: build/.installed ## 5,000 idle sessions for two minutes; prints the memory of each
 	@$(BIN)/python scripts/soak.py $(SOAK)
 
-accept-arm64: build/.developed ## Build, push and run the image for arm64, with qemu where the processor is another; five minutes
+accept-arm: build/.developed ## Build, push and run the image for arm64, with qemu where the processor is another; five minutes
 	@scripts/install-parts podman arm64
 	@BASCULE_TEST_ARCHITECTURE=arm64 CI=true $(BIN)/python -m pytest tests/docs/test_image.py
 

@@ -1,6 +1,6 @@
 """The image: built and pushed as the page says, and run as the chart runs it.
 
-`make accept-arm64` does all this for arm64.
+`make accept-arm` does all this for arm64.
 
 What stands in for others: the base image is Debian with its own Python (scripts/install-parts podman), and
 the registry listens on the loopback. Where the host has another processor, qemu runs what is for arm64
