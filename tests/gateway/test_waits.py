@@ -75,3 +75,20 @@ async def test_a_queue_that_ran_empty_starts_again() -> None:
     await asyncio.sleep(0)
     waits.enter("two")
     await over.wait()
+
+
+async def test_one_whose_end_fails_keeps_nobody_waiting() -> None:
+    over = asyncio.Event()
+    failures: list[BaseException] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: failures.append(said["exception"]))
+
+    def expire(who: str) -> None:
+        if who == "bad":
+            raise ValueError(who)
+        over.set()
+
+    waits = Waits(0.01, expire)
+    waits.enter("bad")
+    waits.enter("good")
+    await over.wait()
+    assert [type(failure) for failure in failures] == [ValueError]

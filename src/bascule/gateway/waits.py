@@ -50,11 +50,11 @@ class Waits(Generic[Who]):
     def _look(self) -> None:
         """End the waits whose time is up, and look again when the next one's is."""
         now = self._loop.time()
-        while self._due:
-            who, due = next(iter(self._due.items()))
-            if due > now:
-                self._loop.call_at(due, self._look)
-                return
-            del self._due[who]
-            self._expire(who)
-        self._armed = False
+        try:
+            while self._due and next(iter(self._due.values())) <= now:
+                who, _ = self._due.popitem(last=False)
+                self._expire(who)
+        finally:  # one whose end fails must not keep the others waiting for ever
+            self._armed = bool(self._due)
+            if self._armed:
+                self._loop.call_at(next(iter(self._due.values())), self._look)
