@@ -107,6 +107,17 @@ async def test_an_upgrade_may_come_in_pieces(server: Server) -> None:
     await close(writer)
 
 
+async def test_an_empty_line_in_front_of_an_upgrade_may_come_in_pieces(server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    async with asyncio.timeout(5):
+        for part in (b"\r", b"\n", HANDSHAKE):
+            writer.write(part)
+            for _ in range(3):  # each part is received in a turn of its own
+                await asyncio.sleep(0)
+        assert await reader.read(100) == b"taken"
+    await close(writer)
+
+
 async def test_a_handshake_inside_a_body_that_was_answered_early_is_no_handshake(server: Server) -> None:
     post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(HANDSHAKE)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

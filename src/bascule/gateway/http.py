@@ -127,9 +127,8 @@ class HttpProtocol(PlainProtocol):
         if not self.expects_head:
             super().data_received(data)
             return
-        if self._next_head:
-            data = self._next_head + data
-        data = without_empty_lines(data)
+        data = without_empty_lines(self._next_head + data)
+        self._next_head = b""
         if not data:
             return
         end = data.find(END_OF_HEAD)
@@ -137,7 +136,6 @@ class HttpProtocol(PlainProtocol):
             self._arm()
             self._next_head = data
             return
-        self._next_head = b""
         self._disarm()
         self._newcomers.leave(self)
         if end >= 0:
