@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,7 +29,7 @@ from bascule.policy.allowed import schema_at
 from bascule.policy.config import Config
 from bascule.policy.model import Block, KeyPath, blocks, leaves
 from bascule.policy.printing import masked
-from bascule.policy.problems import Problem, dotted, nearest_key, problems_of
+from bascule.policy.problems import Problem, dotted, folded, nearest, nearest_key, problems_of
 from bascule.policy.yamltext import YamlProblem, parse_yaml
 
 if TYPE_CHECKING:
@@ -162,23 +161,23 @@ def _hopsworks(data: dict[str, object], shown: str, problems: _Problems) -> dict
             text = "put our own keys into a second file; this one is read as a Hopsworks values file"
             problems.add(shown, Problem((key,), text))
     inner: object = data
-    for step in _HOPSWORKS:
+    for depth, step in enumerate(_HOPSWORKS):
         if not isinstance(inner, dict):
             return {}
         misspelt = _misspelling(step, inner)
         if misspelt is not None:
             # Keys of others are none of our business, but these would be lost without a word.
-            place = _HOPSWORKS[: _HOPSWORKS.index(step)]
-            problems.add(shown, Problem((*place, misspelt), f'unknown key; did you mean "{step}"?'))
+            problems.add(
+                shown, Problem((*_HOPSWORKS[:depth], misspelt), f'unknown key; did you mean "{step}"?')
+            )
         inner = inner.get(step)
     return {} if inner is None else {"websocketProxy": inner}
 
 
 def _misspelling(key: str, block: dict[str, object]) -> str | None:
     """Return another key that was meant to be this one: nearly the same, or only written another way."""
-    plain = {str(each).lower().replace("_", ""): str(each) for each in block if each != key}
-    near = get_close_matches(key.lower(), plain, n=1, cutoff=1.0 if key in block else _MISSPELT)
-    return plain[near[0]] if near else None
+    others = {folded(str(each)): str(each) for each in block if each != key}
+    return nearest(folded(key), others, 1.0 if key in block else _MISSPELT)
 
 
 def _drop_empty_blocks(data: dict[str, object]) -> None:

@@ -97,16 +97,15 @@ def nearest_key(path: Path) -> str | None:
         nothing is near.
     """
     *above, last = path
-    wanted = _folded(str(last))
+    wanted = folded(str(last))
     schema = schema_at(tuple(above))
     siblings = schema.get("properties") if schema else None
-    near = _nearest(
-        wanted, {_folded(key): key for key in siblings} if isinstance(siblings, dict) else {}, 0.6
-    )
-    return near or _nearest(wanted, _known(), 0.8)
+    near = nearest(wanted, {folded(key): key for key in siblings} if isinstance(siblings, dict) else {}, 0.6)
+    return near or nearest(wanted, _known(), 0.8)
 
 
-def _nearest(wanted: str, known: dict[str, str], likeness: float) -> str | None:
+def nearest(wanted: str, known: dict[str, str], likeness: float) -> str | None:
+    """Return what the folded key that is nearest to a folded one stands for; ``None`` if none is like it."""
     near = difflib.get_close_matches(wanted, known, n=1, cutoff=likeness)
     return known[near[0]] if near else None
 
@@ -118,11 +117,12 @@ def _known() -> dict[str, str]:
     paths = [path for path, _ in leaves(Config)] + [path for path, _, _ in blocks(Config)]
     paths += [("routes[]", *path) for path, _ in leaves(RouteConfig)]
     for path in paths:
-        found.setdefault(_folded(path[-1]), dotted(path))
+        found.setdefault(folded(path[-1]), dotted(path))
     return found
 
 
-def _folded(key: str) -> str:
+def folded(key: str) -> str:
+    """Return a key without what people write differently: capitals, hyphens and underscores."""
     return key.lower().replace("_", "").replace("-", "")
 
 
