@@ -46,6 +46,23 @@ async def test_who_is_told_may_wait_again() -> None:
     assert [round((at - began) / 0.02) >= number for number, at in enumerate(times, 1)] == [True] * 3
 
 
+async def test_who_waits_already_has_no_more_time_than_the_first_time() -> None:
+    over = asyncio.Event()
+    told: list[str] = []
+
+    def expire(who: str) -> None:
+        told.append(who)
+        if who == "second":
+            over.set()
+
+    waits = Waits(0.02, expire)
+    waits.enter("first")
+    waits.enter("second")
+    waits.enter("first")
+    await over.wait()
+    assert told == ["first", "second"]
+
+
 async def test_one_timer_serves_all() -> None:
     loop = asyncio.get_running_loop()
     asked = 0

@@ -17,6 +17,7 @@ from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg
 from bascule.gateway.newcomers import Newcomers
 from bascule.gateway.plain_server import PlainProtocol, PlainServer
 from bascule.gateway.tasks import spawn
+from bascule.gateway.waits import Waits
 from bascule.policy.clientaddress import peer_address
 from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head, without_empty_lines
@@ -67,6 +68,7 @@ class HttpServer(PlainServer):
 
     Attributes:
         newcomers: Connections without a whole first head.
+        heads: Connections on which a head has begun, or the first is awaited.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class HttpServer(PlainServer):
         self._on_upgrade = on_upgrade
         self._limits = config.limits
         self.newcomers = Newcomers(config.limits.max_handshakes)
+        self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
 
     def __call__(self, first: bytes = b"") -> HttpProtocol:
         """Return the protocol of a new connection.
@@ -94,18 +97,18 @@ class HttpServer(PlainServer):
 class HttpProtocol(PlainProtocol):
     """One kept-alive connection."""
 
-    __slots__ = ("_deadline", "_first", "_limits", "_newcomers", "_next_head", "_on_upgrade", "_taken")
+    __slots__ = ("_first", "_heads", "_limits", "_newcomers", "_next_head", "_on_upgrade", "_taken")
 
     def __init__(
         self, server: HttpServer, on_upgrade: OnUpgrade, limits: Limits, first: bytes, **options: Any
     ) -> None:
         super().__init__(server, **options)
+        self._heads = server.heads
         self._newcomers = server.newcomers
         self._on_upgrade = on_upgrade
         self._limits = limits
         self._first = first
         self._next_head = b""
-        self._deadline: asyncio.TimerHandle | None = None
         self._taken = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -117,7 +120,7 @@ class HttpProtocol(PlainProtocol):
         else:
             # uvloop's transports do not derive from asyncio's.
             self._newcomers.enter(self, cast("asyncio.Transport", transport).abort)
-            self._arm()
+            self._heads.enter(self)
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to aiohttp, unless they are the head of an upgrade on an idle connection."""
@@ -133,10 +136,11 @@ class HttpProtocol(PlainProtocol):
             return
         end = data.find(END_OF_HEAD)
         if end < 0 and len(data) <= self._limits.request_head_bytes:
-            self._arm()
+            # A byte a second must not hold a connection for ever.
+            self._heads.enter(self)
             self._next_head = data
             return
-        self._disarm()
+        self._heads.leave(self)
         self._newcomers.leave(self)
         if end >= 0:
             end += len(END_OF_HEAD)
@@ -147,23 +151,12 @@ class HttpProtocol(PlainProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what was waiting."""
-        self._disarm()
+        self._heads.leave(self)
         self._newcomers.leave(self)
         super().connection_lost(exc)
 
-    def _arm(self) -> None:
-        """Give a head a deadline, once: a byte a second must not hold a connection for ever."""
-        if self._deadline is None:
-            loop = asyncio.get_running_loop()
-            self._deadline = loop.call_later(self._limits.handshake_timeout, self._expire)
-
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _expire(self) -> None:
-        self._deadline = None
+    def expire(self) -> None:
+        """A head was not whole in time."""
         if self.transport is not None:
             self.transport.abort()
 

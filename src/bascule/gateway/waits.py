@@ -1,7 +1,7 @@
 """Waits that all last equally long, with one timer for all of them.
 
-Every opening handshake has two, and hardly any ever runs out; a timer of the loop's for
-each would cost a tenth of the handshake.
+Every opening handshake has two and every plain connection one, and hardly any ever runs
+out; a timer of the loop's for each would cost a tenth of a handshake.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Waits(Generic[Who]):
         return len(self._due)
 
     def enter(self, who: Who) -> None:
-        """Let somebody wait, who does not wait yet."""
+        """Let somebody wait; whose time runs already has no more of it."""
+        if who in self._due:
+            return
         due = self._loop.time() + self._seconds
         self._due[who] = due
         if not self._armed:
