@@ -43,7 +43,7 @@ class Forwarder:
             self.child.start(setup, (counters.descriptor,), theirs, time.monotonic())
         assert self.child.control is not None
         self.control = self.child.control
-        self._wait(self.control)
+        self.wait(self.control)
         said = receive_control(self.control, self._reader)
         assert said is not None
         assert said[0]["message"] == "ready"
@@ -60,17 +60,30 @@ class Forwarder:
     def hear(self, channel: socket.socket) -> Message:
         """Wait for what it says next."""
         if not self._heard:
-            self._wait(channel)
-            received = self._reader.receive(channel)
-            assert received is not None
-            self._heard.extend(decode(received[0]))
+            self._heard.extend(self.packet(channel))
         return self._heard.popleft()
+
+    def packet(self, channel: socket.socket) -> list[Message]:
+        """Wait for the next packet, and return all that it says."""
+        self.wait(channel)
+        received = self._reader.receive(channel)
+        assert received is not None
+        return decode(received[0])
+
+    def listed(self, channel: socket.socket) -> list[int]:
+        """Hear the list with which a channel begins; return the sessions."""
+        heard = []
+        while isinstance(message := self.hear(channel), Row):
+            heard.append(message.id)
+        assert message == Listed(0)
+        return heard
 
     def forget(self) -> None:
         """Forget what was heard and not asked for: it was said to another gateway."""
         self._heard.clear()
 
-    def _wait(self, channel: socket.socket) -> None:
+    def wait(self, channel: socket.socket) -> None:
+        """Wait until it has said something."""
         with selectors.DefaultSelector() as selector:
             selector.register(channel, selectors.EVENT_READ)
             assert selector.select(PATIENCE), "the forwarder says nothing"
@@ -88,14 +101,33 @@ def forwarder() -> Iterator[Forwarder]:
     running.close()
 
 
+class Session:
+    """What a gateway hands over, and the browser's end of it."""
+
+    def __init__(
+        self, stack: contextlib.ExitStack, identifier: int, tag: bytes = b"", answer: bytes = b""
+    ) -> None:
+        self.browser, ours, theirs, _ = (
+            stack.enter_context(end) for _ in range(2) for end in socket.socketpair()
+        )
+        adopt = Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, tag, answer, b"", b"")
+        self.message = adopt.encode()
+        self.descriptors = (ours.fileno(), theirs.fileno())
+
+
+def hand_over(gateway: socket.socket, sessions: list[Session], without: int = 0) -> None:
+    """Send sessions in one packet, without the descriptors of the last ones."""
+    arriving = sessions[: len(sessions) - without]
+    descriptors = [descriptor for session in arriving for descriptor in session.descriptors]
+    send_packet(gateway, b"".join(session.message for session in sessions), descriptors)
+
+
 def test_a_new_gateway_hears_of_every_session_before_the_list_ends(forwarder: Forwarder) -> None:
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(forwarder.connect())
         assert forwarder.hear(first) == Listed(0)
         for identifier in range(1, 41):
-            ends = [stack.enter_context(end) for _ in range(2) for end in socket.socketpair()]
-            adopt = Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, b"t" * 2000, b"", b"", b"")
-            send_packet(first, adopt.encode(), (ends[0].fileno(), ends[2].fileno()))
+            hand_over(first, [Session(stack, identifier, tag=b"t" * 2000)])
         first.close()
         # This one dies in the middle of its list.
         second = forwarder.connect(room=40_000)
@@ -103,72 +135,44 @@ def test_a_new_gateway_hears_of_every_session_before_the_list_ends(forwarder: Fo
         second.close()
         forwarder.forget()
         third = stack.enter_context(forwarder.connect())
-        heard = []
-        while isinstance(message := forwarder.hear(third), Row):
-            heard.append(message.id)
-        assert message == Listed(0)
-        assert heard == list(range(1, 41))
+        assert forwarder.listed(third) == list(range(1, 41))
 
 
 def test_sessions_of_one_packet_are_adopted_in_order(forwarder: Forwarder) -> None:
     with contextlib.ExitStack() as stack:
         gateway = stack.enter_context(forwarder.connect())
         assert forwarder.hear(gateway) == Listed(0)
-        browsers, packet, descriptors = [], b"", []
-        for identifier in range(MAX_JOINED_MESSAGES):
-            browser, ours, theirs, _ = (
-                stack.enter_context(end) for _ in range(2) for end in socket.socketpair()
-            )
-            answer = b"for %d" % identifier
-            packet += Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, b"", answer, b"", b"").encode()
-            descriptors += [ours.fileno(), theirs.fileno()]
-            browsers.append(browser)
-        send_packet(gateway, packet, descriptors)
-        for identifier, browser in enumerate(browsers):
-            browser.settimeout(PATIENCE)
-            assert browser.recv(100) == b"for %d" % identifier
+        numbers = range(MAX_JOINED_MESSAGES)
+        sessions = [Session(stack, number, answer=b"for %d" % number) for number in numbers]
+        hand_over(gateway, sessions)
+        for number, session in enumerate(sessions):
+            session.browser.settimeout(PATIENCE)
+            assert session.browser.recv(100) == b"for %d" % number
 
 
 def test_what_a_gateway_handed_over_is_adopted_though_it_died_before_it_read(forwarder: Forwarder) -> None:
     with contextlib.ExitStack() as stack:
         first = forwarder.connect()
         assert forwarder.hear(first) == Listed(0)
-        for identifier in range(1, 4):
-            ends = [stack.enter_context(end) for _ in range(2) for end in socket.socketpair()]
-            adopt = Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, b"", b"", b"", b"")
-            # The first comes without descriptors and is given back, which nobody reads.
-            descriptors = (ends[0].fileno(), ends[2].fileno()) if identifier > 1 else ()
-            send_packet(first, adopt.encode(), descriptors)
-            if identifier == 1:
-                forwarder._wait(first)
-                forwarder.child.signal(signal.SIGSTOP)
+        # The first comes without descriptors and is given back, which nobody reads.
+        hand_over(first, [Session(stack, 1)], without=1)
+        forwarder.wait(first)
+        forwarder.child.signal(signal.SIGSTOP)
+        for identifier in (2, 3):
+            hand_over(first, [Session(stack, identifier)])
         first.close()
         forwarder.child.signal(signal.SIGCONT)
         second = stack.enter_context(forwarder.connect())
-        heard = []
-        while isinstance(message := forwarder.hear(second), Row):
-            heard.append(message.id)
-        assert message == Listed(0)
-        assert heard == [2, 3]
+        assert forwarder.listed(second) == [2, 3]
 
 
 def test_what_ends_in_one_turn_is_told_in_one_packet(forwarder: Forwarder) -> None:
     with contextlib.ExitStack() as stack:
         gateway = stack.enter_context(forwarder.connect())
         assert forwarder.hear(gateway) == Listed(0)
-        packet, descriptors = b"", []
-        for identifier in range(20):
-            ends = [stack.enter_context(end) for _ in range(2) for end in socket.socketpair()]
-            packet += Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, b"", b"", b"", b"").encode()
-            descriptors += [ends[0].fileno(), ends[2].fileno()]
-        # Without the descriptors of the last three, as when the forwarder may open no more.
-        send_packet(gateway, packet, descriptors[:34])
-        selector = stack.enter_context(selectors.DefaultSelector())
-        selector.register(gateway, selectors.EVENT_READ)
-        assert selector.select(PATIENCE)
-        received = PacketReader().receive(gateway)
-        assert received is not None
-        told = decode(received[0])
+        # As when the forwarder may open no more.
+        hand_over(gateway, [Session(stack, number) for number in range(20)], without=3)
+        told = forwarder.packet(gateway)
         assert [(type(message), message.id) for message in told if isinstance(message, Ended)] == [
             (Ended, 17),
             (Ended, 18),
