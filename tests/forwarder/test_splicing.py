@@ -149,3 +149,13 @@ def test_behind_a_large_frame_little_is_copied_of_another_and_small_ones_are_rea
         while not rig.flow.at_boundary:
             rig.engine.turn(0.0)
             rig.receive()
+
+
+@pytest.mark.parametrize("size", [signs.SPLICE_FROM - 1, signs.SPLICE_FROM])
+def test_both_builds_call_the_same_frames_large(rig: Rig, size: int) -> None:
+    sent = memoryview(data_header(2, size) + bytes(size))
+    while sent or not rig.flow.at_boundary:
+        sent = sent[rig.send(sent) :]
+        rig.engine.turn(0.0)
+        rig.receive()
+    assert rig.flow.large is (size >= signs.SPLICE_FROM)

@@ -94,7 +94,7 @@ cdef enum:
     PREFIX = 256
     PIPE_BYTES = 1048576
 
-# The numbers of `signs`, as C constants; test_twins.py compares them.
+# The numbers of `signs`, as C constants; test_twins.py and test_splicing.py compare them.
 cdef enum:
     RELAY = 0
     DISCARD = 1
