@@ -17,7 +17,7 @@ import os
 import resource
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import structlog
 
@@ -67,6 +67,10 @@ class Handed(Protocol):
         """No forwarder could take it in `_PATIENCE`."""
 
 
+_Offered: TypeAlias = tuple[float, Handed]
+"""When it is given up, monotonic, and the session."""
+
+
 class Link:
     """The channel to one forwarder."""
 
@@ -106,7 +110,7 @@ class Dispatch:
         self._reader = PacketReader()
         self._requests = itertools.count(1)
         self._lists: dict[int, tuple[asyncio.Future[None], list[tuple[int, Row]], set[int]]] = {}
-        self._handed: list[tuple[float, Handed]] = []
+        self._handed: list[_Offered] = []
         self.changed = asyncio.Event()
 
     def add(self, slot: int, pid: int, hot_path: str, channel: socket.socket) -> None:
@@ -163,11 +167,9 @@ class Dispatch:
             if until <= now:
                 session.left()
 
-    def _shares(
-        self, waiting: deque[tuple[float, Handed]], loads: dict[int, int]
-    ) -> dict[int, list[tuple[float, Handed]]]:
+    def _shares(self, waiting: deque[_Offered], loads: dict[int, int]) -> dict[int, list[_Offered]]:
         """Take sessions for each forwarder, the one with the fewest first, until they or the room end."""
-        shares: dict[int, list[tuple[float, Handed]]] = {}
+        shares: dict[int, list[_Offered]] = {}
         while waiting and (slot := fewest(loads, loads)) is not None:
             shares.setdefault(slot, []).append(waiting.popleft())
             loads[slot] += 1
@@ -175,7 +177,7 @@ class Dispatch:
                 del loads[slot]
         return shares
 
-    def _send(self, slot: int, share: list[tuple[float, Handed]]) -> list[tuple[float, Handed]]:
+    def _send(self, slot: int, share: list[_Offered]) -> list[_Offered]:
         """Send sessions to one forwarder; return those that it did not take."""
         while share:
             packet, number = join(session.message for _, session in share)
