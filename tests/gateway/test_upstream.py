@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bascule.gateway.upstream import Answered, Dialler, Unreachable
-from bascule.policy.config import Config, Limits
+from bascule.policy.config import Config, Limits, Sockets
 from bascule.policy.routes import UpstreamAddress
 from bascule.protocol.handshake import Offer
 
@@ -43,25 +43,33 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
 
 
+async def opened(port: int, **blocks: Any) -> Answered:
+    """Return what the upstream answers, its connection still open."""
+    config = Config(limits=Limits(connect_timeout=1.0, upstream_handshake_timeout=5.0), **blocks)
+    answered = await Dialler(config).open(UpstreamAddress("http", "apps", port, b"apps"), b"/", [], OFFER)
+    assert isinstance(answered, Answered)
+    return answered
+
+
 async def dial(port: int) -> int:
     """Return the status that the upstream answers."""
-    dialler = Dialler(Config(limits=Limits(connect_timeout=1.0, upstream_handshake_timeout=5.0)))
-    opened = await dialler.open(UpstreamAddress("http", "apps", port, b"apps"), b"/", [], OFFER)
-    opened.leg.close()
-    assert isinstance(opened, Answered)
-    return opened.head.status
+    answered = await opened(port)
+    answered.leg.close()
+    return answered.head.status
+
+
+async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Be an upstream that has no such path."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+    writer.close()
 
 
 async def test_an_address_that_says_nothing_leaves_time_for_the_next(
     monkeypatch: pytest.MonkeyPatch, silent_port: int
 ) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
-
     resolve_to(monkeypatch, SILENT, SPEAKING)
-    async with await asyncio.start_server(answer, SPEAKING, silent_port):
+    async with await asyncio.start_server(refuse, SPEAKING, silent_port):
         for _ in range(2):  # the second time the name is known
             assert await dial(silent_port) == 404
 
@@ -73,3 +81,25 @@ async def test_addresses_that_all_say_nothing_take_no_longer_than_one(
     async with asyncio.timeout(1.8):
         with pytest.raises(Unreachable, match="connect timed out"):
             await dial(silent_port)
+
+
+async def test_an_upstreams_connection_has_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    tcp = socket.IPPROTO_TCP
+    resolve_to(monkeypatch, SPEAKING)
+    async with await asyncio.start_server(refuse, SPEAKING, 0) as server:
+        sockets = Sockets(
+            keepalive_idle=100,
+            keepalive_interval=8,
+            keepalive_probes=9,
+            user_timeout=10,
+            congestion_control="reno",
+        )
+        answered = await opened(server.sockets[0].getsockname()[1], sockets=sockets)
+        with answered.leg.let_go() as connection:
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert connection.getsockopt(tcp, socket.TCP_NODELAY)
+            assert 50 <= connection.getsockopt(tcp, socket.TCP_KEEPIDLE) <= 100
+            assert connection.getsockopt(tcp, socket.TCP_KEEPINTVL) == 8
+            assert connection.getsockopt(tcp, socket.TCP_KEEPCNT) == 9
+            assert connection.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 10_000
+            assert connection.getsockopt(tcp, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bascule.policy.config import Sockets
 
-Option = tuple[int, int, int]
+Option = tuple[int, int, int | bytes]
 """Level, option, value: what ``setsockopt`` takes."""
 
 DEFER_ACCEPT_SECONDS = 5
@@ -52,6 +52,8 @@ def session_options(sockets: Sockets, *, browser: bool) -> tuple[Option, ...]:
         options.append((tcp, socket.TCP_NODELAY, 1))
     if sockets.user_timeout:
         options.append((tcp, socket.TCP_USER_TIMEOUT, int(sockets.user_timeout * 1000)))
+    if sockets.congestion_control:
+        options.append((tcp, socket.TCP_CONGESTION, sockets.congestion_control.encode()))
     if browser:
         # Wakes us with the request, not with the connection. It also keeps connections that
         # never ask for anything in the kernel, until the time is up.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
 
 from bascule.errors import ConfigError
 from bascule.policy.socketoptions import session_options
 
 if TYPE_CHECKING:
-    from bascule.policy.config import Config
+    from bascule.policy.config import Config, Sockets
     from bascule.policy.endpoints import Endpoint
+
+_ALLOWED: Final = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
     The options of sessions are set here once: Linux gives them to every connection accepted.
 
     Raises:
-        ConfigError: The address cannot be bound; names the field.
+        ConfigError: The address cannot be bound, or the kernel does not take an option; names the field.
     """
     host = endpoint.host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -58,8 +61,7 @@ def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if field == "listen":
-                for level, option, value in session_options(config.sockets, browser=True):
-                    listening.setsockopt(level, option, value)
+                _set_options(listening, config.sockets)
             listening.bind(addresses[0][4])
             listening.listen(config.sockets.backlog)
         except BaseException:
@@ -69,6 +71,31 @@ def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
         problem = f"{field}: cannot listen on {endpoint}: {error.strerror or error}"
         raise ConfigError([problem]) from error
     return listening
+
+
+def _set_options(listening: socket.socket, sockets: Sockets) -> None:
+    """Set the options of the browser's side.
+
+    Raises:
+        ConfigError: The kernel has no such congestion control, or allows it to root alone.
+        OSError: Another option failed.
+    """
+    for level, option, value in session_options(sockets, browser=True):
+        try:
+            listening.setsockopt(level, option, value)
+        except OSError as error:
+            if option != socket.TCP_CONGESTION:
+                raise
+            problem = (
+                f'sockets.congestionControl: found "{sockets.congestion_control}"; allowed: {_allowed()}'
+            )
+            raise ConfigError([problem]) from error
+
+
+def _allowed() -> str:
+    """Name what this process may choose from."""
+    names = _ALLOWED.read_text().split() if _ALLOWED.exists() else []
+    return ", ".join(f'"{name}"' for name in sorted(names)) or "what the kernel allows"
 
 
 def address(listening: socket.socket) -> str:

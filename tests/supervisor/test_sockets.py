@@ -1,0 +1,62 @@
+"""An accepted connection has the options of the configuration; one that the kernel refuses is told."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+
+import pytest
+
+from bascule.errors import ConfigError
+from bascule.policy.config import Config, Sockets
+from bascule.policy.endpoints import Endpoint
+from bascule.supervisor.sockets import Listeners, listen
+
+HERE = Endpoint("127.0.0.1", 0)
+TCP = socket.IPPROTO_TCP
+
+
+def accepted(sockets: Sockets) -> socket.socket:
+    """Return the proxy's end of a browser's connection."""
+    with closing(listen(Config(sockets=sockets), HERE, "listen")) as listening:
+        listening.setblocking(True)
+        with socket.create_connection(listening.getsockname()) as browser:
+            browser.sendall(b"GET")  # the kernel holds silent connections back
+            return listening.accept()[0]
+
+
+def test_a_browsers_connection_has_every_option() -> None:
+    sockets = Sockets(
+        keepalive_idle=7,
+        keepalive_interval=8,
+        keepalive_probes=9,
+        user_timeout=10,
+        notsent_lowat_bytes=4096,
+        congestion_control="reno",
+    )
+    with accepted(sockets) as connection:
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert connection.getsockopt(TCP, socket.TCP_NODELAY)
+        assert connection.getsockopt(TCP, socket.TCP_KEEPIDLE) == 7
+        assert connection.getsockopt(TCP, socket.TCP_KEEPINTVL) == 8
+        assert connection.getsockopt(TCP, socket.TCP_KEEPCNT) == 9
+        assert connection.getsockopt(TCP, socket.TCP_USER_TIMEOUT) == 10_000
+        assert connection.getsockopt(TCP, 25) == 4096  # TCP_NOTSENT_LOWAT
+        assert connection.getsockopt(TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+
+
+def test_without_a_congestion_control_it_is_the_nodes() -> None:
+    with accepted(Sockets(no_delay=False)) as connection, socket.socket() as ordinary:
+        assert not connection.getsockopt(TCP, socket.TCP_NODELAY)
+        assert connection.getsockopt(TCP, socket.TCP_CONGESTION, 16) == ordinary.getsockopt(
+            TCP, socket.TCP_CONGESTION, 16
+        )
+
+
+def test_a_congestion_control_that_the_kernel_lacks_is_told_with_what_it_allows() -> None:
+    config = Config(listen=HERE, admin=HERE, sockets=Sockets(congestion_control="cubik"))
+    with pytest.raises(ConfigError) as caught:
+        Listeners.open(config)
+    (problem,) = caught.value.problems
+    assert problem.startswith('sockets.congestionControl: found "cubik"; allowed: ')
+    assert '"reno"' in problem
