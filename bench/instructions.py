@@ -9,7 +9,8 @@ happens once.
     python -m bench.instructions --accept    count, and write the figures to commit
 
 Figures depend on the processor architecture, the compiler and the version of Python, whose own functions are
-counted with the rest, so they are kept by all three.
+counted with the rest, so they are kept by all three. Where none are kept for a compiler and a Python, the
+architecture's are what to stay near: a wider tolerance, and still no room for a walk that got slow.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ PROGRAM = Path(__file__).parent / "instruction_workload.py"
 
 #: A change within this share passes; counts repeat to within a few in ten thousand.
 TOLERANCE = 0.03
+
+#: The same beside figures of another compiler or Python. Measured with GCC 11, 12 and 14, Clang 14 and Python
+#: 3.11 to 3.13: at most 22 % above the figures committed.
+TOLERANCE_ABROAD = 0.30
 
 #: Workload, and its two numbers of units.
 UNITS = {
@@ -56,6 +61,7 @@ class Comparison:
     workload: str
     counted: float
     committed: float | None
+    tolerance: float = TOLERANCE
 
     @property
     def change(self) -> float:
@@ -65,7 +71,7 @@ class Comparison:
     @property
     def fine(self) -> bool:
         """Within the tolerance. Fewer is fine too, but wants a new figure."""
-        return self.committed is not None and self.change <= TOLERANCE
+        return self.committed is not None and self.change <= self.tolerance
 
 
 def place() -> str:
@@ -147,8 +153,15 @@ def committed() -> dict[str, dict[str, float]]:
 
 
 def compare(workload: str) -> Comparison:
-    """Count now, look up then."""
-    return Comparison(workload, count(workload), committed().get(place(), {}).get(workload))
+    """Count now, look up then: here, else what is dearest on this architecture."""
+    figures = committed()
+    here = place()
+    if here in figures:
+        return Comparison(workload, count(workload), figures[here].get(workload))
+    alike = [
+        those[workload] for where, those in figures.items() if where.startswith(f"{platform.machine()}-")
+    ]
+    return Comparison(workload, count(workload), max(alike, default=None), TOLERANCE_ABROAD)
 
 
 def main() -> int:
