@@ -286,6 +286,8 @@ class PlainProxy:
         if self._under_way > self._most:
             self._words[_REFUSED] += 1
             return await browser.answer(503, "Too many requests are under way.", _SOON)
+        if request.version.major != 1:
+            return await browser.answer(505, "Only HTTP/1 is spoken here.", close=True)
         if request.method in ("CONNECT", "TRACE"):
             return await browser.answer(
                 405, "This method is not supported.", _ALLOWED, close=request.method == "CONNECT"
