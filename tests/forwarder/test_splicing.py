@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from array import array
@@ -12,6 +13,7 @@ import pytest
 from bascule.forwarder import signs
 from bascule.handover.counters import BLOCK_WORDS, ForwarderWord
 from bascule.protocol.frames import data_header
+from tests.support.relaying import Peer, tcp_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +134,23 @@ def test_a_browser_that_has_gone_in_the_middle_of_a_frame_is_a_failed_sink(rig: 
             break
     assert found & (signs.SINK_ERROR | signs.ERROR)
     assert rig.words[ForwarderWord.STASHED_BYTES] == rig.flow.stashed
+
+
+def test_a_connection_that_fails_in_the_middle_of_a_large_frame_says_why(build: Any) -> None:
+    engine = build.Engine(WINDOW, memoryview(array("Q", bytes(8 * BLOCK_WORDS))))
+    source, upstream = tcp_pair()
+    sink, browser = tcp_pair()
+    with source, sink, browser:
+        flow = build.Flow(None, source.fileno(), sink.fileno(), False, LIMIT, 0, 0, engine.now)
+        engine.attach(flow)
+        upstream.send(data_header(2, SIZE))
+        assert engine.turn(engine.now + 1.0) == []
+        assert flow.remaining == SIZE
+        Peer(upstream).reset()
+        assert engine.turn(engine.now + 5.0) == [(flow, signs.ERROR)]
+        assert flow.error == errno.ECONNRESET
+        engine.detach(flow)
+        engine.close()
 
 
 def test_behind_a_large_frame_little_is_copied_of_another_and_small_ones_are_read_as_ever(rig: Rig) -> None:

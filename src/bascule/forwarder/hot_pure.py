@@ -188,7 +188,7 @@ class Engine(HeaderWalk):
             and self._pipe
             and (size := self._fill(flow))
         ):
-            return self._splice(flow, size)
+            return self._splice(flow, size) if size > 0 else signs.ERROR
         into = self._into
         if flow.large and self._pipe and flow.mode == _RELAY:
             most = flow.remaining + signs.GLIMPSE_BYTES
@@ -222,18 +222,23 @@ class Engine(HeaderWalk):
         """Move payload of the current frame into the pipe, at most a window and not beyond its end.
 
         Returns:
-            How much. 0 when nothing could be moved, which says nothing of the source: splice
-            stops in front of a TCP urgent byte, and says that there is nothing, or that it is the
-            end, while epoll goes on saying that there is something to read.
+            How much; -1 when reading the source failed. 0 when nothing could be moved, which says
+            nothing of the source: splice stops in front of a TCP urgent byte, and says that there is
+            nothing, or that it is the end, while epoll goes on saying that there is something to read.
         """
         try:
             return os.splice(
                 flow.source, self._pipe[1], min(flow.remaining, self.window), flags=_SPLICE_FLAGS
             )
+        except BlockingIOError:
+            return 0
         except OSError as error:
             if error.errno in _NO_SPLICING:
                 self._close_pipe()
-            return 0
+                return 0
+            # A connection says once why it failed: whoever read on would find a plain end.
+            flow.error = error.errno or errno.EIO
+            return -1
 
     def _splice(self, flow: Flow, size: int) -> int:
         """Account for payload in the pipe and move it on to the sink."""
