@@ -228,6 +228,26 @@ def test_a_close_waiting_for_a_long_frame_is_given_up_in_the_end(make_world: Mak
     assert len(line.browser.received) == 504
 
 
+@pytest.mark.parametrize(
+    "fault", [header(BINARY, 1 << 30), frame(BINARY, b"masked", key=KEY)], ids=["too big", "masked"]
+)
+def test_an_upstream_that_answers_a_close_with_a_fault_is_answered_for(
+    make_world: MakeWorld, fault: bytes
+) -> None:
+    world = make_world()
+    line = world.open()
+    line.browser.send(close(4002, b"bye", KEY))
+    world.until(lambda: line.upstream.frames)
+    line.upstream.send(fault)
+    world.until(lambda: line.browser.frames)
+    assert [(f.code, f.reason) for f in line.browser.frames] == [(4002, b"bye")]
+    line.upstream.close()
+    line.browser.close()
+    world.until(lambda: line.ended)
+    assert line.ended is not None
+    assert line.ended.end == End.CLIENT_CLOSED
+
+
 def test_the_browsers_connection_is_ended_by_us_and_the_upstreams_by_the_upstream(
     make_world: MakeWorld,
 ) -> None:

@@ -203,6 +203,9 @@ class Relay:
             self._on_close(session, flow)
         if found & signs.FAULT:
             session.state |= HEARD_BROWSER if from_browser else HEARD_UPSTREAM
+            if session.end in _CLOSED.values():
+                # It was told the other side's Close and answered with this: we answer for it.
+                self._tell(session, not from_browser, session.code, session.reason)
             rows = _TOO_BIG if flow.fault == signs.FAULT_TOO_BIG else _BROKEN
             self._end(session, rows[from_browser])
         if found & (signs.EOF | signs.ERROR):
