@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -226,6 +227,24 @@ def test_a_close_waiting_for_a_long_frame_is_given_up_in_the_end(make_world: Mak
     assert line.ended is not None
     world.until(lambda: line.browser.over)
     assert len(line.browser.received) == 504
+
+
+def test_a_browser_has_its_time_to_answer_a_close_that_waited_for_a_long_frame(make_world: MakeWorld) -> None:
+    closing = 0.4
+    world = make_world(closing=closing)
+    line = world.open()
+    data = frame(BINARY, b"x" * 1000)
+    line.upstream.send(data[:500])
+    world.until(lambda: len(line.browser.received) == 500)
+    began = time.monotonic()
+    world.relay.end(line.id, End.DRAIN, within=60.0)
+    # Looked at once and found waiting; the next look is soon.
+    world.until(lambda: time.monotonic() > began + 1.75 * closing)
+    told = time.monotonic()
+    line.upstream.send(data[500:])
+    world.until(lambda: line.ended)
+    assert [f.code for f in line.browser.frames[1:]] == [1012]
+    assert time.monotonic() - told >= closing
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ class Relay:
         session.code = code or (row.to_browser or 0)
         limit = str(session.inbound.limit)
         session.reason = reason or row.browser_reason.replace("{limit}", limit).encode()
-        now = self._engine.now
+        session.told_at = now = self._engine.now
         session.close_at = now + (self._closing if within is None else within)
         self._deadlines.schedule(session.id, min(now + self._closing, session.close_at))
         if end in (End.CLIENT_CLOSED, End.UPSTREAM_CLOSED):
@@ -433,6 +433,7 @@ class Relay:
             return
         if pending.close:
             session.state |= told
+            session.told_at = self._engine.now
             code = (
                 int.from_bytes(pending.close[2:4], "big")
                 if not flow.inbound and len(pending.close) > 2
@@ -481,9 +482,11 @@ class Relay:
             session = sessions.get(identifier)
             if session is None or session.end is None:
                 continue
-            if now < session.close_at and _is_waiting(session):
-                # A Close still waits for the end of a long frame, and there is time.
-                self._deadlines.schedule(identifier, min(now + self._closing, session.close_at))
+            # A Close may wait for the end of a long frame, and who gets it late has as long to answer it.
+            since = now if _is_waiting(session) else session.told_at
+            due = min(since + self._closing, session.close_at)
+            if now < due:
+                self._deadlines.schedule(identifier, due)
             else:
                 self._finish(session)
 

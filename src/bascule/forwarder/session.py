@@ -56,6 +56,7 @@ class Session:
         state: The bits above.
         waiting: Bytes that waited for a peer when it was last looked whether the session is idle; 0 before.
         close_at: When patience with its closing handshake ends, monotonic; set with ``end``.
+        told_at: When it ended or a Close of ours last went out, monotonic; set with ``end``.
         pending_inbound: Control frames waiting for a boundary towards the upstream.
         pending_outbound: Control frames waiting for a boundary towards the browser.
     """
@@ -74,6 +75,7 @@ class Session:
         "reason",
         "state",
         "tag",
+        "told_at",
         "waiting",
     )
 
@@ -91,6 +93,7 @@ class Session:
         self.state = 0
         self.waiting = 0
         self.close_at = 0.0
+        self.told_at = 0.0
         self.pending_inbound: Pending | None = None
         self.pending_outbound: Pending | None = None
 
