@@ -832,8 +832,9 @@ cdef void _counting_free(void *ctx, void *ptr) noexcept nogil:
 def count_allocations(words, Py_ssize_t word):
     """Add every byte asked of CPython's allocators to one word, from now on.
 
-    Wraps the raw, memory and object domains and calls through; one addition per
-    allocation. Calling it twice is an error, since a call would be counted twice.
+    Wraps the memory and object domains and calls through; one addition per allocation. Not
+    the raw domain: what is too large for pymalloc is asked of it by the other two, and would
+    be counted twice. Calling it twice is an error for the same reason.
 
     Args:
         words: The forwarder's counter block.
@@ -853,7 +854,7 @@ def count_allocations(words, Py_ssize_t word):
         raise RuntimeError("allocations are counted already")
     _allocated_owner = words
     _allocated = &view[word]
-    for domain in range(3):
+    for domain in range(PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ + 1):
         PyMem_GetAllocator(<PyMemAllocatorDomain>domain, &_inner[domain])
         hook.ctx = &_inner[domain]
         hook.malloc = _counting_malloc
