@@ -156,7 +156,7 @@ def test_a_wrong_handshake_is_refused(head: RequestHead, status: int) -> None:
 def test_426_says_which_version_is_spoken() -> None:
     with pytest.raises(HandshakeRefused) as refused:
         check_request(asked(replaced(b"Sec-WebSocket-Version", b"8")))
-    assert refused.value.fields == (("Sec-WebSocket-Version", "13"),)
+    assert refused.value.fields == (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
 
 
 def test_405_says_which_method_is_allowed() -> None:

@@ -142,7 +142,9 @@ def test_a_wrong_handshake_has_its_status(
     client.send(request_bytes)
     answer = client.head()
     assert answer.status == status
-    assert answer.value(b"Connection") == b"close"
+    # RFC 9110 §15.5.22: a 426 must have Upgrade, and §7.8: whoever sends that names it in Connection.
+    assert answer.value(b"Upgrade") == (b"websocket" if status == 426 else None)
+    assert answer.value(b"Connection") == (b"close, upgrade" if status == 426 else b"close")
     client.goodbye()
     assert upstream.connections == heard
     figures.settle({'bascule_refusals_total{reason="handshake"}': 1})

@@ -32,12 +32,14 @@ async def error_answer(leg: Leg, refused: HandshakeRefused) -> None:
         phrase = http.HTTPStatus(refused.status).phrase
     except ValueError:
         phrase = ""
+    # Whoever sends Upgrade must name it in Connection (RFC 9110 §7.8).
+    options = ["close", *("upgrade" for name, _ in refused.fields if name == "Upgrade")]
     lines = [
         f"HTTP/1.1 {refused.status} {phrase}",
         "Content-Type: text/plain; charset=utf-8",
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
-        "Connection: close",
+        f"Connection: {', '.join(options)}",
         *(f"{name}: {value}" for name, value in refused.fields),
     ]
     try:

@@ -40,6 +40,9 @@ _REQUEST: Final = (
     b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
 )
 
+_SPOKEN: Final = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
+"""What goes with 426: the version (§4.2.2), and the protocol, as every 426 must (RFC 9110 §15.5.22)."""
+
 OURS: Final = frozenset(
     (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-accept", b"expect", b"content-length")
 )
@@ -119,8 +122,7 @@ def check_request(head: RequestHead) -> Offer:
     if len(head.values(b"content-length")) > 1:
         raise HandshakeRefused(400, "The request has two Content-Length fields.")
     if head.values(b"sec-websocket-version") != [b"13"]:
-        version = (("Sec-WebSocket-Version", "13"),)
-        raise HandshakeRefused(426, "Only WebSocket version 13 is spoken here.", version)
+        raise HandshakeRefused(426, "Only WebSocket version 13 is spoken here.", _SPOKEN)
     keys = head.values(b"sec-websocket-key")
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise HandshakeRefused(400, "The Sec-WebSocket-Key must be 16 bytes in base64.")
