@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -84,6 +85,25 @@ async def test_lines_run_one_after_the_other() -> None:
         await socket.send_str("sleep 0.05")
         await socket.send_str("echo second")
         assert await until(socket, "second\n$ ") == "$ second\n$ "
+
+
+async def test_control_c_stops_what_runs_though_another_line_waits_behind_it() -> None:
+    async with upstream() as client, client.ws_connect("/shell") as socket:
+        await until(socket, "$ ")
+        await socket.send_str("clock")
+        await until(socket, "\n")
+        await socket.send_str("echo typed meanwhile")
+        await socket.send_str("\x03")
+        async with asyncio.timeout(5):
+            assert (await until(socket, "$ ")).endswith("^C\n$ ")
+
+
+async def test_lines_typed_ahead_run_in_order() -> None:
+    async with upstream() as client, client.ws_connect("/shell") as socket:
+        await until(socket, "$ ")
+        for word in ("one", "two", "three"):
+            await socket.send_str(f"echo {word}")
+        assert await until(socket, "three\n$ ") == "one\n$ two\n$ three\n$ "
 
 
 async def test_the_shell_closes_with_the_code_it_is_told() -> None:

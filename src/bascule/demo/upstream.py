@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
@@ -97,23 +98,34 @@ async def shell(request: web.Request) -> web.WebSocketResponse:
     await answer.prepare(request)
     interpreter = Interpreter(request.headers.get("X-Forwarded-For", "nobody, it seems"))
     await answer.send_str(GREETING + PROMPT)
+    typed: deque[str] = deque()
     running: asyncio.Task[None] | None = None
     try:
         async for message in answer:
             if message.type is not WSMsgType.TEXT:
                 continue
             if message.data == INTERRUPT:
-                if running is not None and not running.done():
-                    running.cancel()
+                typed.clear()
+                await _cancel(running)
                 continue
-            if running is not None:
-                await asyncio.gather(running, return_exceptions=True)
-            running = asyncio.create_task(_run(answer, interpreter, message.data))
+            # Not waited for: whoever waits does not hear the Ctrl-C behind it.
+            typed.append(message.data)
+            if running is None or running.done():
+                running = asyncio.create_task(_run_all(answer, interpreter, typed))
     finally:
-        if running is not None:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+        await _cancel(running)
     return answer
+
+
+async def _cancel(running: asyncio.Task[None] | None) -> None:
+    if running is not None:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _run_all(answer: web.WebSocketResponse, interpreter: Interpreter, typed: deque[str]) -> None:
+    while typed:
+        await _run(answer, interpreter, typed.popleft())
 
 
 async def _run(answer: web.WebSocketResponse, interpreter: Interpreter, line: str) -> None:
