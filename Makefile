@@ -20,8 +20,13 @@ help: ## This list
 $(BIN)/python:
 	@scripts/make-venv "$(PYTHON)" "$(VENV)"
 
+# Stamps say what is in the environment; where there is none they say nothing.
+ifeq ($(wildcard $(BIN)/python),)
+$(shell rm -f build/.installed build/.developed)
+endif
+
 # The stamp is newer than what it was installed from; a changed lock or source of the extension installs again.
-build/.installed: requirements/runtime.txt pyproject.toml setup.py src/bascule/forwarder/_hot.pyx | $(BIN)/python
+build/.installed: requirements/runtime.txt requirements/build.txt pyproject.toml setup.py src/bascule/forwarder/_hot.pyx | $(BIN)/python
 	@mkdir -p build
 	@echo "Installing Bascule into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt -r requirements/build.txt

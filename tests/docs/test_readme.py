@@ -44,6 +44,20 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
     assert set(named) <= targets
 
 
+def test_an_environment_that_was_removed_is_filled_again(tmp_path: Path) -> None:
+    needed = {"requirements", "pyproject.toml", "setup.py", "src/bascule/forwarder/_hot.pyx"}
+    for name in ("Makefile", *needed):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "build").mkdir()
+    for stamp in ("installed", "developed"):
+        (tmp_path / f"build/.{stamp}").touch()
+    would = subprocess.run(
+        ["make", "--dry-run", "install"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert "-m pip install" in would.stdout
+
+
 def test_every_package_is_in_the_code_map_and_nothing_else() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     table = text.partition("## Code map")[2].partition("\n## ")[0]
