@@ -199,6 +199,25 @@ async def test_a_newcomer_types_into_both_streams(demo: str) -> None:
 
 @pytest.mark.real
 @pytest.mark.slow
+async def test_a_refusal_that_is_held_is_not_shown_as_a_session(demo: str) -> None:
+    async with run_chromium() as browser:
+        page = await browser.new_page()
+        await page.goto(demo)
+        await taken(page, 0)
+        await page.click("#fill")
+        await taken(page, 12)
+        for tries in range(1, 6):  # the fifth is held for two seconds at least
+            await page.click("#echo-toggle")
+
+            async def closed(tries: int = tries) -> bool:
+                return (await page.inner_text("#echo-screen")).count(": 1013") == tries
+
+            await eventually_async(closed, 10, "the page says what became of it")
+        assert (await page.inner_text("#echo-screen")).count("refused: 1013") == 5
+
+
+@pytest.mark.real
+@pytest.mark.slow
 async def test_a_dead_upstream_has_a_reason_of_its_own(demo: str) -> None:
     async with run_chromium() as browser:
         page = await browser.new_page()

@@ -60,8 +60,8 @@ function open(path, kind, events = {}) {
   socket.addEventListener("open", () => {
     // A refusal is a 101 and then a Close, so "open" alone does not mean that a slot was given.
     session.openedAt = performance.now();
-    // A refusal may be held for half a minute; a session that asks "?" is answered at once.
-    session.wait = setTimeout(() => kept(), events.message ? 1200 : 40000);
+    // A refusal may be held for half a minute; a session is answered at once, whatever it asks.
+    session.wait = setTimeout(() => kept(), 40000);
     if (!events.message) socket.send("?");
   });
   const kept = () => {
