@@ -6,6 +6,11 @@ accepts the result, and a test says so for every case of the matrix.
 {{- if eq (.Values.ports.http | int64) (.Values.ports.admin | int64) -}}
 {{- fail (printf "ports.http and ports.admin are both %d: each needs a port of its own" (.Values.ports.http | int64)) -}}
 {{- end -}}
+{{- range $key := list "listen" "admin" "websocketProxy" "forwarders" "drain" -}}
+{{- if hasKey (default dict $.Values.extraConfig) $key -}}
+{{- fail (printf "extraConfig.%s: use the chart's own values for it, which ports, memory and the grace period follow" $key) -}}
+{{- end -}}
+{{- end -}}
 {{- $config := dict -}}
 {{- $_ := set $config "listen" (printf "%s:%d" .Values.bindAddress (.Values.ports.http | int64)) -}}
 {{- $_ := set $config "admin" (printf "%s:%d" .Values.bindAddress (.Values.ports.admin | int64)) -}}
