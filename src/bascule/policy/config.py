@@ -87,7 +87,7 @@ class WebSocketProxy(Block):
     activity.
     """
     heartbeat_interval_ms: JavaLong = 20000
-    """Milliseconds between unsolicited pongs to a browser that is otherwise sent nothing. 0 disables.
+    """Milliseconds between unsolicited pongs to each browser, whatever else it is sent. 0 disables.
 
     20 s is a third of the 60 s after which nginx drops a silent connection; keep it below half of the
     ingress's read timeout.
