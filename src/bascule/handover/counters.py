@@ -29,7 +29,6 @@ from bascule.vocabulary import (
     EndedBy,
     Kind,
     Opcode,
-    Side,
 )
 
 BLOCK_WORDS: Final = 512
@@ -205,4 +204,3 @@ assert max(GatewayWord) < ENDED_BASE
 assert FRAMES_BASE + 32 <= ENDED_BASE
 assert ENDED_BASE + len(KINDS) * len(ENDED_BY) * len(CAUSES) <= CLOSE_CODES_BASE
 assert CLOSE_CODES_BASE + len(CLOSE_SENDERS) * len(CLOSE_CODE_LABELS) <= BLOCK_WORDS
-assert len(Side) == 2
