@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bascule.protocol.closing import CLOSE_TABLE
-from bascule.vocabulary import CAP_REACHED_REASON, UPSTREAM_UNREACHABLE_REASON
+from bascule.vocabulary import (
+    CAP_REACHED_REASON,
+    DRAINING_REASON,
+    NO_ROOM_REASON,
+    UPSTREAM_UNREACHABLE_REASON,
+)
 
 if TYPE_CHECKING:
     from bascule.protocol.closing import End, Row
@@ -51,8 +56,8 @@ Close:
 |---|---|---|
 | 1013 | `{CAP_REACHED_REASON}` | The cap is reached; the upstream is not touched. |
 | 1013 | `{UPSTREAM_UNREACHABLE_REASON}` | The upstream refused, timed out or did not resolve. |
-| 1012 | `The proxy is restarting` | `POST /drain`, or a connection that was open before SIGTERM. |
-| 1013 | `No forwarder can take a session` | Open files are limited below the cap, or forwarders restart. |
+| 1012 | `{DRAINING_REASON}` | `POST /drain`, or a connection that was open before SIGTERM. |
+| 1013 | `{NO_ROOM_REASON}` | Open files are limited below the cap, or forwarders restart. |
 """
 
 
