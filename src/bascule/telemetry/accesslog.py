@@ -128,7 +128,8 @@ class AccessLog:
         """Write the line of an upgrade that became no session.
 
         Args:
-            reason: A word of a closed set: ``cap``, ``unreachable``, ``handshake``, ``upstream``, ``drain``.
+            reason: A word of a closed set: ``cap``, ``unreachable``, ``handshake``, ``upstream``, ``drain``,
+                ``descriptors``, ``gone``.
             client: Address of the browser.
             route: Name of the route; ``None`` when none matched.
             kind: Of the route.
