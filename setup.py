@@ -23,7 +23,7 @@ SOURCE = "src/bascule/forwarder/_hot.pyx"
 def compiler() -> str | None:
     """Return the C compiler that would be used, if it is installed."""
     command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-    return shutil.which(shlex.split(command)[0]) or shutil.which("cc")
+    return shutil.which(shlex.split(command)[0])
 
 
 def has_headers() -> bool:
@@ -38,8 +38,8 @@ def extensions() -> list[Extension]:
         sys.exit(f"BASCULE_BUILD_EXTENSION is {wanted!r}; allowed: auto, yes, no")
     if wanted == "no" or not Path(SOURCE).exists():
         return []
-    missing = None if compiler() else "a C compiler"
-    missing = missing or (None if has_headers() else "Python's headers (python3-dev)")
+    missing = None if compiler() else "C compiler"
+    missing = missing or (None if has_headers() else "python3-dev (Python's headers)")
     if missing:
         if wanted == "yes":
             sys.exit(f"BASCULE_BUILD_EXTENSION=yes, but there is no {missing}")
