@@ -258,7 +258,7 @@ cdef class Engine:
         free(self._buffer)
 
     def close(self):
-        """Release the epoll descriptor."""
+        """Release the descriptors."""
         if self._epoll >= 0:
             close(self._epoll)
             self._epoll = -1

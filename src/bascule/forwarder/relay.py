@@ -325,7 +325,7 @@ class Relay:
         """Shut what is told and heard; finish when both connections have ended."""
         state = session.state
         if state & TOLD_BROWSER and state & HEARD_BROWSER and not state & SHUT_BROWSER:
-            if session.outbound.stash is None:
+            if not session.outbound.stashed:
                 _shutdown(session.inbound.source, socket.SHUT_WR)
                 session.state |= SHUT_BROWSER
             else:
@@ -334,15 +334,15 @@ class Relay:
             # A server closes first (§7.1.1). The upstream is one, so its end is awaited, which
             # also leaves TIME_WAIT, and the port, on its side; but a silent one is shut.
             upstream_leaves_first = session.end in _CLOSED.values() and not state & GONE_UPSTREAM
-            if session.inbound.stash is not None:
+            if session.inbound.stashed:
                 session.inbound.wanted = True
             elif not upstream_leaves_first:
                 _shutdown(session.outbound.source, socket.SHUT_WR)
                 session.state |= SHUT_UPSTREAM
         if (
             session.state & SETTLED == SETTLED
-            and session.inbound.stash is None
-            and session.outbound.stash is None
+            and not session.inbound.stashed
+            and not session.outbound.stashed
         ):
             self._finish(session)
 
@@ -499,7 +499,7 @@ class Relay:
             self._words[ForwarderWord.HEARTBEATS] += 1
             if self._engine.inject(flow, HEARTBEAT):
                 self._sink_failed(session, flow)
-        elif flow.stash is None:
+        elif not flow.stashed:
             # In the middle of a frame: one waits for its end. With bytes stashed there is
             # traffic on the way already, and a stalled browser must not collect pongs.
             self._pending(session, flow).heartbeat = HEARTBEAT
