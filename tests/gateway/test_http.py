@@ -135,6 +135,26 @@ async def test_a_pipelined_upgrade_is_not_taken(server: Server) -> None:
     assert server.taken == []
 
 
+async def test_a_pipelined_head_may_end_after_the_answer_to_the_request_before(server: Server) -> None:
+    for cut in range(1, len(PLAIN)):
+        got = await talk(server, PLAIN + PLAIN[:cut], PLAIN[cut:], until=b"plainHTTP/1.1 200")
+        assert got.count(b"HTTP/1.1 200") == 2, cut
+
+
+async def test_a_handshake_in_a_field_of_a_pipelined_head_is_no_handshake(server: Server) -> None:
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+    for first in (PLAIN, post):
+        begun = PLAIN.removesuffix(b"\r\n") + b"X-Note: "
+        await talk(server, first + begun, HANDSHAKE, until=b"taken")
+        assert server.taken == []
+
+
+async def test_an_upgrade_may_follow_a_request_with_a_body(server: Server) -> None:
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+    got = await talk(server, post + b"body", HANDSHAKE, until=b"taken")
+    assert got.endswith(b"taken")
+
+
 async def test_a_request_without_an_upgrade_stays_with_aiohttp(server: Server) -> None:
     assert b"plain" in await talk(server, PLAIN.replace(b"Host: a", b"Host: a\r\nX: upgrade"), until=b"plain")
     assert server.taken == []

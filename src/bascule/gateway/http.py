@@ -97,7 +97,16 @@ class HttpServer(PlainServer):
 class HttpProtocol(PlainProtocol):
     """One kept-alive connection."""
 
-    __slots__ = ("_first", "_heads", "_limits", "_newcomers", "_next_head", "_on_upgrade", "_taken")
+    __slots__ = (
+        "_behind_head",
+        "_first",
+        "_heads",
+        "_limits",
+        "_newcomers",
+        "_next_head",
+        "_on_upgrade",
+        "_taken",
+    )
 
     def __init__(
         self, server: HttpServer, on_upgrade: OnUpgrade, limits: Limits, first: bytes, **options: Any
@@ -109,6 +118,7 @@ class HttpProtocol(PlainProtocol):
         self._limits = limits
         self._first = first
         self._next_head = b""
+        self._behind_head = 0
         self._taken = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -126,8 +136,10 @@ class HttpProtocol(PlainProtocol):
         """Pass bytes to aiohttp, unless they are the head of an upgrade on an idle connection."""
         if self._taken:
             return
-        # A forged handshake in the body of a request must not be taken for the next head.
-        if not self.expects_head:
+        # A forged handshake in the body of a request must not be taken for the next head, nor one
+        # in a field of a head whose beginning aiohttp has.
+        if not self.expects_head or self._has_more:
+            self._behind_head += len(data)
             super().data_received(data)
             return
         data = without_empty_lines(self._next_head + data)
@@ -142,12 +154,23 @@ class HttpProtocol(PlainProtocol):
             return
         self._heads.leave(self)
         self._newcomers.leave(self)
+        self._behind_head = 0
         if end >= 0:
             end += len(END_OF_HEAD)
             head = upgrade_head(data[:end], self._limits)
             if head is not None and self._take(head, data[end:]):
                 return
+            self._behind_head = len(data) - end
         super().data_received(data)
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether aiohttp was given more than the body behind the last head: requests that were not awaited.
+
+        It may have the beginning of one then, and its parser does not tell. So what comes later on such a
+        connection is never looked at: a client that pipelines opens no WebSocket on it.
+        """
+        return self.body is not None and self._behind_head > self.body.total_bytes
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what was waiting."""
