@@ -294,6 +294,17 @@ def test_draining_at_once_with_a_timeout_of_zero(bascule: Start, echo: str) -> N
         assert ended.value.rcvd.code == 1012
 
 
+def test_a_drain_may_be_allowed_longer_than_a_kernel_waits(bascule: Start, echo: str) -> None:
+    route = {"name": "echo", "path": "/", "upstream": echo}
+    proxy = bascule({"routes": [route], "drain": {"timeout": "1000h", "naturalEnd": "999h"}})
+    session = open_session(proxy)
+    proxy.process.process.send_signal(signal.SIGTERM)
+    eventually(lambda: proxy.metric("ws_draining") == 1, 10, "the proxy drains")
+    assert says(session, "still here")
+    session.close()
+    assert proxy.process.process.wait(20) == 0
+
+
 def test_a_signal_to_the_whole_group_is_one_signal_and_the_drain_goes_on(tmp_path: Path, echo: str) -> None:
     """As systemd sends it, and `timeout`: to every process, twice to the first."""
     log, config = tmp_path / "log", tmp_path / "c.yaml"

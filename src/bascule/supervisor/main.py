@@ -55,6 +55,9 @@ _GRACE: Final = 2.0
 _ECHO: Final = 0.01
 """Seconds in which a second signal is the first one again, sent to the process and to its group."""
 
+_LONGEST_WAIT: Final = 3600.0
+"""Most seconds of one wait: epoll_wait(2) counts milliseconds in 32 bits, and a drain may last longer."""
+
 _BAD_CONFIGURATION: Final = 2
 """Exit status of a gateway that cannot use the configuration, and then of the whole proxy."""
 
@@ -104,8 +107,7 @@ class Supervisor:
             self._start(child)
         while not (self._stopping and not any(child.alive for child in self._all())):
             deadline = min([self._stop_at, *(at for at, _ in self._due)])
-            timeout = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
-            for key, _ in self._selector.select(timeout):
+            for key, _ in self._selector.select(min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))):
                 if key.fileobj in self._selector.get_map():
                     callback: Callable[[], None] = key.data
                     callback()
