@@ -158,6 +158,13 @@ def test_a_forwarders_death_ends_its_own_sessions_only_and_gives_their_leases_ba
     assert admitted == 30, "opened = closed + open"
 
 
+def test_a_signal_without_a_name_ends_one_process_and_not_all(proxy: RunningBascule) -> None:
+    os.kill(children(proxy, "bascule.forwarder")[0], signal.SIGRTMIN + 1)
+    said = f"signal {signal.SIGRTMIN + 1}"
+    eventually(lambda: any(line.get("status") == said for line in proxy.log_lines), 20, "it is noticed")
+    eventually(lambda: len(children(proxy, "bascule.forwarder")) == 2, 20, "it is back")
+
+
 def test_forwarders_killed_under_load_never_corrupt_what_arrives(proxy: RunningBascule) -> None:
     """FH1: what a client got back is a prefix of what it sent, whoever died meanwhile."""
     stop = threading.Event()

@@ -345,9 +345,12 @@ class Supervisor:
 
 
 def _status(status: int) -> str:
-    if status < 0:
+    if status >= 0:
+        return str(status)
+    try:
         return signal.Signals(-status).name
-    return str(status)
+    except ValueError:  # most real-time signals have no name
+        return f"signal {-status}"
 
 
 def run(loaded: Loaded, listeners: Listeners | None = None) -> int:
