@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from bascule.policy.config import Sockets
@@ -16,6 +16,14 @@ DEFER_ACCEPT_SECONDS = 5
 
 _TCP_NOTSENT_LOWAT = 25
 """<linux/tcp.h>; the socket module names it from 3.12 on."""
+
+_LONGEST: Final = 2**31 - 1
+"""Most milliseconds that ``setsockopt`` takes: 24.8 days."""
+
+
+def _milliseconds(seconds: float) -> int:
+    """Return milliseconds as the kernel takes them; 0 would mean its own time."""
+    return min(max(1, round(seconds * 1000)), _LONGEST)
 
 
 def keepalive_start(sockets: Sockets, share: float) -> Option:
@@ -51,7 +59,7 @@ def session_options(sockets: Sockets, *, browser: bool) -> tuple[Option, ...]:
     if sockets.no_delay:
         options.append((tcp, socket.TCP_NODELAY, 1))
     if sockets.user_timeout:
-        options.append((tcp, socket.TCP_USER_TIMEOUT, int(sockets.user_timeout * 1000)))
+        options.append((tcp, socket.TCP_USER_TIMEOUT, _milliseconds(sockets.user_timeout)))
     if sockets.congestion_control:
         options.append((tcp, socket.TCP_CONGESTION, sockets.congestion_control.encode()))
     if browser:
