@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from bascule.gateway.drain import Drain, Row
@@ -53,6 +54,24 @@ async def test_who_leaves_after_the_list_was_made_left_naturally() -> None:
     drain = ordered(sessions, lambda: sessions.discard(2))
     await drain.run()
     assert drain.outcomes == {"natural": 1, "closed": 2, "aborted": 0}
+
+
+async def test_a_handshake_that_becomes_a_session_meanwhile_is_counted_once() -> None:
+    sessions: set[int] = set()
+    under_way = {1}
+
+    async def rows() -> list[Row]:
+        return [(identifier, 0.0) for identifier in sessions]
+
+    def close(identifier: int, within: float) -> bool:
+        sessions.discard(identifier)
+        return True
+
+    settings = Settings(timeout=5, rate=0, natural_end=0.5)
+    drain = Drain(Config(drain=settings), rows, close, lambda: len(sessions) + len(under_way))
+    asyncio.get_running_loop().call_later(0.1, lambda: sessions.add(under_way.pop()))
+    await drain.run()
+    assert drain.outcomes == {"natural": 0, "closed": 1, "aborted": 0}
 
 
 class Pod:

@@ -86,7 +86,8 @@ class Drain:
         last = started + available * _LAST_SHARE
         _log.info("drain begins", sessions=self._at_start, timeout=settings.timeout)
         await self._look()
-        self.outcomes["natural"] += max(0, self._at_start - len(self._seen))  # left while they were listed
+        # Who left while they were listed; a handshake that is under way is listed as soon as it ends.
+        self.outcomes["natural"] += max(0, self._at_start - max(len(self._seen), self._in_flight()))
         await self._wait(min(last, started + settings.natural_end))
         await self._close_all(last, deadline)
         await self._wait(deadline, tell_late=True)
