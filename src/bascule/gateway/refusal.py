@@ -83,6 +83,8 @@ class Refuser:
             return True
         except TimeoutError:
             return True
+        except OSError:
+            return False
         finally:
             self.held -= 1
 
