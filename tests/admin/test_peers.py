@@ -242,6 +242,13 @@ async def test_another_status_is_no_answer(status: int, fields: dict[str, str]) 
         assert figures(await peers.read())[3] == 1
 
 
+@pytest.mark.parametrize("name", ["a..b", f"{'a' * 64}.svc"])
+async def test_a_headless_service_that_can_be_no_host_name_has_no_addresses(name: str) -> None:
+    peers = Peers(FakeView(config(capacity=Capacity(name="a", headless_service=name))), "a")
+    assert figures(await peers.read())[2:] == (1, 1)
+    await peers.close()
+
+
 async def test_the_addresses_of_a_headless_service_are_asked_at_the_admin_port(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

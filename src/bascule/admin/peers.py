@@ -127,7 +127,7 @@ class Peers:
                         settings.headless_service, port, type=socket.SOCK_STREAM
                     )
                 targets |= dict.fromkeys(Endpoint(str(address[4][0]), port) for address in found)
-            except (OSError, TimeoutError):
+            except (OSError, TimeoutError, UnicodeError):  # the last for what can be no host name
                 # No answer from the name service is not an answer of "nobody": keep those we know.
                 targets |= dict.fromkeys(self._known)
         return list(targets)
