@@ -1,8 +1,15 @@
+import asyncio
+import socket
+
+import pytest
+
+from bascule.admin import events
 from bascule.admin.events import SAMPLES, LiveFigures
 from bascule.admin.listing import SessionList
 from bascule.admin.peers import Peers
 from bascule.handover.counters import GatewayWord
 from tests.admin.fake_view import FakeView, config
+from tests.admin.support import admin
 
 
 def figures(view: FakeView) -> LiveFigures:
@@ -43,3 +50,19 @@ async def test_a_snapshot_counts_by_route_also_those_without_sessions() -> None:
         for route in view.config.routes
     ]
     assert shot["cluster"] is None
+
+
+async def test_a_watcher_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "_WRITE_TIMEOUT", 0.1)
+    monkeypatch.setattr(events, "_SNAPSHOT_EVERY", 0.01)
+    monkeypatch.setattr(LiveFigures, "history", lambda _: {"at": ["x" * 1_000_000] * 20})
+    async with admin() as (client, _):
+        assert client.server.runner is not None
+        server = client.server.runner.server
+        assert server is not None
+        with socket.create_connection((client.server.host, client.server.port)) as watcher:
+            watcher.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for wanted in (1, 0):
+                async with asyncio.timeout(5):
+                    while len(server.connections) != wanted:  # noqa: ASYNC110 - aiohttp tells nobody
+                        await asyncio.sleep(0.01)

@@ -229,8 +229,12 @@ class LiveFigures:
                 count, sample = self._sample
                 await self._send(response, sample + self._snapshot if count != sampled else self._snapshot)
                 sampled = count
-        except (ConnectionError, TimeoutError):
-            pass  # the watcher left, or takes nothing any more
+        except TimeoutError:
+            # It takes nothing any more: to wait until the rest has gone out would be to wait for ever.
+            if request.transport is not None:
+                request.transport.abort()
+        except ConnectionError:
+            pass  # the watcher left
         finally:
             self._watchers -= 1
         return response
