@@ -89,6 +89,13 @@ async def test_fields_reach_the_upstream_unmerged_and_in_order(world: World) -> 
     ]
 
 
+async def test_fields_whose_names_differ_in_case_only_all_reach_the_upstream(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    await front.request(b"/", b"Cookie: a=1", b"cookie: b=2")
+    assert upstream.requests[0].values(b"Cookie") == [b"a=1", b"b=2"]
+
+
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"DELETE", b"OPTIONS"])
 async def test_nothing_is_added_but_what_is_said_about_the_client(world: World, method: bytes) -> None:
     upstream = await world.repeating(answer())

@@ -398,7 +398,8 @@ class PlainProxy:
             headers = CIMultiDict(
                 [(names.get(name) or name.decode("ascii"), value.decode()) for name, value in sent]
             )
-        if len(set(headers)) != len(headers):  # istr compares with its case
+        # Lower-cased: whether names that differ in case are one key to iterate over is multidict's to change.
+        if len(set(map(str.lower, headers))) != len(headers):
             spelt: dict[str, str] = {}
             # ClientSession takes a name that differs from an earlier one in case only for its replacement.
             headers = CIMultiDict(
