@@ -52,11 +52,6 @@ class SessionTokens:
                 ["auth.session.keyFile: needed, since a route has auth: session; found nothing"]
             )
 
-    @property
-    def configured(self) -> bool:
-        """Whether there is a key to check with."""
-        return bool(self._key)
-
     def check(self, cookies: list[bytes]) -> str | Denial:
         """Return the user of the token in these ``Cookie`` values, or why there is none."""
         token = _cookie(cookies, self._config.cookie)

@@ -80,7 +80,6 @@ class Link:
         self.channel = channel
         self.hot_path = ""
         self.listed = False
-        self.full = False
 
 
 class Dispatch:

@@ -71,7 +71,7 @@ class View:
         self._begin_drain = begin_drain
         self._started_at = time.time()  # an absolute time for people, not a duration
         self._restarts = [0] * counters.forwarders
-        self._name = config.capacity.name or os.environ.get("HOSTNAME") or socket.gethostname()
+        self._name = config.capacity.name or socket.gethostname()
         self._asks_for_sessions = any(route.auth != "none" for route in config.routes)
         self._outcomes: Mapping[str, int] = {}
         self._exposition: Exposition | None = None

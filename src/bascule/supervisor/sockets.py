@@ -52,11 +52,9 @@ def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
     Raises:
         ConfigError: The address cannot be bound, or the kernel does not take an option; names the field.
     """
-    host = endpoint.host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     try:
-        addresses = socket.getaddrinfo(host or None, endpoint.port, family if host else 0, socket.SOCK_STREAM,
-                                       flags=socket.AI_PASSIVE)  # fmt: skip
+        addresses = socket.getaddrinfo(endpoint.host, endpoint.port, family, socket.SOCK_STREAM)
         listening = socket.socket(addresses[0][0], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
