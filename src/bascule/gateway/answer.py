@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http
 from typing import TYPE_CHECKING
 
+from bascule.gateway.errorpages import reason_phrase
 from bascule.gateway.legs import farewell
 from bascule.policy.forwarding import end_to_end_fields
 from bascule.protocol.http1 import BadHead, ChunkScanner
@@ -28,14 +28,10 @@ async def error_answer(leg: Leg, refused: HandshakeRefused) -> None:
         OSError: The connection failed; it is closed.
     """
     body = (refused.detail + "\n").encode()
-    try:
-        phrase = http.HTTPStatus(refused.status).phrase
-    except ValueError:
-        phrase = ""
     # Whoever sends Upgrade must name it in Connection (RFC 9110 §7.8).
     options = ["close", *("upgrade" for name, _ in refused.fields if name == "Upgrade")]
     lines = [
-        f"HTTP/1.1 {refused.status} {phrase}",
+        f"HTTP/1.1 {refused.status} {reason_phrase(refused.status)}",
         "Content-Type: text/plain; charset=utf-8",
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
