@@ -9,7 +9,8 @@ message           to              meaning
 ``drain``         gateway         refuse new sessions, end the live ones
 ``ready``         supervisor      the child works
 ``channel_lost``  supervisor      a ``channel`` came without its descriptor: make another
-``drained``       supervisor      no session is left
+``draining``      supervisor      a drain has begun: the gateways to come drain, too
+``drained``       supervisor      no session is left, or no time
 ================  ==============  =====================================================
 """
 
