@@ -218,6 +218,13 @@ def test_a_host_with_quotes_stays_inside_its_quotes() -> None:
     assert value(sent, b"forwarded") == b'for=x, for="127.0.0.1";host="a\\";for=\\"b\\\\";proto=http'
 
 
+def test_our_element_of_forwarded_names_the_host_that_we_were_asked_for() -> None:
+    fields = [(b"Forwarded", b"for=x"), (b"X-Forwarded-Host", b"outer, middle")]
+    sent = forwarded_fields("127.0.0.1", NGINX, fields, b"http", b"inner")
+    assert (b"Forwarded", b'for=x, for="127.0.0.1";host="inner";proto=http') in sent
+    assert (b"X-Forwarded-Host", b"outer, middle") in sent
+
+
 def test_the_prefix_is_absent_unless_something_was_stripped() -> None:
     assert b"x-forwarded-prefix" not in names(send(BROWSER_FIELDS))
     assert b"x-forwarded-prefix" not in names(send([(b"Via", b"1.0 a")]))

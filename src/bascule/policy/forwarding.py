@@ -289,8 +289,8 @@ def _append_account(
         (b"X-Forwarded-Proto", b", ".join(account.get(b"x-forwarded-proto", ())) or scheme),
         (b"X-Real-IP", client.encode("ascii", "replace")),
     )
-    if host := b", ".join(account.get(b"x-forwarded-host", ())) or host:
-        kept.append((b"X-Forwarded-Host", host))
+    if hosts := b", ".join(account.get(b"x-forwarded-host", ())) or host:
+        kept.append((b"X-Forwarded-Host", hosts))
     outer = account.get(b"x-forwarded-prefix")
     if outer:
         prefix = outer[-1].rstrip(b"/") + prefix
