@@ -19,8 +19,8 @@ What holds for every exchange:
 
 Status codes of our own: 400 target, host or fields, 404 no route, 405 CONNECT and TRACE,
 408 the browser stalled, 431 head too large, 501 a transfer coding other than chunked,
-502 upstream unreachable or not HTTP, 503 too many under way, 504 upstream too slow,
-508 the request was here before; and those of authentication.
+502 upstream unreachable or not HTTP, 503 too many under way, 504 upstream too slow, 505 not
+HTTP/1, 508 the request was here before; and those of authentication.
 
 Rules of this file: no field is decided here (`bascule.policy.forwarding`), no byte is
 written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-plain-http.md.
