@@ -105,6 +105,20 @@ def test_a_gateway_without_descriptors_waits_and_does_not_spin(proxy: Proxy) -> 
     eventually(lambda: _in_flight(bascule) == 0, 10, "all sessions have ended")
 
 
+def test_a_gateway_without_descriptors_closes_connections_that_ask_for_nothing(proxy: Proxy) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    idle = [connect(bascule.public_url) for _ in range(20)]
+    for client in idle:
+        client.send(b"GET /.bascule/capacity HTTP/1.1\r\nHost: front\r\n\r\n")
+        assert client.head().status == 200
+    with only(gateway(bascule), 0):
+        session = _opened(bascule)
+        session.close()
+    for client in idle:
+        client.close()
+    eventually(lambda: _in_flight(bascule) == 0, 10, "all sessions have ended")
+
+
 def test_a_forwarder_without_descriptors_loses_only_what_it_could_not_take(
     proxy: Proxy, clients: Clients
 ) -> None:

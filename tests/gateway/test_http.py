@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from bascule.gateway.http import HttpServer
-from bascule.policy.config import Config
+from bascule.policy.config import Config, Limits
 from bascule.protocol.http1 import BadHead
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ HANDSHAKE = (
     b"Sec-WebSocket-Key: " + base64.b64encode(b"k" * 16) + b"\r\n\r\n"
 )
 PLAIN = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+MOST_IDLE = 3
 
 
 class Server:
@@ -34,6 +35,7 @@ class Server:
     def __init__(self) -> None:
         self.taken: list[tuple[bytes, bytes]] = []
         self.port = 0
+        self.slow = asyncio.Event()
 
     async def on_upgrade(
         self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
@@ -46,12 +48,16 @@ class Server:
 
 @pytest.fixture
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
-    async def answer(_request: web.BaseRequest) -> web.StreamResponse:
+    server = Server()
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/slow":
+            await server.slow.wait()
         return web.Response(text="plain")
 
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] = answer
-    server = Server()
-    http = HttpServer(handler, Config(), server.on_upgrade)
+    limits = Limits(max_idle_connections=MOST_IDLE)
+    http = HttpServer(handler, Config(limits=limits), server.on_upgrade)
     listening = await asyncio.get_running_loop().create_server(http, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
     yield server
@@ -158,3 +164,23 @@ async def test_an_upgrade_may_follow_a_request_with_a_body(server: Server) -> No
 async def test_a_request_without_an_upgrade_stays_with_aiohttp(server: Server) -> None:
     assert b"plain" in await talk(server, PLAIN.replace(b"Host: a", b"Host: a\r\nX: upgrade"), until=b"plain")
     assert server.taken == []
+
+
+async def test_of_too_many_idle_connections_the_longest_idle_is_closed_and_none_at_work(
+    server: Server,
+) -> None:
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(PLAIN.replace(b"/ ", b"/slow ", 1))
+        idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(MOST_IDLE + 1)]
+        for theirs, ours in idle:
+            ours.write(PLAIN)
+            await theirs.readuntil(b"\r\n\r\nplain")
+        assert await idle[0][0].read() == b""
+        for theirs, ours in idle[1:]:
+            ours.write(PLAIN)
+            await theirs.readuntil(b"\r\n\r\nplain")
+        server.slow.set()
+        await reader.readuntil(b"\r\n\r\nplain")
+        for _, ours in [(reader, writer), *idle]:
+            await close(ours)

@@ -13,8 +13,8 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from bascule.gateway.bounded import Bounded
 from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg
-from bascule.gateway.newcomers import Newcomers
 from bascule.gateway.plain_server import PlainProtocol, PlainServer
 from bascule.gateway.tasks import spawn
 from bascule.gateway.waits import Waits
@@ -68,6 +68,7 @@ class HttpServer(PlainServer):
 
     Attributes:
         newcomers: Connections without a whole first head.
+        idle: Connections between two requests.
         heads: Connections on which a head has begun, or the first is awaited.
     """
 
@@ -77,10 +78,12 @@ class HttpServer(PlainServer):
         config: Config,
         on_upgrade: OnUpgrade,
     ) -> None:
-        super().__init__(handler, config)
+        super().__init__(self._handle, config)
+        self._answer = handler
         self._on_upgrade = on_upgrade
         self._limits = config.limits
-        self.newcomers = Newcomers(config.limits.max_handshakes)
+        self.newcomers = Bounded(config.limits.max_handshakes)
+        self.idle = Bounded(config.limits.max_idle_connections)
         self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
 
     def __call__(self, first: bytes = b"") -> HttpProtocol:
@@ -93,6 +96,17 @@ class HttpServer(PlainServer):
         loop = asyncio.get_running_loop()
         return HttpProtocol(self, self._on_upgrade, self._limits, first, loop=loop, **self._options)
 
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request; until the next one its connection is idle."""
+        connection = request.protocol
+        self.idle.leave(connection)
+        try:
+            return await self._answer(request)
+        finally:
+            if connection.transport is not None:  # else it has ended
+                # Closed and not aborted: the end of the answer may still be on its way.
+                self.idle.enter(connection, connection.transport.close)
+
 
 class HttpProtocol(PlainProtocol):
     """One kept-alive connection."""
@@ -101,6 +115,7 @@ class HttpProtocol(PlainProtocol):
         "_behind_head",
         "_first",
         "_heads",
+        "_idle",
         "_limits",
         "_newcomers",
         "_next_head",
@@ -114,6 +129,7 @@ class HttpProtocol(PlainProtocol):
         super().__init__(server, **options)
         self._heads = server.heads
         self._newcomers = server.newcomers
+        self._idle = server.idle
         self._on_upgrade = on_upgrade
         self._limits = limits
         self._first = first
@@ -176,6 +192,7 @@ class HttpProtocol(PlainProtocol):
         """Forget what was waiting."""
         self._heads.leave(self)
         self._newcomers.leave(self)
+        self._idle.leave(self)
         super().connection_lost(exc)
 
     def expire(self) -> None:

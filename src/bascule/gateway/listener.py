@@ -143,6 +143,7 @@ class Listener:
     def _pause(self, error: OSError) -> None:
         now = self._loop.time()
         self._pauses += 1
+        self._http.idle.shed(_ACCEPT_BATCH)  # whoever comes is worth more than who has been answered
         if now >= self._say_again_at:
             name = errno.errorcode.get(error.errno or 0)
             _log.warning("accepting pauses", error=name, seconds=_PAUSE, pauses=self._pauses)

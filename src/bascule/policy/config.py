@@ -148,6 +148,12 @@ class Limits(Block):
     They do not count against the cap, so they need a bound of their own; 1024 of them cost a few MiB. What is
     dialled after the head holds a slot of the cap.
     """
+    max_idle_connections: Positive = 2048
+    """Most connections at once that are kept open between two plain HTTP requests; beyond it the one whose
+    last answer is longest ago is closed, and so are some when no descriptor is left for a new one.
+
+    2048 of them cost 19 MiB. An ingress keeps tens or hundreds, a browser six; each is closed after 75 s.
+    """
     max_held_refusals: Count = 256
     """Most refused sockets held open at once to slow down a client that returns at once; 0 never holds one.
 
