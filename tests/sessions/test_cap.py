@@ -12,7 +12,7 @@ from tests.support.bascule import RunningBascule, run_bascule
 from tests.support.figures import Figures
 from tests.support.frames import CLOSE, KEY, TEXT, close
 from tests.support.rawclient import connect, upgrade
-from tests.support.rawupstream import RawUpstream, echo
+from tests.support.rawupstream import Call, RawUpstream, echo
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -84,6 +84,24 @@ def _refused(client: RawClient, *more: bytes, path: bytes = b"/lab") -> tuple[An
 
 
 # -- the cap --------------------------------------------------------------------------------------
+
+
+def test_whoever_is_still_being_told_that_the_upstream_refuses_has_a_slot(
+    bascule: RunningBascule, upstream: RawUpstream, clients: Clients, somebody: bytes
+) -> None:
+    def refuse(call: Call) -> None:
+        call.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000000\r\n\r\nno")
+        call.until_over()
+
+    upstream.scripts[b"/app/refuses"] = refuse
+    told = [connect(bascule.public_url) for _ in range(CAP)]
+    for client in told:
+        client.send(upgrade(b"/app/refuses"))
+        assert client.head().status == 403
+    _refused(clients(bascule.public_url), somebody)
+    for client in told:
+        client.close()
+    eventually(lambda: _in_flight(bascule) == 0, 10, "all have left")
 
 
 def test_a_race_of_twice_the_cap_admits_exactly_the_cap(

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
     from bascule.gateway.refusal import Refuser
     from bascule.gateway.registry import Registry
-    from bascule.gateway.upstream import Dialler
+    from bascule.gateway.upstream import Answered, Dialler
     from bascule.policy.budget import Lease, SessionBudget
     from bascule.policy.config import Config
     from bascule.policy.routes import Match, RouteTable
@@ -271,10 +271,9 @@ class Admission:
             if isinstance(opened, Switched):
                 await self._switch(asked, lease, opened, opened_at)
                 return
-            lease.release()
             self._words[GatewayWord.UPSTREAM_REFUSED] += 1
             self._log_refusal(asked, "upstream", status=opened.head.status)
-            await relay_answer(asked.leg, opened, self._config.limits.upstream_handshake_timeout)
+            await self._pass_on(asked, opened, lease)
         except Unreachable as error:
             lease.release()
             self._words[GatewayWord.UPSTREAM_CONNECT_FAILURES] += 1
@@ -299,6 +298,23 @@ class Admission:
             lease.release()
             asked.leg.close()
             raise
+
+    async def _pass_on(self, asked: _Asked, answered: Answered, lease: Lease) -> None:
+        """Relay what the upstream said instead of 101, unless the browser leaves.
+
+        The lease is held until then: how long it takes is up to two peers, and nothing else bounds how many
+        are at it.
+        """
+        departure = Departure(asked.leg, self._departures)
+        try:
+            with departure:
+                await relay_answer(asked.leg, answered, self._config.limits.upstream_handshake_timeout)
+        except asyncio.CancelledError:
+            if not departure.seen:
+                raise
+            departure.forgive()
+        finally:
+            lease.release()
 
     async def _switch(self, asked: _Asked, lease: Lease, opened: Switched, opened_at: float) -> None:
         """Give both connections to a forwarder, and with them the 101 that it is to say.

@@ -174,7 +174,7 @@ _SESSIONS: Final = (
     Metric(
         "bascule_sessions", _G, Unit.SESSIONS,
         "Open sessions by kind.",
-        "The sum is `ws_connection_in_flight_count`, less those whose upstream is being dialled.",
+        "The sum is `ws_connection_in_flight_count`, less those whose upstream is dialled or refuses.",
         ("kind",),
     ),
     Metric(
