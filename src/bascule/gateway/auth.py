@@ -36,7 +36,7 @@ class SessionTokens:
         needed: Whether any route asks for it.
 
     Raises:
-        ConfigError: A route asks for it and the key cannot be read.
+        ConfigError: The key cannot be read, cannot check a signature, or is missing and a route asks for it.
     """
 
     def __init__(self, config: SessionAuth, needed: bool) -> None:
@@ -51,6 +51,8 @@ class SessionTokens:
             raise ConfigError(
                 ["auth.session.keyFile: needed, since a route has auth: session; found nothing"]
             )
+        if self._key:
+            _look_at(self._key, config)
 
     def check(self, cookies: list[bytes]) -> str | Denial:
         """Return the user of the token in these ``Cookie`` values, or why there is none."""
@@ -73,6 +75,17 @@ class SessionTokens:
             return Denial(401, "Unauthorized access.")
         subject = claims.get("sub")
         return subject if isinstance(subject, str) and subject else Denial(401, "Unauthorized access.")
+
+
+def _look_at(key: bytes, config: SessionAuth) -> None:
+    """Refuse at the start a key that every token would be refused with."""
+    for algorithm in config.algorithms:
+        try:
+            jwt.get_algorithm_by_name(algorithm).prepare_key(key)
+        except jwt.InvalidKeyError as error:
+            found = f"a key of a pair, a certificate or a JWK in {config.key_file}"
+            allowed = f"the bytes of the key that {algorithm} is signed with"
+            raise ConfigError([f"auth.session.keyFile: found {found}; allowed: {allowed}"]) from error
 
 
 def _cookie(values: list[bytes], name: str) -> str | None:

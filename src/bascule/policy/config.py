@@ -308,7 +308,7 @@ class Metrics(Block):
     """Shortest time over which CPU and allocation rates are taken, however often `/metrics` is read."""
 
 
-Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"]
+Algorithm = Literal["HS256", "HS384", "HS512"]
 
 
 def _some(algorithms: tuple[str, ...]) -> tuple[str, ...]:
@@ -335,7 +335,10 @@ class SessionAuth(Block):
     key_file: File | None = None
     """File with the key that signatures are checked with. Needed as soon as a route says `auth: session`."""
     algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(_some)] = ("HS512",)
-    """Signature algorithms accepted. HS512 is what Hopsworks signs with; `none` can never be accepted."""
+    """Signature algorithms accepted: those with a key that both sides share (HMAC).
+
+    HS512, the default, is what Hopsworks signs with; `none` can never be accepted.
+    """
     audience: str = "PROXY"
     """The audience (`aud`) a token must name, so that a token for another purpose opens nothing."""
     issuer: str | None = None

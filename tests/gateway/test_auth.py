@@ -1,0 +1,58 @@
+"""The key that session cookies are checked with, as the gateway reads it at its start."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, get_args
+
+import jwt
+import pytest
+
+from bascule.errors import ConfigError
+from bascule.gateway.auth import Denial, SessionTokens
+from bascule.policy.config import Algorithm, SessionAuth
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = b"k" * 64
+PEM = b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhidden\n-----END PUBLIC KEY-----\n"
+
+
+def _tokens(folder: Path, key: bytes, *algorithms: Algorithm) -> SessionTokens:
+    file = folder / "key"
+    file.write_bytes(key)
+    return SessionTokens(SessionAuth(key_file=file, algorithms=algorithms or ("HS512",)), needed=True)
+
+
+def _signed(key: bytes, algorithm: str) -> list[bytes]:
+    claims = {"sub": "meb10000", "aud": "PROXY", "exp": int(time.time()) + 3600}
+    return [b"proxy_session=" + jwt.encode(claims, key, algorithm=algorithm).encode()]
+
+
+@pytest.mark.parametrize("algorithm", get_args(Algorithm))
+def test_every_algorithm_that_may_be_configured_can_be_checked(tmp_path: Path, algorithm: Algorithm) -> None:
+    # Those with a pair of keys need the package cryptography, which is no dependency: every
+    # token was refused with 401.
+    tokens = _tokens(tmp_path, KEY, algorithm)
+    assert tokens.check(_signed(KEY, algorithm)) == "meb10000"
+    assert isinstance(tokens.check(_signed(b"x" * 64, algorithm)), Denial)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(PEM, id="public-key"),
+        pytest.param(PEM.replace(b"PUBLIC KEY", b"CERTIFICATE"), id="certificate"),
+        pytest.param(b"ssh-ed25519 AAAAhidden me@here", id="ssh"),
+        pytest.param(b'{"kty": "oct", "k": "hidden"}', id="jwk"),
+    ],
+)
+def test_a_key_that_no_token_can_be_signed_with_ends_the_start(tmp_path: Path, key: bytes) -> None:
+    with pytest.raises(ConfigError) as refused:
+        _tokens(tmp_path, key, "HS256", "HS512")
+    (problem,) = refused.value.problems
+    assert problem.startswith("auth.session.keyFile: found ")
+    assert str(tmp_path / "key") in problem
+    assert "allowed: " in problem
+    assert "hidden" not in problem
