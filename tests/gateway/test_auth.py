@@ -56,3 +56,7 @@ def test_a_key_that_no_token_can_be_signed_with_ends_the_start(tmp_path: Path, k
     assert str(tmp_path / "key") in problem
     assert "allowed: " in problem
     assert "hidden" not in problem
+
+
+def test_white_space_around_the_key_is_not_part_of_it(tmp_path: Path) -> None:
+    assert _tokens(tmp_path, b" \n" + KEY + b"\r\n").check(_signed(KEY, "HS512")) == "meb10000"

@@ -333,7 +333,10 @@ class SessionAuth(Block):
     login must not learn what opens the others.
     """
     key_file: File | None = None
-    """File with the key that signatures are checked with. Needed as soon as a route says `auth: session`."""
+    """File with the key that signatures are checked with; its first and last white space is ignored.
+
+    Needed as soon as a route says `auth: session`.
+    """
     algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(_some)] = ("HS512",)
     """Signature algorithms accepted: those with a key that both sides share (HMAC).
 
