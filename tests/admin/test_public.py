@@ -8,6 +8,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bascule.admin.api import Administration
 from bascule.policy.config import WebSocketProxy
+from bascule.protocol.path import parse_target
 from tests.admin.fake_view import FakeView, config
 
 PATHS = ["/api/capacity", "/.bascule/capacity"]
@@ -23,7 +24,7 @@ async def public(
     administration = Administration(view)
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        return await administration.public.handle(request) or web.Response(status=418)
+        return await administration.public.handle(request, parse_target(request.raw_path.encode()).segments)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", serve)
@@ -100,11 +101,10 @@ async def test_the_badge_script_is_sent_to_anybody_and_can_be_kept() -> None:
         assert again.status == 304
 
 
-async def test_nothing_else_is_answered_except_below_the_reserved_prefix() -> None:
+async def test_nothing_else_is_found_below_the_reserved_prefix() -> None:
     async with public(0) as (client, _):
-        assert (await client.get("/.bascule/other")).status == 404
-        for path in ("/", "/api", "/api/capacity/", "/apicapacity", "/.basculex"):
-            assert (await client.get(path)).status == 418
+        for path in ("/.bascule/other", "/.bascule/", "/.bascule/capacity/", "/.bascule/capacity/x"):
+            assert (await client.get(path)).status == 404
 
 
 async def test_scopes_can_be_asked_for_one_by_one() -> None:

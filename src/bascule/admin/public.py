@@ -6,6 +6,8 @@ whether one is free now, so a start may still be refused a moment later.
 
 The paths without prefix are those a Hopsworks front end may use; a route that matches
 them wins, and then the same answers are found below `/.bascule/`, which no route can take.
+Paths come as the segments of the route table's reading (`bascule.protocol.path`); aiohttp's
+own, which undoes escapes, is not asked.
 """
 
 from __future__ import annotations
@@ -19,16 +21,19 @@ from aiohttp import web
 from bascule.admin.assets import admin_folder, load
 from bascule.admin.capacity import cluster_json, instance_json, pool_full_json
 from bascule.admin.problem import Problem
+from bascule.policy.templates import RESERVED_SEGMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from bascule.admin.peers import Peers
     from bascule.admin.view import GatewayView
 
     PublicHandler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
-RESERVED_PREFIX: Final = "/.bascule/"
+PUBLIC_PATHS: Final = frozenset({(b"api", b"capacity"), (b"api", b"capacity", b"admission")})
+"""Answered here unless a route matches them first; `/.bascule/` is always answered here."""
+
 BADGE_MAX_AGE: Final = 3600
 _RETRY_AFTER: Final = (10, 20)
 """Bounds of Retry-After in seconds, drawn at random: those refused together do not return together."""
@@ -46,26 +51,26 @@ class PublicAnswers:
         self._view = view
         self._peers = peers
         self._badge = load(admin_folder(), "badge.js")
-        self._handlers: dict[str, tuple[str, PublicHandler]] = {
-            "/api/capacity": ("GET", self.capacity),
-            "/api/capacity/admission": ("POST", self.admission),
-            "/.bascule/capacity": ("GET", self.capacity),
-            "/.bascule/capacity/admission": ("POST", self.admission),
-            "/.bascule/badge.js": ("GET", self.badge),
+        self._handlers: dict[tuple[bytes, ...], tuple[str, PublicHandler]] = {
+            (b"api", b"capacity"): ("GET", self.capacity),
+            (b"api", b"capacity", b"admission"): ("POST", self.admission),
+            (RESERVED_SEGMENT, b"capacity"): ("GET", self.capacity),
+            (RESERVED_SEGMENT, b"capacity", b"admission"): ("POST", self.admission),
+            (RESERVED_SEGMENT, b"badge.js"): ("GET", self.badge),
         }
 
-    async def handle(self, request: web.BaseRequest) -> web.Response | None:
-        """Answer a request, or return ``None`` if the path is not one of ours.
+    async def handle(self, request: web.BaseRequest, segments: Sequence[bytes]) -> web.Response:
+        """Answer a request whose path is ours: one of `PUBLIC_PATHS`, or any below `/.bascule/`.
 
-        Everything below `/.bascule/` is ours, so that a route for `/` never sees it.
+        Args:
+            request: The request.
+            segments: Its path, in the normal reading.
 
         Cancellation: safe.
         """
-        known = self._handlers.get(request.path)
+        known = self._handlers.get(tuple(segments))
         if known is None:
-            if request.path.startswith(RESERVED_PREFIX):
-                return Problem(404, "There is nothing at this path.").response()
-            return None
+            return Problem(404, "There is nothing at this path.").response()
         method, handler = known
         if request.method != method and not (method == "GET" and request.method == "HEAD"):
             allow = "GET, HEAD" if method == "GET" else method
@@ -114,10 +119,6 @@ class PublicAnswers:
     def _demand_sign_in(self, request: web.BaseRequest) -> None:
         if not self._view.authenticated(request):
             raise Problem(401, "Capacity is told to signed-in users only.")
-
-
-PUBLIC_PATHS: Final = frozenset({"/api/capacity", "/api/capacity/admission"})
-"""Answered here unless a route matches them first; `/.bascule/` is always answered here."""
 
 
 def _json(body: object, *, status: int = 200, fields: dict[str, str] | None = None) -> web.Response:

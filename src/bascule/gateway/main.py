@@ -18,7 +18,7 @@ from aiohttp import web
 
 from bascule._version import __version__
 from bascule.admin.api import Administration
-from bascule.admin.public import PUBLIC_PATHS, RESERVED_PREFIX
+from bascule.admin.public import PUBLIC_PATHS
 from bascule.errors import ConfigError, DescriptorsLost, HandshakeRefused
 from bascule.gateway.admission import Admission
 from bascule.gateway.auth import Denial, SessionTokens
@@ -41,8 +41,9 @@ from bascule.policy.budget import SessionBudget
 from bascule.policy.config import Config, RouteConfig
 from bascule.policy.drainplan import cut_after
 from bascule.policy.forwarding import Fields, values_of
-from bascule.policy.routes import BadTarget, RouteTable
+from bascule.policy.routes import BadTarget, RouteTable, is_reserved
 from bascule.protocol.closing import CLOSE_TABLE, End
+from bascule.protocol.path import parse_target
 from bascule.telemetry.accesslog import AccessLog, SessionEnd
 from bascule.telemetry.durations import Durations
 from bascule.telemetry.exposition import Exposition
@@ -191,12 +192,10 @@ class Gateway:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a plain request: our own few paths, or a route's."""
-        path = request.path
-        if path.startswith(RESERVED_PREFIX) or (path in PUBLIC_PATHS and not self._is_routed(request)):
-            answer = await self._administration.public.handle(request)
-            if answer is not None:
-                answer.headers["Server"] = "bascule"
-                return answer
+        if (segments := self._own_path(request)) is not None:
+            answer = await self._administration.public.handle(request, segments)
+            answer.headers["Server"] = "bascule"
+            return answer
         if "websocket" in (upgrade := request.headers.get("Upgrade", "").lower()):
             # An upgrade is taken before aiohttp sees it; one that arrives here was sent behind
             # a request whose answer was not awaited, or names something else.
@@ -210,11 +209,16 @@ class Gateway:
             return refused
         return await self._proxy.handle(request)
 
-    def _is_routed(self, request: web.BaseRequest) -> bool:
+    def _own_path(self, request: web.BaseRequest) -> list[bytes] | None:
+        """Return the path of a request that we answer ourselves; ``None`` for all others, bad ones too."""
+        raw_target = request.raw_path.encode("utf-8", "surrogateescape")
         try:
-            return self._routes.match(request.raw_path.encode("utf-8", "surrogateescape")) is not None
+            segments = parse_target(raw_target).segments
         except BadTarget:
-            return True
+            return None
+        if is_reserved(segments):
+            return segments
+        return segments if tuple(segments) in PUBLIC_PATHS and not self._routes.match(raw_target) else None
 
     def _authorise(self, route: RouteConfig, fields: Fields) -> None:
         checked = self._tokens.check(values_of(fields, b"cookie"))

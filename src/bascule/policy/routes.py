@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import RouteConfig
 
-__all__ = ["BadTarget", "Match", "RouteTable", "UpstreamAddress"]
+__all__ = ["BadTarget", "Match", "RouteTable", "UpstreamAddress", "is_reserved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class RouteTable:
             BadTarget: The target is refused (400), whatever the routes.
         """
         target = parse_target(raw_target)
-        if target.segments[0] == RESERVED_SEGMENT and len(target.segments) > 1:
+        if is_reserved(target.segments):
             return None
         found = self._find(target.segments)
         if target.credulous is not None:
@@ -164,6 +164,11 @@ class RouteTable:
         if entry is None or entry.fixed is None:
             return None
         return entry.depth, 0, entry, entry.fixed
+
+
+def is_reserved(segments: Sequence[bytes]) -> bool:
+    """Tell whether a path, in its normal reading, is one that bascule itself answers."""
+    return len(segments) > 1 and segments[0] == RESERVED_SEGMENT
 
 
 def _pattern_child(node: _Node, pattern: re.Pattern[bytes]) -> _Node:

@@ -1,0 +1,113 @@
+"""Which paths the public listener answers itself, by the one reading that the route table goes by too."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.bascule import RunningBascule, run_bascule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.rawclient import Answer, Clients
+    from tests.support.rawupstream import Call, RawUpstream
+
+
+@pytest.fixture(scope="module")
+def bascule(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBascule]:
+    """Run a proxy whose route leaves room for the paths without prefix."""
+    config = {"routes": [{"name": "lab", "path": "/lab", "upstream": upstream.url}]}
+    with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def routed(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBascule]:
+    """Run a proxy with a route for everything."""
+    config = {"routes": [{"name": "all", "path": "/", "upstream": upstream.url}]}
+    with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
+        yield running
+
+
+def _get(clients: Clients, url: str, target: bytes) -> Answer:
+    client = clients(url)
+    client.send(b"GET %b HTTP/1.1\r\nHost: front\r\n\r\n" % target)
+    return client.answer()
+
+
+OURS = [
+    b"/.bascule/capacity",
+    b"/.bascule/capacity?scope=instance",
+    b"/%2ebascule/capacit%79",
+    b"http://front/.bascule/capacity",
+]
+
+
+@pytest.mark.parametrize("target", OURS)
+def test_what_is_below_our_prefix_is_ours_whatever_the_routes(
+    routed: RunningBascule, clients: Clients, target: bytes
+) -> None:
+    answer = _get(clients, routed.public_url, target)
+    assert answer.status == 200
+    assert json.loads(answer.body)["instance"]["inFlight"] == 0
+
+
+@pytest.mark.parametrize("target", [b"/.bascule/other", b"/.bascule/", b"/.bascule/capacity%2Fx"])
+def test_nobody_else_is_asked_for_what_is_not_there(
+    routed: RunningBascule, upstream: RawUpstream, clients: Clients, target: bytes
+) -> None:
+    heard = len(upstream.calls)
+    assert _get(clients, routed.public_url, target).status == 404
+    assert len(upstream.calls) == heard
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/.bascule%2fcapacity",  # one segment: aiohttp's reading made two of it
+        b"/.bascule%2Fcapacity%2Fadmission",
+        b"/.bascule",
+        b"/.basculex/capacity",
+        b"/api/capacity",
+        b"/api%2fcapacity",
+    ],
+)
+def test_other_paths_go_where_the_routes_send_them(
+    routed: RunningBascule, upstream: RawUpstream, clients: Clients, target: bytes
+) -> None:
+    def hello(call: Call) -> None:
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    upstream.scripts[target] = hello
+    assert _get(clients, routed.public_url, target).body == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"/api/capacity", 200),
+        (b"/%61pi/capacity", 200),
+        (b"/api/capacity/", 404),
+        (b"/api%2fcapacity", 404),
+        (b"/api", 404),
+        (b"/", 404),
+    ],
+)
+def test_the_paths_without_prefix_are_ours_where_no_route_has_them(
+    bascule: RunningBascule, clients: Clients, target: bytes, status: int
+) -> None:
+    assert _get(clients, bascule.public_url, target).status == status
+
+
+@pytest.mark.parametrize(
+    "target", [b"/.bascule/../x", b"/.bascule/%2e%2e/x", b"/.bascule//capacity", b"/x/../.bascule/capacity"]
+)
+def test_a_path_that_is_refused_everywhere_is_refused_below_our_prefix(
+    routed: RunningBascule, upstream: RawUpstream, clients: Clients, target: bytes
+) -> None:
+    heard = len(upstream.calls)
+    assert _get(clients, routed.public_url, target).status == 400
+    assert len(upstream.calls) == heard
