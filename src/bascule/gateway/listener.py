@@ -38,6 +38,19 @@ _log = structlog.get_logger()
 _OVERLOAD: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 """Errors of accept(2) that pass: what is missing may come back."""
 
+_OF_THE_CONNECTION: Final = frozenset(
+    (
+        errno.ENETDOWN, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET,
+        errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH,
+        errno.ECONNABORTED, errno.EINTR, errno.EPERM,
+    )
+)  # fmt: skip
+"""Errors of accept(2) that say nothing of the next connection.
+
+The first eight are the new connection's own, which Linux reports here; the manual page says to treat them
+like EAGAIN, under "Error handling". The others: it went while it waited, a signal, a rule of the firewall.
+"""
+
 _PAUSE: Final = 0.1
 """Seconds without accepting after such an error."""
 
@@ -106,7 +119,7 @@ class Listener:
             except OSError as error:
                 if error.errno in _OVERLOAD:
                     self._pause(error)
-                elif error.errno not in (errno.ECONNABORTED, errno.EINTR, errno.EPROTO):
+                elif error.errno not in _OF_THE_CONNECTION:
                     raise
                 return
             connection = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)

@@ -1,0 +1,68 @@
+"""What accept(2) may report, and that the listener goes on with the next connection."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from bascule.gateway.http import HttpServer
+from bascule.gateway.listener import Listener
+from bascule.policy.config import Config
+
+if TYPE_CHECKING:
+    from bascule.gateway.legs import Leg
+    from bascule.protocol.http1 import BadHead, RequestHead
+
+
+class _Failing(socket.socket):
+    """A listening socket whose first connection is an error."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.bind(("127.0.0.1", 0))
+        self.listen()
+        self._errors = [OSError(number, "said by the kernel")]
+
+    def _accept(self) -> tuple[int, Any]:
+        if self._errors:
+            raise self._errors.pop()
+        return super()._accept()  # type: ignore[misc,no-any-return]
+
+
+async def _plain(_: web.BaseRequest) -> web.StreamResponse:
+    return web.Response(text="plain")
+
+
+async def _no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ENETDOWN", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH", "EOPNOTSUPP"),
+        *("ENETUNREACH", "ECONNABORTED", "EINTR", "EPERM", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"),
+    ],
+)
+async def test_a_connection_that_cannot_be_accepted_does_not_stop_the_next(name: str) -> None:
+    raised: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+    http = HttpServer(_plain, Config(), _no_upgrade)
+    listening = _Failing(getattr(errno, name))
+    listener = Listener(Config(), listening, http, _no_upgrade)
+    listener.start()
+    try:
+        async with asyncio.timeout(5.0):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert (await reader.read()).endswith(b"plain")
+            writer.close()
+    finally:
+        listener.close()
+        await http.shutdown(1.0)
+    assert raised == []
