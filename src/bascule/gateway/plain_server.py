@@ -7,7 +7,6 @@ repeats nothing of it, logged at debug level only, and its connection closed.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from aiohttp.http_exceptions import LineTooLong
 from bascule.gateway.errorpages import error_page, prefers_html
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
 
     from aiohttp import StreamReader
@@ -136,11 +136,10 @@ def _request(
 
 
 class PlainServer(web.Server):
-    """A protocol factory for ``loop.create_server``.
+    """aiohttp's server; `HttpServer` makes the protocols of its connections.
 
     Args:
-        handler: Called for each request; `PlainProxy.handle`, or the gateway's own
-            that looks for upgrades first.
+        handler: Called for each request.
         config: Limits of the request head.
     """
 
@@ -159,7 +158,3 @@ class PlainServer(web.Server):
             "tcp_keepalive": True,
         }
         super().__init__(handler, request_factory=_request, handler_cancellation=True, **self._options)
-
-    def __call__(self) -> PlainProtocol:
-        """Return the protocol of a new connection."""
-        return PlainProtocol(self, loop=asyncio.get_running_loop(), **self._options)

@@ -47,7 +47,7 @@ class Refuser:
         Cancellation: safe; the leg is closed.
         """
         now = time.monotonic()
-        _, hold = self.hold_off.refuse(client, path, now)
+        hold = self.hold_off.refuse(client, path, now)
         if self.held >= self._max_held:
             hold = 0.0
         chosen = refusal_subprotocol(offer)

@@ -36,7 +36,7 @@ class HoldOff:
         self._refused: OrderedDict[int, tuple[int, float]] = OrderedDict()
         self._clients: OrderedDict[str, float] = OrderedDict()
 
-    def refuse(self, client: str, path: bytes, now: float) -> tuple[int, float]:
+    def refuse(self, client: str, path: bytes, now: float) -> float:
         """Note a refusal.
 
         Args:
@@ -45,7 +45,7 @@ class HoldOff:
             now: Monotonic time, in seconds.
 
         Returns:
-            How often it was refused before, and for how many seconds to hold this refusal.
+            For how many seconds to hold this refusal.
         """
         key = _key(client, path)
         times, last_end = self._refused.pop(key, (0, 0.0))
@@ -59,7 +59,7 @@ class HoldOff:
         self._refused[key] = (times + 1, now + hold)
         if len(self._refused) > MAX_CLIENTS:
             self._refused.popitem(last=False)
-        return times, hold
+        return hold
 
     def is_new(self, client: str, now: float) -> bool:
         """Note a refusal, and tell whether this client was not refused lately, whatever the path."""

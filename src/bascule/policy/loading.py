@@ -28,7 +28,6 @@ from bascule.errors import ConfigError
 from bascule.policy.allowed import schema_at
 from bascule.policy.config import Config
 from bascule.policy.model import Block, KeyPath, blocks, leaves
-from bascule.policy.printing import masked
 from bascule.policy.problems import Problem, dotted, folded, nearest, nearest_key, problems_of
 from bascule.policy.yamltext import YamlProblem, parse_yaml
 
@@ -61,10 +60,6 @@ class Loaded:
 
     config: Config
     sources: Mapping[str, str]
-
-    def masked(self) -> dict[str, object]:
-        """Return every value, keys as in files, without secrets."""
-        return masked(self.config)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,6 @@ class Match:
 
     Attributes:
         route: The route that won.
-        index: Its position in the configuration.
         upstream: Where to connect.
         target: The request-target for the upstream: path, without the prefix if the route
             strips it, and query, as received.
@@ -57,7 +56,6 @@ class Match:
     """
 
     route: RouteConfig
-    index: int
     upstream: UpstreamAddress
     target: bytes
     prefix: bytes
@@ -67,11 +65,10 @@ class Match:
 class _Entry:
     """A route, ready for use."""
 
-    __slots__ = ("depth", "fixed", "index", "names", "route", "upstream")
+    __slots__ = ("depth", "fixed", "names", "route", "upstream")
 
-    def __init__(self, route: RouteConfig, index: int, path: PathTemplate) -> None:
+    def __init__(self, route: RouteConfig, path: PathTemplate) -> None:
         self.route = route
-        self.index = index
         self.depth = len(path.segments)
         self.names = tuple((place, part) for place, part in enumerate(path.segments) if isinstance(part, str))
         self.upstream = UpstreamTemplate.parse(route.upstream, route.where)
@@ -108,7 +105,7 @@ class RouteTable:
     def __init__(self, routes: Sequence[RouteConfig]) -> None:
         self._root = _Node()
         self._literal_only = True
-        for index, route in enumerate(routes):
+        for route in routes:
             template = PathTemplate.parse(route.path)
             node = self._root
             for part in template.segments:
@@ -117,7 +114,7 @@ class RouteTable:
                 else:
                     self._literal_only = False
                     node = _pattern_child(node, check_pattern(route.where[part]))
-            node.entry = _Entry(route, index, template)
+            node.entry = _Entry(route, template)
 
     def match(self, raw_target: bytes) -> Match | None:
         """Find the route of a request.
@@ -148,7 +145,7 @@ class RouteTable:
             end = _end_of(path, entry.depth)
             prefix = path[:end]
             path = path[end:] or b"/"
-        return Match(entry.route, entry.index, upstream, path + target.query, prefix, target.authority)
+        return Match(entry.route, upstream, path + target.query, prefix, target.authority)
 
     def _find(self, segments: list[bytes]) -> _Found | None:
         if not self._literal_only:
