@@ -3,7 +3,8 @@
 Exit status 0: done. 1: it ran and failed. 2: wrong arguments or an unusable configuration,
 with one line a problem on standard error and nothing else. Never a traceback for either.
 
-Rules of this file: no decisions of its own; every option is a key of the configuration.
+Rules of this file: no decisions of its own; every option sets a key of the configuration, but for
+--upstream and --kind, which are a route, and --jupyter of the demo.
 What serves is imported when it is needed, so `check` needs no network code.
 """
 

@@ -53,7 +53,7 @@ class SessionRow:
         kind: One of `bascule.vocabulary.Kind`.
         user: Who it belongs to; ``None`` where the route asks nobody.
         client: The browser's address, without a port.
-        forwarder: Slot of the forwarder that carries it; -1 while nobody has adopted it.
+        forwarder: Slot of the forwarder that carries it.
         age: Seconds since admission.
         idle: Seconds since the last data frame in either direction.
         bytes_in: Payload bytes towards the upstream.
