@@ -140,8 +140,8 @@ class FakeView:
         judged = Level.CRITICAL if self.draining else judged
         return InstanceCapacity(self.config.capacity.name or "pod", len(self._lives), cap, judged)
 
-    def ages(self) -> float:
-        return time.monotonic() - min((life.born for life in self._lives.values()), default=time.monotonic())
+    def oldest_age(self, now: float) -> float:
+        return now - min((life.born for life in self._lives.values()), default=now)
 
     def reservoir_summary(self, now: float) -> DurationSummary:
         if not self.counters.gateway()[GatewayWord.ADMITTED]:

@@ -35,6 +35,8 @@ SLOTS = 2
 class FakeGateway:
     """A gateway with three sessions."""
 
+    draining = True
+
     def in_flight(self) -> int:
         return 3
 
@@ -46,9 +48,6 @@ class FakeGateway:
 
     def sessions_by_kind(self) -> Mapping[Kind, int]:
         return {Kind.JUPYTER: 2, Kind.APP: 1}
-
-    def is_draining(self) -> bool:
-        return True
 
     def drain_outcomes(self) -> Mapping[str, int]:
         return {"closed": 4}

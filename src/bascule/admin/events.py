@@ -151,7 +151,7 @@ class LiveFigures:
             "instance": instance_json(view.capacity()),
             "cluster": cluster_json(await self._peers.read()) if self._peers.configured else None,
             "warningShare": view.config.capacity.warning_share,
-            "oldest": round(view.ages(), 1),
+            "oldest": round(view.oldest_age(time.monotonic()), 1),
             "kinds": {kind.value: by_kind[kind] for kind in KINDS},
             "routes": [
                 {

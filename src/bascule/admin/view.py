@@ -161,8 +161,8 @@ class GatewayView(Protocol):
     def capacity(self) -> InstanceCapacity:
         """Read the cap and the sessions in flight."""
 
-    def ages(self) -> float:
-        """Return the age of the oldest live session in seconds, 0.0 without one."""
+    def oldest_age(self, now: float) -> float:
+        """Return how old the oldest live session is at the monotonic time `now`, in seconds; 0.0 without."""
 
     def reservoir_summary(self, now: float) -> DurationSummary:
         """Summarise the durations of closed sessions at the monotonic time `now`."""

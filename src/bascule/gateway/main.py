@@ -320,7 +320,7 @@ class Gateway:
     def _begin_drain(self) -> None:
         if self._drain_task is not None:
             return
-        self._view.is_draining_now = True
+        self._view.draining = True
         self._admission.draining = True
         self._proxy.draining = True
         drain = Drain(self._config, self._drain_rows, self._drain_one, lambda: self._budget.in_use)

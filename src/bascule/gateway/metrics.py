@@ -42,6 +42,10 @@ _ENDS: Final = tuple(dict.fromkeys((row.ended_by, row.cause) for row in CLOSE_TA
 class LiveGateway(Protocol):
     """What only the running gateway knows."""
 
+    @property
+    def draining(self) -> bool:
+        """Whether new sessions are refused because the pod is going away."""
+
     def in_flight(self) -> int:
         """Return the leases taken now."""
 
@@ -53,9 +57,6 @@ class LiveGateway(Protocol):
 
     def sessions_by_kind(self) -> Mapping[Kind, int]:
         """Count the open sessions; a kind without sessions may be left out."""
-
-    def is_draining(self) -> bool:
-        """Tell whether new sessions are refused because the pod is going away."""
 
     def drain_outcomes(self) -> Mapping[str, int]:
         """Count the sessions that drains found open by outcome (`LABELS["outcome"]`)."""
@@ -151,7 +152,7 @@ class GatewayMetrics:
             "bascule_refusals_total": self._refusals,
             "bascule_refusals_held_total": gateway(GatewayWord.HOLDS),
             "bascule_rejected_clients_total": gateway(GatewayWord.DISTINCT_REJECTED_CLIENTS),
-            "ws_draining": lambda _: _one(live.is_draining()),
+            "ws_draining": lambda _: _one(live.draining),
             "bascule_drain_sessions_total": self._drain,
             "bascule_http_requests_total": gateway(GatewayWord.HTTP_REQUESTS),
             "bascule_http_requests_in_flight": gateway(GatewayWord.HTTP_IN_FLIGHT),

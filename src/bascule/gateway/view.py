@@ -75,7 +75,8 @@ class View:
         self._asks_for_sessions = any(route.auth != "none" for route in config.routes)
         self._outcomes: Mapping[str, int] = {}
         self._exposition: Exposition | None = None
-        self.is_draining_now = False
+        self.draining = False
+        """Whether new sessions are refused because the pod is going away."""
 
     def attach(self, exposition: Exposition) -> None:
         """Give the exposition, which needs this view to exist first."""
@@ -107,11 +108,6 @@ class View:
         return self._counters
 
     @property
-    def draining(self) -> bool:
-        """Whether new sessions are refused because the pod is going away."""
-        return self.is_draining_now
-
-    @property
     def started_at(self) -> float:
         """When this gateway started, in seconds since the epoch."""
         return self._started_at
@@ -123,9 +119,10 @@ class View:
         judged = Level.CRITICAL if self.draining else level(used, limit, share)
         return InstanceCapacity(self._name, used, limit, judged)
 
-    def ages(self) -> float:
-        """Return the age of the oldest live session in seconds."""
-        return self.oldest_age(time.monotonic())
+    def oldest_age(self, now: float) -> float:
+        """Return the age of the oldest live session in seconds, 0.0 without one."""
+        oldest = self._registry.oldest()
+        return 0.0 if oldest is None else max(0.0, now - oldest)
 
     def reservoir_summary(self, now: float) -> DurationSummary:
         """Summarise the durations of closed sessions."""
@@ -211,7 +208,7 @@ class View:
         cookies = [value.encode("utf-8", "surrogateescape") for value in request.headers.getall("Cookie", [])]
         return not isinstance(self._tokens.check(cookies), Denial)
 
-    # -- LiveGateway ----------------------------------------------------------------------
+    # -- LiveGateway, beside what both ask for ----------------------------------------
 
     def in_flight(self) -> int:
         """Return the sessions that are open."""
@@ -221,18 +218,9 @@ class View:
         """Return maxSessionsPerApp."""
         return self._budget.limit
 
-    def oldest_age(self, now: float) -> float:
-        """Return the age of the oldest open session in seconds, 0.0 without one."""
-        oldest = self._registry.oldest()
-        return 0.0 if oldest is None else max(0.0, now - oldest)
-
     def sessions_by_kind(self) -> Mapping[Kind, int]:
         """Count the open sessions."""
         return self._registry.by_kind
-
-    def is_draining(self) -> bool:
-        """Tell whether new sessions are refused."""
-        return self.is_draining_now
 
     def drain_outcomes(self) -> Mapping[str, int]:
         """Count the sessions that drains found open by outcome."""
