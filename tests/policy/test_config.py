@@ -95,7 +95,14 @@ def test_a_route_has_the_words_of_the_vocabulary() -> None:
 
     assert config.routes[0].kind is Kind.TERMINAL
     assert config.routes[0].auth is AuthMode.NONE
+    assert not config.asks_for_sessions
     assert config.listen == Endpoint("0.0.0.0", 8080)
+
+
+def test_one_route_that_asks_for_the_login_is_enough() -> None:
+    routes = [route(), route(name="b", path="/b", auth="session")]
+    config = Config.model_validate({"auth": {"session": {"keyFile": "k"}}, "routes": routes})
+    assert config.asks_for_sessions
 
 
 def test_a_name_in_the_path_needs_a_pattern_and_the_other_way_round() -> None:

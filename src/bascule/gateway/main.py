@@ -82,9 +82,7 @@ class Gateway:
         self._control = socket.socket(fileno=setup.control)
         self._reader = PacketReader()
         self._routes = RouteTable(config.routes)
-        self._tokens = SessionTokens(
-            config.auth.session, any(route.auth != "none" for route in config.routes)
-        )
+        self._tokens = SessionTokens(config.auth.session, config.asks_for_sessions)
         self._durations = Durations(
             Reservoir(
                 config.metrics.duration_half_life, config.metrics.recent_window, random=random.Random().random

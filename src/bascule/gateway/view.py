@@ -72,7 +72,6 @@ class View:
         self._started_at = time.time()  # an absolute time for people, not a duration
         self._restarts = [0] * counters.forwarders
         self._name = config.capacity.name or socket.gethostname()
-        self._asks_for_sessions = any(route.auth != "none" for route in config.routes)
         self._outcomes: Mapping[str, int] = {}
         self._exposition: Exposition | None = None
         self.draining = False
@@ -203,7 +202,7 @@ class View:
 
     def authenticated(self, request: web.BaseRequest) -> bool:
         """Tell whether a request on the public listener comes from somebody signed in."""
-        if not self._asks_for_sessions:
+        if not self._config.asks_for_sessions:
             return True
         cookies = [value.encode("utf-8", "surrogateescape") for value in request.headers.getall("Cookie", [])]
         return not isinstance(self._tokens.check(cookies), Denial)

@@ -442,6 +442,11 @@ class Config(Block):
     tls: Tls = Tls()
     """TLS of the public listener."""
 
+    @property
+    def asks_for_sessions(self) -> bool:
+        """Whether any route asks for the login cookie."""
+        return any(route.auth is not AuthMode.NONE for route in self.routes)
+
     @model_validator(mode="after")
     def _fit(self) -> Self:
         if problems := inconsistencies(self):

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from bascule.policy.endpoints import Endpoint
+from bascule.policy.routeconfig import AuthMode
 from bascule.policy.templates import PathTemplate, UpstreamTemplate
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _may_be(port: int | str, own: int, where: dict[str, str]) -> bool:
 def _sessions_need_a_key(config: Config) -> Iterator[Inconsistency]:
     if config.auth.session.key_file is None:
         for route in config.routes:
-            if route.auth == "session":
+            if route.auth is AuthMode.SESSION:
                 allowed = f'the path of a file, for route "{route.name}" has "auth: session"'
                 yield Inconsistency(("auth", "session", "keyFile"), None, allowed)
                 return
