@@ -71,6 +71,8 @@ def test_anything_else_is_no_endpoint(written: object) -> None:
         ("127.3.2.1:1", True, False),
         ("[::1]:1", True, False),
         ("LocalHost.:1", True, False),
+        ("a.localhost:1", False, False),
+        ("localhost.example.org:1", False, False),
         ("10.0.0.1:1", False, False),
         ("example.org:1", False, False),
         (":1", False, True),

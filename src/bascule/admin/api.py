@@ -71,7 +71,7 @@ class Administration:
 
     def _build(self) -> web.Application:
         config = self._view.config
-        guard = tokens.guard(config.admin.host, tokens.read_token(config))
+        guard = tokens.guard(config.admin, tokens.read_token(config))
         app = web.Application(middlewares=[problems, guard], client_max_size=4096)
         app.router.add_get("/", self._status_page)
         app.router.add_get("/static/{name}", self._file)

@@ -19,13 +19,13 @@ anyway, and the files of the status page, which carry no data.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from bascule.admin.problem import Problem
 from bascule.errors import ConfigError
+from bascule.policy.endpoints import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,16 +38,6 @@ if TYPE_CHECKING:
 CSRF_FIELD: Final = "X-Bascule-Admin"
 OPEN_PATHS: Final = frozenset({"/", "/metrics", "/healthz", "/readyz", "/openapi.json"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address can only be reached from this machine."""
-    if host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def read_token(config: Config) -> str | None:
@@ -72,18 +62,18 @@ def read_token(config: Config) -> str | None:
     return token
 
 
-def guard(listener_host: str, token: str | None) -> Middleware:
+def guard(listener: Endpoint, token: str | None) -> Middleware:
     """Build the middleware that applies the rules above.
 
     Args:
-        listener_host: Where the admin listener is bound.
+        listener: Where the admin listener is bound.
         token: The bearer token; ``None`` if there is none.
     """
-    loopback = is_loopback(listener_host)
+    loopback = listener.is_loopback
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if loopback and not is_loopback(_host_without_port(request.host)):
+        if loopback and not Endpoint(_host_without_port(request.host), 0).is_loopback:
             raise Problem(421, "This listener answers to loopback names only.")
         if request.headers.get("Sec-Fetch-Site") == "cross-site" and request.path != "/":
             raise Problem(403, "Pages of other sites may not call the admin listener.")
