@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg
-from bascule.gateway.plain_server import PlainProtocol, PlainServer
+from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
 from bascule.gateway.tasks import spawn
 from bascule.gateway.waits import Waits
 from bascule.policy.clientaddress import peer_address
@@ -53,9 +53,6 @@ def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
     except BadHead as error:
         return error
     return head if wants_websocket(head) else None
-
-
-TOO_LARGE: Final = "The request head is too large."
 
 
 class HttpServer(PlainServer):

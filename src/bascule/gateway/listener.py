@@ -21,8 +21,9 @@ import structlog
 
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
-from bascule.gateway.http import TOO_LARGE, upgrade_head
+from bascule.gateway.http import upgrade_head
 from bascule.gateway.legs import Deadline, PlainLeg, deadlines
+from bascule.gateway.plain_server import TOO_LARGE
 from bascule.gateway.tasks import spawn
 from bascule.policy.clientaddress import peer_address
 from bascule.protocol.http1 import END_OF_HEAD, without_empty_lines

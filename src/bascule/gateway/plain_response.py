@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["BrowserSide", "MalformedHead", "SentResponse"]
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-_NO_LIMIT_COPY: Final = 65536
-"""Larger bodies are written apart from their head or chunk size, so that they are not copied."""
+_MOST_COPIED: Final = 65536
+"""Largest body that is copied behind its head or chunk size; a larger one is written apart from it."""
 
 _LINGER: Final = 10.0
 """Seconds for which an unwanted body is read and discarded."""
@@ -165,7 +165,7 @@ class BrowserSide:
         if self._chunked:
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             await self._writer.write(b"%b\r\n%b%b" % (head, framed, _LAST_CHUNK if whole else b""))
-        elif len(body) <= _NO_LIMIT_COPY:
+        elif len(body) <= _MOST_COPIED:
             await self._writer.write(b"%b\r\n%b" % (head, body))
         else:
             await self._writer.write(head + b"\r\n")
@@ -179,7 +179,7 @@ class BrowserSide:
         """
         if not self._chunked:
             await self._writer.write(body)
-        elif len(body) <= _NO_LIMIT_COPY:
+        elif len(body) <= _MOST_COPIED:
             await self._writer.write(b"%x\r\n%b\r\n" % (len(body), body))
         else:
             await self._writer.write(b"%x\r\n" % len(body))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import Config
 
-__all__ = ["READ_AHEAD", "PlainProtocol", "PlainRequest", "PlainServer"]
+__all__ = ["READ_AHEAD", "TOO_LARGE", "PlainProtocol", "PlainRequest", "PlainServer"]
 
 KEEP_ALIVE_SECONDS: Final = 75.0
 """How long an idle browser connection is kept: nginx's default, above the 60 s of most balancers."""
@@ -35,6 +35,9 @@ READ_AHEAD: Final = 32768
 
 aiohttp's own 64 KiB made a stalled download hold 1.5 MB instead of 0.9, and cost no less CPU a GB.
 """
+
+TOO_LARGE: Final = "The request head is too large."
+"""What is said with 431, whoever finds it out."""
 
 _log = logging.getLogger("bascule.http")
 
@@ -111,8 +114,8 @@ class PlainProtocol(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the head of the answer is out already")
         detail = "The request could not be understood." if status < 500 else "The proxy made a mistake."
-        if isinstance(exc, LineTooLong):  # what the listener says of a first head that is
-            status, detail = 431, "The request head is too large."
+        if isinstance(exc, LineTooLong):
+            status, detail = 431, TOO_LARGE
         accept = request.headers.get("Accept", "").encode("utf-8", "surrogateescape")
         fields, body = error_page(status, detail, prefers_html(accept))
         answer = web.Response(
