@@ -10,7 +10,6 @@ What serves is imported when it is needed, so `check` needs no network code.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -86,10 +85,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    invoke_without_command=False,
-)
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--version",
     is_flag=True,
@@ -121,7 +117,9 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
     loaded = _load(files, flags)
     if not loaded.config.routes:
         raise ConfigError([_NOTHING_TO_SERVE])
-    sys.exit(_lazily("bascule.supervisor.main", "run")(loaded))
+    from bascule.supervisor.main import run
+
+    sys.exit(run(loaded))
 
 
 @cli.command()
@@ -132,7 +130,9 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
 @click.option("--jupyter", is_flag=True, help="Put a real JupyterLab and Streamlit behind it.")
 def demo(jupyter: bool, **flags: Any) -> None:
     """Run the proxy with an upstream of its own and the status page; nothing else is needed."""
-    loaded = _loader()((), os.environ, _overrides(flags), _LOCAL)
+    from bascule.policy.loading import load
+
+    loaded = load((), os.environ, _overrides(flags), _LOCAL)
     from bascule.demo.main import run
     from bascule.demo.tools import Tools
 
@@ -205,6 +205,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:
+    from bascule.policy.loading import load
+
     kind = flags.pop("kind", None)
     upstream = flags.pop("upstream", None)
     overrides = _overrides(flags)
@@ -214,7 +216,7 @@ def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:
         raise ConfigError(["--kind: needs --upstream; in a file each route has its kind"])
     # Without a file this is somebody's own machine, and an open proxy to a notebook is an open shell.
     defaults = _LOCAL if upstream is not None and not files else {}
-    return _loader()(files, os.environ, overrides, defaults)
+    return load(files, os.environ, overrides, defaults)
 
 
 _LOCAL: Final = {"listen": "127.0.0.1:8080"}
@@ -234,22 +236,13 @@ def _overrides(flags: dict[str, Any]) -> dict[str, object]:
     return {_KEYS[flag]: value for flag, value in flags.items() if value is not None}
 
 
-def _loader() -> Callable[..., Loaded]:
-    from bascule.policy.loading import load
-
-    return load
-
-
-def _lazily(module: str, name: str) -> Callable[[Loaded], int]:
-    function: Callable[[Loaded], int] = getattr(importlib.import_module(module), name)
-    return function
-
-
 def _version(context: click.Context) -> None:
     try:
-        hot_path = str(importlib.import_module("bascule.forwarder.hot").describe())
-    except (ImportError, AttributeError):
+        from bascule.forwarder.hot import describe
+    except ImportError:
         hot_path = "unknown"
+    else:
+        hot_path = describe()
     click.echo(f"bascule {__version__} ({hot_path} hot path)")
     context.exit(0)
 
