@@ -212,11 +212,12 @@ class Gateway:
         raw_target = request.raw_path.encode("utf-8", "surrogateescape")
         try:
             segments = parse_target(raw_target).segments
+            ours = is_reserved(segments) or (
+                tuple(segments) in PUBLIC_PATHS and self._routes.match(raw_target) is None
+            )
         except BadTarget:
             return None
-        if is_reserved(segments):
-            return segments
-        return segments if tuple(segments) in PUBLIC_PATHS and not self._routes.match(raw_target) else None
+        return segments if ours else None
 
     def _authorise(self, route: RouteConfig, fields: Fields) -> None:
         checked = self._tokens.check(values_of(fields, b"cookie"))
