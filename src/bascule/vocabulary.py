@@ -58,6 +58,27 @@ class Cause(StrEnum):
     """Our own fault, or the forwarder that carried the session died."""
 
 
+class Refusal(StrEnum):
+    """Why an upgrade became no session: the log's ``reason``, and the metrics' as far as one counts it."""
+
+    HANDSHAKE = "handshake"
+    """Answered with an HTTP error of ours."""
+    UPSTREAM = "upstream"
+    """The upstream's answer was something else than 101."""
+    DRAINING = "draining"
+    NO_ROOM = "no_room"
+    """Of all forwarders: the limit of open files is below the cap, or every one is being restarted."""
+    GONE = "gone"
+    """The browser left while the upstream was being dialled."""
+    CAP = "cap"
+    """Counted by the contract's ``ws_connection_rejections_total``."""
+    UNREACHABLE = "unreachable"
+    """Counted by the contract's ``ws_upstream_connect_failures_total``."""
+
+
+REFUSALS_COUNTED = (Refusal.HANDSHAKE, Refusal.UPSTREAM, Refusal.DRAINING, Refusal.NO_ROOM, Refusal.GONE)
+"""Those that ``bascule_refusals_total`` counts: all that the contract has no metric for."""
+
 CLOSE_SENDERS = ("browser", "upstream", "proxy")
 """Who sent a Close frame, as a label; `proxy` is ourselves."""
 

@@ -86,6 +86,10 @@ def in_flight(proxy: RunningBascule) -> float | None:
         return None
 
 
+def refusals(proxy: RunningBascule) -> list[str]:
+    return [line["reason"] for line in proxy.log_lines if line.get("event") == "session refused"]
+
+
 def test_the_gateways_death_ends_no_session_and_its_successor_knows_the_count(proxy: RunningBascule) -> None:
     sessions = [open_session(proxy) for _ in range(20)]
     ended = proxy.metric("ws_connection_duration_seconds_count")
@@ -130,6 +134,8 @@ def test_a_drain_that_was_asked_for_outlives_the_gateway_that_was_asked(bascule:
         late.recv(timeout=10)
     assert refused.value.rcvd is not None
     assert refused.value.rcvd.code == 1012
+    assert proxy.metric("bascule_refusals_total", reason="draining") == 1
+    eventually(lambda: refusals(proxy) == ["draining"], 5, "it is said")
     with session, pytest.raises(ConnectionClosed) as ended:
         session.recv(timeout=20)
     assert ended.value.rcvd is not None

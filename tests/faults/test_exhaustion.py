@@ -183,9 +183,7 @@ def test_a_tls_leg_that_cannot_be_handed_over_is_a_refusal(proxy: Proxy, tmp_pat
         assert client.refusal().code == 1013
     eventually(lambda: _in_flight(bascule) == 0, 5, "the lease is given back")
     eventually(lambda: _said(bascule, "session refused"), 5, "it is said")
-    assert [line["reason"] for line in bascule.log_lines if line["event"] == "session refused"] == [
-        "descriptors"
-    ]
+    assert [line["reason"] for line in bascule.log_lines if line["event"] == "session refused"] == ["no_room"]
     with connected(bascule.public_url, context) as client:
         client.open(b"/")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ import pytest
 import structlog
 
 from bascule.telemetry.accesslog import AccessLog, SessionEnd
-from bascule.vocabulary import Cause, EndedBy, Kind
+from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
+from tests.support.parts import ROOT
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def test_what_is_not_known_is_left_out(recorder: Recorder) -> None:
 def test_peers_texts_are_escaped_and_bounded(recorder: Recorder) -> None:
     access = AccessLog(recorder)
     access.session_ended(replace(END, client=EVIL * 100, user=EVIL * 100, close_reason=EVIL.encode() * 100))
-    access.session_refused("cap", client=EVIL * 100, user=EVIL * 100, detail=EVIL * 100)
+    access.session_refused(Refusal.CAP, client=EVIL * 100, user=EVIL * 100, detail=EVIL * 100)
     access.request_failed(
         "unreachable", client=EVIL * 100, route="lab", kind=Kind.JUPYTER, status=502, detail=EVIL * 100
     )
@@ -68,9 +70,9 @@ def test_peers_texts_are_escaped_and_bounded(recorder: Recorder) -> None:
 def test_a_refusal_says_why_and_how_it_was_answered(recorder: Recorder) -> None:
     access = AccessLog(recorder)
 
-    access.session_refused("handshake", client="10.1.2.3", status=426)
+    access.session_refused(Refusal.HANDSHAKE, client="10.1.2.3", status=426)
     access.session_refused(
-        "cap", client="10.1.2.3", route="lab", kind=Kind.JUPYTER, close_code=1013, held_seconds=2.00049,
+        Refusal.CAP, client="10.1.2.3", route="lab", kind=Kind.JUPYTER, close_code=1013, held_seconds=2.00049,
         user="alice", detail="3 times",
     )  # fmt: skip
 
@@ -84,6 +86,12 @@ def test_a_refusal_says_why_and_how_it_was_answered(recorder: Recorder) -> None:
             },
         ),
     ]  # fmt: skip
+
+
+def test_the_page_for_operators_has_a_row_for_every_refusal() -> None:
+    page = (ROOT / "docs/howto/debug-a-closed-session.md").read_text()
+    table = page.partition("## Refused")[2].partition("## ")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(Refusal)
 
 
 def test_a_line_costs_little_enough_for_a_thousand_sessions_a_second(log: Log) -> None:

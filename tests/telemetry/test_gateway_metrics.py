@@ -24,7 +24,7 @@ from bascule.telemetry.exposition import Exposition
 from bascule.telemetry.load import LoadMeter, ProcessReading
 from bascule.telemetry.processes import Processes
 from bascule.telemetry.reservoir import Reservoir
-from bascule.vocabulary import Cause, Direction, EndedBy, Kind, Opcode
+from bascule.vocabulary import Cause, Direction, EndedBy, Kind, Opcode, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,6 +123,12 @@ def test_the_live_gauges_come_from_the_gateway(rig: Rig) -> None:
     assert found["bascule_gateway_restarts_total", ()] == 1
     assert found["bascule_gc_seconds_total", ("gateway",)] == 0.25
     assert found["bascule_build_info", ("pure", "1.2.3")] == 1
+
+
+def test_every_refusal_of_the_log_is_counted_by_its_word_or_by_the_contracts_metric(rig: Rig) -> None:
+    reasons = {labels[0] for name, labels in rig.scrape() if name == "bascule_refusals_total"}
+    assert reasons | {Refusal.CAP, Refusal.UNREACHABLE} == set(Refusal)
+    assert len(reasons) == len(Refusal) - 2
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ from bascule.vocabulary import (
     DRAINING_REASON,
     NO_ROOM_REASON,
     UPSTREAM_UNREACHABLE_REASON,
+    Refusal,
 )
 
 if TYPE_CHECKING:
@@ -219,14 +220,14 @@ class Admission:
         asked = _Asked(leg, head, early, peer, scheme, client, offer, match, user)
         if self.draining:
             self._words[GatewayWord.DRAINING] += 1
-            await self._refuse(asked, CloseCode.SERVICE_RESTART, DRAINING_REASON, "drain")
+            await self._refuse(asked, CloseCode.SERVICE_RESTART, DRAINING_REASON, Refusal.DRAINING)
             return
         lease = self._budget.try_acquire()
         if lease is None:
             self._words[GatewayWord.REJECTIONS] += 1
             if self._refuser.hold_off.is_new(asked.who, time.monotonic()):
                 self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
-            await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, CAP_REACHED_REASON, "cap")
+            await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, CAP_REACHED_REASON, Refusal.CAP)
             return
         if not self._dispatch.has_room():
             lease.release()
@@ -272,18 +273,22 @@ class Admission:
                 await self._switch(asked, lease, opened, opened_at)
                 return
             self._words[GatewayWord.UPSTREAM_REFUSED] += 1
-            self._log_refusal(asked, "upstream", status=opened.head.status)
+            self._log_refusal(asked, Refusal.UPSTREAM, status=opened.head.status)
             await self._pass_on(asked, opened, lease)
         except Unreachable as error:
             lease.release()
             self._words[GatewayWord.UPSTREAM_CONNECT_FAILURES] += 1
             await self._refuse(
-                asked, CloseCode.TRY_AGAIN_LATER, UPSTREAM_UNREACHABLE_REASON, "unreachable", str(error)
+                asked,
+                CloseCode.TRY_AGAIN_LATER,
+                UPSTREAM_UNREACHABLE_REASON,
+                Refusal.UNREACHABLE,
+                str(error),
             )
         except BadAnswer as error:
             lease.release()
             self._words[GatewayWord.UPSTREAM_REFUSED] += 1
-            self._log_refusal(asked, "upstream", status=502, detail=str(error))
+            self._log_refusal(asked, Refusal.UPSTREAM, status=502, detail=str(error))
             await error_answer(asked.leg, HandshakeRefused(502, "The upstream's answer was not valid."))
         except asyncio.CancelledError:
             lease.release()
@@ -292,7 +297,7 @@ class Admission:
                 raise
             departure.forgive()
             self._words[GatewayWord.CLIENT_GONE] += 1
-            self._log_refusal(asked, "gone")
+            self._log_refusal(asked, Refusal.GONE)
         except BaseException:
             # A fault of ours: nobody has the session.
             lease.release()
@@ -368,10 +373,10 @@ class Admission:
         """Tell a browser that no forwarder takes its session; nothing is held for it."""
         self._words[GatewayWord.NO_ROOM] += 1
         with contextlib.suppress(OSError):
-            await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, NO_ROOM_REASON, "descriptors")
+            await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, NO_ROOM_REASON, Refusal.NO_ROOM)
 
     async def _refuse(
-        self, asked: _Asked, code: CloseCode, reason: str, word: str, detail: str | None = None
+        self, asked: _Asked, code: CloseCode, reason: str, word: Refusal, detail: str | None = None
     ) -> None:
         """Say 101 and Close; ``word`` is the log's."""
         held = await self._refuser.refuse(asked.leg, asked.offer, code, reason, asked.who, asked.path)
@@ -379,7 +384,7 @@ class Admission:
             self._words[GatewayWord.HOLDS] += 1
         self._log_refusal(asked, word, close_code=int(code), held_seconds=held or None, detail=detail)
 
-    def _log_refusal(self, asked: _Asked, word: str, **said: Any) -> None:
+    def _log_refusal(self, asked: _Asked, word: Refusal, **said: Any) -> None:
         route = asked.match.route
         self._access.session_refused(
             word, client=asked.client, route=route.name, kind=route.kind, user=asked.user, **said
@@ -388,7 +393,7 @@ class Admission:
     async def _answer(self, leg: Leg, refused: HandshakeRefused, client: str, match: Match | None) -> None:
         self._words[GatewayWord.HANDSHAKES_REFUSED] += 1
         self._access.session_refused(
-            "handshake", client=client, route=match.route.name if match else None,
+            Refusal.HANDSHAKE, client=client, route=match.route.name if match else None,
             kind=match.route.kind if match else None, status=refused.status, detail=refused.detail,
         )  # fmt: skip
         with contextlib.suppress(OSError):

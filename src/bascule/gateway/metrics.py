@@ -21,7 +21,16 @@ from bascule.handover.counters import (
 from bascule.protocol.closing import CLOSE_TABLE
 from bascule.telemetry.labels import LABELS
 from bascule.telemetry.sources import SummaryReading
-from bascule.vocabulary import CLOSE_CODE_LABELS, CLOSE_SENDERS, Direction, Kind, Opcode, Side
+from bascule.vocabulary import (
+    CLOSE_CODE_LABELS,
+    CLOSE_SENDERS,
+    REFUSALS_COUNTED,
+    Direction,
+    Kind,
+    Opcode,
+    Refusal,
+    Side,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +46,15 @@ __all__ = ["GatewayMetrics", "LiveGateway"]
 
 _ENDS: Final = tuple(dict.fromkeys((row.ended_by, row.cause) for row in CLOSE_TABLE.values()))
 """Pairs that the close table knows; the other combinations cannot happen and are not exposed."""
+
+_REFUSALS: Final = {
+    Refusal.HANDSHAKE: GatewayWord.HANDSHAKES_REFUSED,
+    Refusal.UPSTREAM: GatewayWord.UPSTREAM_REFUSED,
+    Refusal.DRAINING: GatewayWord.DRAINING,
+    Refusal.NO_ROOM: GatewayWord.NO_ROOM,
+    Refusal.GONE: GatewayWord.CLIENT_GONE,
+}
+"""Where the gateway counts `REFUSALS_COUNTED`."""
 
 
 class LiveGateway(Protocol):
@@ -242,13 +260,7 @@ class GatewayMetrics:
         ]
 
     def _refusals(self, _now: float) -> Series:
-        return [
-            (("handshake",), self._gateway_words[GatewayWord.HANDSHAKES_REFUSED]),
-            (("upstream",), self._gateway_words[GatewayWord.UPSTREAM_REFUSED]),
-            (("draining",), self._gateway_words[GatewayWord.DRAINING]),
-            (("no_room",), self._gateway_words[GatewayWord.NO_ROOM]),
-            (("gone",), self._gateway_words[GatewayWord.CLIENT_GONE]),
-        ]
+        return [((reason,), self._gateway_words[_REFUSALS[reason]]) for reason in REFUSALS_COUNTED]
 
     def _drain(self, _now: float) -> Series:
         count = self._live.drain_outcomes()

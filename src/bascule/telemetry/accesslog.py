@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from bascule.telemetry.printable import printable
 
 if TYPE_CHECKING:
-    from bascule.vocabulary import Cause, EndedBy, Kind
+    from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
 
 __all__ = ["AccessLog", "EventLog", "SessionEnd"]
 
@@ -114,7 +114,7 @@ class AccessLog:
 
     def session_refused(
         self,
-        reason: str,
+        reason: Refusal,
         *,
         client: str,
         route: str | None = None,
@@ -128,8 +128,7 @@ class AccessLog:
         """Write the line of an upgrade that became no session.
 
         Args:
-            reason: A word of a closed set: ``cap``, ``unreachable``, ``handshake``, ``upstream``, ``drain``,
-                ``descriptors``, ``gone``.
+            reason: Why.
             client: Address of the browser.
             route: Name of the route; ``None`` when none matched.
             kind: Of the route.

@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from bascule.vocabulary import CLOSE_CODE_LABELS, CLOSE_SENDERS, Cause, Direction, EndedBy, Kind, Opcode
+from bascule.vocabulary import (
+    CLOSE_CODE_LABELS,
+    CLOSE_SENDERS,
+    REFUSALS_COUNTED,
+    Cause,
+    Direction,
+    EndedBy,
+    Kind,
+    Opcode,
+)
 
 __all__ = ["LABELS", "Label"]
 
@@ -47,7 +56,7 @@ LABELS: Final[dict[str, Label]] = {
         "`draining`: 101 and Close 1012, the pod is going away. "
         "`no_room`: 101 and Close 1013, no forwarder could take a session. "
         "`gone`: the client left while the upstream was being dialled.",
-        ("handshake", "upstream", "draining", "no_room", "gone"),
+        REFUSALS_COUNTED,
     ),
     "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
     "process": Label("`supervisor`, `gateway` or `forwarder-<slot>`."),
