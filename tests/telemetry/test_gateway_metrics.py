@@ -87,9 +87,9 @@ class Rig:
         )  # fmt: skip
         self.exposition = Exposition(self.metrics.readers(), clock=lambda: self.now)
 
-    def scrape(self, query: str = "") -> dict[tuple[str, tuple[str, ...]], float]:
+    def scrape(self, name: str | None = None) -> dict[tuple[str, tuple[str, ...]], float]:
         """Return values by sample name and label values, in the order of the labels' names."""
-        body = self.exposition.render(query, None).body.decode()
+        body = self.exposition.answer(None, name, None).body.decode()
         return {
             (sample.name, tuple(v for k, v in sorted(sample.labels.items()) if k != "mp_scope")): sample.value
             for family in text_string_to_metric_families(body)
@@ -244,7 +244,7 @@ def test_a_scrape_of_something_else_is_not_the_first_scrape(rig: Rig) -> None:
     rig.cpu, rig.now = 1.0, 2.0
     rig.metrics.tick(2.0)
 
-    rig.scrape("name=ws_draining")
+    rig.scrape("ws_draining")
 
     assert rig.scrape()["ws_pool_cpu_cores", ()] == 0.0
 

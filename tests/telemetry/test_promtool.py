@@ -21,7 +21,7 @@ LINTED = 3
 
 @pytest.mark.real
 def test_promtool_has_exactly_one_remark_which_the_contract_asks_for() -> None:
-    body = Exposition(readers(), clock=lambda: 0.0).render("", None).body
+    body = Exposition(readers(), clock=lambda: 0.0).answer(None, None, None).body
 
     found = subprocess.run(
         [require("promtool"), "check", "metrics"], input=body, capture_output=True, check=False
@@ -33,7 +33,7 @@ def test_promtool_has_exactly_one_remark_which_the_contract_asks_for() -> None:
 
 @pytest.mark.real
 def test_promtool_has_no_remark_on_anything_else() -> None:
-    body = Exposition(readers(), clock=lambda: 0.0).render("", None).body
+    body = Exposition(readers(), clock=lambda: 0.0).answer(None, None, None).body
     rest = b"".join(
         line for line in body.splitlines(keepends=True) if b"ws_connection_in_flight_count" not in line
     )

@@ -11,7 +11,6 @@ escaped and short. OpenMetrics is not offered: its rules would rename the contra
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import parse_qs
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -38,8 +37,6 @@ __all__ = ["CONTENT_TYPE", "Answer", "Exposition"]
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _TEXT: Final = "text/plain; charset=utf-8"
-_QUERY_LIMIT: Final = 4096
-"""Characters of the query that are looked at; the longest metric name has 39."""
 _ECHO_LIMIT: Final = 100
 """Characters of a bad parameter that are repeated in the answer."""
 
@@ -101,23 +98,18 @@ class Exposition:
         self._readers = readers
         self._clock = clock
 
-    def render(self, query: str, accept: str | None) -> Answer:
-        """Answer ``GET /metrics?<query>``.
+    def answer(self, scope: str | None, name: str | None, accept: str | None) -> Answer:
+        """Answer ``GET /metrics``.
 
         Args:
-            query: Without its question mark. ``scope`` and ``name`` are understood, others ignored.
+            scope: The query's parameter; ``None`` when it was not given.
+            name: Likewise.
             accept: Value of the Accept field; ``None`` without one.
 
         Returns:
             200 with the metrics; 404 for a scope or a name that does not exist; 406 when plain text is
             not acceptable. The body of an error says which it was.
         """
-        # The readings hold whatever the peer sent: at worst it is "not found".
-        parameters = parse_qs(query[:_QUERY_LIMIT], keep_blank_values=True, errors="replace")
-        return self.answer(parameters.get("scope", [None])[0], parameters.get("name", [None])[0], accept)
-
-    def answer(self, scope: str | None, name: str | None, accept: str | None) -> Answer:
-        """Answer a query that is parsed already; ``None`` is a parameter that was not given."""
         if not accepts_plain_text(accept):
             return _error(406, f"[{printable(accept or '', _ECHO_LIMIT)}] not acceptable")
         if scope is not None and scope != SCOPE:
