@@ -12,7 +12,7 @@ import pytest
 
 from bascule.forwarder import signs
 from bascule.handover.counters import BLOCK_WORDS, ForwarderWord
-from bascule.protocol.frames import data_header
+from tests.support.frames import header
 from tests.support.relaying import Peer, tcp_pair
 
 if TYPE_CHECKING:
@@ -66,16 +66,8 @@ def rig(build: Any) -> Iterator[Rig]:
 
 
 def test_large_frames_with_small_ones_around_them_arrive_as_they_were_sent(rig: Rig) -> None:
-    small = data_header(2, 3) + b"abc"
-    sent = (
-        small
-        + data_header(2, SIZE)
-        + os.urandom(SIZE)
-        + small
-        + data_header(1, 70_000)
-        + bytes(70_000)
-        + small
-    )
+    small = header(2, 3) + b"abc"
+    sent = small + header(2, SIZE) + os.urandom(SIZE) + small + header(1, 70_000) + bytes(70_000) + small
     rest = memoryview(sent)
     received = bytearray()
     while len(received) < len(sent):
@@ -90,7 +82,7 @@ def test_large_frames_with_small_ones_around_them_arrive_as_they_were_sent(rig: 
 
 
 def test_a_browser_that_does_not_read_leaves_nothing_behind_in_the_pipe_all_sessions_share(rig: Rig) -> None:
-    sent = data_header(2, SIZE) + os.urandom(SIZE)
+    sent = header(2, SIZE) + os.urandom(SIZE)
     rest = memoryview(sent)
     while not rig.flow.stashed:
         rest = rest[rig.send(rest) :]
@@ -101,7 +93,7 @@ def test_a_browser_that_does_not_read_leaves_nothing_behind_in_the_pipe_all_sess
     source, sink = other.ends[1], other.ends[3]
     flow = rig.hot.Flow(None, source.fileno(), sink.fileno(), False, LIMIT, 0, 0, rig.engine.now)
     rig.engine.attach(flow)
-    message = data_header(2, 100_000) + os.urandom(100_000)
+    message = header(2, 100_000) + os.urandom(100_000)
     left = memoryview(message)
     received = bytearray()
     while len(received) < len(message):
@@ -121,7 +113,7 @@ def test_a_browser_that_does_not_read_leaves_nothing_behind_in_the_pipe_all_sess
 
 
 def test_a_browser_that_has_gone_in_the_middle_of_a_frame_is_a_failed_sink(rig: Rig) -> None:
-    sent = memoryview(data_header(2, SIZE) + bytes(SIZE))
+    sent = memoryview(header(2, SIZE) + bytes(SIZE))
     sent = sent[rig.send(sent) :]
     rig.engine.turn(0.0)
     rig.browser.close()
@@ -143,7 +135,7 @@ def test_a_connection_that_fails_in_the_middle_of_a_large_frame_says_why(build: 
     with source, sink, browser:
         flow = build.Flow(None, source.fileno(), sink.fileno(), False, LIMIT, 0, 0, engine.now)
         engine.attach(flow)
-        upstream.send(data_header(2, SIZE))
+        upstream.send(header(2, SIZE))
         assert engine.turn(engine.now + 1.0) == []
         assert flow.remaining == SIZE
         Peer(upstream).reset()
@@ -154,7 +146,7 @@ def test_a_connection_that_fails_in_the_middle_of_a_large_frame_says_why(build: 
 
 
 def test_behind_a_large_frame_little_is_copied_of_another_and_small_ones_are_read_as_ever(rig: Rig) -> None:
-    large, small = data_header(2, 100_000), data_header(2, 3) + b"abc"
+    large, small = header(2, 100_000), header(2, 3) + b"abc"
     behind = large + bytes(100_000)
     for first, copied in ((large + bytes(100_000), signs.GLIMPSE_BYTES), (small, len(behind))):
         rest = memoryview(first)
@@ -172,7 +164,7 @@ def test_behind_a_large_frame_little_is_copied_of_another_and_small_ones_are_rea
 
 @pytest.mark.parametrize("size", [signs.SPLICE_FROM - 1, signs.SPLICE_FROM])
 def test_both_builds_call_the_same_frames_large(rig: Rig, size: int) -> None:
-    sent = memoryview(data_header(2, size) + bytes(size))
+    sent = memoryview(header(2, size) + bytes(size))
     while sent or not rig.flow.at_boundary:
         sent = sent[rig.send(sent) :]
         rig.engine.turn(0.0)

@@ -8,14 +8,11 @@ from hypothesis import strategies as st
 
 from bascule.protocol.frames import (
     HEARTBEAT,
-    MAX_CONTROL_FRAME_BYTES,
-    MAX_HEADER_BYTES,
     CloseCode,
     CloseFrame,
     close_frame,
     close_payload,
     control_frame,
-    data_header,
     is_wire_code,
     mask,
     parse_close_payload,
@@ -32,17 +29,7 @@ CODES_NEVER_ON_THE_WIRE = [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 299
 
 
 def test_masked_hello_of_the_rfc() -> None:
-    assert data_header(1, 5, key=KEY) + mask(b"Hello", KEY) == bytes.fromhex("818537fa213d7f9f4d5158")
-
-
-def test_unmasked_hello_of_the_rfc() -> None:
-    assert data_header(1, 5) + b"Hello" == bytes.fromhex("810548656c6c6f")
-
-
-def test_fragmented_hello_of_the_rfc() -> None:
-    first = data_header(1, 3, fin=False) + b"Hel"
-    last = data_header(0, 2) + b"lo"
-    assert (first, last) == (bytes.fromhex("010348656c"), bytes.fromhex("80026c6f"))
+    assert frames.header(1, 5, key=KEY) + mask(b"Hello", KEY) == bytes.fromhex("818537fa213d7f9f4d5158")
 
 
 def test_ping_and_masked_pong_of_the_rfc() -> None:
@@ -50,42 +37,8 @@ def test_ping_and_masked_pong_of_the_rfc() -> None:
     assert control_frame(0xA, b"Hello", KEY) == bytes.fromhex("8a8537fa213d7f9f4d5158")
 
 
-def test_headers_of_256_and_65536_bytes_of_the_rfc() -> None:
-    assert data_header(2, 256) == bytes.fromhex("827e0100")
-    assert data_header(2, 65536) == bytes.fromhex("827f0000000000010000")
-
-
 def test_heartbeat_is_an_empty_unmasked_pong() -> None:
     assert frames.frames_of(HEARTBEAT) == [frames.Frame(frames.PONG, b"", True, 0, None, b"\x8a\x00")]
-
-
-# -- headers ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("length", "size"), [(0, 2), (125, 2), (126, 4), (65535, 4), (65536, 10), (2**63 - 1, 10)]
-)
-def test_length_takes_its_minimal_form(length: int, size: int) -> None:
-    assert len(data_header(2, length)) == size
-
-
-def test_longest_header_and_longest_control_frame() -> None:
-    assert len(data_header(2, 65536, key=KEY)) == MAX_HEADER_BYTES
-    assert len(control_frame(0x9, bytes(125), KEY)) == MAX_CONTROL_FRAME_BYTES
-
-
-@given(
-    opcode=st.sampled_from([0, 1, 2]),
-    length=st.integers(0, 2**63 - 1),
-    fin=st.booleans(),
-    rsv=st.sampled_from([0, 0x10, 0x20, 0x40, 0x70]),
-    key=st.none() | st.binary(min_size=4, max_size=4),
-)
-def test_header_agrees_with_an_independent_one(
-    opcode: int, length: int, fin: bool, rsv: int, key: bytes | None
-) -> None:
-    ours = data_header(opcode, length, fin=fin, rsv=rsv, key=key)
-    assert ours == frames.header(opcode, length, fin=fin, rsv=rsv, key=key)
 
 
 @given(payload=st.binary(max_size=300), key=st.binary(min_size=4, max_size=4))
@@ -95,6 +48,10 @@ def test_mask_agrees_with_the_rfc_formula_and_is_its_own_inverse(payload: bytes,
 
 
 # -- control frames -------------------------------------------------------------------------------
+
+
+def test_a_control_frame_may_have_125_bytes() -> None:
+    assert len(control_frame(0x9, bytes(125), KEY)) == 2 + 4 + 125
 
 
 def test_control_frame_of_126_bytes_is_refused() -> None:

@@ -18,9 +18,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-MAX_HEADER_BYTES: Final = 14
 MAX_CONTROL_PAYLOAD_BYTES: Final = 125
-MAX_CONTROL_FRAME_BYTES: Final = 2 + 4 + MAX_CONTROL_PAYLOAD_BYTES
 MAX_REASON_BYTES: Final = MAX_CONTROL_PAYLOAD_BYTES - 2
 
 HEARTBEAT: Final = b"\x8a\x00"
@@ -110,26 +108,3 @@ def parse_close_payload(payload: bytes) -> CloseFrame | None:
         return None
     code = int.from_bytes(payload[:2], "big")
     return CloseFrame(code, payload[2:]) if is_wire_code(code) else None
-
-
-def data_header(
-    opcode: int, length: int, *, fin: bool = True, rsv: int = 0, key: bytes | None = None
-) -> bytes:
-    """Build the header of a data frame with the minimal length form.
-
-    Args:
-        opcode: 0, 1 or 2.
-        length: Payload length in bytes.
-        fin: Whether this frame ends its message.
-        rsv: Reserved bits, in place (0x40, 0x20, 0x10).
-        key: Masking key, appended when given.
-    """
-    first = (0x80 if fin else 0) | rsv | opcode
-    bit = 0x80 if key is not None else 0
-    if length < 126:
-        header = bytes((first, bit | length))
-    elif length < 65536:
-        header = bytes((first, bit | 126)) + length.to_bytes(2, "big")
-    else:
-        header = bytes((first, bit | 127)) + length.to_bytes(8, "big")
-    return header + (key or b"")

@@ -20,7 +20,6 @@ from enum import StrEnum
 from typing import Final
 
 __all__ = [
-    "BY_NAME",
     "CATALOGUE",
     "GROUPS",
     "QUANTILES",
@@ -342,5 +341,3 @@ GROUPS: Final[tuple[tuple[str, tuple[Metric, ...]], ...]] = (
     ("Processes", _PROCESSES),
 )
 """The same, under the headings of the reference page."""
-
-BY_NAME: Final[dict[str, Metric]] = {metric.name: metric for metric in CATALOGUE}

@@ -4,8 +4,7 @@ The `GC` panel of the contract shows the collector of the JVM. Ours collects cyc
 everything else is freed at once by reference counting, and relaying makes no cycles, so
 the line should lie at zero.
 
-Rules of this file: each process measures itself and publishes a total; the callback does no more
-than two clock readings for each collection.
+Rules of this file: the callback does no more than two clock readings for each collection.
 """
 
 from __future__ import annotations
@@ -24,15 +23,12 @@ class CollectorClock:
 
     Args:
         clock: Seconds, monotonic; such as ``time.perf_counter``.
-        publish: Called with the new total after each collection, for example to store it in a shared
-            counter. It runs inside the collector: it must not raise, and should not allocate much.
     """
 
-    __slots__ = ("_clock", "_publish", "_started_at", "seconds")
+    __slots__ = ("_clock", "_started_at", "seconds")
 
-    def __init__(self, clock: Callable[[], float], publish: Callable[[float], None] | None = None) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._publish = publish
         self._started_at: float | None = None
         self.seconds = 0.0
         """Total since `install`."""
@@ -52,5 +48,3 @@ class CollectorClock:
         elif self._started_at is not None:
             self.seconds += self._clock() - self._started_at
             self._started_at = None
-            if self._publish is not None:
-                self._publish(self.seconds)

@@ -59,7 +59,7 @@ LABELS: Final[dict[str, Label]] = {
         REFUSALS_COUNTED,
     ),
     "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
-    "process": Label("`supervisor`, `gateway` or `forwarder-<slot>`."),
+    "process": Label("Whose collector: `gateway` alone, for relaying makes no cycles.", ("gateway",)),
     "outcome": Label(
         "`natural`: ended by itself while draining. `closed`: told to go with 1012. "
         "`aborted`: still open at the deadline and cut off.",
