@@ -208,6 +208,25 @@ def test_a_forwarder_that_starts_while_the_gateway_has_no_descriptors_is_used_on
     last.close()
 
 
+def test_a_gateway_that_starts_while_a_forwarder_has_no_descriptors_hears_of_its_sessions_once_it_has(
+    proxy: Proxy,
+) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    (pid,) = forwarders(bascule)
+    limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with chatting(bascule.public_url, 2) as chatter:
+        chatter.progress()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limit[1]))
+        kill(gateway(bascule))
+        eventually(lambda: _said(bascule, "no descriptors left for the gateway's channel"), 10, "it is said")
+        chatter.progress()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+        eventually(lambda: _counted(bascule) == 2, 20, "the gateway is back and counts them")
+        assert forwarders(bascule) == [pid]
+        chatter.progress()
+    assert bascule.metric("bascule_sessions_lost_total") == 0
+
+
 def _said(bascule: RunningBascule, event: str) -> bool:
     return any(line.get("event") == event for line in bascule.log_lines)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import selectors
 import signal
 import socket
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -43,10 +44,7 @@ class Forwarder:
             self.child.start(setup, (counters.descriptor,), theirs, time.monotonic())
         assert self.child.control is not None
         self.control = self.child.control
-        self.wait(self.control)
-        said = receive_control(self.control, self._reader)
-        assert said is not None
-        assert said[0]["message"] == "ready"
+        assert self.said()["message"] == "ready"
 
     def connect(self, room: int = 0) -> socket.socket:
         """Be a new gateway; the forwarder can send it so many bytes before it reads."""
@@ -81,6 +79,13 @@ class Forwarder:
     def forget(self) -> None:
         """Forget what was heard and not asked for: it was said to another gateway."""
         self._heard.clear()
+
+    def said(self) -> dict[str, Any]:
+        """Wait for what it tells the supervisor next."""
+        self.wait(self.control)
+        received = receive_control(self.control, self._reader)
+        assert received is not None
+        return received[0]
 
     def wait(self, channel: socket.socket) -> None:
         """Wait until it has said something."""
@@ -164,6 +169,28 @@ def test_what_a_gateway_handed_over_is_adopted_though_it_died_before_it_read(for
         forwarder.child.signal(signal.SIGCONT)
         second = stack.enter_context(forwarder.connect())
         assert forwarder.listed(second) == [2, 3]
+
+
+def test_a_channel_that_does_not_fit_is_asked_for_again_and_nobodys_session_ends(
+    forwarder: Forwarder,
+) -> None:
+    assert forwarder.child.process is not None
+    pid = forwarder.child.process.pid
+    limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(first) == Listed(0)
+        hand_over(first, [session := Session(stack, 1, answer=b"hello")])
+        session.browser.settimeout(PATIENCE)
+        assert session.browser.recv(100) == b"hello"
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limit[1]))
+        for _ in range(2):
+            with forwarder.connect() as lost:
+                assert forwarder.said() == {"message": "channel_lost", "slot": 0}
+                assert lost.recv(1) == b""
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+        second = stack.enter_context(forwarder.connect())
+        assert forwarder.listed(second) == [1]
 
 
 def test_what_ends_in_one_turn_is_told_in_one_packet(forwarder: Forwarder) -> None:

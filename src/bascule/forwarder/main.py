@@ -11,6 +11,7 @@ sessions and leaves, so that no orphan keeps anything alive. Signals are not for
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -22,7 +23,7 @@ from typing import Final
 from bascule.errors import DescriptorsLost, HandoverError
 from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
 from bascule.forwarder.relay import Relay
-from bascule.handover.control import receive_control, send_control
+from bascule.handover.control import read_control, receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord
 from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, send_packet
 from bascule.handover.environment import ChildSetup
@@ -44,6 +45,9 @@ from bascule.protocol.closing import End
 _RETRY: Final = 0.02
 """Seconds until a full channel is tried again."""
 
+_ASK_AGAIN: Final = 0.2
+"""Seconds until another channel is asked for when descriptors were short."""
+
 _LEAVING: Final = 10.0
 """Longest time to end the sessions in when the supervisor has gone; a closing handshake takes less."""
 
@@ -64,6 +68,7 @@ class Forwarder:
         words[ForwarderWord.STASHED_BYTES] = 0
         proxy = config.websocket_proxy
         count_allocations(words, ForwarderWord.ALLOCATED_BYTES)
+        self._slot = setup.slot
         self._control = socket.socket(fileno=setup.control)
         self._engine = Engine(config.forwarders.read_buffer_bytes, words, MAX_EARLY_BYTES)
         self._relay = Relay(
@@ -79,6 +84,7 @@ class Forwarder:
         self._outbox: deque[bytes] = deque()
         self._uncounted: list[Ended] = []
         self._stopping_at = float("inf")
+        self._ask_at = float("inf")
         self._orphan = False
 
     def run(self) -> None:
@@ -95,7 +101,7 @@ class Forwarder:
         gc.collect()
         gc.freeze()
         while not (self._orphan and not relay.sessions):
-            deadline = min(relay.next_at, self._stopping_at, time.monotonic() + 1.0)
+            deadline = min(relay.next_at, self._stopping_at, self._ask_at, time.monotonic() + 1.0)
             if self._outbox:
                 deadline = min(deadline, time.monotonic() + _RETRY)
             for target, found in engine.turn(deadline):
@@ -108,6 +114,8 @@ class Forwarder:
                 relay.on_time(now)
             if self._outbox:
                 self._send_waiting()
+            if now >= self._ask_at:
+                self._ask_channel()
             if now >= self._stopping_at:
                 return
 
@@ -127,13 +135,26 @@ class Forwarder:
             received = receive_control(self._control, self._reader)
         except BlockingIOError:
             return
+        except DescriptorsLost as lost:
+            for descriptor in lost.descriptors:
+                os.close(descriptor)
+            if read_control(lost.packet)["message"] == "channel":
+                self._ask_at = time.monotonic() + _ASK_AGAIN
+            return
         if received is None:
             self._engine.unwatch(self._control.fileno())
             self._stop()
             return
         message, descriptors = received
         if message["message"] == "channel":
+            self._ask_at = float("inf")  # whoever it was for
             self._change_gateway(socket.socket(fileno=descriptors[0]))
+
+    def _ask_channel(self) -> None:
+        """Ask for the channel that did not fit; by now a session may have ended."""
+        self._ask_at = float("inf")
+        with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
+            send_control(self._control, "channel_lost", slot=self._slot)
 
     # -- the gateway --------------------------------------------------------------------
 

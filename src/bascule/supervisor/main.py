@@ -221,6 +221,8 @@ class Supervisor:
                 self._on_ready(child)
             case "channel_lost":
                 forwarder = self._forwarders[message["slot"]]
+                if child is forwarder:  # the gateway says it itself
+                    _log.warning("no descriptors left for the gateway's channel", child=child.name)
                 if forwarder.ready:
                     self._connect(forwarder)
             case "draining":
