@@ -30,6 +30,20 @@ def test_every_dependency_is_pinned_with_its_digest() -> None:
     assert text.count("--hash=sha256:") >= len(pinned)
 
 
+def test_the_tools_that_build_it_are_pinned_as_well() -> None:
+    script = (SCRIPTS / "build").read_text(encoding="utf-8")
+    installs = [line for line in script.splitlines() if re.search(r"pip\" install|^\$pip ", line)]
+    assert [line for line in installs if "--require-hashes" not in line] == [
+        '$pip --no-deps "$work"/wheels/*.whl'
+    ]
+    assert len(installs) == 3
+    assert "COPY requirements/build.txt requirements/\n" in CONTAINERFILE
+    pinned = (ROOT / "requirements/build.txt").read_text(encoding="utf-8")
+    names = {normalised(line) for line in pinned.splitlines() if re.match("[a-z]", line)}
+    system = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
+    assert {normalised(one) for one in system["requires"]} <= names, "run scripts/lock"
+
+
 def test_the_containerfile_runs_the_scripts_and_nothing_of_its_own() -> None:
     for name in ("build", "slim", "verify"):
         assert f"scripts/container/{name}" in CONTAINERFILE
