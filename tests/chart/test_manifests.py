@@ -263,6 +263,7 @@ def test_a_grace_period_that_would_cut_sessions_is_refused(version: str) -> None
         ({"routes": [{**ROUTES[0], "auth": "session"}]}, "needs auth.session.keySecret.name"),
         ({"ports": {"http": 8081}}, "each needs a port of its own"),
         ({"extraConfig": {"drain": {"timeout": "10m"}}}, "which ports, memory and the grace period follow"),
+        ({"extraConfig": {"limits": {"closingHandshakeTimeout": "2m"}}}, "use the chart's own values"),
         ({"extraConfig": {"websocketProxy": {"maxSessionsPerApp": 5000}}}, "use the chart's own values"),
         ({"extraConfig": {"admin": "0.0.0.0:9999"}}, "use the chart's own values"),
         ({"hopsworks": {"payara": {"websocketProxy": None}}}, "leave it out to have the default"),

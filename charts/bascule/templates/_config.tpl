@@ -6,10 +6,13 @@ accepts the result, and a test says so for every case of the matrix.
 {{- if eq (.Values.ports.http | int64) (.Values.ports.admin | int64) -}}
 {{- fail (printf "ports.http and ports.admin are both %d: each needs a port of its own" (.Values.ports.http | int64)) -}}
 {{- end -}}
-{{- range $key := list "listen" "admin" "websocketProxy" "forwarders" "drain" -}}
-{{- if hasKey (default dict $.Values.extraConfig) $key -}}
-{{- fail (printf "extraConfig.%s: use the chart's own values for it, which ports, memory and the grace period follow" $key) -}}
+{{- $extra := default dict .Values.extraConfig -}}
+{{- $computed := pick $extra "listen" "admin" "websocketProxy" "forwarders" "drain" | keys | sortAlpha -}}
+{{- if hasKey (default dict $extra.limits) "closingHandshakeTimeout" -}}
+{{- $computed = append $computed "limits.closingHandshakeTimeout" -}}
 {{- end -}}
+{{- range $key := $computed -}}
+{{- fail (printf "extraConfig.%s: use the chart's own values for it, which ports, memory and the grace period follow" $key) -}}
 {{- end -}}
 {{- $config := dict -}}
 {{- $_ := set $config "listen" (printf "%s:%d" .Values.bindAddress (.Values.ports.http | int64)) -}}
@@ -38,11 +41,11 @@ accepts the result, and a test says so for every case of the matrix.
 {{- if .Values.tls.secretName -}}
 {{- $_ := set $config "tls" (dict "certificate" "/etc/bascule/tls/tls.crt" "key" "/etc/bascule/tls/tls.key") -}}
 {{- end -}}
-{{- $given := dig "auth" "session" "keyFile" "" (default dict .Values.extraConfig) -}}
+{{- $given := dig "auth" "session" "keyFile" "" $extra -}}
 {{- range .Values.routes -}}
 {{- if and (eq (get . "auth") "session") (not (or $session.keyFile $given)) -}}
 {{- fail (printf "route %q has auth: session, which needs auth.session.keySecret.name" .name) -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml (mergeOverwrite $config (deepCopy (default dict .Values.extraConfig))) -}}
+{{- toYaml (mergeOverwrite $config (deepCopy $extra)) -}}
 {{- end -}}
