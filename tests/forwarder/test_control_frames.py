@@ -365,3 +365,22 @@ def test_a_close_that_waits_for_a_frame_whose_sender_leaves_is_given_up(
     world.until(lambda: line.ended)
     assert line.ended is not None
     assert line.ended.end == End.DRAIN
+
+
+@pytest.mark.parametrize("who", ["browser", "upstream"])
+def test_who_was_told_is_heard_out_though_the_other_side_leaves_within_a_frame(
+    make_world: MakeWorld, who: str
+) -> None:
+    world = make_world()
+    line = world.open()
+    leaver, other, key = (
+        (line.browser, line.upstream, KEY) if who == "browser" else (line.upstream, line.browser, None)
+    )
+    world.relay.end(line.id, End.DRAIN)
+    world.until(lambda: line.browser.frames and line.upstream.frames)
+    leaver.send(header(BINARY, 1000, key=key) + b"x" * 10)
+    leaver.half_close()
+    world.quiet()
+    assert not other.over, "its answer to our Close was not awaited"
+    other.send(close(other.frames[0].code, key=None if key else KEY))
+    world.until(lambda: other.over)

@@ -267,7 +267,7 @@ class Relay:
 
     def _tell_nothing_more(self, session: Session, flow: Flow) -> None:
         """Give up on a Close that waits for the end of a frame which will never end."""
-        if flow.remaining:
+        if flow.remaining and flow.mode == signs.RELAY:
             session.state |= TOLD_UPSTREAM if flow.inbound else TOLD_BROWSER
             session.state |= HEARD_UPSTREAM if flow.inbound else HEARD_BROWSER
 
