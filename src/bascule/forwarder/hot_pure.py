@@ -145,7 +145,8 @@ class Engine(HeaderWalk):
 
         Returns:
             Flows with their signs, and watched targets; empty when only the deadline
-            passed or a signal came in. `now` is the time of the last wake-up.
+            passed or, in the compiled build, a signal came in: Python waits on by itself
+            (PEP 475). `now` is the time of the last wake-up.
         """
         table = self._table
         poll = self._epoll.poll

@@ -434,13 +434,9 @@ class Relay:
         if pending.close:
             session.state |= told
             session.told_at = self._engine.now
-            code = (
-                int.from_bytes(pending.close[2:4], "big")
-                if not flow.inbound and len(pending.close) > 2
-                else 0
-            )
             if not flow.inbound:
-                self._words[close_code_word("proxy", close_code_label(code or None))] += 1
+                code = int.from_bytes(pending.close[2:4], "big") if len(pending.close) > 2 else None
+                self._words[close_code_word("proxy", close_code_label(code))] += 1
         if pending.heartbeat:
             self._words[ForwarderWord.HEARTBEATS] += 1
         if self._engine.inject(flow, b"".join(pending.pongs) + pending.heartbeat + pending.close):
