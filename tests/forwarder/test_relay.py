@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import socket
 import time
@@ -408,6 +409,28 @@ def test_data_in_either_direction_keeps_a_session_alive(make_world: MakeWorld) -
     world.until(lambda: line.browser.frames)
     world.later(20.0)
     assert line.browser.frames[-1].opcode == TEXT
+
+
+def test_a_session_that_ended_is_forgotten_long_before_it_would_have_been_idle(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(idle=86_400.0)
+    line = world.open()
+    line.browser.close()
+    line.upstream.close()
+    world.until(lambda: line.ended)
+    world.later(120)
+    assert world.relay.next_at == math.inf
+
+
+def test_a_timeout_of_a_day_is_a_day(make_world: MakeWorld) -> None:
+    world = make_world(idle=86_400.0)
+    line = world.open()
+    for _ in range(24):
+        world.later(3_599)
+    assert not line.browser.frames
+    world.later(30)
+    assert line.browser.frames[0].code == 1012
 
 
 @pytest.mark.parametrize("who", ["browser", "upstream"])

@@ -72,6 +72,10 @@ _BROKEN = {True: End.CLIENT_PROTOCOL_ERROR, False: End.UPSTREAM_PROTOCOL_ERROR}
 _TOO_BIG = {True: End.CLIENT_TOO_BIG, False: End.UPSTREAM_TOO_BIG}
 """Rows by *the source is the browser*."""
 
+_IDLE_LOOK: Final = 60.0
+"""Most seconds between two looks whether a session is idle. One that ends stays in the wheel until the next:
+with a timeout of a day and 50 sessions a second that would be about 180 MiB."""
+
 _GIVEN_UP: Final = frozenset((errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH))
 """Errors with which TCP says that a peer no longer answers; where a router said why, it is that."""
 
@@ -137,7 +141,7 @@ class Relay:
         if self._heartbeat:
             self._heartbeats.schedule(session.id, now + self._heartbeat)
         if self._idle:
-            self._idles.schedule(session.id, now + self._idle)
+            self._idles.schedule(session.id, now + min(self._idle, _IDLE_LOOK))
         if found := self._engine.begin(outbound, message.answer):
             self.on_signs(outbound, found)
         for flow, early in ((outbound, message.outbound), (inbound, message.inbound)):
@@ -463,7 +467,7 @@ class Relay:
                 due = session.active_at + self._idle
                 if due > now:
                     session.waiting = 0
-                    self._idles.schedule(identifier, due)
+                    self._idles.schedule(identifier, min(due, now + _IDLE_LOOK))
                 elif _has_unread(session):
                     # We were held up (stopped, or short of processor time): what came is read first.
                     self._idles.schedule(identifier, now + self._idles.resolution)
