@@ -45,7 +45,7 @@ class GatewayWord(IntEnum):
     HANDSHAKES_REFUSED = auto()
     """Upgrades answered with an HTTP error of ours (bad handshake, origin, route, credentials)."""
     UPSTREAM_REFUSED = auto()
-    """Upgrades the upstream answered with something else than 101; its answer was relayed."""
+    """Upgrades the upstream answered with something else than a valid 101: relayed, or answered 502 by us."""
     NO_ROOM = auto()
     """Upgrades refused because no forwarder could take a session."""
     CLIENT_GONE = auto()

@@ -52,7 +52,8 @@ LABELS: Final[dict[str, Label]] = {
     "opcode": Label("Opcode of the frame (RFC 6455 §5.2).", tuple(opcode.name.lower() for opcode in Opcode)),
     "reason": Label(
         "`handshake`: we answered with an HTTP error (malformed handshake, origin, route, credentials). "
-        "`upstream`: the upstream answered with something else than 101, and that answer was passed on. "
+        "`upstream`: the upstream answered with something else than a valid 101; that answer was passed on, "
+        "or was none and became our 502. "
         "`draining`: 101 and Close 1012, the pod is going away. "
         "`no_room`: 101 and Close 1013, no forwarder could take a session. "
         "`gone`: the client left while the upstream was being dialled.",
