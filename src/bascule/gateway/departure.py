@@ -1,4 +1,4 @@
-"""Notices that a browser has left while its upstream is being dialled.
+"""Notices that a browser has left while it waits for what its upstream says to the upgrade.
 
 A notebook server may take half a minute to answer an upgrade. Whoever has closed the tab by
 then, and perhaps opened it again and again, must not hold a slot for each time. The
@@ -61,5 +61,5 @@ class Departure:
 
 
 def departures() -> Waits[Departure]:
-    """Return what looks after all browsers whose upstreams are being dialled."""
+    """Return what looks after all browsers that wait for their upstreams."""
     return Waits(LOOK_EVERY, Departure.look)
