@@ -339,7 +339,8 @@ async def half_said() -> AsyncIterator[tuple[HalfSaid, str]]:
 
 async def test_a_close_waits_for_the_end_of_the_frame_under_way(bascule: Start) -> None:
     async with half_said() as (upstream, address):
-        proxy = bascule(settings(address))
+        # The upstream answers no Close, so that is how long the session takes to end.
+        proxy = bascule({**settings(address), "limits": {"closingHandshakeTimeout": "1s"}})
         async with join(proxy) as client:
             await eventually_async(lambda: len(proxy.sessions()) == 1, 5, "the session is up")
             await drain(proxy)
