@@ -119,6 +119,19 @@ def test_a_gateway_without_descriptors_closes_connections_that_ask_for_nothing(p
     eventually(lambda: _in_flight(bascule) == 0, 10, "all sessions have ended")
 
 
+def test_a_tls_client_that_says_nothing_does_not_keep_the_descriptor_of_a_closed_connection(
+    proxy: Proxy, clients: Clients, tmp_path: Path
+) -> None:
+    certificate = make_certificate(tmp_path)
+    files = {"certificate": str(certificate.certificate), "key": str(certificate.key)}
+    bascule = proxy(forwarders={"count": 1}, tls=files, limits={"maxIdleConnections": 1})
+    before = len(_settled(gateway(bascule)))
+    for client in [clients(bascule.public_url, certificate.client()) for _ in range(20)]:
+        client.send(b"GET /.bascule/capacity HTTP/1.1\r\nHost: front\r\n\r\n")
+        assert client.head().status == 200
+    eventually(lambda: len(descriptors(gateway(bascule))) == before + 1, 10, "all but one are closed")
+
+
 def test_a_forwarder_without_descriptors_loses_only_what_it_could_not_take(
     proxy: Proxy, clients: Clients
 ) -> None:

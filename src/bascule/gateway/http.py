@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bascule.gateway.bounded import Bounded
-from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg
+from bascule.gateway.legs import FAREWELL_SECONDS, Leg, PlainLeg, PumpedLeg
 from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
 from bascule.gateway.tasks import spawn
 from bascule.gateway.waits import Waits
@@ -82,6 +82,7 @@ class HttpServer(PlainServer):
         self.newcomers = Bounded(config.limits.max_handshakes)
         self.idle = Bounded(config.limits.max_idle_connections)
         self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
+        self._dropped: Waits[asyncio.Transport] = Waits(FAREWELL_SECONDS, lambda transport: transport.abort())
 
     def __call__(self, first: bytes = b"") -> HttpProtocol:
         """Return the protocol of a new connection.
@@ -100,9 +101,16 @@ class HttpServer(PlainServer):
         try:
             return await self._answer(request)
         finally:
-            if connection.transport is not None:  # else it has ended
-                # Closed and not aborted: the end of the answer may still be on its way.
-                self.idle.enter(connection, connection.transport.close)
+            if (transport := connection.transport) is not None:  # else it has ended
+                self.idle.enter(connection, lambda: self._drop(transport))
+
+    def _drop(self, transport: asyncio.Transport) -> None:
+        """Close a connection, and not abort it: the end of its answer may still be on its way.
+
+        A client that takes nothing more, or does not answer the end of TLS, does not keep it for that.
+        """
+        transport.close()
+        self._dropped.enter(transport)
 
 
 class HttpProtocol(PlainProtocol):
