@@ -55,6 +55,12 @@ def test_what_is_below_our_prefix_is_ours_whatever_the_routes(
     assert json.loads(answer.body)["instance"]["inFlight"] == 0
 
 
+def test_our_paths_are_told_in_no_other_version_of_http(routed: RunningBascule, clients: Clients) -> None:
+    client = clients(routed.public_url)
+    client.send(b"GET /.bascule/capacity HTTP/2.0\r\nHost: front\r\n\r\n")
+    assert client.answer().status == 505
+
+
 @pytest.mark.parametrize("target", [b"/.bascule/other", b"/.bascule/", b"/.bascule/capacity%2Fx"])
 def test_nobody_else_is_asked_for_what_is_not_there(
     routed: RunningBascule, upstream: RawUpstream, clients: Clients, target: bytes

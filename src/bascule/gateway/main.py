@@ -209,6 +209,8 @@ class Gateway:
 
     def _own_path(self, request: web.BaseRequest) -> list[bytes] | None:
         """Return the path of a request that we answer ourselves; ``None`` for all others, bad ones too."""
+        if request.version.major != 1:
+            return None  # refused, whatever it asks for
         raw_target = request.raw_path.encode("utf-8", "surrogateescape")
         try:
             segments = parse_target(raw_target).segments
