@@ -32,6 +32,8 @@ MOST_IDLE = 3
 class Server:
     """A gateway's HTTP side that notes which upgrades reached it."""
 
+    http: HttpServer
+
     def __init__(self) -> None:
         self.taken: list[tuple[bytes, bytes]] = []
         self.port = 0
@@ -57,7 +59,7 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
 
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] = answer
     limits = Limits(max_idle_connections=MOST_IDLE)
-    http = HttpServer(handler, Config(limits=limits), server.on_upgrade)
+    server.http = http = HttpServer(handler, Config(limits=limits), server.on_upgrade)
     listening = await asyncio.get_running_loop().create_server(http, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
     yield server
@@ -184,3 +186,15 @@ async def test_of_too_many_idle_connections_the_longest_idle_is_closed_and_none_
         await reader.readuntil(b"\r\n\r\nplain")
         for _, ours in [(reader, writer), *idle]:
             await close(ours)
+
+
+async def test_a_connection_whose_next_request_has_been_read_is_not_idle(server: Server) -> None:
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(PLAIN)
+        await reader.readuntil(b"\r\n\r\nplain")
+        (protocol,) = server.http.connections
+        protocol.data_received(PLAIN)
+        server.http.idle.shed(1)  # in the same turn of the loop: descriptors have run out
+        await reader.readuntil(b"\r\n\r\nplain")
+        await close(writer)

@@ -175,6 +175,7 @@ class HttpProtocol(PlainProtocol):
             return
         self._heads.leave(self)
         self._newcomers.leave(self)
+        self._idle.leave(self)  # though its answer begins in a later turn of the loop
         self._behind_head = 0
         if end >= 0:
             end += len(END_OF_HEAD)
