@@ -119,6 +119,24 @@ def test_a_gateway_without_descriptors_closes_connections_that_ask_for_nothing(p
     eventually(lambda: _in_flight(bascule) == 0, 10, "all sessions have ended")
 
 
+def test_idle_connections_make_room_for_the_upstreams_of_those_who_come(
+    proxy: Proxy, clients: Clients
+) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    for _ in range(200):
+        idle = clients(bascule.public_url)
+        idle.send(b"GET /.bascule/capacity HTTP/1.1\r\nHost: front\r\n\r\n")
+        assert idle.head().status == 200
+    with only(gateway(bascule), 0):
+        coming = [clients(bascule.public_url) for _ in range(60)]
+        for client in coming:
+            client.send(REQUEST)
+        for client in coming:
+            assert client.head().status == 101
+            client.say(b"hello")
+            assert client.frame().payload == b"hello"
+
+
 def test_a_tls_client_that_says_nothing_does_not_keep_the_descriptor_of_a_closed_connection(
     proxy: Proxy, clients: Clients, tmp_path: Path
 ) -> None:

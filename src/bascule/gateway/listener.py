@@ -157,7 +157,8 @@ class Listener:
     def _pause(self, error: OSError) -> None:
         now = self._loop.time()
         self._pauses += 1
-        self._http.idle.shed(_ACCEPT_BATCH)  # whoever comes is worth more than who has been answered
+        # Whoever comes is worth more than who has been answered, and needs one for the upstream, too.
+        self._http.idle.shed(2 * _ACCEPT_BATCH)
         if now >= self._say_again_at:
             name = errno.errorcode.get(error.errno or 0)
             _log.warning("accepting pauses", error=name, seconds=_PAUSE, pauses=self._pauses)
