@@ -55,6 +55,8 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/slow":
             await server.slow.wait()
+        if request.path == "/last":
+            asyncio.get_running_loop().call_soon(request.protocol.data_received, HANDSHAKE)
         return web.Response(text="plain")
 
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] = answer
@@ -198,3 +200,9 @@ async def test_a_connection_whose_next_request_has_been_read_is_not_idle(server:
         server.http.idle.shed(1)  # in the same turn of the loop: descriptors have run out
         await reader.readuntil(b"\r\n\r\nplain")
         await close(writer)
+
+
+async def test_no_handshake_is_taken_behind_an_answer_that_ends_the_connection(server: Server) -> None:
+    got = await talk(server, b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", until=b"taken")
+    assert got.endswith(b"plain")
+    assert server.taken == []

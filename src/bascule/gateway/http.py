@@ -99,7 +99,10 @@ class HttpServer(PlainServer):
         connection = request.protocol
         self.idle.leave(connection)
         try:
-            return await self._answer(request)
+            answer = await self._answer(request)
+            if not (request.keep_alive if answer.keep_alive is None else answer.keep_alive):
+                connection.keep_alive(False)  # as aiohttp does, but in a later turn of the loop
+            return answer
         finally:
             if (transport := connection.transport) is not None:  # else it has ended
                 self.idle.enter(connection, lambda: self._drop(transport))
