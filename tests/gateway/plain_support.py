@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bascule.gateway.exchanges import Exchanges
 from bascule.gateway.http import HttpServer
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain import PlainProxy
@@ -266,6 +267,7 @@ class World:
             RouteTable(config.routes),
             words,
             AccessLog(log),
+            Exchanges(config.limits.max_http_requests, words),
             authorise=authorise,
             upstream_tls=tls,
         )

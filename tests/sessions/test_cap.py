@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CAP = 20
 HOLD_MAX = 2.0
 MAX_HELD = 2
+MAX_HTTP = 5
 
 FULL = b"WebSocket session cap reached (maxSessionsPerApp)"
 
@@ -38,7 +39,11 @@ def bascule(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> 
         "websocketProxy": {"maxSessionsPerApp": CAP},
         "forwarders": {"count": 2},
         "trustedProxies": ["127.0.0.1/32"],
-        "limits": {"refusalHoldMax": f"{HOLD_MAX:g}s", "maxHeldRefusals": MAX_HELD},
+        "limits": {
+            "refusalHoldMax": f"{HOLD_MAX:g}s",
+            "maxHeldRefusals": MAX_HELD,
+            "maxHttpRequests": MAX_HTTP,
+        },
     }
     with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
         yield running
@@ -86,22 +91,27 @@ def _refused(client: RawClient, *more: bytes, path: bytes = b"/lab") -> tuple[An
 # -- the cap --------------------------------------------------------------------------------------
 
 
-def test_whoever_is_still_being_told_that_the_upstream_refuses_has_a_slot(
-    bascule: RunningBascule, upstream: RawUpstream, clients: Clients, somebody: bytes
+def test_refusals_of_the_upstream_that_are_being_relayed_are_bounded_and_take_no_slot(
+    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
 ) -> None:
     def refuse(call: Call) -> None:
         call.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000000\r\n\r\nno")
         call.until_over()
 
     upstream.scripts[b"/app/refuses"] = refuse
-    told = [connect(bascule.public_url) for _ in range(CAP)]
+    told = [connect(bascule.public_url) for _ in range(MAX_HTTP)]
     for client in told:
         client.send(upgrade(b"/app/refuses"))
         assert client.head().status == 403
-    _refused(clients(bascule.public_url), somebody)
+    assert _in_flight(bascule) == 0
+    one_more = clients(bascule.public_url)
+    one_more.send(upgrade(b"/app/refuses"))
+    answer = one_more.head()
+    assert (answer.status, answer.value(b"Retry-After")) == (503, b"1")
+    one_more.goodbye()
     for client in told:
         client.close()
-    eventually(lambda: _in_flight(bascule) == 0, 10, "all have left")
+    eventually(lambda: bascule.metric("bascule_http_requests_in_flight") == 0, 10, "all have left")
 
 
 def test_a_race_of_twice_the_cap_admits_exactly_the_cap(

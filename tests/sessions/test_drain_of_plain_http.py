@@ -1,4 +1,4 @@
-"""A stop lets downloads and uploads come to their end within ``drain.timeout``, as it lets sessions."""
+"""A stop lets downloads, uploads and refusals come to their end within ``drain.timeout``, like sessions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.bascule import run_bascule
+from tests.support.rawclient import upgrade
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,3 +79,47 @@ def test_an_answer_without_an_end_is_cut_at_the_timeout(
         assert bascule.process.process.wait(10) == 0
         assert time.monotonic() - begun < 6
     over.set()
+
+
+def test_a_refusal_that_is_being_relayed_is_finished(
+    upstream: RawUpstream, clients: Clients, tmp_path: Path
+) -> None:
+    go_on = threading.Event()
+
+    def refuse(call: Call) -> None:
+        call.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 8\r\n\r\nhalf")
+        assert go_on.wait(15)
+        call.send(b"half")
+
+    upstream.scripts[b"/refuses"] = refuse
+    with run_bascule(tmp_path, _config(upstream, "20s")) as bascule:
+        client = clients(bascule.public_url)
+        client.send(upgrade(b"/refuses"))
+        assert client.head().status == 403
+        bascule.process.process.terminate()
+        time.sleep(LEAVING)
+        assert bascule.process.process.poll() is None
+        go_on.set()
+        assert client.rest().endswith(b"halfhalf")
+        assert bascule.process.process.wait(5) == 0
+
+
+def test_a_refusal_that_is_cut_at_the_timeout_is_no_aborted_session(
+    upstream: RawUpstream, clients: Clients, tmp_path: Path
+) -> None:
+    over = threading.Event()
+
+    def refuse(call: Call) -> None:
+        call.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 8\r\n\r\nhalf")
+        over.wait(15)
+
+    upstream.scripts[b"/refuses"] = refuse
+    with run_bascule(tmp_path, _config(upstream, "2s")) as bascule:
+        client = clients(bascule.public_url)
+        client.send(upgrade(b"/refuses"))
+        assert client.head().status == 403
+        bascule.process.process.terminate()
+        assert bascule.process.process.wait(10) == 0
+        over.set()
+        (end,) = [line for line in bascule.log_lines if line["event"] == "drain ends"]
+    assert (end["natural"], end["closed"], end["aborted"]) == (0, 0, 0)

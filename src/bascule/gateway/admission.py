@@ -20,6 +20,7 @@ from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.auth import Denial
 from bascule.gateway.departure import Departure, departures
+from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.registry import Record
 from bascule.gateway.tasks import spawn
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.auth import SessionTokens
     from bascule.gateway.dispatch import Dispatch
+    from bascule.gateway.exchanges import Exchanges
     from bascule.gateway.legs import Leg
     from bascule.gateway.refusal import Refuser
     from bascule.gateway.registry import Registry
@@ -141,6 +143,7 @@ class Admission:
         tokens: Checks credentials.
         access_log: One line per refusal.
         words: The gateway's counter block.
+        exchanges: Where the relaying of an upstream's refusal counts.
         generation: How many gateways there were before, which makes ids unique.
         via: Our element of ``Via``.
     """
@@ -157,6 +160,7 @@ class Admission:
         tokens: SessionTokens,
         access_log: AccessLog,
         words: memoryview,
+        exchanges: Exchanges,
         generation: int,
         via: bytes,
     ) -> None:
@@ -170,6 +174,7 @@ class Admission:
         self._tokens = tokens
         self._access = access_log
         self._words = words
+        self._exchanges = exchanges
         self._trusted = TrustedProxies(config.trusted_proxies)
         self._next_id = (generation << 40) + 1
         self._via = via
@@ -272,9 +277,10 @@ class Admission:
             if isinstance(opened, Switched):
                 await self._switch(asked, lease, opened, opened_at)
                 return
+            lease.release()
             self._words[GatewayWord.UPSTREAM_REFUSED] += 1
             self._log_refusal(asked, Refusal.UPSTREAM, status=opened.head.status)
-            await self._pass_on(asked, opened, lease)
+            await self._pass_on(asked, opened)
         except Unreachable as error:
             lease.release()
             self._words[GatewayWord.UPSTREAM_CONNECT_FAILURES] += 1
@@ -304,22 +310,26 @@ class Admission:
             asked.leg.close()
             raise
 
-    async def _pass_on(self, asked: _Asked, answered: Answered, lease: Lease) -> None:
+    async def _pass_on(self, asked: _Asked, answered: Answered) -> None:
         """Relay what the upstream said instead of 101, unless the browser leaves.
 
-        The lease is held until then: how long it takes is up to two peers, and nothing else bounds how many
-        are at it.
+        From now on this is an exchange like that of a plain request.
         """
         departure = Departure(asked.leg, self._departures)
+        fits = self._exchanges.begin()
         try:
             with departure:
-                await relay_answer(asked.leg, answered, self._config.limits.upstream_handshake_timeout)
+                if fits:
+                    await relay_answer(asked.leg, answered, self._config.limits.upstream_handshake_timeout)
+                else:
+                    answered.leg.close()
+                    await error_answer(asked.leg, HandshakeRefused(503, TOO_MANY, (("Retry-After", "1"),)))
         except asyncio.CancelledError:
             if not departure.seen:
                 raise
             departure.forgive()
         finally:
-            lease.release()
+            self._exchanges.end()
 
     async def _switch(self, asked: _Asked, lease: Lease, opened: Switched, opened_at: float) -> None:
         """Give both connections to a forwarder, and with them the 101 that it is to say.

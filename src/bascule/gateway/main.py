@@ -24,6 +24,7 @@ from bascule.gateway.admission import Admission
 from bascule.gateway.auth import Denial, SessionTokens
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.drain import Drain
+from bascule.gateway.exchanges import Exchanges
 from bascule.gateway.http import HttpServer
 from bascule.gateway.listener import Listener
 from bascule.gateway.metrics import GatewayMetrics
@@ -93,11 +94,15 @@ class Gateway:
         self._drain_task: asyncio.Task[None] | None = None
         self._listener: Listener | None = None
         self._dispatch = Dispatch(self._registry.by_slot, self._on_row, self._on_ended, self._on_lost)
-        self._proxy = PlainProxy(config, self._routes, self._words, self._access, authorise=self._authorise)
+        self._exchanges = Exchanges(config.limits.max_http_requests, self._words)
+        self._proxy = PlainProxy(
+            config, self._routes, self._words, self._access, self._exchanges, authorise=self._authorise
+        )
         self._refuser = Refuser(config.limits.refusal_hold_max, config.limits.max_held_refusals)
         self._admission = Admission(
             config, self._routes, self._budget, self._registry, self._dispatch, Dialler(config),
-            self._refuser, self._tokens, self._access, self._words, setup.generation, self._proxy.via,
+            self._refuser, self._tokens, self._access, self._words, self._exchanges, setup.generation,
+            self._proxy.via,
         )  # fmt: skip
         processes = Processes()
         load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
@@ -341,12 +346,12 @@ class Gateway:
         )
 
     async def _say_drained(self, deadline: float) -> None:
-        """Tell the supervisor when no session is left, and no download or upload either."""
+        """Tell the supervisor when no session is left, and no download, upload or refusal either."""
         assert self._drain_task is not None
         await asyncio.wait([self._drain_task])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                await self._proxy.wait_idle()
+                await self._exchanges.wait_idle()
         with contextlib.suppress(OSError):  # it was said before, and the supervisor has hung up
             send_control(self._control, "drained", left=len(self._registry))
 

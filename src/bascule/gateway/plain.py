@@ -39,6 +39,7 @@ from multidict import CIMultiDict, istr
 from yarl import URL
 
 from bascule.errors import HandshakeRefused
+from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREACHABLE, describe
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
 from bascule.gateway.plain_server import READ_AHEAD
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from bascule.gateway.exchanges import Exchanges
     from bascule.policy.config import Config, RouteConfig
     from bascule.policy.forwarding import Fields
     from bascule.policy.routes import Match, RouteTable
@@ -70,8 +72,6 @@ __all__ = ["PlainProxy"]
 
 _REQUESTS: Final = int(GatewayWord.HTTP_REQUESTS)
 _FAILURES: Final = int(GatewayWord.HTTP_UPSTREAM_FAILURES)
-_IN_FLIGHT: Final = int(GatewayWord.HTTP_IN_FLIGHT)
-_REFUSED: Final = int(GatewayWord.HTTP_REFUSED)
 
 _UPSTREAM_KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
@@ -187,6 +187,8 @@ class PlainProxy:
         config: The configuration.
         routes: Where a target leads.
         words: The gateway's block of counters.
+        access_log: One line per request that fails.
+        exchanges: Where requests under way count.
         authorise: Called for routes that need credentials, with the route and the
             request's fields; raises `HandshakeRefused`. Without it such routes answer 503.
         upstream_tls: How certificates of ``https://`` upstreams are verified; by
@@ -203,6 +205,7 @@ class PlainProxy:
         routes: RouteTable,
         words: memoryview,
         access_log: AccessLog,
+        exchanges: Exchanges,
         *,
         authorise: Callable[[RouteConfig, Fields], None] | None = None,
         upstream_tls: ssl.SSLContext | None = None,
@@ -210,6 +213,7 @@ class PlainProxy:
         self._routes = routes
         self._words = words
         self._access = access_log
+        self._exchanges = exchanges
         self._authorise = authorise
         self._tls: ssl.SSLContext | bool = upstream_tls or True
         self._trusted = TrustedProxies(config.trusted_proxies)
@@ -223,14 +227,10 @@ class PlainProxy:
         self._names: dict[bytes, istr] = {}
         self._speaks_http10: set[bytes] = set()
         self._session: aiohttp.ClientSession | None = None
-        self._most = config.limits.max_http_requests
-        self._under_way = 0
-        self._idle = asyncio.Event()
         self.draining = False
 
     async def start(self) -> None:
         """Open the pool of upstream connections."""
-        self._words[_IN_FLIGHT] = 0  # what the gateway before us had under way has ended with it
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,
@@ -257,35 +257,22 @@ class PlainProxy:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; the answer is already sent when this returns."""
         self._words[_REQUESTS] += 1
-        self._under_way += 1
-        self._words[_IN_FLIGHT] = self._under_way
+        fits = self._exchanges.begin()
         try:
             browser = BrowserSide(request)
             if self.draining:
                 browser.keep_alive = False
-            answer = await self._answer(request, browser)
+            if fits:
+                answer = await self._answer(request, browser)
+            else:
+                answer = await browser.answer(503, TOO_MANY, _SOON)
             if browser.body_is_missing:
                 await browser.linger()
             return answer
         finally:
-            self._under_way -= 1
-            self._words[_IN_FLIGHT] = self._under_way
-            if not self._under_way:
-                self._idle.set()
-
-    async def wait_idle(self) -> None:
-        """Wait until no exchange is under way.
-
-        Cancellation: safe.
-        """
-        while self._under_way:
-            self._idle.clear()
-            await self._idle.wait()
+            self._exchanges.end()
 
     async def _answer(self, request: web.BaseRequest, browser: BrowserSide) -> web.StreamResponse:
-        if self._under_way > self._most:
-            self._words[_REFUSED] += 1
-            return await browser.answer(503, "Too many requests are under way.", _SOON)
         if request.version.major != 1:
             return await browser.answer(505, "Only HTTP/1 is spoken here.", close=True)
         if request.method in ("CONNECT", "TRACE"):

@@ -173,7 +173,7 @@ _SESSIONS: Final = (
     Metric(
         "bascule_sessions", _G, Unit.SESSIONS,
         "Open sessions by kind.",
-        "The sum is `ws_connection_in_flight_count`, less those whose upstream is dialled or refuses.",
+        "The sum is `ws_connection_in_flight_count`, less those whose upstream is being dialled.",
         ("kind",),
     ),
     Metric(
@@ -256,11 +256,13 @@ _REFUSALS: Final = (
     Metric(
         "bascule_http_requests_in_flight", _G, Unit.NONE,
         "Plain HTTP requests under way.",
-        "Against `limits.maxHttpRequests`. Downloads to slow browsers and event streams stay for long.",
+        "Against `limits.maxHttpRequests`. Downloads to slow browsers and event streams stay for long. An "
+        "upgrade whose upstream's refusal is being relayed is one.",
     ),
     Metric(
         "bascule_http_requests_refused_total", _C, Unit.NONE,
-        "Plain HTTP requests that we answered with 503 because too many were under way.",
+        "Plain HTTP requests, and upgrades that their upstream refused, that we answered with 503 because "
+        "too many were under way.",
         "Somebody holds many open, or `limits.maxHttpRequests` is too low for the pod.",
     ),
     Metric(

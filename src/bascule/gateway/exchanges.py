@@ -1,0 +1,61 @@
+"""HTTP exchanges under way: plain requests, and upgrades whose upstream's refusal is being relayed.
+
+They draw nothing from the cap, and how long each lasts is up to two peers; so they are
+bounded in number by themselves, and a drain waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from bascule.handover.counters import GatewayWord
+
+__all__ = ["TOO_MANY", "Exchanges"]
+
+_IN_FLIGHT: Final = int(GatewayWord.HTTP_IN_FLIGHT)
+_REFUSED: Final = int(GatewayWord.HTTP_REFUSED)
+
+TOO_MANY: Final = "Too many requests are under way."
+"""What one that does not fit is answered, with 503."""
+
+
+class Exchanges:
+    """All of them.
+
+    Args:
+        most: Most at once (``limits.maxHttpRequests``).
+        words: The gateway's counter block. What the gateway before us had under way has ended with it.
+    """
+
+    def __init__(self, most: int, words: memoryview) -> None:
+        self._most = most
+        self._words = words
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        words[_IN_FLIGHT] = 0
+
+    def begin(self) -> bool:
+        """Count one more, for which `end` must be called; tell whether it fits, else it is `TOO_MANY`."""
+        self._under_way += 1
+        self._words[_IN_FLIGHT] = self._under_way
+        if self._under_way <= self._most:
+            return True
+        self._words[_REFUSED] += 1
+        return False
+
+    def end(self) -> None:
+        """Count one less."""
+        self._under_way -= 1
+        self._words[_IN_FLIGHT] = self._under_way
+        if not self._under_way:
+            self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until none is under way.
+
+        Cancellation: safe.
+        """
+        while self._under_way:
+            self._idle.clear()
+            await self._idle.wait()
