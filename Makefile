@@ -3,6 +3,7 @@
 # A command that installs says what it does; everything lands in .venv and build/.
 
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

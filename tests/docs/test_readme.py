@@ -44,7 +44,9 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
     assert set(named) <= targets
 
 
-def test_an_environment_that_was_removed_is_filled_again(tmp_path: Path) -> None:
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A place where make knows that everything is installed, and nothing is."""
     needed = {"requirements", "pyproject.toml", "setup.py", "src/bascule/forwarder/_hot.pyx"}
     for name in ("Makefile", *needed):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -52,10 +54,30 @@ def test_an_environment_that_was_removed_is_filled_again(tmp_path: Path) -> None
     (tmp_path / "build").mkdir()
     for stamp in ("installed", "developed"):
         (tmp_path / f"build/.{stamp}").touch()
+    return tmp_path
+
+
+def test_an_environment_that_was_removed_is_filled_again(made: Path) -> None:
     would = subprocess.run(
-        ["make", "--dry-run", "install"], cwd=tmp_path, check=True, capture_output=True, text=True
+        ["make", "--dry-run", "install"], cwd=made, check=True, capture_output=True, text=True
     )
     assert "-m pip install" in would.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "tool"),
+    [("format", "ruff"), ("types", "mypy"), ("layers", "lint-imports"), ("drift", "python")],
+)
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_check_fails_when_its_tool_does(made: Path, target: str, tool: str, status: int) -> None:
+    # The status of lint-imports was lost in a pipe.
+    tools = made / ".venv/bin"
+    tools.mkdir(parents=True)
+    for name in {"python", tool}:
+        (tools / name).write_text(f"#!/bin/sh\nexit {status}\n")
+        (tools / name).chmod(0o755)
+    done = subprocess.run(["make", target], cwd=made, capture_output=True, check=False)
+    assert bool(done.returncode) is bool(status), done.stderr
 
 
 def test_every_package_is_in_the_code_map_and_nothing_else() -> None:
