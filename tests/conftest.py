@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest_asyncio
 
 from tests.support.bascule import RunningBascule, run_bascule
 from tests.support.jupyter import Jupyter, start_jupyter
+from tests.support.rawclient import Clients, RawClient, connect
 from tests.support.shared import shared_service
 from tests.support.streamlit import Streamlit, start_streamlit
 
@@ -31,6 +33,19 @@ def bascule(tmp_path: Path) -> Iterator[Start]:
             return running.enter_context(run_bascule(home, config, env=env))
 
         yield start
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    """Open raw connections that end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def opened(url: str, context: ssl.SSLContext | None = None) -> RawClient:
+            client = connect(url, context)
+            stack.callback(client.close)
+            return client
+
+        yield opened
 
 
 @pytest.fixture

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.rawclient import RawClient, connect
 from tests.support.rawupstream import RawUpstream, run_upstream
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
 
     from tests.conftest import Start
@@ -40,16 +37,3 @@ def proxy(bascule: Start, upstream: RawUpstream) -> Callable[..., RunningBascule
         )
 
     return start
-
-
-@pytest.fixture
-def clients() -> Iterator[Callable[..., RawClient]]:
-    """Open raw connections that end with the test."""
-    with ExitStack() as stack:
-
-        def opened(url: str, context: ssl.SSLContext | None = None) -> Any:
-            client = connect(url, context)
-            stack.callback(client.close)
-            return client
-
-        yield opened

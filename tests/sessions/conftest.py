@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.rawclient import RawClient, connect
 from tests.support.rawupstream import RawUpstream, run_upstream
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from tests.support.bascule import RunningBascule
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +23,7 @@ def upstream() -> Iterator[RawUpstream]:
 
 
 @pytest.fixture
-def clients() -> Iterator[Callable[..., RawClient]]:
-    """Open raw connections that end with the test."""
-    with ExitStack() as stack:
-
-        def opened(url: str, context: ssl.SSLContext | None = None) -> Any:
-            client = connect(url, context)
-            stack.callback(client.close)
-            return client
-
-        yield opened
+def calm(bascule: RunningBascule) -> Iterator[None]:
+    """Leave no session of one test to the figures of the next."""
+    yield
+    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 0, 10, "all sessions have ended")

@@ -26,19 +26,14 @@ if TYPE_CHECKING:
     from tests.support.rawclient import Clients
     from tests.support.rawupstream import Call
 
+pytestmark = pytest.mark.usefixtures("calm")
+
 HEAD_BYTES = 16384
 FIELDS = 40
 EARLY = 4096
 DEADLINE = 1.0
 
 SECRET = b"s3cr3t-never-in-a-log"
-
-
-@pytest.fixture(autouse=True)
-def calm(bascule: RunningBascule) -> Iterator[None]:
-    """Leave no session of one test to the figures of the next."""
-    yield
-    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 0, 10, "all sessions have ended")
 
 
 @pytest.fixture(scope="module")

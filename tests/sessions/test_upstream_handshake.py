@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     Ask = Callable[..., RawClient]
 
+pytestmark = pytest.mark.usefixtures("calm")
+
 PATIENCE = 1.0
 """Seconds the proxy waits for a connection, and for an answer."""
 
@@ -78,13 +80,6 @@ def bascule(
     }
     with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def calm(bascule: RunningBascule) -> Iterator[None]:
-    """Leave no session of one test to the figures of the next."""
-    yield
-    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 0, 10, "all sessions have ended")
 
 
 @pytest.fixture
