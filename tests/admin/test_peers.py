@@ -14,6 +14,7 @@ from bascule.policy.config import Capacity, WebSocketProxy
 from bascule.policy.endpoints import Endpoint
 from bascule.vocabulary import Level
 from tests.admin.fake_view import FakeView, config
+from tests.support.processes import reserve_port
 
 
 class Peer:
@@ -72,12 +73,6 @@ async def cluster_of(
 
 def figures(whole: ClusterCapacity) -> tuple[int, int, int, int]:
     return whole.in_flight, whole.max, whole.instances, whole.reporting
-
-
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 async def test_without_peers_the_instance_is_the_cluster() -> None:
@@ -148,13 +143,13 @@ async def test_a_silent_peer_is_counted_with_its_last_known_cap() -> None:
 
 
 async def test_a_peer_that_is_not_there_makes_the_answer_partial() -> None:
-    async with cluster_of(Peer(), extra=(Endpoint("127.0.0.1", closed_port()),), sessions=10) as (peers, _):
+    async with cluster_of(Peer(), extra=(Endpoint("127.0.0.1", reserve_port()),), sessions=10) as (peers, _):
         whole = await peers.read()
         assert figures(whole) == (13, 20, 3, 2)
 
 
 async def test_a_full_cluster_with_a_silent_peer_is_not_called_full() -> None:
-    async with cluster_of(extra=(Endpoint("127.0.0.1", closed_port()),), sessions=10) as (peers, _):
+    async with cluster_of(extra=(Endpoint("127.0.0.1", reserve_port()),), sessions=10) as (peers, _):
         assert (await peers.read()).level is Level.WARNING
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import ssl
 import subprocess
 from typing import TYPE_CHECKING
@@ -13,7 +12,9 @@ import pytest
 import pytest_asyncio
 
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
+from tests.support.deaf import deaf_port
 from tests.support.parts import require
+from tests.support.processes import reserve_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,15 +30,8 @@ async def world() -> AsyncIterator[World]:
 # -- no answer --------------------------------------------------------------------------------------------
 
 
-def closed_port() -> int:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        port: int = reserved.getsockname()[1]
-    return port
-
-
 async def test_an_unreachable_upstream_is_502(world: World) -> None:
-    front = await world.front(closed_port())
+    front = await world.front(reserve_port())
     peer = await front.connect()
     got = await peer.request(b"/secret?token=x")
     assert json.loads(got.body) == {
@@ -52,7 +46,7 @@ async def test_an_unreachable_upstream_is_502(world: World) -> None:
 async def test_each_failure_is_one_line_in_the_log_with_its_cause_and_nothing_of_the_request(
     world: World,
 ) -> None:
-    front = await world.front(closed_port(), name="lab", kind="jupyter", trusted=["127.0.0.1"])
+    front = await world.front(reserve_port(), name="lab", kind="jupyter", trusted=["127.0.0.1"])
     await front.request(b"/secret?token=x", b"Cookie: secret", b"X-Forwarded-For: 10.1.2.3")
     assert front.log.lines == [
         {
@@ -68,17 +62,9 @@ async def test_a_name_that_does_not_resolve_is_502(world: World) -> None:
 
 
 async def test_an_upstream_that_does_not_accept_in_time_is_504(world: World) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        fillers = []
-        for _ in range(4):  # a backlog of 0 holds one or two connections; the others' SYNs are dropped
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-            fillers.append(filler)
-        front = await world.front(full.getsockname()[1], limits={"connectTimeout": 0.2})
+    with deaf_port() as port:
+        front = await world.front(port, limits={"connectTimeout": 0.2})
         assert (await front.request(b"/")).status == 504
-        for filler in fillers:
-            filler.close()
     assert front.failures == 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from bascule.gateway.upstream import Answered, Dialler, Unreachable
 from bascule.policy.config import Config, Limits, Sockets
 from bascule.policy.routes import UpstreamAddress
 from bascule.protocol.handshake import Offer
+from tests.support.deaf import deaf_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,16 +23,8 @@ SILENT, SPEAKING = "127.0.0.2", "127.0.0.3"
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """Fill the backlog of a listener on one address; it takes no further connection."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind((SILENT, 0))
-        listener.listen(0)
-        port: int = listener.getsockname()[1]
-        for _ in range(8):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex((SILENT, port))
+    """Return a port of one address that takes no connection."""
+    with deaf_port(SILENT) as port:
         yield port
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.bascule import RunningBascule, run_bascule
+from tests.support.deaf import deaf_port
 from tests.support.figures import Figures
 from tests.support.frames import TEXT, frame
 from tests.support.processes import reserve_port
@@ -42,19 +43,8 @@ ONE_FAILURE: dict[str, float] = {"ws_upstream_connect_failures_total": 1}
 @pytest.fixture(scope="module")
 def blackhole() -> Iterator[int]:
     """Return a port that takes no connection: its backlog is full."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        fillers = []
-        for _ in range(8):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-            fillers.append(filler)
+    with deaf_port() as port:
         yield port
-        for filler in fillers:
-            filler.close()
 
 
 @pytest.fixture(scope="module")
