@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support.echo import run_echo
+from tests.support.proctree import alive, children, forwarders, gateway
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -38,28 +39,6 @@ def echo() -> Iterator[str]:
 @pytest.fixture
 def proxy(bascule: Start, echo: str) -> RunningBascule:
     return bascule({"routes": [{"name": "echo", "path": "/", "upstream": echo}], "forwarders": {"count": 2}})
-
-
-def children(proxy: RunningBascule, module: str) -> list[int]:
-    """Return the ids of the children that run one module."""
-    pid = proxy.process.process.pid
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    found = []
-    for child in map(int, text.split()):
-        try:
-            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if module.encode() in words:
-            found.append(child)
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return " Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
-    except OSError:
-        return False
 
 
 def open_session(proxy: RunningBascule) -> ClientConnection:
@@ -93,8 +72,7 @@ def refusals(proxy: RunningBascule) -> list[str]:
 def test_the_gateways_death_ends_no_session_and_its_successor_knows_the_count(proxy: RunningBascule) -> None:
     sessions = [open_session(proxy) for _ in range(20)]
     ended = proxy.metric("ws_connection_duration_seconds_count")
-    (gateway,) = children(proxy, "bascule.gateway")
-    os.kill(gateway, signal.SIGKILL)
+    os.kill(gateway(proxy), signal.SIGKILL)
     sessions.pop().close()  # while nobody counts
     assert all(says(session, f"without {number}") for number, session in enumerate(sessions))
     eventually(lambda: in_flight(proxy) == 19, 20, "the new gateway knows 19 sessions")
@@ -122,8 +100,7 @@ def test_a_drain_that_was_asked_for_outlives_the_gateway_that_was_asked(bascule:
     with urllib.request.urlopen(order, timeout=10) as answer:
         assert answer.status == 202
     eventually(lambda: proxy.metric("ws_draining") == 1, 10, "it drains")
-    (gateway,) = children(proxy, "bascule.gateway")
-    os.kill(gateway, signal.SIGKILL)
+    os.kill(gateway(proxy), signal.SIGKILL)
     eventually(lambda: in_flight(proxy) == 1, 20, "the new gateway knows the session")
     assert proxy.metric("ws_draining") == 1
     with pytest.raises(urllib.error.HTTPError) as unready:
@@ -146,14 +123,14 @@ def test_a_forwarders_death_ends_its_own_sessions_only_and_gives_their_leases_ba
     proxy: RunningBascule,
 ) -> None:
     sessions = [open_session(proxy) for _ in range(20)]
-    victim = children(proxy, "bascule.forwarder")[0]
+    victim = forwarders(proxy)[0]
     os.kill(victim, signal.SIGKILL)
     eventually(lambda: in_flight(proxy) == 10, 10, "half of the leases are back")
     survivors = [session for session in sessions if says(session, "still here")]
     assert len(survivors) == 10
     assert proxy.metric("bascule_sessions_lost_total") == 10
     assert proxy.metric("bascule_sessions_ended_total", ended_by="proxy", cause="internal") == 10
-    eventually(lambda: len(children(proxy, "bascule.forwarder")) == 2, 10, "it is started again")
+    eventually(lambda: len(forwarders(proxy)) == 2, 10, "it is started again")
     eventually(lambda: proxy.metric("bascule_forwarder_restarts_total") == 1, 10, "and counted")
     more = [open_session(proxy) for _ in range(10)]
     assert all(says(session, "new") for session in more)
@@ -165,10 +142,10 @@ def test_a_forwarders_death_ends_its_own_sessions_only_and_gives_their_leases_ba
 
 
 def test_a_signal_without_a_name_ends_one_process_and_not_all(proxy: RunningBascule) -> None:
-    os.kill(children(proxy, "bascule.forwarder")[0], signal.SIGRTMIN + 1)
+    os.kill(forwarders(proxy)[0], signal.SIGRTMIN + 1)
     said = f"signal {signal.SIGRTMIN + 1}"
     eventually(lambda: any(line.get("status") == said for line in proxy.log_lines), 20, "it is noticed")
-    eventually(lambda: len(children(proxy, "bascule.forwarder")) == 2, 20, "it is back")
+    eventually(lambda: len(forwarders(proxy)) == 2, 20, "it is back")
 
 
 def test_forwarders_killed_under_load_never_corrupt_what_arrives(proxy: RunningBascule) -> None:
@@ -201,7 +178,7 @@ def test_forwarders_killed_under_load_never_corrupt_what_arrives(proxy: RunningB
         for _ in range(4):
             before = sum(rounds)
             eventually(lambda before=before: sum(rounds) > before + 50, 30, "traffic flows")  # type: ignore[misc]
-            for victim in children(proxy, "bascule.forwarder")[:1]:
+            for victim in forwarders(proxy)[:1]:
                 os.kill(victim, signal.SIGKILL)
     finally:
         stop.set()
@@ -223,13 +200,14 @@ def test_nothing_is_orphaned_when_the_supervisor_is_killed(tmp_path: Path, echo:
     ]
     with log.open("wb") as file:
         process = subprocess.Popen([*command, "--admin", "127.0.0.1:0", "--log-format", "json"], stderr=file)
-    eventually(lambda: b'"listening"' in log.read_bytes(), 30, "it listens")
-    pid = process.pid
-    orphans = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    assert len(orphans) >= 2
-    process.kill()
-    process.wait()
-    eventually(lambda: not any(is_alive(orphan) for orphan in orphans), 15, "they leave by themselves")
+    try:
+        eventually(lambda: b'"listening"' in log.read_bytes(), 30, "it listens")
+        orphans = list(children(process.pid))
+        assert len(orphans) >= 2
+    finally:
+        process.kill()
+        process.wait()
+    eventually(lambda: not any(alive(orphan) for orphan in orphans), 15, "they leave by themselves")
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["at-once", "waiting-for-a-boundary"])
@@ -283,12 +261,12 @@ def test_a_signal_before_anything_listens_is_a_stop_like_any_other(tmp_path: Pat
         process = subprocess.Popen([script, *words, "--log-format", "json"], stderr=file)
     try:
         pid = process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children")
-        family = eventually(lambda: children.read_text().split(), 30, "its first child starts")
+        born = Path(f"/proc/{pid}/task/{pid}/children")  # before it can be told what each one runs
+        family = eventually(lambda: born.read_text().split(), 30, "its first child starts")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert "Traceback" not in log.read_text()
-        assert not any(is_alive(int(child)) for child in family)
+        assert not any(alive(int(child)) for child in family)
     finally:
         process.kill()
         process.wait()
@@ -337,7 +315,7 @@ def test_a_signal_to_the_whole_group_is_one_signal_and_the_drain_goes_on(tmp_pat
         session = connect(f"ws://{said}/", ping_interval=None, legacy=True)
         assert says(session, "hello")
         pid = process.pid
-        family = [pid, pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+        family = [pid, pid, *children(pid)]
         for member in family:
             os.kill(member, signal.SIGTERM)
         eventually(lambda: '"drain begins"' in log.read_text(), 10, "it drains")
@@ -375,16 +353,10 @@ def test_a_forwarder_without_descriptors_refuses_and_keeps_what_it_has(tmp_path:
         forwarders = len(os.sched_getaffinity(0))
         fit = (140 - 64) // 2 * forwarders
         sessions += [connect(f"ws://{said}/", ping_interval=None, legacy=True) for _ in range(fit + 20)]
-        refused = sessions[fit:]
-        for session in refused:
-            with pytest.raises(ConnectionClosed) as ended:
-                session.recv(timeout=30)
-            assert ended.value.rcvd is not None
-            assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (
-                1013,
-                "No forwarder can take a session",
-            )
-            break  # the first at once; repeats are held
+        with pytest.raises(ConnectionClosed) as ended:
+            sessions[fit].recv(timeout=30)  # the first is told at once; repeats are held
+        assert ended.value.rcvd is not None
+        assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (1013, "No forwarder can take a session")
         assert all(says(session, "still here") for session in sessions[:fit])
         assert "a process died" not in log.read_text()
     finally:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.bascule import run_bascule
 from tests.support.rawclient import upgrade
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,8 +51,7 @@ def test_an_answer_under_way_is_finished(
         client.send(REQUEST)
         if head_sent:
             assert client.head().status == 200
-        while len(upstream.calls_for(b"/slow")) == calls:
-            time.sleep(0.01)
+        eventually(lambda: len(upstream.calls_for(b"/slow")) > calls, 10, "the upstream is asked")
         bascule.process.process.terminate()
         time.sleep(LEAVING)
         assert bascule.process.process.poll() is None
