@@ -226,7 +226,7 @@ class World:
         self.upstreams.append(upstream)
         return upstream
 
-    async def repeating(self, data: bytes, *, bodiless: bool = False) -> Upstream:
+    async def repeating(self, data: bytes) -> Upstream:
         """An upstream that answers each request of each connection with the same bytes."""
 
         async def script(peer: Peer) -> None:

@@ -12,13 +12,13 @@ from tests.support.bascule import RunningBascule, run_bascule
 from tests.support.figures import Figures
 from tests.support.frames import CLOSE, KEY, TEXT, close
 from tests.support.rawclient import connect, upgrade
-from tests.support.rawupstream import Call, RawUpstream, echo
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.rawclient import Answer, Clients, RawClient
+    from tests.support.rawupstream import Call, RawUpstream
 
 CAP = 20
 HOLD_MAX = 2.0
@@ -328,13 +328,3 @@ def test_a_held_client_that_floods_is_not_read_for_ever(
     assert taken < 1 << 26  # what the kernel's own buffers hold, and a megabyte
     held.close()
     eventually(lambda: figures.moved().get("bascule_refusals_held_total") == 3, 10, "its hold is over")
-
-
-def test_echo_is_still_there(
-    bascule: RunningBascule, upstream: RawUpstream, clients: Clients, somebody: bytes
-) -> None:
-    upstream.scripts[b"/"] = echo
-    client = clients(bascule.public_url)
-    client.open(b"/shell", somebody)
-    client.say(b"after all that")
-    assert client.frame().payload == b"after all that"

@@ -156,7 +156,7 @@ def chatting(url: str, count: int, path: bytes = b"/") -> Iterator[Chatter]:
     chatter = Chatter(url, count, path)
     chatter.start()
     try:
-        # A 101 is only the gateway's word: once something came back, a forwarder has the session.
+        # With its 101 a session has a forwarder; once something came back, it has the upstream too.
         chatter.progress(messages=1)
         yield chatter
         chatter.check()

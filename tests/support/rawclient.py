@@ -182,9 +182,11 @@ class RawClient:
         """Tell whether nothing at all comes for a while."""
         self.socket.settimeout(seconds)
         try:
-            return not self.receive() and not self.over
+            self.receive()
         except TimeoutError:
             return True
+        else:
+            return False
         finally:
             self.socket.settimeout(PATIENCE)
 

@@ -12,7 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bascule.forwarder import hot_pure
@@ -29,7 +29,7 @@ from bascule.protocol.closing import CLOSE_TABLE, End
 from tests.support.frames import Frame, frames_of, leftover
 from tests.support.parts import missing
 
-__all__ = ["BUILDS", "Line", "Peer", "World", "build_of", "tcp_pair", "unix_pair"]
+__all__ = ["BUILDS", "PATIENCE", "Line", "Peer", "World", "build_of", "tcp_pair", "unix_pair", "world"]
 
 PATIENCE: Final = 5.0
 """Seconds after which something that should happen never will."""
@@ -174,7 +174,6 @@ class Line:
     browser: Peer
     upstream: Peer
     world: "World"
-    marks: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ended(self) -> Ended | None:
@@ -211,7 +210,6 @@ class World:
         unix: bool = False,
     ) -> None:
         self.build = build
-        self.window = window
         self._counters = CounterFile.create(1)
         self.words = self._counters.forwarder(0)
         self.engine = build.Engine(window, self.words, 65536)

@@ -81,3 +81,6 @@ async def throughout(seconds: float, check: Callable[[], object], *, tick: float
         if inspect.isawaitable(answer):
             await answer
         await asyncio.sleep(min(tick, left))
+    answer = check()  # at the end too: what happened since the last look has happened
+    if inspect.isawaitable(answer):
+        await answer

@@ -8,7 +8,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 __all__ = ["Connection", "Stream"]
@@ -60,7 +60,6 @@ class Stream:
     connection: "Connection"
     number: int
     headers: dict[str, str]
-    inbox: list[bytes] = field(default_factory=list)
 
     def send(self, data: bytes, *, last: bool = False) -> None:
         """Send bytes; ``last`` closes our direction."""
