@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.results import NOT_PEERS, YARDSTICK
+from bench.results import YARDSTICK
 
 if TYPE_CHECKING:
     from bench.results import Case, Results
@@ -109,8 +109,3 @@ def markdown(results: Results, scenario: str) -> str:
             parts.append("| " + " | ".join(f"**{text}**" if strong else text for text in row) + " |")
         parts.append("")
     return "\n".join(parts)
-
-
-def peers_only(names: list[str]) -> list[str]:
-    """Without the yardstick and ourselves."""
-    return [name for name in names if name not in NOT_PEERS]

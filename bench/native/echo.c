@@ -3,7 +3,6 @@
  *   echo PORT [HEARTBEAT_MS]         binds 127.0.0.1, PORT 0 = the kernel chooses; prints the port
  *
  *   GET /large?bytes=N               a body of N bytes (Content-Length, pattern of ws.h)
- *   GET /stats                       counters as JSON
  *   GET anything else                a small body (128 bytes)
  *   upgrade on /source…              each message asks, in its first eight bytes (two little-endian uint32: count, size), for `count`
  *                                    binary messages of `size` bytes
@@ -61,10 +60,6 @@ static uint64_t heartbeat_ns;
 static struct conn beats = {.before = &beats, .after = &beats}; /* ring, soonest first: all share one interval */
 static struct conn *graves[65536];
 static int n_graves;
-static struct {
-    uint64_t messages, bytes, pings, pongs, requests, upgrades;
-    int64_t open;
-} stats;
 
 static void watch(struct conn *c, uint32_t events) {
     if (c->events == events) return;
@@ -90,7 +85,6 @@ static void beat_on(struct conn *c, uint64_t now) {
 
 static void drop(struct conn *c) {
     if (c->dead) return;
-    if (c->mode != HTTP) stats.open--;
     c->dead = 1;
     beat_off(c);
     close(c->fd);
@@ -162,13 +156,10 @@ static void request(struct conn *c, char *head) {
         int n = snprintf(text, sizeof text,
                          "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", accept);
         c->mode = strncmp(path, "/source", 7) == 0 ? SOURCE : ECHO;
-        stats.upgrades++;
-        stats.open++;
         if (heartbeat_ns && strncmp(path, "/heartbeat", 10) == 0) beat_on(c, now_ns());
         put(c, (uint8_t *)text, (size_t)n);
         return;
     }
-    stats.requests++;
     if (strncmp(path, "/large", 6) == 0) {
         char text[256], *q = strstr(path, "bytes=");
         c->body_left = q ? strtoull(q + 6, NULL, 10) : 100000000;
@@ -177,13 +168,6 @@ static void request(struct conn *c, char *head) {
                          (unsigned long long)c->body_left);
         put(c, (uint8_t *)text, (size_t)n);
         if (!c->dead) pump_body(c);
-    } else if (strncmp(path, "/stats", 6) == 0) {
-        char body[512];
-        int n = snprintf(body, sizeof body,
-                         "{\"messages\": %llu, \"bytes\": %llu, \"pings\": %llu, \"pongs\": %llu, \"requests\": %llu, \"upgrades\": %llu, \"open\": %lld}\n",
-                         (unsigned long long)stats.messages, (unsigned long long)stats.bytes, (unsigned long long)stats.pings,
-                         (unsigned long long)stats.pongs, (unsigned long long)stats.requests, (unsigned long long)stats.upgrades, (long long)stats.open);
-        respond(c, "application/json", body, (size_t)n);
     } else {
         static char body[129];
         if (!body[0]) memset(body, 'b', 128), body[127] = '\n';
@@ -237,7 +221,6 @@ static void pump_source(struct conn *c) {
         budget -= MIN(budget, (size_t)sent);
         uint64_t at = c->source_at + (uint64_t)sent;
         a->count -= (uint32_t)(at / frame);
-        stats.messages += at / frame;
         c->source_at = at % frame;
         if ((size_t)sent < n) break;
     }
@@ -284,16 +267,12 @@ static void frames(struct conn *c, uint8_t *p, size_t n) {
         if (r->left) break;
         r->in_payload = 0;
         if (r->opcode < 8) {
-            stats.messages++;
-            stats.bytes += r->size;
             if (c->mode == SOURCE && r->size >= 8) {
                 struct ask *a = &c->asks[c->ask_tail++ % ASKS];
                 memcpy(&a->count, c->control, 4);
                 memcpy(&a->size, c->control + 4, 4);
             }
-        } else if (r->opcode == PONG) {
-            stats.pongs++;
-        } else { /* ping → pong, close → close; what precedes it in this buffer goes first */
+        } else if (r->opcode != PONG) { /* ping → pong, close → close; what precedes it in this buffer goes first */
             uint8_t reply[127];
             size_t h = write_header(reply, r->opcode == PING ? PONG : CLOSE, r->size, NULL);
             memcpy(reply + h, c->control, r->size);
@@ -303,7 +282,6 @@ static void frames(struct conn *c, uint8_t *p, size_t n) {
             out = begin = p;
             if (r->opcode == CLOSE) {
                 c->mode = CLOSING;
-                stats.open--;
                 shutdown(c->fd, SHUT_WR);
                 return;
             }
@@ -315,10 +293,7 @@ static void frames(struct conn *c, uint8_t *p, size_t n) {
 static void readable(struct conn *c) {
     ssize_t n = recv(c->fd, in, BUFFER, 0);
     if (n <= 0) {
-        if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-            if (c->mode == CLOSING) c->mode = HTTP; /* already counted as closed */
-            drop(c);
-        }
+        if (n == 0 || (errno != EAGAIN && errno != EINTR)) drop(c);
         return;
     }
     if (c->mode == CLOSING) return;
@@ -386,7 +361,6 @@ static int send_heartbeats(void) {
         beat_off(c);
         beat_on(c, now);
         if (c->kept || c->r.in_payload) continue; /* never inside a frame */
-        stats.pings++;
         put(c, ping, sizeof ping);
     }
     return beats.after == &beats ? -1 : (int)((beats.after->due - now) / 1000000 + 1);

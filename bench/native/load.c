@@ -496,17 +496,14 @@ static int pick_live(void) {
 
 /* Runs until nothing is in flight. */
 static void drain(void) {
-    uint64_t last = now_ns(), seen = run.pushed + run.answered, progress = 0;
-    for (;;) {
-        uint64_t waiting = 0;
-        if (run.issued > run.answered) waiting = run.issued - run.answered;
-        if (!waiting && !(run.deadline && now_ns() < run.deadline && run.what != LOOP && run.what != MIX)) break;
+    uint64_t last = now_ns(), progress = 0;
+    while (run.issued > run.answered) {
         turn(100);
         uint64_t moved = run.pushed + run.answered;
         for (int i = 0; i < n_sessions; i += 64) moved += sessions[i]->tx_off + sessions[i]->r.left;
-        if (moved != progress || moved != seen) last = moved != progress ? now_ns() : last, progress = moved;
+        if (moved != progress) last = now_ns(), progress = moved;
         if (now_ns() - last > STALL || (run.lost && now_ns() - last > STALL / 10)) {
-            run.lost += (int)waiting;
+            run.lost += (int)(run.issued - run.answered);
             break;
         }
     }
