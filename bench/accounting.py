@@ -5,8 +5,8 @@ sum the scheduler keeps in nanoseconds for every thread: the first column of ``/
 brought up to date, plus threads that have already ended. Time-outs, other programs and a slow neighbour
 change how long a run takes, hardly how much the proxy consumes.
 
-A proxy is a process with all its descendants; a child that ended before the second reading is lost, so no
-scenario restarts one.
+A proxy is a process with all its descendants. What a child that ended before the second reading had used is
+lost, so the cost is an error then: a proxy that loses a process must not look like a cheap one.
 """
 
 from __future__ import annotations
@@ -69,7 +69,14 @@ class Reading:
     wait_ns: int
 
     def since(self, earlier: Reading) -> Cost:
-        """What was consumed between two readings."""
+        """What was consumed between two readings.
+
+        Raises:
+            ProcessLookupError: A process had ended by the second.
+        """
+        gone = [pid for pid, ns in earlier.run_ns.items() if ns and not self.run_ns.get(pid)]
+        if gone:
+            raise ProcessLookupError(f"a process ended while it was measured: {gone}")
         by_process = {pid: ns - earlier.run_ns.get(pid, 0) for pid, ns in self.run_ns.items()}
         return Cost(
             cpu=sum(by_process.values()) / 1e9,

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from bench import accounting
 
 BUSY = "end = __import__('time').process_time() + 0.05\nwhile __import__('time').process_time() < end: pass\n"
@@ -50,6 +52,14 @@ def test_cost_is_the_difference_of_two_readings() -> None:
     cost = after.since(before)
     assert (cost.cpu, cost.wall, cost.waited) == (1.5, 1.0, 1.0)
     assert cost.by_process == {1: 1.0, 2: 0.5}
+
+
+def test_process_that_ended_meanwhile_makes_no_cost_smaller() -> None:
+    """Its clock reads 0, which taken off is less than nothing."""
+    before = accounting.Reading(1_000, {1: 10, 2: 20}, 5)
+    after = accounting.Reading(2_000, {1: 1_000, 2: 0}, 5)
+    with pytest.raises(ProcessLookupError, match=r"\[2\]"):
+        after.since(before)
 
 
 def test_process_that_is_gone_costs_nothing_more() -> None:
