@@ -69,7 +69,7 @@ def test_storm_brings_every_session_back(load: Load) -> None:
 
 def test_paced_messages_keep_their_rate(load: Load) -> None:
     """Exponential gaps: about the rate, not exactly."""
-    load.ask("open", n=2)
+    load.ask("open", n=20)
     answer = load.ask("paced", size=64, rate=2000, seconds=0.5)
     assert 800 <= answer["answered"] <= 1200
     assert 0 < answer["latency_us"]["p50"] <= answer["latency_us"]["p99"] <= answer["latency_us"]["max"]
@@ -89,6 +89,13 @@ def test_lost_session_fails_the_command(echo: Echo) -> None:
         echo.process.wait()
         with pytest.raises(LoadFailed):
             load.ask("run", size=64, messages=10)
+
+
+def test_message_that_was_never_sent_fails_the_command(load: Load) -> None:
+    """The longest delays must not be missing from the percentiles: nobody answers five million a second."""
+    load.ask("open", n=1)
+    with pytest.raises(LoadFailed, match="shed"):
+        load.ask("paced", size=64, rate=5_000_000, seconds=0.05)
 
 
 def test_yardstick_relays_large_messages_back_and_forth(echo: Echo) -> None:
