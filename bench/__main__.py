@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from bench import congestion, publish, report, surroundings, targets
+from bench import congestion, processors, publish, report, surroundings, targets
 from bench.generators import build
 from bench.install import install
 from bench.peers import PEERS
@@ -48,8 +48,8 @@ def chosen(kind: str, known: list[str], wanted: list[str]) -> list[str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure under a steady congestion control."""
-    with congestion.steady() as name:
+    """Measure under a steady congestion control, before other programs."""
+    with congestion.steady() as name, processors.ahead():
         return measure(options, name)
 
 

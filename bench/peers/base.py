@@ -128,7 +128,7 @@ class Running:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 preexec_fn=pin(proxy_processors()),
-                start_new_session=True,
+                process_group=0,  # no session of its own: see `processors.ahead`
             )
 
     def wait(self, timeout: float = 30.0) -> None:
