@@ -92,7 +92,8 @@ cover: build/.developed ## Branch coverage of the tests that need no real part
 fuzz: build/.developed ## A minute of coverage-guided fuzzing for each target
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=3,<4"
 	@for target in $(notdir $(wildcard fuzz/corpus/*)); do mkdir -p build/fuzz/$$target; \
-	  $(BIN)/python -m fuzz.$$target build/fuzz/$$target fuzz/corpus/$$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	  $(BIN)/python -m fuzz.$$target build/fuzz/$$target fuzz/corpus/$$target -max_total_time=$(FUZZ_SECONDS) \
+	    -artifact_prefix=build/fuzz/$$target- || exit 1; done
 
 soak: build/.installed ## 5,000 idle sessions for two minutes; prints the memory of each
 	@$(BIN)/python scripts/soak.py $(SOAK)

@@ -8,7 +8,7 @@ from fuzz.running import run
 
 
 def check(data: bytes) -> None:
-    """A packet that is understood encodes to itself; everything else is refused."""
+    """A packet that is understood says the same when it is encoded again; everything else is refused."""
     try:
         messages = decode(data)
     except HandoverError:
