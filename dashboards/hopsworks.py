@@ -109,8 +109,9 @@ OWN = (
         "Bascule - refusals by reason",
         "Upgrades per second that became no session. `handshake`: an HTTP error of Bascule "
         "(malformed head, no route, a foreign origin, a missing login). `upstream`: the kernel, shell or app "
-        "said no itself. `draining`: the pod is going away. `no_room`: the forwarders are restarting, or out "
-        "of descriptors. The cap and unreachable upstreams have panels of their own. Many `handshake` "
+        "said no itself, or nothing that is an answer. `draining`: the pod is going away. `no_room`: the "
+        "forwarders are restarting, or out of descriptors. `gone`: the browser left while the upstream was "
+        "dialled. The cap and unreachable upstreams have panels of their own. Many `handshake` "
         "refusals after a change of the configuration mean that the change is wrong.",
         "cps",
         (Query("sum by (reason) (rate(bascule_refusals_total[5m]))", "{{reason}}"),),

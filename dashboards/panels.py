@@ -7,7 +7,7 @@ label `pod_short`, whatever the pods are called.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import prometheus
@@ -71,7 +71,6 @@ class Panel:
         width: Of 24 columns.
         stacked: Stack the series as areas: their sum is the message.
         axis: What the axis counts, where the unit does not say it.
-        maximum: Upper end of the axis; None fits the data.
     """
 
     title: str
@@ -81,7 +80,6 @@ class Panel:
     width: int = THIRD
     stacked: bool = False
     axis: str | None = None
-    maximum: float | None = field(default=None)
 
     def build(self) -> TimeSeries:
         """Build the panel as Grafana's library types it."""
@@ -118,9 +116,7 @@ class Panel:
             panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
         if self.axis is not None:
             panel.axis_label(self.axis)
-        if self.maximum is not None:
-            panel.max(self.maximum)
-        for letter, query in zip("ABCDEFGH", self.queries, strict=False):
+        for letter, query in zip("ABCDEFGH"[: len(self.queries)], self.queries, strict=True):
             panel.with_target(
                 prometheus.Dataquery()
                 .ref_id(letter)
