@@ -9,7 +9,7 @@ the comment in `values.yaml`.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from scripts.chart_words import (
     Annotations,
     Digest,
@@ -329,6 +329,9 @@ class Probe(Block):
 
 class Probes(Block):
     """Timing of the probes."""
+
+    # One that is null would leave its defaults out and half a probe in the manifest.
+    model_config = ConfigDict(json_schema_extra={"required": ["startup", "liveness", "readiness"]})
 
     startup: Probe = Probe(period_seconds=1, timeout_seconds=2, failure_threshold=60)
     """`/healthz` until it first answers."""

@@ -30,6 +30,7 @@ BAD: dict[str, dict[str, Any]] = {
     "a name no Service can have": {"fullnameOverride": "Hopsworks"},
     "a name that leaves no room for a pod's": {"fullnameOverride": "x" * 47},
     "an IPv6 address without brackets": {"bindAddress": "::"},
+    "a probe that is null": {"probes": {"liveness": None}},
     "a negative budget": {"pdb": {"maxUnavailable": -1}},
     "an unknown kind of scaling": {"autoscaling": {"type": "vpa"}},
     "an ingress without hosts": {"ingress": {"hosts": []}},
