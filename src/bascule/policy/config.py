@@ -169,7 +169,8 @@ class Limits(Block):
     """Most plain HTTP requests under way at once, downloads and event streams among them; more get 503.
 
     They draw nothing from the cap, so they need a bound of their own: one of which a side stalls holds up to
-    1 MB. An upgrade whose upstream's refusal is being relayed is one. A page of JupyterLab has about ten under way while it loads, and none or one afterwards.
+    1 MB. A page of JupyterLab has about ten under way while it loads, and none or one afterwards. An upgrade
+    whose upstream's refusal is being relayed is one.
     """
     http_upstream_timeout: Duration = 300.0
     """Time to the first byte of an upstream's answer to a plain HTTP request; 0 waits for ever.
