@@ -10,12 +10,17 @@
  *                                                   closed loop: every session keeps `flight` masked messages in the air
  *   paced size=64 rate=1000 seconds=1               open loop, exponential gaps; latency from the scheduled moment
  *   ask count=4096 size=262144 [sessions=1]         /source sessions: one request each, `count` messages of `size` back
+ *   ask size=262144 endless=1                       the same without an end: see below
  *   mix seconds=1 [plot=2097152]                    /source sessions: the notebook mix (see notebook_ask)
  *   idle seconds=20                                 hold; answers pings as a browser does, counts them
  *   storm [seconds=30]                              drops every session at once, reconnects all at once
  *   refused seconds=1 | count=N [conc=8] [path=]    connect, upgrade, expect Close; counts codes
- *   http path=/x seconds=1 | count=N [conns=8]      keep-alive GETs; with count=1 path=/large?bytes=N, a download
+ *   http path=/x seconds=1 | count=N [conns=8]      keep-alive GETs; with count=1 path=/large?bytes=N, a download, which endless=1
+ *                                                   gives up at the next command
  *   close | drop                                    closing handshake with every session | just close the sockets
+ *
+ * An endless command is a neighbour of what another generator measures. It answers when its first bytes have come, goes on until
+ * the next command is there or it fails, and answers again; its connections are closed under whatever is on its way.
  *
  * Every echoed or sourced byte is compared with what was sent. Message i of a session begins with its number.
  */
@@ -26,6 +31,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <strings.h>
 #include <sys/epoll.h>
@@ -492,6 +498,12 @@ static int pick_live(void) {
     return n_sessions = n;
 }
 
+/* Whether the next command is there, which ends an endless one. */
+static int told(void) {
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    return poll(&input, 1, 0) > 0;
+}
+
 #define STALL (20 * 1000000000ull) /* no answer for so long ends a command, with what is missing counted as lost */
 
 /* Runs until nothing is in flight. */
@@ -557,10 +569,23 @@ static void paced(void) {
     pick_live();
 }
 
+/* Moves messages until it is told to stop, or a session is lost. */
+static void keep_going(uint64_t began) {
+    int begun = 0;
+    while (!run.lost && !told()) {
+        turn(20);
+        if (begun) continue;
+        if (run.pushed) finish(began, ""), begun = 1;
+        else if (now_ns() - began > STALL) run.lost++;
+    }
+    for (int i = 0; i < n_sessions; i++) end(sessions[i]);
+}
+
 static void ask(void) {
     start(ASK);
     uint64_t began = now_ns();
-    uint32_t count = (uint32_t)number_word("count", 1), size = (uint32_t)number_word("size", 64);
+    int endless = (int)number_word("endless", 0);
+    uint32_t count = endless ? UINT32_MAX : (uint32_t)number_word("count", 1), size = (uint32_t)number_word("size", 64);
     int some = (int)number_word("sessions", n_sessions);
     run.size = 64;
     for (int i = 0; i < MIN(some, n_sessions); i++) {
@@ -570,7 +595,8 @@ static void ask(void) {
         run.issued++;
         pump(s, now_ns());
     }
-    drain();
+    if (endless) keep_going(began);
+    else drain();
     finish(began, "");
     pick_live();
 }
@@ -755,10 +781,18 @@ static int body(struct fetch *f, const char *p, size_t n, size_t *used) {
     return 0;
 }
 
+static void finish_http(uint64_t began) {
+    char extra[128];
+    snprintf(extra, sizeof extra, "\"requests\": %llu, \"http_failed\": %llu, \"http_bytes\": %llu, ", (unsigned long long)http_done,
+             (unsigned long long)http_failed, (unsigned long long)http_bytes);
+    finish(began, extra);
+}
+
 static void http(void) {
     start(IDLE);
     char path[256], request[1024];
     text_word("path", "/", path, sizeof path);
+    int endless = (int)number_word("endless", 0), begun = 0;
     int conns = (int)number_word("conns", 8), live = 0;
     uint64_t count = (uint64_t)number_word("count", 0), issued = 0, began = now_ns(), last = began;
     int n = snprintf(request, sizeof request,
@@ -794,7 +828,8 @@ static void http(void) {
             }
             live += f->busy;
         }
-        if (!live && !more) break;
+        if ((!live && !more) || (endless && told())) break;
+        if (endless && !begun && http_bytes) finish_http(began), begun = 1;
         if (now - last > STALL) {
             http_failed += (uint64_t)live;
             break;
@@ -845,10 +880,7 @@ static void http(void) {
         if (all[i].fd >= 0) close(all[i].fd);
     close(hep);
     free(all);
-    char extra[128];
-    snprintf(extra, sizeof extra, "\"requests\": %llu, \"http_failed\": %llu, \"http_bytes\": %llu, ", (unsigned long long)http_done,
-             (unsigned long long)http_failed, (unsigned long long)http_bytes);
-    finish(began, extra);
+    finish_http(began);
 }
 
 int main(int argc, char **argv) {
@@ -859,6 +891,7 @@ int main(int argc, char **argv) {
     if (sscanf(argv[1], "%63[^:]:%d", host, &port) != 2) return 2;
     target = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     if (inet_pton(AF_INET, host, &target.sin_addr) != 1) return 2;
+    setvbuf(stdin, NULL, _IONBF, 0); /* told() asks the kernel what has come */
     signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_TIMERSLACK, 1);
     struct rlimit files;

@@ -7,6 +7,11 @@ import pytest
 from bench.generators import Echo, Load, LoadFailed
 from bench.peers.base import Running
 from bench.peers.yardstick import Yardstick
+from bench.progress import Progress
+from bench.results import Results
+from bench.scenarios import latency as scenario
+from bench.scenarios.base import Context
+from bench.stands import Fleet
 
 from tests.support.parts import missing
 
@@ -79,6 +84,55 @@ def test_http_requests_and_downloads_are_counted(load: Load) -> None:
     """Kept connections for the small ones."""
     assert load.ask("http", path="/small", conns=4, count=40)["http_bytes"] == 40 * 128
     assert load.ask("http", path="/large?bytes=5000000", conns=1, count=1)["http_bytes"] == 5_000_000
+
+
+def test_endless_neighbours_work_until_the_next_command(load: Load, echo: Echo) -> None:
+    """However much passes: it answers when it has begun, and when it is told to end."""
+    load.ask("open", n=1, path="/source")
+    with Load(echo.port) as download:
+        load.send("ask", size=262_144, endless=1)
+        download.send("http", path=f"/large?bytes={10**15}", conns=1, count=1, endless=1)
+        begun = load.answer(strict=True), download.answer(strict=True)
+        assert begun[0]["pushed"] >= 1
+        assert begun[1]["http_bytes"] >= 1
+        with Load(echo.port) as other:
+            other.ask("open", n=2)
+            typed = other.ask("paced", size=64, rate=1000, seconds=0.1)
+        for neighbour in (load, download):
+            neighbour.send("drop")
+        ended = load.answer(strict=True), download.answer(strict=True)
+        assert ended[0]["pushed"] > begun[0]["pushed"]
+        assert ended[1]["http_bytes"] > begun[1]["http_bytes"]
+        for first, last in zip(begun, ended, strict=True):
+            assert last["wall"] - first["wall"] >= typed["wall"]
+
+
+def test_endless_neighbour_that_is_lost_says_so(echo: Echo) -> None:
+    """A terminal beside nothing would look undisturbed."""
+    with Load(echo.port) as load:
+        load.ask("open", n=1, path="/source")
+        load.send("ask", size=262_144, endless=1)
+        load.answer(strict=True)
+        echo.process.kill()
+        echo.process.wait()
+        with pytest.raises(LoadFailed, match="lost"):
+            load.answer(strict=True)
+
+
+def test_terminal_is_measured_beside_both_neighbours() -> None:
+    """Each figure once, and nothing to remark."""
+    results = Results()
+    fleet = Fleet([Yardstick()], results)
+    try:
+        scenario.Terminal().run(Context(fleet, results, Progress(1), quick=False, smoke=True))
+    finally:
+        fleet.stop()
+    assert results.notes == []
+    assert {metric for _, _, metric, _ in results.figures} == {
+        "keystroke_alone_p99",
+        "keystroke_beside_p99",
+        "keystroke_slowdown",
+    }
 
 
 def test_lost_session_fails_the_command(echo: Echo) -> None:
