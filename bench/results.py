@@ -46,9 +46,10 @@ class Case:
 
 @dataclass
 class Figure:
-    """The samples of one metric of one case of one proxy."""
+    """The samples of one metric of one case of one proxy, and the round that each is of."""
 
     samples: list[float] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
 
     @property
     def median(self) -> float:
@@ -66,6 +67,11 @@ class Figure:
         low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
         return abs((high - low) / 2 / self.median)
 
+    @property
+    def by_round(self) -> dict[int, float]:
+        """The sample of each round this proxy took part in."""
+        return dict(zip(self.rounds, self.samples, strict=True))
+
 
 Key = tuple[str, Case, str, str]  # scenario, case, metric, proxy
 
@@ -80,11 +86,14 @@ class Results:
         self.absent: dict[str, str] = {}  # proxy -> reason
         self.notes: list[str] = []
         self.about: dict[str, Any] = {}
+        self.round = 0  # what is measured now belongs to it
 
     def add(self, scenario: str, case: Case, metric: Metric, proxy: str, sample: float) -> None:
-        """One more sample."""
+        """The sample of this round."""
         self.metrics.setdefault(metric.name, metric)
-        self.figures.setdefault((scenario, case, metric.name, proxy), Figure()).samples.append(sample)
+        figure = self.figures.setdefault((scenario, case, metric.name, proxy), Figure())
+        figure.samples.append(sample)
+        figure.rounds.append(self.round)
 
     def note(self, text: str) -> None:
         """Something that did not work, for the reader."""
@@ -109,14 +118,16 @@ class Results:
         return None
 
     def ratio(self, scenario: str, case: Case, metric: str, proxy: str, to: str) -> float | None:
-        """How many times the figure of ``to``, round by round where both took part in every round."""
+        """How many times the figure of ``to``: over the rounds in which both took part, if there are any."""
         ours, theirs = self.get(scenario, case, metric, proxy), self.get(scenario, case, metric, to)
         if ours is None or theirs is None:
             return None
         if min(ours.median, theirs.median) <= 0:
             return None  # a difference that vanished in the noise has no ratio
-        if len(ours.samples) == len(theirs.samples) and min(theirs.samples) > 0:
-            return statistics.median(a / b for a, b in zip(ours.samples, theirs.samples, strict=True))
+        mine, other = ours.by_round, theirs.by_round
+        pairs = [(mine[number], other[number]) for number in mine.keys() & other.keys()]
+        if pairs and all(b > 0 for _, b in pairs):
+            return statistics.median(a / b for a, b in pairs)
         return ours.median / theirs.median
 
     def best_peer(self, scenario: str, case: Case, metric: str) -> str | None:
@@ -142,7 +153,7 @@ class Results:
             yield scenario, metric, group, sorted(cases)
 
     def as_json(self) -> dict[str, Any]:
-        """For the raw file."""
+        """For the raw file, where samples without rounds are of the first, the second and so on."""
         return {
             "about": self.about,
             "absent": self.absent,
@@ -160,6 +171,7 @@ class Results:
                     "median": figure.median,
                     "spread": round(figure.spread, 4),
                     "samples": figure.samples,
+                    **({} if figure.rounds == [*range(len(figure.samples))] else {"rounds": figure.rounds}),
                 }
                 for (scenario, case, metric, proxy), figure in self.figures.items()
             ],
@@ -180,5 +192,7 @@ class Results:
         results.metrics = {metric["name"]: Metric(**metric) for metric in raw["metrics"]}
         for one in raw["figures"]:
             case = Case(one["group"], one["order"], one["case"])
-            results.figures[one["scenario"], case, one["metric"], one["proxy"]] = Figure(one["samples"])
+            samples = one["samples"]
+            figure = Figure(samples, one.get("rounds", [*range(len(samples))]))
+            results.figures[one["scenario"], case, one["metric"], one["proxy"]] = figure
         return results

@@ -58,6 +58,7 @@ def in_turn(
     """
     failed: set[str] = set()
     for number in range(rounds):
+        context.results.round = number
         for stand in stands if number % 2 == 0 else reversed(stands):
             if stand.name in failed:
                 continue
@@ -65,3 +66,4 @@ def in_turn(
             with context.fleet.guarded(stand, what):
                 measure(stand)
                 failed.discard(stand.name)
+    context.results.round = 0

@@ -1,9 +1,15 @@
 """Ratios, tables, charts and the page come out of the figures as the page says they do."""
 
+import json
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 from xml.etree import ElementTree
 
+from bench.generators import LoadFailed
+from bench.progress import Progress
 from bench.results import Case, Metric, Results
+from bench.scenarios.base import Context, in_turn
+from bench.stands import Fleet, Stand
 
 from bench import charts, publish, report, targets
 
@@ -21,8 +27,9 @@ def results() -> Results:
         "nginx": (3.0, 3.0, 6.0),
         "chp": (10.0, 10.0, 20.0),
     }.items():
-        for sample in samples:
+        for found.round, sample in enumerate(samples):
             found.add("messages", CASE, CPU, proxy, sample)
+    found.round = 0
     found.absent["envoy"] = "envoy is not installed"
     found.about = {
         "command": "python -m bench run",
@@ -50,6 +57,46 @@ def test_ratio_is_the_median_of_the_ratios_round_by_round() -> None:
     assert round(ratio, 6) == 1.05
 
 
+def test_ratio_pairs_samples_of_one_round_when_each_missed_another() -> None:
+    """As many of each, but of different rounds: the slow one is not held against a calm one."""
+    found = Results()
+    taken = {"yardstick": {0: 2.0, 1: 6.0}, "bascule": {1: 6.6, 2: 2.2}}
+    for proxy, samples in taken.items():
+        for found.round, sample in samples.items():
+            found.add("messages", CASE, CPU, proxy, sample)
+    ratio = found.ratio("messages", CASE, "message_cpu", "bascule", "yardstick")
+    assert ratio is not None
+    assert round(ratio, 6) == 1.1
+
+
+def test_ratio_without_a_common_round_is_that_of_the_medians() -> None:
+    """Better than none."""
+    found = Results()
+    for found.round, (proxy, sample) in enumerate({"yardstick": 2.0, "bascule": 3.0}.items()):
+        found.add("messages", CASE, CPU, proxy, sample)
+    assert found.ratio("messages", CASE, "message_cpu", "bascule", "yardstick") == 1.5
+
+
+def test_scenario_says_which_round_a_sample_is_of() -> None:
+    """A proxy that fails in the second round has a sample of the first alone."""
+
+    class Proxy(NamedTuple):
+        name: str
+
+    found = Results()
+    context = Context(Fleet([], found), found, Progress(1), quick=False)
+
+    def measure(stand: Proxy) -> None:
+        if (stand.name, found.round) == ("chp", 1):
+            raise LoadFailed("gone")
+        found.add("messages", CASE, CPU, stand.name, 1.0)
+
+    in_turn(context, cast("list[Stand]", [Proxy("nginx"), Proxy("chp")]), 3, "test", cast("Any", measure))
+    rounds = {proxy: figure.rounds for (_, _, _, proxy), figure in found.figures.items()}
+    assert rounds == {"nginx": [0, 1, 2], "chp": [0]}
+    assert found.notes == ["chp, test: gone"]
+
+
 def test_best_peer_is_neither_the_yardstick_nor_ourselves() -> None:
     """CHP is a peer, but not the best."""
     assert results().best_peer("messages", CASE, "message_cpu") == "nginx"
@@ -61,6 +108,18 @@ def test_raw_file_reads_back_as_written(tmp_path: Path) -> None:
     again = Results.load(tmp_path / "raw.json")
     assert again.as_json() == results().as_json()
     assert report.terminal(again) == report.terminal(results())
+
+
+def test_raw_file_names_rounds_where_one_was_missed(tmp_path: Path) -> None:
+    """So the files from before they were kept, in which none was, read as they are meant."""
+    found = results()
+    found.round = 4
+    found.add("messages", CASE, CPU, "nginx", 3.0)
+    found.save(tmp_path / "raw.json")
+    figures = json.loads((tmp_path / "raw.json").read_text())["figures"]
+    assert {one["proxy"]: one["rounds"] for one in figures if "rounds" in one} == {"nginx": [0, 1, 2, 4]}
+    again = Results.load(tmp_path / "raw.json")
+    assert again.figures == found.figures
 
 
 def test_absent_proxies_are_named() -> None:
