@@ -1,13 +1,14 @@
 """``python -m bench``: install the peers, run the scenarios, publish the figures.
 
 python -m bench install
-python -m bench run [--quick] [--only messages,idle] [--proxies bascule,nginx] [--publish]
+python -m bench run [--quick] [--only messages,idle] [--proxies bascule,nginx]
+python -m bench run --publish     the whole run, into docs/; any run with --into FOLDER
 python -m bench show [FILE]       the tables of a raw file again
 python -m bench publish FILE      charts and page from a raw file
 python -m bench list              scenarios and proxies
 
 What BENCH_ARGS holds in the environment is added to the options of ``run``, as in
-BENCH_ARGS="--only idle" make bench.
+BENCH_ARGS="--only idle" make bench-quick.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bench import congestion, processors, publish, report, surroundings, targets
 from bench.generators import build
 from bench.install import install
 from bench.peers import PEERS
-from bench.places import LATEST, RESULTS, WORK
+from bench.places import RESULTS, WORK
 from bench.progress import Progress
 from bench.results import Results
 from bench.scenarios import SCENARIOS
@@ -49,8 +50,16 @@ def chosen(kind: str, known: list[str], wanted: list[str]) -> list[str]:
 
 def run(options: argparse.Namespace) -> int:
     """Measure under a steady congestion control, before other programs."""
+    if options.publish:
+        publish.demand_whole(extent(options), options.into)  # ten minutes before it would be too late
     with congestion.steady() as name, processors.ahead():
         return measure(options, name)
+
+
+def extent(options: argparse.Namespace) -> dict[str, Any]:
+    """How much of the suite is run."""
+    size = "smoke" if options.smoke else "quick" if options.quick else "full"
+    return {"size": size, "only": options.only, "proxies": options.proxies}
 
 
 def measure(options: argparse.Namespace, congestion_control: str) -> int:
@@ -73,7 +82,7 @@ def measure(options: argparse.Namespace, congestion_control: str) -> int:
     for name in ("echo", "load", "relay"):
         build(name)
     results.about = surroundings.describe(options.given, peers)
-    results.about["size"] = "smoke" if options.smoke else "quick" if options.quick else "full"
+    results.about |= extent(options)
     shutil.rmtree(WORK, ignore_errors=True)
     busy = results.about["load_average_before"]
     if busy > 0.5:
@@ -108,8 +117,7 @@ def measure(options: argparse.Namespace, congestion_control: str) -> int:
     shutil.copyfile(raw, RESULTS / "last.json")
     print(f"\nraw figures: {raw}")
     if options.publish:
-        publish.publish(results)
-        print(f"published: {LATEST}")
+        print(f"published: {publish.publish(results, options.into)}")
     return 0
 
 
@@ -131,15 +139,26 @@ def main() -> int:
     measure.add_argument("--only", type=words, default=[], metavar="SCENARIO[,…]")
     measure.add_argument("--proxies", type=words, default=[], metavar="NAME[,…]")
     measure.add_argument(
-        "--publish", action="store_true", help="rewrite charts, raw figures and page in docs/"
+        "--publish",
+        action="store_true",
+        help="rewrite what docs/ shows of the last run: a whole run only",
     )
     for name, text in (("show", "tables of a raw file"), ("publish", "charts and page from a raw file")):
         command = commands.add_parser(name, help=text)
         command.add_argument("file", nargs="?", type=Path, default=RESULTS / "last.json")
+    for command in (measure, commands.choices["publish"]):
+        command.add_argument(
+            "--into",
+            type=Path,
+            metavar="FOLDER",
+            help="publish there and leave docs/ alone: any run may",
+        )
     given = sys.argv[1:]
     if given[:1] == ["run"]:
         given += shlex.split(os.environ.get("BENCH_ARGS", ""))
     options = parser.parse_args(given, argparse.Namespace(given=given))
+    if options.command == "run" and options.into and not options.publish:
+        parser.error("--into FOLDER says where to --publish")
     signal.signal(signal.SIGTERM, _terminate)
     if options.command == "install":
         return install()
@@ -158,8 +177,7 @@ def main() -> int:
         print(report.terminal(results))
         print(targets.terminal(results))
     else:
-        publish.publish(results)
-        print(f"published: {LATEST}")
+        print(f"published: {publish.publish(results, options.into)}")
     return 0
 
 

@@ -10,9 +10,10 @@ WORK = PARTS / "run"
 RESULTS = PARTS / "results"
 VENV = PARTS / "venv"
 NODE_FOLDER = PARTS / "node"
-#: The last run that was published: charts and raw figures.
-LATEST = ROOT / "docs" / "reference" / "benchmarks-latest"
-PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
+DOCS = ROOT / "docs"
+#: Below DOCS: charts and raw figures of the last run that was published, and the page that shows it.
+LATEST = "reference/benchmarks-latest"
+PAGE = "explanation/benchmarks.md"
 
 
 def wheel_binary(name: str) -> Path | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from bench import charts, report, targets
-from bench.places import LATEST, PAGE
+from bench.places import DOCS, LATEST, PAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,9 +83,38 @@ def picture(name: str, alt: str) -> str:
     return f"![{alt}](../reference/benchmarks-latest/{name}.svg)"
 
 
-def publish(results: Results, latest: Path = LATEST, page: Path = PAGE) -> None:
-    """Replace the charts, the raw figures, and what stands between the marks of the page."""
+def shortfall(about: dict[str, Any]) -> str:
+    """What keeps a run out of docs/: targets and charts of half a run would pass for those of a whole one."""
+    left_out = [f"has --{name} {','.join(about[name])}" for name in ("only", "proxies") if about.get(name)]
+    return " and ".join(([] if about["size"] == "full" else [f"is --{about['size']}"]) + left_out)
+
+
+def demand_whole(about: dict[str, Any], into: Path | None) -> None:
+    """End with the reason when a run may not be published there."""
+    reason = shortfall(about)
+    if reason and (into or DOCS).resolve() == DOCS:
+        raise SystemExit(
+            f"not published: this run {reason}, and docs/ shows whole runs alone; "
+            "leave that out, or name another folder: --into FOLDER"
+        )
+
+
+def publish(results: Results, into: Path | None = None) -> Path:
+    """Replace the charts, the raw figures, and what stands between the marks of the page.
+
+    Args:
+        results: The run; a whole one, unless it goes elsewhere.
+        into: Instead of docs/, a folder for a tree of its own; it gets a copy of the page.
+
+    Returns:
+        Where the charts are.
+    """
+    demand_whole(results.about, into)
+    latest, page = ((into or DOCS) / name for name in (LATEST, PAGE))
     latest.mkdir(parents=True, exist_ok=True)
+    if not page.exists():
+        page.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(DOCS / PAGE, page)
     for old in latest.glob("*.svg"):
         old.unlink()
     drawn = charts.all_charts(results)
@@ -95,3 +125,4 @@ def publish(results: Results, latest: Path = LATEST, page: Path = PAGE) -> None:
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     page.write_text(f"{before}{BEGIN}\n\n{generated(results, set(drawn))}\n\n{END}{after}")
+    return latest

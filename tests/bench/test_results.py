@@ -1,11 +1,15 @@
 """Ratios, tables, charts and the page come out of the figures as the page says they do."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 from xml.etree import ElementTree
 
+import pytest
+from bench.__main__ import main
 from bench.generators import LoadFailed
+from bench.places import DOCS, LATEST, PAGE
 from bench.progress import Progress
 from bench.results import Case, Metric, Results
 from bench.scenarios.base import Context, in_turn
@@ -33,6 +37,7 @@ def results() -> Results:
     found.absent["envoy"] = "envoy is not installed"
     found.about = {
         "command": "python -m bench run",
+        "size": "full",
         "when": "2026-01-02T03:04:05+00:00",
         "commit": "abc",
         "processor": "a processor",
@@ -155,13 +160,56 @@ def test_charts_are_well_formed_and_know_both_themes() -> None:
 
 def test_publishing_replaces_only_what_is_between_the_marks(tmp_path: Path) -> None:
     """Twice, so that the second run replaces the first."""
-    page = tmp_path / "page.md"
+    page = tmp_path / PAGE
+    page.parent.mkdir()
     page.write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
-    publish.publish(results(), tmp_path / "latest", page)
-    publish.publish(results(), tmp_path / "latest", page)
+    publish.publish(results(), tmp_path)
+    publish.publish(results(), tmp_path)
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
     assert "| envoy | absent | envoy is not installed |" in text
-    assert (tmp_path / "latest" / "results.json").exists()
+    assert (tmp_path / LATEST / "results.json").exists()
+
+
+def test_publishing_elsewhere_begins_with_a_copy_of_the_page(tmp_path: Path) -> None:
+    """What is not generated is the same there."""
+    publish.publish(results(), tmp_path)
+    before, _, _ = (DOCS / PAGE).read_text().partition(publish.BEGIN)
+    assert (tmp_path / PAGE).read_text().startswith(before)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--smoke"], "is --smoke,"),
+        (["--quick"], "is --quick,"),
+        (["--only", "idle"], "has --only idle,"),
+        (["--smoke", "--proxies", "bascule,nginx"], "is --smoke and has --proxies bascule,nginx,"),
+        (["--only", "idle", "--into", str(DOCS)], "has --only idle,"),
+    ],
+)
+def test_part_of_a_run_is_not_published(
+    options: list[str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before anything is measured."""
+    monkeypatch.delenv("BENCH_ARGS", raising=False)
+    monkeypatch.setattr("sys.argv", ["bench", "run", "--publish", *options])
+    with pytest.raises(SystemExit, match=reason):
+        main()
+
+
+def test_raw_file_of_part_of_a_run_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither from what it left."""
+    found = results()
+    found.about["only"] = ["messages"]
+    found.save(tmp_path / "raw.json")
+    before = (DOCS / PAGE).read_bytes()
+    monkeypatch.setattr("sys.argv", ["bench", "publish", str(tmp_path / "raw.json")])
+    with pytest.raises(SystemExit, match="has --only messages,"):
+        main()
+    assert (DOCS / PAGE).read_bytes() == before
+    monkeypatch.setattr("sys.argv", [*sys.argv, "--into", str(tmp_path / "elsewhere")])
+    assert main() == 0
+    assert "a processor" in (tmp_path / "elsewhere" / PAGE).read_text()
