@@ -282,7 +282,7 @@ static void frames(struct conn *c, uint8_t *p, size_t n) {
             out = begin = p;
             if (r->opcode == CLOSE) {
                 c->mode = CLOSING;
-                shutdown(c->fd, SHUT_WR);
+                if (!c->kept) shutdown(c->fd, SHUT_WR); /* else writable() does, after the last of it */
                 return;
             }
         }
@@ -338,6 +338,7 @@ static void writable(struct conn *c) {
     }
     if (c->body_left) pump_body(c);
     else if (c->mode == SOURCE) pump_source(c);
+    else if (c->mode == CLOSING) shutdown(c->fd, SHUT_WR);
 }
 
 static void accept_all(int listener) {

@@ -1,6 +1,9 @@
 """The suite's native parts do what they say, or every figure would be worth nothing."""
 
+import os
 import shutil
+import signal
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -43,6 +46,25 @@ def test_messages_of_32_mib_are_streamed(load: Load) -> None:
     """More than any buffer of the parts."""
     load.ask("open", n=1)
     assert load.ask("run", size=32 * 1024 * 1024, messages=1)["answered"] == 1
+
+
+def test_close_comes_after_what_was_kept_for_a_slow_reader(echo: Echo) -> None:
+    """Echo and Close leave in one turn, of which the socket takes only some: the rest is not given up."""
+    data = bytes(60_000)
+    frame = b"\x82\xfe" + len(data).to_bytes(2, "big") + bytes(4) + data
+    close = b"\x88\x82" + bytes(4) + b"\x03\xe8"
+    with socket.socket() as browser:
+        browser.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        browser.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 88)  # keeps the upstream's buffer small
+        browser.settimeout(10)
+        browser.connect(("127.0.0.1", echo.port))
+        browser.sendall(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n")
+        assert b" 101 " in browser.recv(1024)
+        os.kill(echo.process.pid, signal.SIGSTOP)  # so that it reads all of it at once
+        browser.sendall(frame + close)
+        os.kill(echo.process.pid, signal.SIGCONT)
+        came = b"".join(iter(lambda: browser.recv(1024), b""))
+    assert came == b"\x82\x7e" + frame[2:4] + data + b"\x88\x02\x03\xe8"
 
 
 def test_source_sends_as_many_messages_as_asked(load: Load) -> None:
