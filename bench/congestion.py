@@ -2,8 +2,8 @@
 
 Some computers are set to ``bbr``, which paces each connection by an estimate of its own. On loopback that
 decides how large the pieces are in which a message arrives, and with them the figure: one proxy, unchanged,
-cost 0.20 or 0.31 s a GB in 256 KiB messages by the luck of the run, and three times as much in 4 MiB messages
-as under cubic. It is a setting of the whole network namespace, so it is put back.
+cost 0.20 or 0.31 s a GB in 256 KiB messages by the luck of the run, and two and a half times as much in 4 MiB
+messages as under cubic. It is a setting of the whole network namespace, so it is put back.
 """
 
 from __future__ import annotations
