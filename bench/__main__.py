@@ -4,7 +4,7 @@ python -m bench install
 python -m bench run [--quick] [--only messages,idle] [--proxies bascule,nginx]
 python -m bench run --publish     the whole run, into docs/; any run with --into FOLDER
 python -m bench show [FILE]       the tables of a raw file again
-python -m bench publish FILE      charts and page from a raw file
+python -m bench publish FILE      charts, tables and page from a raw file
 python -m bench list              scenarios and proxies
 
 What BENCH_ARGS holds in the environment is added to the options of ``run``, as in
@@ -143,7 +143,10 @@ def main() -> int:
         action="store_true",
         help="rewrite what docs/ shows of the last run: a whole run only",
     )
-    for name, text in (("show", "tables of a raw file"), ("publish", "charts and page from a raw file")):
+    for name, text in (
+        ("show", "tables of a raw file"),
+        ("publish", "charts, tables and page from a raw file"),
+    ):
         command = commands.add_parser(name, help=text)
         command.add_argument("file", nargs="?", type=Path, default=RESULTS / "last.json")
     for command in (measure, commands.choices["publish"]):

@@ -11,8 +11,9 @@ RESULTS = PARTS / "results"
 VENV = PARTS / "venv"
 NODE_FOLDER = PARTS / "node"
 DOCS = ROOT / "docs"
-#: Below DOCS: charts and raw figures of the last run that was published, and the page that shows it.
+#: Below DOCS: charts, tables and raw figures of the last run that was published; the page that explains it.
 LATEST = "reference/benchmarks-latest"
+TABLES = f"{LATEST}/tables.md"
 PAGE = "explanation/benchmarks.md"
 
 

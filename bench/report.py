@@ -1,4 +1,4 @@
-"""Figures as text: the tables of the terminal, and the same tables in Markdown for the page."""
+"""Figures as text: the tables of the terminal, and the same tables in Markdown for theirs."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from bench.__main__ import main
 from bench.generators import LoadFailed
-from bench.places import DOCS, LATEST, PAGE
+from bench.places import DOCS, LATEST, PAGE, TABLES
 from bench.progress import Progress
 from bench.results import Case, Metric, Results
 from bench.scenarios.base import Context, in_turn
@@ -169,8 +169,30 @@ def test_publishing_replaces_only_what_is_between_the_marks(tmp_path: Path) -> N
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
-    assert "| envoy | absent | envoy is not installed |" in text
+    assert "CPU per small message, to the yardstick" in text
+    tables = (tmp_path / TABLES).read_text()
+    assert "| **bascule** | **2.10 \u00b125% (1.05\u00d7)** |" in tables
+    assert "| envoy | absent | envoy is not installed |" in tables
     assert (tmp_path / LATEST / "results.json").exists()
+
+
+def test_docs_show_what_the_committed_figures_publish(tmp_path: Path) -> None:
+    """Else: python -m bench publish docs/reference/benchmarks-latest/results.json."""
+    publish.publish(Results.load(DOCS / LATEST / "results.json"), tmp_path)
+    made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    assert made == {PAGE, *(f"{LATEST}/{path.name}" for path in (DOCS / LATEST).iterdir())}
+    assert [
+        name for name in sorted(made) if (tmp_path / name).read_bytes() != (DOCS / name).read_bytes()
+    ] == []
+
+
+def test_notes_stand_on_both_pages(tmp_path: Path) -> None:
+    """They qualify targets and tables."""
+    found = results()
+    found.note("the computer was busy")
+    publish.publish(found, tmp_path)
+    for name in (PAGE, TABLES):
+        assert "\n- the computer was busy\n" in (tmp_path / name).read_text()
 
 
 def test_publishing_elsewhere_begins_with_a_copy_of_the_page(tmp_path: Path) -> None:
