@@ -14,6 +14,7 @@ from scripts.chart_words import (
     Annotations,
     Digest,
     Host,
+    Interval,
     Key,
     Labels,
     LocalReference,
@@ -226,8 +227,9 @@ class Monitor(Block):
 
     enabled: bool = False
     """Create it; needs the operator's custom resources."""
-    interval: Annotated[str, Field(pattern="^[0-9]+(ms|s|m)$")] = "15s"
-    """Scrape interval; at most 30s, for the rates of the dashboard look one minute back."""
+    interval: Interval = "15s"
+    """Scrape interval, in `s` or `ms`; at most 30s, for the rates of dashboard and rules look one minute
+    back."""
     labels: Labels = Field(default_factory=dict)
     """Labels that the Prometheus resource selects by, such as `release: kube-prometheus-stack`."""
 

@@ -41,6 +41,9 @@ Quantity = (
 )
 Resources = dict[Literal["requests", "limits"], dict[str, Quantity] | None]
 
+Interval = Annotated[str, Field(pattern="^(([1-9]|[12][0-9]|30)s|([1-9][0-9]{0,3}|[12][0-9]{4}|30000)ms)$")]
+"""Between two scrapes, at most 30 seconds: a rate over one minute needs two samples in it."""
+
 Replicas = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 

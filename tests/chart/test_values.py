@@ -45,6 +45,11 @@ BAD: dict[str, dict[str, Any]] = {
     "a label's key with a space": {"serviceMonitor": {"labels": {"the release": "p"}}},
     "an annotation's key with a space": {"podAnnotations": {"the team": "x"}},
     "no folder annotation": {"dashboard": {"folderAnnotation": ""}},
+    "a pod monitor too slow for the rates": {"podMonitor": {"interval": "31s"}},
+    "a service monitor too slow for the rates": {"serviceMonitor": {"interval": "1m"}},
+    "a monitor of a minute in seconds": {"podMonitor": {"interval": "60s"}},
+    "a monitor of more milliseconds than 30 s": {"podMonitor": {"interval": "30001ms"}},
+    "a monitor that never waits": {"podMonitor": {"interval": "0s"}},
     "a secret no object can be": {"adminToken": {"name": "Admin_Token"}},
     "a secret's key with a slash": {"auth": {"session": {"keySecret": {"name": "jwt", "key": "a/b"}}}},
     "no secret's key": {"adminToken": {"name": "admin", "key": ""}},
@@ -68,6 +73,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "labels": {"podLabels": {"a": "", "example.com/b-c": "D.e_f", "x" * 63: "y" * 63}},
     "names": {"adminToken": {"name": "x" * 253, "key": "..data_-"}, "ingress": {"className": ""}},
     "images": {"image": {"repository": "Registry.example:5000/a/b__c--d.e", "tag": "v1.0_x", "digest": ""}},
+    "intervals": {"podMonitor": {"interval": "30s"}, "serviceMonitor": {"interval": "30000ms"}},
+    "short intervals": {"podMonitor": {"interval": "1s"}, "serviceMonitor": {"interval": "500ms"}},
     "quantities": {
         "resources": {
             "requests": {"cpu": 1.5, "memory": "1.5Gi", "ephemeral-storage": 1e9},
