@@ -1,4 +1,30 @@
 {{/*
+Put the default of everything in that is null in a values file. Helm takes such a key out, the default with it,
+and a template that reads below it ends in a nil pointer. Every template of an object says this first, for
+their order is Helm's; the values are one map for all of them.
+*/}}
+{{- define "bascule.whole" -}}
+{{- $leave := include "bascule.mayBeNull" . | fromJsonArray -}}
+{{- include "bascule.fill" (list .Values (include "bascule.defaults" . | fromJson) $leave "") -}}
+{{- end -}}
+
+{{/* `(list values defaults leave prefix)`: what `leave` names is put in with its whole block only. */}}
+{{- define "bascule.fill" -}}
+{{- $values := index . 0 -}}
+{{- $leave := index . 2 -}}
+{{- $prefix := index . 3 -}}
+{{- range $key, $default := index . 1 -}}
+{{- $path := print $prefix $key -}}
+{{- if has $path $leave -}}
+{{- else if or (not (hasKey $values $key)) (kindIs "invalid" (get $values $key)) -}}
+{{- $_ := set $values $key $default -}}
+{{- else if kindIs "map" $default -}}
+{{- include "bascule.fill" (list (get $values $key) $default $leave (print $path ".")) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
 The configuration file. Blocks that the proxy knows are passed on as they are; `bascule check --config`
 accepts the result, and a test says so for every case of the matrix.
 */}}
@@ -18,8 +44,8 @@ accepts the result, and a test says so for every case of the matrix.
 {{- $_ := set $config "listen" (printf "%s:%d" .Values.bindAddress (.Values.ports.http | int64)) -}}
 {{- $_ := set $config "admin" (printf "%s:%d" .Values.bindAddress (.Values.ports.admin | int64)) -}}
 {{- $_ := set $config "websocketProxy" (include "bascule.pool" . | fromYaml) -}}
-{{- $_ := set $config "routes" .Values.routes -}}
-{{- $_ := set $config "trustedProxies" .Values.trustedProxies -}}
+{{- $_ := set $config "routes" (default list .Values.routes) -}}
+{{- $_ := set $config "trustedProxies" (default list .Values.trustedProxies) -}}
 {{- range $block := list "limits" "sockets" "readiness" "metrics" "log" -}}
 {{- $_ := set $config $block (get $.Values $block) -}}
 {{- end -}}
