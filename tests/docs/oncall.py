@@ -27,8 +27,10 @@ __all__ = ["Operator", "filled_in", "operator_of_a_cluster", "operator_of_a_pod"
 
 PLACEHOLDERS: Final = {
     "NS": "hopsworks",
-    "POD": "bascule-5f7d4-x2x7k",
+    "POD": "hopsworks-instance-5f7d4-x2x7k",
     "NODE": "node-1",
+    # Not the release's name, so that a command with the one in the other's place finds nothing.
+    "DEPLOYMENT": "hopsworks-instance",
     "RELEASE": "bascule",
 }
 """What the pages tell the reader to put in, and what is put in here."""
@@ -53,7 +55,7 @@ class Operator:
 
 def filled_in(text: str) -> str:
     """Put in what stands for something else: ``NS``, ``POD``."""
-    return re.sub(r"\b(NS|POD|NODE|RELEASE)\b", lambda found: PLACEHOLDERS[found[1]], text)
+    return re.sub(rf"\b({'|'.join(PLACEHOLDERS)})\b", lambda found: PLACEHOLDERS[found[1]], text)
 
 
 @contextmanager
@@ -130,7 +132,8 @@ def _install(operator: Operator, proxy: RunningBascule, home: Path) -> None:
     namespace = PLACEHOLDERS["NS"]
     for autoscaling in ("false", "true"):
         operator.terminal.run(
-            f"helm upgrade --install bascule charts/bascule --namespace {namespace} --create-namespace "
+            f"helm upgrade --install {PLACEHOLDERS['RELEASE']} charts/bascule --namespace {namespace} "
+            f"--create-namespace --set fullnameOverride={PLACEHOLDERS['DEPLOYMENT']} "
             f"--set adminToken.name=bascule-admin --set autoscaling.enabled={autoscaling} "
             "--set routes[0].path=/ --set routes[0].name=lab --set routes[0].upstream=http://lab"
         )
@@ -139,7 +142,9 @@ def _install(operator: Operator, proxy: RunningBascule, home: Path) -> None:
     operator.cluster.add(
         "/api/v1/nodes/node-1", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}}
     )
-    deployment = operator.cluster.store.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/bascule")
+    deployment = operator.cluster.store.get(
+        f"/apis/apps/v1/namespaces/{namespace}/deployments/{PLACEHOLDERS['DEPLOYMENT']}"
+    )
     assert deployment is not None
     killed = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "startedAt": None, "finishedAt": None}}
     state = {
@@ -154,7 +159,7 @@ def _install(operator: Operator, proxy: RunningBascule, home: Path) -> None:
     owner = {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
-        "name": "bascule-5f7d4",
+        "name": PLACEHOLDERS["POD"].rpartition("-")[0],
         "uid": "1",
         "controller": True,
     }

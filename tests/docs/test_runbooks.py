@@ -1,5 +1,6 @@
 """The commands of the runbooks, and of the pages that send somebody to a pod, typed one after the other."""
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.docs.claims import claimed
 from tests.docs.oncall import PLACEHOLDERS, Operator, filled_in, operator_of_a_pod
 from tests.support.pages import Command
+from tests.support.parts import ROOT
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -46,7 +48,8 @@ def do(operator: Operator, command: Command) -> str:
 
 
 def deployment(operator: Operator) -> dict[str, Any]:
-    found = operator.cluster.store.get("/apis/apps/v1/namespaces/hopsworks/deployments/bascule")
+    name = PLACEHOLDERS["DEPLOYMENT"]
+    found = operator.cluster.store.get(f"/apis/apps/v1/namespaces/hopsworks/deployments/{name}")
     assert found is not None
     return found
 
@@ -58,6 +61,16 @@ def test_every_runbooks_commands_find_what_the_page_looks_for(operator: Operator
             assert deployment(operator)["spec"]["replicas"] == 4
         if " rollback " in command.text:
             assert operator.cluster.store.below("/apis/autoscaling/v2/horizontalpodautoscalers") == []
+
+
+def test_the_index_explains_what_the_pages_leave_to_the_reader() -> None:
+    text = "\n".join(command.text for command in COMMANDS if command.page.startswith("docs/runbooks/"))
+    index = (ROOT / "docs/runbooks/index.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"^\| `([A-Z]+)` \|", index, re.MULTILINE))
+    assert explained <= PLACEHOLDERS.keys()
+    assert {name for name in PLACEHOLDERS if re.search(rf"\b{name}\b", text)} <= explained
+    # What one installation calls its own is no reader's.
+    assert not [word for word in re.findall(r"(?:deployment/| -n )(\S+)", text) if word not in explained]
 
 
 def test_a_pod_is_drained_by_hand_and_then_goes_with_its_node(operator: Operator) -> None:
