@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from bascule.demo.children import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,13 +53,6 @@ class Prometheus:
         data = self.get("query_range", query=expression, start=str(start), end=str(end), step=f"{step:.3f}")
         result: list[dict[str, Any]] = data["result"]
         return result
-
-
-def free_port() -> int:
-    """Return a port of the kernel's choice that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def poll(condition: Callable[[], bool], deadline: float, what: str) -> None:

@@ -82,9 +82,9 @@ def test_notebook_mix_is_the_same_every_time(load: Load) -> None:
 
 
 def test_heartbeats_are_sent_and_counted(load: Load) -> None:
-    """Two intervals within the time."""
+    """Two intervals of 0.1 s within the time, also on a busy machine."""
     load.ask("open", n=5, path="/heartbeat")
-    assert load.ask("idle", seconds=0.25)["pings"] >= 10
+    assert load.ask("idle", seconds=0.5)["pings"] >= 10
 
 
 def test_storm_brings_every_session_back(load: Load) -> None:

@@ -90,7 +90,7 @@ def test_a_websocket_goes_through_the_pages_configuration(name: str, tmp_path: P
     ):
         browser.send("hello")
         assert browser.recv() == "hello"
-        assert pod.metric("ws_connection_in_flight_count") == 1
+        assert pod.in_flight == 1
 
 
 def test_traefik_leaves_a_silent_websocket_alone_as_the_page_says(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def _live_through(proxy: RunningBascule) -> None:
         kill(forwarders(proxy)[0], signal.SIGKILL)
         with pytest.raises(ConnectionClosed):
             held.recv(timeout=20)
-    eventually(lambda: proxy.metric("ws_connection_in_flight_count") == 0, 20, "the slot is free")
+    eventually(lambda: proxy.in_flight == 0, 20, "the slot is free")
     assert _end(f"{address}/gone") == 1013, "nobody is there"
     eventually(lambda: {"a process died", "session refused"} <= _events(proxy), 20, "the log says so")
 

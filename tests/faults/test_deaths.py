@@ -58,13 +58,6 @@ def public(log: Path) -> str:
     return log.read_text().partition('"public":"')[2].partition('"')[0]
 
 
-def in_flight(proxy: RunningBascule) -> float | None:
-    try:
-        return proxy.metric("ws_connection_in_flight_count")
-    except OSError:
-        return None
-
-
 def refusals(proxy: RunningBascule) -> list[str]:
     return [line["reason"] for line in proxy.log_lines if line.get("event") == "session refused"]
 
@@ -75,15 +68,15 @@ def test_the_gateways_death_ends_no_session_and_its_successor_knows_the_count(pr
     os.kill(gateway(proxy), signal.SIGKILL)
     sessions.pop().close()  # while nobody counts
     assert all(says(session, f"without {number}") for number, session in enumerate(sessions))
-    eventually(lambda: in_flight(proxy) == 19, 20, "the new gateway knows 19 sessions")
+    eventually(lambda: proxy.in_flight_if_up == 19, 20, "the new gateway knows 19 sessions")
     assert proxy.metric("ws_connection_duration_seconds_count") == ended + 1
     assert proxy.metric("bascule_gateway_restarts_total") == 1
     assert all(says(session, "after") for session in sessions)
     sessions.append(open_session(proxy))
-    eventually(lambda: in_flight(proxy) == 20, 5, "and goes on from there")
+    eventually(lambda: proxy.in_flight_if_up == 20, 5, "and goes on from there")
     for session in sessions:
         session.close()
-    eventually(lambda: in_flight(proxy) == 0, 5, "every lease comes back")
+    eventually(lambda: proxy.in_flight_if_up == 0, 5, "every lease comes back")
 
 
 def test_a_drain_that_was_asked_for_outlives_the_gateway_that_was_asked(bascule: Start, echo: str) -> None:
@@ -101,7 +94,7 @@ def test_a_drain_that_was_asked_for_outlives_the_gateway_that_was_asked(bascule:
         assert answer.status == 202
     eventually(lambda: proxy.metric("ws_draining") == 1, 10, "it drains")
     os.kill(gateway(proxy), signal.SIGKILL)
-    eventually(lambda: in_flight(proxy) == 1, 20, "the new gateway knows the session")
+    eventually(lambda: proxy.in_flight_if_up == 1, 20, "the new gateway knows the session")
     assert proxy.metric("ws_draining") == 1
     with pytest.raises(urllib.error.HTTPError) as unready:
         urllib.request.urlopen(f"{proxy.admin_url}/readyz", timeout=10)
@@ -125,7 +118,7 @@ def test_a_forwarders_death_ends_its_own_sessions_only_and_gives_their_leases_ba
     sessions = [open_session(proxy) for _ in range(20)]
     victim = forwarders(proxy)[0]
     os.kill(victim, signal.SIGKILL)
-    eventually(lambda: in_flight(proxy) == 10, 10, "half of the leases are back")
+    eventually(lambda: proxy.in_flight_if_up == 10, 10, "half of the leases are back")
     survivors = [session for session in sessions if says(session, "still here")]
     assert len(survivors) == 10
     assert proxy.metric("bascule_sessions_lost_total") == 10
@@ -136,7 +129,7 @@ def test_a_forwarders_death_ends_its_own_sessions_only_and_gives_their_leases_ba
     assert all(says(session, "new") for session in more)
     for session in (*survivors, *more):
         session.close()
-    eventually(lambda: in_flight(proxy) == 0, 5, "every lease comes back")
+    eventually(lambda: proxy.in_flight_if_up == 0, 5, "every lease comes back")
     admitted = proxy.metric("ws_connection_duration_seconds_count")
     assert admitted == 30, "opened = closed + open"
 
@@ -185,7 +178,7 @@ def test_forwarders_killed_under_load_never_corrupt_what_arrives(proxy: RunningB
         for thread in threads:
             thread.join(30)
     assert wrong == []
-    eventually(lambda: in_flight(proxy) == 0, 10, "every lease comes back")
+    eventually(lambda: proxy.in_flight_if_up == 0, 10, "every lease comes back")
 
 
 def test_nothing_is_orphaned_when_the_supervisor_is_killed(tmp_path: Path, echo: str) -> None:

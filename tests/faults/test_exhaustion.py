@@ -62,17 +62,6 @@ def _settled(pid: int) -> set[int]:
 NOT_STARTED = "a process could not be started"
 
 
-def _counted(bascule: RunningBascule) -> float:
-    try:
-        return _in_flight(bascule)
-    except OSError:
-        return -1.0  # no gateway just now
-
-
-def _in_flight(bascule: RunningBascule) -> float:
-    return bascule.metric("ws_connection_in_flight_count")
-
-
 def _opened(bascule: RunningBascule) -> RawClient:
     client = connect(bascule.public_url)
     client.open(b"/")
@@ -102,7 +91,7 @@ def test_a_gateway_without_descriptors_waits_and_does_not_spin(proxy: Proxy) -> 
     assert [client.head().status for client in waiting] == [101] * 20
     for client in waiting:
         client.close()
-    eventually(lambda: _in_flight(bascule) == 0, 10, "all sessions have ended")
+    eventually(lambda: bascule.in_flight == 0, 10, "all sessions have ended")
 
 
 def test_a_gateway_without_descriptors_closes_connections_that_ask_for_nothing(proxy: Proxy) -> None:
@@ -116,7 +105,7 @@ def test_a_gateway_without_descriptors_closes_connections_that_ask_for_nothing(p
         session.close()
     for client in idle:
         client.close()
-    eventually(lambda: _in_flight(bascule) == 0, 10, "all sessions have ended")
+    eventually(lambda: bascule.in_flight == 0, 10, "all sessions have ended")
 
 
 def test_idle_connections_make_room_for_the_upstreams_of_those_who_come(
@@ -163,7 +152,7 @@ def test_a_forwarder_without_descriptors_loses_only_what_it_could_not_take(
                 client.send(upgrade())
                 assert not client.switched()  # who cannot have a session is not told of one
             chatter.progress()
-        eventually(lambda: _in_flight(bascule) == 2, 5, "the leases are given back")
+        eventually(lambda: bascule.in_flight == 2, 5, "the leases are given back")
         assert forwarders(bascule) == [pid]
         last = _opened(bascule)
         chatter.progress()
@@ -182,7 +171,7 @@ def test_a_process_that_cannot_be_started_again_is_tried_later_and_ends_nobody(p
                 "it says so",
             )
             chatter.progress()
-        eventually(lambda: _counted(bascule) == 4, 20, "the gateway is back and counts them")
+        eventually(lambda: bascule.in_flight_if_up == 4, 20, "the gateway is back and counts them")
         chatter.progress()
 
 
@@ -190,12 +179,12 @@ def test_an_upstream_connection_that_cannot_be_made_is_a_refusal(proxy: Proxy) -
     bascule = proxy(forwarders={"count": 1})
     pid = gateway(bascule)
     _opened(bascule).close()
-    eventually(lambda: _in_flight(bascule) == 0, 5, "the session has ended")
+    eventually(lambda: bascule.in_flight == 0, 5, "the session has ended")
     with only(pid, 1), connected(bascule.public_url) as client:  # one is enough for the browser's
         client.send(REQUEST)
         assert client.head().status == 101
         assert client.refusal().code == 1013
-    eventually(lambda: _in_flight(bascule) == 0, 5, "the lease is given back")
+    eventually(lambda: bascule.in_flight == 0, 5, "the lease is given back")
     _opened(bascule).close()
 
 
@@ -206,13 +195,13 @@ def test_a_tls_leg_that_cannot_be_handed_over_is_a_refusal(proxy: Proxy, tmp_pat
     context = certificate.client()
     with connected(bascule.public_url, context) as client:
         client.open(b"/")
-    eventually(lambda: _in_flight(bascule) == 0, 5, "the session has ended")
+    eventually(lambda: bascule.in_flight == 0, 5, "the session has ended")
     # Both connections are made; the pair of sockets behind the TLS one takes two more.
     with only(gateway(bascule), 3), connected(bascule.public_url, context) as client:
         client.send(REQUEST)
         assert client.head().status == 101
         assert client.refusal().code == 1013
-    eventually(lambda: _in_flight(bascule) == 0, 5, "the lease is given back")
+    eventually(lambda: bascule.in_flight == 0, 5, "the lease is given back")
     eventually(lambda: _said(bascule, "session refused"), 5, "it is said")
     assert [line["reason"] for line in bascule.log_lines if line["event"] == "session refused"] == ["no_room"]
     with connected(bascule.public_url, context) as client:
@@ -252,7 +241,7 @@ def test_a_gateway_that_starts_while_a_forwarder_has_no_descriptors_hears_of_its
         eventually(lambda: _said(bascule, "no descriptors left for the gateway's channel"), 10, "it is said")
         chatter.progress()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
-        eventually(lambda: _counted(bascule) == 2, 20, "the gateway is back and counts them")
+        eventually(lambda: bascule.in_flight_if_up == 2, 20, "the gateway is back and counts them")
         assert forwarders(bascule) == [pid]
         chatter.progress()
     assert bascule.metric("bascule_sessions_lost_total") == 0

@@ -31,15 +31,8 @@ if TYPE_CHECKING:
 FULL = b"WebSocket session cap reached (maxSessionsPerApp)"
 
 
-def _in_flight(bascule: RunningBascule) -> float:
-    try:
-        return bascule.metric("ws_connection_in_flight_count")
-    except OSError:
-        return -1.0  # no gateway just now
-
-
 def _settles_at(bascule: RunningBascule, sessions: int) -> None:
-    eventually(lambda: _in_flight(bascule) == sessions, 10, f"{sessions} sessions are counted")
+    eventually(lambda: bascule.in_flight_if_up == sessions, 10, f"{sessions} sessions are counted")
 
 
 def _works(bascule: RunningBascule) -> bool:
@@ -197,7 +190,7 @@ def test_counters_go_on_from_where_they_were(proxy: Proxy, upstream: RawUpstream
         kill(gateway(bascule))
         for pid in forwarders(bascule):
             kill(pid)
-        eventually(lambda: _in_flight(bascule) == 0, 10, "it is back, and the session is gone")
+        eventually(lambda: bascule.in_flight_if_up == 0, 10, "it is back, and the session is gone")
         assert {name: bascule.metric(name) for name in before} == before
 
 
@@ -261,7 +254,7 @@ def test_random_deaths_under_load_leave_nothing_behind(proxy: Proxy) -> None:  #
             kill(victim)
             chatter.check()
             eventually(
-                lambda: len(forwarders(bascule)) == 2 and _in_flight(bascule) == len(chatter.living),
+                lambda: len(forwarders(bascule)) == 2 and bascule.in_flight_if_up == len(chatter.living),
                 20,
                 "the count is that of the living",
             )

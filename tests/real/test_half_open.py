@@ -67,11 +67,11 @@ def test_a_browser_that_vanished_gives_its_slot_back(
         try:
             assert browser.stdout is not None
             assert browser.stdout.readline() == b"here\n"
-            assert proxy.metric("ws_connection_in_flight_count") == 1
+            assert proxy.in_flight == 1
 
             pull()
 
-            eventually(lambda: proxy.metric("ws_connection_in_flight_count") == 0, 15, "the slot comes back")
+            eventually(lambda: proxy.in_flight == 0, 15, "the slot comes back")
             assert proxy.metric("bascule_sessions_ended_total", cause="timeout", ended_by="client") == 1
         finally:
             browser.kill()

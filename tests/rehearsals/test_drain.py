@@ -4,16 +4,15 @@ The rolling replacement with real parts is in test_rolling_replacement.py.
 """
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import json
 import signal
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +24,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from tests.support.bascule import RunningBascule
+from tests.support.frames import TEXT, frame
+from tests.support.rawupstream import PATIENCE, Call, run_upstream, switch
 from tests.support.waiting import eventually_async, throughout
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -158,7 +159,7 @@ async def test_a_drain_asked_for_turns_readiness_false_at_once_closes_all_and_st
         await drain(proxy)
         assert not is_ready(proxy)
         assert proxy.metric("ws_draining") == 1
-        assert proxy.metric("ws_connection_in_flight_count") == 3
+        assert proxy.in_flight == 3
         # It takes nobody, so badges must not promise its free slots.
         assert {part["level"] for part in capacity(proxy).values()} == {"critical"}
 
@@ -213,7 +214,8 @@ async def test_sessions_are_told_at_the_rate_with_jitter_and_the_quietest_first(
                     await asyncio.sleep(0.1)
 
         typing = [asyncio.create_task(type_on(client)) for client in busy]
-        await throughout(0.5, lambda: None)
+        for client in busy:  # each has typed since the last of the quiet ones did, to be opened
+            assert await client.recv() == "key"
         await drain(proxy)
         ends = await asyncio.gather(*map(told, clients))
         await asyncio.gather(*typing)
@@ -243,9 +245,7 @@ async def test_a_session_whose_handshake_was_under_way_is_told_too(bascule: Star
     proxy = bascule(settings(echo))
     async with joined(proxy, 1) as (early,):
         late = asyncio.create_task(slow_join(proxy))
-        await eventually_async(
-            lambda: proxy.metric("ws_connection_in_flight_count") == 2, 5, "it has its lease"
-        )
+        await eventually_async(lambda: proxy.in_flight == 2, 5, "it has its lease")
         await early.send("busy")
         await drain(proxy)
         assert (await told(early))[1] == RESTART
@@ -287,58 +287,37 @@ async def test_a_rate_the_timeout_has_no_time_for_is_exceeded_and_said(bascule: 
     assert logged(proxy, "drain.timeout is too short for drain.rate")["sessions"] == 12
 
 
-async def closed(writers: list[asyncio.StreamWriter]) -> None:
-    """Close connections; one that outlives its loop is somebody else's warning."""
-    for writer in writers:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-
 class HalfSaid:
     """An upstream that stops in the middle of a frame until it is let go on."""
 
     TEXT = b"0123456789"
 
     def __init__(self) -> None:
-        self.go_on = asyncio.Event()
-        self.writers: list[asyncio.StreamWriter] = []
+        self.go_on = threading.Event()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.append(writer)
-        head = await reader.readuntil(b"\r\n\r\n")
-        key = next(
-            line.split(b":", 1)[1].strip()
-            for line in head.split(b"\r\n")
-            if line.lower().startswith(b"sec-websocket-key:")
-        )
-        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-        writer.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n\x81\x0a" + self.TEXT[:4]
-        )
-        with contextlib.suppress(ConnectionError):
-            await self.go_on.wait()
-            writer.write(self.TEXT[4:])
-            while await reader.read(4096):
-                pass
-        writer.close()
+    def __call__(self, call: Call) -> None:
+        switch(call)
+        whole = frame(TEXT, self.TEXT)
+        stop = len(whole) - 6
+        call.send(whole[:stop])
+        self.go_on.wait(PATIENCE)
+        call.send(whole[stop:])
+        call.until_over()
 
 
-@contextlib.asynccontextmanager
-async def half_said() -> AsyncIterator[tuple[HalfSaid, str]]:
-    upstream = HalfSaid()
-    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
-    try:
-        yield upstream, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        upstream.go_on.set()
-        server.close()
-        await closed(upstream.writers)
+@contextlib.contextmanager
+def half_said() -> Iterator[tuple[HalfSaid, str]]:
+    with run_upstream() as upstream:
+        script = HalfSaid()
+        upstream.scripts[b"/"] = script
+        try:
+            yield script, upstream.url
+        finally:
+            script.go_on.set()
 
 
 async def test_a_close_waits_for_the_end_of_the_frame_under_way(bascule: Start) -> None:
-    async with half_said() as (upstream, address):
+    with half_said() as (upstream, address):
         # The upstream answers no Close, so that is how long the session takes to end.
         proxy = bascule({**settings(address), "limits": {"closingHandshakeTimeout": "1s"}})
         async with join(proxy) as client:
@@ -356,7 +335,7 @@ async def test_a_close_waits_for_the_end_of_the_frame_under_way(bascule: Start) 
 
 
 async def test_who_cannot_be_told_is_cut_at_the_timeout_and_the_proxy_exits_with_0(bascule: Start) -> None:
-    async with half_said() as (_, address):
+    with half_said() as (_, address):
         proxy = bascule(settings(address, timeout=2))
         async with join(proxy) as client:
             await eventually_async(lambda: len(proxy.sessions()) == 1, 5, "the session is up")

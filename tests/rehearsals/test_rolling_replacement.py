@@ -131,7 +131,7 @@ async def run_cell(page: Page, number: int) -> None:
 async def drain(proxy: RunningBascule) -> Drained:
     """Send SIGTERM, watch it drain, and check how it ended."""
     began = time.monotonic()
-    sessions = int(proxy.metric("ws_connection_in_flight_count"))
+    sessions = int(proxy.in_flight)
     proxy.process.process.send_signal(signal.SIGTERM)
     await eventually_async(lambda: ready(proxy) is False, 2, "it is not ready")
     assert proxy.metric("ws_draining") == 1
@@ -215,8 +215,8 @@ async def test_every_tab_is_back_without_a_reload_after_both_proxies_were_replac
             assert crowd.codes == {1012}
             assert not any(client.gave_up for client in crowd.clients)
             newcomers = (third, fourth)
-            assert all(proxy.metric("ws_connection_in_flight_count") > 0 for proxy in newcomers)
-            in_flight = sum(proxy.metric("ws_connection_in_flight_count") for proxy in newcomers)
+            assert all(proxy.in_flight > 0 for proxy in newcomers)
+            in_flight = sum(proxy.in_flight for proxy in newcomers)
             assert in_flight >= CLIENTS + len(tabs)
             moments = sorted(crowd.reconnects + [at for tab in tabs for at in tab.opened])
             report(drains, crowd.reconnects, [at for tab in tabs for at in tab.opened])

@@ -26,4 +26,4 @@ def upstream() -> Iterator[RawUpstream]:
 def calm(bascule: RunningBascule) -> Iterator[None]:
     """Leave no session of one test to the figures of the next."""
     yield
-    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 0, 10, "all sessions have ended")
+    eventually(lambda: bascule.in_flight == 0, 10, "all sessions have ended")

@@ -49,10 +49,6 @@ def bascule(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> 
         yield running
 
 
-def _in_flight(bascule: RunningBascule) -> float:
-    return bascule.metric("ws_connection_in_flight_count")
-
-
 @pytest.fixture
 def full(bascule: RunningBascule) -> Iterator[list[RawClient]]:
     """Fill the proxy with sessions of all kinds."""
@@ -64,7 +60,7 @@ def full(bascule: RunningBascule) -> Iterator[list[RawClient]]:
     yield sessions
     for client in sessions:
         client.close()
-    eventually(lambda: _in_flight(bascule) == 0, 10, "all sessions have ended")
+    eventually(lambda: bascule.in_flight == 0, 10, "all sessions have ended")
 
 
 _next_client = iter(range(1, 1000))
@@ -103,7 +99,7 @@ def test_refusals_of_the_upstream_that_are_being_relayed_are_bounded_and_take_no
     for client in told:
         client.send(upgrade(b"/app/refuses"))
         assert client.head().status == 403
-    assert _in_flight(bascule) == 0
+    assert bascule.in_flight == 0
     one_more = clients(bascule.public_url)
     one_more.send(upgrade(b"/app/refuses"))
     answer = one_more.head()
@@ -131,11 +127,11 @@ def test_a_race_of_twice_the_cap_admits_exactly_the_cap(
     assert (len(admitted), len(refused)) == (CAP, CAP)
     assert {(found.code, found.reason) for found in refused} == {(1013, FULL)}
     assert len(upstream.calls) - before == CAP
-    assert _in_flight(bascule) == CAP
+    assert bascule.in_flight == CAP
     assert figures.moved()["ws_connection_rejections_total"] == CAP
     for client in racers:
         client.close()
-    eventually(lambda: _in_flight(bascule) == 0, 10, "all sessions have ended")
+    eventually(lambda: bascule.in_flight == 0, 10, "all sessions have ended")
     moved = figures.moved()
     assert moved["ws_connection_rejections_total"] == moved["bascule_rejected_clients_total"] == CAP
 
@@ -189,14 +185,14 @@ def test_a_session_that_ends_makes_room(
     leaver.send(close(1000, key=KEY))
     leaver.goodbye()
     leaver.close()
-    eventually(lambda: _in_flight(bascule) == CAP - 1, 5, "the lease is given back")
+    eventually(lambda: bascule.in_flight == CAP - 1, 5, "the lease is given back")
     newcomer = clients(bascule.public_url)
     newcomer.open(b"/lab", somebody)
     newcomer.say(b"in")
     assert newcomer.frame().payload == b"in"
     _refused(clients(bascule.public_url), b"X-Forwarded-For: 192.0.2.77")
     newcomer.close()
-    eventually(lambda: _in_flight(bascule) == CAP - 1, 5, "the lease is given back")
+    eventually(lambda: bascule.in_flight == CAP - 1, 5, "the lease is given back")
 
 
 def test_a_refused_socket_is_no_session(
@@ -206,7 +202,7 @@ def test_a_refused_socket_is_no_session(
     held = clients(bascule.public_url)
     held.send(upgrade(b"/lab", somebody))
     assert held.head().status == 101
-    assert _in_flight(bascule) == CAP
+    assert bascule.in_flight == CAP
     assert len(bascule.sessions()) == CAP
 
 
@@ -298,7 +294,7 @@ def test_a_client_that_got_in_is_forgiven(
 ) -> None:
     _refused(clients(bascule.public_url), somebody)
     full.pop().close()
-    eventually(lambda: _in_flight(bascule) == CAP - 1, 10, "there is room")
+    eventually(lambda: bascule.in_flight == CAP - 1, 10, "there is room")
     inside = clients(bascule.public_url)
     inside.open(b"/lab", somebody)
     figures = Figures(bascule)

@@ -211,11 +211,11 @@ def test_a_browser_that_leaves_while_its_upstream_is_dialled_gives_its_slot_back
     stays, leaves = (clients(bascule.public_url, context) for _ in range(2))
     for client in (stays, leaves):
         client.send(upgrade(b"/silent"))
-    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 2, 5, "both hold a slot")
+    eventually(lambda: bascule.in_flight == 2, 5, "both hold a slot")
     leaves.close()
-    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 1, 5, "one is given back")
+    eventually(lambda: bascule.in_flight == 1, 5, "one is given back")
     stays.close()
-    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 0, 5, "and the other")
+    eventually(lambda: bascule.in_flight == 0, 5, "and the other")
     figures.settle({'bascule_refusals_total{reason="gone"}': 2})
 
 

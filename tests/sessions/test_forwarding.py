@@ -462,7 +462,7 @@ def test_a_browser_may_come_over_tls(
     (call,) = upstream.calls[before:]
     assert call.value(b"X-Forwarded-Proto") == b"https"
     client.close()
-    eventually(lambda: with_tls.metric("ws_connection_in_flight_count") == 0, 5, "its end is noticed")
+    eventually(lambda: with_tls.in_flight == 0, 5, "its end is noticed")
 
 
 def test_early_frames_over_tls_arrive(

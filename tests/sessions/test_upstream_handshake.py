@@ -368,7 +368,7 @@ def test_an_upstream_that_does_not_answer_is_101_and_1013(
 def test_a_lease_is_held_while_dialling_and_given_back(bascule: RunningBascule, ask: Ask) -> None:
     go: list[int] = []
     client = ask(lambda call: eventually(lambda: go or None, 5, "the test has looked"))
-    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 1, 5, "the lease is taken")
+    eventually(lambda: bascule.in_flight == 1, 5, "the lease is taken")
     client.close()
     go.append(1)
-    eventually(lambda: bascule.metric("ws_connection_in_flight_count") == 0, 5, "the lease is given back")
+    eventually(lambda: bascule.in_flight == 0, 5, "the lease is given back")

@@ -37,6 +37,19 @@ class RunningBascule:
         """What it logged so far, decoded; a line that is no JSON has only the key ``text``."""
         return list(_decoded(self.process.log))
 
+    @property
+    def in_flight(self) -> float:
+        """How many sessions it counts."""
+        return self.metric("ws_connection_in_flight_count")
+
+    @property
+    def in_flight_if_up(self) -> float | None:
+        """The same; ``None`` while no gateway is there to say."""
+        try:
+            return self.in_flight
+        except OSError:
+            return None
+
     def metrics(self) -> str:
         """Return the text of ``/metrics``."""
         with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=10) as response:

@@ -7,13 +7,15 @@ process says goes to a file, whose end is part of every failure.
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
+# For servers that want a number and cannot take 0. Left in TIME_WAIT: whoever binds it sets SO_REUSEADDR, as
+# all of ours do.
+from bascule.demo.children import free_port as reserve_port
 from tests.support.waiting import eventually
 
 __all__ = ["Service", "answers", "reserve_port"]
@@ -22,20 +24,6 @@ T = TypeVar("T")
 
 _SAID: Final = 4000
 """Characters of a process's output that a failure quotes."""
-
-
-def reserve_port() -> int:
-    """Return a TCP port of 127.0.0.1 that the kernel chose and will not give to anybody else for a minute.
-
-    For servers that want a number and cannot take 0. The port is left in TIME_WAIT: the kernel
-    passes it over when it chooses, and a server may still bind it, since all of ours set SO_REUSEADDR.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as caller:
-        caller.connect(listener.getsockname())
-        served, _ = listener.accept()
-        served.close()  # the side that closes first keeps the TIME_WAIT: the port's own
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def answers(url: str, fields: Mapping[str, str] | None = None) -> bool:
