@@ -21,8 +21,11 @@ SOURCE = "src/bascule/forwarder/_hot.pyx"
 
 
 def compiler() -> str | None:
-    """Return the C compiler that would be used, if it is installed."""
-    command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    """Return the C compiler that would be used, if it is installed. A blank ``CC`` asks for none."""
+    asked = os.environ.get("CC", "").strip()
+    if not asked:
+        os.environ.pop("CC", None)  # setuptools would run what it names, blank or not
+    command = asked or sysconfig.get_config_var("CC") or "cc"
     return shutil.which(shlex.split(command)[0])
 
 
