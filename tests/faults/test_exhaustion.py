@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import resource
 import time
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tests.support.certificates import make_certificate
@@ -238,13 +239,20 @@ def test_a_gateway_that_starts_while_a_forwarder_has_no_descriptors_hears_of_its
         chatter.progress()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limit[1]))
         kill(gateway(bascule))
-        eventually(lambda: _said(bascule, "no descriptors left for the gateway's channel"), 10, "it is said")
+        event = "no descriptors left for the gateway's channel"
+        eventually(lambda: len(_when(bascule, event)) >= 3, 10, "it is said again")
+        gaps = [later - sooner for sooner, later in itertools.pairwise(_when(bascule, event))]
+        assert min(gaps) > timedelta(seconds=0.9), "the log fills while descriptors are short"
         chatter.progress()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
         eventually(lambda: bascule.in_flight_if_up == 2, 20, "the gateway is back and counts them")
         assert forwarders(bascule) == [pid]
         chatter.progress()
     assert bascule.metric("bascule_sessions_lost_total") == 0
+
+
+def _when(bascule: RunningBascule, event: str) -> list[datetime]:
+    return [datetime.fromisoformat(line["time"]) for line in bascule.log_lines if line.get("event") == event]
 
 
 def _said(bascule: RunningBascule, event: str) -> bool:

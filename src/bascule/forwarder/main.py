@@ -45,8 +45,8 @@ from bascule.protocol.closing import End
 _RETRY: Final = 0.02
 """Seconds until a full channel is tried again."""
 
-_ASK_AGAIN: Final = 0.2
-"""Seconds until another channel is asked for when descriptors were short."""
+_ASK_AGAIN: Final = 1.0
+"""Seconds until another channel is asked for, and a line logged, when descriptors were short."""
 
 _LEAVING: Final = 10.0
 """Longest time to end the sessions in when the supervisor has gone; a closing handshake takes less."""

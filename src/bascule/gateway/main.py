@@ -66,8 +66,8 @@ _log = structlog.get_logger()
 _FORWARDERS_READY: Final = 10.0
 """Seconds to wait for all forwarders at the start; after that the gateway serves with those there are."""
 
-_ASK_AGAIN: Final = 0.2
-"""Seconds until another channel is asked for when descriptors were short."""
+_ASK_AGAIN: Final = 1.0
+"""Seconds until another channel is asked for, and a line logged, when descriptors were short."""
 
 
 class Gateway:
