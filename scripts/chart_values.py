@@ -209,8 +209,8 @@ class Ingress(Block):
 
     enabled: bool = False
     """Create one."""
-    class_name: ObjectName = "nginx"
-    """Ingress class."""
+    class_name: ObjectName | None = "nginx"
+    """Ingress class; `null` is the cluster's own default."""
     annotations: Annotations = Field(default={"nginx.ingress.kubernetes.io/proxy-body-size": "0"})
     """Annotations besides those of the affinity. No read timeout is set: the heartbeat of 20 s keeps sessions
     alive under nginx's 60 s."""

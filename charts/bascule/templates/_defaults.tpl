@@ -244,6 +244,7 @@ scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "extraConfig",
   "resources",
   "service.annotations",
+  "ingress.className",
   "ingress.annotations",
   "ingress.hosts",
   "ingress.tls",
