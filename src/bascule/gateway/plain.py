@@ -40,6 +40,7 @@ from yarl import URL
 
 from bascule.errors import HandshakeRefused
 from bascule.gateway.exchanges import TOO_MANY
+from bascule.gateway.giveway import give_way
 from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREACHABLE, describe
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
 from bascule.gateway.plain_server import READ_AHEAD
@@ -177,6 +178,7 @@ class _Upload:
                 self._deadline.reschedule(loop.time() + self._patience)
             if not part:
                 return
+            give_way(len(part))
             yield part
 
 
@@ -497,6 +499,7 @@ class PlainProxy:
                     await browser.finish()
                     return browser.sent()
                 await browser.write(part)
+                give_way(len(part))
             except ConnectionError:
                 return browser.abort()
 

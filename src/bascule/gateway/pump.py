@@ -13,6 +13,7 @@ import contextlib
 import socket
 from typing import Final
 
+from bascule.gateway.giveway import give_way
 from bascule.gateway.tasks import spawn
 
 _CHUNK: Final = 64 * 1024
@@ -43,6 +44,7 @@ async def _from_stream(
 ) -> None:
     while data := await reader.read(_CHUNK):
         await loop.sock_sendall(end, data)
+        give_way(len(data))
     end.shutdown(socket.SHUT_WR)
 
 
@@ -52,6 +54,7 @@ async def _to_stream(
     while data := await loop.sock_recv(end, _CHUNK):
         writer.write(data)
         await writer.drain()
+        give_way(len(data))
     # TLS has no half-close that peers agree on: what we say last is said, so close.
     writer.close()
     with contextlib.suppress(OSError):

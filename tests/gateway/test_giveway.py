@@ -1,0 +1,17 @@
+"""Large pieces give way to the forwarders, small ones go on."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from bascule.gateway.giveway import give_way
+
+
+@pytest.mark.parametrize(("moved", "times"), [(0, 0), (16_383, 0), (16_384, 1), (1_000_000, 1)])
+def test_only_a_large_piece_gives_way(monkeypatch: pytest.MonkeyPatch, moved: int, times: int) -> None:
+    given: list[None] = []
+    monkeypatch.setattr(os, "sched_yield", lambda: given.append(None))
+    give_way(moved)
+    assert len(given) == times
