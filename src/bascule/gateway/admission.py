@@ -274,6 +274,12 @@ class Admission:
         try:
             with departure:
                 opened = await self._dialler.open(match.upstream, match.target, fields, asked.offer)
+            if departure.seen:
+                lease.release()
+                asked.leg.close()
+                self._words[GatewayWord.CLIENT_GONE] += 1
+                self._log_refusal(asked, Refusal.GONE)
+                return
             if isinstance(opened, Switched):
                 await self._switch(asked, lease, opened, opened_at)
                 return
@@ -296,16 +302,8 @@ class Admission:
             self._words[GatewayWord.UPSTREAM_REFUSED] += 1
             self._log_refusal(asked, Refusal.UPSTREAM, status=502, detail=str(error))
             await error_answer(asked.leg, HandshakeRefused(502, "The upstream's answer was not valid."))
-        except asyncio.CancelledError:
-            lease.release()
-            asked.leg.close()
-            if not departure.seen:
-                raise
-            departure.forgive()
-            self._words[GatewayWord.CLIENT_GONE] += 1
-            self._log_refusal(asked, Refusal.GONE)
         except BaseException:
-            # A fault of ours: nobody has the session.
+            # We are leaving, or it is a fault of ours: nobody has the session.
             lease.release()
             asked.leg.close()
             raise
@@ -315,19 +313,14 @@ class Admission:
 
         From now on this is an exchange like that of a plain request.
         """
-        departure = Departure(asked.leg, self._departures)
         fits = self._exchanges.begin()
         try:
-            with departure:
+            with Departure(asked.leg, self._departures):
                 if fits:
                     await relay_answer(asked.leg, answered, self._config.limits.upstream_handshake_timeout)
                 else:
                     answered.leg.close()
                     await error_answer(asked.leg, HandshakeRefused(503, TOO_MANY, (("Retry-After", "1"),)))
-        except asyncio.CancelledError:
-            if not departure.seen:
-                raise
-            departure.forgive()
         finally:
             self._exchanges.end()
 

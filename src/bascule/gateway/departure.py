@@ -22,8 +22,8 @@ LOOK_EVERY: Final = 1.0
 class Departure:
     """Cancels the current task when the browser leaves.
 
-    Use as a context manager around what takes long. When it ends with ``CancelledError`` and
-    `seen` is true, the browser has left; call `forgive`, and the task goes on.
+    Use as a context manager around what takes long. When the browser leaves, what is inside is
+    cancelled and the task goes on behind it, with `seen` true.
 
     Args:
         leg: The browser's connection.
@@ -42,8 +42,13 @@ class Departure:
         self._looks.enter(self)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         self._looks.leave(self)
+        if not self.seen or kind is not asyncio.CancelledError:
+            return False
+        assert self._task is not None
+        self._task.uncancel()
+        return True
 
     def look(self) -> None:
         """Cancel the task if the browser has left, else look again later."""
@@ -53,11 +58,6 @@ class Departure:
             self._task.cancel()
         else:
             self._looks.enter(self)
-
-    def forgive(self) -> None:
-        """Take the cancellation back."""
-        assert self._task is not None
-        self._task.uncancel()
 
 
 def departures() -> Waits[Departure]:
