@@ -23,7 +23,7 @@ from typing import Final
 from bascule.errors import DescriptorsLost, HandoverError
 from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
 from bascule.forwarder.relay import Relay
-from bascule.handover.control import read_control, receive_control, send_control
+from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord
 from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, send_packet
 from bascule.handover.environment import ChildSetup
@@ -44,9 +44,6 @@ from bascule.protocol.closing import End
 
 _RETRY: Final = 0.02
 """Seconds until a full channel is tried again."""
-
-_ASK_AGAIN: Final = 1.0
-"""Seconds until another channel is asked for, and a line logged, when descriptors were short."""
 
 _LEAVING: Final = 10.0
 """Longest time to end the sessions in when the supervisor has gone; a closing handshake takes less."""
@@ -139,7 +136,7 @@ class Forwarder:
             for descriptor in lost.descriptors:
                 os.close(descriptor)
             if read_control(lost.packet)["message"] == "channel":
-                self._ask_at = time.monotonic() + _ASK_AGAIN
+                self._ask_at = time.monotonic() + ASK_AGAIN
             return
         if received is None:
             self._engine.unwatch(self._control.fileno())

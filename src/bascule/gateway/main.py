@@ -34,7 +34,7 @@ from bascule.gateway.registry import Record, Registry, read_tag
 from bascule.gateway.tasks import spawn
 from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
-from bascule.handover.control import read_control, receive_control, send_control
+from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
 from bascule.handover.counters import KINDS, CounterFile, GatewayWord, ended_word
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.environment import ChildSetup
@@ -65,9 +65,6 @@ _log = structlog.get_logger()
 
 _FORWARDERS_READY: Final = 10.0
 """Seconds to wait for all forwarders at the start; after that the gateway serves with those there are."""
-
-_ASK_AGAIN: Final = 1.0
-"""Seconds until another channel is asked for, and a line logged, when descriptors were short."""
 
 
 class Gateway:
@@ -301,8 +298,8 @@ class Gateway:
 
     def _on_lost_channel(self, slot: int) -> None:
         """Ask for another channel a little later: a forwarder without one is of no use to anybody."""
-        _log.warning("no descriptors left for a forwarder's channel", slot=slot, seconds=_ASK_AGAIN)
-        asyncio.get_running_loop().call_later(_ASK_AGAIN, self._ask_channel, slot)
+        _log.warning("no descriptors left for a forwarder's channel", slot=slot, seconds=ASK_AGAIN)
+        asyncio.get_running_loop().call_later(ASK_AGAIN, self._ask_channel, slot)
 
     def _ask_channel(self, slot: int) -> None:
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving

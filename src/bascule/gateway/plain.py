@@ -55,6 +55,7 @@ from bascule.policy.forwarding import (
     with_host,
     without_cookie,
 )
+from bascule.protocol.http1 import ONLY_HTTP_1
 from bascule.protocol.path import ASTERISK, is_host
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ class PlainProxy:
 
     async def _answer(self, request: web.BaseRequest, browser: BrowserSide) -> web.StreamResponse:
         if request.version.major != 1:
-            return await browser.answer(505, "Only HTTP/1 is spoken here.", close=True)
+            return await browser.answer(505, ONLY_HTTP_1, close=True)
         if request.method in ("CONNECT", "TRACE"):
             return await browser.answer(
                 405, "This method is not supported.", _ALLOWED, close=request.method == "CONNECT"

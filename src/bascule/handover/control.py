@@ -17,13 +17,16 @@ message           to              meaning
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bascule.errors import HandoverError
 from bascule.handover.descriptors import PacketReader, send_packet
 
 if TYPE_CHECKING:
     import socket
+
+ASK_AGAIN: Final = 1.0
+"""Seconds from a ``channel`` without its descriptor to ``channel_lost``: a line is logged each time."""
 
 
 def send_control(channel: socket.socket, message: str, *descriptors: int, **values: Any) -> None:

@@ -19,6 +19,9 @@ from bascule.errors import BasculeError
 
 END_OF_HEAD: Final = b"\r\n\r\n"
 
+ONLY_HTTP_1: Final = "Only HTTP/1 is spoken here."
+"""What is said with 505 (RFC 9110 §15.6.6)."""
+
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 """A token (RFC 9110 §5.6.2); what it took it does not give back, so nothing is tried twice."""
 _REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
@@ -109,7 +112,7 @@ def parse_request_head(head: bytes, max_fields: int) -> RequestHead:
         raise BadHead(400, "The request head is malformed.")
     method, target, major, minor = match.groups()
     if major != b"1":
-        raise BadHead(505, "Only HTTP/1 is spoken here.")
+        raise BadHead(505, ONLY_HTTP_1)
     if len(fields) > max_fields:
         raise BadHead(431, "The request has too many header fields.")
     return RequestHead(method, target, int(minor), fields)
