@@ -164,6 +164,13 @@ def render(version: str, values: dict[str, Any], kubernetes: str = "1.33.0") -> 
     return [document for document in yaml.safe_load_all(text) if document]
 
 
+def refusal(version: str, values: dict[str, Any]) -> str:
+    """Return what Helm says of values that the chart refuses."""
+    done = run(version, "template", "ws", str(CHART), values=yaml.safe_dump(values))
+    assert done.returncode != 0
+    return done.stderr
+
+
 def one(manifests: list[Manifest], kind: str, name_ending: str = "") -> Manifest:
     """Return the only manifest of a kind whose name ends so."""
     found = [

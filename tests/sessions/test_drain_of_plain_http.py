@@ -15,12 +15,23 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.rawclient import Clients
+    from tests.support.bascule import RunningBascule
+    from tests.support.rawclient import Clients, RawClient
     from tests.support.rawupstream import Call, RawUpstream
 
 REQUEST = b"GET /slow HTTP/1.1\r\nHost: front\r\n\r\n"
 LEAVING = 3.5
 """Seconds: more than the processes of a proxy without anything to do take to leave."""
+
+
+def _stops_behind(bascule: RunningBascule, client: RawClient, go_on: threading.Event) -> None:
+    """Stop the proxy: it stays until what is under way has come to its end, and not longer."""
+    bascule.process.process.terminate()
+    time.sleep(LEAVING)
+    assert bascule.process.process.poll() is None
+    go_on.set()
+    assert client.rest().endswith(b"halfhalf")
+    assert bascule.process.process.wait(5) == 0
 
 
 def _config(upstream: RawUpstream, timeout: str) -> dict[str, object]:
@@ -52,12 +63,7 @@ def test_an_answer_under_way_is_finished(
         if head_sent:
             assert client.head().status == 200
         eventually(lambda: len(upstream.calls_for(b"/slow")) > calls, 10, "the upstream is asked")
-        bascule.process.process.terminate()
-        time.sleep(LEAVING)
-        assert bascule.process.process.poll() is None
-        go_on.set()
-        assert client.rest().endswith(b"halfhalf")
-        assert bascule.process.process.wait(5) == 0
+        _stops_behind(bascule, client, go_on)
 
 
 def test_an_answer_without_an_end_is_cut_at_the_timeout(
@@ -96,12 +102,7 @@ def test_a_refusal_that_is_being_relayed_is_finished(
         client = clients(bascule.public_url)
         client.send(upgrade(b"/refuses"))
         assert client.head().status == 403
-        bascule.process.process.terminate()
-        time.sleep(LEAVING)
-        assert bascule.process.process.poll() is None
-        go_on.set()
-        assert client.rest().endswith(b"halfhalf")
-        assert bascule.process.process.wait(5) == 0
+        _stops_behind(bascule, client, go_on)
 
 
 def test_a_refusal_that_is_cut_at_the_timeout_is_no_aborted_session(
