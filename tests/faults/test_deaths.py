@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support.echo import run_echo
-from tests.support.proctree import alive, children, forwarders, gateway
+from tests.support.proctree import alive, children, forwarders, gateway, kill
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -263,6 +263,34 @@ def test_a_signal_before_anything_listens_is_a_stop_like_any_other(tmp_path: Pat
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_gateway_and_a_forwarder_found_dead_at_once_end_the_drain_and_not_the_supervisor(
+    bascule: Start, echo: str
+) -> None:
+    proxy = bascule(
+        {
+            "routes": [{"name": "echo", "path": "/", "upstream": echo}],
+            "forwarders": {"count": 2},
+            "drain": {"timeout": "60s", "naturalEnd": "50s"},
+        }
+    )
+    sessions = [open_session(proxy) for _ in range(2)]
+    supervisor = proxy.process.process
+    supervisor.send_signal(signal.SIGTERM)
+    eventually(lambda: proxy.metric("ws_draining") == 1, 10, "it drains")
+    first, second = gateway(proxy), forwarders(proxy)[0]
+    supervisor.send_signal(signal.SIGSTOP)
+    kill(first)
+    kill(second)
+    supervisor.send_signal(signal.SIGCONT)
+    assert supervisor.wait(20) == 0
+    told = 0
+    for session in sessions:
+        with session, pytest.raises(ConnectionClosed) as ended:
+            session.recv(timeout=10)
+        told += ended.value.rcvd is not None and ended.value.rcvd.code == 1012
+    assert told == 1, "the other forwarder had its time"
 
 
 def test_draining_at_once_with_a_timeout_of_zero(bascule: Start, echo: str) -> None:

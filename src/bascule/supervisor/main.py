@@ -108,7 +108,8 @@ class Supervisor:
         while not (self._stopping and not any(child.alive for child in self._all())):
             deadline = min([self._stop_at, *(at for at, _ in self._due)])
             for key, _ in self._selector.select(min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))):
-                if key.fileobj in self._selector.get_map():
+                # One called before may have closed it; its number may be another's by now.
+                if self._selector.get_map().get(key.fd) is key:
                     callback: Callable[[], None] = key.data
                     callback()
             self._on_time(time.monotonic())
