@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.handover.counters import FRAMES_BASE, ForwarderWord
-from bascule.protocol.closing import End
+from bascule.protocol.closing import CLOSE_TABLE, End
 from tests.support.frames import BINARY, CLOSE, KEY, PING, TEXT, close, frame, header
 
 if TYPE_CHECKING:
@@ -230,7 +230,14 @@ def test_a_close_waiting_for_a_long_frame_is_given_up_in_the_end(make_world: Mak
     assert len(line.browser.received) == 504
 
 
-def test_a_browser_has_its_time_to_answer_a_close_that_waited_for_a_long_frame(make_world: MakeWorld) -> None:
+@pytest.mark.parametrize(
+    ("end", "within", "waits"),
+    # Looked at once and found waiting; the next look is soon. Or: it may not wait much longer.
+    [(End.DRAIN, 60.0, 1.75), (End.ADMIN, None, 0.75), (End.IDLE, None, 0.75)],
+)
+def test_a_browser_has_its_time_to_answer_a_close_that_waited_for_a_long_frame(
+    make_world: MakeWorld, end: End, within: float | None, waits: float
+) -> None:
     closing = 0.4
     world = make_world(closing=closing)
     line = world.open()
@@ -238,14 +245,27 @@ def test_a_browser_has_its_time_to_answer_a_close_that_waited_for_a_long_frame(m
     line.upstream.send(data[:500])
     world.until(lambda: len(line.browser.received) == 500)
     began = time.monotonic()
-    world.relay.end(line.id, End.DRAIN, within=60.0)
-    # Looked at once and found waiting; the next look is soon.
-    world.until(lambda: time.monotonic() > began + 1.75 * closing)
+    world.relay.end(line.id, end, within=within)
+    world.until(lambda: time.monotonic() > began + waits * closing)
     told = time.monotonic()
     line.upstream.send(data[500:])
     world.until(lambda: line.ended)
-    assert [f.code for f in line.browser.frames[1:]] == [1012]
+    assert [f.code for f in line.browser.frames[1:]] == [CLOSE_TABLE[end].to_browser]
     assert time.monotonic() - told >= closing
+
+
+def test_a_close_waits_for_a_long_frame_as_long_as_a_closing_handshake_may_take(make_world: MakeWorld) -> None:
+    world = make_world(closing=5.0)
+    line = world.open()
+    line.upstream.send(header(BINARY, 1000) + b"x" * 500)
+    world.until(lambda: len(line.browser.received) == 504)
+    world.relay.end(line.id, End.ADMIN)
+    world.later(4.0)
+    assert world.reports == []
+    world.later(2.0)
+    assert line.ended is not None
+    world.until(lambda: line.browser.over)
+    assert len(line.browser.received) == 504
 
 
 @pytest.mark.parametrize(

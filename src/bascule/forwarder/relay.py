@@ -167,7 +167,8 @@ class Relay:
             end: The row.
             code: Replaces the row's close code towards the browser, unless 0.
             reason: Replaces the row's reason, unless empty.
-            within: Seconds the closing handshake may take, instead of the usual.
+            within: Seconds until all must be over, of which a Close may wait for all. Without it, a Close waits
+                for a frame boundary as long as a closing handshake may take, which it then still may.
 
         Returns:
             Whether there was such a session and it was not ending already.
@@ -289,8 +290,9 @@ class Relay:
         limit = str(session.inbound.limit)
         session.reason = reason or row.browser_reason.replace("{limit}", limit).encode()
         session.told_at = now = self._engine.now
-        session.close_at = now + (self._closing if within is None else within)
-        self._deadlines.schedule(session.id, min(now + self._closing, session.close_at))
+        session.boundary_by = now + (self._closing if within is None else within)
+        session.over_by = math.inf if within is None else session.boundary_by
+        self._deadlines.schedule(session.id, min(now + self._closing, session.boundary_by))
         if end in (End.CLIENT_CLOSED, End.UPSTREAM_CLOSED):
             return
         if row.to_upstream is None:
@@ -483,10 +485,10 @@ class Relay:
             if session is None or session.end is None:
                 continue
             # A Close may wait for the end of a long frame, and who gets it late has as long to answer it.
-            since = now if _is_waiting(session) else session.told_at
-            due = min(since + self._closing, session.close_at)
+            due = session.boundary_by if _is_waiting(session) else session.told_at + self._closing
+            due = min(due, session.over_by)
             if now < due:
-                self._deadlines.schedule(identifier, due)
+                self._deadlines.schedule(identifier, min(due, now + self._closing))
             else:
                 self._finish(session)
 

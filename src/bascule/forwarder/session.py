@@ -55,14 +55,15 @@ class Session:
         reason: Close reason of the outcome.
         state: The bits above.
         waiting: Bytes that waited for a peer when it was last looked whether the session is idle; 0 before.
-        close_at: When patience with its closing handshake ends, monotonic; set with ``end``.
+        boundary_by: Until when a Close of ours may wait for a frame boundary, monotonic; set with ``end``.
+        over_by: When it is cut, whatever is still to come, monotonic; infinity for not. Set with ``end``.
         told_at: When it ended or a Close of ours last went out, monotonic; set with ``end``.
         pending_inbound: Control frames waiting for a boundary towards the upstream.
         pending_outbound: Control frames waiting for a boundary towards the browser.
     """
 
     __slots__ = (
-        "close_at",
+        "boundary_by",
         "code",
         "end",
         "id",
@@ -70,6 +71,7 @@ class Session:
         "kind",
         "opened_at",
         "outbound",
+        "over_by",
         "pending_inbound",
         "pending_outbound",
         "reason",
@@ -92,7 +94,8 @@ class Session:
         self.reason = b""
         self.state = 0
         self.waiting = 0
-        self.close_at = 0.0
+        self.boundary_by = 0.0
+        self.over_by = 0.0
         self.told_at = 0.0
         self.pending_inbound: Pending | None = None
         self.pending_outbound: Pending | None = None

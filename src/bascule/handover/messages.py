@@ -95,7 +95,7 @@ class Close(NamedTuple):
         id: The session.
         end: The row.
         code: Replaces the row's close code towards the browser, unless 0.
-        within: Seconds the closing handshake may take; negative for the configured time.
+        within: Seconds until all must be over; negative for the configured time of a closing handshake.
         reason: Replaces the row's reason, unless empty.
     """
 
