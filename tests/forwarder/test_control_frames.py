@@ -55,6 +55,17 @@ def test_no_heartbeat_before_its_time(make_world: MakeWorld) -> None:
     assert bytes(line.browser.received) == b""
 
 
+def test_an_interval_of_a_day_is_a_day(make_world: MakeWorld) -> None:
+    world = make_world(heartbeat=86_400.0)
+    line = world.open()
+    for day in range(1, 3):
+        for _ in range(24):
+            world.later(3_590)
+        assert bytes(line.browser.received) == HEARTBEAT * (day - 1)
+        world.later(300)
+        assert bytes(line.browser.received) == HEARTBEAT * day
+
+
 def test_zero_disables_the_heartbeat(make_world: MakeWorld) -> None:
     world = make_world(heartbeat=0.0)
     line = world.open()

@@ -431,10 +431,11 @@ def test_data_in_either_direction_keeps_a_session_alive(make_world: MakeWorld) -
     assert line.browser.frames[-1].opcode == TEXT
 
 
-def test_a_session_that_ended_is_forgotten_long_before_it_would_have_been_idle(
-    make_world: MakeWorld,
+@pytest.mark.parametrize("timer", ["idle", "heartbeat"])
+def test_a_session_that_ended_is_forgotten_long_before_its_timers_would_have_been_due(
+    make_world: MakeWorld, timer: str
 ) -> None:
-    world = make_world(idle=86_400.0)
+    world = make_world(**{timer: 86_400.0})
     line = world.open()
     line.browser.close()
     line.upstream.close()

@@ -72,9 +72,9 @@ _BROKEN = {True: End.CLIENT_PROTOCOL_ERROR, False: End.UPSTREAM_PROTOCOL_ERROR}
 _TOO_BIG = {True: End.CLIENT_TOO_BIG, False: End.UPSTREAM_TOO_BIG}
 """Rows by *the source is the browser*."""
 
-_IDLE_LOOK: Final = 60.0
-"""Most seconds between two looks whether a session is idle. One that ends stays in the wheel until the next:
-with a timeout of a day and 50 sessions a second that would be about 180 MiB."""
+_LONGEST_LOOK: Final = 60.0
+"""Most seconds between two looks whether a session is idle or wants a heartbeat. One that ends stays in the
+wheels until the next: with an interval of a day and 50 sessions a second that would be about 180 MiB."""
 
 _GIVEN_UP: Final = frozenset((errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH))
 """Errors with which TCP says that a peer no longer answers; where a router said why, it is that."""
@@ -139,9 +139,9 @@ class Relay:
         self._engine.attach(inbound)
         self._engine.attach(outbound)
         if self._heartbeat:
-            self._heartbeats.schedule(session.id, now + self._heartbeat)
+            self._await_beat(session, now + self._heartbeat, now)
         if self._idle:
-            self._idles.schedule(session.id, now + min(self._idle, _IDLE_LOOK))
+            self._idles.schedule(session.id, now + min(self._idle, _LONGEST_LOOK))
         if found := self._engine.begin(outbound, message.answer):
             self.on_signs(outbound, found)
         for flow, early in ((outbound, message.outbound), (inbound, message.inbound)):
@@ -460,8 +460,12 @@ class Relay:
         sessions = self.sessions
         for identifier in self._heartbeats.expire(now):
             session = sessions.get(identifier)
-            if session is not None and session.end is None:
-                self._heartbeats.schedule(identifier, now + self._heartbeat)
+            if session is None or session.end is not None:
+                continue
+            if session.beat_at > now:
+                self._await_beat(session, session.beat_at, now)
+            else:
+                self._await_beat(session, now + self._heartbeat, now)
                 self._beat(session)
         for identifier in self._idles.expire(now):
             session = sessions.get(identifier)
@@ -469,7 +473,7 @@ class Relay:
                 due = session.active_at + self._idle
                 if due > now:
                     session.waiting = 0
-                    self._idles.schedule(identifier, min(due, now + _IDLE_LOOK))
+                    self._idles.schedule(identifier, min(due, now + _LONGEST_LOOK))
                 elif _has_unread(session):
                     # We were held up (stopped, or short of processor time): what came is read first.
                     self._idles.schedule(identifier, now + self._idles.resolution)
@@ -491,6 +495,10 @@ class Relay:
                 self._deadlines.schedule(identifier, min(due, now + self._closing))
             else:
                 self._finish(session)
+
+    def _await_beat(self, session: Session, at: float, now: float) -> None:
+        session.beat_at = at
+        self._heartbeats.schedule(session.id, min(at, now + _LONGEST_LOOK))
 
     def _beat(self, session: Session) -> None:
         """Send one heartbeat, at a boundary (the contract's unsolicited, empty pong)."""

@@ -55,6 +55,7 @@ class Session:
         reason: Close reason of the outcome.
         state: The bits above.
         waiting: Bytes that waited for a peer when it was last looked whether the session is idle; 0 before.
+        beat_at: When the next heartbeat is due, monotonic.
         boundary_by: Until when a Close of ours may wait for a frame boundary, monotonic; set with ``end``.
         over_by: When it is cut, whatever is still to come, monotonic; infinity for not. Set with ``end``.
         told_at: When it ended or a Close of ours last went out, monotonic; set with ``end``.
@@ -63,6 +64,7 @@ class Session:
     """
 
     __slots__ = (
+        "beat_at",
         "boundary_by",
         "code",
         "end",
@@ -94,6 +96,7 @@ class Session:
         self.reason = b""
         self.state = 0
         self.waiting = 0
+        self.beat_at = 0.0
         self.boundary_by = 0.0
         self.over_by = 0.0
         self.told_at = 0.0
