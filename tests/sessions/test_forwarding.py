@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
@@ -448,6 +448,12 @@ def test_an_https_upstream_whose_certificate_is_another_is_unreachable(
         client.send(upgrade(b"/"))
         assert client.head().status == 101
         assert client.refusal().code == 1013
+        (line,) = eventually(lambda: _refusals(suspicious), 5, "it is said")
+        assert (line["reason"], line["detail"]) == ("unreachable", "TLS handshake failed")
+
+
+def _refusals(bascule: RunningBascule) -> list[dict[str, Any]]:
+    return [line for line in bascule.log_lines if line.get("event") == "session refused"]
 
 
 def test_a_browser_may_come_over_tls(

@@ -183,6 +183,8 @@ class Dialler:
             raise Unreachable("connect timed out") from error
         except Unresolvable as error:
             raise Unreachable("name does not resolve") from error
+        except ssl.SSLError as error:  # an OSError with a number of OpenSSL's
+            raise Unreachable("TLS handshake failed") from error
         except OSError as error:
             raise Unreachable(f"connect failed: {errno_name(error)}") from error
         finally:
