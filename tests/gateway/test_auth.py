@@ -25,8 +25,8 @@ def _tokens(folder: Path, key: bytes, *algorithms: Algorithm) -> SessionTokens:
     return SessionTokens(SessionAuth(key_file=file, algorithms=algorithms or ("HS512",)), needed=True)
 
 
-def _signed(key: bytes, algorithm: str) -> list[bytes]:
-    claims = {"sub": "meb10000", "aud": "PROXY", "exp": int(time.time()) + 3600}
+def _signed(key: bytes, algorithm: str, user: str = "meb10000") -> list[bytes]:
+    claims = {"sub": user, "aud": "PROXY", "exp": int(time.time()) + 3600}
     return [b"proxy_session=" + jwt.encode(claims, key, algorithm=algorithm).encode()]
 
 
@@ -60,3 +60,12 @@ def test_a_key_that_no_token_can_be_signed_with_ends_the_start(tmp_path: Path, k
 
 def test_white_space_around_the_key_is_not_part_of_it(tmp_path: Path) -> None:
     assert _tokens(tmp_path, b" \n" + KEY + b"\r\n").check(_signed(KEY, "HS512")) == "meb10000"
+
+
+@pytest.mark.parametrize(("user", "let_in"), [("", False), ("a" * 1024, True), ("ä" * 513, False)])
+def test_a_name_that_nobody_has_is_not_let_in(tmp_path: Path, user: str, let_in: bool) -> None:
+    # It is kept with the session, in a message of bounded length.
+    tokens = _tokens(tmp_path, KEY)
+    assert tokens.check(_signed(KEY, "HS512", user)) == (
+        user if let_in else Denial(401, "Unauthorized access.")
+    )

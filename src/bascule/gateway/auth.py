@@ -10,7 +10,7 @@ Tokens are never logged and never sent on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 
@@ -18,6 +18,11 @@ from bascule.errors import ConfigError
 
 if TYPE_CHECKING:
     from bascule.policy.config import SessionAuth
+
+
+_MAX_USER_BYTES: Final = 1024
+"""Longest ``sub``, in UTF-8: it goes to the forwarder and comes back with every row. JupyterHub's names have
+at most 255 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,12 @@ class SessionTokens:
         except jwt.PyJWTError:
             return Denial(401, "Unauthorized access.")
         subject = claims.get("sub")
-        return subject if isinstance(subject, str) and subject else Denial(401, "Unauthorized access.")
+        if (
+            not isinstance(subject, str)
+            or not 0 < len(subject.encode("utf-8", "surrogatepass")) <= _MAX_USER_BYTES
+        ):
+            return Denial(401, "Unauthorized access.")
+        return subject
 
 
 def _look_at(key: bytes, config: SessionAuth) -> None:
