@@ -25,6 +25,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.log: list[tuple[str, int]] = []
+        self.started = 0
         self.counts: Counter[int] = Counter()
         self.dispatch = Dispatch(
             self.counts,
@@ -35,8 +36,13 @@ class Heard:
 
     def forwarder(self, slot: int) -> socket.socket:
         """Start one, and return its end of the channel."""
+        self.started += 1
+        return self.channel(slot)
+
+    def channel(self, slot: int) -> socket.socket:
+        """Return the forwarder's end of a channel to the one that was started last."""
         ours, theirs = channel_pair()
-        self.dispatch.add(slot, 1, "pure", ours)
+        self.dispatch.add(slot, 1, self.started, "pure", ours)
         return theirs
 
     def forget(self) -> None:
@@ -83,6 +89,23 @@ async def test_a_channel_that_is_replaced_is_lost_once() -> None:
     heard.forget()
     for end in (former, successor):
         end.close()
+
+
+async def test_a_second_channel_to_the_same_forwarder_loses_nothing() -> None:
+    heard = Heard()
+    first = heard.forwarder(0)
+    second = heard.channel(0)
+    send_packet(second, Listed(0).encode())
+    send_packet(first, ended(1))
+    first.close()
+    await heard.dispatch.changed.wait()
+    await asyncio.sleep(0)
+    assert heard.log == [("ended", 1)]
+    assert heard.dispatch.has_room()
+    second.close()
+    heard.dispatch.changed.clear()
+    await heard.dispatch.changed.wait()
+    assert heard.log == [("ended", 1), ("lost", 0)]
 
 
 class Session:

@@ -72,11 +72,12 @@ _Offered: TypeAlias = tuple[float, Handed]
 
 
 class Link:
-    """The channel to one forwarder."""
+    """The channel to one forwarder: the process of a slot after so many restarts."""
 
-    def __init__(self, slot: int, pid: int, channel: socket.socket) -> None:
+    def __init__(self, slot: int, pid: int, restarts: int, channel: socket.socket) -> None:
         self.slot = slot
         self.pid = pid
+        self.restarts = restarts
         self.channel = channel
         self.hot_path = ""
         self.listed = False
@@ -112,16 +113,21 @@ class Dispatch:
         self._handed: list[_Offered] = []
         self.changed = asyncio.Event()
 
-    def add(self, slot: int, pid: int, hot_path: str, channel: socket.socket) -> None:
-        """Take a new forwarder's channel; a former one of that slot is gone."""
-        if (former := self.links.get(slot)) is not None:
+    def add(self, slot: int, pid: int, restarts: int, hot_path: str, channel: socket.socket) -> None:
+        """Take a channel to a forwarder; a former process of that slot is gone.
+
+        The same process may be given a second one, when descriptors are short on both sides and each asks.
+        It lists its sessions again; what it still says on the first is heard until it closes that.
+        """
+        former = self.links.get(slot)
+        if former is not None and former.restarts != restarts:
             # An outcome that is still to be read is one, and no session lost with its forwarder.
             while self._receive(former):
                 pass
             if self.links.get(slot) is former:
                 self._lose(former)
         channel.setblocking(False)
-        link = Link(slot, pid, channel)
+        link = Link(slot, pid, restarts, channel)
         link.hot_path = hot_path
         self.links[slot] = link
         asyncio.get_running_loop().add_reader(channel.fileno(), self._receive, link)
@@ -273,11 +279,12 @@ class Dispatch:
     def _lose(self, link: Link) -> None:
         asyncio.get_running_loop().remove_reader(link.channel.fileno())
         link.channel.close()
-        if self.links.get(link.slot) is link:
-            del self.links[link.slot]
         for done, _, waiting in self._lists.values():
             waiting.discard(link.slot)
             if not waiting and not done.done():
                 done.set_result(None)
+        if self.links.get(link.slot) is not link:
+            return  # its process has another
+        del self.links[link.slot]
         self._on_lost(link.slot)
         self.changed.set()

@@ -309,8 +309,9 @@ class Gateway:
         match message["message"]:
             case "channel":
                 channel = socket.socket(fileno=descriptors[0])
-                self._dispatch.add(message["slot"], message["pid"], message["hot_path"], channel)
-                self._view.set_restarts(message["slot"], message["restarts"])
+                slot, restarts = message["slot"], message["restarts"]
+                self._dispatch.add(slot, message["pid"], restarts, message["hot_path"], channel)
+                self._view.set_restarts(slot, restarts)
             case "drain":
                 if self._listener is not None:
                     self._listener.close()
