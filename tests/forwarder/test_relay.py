@@ -254,7 +254,9 @@ def test_a_browser_has_its_time_to_answer_a_close_that_waited_for_a_long_frame(
     assert time.monotonic() - told >= closing
 
 
-def test_a_close_waits_for_a_long_frame_as_long_as_a_closing_handshake_may_take(make_world: MakeWorld) -> None:
+def test_a_close_waits_for_a_long_frame_as_long_as_a_closing_handshake_may_take(
+    make_world: MakeWorld,
+) -> None:
     world = make_world(closing=5.0)
     line = world.open()
     line.upstream.send(header(BINARY, 1000) + b"x" * 500)

@@ -167,8 +167,8 @@ class Relay:
             end: The row.
             code: Replaces the row's close code towards the browser, unless 0.
             reason: Replaces the row's reason, unless empty.
-            within: Seconds until all must be over, of which a Close may wait for all. Without it, a Close waits
-                for a frame boundary as long as a closing handshake may take, which it then still may.
+            within: Seconds until all must be over. Without it, a Close waits for a frame boundary as
+                long as a closing handshake may take, and has as long again to be answered.
 
         Returns:
             Whether there was such a session and it was not ending already.
