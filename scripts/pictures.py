@@ -257,7 +257,7 @@ def demo(home: Path) -> Iterator[str]:
     log = home / "demo.log"
     with log.open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "bascule.demo", "--listen", "127.0.0.1:0"],
+            [sys.executable, "-m", "bascule", "demo", "--listen", "127.0.0.1:0"],
             stdout=output,
             stderr=output,
             start_new_session=True,

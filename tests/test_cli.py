@@ -130,7 +130,6 @@ def test_demo_runs_with_its_own_upstream(started: list[Loaded]) -> None:
     assert run("demo", "--max-sessions", "2") == 7
 
     (loaded,) = started
-    assert str(loaded.config.listen) == "127.0.0.1:8080"
     assert loaded.config.websocket_proxy.max_sessions_per_app == 2
 
 
@@ -305,3 +304,13 @@ def test_the_module_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: Capt
     runpy.run_module("bascule", run_name="__main__")
 
     assert capsys.readouterr().out.startswith(f"bascule {__version__} (")
+
+
+def test_a_tool_of_the_demo_that_does_not_start_is_one_line(
+    started: list[Loaded], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def late(_loaded: Loaded, _tools: object) -> int:
+        raise TimeoutError("http://127.0.0.1:1/lab did not answer within 90 s")
+
+    monkeypatch.setattr(sys.modules["bascule.demo.main"], "run", late)
+    assert refused(capsys, "demo") == ["http://127.0.0.1:1/lab did not answer within 90 s"]

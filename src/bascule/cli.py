@@ -132,11 +132,14 @@ def demo(jupyter: bool, **flags: Any) -> None:
     """Run the proxy with an upstream of its own and the status page; nothing else is needed."""
     from bascule.policy.loading import load
 
-    loaded = load((), os.environ, _overrides(flags), _LOCAL)
+    loaded = load((), os.environ, _overrides(flags))
     from bascule.demo.main import run
     from bascule.demo.tools import Tools
 
-    sys.exit(run(loaded, Tools.find() if jupyter else None))
+    try:
+        sys.exit(run(loaded, Tools.find() if jupyter else None))
+    except TimeoutError as error:  # a tool that does not start
+        raise ConfigError([str(error)]) from error
 
 
 @cli.command()

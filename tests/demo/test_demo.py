@@ -30,7 +30,7 @@ REASON = "WebSocket session cap reached (maxSessionsPerApp)"
 
 def start(home: Path, *arguments: str) -> tuple[Service, str]:
     """Start the demo; returns it with its address, once that is announced."""
-    argv = [sys.executable, "-m", "bascule.demo", *arguments]
+    argv = [sys.executable, "-m", "bascule", "demo", *arguments]
     service = Service("demo", argv, home / "demo.log", cwd=home)
     try:
         return service, service.wait_until(lambda: announced(service), 60)
@@ -71,7 +71,7 @@ def test_an_address_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
     service, address = start(tmp_path, "--listen", "127.0.0.1:0")
     try:
         port = address.rstrip("/").rpartition(":")[2]
-        argv = [sys.executable, "-m", "bascule.demo", "--listen", f"127.0.0.1:{port}"]
+        argv = [sys.executable, "-m", "bascule", "demo", "--listen", f"127.0.0.1:{port}"]
         run = subprocess.run(argv, capture_output=True, text=True, timeout=30, cwd=tmp_path)
         assert run.returncode == 2
         assert run.stderr.count("\n") == 1
@@ -88,8 +88,9 @@ def test_demos_that_start_at_the_same_moment_each_get_ports_of_their_own(tmp_pat
             home = tmp_path / str(number)
             home.mkdir()
             log = home / "demo.log"
-            demos.append(Service("demo", [sys.executable, "-m", "bascule.demo"], log, cwd=home))
+            demos.append(Service("demo", [sys.executable, "-m", "bascule", "demo"], log, cwd=home))
         addresses = {demo.wait_until(partial(announced, demo), 60) for demo in demos}
+        assert all(address.startswith("http://127.0.0.1:") for address in addresses), "nobody else's business"
         assert len({read(f"{address}about.json")["admin"] for address in addresses}) == 3
     finally:
         for demo in demos:
