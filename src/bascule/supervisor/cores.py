@@ -9,39 +9,31 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bascule.telemetry.cgroups import groups
+
+if TYPE_CHECKING:
+    from bascule.telemetry.cgroups import Group
 
 
-def available(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the number of cores to use, at least one.
+def available(root: Path = Path("/")) -> int:
+    """Return the number of cores to use, at least one: the least that a control group of ours pays for.
 
     Args:
-        root: Where the control groups are mounted; version 2 and version 1 are understood.
+        root: Where `/proc` and `/sys` are.
     """
-    allowed = len(os.sched_getaffinity(0))
-    quota = _quota(root)
-    return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
+    quotas = [quota for group in groups("cpu", root) if (quota := _quota(group)) is not None]
+    return max(1, min([len(os.sched_getaffinity(0)), *map(math.ceil, quotas)]))
 
 
-def _quota(root: Path) -> float | None:
-    """Return the cores that the quota pays for; ``None`` without a quota."""
-    limit = _words(root / "cpu.max")
-    if len(limit) == 2:
-        return None if limit[0] == "max" else _ratio(limit[0], limit[1])
-    quota, period = _words(root / "cpu/cpu.cfs_quota_us"), _words(root / "cpu/cpu.cfs_period_us")
-    if quota and period and not quota[0].startswith("-"):
-        return _ratio(quota[0], period[0])
-    return None
-
-
-def _ratio(quota: str, period: str) -> float | None:
-    try:
-        return int(quota) / int(period) or None
-    except (ValueError, ZeroDivisionError):
-        return None
-
-
-def _words(path: Path) -> list[str]:
-    try:
-        return path.read_text().split()
-    except OSError:
-        return []
+def _quota(group: Group) -> float | None:
+    """Return the cores that a group's quota pays for; ``None`` without a quota."""
+    if group.version == 2:
+        quota, period = group.words("cpu.max"), []
+    else:
+        quota, period = group.words("cpu.cfs_quota_us"), group.words("cpu.cfs_period_us")
+    match [*quota, *period]:
+        case [runs, of] if runs.isdigit() and of.isdigit() and int(runs) and int(of):
+            return int(runs) / int(of)
+    return None  # "max", or -1

@@ -1,8 +1,8 @@
 """What Linux says about our processes: CPU time, memory, descriptors, limits.
 
-Rules of this file: reads `/proc` and `/sys/fs/cgroup` and nothing else; every path hangs on a root that a
-test can replace; a process that is gone, a file that the kernel does not have or that we may not
-read is an ordinary answer (``None``, or the fallback that the function names), never an error.
+Rules of this file: reads `/proc` and, by `cgroups`, `/sys/fs/cgroup`, and nothing else; every path hangs on a
+root that a test can replace; a process that is gone, a file that the kernel does not have or that we may
+not read is an ordinary answer (``None``, or the fallback that the function names), never an error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bascule.telemetry.cgroups import groups
 from bascule.telemetry.load import ProcessReading
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ class Processes:
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
         self._proc = root / "proc"
-        self._cgroups = root / "sys/fs/cgroup"
 
     def read(self, pid: int) -> ProcessReading | None:
         """Return the load of a process, or ``None`` when it is gone.
@@ -70,13 +71,14 @@ class Processes:
         return sum(self.resident_bytes(pid) or 0 for pid in pids)
 
     def memory_limit(self) -> int:
-        """Return how many bytes we may use: the smallest cgroup limit above us, or all memory.
-
-        A cgroup's limit binds its descendants, so every level up to the root is asked, in version 2
-        (`memory.max`) and version 1 (`memory.limit_in_bytes`). In a container the path that
-        `/proc/self/cgroup` shows may not exist inside; the mount's root is then our own group.
-        """
-        return min([self._memory_total(), *self._cgroup_limits()])
+        """Return how many bytes we may use: the smallest limit of our control groups, or all memory."""
+        limits = [
+            int(word)
+            for group in groups("memory", self._root)
+            for word in group.words("memory.max" if group.version == 2 else "memory.limit_in_bytes")
+            if word.isdigit()
+        ]
+        return min([self._memory_total(), *limits])
 
     def descriptors(self, pid: int) -> Descriptors | None:
         """Return the open descriptors of a process and its limit; ``None`` when they cannot be read."""
@@ -112,25 +114,3 @@ class Processes:
             if line.startswith("MemTotal:"):
                 return int(line.split()[1]) * 1024
         raise OSError("no MemTotal in meminfo")
-
-    def _cgroup_limits(self) -> Iterable[int]:
-        try:
-            lines = (self._proc / "self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return
-        for line in lines:
-            number, controllers, path = line.split(":", 2)
-            if number == "0":
-                base, name = self._cgroups, "memory.max"
-            elif "memory" in controllers.split(","):
-                base, name = self._cgroups / "memory", "memory.limit_in_bytes"
-            else:
-                continue
-            groups = path.strip("/").split("/")
-            for depth in range(len(groups) + 1):
-                try:
-                    text = base.joinpath(*groups[:depth], name).read_text(encoding="ascii").strip()
-                except OSError:
-                    continue
-                if text.isdigit():
-                    yield int(text)
