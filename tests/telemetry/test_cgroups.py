@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ("0::/\n", [(2, ""), (2, "")]),
+        ("0::/\n", [(2, "")]),
         ("0::/pods/ours\n", [(2, ""), (2, "pods"), (2, "pods/ours")]),
         ("4:memory:/a\n2:cpu,cpuacct:/a/b:c\n", [(1, "cpu"), (1, "cpu/a"), (1, "cpu/a/b:c")]),
         ("4:memory:/a\n", []),

@@ -33,7 +33,7 @@ def _quota(group: Group) -> float | None:
         quota, period = group.words("cpu.max"), []
     else:
         quota, period = group.words("cpu.cfs_quota_us"), group.words("cpu.cfs_period_us")
-    match [*quota, *period]:
-        case [runs, of] if runs.isdigit() and of.isdigit() and int(runs) and int(of):
-            return int(runs) / int(of)
-    return None  # "max", or -1
+    said = [*quota, *period]
+    if len(said) != 2 or not all(word.isdigit() and int(word) for word in said):
+        return None  # "max", or -1
+    return int(said[0]) / int(said[1])

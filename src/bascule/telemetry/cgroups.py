@@ -52,6 +52,6 @@ def groups(controller: str, root: Path = Path("/")) -> Iterator[Group]:
             version, base = 1, mounted / controller
         else:
             continue
-        names = path.strip("/").split("/")
+        names = path.strip("/").split("/") if path != "/" else []
         for depth in range(len(names) + 1):
             yield Group(version, base.joinpath(*names[:depth]))
