@@ -34,8 +34,8 @@ handshake. The row is the `ended_by` and `cause` of the session's log line and o
 `bascule_sessions_ended_total`.
 
 - What a peer says in a Close frame passes unchanged to the other side.
-- 1000 and 1001 are never said to a browser by the proxy itself: JupyterLab from 4.6 on stops reconnecting
-  on them.
+- 1000 and 1001 are never said to a browser by the proxy itself, unless an administrator asks for 1000:
+  JupyterLab from 4.6 on stops reconnecting on them.
 - 1005, 1006 and 1015 never reach the wire (RFC 6455 §7.4.1).
 - A Close of the proxy goes out between two frames. Where one direction is inside a frame whose sender is
   gone, the TCP connection is dropped instead: a Close in the middle of a frame would be taken for payload.

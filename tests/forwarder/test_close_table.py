@@ -8,12 +8,14 @@ left in the relay.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bascule.handover.counters import ForwarderWord
+from bascule.handover.messages import Adopt
 from bascule.protocol.closing import CLOSE_TABLE, End
 from tests.support.frames import CLOSE, KEY, TEXT, close, frame, header
 from tests.support.relaying import Line, Peer, World
@@ -110,11 +112,6 @@ def _admin(world: World, line: Line) -> None:
     _both_answer(world, line)
 
 
-def _internal(world: World, line: Line) -> None:
-    world.relay.end(line.id, End.INTERNAL)
-    _both_answer(world, line)
-
-
 def _both_answer(world: World, line: Line) -> None:
     """Both peers are told something, answer, and leave."""
     world.until(lambda: line.browser.frames and line.upstream.frames, "both are told")
@@ -139,7 +136,6 @@ SCENARIOS: dict[End, Scenario] = {
     End.IDLE: _idle,
     End.DRAIN: _drain,
     End.ADMIN: _admin,
-    End.INTERNAL: _internal,
 }
 
 TIMEOUTS = (End.CLIENT_TIMEOUT, End.UPSTREAM_TIMEOUT)
@@ -149,8 +145,22 @@ PASSED_ON = {End.CLIENT_CLOSED: (4001, b"bye"), End.UPSTREAM_CLOSED: (3005, b"do
 
 
 def test_every_row_is_tested() -> None:
-    # FORWARDER_LOST is nothing a forwarder can do: tests/faults kills one.
-    assert set(SCENARIOS) == set(End) - {End.FORWARDER_LOST}
+    # The first has no connections that anything could happen to. The second is nothing a forwarder can do:
+    # tests/faults kills one.
+    assert set(SCENARIOS) == set(End) - {End.NO_DESCRIPTORS, End.FORWARDER_LOST}
+
+
+def test_a_session_without_its_connections_is_counted_and_reported(make_world: MakeWorld) -> None:
+    world = make_world()
+    opened_at = time.monotonic()
+    world.relay.give_back(Adopt(7, 0, 0, 0, opened_at, LIMIT, b"tag", b"101", b"", b""))
+    (ended,) = world.reports
+    assert (ended.id, ended.end, ended.code, ended.tag) == (7, End.NO_DESCRIPTORS, 0, b"tag")
+    assert ended.reason == b"no descriptors left"
+    row = CLOSE_TABLE[End.NO_DESCRIPTORS]
+    assert (row.to_browser, row.to_upstream) == (None, None)
+    assert world.ended_as(End.NO_DESCRIPTORS) == 1
+    assert [world.word(word) for word in (ForwarderWord.ADOPTED, ForwarderWord.ENDED)] == [1, 1]
 
 
 def _impatient(connection: socket.socket) -> None:

@@ -154,7 +154,7 @@ class Machine(RuleBasedStateMachine):
         self.late += seconds
         self.relay.on_time(time.monotonic() + self.late)
 
-    @rule(identifier=st.sampled_from([1, 2]), end=st.sampled_from([End.DRAIN, End.ADMIN, End.INTERNAL]))
+    @rule(identifier=st.sampled_from([1, 2]), end=st.sampled_from([End.DRAIN, End.ADMIN, End.IDLE]))
     def tell(self, identifier: int, end: End) -> None:
         self.relay.end(identifier, end, within=60.0)
 

@@ -316,7 +316,7 @@ class World:
             line.browser.close()
             line.upstream.close()
         for identifier in list(self.relay.sessions):
-            self.relay.end(identifier, End.INTERNAL)
+            self.relay.end(identifier, End.ADMIN)
         self.late += 1e6
         self.relay.on_time(time.monotonic() + self.late)
         self.engine.close()

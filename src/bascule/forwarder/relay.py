@@ -154,7 +154,7 @@ class Relay:
         reason = b"no descriptors left"
         self._words[ForwarderWord.ADOPTED] += 1
         self._report(
-            Ended(message.id, message.kind, End.INTERNAL, 0, duration, 0, 0, 0, 0, reason, message.tag)
+            Ended(message.id, message.kind, End.NO_DESCRIPTORS, 0, duration, 0, 0, 0, 0, reason, message.tag)
         )
 
     def end(
@@ -314,7 +314,7 @@ class Relay:
         flow = session.outbound if browser else session.inbound
         source_gone = session.state & (GONE_UPSTREAM if browser else GONE_BROWSER)
         flow.stop = True
-        if flow.remaining and (source_gone or flow.mode == signs.DEAD):
+        if flow.remaining and source_gone:
             # Inside a frame whose sender is gone: only dropping the connection is honest.
             session.state |= told | (HEARD_BROWSER if browser else HEARD_UPSTREAM)
             return
@@ -368,13 +368,13 @@ class Relay:
         # Flow, opposite and session refer to each other; cut the rings so that reference
         # counting frees them and the collector has nothing to do.
         inbound, outbound = session.inbound, session.outbound
-        end = session.end if session.end is not None else End.INTERNAL
+        assert session.end is not None
         duration = max(0.0, engine.now - session.opened_at)
         self._words[ForwarderWord.OPEN] = len(self.sessions)
         self._report(
             Ended(
-                session.id, session.kind, int(end), session.code, duration, inbound.payload, outbound.payload,
-                inbound.frames, outbound.frames, session.reason[:255], session.tag,
+                session.id, session.kind, int(session.end), session.code, duration, inbound.payload,
+                outbound.payload, inbound.frames, outbound.frames, session.reason[:255], session.tag,
             )
         )  # fmt: skip
         inbound.opposite = outbound.opposite = None

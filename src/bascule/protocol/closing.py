@@ -7,8 +7,8 @@ documents print it, and one test per row keeps it.
 Constraints the rows obey:
 
 * What a peer sent passes unchanged (rows ``*_closed``).
-* 1000 and 1001 are never *originated* towards a browser: JupyterLab from 4.6 on stops
-  reconnecting on them. Idle, drain and restart say 1012.
+* No row says 1000 or 1001 to a browser: JupyterLab from 4.6 on stops reconnecting on them.
+  Idle, drain and restart say 1012. (An administrator may ask for 1000.)
 * 1005, 1006 and 1015 never reach the wire (RFC 6455 §7.4.1).
 * A Close of ours goes out at a frame boundary only. Where a direction is inside a
   frame whose sender is gone, the TCP connection is dropped instead: to end an
@@ -41,7 +41,7 @@ class End(IntEnum):
     IDLE = auto()
     DRAIN = auto()
     ADMIN = auto()
-    INTERNAL = auto()
+    NO_DESCRIPTORS = auto()
     FORWARDER_LOST = auto()
 
 
@@ -90,11 +90,11 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
     ),
     End.CLIENT_TIMEOUT: Row(
         EndedBy.CLIENT, Cause.TIMEOUT, None, "", CloseCode.GOING_AWAY, _GONE,
-        "TCP gave the browser up: no answer to keepalive probes or to data within sockets.userTimeout.",
+        "TCP gave the browser up: no answer to keepalive probes or to data within sockets.userTimeout. (TLS: aborted.)",
     ),
     End.UPSTREAM_TIMEOUT: Row(
         EndedBy.UPSTREAM, Cause.TIMEOUT, CloseCode.BAD_GATEWAY, "The upstream no longer answers", None, "",
-        "TCP gave the upstream up: no answer to keepalive probes or to data within sockets.userTimeout.",
+        "TCP gave the upstream up: no answer to keepalive probes or to data within sockets.userTimeout. (TLS: aborted.)",
     ),
     End.CLIENT_PROTOCOL_ERROR: Row(
         EndedBy.CLIENT, Cause.PROTOCOL_ERROR, CloseCode.PROTOCOL_ERROR, "Invalid WebSocket framing",
@@ -132,10 +132,9 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
         CloseCode.GOING_AWAY, "Closed by an administrator",
         "DELETE /sessions/{id}; the code and reason given there replace the ones here.",
     ),
-    End.INTERNAL: Row(
-        EndedBy.PROXY, Cause.INTERNAL, CloseCode.INTERNAL_ERROR, "Internal error of the proxy",
-        CloseCode.INTERNAL_ERROR, "Internal error of the proxy",
-        "Our own fault; the log has a line that says where.",
+    End.NO_DESCRIPTORS: Row(
+        EndedBy.PROXY, Cause.INTERNAL, None, "", None, "",
+        "The forwarder that it was given to had no descriptors left; the kernel dropped both TCP connections.",
     ),
     End.FORWARDER_LOST: Row(
         EndedBy.PROXY, Cause.INTERNAL, None, "", None, "",
