@@ -11,18 +11,18 @@ from bascule.policy.budget import Lease, SessionBudget
 
 def test_the_cap_is_taken_and_given_back() -> None:
     budget = SessionBudget(2)
-    first, second = budget.try_acquire(), budget.try_acquire()
+    first, second = budget.try_acquire(0.0), budget.try_acquire(0.0)
     assert first is not None
     assert second is not None
-    assert budget.try_acquire() is None
+    assert budget.try_acquire(0.0) is None
     assert first.release() is True
-    assert budget.try_acquire() is not None
+    assert budget.try_acquire(0.0) is not None
     assert budget.in_use == 2
 
 
 def test_releasing_twice_gives_back_once() -> None:  # I3
     budget = SessionBudget(1)
-    lease = budget.try_acquire()
+    lease = budget.try_acquire(0.0)
     assert lease is not None
     assert [lease.release(), lease.release()] == [True, False]
     assert budget.in_use == 0
@@ -30,48 +30,49 @@ def test_releasing_twice_gives_back_once() -> None:  # I3
 
 def test_restored_sessions_count_beyond_the_cap_and_keep_others_out() -> None:
     budget = SessionBudget(1)
-    restored = [budget.restore() for _ in range(3)]
+    restored = [budget.restore(0.0) for _ in range(3)]
     assert budget.in_use == 3
-    assert budget.try_acquire() is None
+    assert budget.try_acquire(0.0) is None
     for lease in restored[:2]:
         lease.release()
-    assert budget.try_acquire() is None
+    assert budget.try_acquire(0.0) is None
     restored[2].release()
-    assert budget.try_acquire() is not None
+    assert budget.try_acquire(0.0) is not None
 
 
 class Budget(RuleBasedStateMachine):
     """Leases come and go in any order; a counter of our own says what must be true."""
 
     leases = Bundle("leases")
+    times = st.floats(0.0, 1e9)
 
     def __init__(self) -> None:
         super().__init__()
         self.budget = SessionBudget(3)
-        self.held: set[int] = set()
+        self.held: dict[int, float] = {}
 
-    @rule(target=leases)
-    def acquire(self) -> Lease | None:
-        lease = self.budget.try_acquire()
+    @rule(target=leases, now=times)
+    def acquire(self, now: float) -> Lease | None:
+        lease = self.budget.try_acquire(now)
         assert (lease is None) == (len(self.held) >= self.budget.limit)
         self._note(lease)
         return lease
 
-    @rule(target=leases)
-    def restore(self) -> Lease:
-        lease = self.budget.restore()
+    @rule(target=leases, since=times)
+    def restore(self, since: float) -> Lease:
+        lease = self.budget.restore(since)
         self._note(lease)
         return lease
 
     def _note(self, lease: Lease | None) -> None:
         if lease is not None:
-            self.held.add(id(lease))
+            self.held[id(lease)] = lease.since
 
     @rule(lease=leases)
     def release(self, lease: Lease | None) -> None:
         if lease is not None:
             assert lease.release() is (id(lease) in self.held)
-            self.held.discard(id(lease))
+            self.held.pop(id(lease), None)
 
     @rule(lease=consumes(leases))
     def release_and_forget(self, lease: Lease | None) -> None:
@@ -84,6 +85,10 @@ class Budget(RuleBasedStateMachine):
     @invariant()
     def in_use_is_what_is_held(self) -> None:
         assert self.budget.in_use == len(self.held)
+
+    @invariant()
+    def the_oldest_is_of_those_that_are_held(self) -> None:
+        assert self.budget.oldest == min(self.held.values(), default=None)
 
 
 TestBudget = Budget.TestCase

@@ -227,7 +227,7 @@ class Admission:
             self._words[GatewayWord.DRAINING] += 1
             await self._refuse(asked, CloseCode.SERVICE_RESTART, DRAINING_REASON, Refusal.DRAINING)
             return
-        lease = self._budget.try_acquire()
+        lease = self._budget.try_acquire(time.monotonic())
         if lease is None:
             self._words[GatewayWord.REJECTIONS] += 1
             if self._refuser.hold_off.is_new(asked.who, time.monotonic()):
@@ -254,7 +254,6 @@ class Admission:
 
     async def _open(self, asked: _Asked, lease: Lease) -> None:
         """Dial and, if the upstream agrees, hand over. The lease is held when this is called."""
-        opened_at = time.monotonic()
         match = asked.match
         received = asked.head.fields
         if match.authority is not None:
@@ -281,7 +280,7 @@ class Admission:
                 self._log_refusal(asked, Refusal.GONE)
                 return
             if isinstance(opened, Switched):
-                await self._switch(asked, lease, opened, opened_at)
+                await self._switch(asked, lease, opened)
                 return
             lease.release()
             self._words[GatewayWord.UPSTREAM_REFUSED] += 1
@@ -324,7 +323,7 @@ class Admission:
         finally:
             self._exchanges.end()
 
-    async def _switch(self, asked: _Asked, lease: Lease, opened: Switched, opened_at: float) -> None:
+    async def _switch(self, asked: _Asked, lease: Lease, opened: Switched) -> None:
         """Give both connections to a forwarder, and with them the 101 that it is to say.
 
         Until a forwarder has them the browser has seen nothing; so whatever happens to this
@@ -345,11 +344,11 @@ class Admission:
         identifier = self._next_id
         self._next_id += 1
         route = asked.match.route
-        record = Record(identifier, route.name, route.kind, asked.client, asked.user, opened_at, -1, lease)
+        record = Record(identifier, route.name, route.kind, asked.client, asked.user, lease.since, -1, lease)
         limit = route.incoming_buffer_bytes or self._config.websocket_proxy.incoming_buffer_bytes
         adopt = Adopt(
             identifier, KINDS.index(route.kind), opened.agreement.rsv_first,
-            opened.agreement.rsv_continuation, opened_at, limit, record.tag(), answer,
+            opened.agreement.rsv_continuation, lease.since, limit, record.tag(), answer,
             asked.early, opened.early,
         )  # fmt: skip
         try:

@@ -237,7 +237,9 @@ class Gateway:
         route, client, user = read_tag(row.tag)
         kind = KINDS[row.kind]
         self._registry.add(
-            Record(row.id, route, kind, client, user, row.opened_at, slot, self._budget.restore())
+            Record(
+                row.id, route, kind, client, user, row.opened_at, slot, self._budget.restore(row.opened_at)
+            )
         )
 
     def _on_ended(self, slot: int, ended: Ended) -> None:

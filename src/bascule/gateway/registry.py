@@ -90,8 +90,3 @@ class Registry:
     def of_slot(self, slot: int) -> list[Record]:
         """Return the records that one forwarder carries."""
         return [record for record in self._records.values() if record.slot == slot]
-
-    def oldest(self) -> float | None:
-        """Return the monotonic time at which the oldest session was admitted."""
-        # Insertion order is order of admission, except for what was restored: look at all.
-        return min((record.opened_at for record in self._records.values()), default=None)

@@ -119,8 +119,8 @@ class View:
         return InstanceCapacity(self._name, used, limit, judged)
 
     def oldest_age(self, now: float) -> float:
-        """Return the age of the oldest live session in seconds, 0.0 without one."""
-        oldest = self._registry.oldest()
+        """Return the seconds since the oldest session was admitted, 0.0 without one."""
+        oldest = self._budget.oldest
         return 0.0 if oldest is None else max(0.0, now - oldest)
 
     def reservoir_summary(self, now: float) -> DurationSummary:

@@ -19,44 +19,55 @@ class SessionBudget:
 
     Attributes:
         limit: The same.
-        in_use: Leases held now.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.in_use = 0
+        self._held: set[Lease] = set()
 
-    def try_acquire(self) -> Lease | None:
-        """Take one lease; ``None`` at the cap."""
-        if self.in_use >= self.limit:
+    @property
+    def in_use(self) -> int:
+        """Leases held now."""
+        return len(self._held)
+
+    @property
+    def oldest(self) -> float | None:
+        """When the lease that is held longest was taken, monotonic; ``None`` when none is held."""
+        return min((lease.since for lease in self._held), default=None)
+
+    def try_acquire(self, now: float) -> Lease | None:
+        """Take one lease at a monotonic time, in seconds; ``None`` at the cap."""
+        if len(self._held) >= self.limit:
             return None
-        return self._lease()
+        return self.restore(now)
 
-    def restore(self) -> Lease:
-        """Take a lease for a session that lives already (after a restart of the gateway).
+    def restore(self, since: float) -> Lease:
+        """Take a lease for a session that lives already, since that monotonic time (after a restart).
 
         A session that is open counts, whatever the limit: the gauge tells the truth, and
         nothing new is admitted until enough have ended.
         """
-        return self._lease()
-
-    def _lease(self) -> Lease:
-        self.in_use += 1
-        return Lease(self)
+        lease = Lease(self._held, since)
+        self._held.add(lease)
+        return lease
 
 
 class Lease:
-    """Proof of holding one unit of the budget. Releasing it twice is harmless (I3)."""
+    """Proof of holding one unit of the budget. Releasing it twice is harmless (I3).
 
-    __slots__ = ("_budget",)
+    Attributes:
+        since: When it was taken, monotonic, in seconds.
+    """
 
-    def __init__(self, budget: SessionBudget) -> None:
-        self._budget: SessionBudget | None = budget
+    __slots__ = ("_held", "since")
+
+    def __init__(self, held: set[Lease], since: float) -> None:
+        self._held = held
+        self.since = since
 
     def release(self) -> bool:
         """Give the unit back; tell whether this call did it."""
-        if self._budget is None:
+        if self not in self._held:
             return False
-        self._budget.in_use -= 1
-        self._budget = None
+        self._held.remove(self)
         return True

@@ -98,7 +98,7 @@ _CONTRACT: Final = (
     ),
     Metric(
         "ws_connection_in_flight_max_age_seconds", _G, Unit.SECONDS,
-        "Age of the oldest session that is open on this pod; 0 without one.",
+        "Seconds since the oldest session of this pod was admitted; 0 without one.",
         "Long ages are normal: an open notebook may idle for days. A value that grows while users say that "
         "nobody is connected points to peers that vanished without a word; see `sockets.keepaliveIdle`.",
         is_contract=True,
