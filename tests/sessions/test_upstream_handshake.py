@@ -180,6 +180,11 @@ def _end_inside_the_head(call: Call) -> None:
     call.socket.shutdown(socket.SHUT_RDWR)
 
 
+def _reset_inside_the_head(call: Call) -> None:
+    call.send(b"HTTP/1.1 101 Switch")
+    call.reset()
+
+
 def _endlessly(call: Call, data: bytes) -> None:
     with contextlib.suppress(OSError):
         while True:
@@ -207,7 +212,6 @@ FALSE_101: dict[str, Callable[[Call], object]] = {
     "39-endless-field": lambda call: call.send(b"HTTP/1.1 200 OK\r\nA: " + b"b" * 100_000),
     "39-too-many-fields": lambda call: call.send(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 41 + b"\r\n"),
     "39-endless-interim-answers": lambda call: _endlessly(call, b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
-    "40-ends-inside-the-head": _end_inside_the_head,
     "two-framings": lambda call: call.send(
         b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"
     ),
@@ -353,6 +357,8 @@ NO_ANSWER: dict[str, Callable[[Call], object]] = {
     "39-a-byte-at-a-time": _a_byte_at_a_time,
     "40-ends-at-once": lambda call: call.socket.shutdown(socket.SHUT_RDWR),
     "40-resets": lambda call: call.reset(),
+    "40-ends-inside-the-head": _end_inside_the_head,
+    "40-resets-inside-the-head": _reset_inside_the_head,
 }
 
 
@@ -366,9 +372,12 @@ def test_an_upstream_that_does_not_answer_is_101_and_1013(
 
 
 def test_a_lease_is_held_while_dialling_and_given_back(bascule: RunningBascule, ask: Ask) -> None:
+    age = "ws_connection_in_flight_max_age_seconds"
     go: list[int] = []
     client = ask(lambda call: eventually(lambda: go or None, 5, "the test has looked"))
     eventually(lambda: bascule.in_flight == 1, 5, "the lease is taken")
+    assert bascule.metric(age) > 0, "what counts has an age"
     client.close()
     go.append(1)
     eventually(lambda: bascule.in_flight == 0, 5, "the lease is given back")
+    assert bascule.metric(age) == 0

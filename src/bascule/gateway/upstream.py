@@ -138,8 +138,7 @@ class Dialler:
                     raise BadAnswer("response head over limits.requestHeadBytes")
                 chunk = await leg.read()
                 if not chunk:
-                    if data:
-                        raise BadAnswer("connection ended inside the response head")
+                    # As a reset is, and for the same reason: it died, and has not answered.
                     raise ConnectionResetError(errno.ECONNRESET, "ended before it answered")
                 data += chunk
                 continue
