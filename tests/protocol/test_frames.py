@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from bascule.protocol.frames import (
     close_frame,
     close_payload,
     control_frame,
+    holds_close,
     is_wire_code,
     mask,
     parse_close_payload,
@@ -110,3 +113,26 @@ def test_reason_that_is_no_utf_8_passes_unchanged() -> None:
 def test_close_towards_the_upstream_is_masked() -> None:
     (said,) = frames.frames_of(close_frame(1001, "gone", KEY))
     assert (said.key, said.code, said.reason) == (KEY, 1001, b"gone")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 1, 2, 8, 9, 10]),
+            st.one_of(st.integers(0, 130), st.sampled_from([65535, 65536])),
+            st.sampled_from([None, KEY]),
+        ),
+        max_size=5,
+    ),
+    st.integers(0, 20),
+)
+def test_a_close_is_found_among_frames_of_any_size(
+    built: list[tuple[int, int, bytes | None]], cut: int
+) -> None:
+    found = [frames.frame(opcode, b"\x88" * size, key=key) for opcode, size, key in built]
+    data = b"".join(found)
+    data = data[: max(0, len(data) - cut)]
+    starts = itertools.accumulate(map(len, found), initial=0)
+    assert holds_close(data) is any(
+        opcode == 8 and start < len(data) for (opcode, *_), start in zip(built, starts, strict=False)
+    )

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.gateway.legs import farewell
 from bascule.policy.holdoff import HoldOff
-from bascule.protocol.frames import CloseCode, close_frame
+from bascule.protocol.frames import CloseCode, close_frame, holds_close
 from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_protocols
 
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
 
 _HOLD_READS: Final = 64
-"""Reads of what a held browser says; whoever says more waits unread, and is not heard when it leaves."""
+"""Reads of what a held browser says; whoever says more waits unread."""
+
+_LOOK_EVERY: Final = 1.0
+"""Seconds between two looks whether such a one has left."""
 
 
 class Refuser:
@@ -42,7 +45,7 @@ class Refuser:
         """Say 101, hold a repeat for a while, say Close; the leg is closed afterwards.
 
         Returns:
-            The seconds this refusal was held: less than was meant when the browser left.
+            The seconds this refusal was held: less than was meant when the browser left or said Close.
 
         Cancellation: safe; the leg is closed.
         """
@@ -54,40 +57,43 @@ class Refuser:
         fields = ((b"Sec-WebSocket-Protocol", chosen),) if chosen else ()
         opening = switching_protocols(offer.key, fields)
         closing = close_frame(code, reason)
+        held = 0.0
         try:
             if not hold:
                 if rest := leg.write_now(opening + closing):
                     await leg.write(rest)
             else:
                 await leg.write(opening)
-                if await self._hold(leg, hold):
-                    await leg.write(closing)
-                else:
-                    return time.monotonic() - now
-            await farewell(leg, _is_close)
+                stays = await self._hold(leg, hold)
+                held = min(hold, time.monotonic() - now)
+                if not stays:
+                    return held
+                await leg.write(closing)
+            await farewell(leg, holds_close)
         except OSError:
             pass
         finally:
             leg.close()
-        return hold
+        return held
 
     async def _hold(self, leg: Leg, seconds: float) -> bool:
-        """Wait while the browser stays; tell whether it did."""
+        """Wait while the browser stays; tell whether it did.
+
+        Who says Close is answered with ours at once (RFC 6455 §5.5.1), and hears the reason so.
+        """
         self.held += 1
         try:
             async with asyncio.timeout(seconds):
                 for _ in range(_HOLD_READS):
-                    if not await leg.read():
-                        return False
-                await asyncio.sleep(seconds)
-            return True
+                    data = await leg.read()
+                    if not data or holds_close(data):
+                        return bool(data)
+                while not leg.is_gone():
+                    await asyncio.sleep(_LOOK_EVERY)
+            return False
         except TimeoutError:
             return True
         except OSError:
             return False
         finally:
             self.held -= 1
-
-
-def _is_close(data: bytes) -> bool:
-    return data[0] & 0x0F == 0x8  # the opcode of Close

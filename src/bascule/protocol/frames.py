@@ -108,3 +108,23 @@ def parse_close_payload(payload: bytes) -> CloseFrame | None:
         return None
     code = int.from_bytes(payload[:2], "big")
     return CloseFrame(code, payload[2:]) if is_wire_code(code) else None
+
+
+def holds_close(data: bytes) -> bool:
+    """Tell whether a Close frame begins in bytes that begin at the beginning of a frame.
+
+    For connections that are relayed by nobody; what a frame may be is not looked at.
+    """
+    position = 0
+    while position < len(data):
+        if data[position] & 0x0F == 0x8:
+            return True
+        second = data[position + 1] if position + 1 < len(data) else 0
+        length = second & 0x7F
+        position += 2
+        if length > 125:
+            extended = 2 if length == 126 else 8
+            length = int.from_bytes(data[position : position + extended], "big")
+            position += extended
+        position += length + (4 if second & 0x80 else 0)
+    return False
