@@ -33,6 +33,8 @@ labels; Prometheus adds the labels of the pod.
 |---|---|
 | `/metrics`, `/metrics?scope={SCOPE}` | 200, everything |
 | `/metrics?scope={SCOPE}&name=<metric>` | 200, that metric; a summary comes with its `_max` and `_mean` |
+| another path below it | 404 `Not available paths to consume` |
+| another method than GET and HEAD | 405 `HTTP method [<method>] not allowed` |
 | another scope | 404 `Not available scope to consume` |
 | a name that is not on this page | 404 `[<name>] metric not found` |
 | `Accept` without `text/plain`, `text/*` or `*/*` | 406 `[<accept>] not acceptable` |

@@ -98,7 +98,7 @@ async def test_a_reason_that_does_not_fit_a_close_frame_is_refused(reason: str) 
         assert view.ids == [number]
 
 
-@pytest.mark.parametrize("reason", ["x" * 123, "ü" * 61, ""])
+@pytest.mark.parametrize("reason", ["x" * 123, "ü" * 61])
 async def test_a_reason_of_123_bytes_fits(reason: str) -> None:
     async with admin() as (client, view):
         number = view.open()
@@ -106,6 +106,22 @@ async def test_a_reason_of_123_bytes_fits(reason: str) -> None:
             await client.delete(f"/sessions/{number}", params={"reason": reason}, headers=CSRF)
         ).status == 202
         assert view.ended[0][2] == reason
+
+
+async def test_an_empty_reason_is_none() -> None:
+    async with admin() as (client, view):
+        number = view.open()
+        answer = await client.delete(f"/sessions/{number}?reason=", headers=CSRF)
+        assert (await answer.json())["reason"] == view.ended[0][2] == "Closed by an administrator"
+
+
+async def test_a_misspelt_parameter_ends_nothing() -> None:
+    async with admin() as (client, view):
+        number = view.open()
+        answer = await client.delete(f"/sessions/{number}?cod=1012", headers=CSRF)
+        assert answer.status == 400
+        assert (await answer.json(content_type=None))["parameter"] == "cod"
+        assert view.ids == [number]
 
 
 @pytest.mark.parametrize("number", ["zz", "ABCDEF", "1" * 65, "0x1", "-1", "%00"])
@@ -184,6 +200,15 @@ async def test_a_method_that_is_not_known_names_those_that_are() -> None:
         assert answer.status == 405
         assert answer.headers["Allow"] == "POST"
         assert answer.content_type == "application/problem+json"
+
+
+async def test_errors_of_metrics_have_the_pools_words() -> None:
+    async with admin() as (client, _):
+        answer = await client.get("/metrics/application")
+        assert (answer.status, await answer.text()) == (404, "Not available paths to consume\n")
+        answer = await client.post("/metrics")
+        assert (answer.status, await answer.text()) == (405, "HTTP method [POST] not allowed\n")
+        assert answer.headers["Allow"] == "GET,HEAD"
 
 
 async def test_every_answer_forbids_scripts_and_frames_of_others() -> None:

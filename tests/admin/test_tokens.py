@@ -69,6 +69,11 @@ async def test_a_listener_others_can_reach_answers_nothing_guarded_without_a_tok
         assert "adminToken" in (await answer.json(content_type=None))["detail"]
 
 
+async def test_a_path_that_nobody_serves_is_404_for_everybody() -> None:
+    async with admin(admin=Endpoint("0.0.0.0", 8081)) as (client, _):
+        assert (await client.get("/Metrics", headers={"Host": "10.0.0.9:8081"})).status == 404
+
+
 async def test_a_name_that_others_may_reach_is_no_loopback() -> None:
     # Only `localhost` itself is the loopback everywhere; a name below it is what a resolver says.
     async with admin(admin=Endpoint("admin.localhost", 8081)) as (client, _):

@@ -24,7 +24,7 @@ from bascule.admin.capacity import cluster_json, instance_json
 from bascule.admin.events import LiveFigures
 from bascule.admin.health import readiness
 from bascule.admin.peers import Peers
-from bascule.admin.problem import Problem, problems
+from bascule.admin.problem import Problem, check_parameters, problems
 from bascule.admin.public import PublicAnswers
 from bascule.admin.settings import configuration
 from bascule.admin.view import Unheard
@@ -41,6 +41,7 @@ _CLOSE_CODES: Final = frozenset({1000, 1008, 1011, 1012, 1013})
 """Registered codes that make sense from an operator; 3000-4999 are the applications' own."""
 _REASON_BYTES: Final = 123
 """RFC 6455 §5.5: a control frame carries at most 125 bytes, two of them are the code."""
+_END_PARAMETERS: Final = frozenset({"code", "reason"})
 _DEFAULT_CODE: Final = 1008
 _DEFAULT_REASON: Final = "Closed by an administrator"
 
@@ -129,6 +130,7 @@ class Administration:
 
     async def _end_session(self, request: web.Request) -> web.Response:
         session_id = request.match_info["id"]
+        check_parameters(request.query, _END_PARAMETERS)
         code, reason = _close_code(request.query.get("code")), _close_reason(request.query.get("reason"))
         try:
             is_id = _SESSION_ID.fullmatch(session_id) is not None
@@ -177,7 +179,7 @@ def _close_code(text: str | None) -> int:
 
 
 def _close_reason(text: str | None) -> str:
-    if text is None:
+    if not text:
         return _DEFAULT_REASON
     try:
         length = len(text.encode())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from bascule.admin.problem import Problem
+from bascule.admin.problem import Problem, check_parameters
 from bascule.vocabulary import Kind
 
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ def parse_query(query: Mapping[str, str]) -> Query:
     Raises:
         Problem: 400, naming the parameter that is unknown or out of range.
     """
-    for name in query:
-        if name not in _PARAMETERS:
-            raise Problem(400, "There is no such parameter; /openapi.json lists them.", parameter=name)
+    check_parameters(query, _PARAMETERS)
     sort = query.get("sort", "id")
     descending = sort.startswith("-")
     sort = sort.removeprefix("-")

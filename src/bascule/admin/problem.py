@@ -1,8 +1,8 @@
 """Errors of the admin API as problem details (RFC 9457).
 
 Rules of this file: a detail never repeats what the caller sent, beyond the name of
-a parameter of ours; every error of the admin listener, also the framework's own,
-leaves as ``application/problem+json``.
+a parameter; every error of the admin listener, also the framework's own, leaves as
+``application/problem+json``, except those of `/metrics`, whose texts are the pool's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from bascule.errors import BasculeError
+from bascule.telemetry.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 CONTENT_TYPE: Final = "application/problem+json"
+
+_METHOD_LIMIT: Final = 32
+"""Characters of a method that are repeated; IANA's longest has 17."""
 
 
 class Problem(BasculeError):
@@ -64,6 +68,17 @@ class Problem(BasculeError):
         )
 
 
+def check_parameters(query: Mapping[str, str], known: frozenset[str]) -> None:
+    """Refuse what a call does not know, so that a misspelt parameter is not taken for an absent one.
+
+    Raises:
+        Problem: 400, naming the parameter.
+    """
+    for name in query:
+        if name not in known:
+            raise Problem(400, "There is no such parameter; /openapi.json lists them.", parameter=name)
+
+
 _DETAILS: Final = {
     404: "There is nothing at this path; /openapi.json lists what there is.",
     405: "This path does not know the method.",
@@ -82,5 +97,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return problem.response()
     except web.HTTPError as error:
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        if request.path.startswith("/metrics/"):
+            return web.Response(status=404, text="Not available paths to consume\n")
+        if request.path == "/metrics" and error.status == 405:
+            text = f"HTTP method [{printable(request.method, _METHOD_LIMIT)}] not allowed\n"
+            return web.Response(status=405, text=text, headers=allow)
         detail = _DETAILS.get(error.status, HTTPStatus(error.status).phrase + ".")
         return Problem(error.status, detail, fields=allow).response()

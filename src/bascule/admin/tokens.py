@@ -77,6 +77,8 @@ def guard(listener: Endpoint, token: str | None) -> Middleware:
             raise Problem(421, "This listener answers to loopback names only.")
         if request.headers.get("Sec-Fetch-Site") == "cross-site" and request.path != "/":
             raise Problem(403, "Pages of other sites may not call the admin listener.")
+        if request.match_info.http_exception is not None:
+            return await handler(request)  # nobody serves it: its 404 or 405 tells nothing
         bearer = _bearer(request)
         if token is not None and bearer is not None and not _same(bearer, token):
             raise _unauthorized("The bearer token is wrong.")
@@ -88,9 +90,7 @@ def guard(listener: Endpoint, token: str | None) -> Middleware:
                 raise Problem(
                     403, "The admin listener is not on the loopback, so this call needs adminToken to be set."
                 )
-        # A path or method that nobody serves changes nothing; it gets its own 404 or 405.
-        served = request.match_info.http_exception is None
-        if served and request.method not in _SAFE_METHODS and not known and CSRF_FIELD not in request.headers:
+        if request.method not in _SAFE_METHODS and not known and CSRF_FIELD not in request.headers:
             raise Problem(
                 403, f"A call that changes something needs a bearer token or the field {CSRF_FIELD}."
             )
