@@ -40,8 +40,8 @@ def clients() -> Iterator[Clients]:
     """Open raw connections that end with the test."""
     with contextlib.ExitStack() as stack:
 
-        def opened(url: str, context: ssl.SSLContext | None = None) -> RawClient:
-            client = connect(url, context)
+        def opened(url: str, context: ssl.SSLContext | None = None, buffers: int = 0) -> RawClient:
+            client = connect(url, context, buffers)
             stack.callback(client.close)
             return client
 

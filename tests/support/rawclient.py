@@ -200,12 +200,17 @@ class RawClient:
         self.socket.close()
 
 
-def connect(url: str, context: ssl.SSLContext | None = None) -> RawClient:
-    """Connect to ``http://host:port``; with a context over TLS."""
+def connect(url: str, context: ssl.SSLContext | None = None, buffers: int = 0) -> RawClient:
+    """Connect to ``http://host:port``; with a context over TLS, with a size for both of the kernel's buffers."""
     where = urlsplit(url)
     assert where.hostname is not None
     assert where.port is not None
-    connection: socket.socket = socket.create_connection((where.hostname, where.port), PATIENCE)
+    connection = socket.socket(socket.AF_INET6 if ":" in where.hostname else socket.AF_INET)
+    connection.settimeout(PATIENCE)
+    if buffers:  # before it connects: they decide what window it offers
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
+    connection.connect((where.hostname, where.port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if context is not None:
         connection = context.wrap_socket(connection, server_hostname=where.hostname)

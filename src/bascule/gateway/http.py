@@ -98,6 +98,9 @@ class HttpServer(PlainServer):
         """Answer a request; until the next one its connection is idle."""
         connection = request.protocol
         self.idle.leave(connection)
+        # aiohttp waits for room with each answer's own writer, which small answers never fill: whoever
+        # pipelines and reads nothing would have them all kept for it.
+        await request.writer.drain()
         try:
             answer = await self._answer(request)
             if not (request.keep_alive if answer.keep_alive is None else answer.keep_alive):
@@ -151,10 +154,16 @@ class HttpProtocol(PlainProtocol):
         if self._first:
             first, self._first = self._first, b""
             self.data_received(first)
+            # uvloop begins to read behind this call, and does so though it was told to pause.
+            asyncio.get_running_loop().call_soon(self._pause_again)
         else:
             # uvloop's transports do not derive from asyncio's.
             self._newcomers.enter(self, cast("asyncio.Transport", transport).abort)
             self._heads.enter(self)
+
+    def _pause_again(self) -> None:
+        if self._buffer_paused or self._reading_paused:
+            self._pause_transport_reading()
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to aiohttp, unless they are the head of an upgrade on an idle connection."""
