@@ -229,6 +229,21 @@ def test_a_forwarder_that_starts_while_the_gateway_has_no_descriptors_is_used_on
     last.close()
 
 
+def test_a_supervisor_without_descriptors_makes_the_channel_once_it_has(proxy: Proxy) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    supervisor = bascule.process.pid
+    (victim,) = forwarders(bascule)
+    before = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    _settled(supervisor)
+    kill(victim)
+    eventually(lambda: any(pid != victim for pid in forwarders(bascule)), 10, "its successor starts")
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, before[1]))
+    eventually(lambda: _said(bascule, "no channel"), 10, "it is said")
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, before)
+    last = eventually(lambda: _works(bascule), 10, "sessions are taken again")
+    last.close()
+
+
 def test_a_gateway_that_starts_while_a_forwarder_has_no_descriptors_hears_of_its_sessions_once_it_has(
     proxy: Proxy,
 ) -> None:

@@ -12,6 +12,8 @@ import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.chatter import chatting
 from tests.support.figures import Figures
 from tests.support.frames import PONG
@@ -212,26 +214,48 @@ def test_gateway_and_forwarder_may_die_together(proxy: Proxy) -> None:
     assert {line["child"]: line.get("sessions") for line in died} == {"gateway": None, "forwarder-0": 3}
 
 
-def test_sessions_outlive_a_gateway_that_cannot_come_back(
-    proxy: Proxy, upstream: RawUpstream, tmp_path: Path
-) -> None:
+@pytest.fixture
+def keyed(proxy: Proxy, upstream: RawUpstream, tmp_path: Path) -> tuple[RunningBascule, Path]:
+    """Return a proxy whose gateway does not start without a file, and that file."""
     key = tmp_path / "signing.key"
     key.write_text("k" * 128)
     routes = [
         {"name": "all", "path": "/", "upstream": upstream.url},
         {"name": "private", "path": "/private", "upstream": upstream.url, "auth": "session"},
     ]
-    bascule = proxy(routes=routes, auth={"session": {"keyFile": str(key)}})
+    return proxy(routes=routes, auth={"session": {"keyFile": str(key)}}), key
+
+
+def _end_the_gateway(bascule: RunningBascule, key: Path) -> Path:
+    """Kill the gateway so that it does not come back; return where its key is now."""
+    elsewhere = key.rename(key.with_name("elsewhere"))
+    kill(gateway(bascule))
+    eventually(
+        lambda: sum(line["event"] == "a process died" for line in bascule.log_lines) >= 2,
+        15,
+        "its successor refuses to start",
+    )
+    return elsewhere
+
+
+def test_sessions_lost_without_a_gateway_are_counted(keyed: tuple[RunningBascule, Path]) -> None:
+    bascule, key = keyed
     with chatting(bascule.public_url, 4) as chatter:
-        key.rename(tmp_path / "elsewhere")
-        kill(gateway(bascule))
-        eventually(
-            lambda: sum(line["event"] == "a process died" for line in bascule.log_lines) >= 2,
-            15,
-            "its successor refuses to start",
-        )
+        elsewhere = _end_the_gateway(bascule, key)
+        kill(forwarders(bascule)[0])
+        eventually(lambda: len(chatter.ended) == 2, 10, "the forwarder's sessions have ended")
+        elsewhere.rename(key)
+        _settles_at(bascule, 2)
+        assert bascule.metric("bascule_sessions_lost_total") == 2
+        chatter.progress(chatter.living)
+
+
+def test_sessions_outlive_a_gateway_that_cannot_come_back(keyed: tuple[RunningBascule, Path]) -> None:
+    bascule, key = keyed
+    with chatting(bascule.public_url, 4) as chatter:
+        elsewhere = _end_the_gateway(bascule, key)
         chatter.progress()
-        (tmp_path / "elsewhere").rename(key)
+        elsewhere.rename(key)
         _settles_at(bascule, 4)
         chatter.progress()
         back = [line for line in bascule.log_lines if line["event"] == "a process is back"]

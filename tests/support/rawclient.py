@@ -201,7 +201,7 @@ class RawClient:
 
 
 def connect(url: str, context: ssl.SSLContext | None = None, buffers: int = 0) -> RawClient:
-    """Connect to ``http://host:port``; with a context over TLS, with a size for both of the kernel's buffers."""
+    """Connect to ``http://host:port``; with a context over TLS, with a size for both its kernel buffers."""
     where = urlsplit(url)
     assert where.hostname is not None
     assert where.port is not None

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from bascule.errors import ConfigError
-from bascule.handover.control import receive_control, send_control
-from bascule.handover.counters import CounterFile, ForwarderWord
+from bascule.handover.control import ASK_AGAIN, receive_control, send_control
+from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import (
     DESCRIPTORS_PER_SESSION,
     SPARE_DESCRIPTORS,
@@ -84,7 +84,7 @@ class Supervisor:
         self._reader = PacketReader()
         self._gateway = Child("bascule.gateway", -1)
         self._forwarders = [Child("bascule.forwarder", slot) for slot in range(self._slots)]
-        self._due: list[tuple[float, Child]] = []
+        self._due: list[tuple[float, Callable[[], None]]] = []
         self._announced = False
         self._draining = False
         self._signals = 0
@@ -171,24 +171,27 @@ class Supervisor:
                 if forwarder.ready:
                     self._connect(forwarder)
 
-    def _start_again(self, child: Child, now: float) -> None:
+    def _start_again(self, child: Child) -> None:
         """Start a process that died; when the system is short of something, later."""
+        now = time.monotonic()
         try:
             self._start(child)
         except OSError as error:
             # Ours is not to end the sessions of those who live because one more does not fit.
             delay = child.not_started()
             _log.error("a process could not be started", child=child.name, error=str(error), retry_in=delay)
-            self._due.append((now + delay, child))
+            self._due.append((now + delay, lambda: self._start_again(child)))
 
     def _connect(self, forwarder: Child) -> None:
-        """Give the gateway and a forwarder a channel to each other."""
-        if self._gateway.control is None or forwarder.control is None or forwarder.process is None:
-            return
+        """Give the gateway and a forwarder a channel to each other; when that fails, later."""
+        if self._gateway.control is None or forwarder.control is None or not forwarder.ready:
+            return  # whichever is not there yet is given one when it is
+        assert forwarder.process is not None
         try:
             left, right = channel_pair()
         except OSError as error:
-            _log.error("no channel", forwarder=forwarder.name, error=str(error))
+            _log.error("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
+            self._due.append((time.monotonic() + ASK_AGAIN, lambda: self._connect(forwarder)))
             return
         try:
             send_control(forwarder.control, "channel", right.fileno())
@@ -196,8 +199,9 @@ class Supervisor:
                 self._gateway.control, "channel", left.fileno(), slot=forwarder.slot,
                 pid=forwarder.process.pid, hot_path=forwarder.hot_path, restarts=forwarder.restarts,
             )  # fmt: skip
-        except OSError as error:  # one of them has just died: its pidfd tells the rest
-            _log.warning("no channel", forwarder=forwarder.name, error=str(error))
+        except OSError as error:  # one of them has just died, and its pidfd tells the rest; or reads nothing
+            _log.warning("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
+            self._due.append((time.monotonic() + ASK_AGAIN, lambda: self._connect(forwarder)))
         finally:
             left.close()
             right.close()
@@ -271,8 +275,7 @@ class Supervisor:
         status, delay = child.reap(now)
         if self._stopping:
             return
-        # A forwarder's sessions end with it. The gateway has a line for each, unless it has died too.
-        lost = {} if child is self._gateway else {"sessions": self._counters.forwarder(child.slot)[_OPEN]}
+        lost = {} if child is self._gateway else {"sessions": self._count_lost(child)}
         _log.error(
             "a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay, **lost
         )
@@ -286,14 +289,25 @@ class Supervisor:
             # Nobody is left to pace the drain: the forwarders end their sessions themselves.
             self._finish()
             return
-        self._due.append((now + delay, child))
+        self._due.append((now + delay, lambda: self._start_again(child)))
+
+    def _count_lost(self, forwarder: Child) -> int:
+        """Return how many sessions end with a forwarder.
+
+        The gateway counts each and has a line for it; while there is none nobody else can, and what
+        they were is not known here.
+        """
+        sessions = self._counters.forwarder(forwarder.slot)[_OPEN]
+        if not self._gateway.alive:
+            self._counters.gateway()[GatewayWord.FORWARDER_LOST] += sessions
+        return sessions
 
     def _on_time(self, now: float) -> None:
-        due = [child for at, child in self._due if at <= now]
-        self._due = [(at, child) for at, child in self._due if at > now]
-        for child in due:
+        due = [action for at, action in self._due if at <= now]
+        self._due = [(at, action) for at, action in self._due if at > now]
+        for action in due:
             if not self._stopping:
-                self._start_again(child, now)
+                action()
         if now >= self._stop_at:
             if not self._stopping:
                 self._finish()
