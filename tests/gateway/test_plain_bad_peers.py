@@ -236,6 +236,40 @@ async def test_what_an_upstream_sends_behind_its_answer_reaches_nobody(world: Wo
         assert got.status == 502 or got.body == b"/%d" % number
 
 
+LATE = [
+    answer(),
+    answer(body=b"ok"),
+    answer(b"Content-Length: 0", status=b"304 Not Modified", body=None),
+    answer(status=b"204 No Content", body=None),
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("first", LATE, ids=["empty", "length", "304", "204", "chunked"])
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["", "behind-100"])
+async def test_what_an_upstream_sends_on_an_idle_connection_is_nobodys_answer(
+    world: World, first: bytes, interim: bytes
+) -> None:
+    said = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        if not said.is_set():
+            await peer.send(first)
+            await asyncio.sleep(0.05)  # until the connection is back in the pool: nothing tells
+            await peer.send(interim + answer(body=b"poison"))
+            said.set()
+            await peer.ended()
+        await peer.send(answer(body=b"good"))
+
+    front = await world.front(await world.upstream(script))
+    await front.request(b"/first")
+    async with asyncio.timeout(PATIENCE):
+        await said.wait()
+    await asyncio.sleep(0.05)  # until it has arrived: nothing tells either
+    assert (await front.request(b"/second")).body == b"good"
+
+
 # -- stale connections ------------------------------------------------------------------------------------
 
 

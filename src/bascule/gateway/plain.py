@@ -42,6 +42,7 @@ from bascule.errors import HandshakeRefused
 from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.giveway import give_way
 from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREACHABLE, describe
+from bascule.gateway.plain_pool import UpstreamPool
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
 from bascule.gateway.plain_server import READ_AHEAD
 from bascule.handover.counters import GatewayWord
@@ -235,7 +236,7 @@ class PlainProxy:
     async def start(self) -> None:
         """Open the pool of upstream connections."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=UpstreamPool(
                 limit=0,
                 limit_per_host=0,
                 keepalive_timeout=_UPSTREAM_KEEP_ALIVE,

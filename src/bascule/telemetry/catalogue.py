@@ -185,8 +185,9 @@ _SESSIONS: Final = (
     Metric(
         "bascule_sessions_lost_total", _C, Unit.SESSIONS,
         "Sessions that ended because their forwarder process died.",
-        "Should be 0. Find the forwarder's last words in the log; see `bascule_forwarder_restarts_total`. Those of "
-        "a forwarder that died while there was no gateway are counted here alone: who they were is not known then.",
+        "Should be 0. Find the forwarder's last words in the log; see `bascule_forwarder_restarts_total`. "
+        "Those of a forwarder that died while there was no gateway are counted here alone, since nobody "
+        "knows whose they were.",
     ),
     Metric(
         "bascule_close_codes_total", _C, Unit.NONE,
