@@ -20,6 +20,7 @@ from bascule._version import __version__
 from bascule.admin.api import Administration
 from bascule.admin.public import PUBLIC_PATHS
 from bascule.errors import ConfigError, DescriptorsLost, HandshakeRefused
+from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.admission import Admission
 from bascule.gateway.auth import Denial, SessionTokens
 from bascule.gateway.dispatch import Dispatch
@@ -134,11 +135,10 @@ class Gateway:
         http = HttpServer(self._answer, self._config, self._upgrade)
         public = socket.socket(fileno=self._setup.public)
         self._listener = Listener(self._config, public, http, self._upgrade, self._tls())
-        runner = web.AppRunner(self._administration.app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
+        administration = AdminListener(self._administration.app, self._config.limits.handshake_timeout)
         admin = socket.socket(fileno=self._setup.admin)
         admin.setblocking(False)
-        await web.SockSite(runner, admin).start()
+        await administration.start(admin)
         ticking = spawn(self._metrics.keep_ticking(time.monotonic), "metrics tick")
         self._listener.start()
         gc.collect()
@@ -150,7 +150,7 @@ class Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(3.0):
                 await http.shutdown(1.0)
-                await runner.cleanup()
+                await administration.close()
                 await self._proxy.close()
 
     async def _wait_forwarders(self) -> None:

@@ -1,0 +1,104 @@
+"""The admin listener's connections: bounded while they ask for nothing, so that they starve nobody.
+
+In a cluster the listener is open to whoever scrapes, and all of this process's connections
+share its descriptors. A first request has the same time as on the public listener; whoever
+waits longer than others when there are too many goes. Requests under way are not
+counted: an event stream is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiohttp import web
+
+from bascule.gateway.bounded import Bounded
+from bascule.gateway.plain_server import KEEP_ALIVE_SECONDS
+from bascule.gateway.waits import Waits
+
+if TYPE_CHECKING:
+    import socket
+
+    from aiohttp.typedefs import Handler, Middleware
+
+MOST_IDLE: Final = 256
+"""Connections at once that ask for nothing. A scraper has one, a status page six."""
+
+
+class AdminListener:
+    """Serves the admin application on a listening socket.
+
+    Args:
+        app: Not started yet.
+        first_head: Seconds that a connection may take to send its first request's head.
+    """
+
+    def __init__(self, app: web.Application, first_head: float) -> None:
+        self.idle = Bounded(MOST_IDLE)
+        self.heads = Waits(first_head, _Connection.expire)
+        app.middlewares.insert(0, self._counting())
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listening: socket.socket) -> None:
+        """Accept connections."""
+        await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
+        loop = asyncio.get_running_loop()
+        options = {"loop": loop, "access_log": None, "keepalive_timeout": KEEP_ALIVE_SECONDS}
+        self._server = await loop.create_server(lambda: _Connection(self, server, **options), sock=listening)
+
+    async def close(self) -> None:
+        """Stop, and end what is under way."""
+        if self._server is not None:
+            self._server.close()
+        await self._runner.cleanup()
+
+    def _counting(self) -> Middleware:
+        @web.middleware
+        async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+            connection = request.protocol
+            self.idle.leave(connection)
+            try:
+                return await handler(request)
+            finally:
+                if (transport := connection.transport) is not None:  # else it has ended
+                    self.idle.enter(connection, transport.close)
+
+        return count
+
+
+class _Connection(web.RequestHandler):
+    """One connection."""
+
+    __slots__ = ("_listener",)
+
+    def __init__(self, listener: AdminListener, server: web.Server, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._listener = listener
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the first head."""
+        super().connection_made(transport)
+        # uvloop's transports do not derive from asyncio's.
+        self._listener.idle.enter(self, cast("asyncio.Transport", transport).abort)
+        self._listener.heads.enter(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; the first head may be whole now."""
+        super().data_received(data)
+        if self._messages or self._current_request is not None:
+            self._listener.heads.leave(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget it."""
+        self._listener.heads.leave(self)
+        self._listener.idle.leave(self)
+        super().connection_lost(exc)
+
+    def expire(self) -> None:
+        """The first head was not whole in time."""
+        if self.transport is not None:
+            self.transport.abort()
