@@ -114,6 +114,7 @@ class FakeView:
             kind=route.kind.value,
             user=draw.choice(USERS) if user == "" else user,
             client=f"10.1.{draw.randrange(4)}.{draw.randrange(2, 250)}",
+            upstream=f"{route.name}.apps.svc:80",
             forwarder=draw.randrange(2),
             age=0.0,
             idle=0.0,

@@ -16,6 +16,7 @@ def row(number: int, **changes: object) -> SessionRow:
         "kind": "jupyter",
         "user": "ada",
         "client": "10.0.0.1",
+        "upstream": "lab:8888",
         "forwarder": 0,
         "age": float(number),
         "idle": float(number % 7),

@@ -46,12 +46,14 @@ async def test_an_unreachable_upstream_is_502(world: World) -> None:
 async def test_each_failure_is_one_line_in_the_log_with_its_cause_and_nothing_of_the_request(
     world: World,
 ) -> None:
-    front = await world.front(reserve_port(), name="lab", kind="jupyter", trusted=["127.0.0.1"])
+    closed = reserve_port()
+    front = await world.front(closed, name="lab", kind="jupyter", trusted=["127.0.0.1"])
     await front.request(b"/secret?token=x", b"Cookie: secret", b"X-Forwarded-For: 10.1.2.3")
     assert front.log.lines == [
         {
             "event": "request failed", "reason": "unreachable", "client": "10.1.2.3", "route": "lab",
-            "kind": "jupyter", "status": 502, "detail": "connect failed: ECONNREFUSED",
+            "kind": "jupyter", "upstream": f"127.0.0.1:{closed}", "status": 502,
+            "detail": "connect failed: ECONNREFUSED",
         }
     ]  # fmt: skip
 

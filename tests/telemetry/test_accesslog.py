@@ -22,7 +22,8 @@ EVIL = "\x1b[31m\r\nforged\u2028"
 
 END = SessionEnd(
     id="00000000000012ab", route="lab", kind=Kind.JUPYTER, ended_by=EndedBy.CLIENT,
-    cause=Cause.CLOSED, duration=1234.56789, client="10.1.2.3", close_code=1001, user="alice", forwarder=0,
+    cause=Cause.CLOSED, duration=1234.56789, client="10.1.2.3", upstream="lab:8888",
+    close_code=1001, user="alice", forwarder=0,
     bytes_inbound=1, bytes_outbound=2, frames_inbound=3, frames_outbound=4,
 )  # fmt: skip
 
@@ -42,23 +43,38 @@ def test_an_ended_session_says_who_where_how_long_how_much_and_why(recorder: Rec
                 "id": "00000000000012ab", "route": "lab", "kind": "jupyter", "ended_by": "client",
                 "cause": "closed", "close_code": 1001, "duration_seconds": 1234.568,
                 "bytes_inbound": 1, "bytes_outbound": 2, "frames_inbound": 3, "frames_outbound": 4,
-                "client": "10.1.2.3", "user": "alice", "forwarder": 0,
+                "client": "10.1.2.3", "upstream": "lab:8888", "user": "alice", "forwarder": 0,
             },
         )
     ]  # fmt: skip
 
 
 def test_what_is_not_known_is_left_out(recorder: Recorder) -> None:
-    AccessLog(recorder).session_ended(replace(END, close_code=None, user=None, forwarder=None))
-    assert not {"close_code", "close_reason", "user", "forwarder"} & recorder.seen[0][1].keys()
+    AccessLog(recorder).session_ended(
+        replace(END, close_code=None, user=None, forwarder=None, bytes_inbound=None)
+    )
+    absent = {"close_code", "close_reason", "user", "forwarder", "bytes_inbound"}
+    assert not absent & recorder.seen[0][1].keys()
 
 
 def test_peers_texts_are_escaped_and_bounded(recorder: Recorder) -> None:
     access = AccessLog(recorder)
-    access.session_ended(replace(END, client=EVIL * 100, user=EVIL * 100, close_reason=EVIL.encode() * 100))
-    access.session_refused(Refusal.CAP, client=EVIL * 100, user=EVIL * 100, detail=EVIL * 100)
+    access.session_ended(
+        replace(
+            END, client=EVIL * 100, upstream=EVIL * 100, user=EVIL * 100, close_reason=EVIL.encode() * 100
+        )
+    )
+    access.session_refused(
+        Refusal.CAP, client=EVIL * 100, upstream=EVIL * 100, user=EVIL * 100, detail=EVIL * 100
+    )
     access.request_failed(
-        "unreachable", client=EVIL * 100, route="lab", kind=Kind.JUPYTER, status=502, detail=EVIL * 100
+        "unreachable",
+        client=EVIL * 100,
+        route="lab",
+        kind=Kind.JUPYTER,
+        upstream=EVIL * 100,
+        status=502,
+        detail=EVIL * 100,
     )
 
     for _, fields in recorder.seen:
@@ -72,8 +88,8 @@ def test_a_refusal_says_why_and_how_it_was_answered(recorder: Recorder) -> None:
 
     access.session_refused(Refusal.HANDSHAKE, client="10.1.2.3", status=426)
     access.session_refused(
-        Refusal.CAP, client="10.1.2.3", route="lab", kind=Kind.JUPYTER, close_code=1013, held_seconds=2.00049,
-        user="alice", detail="3 times",
+        Refusal.CAP, client="10.1.2.3", route="lab", kind=Kind.JUPYTER, upstream="lab:8888",
+        close_code=1013, held_seconds=2.00049, user="alice", detail="3 times",
     )  # fmt: skip
 
     assert recorder.seen == [
@@ -81,7 +97,8 @@ def test_a_refusal_says_why_and_how_it_was_answered(recorder: Recorder) -> None:
         (
             "session refused",
             {
-                "reason": "cap", "client": "10.1.2.3", "route": "lab", "kind": "jupyter", "close_code": 1013,
+                "reason": "cap", "client": "10.1.2.3", "route": "lab", "kind": "jupyter",
+                "upstream": "lab:8888", "close_code": 1013,
                 "held_seconds": 2.0, "user": "alice", "detail": "3 times",
             },
         ),

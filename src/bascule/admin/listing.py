@@ -172,6 +172,7 @@ def row_json(row: SessionRow) -> dict[str, object]:
         "kind": row.kind,
         "user": row.user,
         "client": row.client,
+        "upstream": row.upstream,
         "forwarder": row.forwarder,
         "age": round(row.age, 1),
         "idle": round(row.idle, 1),

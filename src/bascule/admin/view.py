@@ -53,6 +53,7 @@ class SessionRow:
         kind: One of `bascule.vocabulary.Kind`.
         user: Who it belongs to; ``None`` where the route asks nobody.
         client: The browser's address, without a port.
+        upstream: Where it leads, ``host:port``.
         forwarder: Slot of the forwarder that carries it.
         age: Seconds since admission.
         idle: Seconds since the last data frame in either direction.
@@ -67,6 +68,7 @@ class SessionRow:
     kind: str
     user: str | None
     client: str
+    upstream: str
     forwarder: int
     age: float
     idle: float

@@ -344,7 +344,10 @@ class Admission:
         identifier = self._next_id
         self._next_id += 1
         route = asked.match.route
-        record = Record(identifier, route.name, route.kind, asked.client, asked.user, lease.since, -1, lease)
+        record = Record(
+            identifier, route.name, route.kind, asked.client, asked.match.upstream.endpoint, asked.user,
+            lease.since, -1, lease,
+        )  # fmt: skip
         limit = route.incoming_buffer_bytes or self._config.websocket_proxy.incoming_buffer_bytes
         adopt = Adopt(
             identifier, KINDS.index(route.kind), opened.agreement.rsv_first,
@@ -389,14 +392,16 @@ class Admission:
     def _log_refusal(self, asked: _Asked, word: Refusal, **said: Any) -> None:
         route = asked.match.route
         self._access.session_refused(
-            word, client=asked.client, route=route.name, kind=route.kind, user=asked.user, **said
-        )
+            word, client=asked.client, route=route.name, kind=route.kind,
+            upstream=asked.match.upstream.endpoint, user=asked.user, **said,
+        )  # fmt: skip
 
     async def _answer(self, leg: Leg, refused: HandshakeRefused, client: str, match: Match | None) -> None:
         self._words[GatewayWord.HANDSHAKES_REFUSED] += 1
         self._access.session_refused(
             Refusal.HANDSHAKE, client=client, route=match.route.name if match else None,
-            kind=match.route.kind if match else None, status=refused.status, detail=refused.detail,
+            kind=match.route.kind if match else None, upstream=match.upstream.endpoint if match else None,
+            status=refused.status, detail=refused.detail,
         )  # fmt: skip
         with contextlib.suppress(OSError):
             await error_answer(leg, refused)

@@ -234,23 +234,24 @@ class Gateway:
         """Take over a session that a forwarder already carries."""
         if self._registry.get(row.id) is not None:
             return
-        route, client, user = read_tag(row.tag)
+        route, client, upstream, user = read_tag(row.tag)
         kind = KINDS[row.kind]
         self._registry.add(
             Record(
-                row.id, route, kind, client, user, row.opened_at, slot, self._budget.restore(row.opened_at)
+                row.id, route, kind, client, upstream, user, row.opened_at, slot,
+                self._budget.restore(row.opened_at),
             )
-        )
+        )  # fmt: skip
 
     def _on_ended(self, slot: int, ended: Ended) -> None:
         self._registry.remove(ended.id)  # not there if it ended between two gateways
         row = CLOSE_TABLE[End(ended.end)]
-        route, client, user = read_tag(ended.tag)
+        route, client, upstream, user = read_tag(ended.tag)
         self._durations.record(ended.duration, time.monotonic())
         self._access.session_ended(
             SessionEnd(
                 id=f"{ended.id:x}", route=route, kind=KINDS[ended.kind], ended_by=row.ended_by,
-                cause=row.cause, duration=ended.duration, client=client,
+                cause=row.cause, duration=ended.duration, client=client, upstream=upstream,
                 close_code=ended.code or None, close_reason=ended.reason, user=user, forwarder=slot,
                 bytes_inbound=ended.payload_inbound, bytes_outbound=ended.payload_outbound,
                 frames_inbound=ended.frames_inbound, frames_outbound=ended.frames_outbound,
@@ -275,8 +276,8 @@ class Gateway:
             self._access.session_ended(
                 SessionEnd(
                     id=f"{record.id:x}", route=record.route, kind=record.kind, ended_by=row.ended_by,
-                    cause=row.cause, duration=duration, client=record.client, user=record.user,
-                    forwarder=slot,
+                    cause=row.cause, duration=duration, client=record.client, upstream=record.upstream,
+                    user=record.user, forwarder=slot,
                 )
             )  # fmt: skip
 

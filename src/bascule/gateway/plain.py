@@ -520,5 +520,6 @@ class PlainProxy:
         client = client_address_of(peer_address(request.remote), request.raw_headers, self._trusted)
         route = match.route
         self._access.request_failed(
-            reason, client=client, route=route.name, kind=route.kind, status=status, detail=detail
-        )
+            reason, client=client, route=route.name, kind=route.kind, upstream=match.upstream.endpoint,
+            status=status, detail=detail,
+        )  # fmt: skip

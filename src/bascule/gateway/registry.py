@@ -27,6 +27,7 @@ class Record:
         route: Name of its route.
         kind: Of the route.
         client: The client's address.
+        upstream: Where it was dialled, ``host:port``.
         user: Who it belongs to, where the route asks.
         opened_at: Monotonic time of admission.
         slot: Forwarder that carries it.
@@ -37,6 +38,7 @@ class Record:
     route: str
     kind: Kind
     client: str
+    upstream: str
     user: str | None
     opened_at: float
     slot: int
@@ -44,14 +46,16 @@ class Record:
 
     def tag(self) -> bytes:
         """Return what a later gateway needs beside the row, for the forwarder to keep."""
-        known = (self.route, self.client) if self.user is None else (self.route, self.client, self.user)
+        known = [self.route, self.client, self.upstream]
+        if self.user is not None:
+            known.append(self.user)
         return "\0".join(known).encode("utf-8", "surrogatepass")
 
 
-def read_tag(tag: bytes) -> tuple[str, str, str | None]:
-    """Return route, client and user of a tag."""
-    route, client, *user = tag.decode("utf-8", "surrogatepass").split("\0", 2)
-    return route, client, user[0] if user else None
+def read_tag(tag: bytes) -> tuple[str, str, str, str | None]:
+    """Return route, client, upstream and user of a tag."""
+    route, client, upstream, *user = tag.decode("utf-8", "surrogatepass").split("\0", 3)
+    return route, client, upstream, user[0] if user else None
 
 
 class Registry:

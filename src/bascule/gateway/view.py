@@ -170,6 +170,7 @@ class View:
                     kind=record.kind,
                     user=record.user,
                     client=record.client,
+                    upstream=record.upstream,
                     forwarder=record.slot,
                     age=max(0.0, now - record.opened_at),
                     idle=row.idle if row else 0.0,

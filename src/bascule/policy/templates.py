@@ -71,6 +71,11 @@ class UpstreamAddress(NamedTuple):
     port: int
     authority: bytes
 
+    @property
+    def endpoint(self) -> str:
+        """``host:port``, as the log and the list of sessions name it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 def check_pattern(pattern: str) -> re.Pattern[bytes]:
     """Compile the pattern of a ``{name}``.

@@ -23,6 +23,8 @@ __all__ = ["AccessLog", "EventLog", "SessionEnd"]
 
 _ADDRESS_LIMIT: Final = 64
 """The longest IPv6 address with a zone has 39 + 1 + 15 characters."""
+_ENDPOINT_LIMIT: Final = 260
+"""A name of at most 253 characters (RFC 1035 §2.3.4), a colon and a port."""
 _USER_LIMIT: Final = 128
 _REASON_LIMIT: Final = 123
 """A control frame carries 125 bytes, two of them the code (RFC 6455 §5.5)."""
@@ -48,11 +50,12 @@ class SessionEnd:
         cause: Why.
         duration: Seconds from admission to the end.
         client: Address of the browser.
+        upstream: Where it led, ``host:port``.
         close_code: Of the Close frame that ended it; ``None`` without a frame or code.
         close_reason: Beside the code.
         user: Who it belonged to, if the route asks.
         forwarder: Slot that carried it; ``None`` if none did.
-        bytes_inbound: Payload towards the upstream.
+        bytes_inbound: Payload towards the upstream; ``None``, as the next three, where nobody knows.
         bytes_outbound: Payload towards the browser.
         frames_inbound: Data frames towards the upstream.
         frames_outbound: Data frames towards the browser.
@@ -65,14 +68,15 @@ class SessionEnd:
     cause: Cause
     duration: float
     client: str
+    upstream: str
     close_code: int | None = None
     close_reason: str | bytes = ""
     user: str | None = None
     forwarder: int | None = None
-    bytes_inbound: int = 0
-    bytes_outbound: int = 0
-    frames_inbound: int = 0
-    frames_outbound: int = 0
+    bytes_inbound: int | None = None
+    bytes_outbound: int | None = None
+    frames_inbound: int | None = None
+    frames_outbound: int | None = None
 
 
 class AccessLog:
@@ -96,12 +100,12 @@ class AccessLog:
             "ended_by": end.ended_by,
             "cause": end.cause,
             "duration_seconds": round(end.duration, 3),
-            "bytes_inbound": end.bytes_inbound,
-            "bytes_outbound": end.bytes_outbound,
-            "frames_inbound": end.frames_inbound,
-            "frames_outbound": end.frames_outbound,
             "client": printable(end.client, _ADDRESS_LIMIT),
+            "upstream": printable(end.upstream, _ENDPOINT_LIMIT),
         }
+        for name in ("bytes_inbound", "bytes_outbound", "frames_inbound", "frames_outbound"):
+            if (amount := getattr(end, name)) is not None:
+                fields[name] = amount
         if end.close_code is not None:
             fields["close_code"] = end.close_code
         if end.close_reason:
@@ -119,6 +123,7 @@ class AccessLog:
         client: str,
         route: str | None = None,
         kind: Kind | str | None = None,
+        upstream: str | None = None,
         status: int | None = None,
         close_code: int | None = None,
         held_seconds: float | None = None,
@@ -132,6 +137,7 @@ class AccessLog:
             client: Address of the browser.
             route: Name of the route; ``None`` when none matched.
             kind: Of the route.
+            upstream: Where it leads, ``host:port``.
             status: HTTP status of the answer, when it was one.
             close_code: Of the Close frame behind the 101, when that was the answer.
             held_seconds: How long a repeated refusal was held back.
@@ -143,6 +149,8 @@ class AccessLog:
             fields["route"] = route
         if kind is not None:
             fields["kind"] = kind
+        if upstream is not None:
+            fields["upstream"] = printable(upstream, _ENDPOINT_LIMIT)
         if status is not None:
             fields["status"] = status
         if close_code is not None:
@@ -162,6 +170,7 @@ class AccessLog:
         client: str,
         route: str,
         kind: Kind | str,
+        upstream: str,
         status: int | None,
         detail: str,
     ) -> None:
@@ -172,6 +181,7 @@ class AccessLog:
             client: Address of the browser.
             route: Name of the route.
             kind: Of the route.
+            upstream: Where it leads, ``host:port``.
             status: HTTP status of our answer; ``None`` when a part of the upstream's was out already.
             detail: A few words.
         """
@@ -182,6 +192,7 @@ class AccessLog:
             client=printable(client, _ADDRESS_LIMIT),
             route=route,
             kind=kind,
+            upstream=printable(upstream, _ENDPOINT_LIMIT),
             **answered,
             detail=printable(detail, _DETAIL_LIMIT),
         )
