@@ -317,6 +317,21 @@ def test_a_drain_may_be_allowed_longer_than_a_kernel_waits(bascule: Start, echo:
     assert proxy.process.process.wait(20) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_that_means_something_to_others_ends_nobody(
+    proxy: RunningBascule, number: signal.Signals
+) -> None:
+    with open_session(proxy) as session:
+        supervisor = proxy.process.pid
+        for member in (supervisor, *children(supervisor)):
+            os.kill(member, number)
+        eventually(
+            lambda: any(line.get("signal") == number.name for line in proxy.log_lines), 10, "it is said"
+        )
+        assert says(session, "still here")
+    assert not any(line["event"] == "a process died" for line in proxy.log_lines)
+
+
 def test_a_signal_to_the_whole_group_is_one_signal_and_the_drain_goes_on(tmp_path: Path, echo: str) -> None:
     """As systemd sends it, and `timeout`: to every process, twice to the first."""
     log, config = tmp_path / "log", tmp_path / "c.yaml"

@@ -23,6 +23,7 @@ from typing import Final
 from bascule.errors import DescriptorsLost, HandoverError
 from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
 from bascule.forwarder.relay import Relay
+from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord
 from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, send_packet
@@ -88,8 +89,8 @@ class Forwarder:
         """Serve until told to stop and no session is left."""
         # The supervisor decides when to stop and says so by closing the control channel. A service
         # manager that signals the whole group must not cut the drain short.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (*signals.STOP, *signals.IGNORED):
+            signal.signal(number, signal.SIG_IGN)
         engine, relay = self._engine, self._relay
         engine.watch(self._control.fileno(), self._on_control)
         send_control(self._control, "ready", hot_path=describe())

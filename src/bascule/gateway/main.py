@@ -7,7 +7,6 @@ import contextlib
 import gc
 import os
 import random
-import signal
 import socket
 import ssl
 import time
@@ -35,6 +34,7 @@ from bascule.gateway.registry import Record, Registry, read_tag
 from bascule.gateway.tasks import spawn
 from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
+from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
 from bascule.handover.counters import KINDS, CounterFile, GatewayWord, ended_word
 from bascule.handover.descriptors import PacketReader
@@ -122,7 +122,7 @@ class Gateway:
     async def run(self) -> None:
         """Serve until told to stop."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (*signals.STOP, *signals.IGNORED):
             # The supervisor decides when to stop, and closes the control channel.
             loop.add_signal_handler(number, lambda: None)
         self._control.setblocking(False)

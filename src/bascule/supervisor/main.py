@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from bascule.errors import ConfigError
+from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import (
@@ -99,7 +100,7 @@ class Supervisor:
         wake.setblocking(False)
         wake_writer.setblocking(False)
         signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (*signals.STOP, *signals.IGNORED):
             signal.signal(number, lambda *_: None)  # the wake-up descriptor carries the number
         self._selector.register(wake, selectors.EVENT_READ, lambda: self._on_signal(wake.recv(64)))
         self._check_descriptors()
@@ -318,7 +319,9 @@ class Supervisor:
 
     def _on_signal(self, numbers: bytes) -> None:
         for number in numbers:
-            if number not in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number in signals.IGNORED:
+                _log.warning("signal ignored", signal=signal.Signals(number).name)
+            if number not in signals.STOP:
                 continue
             now = time.monotonic()
             if self._signals and now - self._signalled_at < _ECHO:
