@@ -314,3 +314,9 @@ def test_a_tool_of_the_demo_that_does_not_start_is_one_line(
 
     monkeypatch.setattr(sys.modules["bascule.demo.main"], "run", late)
     assert refused(capsys, "demo") == ["http://127.0.0.1:1/lab did not answer within 90 s"]
+
+
+def test_an_output_that_cannot_be_written_is_one_line() -> None:
+    command = f"{sys.executable} -m bascule config schema > /dev/full"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write: No space left on device\n")

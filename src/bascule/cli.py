@@ -172,7 +172,7 @@ def schema() -> None:
     """Print the JSON schema of a configuration file."""
     from bascule.policy.allowed import published_schema
 
-    click.echo(json.dumps(published_schema(), indent=2, ensure_ascii=False))
+    _print(json.dumps(published_schema(), indent=2, ensure_ascii=False) + "\n")
 
 
 @config.command("print")
@@ -182,7 +182,19 @@ def print_(files: tuple[Path, ...], **flags: Any) -> None:
     from bascule.policy.printing import print_config
 
     loaded = _load(files, flags)
-    click.echo(print_config(loaded.config, loaded.sources), nl=False)
+    _print(print_config(loaded.config, loaded.sources))
+
+
+def _print(text: str) -> None:
+    """Write a document to standard output."""
+    try:
+        click.echo(text, nl=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more on exit
+        raise click.ClickException(f"cannot write: {error.strerror}") from error
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -87,7 +87,25 @@ def test_a_certificate_that_cannot_be_read_is_a_bad_configuration(tmp_path: Path
     bad.write_text("this is no certificate")
     done = serve(tmp_path, tls={"certificate": str(bad), "key": str(bad)})
     assert done.returncode == 2, done.stderr
+    assert f"tls: {bad} and {bad} cannot be used" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_all_files_that_cannot_be_read_are_named_at_once_and_nothing_is_started(tmp_path: Path) -> None:
+    names = {name: str(tmp_path / name) for name in ("certificate", "key", "token", "signing")}
+    done = serve(
+        tmp_path,
+        tls={"certificate": names["certificate"], "key": names["key"]},
+        auth={"session": {"keyFile": names["signing"]}},
+        adminTokenFile=names["token"],
+    )
+    assert done.returncode == 2
+    assert sorted(done.stderr.splitlines()) == [
+        f"adminTokenFile: No such file or directory: {names['token']}",
+        f"auth.session.keyFile: No such file or directory: {names['signing']}",
+        f"tls.certificate: No such file or directory: {names['certificate']}",
+        f"tls.key: No such file or directory: {names['key']}",
+    ]
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])

@@ -175,7 +175,9 @@ class Gateway:
         try:
             context.load_cert_chain(tls.certificate, tls.key)
         except OSError as error:  # ssl.SSLError is one
-            problem = f"tls: certificate and key cannot be used: {error.strerror or error}"
+            is_content = isinstance(error, ssl.SSLError)
+            reason = f"no certificate and its key in PEM ({error})" if is_content else error.strerror
+            problem = f"tls: {tls.certificate} and {tls.key} cannot be used: {reason}"
             raise ConfigError([problem]) from error
         context.set_alpn_protocols(["http/1.1"])
         return context

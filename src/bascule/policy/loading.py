@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from bascule.errors import ConfigError
 from bascule.policy.allowed import schema_at
 from bascule.policy.config import Config
-from bascule.policy.model import Block, KeyPath, blocks, leaves
+from bascule.policy.model import Block, KeyPath, blocks, files, leaves
 from bascule.policy.problems import Problem, dotted, folded, nearest, nearest_key, problems_of
 from bascule.policy.yamltext import YamlProblem, parse_yaml
 
@@ -126,6 +126,25 @@ def load(
     problems.stop()
     assert config is not None  # a configuration without a problem is one
     return Loaded(config, {dotted(key): _source(layers, key) for key, _ in leaves(Config)})
+
+
+def check_files(config: Config) -> None:
+    """Look whether the files that a configuration names can be read; what is in them is for those who use it.
+
+    Raises:
+        ConfigError: Some cannot; names the keys and the files.
+    """
+    problems = []
+    for key in files(config):
+        named: Any = config.model_dump(by_alias=True)
+        for part in key:
+            named = named[part]
+        try:
+            Path(named).open("rb").close()
+        except OSError as error:
+            problems.append(f"{dotted(key)}: {error.strerror}: {named}")
+    if problems:
+        raise ConfigError(problems)
 
 
 def _file_layer(path: Path, problems: _Problems) -> _Layer:

@@ -37,6 +37,7 @@ from bascule.handover.descriptors import (
     channel_pair,
 )
 from bascule.handover.environment import ChildSetup
+from bascule.policy.loading import check_files
 from bascule.supervisor import cores, scheduling
 from bascule.supervisor.child import Child
 from bascule.supervisor.sockets import Listeners, address
@@ -387,5 +388,6 @@ def run(loaded: Loaded, listeners: Listeners | None = None) -> int:
         ConfigError: The configuration cannot be used here, such as an address in use.
     """
     config = loaded.config
+    check_files(config)
     configure(config.log.level, config.log.format, process="supervisor")
     return Supervisor(config, dict(loaded.sources), listeners or Listeners.open(config)).run()
