@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.policy import forwarding
-from bascule.policy.clientaddress import client_address, normal_address
+from bascule.policy.clientaddress import TrustedProxies, client_address, normal_address
 from bascule.policy.forwarding import (
     Fields,
-    TrustedProxies,
     client_address_of,
     end_to_end_fields,
     forwarded_fields,

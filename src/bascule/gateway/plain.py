@@ -46,10 +46,9 @@ from bascule.gateway.plain_pool import UpstreamPool
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
 from bascule.gateway.plain_server import READ_AHEAD
 from bascule.handover.counters import GatewayWord
-from bascule.policy.clientaddress import peer_address
+from bascule.policy.clientaddress import TrustedProxies, peer_address
 from bascule.policy.config import AuthMode
 from bascule.policy.forwarding import (
-    TrustedProxies,
     client_address_of,
     end_to_end_fields,
     forwarded_fields,

@@ -59,7 +59,7 @@ class GatewayWord(IntEnum):
     HTTP_UPSTREAM_FAILURES = auto()
     """Plain HTTP requests answered 502 or 504 by us, or broken off."""
     HOLDS = auto()
-    """Repeat refusals that were held back before their 1013."""
+    """Repeat refusals that were held back before their Close."""
     FORWARDER_LOST = auto()
     """Sessions that ended because their forwarder died."""
     DISTINCT_REJECTED_CLIENTS = auto()

@@ -178,7 +178,7 @@ class Limits(Block):
     5 min: Jupyter exports large notebooks synchronously. Then 504.
     """
     refusal_hold_max: Duration = 30.0
-    """Longest time a repeated refusal is held before its 1013.
+    """Longest time a repeated refusal is held before its Close.
 
     JupyterLab and Streamlit return at once, for ever, when refused after a 101; holding grows from nothing to
     this. 30 s stays below the 60 s of an ingress.

@@ -34,7 +34,6 @@ from bascule.policy.clientaddress import TrustedProxies, client_address
 
 __all__ = [
     "Fields",
-    "TrustedProxies",
     "client_address_of",
     "end_to_end_fields",
     "forwarded_fields",

@@ -1,4 +1,4 @@
-"""How long a repeat refusal is held before its Close 1013.
+"""How long a repeat refusal is held before its Close.
 
 JupyterLab's kernel connection and Streamlit reset their back-off when a socket
 *opens*, and a refusal opens it (101, then Close). Answered at once, one refused tab

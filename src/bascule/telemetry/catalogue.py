@@ -231,7 +231,7 @@ _REFUSALS: Final = (
     ),
     Metric(
         "bascule_refusals_held_total", _C, Unit.NONE,
-        "Repeated refusals that were held open for a while before their 1013.",
+        "Repeated refusals that were held open for a while before their Close.",
         "Clients that try again at once are slowed down this way instead of spinning.",
     ),
     Metric(
