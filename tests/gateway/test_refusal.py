@@ -11,10 +11,12 @@ import pytest
 
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.refusal import Refuser
+from bascule.policy.config import Limits
 from bascule.protocol.frames import CloseCode
 from bascule.protocol.handshake import Offer
 from tests.support.frames import KEY, TEXT, close, frame, frames_of
 
+LIMITS = Limits(refusal_hold_max=30.0, max_held_refusals=1)
 OFFER = Offer(b"dGhlIHNhbXBsZSBub25jZQ==", (), frozenset(), b"front", None)
 
 
@@ -32,7 +34,7 @@ async def held(refuser: Refuser) -> tuple[socket.socket, asyncio.Task[float]]:
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("said", [0, 90])
 async def test_a_browser_that_leaves_was_held_until_then(reset: bool, said: int) -> None:
-    refuser = Refuser(30.0, 1)
+    refuser = Refuser(LIMITS)
     browser, refusal = await held(refuser)
     for _ in range(said):
         browser.send(frame(TEXT, b"hello?", key=KEY))
@@ -45,7 +47,7 @@ async def test_a_browser_that_leaves_was_held_until_then(reset: bool, said: int)
 
 
 async def test_a_held_browser_that_says_close_is_answered_at_once() -> None:
-    refuser = Refuser(30.0, 1)
+    refuser = Refuser(LIMITS)
     browser, refusal = await held(refuser)
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(browser, frame(TEXT, b"hello?", key=KEY))

@@ -11,6 +11,7 @@ import pytest
 from tests.support.bascule import RunningBascule, run_bascule
 from tests.support.figures import Figures
 from tests.support.frames import CLOSE, KEY, TEXT, close
+from tests.support.processes import reserve_port
 from tests.support.rawclient import connect, upgrade
 from tests.support.waiting import eventually
 
@@ -324,3 +325,54 @@ def test_a_held_client_that_floods_is_not_read_for_ever(
     assert taken < 1 << 26  # what the kernel's own buffers hold, and a megabyte
     held.close()
     eventually(lambda: figures.moved().get("bascule_refusals_held_total") == 3, 10, "its hold is over")
+
+
+# -- by status ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def by_status(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBascule]:
+    config = {
+        "routes": [
+            {"name": "dead", "path": "/dead", "upstream": f"http://127.0.0.1:{reserve_port()}"},
+            {"name": "app", "path": "/", "upstream": upstream.url},
+        ],
+        "websocketProxy": {"maxSessionsPerApp": 1},
+        "forwarders": {"count": 1},
+        "trustedProxies": ["127.0.0.1/32"],
+        "limits": {"rejectMode": "http503", "refusalHoldMax": "30s"},
+    }
+    with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
+        yield running
+
+
+def test_who_wants_a_status_gets_one_with_the_reason_and_the_same_counts(
+    by_status: RunningBascule, clients: Clients, somebody: bytes
+) -> None:
+    clients(by_status.public_url).open()
+    figures = Figures(by_status)
+    refused = clients(by_status.public_url)
+    refused.send(upgrade(b"/", b"Sec-WebSocket-Protocol: mine", somebody))
+    answer = refused.answer()
+    assert (answer.status, answer.value(b"Retry-After"), answer.body) == (503, b"1", FULL + b"\n")
+    refused.goodbye()
+    figures.settle({"ws_connection_rejections_total": 1, "bascule_rejected_clients_total": 1})
+    (line,) = [line for line in by_status.log_lines if line.get("reason") == "cap"]
+    assert line["status"] == 503
+    assert "close_code" not in line
+
+
+def test_an_upstream_that_is_not_there_is_a_status_too_and_repeats_are_held(
+    by_status: RunningBascule, clients: Clients, somebody: bytes
+) -> None:
+    eventually(lambda: by_status.in_flight == 0, 10, "there is room")
+    took = []
+    for _ in range(2):
+        refused = clients(by_status.public_url)
+        start = time.monotonic()
+        refused.send(upgrade(b"/dead", somebody))
+        answer = refused.answer()
+        took.append(time.monotonic() - start)
+        assert (answer.status, answer.body) == (503, b"WebSocket upstream is not reachable\n")
+    assert took[1] > took[0]
+    eventually(lambda: by_status.metric("bascule_refusals_held_total") == 1, 5, "it is counted")

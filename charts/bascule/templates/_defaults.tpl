@@ -38,7 +38,8 @@ scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
     "earlyBytes": 65536,
     "maxHttpRequests": 1000,
     "httpUpstreamTimeout": "300s",
-    "refusalHoldMax": "30s"
+    "refusalHoldMax": "30s",
+    "rejectMode": "close"
   },
   "sockets": {
     "noDelay": true,

@@ -22,6 +22,7 @@ from bascule.gateway.auth import Denial
 from bascule.gateway.departure import Departure, departures
 from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.legs import PlainLeg
+from bascule.gateway.refusal import REFUSED_STATUS
 from bascule.gateway.registry import Record
 from bascule.gateway.tasks import spawn
 from bascule.gateway.upstream import BadAnswer, Switched, Unreachable
@@ -383,11 +384,12 @@ class Admission:
     async def _refuse(
         self, asked: _Asked, code: CloseCode, reason: str, word: Refusal, detail: str | None = None
     ) -> None:
-        """Say 101 and Close; ``word`` is the log's."""
+        """Say 101 and Close, or whatever is configured; ``word`` is the log's."""
         held = await self._refuser.refuse(asked.leg, asked.offer, code, reason, asked.who, asked.path)
         if held:
             self._words[GatewayWord.HOLDS] += 1
-        self._log_refusal(asked, word, close_code=int(code), held_seconds=held or None, detail=detail)
+        said = {"close_code": int(code)} if self._refuser.says_close else {"status": REFUSED_STATUS}
+        self._log_refusal(asked, word, **said, held_seconds=held or None, detail=detail)
 
     def _log_refusal(self, asked: _Asked, word: Refusal, **said: Any) -> None:
         route = asked.match.route

@@ -96,7 +96,7 @@ class Gateway:
         self._proxy = PlainProxy(
             config, self._routes, self._words, self._access, self._exchanges, authorise=self._authorise
         )
-        self._refuser = Refuser(config.limits.refusal_hold_max, config.limits.max_held_refusals)
+        self._refuser = Refuser(config.limits)
         self._admission = Admission(
             config, self._routes, self._budget, self._registry, self._dispatch, Dialler(config),
             self._refuser, self._tokens, self._access, self._words, self._exchanges, setup.generation,

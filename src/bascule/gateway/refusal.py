@@ -1,4 +1,4 @@
-"""Refusals by Close: a 101 followed by nothing but a Close frame.
+"""Refusals by Close: a 101 followed by nothing but a Close frame; or, if it is so configured, by 503.
 
 The 101 echoes the first subprotocol offered, or browsers would fail the handshake and
 never see the close code. A refused connection is no session and holds no lease; held
@@ -11,6 +11,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from bascule.errors import HandshakeRefused
+from bascule.gateway.answer import error_answer
 from bascule.gateway.legs import farewell
 from bascule.policy.holdoff import HoldOff
 from bascule.protocol.frames import CloseCode, close_frame, holds_close
@@ -18,6 +20,10 @@ from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_pro
 
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
+    from bascule.policy.config import Limits
+
+REFUSED_STATUS: Final = 503
+"""The status of a refusal that is none by Close."""
 
 _HOLD_READS: Final = 64
 """Reads of what a held browser says; whoever says more waits unread."""
@@ -30,19 +36,24 @@ class Refuser:
     """Answers upgrades that become no session.
 
     Args:
-        hold_max: Longest hold of a repeat, in seconds; 0 holds nobody.
-        max_held: Most refusals held at once.
+        limits: How long and how many repeats are held at most, and how they are told.
+
+    Attributes:
+        hold_off: Whom to hold, and for how long.
+        held: How many are held now.
+        says_close: Whether they are told by Close, and not by an HTTP status.
     """
 
-    def __init__(self, hold_max: float, max_held: int) -> None:
-        self.hold_off = HoldOff(hold_max)
+    def __init__(self, limits: Limits) -> None:
+        self.hold_off = HoldOff(limits.refusal_hold_max)
         self.held = 0
-        self._max_held = max_held
+        self.says_close = limits.reject_mode == "close"
+        self._max_held = limits.max_held_refusals
 
     async def refuse(
         self, leg: Leg, offer: Offer, code: CloseCode, reason: str, client: str, path: bytes
     ) -> float:
-        """Say 101, hold a repeat for a while, say Close; the leg is closed afterwards.
+        """Say 101, hold a repeat for a while, say Close, or hold it and say 503; the leg is closed then.
 
         Returns:
             The seconds this refusal was held: less than was meant when the browser left or said Close.
@@ -53,6 +64,8 @@ class Refuser:
         hold = self.hold_off.refuse(client, path, now)
         if self.held >= self._max_held:
             hold = 0.0
+        if not self.says_close:
+            return await self._refuse_by_status(leg, reason, hold)
         chosen = refusal_subprotocol(offer)
         fields = ((b"Sec-WebSocket-Protocol", chosen),) if chosen else ()
         opening = switching_protocols(offer.key, fields)
@@ -70,6 +83,22 @@ class Refuser:
                     return held
                 await leg.write(closing)
             await farewell(leg, holds_close)
+        except OSError:
+            pass
+        finally:
+            leg.close()
+        return held
+
+    async def _refuse_by_status(self, leg: Leg, reason: str, hold: float) -> float:
+        began = time.monotonic()
+        held = 0.0
+        try:
+            if hold:
+                stays = await self._hold(leg, hold)
+                held = min(hold, time.monotonic() - began)
+                if not stays:
+                    return held
+            await error_answer(leg, HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),)))
         except OSError:
             pass
         finally:

@@ -111,6 +111,9 @@ class Forwarders(Block):
     """
 
 
+RejectMode = Literal["close", "http503"]
+
+
 class Limits(Block):
     """Bounds on what a peer can make us hold or wait for, before and beside a session."""
 
@@ -182,6 +185,14 @@ class Limits(Block):
 
     JupyterLab and Streamlit return at once, for ever, when refused after a 101; holding grows from nothing to
     this. 30 s stays below the 60 s of an ingress.
+    """
+    reject_mode: RejectMode = "close"
+    """How an upgrade is told that there is no room, no upstream, or that the pod is going away.
+
+    `close`, the default, is the pool's way: 101 and a Close with a code and a reason. `http503` is 503 with
+    the reason as its body and `Retry-After`: for clients that are programs, or an ingress that tries another
+    pod. Browsers show scripts no more of it than 1006, and a kernel connection of JupyterLab whose first
+    upgrade fails so never offers its subprotocol again.
     """
 
 
