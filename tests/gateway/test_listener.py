@@ -66,3 +66,21 @@ async def test_a_connection_that_cannot_be_accepted_does_not_stop_the_next(name:
         listener.close()
         await http.shutdown(1.0)
     assert raised == []
+
+
+async def test_a_tls_client_on_the_plain_port_is_told_at_once() -> None:
+    http = HttpServer(_plain, Config(), _no_upgrade)
+    listening = socket.create_server(("127.0.0.1", 0))
+    listener = Listener(Config(), listening, http, _no_upgrade)
+    listener.start()
+    try:
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(bytes.fromhex("16030102000100 01fc0303"))
+        async with asyncio.timeout(5.0):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.endswith(b"This port speaks HTTP without TLS.\n")
+        writer.close()
+    finally:
+        listener.close()
+        await http.shutdown(1.0)

@@ -58,6 +58,9 @@ _PAUSE: Final = 0.1
 _SAY_EVERY: Final = 60.0
 """Seconds between two log lines that say so: ten a second would fill a disk."""
 
+_TLS_HANDSHAKE: Final = b"\x16"
+"""What a TLS client says first (RFC 8446 §5.1). Its user has waited long enough when it is told that it is wrong."""
+
 _ACCEPT_BATCH: Final = 64
 """Connections accepted before others get a turn."""
 
@@ -177,10 +180,12 @@ class Listener:
                     return
             end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
             if end < len(END_OF_HEAD):
-                end = len(data)  # it is over the limit, and has no end
+                end = len(data)  # it is over the limit, or no HTTP, and has no end
             given = True
             head = upgrade_head(data[:end], self._limits)
-            if head is not None:
+            if data.startswith(_TLS_HANDSHAKE):
+                await error_answer(leg, HandshakeRefused(400, "This port speaks HTTP without TLS."))
+            elif head is not None:
                 await self._on_upgrade(leg, head, data[end:], peer, False)
             elif end > self._limits.request_head_bytes:
                 await error_answer(leg, HandshakeRefused(431, TOO_LARGE))
@@ -198,7 +203,7 @@ class Listener:
         self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
             with Deadline(leg, self._deadlines):
-                while END_OF_HEAD not in data and len(data) <= self._limits.request_head_bytes:
+                while not self._is_enough(data):
                     chunk = await leg.read()
                     if not chunk:
                         return b""
@@ -206,6 +211,14 @@ class Listener:
         finally:
             self._http.newcomers.leave(connection)
         return data
+
+    def _is_enough(self, data: bytes) -> bool:
+        """Tell whether more will not change what is answered: a head, too much for one, or TLS on a plain port."""
+        return (
+            END_OF_HEAD in data
+            or len(data) > self._limits.request_head_bytes
+            or data.startswith(_TLS_HANDSHAKE)
+        )
 
     async def _serve_tls(self, connection: socket.socket) -> None:
         """Shake TLS hands; the HTTP protocol looks for upgrades from the first request on."""

@@ -233,6 +233,10 @@ def _unknown_variable(name: str) -> Problem:
     blocks_by_name = {tuple(part.lower() for part in key): key for key, _, _ in blocks(Config)}
     if path in blocks_by_name:
         return Problem(blocks_by_name[path], "a block of keys; set its keys one by one")
+    for key, _ in leaves(Config):
+        if "".join(key).lower() == name.replace("_", "").lower():
+            # Two underscores stand for a dot, and one is soon forgotten.
+            return Problem((), f"no such key; did you mean {PREFIX}{'__'.join(key).upper()}?")
     known = blocks_by_name.get(path[:-1])
     near = nearest_key((*known, path[-1]) if known else (path[-1],))
     if near is None:
