@@ -59,7 +59,7 @@ _SAY_EVERY: Final = 60.0
 """Seconds between two log lines that say so: ten a second would fill a disk."""
 
 _TLS_HANDSHAKE: Final = b"\x16"
-"""What a TLS client says first (RFC 8446 §5.1). Its user has waited long enough when it is told that it is wrong."""
+"""What a TLS client says first (RFC 8446 §5.1); it waits for an answer and says no more."""
 
 _ACCEPT_BATCH: Final = 64
 """Connections accepted before others get a turn."""
@@ -213,7 +213,7 @@ class Listener:
         return data
 
     def _is_enough(self, data: bytes) -> bool:
-        """Tell whether more will not change what is answered: a head, too much for one, or TLS on a plain port."""
+        """Tell whether more would change nothing: it is a head, too much for one, or TLS."""
         return (
             END_OF_HEAD in data
             or len(data) > self._limits.request_head_bytes

@@ -128,7 +128,7 @@ def folded(key: str) -> str:
 
 def _shown(path: Path, value: object) -> str:
     if value is not None and is_secret(path):
-        return "a secret"
+        return "an empty secret" if value == "" else "a secret"
     if isinstance(value, dict):
         return "a block of keys" if value else "{}"
     if isinstance(value, (list, tuple)):

@@ -335,7 +335,9 @@ class Supervisor:
                 self._kill()
                 return
             timeout = self._config.drain.timeout
-            _log.info("stopping", signal=signal.Signals(number).name, drain_timeout=timeout)
+            _log.info(
+                "stopping", signal=signal.Signals(number).name, drain_timeout=timeout, again="stops at once"
+            )
             self._stop_at = time.monotonic() + timeout + _GRACE
             self._public.close()
             if self._gateway.control is None or not self._gateway.alive:
