@@ -183,10 +183,7 @@ BAD_VARIABLES = {
     ("BASCULE_MAXSESSIONSPERAPP", "5"): [
         "BASCULE_MAXSESSIONSPERAPP: no such key; did you mean BASCULE_WEBSOCKETPROXY__MAXSESSIONSPERAPP?"
     ],
-    ("BASCULE_WEBSOCKETPROXY_MAXSESSIONSPERAPP", "5"): [
-        "BASCULE_WEBSOCKETPROXY_MAXSESSIONSPERAPP: no such key; "
-        + "did you mean BASCULE_WEBSOCKETPROXY__MAXSESSIONSPERAPP?"
-    ],
+    ("BASCULE_DRAIN_RATE", "5"): ["BASCULE_DRAIN_RATE: no such key; did you mean BASCULE_DRAIN__RATE?"],
     ("BASCULE_DRAIN__RAT", "5"): ["BASCULE_DRAIN__RAT: no such key; did you mean BASCULE_DRAIN__RATE?"],
     ("BASCULE_DRAIN", "5"): ["BASCULE_DRAIN: drain: a block of keys; set its keys one by one"],
     ("BASCULE_XYZZY__FOO", "5"): ["BASCULE_XYZZY__FOO: no such key"],
