@@ -375,6 +375,24 @@ def test_the_ingress_binds_browsers_to_pods_as_the_platform_does() -> None:
     assert annotations[prefix + "proxy-body-size"] == "0"
     without = one(render("v4", CASES["little"]), "Ingress")["metadata"]["annotations"]
     assert prefix + "affinity" not in without
+    assert not any("session-cookie" in name for name in without)
+
+
+def test_one_cookie_binds_a_browser_on_every_path_of_the_ingress() -> None:
+    # Each path had one of its own, and the badge could speak of another pod than the one JupyterLab was on.
+    prefix = "nginx.ingress.kubernetes.io/"
+    hosts = [{"host": "a.example", "paths": ["/jupyter", "/.bascule"]}]
+    values: dict[str, Any] = {"ingress": {"enabled": True, "hosts": hosts}}
+    ingress = one(render("v4", values), "Ingress")
+    paths = [path["path"] for path in ingress["spec"]["rules"][0]["http"]["paths"]]
+    annotations = ingress["metadata"]["annotations"]
+    assert paths == ["/jupyter", "/.bascule"]
+    assert annotations[prefix + "session-cookie-path"] == "/"
+    assert annotations[prefix + "session-cookie-name"] == "ws-bascule-pod"
+
+    values["ingress"]["annotations"] = {prefix + "session-cookie-path": "/jupyter"}
+    ingress = one(render("v4", values), "Ingress")
+    assert ingress["metadata"]["annotations"][prefix + "session-cookie-path"] == "/jupyter"
 
 
 def test_a_deployment_that_scales_itself_names_no_replicas() -> None:
