@@ -546,6 +546,54 @@ def test_notes_tell_what_to_do_next() -> None:
     assert "need `adminToken`" in notes
 
 
+def notes(values: dict[str, Any]) -> str:
+    """Return the notes in one line."""
+    done = run("v4", "install", "ws", str(CHART), "--dry-run=client", values=yaml.safe_dump(values))
+    assert done.returncode == 0, done.stderr
+    return " ".join(done.stdout.partition("NOTES:")[2].split())
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"replicaCount": 1}, "sessions on its one pod."),
+        ({"replicaCount": 2}, "sessions on each of 2 pods."),
+        ({"autoscaling": {"enabled": True}}, "sessions on each of 2 to 10 pods."),
+    ],
+)
+def test_notes_count_the_pods(values: dict[str, Any], words: str) -> None:
+    assert words in notes(values)
+
+
+@pytest.mark.parametrize(
+    ("bad", "good", "words"),
+    [
+        (
+            {"image": {"pullPolicy": "Always"}},
+            {"image": {"repository": "registry.example/bascule"}},
+            "`image.repository` is the default",
+        ),
+        (
+            {"pdb": {"maxUnavailable": 0}},
+            {"pdb": {"maxUnavailable": 0, "enabled": False}},
+            "`pdb.maxUnavailable` is 0",
+        ),
+        ({"pdb": {"maxUnavailable": "0%"}}, {"pdb": {"maxUnavailable": "10%"}}, "`pdb.maxUnavailable` is 0%"),
+        # 128 MiB, 32 for each of two forwarders, 64 KiB for each of 500 sessions
+        (
+            {"resources": {"limits": {"memory": "223Mi"}, "requests": {"cpu": 2}}},
+            {"resources": {"limits": {"memory": "224Mi"}, "requests": {"cpu": 2}}},
+            "`resources.limits.memory` is 223Mi, and a full pod may need 224Mi",
+        ),
+    ],
+)
+def test_notes_warn_of_a_value_that_will_hurt_later(
+    bad: dict[str, Any], good: dict[str, Any], words: str
+) -> None:
+    assert words in notes(bad)
+    assert words not in notes(good)
+
+
 def test_notes_warn_of_a_policy_that_shuts_prometheus_out() -> None:
     policy = {"networkPolicy": {"enabled": True}, "podMonitor": {"enabled": True}}
     arguments = ["install", "ws", str(CHART), "--dry-run=client"]
