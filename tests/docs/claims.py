@@ -32,6 +32,7 @@ CLAIMS: Final = (
     ("tests.docs.test_runbooks", r"drain-and-upgrade.md: (TOKEN=|kubectl (-n hopsworks port-forward|drain))"),
     ("tests.docs.test_runbooks", r'drain-and-upgrade.md: curl .* "Authorization: '),
     ("tests.docs.test_runbooks", r"helm.md: kubectl -n hopsworks logs POD"),
+    ("tests.docs.test_upstream_commands", r"jupyter-and-streamlit.md: (jupyter|streamlit) "),
     ("tests.soak.test_idle_sessions", r": make soak"),
 )
 
