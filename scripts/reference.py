@@ -63,6 +63,25 @@ _COMMAND_LINE = """\
 | 1 | it ran and failed |
 | 2 | wrong arguments or an unusable configuration: one line a problem on standard error |
 
+## Signals
+
+| to the process that was started | |
+|---|---|
+| SIGTERM, SIGINT, SIGHUP | stop, after a [drain](../howto/drain-and-upgrade.md) of at most `drain.timeout` |
+| a second of these | stop at once; the sessions it cuts have no log line each, only one with their number |
+| SIGUSR1, SIGUSR2 | ignored, with a log line |
+
+Nothing is loaded again: a changed configuration, certificate or key counts from the next start. On Kubernetes
+that is a rolling restart, `kubectl rollout restart`; the chart makes one when its configuration changes.
+
+## Completion
+
+For bash, in `~/.bashrc`; `zsh_source` and `fish_source` are for the other shells:
+
+```sh
+eval "$(_BASCULE_COMPLETE=bash_source bascule)"
+```
+
 """
 
 

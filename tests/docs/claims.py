@@ -19,6 +19,7 @@ CLAIMS: Final = (
     ("tests.docs.test_bench_commands", r": (python -m bench|make bench)"),
     ("tests.docs.test_calls", r"(capacity-badges|admin-api).md: curl "),
     ("tests.docs.test_calls", r'drain-and-upgrade.md: curl .* "X-Bascule-Admin: 1"'),
+    ("tests.docs.test_completion", r"cli.md: eval "),
     ("tests.docs.test_fuzz_commands", r"fuzz/README.md: "),
     ("tests.docs.test_image", r": podman "),
     ("tests.docs.test_make_commands", r": make (check|develop|install|test)\b"),
