@@ -27,7 +27,7 @@ CLAIMS: Final = (
     ("tests.docs.test_readme", r"README.md: (make demo|\.venv/bin/bascule serve)"),
     ("tests.docs.test_release", r"howto/(helm|tune-the-cap|drain-and-upgrade).md: helm .*upgrade "),
     ("tests.docs.test_release", r"howto/.*: helm -n hopsworks rollback "),
-    ("tests.docs.test_release", r"howto/.*: kubectl .*(rollout status|create secret)"),
+    ("tests.docs.test_release", r"howto/.*: kubectl .*(rollout (restart|status)|create secret)"),
     ("tests.docs.test_runbooks", r"docs/runbooks/"),
     ("tests.docs.test_runbooks", r"debug-a-closed-session.md: curl"),
     ("tests.docs.test_runbooks", r"drain-and-upgrade.md: (TOKEN=|kubectl (-n hopsworks port-forward|drain))"),

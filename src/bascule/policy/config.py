@@ -387,7 +387,10 @@ class Log(Block):
 
 
 class Tls(Block):
-    """TLS of the public listener. Without a certificate it speaks plain HTTP, as behind an ingress."""
+    """TLS of the public listener. Without a certificate it speaks plain HTTP, as behind an ingress.
+
+    Certificate and key are read at the start only: after a renewal, restart. A stop begins with a drain.
+    """
 
     certificate: File | None = None
     """File with the certificate chain (PEM). Set `key` too."""
