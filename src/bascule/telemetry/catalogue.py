@@ -191,14 +191,16 @@ _SESSIONS: Final = (
     ),
     Metric(
         "bascule_close_codes_total", _C, Unit.NONE,
-        "Close frames by sender and close code.",
-        "1012 from `proxy` are idle and drain closes; 1009 is `incomingBufferBytes`; 1014 is an upstream "
-        "that vanished.", ("side", "code"),
+        "Close frames of sessions by sender and close code.",
+        "Those that browsers and upstreams sent, and ours to either; not that of a refusal, which is no "
+        "session. 1012 from `proxy` are idle and drain closes; 1009 is `incomingBufferBytes`; 1014 is an "
+        "upstream that vanished.", ("side", "code"),
     ),
     Metric(
         "bascule_frames_total", _C, Unit.NONE,
         "Frames received from the peers, by direction and opcode.",
-        "Pings and pongs that we answer or swallow are counted too.", ("direction", "opcode"),
+        "Pings too, which are answered here and not passed on; pongs pass unchanged.",
+        ("direction", "opcode"),
     ),
     Metric(
         "bascule_payload_bytes_total", _C, Unit.BYTES,
