@@ -1,7 +1,8 @@
-"""Wait for a condition with a deadline; the only place of the real tests where time passes.
+"""Wait for a condition with a deadline.
 
-Rules of this file: a test never sleeps for a fixed time and hopes. It names the condition
-and the longest time it may take, and the failure says what was last seen.
+A test names the condition and the longest time it may take, and the failure says what was last
+seen. It lets a fixed time pass only where nothing tells that something has happened, or where
+that nothing happens is what it tests, and says so there.
 """
 
 import asyncio

@@ -30,7 +30,9 @@ CLOSE: Final = 16
 FAULT: Final = 32
 """The peer broke the framing or its frame is over the limit; `Flow.fault` says which."""
 BOUNDARY: Final = 64
-"""The flow stands at a frame boundary with nothing stashed, and something is pending."""
+"""Nothing is stashed, something is pending, and the flow stands at a frame boundary, or in a frame that is
+not forwarded. `flush` reports it as soon as the stash is gone, when the frame may not have ended: whoever
+acts on it looks."""
 
 # Values of Flow.fault.
 NO_FAULT: Final = 0

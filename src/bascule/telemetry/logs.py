@@ -6,7 +6,7 @@ What a line may hold is decided here once, for our own events and for those of l
   withheld, and paths lose their query strings, which may carry tokens;
 * nothing that a peer can use against the reader: control characters, ANSI escapes and
   foreign line ends are escaped (`bascule.telemetry.printable`), long texts are cut;
-* a log that cannot be written loses lines, and says how many, but never ends a session.
+* a log that cannot be written loses lines, but never ends a session.
 
 Rules of this file: `configure` is called once, at the start of a process; nothing else sets up logging.
 """
@@ -66,7 +66,7 @@ class LineWriter:
         self._descriptor = descriptor
         self._torn = False
         self.lost = 0
-        """Lines that could not be written, as on a full disk."""
+        """Lines that could not be written, as on a full disk; where would one say so?"""
 
     def msg(self, line: str) -> None:
         """Write one line."""
@@ -122,7 +122,7 @@ def configure(level: str, style: str, *, process: str, descriptor: int = 2) -> L
         descriptor: Where lines go; standard error by default.
 
     Returns:
-        The writer, whose `lost` belongs in the last words of the process.
+        The writer.
 
     Raises:
         ValueError: The level or style does not exist.
