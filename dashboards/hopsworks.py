@@ -13,11 +13,11 @@ import json
 import sys
 from pathlib import Path
 
-from grafana_foundation_sdk.builders.dashboard import Dashboard, DatasourceVariable
+from grafana_foundation_sdk.builders.dashboard import AdHocVariable, Dashboard, DatasourceVariable
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
 
-from dashboards.panels import HALF, RED, Panel, Query, by_pod, row
+from dashboards.panels import DATASOURCE, HALF, RED, Panel, Query, by_pod, row
 
 TITLE = "Hopsworks"
 FOLDER = "Hops"
@@ -236,6 +236,9 @@ def build() -> str:
         .timezone("browser")
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .with_variable(DatasourceVariable("datasource").label("Data source").type("prometheus"))
+        # A filter that Grafana adds to every query by itself, such as namespace = hopsworks: the queries stay
+        # those of the pool page, and run as they are in any Prometheus.
+        .with_variable(AdHocVariable("filter").label("Filter").datasource(DATASOURCE))
     )
     for title, panels in ROWS:
         builder.with_row(row(title))

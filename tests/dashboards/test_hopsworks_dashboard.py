@@ -131,5 +131,14 @@ def test_panels_do_not_overlap() -> None:
         cells |= own
 
 
+def test_one_namespace_can_be_chosen_without_a_change_to_the_pages_queries() -> None:
+    # Where Prometheus scrapes several, the cluster's panels added them all up.
+    variables = {variable["name"]: variable for variable in DOCUMENT["templating"]["list"]}
+    assert list(variables) == ["datasource", "filter"]
+    assert variables["filter"]["type"] == "adhoc"
+    sources = {panel["datasource"]["uid"] for panel in PANELS.values()}
+    assert sources == {variables["filter"]["datasource"]["uid"]}, "it would filter nothing"
+
+
 def test_no_query_depends_on_a_variable_that_prometheus_does_not_know() -> None:
     assert not [query.expression for query in QUERIES if "$" in query.expression.replace('"$1"', "")]
