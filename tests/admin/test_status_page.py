@@ -9,8 +9,9 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from bascule.admin.api import Administration
-from bascule.policy.config import WebSocketProxy
-from tests.admin.fake_view import FakeView, config
+from bascule.policy.config import RouteConfig, WebSocketProxy
+from bascule.vocabulary import Kind
+from tests.admin.fake_view import ROUTES, FakeView, config
 from tests.support.browser import run_chromium
 from tests.support.waiting import eventually_async
 
@@ -188,6 +189,7 @@ SPILLED = """() => {
   const forwarders = document.querySelector("#forwarders").closest(".scroll-x");
   return [
     document.documentElement.scrollWidth > innerWidth && "the page",
+    innerWidth >= 1260 && document.querySelector(".section-head").clientHeight > 45 && "the filters",
     button.right > card.right && "the buttons that close",
     innerWidth >= 760 && forwarders.scrollWidth > forwarders.clientWidth && "the forwarders",
   ].filter(Boolean);
@@ -195,11 +197,12 @@ SPILLED = """() => {
 
 
 async def test_at_no_width_is_anything_beyond_the_edge() -> None:
-    async with status_page(pod(30, 40)) as page:
+    longest = RouteConfig(name="r" * 63, kind=Kind.APP, path="/long/", upstream="http://127.0.0.1:1")
+    async with status_page(pod(30, 40, routes=(*ROUTES, longest))) as page:
         await page.evaluate("document.querySelector('#filters').scrollIntoView()")
         await page.wait_for_selector(".grid-row .c-act button")
         found = {}
-        for width in range(360, 1500, 20):
+        for width in range(320, 1500, 20):
             await page.set_viewport_size({"width": width, "height": 800})
             if spilled := await page.evaluate(SPILLED):
                 found[width] = spilled
