@@ -96,6 +96,8 @@ async def test_draining_asks_first() -> None:
         await page.click("#drain-dialog .danger")
         await reads(page, "#state-text", "Draining, 4 left")
         assert await page.is_disabled("#drain")
+        await reads(page, "#banner", "Draining: no new sessions; 4 left")
+        await reads(page, "#free", "–")
 
 
 async def test_it_asks_for_the_token_and_keeps_it_out_of_every_address() -> None:

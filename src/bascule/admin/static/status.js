@@ -154,7 +154,7 @@ function drawGauge({ kinds, instance, warningShare }) {
 
 function drawState(now) {
   const [state, words] = now.draining
-    ? ["draining", `Draining, ${now.instance.inFlight} left`]
+    ? ["draining", `Draining, ${now.instance.inFlight.toLocaleString()} left`]
     : now.instance.level === "critical"
       ? ["full", "Full"]
       : !now.ready
@@ -166,11 +166,17 @@ function drawState(now) {
   text("state-text", words);
   $("drain").disabled = now.draining;
   document.title = `${now.instance.inFlight}/${now.instance.max} · ${now.instance.name}`;
+  if (now.draining) announce("Draining: no new sessions; ", `${now.instance.inFlight.toLocaleString()} left`, "info");
+  else announce(now.ready ? "" : `Not ready for new sessions: ${now.reason}`);
+}
+
+// A figure that moves every second stands apart: it is not read out each time.
+function announce(words, figure = "", style = "") {
   const banner = $("banner");
-  const reason = now.ready ? "" : `Not ready for new sessions: ${now.reason}`;
-  banner.className = now.draining ? "banner info" : "banner";
-  if (banner.textContent !== reason) banner.textContent = reason;
-  banner.hidden = !reason;
+  banner.className = `banner ${style}`;
+  text("banner-text", words);
+  text("banner-left", figure);
+  banner.hidden = !words;
 }
 
 function drawForwarders(rows) {
@@ -217,7 +223,9 @@ function draw(now) {
   text("uptime", `up ${duration(now.at - now.startedAt)}`);
   text("in-flight", instance.inFlight.toLocaleString());
   text("max", instance.max.toLocaleString());
-  text("free", Math.max(0, instance.max - instance.inFlight).toLocaleString());
+  // What is free while draining is given to nobody.
+  text("free", now.draining ? "–" : Math.max(0, instance.max - instance.inFlight).toLocaleString());
+  text("free-why", now.draining ? " draining" : "");
   text("peak", totals.peak.toLocaleString());
   text("oldest", instance.inFlight ? duration(now.oldest) : "–");
   $("cluster-fact").hidden = !cluster;
@@ -287,11 +295,8 @@ function lost(error) {
   table.stop();
   document.body.dataset.state = "lost";
   text("state-text", "No answer");
-  const banner = $("banner");
-  banner.className = "banner";
-  banner.hidden = false;
   const since = latest ? ` Figures are from ${new Date(latest.at * 1000).toLocaleTimeString()}.` : "";
-  banner.textContent = error.status ? error.message : `The admin listener does not answer; trying again.${since}`;
+  announce(error.status ? error.message : `The admin listener does not answer; trying again.${since}`);
   const wait = Math.min(15000, 500 * 2 ** attempts) * (0.8 + 0.4 * Math.random());
   attempts += 1;
   retry = setTimeout(watch, wait);
