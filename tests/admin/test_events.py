@@ -33,6 +33,21 @@ async def test_a_sample_counts_what_happened_since_the_one_before() -> None:
     assert hour["inFlight"] == [2, 2, 2]
 
 
+async def test_what_happened_since_the_newest_sample_is_in_the_snapshot() -> None:
+    view = FakeView(config(), sessions=2)
+    live = figures(view)
+    live.take_sample(100.0)
+    view.counters.gateway()[GatewayWord.REJECTIONS] += 3
+    for _ in range(2):  # reading closes nothing
+        shot = (await live.snapshot())["open"]
+        assert isinstance(shot, dict)
+        assert (shot["since"], shot["rejections"], shot["upstreamFailures"]) == (100, 3, 0)
+    live.take_sample(110.0)
+    shot = (await live.snapshot())["open"]
+    assert isinstance(shot, dict)
+    assert (shot["since"], shot["rejections"]) == (110, 0)
+
+
 async def test_the_ring_holds_one_hour() -> None:
     live = figures(FakeView(config()))
     for index in range(SAMPLES + 50):

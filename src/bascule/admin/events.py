@@ -107,14 +107,25 @@ class LiveFigures:
         Args:
             now: Seconds since the epoch.
         """
-        words = self._view.counters.gateway()
-        counts = (words[GatewayWord.REJECTIONS], words[GatewayWord.UPSTREAM_CONNECT_FAILURES])
-        before = self._last_counts or counts
-        self._last_counts = counts
-        pool = self._view.capacity()
-        sample = Sample(now, pool.in_flight, pool.max, counts[0] - before[0], counts[1] - before[1])
+        sample = self._since_last(now)
+        self._last_counts = self._counts()
         self._ring.append(sample)
         self._sample = (self._sample[0] + 1, _event("sample", _sample_json(sample)))
+
+    def _counts(self) -> tuple[int, int]:
+        words = self._view.counters.gateway()
+        return words[GatewayWord.REJECTIONS], words[GatewayWord.UPSTREAM_CONNECT_FAILURES]
+
+    def _since_last(self, now: float) -> Sample:
+        counts = self._counts()
+        before = self._last_counts or counts
+        pool = self._view.capacity()
+        return Sample(now, pool.in_flight, pool.max, counts[0] - before[0], counts[1] - before[1])
+
+    def _open(self, now: float) -> dict[str, object]:
+        # With the time of the sample before it: a watcher that is slow may have a newer one.
+        since = round(self._ring[-1].at, 1) if self._ring else 0.0
+        return {"since": since, **_sample_json(self._since_last(now))}
 
     def history(self) -> dict[str, object]:
         """Return the ring as parallel lists, oldest first."""
@@ -150,6 +161,7 @@ class LiveFigures:
             "reason": ready.reason,
             "instance": instance_json(view.capacity()),
             "cluster": cluster_json(await self._peers.read()) if self._peers.configured else None,
+            "open": self._open(time.time()),
             "warningShare": view.config.capacity.warning_share,
             "oldest": round(view.oldest_age(time.monotonic()), 1),
             "kinds": {kind.value: by_kind[kind] for kind in KINDS},
@@ -219,8 +231,9 @@ class LiveFigures:
         self._wake.set()
         try:
             await response.prepare(request)
-            await self._send(response, _event("history", self.history()))
+            # Read before the first wait: a sample taken during it is not in the history.
             seen, sampled = self._sequence, self._sample[0]
+            await self._send(response, _event("history", self.history()))
             while not self._closed:
                 async with self._changed:
                     while self._sequence == seen and not self._closed:

@@ -83,17 +83,26 @@ let latest = null;
 const RATES = 120; // seconds of payload shown; they are this page's own and begin when it is opened
 const rates = { times: [], values: [] };
 
+// The samples and, behind them, what has happened since the newest: the totals beside the charts have it already.
+function untilNow() {
+  const open = latest?.open;
+  const shown = { ...hour };
+  if (!open || open.since < hour.at.at(-1)) return shown;
+  for (const key of Object.keys(open)) if (key in hour) shown[key] = [...hour[key], open[key]].slice(-hour.samples);
+  return shown;
+}
+
 function drawHour() {
-  const { at: times, every } = hour;
+  const { at: times, every, inFlight, max, ...counts } = untilNow();
   // A young pod has no hour to show yet: the axis begins at three minutes and grows to the hour.
   const slots = Math.min(hour.samples, Math.max(LEAST_SLOTS, times.length));
   const minutes = Math.round((slots * every) / 60);
   text("axis-start", `${minutes} min ago`);
   text("axis-middle", minutes >= 6 ? Math.round(minutes / 2) : "");
   text("flight-caption", minutes >= 60 ? "Last hour" : `Last ${minutes} minutes`);
-  flight.draw({ times, values: hour.inFlight, caps: hour.max, slots, say: (value, index) => `${value.toLocaleString()} of ${hour.max[index].toLocaleString()}` });
-  const turned = rejections.draw({ times, values: hour.rejections, slots, every, style: "", unit: "turned away" });
-  const failed = failures.draw({ times, values: hour.upstreamFailures, slots, every, style: "warn", unit: "not reachable" });
+  flight.draw({ times, values: inFlight, caps: max, slots, say: (value, index) => `${value.toLocaleString()} of ${max[index].toLocaleString()}` });
+  const turned = rejections.draw({ times, values: counts.rejections, slots, every, style: "", unit: "turned away" });
+  const failed = failures.draw({ times, values: counts.upstreamFailures, slots, every, style: "warn", unit: "not reachable" });
   text("rejected-hour", turned.toLocaleString());
   $("rejected-hour").parentElement.classList.toggle("alarm", turned > 0);
   text("failures-hour", failed.toLocaleString());
@@ -104,7 +113,6 @@ function addSample(sample) {
     hour[key].push(value);
     if (hour[key].length > hour.samples) hour[key].shift();
   }
-  drawHour();
 }
 
 function bars(id, rows) {
@@ -215,6 +223,7 @@ function drawRates(now) {
 function draw(now) {
   latest = now;
   const { instance, cluster, totals, durations } = now;
+  if (hour) drawHour();
   drawState(now);
   drawGauge(now);
   drawRates(now);
