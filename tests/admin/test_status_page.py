@@ -161,6 +161,20 @@ async def test_the_list_can_be_filtered_and_sorted() -> None:
         assert await page.get_attribute("#table-head [data-key=user]", "aria-sort") == "ascending"
 
 
+async def test_on_a_narrow_screen_a_session_of_nobody_known_is_told_by_its_id() -> None:
+    view = pod(0, 10)
+    session = view.open(user=None)
+    async with status_page(view, viewport={"width": 320, "height": 800}) as page:
+        await page.locator("#table").scroll_into_view_if_needed()
+        await reads(page, "#found", "1")
+        assert await page.inner_text("#table-body .c-id") == session
+        assert not await page.is_visible("#table-body .c-user")
+        await page.locator("#table-body button").first.click()
+        said = await page.inner_text("#close-what")
+        assert said.startswith(f"Session {session} on ")
+        assert ", user unknown, open for " in said
+
+
 async def test_what_a_user_calls_himself_is_text() -> None:
     view = pod(0, 10)
     view.open(user="<img src=x onerror=alert(1)>")

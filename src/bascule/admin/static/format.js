@@ -16,13 +16,15 @@ export function duration(seconds) {
   if (seconds < 1) return seconds < 0.0005 ? "0 s" : `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${seconds < 10 ? Math.round(seconds * 10) / 10 : Math.round(seconds)} s`;
   const whole = Math.round(seconds);
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")}`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")}`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
-// The same for a column of the table: one glance, no seconds beyond a minute.
+// The same for a column of the table, which is narrow: one glance, one unit, but for days.
 export function age(seconds) {
   const whole = Math.round(seconds);
-  return whole >= 60 && whole < 3600 ? `${Math.floor(whole / 60)} min` : duration(whole);
+  if (whole < 60 || whole >= 86400) return duration(whole);
+  if (whole < 3600) return `${Math.floor(whole / 60)} min`;
+  return `${whole < 36000 ? Math.floor(whole / 360) / 10 : Math.floor(whole / 3600)} h`;
 }

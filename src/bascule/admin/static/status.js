@@ -149,6 +149,7 @@ function drawGauge({ kinds, instance, warningShare }) {
     gauge.append(document.createElement("b"));
   }
   Object.entries(kinds).forEach(([kind, count], index) => {
+    gauge.children[index].hidden = !count; // else its gap remains
     gauge.children[index].style.width = `${(100 * count) / instance.max}%`;
     const entry = $("kinds").children[index];
     const wanted = `${kind} ${count.toLocaleString()}`;
@@ -363,7 +364,7 @@ let closing = null;
 
 function askToClose(row, gone) {
   closing = { row, gone };
-  text("close-what", `${row.user ?? "nobody known"} on ${row.route}, open for ${duration(row.age)}, idle for ${duration(row.idle)}. Session ${row.id}.`);
+  text("close-what", `Session ${row.id} on ${row.route}, ${row.user === null ? "user unknown" : `user ${row.user}`}, open for ${duration(row.age)}, idle for ${duration(row.idle)}.`);
   text("close-error", "");
   countReason();
   $("close-dialog").showModal();

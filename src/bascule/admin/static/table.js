@@ -193,6 +193,7 @@ export class SessionTable {
 
   fill(element, row) {
     element.row = row;
+    element.classList.toggle("nobody", row.user === null);
     COLUMNS.forEach(([name, , , text], index) => {
       const cell = element.parts[index];
       const value = text(row);
