@@ -22,8 +22,10 @@ _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{status} {title}</title>
-<style>body{{font:1rem/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32rem;padding:0 1rem}}
-h1{{font-size:1.4rem}}p{{color:#555}}</style></head>
+<style>:root{{color-scheme:light dark}}
+body{{font:1rem/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32rem;padding:0 1rem}}
+h1{{font-size:1.4rem}}p{{color:#555}}
+@media(prefers-color-scheme:dark){{body{{background:#10161a;color:#e6ecef}}p{{color:#95a4ad}}}}</style></head>
 <body><h1>{status} {title}</h1><p>{detail}</p></body></html>
 """
 
