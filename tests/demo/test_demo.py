@@ -164,6 +164,11 @@ async def test_a_newcomer_fills_the_pool_is_refused_and_sees_why(demo: str) -> N
         await page.click("#close-all")
         await taken(page, 0)
         await eventually_async(lambda: page.is_enabled("#start"), 10, "the button is back")
+
+        async def over() -> bool:
+            return await page.inner_text("#gate") == "There is room again."
+
+        await eventually_async(over, 10, "what the gate said is over")
     assert wrong == []
 
 

@@ -165,6 +165,7 @@ function look(delay) {
       cap = answer.instance.max;
       // This page asks often because it is a demo; elsewhere the badge asks by itself, every ten seconds.
       $("badge").reading = answer;
+      judgeGate(answer.cluster.level !== "critical");
       draw();
     } catch {
       // The proxy is restarting or gone; the next look tells.
@@ -191,10 +192,20 @@ $("close-all").addEventListener("click", () => {
 $("unreachable").addEventListener("click", () => open("/nobody", "app"));
 $("log-clear").addEventListener("click", () => $("log").replaceChildren());
 
+let gate = null; // what it said: true, false, or null when that is over
+
+// What the gate said is true of that moment: it goes when the pool has become another.
+function judgeGate(room) {
+  if (gate === null || gate === room) return;
+  gate = null;
+  $("gate").textContent = room ? "There is room again." : "";
+}
+
 // What a "Run Jupyter" button does: ask first, start only if there is room.
 async function askGate() {
   const answer = await fetch(`${CAPACITY}/admission`, { method: "POST" });
-  if (answer.status === 204) {
+  gate = answer.status === 204;
+  if (gate) {
     $("gate").textContent = "204: there is a free slot, go ahead.";
     note("gate", "204 No Content", "good");
     return true;
