@@ -29,6 +29,7 @@ from bascule.admin.view import (
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord, ended_word
 from bascule.policy.config import Capacity, Config, RouteConfig, WebSocketProxy
 from bascule.policy.endpoints import Endpoint
+from bascule.policy.loading import unwritten
 from bascule.vocabulary import Cause, EndedBy, Kind, Level
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class FakeView:
             "websocketProxy.maxSessionsPerApp": "file",
             "routes": "file",
             "admin": "flag",
+            **dict.fromkeys(unwritten(config), "default"),
         }
         self.counters = CounterFile.create(2)
         self.draining = False

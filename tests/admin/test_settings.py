@@ -22,7 +22,14 @@ def test_every_value_is_listed_with_its_source() -> None:
 
 def test_the_entries_of_a_list_have_the_lists_source() -> None:
     shown = values(config(), {"routes": "environment"})
-    assert shown["routes.0.name"] == ("lab", "environment")
+    assert shown["routes[0].name"] == ("lab", "environment")
+    assert shown["routes[0].where.project"] == ("[a-z]+", "environment")
+
+
+def test_what_an_entry_leaves_out_is_a_default() -> None:
+    shown = values(config(), {"routes": "file", "routes[0].auth": "default"})
+    assert shown["routes[0].auth"] == ("none", "default")
+    assert shown["routes[1].auth"] == ("none", "file")
 
 
 def test_the_admin_token_is_masked_and_its_absence_is_shown() -> None:

@@ -237,6 +237,19 @@ def test_variables_are_read_in_any_case_and_in_the_type_of_their_key() -> None:
     assert config.log.format == "auto"
 
 
+def test_what_a_route_leaves_out_is_a_default(file: Callable[..., Path]) -> None:
+    loaded = load(file("routes: [{name: a, path: /, upstream: 'http://a', auth: none}]"), {})
+    of_routes = {key: source for key, source in loaded.sources.items() if key.startswith("routes")}
+    left_out = ("kind", "stripPrefix", "where", "allowedOrigins", "incomingBufferBytes")
+    assert of_routes == {"routes": "file", **{f"routes[0].{key}": "default" for key in left_out}}
+
+    other = load(None, {}, {"routes": [{"name": "b", "path": "/", "upstream": "http://b", "kind": "app"}]})
+    moved = loaded.with_routes_of(other.config, "flag")
+    assert moved.sources["routes"] == "flag"
+    assert "routes[0].kind" not in moved.sources
+    assert moved.sources["routes[0].auth"] == "default"
+
+
 def test_a_key_set_by_two_variables_is_a_problem() -> None:
     assert problems(None, {"BASCULE_LISTEN": ":1", "bascule_listen": ":2"}) == [
         "bascule_listen: listen: set twice; BASCULE_LISTEN is the same key"

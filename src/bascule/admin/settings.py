@@ -17,7 +17,7 @@ def configuration(config: Config, sources: Mapping[str, str]) -> list[dict[str, 
 
     Args:
         config: The configuration.
-        sources: Dotted key path → source. A list's entries have the source of the list.
+        sources: Dotted key path → source. What is not in it has the source of what it is part of.
     """
     return [
         {"key": key, "value": value, "source": _source(key, sources)}
@@ -31,7 +31,7 @@ def _flatten(prefix: str, value: object) -> Iterator[tuple[str, object]]:
             yield from _flatten(f"{prefix}.{name}" if prefix else str(name), inner)
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         for index, inner in enumerate(value):
-            yield from _flatten(f"{prefix}.{index}", inner)
+            yield from _flatten(f"{prefix}[{index}]", inner)
     else:
         yield prefix, value
 
@@ -40,5 +40,5 @@ def _source(key: str, sources: Mapping[str, str]) -> str:
     while key:
         if key in sources:
             return sources[key]
-        key = key.rpartition(".")[0]
+        key = key[: max(key.rfind("."), key.rfind("["), 0)]
     return "default"

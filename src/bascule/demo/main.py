@@ -25,7 +25,6 @@ from bascule.demo.tools import TOOL_PATHS, Tools, start_tools
 from bascule.errors import ConfigError
 from bascule.policy.config import RouteConfig
 from bascule.policy.endpoints import Endpoint
-from bascule.policy.loading import Loaded
 from bascule.supervisor.main import run as supervise
 from bascule.supervisor.sockets import Listeners, listen
 from bascule.vocabulary import Kind
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bascule.policy.config import Config
+    from bascule.policy.loading import Loaded
 
 CAP: Final = 12
 """Small enough to fill by hand."""
@@ -73,7 +73,7 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
         config = config.model_copy(update={"routes": (*tool_routes, *_own_routes(upstream))})
         page = f"http://{config.listen}/" + (f"?token={token}" if tools else "")
         threading.Thread(target=_announce, args=(page,), daemon=True).start()
-        return supervise(Loaded(config, {**loaded.sources, "routes": "flag"}), Listeners(public, admin))
+        return supervise(loaded.with_routes_of(config, "flag"), Listeners(public, admin))
 
 
 def _choose_settings(loaded: Loaded, cap: int) -> Config:

@@ -32,9 +32,9 @@ from bascule.policy.problems import Problem, dotted, folded, nearest, nearest_ke
 from bascule.policy.yamltext import YamlProblem, parse_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Loaded", "load"]
+__all__ = ["Loaded", "load", "unwritten"]
 
 PREFIX: Final = "BASCULE_"
 RESERVED: Final = frozenset({"BASCULE_PURE", "BASCULE_CONFIG"})
@@ -55,11 +55,25 @@ class Loaded:
 
     Attributes:
         config: The configuration.
-        sources: Dotted key path of every leaf → ``default``, ``file``, ``environment`` or ``flag``.
+        sources: Dotted key path of every leaf → ``default``, ``file``, ``environment`` or ``flag``. The
+            routes are one leaf; what one of them leaves out is there too: ``routes[0].auth`` → ``default``.
     """
 
     config: Config
     sources: Mapping[str, str]
+
+    def with_routes_of(self, config: Config, source: str) -> Loaded:
+        """Return it with another configuration, whose routes come from somewhere else."""
+        kept = {key: each for key, each in self.sources.items() if not key.startswith("routes[")}
+        return Loaded(config, {**kept, "routes": source, **dict.fromkeys(unwritten(config), "default")})
+
+
+def unwritten(config: Config) -> Iterator[str]:
+    """Yield the dotted key paths of what the routes leave to the model's defaults."""
+    for index, route in enumerate(config.routes):
+        for name, field in type(route).model_fields.items():
+            if name not in route.model_fields_set:
+                yield dotted(("routes", index, field.alias or name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +139,8 @@ def load(
             problems.add(_where(layers, problem.path), problem)
     problems.stop()
     assert config is not None  # a configuration without a problem is one
-    return Loaded(config, {dotted(key): _source(layers, key) for key, _ in leaves(Config)})
+    sources = {dotted(key): _source(layers, key) for key, _ in leaves(Config)}
+    return Loaded(config, {**sources, **dict.fromkeys(unwritten(config), "default")})
 
 
 def check_files(config: Config) -> None:
