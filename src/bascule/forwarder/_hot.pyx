@@ -28,7 +28,10 @@ cdef extern from *:
     #ifndef __OPTIMIZE__
     #error "bascule: the hot path was compiled without optimisation; build it with -O2"
     #endif
+    /* The lines of a flow that a message needs, on their way while the one before is served. */
+    #define bascule_fetch(flow) (__builtin_prefetch(flow), __builtin_prefetch((const char *)(flow) + 64))
     """
+    void _fetch "bascule_fetch"(const void *flow) nogil
 
 cdef extern from "sys/types.h":
     ctypedef long ssize_t
@@ -130,35 +133,36 @@ cdef inline double _monotonic() noexcept nogil:
 cdef class Flow:
     """One direction of a session; attributes as in `hot_pure.Flow`."""
 
-    cdef public object session
-    cdef public Flow opposite
-    cdef public list pings
-    cdef public object close_reason
+    # What every message needs comes first: two lines of the cache, and not four.
     cdef public int source
     cdef public int sink
     cdef public uint64_t remaining
-    cdef public uint64_t limit
+    cdef uint8_t *stash_bytes
+    cdef public double active_at
     cdef public uint64_t frames
     cdef public uint64_t payload
-    cdef public double active_at
-    cdef public uint32_t interest
-    cdef public int close_code
-    cdef public int error
+    cdef public uint64_t limit
     cdef public uint8_t mode
     cdef public uint8_t rsv_first
     cdef public uint8_t rsv_continuation
-    cdef public uint8_t fault
+    cdef uint8_t held_size
     cdef public bint inbound
     cdef public bint in_message
     cdef public bint stop
     cdef public bint wanted
-    cdef public bint reading
     cdef public bint large
-    cdef uint8_t held_size
+    cdef public bint reading
+    cdef public uint8_t fault
+    cdef public uint32_t interest
+    cdef public int close_code
+    cdef public int error
     cdef uint8_t *held_bytes
-    cdef uint8_t *stash_bytes
     cdef size_t stash_at
     cdef size_t stash_end
+    cdef public object session
+    cdef public Flow opposite
+    cdef public list pings
+    cdef public object close_reason
 
     def __init__(self, session, int source, int sink, bint inbound, uint64_t limit,
                  int rsv_first, int rsv_continuation, double now):
@@ -358,6 +362,8 @@ cdef class Engine:
             for index in range(count):
                 event = self._events[index].events
                 item = table[self._events[index].data.fd]
+                if index + 1 < count:
+                    _fetch(<void *>table[self._events[index + 1].data.fd])
                 if type(item) is Flow:
                     flow = <Flow>item
                     if event == EPOLLIN:
