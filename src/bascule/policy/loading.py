@@ -34,7 +34,7 @@ from bascule.policy.yamltext import YamlProblem, parse_yaml
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Loaded", "load", "unwritten"]
+__all__ = ["Loaded", "check_files", "load", "unwritten"]
 
 PREFIX: Final = "BASCULE_"
 RESERVED: Final = frozenset({"BASCULE_PURE", "BASCULE_CONFIG"})
