@@ -223,7 +223,7 @@ class Sockets(Block):
     minutes.
 
     60 s: `keepaliveIdle` + `keepaliveProbes` x `keepaliveInterval`, so that busy and silent peers are
-    found alike.
+    found alike. A peer that is there and reads nothing for so long, its window closed, is given up, too.
     """
     notsent_lowat_bytes: Positive = 1048576
     """Unsent bytes in the kernel above which a socket counts as full (`TCP_NOTSENT_LOWAT`).
