@@ -229,10 +229,13 @@ async def test_a_partial_answer_is_admitted() -> None:
 
 async def test_it_polls_no_more_often_than_every_five_seconds_whatever_it_is_told() -> None:
     async with badge_page('interval="1"') as (page, server):
+        before, began = server.asked, await page.evaluate("Date.now()")
         for _ in range(12):
             await page.clock.run_for(5_000)
             await page.evaluate("() => new Promise((done) => requestIdleCallback(done))")
-        assert server.asked <= 13
+        # Not 60 s: the page's clock goes on by itself, too, and further on a busy machine.
+        passed = await page.evaluate("Date.now()") - began
+        assert server.asked - before <= 1 + passed / 5_000
 
 
 async def test_many_badges_on_a_page_share_one_poll() -> None:
@@ -286,7 +289,7 @@ async def test_retry_after_is_kept() -> None:
         server.status, server.fields = 503, {"Retry-After": "120"}
         await poll(page, server)
         before = server.asked
-        for _ in range(20):
+        for _ in range(16):  # 80 s, and whatever passes by itself on a busy machine
             await page.clock.run_for(5_000)
             await page.evaluate("() => new Promise((done) => requestIdleCallback(done))")
         assert server.asked == before

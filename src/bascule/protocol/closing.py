@@ -90,11 +90,11 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
     ),
     End.CLIENT_TIMEOUT: Row(
         EndedBy.CLIENT, Cause.TIMEOUT, None, "", CloseCode.GOING_AWAY, _GONE,
-        "TCP gave the browser up: no answer to keepalive probes or to data within sockets.userTimeout. (TLS: aborted.)",
+        "TCP gave the browser up: no answer to keepalive probes or to data within sockets.userTimeout; over TLS that is aborted.",
     ),
     End.UPSTREAM_TIMEOUT: Row(
         EndedBy.UPSTREAM, Cause.TIMEOUT, CloseCode.BAD_GATEWAY, "The upstream no longer answers", None, "",
-        "TCP gave the upstream up: no answer to keepalive probes or to data within sockets.userTimeout. (TLS: aborted.)",
+        "TCP gave the upstream up: no answer to keepalive probes or to data within sockets.userTimeout; over TLS that is aborted.",
     ),
     End.CLIENT_PROTOCOL_ERROR: Row(
         EndedBy.CLIENT, Cause.PROTOCOL_ERROR, CloseCode.PROTOCOL_ERROR, "Invalid WebSocket framing",
