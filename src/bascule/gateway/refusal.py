@@ -64,41 +64,23 @@ class Refuser:
         hold = self.hold_off.refuse(client, path, now)
         if self.held >= self._max_held:
             hold = 0.0
-        if not self.says_close:
-            return await self._refuse_by_status(leg, reason, hold)
-        chosen = refusal_subprotocol(offer)
-        fields = ((b"Sec-WebSocket-Protocol", chosen),) if chosen else ()
-        opening = switching_protocols(offer.key, fields)
-        closing = close_frame(code, reason)
+        opening = _opening(offer) if self.says_close else b""
         held = 0.0
         try:
-            if not hold:
-                if rest := leg.write_now(opening + closing):
-                    await leg.write(rest)
-            else:
-                await leg.write(opening)
+            if hold:
+                if opening:
+                    await leg.write(opening)
+                    opening = b""
                 stays = await self._hold(leg, hold)
                 held = min(hold, time.monotonic() - now)
                 if not stays:
                     return held
-                await leg.write(closing)
-            await farewell(leg, holds_close)
-        except OSError:
-            pass
-        finally:
-            leg.close()
-        return held
-
-    async def _refuse_by_status(self, leg: Leg, reason: str, hold: float) -> float:
-        began = time.monotonic()
-        held = 0.0
-        try:
-            if hold:
-                stays = await self._hold(leg, hold)
-                held = min(hold, time.monotonic() - began)
-                if not stays:
-                    return held
-            await error_answer(leg, HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),)))
+            if self.says_close:
+                if rest := leg.write_now(opening + close_frame(code, reason)):
+                    await leg.write(rest)
+                await farewell(leg, holds_close)
+            else:
+                await error_answer(leg, HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),)))
         except OSError:
             pass
         finally:
@@ -126,3 +108,9 @@ class Refuser:
             return False
         finally:
             self.held -= 1
+
+
+def _opening(offer: Offer) -> bytes:
+    """Build the 101 that a Close follows."""
+    chosen = refusal_subprotocol(offer)
+    return switching_protocols(offer.key, ((b"Sec-WebSocket-Protocol", chosen),) if chosen else ())
