@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bascule.policy.endpoints import host_port
 from bascule.protocol.path import BadTarget, parse_target
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class UpstreamAddress(NamedTuple):
     @property
     def endpoint(self) -> str:
         """``host:port``, as the log and the list of sessions name it."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
 
 def check_pattern(pattern: str) -> re.Pattern[bytes]:

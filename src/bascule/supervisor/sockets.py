@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from bascule.errors import ConfigError
+from bascule.policy.endpoints import host_port
 from bascule.policy.socketoptions import session_options
 
 if TYPE_CHECKING:
@@ -98,5 +99,4 @@ def _allowed() -> str:
 
 def address(listening: socket.socket) -> str:
     """Return where a socket listens, as ``host:port``."""
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return host_port(*listening.getsockname()[:2])
