@@ -158,7 +158,7 @@ def check(files: tuple[Path, ...], **flags: Any) -> None:
         click.echo(f"The configuration is good: {routes} {'route' if routes == 1 else 'routes'}.")
     else:
         click.echo("The configuration is good, but has no routes: serve needs one, or --upstream URL.")
-    if named := [".".join(key) for key in named_by(loaded.config)]:
+    if named := [".".join(key) for key, _ in named_by(loaded.config)]:
         click.echo(f"Not read: the files of {', '.join(named)}.")
 
 
@@ -193,7 +193,7 @@ def _print(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more on exit
+        _silence()
         raise click.ClickException(f"cannot write: {error.strerror}") from error
 
 
@@ -215,8 +215,13 @@ def main(arguments: list[str] | None = None) -> None:
     except click.Abort:
         sys.exit(130)  # what a shell reports for an interrupted program
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more on exit
+        _silence()
         sys.exit(1)
+
+
+def _silence() -> None:
+    """Give standard output up: Python flushes once more on exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:

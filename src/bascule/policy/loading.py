@@ -150,12 +150,9 @@ def check_files(config: Config) -> None:
         ConfigError: Some cannot; names the keys and the files.
     """
     problems = []
-    for key in files(config):
-        named: Any = config.model_dump(by_alias=True)
-        for part in key:
-            named = named[part]
+    for key, named in files(config):
         try:
-            Path(named).open("rb").close()
+            named.open("rb").close()
         except OSError as error:
             problems.append(f"{dotted(key)}: {error.strerror}: {named}")
     if problems:
@@ -249,7 +246,7 @@ def _unknown_variable(name: str) -> Problem:
     if path in blocks_by_name:
         return Problem(blocks_by_name[path], "a block of keys; set its keys one by one")
     for key, _ in leaves(Config):
-        if "".join(key).lower() == name.replace("_", "").lower():
+        if folded("".join(key)) == folded(name):
             # Two underscores stand for a dot, and one is soon forgotten.
             return Problem((), f"no such key; did you mean {PREFIX}{'__'.join(key).upper()}?")
     known = blocks_by_name.get(path[:-1])

@@ -58,14 +58,14 @@ def leaves(model: type[Block], above: KeyPath = ()) -> Iterator[tuple[KeyPath, F
             yield from leaves(block, (*above, key))
 
 
-def files(block: Block, above: KeyPath = ()) -> Iterator[KeyPath]:
-    """Yield the keys of a configuration that name a file, in the order of its fields."""
+def files(block: Block, above: KeyPath = ()) -> Iterator[tuple[KeyPath, Path]]:
+    """Yield the keys of a configuration that name a file, and the file, in the order of its fields."""
     for name, field in type(block).model_fields.items():
         key, value = str(field.alias), getattr(block, name)
         if isinstance(value, Block):
             yield from files(value, (*above, key))
         elif isinstance(value, Path):
-            yield (*above, key)
+            yield (*above, key), value
 
 
 def blocks(model: type[Block], above: KeyPath = ()) -> Iterator[tuple[KeyPath, type[Block], FieldInfo]]:
