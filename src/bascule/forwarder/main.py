@@ -89,7 +89,7 @@ class Forwarder:
         """Serve until told to stop and no session is left."""
         # The supervisor decides when to stop and says so by closing the control channel. A service
         # manager that signals the whole group must not cut the drain short.
-        for number in (*signals.STOP, *signals.IGNORED):
+        for number in signals.HEARD:
             signal.signal(number, signal.SIG_IGN)
         engine, relay = self._engine, self._relay
         engine.watch(self._control.fileno(), self._on_control)

@@ -38,7 +38,7 @@ class AdminListener:
         self.idle = Bounded(MOST_IDLE)
         self.heads = Waits(first_head, _Connection.expire)
         app.middlewares.insert(0, self._counting())
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0)
         self._server: asyncio.Server | None = None
 
     async def start(self, listening: socket.socket) -> None:

@@ -13,3 +13,6 @@ STOP: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2)
 """Other servers reopen their logs or reload on these, and whoever is used to that must not stop us."""
+
+HEARD: Final = (*STOP, *IGNORED)
+"""All that must not end a process by itself."""

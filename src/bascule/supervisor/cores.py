@@ -29,11 +29,8 @@ def available(root: Path = Path("/")) -> int:
 
 def _quota(group: Group) -> float | None:
     """Return the cores that a group's quota pays for; ``None`` without a quota."""
-    if group.version == 2:
-        quota, period = group.words("cpu.max"), []
-    else:
-        quota, period = group.words("cpu.cfs_quota_us"), group.words("cpu.cfs_period_us")
-    said = [*quota, *period]
+    names = ("cpu.max",) if group.version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    said = [word for name in names for word in group.words(name)]
     if len(said) != 2 or not all(word.isdigit() and int(word) for word in said):
         return None  # "max", or -1
     return int(said[0]) / int(said[1])

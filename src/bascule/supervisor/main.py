@@ -101,7 +101,7 @@ class Supervisor:
         wake.setblocking(False)
         wake_writer.setblocking(False)
         signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
-        for number in (*signals.STOP, *signals.IGNORED):
+        for number in signals.HEARD:
             signal.signal(number, lambda *_: None)  # the wake-up descriptor carries the number
         self._selector.register(wake, selectors.EVENT_READ, lambda: self._on_signal(wake.recv(64)))
         self._check_descriptors()
@@ -175,14 +175,13 @@ class Supervisor:
 
     def _start_again(self, child: Child) -> None:
         """Start a process that died; when the system is short of something, later."""
-        now = time.monotonic()
         try:
             self._start(child)
         except OSError as error:
             # Ours is not to end the sessions of those who live because one more does not fit.
             delay = child.not_started()
             _log.error("a process could not be started", child=child.name, error=str(error), retry_in=delay)
-            self._due.append((now + delay, lambda: self._start_again(child)))
+            self._do_later(delay, lambda: self._start_again(child))
 
     def _connect(self, forwarder: Child) -> None:
         """Give the gateway and a forwarder a channel to each other; when that fails, later."""
@@ -193,7 +192,7 @@ class Supervisor:
             left, right = channel_pair()
         except OSError as error:
             _log.error("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
-            self._due.append((time.monotonic() + ASK_AGAIN, lambda: self._connect(forwarder)))
+            self._do_later(ASK_AGAIN, lambda: self._connect(forwarder))
             return
         try:
             send_control(forwarder.control, "channel", right.fileno())
@@ -203,7 +202,7 @@ class Supervisor:
             )  # fmt: skip
         except OSError as error:  # one of them has just died, and its pidfd tells the rest; or reads nothing
             _log.warning("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
-            self._due.append((time.monotonic() + ASK_AGAIN, lambda: self._connect(forwarder)))
+            self._do_later(ASK_AGAIN, lambda: self._connect(forwarder))
         finally:
             left.close()
             right.close()
@@ -291,7 +290,7 @@ class Supervisor:
             # Nobody is left to pace the drain: the forwarders end their sessions themselves.
             self._finish()
             return
-        self._due.append((now + delay, lambda: self._start_again(child)))
+        self._do_later(delay, lambda: self._start_again(child))
 
     def _count_lost(self, forwarder: Child) -> int:
         """Return how many sessions end with a forwarder.
@@ -303,6 +302,9 @@ class Supervisor:
         if not self._gateway.alive:
             self._counters.gateway()[GatewayWord.FORWARDER_LOST] += sessions
         return sessions
+
+    def _do_later(self, seconds: float, action: Callable[[], None]) -> None:
+        self._due.append((time.monotonic() + seconds, action))
 
     def _on_time(self, now: float) -> None:
         due = [action for at, action in self._due if at <= now]
