@@ -131,8 +131,7 @@ def test_a_tls_client_that_says_nothing_does_not_keep_the_descriptor_of_a_closed
     proxy: Proxy, clients: Clients, tmp_path: Path
 ) -> None:
     certificate = make_certificate(tmp_path)
-    files = {"certificate": str(certificate.certificate), "key": str(certificate.key)}
-    bascule = proxy(forwarders={"count": 1}, tls=files, limits={"maxIdleConnections": 1})
+    bascule = proxy(forwarders={"count": 1}, tls=certificate.block(), limits={"maxIdleConnections": 1})
     before = len(_settled(gateway(bascule)))
     for client in [clients(bascule.public_url, certificate.client()) for _ in range(20)]:
         client.send(b"GET /.bascule/capacity HTTP/1.1\r\nHost: front\r\n\r\n")
@@ -191,8 +190,7 @@ def test_an_upstream_connection_that_cannot_be_made_is_a_refusal(proxy: Proxy) -
 
 def test_a_tls_leg_that_cannot_be_handed_over_is_a_refusal(proxy: Proxy, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
-    files = {"certificate": str(certificate.certificate), "key": str(certificate.key)}
-    bascule = proxy(forwarders={"count": 1}, tls=files)
+    bascule = proxy(forwarders={"count": 1}, tls=certificate.block())
     context = certificate.client()
     with connected(bascule.public_url, context) as client:
         client.open(b"/")
@@ -234,7 +232,6 @@ def test_a_supervisor_without_descriptors_makes_the_channel_once_it_has(proxy: P
     supervisor = bascule.process.pid
     (victim,) = forwarders(bascule)
     before = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
-    _settled(supervisor)
     kill(victim)
     eventually(lambda: any(pid != victim for pid in forwarders(bascule)), 10, "its successor starts")
     resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, before[1]))

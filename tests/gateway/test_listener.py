@@ -42,6 +42,23 @@ async def _no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer:
     raise AssertionError
 
 
+async def _answer(listening: socket.socket, request: bytes) -> bytes:
+    """Return all that a listener says to a client."""
+    http = HttpServer(_plain, Config(), _no_upgrade)
+    listener = Listener(Config(), listening, http, _no_upgrade)
+    listener.start()
+    try:
+        async with asyncio.timeout(5.0):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            writer.write(request)
+            said = await reader.read()
+            writer.close()
+    finally:
+        listener.close()
+        await http.shutdown(1.0)
+    return said
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -52,35 +69,14 @@ async def _no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer:
 async def test_a_connection_that_cannot_be_accepted_does_not_stop_the_next(name: str) -> None:
     raised: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
-    http = HttpServer(_plain, Config(), _no_upgrade)
-    listening = _Failing(getattr(errno, name))
-    listener = Listener(Config(), listening, http, _no_upgrade)
-    listener.start()
-    try:
-        async with asyncio.timeout(5.0):
-            reader, writer = await asyncio.open_connection(*listening.getsockname())
-            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            assert (await reader.read()).endswith(b"plain")
-            writer.close()
-    finally:
-        listener.close()
-        await http.shutdown(1.0)
+    said = await _answer(
+        _Failing(getattr(errno, name)), b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    )
+    assert said.endswith(b"plain")
     assert raised == []
 
 
 async def test_a_tls_client_on_the_plain_port_is_told_at_once() -> None:
-    http = HttpServer(_plain, Config(), _no_upgrade)
-    listening = socket.create_server(("127.0.0.1", 0))
-    listener = Listener(Config(), listening, http, _no_upgrade)
-    listener.start()
-    try:
-        reader, writer = await asyncio.open_connection(*listening.getsockname())
-        writer.write(bytes.fromhex("16030102000100 01fc0303"))
-        async with asyncio.timeout(5.0):
-            answer = await reader.read()
-        assert answer.startswith(b"HTTP/1.1 400 ")
-        assert answer.endswith(b"This port speaks HTTP without TLS.\n")
-        writer.close()
-    finally:
-        listener.close()
-        await http.shutdown(1.0)
+    said = await _answer(socket.create_server(("127.0.0.1", 0)), bytes.fromhex("16030102000100 01fc0303"))
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert said.endswith(b"This port speaks HTTP without TLS.\n")

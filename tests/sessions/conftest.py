@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.certificates import Certificate, make_certificate
 from tests.support.rawupstream import RawUpstream, run_upstream
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
     from tests.support.bascule import RunningBascule
@@ -20,6 +22,18 @@ def upstream() -> Iterator[RawUpstream]:
     """Run the module's upstream."""
     with run_upstream() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Make the module's certificate."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def context(request: pytest.FixtureRequest, certificate: Certificate) -> ssl.SSLContext | None:
+    """What a client needs to speak to this module's proxy, which has TLS where the test's id says ``tls``."""
+    return certificate.client() if "tls" in request.node.callspec.id else None
 
 
 @pytest.fixture

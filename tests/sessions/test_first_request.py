@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.bascule import RunningBascule, run_bascule
-from tests.support.certificates import Certificate, make_certificate
 from tests.support.figures import Figures
 from tests.support.rawclient import RawClient, connect, connected, upgrade
 from tests.support.waiting import eventually
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
+    from tests.support.certificates import Certificate
     from tests.support.rawclient import Clients
 
 PATIENCE = 1.0
@@ -70,11 +70,6 @@ def upstream(seen: list[str]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return make_certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture(scope="module")
 def silent() -> Iterator[str]:
     """An upstream that takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -98,15 +93,9 @@ def bascule(
         "limits": {"handshakeTimeout": f"{PATIENCE:g}s", "maxHandshakes": MOST},
     }
     if request.param == "tls":
-        config["tls"] = {"certificate": str(certificate.certificate), "key": str(certificate.key)}
+        config["tls"] = certificate.block()
     with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
         yield running
-
-
-@pytest.fixture
-def context(request: pytest.FixtureRequest, certificate: Certificate) -> ssl.SSLContext | None:
-    """What a client needs to speak to this module's proxy."""
-    return certificate.client() if "tls" in request.node.callspec.id else None
 
 
 def _head(size: int, path: bytes = b"/upload") -> bytes:

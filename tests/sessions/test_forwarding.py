@@ -11,7 +11,6 @@ import jwt
 import pytest
 
 from tests.support.bascule import RunningBascule, run_bascule
-from tests.support.certificates import Certificate, make_certificate
 from tests.support.figures import Figures
 from tests.support.frames import BINARY, KEY, TEXT, frame, header
 from tests.support.rawclient import upgrade
@@ -21,16 +20,12 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.certificates import Certificate
     from tests.support.rawclient import Clients
     from tests.support.rawupstream import Call
 
 ELSEWHERE = "https://notebooks.example"
 SIGNING_KEY = secrets.token_hex(64)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +104,7 @@ def with_tls(
     config = {
         "routes": [{"name": "all", "path": "/", "upstream": upstream.url}],
         "forwarders": {"count": 1},
-        "tls": {"certificate": str(certificate.certificate), "key": str(certificate.key)},
+        "tls": certificate.block(),
         "limits": {"closingHandshakeTimeout": "300ms"},
     }
     with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:

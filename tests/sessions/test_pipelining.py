@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.support.bascule import run_bascule
-from tests.support.certificates import Certificate, make_certificate
 from tests.support.proctree import gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.bascule import RunningBascule
+    from tests.support.certificates import Certificate
     from tests.support.rawclient import Clients, RawClient
     from tests.support.rawupstream import RawUpstream
 
@@ -31,11 +31,6 @@ MOST_KEPT: Final = 8 << 20
 """Bytes by which the gateway may grow meanwhile, its buffers for TLS among them."""
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return make_certificate(tmp_path_factory.mktemp("certificate"))
-
-
 @pytest.fixture(scope="module", params=["plain", "tls"])
 def bascule(
     request: pytest.FixtureRequest,
@@ -45,14 +40,9 @@ def bascule(
 ) -> Iterator[RunningBascule]:
     config = {"routes": [{"name": "all", "path": "/", "upstream": upstream.url}], "forwarders": {"count": 1}}
     if request.param == "tls":
-        config["tls"] = {"certificate": str(certificate.certificate), "key": str(certificate.key)}
+        config["tls"] = certificate.block()
     with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
         yield running
-
-
-@pytest.fixture
-def context(request: pytest.FixtureRequest, certificate: Certificate) -> ssl.SSLContext | None:
-    return certificate.client() if "tls" in request.node.callspec.id else None
 
 
 @pytest.mark.parametrize("first_alone", [False, True], ids=["at-once", "after-an-answer"])

@@ -17,6 +17,10 @@ class Certificate:
     certificate: Path
     key: Path
 
+    def block(self) -> dict[str, str]:
+        """Return the configuration's block ``tls``."""
+        return {"certificate": str(self.certificate), "key": str(self.key)}
+
     def server(self) -> ssl.SSLContext:
         """Return a server's context."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
