@@ -54,6 +54,13 @@ def _new_session_works(bascule: RunningBascule) -> None:
 # -- a forwarder ------------------------------------------------------------------------------------
 
 
+def _slots_with_one_more(bascule: RunningBascule) -> list[int]:
+    """Return which forwarders carry the sessions while there is one more."""
+    with connected(bascule.public_url) as client:
+        client.open(b"/")
+        return sorted(row["forwarder"] for row in bascule.sessions())
+
+
 def test_a_killed_forwarder_takes_its_own_sessions_with_it_and_no_other(proxy: Proxy) -> None:
     bascule = proxy()
     with chatting(bascule.public_url, 6) as chatter:
@@ -85,9 +92,13 @@ def test_new_sessions_go_to_the_replacement(proxy: Proxy) -> None:
         kill(old[0])
         eventually(lambda: len(chatter.ended) == 2, 5, "its sessions have ended")
         eventually(lambda: len(forwarders(bascule)) == 2, 10, "it is replaced")
-        eventually(lambda: bascule.metric("bascule_forwarder_restarts_total") == 1, 10, "it is listed")
+        # It is counted with its channel, and used once it has listed what it carries on it.
+        eventually(lambda: bascule.metric("bascule_forwarder_restarts_total") == 1, 10, "it is counted")
+        eventually(lambda: _slots_with_one_more(bascule) == [0, 1, 1], 10, "it is used")
+        _settles_at(bascule, 2)
         with chatting(bascule.public_url, 2) as more:
             more.progress()
+            eventually(lambda: len(bascule.sessions()) == 4, 5, "a list that is newer than all of them")
             slots = sorted(row["forwarder"] for row in bascule.sessions())
             assert slots == [0, 0, 1, 1]
 
