@@ -42,7 +42,7 @@ from bascule.policy.config import (
     Sockets,
     WebSocketProxy,
 )
-from bascule.policy.durations import Duration
+from bascule.policy.durations import Duration, Patience
 from bascule.policy.endpoints import Network
 from bascule.policy.model import Block
 
@@ -380,6 +380,9 @@ class Values(Block):
     """TCP options of both connections of a session."""
     drain: ChartDrain = ChartDrain()
     """How sessions end when a pod stops."""
+    watchdog: Patience = 20.0
+    """How long a gateway or a forwarder may stand still before it is killed and started again; 0 for ever.
+    Keep it below the minute in which the liveness probe fails: that ends the pod with all its sessions."""
     shutdown: Shutdown = Shutdown()
     """What Kubernetes adds around the drain."""
     readiness: ChartReadiness = ChartReadiness()

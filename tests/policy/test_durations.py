@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from bascule.policy.durations import Duration, PositiveDuration, WholeSeconds
+from bascule.policy.durations import Duration, Patience, PositiveDuration, WholeSeconds
 
 any_duration: TypeAdapter[float] = TypeAdapter(Duration)
 positive: TypeAdapter[float] = TypeAdapter(PositiveDuration)
 whole: TypeAdapter[float] = TypeAdapter(WholeSeconds)
+patience: TypeAdapter[float] = TypeAdapter(Patience)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,14 @@ def test_the_kernel_takes_whole_seconds_only(written: object) -> None:
     assert whole.validate_python("2m") == 120
     with pytest.raises(ValidationError, match="whole seconds"):
         whole.validate_python(written)
+
+
+@pytest.mark.parametrize("written", ["1ms", 4.99])
+def test_patience_is_endless_or_five_seconds_at_least(written: object) -> None:
+    assert patience.validate_python(0) == 0
+    assert patience.validate_python("5s") == 5
+    with pytest.raises(ValidationError, match="0, or from 5s on"):
+        patience.validate_python(written)
 
 
 @given(st.floats(0, 1e8))

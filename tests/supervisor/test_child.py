@@ -124,6 +124,16 @@ def test_a_signal_to_a_child_that_is_gone_is_nothing(start: Callable[..., Child]
     child.signal(signal.SIGTERM)
 
 
+def test_only_the_process_that_was_given_up_is_killed(start: Callable[..., Child]) -> None:
+    child = start("import signal\nsignal.pause()")
+    assert child.process is not None
+    child.kill(child.process.pid + 1)
+    assert child.process.poll() is None
+    child.kill(child.process.pid)
+    assert child.reap(0.0)[0] == -signal.SIGKILL
+    child.kill(0)
+
+
 def test_names_in_the_log() -> None:
     assert (Child("bascule.gateway", -1).name, Child("bascule.forwarder", 3).name) == (
         "gateway",

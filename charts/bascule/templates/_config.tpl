@@ -46,7 +46,7 @@ accepts the result, and a test says so for every case of the matrix.
 {{- $_ := set $config "websocketProxy" (include "bascule.pool" . | fromYaml) -}}
 {{- $_ := set $config "routes" (default list .Values.routes) -}}
 {{- $_ := set $config "trustedProxies" (default list .Values.trustedProxies) -}}
-{{- range $block := list "limits" "sockets" "readiness" "metrics" "log" -}}
+{{- range $block := list "limits" "sockets" "watchdog" "readiness" "metrics" "log" -}}
 {{- $_ := set $config $block (get $.Values $block) -}}
 {{- end -}}
 {{- $_ := set $config "forwarders" (merge (dict "count" (include "bascule.forwarders" . | int64)) (omit .Values.forwarders "count")) -}}

@@ -57,6 +57,7 @@ scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
     "rate": 50.0,
     "naturalEnd": "0s"
   },
+  "watchdog": "20s",
   "shutdown": {
     "preStopDelay": "10s",
     "margin": "10s",

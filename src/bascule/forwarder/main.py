@@ -12,6 +12,7 @@ sessions and leaves, so that no orphan keeps anything alive. Signals are not for
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import os
 import signal
@@ -46,6 +47,9 @@ from bascule.protocol.closing import End
 _RETRY: Final = 0.02
 """Seconds until a full channel is tried again."""
 
+_LONGEST_TURN: Final = 1.0
+"""Seconds after which a turn ends though nothing needs attention: the supervisor counts them."""
+
 _LEAVING: Final = 10.0
 """Longest time to end the sessions in when the supervisor has gone; a closing handshake takes less."""
 
@@ -66,6 +70,7 @@ class Forwarder:
         words[ForwarderWord.STASHED_BYTES] = 0
         proxy = config.websocket_proxy
         count_allocations(words, ForwarderWord.ALLOCATED_BYTES)
+        self._words = words
         self._slot = setup.slot
         self._control = socket.socket(fileno=setup.control)
         self._engine = Engine(config.forwarders.read_buffer_bytes, words, MAX_EARLY_BYTES)
@@ -91,7 +96,7 @@ class Forwarder:
         # manager that signals the whole group must not cut the drain short.
         for number in signals.HEARD:
             signal.signal(number, signal.SIG_IGN)
-        engine, relay = self._engine, self._relay
+        engine, relay, words = self._engine, self._relay, self._words
         engine.watch(self._control.fileno(), self._on_control)
         send_control(self._control, "ready", hot_path=describe())
         # Nothing the relay makes has cycles (tests/forwarder/test_garbage.py), so what is
@@ -99,7 +104,8 @@ class Forwarder:
         gc.collect()
         gc.freeze()
         while not (self._orphan and not relay.sessions):
-            deadline = min(relay.next_at, self._stopping_at, self._ask_at, time.monotonic() + 1.0)
+            words[ForwarderWord.TURNS] += 1
+            deadline = min(relay.next_at, self._stopping_at, self._ask_at, time.monotonic() + _LONGEST_TURN)
             if self._outbox:
                 deadline = min(deadline, time.monotonic() + _RETRY)
             for target, found in engine.turn(deadline):
@@ -252,4 +258,5 @@ def _seconds(milliseconds: int) -> float:
 
 def main() -> None:
     """Run a forwarder with the setup named by the command line."""
+    faulthandler.enable()  # where it stood, when compiled code fails or the supervisor gives it up
     Forwarder(ChildSetup.read()).run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import os
 import random
@@ -63,6 +64,9 @@ if TYPE_CHECKING:
     from bascule.protocol.http1 import BadHead, RequestHead
 
 _log = structlog.get_logger()
+
+_TURN: Final = 1.0
+"""Seconds between two signs of life."""
 
 _FORWARDERS_READY: Final = 10.0
 """Seconds to wait for all forwarders at the start; after that the gateway serves with those there are."""
@@ -128,6 +132,7 @@ class Gateway:
         self._control.setblocking(False)
         loop.add_reader(self._control.fileno(), self._on_control)
         self._collector.install()
+        self._count_turn()
         await self._wait_forwarders()
         await self._proxy.start()
         if self._setup.draining:
@@ -166,6 +171,11 @@ class Gateway:
             _log.error("serving without some forwarders", unheard=unheard, of=self._setup.forwarders)
         if self._registry:
             _log.info("sessions taken over", sessions=len(self._registry))
+
+    def _count_turn(self) -> None:
+        """Let the supervisor see that the loop goes round."""
+        self._words[GatewayWord.TURNS] += 1
+        asyncio.get_running_loop().call_later(_TURN, self._count_turn)
 
     def _tls(self) -> ssl.SSLContext | None:
         tls = self._config.tls
@@ -370,6 +380,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 def main() -> None:
     """Run a gateway with the setup named by the command line."""
+    faulthandler.enable()  # where it stood, when compiled code fails or the supervisor gives it up
     setup = ChildSetup.read()
     config = Config.model_validate_json(setup.config)
     configure(config.log.level, config.log.format, process="gateway")

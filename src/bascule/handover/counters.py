@@ -72,6 +72,8 @@ class GatewayWord(IntEnum):
     """A gauge: plain HTTP requests under way."""
     HTTP_REFUSED = auto()
     """Plain HTTP requests answered 503 because ``limits.maxHttpRequests`` were under way."""
+    TURNS = auto()
+    """Rises at least once a second while its loop goes round (`bascule.supervisor.watch`)."""
 
 
 class ForwarderWord(IntEnum):
@@ -93,6 +95,8 @@ class ForwarderWord(IntEnum):
     PAYLOAD_INBOUND = auto()
     """WebSocket payload bytes of data frames whose header was accepted, towards the upstream."""
     PAYLOAD_OUTBOUND = auto()
+    TURNS = auto()
+    """Rises at least once a second while its loop goes round (`bascule.supervisor.watch`)."""
 
 
 FRAMES_BASE: Final = 32

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from bascule.policy.consistency import inconsistencies
-from bascule.policy.durations import Duration, PositiveDuration, WholeSeconds
+from bascule.policy.durations import Duration, Patience, PositiveDuration, WholeSeconds
 from bascule.policy.endpoints import Endpoint, Network
 from bascule.policy.model import Block, File
 from bascule.policy.routeconfig import AuthMode, RouteConfig
@@ -445,6 +445,14 @@ class Config(Block):
     """
     drain: Drain = Drain()
     """How the proxy stops."""
+    watchdog: Patience = 20.0
+    """How long a gateway or a forwarder may stand still before it is killed and started again; 0 for ever.
+
+    It is given up when its loop, which goes round once a second at least, has not done so for this time: then
+    it serves nobody, and of a forwarder the sessions end that nobody could use. Seconds in which the machine,
+    or the whole container, was asleep do not count. 20 s: a third of the time after which the chart's
+    liveness probe would end the pod with all its sessions. Set 0 to stop a process with a debugger.
+    """
     readiness: Readiness = Readiness()
     """When `/readyz` says no."""
     capacity: Capacity = Capacity()

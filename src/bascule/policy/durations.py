@@ -12,13 +12,16 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Duration", "PositiveDuration", "WholeSeconds", "parse_duration"]
+__all__ = ["Duration", "Patience", "PositiveDuration", "WholeSeconds", "parse_duration"]
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TEXT: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)", re.ASCII)
 _ALLOWED: Final = 'a number of seconds, or a text such as "500ms", "30s", "5m", "1h"'
 _POSITIVE_ALLOWED: Final = f"{_ALLOWED}; more than 0"
 _WHOLE_ALLOWED: Final = "whole seconds from 1s to 32767s"
+_LEAST_PATIENCE: Final = 5.0
+"""Seconds: five of the signs of life that patience goes by, for one of them may be late."""
+_PATIENCE_ALLOWED: Final = f"{_ALLOWED}; 0, or from 5s on"
 _LONGEST: Final = 10 * 365 * 86400.0
 """Ten years. Larger values are slips, and some overflow a kernel field."""
 
@@ -82,3 +85,16 @@ WholeSeconds = Annotated[
     float, BeforeValidator(_whole), WithJsonSchema({**_SCHEMA, "x-allowed": _WHOLE_ALLOWED})
 ]
 """Whole seconds in the range of the kernel's ``TCP_KEEPIDLE`` and ``TCP_KEEPINTVL``."""
+
+
+def _patience(value: object) -> float:
+    seconds = parse_duration(value)
+    if 0 < seconds < _LEAST_PATIENCE:
+        raise PydanticCustomError("malformed", "{allowed}", {"allowed": _PATIENCE_ALLOWED})
+    return seconds
+
+
+Patience = Annotated[
+    float, BeforeValidator(_patience), WithJsonSchema({**_SCHEMA, "x-allowed": _PATIENCE_ALLOWED})
+]
+"""Seconds until a process that gives no sign of life is given up; 0 for never, else at least 5."""

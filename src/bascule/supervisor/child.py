@@ -128,6 +128,11 @@ class Child:
             self.control.close()
             self.control = None
 
+    def kill(self, pid: int) -> None:
+        """Kill the process of that number, unless it has died; another that was started since stays."""
+        if self.process is not None and self.process.pid == pid:
+            self.signal(signal.SIGKILL)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; the process may be gone."""
         if self.pidfd >= 0:

@@ -2,7 +2,7 @@
 
 It reads nothing that comes from the network and carries no data, so little can go
 wrong in it. It waits for pidfds, control channels, signals and deadlines, and for
-nothing else.
+nothing else. A child that hangs it makes one that died (`bascule.supervisor.watch`).
 
 Shutdown, in order:
 
@@ -38,7 +38,7 @@ from bascule.handover.descriptors import (
 )
 from bascule.handover.environment import ChildSetup
 from bascule.policy.loading import check_files
-from bascule.supervisor import cores, scheduling
+from bascule.supervisor import cores, scheduling, watch
 from bascule.supervisor.child import Child
 from bascule.supervisor.sockets import Listeners, address
 from bascule.telemetry.logs import configure
@@ -65,6 +65,9 @@ _BAD_CONFIGURATION: Final = 2
 
 _OPEN: Final = int(ForwarderWord.OPEN)
 
+_LOG: Final = 2
+"""Descriptor of standard error, where all our processes log."""
+
 
 class Supervisor:
     """All processes of one proxy.
@@ -86,6 +89,7 @@ class Supervisor:
         self._reader = PacketReader()
         self._gateway = Child("bascule.gateway", -1)
         self._forwarders = [Child("bascule.forwarder", slot) for slot in range(self._slots)]
+        self._watched: dict[Child, watch.Watch] = {}
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._announced = False
         self._draining = False
@@ -107,6 +111,7 @@ class Supervisor:
         self._check_descriptors()
         for child in (*self._forwarders, self._gateway):
             self._start(child)
+        self._do_later(watch.LOOK_EVERY, self._look)
         while not (self._stopping and not any(child.alive for child in self._all())):
             deadline = min([self._stop_at, *(at for at, _ in self._due)])
             for key, _ in self._selector.select(min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))):
@@ -241,6 +246,7 @@ class Supervisor:
     def _on_ready(self, child: Child) -> None:
         assert child.process is not None
         child.ready = True
+        self._watched[child] = watch.Watch(self._config.watchdog)
         if child.restarts:
             _log.info("a process is back", child=child.name, restarts=child.restarts)
         if child is not self._gateway:
@@ -272,6 +278,7 @@ class Supervisor:
         self._selector.unregister(child.pidfd)
         if child.control is not None and child.control in self._selector.get_map():
             self._selector.unregister(child.control)
+        self._watched.pop(child, None)
         now = time.monotonic()
         status, delay = child.reap(now)
         if self._stopping:
@@ -291,6 +298,28 @@ class Supervisor:
             self._finish()
             return
         self._do_later(delay, lambda: self._start_again(child))
+
+    def _look(self) -> None:
+        """Look whether all loops go round, and again in a second."""
+        self._do_later(watch.LOOK_EVERY, self._look)
+        if not watch.is_read(_LOG):
+            return
+        for child, watched in self._watched.items():
+            if watched.look(self._turns_of(child)):
+                self._give_up(child)
+
+    def _turns_of(self, child: Child) -> int:
+        if child is self._gateway:
+            return int(self._counters.gateway()[GatewayWord.TURNS])
+        return int(self._counters.forwarder(child.slot)[ForwarderWord.TURNS])
+
+    def _give_up(self, child: Child) -> None:
+        """End a process that hangs; its pidfd tells the rest."""
+        assert child.process is not None
+        pid = child.process.pid
+        _log.error("a process hangs", child=child.name, pid=pid, watchdog=self._config.watchdog)
+        child.signal(signal.SIGABRT)  # it says where it stands, and dies, if it can do so much
+        self._do_later(watch.LAST_WORDS, lambda: child.kill(pid))
 
     def _count_lost(self, forwarder: Child) -> int:
         """Return how many sessions end with a forwarder.

@@ -1,0 +1,71 @@
+"""Processes that live and do nothing more are given up, as if they had died."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+from tests.support.chatter import chatting
+from tests.support.figures import Figures
+from tests.support.proctree import forwarders, gateway, kill
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.bascule import RunningBascule
+
+    Proxy = Callable[..., RunningBascule]
+
+SOON = "5s"
+"""The shortest patience that may be configured."""
+
+
+def _said(bascule: RunningBascule, event: str, child: str) -> list[dict[str, Any]]:
+    return [line for line in bascule.log_lines if line.get("event") == event and line.get("child") == child]
+
+
+def test_a_forwarder_that_hangs_is_replaced_and_only_its_sessions_end(proxy: Proxy) -> None:
+    bascule = proxy(watchdog=SOON)
+    with chatting(bascule.public_url, 6) as chatter:
+        chatter.progress()
+        figures = Figures(bascule)
+        victim, survivor = forwarders(bascule)
+        kill(victim, signal.SIGSTOP)
+        eventually(lambda: len(chatter.ended) == 3, 20, "the victim's three sessions have ended")
+        chatter.progress(chatter.living)
+        assert len(chatter.living) == 3
+        eventually(lambda: bascule.in_flight_if_up == 3, 10, "three sessions are counted")
+        assert figures.moved()["bascule_sessions_lost_total"] == 3
+        eventually(lambda: bascule.metric("bascule_forwarder_restarts_total") == 1, 10, "it is replaced")
+        assert survivor in forwarders(bascule)
+        chatter.progress(chatter.living)
+    (line,) = [line for line in bascule.log_lines if line.get("event") == "a process hangs"]
+    assert line["pid"] == victim
+    assert line["watchdog"] == 5.0
+    (died,) = _said(bascule, "a process died", line["child"])
+    assert died["status"] == "SIGKILL", "who is stopped hears nothing else"
+
+
+def test_a_gateway_that_hangs_is_replaced_and_no_session_ends(proxy: Proxy) -> None:
+    bascule = proxy(watchdog=SOON)
+    with chatting(bascule.public_url, 4) as chatter:
+        chatter.progress()
+        kill(gateway(bascule), signal.SIGSTOP)
+        eventually(lambda: _said(bascule, "a process is back", "gateway"), 20, "it is replaced")
+        eventually(lambda: bascule.in_flight_if_up == 4, 10, "its successor knows the sessions")
+        chatter.progress()
+        assert not chatter.ended
+    assert len(_said(bascule, "a process hangs", "gateway")) == 1
+
+
+def test_a_process_that_can_says_where_it_stood(proxy: Proxy) -> None:
+    bascule = proxy(watchdog=SOON)
+    kill(victim := gateway(bascule), signal.SIGSTOP)
+    eventually(lambda: _said(bascule, "a process hangs", "gateway"), 20, "it is given up")
+    kill(victim, signal.SIGCONT)
+    eventually(lambda: _said(bascule, "a process died", "gateway"), 10, "it has died")
+    assert _said(bascule, "a process died", "gateway")[0]["status"] == "SIGABRT"
+    words = "\n".join(line["text"] for line in bascule.log_lines if "text" in line)
+    assert "Fatal Python error: Aborted" in words
+    assert "in run" in words
