@@ -67,12 +67,12 @@ _COMMAND_LINE = """\
 
 | to the process that was started | |
 |---|---|
-| SIGTERM, SIGINT, SIGHUP | stop, after a [drain](../howto/drain-and-upgrade.md) of at most `drain.timeout` |
+| SIGTERM, SIGINT | stop, after a [drain](../howto/drain-and-upgrade.md) of at most `drain.timeout` |
 | a second of these | stop at once; the sessions it cuts have no log line each, only one with their number |
+| SIGHUP | [load the configuration again](../howto/reload.md); on a terminal, which was closed, stop |
 | SIGUSR1, SIGUSR2 | ignored, with a log line |
 
-Nothing is loaded again: a changed configuration, certificate or key counts from the next start. On Kubernetes
-that is a rolling restart, `kubectl rollout restart`; the chart makes one when its configuration changes.
+Certificates, keys and tokens need no signal: what is renewed is taken over within half a minute.
 
 ## Completion
 

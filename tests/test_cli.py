@@ -41,7 +41,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Loaded]:
 
     class Module:
         @staticmethod
-        def run(loaded: Loaded, tools: object = None) -> int:
+        def run(loaded: Loaded, tools: object = None, load: object = None) -> int:
             calls.append(loaded)
             return 7
 

@@ -114,12 +114,15 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
 
     With --upstream and without a file it listens on 127.0.0.1:8080.
     """  # noqa: D301 - a real backspace is click's mark for lines that stay lines
-    loaded = _load(files, flags)
-    if not loaded.config.routes:
-        raise ConfigError([_NOTHING_TO_SERVE])
     from bascule.supervisor.main import run
 
-    sys.exit(run(loaded))
+    def load() -> Loaded:
+        loaded = _load(files, dict(flags))
+        if not loaded.config.routes:
+            raise ConfigError([_NOTHING_TO_SERVE])
+        return loaded
+
+    sys.exit(run(load(), load=load))
 
 
 @cli.command()

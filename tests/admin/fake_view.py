@@ -147,7 +147,7 @@ class FakeView:
         return now - min((life.born for life in self._lives.values()), default=now)
 
     def reservoir_summary(self, now: float) -> DurationSummary:
-        if not self.counters.gateway()[GatewayWord.ADMITTED]:
+        if not self.counters.gateway(0)[GatewayWord.ADMITTED]:
             return DurationSummary(0, 0.0, math.nan, math.nan, dict.fromkeys(DURATIONS.quantiles, math.nan))
         return DURATIONS
 
@@ -190,7 +190,7 @@ class FakeView:
     def move(self) -> None:
         """Let a second pass: sessions come, go and talk."""
         draw = self._random
-        words, block = self.counters.gateway(), self.counters.forwarder(0)
+        words, block = self.counters.gateway(0), self.counters.forwarder(0)
         cap = self.config.websocket_proxy.max_sessions_per_app
         for _ in range(draw.randrange(0, 4)):
             if len(self._lives) < cap:
@@ -221,7 +221,7 @@ class FakeView:
 def invent_an_hour(administration: Administration, view: FakeView) -> None:
     """Fill the ring as if the pod had been busy: a morning rush up to the cap, then calm."""
     live, draw = administration._live, random.Random(7)
-    words = view.counters.gateway()
+    words = view.counters.gateway(0)
     words[GatewayWord.ADMITTED] = 1742
     words[GatewayWord.PEAK_IN_FLIGHT] = view.capacity().max
     for cause, count in (

@@ -18,7 +18,7 @@ def figures(view: FakeView) -> LiveFigures:
 
 async def test_a_sample_counts_what_happened_since_the_one_before() -> None:
     view = FakeView(config(), sessions=2)
-    words = view.counters.gateway()
+    words = view.counters.gateway(0)
     words[GatewayWord.REJECTIONS] = 40  # before this process began to look
     live = figures(view)
     live.take_sample(100.0)
@@ -37,7 +37,7 @@ async def test_what_happened_since_the_newest_sample_is_in_the_snapshot() -> Non
     view = FakeView(config(), sessions=2)
     live = figures(view)
     live.take_sample(100.0)
-    view.counters.gateway()[GatewayWord.REJECTIONS] += 3
+    view.counters.gateway(0)[GatewayWord.REJECTIONS] += 3
     for _ in range(2):  # reading closes nothing
         shot = (await live.snapshot())["open"]
         assert isinstance(shot, dict)

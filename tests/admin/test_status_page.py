@@ -70,7 +70,7 @@ async def test_the_last_hour_has_what_the_totals_have() -> None:
     view = pod(10, 10)
     async with status_page(view) as page:
         await reads(page, "#in-flight", "10")
-        view.counters.gateway()[GatewayWord.REJECTIONS] += 3
+        view.counters.gateway(0)[GatewayWord.REJECTIONS] += 3
         await reads(page, "#rejected-total", "3")
         assert await page.inner_text("#rejected-hour") == "3"
         assert await page.inner_text("#plot-rejections") == ""

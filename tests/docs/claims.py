@@ -25,6 +25,7 @@ CLAIMS: Final = (
     ("tests.docs.test_make_commands", r": make (check|develop|install|test)\b"),
     ("tests.docs.test_picture_commands", r": python -m scripts\."),
     ("tests.docs.test_readme", r"README.md: (make demo|\.venv/bin/bascule serve)"),
+    ("tests.docs.test_reload_command", r"reload.md: kill "),
     ("tests.docs.test_release", r"howto/(helm|tune-the-cap|drain-and-upgrade).md: helm .*upgrade "),
     ("tests.docs.test_release", r"howto/.*: helm -n hopsworks rollback "),
     ("tests.docs.test_release", r"howto/.*: kubectl .*(rollout (restart|status)|create secret)"),

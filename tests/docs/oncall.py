@@ -82,7 +82,7 @@ def operator_of_a_cluster(home: Path, helm: str = "v4") -> Iterator[Operator]:
 
 @contextmanager
 def operator_of_a_pod(home: Path) -> Iterator[Operator]:
-    """Sit down before a release whose pod has lost a forwarder, refused sessions and missed an upstream."""
+    """Sit down before a release whose pod has a past: `_live_through`."""
     with operator_of_a_cluster(home) as operator, run_echo() as echo:
         proxy_home = home / "pod"
         proxy_home.mkdir()
@@ -104,6 +104,7 @@ def operator_of_a_pod(home: Path) -> Iterator[Operator]:
 
 
 def _live_through(proxy: RunningBascule) -> None:
+    """Refuse a session, lose a forwarder, miss an upstream, and be told to load what cannot be used."""
     address = proxy.public_url.replace("http", "ws")
     with connect(f"{address}/echo") as held:
         assert _end(f"{address}/echo") == 1013, "the only slot is taken"
@@ -112,6 +113,7 @@ def _live_through(proxy: RunningBascule) -> None:
             held.recv(timeout=20)
     eventually(lambda: proxy.in_flight == 0, 20, "the slot is free")
     assert _end(f"{address}/gone") == 1013, "nobody is there"
+    assert not proxy.reload(limits={"handshakeTimeout": "soon"}), "that is no duration"
     eventually(lambda: {"a process died", "session refused"} <= _events(proxy), 20, "the log says so")
 
 

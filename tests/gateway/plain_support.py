@@ -260,7 +260,7 @@ class World:
                 "auth": {"session": {"keyFile": "/nonexistent"}},  # credentials are checked by the test
             }
         )
-        words = CounterFile.create(1).gateway()
+        words = CounterFile.create(1).gateway(0)
         log = Recorder()
         proxy = PlainProxy(
             config,

@@ -14,6 +14,7 @@ from bascule.handover.counters import (
     CAUSES,
     DIRECTIONS,
     ENDED_BY,
+    GATEWAYS,
     KINDS,
     CounterFile,
     ForwarderWord,
@@ -44,13 +45,15 @@ def test_no_two_meanings_share_a_word_of_the_gateway() -> None:
 
 def test_blocks_do_not_overlap() -> None:
     counters = CounterFile.create(2)
-    counters.gateway()[BLOCK_WORDS - 1] = 1
+    counters.gateway(0)[BLOCK_WORDS - 1] = 1
     counters.forwarder(0)[0] = 2
     counters.forwarder(0)[BLOCK_WORDS - 1] = 3
     counters.forwarder(1)[0] = 4
-    assert counters.gateway()[BLOCK_WORDS - 1] == 1
+    assert counters.gateway(0)[BLOCK_WORDS - 1] == 1
     assert [counters.forwarder(0)[word] for word in (0, BLOCK_WORDS - 1)] == [2, 3]
-    assert os.fstat(counters.descriptor).st_size == 3 * BLOCK_BYTES
+    counters.gateway(GATEWAYS - 1)[BLOCK_WORDS - 1] = 5
+    assert counters.forwarder(0)[0] == 2
+    assert os.fstat(counters.descriptor).st_size == (GATEWAYS + 2) * BLOCK_BYTES
 
 
 def test_another_mapping_of_the_same_file_sees_what_was_counted() -> None:
@@ -61,10 +64,26 @@ def test_another_mapping_of_the_same_file_sees_what_was_counted() -> None:
 
 def test_a_total_is_over_all_slots_and_not_the_gateway() -> None:
     counters = CounterFile.create(3)
-    counters.gateway()[ForwarderWord.ENDED] = 100
+    counters.gateway(0)[ForwarderWord.ENDED] = 100
     for slot in range(3):
         counters.forwarder(slot)[ForwarderWord.ENDED] = slot + 1
     assert counters.total(ForwarderWord.ENDED) == 6
+
+
+def test_what_gateways_counted_is_added_up_but_the_peak_is_the_highest() -> None:
+    counters = CounterFile.create(1)
+    counters.forwarder(0)[GatewayWord.ADMITTED] = 100
+    for place in range(GATEWAYS):
+        counters.gateway(place)[GatewayWord.ADMITTED] = place
+        counters.gateway(place)[GatewayWord.PEAK_IN_FLIGHT] = 10 - place
+    assert counters.of_gateways(GatewayWord.ADMITTED) == sum(range(GATEWAYS))
+    assert counters.peak() == 10
+
+
+@pytest.mark.parametrize("place", [-1, GATEWAYS])
+def test_there_is_no_other_place(place: int) -> None:
+    with pytest.raises(IndexError, match="place"):
+        CounterFile.create(1).gateway(place)
 
 
 @pytest.mark.parametrize("slot", [-1, 2])

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.processes import Service
+from tests.support.waiting import eventually
 
 __all__ = ["RunningBascule", "run_bascule"]
 
@@ -26,11 +28,13 @@ class RunningBascule:
         public_url: ``http://host:port`` for browsers.
         admin_url: ``http://host:port`` of the admin listener.
         process: The supervisor.
+        file: Its configuration.
     """
 
     public_url: str
     admin_url: str
     process: Service
+    file: Path
 
     @property
     def log_lines(self) -> list[dict[str, Any]]:
@@ -49,6 +53,28 @@ class RunningBascule:
             return self.in_flight
         except OSError:
             return None
+
+    def change(self, **config: Any) -> None:
+        """Replace blocks of the configuration file; one that is ``None`` is taken out."""
+        whole = {**json.loads(self.file.read_text()), **config}
+        self.file.write_text(json.dumps({key: each for key, each in whole.items() if each is not None}))
+
+    def hang_up(self) -> None:
+        """Ask it to load the configuration again."""
+        os.kill(self.process.pid, signal.SIGHUP)
+
+    def reload(self, **config: Any) -> bool:
+        """Replace blocks of the configuration, let it load them, and tell whether it took them."""
+        outcomes = ("configuration reloaded", "configuration not reloaded")
+
+        def said() -> list[str]:
+            return [line["event"] for line in self.log_lines if line.get("event") in outcomes]
+
+        before = len(said())
+        self.change(**config)
+        self.hang_up()
+        eventually(lambda: len(said()) > before, _UP_WITHIN, "it has loaded the configuration or not")
+        return said()[before] == outcomes[0]
 
     def metrics(self) -> str:
         """Return the text of ``/metrics``."""
@@ -117,7 +143,7 @@ def run_bascule(
     clean = False
     try:
         said = service.wait_until(lambda: _listening(service.log), _UP_WITHIN)
-        yield RunningBascule(f"http://{said['public']}", f"http://{said['admin']}", service)
+        yield RunningBascule(f"http://{said['public']}", f"http://{said['admin']}", service, file)
         clean = True
     finally:
         status = service.stop(_DOWN_WITHIN)

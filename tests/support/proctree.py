@@ -39,6 +39,11 @@ def gateway(bascule: RunningBascule) -> int:
     return eventually(lambda: _of(bascule, "bascule.gateway"), 10, "there is a gateway")[0]
 
 
+def gateways(bascule: RunningBascule) -> list[int]:
+    """Return the process ids of all gateways, former ones too."""
+    return _of(bascule, "bascule.gateway")
+
+
 def forwarders(bascule: RunningBascule) -> list[int]:
     """Return the process ids of the forwarders."""
     return _of(bascule, "bascule.forwarder")

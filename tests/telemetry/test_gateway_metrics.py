@@ -67,6 +67,10 @@ class FakeGateway:
     def gateway_restarts(self) -> int:
         return 1
 
+    @property
+    def reloaded(self) -> bool:
+        return False
+
     def collector_seconds(self) -> Mapping[str, float]:
         return {"gateway": 0.25}
 
@@ -77,7 +81,7 @@ class Rig:
     def __init__(self, counters: CounterFile) -> None:
         self.now = 110.0
         self.cpu = 0.0
-        self.gateway_words = counters.gateway()
+        self.gateway_words = counters.gateway(0)
         self.forwarder_words = [counters.forwarder(slot) for slot in range(SLOTS)]
         self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5))
         self.metrics = GatewayMetrics(
@@ -121,6 +125,7 @@ def test_the_live_gauges_come_from_the_gateway(rig: Rig) -> None:
     ]
     assert found["bascule_forwarder_restarts_total", ("1",)] == 6
     assert found["bascule_gateway_restarts_total", ()] == 1
+    assert found["bascule_config_last_reload_successful", ()] == 0
     assert found["bascule_gc_seconds_total", ("gateway",)] == 0.25
     assert found["bascule_build_info", ("pure", "1.2.3")] == 1
 

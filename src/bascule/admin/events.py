@@ -113,8 +113,8 @@ class LiveFigures:
         self._sample = (self._sample[0] + 1, _event("sample", _sample_json(sample)))
 
     def _counts(self) -> tuple[int, int]:
-        words = self._view.counters.gateway()
-        return words[GatewayWord.REJECTIONS], words[GatewayWord.UPSTREAM_CONNECT_FAILURES]
+        count = self._view.counters.of_gateways
+        return count(GatewayWord.REJECTIONS), count(GatewayWord.UPSTREAM_CONNECT_FAILURES)
 
     def _since_last(self, now: float) -> Sample:
         counts = self._counts()
@@ -150,7 +150,7 @@ class LiveFigures:
         ready = readiness(view)
         by_route: Counter[str] = Counter(row.route for row in rows)
         by_kind: Counter[str] = Counter(row.kind for row in rows)
-        words = view.counters.gateway()
+        count = view.counters.of_gateways
         durations = view.reservoir_summary(time.monotonic())
         return {
             "at": round(time.time(), 1),
@@ -175,15 +175,15 @@ class LiveFigures:
                 for route in view.config.routes
             ],
             "totals": {
-                "rejections": words[GatewayWord.REJECTIONS],
-                "upstreamFailures": words[GatewayWord.UPSTREAM_CONNECT_FAILURES],
-                "handshakesRefused": words[GatewayWord.HANDSHAKES_REFUSED],
-                "upstreamRefused": words[GatewayWord.UPSTREAM_REFUSED],
-                "admitted": words[GatewayWord.ADMITTED],
-                "lost": words[GatewayWord.FORWARDER_LOST],
-                "peak": words[GatewayWord.PEAK_IN_FLIGHT],
-                "httpRequests": words[GatewayWord.HTTP_REQUESTS],
-                "httpUpstreamFailures": words[GatewayWord.HTTP_UPSTREAM_FAILURES],
+                "rejections": count(GatewayWord.REJECTIONS),
+                "upstreamFailures": count(GatewayWord.UPSTREAM_CONNECT_FAILURES),
+                "handshakesRefused": count(GatewayWord.HANDSHAKES_REFUSED),
+                "upstreamRefused": count(GatewayWord.UPSTREAM_REFUSED),
+                "admitted": count(GatewayWord.ADMITTED),
+                "lost": count(GatewayWord.FORWARDER_LOST),
+                "peak": view.counters.peak(),
+                "httpRequests": count(GatewayWord.HTTP_REQUESTS),
+                "httpUpstreamFailures": count(GatewayWord.HTTP_UPSTREAM_FAILURES),
                 "bytesIn": view.counters.total(ForwarderWord.PAYLOAD_INBOUND),
                 "bytesOut": view.counters.total(ForwarderWord.PAYLOAD_OUTBOUND),
             },

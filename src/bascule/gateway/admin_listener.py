@@ -51,10 +51,11 @@ class AdminListener:
         self._server = await loop.create_server(lambda: _Connection(self, server, **options), sock=listening)
 
     async def close(self) -> None:
-        """Stop, and end what is under way."""
-        if self._server is not None:
-            self._server.close()
-        await self._runner.cleanup()
+        """Stop, and end what is under way; closing twice is harmless."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            await self._runner.cleanup()
 
     def _counting(self) -> Middleware:
         @web.middleware

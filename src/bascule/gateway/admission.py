@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
@@ -68,6 +68,9 @@ if TYPE_CHECKING:
     from bascule.telemetry.accesslog import AccessLog
 
 _log = structlog.get_logger()
+
+_LOOK_EVERY: Final = 0.01
+"""Seconds between two looks whether handshakes under way have settled: another gateway waits for that."""
 
 
 class _Asked(NamedTuple):
@@ -181,7 +184,8 @@ class Admission:
         self._via = via
         self._pseudonym = via.partition(b" ")[2]
         self._withheld = config.auth.session.withheld
-        self._departures = departures()
+        self._dialling = departures()
+        self._relaying = departures()
         self.draining = False
 
     async def upgrade(
@@ -225,8 +229,7 @@ class Admission:
             return
         asked = _Asked(leg, head, early, peer, scheme, client, offer, match, user)
         if self.draining:
-            self._words[GatewayWord.DRAINING] += 1
-            await self._refuse(asked, CloseCode.SERVICE_RESTART, DRAINING_REASON, Refusal.DRAINING)
+            await self._refuse_while_draining(asked)
             return
         lease = self._budget.try_acquire(time.monotonic())
         if lease is None:
@@ -270,7 +273,7 @@ class Admission:
         )
         if self._withheld is not None:
             fields = without_cookie(fields, self._withheld)
-        departure = Departure(asked.leg, self._departures)
+        departure = Departure(asked.leg, self._dialling)
         try:
             with departure:
                 opened = await self._dialler.open(match.upstream, match.target, fields, asked.offer)
@@ -279,6 +282,10 @@ class Admission:
                 asked.leg.close()
                 self._words[GatewayWord.CLIENT_GONE] += 1
                 self._log_refusal(asked, Refusal.GONE)
+                return
+            if departure.ours:
+                lease.release()
+                await self._refuse_while_draining(asked)
                 return
             if isinstance(opened, Switched):
                 await self._switch(asked, lease, opened)
@@ -315,7 +322,7 @@ class Admission:
         """
         fits = self._exchanges.begin()
         try:
-            with Departure(asked.leg, self._departures):
+            with Departure(asked.leg, self._relaying):
                 if fits:
                     await relay_answer(asked.leg, answered, self._config.limits.upstream_handshake_timeout)
                 else:
@@ -370,6 +377,26 @@ class Admission:
             return
         self._dispatch.hand_over(_OnItsWay(self, asked, record, adopt.encode(), browser, upstream))
 
+    async def settle(self, seconds: float) -> None:
+        """Wait until no handshake is under way; who still waits for an upstream then is refused.
+
+        Args:
+            seconds: How long each has to become a session. New ones are refused before this is called.
+
+        Cancellation: safe.
+        """
+        await self._wait_settled(seconds)
+        for departure in self._dialling:
+            departure.leave()
+        await self._wait_settled(seconds)
+
+    async def _wait_settled(self, seconds: float) -> None:
+        """Wait until every lease is a session's, at most so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._budget.in_use > len(self._registry):  # noqa: ASYNC110 - a count is no event
+                    await asyncio.sleep(_LOOK_EVERY)
+
     def took(self, asked: _Asked, record: Record) -> None:
         """Record a session that a forwarder has; from here on the lease is the record's."""
         self._registry.add(record)
@@ -380,6 +407,10 @@ class Admission:
         self._words[GatewayWord.NO_ROOM] += 1
         with contextlib.suppress(OSError):
             await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, NO_ROOM_REASON, Refusal.NO_ROOM)
+
+    async def _refuse_while_draining(self, asked: _Asked) -> None:
+        self._words[GatewayWord.DRAINING] += 1
+        await self._refuse(asked, CloseCode.SERVICE_RESTART, DRAINING_REASON, Refusal.DRAINING)
 
     async def _refuse(
         self, asked: _Asked, code: CloseCode, reason: str, word: Refusal, detail: str | None = None

@@ -25,6 +25,9 @@ class Bounded:
         self._most = most
         self._inside: OrderedDict[Hashable, Callable[[], None]] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._inside)
+
     def enter(self, connection: Hashable, drop: Callable[[], None]) -> None:
         """Count a connection; the one that has been there longest is dropped if it is one too many.
 

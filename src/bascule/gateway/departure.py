@@ -1,4 +1,4 @@
-"""Notices that a browser has left while it waits for what its upstream says to the upgrade.
+"""Ends the wait for what an upstream says to an upgrade: the browser has left, or we are about to.
 
 A notebook server may take half a minute to answer an upgrade. Whoever has closed the tab by
 then, and perhaps opened it again and again, must not hold a slot for each time. The
@@ -20,22 +20,23 @@ LOOK_EVERY: Final = 1.0
 
 
 class Departure:
-    """Cancels the current task when the browser leaves.
+    """Cancels the current task when the browser leaves, or we do.
 
     Use as a context manager around what takes long. When the browser leaves, what is inside is
-    cancelled and the task goes on behind it, with `seen` true.
+    cancelled and the task goes on behind it, with `seen` true; when we do, with `ours` true.
 
     Args:
         leg: The browser's connection.
         looks: Made by `departures`, for all browsers.
     """
 
-    __slots__ = ("_leg", "_looks", "_task", "seen")
+    __slots__ = ("_leg", "_looks", "_task", "ours", "seen")
 
     def __init__(self, leg: Leg, looks: Waits[Departure]) -> None:
         self._leg = leg
         self._looks = looks
         self.seen = False
+        self.ours = False
 
     def __enter__(self) -> Departure:
         self._task = asyncio.current_task()
@@ -44,7 +45,7 @@ class Departure:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         self._looks.leave(self)
-        if not self.seen or kind is not asyncio.CancelledError:
+        if not (self.seen or self.ours) or kind is not asyncio.CancelledError:
             return False
         assert self._task is not None
         self._task.uncancel()
@@ -52,12 +53,20 @@ class Departure:
 
     def look(self) -> None:
         """Cancel the task if the browser has left, else look again later."""
-        assert self._task is not None
         if self._leg.is_gone():
             self.seen = True
-            self._task.cancel()
+            self._cancel()
         else:
             self._looks.enter(self)
+
+    def leave(self) -> None:
+        """Cancel the task: whatever the browser does, we cannot wait any longer."""
+        self.ours = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        assert self._task is not None
+        self._task.cancel()
 
 
 def departures() -> Waits[Departure]:

@@ -32,7 +32,7 @@ from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.plain import PlainProxy
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Record, Registry, read_tag
-from bascule.gateway.tasks import spawn
+from bascule.gateway.tasks import finished, spawn
 from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
 from bascule.handover import signals
@@ -68,6 +68,9 @@ _log = structlog.get_logger()
 _TURN: Final = 1.0
 """Seconds between two signs of life."""
 
+_SETTLE: Final = 2.0
+"""Seconds that handshakes under way have before another gateway takes over. Nobody is accepted meanwhile."""
+
 _FORWARDERS_READY: Final = 10.0
 """Seconds to wait for all forwarders at the start; after that the gateway serves with those there are."""
 
@@ -79,7 +82,7 @@ class Gateway:
         self._setup = setup
         self._config = config = Config.model_validate_json(setup.config)
         self._counters = CounterFile(setup.counters, setup.forwarders)
-        self._words = self._counters.gateway()
+        self._words = self._counters.gateway(setup.place)
         self._budget = SessionBudget(config.websocket_proxy.max_sessions_per_app)
         self._registry = Registry()
         self._control = socket.socket(fileno=setup.control)
@@ -92,9 +95,14 @@ class Gateway:
             )
         )
         self._access = AccessLog(structlog.get_logger().bind())
+        self._called = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._drains = setup.draining
+        self._retired = False
         self._drain_task: asyncio.Task[None] | None = None
+        self._http = HttpServer(self._answer, config, self._upgrade)
         self._listener: Listener | None = None
+        self._admin_listener: AdminListener | None = None
         self._dispatch = Dispatch(self._registry.by_slot, self._on_row, self._on_ended, self._on_lost)
         self._exchanges = Exchanges(config.limits.max_http_requests, self._words)
         self._proxy = PlainProxy(
@@ -112,7 +120,7 @@ class Gateway:
         self._view = View(
             config, setup.sources, self._counters, self._budget, self._registry, self._dispatch,
             self._durations, load, self._tokens, self._collector,
-            generation=setup.generation, begin_drain=self._begin_drain,
+            restarts=setup.restarts, begin_drain=self._begin_drain,
         )  # fmt: skip
         self._metrics = GatewayMetrics(
             self._view, self._counters, self._durations, load, processes,
@@ -133,17 +141,23 @@ class Gateway:
         loop.add_reader(self._control.fileno(), self._on_control)
         self._collector.install()
         self._count_turn()
+        tls = self._tls()
+        if self._setup.successor:
+            # All that can be wrong with a configuration is found while the one before serves.
+            send_control(self._control, "prepared")
+            await self._called.wait()
+            if self._stopped.is_set():
+                return
         await self._wait_forwarders()
         await self._proxy.start()
-        if self._setup.draining:
+        if self._drains:
             self._begin_drain()
-        http = HttpServer(self._answer, self._config, self._upgrade)
         public = socket.socket(fileno=self._setup.public)
-        self._listener = Listener(self._config, public, http, self._upgrade, self._tls())
-        administration = AdminListener(self._administration.app, self._config.limits.handshake_timeout)
+        self._listener = Listener(self._config, public, self._http, self._upgrade, tls)
+        self._admin_listener = AdminListener(self._administration.app, self._config.limits.handshake_timeout)
         admin = socket.socket(fileno=self._setup.admin)
         admin.setblocking(False)
-        await administration.start(admin)
+        await self._admin_listener.start(admin)
         ticking = spawn(self._metrics.keep_ticking(time.monotonic), "metrics tick")
         self._listener.start()
         gc.collect()
@@ -154,8 +168,8 @@ class Gateway:
         ticking.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(3.0):
-                await http.shutdown(1.0)
-                await administration.close()
+                await self._http.shutdown(1.0)
+                await self._admin_listener.close()
                 await self._proxy.close()
 
     async def _wait_forwarders(self) -> None:
@@ -272,6 +286,8 @@ class Gateway:
 
     def _on_lost(self, slot: int) -> None:
         """A forwarder died: its sessions ended with it, and their leases come back."""
+        if self._retired:
+            return  # it lives, and another gateway has its channel
         records = self._registry.of_slot(slot)
         if not records:
             return
@@ -307,6 +323,7 @@ class Gateway:
             if received is None:
                 asyncio.get_running_loop().remove_reader(self._control.fileno())
                 self._stopped.set()
+                self._called.set()
                 return
             message, descriptors = received
             self._on_message(message, descriptors)
@@ -333,8 +350,43 @@ class Gateway:
                 self._begin_drain()
                 deadline = asyncio.get_running_loop().time() + cut_after(self._config.drain.timeout)
                 spawn(self._say_drained(deadline), "say drained")
+            case "serve":
+                self._drains |= message["draining"]
+                self._called.set()
+            case "retire":
+                spawn(self._retire(), "retire")
+            case "not_reloaded":
+                self._view.reloaded = False
             case other:
                 _log.error("unknown control message", message=other)
+
+    async def _retire(self) -> None:
+        """Leave what lasts to another gateway, and end what was begun here.
+
+        The sessions are the forwarders', and go on. Handshakes under way have a moment to become
+        sessions. Plain requests, and sessions whose TLS this process ends, keep it alive.
+        """
+        assert self._listener is not None
+        assert self._admin_listener is not None
+        self._listener.close()
+        spawn(self._admin_listener.close(), "close admin listener")
+        self._admission.draining = self._proxy.draining = True
+        self._http.idle.shed(len(self._http.idle))
+        await self._admission.settle(_SETTLE)
+        self._retired = True
+        send_control(self._control, "retired")
+        await self._wait_unlinked()
+        await self._exchanges.wait_idle()
+        await finished("upgrade", "refusal", "pump")
+        self._stopped.set()
+
+    async def _wait_unlinked(self) -> None:
+        """Wait until every forwarder has another gateway: till then outcomes are told to this one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FORWARDERS_READY):
+                while self._dispatch.links:
+                    self._dispatch.changed.clear()
+                    await self._dispatch.changed.wait()
 
     def _begin_drain(self) -> None:
         if self._drain_task is not None:

@@ -64,6 +64,10 @@ class LiveGateway(Protocol):
     def draining(self) -> bool:
         """Whether new sessions are refused because the pod is going away."""
 
+    @property
+    def reloaded(self) -> bool:
+        """Whether the configuration in force is what was to be loaded last."""
+
     def in_flight(self) -> int:
         """Return the leases taken now."""
 
@@ -121,7 +125,6 @@ class GatewayMetrics:
         version: str,
     ) -> None:
         self._live = live
-        self._gateway_words = counters.gateway()
         self._counters = counters
         self._durations = durations
         self._load = load
@@ -187,6 +190,7 @@ class GatewayMetrics:
             ),
             "bascule_forwarder_restarts_total": lambda _: self._by_slot(live.forwarder_restarts()),
             "bascule_gateway_restarts_total": lambda _: _one(live.gateway_restarts()),
+            "bascule_config_last_reload_successful": lambda _: _one(live.reloaded),
             "bascule_memory_used_bytes": lambda _: _one(self._processes.memory_used(self._pids())),
             "bascule_memory_max_bytes": lambda _: _one(self._processes.memory_limit()),
             "bascule_gc_seconds_total": lambda _: [
@@ -204,7 +208,7 @@ class GatewayMetrics:
         }
 
     def _gateway(self, word: GatewayWord) -> Reader:
-        return lambda _: _one(self._gateway_words[word])
+        return lambda _: _one(self._counters.of_gateways(word))
 
     def _total(self, word: int) -> Reader:
         return lambda _: _one(self._counters.total(word))
@@ -260,7 +264,7 @@ class GatewayMetrics:
         ]
 
     def _refusals(self, _now: float) -> Series:
-        return [((reason,), self._gateway_words[_REFUSALS[reason]]) for reason in REFUSALS_COUNTED]
+        return [((reason,), self._counters.of_gateways(_REFUSALS[reason])) for reason in REFUSALS_COUNTED]
 
     def _drain(self, _now: float) -> Series:
         count = self._live.drain_outcomes()

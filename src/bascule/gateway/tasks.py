@@ -27,6 +27,15 @@ def spawn(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
     return task
 
 
+async def finished(*names: str) -> None:
+    """Wait until no task of these names is left.
+
+    Cancellation: safe; the tasks go on.
+    """
+    while tasks := [task for task in _running if task.get_name() in names]:
+        await asyncio.wait(tasks)
+
+
 def _done(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:

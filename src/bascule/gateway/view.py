@@ -54,7 +54,7 @@ class View:
         tokens: SessionTokens,
         collector: CollectorClock,
         *,
-        generation: int,
+        restarts: int,
         begin_drain: Callable[[], None],
     ) -> None:
         self._config = config
@@ -67,7 +67,7 @@ class View:
         self._load = load
         self._tokens = tokens
         self._collector = collector
-        self._generation = generation
+        self._own_restarts = restarts
         self._begin_drain = begin_drain
         self._started_at = time.time()  # an absolute time for people, not a duration
         self._restarts = [0] * counters.forwarders
@@ -76,6 +76,8 @@ class View:
         self._exposition: Exposition | None = None
         self.draining = False
         """Whether new sessions are refused because the pod is going away."""
+        self.reloaded = True
+        """Whether the configuration in force is what was to be loaded last."""
 
     def attach(self, exposition: Exposition) -> None:
         """Give the exposition, which needs this view to exist first."""
@@ -245,7 +247,7 @@ class View:
 
     def gateway_restarts(self) -> int:
         """Return how often the gateway was started again."""
-        return self._generation
+        return self._own_restarts
 
     def collector_seconds(self) -> Mapping[str, float]:
         """Return the time spent in the cycle collector."""

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterator
 
 Who = TypeVar("Who", bound="Hashable")
 
@@ -34,6 +34,9 @@ class Waits(Generic[Who]):
 
     def __len__(self) -> int:
         return len(self._due)
+
+    def __iter__(self) -> Iterator[Who]:
+        return iter(tuple(self._due))
 
     def enter(self, who: Who) -> None:
         """Let somebody wait; whose time runs already has no more of it."""

@@ -1,9 +1,10 @@
 """Counters in shared memory: one block a process, one writer a block.
 
-The supervisor creates one anonymous memory file and passes it on; the gateway
-writes block 0, the forwarder in slot *n* writes block *n + 1*; anybody may read
-any block. A process that dies leaves its block behind and its successor counts
-on from there, so no counter ever goes back.
+The supervisor creates one anonymous memory file and passes it on. The gateway in place *n*
+writes block *n*: one serves, the others may be former ones that still end what they began.
+The forwarder in slot *n* writes block *GATEWAYS + n*; anybody may read any block. A process
+that dies leaves its block behind and its successor counts on from there, so no counter ever
+goes back.
 
 Layout: a block is ``BLOCK_WORDS`` unsigned 64-bit words in native order, each word
 written by one store. A reader sees the old or the new value of a word, never half
@@ -19,7 +20,7 @@ import mmap
 import os
 import weakref
 from enum import IntEnum, auto
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bascule.vocabulary import (
     CLOSE_CODE_LABELS,
@@ -31,12 +32,18 @@ from bascule.vocabulary import (
     Opcode,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 BLOCK_WORDS: Final = 512
 BLOCK_BYTES: Final = BLOCK_WORDS * 8
 
+GATEWAYS: Final = 8
+"""Places for gateways: one that serves, one that is to take over, and the former ones that have work left."""
+
 
 class GatewayWord(IntEnum):
-    """Words of block 0, written by the gateway."""
+    """Words at the head of a gateway's block."""
 
     REJECTIONS = 0
     """Upgrades refused because the cap was reached."""
@@ -152,27 +159,34 @@ class CounterFile:
 
     Args:
         descriptor: The memory file. Kept open; `descriptor` hands it to children.
-        forwarders: Number of forwarder slots; the file has one block more.
+        forwarders: Number of forwarder slots; the file has a block for each, and one for each place of a
+            gateway.
     """
 
     def __init__(self, descriptor: int, forwarders: int) -> None:
         self.descriptor = descriptor
         self.forwarders = forwarders
-        self._map = mmap.mmap(descriptor, (forwarders + 1) * BLOCK_BYTES)
+        self._map = mmap.mmap(descriptor, (GATEWAYS + forwarders) * BLOCK_BYTES)
         self._words = memoryview(self._map).cast("Q")
 
     @classmethod
     def create(cls, forwarders: int) -> CounterFile:
         """Create a zeroed file for so many forwarder slots; its descriptor goes with the object."""
         descriptor = os.memfd_create("bascule-counters", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, (forwarders + 1) * BLOCK_BYTES)
+        os.ftruncate(descriptor, (GATEWAYS + forwarders) * BLOCK_BYTES)
         created = cls(descriptor, forwarders)
         weakref.finalize(created, os.close, descriptor)
         return created
 
-    def gateway(self) -> memoryview:
-        """Return block 0 as writable 64-bit words."""
-        return self._words[:BLOCK_WORDS]
+    def gateway(self, place: int) -> memoryview:
+        """Return the block of a gateway's place as writable 64-bit words.
+
+        Raises:
+            IndexError: There is no such place.
+        """
+        if not 0 <= place < GATEWAYS:
+            raise IndexError(f"place {place} of {GATEWAYS}")
+        return self._block(place)
 
     def forwarder(self, slot: int) -> memoryview:
         """Return the block of a forwarder slot as writable 64-bit words.
@@ -182,24 +196,38 @@ class CounterFile:
         """
         if not 0 <= slot < self.forwarders:
             raise IndexError(f"forwarder slot {slot} of {self.forwarders}")
-        return self._words[(slot + 1) * BLOCK_WORDS : (slot + 2) * BLOCK_WORDS]
+        return self._block(GATEWAYS + slot)
+
+    def _block(self, number: int) -> memoryview:
+        return self._words[number * BLOCK_WORDS : (number + 1) * BLOCK_WORDS]
 
     def total(self, word: int) -> int:
         """Return one forwarder word summed over all slots."""
-        return sum(self._words[(slot + 1) * BLOCK_WORDS + word] for slot in range(self.forwarders))
+        return sum(self._words[(GATEWAYS + slot) * BLOCK_WORDS + word] for slot in range(self.forwarders))
+
+    def of_gateways(self, word: int) -> int:
+        """Return one word of the gateways summed over all places."""
+        return sum(self._each_gateways(word))
+
+    def _each_gateways(self, word: int) -> Sequence[int]:
+        return self._words[word : GATEWAYS * BLOCK_WORDS : BLOCK_WORDS].tolist()
+
+    def peak(self) -> int:
+        """Return the most sessions in flight at once since the start, whichever gateway saw them."""
+        return max(self._each_gateways(GatewayWord.PEAK_IN_FLIGHT))
 
     def ended(self, kind: Kind, ended_by: EndedBy, cause: Cause) -> int:
         """Return how many sessions of one kind ended in one way, whoever counted them."""
         word = ended_word(kind, ended_by, cause)
-        return self.total(word) + int(self._words[word])
+        return self.total(word) + self.of_gateways(word)
 
     def ended_count(self) -> int:
         """Return how many sessions ended, those that were lost with their forwarder included."""
-        return self.total(ForwarderWord.ENDED) + int(self._words[GatewayWord.FORWARDER_LOST])
+        return self.total(ForwarderWord.ENDED) + self.of_gateways(GatewayWord.FORWARDER_LOST)
 
     def ended_seconds(self) -> float:
         """Return the sum of their durations."""
-        lost = int(self._words[GatewayWord.LOST_DURATION_MICROSECONDS])
+        lost = self.of_gateways(GatewayWord.LOST_DURATION_MICROSECONDS)
         return (self.total(ForwarderWord.DURATION_MICROSECONDS) + lost) / 1e6
 
 

@@ -25,7 +25,10 @@ class ChildSetup:
         slot: Slot of this forwarder; -1 for the gateway.
         public: Descriptor of the public listening socket (gateway only, else -1).
         admin: Descriptor of the admin listening socket (gateway only, else -1).
-        generation: How many gateways there were before this one.
+        place: Of a gateway: which block of the counters is its own.
+        generation: How many gateways there were before this one, which makes ids unique.
+        restarts: How many of them died.
+        successor: Whether another gateway serves, which this one is to take over from when it is told to.
         draining: Whether the gateway before this one had begun to drain.
     """
 
@@ -37,7 +40,10 @@ class ChildSetup:
     slot: int
     public: int = -1
     admin: int = -1
+    place: int = 0
     generation: int = 0
+    restarts: int = 0
+    successor: bool = False
     draining: bool = False
 
     def write(self) -> int:

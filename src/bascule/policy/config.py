@@ -390,7 +390,7 @@ class Log(Block):
 class Tls(Block):
     """TLS of the public listener. Without a certificate it speaks plain HTTP, as behind an ingress.
 
-    Certificate and key are read at the start only: after a renewal, restart. A stop begins with a drain.
+    A renewed certificate is taken over within half a minute, and no session ends.
     """
 
     certificate: File | None = None

@@ -28,12 +28,14 @@ class Child:
 
     Args:
         module: What to run with ``python -m``.
-        slot: Slot of a forwarder; -1 for the gateway.
+        slot: Slot of a forwarder; -1 for a gateway.
+        place: Of a gateway: which block of the counters is its own.
     """
 
-    def __init__(self, module: str, slot: int) -> None:
+    def __init__(self, module: str, slot: int, place: int = 0) -> None:
         self.module = module
         self.slot = slot
+        self.place = place
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
         self.control: socket.socket | None = None

@@ -11,6 +11,8 @@ Shutdown, in order:
 2. sessions end by themselves, or are told 1012 at a frame boundary, spread over time;
 3. when none is left, or ``drain.timeout`` has passed, the children are ended;
 4. exit status 0. A second signal goes straight to the end.
+
+Another configuration is no stop: `bascule.supervisor.succession`.
 """
 
 from __future__ import annotations
@@ -38,9 +40,11 @@ from bascule.handover.descriptors import (
 )
 from bascule.handover.environment import ChildSetup
 from bascule.policy.loading import check_files
-from bascule.supervisor import cores, scheduling, watch
+from bascule.supervisor import cores, renewal, scheduling, terminal, watch
 from bascule.supervisor.child import Child
+from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.sockets import Listeners, address
+from bascule.supervisor.succession import Succession
 from bascule.telemetry.logs import configure
 
 if TYPE_CHECKING:
@@ -73,26 +77,29 @@ class Supervisor:
     """All processes of one proxy.
 
     Args:
-        config: The configuration in force.
-        sources: Where each value came from.
+        loaded: The configuration in force.
         listeners: Where it listens.
+        load: Loads it again; ``None`` where it came from no file that could have changed.
     """
 
-    def __init__(self, config: Config, sources: dict[str, str], listeners: Listeners) -> None:
-        self._config = config
-        self._sources = sources
+    def __init__(self, loaded: Loaded, listeners: Listeners, load: Callable[[], Loaded] | None) -> None:
+        config = loaded.config
+        self._load = load
+        self._listeners = listeners
         count = config.forwarders.count or cores.available()
         self._slots = min(count, config.websocket_proxy.grizzly_worker_pool_max_size)
-        self._public, self._admin = listeners.public, listeners.admin
         self._counters = CounterFile.create(self._slots)
         self._selector = selectors.DefaultSelector()
         self._reader = PacketReader()
-        self._gateway = Child("bascule.gateway", -1)
+        self._gateways = Gateways()
+        self._succession = Succession(loaded, self._gateways, self)
         self._forwarders = [Child("bascule.forwarder", slot) for slot in range(self._slots)]
         self._watched: dict[Child, watch.Watch] = {}
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._announced = False
         self._draining = False
+        self._drained = False
+        self._on_terminal = terminal.is_there()
         self._signals = 0
         self._signalled_at = 0.0
         self._stop_at = math.inf
@@ -100,18 +107,20 @@ class Supervisor:
         self._exit_status = 0
 
     def run(self) -> int:
-        """Serve until told to stop (SIGTERM, SIGINT, SIGHUP); returns the exit status."""
+        """Serve until told to stop; returns the exit status."""
         wake, wake_writer = socket.socketpair()
         wake.setblocking(False)
         wake_writer.setblocking(False)
         signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
         for number in signals.HEARD:
-            signal.signal(number, lambda *_: None)  # the wake-up descriptor carries the number
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's word counts
+                signal.signal(number, lambda *_: None)  # the wake-up descriptor carries the number
         self._selector.register(wake, selectors.EVENT_READ, lambda: self._on_signal(wake.recv(64)))
         self._check_descriptors()
-        for child in (*self._forwarders, self._gateway):
-            self._start(child)
-        self._do_later(watch.LOOK_EVERY, self._look)
+        for child in (*self._forwarders, self._gateways.serving):
+            self.start(child)
+        self.do_later(watch.LOOK_EVERY, self._look)
+        self.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
         while not (self._stopping and not any(child.alive for child in self._all())):
             deadline = min([self._stop_at, *(at for at, _ in self._due)])
             for key, _ in self._selector.select(min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))):
@@ -123,8 +132,18 @@ class Supervisor:
         _log.info("stopped")
         return self._exit_status
 
+    @property
+    def _config(self) -> Config:
+        """The configuration in force."""
+        return self._succession.loaded.config
+
+    @property
+    def is_leaving(self) -> bool:
+        """See `Host.is_leaving`."""
+        return self._stopping or self._signals > 0
+
     def _all(self) -> tuple[Child, ...]:
-        return (self._gateway, *self._forwarders)
+        return (*self._gateways, *self._forwarders)
 
     def _check_descriptors(self) -> None:
         """Say so at the start when the cap cannot fit into the limit of open files."""
@@ -146,24 +165,31 @@ class Supervisor:
 
     # -- children ---------------------------------------------------------------------------
 
-    def _start(self, child: Child) -> None:
+    def start(self, child: Child) -> None:
+        """See `Host.start`."""
         theirs = child.new_control()
-        is_gateway = child is self._gateway
+        gateways = self._gateways
+        is_gateway = child in gateways
+        is_successor = child is gateways.successor
+        loaded = self._succession.wanted if is_successor else self._succession.loaded
         setup = ChildSetup(
-            config=self._config.model_dump_json(by_alias=True),
-            sources=self._sources,
+            config=loaded.config.model_dump_json(by_alias=True),
+            sources=dict(loaded.sources),
             control=theirs.fileno(),
             counters=self._counters.descriptor,
             forwarders=self._slots,
             slot=child.slot,
-            public=self._public.fileno() if is_gateway else -1,
-            admin=self._admin.fileno() if is_gateway else -1,
-            generation=child.restarts + 1 if is_gateway else 0,
+            public=self._listeners.public.fileno() if is_gateway else -1,
+            admin=self._listeners.admin.fileno() if is_gateway else -1,
+            place=child.place,
+            generation=gateways.started,
+            restarts=gateways.restarts,
+            successor=is_successor,
             draining=is_gateway and self._draining,
         )
         descriptors = [self._counters.descriptor]
         if is_gateway:
-            descriptors += [self._public.fileno(), self._admin.fileno()]
+            descriptors += [self._listeners.public.fileno(), self._listeners.admin.fileno()]
         try:
             child.start(setup, tuple(descriptors), theirs, time.monotonic())
         finally:
@@ -173,41 +199,47 @@ class Supervisor:
         self._selector.register(child.control, selectors.EVENT_READ, lambda: self._on_control(child))
         self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
         _log.debug("started", child=child.name, pid=child.process.pid)
-        if is_gateway:
-            for forwarder in self._forwarders:
-                if forwarder.ready:
-                    self._connect(forwarder)
+        gateways.started += is_gateway
+        if child is gateways.serving:
+            self._connect_all()
 
-    def _start_again(self, child: Child) -> None:
-        """Start a process that died; when the system is short of something, later."""
+    def start_again(self, child: Child) -> None:
+        """See `Host.start_again`."""
+        if child not in self._all():
+            return  # another one has taken over
         try:
-            self._start(child)
+            self.start(child)
         except OSError as error:
             # Ours is not to end the sessions of those who live because one more does not fit.
             delay = child.not_started()
             _log.error("a process could not be started", child=child.name, error=str(error), retry_in=delay)
-            self._do_later(delay, lambda: self._start_again(child))
+            self.do_later(delay, lambda: self.start_again(child))
+
+    def _connect_all(self) -> None:
+        for forwarder in self._forwarders:
+            self._connect(forwarder)
 
     def _connect(self, forwarder: Child) -> None:
         """Give the gateway and a forwarder a channel to each other; when that fails, later."""
-        if self._gateway.control is None or forwarder.control is None or not forwarder.ready:
+        gateway = self._gateways.serving
+        if gateway.control is None or forwarder.control is None or not forwarder.ready:
             return  # whichever is not there yet is given one when it is
         assert forwarder.process is not None
         try:
             left, right = channel_pair()
         except OSError as error:
             _log.error("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
-            self._do_later(ASK_AGAIN, lambda: self._connect(forwarder))
+            self.do_later(ASK_AGAIN, lambda: self._connect(forwarder))
             return
         try:
             send_control(forwarder.control, "channel", right.fileno())
             send_control(
-                self._gateway.control, "channel", left.fileno(), slot=forwarder.slot,
+                gateway.control, "channel", left.fileno(), slot=forwarder.slot,
                 pid=forwarder.process.pid, hot_path=forwarder.hot_path, restarts=forwarder.restarts,
             )  # fmt: skip
         except OSError as error:  # one of them has just died, and its pidfd tells the rest; or reads nothing
             _log.warning("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
-            self._do_later(ASK_AGAIN, lambda: self._connect(forwarder))
+            self.do_later(ASK_AGAIN, lambda: self._connect(forwarder))
         finally:
             left.close()
             right.close()
@@ -234,12 +266,18 @@ class Supervisor:
                 forwarder = self._forwarders[message["slot"]]
                 if child is forwarder:  # the gateway says it itself
                     _log.warning("no descriptors left for the gateway's channel", child=child.name)
-                if forwarder.ready:
-                    self._connect(forwarder)
+                self._connect(forwarder)
             case "draining":
                 self._draining = True  # what POST /drain began outlives the gateway that was asked
+            case "drained" if child is self._gateways.serving:
+                self._drained = True
+                self._finish_if_done()
             case "drained":
-                self._finish()
+                pass  # of one that began to drain, and retired
+            case "prepared":
+                self._succession.on_prepared()
+            case "retired" if child is self._gateways.serving:
+                self._succession.on_retired()
             case other:
                 _log.error("unknown control message", child=child.name, message=other)
 
@@ -249,7 +287,7 @@ class Supervisor:
         self._watched[child] = watch.Watch(self._config.watchdog)
         if child.restarts:
             _log.info("a process is back", child=child.name, restarts=child.restarts)
-        if child is not self._gateway:
+        if child in self._forwarders:
             self._connect(child)
             return
         # Only now: to start, it wants the processor like anybody else.
@@ -261,12 +299,13 @@ class Supervisor:
         elif not self._announced:
             self._announce()
         self._announced = True
+        self._succession.go_on()
 
     def _announce(self) -> None:
         _log.info(
             "listening",
-            public=address(self._public),
-            admin=address(self._admin),
+            public=address(self._listeners.public),
+            admin=address(self._listeners.admin),
             forwarders=self._slots,
             hot_path=self._forwarders[0].hot_path,
             max_sessions=self._config.websocket_proxy.max_sessions_per_app,
@@ -283,25 +322,35 @@ class Supervisor:
         status, delay = child.reap(now)
         if self._stopping:
             return
-        lost = {} if child is self._gateway else {"sessions": self._count_lost(child)}
+        if child is self._gateways.successor:
+            self._succession.on_successors_death(_status(status))
+            return
+        if child in self._gateways.former:
+            self._on_formers_death(child, status)
+            return
+        is_gateway = child is self._gateways.serving
+        lost = {} if is_gateway else {"sessions": self._count_lost(child)}
         _log.error(
             "a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay, **lost
         )
-        if child is self._gateway and status == _BAD_CONFIGURATION and not self._announced:
+        if is_gateway and status == _BAD_CONFIGURATION and not self._announced:
             # It refused the configuration and has said why; another one would do the same. Once
             # we have served, what has gone bad since (a certificate) must not end the sessions.
             self._exit_status = _BAD_CONFIGURATION
             self._finish()
             return
-        if self._signals and child is self._gateway:
+        if is_gateway and self._succession.on_servings_death():
+            return
+        if is_gateway and self._signals:
             # Nobody is left to pace the drain: the forwarders end their sessions themselves.
             self._finish()
             return
-        self._do_later(delay, lambda: self._start_again(child))
+        self._gateways.restarts += is_gateway
+        self.do_later(delay, lambda: self.start_again(child))
 
     def _look(self) -> None:
         """Look whether all loops go round, and again in a second."""
-        self._do_later(watch.LOOK_EVERY, self._look)
+        self.do_later(watch.LOOK_EVERY, self._look)
         if not watch.is_read(_LOG):
             return
         for child, watched in self._watched.items():
@@ -309,8 +358,8 @@ class Supervisor:
                 self._give_up(child)
 
     def _turns_of(self, child: Child) -> int:
-        if child is self._gateway:
-            return int(self._counters.gateway()[GatewayWord.TURNS])
+        if child in self._gateways:
+            return int(self._counters.gateway(child.place)[GatewayWord.TURNS])
         return int(self._counters.forwarder(child.slot)[ForwarderWord.TURNS])
 
     def _give_up(self, child: Child) -> None:
@@ -319,7 +368,7 @@ class Supervisor:
         pid = child.process.pid
         _log.error("a process hangs", child=child.name, pid=pid, watchdog=self._config.watchdog)
         child.signal(signal.SIGABRT)  # it says where it stands, and dies, if it can do so much
-        self._do_later(watch.LAST_WORDS, lambda: child.kill(pid))
+        self.do_later(watch.LAST_WORDS, lambda: child.kill(pid))
 
     def _count_lost(self, forwarder: Child) -> int:
         """Return how many sessions end with a forwarder.
@@ -328,11 +377,13 @@ class Supervisor:
         they were is not known here.
         """
         sessions = self._counters.forwarder(forwarder.slot)[_OPEN]
-        if not self._gateway.alive:
-            self._counters.gateway()[GatewayWord.FORWARDER_LOST] += sessions
+        gateway = self._gateways.serving
+        if not gateway.alive:
+            self._counters.gateway(gateway.place)[GatewayWord.FORWARDER_LOST] += sessions
         return sessions
 
-    def _do_later(self, seconds: float, action: Callable[[], None]) -> None:
+    def do_later(self, seconds: float, action: Callable[[], None]) -> None:
+        """See `Host.do_later`."""
         self._due.append((time.monotonic() + seconds, action))
 
     def _on_time(self, now: float) -> None:
@@ -347,13 +398,42 @@ class Supervisor:
             else:
                 self._kill()
 
+    def _on_formers_death(self, child: Child, status: int) -> None:
+        self._gateways.former.remove(child)
+        # What it had under way has ended with it.
+        self._counters.gateway(child.place)[GatewayWord.HTTP_IN_FLIGHT] = 0
+        _log.info("a former gateway has left", status=_status(status), left=len(self._gateways.former))
+        self._finish_if_done()
+
+    # -- another configuration ----------------------------------------------------------------
+
+    def _look_for_renewal(self) -> None:
+        self.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
+        self._succession.look_for_renewal()
+
+    def go_over(self) -> None:
+        """See `Host.go_over`."""
+        config, serving = self._config, self._gateways.serving
+        configure(config.log.level, config.log.format, process="supervisor")
+        self._watched = {child: watch.Watch(config.watchdog) for child in self._watched}
+        if not self.is_leaving:
+            self._listeners.set_options(config.sockets)
+            self._check_descriptors()
+        assert serving.control is not None
+        with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
+            send_control(serving.control, "serve", draining=self._draining)
+        self._connect_all()
+
     # -- stopping -----------------------------------------------------------------------------
 
     def _on_signal(self, numbers: bytes) -> None:
         for number in numbers:
             if number in signals.IGNORED:
                 _log.warning("signal ignored", signal=signal.Signals(number).name)
-            if number not in signals.STOP:
+            if number == signals.HANG_UP and self._load is not None and not self._on_terminal:
+                self._succession.begin(self._load)
+                continue
+            if number not in (*signals.STOP, signals.HANG_UP):
                 continue
             now = time.monotonic()
             if self._signals and now - self._signalled_at < _ECHO:
@@ -370,14 +450,28 @@ class Supervisor:
                 "stopping", signal=signal.Signals(number).name, drain_timeout=timeout, again="stops at once"
             )
             self._stop_at = time.monotonic() + timeout + _GRACE
-            self._public.close()
-            if self._gateway.control is None or not self._gateway.alive:
-                self._finish()
+            self._listeners.public.close()
+            self._drain()
+
+    def _drain(self) -> None:
+        """Let the gateway drain; one that is about to take over does so when it serves."""
+        gateways = self._gateways
+        if gateways.successor is not None:
+            if gateways.prepared:
                 return
-            try:
-                send_control(self._gateway.control, "drain")
-            except OSError:
-                self._finish()
+            self._hang_up(gateways.successor)
+        control = gateways.serving.control
+        try:
+            if control is None or not gateways.serving.alive:
+                raise ConnectionError
+            send_control(control, "drain")
+        except OSError:
+            self._finish()
+
+    def _finish_if_done(self) -> None:
+        """End the children when the gateway has drained, and former ones have nothing left either."""
+        if self._drained and not self._gateways.former:
+            self._finish()
 
     def _finish(self) -> None:
         """End the children; they have nothing left, or no time left."""
@@ -387,10 +481,12 @@ class Supervisor:
         self._due.clear()
         self._stop_at = time.monotonic() + _GRACE
         for child in self._all():
-            if child.control is not None:
-                if child.control in self._selector.get_map():
-                    self._selector.unregister(child.control)
-                child.hang_up()
+            self._hang_up(child)
+
+    def _hang_up(self, child: Child) -> None:
+        if child.control is not None and child.control in self._selector.get_map():
+            self._selector.unregister(child.control)
+        child.hang_up()
 
     def _kill(self) -> None:
         for child in self._all():
@@ -407,12 +503,13 @@ def _status(status: int) -> str:
         return f"signal {-status}"
 
 
-def run(loaded: Loaded, listeners: Listeners | None = None) -> int:
+def run(loaded: Loaded, listeners: Listeners | None = None, load: Callable[[], Loaded] | None = None) -> int:
     """Run the proxy until it is told to stop.
 
     Args:
         loaded: The configuration in force.
         listeners: Where to listen, for a caller that had to know the ports beforehand; bound here when None.
+        load: Loads the configuration again, for a reload; raises `ConfigError` where it cannot be used.
 
     Returns:
         The exit status: 0, or 2 when the gateway could not use the configuration.
@@ -423,4 +520,4 @@ def run(loaded: Loaded, listeners: Listeners | None = None) -> int:
     config = loaded.config
     check_files(config)
     configure(config.log.level, config.log.format, process="supervisor")
-    return Supervisor(config, dict(loaded.sources), listeners or Listeners.open(config)).run()
+    return Supervisor(loaded, listeners or Listeners.open(config), load).run()

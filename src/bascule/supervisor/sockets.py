@@ -44,6 +44,26 @@ class Listeners:
             public.close()
             raise
 
+    def set_options(self, sockets: Sockets) -> None:
+        """Give other options to the connections that are accepted from now on.
+
+        Raises:
+            ConfigError: The kernel does not take one: see `check_options`.
+        """
+        _set_options(self.public, sockets)
+        for listening in (self.public, self.admin):
+            listening.listen(sockets.backlog)
+
+
+def check_options(sockets: Sockets) -> None:
+    """Look whether the kernel takes the options of the browser's side.
+
+    Raises:
+        ConfigError: It does not; names the field.
+    """
+    with socket.socket() as probe:
+        _set_options(probe, sockets)
+
 
 def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
     """Bind and listen.

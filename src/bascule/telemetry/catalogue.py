@@ -302,7 +302,12 @@ _PROCESSES: Final = (
     Metric(
         "bascule_gateway_restarts_total", _C, Unit.NONE,
         "How often the gateway had to be started again.",
-        "Should be 0. Open sessions outlive it.",
+        "Should be 0. Open sessions outlive it. A reload of the configuration is no restart.",
+    ),
+    Metric(
+        "bascule_config_last_reload_successful", _G, Unit.NONE,
+        "Whether the configuration that was to be loaded last is in force: 1, also before any reload, or 0.",
+        "At 0 the pod goes on with the one before; the log says why. The next restart would fail.",
     ),
     Metric(
         "bascule_memory_used_bytes", _G, Unit.BYTES,

@@ -1,0 +1,56 @@
+"""What a running proxy can take over from a configuration that was read again.
+
+All or nothing: what is shown is what is in force, so a configuration is refused as a whole when
+it changes what only a start can. These are where it listens, and what the forwarders were told;
+they outlive every gateway, and their sessions with them.
+
+Rules of this file: pure.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from bascule.errors import ConfigError
+from bascule.policy.problems import dotted
+
+if TYPE_CHECKING:
+    from bascule.policy.config import Config
+    from bascule.policy.model import KeyPath
+
+__all__ = ["ONLY_AT_A_START", "check_reload"]
+
+ONLY_AT_A_START: Final[tuple[KeyPath, ...]] = (
+    ("listen",),
+    ("admin",),
+    ("websocketProxy", "grizzlyWorkerPoolMaxSize"),
+    ("websocketProxy", "sessionIdleTimeoutMs"),
+    ("websocketProxy", "heartbeatIntervalMs"),
+    ("forwarders", "count"),
+    ("forwarders", "readBufferBytes"),
+    ("limits", "closingHandshakeTimeout"),
+)
+"""Keys that a reload cannot change."""
+
+
+def check_reload(running: Config, wanted: Config) -> None:
+    """Look whether a running proxy can go over to another configuration.
+
+    Raises:
+        ConfigError: It changes what only a start can; names each key.
+    """
+    before, after = (each.model_dump(mode="json", by_alias=True) for each in (running, wanted))
+    if problems := [
+        f"{dotted(key)}: found {json.dumps(found)}; allowed: {json.dumps(kept)}, as at the start;"
+        " only a restart changes it"
+        for key in ONLY_AT_A_START
+        if (found := _value(after, key)) != (kept := _value(before, key))
+    ]:
+        raise ConfigError(problems)
+
+
+def _value(dumped: Any, key: KeyPath) -> Any:
+    for step in key:
+        dumped = dumped[step]
+    return dumped

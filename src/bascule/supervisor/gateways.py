@@ -1,0 +1,68 @@
+"""Which gateways there are: one that serves, perhaps one that is to take over, and former ones.
+
+Rules of this file: bookkeeping; who starts, asks and ends them is `bascule.supervisor.main`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bascule.handover.counters import GATEWAYS
+from bascule.supervisor.child import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODULE = "bascule.gateway"
+
+
+class Gateways:
+    """All gateways of one proxy.
+
+    Attributes:
+        serving: The one that accepts and admits, or is to be started again for that.
+        successor: One that is to take over from it.
+        prepared: Whether the successor could do so now.
+        former: Those that accept nothing more, and have not ended yet.
+        started: How many were started.
+        restarts: How many died while they served.
+    """
+
+    def __init__(self) -> None:
+        self.serving = Child(MODULE, -1, place=0)
+        self.successor: Child | None = None
+        self.prepared = False
+        self.former: list[Child] = []
+        self.started = 0
+        self.restarts = 0
+
+    def __iter__(self) -> Iterator[Child]:
+        yield self.serving
+        if self.successor is not None:
+            yield self.successor
+        yield from self.former
+
+    def prepare(self) -> Child | None:
+        """Make a successor, not started yet; ``None`` when former gateways have all places left."""
+        taken = {child.place for child in self}
+        place = next((place for place in range(GATEWAYS) if place not in taken), None)
+        if place is None:
+            return None
+        self.prepared = False
+        self.successor = Child(MODULE, -1, place=place)
+        return self.successor
+
+    def take_over(self) -> Child:
+        """Let the successor be the one that serves, and return the one that did."""
+        assert self.successor is not None
+        before, self.serving = self.serving, self.successor
+        self.successor = None
+        if before.alive:
+            self.former.append(before)
+        return before
+
+    def give_up_successor(self) -> None:
+        """Have none: it died, or could not be started."""
+        if self.successor is not None:
+            self.successor.hang_up()
+            self.successor = None

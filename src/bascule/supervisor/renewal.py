@@ -1,0 +1,56 @@
+"""When the files that a configuration names were renewed: certificates, keys and tokens.
+
+Whoever renews them (a cert-manager, certbot, a kubelet that mounts a Secret) signals nobody, and
+may write certificate and key one after the other. So they are looked at now and then, and
+have been renewed when two looks in a row find the same that is not what was there before.
+
+Rules of this file: files are looked at and not read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bascule.policy.model import files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bascule.policy.config import Config
+
+LOOK_EVERY: Final = 10.0
+"""Seconds between two looks: certificates are renewed days before they end."""
+
+_State = tuple[int, ...]
+"""Device, inode, size and time of the last change; nothing for a file that is not there."""
+
+
+class Renewal:
+    """Looks after the files of one configuration, as they are now.
+
+    Args:
+        config: The configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._files = [named for _, named in files(config)]
+        self._in_force = self._last = self._look()
+
+    def _look(self) -> list[_State]:
+        return [_state(named) for named in self._files]
+
+    def look(self) -> bool:
+        """Look again; tell whether they were renewed. It is told once."""
+        last, self._last = self._last, self._look()
+        if self._last != last or self._last == self._in_force:
+            return False
+        self._in_force = self._last
+        return True
+
+
+def _state(named: Path) -> _State:
+    try:
+        found = named.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

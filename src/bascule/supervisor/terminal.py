@@ -1,0 +1,14 @@
+"""Whether there is a terminal that controls us: the one whose end the kernel tells with SIGHUP."""
+
+from __future__ import annotations
+
+import os
+
+
+def is_there() -> bool:
+    """Tell whether this process has a controlling terminal (credentials(7)); a service has none."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

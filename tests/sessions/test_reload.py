@@ -1,0 +1,417 @@
+"""Another configuration is taken over while sessions, downloads and handshakes are under way; none ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.certificates import make_certificate
+from tests.support.chatter import chatting
+from tests.support.figures import Figures
+from tests.support.frames import CLOSE, PONG
+from tests.support.proctree import forwarders, gateway, gateways, kill
+from tests.support.rawclient import RawClient, connected
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Start
+    from tests.support.bascule import RunningBascule
+    from tests.support.rawupstream import Call, RawUpstream
+
+    Proxy = Callable[..., RunningBascule]
+
+FULL = b"WebSocket session cap reached (maxSessionsPerApp)"
+RESTARTING = b"The proxy is restarting"
+
+
+@pytest.fixture
+def proxy(bascule: Start, upstream: RawUpstream) -> Proxy:
+    """Start a proxy in front of the echo; arguments are blocks of the configuration."""
+
+    def start(**config: Any) -> RunningBascule:
+        return bascule({"routes": [route(upstream)], "forwarders": {"count": 2}, **config})
+
+    return start
+
+
+def route(upstream: RawUpstream, path: str = "/", name: str = "all") -> dict[str, str]:
+    return {"name": name, "path": path, "upstream": upstream.url}
+
+
+def said(client: RawClient) -> bytes:
+    """Return the next frame's payload that is no heartbeat."""
+    while (found := client.frame()).opcode == PONG:
+        pass
+    return found.payload
+
+
+def get(client: RawClient, target: bytes) -> int:
+    client.send(b"GET " + target + b" HTTP/1.1\r\nHost: front\r\n\r\n")
+    return client.answer().status
+
+
+def cap(bascule: RunningBascule) -> float | None:
+    """Return the cap; ``None`` while no gateway is there to say."""
+    try:
+        return bascule.metric("ws_pool_max_connections")
+    except OSError:
+        return None
+
+
+def serves_with(bascule: RunningBascule, sessions: int) -> None:
+    """Wait until the gateway with this cap serves."""
+    eventually(lambda: cap(bascule) == sessions, 20, f"the cap is {sessions}")
+
+
+def events(bascule: RunningBascule, event: str) -> list[dict[str, Any]]:
+    return [line for line in bascule.log_lines if line.get("event") == event]
+
+
+def test_routes_and_the_cap_change_and_no_session_ends(proxy: Proxy, upstream: RawUpstream) -> None:
+    bascule = proxy()
+    figures = Figures(bascule)
+    before, relays = gateway(bascule), forwarders(bascule)
+    with chatting(bascule.public_url, 4) as chatter:
+        chatter.progress()
+        assert bascule.reload(
+            routes=[route(upstream, "/new", "new")], websocketProxy={"maxSessionsPerApp": 5}
+        )
+        eventually(lambda: gateways(bascule) != [before] and len(gateways(bascule)) == 1, 10, "it has left")
+        eventually(lambda: bascule.in_flight_if_up == 4, 10, "the sessions are known")
+        chatter.progress()
+        with connected(bascule.public_url) as client:
+            assert get(client, b"/old") == 404
+        with connected(bascule.public_url) as fifth, connected(bascule.public_url) as sixth:
+            fifth.open(b"/new")
+            fifth.say(b"hello")
+            assert said(fifth) == b"hello"
+            sixth.open(b"/new")
+            refused = sixth.refusal()
+            assert (refused.code, refused.reason) == (1013, FULL)
+        chatter.progress()
+        assert not chatter.ended
+    eventually(lambda: bascule.in_flight_if_up == 0, 10, "every lease comes back")
+    assert forwarders(bascule) == relays
+    moved = figures.moved()
+    assert moved["ws_connection_duration_seconds_count"] == 5
+    assert moved["ws_connection_rejections_total"] == 1
+    assert "bascule_sessions_lost_total" not in moved
+    assert "bascule_gateway_restarts_total" not in moved
+    ended = events(bascule, "session ended")
+    assert len(ended) == 5, "one line a session"
+    assert {line["route"] for line in ended} == {"all", "new"}
+
+
+def test_what_cannot_be_used_changes_nothing_and_is_told(proxy: Proxy, upstream: RawUpstream) -> None:
+    bascule = proxy()
+    before = gateway(bascule)
+    with chatting(bascule.public_url, 2) as chatter:
+        assert not bascule.reload(limits={"handshakeTimeout": "soon"})
+        (line,) = events(bascule, "configuration not reloaded")
+        assert "bascule.yaml:" in line["problem"]
+        assert "limits.handshakeTimeout" in line["problem"]
+        eventually(
+            lambda: bascule.metric("bascule_config_last_reload_successful") == 0, 5, "the gauge says so"
+        )
+        assert gateways(bascule) == [before]
+        chatter.progress()
+        assert bascule.reload(limits=None)
+        eventually(
+            lambda: bascule.metric("bascule_config_last_reload_successful") == 1, 5, "the gauge says so"
+        )
+        chatter.progress()
+
+
+def test_what_only_a_start_changes_is_named(proxy: Proxy) -> None:
+    bascule = proxy()
+    assert not bascule.reload(
+        forwarders={"count": 3}, listen="127.0.0.1:1", websocketProxy={"heartbeatIntervalMs": 5}
+    )
+    problems = [line["problem"] for line in events(bascule, "configuration not reloaded")]
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "listen",
+        "websocketProxy.heartbeatIntervalMs",
+        "forwarders.count",
+    ]
+    assert "found 3; allowed: 2" in problems[2]
+
+
+def test_a_gateway_that_cannot_use_it_never_takes_over(proxy: Proxy, tmp_path: Path) -> None:
+    bascule = proxy()
+    before = gateway(bascule)
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_text("no certificate")
+    assert not bascule.reload(tls={"certificate": str(nonsense), "key": str(nonsense)})
+    assert any(
+        "no certificate" in line["problem"] for line in events(bascule, "configuration cannot be used")
+    )
+    eventually(lambda: gateways(bascule) == [before], 10, "the other one has left")
+    with connected(bascule.public_url) as client:
+        client.open()
+
+
+def test_a_download_goes_on_and_its_gateway_leaves_when_it_has_ended(
+    proxy: Proxy, upstream: RawUpstream
+) -> None:
+    go_on = threading.Event()
+
+    def download(call: Call) -> None:
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        assert go_on.wait(20)
+        call.send(b"world")
+
+    upstream.scripts[b"/download"] = download
+    bascule = proxy()
+    before = gateway(bascule)
+    with connected(bascule.public_url) as client:
+        client.send(b"GET /download HTTP/1.1\r\nHost: front\r\n\r\n")
+        client.until(lambda data: b"hello" in data, "the beginning")
+        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+        serves_with(bascule, 7)
+        assert bascule.metric("bascule_http_requests_in_flight") == 1
+        assert before in gateways(bascule)
+        go_on.set()
+        client.until(lambda data: data.endswith(b"helloworld"), "the end")
+    eventually(lambda: before not in gateways(bascule), 10, "the former one leaves")
+    eventually(lambda: bascule.metric("bascule_http_requests_in_flight") == 0, 5, "nothing is under way")
+    (left,) = eventually(lambda: events(bascule, "a former gateway has left"), 5, "it is told")
+    assert left["status"] == "0"
+
+
+def test_sessions_over_tls_go_on_and_new_ones_get_the_new_certificate(proxy: Proxy, tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    first, second = make_certificate(tmp_path / "first"), make_certificate(tmp_path / "second")
+    bascule = proxy(tls=first.block())
+    before = gateway(bascule)
+    with connected(bascule.public_url, first.client()) as old:
+        old.open()
+        assert bascule.reload(tls=second.block())
+        with connected(bascule.public_url, second.client()) as new:
+            new.open()
+            for client in (old, new):
+                client.say(b"hello")
+                assert said(client) == b"hello"
+        assert before in gateways(bascule)
+        eventually(lambda: bascule.in_flight_if_up == 1, 10, "the old session is known")
+        old.say(b"still here")
+        assert said(old) == b"still here"
+    eventually(lambda: before not in gateways(bascule), 10, "the former one leaves with its last session")
+
+
+def test_a_renewed_certificate_is_taken_over_and_an_edited_configuration_is_not(
+    proxy: Proxy, tmp_path: Path
+) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    first, second = make_certificate(tmp_path / "first"), make_certificate(tmp_path / "second")
+    bascule = proxy(tls=first.block())
+    before = first.client()
+    with connected(bascule.public_url, before) as old:
+        old.open()
+        bascule.change(websocketProxy={"maxSessionsPerApp": 7})
+        shutil.copy(second.certificate, first.certificate)
+        shutil.copy(second.key, first.key)
+        while not events(bascule, "configuration reloaded"):
+            old.say(b"still here")
+            assert said(old) == b"still here"
+        with connected(bascule.public_url, second.client()) as new:
+            new.open()
+        serves_with(bascule, 500)
+        old.say(b"still here")
+        assert said(old) == b"still here"
+
+
+def test_who_waits_for_an_upstream_is_told_to_come_again(proxy: Proxy, upstream: RawUpstream) -> None:
+    over = threading.Event()
+
+    def say_nothing(_: Call) -> None:
+        over.wait(20)
+
+    upstream.scripts[b"/slow"] = say_nothing
+    bascule = proxy()
+    try:
+        with connected(bascule.public_url) as client:
+            client.send(_handshake(b"/slow"))
+            eventually(lambda: upstream.calls_for(b"/slow"), 10, "the upstream is asked")
+            assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+            assert client.head().status == 101
+            refused = client.refusal()
+            assert (refused.code, refused.reason) == (1012, RESTARTING)
+    finally:
+        over.set()
+    eventually(lambda: bascule.in_flight_if_up == 0, 10, "it holds no lease")
+
+
+def _handshake(target: bytes) -> bytes:
+    return (
+        b"GET " + target + b" HTTP/1.1\r\nHost: front\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+
+
+def test_a_kept_connection_is_closed_between_two_requests(proxy: Proxy) -> None:
+    bascule = proxy()
+    with connected(bascule.public_url) as client:
+        assert get(client, b"/.bascule/capacity") == 200
+        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+        assert client.rest() == b""
+
+
+class Storm(threading.Thread):
+    """Opens sessions one after another, each of which is used and closed."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self._url = url
+        self._over = threading.Event()
+        self.used = 0
+        self.told: list[int] = []
+        self.failures: list[BaseException] = []
+        self.start()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._open()
+            except BaseException as error:
+                self.failures.append(error)
+
+    def _open(self) -> None:
+        with connected(self._url) as client:
+            client.open()
+            client.say(b"hello")
+            while (found := client.frame()).opcode == PONG:
+                pass
+            if found.opcode == CLOSE:
+                self.told.append(found.code or 0)
+            else:
+                assert found.payload == b"hello"
+                self.used += 1
+
+    def goes_on(self) -> None:
+        """Wait until one more session was used."""
+        before = self.used
+        eventually(lambda: self.used > before, 10, "everybody gets in")
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
+def test_nobody_who_comes_while_gateways_change_is_turned_away(proxy: Proxy) -> None:
+    bascule = proxy()
+    storms = [Storm(bascule.public_url) for _ in range(3)]
+    with chatting(bascule.public_url, 4) as chatter:
+        for sessions in range(101, 106):
+            assert bascule.reload(websocketProxy={"maxSessionsPerApp": sessions})
+            serves_with(bascule, sessions)
+            for storm in storms:
+                storm.goes_on()
+        for storm in storms:
+            storm.stop()
+        chatter.progress()
+        assert not chatter.ended
+    assert not [failure for storm in storms for failure in storm.failures]
+    assert {code for storm in storms for code in storm.told} <= {1012}
+    eventually(lambda: bascule.in_flight_if_up == 0, 10, "every lease comes back")
+    count = sum(storm.used for storm in storms) + 4
+    eventually(
+        lambda: bascule.metric("ws_connection_duration_seconds_count") == count, 10, "each is counted once"
+    )
+    eventually(lambda: len(events(bascule, "session ended")) == count, 10, "each has one line")
+
+
+def test_several_at_once_end_with_the_last(proxy: Proxy) -> None:
+    bascule = proxy()
+    for sessions in (11, 12, 13):
+        bascule.change(websocketProxy={"maxSessionsPerApp": sessions})
+        bascule.hang_up()
+    serves_with(bascule, 13)
+
+
+def test_a_gateway_that_dies_meanwhile_is_succeeded_all_the_same(proxy: Proxy) -> None:
+    bascule = proxy()
+    with chatting(bascule.public_url, 4) as chatter:
+        before = gateway(bascule)
+        bascule.change(websocketProxy={"maxSessionsPerApp": 9})
+        bascule.hang_up()
+        eventually(lambda: len(gateways(bascule)) == 2, 10, "another one starts")
+        kill(before)
+        serves_with(bascule, 9)
+        eventually(lambda: bascule.in_flight_if_up == 4, 10, "the sessions are known")
+        chatter.progress()
+        assert not chatter.ended
+
+
+def test_a_successor_that_dies_leaves_all_as_it_was(proxy: Proxy) -> None:
+    bascule = proxy()
+    before = gateway(bascule)
+    bascule.change(websocketProxy={"maxSessionsPerApp": 9})
+    bascule.hang_up()
+    eventually(lambda: len(gateways(bascule)) == 2, 10, "another one starts")
+    kill(next(pid for pid in gateways(bascule) if pid != before))
+    eventually(lambda: events(bascule, "configuration not reloaded"), 10, "it is told")
+    assert gateways(bascule) == [before]
+    assert cap(bascule) == 500
+    assert bascule.reload()
+    serves_with(bascule, 9)
+
+
+def test_a_stop_while_gateways_change_is_a_stop(proxy: Proxy) -> None:
+    bascule = proxy()
+    with connected(bascule.public_url) as client:
+        client.open()
+        bascule.hang_up()
+        eventually(lambda: len(gateways(bascule)) == 2, 10, "another one starts")
+        os.kill(bascule.process.pid, signal.SIGTERM)
+        while (found := client.frame()).opcode == PONG:
+            pass
+        assert (found.opcode, found.code) == (CLOSE, 1012)
+        client.close()
+    assert bascule.process.process.wait(15) == 0
+    assert not events(bascule, "configuration not reloaded")
+
+
+def test_a_stop_waits_for_what_a_former_gateway_has_under_way(proxy: Proxy, upstream: RawUpstream) -> None:
+    go_on = threading.Event()
+
+    def download(call: Call) -> None:
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        assert go_on.wait(20)
+        call.send(b"world")
+
+    upstream.scripts[b"/download"] = download
+    bascule = proxy()
+    with connected(bascule.public_url) as client:
+        client.send(b"GET /download HTTP/1.1\r\nHost: front\r\n\r\n")
+        client.until(lambda data: b"hello" in data, "the beginning")
+        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+        serves_with(bascule, 7)
+        os.kill(bascule.process.pid, signal.SIGTERM)
+        eventually(lambda: events(bascule, "drain ends"), 10, "the gateway has drained")
+        go_on.set()
+        client.until(lambda data: data.endswith(b"helloworld"), "the end")
+    assert bascule.process.process.wait(15) == 0
+
+
+def test_a_drain_that_was_asked_for_goes_on(proxy: Proxy) -> None:
+    bascule = proxy(drain={"timeout": "60s", "naturalEnd": "5s"})
+    order = urllib.request.Request(
+        f"{bascule.admin_url}/drain", method="POST", headers={"X-Bascule-Admin": "1"}
+    )
+    with chatting(bascule.public_url, 1):
+        urllib.request.urlopen(order, timeout=10).close()
+        eventually(lambda: bascule.metric("ws_draining") == 1, 10, "it drains")
+        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+        serves_with(bascule, 7)
+        assert bascule.metric("ws_draining") == 1

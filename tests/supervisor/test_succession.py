@@ -1,0 +1,209 @@
+"""Which gateway serves when one of two dies at a bad moment. The rest: tests/sessions/test_reload.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bascule.handover.control import receive_control
+from bascule.handover.descriptors import PacketReader
+from bascule.policy.config import Config
+from bascule.policy.loading import Loaded
+from bascule.supervisor.gateways import Gateways
+from bascule.supervisor.succession import Succession
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from bascule.supervisor.child import Child
+
+OTHER = Loaded(Config.model_validate({"websocketProxy": {"maxSessionsPerApp": 7}}), {})
+
+
+class Host:
+    """A supervisor whose gateways sleep, and are what the test says."""
+
+    def __init__(self) -> None:
+        self.gateways = Gateways()
+        self.succession = Succession(Loaded(Config(), {}), self.gateways, self)
+        self.started: list[Child] = []
+        self.again: list[Child] = []
+        self.served: list[Child] = []
+        self.later: list[Callable[[], None]] = []
+        self.is_leaving = False
+        self.fails = False
+        self._theirs: dict[Child, socket.socket] = {}
+        self._reader = PacketReader()
+        self.start(self.gateways.serving)
+        self.gateways.serving.ready = True
+
+    def start(self, child: Child) -> None:
+        if self.fails:
+            raise OSError("no memory")
+        self._theirs[child] = child.new_control()
+        child.process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+        child.pidfd = os.pidfd_open(child.process.pid)
+        self.started.append(child)
+
+    def start_again(self, child: Child) -> None:
+        self.again.append(child)
+
+    def do_later(self, seconds: float, action: Callable[[], None]) -> None:
+        self.later.append(action)
+
+    def go_over(self) -> None:
+        self.served.append(self.gateways.serving)
+
+    def told(self, child: Child) -> list[str]:
+        """Return what a gateway was told since the last time."""
+        said: list[str] = []
+        while True:
+            try:
+                received = receive_control(self._theirs[child], self._reader)
+            except BlockingIOError:
+                return said
+            assert received is not None
+            said.append(received[0]["message"])
+
+    def dies(self, child: Child) -> None:
+        """Let it die by itself."""
+        assert child.process is not None
+        child.process.kill()
+        child.reap(0.0)
+
+    def was_killed(self, child: Child) -> bool:
+        """Tell whether it was killed, and note its death."""
+        assert child.process is not None
+        return child.process.wait(10) == -signal.SIGKILL
+
+    def end(self) -> None:
+        for child in self.started:
+            if child.process is not None:
+                self.dies(child)
+        for end in self._theirs.values():
+            end.close()
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    host = Host()
+    yield host
+    host.end()
+
+
+def begin(host: Host) -> tuple[Child, Child]:
+    """Begin; return the gateway that serves and the one that is to."""
+    before = host.gateways.serving
+    host.succession.begin(lambda: OTHER)
+    assert host.gateways.successor is not None
+    return before, host.gateways.successor
+
+
+def test_in_order(host: Host) -> None:
+    before, after = begin(host)
+    assert host.succession.loaded is not OTHER
+    host.succession.on_prepared()
+    assert host.told(before) == ["retire"]
+    assert host.served == []
+    host.succession.on_retired()
+    assert host.served == [after]
+    assert host.succession.loaded is OTHER
+    assert host.gateways.former == [before]
+
+
+def test_the_gateway_that_serves_dies_before_the_other_is_prepared(host: Host) -> None:
+    before, after = begin(host)
+    host.dies(before)
+    assert host.succession.on_servings_death()
+    assert host.served == []
+    host.succession.on_prepared()
+    assert host.served == [after]
+    assert host.gateways.former == []
+
+
+def test_the_gateway_that_serves_dies_while_it_retires(host: Host) -> None:
+    before, after = begin(host)
+    host.succession.on_prepared()
+    host.dies(before)
+    assert host.succession.on_servings_death()
+    assert host.served == [after]
+
+
+def test_both_die_and_one_is_started_with_what_was_in_force(host: Host) -> None:
+    before, after = begin(host)
+    host.dies(before)
+    assert host.succession.on_servings_death()
+    host.dies(after)
+    host.succession.on_successors_death("SIGKILL")
+    assert host.again == [before]
+    assert host.succession.wanted is host.succession.loaded
+    assert host.succession.loaded is not OTHER
+
+
+def test_the_successor_dies_before_it_is_prepared_and_nothing_has_changed(host: Host) -> None:
+    before, after = begin(host)
+    host.dies(after)
+    host.succession.on_successors_death("SIGKILL")
+    assert host.told(before) == ["not_reloaded"]
+    assert host.gateways.serving is before
+    assert host.again == []
+    assert before.process is not None
+    assert before.process.poll() is None
+
+
+def test_the_successor_dies_when_the_other_accepts_nothing_more(host: Host) -> None:
+    before, after = begin(host)
+    host.succession.on_prepared()
+    host.dies(after)
+    host.succession.on_successors_death("SIGKILL")
+    assert host.was_killed(before), "so that it is started again"
+    host.succession.on_retired()
+    assert host.served == []
+    before.reap(0.0)
+    assert not host.succession.on_servings_death(), "the supervisor starts it again as ever"
+
+
+def test_one_that_does_not_retire_in_time_is_killed(host: Host) -> None:
+    before, _ = begin(host)
+    host.succession.on_prepared()
+    for action in host.later:
+        action()
+    assert host.was_killed(before)
+
+
+def test_what_is_asked_for_meanwhile_is_done_afterwards_once(host: Host) -> None:
+    _, after = begin(host)
+    asked: list[int] = []
+
+    def load() -> Loaded:
+        asked.append(1)
+        return OTHER
+
+    host.succession.begin(load)
+    host.succession.begin(load)
+    assert asked == []
+    host.succession.on_prepared()
+    host.succession.on_retired()
+    assert asked == [], "the one that serves now does not do so yet"
+    after.ready = True
+    host.succession.go_on()
+    assert asked == [1]
+
+
+def test_no_process_is_no_reload(host: Host) -> None:
+    host.fails = True
+    host.succession.begin(lambda: OTHER)
+    assert host.gateways.successor is None
+    assert host.told(host.gateways.serving) == ["not_reloaded"]
+
+
+def test_who_is_leaving_begins_nothing(host: Host) -> None:
+    host.is_leaving = True
+    host.succession.begin(lambda: OTHER)
+    assert host.gateways.successor is None
