@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,6 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.conftest import Start
     from tests.support.bascule import RunningBascule
@@ -265,6 +265,31 @@ def test_a_kept_connection_is_closed_between_two_requests(proxy: Proxy) -> None:
         assert get(client, b"/.bascule/capacity") == 200
         assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
         assert client.rest() == b""
+
+
+def test_a_head_that_had_begun_is_answered_by_the_gateway_that_has_its_beginning(proxy: Proxy) -> None:
+    bascule = proxy()
+    with connected(bascule.public_url) as plain, connected(bascule.public_url) as upgrade:
+        plain.send(b"GET /.bascule/capacity HTTP/1.1\r\n")
+        upgrade.send(_handshake(b"/")[:20])
+        eventually(lambda: _accepted(bascule) >= 2, 10, "both are accepted")
+        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+        plain.send(b"Host: front\r\n\r\n")
+        answer = plain.answer()
+        assert (answer.status, answer.value(b"Connection")) == (200, b"close")
+        upgrade.send(_handshake(b"/")[20:])
+        assert upgrade.head().status == 101
+        assert upgrade.refusal().code == 1012
+    eventually(lambda: len(gateways(bascule)) == 1, 10, "the former one has left")
+
+
+def _accepted(bascule: RunningBascule) -> int:
+    """Count the connections of the gateway to its public listener."""
+    port = int(bascule.public_url.rpartition(":")[2])
+    table = Path(f"/proc/{gateway(bascule)}/net/tcp").read_text().splitlines()[1:]
+    inodes = {row.split()[9] for row in table if int(row.split()[1].rpartition(":")[2], 16) == port}
+    links = (os.readlink(entry) for entry in Path(f"/proc/{gateway(bascule)}/fd").iterdir())
+    return sum(link.removeprefix("socket:[").rstrip("]") in inodes for link in links) - 1
 
 
 class Storm(threading.Thread):

@@ -32,7 +32,7 @@ from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.plain import PlainProxy
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Record, Registry, read_tag
-from bascule.gateway.tasks import finished, spawn
+from bascule.gateway.tasks import is_running, spawn
 from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
 from bascule.handover import signals
@@ -71,6 +71,9 @@ _TURN: Final = 1.0
 _SETTLE: Final = 2.0
 """Seconds that handshakes under way have before another gateway takes over. Nobody is accepted meanwhile."""
 
+_LOOK_EVERY: Final = 0.1
+"""Seconds between two looks whether a gateway that retired has anything left."""
+
 _FORWARDERS_READY: Final = 10.0
 """Seconds to wait for all forwarders at the start; after that the gateway serves with those there are."""
 
@@ -98,6 +101,8 @@ class Gateway:
         self._called = asyncio.Event()
         self._stopped = asyncio.Event()
         self._drains = setup.draining
+        self._expected = setup.forwarders
+        self._retiring = False
         self._retired = False
         self._drain_task: asyncio.Task[None] | None = None
         self._http = HttpServer(self._answer, config, self._upgrade)
@@ -176,13 +181,13 @@ class Gateway:
         """Wait until every forwarder has said which sessions it carries: the count must be exact."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FORWARDERS_READY):
-                while sum(link.listed for link in self._dispatch.links.values()) < self._setup.forwarders:
+                while sum(link.listed for link in self._dispatch.links.values()) < self._expected:
                     self._dispatch.changed.clear()
                     await self._dispatch.changed.wait()
-        unheard = self._setup.forwarders - sum(link.listed for link in self._dispatch.links.values())
+        unheard = self._expected - sum(link.listed for link in self._dispatch.links.values())
         if unheard:
             # Their sessions are not in the count until they are heard of.
-            _log.error("serving without some forwarders", unheard=unheard, of=self._setup.forwarders)
+            _log.error("serving without some forwarders", unheard=unheard, of=self._expected)
         if self._registry:
             _log.info("sessions taken over", sessions=len(self._registry))
 
@@ -221,6 +226,8 @@ class Gateway:
         if (segments := self._own_path(request)) is not None:
             answer = await self._administration.public.handle(request, segments)
             answer.headers["Server"] = "bascule"
+            if self._retiring:
+                answer.force_close()  # the next one is for the gateway that knows
             return answer
         if "websocket" in (upgrade := request.headers.get("Upgrade", "").lower()):
             # An upgrade is taken before aiohttp sees it; one that arrives here was sent behind
@@ -352,6 +359,7 @@ class Gateway:
                 spawn(self._say_drained(deadline), "say drained")
             case "serve":
                 self._drains |= message["draining"]
+                self._expected = message["forwarders"]  # one that is starting again carries nothing
                 self._called.set()
             case "retire":
                 spawn(self._retire(), "retire")
@@ -370,15 +378,23 @@ class Gateway:
         assert self._admin_listener is not None
         self._listener.close()
         spawn(self._admin_listener.close(), "close admin listener")
-        self._admission.draining = self._proxy.draining = True
+        self._retiring = self._admission.draining = self._proxy.draining = True
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
         self._retired = True
         send_control(self._control, "retired")
         await self._wait_unlinked()
-        await self._exchanges.wait_idle()
-        await finished("upgrade", "refusal", "pump")
+        while self._has_work():  # noqa: ASYNC110 - counts are no events
+            await asyncio.sleep(_LOOK_EVERY)
         self._stopped.set()
+
+    def _has_work(self) -> bool:
+        """Tell whether connections are still answered, or pumped, by this process that takes no more."""
+        return (
+            self._exchanges.under_way > 0
+            or len(self._http.newcomers) > 0
+            or is_running("connection", "tls connection", "upgrade", "refusal", "pump")
+        )
 
     async def _wait_unlinked(self) -> None:
         """Wait until every forwarder has another gateway: till then outcomes are told to this one."""

@@ -27,13 +27,9 @@ def spawn(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
     return task
 
 
-async def finished(*names: str) -> None:
-    """Wait until no task of these names is left.
-
-    Cancellation: safe; the tasks go on.
-    """
-    while tasks := [task for task in _running if task.get_name() in names]:
-        await asyncio.wait(tasks)
+def is_running(*names: str) -> bool:
+    """Tell whether there is a task of one of these names."""
+    return any(task.get_name() in names for task in _running)
 
 
 def _done(task: asyncio.Task[Any]) -> None:

@@ -421,7 +421,8 @@ class Supervisor:
             self._check_descriptors()
         assert serving.control is not None
         with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
-            send_control(serving.control, "serve", draining=self._draining)
+            ready = sum(forwarder.ready for forwarder in self._forwarders)
+            send_control(serving.control, "serve", draining=self._draining, forwarders=ready)
         self._connect_all()
 
     # -- stopping -----------------------------------------------------------------------------
