@@ -392,6 +392,30 @@ def test_a_successor_that_dies_leaves_all_as_it_was(proxy: Proxy) -> None:
     serves_with(bascule, 9)
 
 
+def test_a_gateway_that_waits_to_be_started_again_is_started_once(proxy: Proxy, tmp_path: Path) -> None:
+    bascule = proxy()
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_text("no certificate")
+
+    def dies(times: int) -> None:
+        kill(gateway(bascule))
+        eventually(lambda: len(events(bascule, "a process died")) == times, 10, "it has died")
+
+    def is_back(times: int) -> None:
+        eventually(lambda: len(events(bascule, "a process is back")) == times, 10, "it is back")
+
+    for times in (1, 2):
+        dies(times)
+        is_back(times)
+    dies(3)
+    assert events(bascule, "a process died")[-1]["restart_in"] == 1.0
+    assert not bascule.reload(tls={"certificate": str(nonsense), "key": str(nonsense)})
+    is_back(3)
+    kill(forwarders(bascule)[0])
+    is_back(4)  # by now the second of the wait is over, too
+    assert len(gateways(bascule)) == 1
+
+
 def test_a_stop_while_gateways_change_is_a_stop(proxy: Proxy) -> None:
     bascule = proxy()
     with connected(bascule.public_url) as client:

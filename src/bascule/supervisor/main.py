@@ -205,8 +205,8 @@ class Supervisor:
 
     def start_again(self, child: Child) -> None:
         """See `Host.start_again`."""
-        if child not in self._all():
-            return  # another one has taken over
+        if child.alive or child not in self._all():
+            return  # it was started meanwhile, or another one has taken over
         try:
             self.start(child)
         except OSError as error:
