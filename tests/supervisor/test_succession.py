@@ -82,6 +82,12 @@ class Host:
         assert child.process is not None
         return child.process.wait(10) == -signal.SIGKILL
 
+    def was_left(self, child: Child) -> bool:
+        """Tell whether it lived on until now: who was killed before cannot end in another way."""
+        assert child.process is not None
+        child.process.terminate()
+        return child.process.wait(10) == -signal.SIGTERM
+
     def end(self) -> None:
         for child in self.started:
             if child.process is not None:
@@ -175,6 +181,44 @@ def test_one_that_does_not_retire_in_time_is_killed(host: Host) -> None:
     for action in host.later:
         action()
     assert host.was_killed(before)
+
+
+def test_one_that_is_prepared_late_has_the_time_in_which_the_other_retires(host: Host) -> None:
+    _, after = begin(host)
+    (is_late,) = host.later
+    host.succession.on_prepared()
+    is_late()
+    assert host.was_left(after)
+
+
+def test_a_late_word_of_having_retired_lets_nobody_serve_who_is_not_prepared(host: Host) -> None:
+    before, after = begin(host)
+    host.succession.on_prepared()
+    host.succession.begin(lambda: OTHER)
+    host.dies(after)
+    host.succession.on_successors_death("SIGKILL")
+    assert host.gateways.successor is not None, "what was asked for meanwhile has begun"
+    host.succession.on_retired()
+    assert host.gateways.serving is before
+    assert host.served == []
+
+
+def test_one_that_never_serves_is_succeeded_by_what_was_asked_for_meanwhile(host: Host) -> None:
+    before = host.gateways.serving
+    before.ready = False
+    host.succession.begin(lambda: OTHER)
+    assert host.gateways.successor is None
+    host.dies(before)
+    assert host.succession.on_servings_death()
+    host.succession.on_prepared()
+    assert host.succession.loaded is OTHER
+
+
+def test_while_we_leave_nobody_waits_for_a_successor_that_was_told_to_leave(host: Host) -> None:
+    before, _ = begin(host)
+    host.is_leaving = True
+    host.dies(before)
+    assert not host.succession.on_servings_death()
 
 
 def test_what_is_asked_for_meanwhile_is_done_afterwards_once(host: Host) -> None:

@@ -90,12 +90,14 @@ class Succession:
     def begin(self, load: Callable[[], Loaded]) -> None:
         """Load a configuration, and start a gateway that is to take over with it.
 
-        While another one is about to take over this waits for that: what that one read may be older.
+        While another one is about to take over, or the first to serve, this waits for that: what that one
+        read may be older.
         """
         if self._host.is_leaving:
             return
-        serving = self._gateways.serving
-        if self._gateways.successor is not None or (serving.alive and not serving.ready):
+        gateways = self._gateways
+        serving = gateways.serving
+        if gateways.successor is not None or (serving.alive and not serving.ready):
             self._next_load = load
             return
         try:
@@ -105,16 +107,18 @@ class Succession:
             check_files(self.wanted.config)
             check_reload(self.loaded.config, self.wanted.config)
             check_options(self.wanted.config.sockets)
-            successor = self._gateways.prepare()
+            successor = gateways.prepare()
             if successor is None:
-                left = len(self._gateways.former)
+                left = len(gateways.former)
                 raise ConfigError([f"{left} former gateways have work left; try again when one has none"])
             self._host.start(successor)
-            self._end_if_late(successor, _PREPARE, lambda: successor is self._gateways.successor)
+            self._end_if_late(
+                successor, _PREPARE, lambda: successor is gateways.successor and not gateways.prepared
+            )
         except ConfigError as error:
             self._fail(error.problems)
         except OSError as error:
-            self._gateways.give_up_successor()
+            gateways.give_up_successor()
             self._fail([f"no process: {error}"])
 
     def look_for_renewal(self) -> None:
@@ -125,7 +129,7 @@ class Succession:
                 self.begin(lambda: self.loaded)
 
     def go_on(self) -> None:
-        """Do what was asked for meanwhile; nobody is about to take over any more."""
+        """Do what was asked for meanwhile, once nobody is about to take over or to serve."""
         load, self._next_load = self._next_load, None
         if load is not None:
             self.begin(load)
@@ -156,7 +160,7 @@ class Succession:
         gateways.prepared = True
         before = gateways.serving
         if not before.alive:
-            self.take_over()
+            self._take_over()
             return
         try:
             if before.control is None or not before.ready:
@@ -169,10 +173,11 @@ class Succession:
 
     def on_retired(self) -> None:
         """The gateway that served accepts nothing more."""
-        if self._gateways.successor is not None:
-            self.take_over()
+        # Who was asked for a successor that died since may say so while another one only begins.
+        if self._gateways.successor is not None and self._gateways.prepared:
+            self._take_over()
 
-    def take_over(self) -> None:
+    def _take_over(self) -> None:
         """Let the prepared gateway serve; the one before ends what it has begun."""
         before = self._gateways.take_over()
         self.loaded = self.wanted
@@ -184,10 +189,13 @@ class Succession:
         """The gateway that served died; tell whether a successor takes its place, now or when it can."""
         gateways = self._gateways
         if gateways.successor is None:
+            self.go_on()  # with what it had it may never serve, and wait for ever
+        if gateways.successor is None:
             return False
         if gateways.prepared:
-            self.take_over()
-        return True
+            self._take_over()
+            return True
+        return not self._host.is_leaving  # it was told to leave, too
 
     def on_successors_death(self, status: str) -> None:
         """The gateway that was to take over died."""
