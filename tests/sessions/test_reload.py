@@ -378,6 +378,29 @@ def test_a_gateway_that_dies_meanwhile_is_succeeded_all_the_same(proxy: Proxy) -
         assert not chatter.ended
 
 
+def test_what_a_gateway_had_under_way_ends_with_it(proxy: Proxy, upstream: RawUpstream) -> None:
+    over = threading.Event()
+
+    def say_nothing(_: Call) -> None:
+        over.wait(20)
+
+    upstream.scripts[b"/slow"] = say_nothing
+    bascule = proxy()
+    try:
+        with connected(bascule.public_url) as client:
+            client.send(b"GET /slow HTTP/1.1\r\nHost: front\r\n\r\n")
+            eventually(lambda: bascule.metric("bascule_http_requests_in_flight") == 1, 10, "it is under way")
+            before = gateway(bascule)
+            bascule.change(websocketProxy={"maxSessionsPerApp": 9})
+            bascule.hang_up()
+            eventually(lambda: len(gateways(bascule)) == 2, 10, "another one starts")
+            kill(before)
+            serves_with(bascule, 9)
+            assert bascule.metric("bascule_http_requests_in_flight") == 0
+    finally:
+        over.set()
+
+
 def test_a_successor_that_dies_leaves_all_as_it_was(proxy: Proxy) -> None:
     bascule = proxy()
     before = gateway(bascule)

@@ -320,6 +320,8 @@ class Supervisor:
         self._watched.pop(child, None)
         now = time.monotonic()
         status, delay = child.reap(now)
+        if child in self._gateways:  # what it had under way has ended with it
+            self._counters.gateway(child.place)[GatewayWord.HTTP_IN_FLIGHT] = 0
         if self._stopping:
             return
         if child is self._gateways.successor:
@@ -400,8 +402,6 @@ class Supervisor:
 
     def _on_formers_death(self, child: Child, status: int) -> None:
         self._gateways.former.remove(child)
-        # What it had under way has ended with it.
-        self._counters.gateway(child.place)[GatewayWord.HTTP_IN_FLIGHT] = 0
         _log.info("a former gateway has left", status=_status(status), left=len(self._gateways.former))
         self._finish_if_done()
 
