@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from tests.support.chatter import chatting
 from tests.support.figures import Figures
 from tests.support.frames import CLOSE, PONG
 from tests.support.proctree import forwarders, gateway, gateways, kill
-from tests.support.rawclient import RawClient, connected
+from tests.support.rawclient import RawClient, connect, connected
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -185,6 +186,27 @@ def test_a_download_goes_on_and_its_gateway_leaves_when_it_has_ended(
     eventually(lambda: bascule.metric("bascule_http_requests_in_flight") == 0, 5, "nothing is under way")
     (left,) = eventually(lambda: events(bascule, "a former gateway has left"), 5, "it is told")
     assert left["status"] == "0"
+
+
+def test_who_reads_slowly_has_the_whole_of_a_download(proxy: Proxy, upstream: RawUpstream) -> None:
+    size = 60_000
+
+    def download(call: Call) -> None:
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+
+    upstream.scripts[b"/download"] = download
+    bascule = proxy(sockets={"notsentLowatBytes": 4096})
+    with contextlib.closing(connect(bascule.public_url, buffers=4096)) as client:
+        client.send(b"GET /download HTTP/1.1\r\nHost: front\r\n\r\n")
+        client.head()
+        while bascule.metric("bascule_http_requests_in_flight"):
+            client.receive()
+        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+        eventually(lambda: cap(bascule) == 7, 20, "the cap is 7")
+        while len(client.buffer) < size and client.receive():
+            assert cap(bascule) == 7, "which takes a moment"
+        assert len(client.buffer) == size
+    eventually(lambda: len(gateways(bascule)) == 1, 10, "the former one has left")
 
 
 def test_sessions_over_tls_go_on_and_new_ones_get_the_new_certificate(proxy: Proxy, tmp_path: Path) -> None:

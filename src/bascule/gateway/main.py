@@ -384,15 +384,20 @@ class Gateway:
         self._retired = True
         send_control(self._control, "retired")
         await self._wait_unlinked()
-        while self._has_work():  # noqa: ASYNC110 - counts are no events
+        while self._has_work():
+            # An answer that began before may have left its connection open for another request.
+            self._http.idle.shed(len(self._http.idle))
             await asyncio.sleep(_LOOK_EVERY)
         self._stopped.set()
 
     def _has_work(self) -> bool:
-        """Tell whether connections are still answered, or pumped, by this process that takes no more."""
+        """Tell whether connections are still answered, or pumped, by this process that takes no more.
+
+        An exchange is over when its answer is written; its connection, when the browser has taken it.
+        """
         return (
             self._exchanges.under_way > 0
-            or len(self._http.newcomers) > 0
+            or len(self._http.connections) > 0
             or is_running("connection", "tls connection", "upgrade", "refusal", "pump")
         )
 
