@@ -101,7 +101,7 @@ class Gateway:
         self._called = asyncio.Event()
         self._stopped = asyncio.Event()
         self._drains = setup.draining
-        self._expected = setup.forwarders
+        self._expected = set(range(setup.forwarders))
         self._retiring = False
         self._retired = False
         self._drain_task: asyncio.Task[None] | None = None
@@ -181,15 +181,18 @@ class Gateway:
         """Wait until every forwarder has said which sessions it carries: the count must be exact."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FORWARDERS_READY):
-                while sum(link.listed for link in self._dispatch.links.values()) < self._expected:
+                while self._unheard():
                     self._dispatch.changed.clear()
                     await self._dispatch.changed.wait()
-        unheard = self._expected - sum(link.listed for link in self._dispatch.links.values())
-        if unheard:
+        if unheard := self._unheard():
             # Their sessions are not in the count until they are heard of.
-            _log.error("serving without some forwarders", unheard=unheard, of=self._expected)
+            _log.error("serving without some forwarders", unheard=len(unheard), of=len(self._expected))
         if self._registry:
             _log.info("sessions taken over", sessions=len(self._registry))
+
+    def _unheard(self) -> set[int]:
+        """Return the slots of those that are still to be heard of: that others are is no help."""
+        return self._expected - {slot for slot, link in self._dispatch.links.items() if link.listed}
 
     def _count_turn(self) -> None:
         """Let the supervisor see that the loop goes round."""
@@ -359,7 +362,7 @@ class Gateway:
                 spawn(self._say_drained(deadline), "say drained")
             case "serve":
                 self._drains |= message["draining"]
-                self._expected = message["forwarders"]  # one that is starting again carries nothing
+                self._expected = set(message["slots"])  # one that is starting again carries nothing
                 self._called.set()
             case "retire":
                 spawn(self._retire(), "retire")

@@ -8,7 +8,7 @@ message           to              meaning
 ``channel``       both            a new gateway-forwarder channel (one descriptor)
 ``drain``         gateway         refuse new sessions, end the live ones
 ``retire``        gateway         another takes over: take nothing more, end what was begun
-``serve``         gateway         take over, with so many forwarders; drain if the one before did
+``serve``         gateway         take over, with the forwarders of these slots; drain if the one before did
 ``not_reloaded``  gateway         the configuration could not be loaded again
 ``ready``         supervisor      the child works
 ``prepared``      supervisor      the gateway could take over

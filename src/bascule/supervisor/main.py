@@ -421,8 +421,8 @@ class Supervisor:
             self._check_descriptors()
         assert serving.control is not None
         with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
-            ready = sum(forwarder.ready for forwarder in self._forwarders)
-            send_control(serving.control, "serve", draining=self._draining, forwarders=ready)
+            ready = [forwarder.slot for forwarder in self._forwarders if forwarder.ready]
+            send_control(serving.control, "serve", draining=self._draining, slots=ready)
         self._connect_all()
 
     # -- stopping -----------------------------------------------------------------------------
