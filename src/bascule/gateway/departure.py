@@ -62,6 +62,7 @@ class Departure:
     def leave(self) -> None:
         """Cancel the task: whatever the browser does, we cannot wait any longer."""
         self.ours = True
+        self._looks.leave(self)  # a task that is cancelled twice would stay so
         self._cancel()
 
     def _cancel(self) -> None:
