@@ -498,14 +498,45 @@ def test_a_stop_waits_for_what_a_former_gateway_has_under_way(proxy: Proxy, upst
     assert bascule.process.process.wait(15) == 0
 
 
-def test_a_drain_that_was_asked_for_goes_on(proxy: Proxy) -> None:
-    bascule = proxy(drain={"timeout": "60s", "naturalEnd": "5s"})
+def drain(bascule: RunningBascule) -> None:
+    """Begin a drain as an operator does."""
     order = urllib.request.Request(
         f"{bascule.admin_url}/drain", method="POST", headers={"X-Bascule-Admin": "1"}
     )
+    urllib.request.urlopen(order, timeout=10).close()
+    eventually(lambda: bascule.metric("ws_draining") == 1, 10, "it drains")
+
+
+def test_a_drain_that_was_asked_for_goes_on(proxy: Proxy) -> None:
+    bascule = proxy(drain={"timeout": "60s", "naturalEnd": "5s"})
     with chatting(bascule.public_url, 1):
-        urllib.request.urlopen(order, timeout=10).close()
-        eventually(lambda: bascule.metric("ws_draining") == 1, 10, "it drains")
+        drain(bascule)
         assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
         serves_with(bascule, 7)
         assert bascule.metric("ws_draining") == 1
+
+
+def test_a_drain_goes_on_in_one_gateway_alone(proxy: Proxy, upstream: RawUpstream) -> None:
+    over = threading.Event()
+
+    def say_nothing(_: Call) -> None:
+        over.wait(20)
+
+    upstream.scripts[b"/slow"] = say_nothing
+    bascule = proxy(drain={"timeout": "3s", "naturalEnd": "3s"})
+    try:
+        with connected(bascule.public_url) as plain, connected(bascule.public_url) as client:
+            plain.send(b"GET /slow HTTP/1.1\r\nHost: front\r\n\r\n")
+            eventually(lambda: upstream.calls_for(b"/slow"), 10, "it keeps its gateway")
+            client.open()
+            drain(bascule)
+            assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+            eventually(lambda: len(events(bascule, "drain begins")) == 2, 10, "the new one drains")
+            eventually(
+                lambda: bascule.metric("bascule_drain_sessions_total", outcome="aborted"),
+                10,
+                "it cuts the rest",
+            )
+            assert len(eventually(lambda: events(bascule, "drain ends"), 10, "its drain ends")) == 1
+    finally:
+        over.set()

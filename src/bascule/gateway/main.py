@@ -75,7 +75,8 @@ _LOOK_EVERY: Final = 0.1
 """Seconds between two looks whether a gateway that retired has anything left."""
 
 _FORWARDERS_READY: Final = 10.0
-"""Seconds to wait for all forwarders at the start; after that the gateway serves with those there are."""
+"""Seconds to wait for all forwarders, until each has said what it carries, or has another gateway; after that
+it goes on without."""
 
 
 class Gateway:
@@ -149,7 +150,8 @@ class Gateway:
         tls = self._tls()
         if self._setup.successor:
             # All that can be wrong with a configuration is found while the one before serves.
-            send_control(self._control, "prepared")
+            with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
+                send_control(self._control, "prepared")
             await self._called.wait()
             if self._stopped.is_set():
                 return
@@ -385,7 +387,10 @@ class Gateway:
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
         self._retired = True
-        send_control(self._control, "retired")
+        if self._drain_task is not None:
+            self._drain_task.cancel()  # the other one goes on with it: nobody here could tell a session
+        with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
+            send_control(self._control, "retired")
         await self._wait_unlinked()
         while self._has_work():
             # An answer that began before may have left its connection open for another request.
