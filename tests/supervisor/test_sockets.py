@@ -60,3 +60,15 @@ def test_a_congestion_control_that_the_kernel_lacks_is_told_with_what_it_allows(
     (problem,) = caught.value.problems
     assert problem.startswith('sockets.congestionControl: found "cubik"; allowed: ')
     assert '"reno"' in problem
+
+
+def test_what_is_taken_out_of_the_configuration_is_taken_from_the_socket() -> None:
+    before = Sockets(user_timeout=10, congestion_control="reno", keepalive_idle=7)
+    after = Sockets(no_delay=False, user_timeout=0)
+    with closing(listen(Config(sockets=before), HERE, "listen")) as public, socket.socket() as admin:
+        Listeners(public, admin).set_options(after)
+        with closing(listen(Config(sockets=after), HERE, "listen")) as fresh:
+            for option in (socket.TCP_NODELAY, socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE):
+                assert public.getsockopt(TCP, option) == fresh.getsockopt(TCP, option)
+            names = [each.getsockopt(TCP, socket.TCP_CONGESTION, 16) for each in (public, fresh)]
+            assert names[0] == names[1]

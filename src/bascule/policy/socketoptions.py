@@ -55,11 +55,10 @@ def session_options(sockets: Sockets, *, browser: bool) -> tuple[Option, ...]:
         (tcp, socket.TCP_KEEPIDLE, int(sockets.keepalive_idle)),
         (tcp, socket.TCP_KEEPINTVL, int(sockets.keepalive_interval)),
         (tcp, socket.TCP_KEEPCNT, sockets.keepalive_probes),
+        # These may be set on a socket that had others (a reload), so off is said, too.
+        (tcp, socket.TCP_NODELAY, int(sockets.no_delay)),
+        (tcp, socket.TCP_USER_TIMEOUT, _milliseconds(sockets.user_timeout) if sockets.user_timeout else 0),
     ]
-    if sockets.no_delay:
-        options.append((tcp, socket.TCP_NODELAY, 1))
-    if sockets.user_timeout:
-        options.append((tcp, socket.TCP_USER_TIMEOUT, _milliseconds(sockets.user_timeout)))
     if sockets.congestion_control:
         options.append((tcp, socket.TCP_CONGESTION, sockets.congestion_control.encode()))
     if browser:

@@ -417,7 +417,10 @@ class Supervisor:
         configure(config.log.level, config.log.format, process="supervisor")
         self._watched = {child: watch.Watch(config.watchdog) for child in self._watched}
         if not self.is_leaving:
-            self._listeners.set_options(config.sockets)
+            try:
+                self._listeners.set_options(config.sockets)
+            except OSError as error:  # the kernel takes them (`check_options`), but is short of something
+                _log.error("the listening sockets keep the options they had", error=str(error))
             self._check_descriptors()
         assert serving.control is not None
         with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _ALLOWED: Final = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 
+_LONGEST_NAME: Final = 16
+"""Bytes of the name of a congestion control: ``TCP_CA_NAME_MAX``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
@@ -49,7 +52,11 @@ class Listeners:
 
         Raises:
             ConfigError: The kernel does not take one: see `check_options`.
+            OSError: There is no socket to learn from what the node is set to.
         """
+        with socket.socket() as fresh:  # to have none of one's own is to have the node's
+            nodes = fresh.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
+        self.public.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, nodes.rstrip(b"\0"))
         _set_options(self.public, sockets)
         for listening in (self.public, self.admin):
             listening.listen(sockets.backlog)
@@ -61,8 +68,11 @@ def check_options(sockets: Sockets) -> None:
     Raises:
         ConfigError: It does not; names the field.
     """
-    with socket.socket() as probe:
-        _set_options(probe, sockets)
+    try:
+        with socket.socket() as probe:
+            _set_options(probe, sockets)
+    except OSError as error:
+        raise ConfigError([f"sockets: {error.strerror or error}"]) from error
 
 
 def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
