@@ -56,7 +56,7 @@ Close:
 |---|---|---|
 | 1013 | `{CAP_REACHED_REASON}` | The cap is reached; the upstream is not touched. |
 | 1013 | `{UPSTREAM_UNREACHABLE_REASON}` | The upstream refused, timed out or did not resolve. |
-| 1012 | `{DRAINING_REASON}` | `POST /drain`, or a connection that was open before SIGTERM. |
+| 1012 | `{DRAINING_REASON}` | `POST /drain`; a connection open before SIGTERM, a handshake before a reload. |
 | 1013 | `{NO_ROOM_REASON}` | Open files are limited below the cap, or forwarders restart. |
 """
 

@@ -6,7 +6,7 @@ forwarder wakes up once, and the two processes do not push each other off a core
 each session.
 
 A new channel begins with a list of the sessions the forwarder already carries, which
-is how a restarted gateway takes over the count.
+is how another gateway takes over the count.
 """
 
 from __future__ import annotations

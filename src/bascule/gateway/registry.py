@@ -1,7 +1,7 @@
 """The sessions of this pod as the gateway knows them: one record and one lease each.
 
 A record is written when a session is handed over and leaves with its outcome, or with
-the forwarder that carried it. After a restart of the gateway the records come back
+the forwarder that carried it. When another gateway serves, the records come back
 from the forwarders, with the tag the former gateway had given each session.
 """
 

@@ -58,7 +58,7 @@ class GatewayWord(IntEnum):
     CLIENT_GONE = auto()
     """Upgrades whose client left while the upstream was being dialled."""
     DRAINING = auto()
-    """Upgrades refused because the pod drains."""
+    """Upgrades refused because the pod drains, or another gateway is about to serve."""
     ADMITTED = auto()
     """Leases taken."""
     HTTP_REQUESTS = auto()
@@ -109,7 +109,7 @@ class ForwarderWord(IntEnum):
 FRAMES_BASE: Final = 32
 """Then one word per direction and opcode nibble: ``FRAMES_BASE + direction * 16 + opcode``."""
 ENDED_BASE: Final = 64
-"""Then one word per kind, ended-by and cause. The gateway's block has these words as well, for
+"""Then one word per kind, ended-by and cause. A gateway's block has these words as well, for
 sessions that could not be counted by their forwarder because it died."""
 CLOSE_CODES_BASE: Final = 192
 """Then one word per side that sent it and close-code label."""

@@ -27,7 +27,7 @@ class ChildSetup:
         admin: Descriptor of the admin listening socket (gateway only, else -1).
         place: Of a gateway: which block of the counters is its own.
         generation: How many gateways there were before this one, which makes ids unique.
-        restarts: How many of them died.
+        restarts: How many of them died while they served.
         successor: Whether another gateway serves, which this one is to take over from when it is told to.
         draining: Whether the gateway before this one had begun to drain.
     """

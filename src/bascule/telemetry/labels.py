@@ -54,7 +54,7 @@ LABELS: Final[dict[str, Label]] = {
         "`handshake`: we answered with an HTTP error (malformed handshake, origin, route, credentials). "
         "`upstream`: the upstream answered with something else than a valid 101; that answer was passed on, "
         "or was none and became our 502. "
-        "`draining`: 101 and Close 1012, the pod is going away. "
+        "`draining`: 101 and Close 1012, the pod is going away, or another gateway was about to serve. "
         "`no_room`: 101 and Close 1013, no forwarder could take a session. "
         "`gone`: the client left while the upstream was being dialled.",
         REFUSALS_COUNTED,
