@@ -269,11 +269,9 @@ class Supervisor:
                 self._connect(forwarder)
             case "draining":
                 self._draining = True  # what POST /drain began outlives the gateway that was asked
-            case "drained" if child is self._gateways.serving:
+            case "drained":
                 self._drained = True
                 self._finish_if_done()
-            case "drained":
-                pass  # of one that began to drain, and retired
             case "prepared":
                 self._succession.on_prepared()
             case "retired" if child is self._gateways.serving:
