@@ -339,13 +339,13 @@ class Supervisor:
             self._exit_status = _BAD_CONFIGURATION
             self._finish()
             return
+        self._gateways.restarts += is_gateway
         if is_gateway and self._succession.on_servings_death():
             return
         if is_gateway and self._signals:
             # Nobody is left to pace the drain: the forwarders end their sessions themselves.
             self._finish()
             return
-        self._gateways.restarts += is_gateway
         self.do_later(delay, lambda: self.start_again(child))
 
     def _look(self) -> None:
@@ -413,7 +413,8 @@ class Supervisor:
         """See `Host.go_over`."""
         config, serving = self._config, self._gateways.serving
         configure(config.log.level, config.log.format, process="supervisor")
-        self._watched = {child: watch.Watch(config.watchdog) for child in self._watched}
+        # Also the one that is to serve: nobody else accepts until it does.
+        self._watched = {child: watch.Watch(config.watchdog) for child in (*self._watched, serving)}
         if not self.is_leaving:
             try:
                 self._listeners.set_options(config.sockets)
