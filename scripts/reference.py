@@ -69,7 +69,7 @@ _COMMAND_LINE = """\
 |---|---|
 | SIGTERM, SIGINT | stop, after a [drain](../howto/drain-and-upgrade.md) of at most `drain.timeout` |
 | a second of these | stop at once; the sessions it cuts have no log line each, only one with their number |
-| SIGHUP | [load the configuration again](../howto/reload.md); on a terminal, which was closed, stop |
+| SIGHUP | [load the configuration again](../howto/reload.md); `demo`, and on a terminal, stop |
 | SIGUSR1, SIGUSR2 | ignored, with a log line |
 
 Certificates, keys and tokens need no signal: what is renewed is taken over within half a minute.

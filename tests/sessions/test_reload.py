@@ -125,6 +125,9 @@ def test_what_cannot_be_used_changes_nothing_and_is_told(proxy: Proxy, upstream:
         )
         assert gateways(bascule) == [before]
         chatter.progress()
+        kill(before)
+        eventually(lambda: cap(bascule) is not None, 20, "another one serves")
+        assert bascule.metric("bascule_config_last_reload_successful") == 0, "it is true still"
         assert bascule.reload(limits=None)
         eventually(
             lambda: bascule.metric("bascule_config_last_reload_successful") == 1, 5, "the gauge says so"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.policy.config import Config
-from bascule.supervisor.renewal import Renewal
+from bascule.supervisor.renewal import TRY_AGAIN, Renewal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +60,18 @@ def test_a_file_that_is_gone_and_comes_back_as_another_was_renewed(mounted: Path
     assert not looked_after.look()
     (mounted / "tls.crt").write_text("the second one")
     assert [looked_after.look() for _ in range(3)] == [False, True, False]
+
+
+def test_what_could_not_be_taken_over_is_told_again_some_time_later_and_what_is_newer_at_once(
+    mounted: Path,
+) -> None:
+    looked_after = renewal(mounted)
+    for _ in range(2):
+        with (mounted / "tls.crt").open("a") as file:
+            file.write("more")
+        assert [looked_after.look() for _ in range(2)] == [False, True]
+        looked_after.failed()
+    assert [looked_after.look() for _ in range(TRY_AGAIN + 5)].index(True) == TRY_AGAIN - 1
 
 
 def test_a_configuration_that_names_no_file_has_none_to_renew() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bascule.errors import ConfigError
 from bascule.handover.control import receive_control
 from bascule.handover.descriptors import PacketReader
 from bascule.policy.config import Config
@@ -20,6 +21,7 @@ from bascule.supervisor.succession import Succession
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from bascule.supervisor.child import Child
 
@@ -109,6 +111,10 @@ def begin(host: Host) -> tuple[Child, Child]:
     host.succession.begin(lambda: OTHER)
     assert host.gateways.successor is not None
     return before, host.gateways.successor
+
+
+def is_reloaded(host: Host) -> bool:
+    return host.succession.reloaded
 
 
 def test_in_order(host: Host) -> None:
@@ -238,6 +244,35 @@ def test_what_is_asked_for_meanwhile_is_done_afterwards_once(host: Host) -> None
     after.ready = True
     host.succession.go_on()
     assert asked == [1]
+
+
+def test_what_failed_is_remembered_until_that_very_thing_is_done(host: Host, tmp_path: Path) -> None:
+    def fails() -> Loaded:
+        raise ConfigError(["no"])
+
+    def done() -> None:
+        host.succession.on_prepared()
+        host.succession.on_retired()
+        host.gateways.serving.ready = True
+        host.succession.go_on()
+
+    named = tmp_path / "token"
+    named.write_text("first")
+    with_file = Loaded(Config.model_validate({"adminTokenFile": str(named)}), {})
+    host.succession.begin(lambda: with_file)
+    done()
+    assert is_reloaded(host)
+    host.succession.begin(fails)
+    assert not is_reloaded(host)
+    named.write_text("the second one")
+    host.succession.look_for_renewal()
+    host.succession.look_for_renewal()
+    assert host.gateways.successor is not None, "a renewal goes on all the same"
+    done()
+    assert not is_reloaded(host), "it was asked for another configuration"
+    host.succession.begin(lambda: with_file)
+    done()
+    assert is_reloaded(host)
 
 
 def test_no_process_is_no_reload(host: Host) -> None:

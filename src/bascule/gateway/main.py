@@ -126,7 +126,7 @@ class Gateway:
         self._view = View(
             config, setup.sources, self._counters, self._budget, self._registry, self._dispatch,
             self._durations, load, self._tokens, self._collector,
-            restarts=setup.restarts, begin_drain=self._begin_drain,
+            restarts=setup.restarts, reloaded=setup.reloaded, begin_drain=self._begin_drain,
         )  # fmt: skip
         self._metrics = GatewayMetrics(
             self._view, self._counters, self._durations, load, processes,
@@ -365,7 +365,10 @@ class Gateway:
             case "serve":
                 self._drains |= message["draining"]
                 self._expected = set(message["slots"])  # one that is starting again carries nothing
+                self._view.reloaded = message["reloaded"]
                 self._called.set()
+                if self._drains and self._listener is not None:
+                    self._begin_drain()  # the order was given to the one before, in its last moment
             case "retire":
                 spawn(self._retire(), "retire")
             case "not_reloaded":
@@ -382,10 +385,10 @@ class Gateway:
         assert self._listener is not None
         assert self._admin_listener is not None
         self._listener.close()
-        spawn(self._admin_listener.close(), "close admin listener")
         self._retiring = self._admission.draining = self._proxy.draining = True
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
+        spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered
         self._retired = True
         if self._drain_task is not None:
             self._drain_task.cancel()  # the other one goes on with it: nobody here could tell a session

@@ -55,6 +55,7 @@ class View:
         collector: CollectorClock,
         *,
         restarts: int,
+        reloaded: bool,
         begin_drain: Callable[[], None],
     ) -> None:
         self._config = config
@@ -76,7 +77,7 @@ class View:
         self._exposition: Exposition | None = None
         self.draining = False
         """Whether new sessions are refused because the pod is going away."""
-        self.reloaded = True
+        self.reloaded = reloaded
         """Whether the configuration in force is what was to be loaded last."""
 
     def attach(self, exposition: Exposition) -> None:

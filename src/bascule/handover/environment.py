@@ -30,6 +30,7 @@ class ChildSetup:
         restarts: How many of them died while they served.
         successor: Whether another gateway serves, which this one is to take over from when it is told to.
         draining: Whether the gateway before this one had begun to drain.
+        reloaded: Whether the configuration in force is what was to be loaded last.
     """
 
     config: str
@@ -45,6 +46,7 @@ class ChildSetup:
     restarts: int = 0
     successor: bool = False
     draining: bool = False
+    reloaded: bool = True
 
     def write(self) -> int:
         """Write it to a memory file and return the descriptor, rewound, for the child."""

@@ -186,6 +186,7 @@ class Supervisor:
             restarts=gateways.restarts,
             successor=is_successor,
             draining=is_gateway and self._draining,
+            reloaded=self._succession.reloaded,
         )
         descriptors = [self._counters.descriptor]
         if is_gateway:
@@ -198,6 +199,8 @@ class Supervisor:
         assert child.process is not None
         self._selector.register(child.control, selectors.EVENT_READ, lambda: self._on_control(child))
         self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
+        if patience := self._config.watchdog:
+            self._watched[child] = watch.Watch(max(patience, watch.STARTING))
         _log.debug("started", child=child.name, pid=child.process.pid)
         gateways.started += is_gateway
         if child is gateways.serving:
@@ -269,6 +272,8 @@ class Supervisor:
                 self._connect(forwarder)
             case "draining":
                 self._draining = True  # what POST /drain began outlives the gateway that was asked
+                if child in self._gateways.former:
+                    self._call()
             case "drained":
                 self._drained = True
                 self._finish_if_done()
@@ -421,11 +426,18 @@ class Supervisor:
             except OSError as error:  # the kernel takes them (`check_options`), but is short of something
                 _log.error("the listening sockets keep the options they had", error=str(error))
             self._check_descriptors()
-        assert serving.control is not None
-        with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
-            ready = [forwarder.slot for forwarder in self._forwarders if forwarder.ready]
-            send_control(serving.control, "serve", draining=self._draining, slots=ready)
+        self._call()
         self._connect_all()
+
+    def _call(self) -> None:
+        """Tell the gateway that took over to serve, and how things stand."""
+        control = self._gateways.serving.control
+        if control is not None:
+            ready = [forwarder.slot for forwarder in self._forwarders if forwarder.ready]
+            with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
+                send_control(
+                    control, "serve", slots=ready, draining=self._draining, reloaded=self._succession.reloaded
+                )
 
     # -- stopping -----------------------------------------------------------------------------
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LOOK_EVERY: Final = 10.0
 """Seconds between two looks: certificates are renewed days before they end."""
 
+TRY_AGAIN: Final = 30
+"""Looks until files that could not be taken over are tried again: five minutes."""
+
 _State = tuple[int, ...]
 """Device, inode, size and time of the last change; nothing for a file that is not there."""
 
@@ -35,17 +38,23 @@ class Renewal:
     def __init__(self, config: Config) -> None:
         self._files = [named for _, named in files(config)]
         self._in_force = self._last = self._look()
+        self._until_again = 0
 
     def _look(self) -> list[_State]:
         return [_state(named) for named in self._files]
 
     def look(self) -> bool:
-        """Look again; tell whether they were renewed. It is told once."""
+        """Look again; tell whether they were renewed: once, unless `failed` says that it was no use."""
         last, self._last = self._last, self._look()
-        if self._last != last or self._last == self._in_force:
+        self._until_again -= 1
+        if self._last != last or (self._last == self._in_force and self._until_again):
             return False
         self._in_force = self._last
         return True
+
+    def failed(self) -> None:
+        """Note that they could not be taken over. The reason may pass: it is told again some time later."""
+        self._until_again = TRY_AGAIN
 
 
 def _state(named: Path) -> _State:

@@ -86,6 +86,13 @@ class Succession:
         self._host = host
         self._renewal = self._next_renewal = Renewal(loaded.config)
         self._next_load: Callable[[], Loaded] | None = None
+        self._renews = False
+        self._failed_to_load = self._failed_to_renew = False
+
+    @property
+    def reloaded(self) -> bool:
+        """Whether what was to be in force last is: a configuration, and the files that it names."""
+        return not (self._failed_to_load or self._failed_to_renew)
 
     def begin(self, load: Callable[[], Loaded]) -> None:
         """Load a configuration, and start a gateway that is to take over with it.
@@ -100,6 +107,7 @@ class Succession:
         if gateways.successor is not None or (serving.alive and not serving.ready):
             self._next_load = load
             return
+        self._renews = load == self._as_it_is
         try:
             self.wanted = load()
             # Before the gateway reads them: what is renewed from now on is renewed again.
@@ -126,7 +134,11 @@ class Succession:
         if self._renewal.look():
             _log.info("a file was renewed")
             if self._next_load is None:  # else it will be read all the same
-                self.begin(lambda: self.loaded)
+                self.begin(self._as_it_is)
+
+    def _as_it_is(self) -> Loaded:
+        """Load nothing: what is in force is to stay, with files that were renewed."""
+        return self.loaded
 
     def go_on(self) -> None:
         """Do what was asked for meanwhile, once nobody is about to take over or to serve."""
@@ -139,6 +151,11 @@ class Succession:
         self.wanted = self.loaded
         if self._host.is_leaving:
             return
+        if self._renews:
+            self._failed_to_renew = True
+            self._renewal.failed()
+        else:
+            self._failed_to_load = True
         for problem in problems:
             _log.error("configuration not reloaded", problem=problem)
         if (control := self._gateways.serving.control) is not None:
@@ -182,6 +199,8 @@ class Succession:
         before = self._gateways.take_over()
         self.loaded = self.wanted
         self._renewal = self._next_renewal
+        self._failed_to_renew = False
+        self._failed_to_load &= self._renews  # what is in force already is no answer to what was asked for
         self._host.go_over()
         _log.info("configuration reloaded", former=before.process.pid if before.process else None)
 

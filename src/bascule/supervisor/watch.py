@@ -16,6 +16,9 @@ from typing import Final
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks: as long as a turn may last that waits for nothing but its time."""
 
+STARTING: Final = 60.0
+"""Seconds within which one that starts begins to count its turns, however slow the machine is."""
+
 LAST_WORDS: Final = 1.0
 """Seconds from SIGABRT, at which a process writes where it stands, to SIGKILL, which needs no help of its."""
 
