@@ -66,6 +66,7 @@ class HttpServer(PlainServer):
     Attributes:
         newcomers: Connections without a whole first head.
         idle: Connections between two requests.
+        retiring: Set when nobody is accepted any more, and there is time for every answer.
         heads: Connections on which a head has begun, or the first is awaited.
     """
 
@@ -82,6 +83,7 @@ class HttpServer(PlainServer):
         self.newcomers = Bounded(config.limits.max_handshakes)
         self.idle = Bounded(config.limits.max_idle_connections)
         self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
+        self.retiring = False
         self._dropped: Waits[asyncio.Transport] = Waits(FAREWELL_SECONDS, lambda transport: transport.abort())
 
     def __call__(self, first: bytes = b"") -> HttpProtocol:
@@ -113,10 +115,12 @@ class HttpServer(PlainServer):
     def _drop(self, transport: asyncio.Transport) -> None:
         """Close a connection, and not abort it: the end of its answer may still be on its way.
 
-        A client that takes nothing more, or does not answer the end of TLS, does not keep it for that.
+        A client that takes nothing more, or does not answer the end of TLS, does not keep it for that;
+        unless we retire, when its room is wanted by nobody.
         """
         transport.close()
-        self._dropped.enter(transport)
+        if not self.retiring:
+            self._dropped.enter(transport)
 
 
 class HttpProtocol(PlainProtocol):

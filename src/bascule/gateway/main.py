@@ -385,7 +385,7 @@ class Gateway:
         assert self._listener is not None
         assert self._admin_listener is not None
         self._listener.close()
-        self._retiring = self._admission.draining = self._proxy.draining = True
+        self._retiring = self._http.retiring = self._admission.draining = self._proxy.draining = True
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
         spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered
