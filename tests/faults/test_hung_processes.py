@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.chatter import chatting
 from tests.support.figures import Figures
-from tests.support.proctree import forwarders, gateway, kill
+from tests.support.proctree import forwarders, gateway, gateways, kill
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -45,6 +45,21 @@ def test_a_forwarder_that_hangs_is_replaced_and_only_its_sessions_end(proxy: Pro
     assert line["watchdog"] == 5.0
     (died,) = _said(bascule, "a process died", line["child"])
     assert died["status"] == "SIGKILL", "who is stopped hears nothing else"
+
+
+def test_what_a_forwarder_carried_that_hangs_while_gateways_change_is_counted(proxy: Proxy) -> None:
+    bascule = proxy(watchdog=SOON)
+    with chatting(bascule.public_url, 6) as chatter:
+        chatter.progress()
+        figures = Figures(bascule)
+        kill(forwarders(bascule)[0], signal.SIGSTOP)
+        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 9})
+        eventually(lambda: len(chatter.ended) == 3, 20, "the victim's three sessions have ended")
+        eventually(lambda: bascule.in_flight_if_up == 3, 10, "three sessions are counted")
+        assert figures.moved()["bascule_sessions_lost_total"] == 3
+        assert len([line for line in bascule.log_lines if line.get("event") == "session ended"]) == 3
+        chatter.progress(chatter.living)
+    eventually(lambda: len(gateways(bascule)) == 1, 10, "the former one has left")
 
 
 def test_a_gateway_that_hangs_is_replaced_and_no_session_ends(proxy: Proxy) -> None:

@@ -17,7 +17,7 @@ from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.environment import ChildSetup
-from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, Message, Row, decode
+from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, Message, Moved, Row, decode
 from bascule.policy.config import Config, WebSocketProxy
 from bascule.supervisor.child import Child
 
@@ -141,6 +141,16 @@ def test_a_new_gateway_hears_of_every_session_before_the_list_ends(forwarder: Fo
         forwarder.forget()
         third = stack.enter_context(forwarder.connect())
         assert forwarder.listed(third) == list(range(1, 41))
+
+
+def test_the_gateway_before_hears_that_there_is_another(forwarder: Forwarder) -> None:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(first) == Listed(0)
+        second = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(second) == Listed(0)
+        assert isinstance(forwarder.hear(first), Moved)
+        assert first.recv(1) == b""
 
 
 def test_sessions_of_one_packet_are_adopted_in_order(forwarder: Forwarder) -> None:

@@ -14,7 +14,7 @@ import pytest
 from bascule.gateway import dispatch as module
 from bascule.gateway.dispatch import Dispatch
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
-from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, decode
+from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, Moved, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +106,19 @@ async def test_a_second_channel_to_the_same_forwarder_loses_nothing() -> None:
     heard.dispatch.changed.clear()
     await heard.dispatch.changed.wait()
     assert heard.log == [("ended", 1), ("lost", 0)]
+
+
+@pytest.mark.parametrize("says_so", [False, True])
+@pytest.mark.parametrize("retired", [False, True])
+async def test_who_has_moved_to_another_gateway_is_not_lost(retired: bool, says_so: bool) -> None:
+    heard = Heard()
+    channel = heard.forwarder(0)
+    heard.dispatch.retired = retired
+    if says_so:
+        send_packet(channel, Moved().encode())
+    channel.close()
+    await heard.dispatch.changed.wait()
+    assert heard.log == ([] if retired and says_so else [("lost", 0)])
 
 
 class Session:

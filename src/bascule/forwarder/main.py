@@ -37,6 +37,7 @@ from bascule.handover.messages import (
     List,
     Listed,
     Message,
+    Moved,
     Row,
     decode,
     join,
@@ -163,10 +164,13 @@ class Forwarder:
     # -- the gateway --------------------------------------------------------------------
 
     def _change_gateway(self, channel: socket.socket) -> None:
-        """Read what a dead gateway still left, then tell the new one what lives here."""
-        while self._gateway is not None:
-            if not self._receive():
-                self._drop_gateway()
+        """Read what the gateway before still left, then tell the new one what lives here."""
+        while self._receive():
+            pass
+        if self._gateway is not None:
+            with contextlib.suppress(OSError):  # it has died, or reads nothing
+                send_packet(self._gateway, Moved().encode())
+            self._drop_gateway()
         # Lists were for the one before, and half of one would pass for the whole; outcomes stay true.
         self._outbox = deque(said for said in self._outbox if isinstance(decode(said)[0], Ended))
         channel.setblocking(False)

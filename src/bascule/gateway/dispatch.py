@@ -28,7 +28,7 @@ from bascule.handover.descriptors import (
     PacketReader,
     send_packet,
 )
-from bascule.handover.messages import Close, Ended, List, Listed, Message, Row, decode, join
+from bascule.handover.messages import Close, Ended, List, Listed, Message, Moved, Row, decode, join
 from bascule.policy.placement import fewest
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Link:
         self.channel = channel
         self.hot_path = ""
         self.listed = False
+        self.moved = False
 
 
 class Dispatch:
@@ -91,6 +92,12 @@ class Dispatch:
         on_row: A session that lives already, found on a new channel.
         on_ended: An outcome.
         on_lost: A forwarder is gone with all it carried.
+
+    Attributes:
+        links: By slot.
+        changed: Set when a forwarder has listed its sessions, or its channel has ended.
+        retired: Whether another gateway is given what the forwarders carry. Then one that says that it has
+            moved is not lost.
     """
 
     def __init__(
@@ -112,6 +119,7 @@ class Dispatch:
         self._lists: dict[int, tuple[asyncio.Future[None], list[tuple[int, Row]], set[int]]] = {}
         self._handed: list[_Offered] = []
         self.changed = asyncio.Event()
+        self.retired = False
 
     def add(self, slot: int, pid: int, restarts: int, hot_path: str, channel: socket.socket) -> None:
         """Take a channel to a forwarder; a former process of that slot is gone.
@@ -267,6 +275,8 @@ class Dispatch:
             case Listed(request=0):
                 link.listed = True
                 self.changed.set()
+            case Moved():
+                link.moved = True
             case Listed():
                 if message.request in self._lists:
                     done, _, waiting = self._lists[message.request]
@@ -286,5 +296,6 @@ class Dispatch:
         if self.links.get(link.slot) is not link:
             return  # its process has another
         del self.links[link.slot]
-        self._on_lost(link.slot)
+        if not (self.retired and link.moved):
+            self._on_lost(link.slot)
         self.changed.set()

@@ -104,7 +104,6 @@ class Gateway:
         self._drains = setup.draining
         self._expected = set(range(setup.forwarders))
         self._retiring = False
-        self._retired = False
         self._drain_task: asyncio.Task[None] | None = None
         self._http = HttpServer(self._answer, config, self._upgrade)
         self._listener: Listener | None = None
@@ -298,8 +297,6 @@ class Gateway:
 
     def _on_lost(self, slot: int) -> None:
         """A forwarder died: its sessions ended with it, and their leases come back."""
-        if self._retired:
-            return  # it lives, and another gateway has its channel
         records = self._registry.of_slot(slot)
         if not records:
             return
@@ -389,7 +386,7 @@ class Gateway:
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
         spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered
-        self._retired = True
+        self._dispatch.retired = True
         if self._drain_task is not None:
             self._drain_task.cancel()  # the other one goes on with it: nobody here could tell a session
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
@@ -413,12 +410,13 @@ class Gateway:
         )
 
     async def _wait_unlinked(self) -> None:
-        """Wait until every forwarder has another gateway: till then outcomes are told to this one."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FORWARDERS_READY):
-                while self._dispatch.links:
-                    self._dispatch.changed.clear()
-                    await self._dispatch.changed.wait()
+        """Wait until every forwarder has another gateway: till then outcomes are told to this one.
+
+        One that hangs is given up by the supervisor; nobody but us knows of its sessions then.
+        """
+        while self._dispatch.links:
+            self._dispatch.changed.clear()
+            await self._dispatch.changed.wait()
 
     def _begin_drain(self) -> None:
         if self._drain_task is not None:

@@ -13,6 +13,7 @@ native byte order (both ends are the same build on one machine)::
     Ended   E  id:Q kind:B end:B code:H duration:d payload:2Q frames:2Q reason:B+bytes tag:H+bytes
     Row     R  request:I id:Q kind:B opened_at:d idle:d payload:2Q frames:2Q tag:H+bytes
     Listed  D  request:I
+    Moved   M
 
 Rules of this file: a truncated or unknown message raises `HandoverError`; nothing
 else does.
@@ -182,7 +183,15 @@ class Listed(NamedTuple):
         return _LIST.pack(b"D", self.request)
 
 
-Message = Adopt | Close | List | Ended | Row | Listed
+class Moved(NamedTuple):
+    """The last word on a channel: another gateway has one, and hears of the sessions from now on."""
+
+    def encode(self) -> bytes:
+        """Return the packet."""
+        return b"M"
+
+
+Message = Adopt | Close | List | Ended | Row | Listed | Moved
 
 
 def join(messages: Iterable[bytes]) -> tuple[bytes, int]:
@@ -240,6 +249,8 @@ def _decode_at(packet: bytes, start: int) -> tuple[Message, int]:
             return Row(*row, *parts), end
         case b"D":
             return Listed(_LIST.unpack_from(packet, start)[1]), start + _LIST.size
+        case b"M":
+            return Moved(), start + 1
         case other:
             raise HandoverError(f"unknown message type {other!r}")
 
