@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.bascule import run_bascule
-from tests.support.rawclient import upgrade
+from tests.support.rawclient import connect, upgrade
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -64,6 +65,32 @@ def test_an_answer_under_way_is_finished(
             assert client.head().status == 200
         eventually(lambda: len(upstream.calls_for(b"/slow")) > calls, 10, "the upstream is asked")
         _stops_behind(bascule, client, go_on)
+
+
+def test_who_reads_slowly_has_the_whole_of_an_answer(upstream: RawUpstream, tmp_path: Path) -> None:
+    size = 60_000
+
+    def answer(call: Call) -> None:
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+
+    upstream.scripts[b"/slow"] = answer
+    config = {**_config(upstream, "20s"), "sockets": {"notsentLowatBytes": 4096}}
+    with (
+        run_bascule(tmp_path, config) as bascule,
+        contextlib.closing(connect(bascule.public_url, buffers=4096)) as client,
+    ):
+        client.send(REQUEST)
+        client.head()
+        while bascule.metric("bascule_http_requests_in_flight"):
+            client.receive()
+        bascule.process.process.terminate()
+        eventually(
+            lambda: any(line.get("event") == "drain ends" for line in bascule.log_lines), 10, "it drains"
+        )
+        time.sleep(LEAVING)
+        assert bascule.process.process.poll() is None
+        assert len(client.rest()) == size
+        assert bascule.process.process.wait(5) == 0
 
 
 def test_an_answer_without_an_end_is_cut_at_the_timeout(

@@ -96,6 +96,15 @@ class HttpServer(PlainServer):
         loop = asyncio.get_running_loop()
         return HttpProtocol(self, self._on_upgrade, self._limits, first, loop=loop, **self._options)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of answers that are written, and that clients have not taken from this process yet."""
+        return sum(
+            transport.get_write_buffer_size()
+            for connection in self.connections
+            if (transport := connection.transport) is not None
+        )
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; until the next one its connection is idle."""
         connection = request.protocol

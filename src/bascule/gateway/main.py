@@ -72,7 +72,7 @@ _SETTLE: Final = 2.0
 """Seconds that handshakes under way have before another gateway takes over. Nobody is accepted meanwhile."""
 
 _LOOK_EVERY: Final = 0.1
-"""Seconds between two looks whether a gateway that retired has anything left."""
+"""Seconds between two looks whether a gateway that is to leave has anything left."""
 
 _FORWARDERS_READY: Final = 10.0
 """Seconds to wait for all forwarders, until each has said what it carries, or has another gateway; after that
@@ -447,6 +447,8 @@ class Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._exchanges.wait_idle()
+                while self._http.unsent:  # noqa: ASYNC110 - an exchange is over when its answer is written
+                    await asyncio.sleep(_LOOK_EVERY)
         with contextlib.suppress(OSError):  # it was said before, and the supervisor has hung up
             send_control(self._control, "drained", left=len(self._registry))
 
