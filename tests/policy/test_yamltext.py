@@ -65,6 +65,7 @@ def test_anchors_and_merge_keys_work() -> None:
             "line 2, column 1: expected a single document in the stream, but found another document",
         ),
         (b"a: b\n\xff", "line 2, column 1: this is not UTF-8"),
+        (b'a: b\nc: "\\ud83d"', "line 2, column 4: half of a character"),
         (b"a: b\nc: \x00", "line 2, column 4: a control character"),
         (b"[" * 1200, "line 1, column 1: this is nested too deeply"),
         (b"a: " + b"9" * 5000, "line 1, column 1: a number or a tagged value cannot be read"),

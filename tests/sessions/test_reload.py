@@ -137,6 +137,13 @@ def test_what_cannot_be_used_changes_nothing_and_is_told(proxy: Proxy, upstream:
         chatter.progress()
 
 
+def test_half_of_a_character_changes_nothing(proxy: Proxy) -> None:
+    bascule = proxy()
+    with chatting(bascule.public_url, 1) as chatter:
+        assert not bascule.reload(adminTokenFile="\ud800")
+        chatter.progress()
+
+
 def test_what_only_a_start_changes_is_named(proxy: Proxy) -> None:
     bascule = proxy()
     assert not bascule.reload(

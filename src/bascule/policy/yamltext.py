@@ -37,6 +37,8 @@ class YamlProblem(ValueError):
 
 _TAG: Final = "tag:yaml.org,2002:"
 _MERGE: Final = _TAG + "merge"
+_HALF: Final = re.compile("[\ud800-\udfff]")
+"""What an escape can name and no text can hold (a surrogate): it can be neither written nor opened."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -62,6 +64,12 @@ class _Loader(yaml.SafeLoader):
             if key.tag != _MERGE:
                 key.tag = _TAG + "str"  # "on:" and "1:" are text too: every key of ours is
         return super().construct_mapping(node, deep=deep)
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if _HALF.search(value):
+            raise yaml.MarkedYAMLError(problem="half of a character", problem_mark=node.start_mark)
+        return value
 
 
 for _name, _pattern, _first in (
