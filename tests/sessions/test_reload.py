@@ -399,6 +399,18 @@ def test_several_at_once_end_with_the_last(proxy: Proxy) -> None:
     serves_with(bascule, 13)
 
 
+def test_a_storm_of_signals_is_one_and_hides_no_other(proxy: Proxy, upstream: RawUpstream) -> None:
+    bascule = proxy()
+    # It takes a while to read, and cannot be used: nothing holds the next one up.
+    many = [route(upstream, f"/{number}", f"r{number}") for number in range(500)]
+    bascule.change(routes=many, limits={"handshakeTimeout": "soon"})
+    for _ in range(1000):
+        bascule.hang_up()
+        time.sleep(0.0005)
+    os.kill(bascule.process.pid, signal.SIGTERM)
+    assert bascule.process.process.wait(5) == 0
+
+
 def test_a_gateway_that_dies_meanwhile_is_succeeded_all_the_same(proxy: Proxy) -> None:
     bascule = proxy()
     with chatting(bascule.public_url, 4) as chatter:

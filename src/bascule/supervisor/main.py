@@ -100,6 +100,7 @@ class Supervisor:
         self._draining = False
         self._drained = False
         self._on_terminal = terminal.is_there()
+        self._heard: list[int] = []
         self._signals = 0
         self._signalled_at = 0.0
         self._stop_at = math.inf
@@ -114,8 +115,9 @@ class Supervisor:
         signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
         for number in signals.HEARD:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's word counts
-                signal.signal(number, lambda *_: None)  # the wake-up descriptor carries the number
-        self._selector.register(wake, selectors.EVENT_READ, lambda: self._on_signal(wake.recv(64)))
+                # The wake-up descriptor carries the number, too, but takes no more when it is full.
+                signal.signal(number, lambda number, _: self._heard.append(number))
+        self._selector.register(wake, selectors.EVENT_READ, lambda: self._on_wake(wake))
         self._check_descriptors()
         for child in (*self._forwarders, self._gateways.serving):
             self.start(child)
@@ -441,12 +443,18 @@ class Supervisor:
 
     # -- stopping -----------------------------------------------------------------------------
 
-    def _on_signal(self, numbers: bytes) -> None:
+    def _on_wake(self, wake: socket.socket) -> None:
+        wake.recv(4096)
+        heard, self._heard = self._heard, []
+        self._on_signals(heard)
+
+    def _on_signals(self, numbers: list[int]) -> None:
+        reloads = False
         for number in numbers:
             if number in signals.IGNORED:
                 _log.warning("signal ignored", signal=signal.Signals(number).name)
             if number == signals.HANG_UP and self._load is not None and not self._on_terminal:
-                self._succession.begin(self._load)
+                reloads = True  # once, however often it was said
                 continue
             if number not in (*signals.STOP, signals.HANG_UP):
                 continue
@@ -467,6 +475,9 @@ class Supervisor:
             self._stop_at = time.monotonic() + timeout + _GRACE
             self._listeners.public.close()
             self._drain()
+        if reloads:
+            assert self._load is not None
+            self._succession.begin(self._load)
 
     def _drain(self) -> None:
         """Let the gateway drain; one that is about to take over does so when it serves."""
