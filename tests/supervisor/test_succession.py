@@ -275,6 +275,28 @@ def test_what_failed_is_remembered_until_that_very_thing_is_done(host: Host, tmp
     assert is_reloaded(host)
 
 
+def test_a_renewal_is_noticed_though_what_is_asked_for_meanwhile_fails(host: Host, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("first")
+    auth = {"session": {"keyFile": str(key)}}
+    host.succession = Succession(Loaded(Config.model_validate({"auth": auth}), {}), host.gateways, host)
+    _, after = begin(host)
+
+    def load() -> Loaded:
+        raise ConfigError(["something"])
+
+    host.succession.begin(load)
+    key.write_text("another")
+    for _ in range(2):
+        host.succession.look_for_renewal()
+    host.dies(after)
+    host.succession.on_successors_death("2")
+    assert host.gateways.successor is None
+    for _ in range(2):
+        host.succession.look_for_renewal()
+    assert host.gateways.successor is not None
+
+
 def test_no_process_is_no_reload(host: Host) -> None:
     host.fails = True
     host.succession.begin(lambda: OTHER)

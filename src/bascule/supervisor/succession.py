@@ -131,10 +131,11 @@ class Succession:
 
     def look_for_renewal(self) -> None:
         """Go over to renewed certificates, keys and tokens: to the files alone, whoever edits the rest."""
+        if self._next_load is not None:
+            return  # they will be read all the same; and are looked at again where it cannot be used
         if self._renewal.look():
             _log.info("a file was renewed")
-            if self._next_load is None:  # else it will be read all the same
-                self.begin(self._as_it_is)
+            self.begin(self._as_it_is)
 
     def _as_it_is(self) -> Loaded:
         """Load nothing: what is in force is to stay, with files that were renewed."""
