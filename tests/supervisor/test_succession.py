@@ -304,6 +304,15 @@ def test_no_process_is_no_reload(host: Host) -> None:
     assert host.told(host.gateways.serving) == ["not_reloaded"]
 
 
+def test_a_fault_of_ours_is_no_reload_and_ends_nobody(host: Host) -> None:
+    def load() -> Loaded:
+        raise RuntimeError("nobody thought of that")
+
+    host.succession.begin(load)
+    assert host.gateways.successor is None
+    assert host.told(host.gateways.serving) == ["not_reloaded"]
+
+
 def test_who_is_leaving_begins_nothing(host: Host) -> None:
     host.is_leaving = True
     host.succession.begin(lambda: OTHER)

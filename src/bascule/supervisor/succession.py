@@ -128,6 +128,11 @@ class Succession:
         except OSError as error:
             gateways.give_up_successor()
             self._fail([f"no process: {error}"])
+        except Exception as fault:
+            # Whatever a file may hold: what cannot be read must not end the sessions of those who live.
+            _log.error("a fault of ours", exc_info=fault)
+            gateways.give_up_successor()
+            self._fail(["a fault of ours: see the line before"])
 
     def look_for_renewal(self) -> None:
         """Go over to renewed certificates, keys and tokens: to the files alone, whoever edits the rest."""
