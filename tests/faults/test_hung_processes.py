@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 from tests.support.chatter import chatting
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from tests.support.bascule import RunningBascule
 
     Proxy = Callable[..., RunningBascule]
+
+
+def _cap(bascule: RunningBascule) -> float | None:
+    try:
+        return bascule.metric("ws_pool_max_connections")
+    except OSError:
+        return None
+
 
 SOON = "5s"
 """The shortest patience that may be configured."""
@@ -84,3 +93,22 @@ def test_a_process_that_can_says_where_it_stood(proxy: Proxy) -> None:
     words = "\n".join(line["text"] for line in bascule.log_lines if "text" in line)
     assert "Fatal Python error: Aborted" in words
     assert "in run" in words
+
+
+def test_a_reload_does_not_wait_for_a_forwarder_that_hangs(proxy: Proxy) -> None:
+    bascule = proxy()
+    with chatting(bascule.public_url, 4) as chatter:
+        chatter.progress()
+        victim, _ = forwarders(bascule)
+        kill(victim, signal.SIGSTOP)
+        try:
+            time.sleep(5)  # what is looked for is that nothing happens, and nothing tells
+            assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+            begun = time.monotonic()
+            eventually(lambda: _cap(bascule) == 7, 20, "another one serves")
+            assert time.monotonic() - begun < 5
+        finally:
+            kill(victim, signal.SIGCONT)
+        eventually(lambda: bascule.in_flight_if_up == 4, 10, "its sessions are known when it goes on")
+        chatter.progress()
+        assert not chatter.ended

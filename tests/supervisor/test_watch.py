@@ -15,6 +15,15 @@ def test_a_loop_that_stands_still_for_so_many_looks_hangs_and_is_told_so_once() 
     assert [watch.look(7) for _ in range(6)] == [False, False, False, True, False, False]
 
 
+def test_one_that_stands_still_is_known_before_it_is_given_up() -> None:
+    watch = Watch(0)
+    found = []
+    for turns in (1, 2, 2, 2, 2, 3):
+        watch.look(turns)
+        found.append(watch.stands_still)
+    assert found == [False, False, False, False, True, False]
+
+
 def test_every_turn_begins_the_time_anew() -> None:
     watch = Watch(3)
     assert not any(watch.look(look // 3) for look in range(60))

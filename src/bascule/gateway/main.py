@@ -361,7 +361,7 @@ class Gateway:
                 spawn(self._say_drained(deadline), "say drained")
             case "serve":
                 self._drains |= message["draining"]
-                self._expected = set(message["slots"])  # one that is starting again carries nothing
+                self._expected = set(message["slots"])
                 self._view.reloaded = message["reloaded"]
                 self._called.set()
                 if self._drains and self._listener is not None:

@@ -420,8 +420,6 @@ class Supervisor:
         """See `Host.go_over`."""
         config, serving = self._config, self._gateways.serving
         configure(config.log.level, config.log.format, process="supervisor")
-        # Also the one that is to serve: nobody else accepts until it does.
-        self._watched = {child: watch.Watch(config.watchdog) for child in (*self._watched, serving)}
         if not self.is_leaving:
             try:
                 self._listeners.set_options(config.sockets)
@@ -430,12 +428,19 @@ class Supervisor:
             self._check_descriptors()
         self._call()
         self._connect_all()
+        # Also the one that is to serve: nobody else accepts until it does.
+        self._watched = {child: watch.Watch(config.watchdog) for child in (*self._watched, serving)}
 
     def _call(self) -> None:
         """Tell the gateway that took over to serve, and how things stand."""
         control = self._gateways.serving.control
         if control is not None:
-            ready = [forwarder.slot for forwarder in self._forwarders if forwarder.ready]
+            # One that starts again carries nothing, and for one that hangs nobody can wait.
+            ready = [
+                forwarder.slot
+                for forwarder in self._forwarders
+                if forwarder.ready and not self._watched[forwarder].stands_still
+            ]
             with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
                 send_control(
                     control, "serve", slots=ready, draining=self._draining, reloaded=self._succession.reloaded

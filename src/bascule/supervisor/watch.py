@@ -19,6 +19,9 @@ LOOK_EVERY: Final = 1.0
 STARTING: Final = 60.0
 """Seconds within which one that starts begins to count its turns, however slow the machine is."""
 
+_STILL: Final = 3
+"""Looks after which nobody waits for a process any more: a turn may end just behind a look, or two."""
+
 LAST_WORDS: Final = 1.0
 """Seconds from SIGABRT, at which a process writes where it stands, to SIGKILL, which needs no help of its."""
 
@@ -36,6 +39,11 @@ class Watch:
         self._looks = math.ceil(patience / LOOK_EVERY) if patience else math.inf
         self._turns = -1
         self._still = 0
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether the last looks found no turn, be it long enough to hang or not."""
+        return self._still >= _STILL
 
     def look(self, turns: int) -> bool:
         """Look at the turns it has counted; tell whether it hangs. It is told so once, not at each look."""
