@@ -423,7 +423,7 @@ class Supervisor:
         if not self.is_leaving:
             try:
                 self._listeners.set_options(config.sockets)
-            except OSError as error:  # the kernel takes them (`check_options`), but is short of something
+            except (OSError, ConfigError) as error:  # `check_options` found them good a moment ago
                 _log.error("the listening sockets keep the options they had", error=str(error))
             self._check_descriptors()
         self._call()
