@@ -19,7 +19,7 @@ from tests.support.waiting import eventually_async
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Request
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -50,9 +50,14 @@ class Server:
     reporting: int = 2
     status: int = 200
     asked: int = 0
+    taken: int = 0
     attributes: str = ""
     url: str = ""
     fields: dict[str, str] = field(default_factory=dict)
+
+    def was_taken(self, request: Request) -> None:
+        """Count an answer that the browser has received."""
+        self.taken += request.resource_type == "fetch"
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/":
@@ -92,12 +97,17 @@ async def badge_page(
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
+        page.on("requestfinished", server.was_taken)
         await page.clock.install()
         server.url = str(running.make_url("/"))
         await page.goto(server.url)
         await asked(server, 1)
         yield page, server
         assert wrong == []
+
+
+async def taken(server: Server, times: int) -> None:
+    await eventually_async(lambda: server.taken >= times, 45, f"{times} answers have arrived")
 
 
 async def asked(server: Server, times: int) -> None:
@@ -286,8 +296,10 @@ async def test_an_answer_that_is_too_old_is_not_shown_and_disables_nothing() -> 
 
 async def test_retry_after_is_kept() -> None:
     async with badge_page() as (page, server):
+        await taken(server, 1)
         server.status, server.fields = 503, {"Retry-After": "120"}
         await poll(page, server)
+        await taken(server, 2)  # by the page's clock, which is fast here, an answer is soon too late
         before = server.asked
         for _ in range(16):  # 80 s, and whatever passes by itself on a busy machine
             await page.clock.run_for(5_000)

@@ -114,7 +114,8 @@ class Supervisor:
         wake_writer.setblocking(False)
         signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
         for number in signals.HEARD:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's word counts
+            # nohup's word counts. But SIGINT is ignored in all that a script runs in the background.
+            if number != signals.HANG_UP or signal.getsignal(number) is not signal.SIG_IGN:
                 # The wake-up descriptor carries the number, too, but takes no more when it is full.
                 signal.signal(number, lambda number, _: self._heard.append(number))
         self._selector.register(wake, selectors.EVENT_READ, lambda: self._on_wake(wake))
