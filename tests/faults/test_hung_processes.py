@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     Proxy = Callable[..., RunningBascule]
 
 
-def _cap(bascule: RunningBascule) -> float | None:
-    try:
-        return bascule.metric("ws_pool_max_connections")
-    except OSError:
-        return None
-
-
 SOON = "5s"
 """The shortest patience that may be configured."""
 
@@ -105,7 +98,7 @@ def test_a_reload_does_not_wait_for_a_forwarder_that_hangs(proxy: Proxy) -> None
             time.sleep(5)  # what is looked for is that nothing happens, and nothing tells
             assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
             begun = time.monotonic()
-            eventually(lambda: _cap(bascule) == 7, 20, "another one serves")
+            eventually(lambda: bascule.cap_if_up == 7, 20, "another one serves")
             assert time.monotonic() - begun < 5
         finally:
             kill(victim, signal.SIGCONT)

@@ -40,8 +40,13 @@ def badged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
         service.stop()
 
 
-def more_than(proxy: RunningBascule, count: int) -> bool:
-    return len(proxy.sessions()) > count
+def sessions(proxy: RunningBascule) -> set[str]:
+    return {row["id"] for row in proxy.sessions()}
+
+
+def has_more_than(proxy: RunningBascule, known: set[str]) -> bool:
+    """Tell whether there is a session that was not: how many there are is also up to those that end."""
+    return not sessions(proxy) <= known
 
 
 @contextlib.asynccontextmanager
@@ -50,9 +55,9 @@ async def filled(proxy: RunningBascule, lab: Jupyter, free: int) -> AsyncIterato
     async with contextlib.AsyncExitStack() as held:
         while len(proxy.sessions()) < CAP - free:
             address = lab.socket(proxy.public_url, "api/events/subscribe")
-            before = len(proxy.sessions())
+            known = sessions(proxy)
             await held.enter_async_context(connect(address, additional_headers=lab.fields))
-            await eventually_async(partial(more_than, proxy, before), 5, "one more session")
+            await eventually_async(partial(has_more_than, proxy, known), 5, "one more session")
         yield
 
 

@@ -62,17 +62,9 @@ def get(client: RawClient, target: bytes) -> int:
     return client.answer().status
 
 
-def cap(bascule: RunningBascule) -> float | None:
-    """Return the cap; ``None`` while no gateway is there to say."""
-    try:
-        return bascule.metric("ws_pool_max_connections")
-    except OSError:
-        return None
-
-
 def serves_with(bascule: RunningBascule, sessions: int) -> None:
     """Wait until the gateway with this cap serves."""
-    eventually(lambda: cap(bascule) == sessions, 20, f"the cap is {sessions}")
+    eventually(lambda: bascule.cap_if_up == sessions, 20, f"the cap is {sessions}")
 
 
 def events(bascule: RunningBascule, event: str) -> list[dict[str, Any]]:
@@ -128,7 +120,7 @@ def test_what_cannot_be_used_changes_nothing_and_is_told(proxy: Proxy, upstream:
         assert gateways(bascule) == [before]
         chatter.progress()
         kill(before)
-        eventually(lambda: cap(bascule) is not None, 20, "another one serves")
+        eventually(lambda: bascule.cap_if_up is not None, 20, "another one serves")
         assert bascule.metric("bascule_config_last_reload_successful") == 0, "it is true still"
         assert bascule.reload(limits=None)
         eventually(
@@ -217,7 +209,7 @@ def test_who_reads_slowly_has_the_whole_of_a_download(proxy: Proxy, upstream: Ra
         serves_with(bascule, 7)
         time.sleep(FAREWELL_SECONDS + 0.5)  # what is tested is that it is not cut meanwhile
         while len(client.buffer) < size and client.receive():
-            assert cap(bascule) == 7, "which takes a moment"
+            assert bascule.cap_if_up == 7, "which takes a moment"
         assert len(client.buffer) == size
     eventually(lambda: len(gateways(bascule)) == 1, 10, "the former one has left")
 
@@ -457,7 +449,7 @@ def test_a_successor_that_dies_leaves_all_as_it_was(proxy: Proxy) -> None:
     kill(next(pid for pid in gateways(bascule) if pid != before))
     eventually(lambda: events(bascule, "configuration not reloaded"), 10, "it is told")
     assert gateways(bascule) == [before]
-    assert cap(bascule) == 500
+    assert bascule.cap_if_up == 500
     assert bascule.reload()
     serves_with(bascule, 9)
 

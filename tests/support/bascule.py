@@ -49,8 +49,16 @@ class RunningBascule:
     @property
     def in_flight_if_up(self) -> float | None:
         """The same; ``None`` while no gateway is there to say."""
+        return self._if_up("ws_connection_in_flight_count")
+
+    @property
+    def cap_if_up(self) -> float | None:
+        """The cap in force; ``None`` while no gateway is there to say."""
+        return self._if_up("ws_pool_max_connections")
+
+    def _if_up(self, name: str) -> float | None:
         try:
-            return self.in_flight
+            return self.metric(name)
         except OSError:
             return None
 
