@@ -26,7 +26,7 @@ from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
 from bascule.forwarder.relay import Relay
 from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
-from bascule.handover.counters import CounterFile, ForwarderWord
+from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord
 from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, send_packet
 from bascule.handover.environment import ChildSetup
 from bascule.handover.messages import (
@@ -47,9 +47,6 @@ from bascule.protocol.closing import End
 
 _RETRY: Final = 0.02
 """Seconds until a full channel is tried again."""
-
-_LONGEST_TURN: Final = 1.0
-"""Seconds after which a turn ends though nothing needs attention: the supervisor counts them."""
 
 _LEAVING: Final = 10.0
 """Longest time to end the sessions in when the supervisor has gone; a closing handshake takes less."""
@@ -106,7 +103,7 @@ class Forwarder:
         gc.freeze()
         while not (self._orphan and not relay.sessions):
             words[ForwarderWord.TURNS] += 1
-            deadline = min(relay.next_at, self._stopping_at, self._ask_at, time.monotonic() + _LONGEST_TURN)
+            deadline = min(relay.next_at, self._stopping_at, self._ask_at, time.monotonic() + TURN_EVERY)
             if self._outbox:
                 deadline = min(deadline, time.monotonic() + _RETRY)
             for target, found in engine.turn(deadline):

@@ -26,32 +26,29 @@ class Exchanges:
     Args:
         most: Most at once (``limits.maxHttpRequests``).
         words: The gateway's counter block. What the gateway before us had under way has ended with it.
-
-    Attributes:
-        under_way: How many there are now.
     """
 
     def __init__(self, most: int, words: memoryview) -> None:
         self._most = most
         self._words = words
-        self.under_way = 0
+        self._under_way = 0
         self._idle = asyncio.Event()
         words[_IN_FLIGHT] = 0
 
     def begin(self) -> bool:
         """Count one more, for which `end` must be called; tell whether it fits, else it is `TOO_MANY`."""
-        self.under_way += 1
-        self._words[_IN_FLIGHT] = self.under_way
-        if self.under_way <= self._most:
+        self._under_way += 1
+        self._words[_IN_FLIGHT] = self._under_way
+        if self._under_way <= self._most:
             return True
         self._words[_REFUSED] += 1
         return False
 
     def end(self) -> None:
         """Count one less."""
-        self.under_way -= 1
-        self._words[_IN_FLIGHT] = self.under_way
-        if not self.under_way:
+        self._under_way -= 1
+        self._words[_IN_FLIGHT] = self._under_way
+        if not self._under_way:
             self._idle.set()
 
     async def wait_idle(self) -> None:
@@ -59,6 +56,6 @@ class Exchanges:
 
         Cancellation: safe.
         """
-        while self.under_way:
+        while self._under_way:
             self._idle.clear()
             await self._idle.wait()

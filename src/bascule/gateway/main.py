@@ -37,7 +37,7 @@ from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
 from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
-from bascule.handover.counters import KINDS, CounterFile, GatewayWord, ended_word
+from bascule.handover.counters import KINDS, TURN_EVERY, CounterFile, GatewayWord, ended_word
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.environment import ChildSetup
 from bascule.policy.budget import SessionBudget
@@ -64,9 +64,6 @@ if TYPE_CHECKING:
     from bascule.protocol.http1 import BadHead, RequestHead
 
 _log = structlog.get_logger()
-
-_TURN: Final = 1.0
-"""Seconds between two signs of life."""
 
 _SETTLE: Final = 2.0
 """Seconds that handshakes under way have before another gateway takes over. Nobody is accepted meanwhile."""
@@ -103,7 +100,6 @@ class Gateway:
         self._stopped = asyncio.Event()
         self._drains = setup.draining
         self._expected = set(range(setup.forwarders))
-        self._retiring = False
         self._drain_task: asyncio.Task[None] | None = None
         self._http = HttpServer(self._answer, config, self._upgrade)
         self._listener: Listener | None = None
@@ -198,7 +194,7 @@ class Gateway:
     def _count_turn(self) -> None:
         """Let the supervisor see that the loop goes round."""
         self._words[GatewayWord.TURNS] += 1
-        asyncio.get_running_loop().call_later(_TURN, self._count_turn)
+        asyncio.get_running_loop().call_later(TURN_EVERY, self._count_turn)
 
     def _tls(self) -> ssl.SSLContext | None:
         tls = self._config.tls
@@ -230,7 +226,7 @@ class Gateway:
         if (segments := self._own_path(request)) is not None:
             answer = await self._administration.public.handle(request, segments)
             answer.headers["Server"] = "bascule"
-            if self._retiring:
+            if self._http.retiring:
                 answer.force_close()  # the next one is for the gateway that knows
             return answer
         if "websocket" in (upgrade := request.headers.get("Upgrade", "").lower()):
@@ -382,7 +378,7 @@ class Gateway:
         assert self._listener is not None
         assert self._admin_listener is not None
         self._listener.close()
-        self._retiring = self._http.retiring = self._admission.draining = self._proxy.draining = True
+        self._http.retiring = self._admission.draining = self._proxy.draining = True
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
         spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered
@@ -401,12 +397,10 @@ class Gateway:
     def _has_work(self) -> bool:
         """Tell whether connections are still answered, or pumped, by this process that takes no more.
 
-        An exchange is over when its answer is written; its connection, when the browser has taken it.
+        A request is over when its answer is written; its connection, when the browser has taken that.
         """
-        return (
-            self._exchanges.under_way > 0
-            or len(self._http.connections) > 0
-            or is_running("connection", "tls connection", "upgrade", "refusal", "pump")
+        return len(self._http.connections) > 0 or is_running(
+            "connection", "tls connection", "upgrade", "refusal", "pump"
         )
 
     async def _wait_unlinked(self) -> None:

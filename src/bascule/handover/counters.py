@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 BLOCK_WORDS: Final = 512
 BLOCK_BYTES: Final = BLOCK_WORDS * 8
 
+TURN_EVERY: Final = 1.0
+"""Longest time, in seconds, in which a process that is well adds nothing to its ``TURNS``."""
+
 GATEWAYS: Final = 8
 """Places for gateways: one that serves, one that is to take over, and the former ones that have work left."""
 
@@ -80,7 +83,7 @@ class GatewayWord(IntEnum):
     HTTP_REFUSED = auto()
     """Plain HTTP requests answered 503 because ``limits.maxHttpRequests`` were under way."""
     TURNS = auto()
-    """Rises at least once a second while its loop goes round (`bascule.supervisor.watch`)."""
+    """Rises every `TURN_EVERY` while its loop goes round (`bascule.supervisor.watch`)."""
 
 
 class ForwarderWord(IntEnum):
@@ -103,7 +106,7 @@ class ForwarderWord(IntEnum):
     """WebSocket payload bytes of data frames whose header was accepted, towards the upstream."""
     PAYLOAD_OUTBOUND = auto()
     TURNS = auto()
-    """Rises at least once a second while its loop goes round (`bascule.supervisor.watch`)."""
+    """Rises every `TURN_EVERY`, or oftener, while its loop goes round (`bascule.supervisor.watch`)."""
 
 
 FRAMES_BASE: Final = 32
@@ -203,18 +206,19 @@ class CounterFile:
 
     def total(self, word: int) -> int:
         """Return one forwarder word summed over all slots."""
-        return sum(self._words[(GATEWAYS + slot) * BLOCK_WORDS + word] for slot in range(self.forwarders))
+        return sum(self._each(word)[GATEWAYS:])
 
     def of_gateways(self, word: int) -> int:
         """Return one word of the gateways summed over all places."""
-        return sum(self._each_gateways(word))
-
-    def _each_gateways(self, word: int) -> Sequence[int]:
-        return self._words[word : GATEWAYS * BLOCK_WORDS : BLOCK_WORDS].tolist()
+        return sum(self._each(word)[:GATEWAYS])
 
     def peak(self) -> int:
         """Return the most sessions in flight at once since the start, whichever gateway saw them."""
-        return max(self._each_gateways(GatewayWord.PEAK_IN_FLIGHT))
+        return max(self._each(GatewayWord.PEAK_IN_FLIGHT)[:GATEWAYS])
+
+    def _each(self, word: int) -> Sequence[int]:
+        """Return one word of every block."""
+        return self._words[word::BLOCK_WORDS].tolist()
 
     def ended(self, kind: Kind, ended_by: EndedBy, cause: Cause) -> int:
         """Return how many sessions of one kind ended in one way, whoever counted them."""

@@ -31,7 +31,7 @@ import structlog
 from bascule.errors import ConfigError
 from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, receive_control, send_control
-from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
+from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import (
     DESCRIPTORS_PER_SESSION,
     SPARE_DESCRIPTORS,
@@ -122,7 +122,7 @@ class Supervisor:
         self._check_descriptors()
         for child in (*self._forwarders, self._gateways.serving):
             self.start(child)
-        self.do_later(watch.LOOK_EVERY, self._look)
+        self.do_later(TURN_EVERY, self._look)
         self.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
         while not (self._stopping and not any(child.alive for child in self._all())):
             deadline = min([self._stop_at, *(at for at, _ in self._due)])
@@ -357,8 +357,8 @@ class Supervisor:
         self.do_later(delay, lambda: self.start_again(child))
 
     def _look(self) -> None:
-        """Look whether all loops go round, and again in a second."""
-        self.do_later(watch.LOOK_EVERY, self._look)
+        """Look whether all loops go round, and do so again."""
+        self.do_later(TURN_EVERY, self._look)
         if not watch.is_read(_LOG):
             return
         for child, watched in self._watched.items():

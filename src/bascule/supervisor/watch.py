@@ -1,8 +1,8 @@
 """Which processes hang: alive, as a pidfd has it, but their loop goes round no more.
 
-Each process counts the turns of its loop in its own block of the counters, at least one a
-second. Who looks, looks once a second, and counts looks rather than seconds: a machine that
-was asleep, or a container that was frozen, wakes up with hours gone by and nobody to blame.
+Each process counts the turns of its loop in its own block of the counters, one every
+`TURN_EVERY` at least. Who looks, looks as often, and counts looks rather than seconds: a machine
+that was asleep, or a container that was frozen, wakes up with hours gone by and nobody to blame.
 
 Rules of this file: pure, but for one look at our own log.
 """
@@ -13,8 +13,7 @@ import math
 import select
 from typing import Final
 
-LOOK_EVERY: Final = 1.0
-"""Seconds between two looks: as long as a turn may last that waits for nothing but its time."""
+from bascule.handover.counters import TURN_EVERY
 
 STARTING: Final = 60.0
 """Seconds within which one that starts begins to count its turns, however slow the machine is."""
@@ -36,7 +35,7 @@ class Watch:
     __slots__ = ("_looks", "_still", "_turns")
 
     def __init__(self, patience: float) -> None:
-        self._looks = math.ceil(patience / LOOK_EVERY) if patience else math.inf
+        self._looks = math.ceil(patience / TURN_EVERY) if patience else math.inf
         self._turns = -1
         self._still = 0
 
