@@ -87,12 +87,7 @@ def test_a_drain_that_was_asked_for_outlives_the_gateway_that_was_asked(bascule:
         }
     )
     session = open_session(proxy)
-    order = urllib.request.Request(
-        f"{proxy.admin_url}/drain", method="POST", headers={"X-Bascule-Admin": "1"}
-    )
-    with urllib.request.urlopen(order, timeout=10) as answer:
-        assert answer.status == 202
-    eventually(lambda: proxy.metric("ws_draining") == 1, 10, "it drains")
+    proxy.drain()
     os.kill(gateway(proxy), signal.SIGKILL)
     eventually(lambda: proxy.in_flight_if_up == 1, 20, "the new gateway knows the session")
     assert proxy.metric("ws_draining") == 1

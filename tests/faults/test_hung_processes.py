@@ -24,7 +24,7 @@ SOON = "5s"
 
 
 def _said(bascule: RunningBascule, event: str, child: str) -> list[dict[str, Any]]:
-    return [line for line in bascule.log_lines if line.get("event") == event and line.get("child") == child]
+    return [line for line in bascule.events(event) if line["child"] == child]
 
 
 def test_a_forwarder_that_hangs_is_replaced_and_only_its_sessions_end(proxy: Proxy) -> None:
@@ -42,7 +42,7 @@ def test_a_forwarder_that_hangs_is_replaced_and_only_its_sessions_end(proxy: Pro
         eventually(lambda: bascule.metric("bascule_forwarder_restarts_total") == 1, 10, "it is replaced")
         assert survivor in forwarders(bascule)
         chatter.progress(chatter.living)
-    (line,) = [line for line in bascule.log_lines if line.get("event") == "a process hangs"]
+    (line,) = bascule.events("a process hangs")
     assert line["pid"] == victim
     assert line["watchdog"] == 5.0
     (died,) = _said(bascule, "a process died", line["child"])
@@ -59,7 +59,7 @@ def test_what_a_forwarder_carried_that_hangs_while_gateways_change_is_counted(pr
         eventually(lambda: len(chatter.ended) == 3, 20, "the victim's three sessions have ended")
         eventually(lambda: bascule.in_flight_if_up == 3, 10, "three sessions are counted")
         assert figures.moved()["bascule_sessions_lost_total"] == 3
-        assert len([line for line in bascule.log_lines if line.get("event") == "session ended"]) == 3
+        assert len(bascule.events("session ended")) == 3
         chatter.progress(chatter.living)
     eventually(lambda: len(gateways(bascule)) == 1, 10, "the former one has left")
 

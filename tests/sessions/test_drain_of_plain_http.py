@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import slowreader
 from tests.support.bascule import run_bascule
-from tests.support.rawclient import connect, upgrade
+from tests.support.rawclient import upgrade
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -68,28 +68,16 @@ def test_an_answer_under_way_is_finished(
 
 
 def test_who_reads_slowly_has_the_whole_of_an_answer(upstream: RawUpstream, tmp_path: Path) -> None:
-    size = 60_000
-
-    def answer(call: Call) -> None:
-        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
-
-    upstream.scripts[b"/slow"] = answer
-    config = {**_config(upstream, "20s"), "sockets": {"notsentLowatBytes": 4096}}
+    config = {**_config(upstream, "20s"), "sockets": slowreader.SOCKETS}
     with (
         run_bascule(tmp_path, config) as bascule,
-        contextlib.closing(connect(bascule.public_url, buffers=4096)) as client,
+        slowreader.reading_slowly(bascule, upstream) as client,
     ):
-        client.send(REQUEST)
-        client.head()
-        while bascule.metric("bascule_http_requests_in_flight"):
-            client.receive()
         bascule.process.process.terminate()
-        eventually(
-            lambda: any(line.get("event") == "drain ends" for line in bascule.log_lines), 10, "it drains"
-        )
+        eventually(lambda: bascule.events("drain ends"), 10, "it drains")
         time.sleep(LEAVING)
         assert bascule.process.process.poll() is None
-        assert len(client.rest()) == size
+        assert len(client.rest()) == slowreader.SIZE
         assert bascule.process.process.wait(5) == 0
 
 

@@ -8,23 +8,23 @@ import shutil
 import signal
 import threading
 import time
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bascule.gateway.legs import FAREWELL_SECONDS
-from tests.support.certificates import make_certificate
+from tests.support import slowreader
+from tests.support.certificates import Certificate, make_certificate
 from tests.support.chatter import chatting
 from tests.support.figures import Figures
-from tests.support.frames import CLOSE, PONG
+from tests.support.frames import CLOSE
 from tests.support.proctree import forwarders, gateway, gateways, kill
-from tests.support.rawclient import RawClient, connect, connected
+from tests.support.rawclient import RawClient, connected, upgrade
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import Start
     from tests.support.bascule import RunningBascule
@@ -46,15 +46,58 @@ def proxy(bascule: Start, upstream: RawUpstream) -> Proxy:
     return start
 
 
+@pytest.fixture
+def silent(upstream: RawUpstream) -> Iterator[bytes]:
+    """Return a path at which the upstream says nothing before the test is over."""
+    over = threading.Event()
+
+    def say_nothing(_: Call) -> None:
+        over.wait(20)
+
+    upstream.scripts[b"/silent"] = say_nothing
+    yield b"/silent"
+    over.set()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> tuple[Certificate, Certificate]:
+    """Make two."""
+    homes = tmp_path / "first", tmp_path / "second"
+    for home in homes:
+        home.mkdir()
+    return make_certificate(homes[0]), make_certificate(homes[1])
+
+
+@contextlib.contextmanager
+def half_a_download(bascule: RunningBascule, upstream: RawUpstream) -> Iterator[Callable[[], None]]:
+    """Have half of a download; yields what lets the other half come, and waits for it."""
+    go_on = threading.Event()
+
+    def download(call: Call) -> None:
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        assert go_on.wait(20)
+        call.send(b"world")
+
+    upstream.scripts[b"/download"] = download
+    with connected(bascule.public_url) as client:
+        client.send(b"GET /download HTTP/1.1\r\nHost: front\r\n\r\n")
+        client.until(lambda data: b"hello" in data, "the beginning")
+
+        def finish() -> None:
+            go_on.set()
+            client.until(lambda data: data.endswith(b"helloworld"), "the end")
+
+        yield finish
+
+
 def route(upstream: RawUpstream, path: str = "/", name: str = "all") -> dict[str, str]:
     return {"name": name, "path": path, "upstream": upstream.url}
 
 
-def said(client: RawClient) -> bytes:
-    """Return the next frame's payload that is no heartbeat."""
-    while (found := client.frame()).opcode == PONG:
-        pass
-    return found.payload
+def works(client: RawClient) -> bool:
+    """Use a session."""
+    client.say(b"hello")
+    return client.reply().payload == b"hello"
 
 
 def get(client: RawClient, target: bytes) -> int:
@@ -62,13 +105,24 @@ def get(client: RawClient, target: bytes) -> int:
     return client.answer().status
 
 
+def goes_over(bascule: RunningBascule, sessions: int) -> None:
+    """Let another gateway serve, with this cap."""
+    assert bascule.reload(websocketProxy={"maxSessionsPerApp": sessions})
+    serves_with(bascule, sessions)
+
+
+def begins_to_go_over(bascule: RunningBascule, sessions: int) -> int:
+    """Let another gateway start that is to serve with this cap; return its process id."""
+    before = gateways(bascule)
+    bascule.change(websocketProxy={"maxSessionsPerApp": sessions})
+    bascule.hang_up()
+    eventually(lambda: len(gateways(bascule)) == 2, 10, "another one starts")
+    return next(pid for pid in gateways(bascule) if pid not in before)
+
+
 def serves_with(bascule: RunningBascule, sessions: int) -> None:
     """Wait until the gateway with this cap serves."""
     eventually(lambda: bascule.cap_if_up == sessions, 20, f"the cap is {sessions}")
-
-
-def events(bascule: RunningBascule, event: str) -> list[dict[str, Any]]:
-    return [line for line in bascule.log_lines if line.get("event") == event]
 
 
 def test_routes_and_the_cap_change_and_no_session_ends(proxy: Proxy, upstream: RawUpstream) -> None:
@@ -87,8 +141,7 @@ def test_routes_and_the_cap_change_and_no_session_ends(proxy: Proxy, upstream: R
             assert get(client, b"/old") == 404
         with connected(bascule.public_url) as fifth, connected(bascule.public_url) as sixth:
             fifth.open(b"/new")
-            fifth.say(b"hello")
-            assert said(fifth) == b"hello"
+            assert works(fifth)
             sixth.open(b"/new")
             refused = sixth.refusal()
             assert (refused.code, refused.reason) == (1013, FULL)
@@ -101,7 +154,7 @@ def test_routes_and_the_cap_change_and_no_session_ends(proxy: Proxy, upstream: R
     assert moved["ws_connection_rejections_total"] == 1
     assert "bascule_sessions_lost_total" not in moved
     assert "bascule_gateway_restarts_total" not in moved
-    ended = events(bascule, "session ended")
+    ended = bascule.events("session ended")
     assert len(ended) == 5, "one line a session"
     assert {line["route"] for line in ended} == {"all", "new"}
 
@@ -111,7 +164,7 @@ def test_what_cannot_be_used_changes_nothing_and_is_told(proxy: Proxy, upstream:
     before = gateway(bascule)
     with chatting(bascule.public_url, 2) as chatter:
         assert not bascule.reload(limits={"handshakeTimeout": "soon"})
-        (line,) = events(bascule, "configuration not reloaded")
+        (line,) = bascule.events("configuration not reloaded")
         assert "bascule.yaml:" in line["problem"]
         assert "limits.handshakeTimeout" in line["problem"]
         eventually(
@@ -141,7 +194,7 @@ def test_what_only_a_start_changes_is_named(proxy: Proxy) -> None:
     assert not bascule.reload(
         forwarders={"count": 3}, listen="127.0.0.1:1", websocketProxy={"heartbeatIntervalMs": 5}
     )
-    problems = [line["problem"] for line in events(bascule, "configuration not reloaded")]
+    problems = [line["problem"] for line in bascule.events("configuration not reloaded")]
     assert [problem.partition(":")[0] for problem in problems] == [
         "listen",
         "websocketProxy.heartbeatIntervalMs",
@@ -156,9 +209,7 @@ def test_a_gateway_that_cannot_use_it_never_takes_over(proxy: Proxy, tmp_path: P
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("no certificate")
     assert not bascule.reload(tls={"certificate": str(nonsense), "key": str(nonsense)})
-    assert any(
-        "no certificate" in line["problem"] for line in events(bascule, "configuration cannot be used")
-    )
+    assert any("no certificate" in line["problem"] for line in bascule.events("configuration cannot be used"))
     eventually(lambda: gateways(bascule) == [before], 10, "the other one has left")
     with connected(bascule.public_url) as client:
         client.open()
@@ -167,57 +218,34 @@ def test_a_gateway_that_cannot_use_it_never_takes_over(proxy: Proxy, tmp_path: P
 def test_a_download_goes_on_and_its_gateway_leaves_when_it_has_ended(
     proxy: Proxy, upstream: RawUpstream
 ) -> None:
-    go_on = threading.Event()
-
-    def download(call: Call) -> None:
-        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
-        assert go_on.wait(20)
-        call.send(b"world")
-
-    upstream.scripts[b"/download"] = download
     bascule = proxy()
     before = gateway(bascule)
-    with connected(bascule.public_url) as client:
-        client.send(b"GET /download HTTP/1.1\r\nHost: front\r\n\r\n")
-        client.until(lambda data: b"hello" in data, "the beginning")
-        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
-        serves_with(bascule, 7)
+    with half_a_download(bascule, upstream) as finish:
+        goes_over(bascule, 7)
         assert bascule.metric("bascule_http_requests_in_flight") == 1
         assert before in gateways(bascule)
-        go_on.set()
-        client.until(lambda data: data.endswith(b"helloworld"), "the end")
+        finish()
     eventually(lambda: before not in gateways(bascule), 10, "the former one leaves")
     eventually(lambda: bascule.metric("bascule_http_requests_in_flight") == 0, 5, "nothing is under way")
-    (left,) = eventually(lambda: events(bascule, "a former gateway has left"), 5, "it is told")
+    (left,) = eventually(lambda: bascule.events("a former gateway has left"), 5, "it is told")
     assert left["status"] == "0"
 
 
 def test_who_reads_slowly_has_the_whole_of_a_download(proxy: Proxy, upstream: RawUpstream) -> None:
-    size = 60_000
-
-    def download(call: Call) -> None:
-        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
-
-    upstream.scripts[b"/download"] = download
-    bascule = proxy(sockets={"notsentLowatBytes": 4096})
-    with contextlib.closing(connect(bascule.public_url, buffers=4096)) as client:
-        client.send(b"GET /download HTTP/1.1\r\nHost: front\r\n\r\n")
-        client.head()
-        while bascule.metric("bascule_http_requests_in_flight"):
-            client.receive()
-        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
-        serves_with(bascule, 7)
+    bascule = proxy(sockets=slowreader.SOCKETS)
+    with slowreader.reading_slowly(bascule, upstream) as client:
+        goes_over(bascule, 7)
         time.sleep(FAREWELL_SECONDS + 0.5)  # what is tested is that it is not cut meanwhile
-        while len(client.buffer) < size and client.receive():
+        while len(client.buffer) < slowreader.SIZE and client.receive():
             assert bascule.cap_if_up == 7, "which takes a moment"
-        assert len(client.buffer) == size
+        assert len(client.buffer) == slowreader.SIZE
     eventually(lambda: len(gateways(bascule)) == 1, 10, "the former one has left")
 
 
-def test_sessions_over_tls_go_on_and_new_ones_get_the_new_certificate(proxy: Proxy, tmp_path: Path) -> None:
-    (tmp_path / "first").mkdir()
-    (tmp_path / "second").mkdir()
-    first, second = make_certificate(tmp_path / "first"), make_certificate(tmp_path / "second")
+def test_sessions_over_tls_go_on_and_new_ones_get_the_new_certificate(
+    proxy: Proxy, certificates: tuple[Certificate, Certificate]
+) -> None:
+    first, second = certificates
     bascule = proxy(tls=first.block())
     before = gateway(bascule)
     with connected(bascule.public_url, first.client()) as old:
@@ -225,22 +253,18 @@ def test_sessions_over_tls_go_on_and_new_ones_get_the_new_certificate(proxy: Pro
         assert bascule.reload(tls=second.block())
         with connected(bascule.public_url, second.client()) as new:
             new.open()
-            for client in (old, new):
-                client.say(b"hello")
-                assert said(client) == b"hello"
+            assert works(old)
+            assert works(new)
         assert before in gateways(bascule)
         eventually(lambda: bascule.in_flight_if_up == 1, 10, "the old session is known")
-        old.say(b"still here")
-        assert said(old) == b"still here"
+        assert works(old)
     eventually(lambda: before not in gateways(bascule), 10, "the former one leaves with its last session")
 
 
 def test_a_renewed_certificate_is_taken_over_and_an_edited_configuration_is_not(
-    proxy: Proxy, tmp_path: Path
+    proxy: Proxy, certificates: tuple[Certificate, Certificate]
 ) -> None:
-    (tmp_path / "first").mkdir()
-    (tmp_path / "second").mkdir()
-    first, second = make_certificate(tmp_path / "first"), make_certificate(tmp_path / "second")
+    first, second = certificates
     bascule = proxy(tls=first.block())
     before = first.client()
     with connected(bascule.public_url, before) as old:
@@ -248,42 +272,26 @@ def test_a_renewed_certificate_is_taken_over_and_an_edited_configuration_is_not(
         bascule.change(websocketProxy={"maxSessionsPerApp": 7})
         shutil.copy(second.certificate, first.certificate)
         shutil.copy(second.key, first.key)
-        while not events(bascule, "configuration reloaded"):
-            old.say(b"still here")
-            assert said(old) == b"still here"
+        while not bascule.events("configuration reloaded"):
+            assert works(old)
         with connected(bascule.public_url, second.client()) as new:
             new.open()
         serves_with(bascule, 500)
-        old.say(b"still here")
-        assert said(old) == b"still here"
+        assert works(old)
 
 
-def test_who_waits_for_an_upstream_is_told_to_come_again(proxy: Proxy, upstream: RawUpstream) -> None:
-    over = threading.Event()
-
-    def say_nothing(_: Call) -> None:
-        over.wait(20)
-
-    upstream.scripts[b"/slow"] = say_nothing
+def test_who_waits_for_an_upstream_is_told_to_come_again(
+    proxy: Proxy, upstream: RawUpstream, silent: bytes
+) -> None:
     bascule = proxy()
-    try:
-        with connected(bascule.public_url) as client:
-            client.send(_handshake(b"/slow"))
-            eventually(lambda: upstream.calls_for(b"/slow"), 10, "the upstream is asked")
-            assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
-            assert client.head().status == 101
-            refused = client.refusal()
-            assert (refused.code, refused.reason) == (1012, RESTARTING)
-    finally:
-        over.set()
+    with connected(bascule.public_url) as client:
+        client.send(upgrade(silent))
+        eventually(lambda: upstream.calls_for(silent), 10, "the upstream is asked")
+        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+        assert client.head().status == 101
+        refused = client.refusal()
+        assert (refused.code, refused.reason) == (1012, RESTARTING)
     eventually(lambda: bascule.in_flight_if_up == 0, 10, "it holds no lease")
-
-
-def _handshake(target: bytes) -> bytes:
-    return (
-        b"GET " + target + b" HTTP/1.1\r\nHost: front\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
 
 
 def test_a_kept_connection_is_closed_between_two_requests(proxy: Proxy) -> None:
@@ -296,17 +304,17 @@ def test_a_kept_connection_is_closed_between_two_requests(proxy: Proxy) -> None:
 
 def test_a_head_that_had_begun_is_answered_by_the_gateway_that_has_its_beginning(proxy: Proxy) -> None:
     bascule = proxy()
-    with connected(bascule.public_url) as plain, connected(bascule.public_url) as upgrade:
+    with connected(bascule.public_url) as plain, connected(bascule.public_url) as client:
         plain.send(b"GET /.bascule/capacity HTTP/1.1\r\n")
-        upgrade.send(_handshake(b"/")[:20])
+        client.send(upgrade()[:20])
         eventually(lambda: _accepted(bascule) >= 2, 10, "both are accepted")
         assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
         plain.send(b"Host: front\r\n\r\n")
         answer = plain.answer()
         assert (answer.status, answer.value(b"Connection")) == (200, b"close")
-        upgrade.send(_handshake(b"/")[20:])
-        assert upgrade.head().status == 101
-        assert upgrade.refusal().code == 1012
+        client.send(upgrade()[20:])
+        assert client.head().status == 101
+        assert client.refusal().code == 1012
     eventually(lambda: len(gateways(bascule)) == 1, 10, "the former one has left")
 
 
@@ -342,8 +350,7 @@ class Storm(threading.Thread):
         with connected(self._url) as client:
             client.open()
             client.say(b"hello")
-            while (found := client.frame()).opcode == PONG:
-                pass
+            found = client.reply()
             if found.opcode == CLOSE:
                 self.told.append(found.code or 0)
             else:
@@ -365,8 +372,7 @@ def test_nobody_who_comes_while_gateways_change_is_turned_away(proxy: Proxy) -> 
     storms = [Storm(bascule.public_url) for _ in range(3)]
     with chatting(bascule.public_url, 4) as chatter:
         for sessions in range(101, 106):
-            assert bascule.reload(websocketProxy={"maxSessionsPerApp": sessions})
-            serves_with(bascule, sessions)
+            goes_over(bascule, sessions)
             for storm in storms:
                 storm.goes_on()
         for storm in storms:
@@ -380,7 +386,7 @@ def test_nobody_who_comes_while_gateways_change_is_turned_away(proxy: Proxy) -> 
     eventually(
         lambda: bascule.metric("ws_connection_duration_seconds_count") == count, 10, "each is counted once"
     )
-    eventually(lambda: len(events(bascule, "session ended")) == count, 10, "each has one line")
+    eventually(lambda: len(bascule.events("session ended")) == count, 10, "each has one line")
 
 
 def test_several_at_once_end_with_the_last(proxy: Proxy) -> None:
@@ -407,9 +413,7 @@ def test_a_gateway_that_dies_meanwhile_is_succeeded_all_the_same(proxy: Proxy) -
     bascule = proxy()
     with chatting(bascule.public_url, 4) as chatter:
         before = gateway(bascule)
-        bascule.change(websocketProxy={"maxSessionsPerApp": 9})
-        bascule.hang_up()
-        eventually(lambda: len(gateways(bascule)) == 2, 10, "another one starts")
+        begins_to_go_over(bascule, 9)
         kill(before)
         serves_with(bascule, 9)
         eventually(lambda: bascule.in_flight_if_up == 4, 10, "the sessions are known")
@@ -417,37 +421,23 @@ def test_a_gateway_that_dies_meanwhile_is_succeeded_all_the_same(proxy: Proxy) -
         assert not chatter.ended
 
 
-def test_what_a_gateway_had_under_way_ends_with_it(proxy: Proxy, upstream: RawUpstream) -> None:
-    over = threading.Event()
-
-    def say_nothing(_: Call) -> None:
-        over.wait(20)
-
-    upstream.scripts[b"/slow"] = say_nothing
+def test_what_a_gateway_had_under_way_ends_with_it(proxy: Proxy, silent: bytes) -> None:
     bascule = proxy()
-    try:
-        with connected(bascule.public_url) as client:
-            client.send(b"GET /slow HTTP/1.1\r\nHost: front\r\n\r\n")
-            eventually(lambda: bascule.metric("bascule_http_requests_in_flight") == 1, 10, "it is under way")
-            before = gateway(bascule)
-            bascule.change(websocketProxy={"maxSessionsPerApp": 9})
-            bascule.hang_up()
-            eventually(lambda: len(gateways(bascule)) == 2, 10, "another one starts")
-            kill(before)
-            serves_with(bascule, 9)
-            assert bascule.metric("bascule_http_requests_in_flight") == 0
-    finally:
-        over.set()
+    with connected(bascule.public_url) as client:
+        client.send(b"GET " + silent + b" HTTP/1.1\r\nHost: front\r\n\r\n")
+        eventually(lambda: bascule.metric("bascule_http_requests_in_flight") == 1, 10, "it is under way")
+        before = gateway(bascule)
+        begins_to_go_over(bascule, 9)
+        kill(before)
+        serves_with(bascule, 9)
+        assert bascule.metric("bascule_http_requests_in_flight") == 0
 
 
 def test_a_successor_that_dies_leaves_all_as_it_was(proxy: Proxy) -> None:
     bascule = proxy()
     before = gateway(bascule)
-    bascule.change(websocketProxy={"maxSessionsPerApp": 9})
-    bascule.hang_up()
-    eventually(lambda: len(gateways(bascule)) == 2, 10, "another one starts")
-    kill(next(pid for pid in gateways(bascule) if pid != before))
-    eventually(lambda: events(bascule, "configuration not reloaded"), 10, "it is told")
+    kill(begins_to_go_over(bascule, 9))
+    eventually(lambda: bascule.events("configuration not reloaded"), 10, "it is told")
     assert gateways(bascule) == [before]
     assert bascule.cap_if_up == 500
     assert bascule.reload()
@@ -461,16 +451,16 @@ def test_a_gateway_that_waits_to_be_started_again_is_started_once(proxy: Proxy, 
 
     def dies(times: int) -> None:
         kill(gateway(bascule))
-        eventually(lambda: len(events(bascule, "a process died")) == times, 10, "it has died")
+        eventually(lambda: len(bascule.events("a process died")) == times, 10, "it has died")
 
     def is_back(times: int) -> None:
-        eventually(lambda: len(events(bascule, "a process is back")) == times, 10, "it is back")
+        eventually(lambda: len(bascule.events("a process is back")) == times, 10, "it is back")
 
     for times in (1, 2):
         dies(times)
         is_back(times)
     dies(3)
-    assert events(bascule, "a process died")[-1]["restart_in"] == 1.0
+    assert bascule.events("a process died")[-1]["restart_in"] == 1.0
     assert not bascule.reload(tls={"certificate": str(nonsense), "key": str(nonsense)})
     is_back(3)
     kill(forwarders(bascule)[0])
@@ -485,75 +475,43 @@ def test_a_stop_while_gateways_change_is_a_stop(proxy: Proxy) -> None:
         bascule.hang_up()
         eventually(lambda: len(gateways(bascule)) == 2, 10, "another one starts")
         os.kill(bascule.process.pid, signal.SIGTERM)
-        while (found := client.frame()).opcode == PONG:
-            pass
+        found = client.reply()
         assert (found.opcode, found.code) == (CLOSE, 1012)
         client.close()
     assert bascule.process.process.wait(15) == 0
-    assert not events(bascule, "configuration not reloaded")
+    assert not bascule.events("configuration not reloaded")
 
 
 def test_a_stop_waits_for_what_a_former_gateway_has_under_way(proxy: Proxy, upstream: RawUpstream) -> None:
-    go_on = threading.Event()
-
-    def download(call: Call) -> None:
-        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
-        assert go_on.wait(20)
-        call.send(b"world")
-
-    upstream.scripts[b"/download"] = download
     bascule = proxy()
-    with connected(bascule.public_url) as client:
-        client.send(b"GET /download HTTP/1.1\r\nHost: front\r\n\r\n")
-        client.until(lambda data: b"hello" in data, "the beginning")
-        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
-        serves_with(bascule, 7)
+    with half_a_download(bascule, upstream) as finish:
+        goes_over(bascule, 7)
         os.kill(bascule.process.pid, signal.SIGTERM)
-        eventually(lambda: events(bascule, "drain ends"), 10, "the gateway has drained")
-        go_on.set()
-        client.until(lambda data: data.endswith(b"helloworld"), "the end")
+        eventually(lambda: bascule.events("drain ends"), 10, "the gateway has drained")
+        finish()
     assert bascule.process.process.wait(15) == 0
-
-
-def drain(bascule: RunningBascule) -> None:
-    """Begin a drain as an operator does."""
-    order = urllib.request.Request(
-        f"{bascule.admin_url}/drain", method="POST", headers={"X-Bascule-Admin": "1"}
-    )
-    urllib.request.urlopen(order, timeout=10).close()
-    eventually(lambda: bascule.metric("ws_draining") == 1, 10, "it drains")
 
 
 def test_a_drain_that_was_asked_for_goes_on(proxy: Proxy) -> None:
     bascule = proxy(drain={"timeout": "60s", "naturalEnd": "5s"})
     with chatting(bascule.public_url, 1):
-        drain(bascule)
-        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
-        serves_with(bascule, 7)
+        bascule.drain()
+        goes_over(bascule, 7)
         assert bascule.metric("ws_draining") == 1
 
 
-def test_a_drain_goes_on_in_one_gateway_alone(proxy: Proxy, upstream: RawUpstream) -> None:
-    over = threading.Event()
-
-    def say_nothing(_: Call) -> None:
-        over.wait(20)
-
-    upstream.scripts[b"/slow"] = say_nothing
+def test_a_drain_goes_on_in_one_gateway_alone(proxy: Proxy, upstream: RawUpstream, silent: bytes) -> None:
     bascule = proxy(drain={"timeout": "3s", "naturalEnd": "3s"})
-    try:
-        with connected(bascule.public_url) as plain, connected(bascule.public_url) as client:
-            plain.send(b"GET /slow HTTP/1.1\r\nHost: front\r\n\r\n")
-            eventually(lambda: upstream.calls_for(b"/slow"), 10, "it keeps its gateway")
-            client.open()
-            drain(bascule)
-            assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
-            eventually(lambda: len(events(bascule, "drain begins")) == 2, 10, "the new one drains")
-            eventually(
-                lambda: bascule.metric("bascule_drain_sessions_total", outcome="aborted"),
-                10,
-                "it cuts the rest",
-            )
-            assert len(eventually(lambda: events(bascule, "drain ends"), 10, "its drain ends")) == 1
-    finally:
-        over.set()
+    with connected(bascule.public_url) as plain, connected(bascule.public_url) as client:
+        plain.send(b"GET " + silent + b" HTTP/1.1\r\nHost: front\r\n\r\n")
+        eventually(lambda: upstream.calls_for(silent), 10, "it keeps its gateway")
+        client.open()
+        bascule.drain()
+        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+        eventually(lambda: len(bascule.events("drain begins")) == 2, 10, "the new one drains")
+        eventually(
+            lambda: bascule.metric("bascule_drain_sessions_total", outcome="aborted"),
+            10,
+            "it cuts the rest",
+        )
+        assert len(eventually(lambda: bascule.events("drain ends"), 10, "its drain ends")) == 1

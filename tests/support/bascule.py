@@ -41,6 +41,10 @@ class RunningBascule:
         """What it logged so far, decoded; a line that is no JSON has only the key ``text``."""
         return list(_decoded(self.process.log))
 
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """Return its log lines of one event."""
+        return [line for line in self.log_lines if line.get("event") == event]
+
     @property
     def in_flight(self) -> float:
         """How many sessions it counts."""
@@ -83,6 +87,15 @@ class RunningBascule:
         self.hang_up()
         eventually(lambda: len(said()) > before, _UP_WITHIN, "it has loaded the configuration or not")
         return said()[before] == outcomes[0]
+
+    def drain(self) -> None:
+        """Begin a drain as an operator does, and wait until it has begun."""
+        order = urllib.request.Request(
+            f"{self.admin_url}/drain", method="POST", headers={"X-Bascule-Admin": "1"}
+        )
+        with urllib.request.urlopen(order, timeout=10) as answer:
+            assert answer.status == 202
+        eventually(lambda: self.metric("ws_draining") == 1, 10, "it drains")
 
     def metrics(self) -> str:
         """Return the text of ``/metrics``."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from tests.support.frames import KEY, TEXT, Frame, frame, frames_of, leftover
+from tests.support.frames import KEY, PONG, TEXT, Frame, frame, frames_of, leftover
 
 __all__ = ["SAMPLE_KEY", "Answer", "Clients", "RawClient", "connect", "connected", "upgrade"]
 
@@ -159,6 +159,12 @@ class RawClient:
     def frame(self) -> Frame:
         """Read one frame."""
         return self.frames(1)[0]
+
+    def reply(self) -> Frame:
+        """Read the next frame that is no heartbeat."""
+        while (found := self.frame()).opcode == PONG:
+            pass
+        return found
 
     def say(self, text: bytes, opcode: int = TEXT) -> None:
         """Send one masked frame."""
