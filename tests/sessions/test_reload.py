@@ -47,15 +47,16 @@ def proxy(bascule: Start, upstream: RawUpstream) -> Proxy:
 
 
 @pytest.fixture
-def silent(upstream: RawUpstream) -> Iterator[bytes]:
-    """Return a path at which the upstream says nothing before the test is over."""
+def silent(upstream: RawUpstream, request: pytest.FixtureRequest) -> Iterator[bytes]:
+    """Return a path of this test's own, at which the upstream says nothing before the test is over."""
+    path = b"/silent/" + request.node.name.encode()
     over = threading.Event()
 
     def say_nothing(_: Call) -> None:
         over.wait(20)
 
-    upstream.scripts[b"/silent"] = say_nothing
-    yield b"/silent"
+    upstream.scripts[path] = say_nothing
+    yield path
     over.set()
 
 
