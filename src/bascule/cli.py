@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from bascule._version import __version__
+from bascule.chp import chp
 from bascule.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
 
     def load() -> Loaded:
         loaded = _load(files, dict(flags))
-        if not loaded.config.routes:
+        if not loaded.config.routes and not loaded.config.hub.enabled:
             raise ConfigError([_NOTHING_TO_SERVE])
         return loaded
 
@@ -198,6 +199,9 @@ def _print(text: str) -> None:
     except OSError as error:
         _silence()
         raise click.ClickException(f"cannot write: {error.strerror}") from error
+
+
+cli.add_command(chp)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -26,10 +26,14 @@ from bascule.admin.view import (
     SessionRow,
     Unheard,
 )
+from bascule.gateway.hub import Hub
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord, ended_word
+from bascule.handover.journal import Journal
 from bascule.policy.config import Capacity, Config, RouteConfig, WebSocketProxy
 from bascule.policy.endpoints import Endpoint
+from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.loading import unwritten
+from bascule.policy.routes import RouteTable
 from bascule.vocabulary import Cause, EndedBy, Kind, Level
 
 if TYPE_CHECKING:
@@ -87,6 +91,7 @@ class FakeView:
             **dict.fromkeys(unwritten(config), "default"),
         }
         self.counters = CounterFile.create(2)
+        self.hub = Hub(HubRoutes(RouteTable(()), config.hub), Journal.create("test-hub"))
         self.draining = False
         self.started_at = time.time() - 93_784
         self.signed_in = True

@@ -2,8 +2,8 @@
 
 Rules of this file: it answers; it owns no socket and no session. Every error is a
 problem detail, every answer says how long it may be kept, and only DELETE on a
-session and POST on drain change anything, both safe to repeat. `openapi.yaml`
-beside this file describes it and the tests hold the two together.
+session, POST on drain and JupyterHub's routes (`bascule.admin.hubapi`) change anything,
+all safe to repeat. `openapi.yaml` beside this file describes it and the tests hold the two together.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from bascule.admin.assets import PAGE_FIELDS, admin_folder, load, load_page
 from bascule.admin.capacity import cluster_json, instance_json
 from bascule.admin.events import LiveFigures
 from bascule.admin.health import readiness
+from bascule.admin.hubapi import BODY_BYTES, HubApi
 from bascule.admin.peers import Peers
 from bascule.admin.problem import Problem, check_parameters, problems
 from bascule.admin.public import PublicAnswers
@@ -73,7 +74,7 @@ class Administration:
     def _build(self) -> web.Application:
         config = self._view.config
         guard = tokens.guard(config.admin, tokens.read_token(config))
-        app = web.Application(middlewares=[problems, guard], client_max_size=4096)
+        app = web.Application(middlewares=[problems, guard], client_max_size=BODY_BYTES)
         app.router.add_get("/", self._status_page)
         app.router.add_get("/static/{name}", self._file)
         app.router.add_get("/metrics", self._metrics)
@@ -86,6 +87,8 @@ class Administration:
         app.router.add_get("/config", self._config)
         app.router.add_get("/events", self._live.stream, allow_head=False)
         app.router.add_get("/openapi.json", self._describe)
+        if (hub := self._view.hub) is not None:
+            HubApi(hub, self._sessions).add_to(app)
         app.on_response_prepare.append(_add_page_fields)
         app.cleanup_ctx.append(self._running)
         app.on_shutdown.append(self._let_watchers_go)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 PUBLIC_PATHS: Final = frozenset({(b"api", b"capacity"), (b"api", b"capacity", b"admission")})
 """Answered here unless a route matches them first; `/.bascule/` is always answered here."""
 
+HUB_PROBE: Final = b"_chp_healthz"
+"""Where JupyterHub's chart looks whether its proxy is alive; answered here where we are that proxy."""
+
 BADGE_MAX_AGE: Final = 3600
 _RETRY_AFTER: Final = (10, 20)
 """Bounds of Retry-After in seconds, drawn at random: those refused together do not return together."""
@@ -57,6 +60,7 @@ class PublicAnswers:
             (RESERVED_SEGMENT, b"capacity"): ("GET", self.capacity),
             (RESERVED_SEGMENT, b"capacity", b"admission"): ("POST", self.admission),
             (RESERVED_SEGMENT, b"badge.js"): ("GET", self.badge),
+            (HUB_PROBE,): ("GET", self.probe),
         }
 
     async def handle(self, request: web.BaseRequest, segments: Sequence[bytes]) -> web.Response:
@@ -115,6 +119,13 @@ class PublicAnswers:
         Cancellation: safe.
         """
         return self._badge.response(request, max_age=BADGE_MAX_AGE)
+
+    async def probe(self, request: web.BaseRequest) -> web.Response:
+        """Say that this process answers, in the words of configurable-http-proxy.
+
+        Cancellation: safe.
+        """
+        return _json({"status": "OK"})
 
     def _demand_sign_in(self, request: web.BaseRequest) -> None:
         if not self._view.authenticated(request):

@@ -8,7 +8,8 @@ Rules of this file, in the order they are applied:
    whatever the method.
 3. **Token.** If a token is configured, or the listener is not loopback, everything but
    `OPEN_PATHS` needs ``Authorization: Bearer``. A listener that needs a token and has
-   none answers nothing but those paths.
+   none answers nothing but those paths. JupyterHub says ``token`` for ``Bearer``, and at
+   its own path it is told 403 as by configurable-http-proxy, not 401.
 4. **CSRF.** A call that changes something needs a bearer token or the field
    ``X-Bascule-Admin``: a plain form of a foreign page can send neither.
 
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from bascule.admin.hubapi import PATH as HUB_PATH
 from bascule.admin.problem import Problem
 from bascule.errors import ConfigError
 from bascule.policy.endpoints import Endpoint
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 CSRF_FIELD: Final = "X-Bascule-Admin"
 OPEN_PATHS: Final = frozenset({"/", "/metrics", "/healthz", "/readyz", "/openapi.json"})
+_SCHEMES: Final = frozenset({"bearer", "token"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -81,11 +84,11 @@ def guard(listener: Endpoint, token: str | None) -> Middleware:
             return await handler(request)  # nobody serves it: its 404 or 405 tells nothing
         bearer = _bearer(request)
         if token is not None and bearer is not None and not _same(bearer, token):
-            raise _unauthorized("The bearer token is wrong.")
+            raise _unauthorized(request, "The bearer token is wrong.")
         known = token is not None and bearer is not None
         if not known and not _is_open(request):
             if token is not None:
-                raise _unauthorized("This call needs the admin token as a bearer token.")
+                raise _unauthorized(request, "This call needs the admin token as a bearer token.")
             if not loopback:
                 raise Problem(
                     403, "The admin listener is not on the loopback, so this call needs adminToken to be set."
@@ -107,14 +110,16 @@ def _is_open(request: web.Request) -> bool:
 
 def _bearer(request: web.Request) -> str | None:
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    return value.strip() if scheme.lower() == "bearer" and value.strip() else None
+    return value.strip() if scheme.lower() in _SCHEMES and value.strip() else None
 
 
 def _same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
 
 
-def _unauthorized(detail: str) -> Problem:
+def _unauthorized(request: web.Request, detail: str) -> Problem:
+    if request.path == HUB_PATH or request.path.startswith(HUB_PATH + "/"):
+        return Problem(403, detail)
     return Problem(401, detail, fields={"WWW-Authenticate": 'Bearer realm="bascule admin"'})
 
 

@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING, Protocol
 from bascule.errors import BasculeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from aiohttp import web
 
     from bascule.handover.counters import CounterFile
     from bascule.policy.config import Config
+    from bascule.policy.hubroutes import HubRoute
     from bascule.vocabulary import Level
 
 
 class Unheard(BasculeError):
     """A forwarder has more to read already than its channel holds; asking again helps."""
+
+
+class Retired(BasculeError):
+    """Another gateway takes routes by now; asking again helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,34 @@ class MetricsAnswer:
     body: bytes
 
 
+class HubView(Protocol):
+    """JupyterHub's routes as the admin API sees them."""
+
+    def __iter__(self) -> Iterator[HubRoute]:
+        """Return all routes."""
+
+    def get(self, routespec: str) -> HubRoute | None:
+        """Return a route."""
+
+    def put(self, routespec: str, data: Mapping[str, object]) -> HubRoute:
+        """Add a route, or put it in the place of another.
+
+        Raises:
+            ValueError: It cannot be used; the text says why.
+            Retired: Ask again.
+        """
+
+    def remove(self, routespec: str) -> bool:
+        """Remove a route; tell whether there was one. What it carries goes on.
+
+        Raises:
+            Retired: Ask again.
+        """
+
+    def observe(self, sessions: Iterable[SessionRow]) -> None:
+        """Note on which of all sessions a browser has sent something since this was last called."""
+
+
 class GatewayView(Protocol):
     """The gateway as the admin API sees it.
 
@@ -151,6 +184,10 @@ class GatewayView(Protocol):
     @property
     def counters(self) -> CounterFile:
         """The shared counters of all processes."""
+
+    @property
+    def hub(self) -> HubView | None:
+        """JupyterHub's routes; ``None`` where none are taken."""
 
     @property
     def draining(self) -> bool:

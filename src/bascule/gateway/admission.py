@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from bascule.gateway.upstream import Answered, Dialler
     from bascule.policy.budget import Lease, SessionBudget
     from bascule.policy.config import Config
-    from bascule.policy.routes import Match, RouteTable
+    from bascule.policy.routes import Match, Routes
     from bascule.protocol.handshake import Offer
     from bascule.protocol.http1 import RequestHead
     from bascule.telemetry.accesslog import AccessLog
@@ -155,7 +155,7 @@ class Admission:
     def __init__(
         self,
         config: Config,
-        routes: RouteTable,
+        routes: Routes,
         budget: SessionBudget,
         registry: Registry,
         dispatch: Dispatch,
@@ -209,7 +209,7 @@ class Admission:
         client = client_address_of(peer, head.fields, self._trusted)
         try:
             offer = check_request(head)
-            match = self._routes.match(head.target)
+            match = self._routes.match(head.target, offer.host)
             if match is None:
                 raise HandshakeRefused(404, "No route leads there.")
             if self._pseudonym in b",".join(head.values(b"via")):
@@ -249,6 +249,8 @@ class Admission:
         await self._open(asked, lease)
 
     def _authenticate(self, match: Match, head: RequestHead) -> str | None:
+        if match.hub is not None:
+            return match.hub.user
         if match.route.auth is AuthMode.NONE:
             return None
         checked = self._tokens.check(head.values(b"cookie"))

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from bascule._version import __version__
 from bascule.admin.api import Administration
-from bascule.admin.public import PUBLIC_PATHS
+from bascule.admin.public import HUB_PROBE, PUBLIC_PATHS
 from bascule.errors import ConfigError, DescriptorsLost, HandshakeRefused
 from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.admission import Admission
@@ -27,6 +27,7 @@ from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.drain import Drain
 from bascule.gateway.exchanges import Exchanges
 from bascule.gateway.http import HttpServer
+from bascule.gateway.hub import Hub
 from bascule.gateway.listener import Listener
 from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.plain import PlainProxy
@@ -40,10 +41,12 @@ from bascule.handover.control import ASK_AGAIN, read_control, receive_control, s
 from bascule.handover.counters import KINDS, TURN_EVERY, CounterFile, GatewayWord, ended_word
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.environment import ChildSetup
+from bascule.handover.journal import Journal
 from bascule.policy.budget import SessionBudget
 from bascule.policy.config import Config, RouteConfig
 from bascule.policy.drainplan import cut_after
 from bascule.policy.forwarding import Fields, values_of
+from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import BadTarget, RouteTable, is_reserved
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.protocol.path import parse_target
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.legs import Leg
     from bascule.handover.messages import Ended, Row
+    from bascule.policy.routes import Routes
     from bascule.protocol.http1 import BadHead, RequestHead
 
 _log = structlog.get_logger()
@@ -88,7 +92,12 @@ class Gateway:
         self._registry = Registry()
         self._control = socket.socket(fileno=setup.control)
         self._reader = PacketReader()
-        self._routes = RouteTable(config.routes)
+        configured = RouteTable(config.routes)
+        self._routes: Routes = configured
+        self._hub: Hub | None = None
+        if config.hub.enabled:
+            self._routes = routes = HubRoutes(configured, config.hub)
+            self._hub = Hub(routes, Journal(setup.hub))
         self._tokens = SessionTokens(config.auth.session, config.asks_for_sessions)
         self._durations = Durations(
             Reservoir(
@@ -107,8 +116,9 @@ class Gateway:
         self._dispatch = Dispatch(self._registry.by_slot, self._on_row, self._on_ended, self._on_lost)
         self._exchanges = Exchanges(config.limits.max_http_requests, self._words)
         self._proxy = PlainProxy(
-            config, self._routes, self._words, self._access, self._exchanges, authorise=self._authorise
-        )
+            config, self._routes, self._words, self._access, self._exchanges,
+            authorise=self._authorise, hub=self._hub,
+        )  # fmt: skip
         self._refuser = Refuser(config.limits)
         self._admission = Admission(
             config, self._routes, self._budget, self._registry, self._dispatch, Dialler(config),
@@ -120,7 +130,7 @@ class Gateway:
         self._collector = CollectorClock(time.perf_counter)
         self._view = View(
             config, setup.sources, self._counters, self._budget, self._registry, self._dispatch,
-            self._durations, load, self._tokens, self._collector,
+            self._durations, load, self._tokens, self._collector, self._hub,
             restarts=setup.restarts, reloaded=setup.reloaded, begin_drain=self._begin_drain,
         )  # fmt: skip
         self._metrics = GatewayMetrics(
@@ -151,6 +161,8 @@ class Gateway:
             if self._stopped.is_set():
                 return
         await self._wait_forwarders()
+        if self._hub is not None:
+            self._hub.take_over()
         await self._proxy.start()
         if self._drains:
             self._begin_drain()
@@ -247,10 +259,13 @@ class Gateway:
         if request.version.major != 1:
             return None  # refused, whatever it asks for
         raw_target = request.raw_path.encode("utf-8", "surrogateescape")
+        host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
         try:
             segments = parse_target(raw_target).segments
-            ours = is_reserved(segments) or (
-                tuple(segments) in PUBLIC_PATHS and self._routes.match(raw_target) is None
+            ours = (
+                is_reserved(segments)
+                or (tuple(segments) in PUBLIC_PATHS and self._routes.match(raw_target, host) is None)
+                or (self._hub is not None and segments == [HUB_PROBE])
             )
         except BadTarget:
             return None
@@ -269,6 +284,8 @@ class Gateway:
             return
         route, client, upstream, user = read_tag(row.tag)
         kind = KINDS[row.kind]
+        if self._hub is not None:
+            self._hub.carried(row.id, row.frames_inbound)
         self._registry.add(
             Record(
                 row.id, route, kind, client, upstream, user, row.opened_at, slot,
@@ -281,6 +298,8 @@ class Gateway:
         row = CLOSE_TABLE[End(ended.end)]
         route, client, upstream, user = read_tag(ended.tag)
         self._durations.record(ended.duration, time.monotonic())
+        if self._hub is not None:
+            self._hub.ended(ended.id, route, ended.frames_inbound)
         self._access.session_ended(
             SessionEnd(
                 id=f"{ended.id:x}", route=route, kind=KINDS[ended.kind], ended_by=row.ended_by,
@@ -381,6 +400,8 @@ class Gateway:
         self._http.retiring = self._admission.draining = self._proxy.draining = True
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
+        if self._hub is not None:
+            self._hub.retire()
         spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered
         self._dispatch.retired = True
         if self._drain_task is not None:

@@ -20,7 +20,8 @@ What holds for every exchange:
 Status codes of our own: 400 target, host or fields, 404 no route, 405 CONNECT and TRACE,
 408 the browser stalled, 431 head too large, 501 a transfer coding other than chunked,
 502 upstream unreachable or not HTTP, 503 too many under way, 504 upstream too slow, 505 not
-HTTP/1, 508 the request was here before; and those of authentication.
+HTTP/1, 508 the request was here before; and those of authentication. On JupyterHub's routes
+an unreachable upstream is 503, by which JupyterLab knows that its server has stopped.
 
 Rules of this file: no field is decided here (`bascule.policy.forwarding`), no byte is
 written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-plain-http.md.
@@ -41,6 +42,7 @@ from yarl import URL
 from bascule.errors import HandshakeRefused
 from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.giveway import give_way
+from bascule.gateway.hubpages import HubPages
 from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREACHABLE, describe
 from bascule.gateway.plain_pool import UpstreamPool
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
@@ -65,9 +67,10 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from bascule.gateway.exchanges import Exchanges
+    from bascule.gateway.hub import Hub
     from bascule.policy.config import Config, RouteConfig
     from bascule.policy.forwarding import Fields
-    from bascule.policy.routes import Match, RouteTable
+    from bascule.policy.routes import Match, Routes
     from bascule.telemetry.accesslog import AccessLog
 
 __all__ = ["PlainProxy"]
@@ -194,6 +197,7 @@ class PlainProxy:
         exchanges: Where requests under way count.
         authorise: Called for routes that need credentials, with the route and the
             request's fields; raises `HandshakeRefused`. Without it such routes answer 503.
+        hub: JupyterHub's routes, whose activity is noted.
         upstream_tls: How certificates of ``https://`` upstreams are verified; by
             default against the system's authorities.
 
@@ -205,12 +209,13 @@ class PlainProxy:
     def __init__(
         self,
         config: Config,
-        routes: RouteTable,
+        routes: Routes,
         words: memoryview,
         access_log: AccessLog,
         exchanges: Exchanges,
         *,
         authorise: Callable[[RouteConfig, Fields], None] | None = None,
+        hub: Hub | None = None,
         upstream_tls: ssl.SSLContext | None = None,
     ) -> None:
         self._routes = routes
@@ -218,6 +223,9 @@ class PlainProxy:
         self._access = access_log
         self._exchanges = exchanges
         self._authorise = authorise
+        self._hub = hub
+        error_target = config.hub.error_target if config.hub.enabled else None
+        self._hub_pages = None if error_target is None else HubPages(error_target)
         self._tls: ssl.SSLContext | bool = upstream_tls or True
         self._trusted = TrustedProxies(config.trusted_proxies)
         self._head_bytes = config.limits.request_head_bytes
@@ -298,9 +306,9 @@ class PlainProxy:
         if not is_host(host):
             return await browser.answer(400, "The Host field is not valid.")
         try:
-            match = self._routes.match(raw_target)
+            match = self._routes.match(raw_target, host)
             if match is None:
-                return await browser.answer(404, "There is nothing at this address.")
+                return await self._say(request, browser, 404, "There is nothing at this address.")
             if match.authority is not None:
                 host = match.authority
                 fields = with_host(fields, host)
@@ -338,6 +346,8 @@ class PlainProxy:
             upload = _Upload(request, browser, expects)
         elif expects:
             del headers[hdrs.EXPECT]
+        if upload is not None:
+            self._touch(match)
         try:
             answer = await self._ask(request, match, headers, upload)
         except _BrowserStalled:
@@ -358,6 +368,8 @@ class PlainProxy:
         try:
             response = await self._relay(request, browser, match, answer)
             complete = answer.closed
+            if complete and answer.status < 300:
+                self._touch(match)
             return response
         finally:
             if not complete:
@@ -509,8 +521,25 @@ class PlainProxy:
     ) -> web.StreamResponse:
         """Answer for an upstream that gave no answer."""
         status, page = _ANSWERS[reason]
+        if reason == UNREACHABLE and match.hub is not None:
+            status = 503
         self._note_failure(request, match, reason, status, detail)
-        return await browser.answer(status, page)
+        return await self._say(request, browser, status, page)
+
+    async def _say(
+        self, request: web.BaseRequest, browser: BrowserSide, status: int, detail: str
+    ) -> web.StreamResponse:
+        """Answer with an error, in JupyterHub's words where it has any."""
+        if self._hub_pages is not None and self._session is not None:
+            page = await self._hub_pages.page(self._session, status, request.raw_path)
+            if page is not None:
+                return await browser.answer_with(status, *page)
+        return await browser.answer(status, detail)
+
+    def _touch(self, match: Match) -> None:
+        """Note that somebody is active on a route of JupyterHub."""
+        if self._hub is not None and match.hub is not None:
+            self._hub.touch(match.hub)
 
     def _note_failure(
         self, request: web.BaseRequest, match: Match, reason: str, status: int | None, detail: str

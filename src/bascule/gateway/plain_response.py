@@ -202,14 +202,28 @@ class BrowserSide:
             extra: Further fields.
             close: Close the connection afterwards.
         """
-        if close or self.body_is_missing:
+        if close:
             self.keep_alive = False
         body = b""
         fields = extra
         if status != 204:
             accept = b",".join(values_of(self._request.raw_headers, b"accept"))
             common, body = error_page(status, detail, prefers_html(accept))
-            fields = (*extra, *common, (b"Content-Length", b"%d" % len(body)))
+            fields = (*extra, *common)
+        return await self.answer_with(status, fields, body)
+
+    async def answer_with(self, status: int, fields: Fields, body: bytes) -> SentResponse:
+        """Answer ourselves, with a page that is there; 204 has none.
+
+        Args:
+            status: Status code.
+            fields: Without ``Content-Length``.
+            body: The page.
+        """
+        if self.body_is_missing:
+            self.keep_alive = False
+        if status != 204:
+            fields = (*fields, (b"Content-Length", b"%d" % len(body)))
         reason = reason_phrase(status).encode()
         try:
             await self.start(status, reason, fields, False, True, b"" if self.head_only else body, True)

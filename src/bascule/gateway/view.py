@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.auth import SessionTokens
     from bascule.gateway.dispatch import Dispatch
+    from bascule.gateway.hub import Hub
     from bascule.gateway.registry import Registry
     from bascule.handover.counters import CounterFile
     from bascule.policy.budget import SessionBudget
@@ -53,6 +54,7 @@ class View:
         load: LoadMeter,
         tokens: SessionTokens,
         collector: CollectorClock,
+        hub: Hub | None,
         *,
         restarts: int,
         reloaded: bool,
@@ -68,6 +70,7 @@ class View:
         self._load = load
         self._tokens = tokens
         self._collector = collector
+        self._hub = hub
         self._own_restarts = restarts
         self._begin_drain = begin_drain
         self._started_at = time.time()  # an absolute time for people, not a duration
@@ -103,6 +106,11 @@ class View:
     def sources(self) -> Mapping[str, str]:
         """Where each value came from."""
         return self._sources
+
+    @property
+    def hub(self) -> Hub | None:
+        """JupyterHub's routes; ``None`` where none are taken."""
+        return self._hub
 
     @property
     def counters(self) -> CounterFile:

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from bascule.policy.consistency import inconsistencies
 from bascule.policy.durations import Duration, Patience, PositiveDuration, WholeSeconds
 from bascule.policy.endpoints import Endpoint, Network
+from bascule.policy.hubconfig import Hub
 from bascule.policy.model import Block, File
 from bascule.policy.routeconfig import AuthMode, RouteConfig
 
@@ -27,6 +28,7 @@ __all__ = [
     "Drain",
     "Endpoint",
     "Forwarders",
+    "Hub",
     "Limits",
     "Log",
     "Metrics",
@@ -431,6 +433,8 @@ class Config(Block):
     """The five keys of the pool."""
     routes: tuple[RouteConfig, ...] = ()
     """What is served, by path. The longest path that matches wins, whatever the order here."""
+    hub: Hub = Hub()
+    """Routes that JupyterHub adds and removes. One of `routes` that matches wins over them."""
     forwarders: Forwarders = Forwarders()
     """The processes that relay frames."""
     limits: Limits = Limits()

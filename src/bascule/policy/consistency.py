@@ -8,7 +8,7 @@ Rules of this file: pure; no rule looks at a single key, for that is the model's
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.policy.endpoints import Endpoint
 from bascule.policy.routeconfig import AuthMode
@@ -32,11 +32,7 @@ class Inconsistency(NamedTuple):
 
 def inconsistencies(config: Config) -> list[Inconsistency]:
     """Return every problem that more than one key is part of."""
-    return [
-        problem
-        for rule in (_same_routes, _own_listeners, _sessions_need_a_key, _tls, _tokens, _listeners, _drain)
-        for problem in rule(config)
-    ]
+    return [problem for rule in _RULES for problem in rule(config)]
 
 
 def _same_routes(config: Config) -> Iterator[Inconsistency]:
@@ -96,6 +92,12 @@ def _tokens(config: Config) -> Iterator[Inconsistency]:
         yield Inconsistency(("adminTokenFile",), str(config.admin_token_file), allowed)
 
 
+def _hub(config: Config) -> Iterator[Inconsistency]:
+    if config.hub.enabled and config.admin_token is None and config.admin_token_file is None:
+        allowed = "the path of a file, for hub.enabled is true: who may add routes must be known"
+        yield Inconsistency(("adminTokenFile",), None, allowed)
+
+
 def _listeners(config: Config) -> Iterator[Inconsistency]:
     listen, admin = config.listen, config.admin
     overlap = listen.host == admin.host or listen.is_unspecified or admin.is_unspecified
@@ -107,3 +109,6 @@ def _drain(config: Config) -> Iterator[Inconsistency]:
     if config.drain.natural_end > config.drain.timeout:
         allowed = f"at most drain.timeout ({config.drain.timeout:g} s)"
         yield Inconsistency(("drain", "naturalEnd"), config.drain.natural_end, allowed)
+
+
+_RULES: Final = (_same_routes, _own_listeners, _sessions_need_a_key, _tls, _tokens, _hub, _listeners, _drain)

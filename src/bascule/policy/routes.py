@@ -20,7 +20,7 @@ the route, never the raw path.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bascule.policy.templates import (
     RESERVED_SEGMENT,
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bascule.policy.config import RouteConfig
+    from bascule.policy.hubroutes import HubRoute
+    from bascule.protocol.path import Target
 
-__all__ = ["BadTarget", "Match", "RouteTable", "UpstreamAddress", "is_reserved"]
+__all__ = ["BadTarget", "Match", "RouteTable", "Routes", "UpstreamAddress", "is_reserved", "split_path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Match:
         prefix: What was stripped, for ``X-Forwarded-Prefix``; no trailing slash, empty if nothing.
         authority: The host of an absolute-form target, to be used instead of the Host field
             (RFC 9112 §3.2.2); ``None`` otherwise.
+        hub: The route that JupyterHub added; ``None`` for one of the configuration.
     """
 
     route: RouteConfig
@@ -60,6 +63,14 @@ class Match:
     target: bytes
     prefix: bytes
     authority: bytes | None
+    hub: HubRoute | None = None
+
+
+class Routes(Protocol):
+    """Where requests go: the configuration's routes, alone or with JupyterHub's."""
+
+    def match(self, raw_target: bytes, host: bytes) -> Match | None:
+        """Find the route of a request: see `RouteTable.match`."""
 
 
 class _Entry:
@@ -116,11 +127,12 @@ class RouteTable:
                     node = _pattern_child(node, check_pattern(route.where[part]))
             node.entry = _Entry(route, template)
 
-    def match(self, raw_target: bytes) -> Match | None:
+    def match(self, raw_target: bytes, host: bytes = b"") -> Match | None:
         """Find the route of a request.
 
         Args:
             raw_target: The request-target as received.
+            host: Its Host field, which means nothing here.
 
         Returns:
             The match; ``None`` if no route has it (404), and for all that bascule itself answers.
@@ -129,8 +141,10 @@ class RouteTable:
             BadTarget: The target is refused (400), whatever the routes.
         """
         target = parse_target(raw_target)
-        if is_reserved(target.segments):
-            return None
+        return None if is_reserved(target.segments) else self.find(target)
+
+    def find(self, target: Target) -> Match | None:
+        """Find the route of a target that is not ours: see `match`."""
         found = self._find(target.segments)
         if target.credulous is not None:
             other = self._find(target.credulous)
@@ -142,9 +156,7 @@ class RouteTable:
         path = target.path
         prefix = b""
         if entry.route.strip_prefix and entry.depth:
-            end = _end_of(path, entry.depth)
-            prefix = path[:end]
-            path = path[end:] or b"/"
+            prefix, path = split_path(path, entry.depth)
         return Match(entry.route, upstream, path + target.query, prefix, target.authority)
 
     def _find(self, segments: list[bytes]) -> _Found | None:
@@ -200,11 +212,11 @@ def _better(one: _Found | None, other: _Found | None) -> _Found | None:
     return other if other[:2] > one[:2] else one
 
 
-def _end_of(path: bytes, depth: int) -> int:
-    """Return where the first ``depth`` segments of a path end."""
+def split_path(path: bytes, depth: int) -> tuple[bytes, bytes]:
+    """Return the first ``depth`` segments of a path, and the path that is left."""
     end = 0
     for _ in range(depth):
         end = path.find(b"/", end + 1)
         if end < 0:
-            return len(path)
-    return end
+            return path, b"/"
+    return path[:end], path[end:] or b"/"

@@ -44,7 +44,7 @@ from urllib.parse import unquote_to_bytes
 
 from bascule.errors import HandshakeRefused
 
-__all__ = ["ASTERISK", "BadTarget", "Target", "is_host", "parse_target"]
+__all__ = ["ASTERISK", "BadTarget", "Target", "is_host", "normal_segment", "parse_target"]
 
 ASTERISK: Final = b"*"
 """The target of ``OPTIONS *``: the server as a whole. It is no path, so the caller compares it first."""
@@ -160,7 +160,7 @@ def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None]:
     if _FORBIDDEN.search(path):
         raise BadTarget("The path contains an escape or a backslash that is not accepted.")
     received = path[1:].split(b"/")
-    normal = [_normalise(unquote_to_bytes(segment)) for segment in received]
+    normal = [normal_segment(unquote_to_bytes(segment)) for segment in received]
     decoded = path[1:]
     for _ in range(_ROUNDS):
         before, decoded = decoded, unquote_to_bytes(decoded)
@@ -177,9 +177,10 @@ def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None]:
     # Only the end may be empty, and only where a slash stands there unescaped.
     if b"" in pieces[:-1] or (pieces[-1] == b"" and received[-1] != b""):
         raise BadTarget("The path contains an empty segment.")
-    credulous = [_normalise(piece) for piece in pieces]
+    credulous = [normal_segment(piece) for piece in pieces]
     return normal, None if credulous == normal else credulous
 
 
-def _normalise(decoded: bytes) -> bytes:
+def normal_segment(decoded: bytes) -> bytes:
+    """Return a segment whose escapes are undone as the normal reading writes it."""
     return b"".join([_NORMAL[byte] for byte in decoded])

@@ -39,6 +39,7 @@ from bascule.handover.descriptors import (
     channel_pair,
 )
 from bascule.handover.environment import ChildSetup
+from bascule.handover.journal import Journal
 from bascule.policy.loading import check_files
 from bascule.supervisor import cores, renewal, scheduling, terminal, watch
 from bascule.supervisor.child import Child
@@ -89,6 +90,7 @@ class Supervisor:
         count = config.forwarders.count or cores.available()
         self._slots = min(count, config.websocket_proxy.grizzly_worker_pool_max_size)
         self._counters = CounterFile.create(self._slots)
+        self._hub = Journal.create("bascule-hub")
         self._selector = selectors.DefaultSelector()
         self._reader = PacketReader()
         self._gateways = Gateways()
@@ -184,6 +186,7 @@ class Supervisor:
             slot=child.slot,
             public=self._listeners.public.fileno() if is_gateway else -1,
             admin=self._listeners.admin.fileno() if is_gateway else -1,
+            hub=self._hub.descriptor if is_gateway else -1,
             place=child.place,
             generation=gateways.started,
             restarts=gateways.restarts,
@@ -193,7 +196,9 @@ class Supervisor:
         )
         descriptors = [self._counters.descriptor]
         if is_gateway:
-            descriptors += [self._listeners.public.fileno(), self._listeners.admin.fileno()]
+            descriptors += [
+                self._listeners.public.fileno(), self._listeners.admin.fileno(), self._hub.descriptor,
+            ]  # fmt: skip
         try:
             child.start(setup, tuple(descriptors), theirs, time.monotonic())
         finally:

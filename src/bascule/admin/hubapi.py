@@ -1,0 +1,150 @@
+"""`/api/routes`: the REST API by which JupyterHub tells configurable-http-proxy its routes.
+
+The statuses are that proxy's, for JupyterHub goes by them: 201 added, 204 removed, 400 not usable,
+403 without the token, 404 unknown. Error bodies are ours, which nobody reads but people. A routespec
+is the path behind ``/api/routes``, unescaped as a whole, as it is there; the route ``/`` has none of
+its own to be read at, for ``/api/routes/`` is all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from bascule.admin.problem import Problem
+from bascule.admin.view import Retired
+from bascule.policy.hubroutes import read_routespec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bascule.admin.listing import SessionList
+    from bascule.admin.view import HubView
+    from bascule.policy.hubroutes import HubRoute
+
+__all__ = ["BODY_BYTES", "PATH", "HubApi"]
+
+PATH: Final = "/api/routes"
+
+BODY_BYTES: Final = 65536
+"""Longest body of a request. JupyterHub's have some hundred bytes."""
+
+_INACTIVE_SINCE: Final = ("inactiveSince", "inactive_since")
+"""Both spellings are in use; the first one that is there counts."""
+
+
+class HubApi:
+    """Answers the calls.
+
+    Args:
+        hub: The routes.
+        sessions: The live sessions, by which it is known who is active.
+    """
+
+    def __init__(self, hub: HubView, sessions: SessionList) -> None:
+        self._hub = hub
+        self._sessions = sessions
+
+    def add_to(self, app: web.Application) -> None:
+        """Serve the calls."""
+        one = PATH + "/{routespec:.*}"
+        app.router.add_get(PATH, self._read, allow_head=False)
+        app.router.add_get(one, self._read, allow_head=False)
+        app.router.add_post(one, self._put)
+        app.router.add_delete(one, self._remove)
+
+    async def _read(self, request: web.Request) -> web.Response:
+        routespec = _routespec(request)
+        since = None if routespec else _since(request.query)
+        self._hub.observe(await self._sessions.rows())
+        if routespec:
+            route = self._hub.get(_normal(routespec))
+            if route is None:
+                raise Problem(404, "There is no such route.")
+            return _json(_route_json(route))
+        return _json(
+            {
+                route.routespec: _route_json(route)
+                for route in self._hub
+                if since is None or route.last_activity < since
+            }
+        )
+
+    async def _put(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        try:
+            data: Any = json.loads(body)
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise Problem(400, "The body is not a JSON object.")
+        try:
+            self._hub.put(_routespec(request) or "/", data)
+        except ValueError as error:
+            raise Problem(400, str(error)) from None
+        except Retired:
+            raise _ask_again() from None
+        return web.Response(status=201, headers={"Cache-Control": "no-store"})
+
+    async def _remove(self, request: web.Request) -> web.Response:
+        try:
+            known = self._hub.remove(_normal(_routespec(request) or "/"))
+        except Retired:
+            raise _ask_again() from None
+        if not known:
+            raise Problem(404, "There is no such route.")
+        return web.Response(status=204)
+
+
+def _ask_again() -> Problem:
+    return Problem(503, "Another gateway is about to take routes. Ask again.", fields={"Retry-After": "1"})
+
+
+def _routespec(request: web.Request) -> str:
+    """Return what is behind the path of the API, unescaped; empty for all routes.
+
+    Raises:
+        Problem: 400, it is not UTF-8.
+    """
+    try:
+        return unquote(request.rel_url.raw_path.removeprefix(PATH).removeprefix("/"), errors="strict")
+    except UnicodeDecodeError:
+        raise Problem(400, "The path of the route is not UTF-8.") from None
+
+
+def _normal(routespec: str) -> str:
+    """Return a routespec in the form in which routes are kept; one that no route can have as it is."""
+    try:
+        return read_routespec(routespec)[0]
+    except ValueError:
+        return routespec
+
+
+def _since(query: Mapping[str, str]) -> float | None:
+    """Read the time before which a route must have been active last, in seconds since the epoch.
+
+    Raises:
+        Problem: 400, it is no time.
+    """
+    for name in _INACTIVE_SINCE:
+        if name in query:
+            try:
+                time = datetime.fromisoformat(query[name])
+            except ValueError:
+                raise Problem(400, "Invalid datestamp: must be ISO8601.", parameter=name) from None
+            # As JavaScript has it, a day is one of UTC's; who gives an hour without a zone means it, too.
+            return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+    return None
+
+
+def _route_json(route: HubRoute) -> dict[str, object]:
+    time = datetime.fromtimestamp(route.last_activity, UTC)
+    return {**route.data, "last_activity": time.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+
+
+def _json(body: object) -> web.Response:
+    return web.json_response(body, headers={"Cache-Control": "no-store"})

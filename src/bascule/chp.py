@@ -1,0 +1,84 @@
+"""`bascule chp`: the proxy of JupyterHub, with the arguments of configurable-http-proxy.
+
+Rules of this file: those of `bascule.cli`; what an argument means is in `bascule.policy.chp`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from bascule.policy.chp import DEFAULTS, LOG_LEVELS, SWITCHES, UNSUPPORTED, overrides
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bascule.policy.loading import Loaded
+
+__all__ = ["chp"]
+
+_KEYS: Final = {
+    "ssl_key": "tls.key",
+    "ssl_cert": "tls.certificate",
+    "default_target": "hub.defaultTarget",
+    "error_target": "hub.errorTarget",
+}
+"""Argument → the key it sets as it is."""
+
+
+def _unsupported(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Know the arguments that cannot be heeded, to say so."""
+    for name in UNSUPPORTED:
+        command = click.option(f"--{name}", is_flag=name in SWITCHES, default=None, hidden=True)(command)
+    return command
+
+
+@click.command()
+@click.option("--ip", default="", metavar="IP", help="Public address; all by default.")
+@click.option("--port", type=int, metavar="N", help="Public port, 8000 by default.")
+@click.option("--ssl-key", metavar="FILE", help="Private key of the public listener.")
+@click.option("--ssl-cert", metavar="FILE", help="Its certificate.")
+@click.option("--api-ip", default="localhost", metavar="IP", help="Address of the API and of /metrics.")
+@click.option("--api-port", type=int, metavar="N", help="Its port, one above the public one by default.")
+@click.option("--default-target", metavar="URL", help="Where requests go that no route has.")
+@click.option("--error-target", metavar="URL", help="Who is asked for the pages of errors.")
+@click.option("--host-routing", is_flag=True, help="Routes begin with a host.")
+@click.option("--no-include-prefix", is_flag=True, help="Take a route's path off before forwarding.")
+@click.option("--no-prepend-path", is_flag=True, help="Leave out the path of a route's target.")
+@click.option("--log-level", type=click.Choice(tuple(LOG_LEVELS)), help="Least important level written.")
+@click.option(
+    "--config", "files", type=click.Path(path_type=Path, readable=False), multiple=True,
+    envvar="BASCULE_CONFIG", metavar="FILE", help="Configuration file, for all that no argument says.",
+)  # fmt: skip
+@_unsupported
+def chp(
+    files: tuple[Path, ...], ip: str, port: int | None, api_ip: str, api_port: int | None,
+    host_routing: bool, no_include_prefix: bool, no_prepend_path: bool, log_level: str | None, **more: Any,
+) -> None:  # fmt: skip
+    """Be the proxy of JupyterHub, in the place of configurable-http-proxy.
+
+    \b
+    c.ConfigurableHTTPProxy.command = ["bascule", "chp"]
+
+    The token of the API is in CONFIGPROXY_AUTH_TOKEN, where JupyterHub leaves it.
+    """  # noqa: D301 - a real backspace is click's mark for lines that stay lines
+    from bascule.policy.loading import load
+    from bascule.supervisor.main import run
+
+    values = {key: more.pop(name) for name, key in _KEYS.items()}
+    values["log.level"] = None if log_level is None else LOG_LEVELS[log_level]
+    said = {name.replace("_", "-"): value for name, value in more.items() if value is not None}
+
+    def again() -> Loaded:
+        given = overrides(
+            ip=ip, port=port, api_ip=api_ip, api_port=api_port, host_routing=host_routing,
+            include_prefix=not no_include_prefix, prepend_path=not no_prepend_path,
+            values=values, environ=os.environ, unsupported=said,
+        )  # fmt: skip
+        return load(files, os.environ, given, DEFAULTS)
+
+    sys.exit(run(again(), load=again))

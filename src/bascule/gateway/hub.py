@@ -1,0 +1,172 @@
+"""JupyterHub's routes: taken from it, kept for the next gateway, and who is active on them.
+
+What counts as activity is what somebody does: a data frame from the browser, a part of the body of
+a plain request, and an answer to one whose status is below 300. Pongs, pings, heartbeats, redirects
+and errors do not, nor does what an upstream says of its own accord; so a kernel that pings an open
+tab does not keep its server.
+
+When a session's browser last sent a data frame is not measured for each frame. Between two looks at
+the sessions a browser that sent any has been active, at the time of the last data frame of either
+direction, which is there already.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from bascule.admin.view import Retired
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from bascule.admin.view import SessionRow
+    from bascule.handover.journal import Journal
+    from bascule.policy.hubroutes import HubRoute, HubRoutes
+
+__all__ = ["Hub"]
+
+_log = structlog.get_logger()
+
+_GROWN: Final = 4
+"""How many times its smallest length the journal may have before it is written anew."""
+
+_LEAST: Final = 1 << 20
+"""Bytes below which it is never written anew."""
+
+
+class Hub:
+    """The routes and their activity: implements `bascule.admin.view.HubView`.
+
+    Args:
+        routes: The table, still without JupyterHub's routes.
+        journal: Where they are kept.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        routes: HubRoutes,
+        journal: Journal,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.routes = routes
+        self._journal = journal
+        self._clock = clock
+        self._retired = False
+        self._rewritten = 0
+        self._frames: dict[int, int] = {}
+
+    # -- life -----------------------------------------------------------------------------
+
+    def take_over(self) -> None:
+        """Read what the gateway before has left; it writes nothing more."""
+        for line in self._journal.lines():
+            said: dict[str, Any] = json.loads(line)
+            try:
+                self._replay(said)
+            except ValueError as error:  # what can be had has changed with the configuration
+                _log.warning("a route was not taken over", problem=str(error))
+        self._write_anew()
+        if self.routes:
+            _log.info("routes of the hub", routes=len(self.routes))
+
+    def _replay(self, said: dict[str, Any]) -> None:
+        if (routespec := said.get("remove")) is not None:
+            self.routes.remove(routespec)
+        else:
+            self.routes.put(said["put"], said["data"], said["active"])
+
+    def retire(self) -> None:
+        """Leave the routes to another gateway, with what is known of their activity."""
+        if not self._retired:
+            self._retired = True
+            self._write_anew()
+
+    # -- routes ---------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[HubRoute]:
+        return iter(self.routes)
+
+    def get(self, routespec: str) -> HubRoute | None:
+        """Return a route."""
+        return self.routes.get(routespec)
+
+    def put(self, routespec: str, data: Mapping[str, object]) -> HubRoute:
+        """Add a route, or put it in the place of another.
+
+        Raises:
+            ValueError: It cannot be used; the text says why.
+            Retired: Ask again.
+        """
+        self._check()
+        route = self.routes.put(routespec, data, self._clock())
+        self._note(_put(route))
+        _log.info("route added", routespec=route.routespec, target=route.data["target"])
+        return route
+
+    def remove(self, routespec: str) -> bool:
+        """Remove a route; tell whether there was one. What it carries goes on.
+
+        Raises:
+            Retired: Ask again.
+        """
+        self._check()
+        if self.routes.remove(routespec) is None:
+            return False
+        self._note({"remove": routespec})
+        _log.info("route removed", routespec=routespec)
+        return True
+
+    def _check(self) -> None:
+        if self._retired:
+            raise Retired
+
+    def _note(self, said: dict[str, object]) -> None:
+        self._journal.append(json.dumps(said).encode())
+        if len(self._journal) > max(_LEAST, _GROWN * self._rewritten):
+            self._write_anew()
+
+    def _write_anew(self) -> None:
+        self._journal.replace(json.dumps(_put(route)).encode() for route in self.routes)
+        self._rewritten = len(self._journal)
+
+    # -- activity -------------------------------------------------------------------------
+
+    def touch(self, route: HubRoute) -> None:
+        """Note that somebody did something there just now."""
+        route.last_activity = self._clock()
+
+    def observe(self, sessions: Iterable[SessionRow]) -> None:
+        """Note on whose sessions a browser has sent something since this was last called.
+
+        Args:
+            sessions: All there are.
+        """
+        now = self._clock()
+        before, self._frames = self._frames, {}
+        for session in sessions:
+            self._frames[identifier := int(session.id, 16)] = session.frames_in
+            if session.frames_in > before.get(identifier, 0):
+                self._active(session.route, now - session.idle)
+
+    def carried(self, identifier: int, frames_in: int) -> None:
+        """Note what a session that another gateway admitted had received till now."""
+        self._frames[identifier] = frames_in
+
+    def ended(self, identifier: int, routespec: str, frames_in: int) -> None:
+        """Note what a session had received at its end."""
+        if frames_in > self._frames.pop(identifier, 0):
+            self._active(routespec, self._clock())
+
+    def _active(self, routespec: str, at: float) -> None:
+        route = self.routes.get(routespec)
+        if route is not None and route.last_activity < at:
+            route.last_activity = at
+
+
+def _put(route: HubRoute) -> dict[str, object]:
+    return {"put": route.routespec, "data": route.data, "active": route.last_activity}

@@ -1,0 +1,72 @@
+"""The page of an error as JupyterHub has it, which offers to start a server that has stopped.
+
+It is asked as by configurable-http-proxy: ``GET <errorTarget>/<status>?url=<target>``. The status that
+the browser gets is ours whatever it answers; so are the fields, but for those that describe the page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import aiohttp
+from aiohttp import hdrs
+from yarl import URL
+
+if TYPE_CHECKING:
+    from bascule.policy.forwarding import Fields
+
+__all__ = ["HubPages"]
+
+_PATIENCE: Final = 5.0
+"""Seconds for a page; then the browser gets ours. The Hub makes one in some milliseconds."""
+
+_MOST_BYTES: Final = 1 << 20
+"""Longest page. JupyterHub's have about 10 KB."""
+
+_KEPT: Final = (hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING)
+
+
+class HubPages:
+    """Asks for pages.
+
+    Args:
+        error_target: Whom, a URL to whose path the status is added.
+    """
+
+    def __init__(self, error_target: str) -> None:
+        self._base = error_target.rstrip("/")
+
+    async def page(
+        self, session: aiohttp.ClientSession, status: int, raw_target: str
+    ) -> tuple[Fields, bytes] | None:
+        """Return the fields and the body of a page; ``None`` where there is none to be had.
+
+        Args:
+            session: Connections.
+            status: What the browser is told.
+            raw_target: What it has asked for.
+
+        Cancellation: safe.
+        """
+        url = URL(f"{self._base}/{status}?url={quote(raw_target, safe='')}", encoded=True)
+        try:
+            async with (
+                asyncio.timeout(_PATIENCE),
+                session.get(url, headers={hdrs.ACCEPT: "text/html"}, allow_redirects=False) as answer,
+            ):
+                body = await answer.content.read(_MOST_BYTES + 1)
+                while not answer.content.at_eof() and len(body) <= _MOST_BYTES:
+                    body += await answer.content.readany()
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return None
+        # A redirect would be followed by nobody, for the status is not its own.
+        if 300 <= answer.status < 400 or len(body) > _MOST_BYTES:
+            return None
+        fields = [
+            (name.encode(), value.encode())
+            for name in _KEPT
+            if (value := answer.headers.get(name)) is not None
+        ]
+        return [*fields, (b"Cache-Control", b"no-store")], body

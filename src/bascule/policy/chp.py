@@ -1,0 +1,149 @@
+"""What the arguments of configurable-http-proxy mean in our configuration.
+
+JupyterHub starts its proxy with them, and its chart does. Each is one of three things: it sets a
+key; it is refused, since what it asks for is not done here; or it is a default that is
+different because of whose place we take. Those are in `DEFAULTS`.
+
+Rules of this file: pure; what is refused says what to do instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bascule.errors import ConfigError
+from bascule.policy.endpoints import host_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["DEFAULTS", "LOG_LEVELS", "TOKEN_VARIABLE", "UNSUPPORTED", "overrides"]
+
+TOKEN_VARIABLE: Final = "CONFIGPROXY_AUTH_TOKEN"
+"""Where JupyterHub leaves the token for its proxy."""
+
+LOG_LEVELS: Final = {"debug": "debug", "info": "info", "warn": "warning", "error": "error"}
+"""Level as it is said there → as it is said here."""
+
+_PORT: Final = 8000
+_API_PORT: Final = 8001
+"""Without any port the API is one above; JupyterHub and its chart say both."""
+
+DEFAULTS: Final[dict[str, object]] = {
+    # JupyterHub replaces its proxy as it starts, at the same ports, and does not wait.
+    "drain.timeout": 5.0,
+    "drain.rate": 0,
+    # The proxy it knows believes every one of these fields, and JupyterHub needs the scheme that they tell.
+    "trustedProxies": ["0.0.0.0/0", "::/0"],
+}
+"""Keys whose defaults are not ours; a file, a variable and an argument win over them."""
+
+_API_TLS: Final = "the API speaks plain HTTP; keep it to the host or the network of the Hub"
+_TARGET_TLS: Final = "certificates of https targets are checked against the system's authorities"
+_SOCKET: Final = "listening is by TCP: use --ip and --port, --api-ip and --api-port"
+_METRICS: Final = "the metrics are at /metrics of the API's port"
+_CIPHERS: Final = "TLS is what the system's OpenSSL has as its default"
+
+UNSUPPORTED: Final = {
+    "socket": _SOCKET,
+    "api-socket": _SOCKET,
+    "ssl-ca": "certificates of browsers are not asked for",
+    "ssl-request-cert": "certificates of browsers are not asked for",
+    "ssl-reject-unauthorized": "certificates of browsers are not asked for",
+    "ssl-protocol": _CIPHERS,
+    "ssl-ciphers": _CIPHERS,
+    "ssl-allow-rc4": _CIPHERS,
+    "ssl-dhparam": _CIPHERS,
+    "api-ssl-key": _API_TLS,
+    "api-ssl-cert": _API_TLS,
+    "api-ssl-ca": _API_TLS,
+    "api-ssl-request-cert": _API_TLS,
+    "api-ssl-reject-unauthorized": _API_TLS,
+    "client-ssl-key": _TARGET_TLS,
+    "client-ssl-cert": _TARGET_TLS,
+    "client-ssl-ca": _TARGET_TLS,
+    "client-ssl-request-cert": _TARGET_TLS,
+    "client-ssl-reject-unauthorized": _TARGET_TLS,
+    "insecure": _TARGET_TLS,
+    "error-path": "pages of errors come from --error-target, or are ours",
+    "redirect-port": "let whatever is in front redirect http to https",
+    "redirect-to": "let whatever is in front redirect http to https",
+    "pid-file": "the supervisor's process is the one that was started",
+    "no-x-forward": "X-Forwarded fields are always sent, for without them nobody knows the client",
+    "auto-rewrite": "what upstreams answer is not changed",
+    "change-origin": "the Host field is not changed",
+    "protocol-rewrite": "what upstreams answer is not changed",
+    "custom-header": "no fields are added",
+    "metrics-ip": _METRICS,
+    "metrics-port": _METRICS,
+    "metrics-socket": _METRICS,
+    "timeout": "see limits.handshakeTimeout; an exchange under way has no time-out",
+    "proxy-timeout": "see limits.httpUpstreamTimeout",
+    "keep-alive-timeout": "idle connections are closed after 75 s",
+    "storage-backend": "routes are kept in memory, and outlive the gateway",
+}
+"""Argument → what there is instead."""
+
+SWITCHES: Final = frozenset(
+    {
+        "ssl-request-cert", "ssl-reject-unauthorized", "ssl-allow-rc4", "api-ssl-request-cert",
+        "api-ssl-reject-unauthorized", "client-ssl-request-cert", "client-ssl-reject-unauthorized",
+        "insecure", "no-x-forward", "auto-rewrite", "change-origin",
+    }
+)  # fmt: skip
+"""Those of them that have no value."""
+
+
+def overrides(
+    *,
+    ip: str,
+    port: int | None,
+    api_ip: str,
+    api_port: int | None,
+    host_routing: bool,
+    include_prefix: bool,
+    prepend_path: bool,
+    values: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    unsupported: Mapping[str, object],
+) -> dict[str, object]:
+    """Return what the arguments set: dotted key → value.
+
+    Args:
+        ip: Public address; empty and ``*`` are all.
+        port: Public port.
+        api_ip: Address of the API.
+        api_port: Its port.
+        host_routing: Whether routes begin with a host.
+        include_prefix: See ``hub.includePrefix``.
+        prepend_path: See ``hub.prependPath``.
+        values: Key → what its argument says, ``None`` where it is not there.
+        environ: Where the token is.
+        unsupported: Argument of `UNSUPPORTED` → what was said.
+
+    Raises:
+        ConfigError: There is no token, or an argument cannot be heeded; names each.
+    """
+    problems = [f"--{name}: not supported: {UNSUPPORTED[name]}" for name in unsupported]
+    if not (token := environ.get(TOKEN_VARIABLE, "")):
+        problems.append(f"{TOKEN_VARIABLE}: found nothing; allowed: the token of the API in this variable")
+    if problems:
+        raise ConfigError(problems)
+    public_port = _PORT if port is None else port
+    if api_port is None:
+        api_port = _API_PORT if port is None else public_port + 1
+    said: dict[str, object] = {
+        "listen": _endpoint(ip, public_port),
+        "admin": _endpoint(api_ip, api_port),
+        "adminToken": token,
+        "hub.enabled": True,
+        "hub.hostRouting": host_routing,
+        "hub.includePrefix": include_prefix,
+        "hub.prependPath": prepend_path,
+    }
+    said.update({key: value for key, value in values.items() if value is not None})
+    return said
+
+
+def _endpoint(ip: str, port: int) -> str:
+    return host_port("0.0.0.0" if ip in ("", "*") else ip.strip("[]"), port)

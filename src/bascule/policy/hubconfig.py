@@ -1,0 +1,77 @@
+"""How routes are taken from JupyterHub, as it is configured."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from bascule.policy.endpoints import Origin
+from bascule.policy.hubroutes import read_target
+from bascule.policy.model import Block
+
+__all__ = ["Hub"]
+
+
+def _target(text: str) -> str:
+    try:
+        read_target(text)
+    except ValueError:
+        allowed = '"http://host:port" or "https://host:port", and a path may follow'
+        raise PydanticCustomError("bascule", "{allowed}", {"allowed": allowed}) from None
+    return text
+
+
+HubTarget = Annotated[
+    str,
+    AfterValidator(_target),
+    WithJsonSchema(
+        {
+            "x-allowed": '"http://host:port/path" or "https://host:port/path"',
+            "type": "string",
+            "pattern": "^https?://[^?#@]+$",
+        }
+    ),
+]
+
+
+class Hub(Block):
+    """Routes that JupyterHub adds and removes: the REST API of configurable-http-proxy.
+
+    `bascule chp` sets this block from the arguments that JupyterHub gives its proxy.
+    """
+
+    enabled: Annotated[bool, Field(strict=True)] = False
+    """Whether `/api/routes` of the admin listener takes routes. Set `adminTokenFile` too.
+
+    Off, because whoever may add a route decides where requests go. The token may be sent as JupyterHub
+    does, `Authorization: token …`. Routes outlive the gateway and reloads, and are gone when the proxy stops:
+    JupyterHub brings them again.
+    """
+    default_target: HubTarget | None = None
+    """Where requests go that no route has. `null`, the default: nowhere, until JupyterHub adds `/`."""
+    error_target: HubTarget | None = None
+    """Who is asked for the page of an error: a browser that gets 404 or 503 sees `<errorTarget>/404?url=…`.
+
+    For JupyterHub its own `/hub/error`, which offers to start a server that has stopped. `null`, the default:
+    our own pages.
+    """
+    host_routing: Annotated[bool, Field(strict=True)] = False
+    """Whether the first segment of a route's path is a host: JupyterHub with a subdomain for each user."""
+    include_prefix: Annotated[bool, Field(strict=True)] = True
+    """Whether a route's own path stays in front of what is forwarded.
+
+    On, because Jupyter servers know theirs. When off it is sent as `X-Forwarded-Prefix`.
+    """
+    prepend_path: Annotated[bool, Field(strict=True)] = True
+    """Whether the path of a route's target is put in front of what is forwarded."""
+    allowed_origins: tuple[Origin, ...] = ()
+    """Origins whose pages may open WebSockets on these routes, as browsers send them; `*` allows all.
+
+    Empty, the default: only the origin the request was sent to. Behind an ingress that ends TLS set
+    `trustedProxies`, or its name for that is not known here.
+    """
+    max_routes: Annotated[int, Field(strict=True, ge=1, le=1000000)] = 20000
+    """Most routes at once; one more is refused with 400. A route takes about 2 KiB of the gateway's memory.
+
+    20,000: more servers than any hub we know of runs at once.
+    """

@@ -1,0 +1,258 @@
+"""Routes that JupyterHub adds and removes while we serve, beside those of the configuration.
+
+A route has a *routespec*, as JupyterHub calls it: its path, unescaped, with a leading and without
+a trailing slash (``/user/alice``); with host routing the first segment is a host
+(``/alice.example.org/user/alice``). The deepest route wins, by whole segments of the path's
+normal reading, and a route of the configuration that matches wins over all of them. What is
+said in `bascule.policy.routes` about two readings of one path holds for these as well.
+
+Rules of this file: pure, and the clock is the caller's. A routespec or a target that cannot be
+used raises `ValueError` with a text for whoever sent it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from bascule.policy.routeconfig import AuthMode, RouteConfig
+from bascule.policy.routes import BadTarget, Match, RouteTable, is_reserved, split_path
+from bascule.policy.templates import UpstreamTemplate
+from bascule.protocol.path import normal_segment, parse_target
+from bascule.vocabulary import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bascule.policy.config import Hub
+    from bascule.policy.templates import UpstreamAddress
+    from bascule.protocol.path import Target
+
+__all__ = ["HubRoute", "HubRoutes", "read_routespec", "read_target"]
+
+ROOT: Final = "/"
+"""The routespec of what no other route has."""
+
+_TERMINALS: Final = b"terminals"
+_PROXY: Final = b"proxy"
+"""Below it jupyter-server-proxy serves applications: Streamlit, RStudio, a desktop."""
+
+
+@dataclass(slots=True)
+class HubRoute:
+    """One route.
+
+    Attributes:
+        routespec: Its path, unescaped.
+        data: All that was said of it, ``target`` among it.
+        upstream: Where it leads.
+        base: The path of its target, without a trailing slash; comes before the request's.
+        depth: Segments of its routespec.
+        user: Whose server it is; ``None`` for services and the Hub itself.
+        last_activity: When somebody last did something there, in seconds since the epoch.
+    """
+
+    routespec: str
+    data: Mapping[str, object]
+    upstream: UpstreamAddress
+    base: bytes
+    depth: int
+    user: str | None
+    last_activity: float
+    by_kind: dict[Kind, RouteConfig] = field(default_factory=dict, repr=False)
+
+
+class _Node:
+    """A segment of the tree, and the route that ends there."""
+
+    __slots__ = ("children", "route")
+
+    def __init__(self) -> None:
+        self.route: HubRoute | None = None
+        self.children: dict[bytes, _Node] = {}
+
+
+class HubRoutes:
+    """All of them, and the configuration's. ``hub.defaultTarget`` is where all else goes; it is none of them.
+
+    Args:
+        configured: Routes of the configuration.
+        settings: Of these.
+    """
+
+    def __init__(self, configured: RouteTable, settings: Hub) -> None:
+        self._configured = configured
+        self._settings = settings
+        self._root = _Node()
+        self._routes: dict[str, HubRoute] = {}
+        self._default: HubRoute | None = None
+        if (target := settings.default_target) is not None:
+            upstream, base = read_target(target)
+            self._default = HubRoute(ROOT, {"target": target}, upstream, base, 0, None, 0.0)
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    def __iter__(self) -> Iterator[HubRoute]:
+        return iter(self._routes.values())
+
+    def get(self, routespec: str) -> HubRoute | None:
+        """Return a route by its routespec, in the form of `read_routespec`."""
+        return self._routes.get(routespec)
+
+    def put(self, routespec: str, data: Mapping[str, object], last_activity: float) -> HubRoute:
+        """Add a route, or put it in the place of one that has the same routespec.
+
+        Args:
+            routespec: Its path; slashes at both ends mean nothing.
+            data: What is known of it. ``target`` is where it leads, ``user`` whose server it is.
+            last_activity: In seconds since the epoch.
+
+        Raises:
+            ValueError: One of them cannot be used, or there are ``hub.maxRoutes``. Nothing was changed.
+        """
+        routespec, segments = self._place(routespec)
+        target = data.get("target")
+        if not isinstance(target, str):
+            raise ValueError("Must specify 'target' as string")
+        upstream, base = read_target(target)
+        if routespec not in self._routes and len(self._routes) >= self._settings.max_routes:
+            raise ValueError(f"There are hub.maxRoutes ({self._settings.max_routes}) routes already.")
+        user = data.get("user")
+        route = HubRoute(
+            routespec, data, upstream, base, len(segments), user if isinstance(user, str) else None,
+            last_activity,
+        )  # fmt: skip
+        node = self._root
+        for segment in segments:
+            node = node.children.setdefault(segment, _Node())
+        node.route = route
+        self._routes[routespec] = route
+        return route
+
+    def remove(self, routespec: str) -> HubRoute | None:
+        """Remove a route by its routespec, in the form of `read_routespec`; what it carries goes on."""
+        route = self._routes.pop(routespec, None)
+        if route is not None:
+            _, segments = self._place(routespec)
+            _cut(self._root, segments)
+        return route
+
+    def _place(self, routespec: str) -> tuple[str, tuple[bytes, ...]]:
+        routespec, segments = read_routespec(routespec)
+        if self._settings.host_routing and segments:
+            segments = (segments[0].lower(), *segments[1:])
+        return routespec, segments
+
+    def match(self, raw_target: bytes, host: bytes) -> Match | None:
+        """Find the route of a request: see `RouteTable.match`."""
+        target = parse_target(raw_target)
+        if is_reserved(target.segments):
+            return None
+        found = self._configured.find(target)
+        return found or self._find(target, host)
+
+    def _find(self, target: Target, host: bytes) -> Match | None:
+        in_front: list[bytes] = []
+        if self._settings.host_routing:
+            in_front = [normal_segment(_without_port(target.authority or host))]
+        route = self._deepest([*in_front, *target.segments])
+        if target.credulous is not None and self._deepest([*in_front, *target.credulous]) is not route:
+            raise BadTarget("The path can be read in two ways.")
+        if route is None:
+            return None
+        prefix, path = b"", target.path
+        if not self._settings.include_prefix and route.depth:
+            prefix, path = split_path(path, route.depth - len(in_front))
+        if self._settings.prepend_path:
+            path = route.base + path
+        configured = self._as_configured(route, _kind(route, target.segments))
+        return Match(configured, route.upstream, path + target.query, prefix, target.authority, route)
+
+    def _deepest(self, segments: Sequence[bytes]) -> HubRoute | None:
+        node = self._root
+        route = node.route or self._default
+        for segment in segments:
+            child = node.children.get(segment)
+            if child is None:
+                break
+            node = child
+            route = node.route or route
+        return route
+
+    def _as_configured(self, route: HubRoute, kind: Kind) -> RouteConfig:
+        """Return what a route of the configuration that did the same would be; its name is the routespec."""
+        if (known := route.by_kind.get(kind)) is None:
+            known = route.by_kind[kind] = RouteConfig.model_construct(
+                name=route.routespec,
+                kind=kind,
+                path=route.routespec,
+                upstream=str(route.data["target"]),
+                allowed_origins=self._settings.allowed_origins,
+                auth=AuthMode.NONE,
+            )
+        return known
+
+
+def read_routespec(text: str) -> tuple[str, tuple[bytes, ...]]:
+    """Read a routespec: in its one form, and as the segments that a request's are compared with.
+
+    Raises:
+        ValueError: No request could ever match it.
+    """
+    pieces = [piece for piece in text.strip("/").split("/") if text.strip("/")]
+    segments = [normal_segment(piece.encode("utf-8", "surrogatepass")) for piece in pieces]
+    try:
+        target = parse_target(b"/" + b"/".join(segments))
+    except BadTarget as refused:
+        raise ValueError(f"No request has this path: {refused.detail}") from None
+    if target.credulous is not None:
+        raise ValueError('No request has this path: ";", "\\" and a second escape may not be part of it.')
+    if is_reserved([*segments, b""]):
+        raise ValueError(f"The paths below /{pieces[0]}/ are the proxy's own.")
+    return ROOT + "/".join(pieces), tuple(segments)
+
+
+def read_target(text: str) -> tuple[UpstreamAddress, bytes]:
+    """Read where a route leads: the address, and the path in front of the request's.
+
+    Raises:
+        ValueError: It is no URL that we could ask.
+    """
+    scheme, mark, rest = text.partition("://")
+    authority, slash, path = rest.partition("/")
+    try:
+        address = UpstreamTemplate.parse(scheme + mark + authority, {}).address({})
+        target = parse_target((slash + path).encode("ascii") or b"/")
+    except (ValueError, BadTarget):  # UnicodeEncodeError is a ValueError
+        address = None
+    if address is None or target.query:
+        raise ValueError("target is http://host:port or https://host:port, a path may follow, and no query.")
+    return address, target.path.rstrip(b"/")
+
+
+def _cut(node: _Node, segments: Sequence[bytes]) -> None:
+    """Take a route out of the tree, and the branch that bore only it."""
+    on_the_way = [node]
+    for segment in segments:
+        on_the_way.append(on_the_way[-1].children[segment])
+    on_the_way[-1].route = None
+    for above, segment in zip(reversed(on_the_way[:-1]), reversed(segments), strict=True):
+        below = above.children[segment]
+        if below.route is not None or below.children:
+            return
+        del above.children[segment]
+
+
+def _kind(route: HubRoute, segments: Sequence[bytes]) -> Kind:
+    """Tell what a request is for, by where Jupyter servers have what."""
+    if route.user is None or _PROXY in segments:
+        return Kind.APP
+    return Kind.TERMINAL if _TERMINALS in segments else Kind.JUPYTER
+
+
+def _without_port(host: bytes) -> bytes:
+    """Return the host of an authority, in lower case."""
+    if host.startswith(b"["):
+        return host.partition(b"]")[0].lower() + b"]"
+    return host.partition(b":")[0].lower()
