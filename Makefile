@@ -44,7 +44,7 @@ install: build/.installed ## Make .venv with the command .venv/bin/bascule
 
 develop: build/.developed ## The same with the developers' tools
 
-parts: ## Install the real parts that tests talk to (JupyterLab, Streamlit, nginx, HAProxy, Traefik, Prometheus, Chromium, podman, helm)
+parts: ## Install the real parts that tests talk to (JupyterLab, JupyterHub, Streamlit, nginx, HAProxy, Traefik, Prometheus, Chromium, podman, helm)
 	@scripts/install-parts
 
 demo: build/.installed ## Bascule with an embedded upstream and a page to try it on

@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 _INSTALLED_HERE: Final[dict[str, tuple[str, ...]]] = {
     "jupyter": ("build/parts/jupyter/bin/jupyter",),
+    "jupyterhub": ("build/parts/jupyterhub/bin/jupyterhub",),
     "streamlit": ("build/parts/streamlit/bin/streamlit",),
     "traefik": ("build/parts/traefik/bin/traefik", "build/bench/venv/bin/traefik"),
     "helm": ("build/helm/v4/helm",),

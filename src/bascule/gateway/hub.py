@@ -154,7 +154,7 @@ class Hub:
                 self._active(session.route, now - session.idle)
 
     def carried(self, identifier: int, frames_in: int) -> None:
-        """Note what a session that another gateway admitted had received till now."""
+        """Note what a session of the gateway before had received till now; when its browser sent it is lost."""
         self._frames[identifier] = frames_in
 
     def ended(self, identifier: int, routespec: str, frames_in: int) -> None:

@@ -1,0 +1,135 @@
+"""JupyterHub with Bascule in the place of configurable-http-proxy."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import parts
+from tests.support.browser import SocketLog
+from tests.support.jupyterhub import COMMAND, JupyterHub, run_jupyterhub
+from tests.support.labpage import open_notebook, output_of, run_first_cell
+from tests.support.proctree import children, kill
+from tests.support.waiting import eventually, eventually_async
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.async_api import Browser
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[JupyterHub]:
+    """One hub of the test's own."""
+    with run_jupyterhub(tmp_path) as running:
+        yield running
+
+
+async def test_a_user_works_in_jupyterlab_while_the_gateway_dies_and_is_offered_another_server_after_a_stop(
+    hub: JupyterHub, chromium: Browser
+) -> None:
+    page = await (await chromium.new_context()).new_page()
+    log = SocketLog(page)
+    (hub.home / "ada").mkdir()
+    write_notebook(hub.home / "ada" / "sum.ipynb", 'print("the kernel says", 6 * 7)')
+    await hub.sign_in(page, "ada")
+    await open_notebook(page, "sum.ipynb")
+    await run_first_cell(page)
+    await eventually_async(lambda: says(page, "the kernel says 42"), 60, "the output is there")
+
+    rows = hub.api.sessions()
+    assert {(row["route"], row["user"], row["kind"]) for row in rows} == {("/user/ada", "ada", "jupyter")}
+    routes = hub.api.routes()
+    assert set(routes) == {"/", "/user/ada"}
+
+    (gateway,) = [pid for pid, runs in children(hub.proxy).items() if runs == "bascule.gateway"]
+    kill(gateway)
+    eventually(lambda: routed(hub) == set(routes), 20, "another gateway has the routes")
+    before = hub.api.last_activity("/user/ada")
+    await run_first_cell(page)
+    await eventually_async(lambda: says(page, "the kernel says 42"), 60, "the output is there again")
+    await eventually_async(
+        lambda: hub.api.last_activity("/user/ada") > before, 10, "what was typed is activity"
+    )
+    assert len([socket.url for socket in log.to("/channels")]) == 1, "the kernel's socket was opened again"
+
+    await page.goto(f"{hub.url}/hub/home")
+    await page.click("#stop")
+    await eventually_async(lambda: set(hub.api.routes()) == {"/"}, 30, "the route is gone")
+    await page.goto(f"{hub.url}/user/ada/lab")
+    await page.get_by_text("Server not running").first.wait_for()
+
+
+async def test_a_server_that_was_killed_is_told_in_the_words_of_the_hub(
+    hub: JupyterHub, chromium: Browser
+) -> None:
+    page = await (await chromium.new_context()).new_page()
+    await hub.sign_in(page, "grace")
+    kill(hub.single_user_server())
+
+    answer = await page.goto(f"{hub.url}/user/grace/lab")
+
+    assert answer is not None
+    assert answer.status == 503
+    assert "Service Unavailable" in await page.content()
+    assert "JupyterHub" in await page.title()
+
+
+def test_the_hubs_own_tests_of_its_proxy_pass(tmp_path: Path) -> None:
+    command = parts.require("jupyterhub")
+    shim = tmp_path / "configurable-http-proxy"
+    shim.write_text(f'#!/bin/sh\nexec {COMMAND} chp "$@"\n')
+    shim.chmod(0o755)
+
+    done = subprocess.run(
+        [
+            command.parent / "python", "-m", "pytest", "--pyargs", "jupyterhub.tests.test_proxy", "-q", "-rs",
+            "--timeout=60", "-p", "no:cacheprovider", "-W", "ignore", "-o", "asyncio_mode=auto",
+            "-o", "asyncio_default_fixture_loop_scope=module",
+            "-o", "asyncio_default_test_loop_scope=module",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{tmp_path}:{command.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout[-4000:]
+    passed = int(done.stdout.rpartition(" passed")[0].split()[-1])
+    assert passed >= 32, done.stdout[-1000:]
+
+
+def write_notebook(file: Path, source: str) -> None:
+    cell = {"cell_type": "code", "execution_count": None, "id": "one", "metadata": {}, "outputs": []}
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    file.write_text(
+        json.dumps(
+            {
+                "cells": [{**cell, "source": source}],
+                "metadata": {"kernelspec": kernel},
+                "nbformat": 4,
+                "nbformat_minor": 5,
+            }
+        )
+    )
+
+
+async def says(page: Any, text: str) -> bool:
+    return text in await output_of(page)
+
+
+def routed(hub: JupyterHub) -> set[str] | None:
+    try:
+        return set(hub.api.routes())
+    except (OSError, urllib.request.HTTPError):
+        return None

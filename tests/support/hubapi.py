@@ -1,0 +1,70 @@
+"""What JupyterHub says to its proxy: the REST API of configurable-http-proxy.
+
+Rules of this file: no import of `bascule`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+__all__ = ["HubApi"]
+
+
+@dataclass(frozen=True)
+class HubApi:
+    """The API of one proxy.
+
+    Attributes:
+        url: ``http://host:port`` of it.
+        token: What opens it.
+    """
+
+    url: str
+    token: str
+
+    def call(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+        """Call the API; returns the status and the body."""
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=10)
+        try:
+            fields = {"Authorization": f"token {self.token}"}
+            connection.request(method, path, None if body is None else json.dumps(body), fields)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def add(self, routespec: str, target: str, **data: Any) -> None:
+        """Add a route."""
+        status, body = self.call("POST", _path(routespec), {"target": target, **data})
+        assert status == 201, body
+
+    def remove(self, routespec: str) -> int:
+        """Remove a route; returns the status."""
+        return self.call("DELETE", _path(routespec))[0]
+
+    def routes(self) -> dict[str, Any]:
+        """Return all routes."""
+        status, body = self.call("GET", "/api/routes")
+        assert status == 200, body
+        found: dict[str, Any] = json.loads(body)
+        return found
+
+    def last_activity(self, routespec: str) -> datetime:
+        """Return when somebody last did something there."""
+        return datetime.fromisoformat(self.routes()[routespec]["last_activity"])
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Return the live sessions."""
+        status, body = self.call("GET", "/sessions")
+        assert status == 200, body
+        rows: list[dict[str, Any]] = json.loads(body)["sessions"]
+        return rows
+
+
+def _path(routespec: str) -> str:
+    return "/api/routes" + quote(routespec, safe="@/~")
