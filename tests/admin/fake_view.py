@@ -104,10 +104,12 @@ class FakeView:
         for _ in range(sessions):
             self.open(age=self._random.expovariate(1 / 9000))
 
-    def open(self, *, age: float = 0.0, kind: Kind | None = None, user: str | None = "") -> str:
+    def open(
+        self, *, age: float = 0.0, kind: Kind | None = None, user: str | None = "", route: str | None = None
+    ) -> str:
         """Add a session and return its id."""
         draw = self._random
-        route = (
+        configured = (
             draw.choices(ROUTES, (60, 18, 16, 6))[0]
             if kind is None
             else next(r for r in ROUTES if r.kind is kind)
@@ -117,11 +119,11 @@ class FakeView:
         now = time.monotonic()
         row = SessionRow(
             id=number,
-            route=route.name,
-            kind=route.kind.value,
+            route=route or configured.name,
+            kind=configured.kind.value,
             user=draw.choice(USERS) if user == "" else user,
             client=f"10.1.{draw.randrange(4)}.{draw.randrange(2, 250)}",
-            upstream=f"{route.name}.apps.svc:80",
+            upstream=f"{configured.name}.apps.svc:80",
             forwarder=draw.randrange(2),
             age=0.0,
             idle=0.0,

@@ -8,7 +8,8 @@ from bascule.admin.events import SAMPLES, LiveFigures
 from bascule.admin.listing import SessionList
 from bascule.admin.peers import Peers
 from bascule.handover.counters import GatewayWord
-from tests.admin.fake_view import FakeView, config
+from bascule.vocabulary import Kind
+from tests.admin.fake_view import ROUTES, FakeView, config
 from tests.admin.support import admin
 
 
@@ -81,3 +82,21 @@ async def test_a_watcher_that_takes_nothing_is_let_go(monkeypatch: pytest.Monkey
                 async with asyncio.timeout(5):
                     while len(server.connections) != wanted:  # noqa: ASYNC110 - aiohttp tells nobody
                         await asyncio.sleep(0.01)
+
+
+async def test_of_the_routes_of_the_hub_the_busiest_are_shown_behind_those_of_the_configuration() -> None:
+    view = FakeView(config(), sessions=0)
+    view.hub.put("/user/ada", {"target": "http://127.0.0.1:1"})
+    view.hub.put("/user/idle", {"target": "http://127.0.0.1:1"})
+    view.hub.put("/user/grace", {"target": "http://127.0.0.1:1"})
+    for routespec in ("/user/grace", "/user/ada", "/user/grace", "/user/gone"):
+        view.open(kind=Kind.JUPYTER, route=routespec)
+
+    shown = (await figures(view).snapshot())["routes"]
+
+    assert isinstance(shown, list)
+    assert [route["name"] for route in shown[: len(ROUTES)]] == [route.name for route in ROUTES]
+    assert shown[len(ROUTES) :] == [
+        {"name": "/user/grace", "kind": "jupyter", "path": "/user/grace", "sessions": 2},
+        {"name": "/user/ada", "kind": "jupyter", "path": "/user/ada", "sessions": 1},
+    ]

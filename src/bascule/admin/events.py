@@ -35,9 +35,11 @@ from bascule.handover.counters import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bascule.admin.listing import SessionList
     from bascule.admin.peers import Peers
-    from bascule.admin.view import GatewayView
+    from bascule.admin.view import GatewayView, SessionRow
 
 _log: Final = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ _SNAPSHOT_EVERY: Final = 1.0
 _MOST_WATCHERS: Final = 32
 _WRITE_TIMEOUT: Final = 30.0
 """Seconds after which a watcher that takes nothing is let go."""
+_MOST_OF_HUB: Final = 20
+"""Routes of JupyterHub that are shown; the table of sessions names all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,8 @@ class LiveFigures:
                     "sessions": by_route[route.name],
                 }
                 for route in view.config.routes
-            ],
+            ]
+            + self._of_hub(rows, by_route),
             "totals": {
                 "rejections": count(GatewayWord.REJECTIONS),
                 "upstreamFailures": count(GatewayWord.UPSTREAM_CONNECT_FAILURES),
@@ -277,6 +282,18 @@ class LiveFigures:
                 self._sequence += 1
                 self._changed.notify_all()
             await asyncio.sleep(_SNAPSHOT_EVERY)
+
+    def _of_hub(self, rows: Sequence[SessionRow], by_route: Counter[str]) -> list[dict[str, object]]:
+        """Describe the routes of JupyterHub that carry most sessions: a Hub may have thousands."""
+        hub = self._view.hub
+        if hub is None:
+            return []
+        kinds = {row.route: row.kind for row in rows}
+        busy = [(name, count) for name, count in by_route.most_common() if hub.get(name) is not None]
+        return [
+            {"name": name, "kind": kinds[name], "path": name, "sessions": count}
+            for name, count in busy[:_MOST_OF_HUB]
+        ]
 
     def _ended(self) -> dict[str, int]:
         counters = self._view.counters
