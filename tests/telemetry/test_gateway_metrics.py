@@ -67,6 +67,9 @@ class FakeGateway:
     def gateway_restarts(self) -> int:
         return 1
 
+    def hub_routes(self) -> int:
+        return 42
+
     @property
     def reloaded(self) -> bool:
         return False
@@ -126,6 +129,7 @@ def test_the_live_gauges_come_from_the_gateway(rig: Rig) -> None:
     assert found["bascule_forwarder_restarts_total", ("1",)] == 6
     assert found["bascule_gateway_restarts_total", ()] == 1
     assert found["bascule_config_last_reload_successful", ()] == 0
+    assert found["bascule_hub_routes", ()] == 42
     assert found["bascule_gc_seconds_total", ("gateway",)] == 0.25
     assert found["bascule_build_info", ("pure", "1.2.3")] == 1
 

@@ -154,7 +154,7 @@ class Hub:
                 self._active(session.route, now - session.idle)
 
     def carried(self, identifier: int, frames_in: int) -> None:
-        """Note what a session of the gateway before had received till now; when its browser sent it is lost."""
+        """Note what a session of the gateway before had received till now; when it did is not known."""
         self._frames[identifier] = frames_in
 
     def ended(self, identifier: int, routespec: str, frames_in: int) -> None:

@@ -98,6 +98,9 @@ class LiveGateway(Protocol):
     def gateway_restarts(self) -> int:
         """Return how often the gateway was started again."""
 
+    def hub_routes(self) -> int:
+        """Return how many routes JupyterHub has added."""
+
     def collector_seconds(self) -> Mapping[str, float]:
         """Return the time spent in the cycle collector by process, for the processes that report it."""
 
@@ -191,6 +194,7 @@ class GatewayMetrics:
             "bascule_forwarder_restarts_total": lambda _: self._by_slot(live.forwarder_restarts()),
             "bascule_gateway_restarts_total": lambda _: _one(live.gateway_restarts()),
             "bascule_config_last_reload_successful": lambda _: _one(live.reloaded),
+            "bascule_hub_routes": lambda _: _one(live.hub_routes()),
             "bascule_memory_used_bytes": lambda _: _one(self._processes.memory_used(self._pids())),
             "bascule_memory_max_bytes": lambda _: _one(self._processes.memory_limit()),
             "bascule_gc_seconds_total": lambda _: [

@@ -258,6 +258,10 @@ class View:
         """Return how often the gateway was started again."""
         return self._own_restarts
 
+    def hub_routes(self) -> int:
+        """Return how many routes JupyterHub has added."""
+        return 0 if self._hub is None else len(self._hub.routes)
+
     def collector_seconds(self) -> Mapping[str, float]:
         """Return the time spent in the cycle collector."""
         return {"gateway": self._collector.seconds}

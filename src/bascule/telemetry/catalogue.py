@@ -310,6 +310,12 @@ _PROCESSES: Final = (
         "At 0 the pod goes on with the one before; the log says why. The next restart would fail.",
     ),
     Metric(
+        "bascule_hub_routes", _G, Unit.NONE,
+        "Routes that JupyterHub has added: its own, one for each server, one for each service.",
+        "0 where `hub.enabled` is off, and after a start until JupyterHub brings its routes: at the latest "
+        "after its `last_activity_interval`.",
+    ),
+    Metric(
         "bascule_memory_used_bytes", _G, Unit.BYTES,
         "Resident memory of all our processes together.",
         "The used line of the memory panel. Pages shared between processes count in each, so the pod's "
