@@ -35,6 +35,8 @@ _NOTHING_TO_SERVE: Final = (
     "such as: bascule serve --upstream http://127.0.0.1:8888"
 )
 
+_CHP: Final = "configurable-http-proxy"
+
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 _config_option = click.option(
@@ -207,9 +209,14 @@ cli.add_command(chp)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit.
 
+    A link to the program that is called as JupyterHub's own proxy is ``bascule chp``, for a chart that
+    knows only that name.
+
     Args:
         arguments: Without the program's name; ``None`` takes those of the process.
     """
+    if arguments is None and Path(sys.argv[0]).name == _CHP:
+        arguments = ["chp", *sys.argv[1:]]
     try:
         cli.main(arguments, prog_name="bascule", standalone_mode=False)
     except ConfigError as error:
