@@ -1,0 +1,109 @@
+"""What the page on JupyterHub says: how it starts its proxy, and what an operator asks that."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bascule.policy.chp import TOKEN_VARIABLE
+from tests.docs.claims import claimed
+from tests.support.echo import run_echo
+from tests.support.hubapi import HubApi
+from tests.support.network import own_network
+from tests.support.pages import blocks, fenced
+from tests.support.parts import require
+from tests.support.processes import Service, answers
+from tests.support.rawclient import connected
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+PAGE = "docs/howto/jupyterhub.md"
+ROUTES, SESSIONS = claimed(__name__)
+TOKEN = "secret"
+THE_CAP = "curl -s http://127.0.0.1:8001/metrics?name=ws_pool_max_connections"
+CAP = " 2000.0"
+HUB_PASSES = ["--ip", "", "--port", "8000", "--api-ip", "127.0.0.1", "--api-port", "8001"]
+CHART_PASSES = [
+    "--ip=::", "--api-ip=::", "--api-port=8001", "--default-target=http://hub:8081",
+    "--error-target=http://hub:8081/hub/error", "--port=8000", "--log-level=debug",
+]  # fmt: skip
+
+
+def started(tmp_path: Path, arguments: list[str], **environ: str) -> Service:
+    """Start what a line of JupyterHub's configuration names."""
+    command = [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]]
+    environment = {TOKEN_VARIABLE: TOKEN, "BASCULE_LOG__FORMAT": "json", **environ}
+    service = Service("bascule chp", command, tmp_path / "log", cwd=tmp_path, env=environment)
+    service.wait_until(lambda: answers("http://127.0.0.1:8001/healthz"), 30)
+    return service
+
+
+def command_of(line: str) -> list[str]:
+    """Return the list of a line such as ``c.ConfigurableHTTPProxy.command = […]``."""
+    name, _, said = line.strip().partition(" = ")
+    assert name == "c.ConfigurableHTTPProxy.command"
+    words: list[str] = json.loads(said)
+    return words
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[Service]:
+    """Run it as the page says, with a file, where the page says."""
+    require("curl")
+    _, with_file = (
+        command_of(block.text) for block in blocks() if (block.page, block.language) == (PAGE, "python")
+    )
+    (tmp_path / "bascule.yaml").write_text(fenced(PAGE, "yaml"))
+    with own_network():
+        arguments = [word.replace("/etc/jupyterhub/", f"{tmp_path}/") for word in with_file]
+        service = started(tmp_path, [*arguments, *HUB_PASSES])
+        yield service
+        assert service.stop(10) == 0
+
+
+def test_the_calls_are_answered_as_they_are_shown(proxy: Service) -> None:
+    api = HubApi("http://127.0.0.1:8001", TOKEN)
+    with run_echo() as echo, connected("http://127.0.0.1:8000") as client:
+        api.add("/", echo, hub=True, jupyterhub=True)
+        api.add("/user/ada", echo, user="ada", jupyterhub=True)
+        client.open(b"/user/ada/api/kernels/1/channels")
+
+        routes = json.loads(typed(ROUTES.text))
+        sessions = json.loads(typed(SESSIONS.text))
+
+    assert set(routes) == {"/", "/user/ada"}
+    assert list(routes["/"]) == ["target", "hub", "jupyterhub", "last_activity"]
+    assert sessions["total"] == 1
+    assert (sessions["sessions"][0]["route"], sessions["sessions"][0]["user"]) == ("/user/ada", "ada")
+
+
+def test_the_files_keys_are_in_force(proxy: Service) -> None:
+    assert CAP in typed(THE_CAP)
+
+
+def test_what_jupyterhubs_chart_passes_is_understood(tmp_path: Path) -> None:
+    (values,) = [
+        yaml.safe_load(block.text) for block in blocks() if block.page == PAGE and "proxy:" in block.text
+    ]
+    with own_network():
+        service = started(tmp_path, ["bascule", "chp", *CHART_PASSES], **values["proxy"]["chp"]["extraEnv"])
+        assert json.loads(typed("curl -s http://127.0.0.1:8000/_chp_healthz")) == {"status": "OK"}
+        assert CAP in typed(THE_CAP)
+        assert service.stop(10) == 0
+
+
+def typed(command: str) -> str:
+    """Return what a command says."""
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env={**os.environ, TOKEN_VARIABLE: TOKEN},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
