@@ -111,8 +111,9 @@ OWN = (
         "(malformed head, no route, a foreign origin, a missing login). `upstream`: the kernel, shell or app "
         "said no itself, or nothing that is an answer. `draining`: the pod is going away. `no_room`: the "
         "forwarders are restarting, or out of descriptors. `gone`: the browser left while the upstream was "
-        "dialled. The cap and unreachable upstreams have panels of their own. Many `handshake` "
-        "refusals after a change of the configuration mean that the change is wrong.",
+        "dialled. `user_cap`: its user has as many sessions as one may have. The cap and unreachable "
+        "upstreams have panels of their own. Many `handshake` refusals after "
+        "a change of the configuration mean that the change is wrong.",
         "cps",
         (Query("sum by (reason) (rate(bascule_refusals_total[5m]))", "{{reason}}"),),
         stacked=True,

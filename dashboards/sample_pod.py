@@ -83,7 +83,7 @@ class SamplePod:
             yield "bascule_sessions_ended_total", f'ended_by="{by}",cause="{cause}"', rate * (0.4 + wave)
         yield "bascule_refusals_total", 'reason="handshake"', 0.05 * wave
         yield "bascule_refusals_total", 'reason="upstream"', 0.08 * (1 - wave)
-        for reason in ("draining", "no_room", "gone"):
+        for reason in ("draining", "no_room", "gone", "user_cap"):
             yield "bascule_refusals_total", f'reason="{reason}"', 0.0
         for outcome in ("natural", "closed", "aborted"):
             yield "bascule_drain_sessions_total", f'outcome="{outcome}"', 0.0

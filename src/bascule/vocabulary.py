@@ -70,13 +70,22 @@ class Refusal(StrEnum):
     """Of all forwarders: the limit of open files is below the cap, or every one is being restarted."""
     GONE = "gone"
     """The browser left while the upstream was being dialled."""
+    USER_CAP = "user_cap"
+    """The user has as many sessions as one may have; the pod may have room."""
     CAP = "cap"
     """Counted by the contract's ``ws_connection_rejections_total``."""
     UNREACHABLE = "unreachable"
     """Counted by the contract's ``ws_upstream_connect_failures_total``."""
 
 
-REFUSALS_COUNTED = (Refusal.HANDSHAKE, Refusal.UPSTREAM, Refusal.DRAINING, Refusal.NO_ROOM, Refusal.GONE)
+REFUSALS_COUNTED = (
+    Refusal.HANDSHAKE,
+    Refusal.UPSTREAM,
+    Refusal.DRAINING,
+    Refusal.NO_ROOM,
+    Refusal.GONE,
+    Refusal.USER_CAP,
+)
 """Those that ``bascule_refusals_total`` counts: all that the contract has no metric for."""
 
 CLOSE_SENDERS = ("browser", "upstream", "proxy")
@@ -113,6 +122,9 @@ class Level(StrEnum):
 
 CAP_REACHED_REASON = "WebSocket session cap reached (maxSessionsPerApp)"
 """The contract's exact close reason, to the letter."""
+
+USER_CAP_REASON = "WebSocket session cap of this user reached (maxSessionsPerUser)"
+"""Beside 1013, to one who has as many sessions as one may have."""
 
 DRAINING_REASON = "The proxy is restarting"
 """Beside 1012, for sessions that are let go and for upgrades that come while they are."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TOKEN = "the-token-of-the-hub"
 ALICE = "/user/alice"
+USER_FULL = b"WebSocket session cap of this user reached (maxSessionsPerUser)"
 CHANNELS = b"/user/alice/api/kernels/1/channels"
 
 
@@ -273,3 +274,31 @@ def test_a_proxy_that_takes_no_routes_has_no_probe_and_no_api(bascule: Start, up
 
     assert get(proxy, b"/_chp_healthz")[0] == 204
     assert HubApi(proxy.admin_url, "").call("GET", "/api/routes")[0] == 404
+
+
+def test_one_user_cannot_take_the_slots_of_others(hub: Hub, upstream: RawUpstream) -> None:
+    proxy, api = hub(limits={"maxSessionsPerUser": 2})
+    api.add(ALICE, upstream.url, user="alice")
+    api.add("/user/bob", upstream.url, user="bob")
+
+    with closing(opened(proxy)), closing(opened(proxy)) as second:
+        with closing(opened(proxy)) as refused:
+            said = refused.reply()
+        assert (said.code, said.reason) == (1013, USER_FULL)
+        with closing(opened(proxy, b"/user/bob/api/events/subscribe")) as others:
+            others.say(b"hello")
+            assert others.reply().payload == b"hello"
+        assert proxy.metric("bascule_refusals_total", reason="user_cap") == 1
+        assert proxy.metric("ws_connection_rejections_total") == 0
+
+        kill(gateway(proxy))
+        eventually(lambda: (proxy.in_flight_if_up or 0) >= 2, 20, "another gateway has the sessions")
+        with closing(opened(proxy)) as refused:
+            assert refused.reply().reason == USER_FULL
+
+        second.say(b"", CLOSE)
+        assert second.reply().opcode == CLOSE
+        eventually(lambda: len(proxy.events("session ended")) >= 2, 10, "it is over")
+        with closing(opened(proxy)) as third:
+            third.say(b"hello")
+            assert third.reply().payload == b"hello"

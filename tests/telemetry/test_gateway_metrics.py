@@ -150,6 +150,7 @@ def test_every_refusal_of_the_log_is_counted_by_its_word_or_by_the_contracts_met
         (GatewayWord.UPSTREAM_REFUSED, "bascule_refusals_total", ("upstream",)),
         (GatewayWord.DRAINING, "bascule_refusals_total", ("draining",)),
         (GatewayWord.NO_ROOM, "bascule_refusals_total", ("no_room",)),
+        (GatewayWord.USER_CAP, "bascule_refusals_total", ("user_cap",)),
         (GatewayWord.CLIENT_GONE, "bascule_refusals_total", ("gone",)),
         (GatewayWord.HOLDS, "bascule_refusals_held_total", ()),
         (GatewayWord.DISTINCT_REJECTED_CLIENTS, "bascule_rejected_clients_total", ()),

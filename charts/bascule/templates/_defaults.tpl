@@ -34,6 +34,7 @@ scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
     "closingHandshakeTimeout": "5s",
     "maxHandshakes": 1024,
     "maxIdleConnections": 2048,
+    "maxSessionsPerUser": 0,
     "maxHeldRefusals": 256,
     "earlyBytes": 65536,
     "maxHttpRequests": 1000,

@@ -47,6 +47,7 @@ from bascule.vocabulary import (
     DRAINING_REASON,
     NO_ROOM_REASON,
     UPSTREAM_UNREACHABLE_REASON,
+    USER_CAP_REASON,
     Refusal,
 )
 
@@ -231,7 +232,11 @@ class Admission:
         if self.draining:
             await self._refuse_while_draining(asked)
             return
-        lease = self._budget.try_acquire(time.monotonic())
+        if not self._budget.has_room_for(user):
+            self._words[GatewayWord.USER_CAP] += 1
+            await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, USER_CAP_REASON, Refusal.USER_CAP)
+            return
+        lease = self._budget.try_acquire(time.monotonic(), user)
         if lease is None:
             self._words[GatewayWord.REJECTIONS] += 1
             if self._refuser.hold_off.is_new(asked.who, time.monotonic()):

@@ -88,7 +88,9 @@ class Gateway:
         self._config = config = Config.model_validate_json(setup.config)
         self._counters = CounterFile(setup.counters, setup.forwarders)
         self._words = self._counters.gateway(setup.place)
-        self._budget = SessionBudget(config.websocket_proxy.max_sessions_per_app)
+        self._budget = SessionBudget(
+            config.websocket_proxy.max_sessions_per_app, config.limits.max_sessions_per_user
+        )
         self._registry = Registry()
         self._control = socket.socket(fileno=setup.control)
         self._reader = PacketReader()
@@ -289,7 +291,7 @@ class Gateway:
         self._registry.add(
             Record(
                 row.id, route, kind, client, upstream, user, row.opened_at, slot,
-                self._budget.restore(row.opened_at),
+                self._budget.restore(row.opened_at, user),
             )
         )  # fmt: skip
 

@@ -53,6 +53,7 @@ _REFUSALS: Final = {
     Refusal.DRAINING: GatewayWord.DRAINING,
     Refusal.NO_ROOM: GatewayWord.NO_ROOM,
     Refusal.GONE: GatewayWord.CLIENT_GONE,
+    Refusal.USER_CAP: GatewayWord.USER_CAP,
 }
 """Where the gateway counts `REFUSALS_COUNTED`."""
 

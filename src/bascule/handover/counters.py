@@ -58,6 +58,8 @@ class GatewayWord(IntEnum):
     """Upgrades the upstream answered with something else than a valid 101: relayed, or answered 502 by us."""
     NO_ROOM = auto()
     """Upgrades refused because no forwarder could take a session."""
+    USER_CAP = auto()
+    """Upgrades refused because their user has as many sessions as one may have."""
     CLIENT_GONE = auto()
     """Upgrades whose client left while the upstream was being dialled."""
     DRAINING = auto()

@@ -56,7 +56,8 @@ LABELS: Final[dict[str, Label]] = {
         "or was none and became our 502. "
         "`draining`: 101 and Close 1012, the pod is going away, or another gateway was about to serve. "
         "`no_room`: 101 and Close 1013, no forwarder could take a session. "
-        "`gone`: the client left while the upstream was being dialled.",
+        "`gone`: the client left while the upstream was being dialled. "
+        "`user_cap`: 101 and Close 1013, its user has `limits.maxSessionsPerUser` sessions.",
         REFUSALS_COUNTED,
     ),
     "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
