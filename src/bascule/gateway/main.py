@@ -261,14 +261,12 @@ class Gateway:
         if request.version.major != 1:
             return None  # refused, whatever it asks for
         raw_target = request.raw_path.encode("utf-8", "surrogateescape")
-        host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
         try:
             segments = parse_target(raw_target).segments
-            ours = (
-                is_reserved(segments)
-                or (tuple(segments) in PUBLIC_PATHS and self._routes.match(raw_target, host) is None)
-                or (self._hub is not None and segments == [HUB_PROBE])
-            )
+            ours = is_reserved(segments) or (self._hub is not None and segments == [HUB_PROBE])
+            if not ours and tuple(segments) in PUBLIC_PATHS:
+                host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
+                ours = self._routes.match(raw_target, host) is None
         except BadTarget:
             return None
         return segments if ours else None
