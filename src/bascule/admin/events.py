@@ -288,7 +288,8 @@ class LiveFigures:
         hub = self._view.hub
         if hub is None:
             return []
-        kinds = {row.route: row.kind for row in rows}
+        by_kind = Counter((row.route, row.kind) for row in rows)
+        kinds = {route: kind for (route, kind), _ in reversed(by_kind.most_common())}  # the commonest stays
         busy = [(name, count) for name, count in by_route.most_common() if hub.get(name) is not None]
         return [
             {"name": name, "kind": kinds[name], "path": name, "sessions": count}
