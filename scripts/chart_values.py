@@ -383,6 +383,10 @@ class Values(Block):
     watchdog: Patience = 20.0
     """How long a gateway or a forwarder may stand still before it is killed and started again; 0 for ever.
     Keep it below the minute in which the liveness probe fails: that ends the pod with all its sessions."""
+    reload_on_change: Annotated[bool, Field(strict=True)] = True
+    """Whether the pods take a changed configuration over in place, within two minutes, and no session ends. A
+    value that a running proxy cannot take over, and all that is not configuration, replaces the pods
+    still. `false` replaces them for every change."""
     shutdown: Shutdown = Shutdown()
     """What Kubernetes adds around the drain."""
     readiness: ChartReadiness = ChartReadiness()

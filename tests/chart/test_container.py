@@ -58,7 +58,7 @@ def test_the_image_is_not_root_and_matches_the_chart() -> None:
     values = (ROOT / "charts/bascule/values.yaml").read_text(encoding="utf-8")
     assert user[1] == user[2]
     assert f"\nrunAsUser: {user[1]}\n" in values
-    assert "args: [serve, --config, /etc/bascule/config.yaml]" in deployment
+    assert "args: [serve, --config, /etc/bascule/config/config.yaml]" in deployment
     assert 'CMD ["serve", "--config", "/etc/bascule/config.yaml"]' in CONTAINERFILE
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from bascule.cli import cli
 from bascule.policy.loading import load
+from bascule.policy.reloading import ONLY_AT_A_START
 from tests.chart.apiserver import refusals
 from tests.chart.cluster import cluster
 from tests.chart.rendering import (
@@ -345,13 +346,48 @@ def test_forwarders_follow_the_pods_cores_not_the_nodes(values: dict[str, Any], 
     assert yaml.safe_load(configuration(render("v4", values)))["forwarders"]["count"] == count
 
 
-def test_a_change_of_the_configuration_replaces_the_pods_and_nothing_else_does() -> None:
-    def checksum(values: dict[str, Any]) -> str:
-        template = one(render("v4", values), "Deployment")["spec"]["template"]
-        return str(template["metadata"]["annotations"]["checksum/config"])
+def checksum(values: dict[str, Any]) -> str:
+    template = one(render("v4", values), "Deployment")["spec"]["template"]
+    return str(template["metadata"]["annotations"]["checksum/config"])
 
-    assert checksum({}) == checksum({"replicaCount": 5}) == checksum({"dashboard": {"enabled": True}})
-    assert checksum({}) != checksum({"log": {"level": "debug"}})
+
+def test_a_change_that_a_running_proxy_takes_over_replaces_no_pod() -> None:
+    first = checksum({})
+    assert checksum({"replicaCount": 5}) == checksum({"dashboard": {"enabled": True}}) == first
+    for values in (
+        {"log": {"level": "debug"}},
+        {"limits": {"maxSessionsPerUser": 50}},
+        {"trustedProxies": ["10.0.0.0/8"]},
+        {"routes": [{"name": "all", "path": "/", "upstream": "http://lab:8888"}]},
+        {"extraConfig": {"auth": {"session": {"issuer": "us"}}}},
+    ):
+        assert checksum(values) == first, values
+
+
+def test_a_change_that_only_a_start_can_make_replaces_the_pods() -> None:
+    changes: dict[tuple[str, ...], dict[str, Any]] = {
+        ("listen",): {"ports": {"http": 9000}},
+        ("admin",): {"ports": {"admin": 9001}},
+        ("websocketProxy", "grizzlyWorkerPoolMaxSize"): pool(grizzlyWorkerPoolMaxSize=1),
+        ("websocketProxy", "sessionIdleTimeoutMs"): pool(sessionIdleTimeoutMs=1),
+        ("websocketProxy", "heartbeatIntervalMs"): pool(heartbeatIntervalMs=1),
+        ("forwarders", "count"): {"forwarders": {"count": 7}},
+        ("forwarders", "readBufferBytes"): {"forwarders": {"readBufferBytes": 4096}},
+        ("limits", "closingHandshakeTimeout"): {"limits": {"closingHandshakeTimeout": "1s"}},
+    }
+    assert set(changes) == set(ONLY_AT_A_START)
+    sums = {key: checksum(values) for key, values in changes.items()}
+    assert len({checksum({}), *sums.values()}) == len(changes) + 1
+
+
+def test_without_changes_in_place_every_change_of_the_configuration_replaces_the_pods() -> None:
+    off = {"reloadOnChange": False}
+    assert checksum(off) == checksum({**off, "replicaCount": 5})
+    assert len({checksum({}), checksum(off), checksum({**off, "log": {"level": "debug"}})}) == 3
+
+
+def pool(**keys: int) -> dict[str, Any]:
+    return {"hopsworks": {"payara": {"websocketProxy": keys}}}
 
 
 def test_peers_are_found_even_when_full_or_draining() -> None:

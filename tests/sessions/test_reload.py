@@ -281,6 +281,17 @@ def test_a_renewed_certificate_is_taken_over_and_an_edited_configuration_is_not(
         assert works(old)
 
 
+def test_a_changed_configuration_is_taken_over_by_itself_where_it_says_so(proxy: Proxy) -> None:
+    bascule = proxy(reloadOnChange=True)
+    with connected(bascule.public_url) as old:
+        old.open()
+        bascule.change(websocketProxy={"maxSessionsPerApp": 7})
+        while not bascule.events("configuration reloaded"):
+            assert works(old)
+        serves_with(bascule, 7)
+        assert works(old)
+
+
 def test_who_waits_for_an_upstream_is_told_to_come_again(
     proxy: Proxy, upstream: RawUpstream, silent: bytes
 ) -> None:

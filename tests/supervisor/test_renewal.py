@@ -24,7 +24,7 @@ def mounted(tmp_path: Path) -> Path:
 
 
 def renewal(folder: Path) -> Renewal:
-    return Renewal(
+    return Renewal.of_named(
         Config.model_validate(
             {"tls": {"certificate": str(folder / "tls.crt"), "key": str(folder / "tls.key")}}
         )
@@ -75,5 +75,12 @@ def test_what_could_not_be_taken_over_is_told_again_some_time_later_and_what_is_
 
 
 def test_a_configuration_that_names_no_file_has_none_to_renew() -> None:
-    looked_after = Renewal(Config())
+    looked_after = Renewal.of_named(Config())
+    assert not any(looked_after.look() for _ in range(3))
+
+
+def test_what_was_read_meanwhile_is_no_change(mounted: Path) -> None:
+    looked_after = renewal(mounted)
+    (mounted / "tls.crt").write_text("the second one")
+    looked_after.taken()
     assert not any(looked_after.look() for _ in range(3))

@@ -16,6 +16,7 @@ from bascule.handover.descriptors import PacketReader
 from bascule.policy.config import Config
 from bascule.policy.loading import Loaded
 from bascule.supervisor.gateways import Gateways
+from bascule.supervisor.renewal import TRY_AGAIN
 from bascule.supervisor.succession import Succession
 
 if TYPE_CHECKING:
@@ -265,8 +266,8 @@ def test_what_failed_is_remembered_until_that_very_thing_is_done(host: Host, tmp
     host.succession.begin(fails)
     assert not is_reloaded(host)
     named.write_text("the second one")
-    host.succession.look_for_renewal()
-    host.succession.look_for_renewal()
+    host.succession.look_for_renewal(None)
+    host.succession.look_for_renewal(None)
     assert host.gateways.successor is not None, "a renewal goes on all the same"
     done()
     assert not is_reloaded(host), "it was asked for another configuration"
@@ -288,12 +289,12 @@ def test_a_renewal_is_noticed_though_what_is_asked_for_meanwhile_fails(host: Hos
     host.succession.begin(load)
     key.write_text("another")
     for _ in range(2):
-        host.succession.look_for_renewal()
+        host.succession.look_for_renewal(None)
     host.dies(after)
     host.succession.on_successors_death("2")
     assert host.gateways.successor is None
     for _ in range(2):
-        host.succession.look_for_renewal()
+        host.succession.look_for_renewal(None)
     assert host.gateways.successor is not None
 
 
@@ -316,4 +317,69 @@ def test_a_fault_of_ours_is_no_reload_and_ends_nobody(host: Host) -> None:
 def test_who_is_leaving_begins_nothing(host: Host) -> None:
     host.is_leaving = True
     host.succession.begin(lambda: OTHER)
+    assert host.gateways.successor is None
+
+
+def test_a_changed_file_of_the_configuration_is_loaded_where_the_configuration_says_so(
+    host: Host, tmp_path: Path
+) -> None:
+    file = tmp_path / "bascule.yaml"
+    file.write_text("first")
+
+    def load() -> Loaded:
+        return Loaded(Config(reload_on_change=True), {}, (file,))
+
+    def looks() -> bool:
+        for _ in range(2):
+            host.succession.look_for_renewal(load)
+        return host.gateways.successor is not None
+
+    host.succession = Succession(Loaded(Config(), {}, (file,)), host.gateways, host)
+    file.write_text("somebody edits it")
+    assert not looks()
+
+    host.succession = Succession(load(), host.gateways, host)
+    assert not looks()
+    file.write_text("a ConfigMap has changed")
+    assert looks()
+
+
+def test_a_changed_file_that_cannot_be_used_is_tried_again_some_time_later(
+    host: Host, tmp_path: Path
+) -> None:
+    file = tmp_path / "bascule.yaml"
+    file.write_text("first")
+    loads: list[int] = []
+
+    def fails() -> Loaded:
+        loads.append(1)
+        raise ConfigError(["no"])
+
+    host.succession = Succession(Loaded(Config(reload_on_change=True), {}, (file,)), host.gateways, host)
+    file.write_text("the second one")
+    for _ in range(TRY_AGAIN):
+        host.succession.look_for_renewal(fails)
+    assert len(loads) == 1
+    assert not is_reloaded(host)
+    for _ in range(2):
+        host.succession.look_for_renewal(fails)
+    assert len(loads) == 2
+
+
+def test_what_a_signal_has_loaded_is_not_loaded_again_by_itself(host: Host, tmp_path: Path) -> None:
+    file = tmp_path / "bascule.yaml"
+    file.write_text("first")
+
+    def load() -> Loaded:
+        return Loaded(Config(reload_on_change=True), {}, (file,))
+
+    host.succession = Succession(load(), host.gateways, host)
+    file.write_text("the second one")
+    host.succession.begin(load)
+    host.succession.on_prepared()
+    host.succession.on_retired()
+    host.gateways.serving.ready = True
+    host.succession.go_on()
+    for _ in range(3):
+        host.succession.look_for_renewal(load)
     assert host.gateways.successor is None

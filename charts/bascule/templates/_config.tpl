@@ -46,7 +46,7 @@ accepts the result, and a test says so for every case of the matrix.
 {{- $_ := set $config "websocketProxy" (include "bascule.pool" . | fromYaml) -}}
 {{- $_ := set $config "routes" (default list .Values.routes) -}}
 {{- $_ := set $config "trustedProxies" (default list .Values.trustedProxies) -}}
-{{- range $block := list "limits" "sockets" "watchdog" "readiness" "metrics" "log" -}}
+{{- range $block := list "limits" "sockets" "watchdog" "reloadOnChange" "readiness" "metrics" "log" -}}
 {{- $_ := set $config $block (get $.Values $block) -}}
 {{- end -}}
 {{- $_ := set $config "forwarders" (merge (dict "count" (include "bascule.forwarders" . | int64)) (omit .Values.forwarders "count")) -}}
@@ -74,4 +74,20 @@ accepts the result, and a test says so for every case of the matrix.
 {{- end -}}
 {{- end -}}
 {{- toYaml (mergeOverwrite $config (deepCopy $extra)) -}}
+{{- end -}}
+
+{{/*
+What of the configuration replaces the pods when it changes: all of it, or what only a start can change
+(docs/howto/reload.md), and a test holds the two together.
+*/}}
+{{- define "bascule.atAStart" -}}
+{{- $config := include "bascule.config" . | fromYaml -}}
+{{- if $config.reloadOnChange -}}
+{{- $keys := pick $config "listen" "admin" "forwarders" -}}
+{{- $_ := set $keys "websocketProxy" (pick $config.websocketProxy "grizzlyWorkerPoolMaxSize" "sessionIdleTimeoutMs" "heartbeatIntervalMs") -}}
+{{- $_ := set $keys "limits" (pick (default dict $config.limits) "closingHandshakeTimeout") -}}
+{{- $keys | toYaml -}}
+{{- else -}}
+{{- $config | toYaml -}}
+{{- end -}}
 {{- end -}}

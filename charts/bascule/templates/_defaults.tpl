@@ -59,6 +59,7 @@ scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
     "naturalEnd": "0s"
   },
   "watchdog": "20s",
+  "reloadOnChange": true,
   "shutdown": {
     "preStopDelay": "10s",
     "margin": "10s",

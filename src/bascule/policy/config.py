@@ -464,6 +464,12 @@ class Config(Block):
     or the whole container, was asleep do not count. 20 s: a third of the time after which the chart's
     liveness probe would end the pod with all its sessions. Set 0 to stop a process with a debugger.
     """
+    reload_on_change: Annotated[bool, Field(strict=True)] = False
+    """Whether a changed file of the configuration is loaded by itself within half a minute, as by SIGHUP.
+
+    Off, because a file that somebody edits is not finished yet. The chart sets it: a ConfigMap changes as a
+    whole, and nobody is there to signal. What cannot be used is tried again every five minutes.
+    """
     readiness: Readiness = Readiness()
     """When `/readyz` says no."""
     capacity: Capacity = Capacity()

@@ -57,15 +57,19 @@ class Loaded:
         config: The configuration.
         sources: Dotted key path of every leaf → ``default``, ``file``, ``environment`` or ``flag``. The
             routes are one leaf; what one of them leaves out is there too: ``routes[0].auth`` → ``default``.
+        files: Those it was read from.
     """
 
     config: Config
     sources: Mapping[str, str]
+    files: tuple[Path, ...] = ()
 
     def with_routes_of(self, config: Config, source: str) -> Loaded:
         """Return it with another configuration, whose routes come from somewhere else."""
         kept = {key: each for key, each in self.sources.items() if not key.startswith("routes[")}
-        return Loaded(config, {**kept, "routes": source, **dict.fromkeys(unwritten(config), "default")})
+        return Loaded(
+            config, {**kept, "routes": source, **dict.fromkeys(unwritten(config), "default")}, self.files
+        )
 
 
 def unwritten(config: Config) -> Iterator[str]:
@@ -140,7 +144,7 @@ def load(
     problems.stop()
     assert config is not None  # a configuration without a problem is one
     sources = {dotted(key): _source(layers, key) for key, _ in leaves(Config)}
-    return Loaded(config, {**sources, **dict.fromkeys(unwritten(config), "default")})
+    return Loaded(config, {**sources, **dict.fromkeys(unwritten(config), "default")}, tuple(paths))
 
 
 def check_files(config: Config) -> None:

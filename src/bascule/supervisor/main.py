@@ -420,7 +420,7 @@ class Supervisor:
 
     def _look_for_renewal(self) -> None:
         self.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
-        self._succession.look_for_renewal()
+        self._succession.look_for_renewal(self._load)
 
     def go_over(self) -> None:
         """See `Host.go_over`."""

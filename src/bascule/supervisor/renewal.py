@@ -1,7 +1,7 @@
-"""When the files that a configuration names were renewed: certificates, keys and tokens.
+"""When files were renewed: those that a configuration names, and its own where that is wanted.
 
-Whoever renews them (a cert-manager, certbot, a kubelet that mounts a Secret) signals nobody, and
-may write certificate and key one after the other. So they are looked at now and then, and
+Whoever renews them (a cert-manager, certbot, a kubelet that mounts a Secret or a ConfigMap) signals
+nobody, and may write certificate and key one after the other. So they are looked at now and then, and
 have been renewed when two looks in a row find the same that is not what was there before.
 
 Rules of this file: files are looked at and not read.
@@ -9,11 +9,12 @@ Rules of this file: files are looked at and not read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from bascule.policy.model import files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from bascule.policy.config import Config
@@ -29,16 +30,21 @@ _State = tuple[int, ...]
 
 
 class Renewal:
-    """Looks after the files of one configuration, as they are now.
+    """Looks after files, as they are now.
 
     Args:
-        config: The configuration.
+        paths: Where they are.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._files = [named for _, named in files(config)]
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._files = list(paths)
         self._in_force = self._last = self._look()
         self._until_again = 0
+
+    @classmethod
+    def of_named(cls, config: Config) -> Self:
+        """Look after what a configuration names: certificates, keys and tokens."""
+        return cls(named for _, named in files(config))
 
     def _look(self) -> list[_State]:
         return [_state(named) for named in self._files]
@@ -51,6 +57,11 @@ class Renewal:
             return False
         self._in_force = self._last
         return True
+
+    def taken(self) -> None:
+        """Note that they are about to be read."""
+        self._in_force = self._last = self._look()
+        self._until_again = 0
 
     def failed(self) -> None:
         """Note that they could not be taken over. The reason may pass: it is told again some time later."""

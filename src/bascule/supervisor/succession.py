@@ -84,7 +84,8 @@ class Succession:
         self.loaded = self.wanted = loaded
         self._gateways = gateways
         self._host = host
-        self._renewal = self._next_renewal = Renewal(loaded.config)
+        self._renewal = self._next_renewal = Renewal.of_named(loaded.config)
+        self._edits = Renewal(loaded.files)
         self._next_load: Callable[[], Loaded] | None = None
         self._renews = False
         self._failed_to_load = self._failed_to_renew = False
@@ -109,9 +110,11 @@ class Succession:
             return
         self._renews = load == self._as_it_is
         try:
+            if not self._renews:
+                self._edits.taken()
             self.wanted = load()
             # Before the gateway reads them: what is renewed from now on is renewed again.
-            self._next_renewal = Renewal(self.wanted.config)
+            self._next_renewal = Renewal.of_named(self.wanted.config)
             check_files(self.wanted.config)
             check_reload(self.loaded.config, self.wanted.config)
             check_options(self.wanted.config.sockets)
@@ -134,11 +137,21 @@ class Succession:
             gateways.give_up_successor()
             self._fail(["a fault of ours: see the line before"])
 
-    def look_for_renewal(self) -> None:
-        """Go over to renewed certificates, keys and tokens: to the files alone, whoever edits the rest."""
+    def look_for_renewal(self, load: Callable[[], Loaded] | None) -> None:
+        """Go over to renewed files.
+
+        Those of the configuration itself are read again only where it says so: else somebody edits them,
+        and will say when it is done. Certificates, keys and tokens are taken over without it.
+
+        Args:
+            load: Loads the configuration again.
+        """
         if self._next_load is not None:
             return  # they will be read all the same; and are looked at again where it cannot be used
-        if self._renewal.look():
+        if load is not None and self.loaded.config.reload_on_change and self._edits.look():
+            _log.info("a configuration file has changed")
+            self.begin(load)
+        elif self._renewal.look():
             _log.info("a file was renewed")
             self.begin(self._as_it_is)
 
@@ -162,6 +175,7 @@ class Succession:
             self._renewal.failed()
         else:
             self._failed_to_load = True
+            self._edits.failed()
         for problem in problems:
             _log.error("configuration not reloaded", problem=problem)
         if (control := self._gateways.serving.control) is not None:
