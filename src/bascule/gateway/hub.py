@@ -115,10 +115,10 @@ class Hub:
             Retired: Ask again.
         """
         self._check()
-        if self.routes.remove(routespec) is None:
+        if (route := self.routes.remove(routespec)) is None:
             return False
-        self._note({"remove": routespec})
-        _log.info("route removed", routespec=routespec)
+        self._note({"remove": route.routespec})
+        _log.info("route removed", routespec=route.routespec)
         return True
 
     def _check(self) -> None:

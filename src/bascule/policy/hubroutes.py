@@ -98,7 +98,7 @@ class HubRoutes:
 
     def get(self, routespec: str) -> HubRoute | None:
         """Return a route by its routespec, in the form of `read_routespec`."""
-        return self._routes.get(routespec)
+        return self._routes.get(self._with_plain_host(routespec))
 
     def put(self, routespec: str, data: Mapping[str, object], last_activity: float) -> HubRoute:
         """Add a route, or put it in the place of one that has the same routespec.
@@ -111,7 +111,7 @@ class HubRoutes:
         Raises:
             ValueError: One of them cannot be used, or there are ``hub.maxRoutes``. Nothing was changed.
         """
-        routespec, segments = self._place(routespec)
+        routespec, segments = read_routespec(self._with_plain_host(routespec))
         target = data.get("target")
         if not isinstance(target, str):
             raise ValueError("Must specify 'target' as string")
@@ -132,17 +132,18 @@ class HubRoutes:
 
     def remove(self, routespec: str) -> HubRoute | None:
         """Remove a route by its routespec, in the form of `read_routespec`; what it carries goes on."""
-        route = self._routes.pop(routespec, None)
+        route = self._routes.pop(self._with_plain_host(routespec), None)
         if route is not None:
-            _, segments = self._place(routespec)
+            _, segments = read_routespec(route.routespec)
             _cut(self._root, segments)
         return route
 
-    def _place(self, routespec: str) -> tuple[str, tuple[bytes, ...]]:
-        routespec, segments = read_routespec(routespec)
-        if self._settings.host_routing and segments:
-            segments = (segments[0].lower(), *segments[1:])
-        return routespec, segments
+    def _with_plain_host(self, routespec: str) -> str:
+        """Return a routespec with its host, if it has one, in lower case: one host is one route."""
+        if not self._settings.host_routing:
+            return routespec
+        host, slash, path = routespec.lstrip("/").partition("/")
+        return ROOT + host.lower() + slash + path
 
     def match(self, raw_target: bytes, host: bytes) -> Match | None:
         """Find the route of a request: see `RouteTable.match`."""
@@ -162,11 +163,12 @@ class HubRoutes:
         if route is None:
             return None
         prefix, path = b"", target.path
-        if not self._settings.include_prefix and route.depth:
-            prefix, path = split_path(path, route.depth - len(in_front))
+        depth = max(route.depth - len(in_front), 0)
+        if not self._settings.include_prefix:
+            prefix, path = split_path(path, depth)
         if self._settings.prepend_path:
             path = route.base + path
-        configured = self._as_configured(route, _kind(route, target.segments))
+        configured = self._as_configured(route, _kind(route, target.segments[depth:]))
         return Match(configured, route.upstream, path + target.query, prefix, target.authority, route)
 
     def _deepest(self, segments: Sequence[bytes]) -> HubRoute | None:
@@ -245,7 +247,7 @@ def _cut(node: _Node, segments: Sequence[bytes]) -> None:
 
 
 def _kind(route: HubRoute, segments: Sequence[bytes]) -> Kind:
-    """Tell what a request is for, by where Jupyter servers have what."""
+    """Tell what a request is for, by where Jupyter servers have what: by the path behind the route's own."""
     if route.user is None or _PROXY in segments:
         return Kind.APP
     return Kind.TERMINAL if _TERMINALS in segments else Kind.JUPYTER
