@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -75,11 +75,7 @@ class HubApi:
         )
 
     async def _put(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        try:
-            data: Any = json.loads(body)
-        except ValueError:
-            data = None
+        data = _read_json(await request.read())
         if not isinstance(data, dict):
             raise Problem(400, "The body is not a JSON object.")
         try:
@@ -98,6 +94,16 @@ class HubApi:
         if not known:
             raise Problem(404, "There is no such route.")
         return web.Response(status=204)
+
+
+def _read_json(body: bytes) -> object:
+    """Return what a body says; ``None`` if it is no JSON, or cannot be written again (1e999, too deep)."""
+    try:
+        data: object = json.loads(body)
+        json.dumps(data, allow_nan=False)
+    except (ValueError, RecursionError):
+        return None
+    return data
 
 
 def _ask_again() -> Problem:
