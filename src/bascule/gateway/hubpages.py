@@ -27,6 +27,9 @@ _MOST_BYTES: Final = 1 << 20
 
 _KEPT: Final = (hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING)
 
+_ASKED_WITH: Final = {hdrs.ACCEPT: "text/html", hdrs.ACCEPT_ENCODING: "identity"}
+"""Unencoded: what the browser could decode is not looked at."""
+
 
 class HubPages:
     """Asks for pages.
@@ -54,7 +57,7 @@ class HubPages:
         try:
             async with (
                 asyncio.timeout(_PATIENCE),
-                session.get(url, headers={hdrs.ACCEPT: "text/html"}, allow_redirects=False) as answer,
+                session.get(url, headers=_ASKED_WITH, allow_redirects=False) as answer,
             ):
                 body = await answer.content.read(_MOST_BYTES + 1)
                 while not answer.content.at_eof() and len(body) <= _MOST_BYTES:
@@ -65,7 +68,7 @@ class HubPages:
         if 300 <= answer.status < 400 or len(body) > _MOST_BYTES:
             return None
         fields = [
-            (name.encode(), value.encode())
+            (name.encode(), value.encode("utf-8", "surrogateescape"))
             for name in _KEPT
             if (value := answer.headers.get(name)) is not None
         ]
