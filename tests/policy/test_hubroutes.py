@@ -1,0 +1,547 @@
+"""Which of JupyterHub's routes a request takes, and what is no route."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bascule.policy.hubconfig import Hub
+from bascule.policy.hubroutes import HubRoutes, read_routespec, read_target
+from bascule.policy.routeconfig import AuthMode, RouteConfig
+from bascule.policy.routes import BadTarget, Match, RouteTable
+from bascule.policy.templates import UpstreamAddress
+from bascule.vocabulary import Kind
+
+if TYPE_CHECKING:
+    from bascule.policy.hubroutes import _Node
+
+ALICE = "http://10.0.0.1:8888"
+BOB = "http://10.0.0.2:8888"
+FRONT = b"hub.example.org"
+NO_ESCAPE = "No request has this path: The path contains an escape or a backslash that is not accepted."
+NO_TARGET = "target is http://host:port or https://host:port, a path may follow, and no query."
+
+
+def table(*routespecs: str, configured: tuple[RouteConfig, ...] = (), **settings: Any) -> HubRoutes:
+    """Routes to Alice's server."""
+    routes = HubRoutes(RouteTable(configured), Hub(**settings))
+    for routespec in routespecs:
+        routes.put(routespec, {"target": ALICE}, 0.0)
+    return routes
+
+
+def taken(routes: HubRoutes, raw: bytes, host: bytes = FRONT) -> str | None:
+    match = routes.match(raw, host)
+    return None if match is None else match.route.name
+
+
+def hit(routes: HubRoutes, raw: bytes, host: bytes = FRONT) -> Match:
+    match = routes.match(raw, host)
+    assert match is not None
+    return match
+
+
+# -- routespecs -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "routespec", "segments"),
+    [
+        ("", "/", ()),
+        ("/", "/", ()),
+        ("///", "/", ()),
+        ("user/alice", "/user/alice", (b"user", b"alice")),
+        ("//user/alice//", "/user/alice", (b"user", b"alice")),
+        ("/user/alice@example.org", "/user/alice@example.org", (b"user", b"alice@example.org")),
+        ("/user/~a!$&'()*+,=:b", "/user/~a!$&'()*+,=:b", (b"user", b"~a!$&'()*+,=:b")),
+        ("/user/a b", "/user/a b", (b"user", b"a%20b")),
+        ("/user/bücher", "/user/bücher", (b"user", b"b%C3%BCcher")),
+        ("/what?#", "/what?#", (b"what%3F%23",)),
+        ("/100%", "/100%", (b"100%25",)),
+        ("/.hidden/...", "/.hidden/...", (b".hidden", b"...")),
+        ("/.basculer", "/.basculer", (b".basculer",)),
+    ],
+)
+def test_a_routespec_has_one_form_and_the_segments_of_a_request(
+    text: str, routespec: str, segments: tuple[bytes, ...]
+) -> None:
+    assert read_routespec(text) == (routespec, segments)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("/a//b", "No request has this path: The path contains an empty segment."),
+        ("/a/../b", "No request has this path: The path contains a dot segment."),
+        (".", "No request has this path: The path contains a dot segment."),
+        ("/a\x00", "No request has this path: The path contains an escaped control character."),
+        ("/a\n", "No request has this path: The path contains an escaped control character."),
+        ("/a\\b", NO_ESCAPE),
+        ("/a%2Fb", NO_ESCAPE),
+        ("/a;b", 'No request has this path: ";", "\\" and a second escape may not be part of it.'),
+        ("/%41", 'No request has this path: ";", "\\" and a second escape may not be part of it.'),
+        (".bascule", "The paths below /.bascule/ are the proxy's own."),
+        ("/.bascule/x", "The paths below /.bascule/ are the proxy's own."),
+    ],
+)  # fmt: skip
+def test_a_routespec_that_no_request_could_match_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 - the whole text is compared
+        read_routespec(text)
+
+    assert str(refused.value) == problem
+
+
+piece = st.text("ab é@.~?", min_size=1, max_size=4).filter(lambda text: text not in (".", ".."))
+
+
+@given(st.lists(piece, max_size=4).map("/".join))
+def test_a_routespec_that_was_read_reads_as_itself_and_is_found(text: str) -> None:
+    routespec, segments = read_routespec(text)
+
+    assert read_routespec(routespec) == (routespec, segments)
+    assert taken(table(text), quote(routespec).encode()) == routespec
+
+
+# -- targets ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "base"),
+    [
+        ("http://hub", UpstreamAddress("http", "hub", 80, b"hub"), b""),
+        ("http://10.0.0.1:8888/", UpstreamAddress("http", "10.0.0.1", 8888, b"10.0.0.1:8888"), b""),
+        ("http://hub:80/base/", UpstreamAddress("http", "hub", 80, b"hub"), b"/base"),
+        ("https://hub/a/b%20c", UpstreamAddress("https", "hub", 443, b"hub"), b"/a/b%20c"),
+        ("https://[::1]:9/x", UpstreamAddress("https", "::1", 9, b"[::1]:9"), b"/x"),
+    ],
+)
+def test_a_target_is_an_address_and_a_path(text: str, address: UpstreamAddress, base: bytes) -> None:
+    assert read_target(text) == (address, base)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hub:80",
+        "//hub",
+        "ftp://hub",
+        "HTTP://hub",
+        " http://hub",
+        "http:///x",
+        "http://user@hub",
+        "http://hub:0",
+        "http://hub:65536",
+        "http://{name}:80",
+        "http://[fe80::1%25eth0]",
+        "http://hub?x",
+        "http://hub/x?y",
+        "http://hub/x#y",
+        "http://hub/a//b",
+        "http://hub/../b",
+        "http://hub/é",
+        "http://hub/a b",
+    ],
+)
+def test_a_target_that_cannot_be_asked_is_refused(text: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 - the whole text is compared
+        read_target(text)
+
+    assert str(refused.value) == NO_TARGET
+
+
+@pytest.mark.parametrize("data", [{}, {"target": None}, {"target": 1}, {"target": [ALICE]}])
+def test_a_route_leads_somewhere(data: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"^Must specify 'target' as string$"):
+        table().put("/a", data, 0.0)
+
+
+# -- which route ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "routespec"),
+    [
+        (b"/", "/"),
+        (b"/elsewhere", "/"),
+        (b"/user", "/"),
+        (b"/user/alice", "/user/alice"),
+        (b"/user/alice/", "/user/alice"),
+        (b"/user/alice?next=/user/alice/lab", "/user/alice"),
+        (b"/user/%61lice/api", "/user/alice"),
+        (b"/user/alicext", "/"),
+        (b"/user/Alice", "/"),
+        (b"/user/alice/lab", "/user/alice/lab"),
+        (b"/user/alice/lab/tree", "/user/alice/lab"),
+        (b"/user/alice/labs", "/user/alice"),
+        (b"/user/b%C3%BCrger/x", "/user/bürger"),
+        (b"/user/b%c3%bcrger", "/user/bürger"),
+        (b"/user/c%40d", "/user/c@d"),
+        (b"/user/c@d", "/user/c@d"),
+        (b"/user/e%20f/", "/user/e f"),
+        (b"http://any.host/user/alice/x", "/user/alice"),
+    ],
+)
+def test_the_deepest_route_of_whole_segments_wins(raw: bytes, routespec: str) -> None:
+    routes = table("/", "/user/alice", "/user/alice/lab", "/user/bürger", "/user/c@d", "/user/e f")
+
+    assert taken(routes, raw) == routespec
+
+
+def test_without_a_route_there_is_no_match() -> None:
+    assert taken(table(), b"/") is None
+    assert taken(table("/user/alice"), b"/user") is None
+    assert taken(table("/user/alice"), b"/user/bob/x") is None
+
+
+def test_a_route_between_two_others_need_not_be_there() -> None:
+    assert taken(table("/a/b/c"), b"/a/b") is None
+    assert taken(table("/a", "/a/b/c"), b"/a/b/d") == "/a"
+
+
+def test_a_match_says_where_it_leads_and_which_route_it_was() -> None:
+    routes = table(allowed_origins=("https://a.example",))
+    route = routes.put("/user/alice", {"target": ALICE, "user": "alice"}, 5.0)
+
+    match = hit(routes, b"/user/alice/api?x=%2F")
+
+    assert match.hub is route
+    assert (match.target, match.prefix, match.authority) == (b"/user/alice/api?x=%2F", b"", None)
+    assert match.upstream == UpstreamAddress("http", "10.0.0.1", 8888, b"10.0.0.1:8888")
+    assert (match.route.name, match.route.path, match.route.upstream) == ("/user/alice", "/user/alice", ALICE)
+    assert (match.route.auth, match.route.allowed_origins) == (AuthMode.NONE, ("https://a.example",))
+
+
+def test_a_route_replaces_the_one_with_the_same_routespec() -> None:
+    routes = table("/user/alice")
+
+    new = routes.put("user/alice/", {"target": BOB, "user": "bob"}, 7.0)
+
+    assert (len(routes), list(routes), routes.get("/user/alice")) == (1, [new], new)
+    assert hit(routes, b"/user/alice").upstream.host == "10.0.0.2"
+
+
+@pytest.mark.parametrize("target", [None, "ftp://x"])
+def test_what_is_refused_leaves_the_route_that_is_there(target: str | None) -> None:
+    routes = table("/user/alice")
+    before = routes.get("/user/alice")
+
+    with pytest.raises(ValueError, match="target"):
+        routes.put("/user/alice", {"target": target}, 9.0)
+
+    assert routes.get("/user/alice") is hit(routes, b"/user/alice").hub is before
+
+
+def test_a_removed_route_matches_no_more_and_those_around_it_do() -> None:
+    routes = table("/a", "/a/b", "/a/b/c")
+    removed = routes.get("/a/b")
+
+    assert routes.remove("/a/b") is removed
+    assert routes.remove("/a/b") is None
+    assert routes.get("/a/b") is None
+    assert [taken(routes, raw) for raw in (b"/a/b", b"/a/b/c", b"/a")] == ["/a", "/a/b/c", "/a"]
+
+
+@pytest.mark.parametrize("routespec", ["/", "/a", "/a/b/c", "a/b", "/a//b", "/a;b", "/.bascule"])
+def test_what_is_not_there_cannot_be_removed(routespec: str) -> None:
+    routes = table("/a/b")
+
+    assert routes.remove(routespec) is None
+    assert taken(routes, b"/a/b") == "/a/b"
+
+
+def test_there_are_no_more_routes_than_the_settings_allow() -> None:
+    routes = table("/a", "/b", max_routes=2)
+
+    with pytest.raises(ValueError, match=r"^There are hub\.maxRoutes \(2\) routes already\.$"):
+        routes.put("/c", {"target": BOB}, 0.0)
+    assert (len(routes), taken(routes, b"/c")) == (2, None)
+    routes.put("/a", {"target": BOB}, 0.0)
+    routes.remove("/b")
+    routes.put("/c", {"target": BOB}, 0.0)
+
+    assert [route.routespec for route in routes] == ["/a", "/c"]
+
+
+NAMES = ["a", "b", "ab", "a b", "é", "@"]
+spec = st.lists(st.sampled_from(NAMES), max_size=4).map(lambda pieces: "/" + "/".join(pieces))
+changes = st.lists(st.tuples(st.booleans(), spec), max_size=20)
+
+
+def after(steps: list[tuple[bool, str]]) -> tuple[HubRoutes, set[str]]:
+    """Put and remove routes; return them, and the routespecs that must be left."""
+    routes, live = table(), set()
+    for is_put, routespec in steps:
+        if is_put:
+            routes.put(routespec, {"target": ALICE}, 0.0)
+            live.add(routespec)
+        else:
+            assert (routes.remove(routespec) is not None) == (routespec in live)
+            live.discard(routespec)
+    return routes, live
+
+
+@given(changes, spec)
+def test_whatever_came_and_went_matching_agrees_with_a_naive_longest_prefix_scan(
+    steps: list[tuple[bool, str]], path: str
+) -> None:
+    routes, live = after(steps)
+    above = [known for known in live if f"{path}/".startswith(f"{known.rstrip('/')}/")]
+
+    assert {route.routespec for route in routes} == live
+    assert taken(routes, quote(path).encode()) == max(above, key=len, default=None)
+
+
+@given(changes)
+def test_the_tree_has_no_branch_without_a_route(steps: list[tuple[bool, str]]) -> None:
+    def nodes(node: _Node) -> int:
+        return sum(1 + nodes(child) for child in node.children.values())
+
+    routes, live = after(steps)
+    branches = {segments[:end] for segments in map(_segments, live) for end in range(1, len(segments) + 1)}
+
+    assert nodes(routes._root) == len(branches)
+
+
+def _segments(routespec: str) -> tuple[bytes, ...]:
+    return read_routespec(routespec)[1]
+
+
+# -- hosts ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "raw", "routespec"),
+    [
+        (b"alice.example.org", b"/user/alice/lab", "/alice.example.org/user/alice"),
+        (b"alice.example.org:8443", b"/user/alice/lab", "/alice.example.org/user/alice"),
+        (b"ALICE.Example.ORG", b"/user/alice/lab", "/alice.example.org/user/alice"),
+        (b"alice.example.org", b"/hub", "/alice.example.org"),
+        (b"bob.example.org", b"/user/alice", "/"),
+        (b"", b"/user/alice", "/"),
+        (b"[::1]:8000", b"/x", "/[::1]"),
+        (b"bob.example.org", b"http://alice.example.org:1/user/alice", "/alice.example.org/user/alice"),
+        (b"bob.example.org", b"/alice.example.org/user/alice", "/"),
+    ],
+)
+def test_with_host_routing_the_first_segment_is_the_host(host: bytes, raw: bytes, routespec: str) -> None:
+    routes = table(*("/", "/alice.example.org", "/alice.example.org/user/alice", "/[::1]"), host_routing=True)
+
+    assert taken(routes, raw, host) == routespec
+
+
+def test_without_host_routing_the_host_means_nothing() -> None:
+    assert taken(table("/user/alice", "/alice/user"), b"/user/alice", b"alice") == "/user/alice"
+
+
+def test_the_case_of_a_routes_host_means_nothing() -> None:
+    routes = table("/Alice.Example.org/User", host_routing=True)
+
+    new = routes.put("/alice.EXAMPLE.org/User", {"target": BOB}, 0.0)
+
+    assert list(routes) == [new]
+    assert routes.get("/ALICE.example.org/User") is new
+    assert taken(routes, b"/User", b"alice.example.org") == "/alice.example.org/User"
+    assert taken(routes, b"/user", b"alice.example.org") is None
+    assert routes.remove("/ALICE.example.org/User") is new
+    assert (len(routes), taken(routes, b"/User", b"alice.example.org")) == (0, None)
+
+
+def test_with_host_routing_the_host_is_no_part_of_what_is_taken_off() -> None:
+    routes = table("/alice.org/user/alice", "/bob.org", "/", host_routing=True, include_prefix=False)
+
+    matches = [
+        hit(routes, b"/user/alice/x?y", b"alice.org"), hit(routes, b"/a/b", b"bob.org"), hit(routes, b"/a/b")
+    ]  # fmt: skip
+
+    assert [match.target for match in matches] == [b"/x?y", b"/a/b", b"/a/b"]
+    assert [match.prefix for match in matches] == [b"/user/alice", b"", b""]
+
+
+# -- what is forwarded ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("include_prefix", "prepend_path", "target", "prefix"),
+    [
+        (True, True, b"/base/user/%61lice/x%2Fy?q", b""),
+        (True, False, b"/user/%61lice/x%2Fy?q", b""),
+        (False, True, b"/base/x%2Fy?q", b"/user/%61lice"),
+        (False, False, b"/x%2Fy?q", b"/user/%61lice"),
+    ],
+)
+def test_what_is_in_front_of_the_path_is_as_the_settings_say(
+    include_prefix: bool, prepend_path: bool, target: bytes, prefix: bytes
+) -> None:
+    routes = table(include_prefix=include_prefix, prepend_path=prepend_path)
+    routes.put("/user/alice", {"target": f"{ALICE}/base/"}, 0.0)
+
+    match = hit(routes, b"/user/%61lice/x%2Fy?q")
+
+    assert (match.target, match.prefix) == (target, prefix)
+
+
+@pytest.mark.parametrize("raw", [b"/user/alice", b"/user/alice/"])
+def test_a_path_that_was_taken_off_leaves_a_path(raw: bytes) -> None:
+    assert hit(table("/user/alice", include_prefix=False), raw).target == b"/"
+
+
+def test_an_absolute_form_goes_upstream_as_its_path_and_names_its_host() -> None:
+    match = hit(table("/user"), b"http://front:8443/user?x")
+
+    assert (match.target, match.authority) == (b"/user?x", b"front:8443")
+
+
+# -- what wins --------------------------------------------------------------------------------------------
+
+
+def test_where_no_route_is_the_default_target_is_asked_and_it_is_no_route() -> None:
+    routes = table("/user/alice", default_target="https://hub:8081/base")
+
+    match = hit(routes, b"/hub/login")
+
+    assert (match.upstream.host, match.target) == ("hub", b"/base/hub/login")
+    assert taken(routes, b"/user/alice/x") == "/user/alice"
+    assert ([route.routespec for route in routes], routes.get("/")) == (["/user/alice"], None)
+
+
+def test_the_route_of_the_root_wins_over_the_default_target() -> None:
+    routes = table("/", default_target="http://hub:8081")
+
+    assert hit(routes, b"/x").upstream.host == "10.0.0.1"
+    routes.remove("/")
+    assert hit(routes, b"/x").upstream.host == "hub"
+
+
+def test_a_route_of_the_configuration_wins_however_deep_the_others_are() -> None:
+    configured = RouteConfig(name="lab", path="/user/", upstream="http://lab:1")
+    routes = table("/", "/user/alice/lab", configured=(configured,))
+
+    match = hit(routes, b"/user/alice/lab")
+
+    assert (match.route, match.hub) == (configured, None)
+    assert taken(routes, b"/users") == "/"
+
+
+def test_what_the_proxy_itself_answers_is_on_no_route() -> None:
+    assert taken(table("/", default_target="http://hub"), b"/.bascule/x") is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"/user/alice%2Fx",
+        b"/user/alice%2fx/y",
+        b"/user/alice%2Fy",
+        b"/user%2Falice",
+        b"/user%2Falice/x",
+        b"/user/alice;v=1",
+        b"/user/alice;v=1/x",
+        b"/user;v/alice",
+        b"/user/alice/x;v",
+        b"/user/alice/x%3Bv",
+        b"/user/alice/x%2Fy",
+        b"/user/b%2520c",
+    ],
+)
+def test_a_path_that_a_lax_server_reads_as_another_route_is_refused(raw: bytes) -> None:
+    routes = table("/user/alice", "/user/alice/x", "/user/b c", default_target="http://hub")
+
+    with pytest.raises(BadTarget, match="read in two ways"):
+        routes.match(raw, FRONT)
+
+
+@pytest.mark.parametrize(
+    ("raw", "routespec"),
+    [
+        (b"/user/alice/y%2Fx", "/user/alice"),
+        (b"/user/alice/y;v/x", "/user/alice"),
+        (b"/user/alice/x/a%2Fb;c", "/user/alice/x"),
+        (b"/a%2Fb", "/"),
+    ],
+)
+def test_a_path_whose_readings_lead_to_one_route_passes_byte_for_byte(raw: bytes, routespec: str) -> None:
+    match = hit(table("/", "/user/alice", "/user/alice/x"), raw)
+
+    assert (match.route.name, match.target) == (routespec, raw)
+
+
+def test_two_readings_are_compared_below_the_host() -> None:
+    routes = table("/a.org", "/a.org/x", "/b.org", host_routing=True)
+
+    with pytest.raises(BadTarget, match="read in two ways"):
+        routes.match(b"/x;v", b"a.org")
+    assert taken(routes, b"/x;v", b"b.org") == "/b.org"
+
+
+@pytest.mark.parametrize("raw", [b"/a/../b", b"/a/%2e%2e/b", b"/a//b", b"/a\\b", b"/a%00", b"a"])
+def test_what_no_route_could_have_is_refused_whatever_the_routes(raw: bytes) -> None:
+    with pytest.raises(BadTarget):
+        table().match(raw, FRONT)
+
+
+# -- kinds and users --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (b"", Kind.JUPYTER),
+        (b"/lab", Kind.JUPYTER),
+        (b"/api/kernels/1/channels", Kind.JUPYTER),
+        (b"/terminals/websocket/1", Kind.TERMINAL),
+        (b"/api/terminals", Kind.TERMINAL),
+        (b"/proxy/8501/_stcore/stream", Kind.APP),
+        (b"/proxy/8501/terminals/1", Kind.APP),
+        (b"/proxying", Kind.JUPYTER),
+    ],
+)
+def test_on_a_users_server_the_path_tells_the_kind(path: bytes, kind: Kind) -> None:
+    routes = table()
+    routes.put("/user/alice", {"target": ALICE, "user": "alice"}, 0.0)
+
+    assert hit(routes, b"/user/alice" + path).route.kind is kind
+
+
+@pytest.mark.parametrize("name", ["proxy", "terminals"])
+def test_the_name_of_a_user_tells_no_kind(name: str) -> None:
+    routes = table()
+    routes.put(f"/user/{name}", {"target": ALICE, "user": name}, 0.0)
+    hosts = table(host_routing=True)
+    hosts.put(f"/{name}/user/{name}", {"target": ALICE, "user": name}, 0.0)
+
+    assert hit(routes, f"/user/{name}/lab".encode()).route.kind is Kind.JUPYTER
+    assert hit(hosts, f"/user/{name}/terminals".encode(), name.encode()).route.kind is Kind.TERMINAL
+
+
+@pytest.mark.parametrize("data", [{}, {"user": None}, {"user": 7}])
+def test_what_belongs_to_nobody_is_an_app(data: dict[str, object]) -> None:
+    routes = table()
+    route = routes.put("/services/x", {"target": ALICE, **data}, 0.0)
+
+    assert route.user is None
+    assert hit(routes, b"/services/x/terminals").route.kind is Kind.APP
+
+
+def test_a_route_knows_its_user_what_was_said_of_it_and_when() -> None:
+    data = {"target": ALICE, "user": "alice", "server_name": "", "more": [1, {"a": None}]}
+
+    route = table().put("/user/alice/", data, 12.5)
+
+    assert (route.routespec, route.user, route.last_activity, route.data) == (
+        "/user/alice", "alice", 12.5, data,
+    )  # fmt: skip
+
+
+def test_requests_of_one_kind_share_what_stands_for_their_route() -> None:
+    routes = table()
+    routes.put("/u", {"target": ALICE, "user": "u"}, 0.0)
+
+    one, other, terminal = (hit(routes, raw).route for raw in (b"/u/a", b"/u/b", b"/u/terminals"))
+
+    assert one is other
+    assert one is not terminal
