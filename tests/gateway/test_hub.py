@@ -1,0 +1,336 @@
+"""JupyterHub's routes through the life of gateways, and who is active on them."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
+
+import pytest
+
+from bascule.admin.view import Retired, SessionRow
+from bascule.gateway import hub as module
+from bascule.gateway.hub import Hub
+from bascule.handover.journal import Journal
+from bascule.policy.config import Hub as Settings
+from bascule.policy.hubroutes import HubRoutes
+from bascule.policy.routes import RouteTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TARGET = "http://10.0.0.1:8888"
+MIB = 1 << 20
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Log:
+    """Keeps what is logged, for what others have set for all logs must not matter here."""
+
+    def __init__(self) -> None:
+        self.warnings: list[dict[str, object]] = []
+
+    def info(self, event: str, **_: object) -> None:
+        pass
+
+    def warning(self, event: str, **values: object) -> None:
+        self.warnings.append({"event": event, **values})
+
+
+@pytest.fixture(autouse=True)
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    log = Log()
+    monkeypatch.setattr(module, "_log", log)
+    return log
+
+
+@pytest.fixture
+def journal() -> Iterator[Journal]:
+    journal = Journal.create("test-hub")
+    yield journal
+    os.close(journal.descriptor)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def hub(journal: Journal, clock: Clock) -> Hub:
+    return gateway(journal, clock)
+
+
+def gateway(journal: Journal, clock: Clock, **settings: Any) -> Hub:
+    """The hub of a gateway that has just started."""
+    hub = Hub(HubRoutes(RouteTable(()), Settings(**settings)), Journal(journal.descriptor), clock)
+    hub.take_over()
+    return hub
+
+
+def known(hub: Hub) -> dict[str, tuple[object, float]]:
+    return {route.routespec: (route.data, route.last_activity) for route in hub}
+
+
+def active(hub: Hub, routespec: str = "/user/alice") -> float:
+    route = hub.get(routespec)
+    assert route is not None
+    return route.last_activity
+
+
+def session(
+    number: int, frames_in: int, *, idle: float = 0.0, route: str = "/user/alice", frames_out: int = 0
+) -> SessionRow:
+    return SessionRow(
+        id=f"{number:016x}", route=route, kind="jupyter", user="alice", client="10.1.1.1",
+        upstream="10.0.0.1:8888", forwarder=0, age=99.0, idle=idle, bytes_in=0, bytes_out=0,
+        frames_in=frames_in, frames_out=frames_out,
+    )  # fmt: skip
+
+
+# -- from gateway to gateway ------------------------------------------------------------------------------
+
+
+def test_routes_outlive_a_gateway_with_all_that_was_said_of_them(
+    hub: Hub, journal: Journal, clock: Clock
+) -> None:
+    data = {"target": TARGET, "user": "bücher", "server_name": "", "more": [1, None]}
+    hub.put("user/alice/", data)
+    clock.now = 1005.5
+    hub.put("/", {"target": TARGET})
+
+    later = gateway(journal, clock)
+
+    assert known(later) == {"/user/alice": (data, 1000.0), "/": ({"target": TARGET}, 1005.5)}
+    assert later.routes.match(b"/user/alice/x", b"") is not None
+
+
+def test_a_removed_route_stays_away(hub: Hub, journal: Journal, clock: Clock) -> None:
+    hub.put("/user/alice", {"target": TARGET})
+    hub.put("/user/bob", {"target": TARGET})
+
+    assert hub.remove("/user/alice")
+    assert not hub.remove("/user/alice")
+
+    assert list(known(gateway(journal, clock))) == ["/user/bob"]
+
+
+def test_a_replaced_route_is_the_last_one(hub: Hub, journal: Journal, clock: Clock) -> None:
+    hub.put("/user/alice", {"target": TARGET})
+    clock.now = 1001.0
+    hub.put("/user/alice", {"target": "http://new"})
+
+    assert known(gateway(journal, clock)) == {"/user/alice": ({"target": "http://new"}, 1001.0)}
+
+
+def test_a_route_stays_away_in_whatever_case_its_host_was_written(journal: Journal, clock: Clock) -> None:
+    hub = gateway(journal, clock, host_routing=True)
+    hub.put("/alice.example.org/user", {"target": TARGET})
+
+    assert hub.remove("/ALICE.example.org/user")
+
+    assert known(gateway(journal, clock, host_routing=True)) == {}
+
+
+def test_activity_outlives_a_gateway_that_retires(hub: Hub, journal: Journal, clock: Clock) -> None:
+    route = hub.put("/user/alice", {"target": TARGET})
+    clock.now = 2000.0
+    hub.touch(route)
+
+    hub.retire()
+
+    assert active(gateway(journal, clock)) == 2000.0
+
+
+def test_a_gateway_that_was_killed_leaves_its_routes(hub: Hub, journal: Journal, clock: Clock) -> None:
+    route = hub.put("/user/alice", {"target": TARGET})
+    clock.now = 2000.0
+    hub.touch(route)
+
+    assert active(gateway(journal, clock)) == 1000.0
+
+
+def test_a_route_that_cannot_be_had_any_more_is_left_out_with_a_warning(
+    hub: Hub, journal: Journal, clock: Clock, log: Log
+) -> None:
+    for name in "abc":
+        hub.put(f"/{name}", {"target": TARGET})
+
+    later = gateway(journal, clock, max_routes=2)
+
+    assert list(known(later)) == ["/a", "/b"]
+    problem = "There are hub.maxRoutes (2) routes already."
+    assert log.warnings == [{"event": "a route was not taken over", "problem": problem}]
+    assert list(known(gateway(journal, clock))) == ["/a", "/b"]
+
+
+def test_to_remove_a_route_that_was_left_out_does_nothing(hub: Hub, journal: Journal, clock: Clock) -> None:
+    for name in "ab":
+        hub.put(f"/{name}", {"target": TARGET})
+    hub.remove("/b")
+
+    assert list(known(gateway(journal, clock, max_routes=1))) == ["/a"]
+
+
+def test_a_retired_gateway_changes_nothing(hub: Hub, journal: Journal, clock: Clock) -> None:
+    hub.put("/user/alice", {"target": TARGET})
+    hub.retire()
+    later = gateway(journal, clock)
+    later.put("/user/bob", {"target": TARGET})
+
+    with pytest.raises(Retired):
+        hub.put("/user/carol", {"target": TARGET})
+    with pytest.raises(Retired):
+        hub.remove("/user/alice")
+    hub.retire()
+
+    assert list(known(hub)) == ["/user/alice"]
+    assert list(known(gateway(journal, clock))) == ["/user/alice", "/user/bob"]
+
+
+def test_what_is_refused_is_not_kept(hub: Hub, journal: Journal, clock: Clock) -> None:
+    with pytest.raises(ValueError, match="target"):
+        hub.put("/a", {"target": "ftp://x"})
+
+    assert known(hub) == known(gateway(journal, clock)) == {}
+
+
+def test_a_journal_is_bounded_however_often_routes_change(hub: Hub, journal: Journal) -> None:
+    hub.put("/stays", {"target": TARGET})
+    filling = "x" * 4000
+
+    for number in range(2000):
+        hub.put(f"/user/{number}", {"target": TARGET, "filling": filling})
+        hub.remove(f"/user/{number}")
+        assert len(journal) <= MIB
+        assert os.fstat(journal.descriptor).st_size <= 3 * MIB
+
+    assert list(known(hub)) == ["/stays"]
+    assert json.loads(journal.lines()[0])["put"] == "/stays"
+
+
+def test_a_journal_of_many_routes_is_not_written_anew_for_each_change(
+    hub: Hub, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filling = "x" * 4000
+    for number in range(500):
+        hub.put(f"/user/{number}", {"target": TARGET, "filling": filling})
+    replace = Mock(side_effect=Journal(journal.descriptor).replace)
+    monkeypatch.setattr(Journal, "replace", replace)
+
+    for number in range(3000):
+        hub.put(f"/user/{number % 500}", {"target": TARGET, "filling": filling})
+
+    assert 1 <= replace.call_count <= 3
+    assert known(gateway(journal, clock)) == known(hub)
+
+
+# -- activity ---------------------------------------------------------------------------------------------
+
+
+def test_a_route_is_active_as_it_is_added_and_as_somebody_does_something(hub: Hub, clock: Clock) -> None:
+    route = hub.put("/user/alice", {"target": TARGET})
+    assert route.last_activity == 1000.0
+
+    clock.now = 1003.0
+    hub.touch(route)
+    assert active(hub) == 1003.0
+
+
+def test_a_browser_that_has_sent_a_frame_was_active_at_the_last_one(hub: Hub, clock: Clock) -> None:
+    hub.put("/user/alice", {"target": TARGET})
+    hub.put("/user/bob", {"target": TARGET})
+    clock.now = 1060.0
+
+    hub.observe([session(1, 5, idle=20.0), session(2, 1, idle=30.0)])
+
+    assert (active(hub), active(hub, "/user/bob")) == (1040.0, 1000.0)
+
+
+def test_a_browser_that_has_sent_nothing_more_is_not_active(hub: Hub, clock: Clock) -> None:
+    hub.put("/user/alice", {"target": TARGET})
+    clock.now = 1060.0
+    hub.observe([session(1, 5, idle=20.0)])
+
+    clock.now = 2000.0
+    hub.observe([session(1, 5, idle=0.0, frames_out=999), session(2, 0)])
+    assert active(hub) == 1040.0
+
+    clock.now = 3000.0
+    hub.observe([session(1, 6, idle=7.0), session(2, 0)])
+    assert active(hub) == 2993.0
+
+
+def test_activity_never_goes_backwards(hub: Hub, clock: Clock) -> None:
+    route = hub.put("/user/alice", {"target": TARGET})
+    clock.now = 2000.0
+    hub.touch(route)
+
+    hub.observe([session(1, 5, idle=500.0)])
+    clock.now = 1900.0
+    hub.ended(2, "/user/alice", 5)
+
+    assert active(hub) == 2000.0
+
+
+def test_sessions_of_no_route_are_nobodys_activity(hub: Hub) -> None:
+    hub.observe([session(1, 5, route="lab")])
+    hub.ended(1, "lab", 6)
+
+    assert known(hub) == {}
+
+
+def test_what_another_gateway_has_seen_is_no_activity(hub: Hub, clock: Clock) -> None:
+    hub.put("/user/alice", {"target": TARGET})
+    hub.carried(1, 5)
+    hub.carried(2, 5)
+    clock.now = 1060.0
+
+    hub.observe([session(1, 5), session(2, 5)])
+    assert active(hub) == 1000.0
+
+    hub.observe([session(1, 5), session(2, 6)])
+    assert active(hub) == 1060.0
+
+
+@pytest.mark.parametrize(("frames_in", "last"), [(5, 1000.0), (6, 1060.0)])
+def test_at_its_end_a_session_counts_what_nobody_has_looked_at(
+    hub: Hub, clock: Clock, frames_in: int, last: float
+) -> None:
+    hub.put("/user/alice", {"target": TARGET})
+    hub.carried(1, 5)
+    clock.now = 1060.0
+
+    hub.ended(1, "/user/alice", frames_in)
+
+    assert active(hub) == last
+
+
+@pytest.mark.parametrize(("frames_in", "last"), [(0, 1000.0), (1, 1060.0)])
+def test_a_session_that_nobody_has_ever_looked_at_was_active_if_its_browser_was(
+    hub: Hub, clock: Clock, frames_in: int, last: float
+) -> None:
+    hub.put("/user/alice", {"target": TARGET})
+    clock.now = 1060.0
+
+    hub.ended(1, "/user/alice", frames_in)
+
+    assert active(hub) == last
+
+
+def test_of_sessions_that_have_gone_nothing_is_kept(hub: Hub) -> None:
+    hub.carried(1, 5)
+    hub.observe([session(2, 3), session(3, 3)])
+    hub.ended(2, "/user/alice", 3)
+
+    assert hub._frames == {3: 3}
