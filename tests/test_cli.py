@@ -14,9 +14,11 @@ import pytest
 
 from bascule import __version__, cli
 from bascule.policy.allowed import published_schema
+from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED
 from bascule.policy.loading import Loaded, load
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 Capture = pytest.CaptureFixture[str]
@@ -30,7 +32,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     for name in list(os.environ):
-        if name.upper().startswith("BASCULE_"):
+        if name.upper().startswith(("BASCULE_", "CONFIGPROXY_")):
             monkeypatch.delenv(name)
 
 
@@ -320,3 +322,149 @@ def test_an_output_that_cannot_be_written_is_one_line() -> None:
     command = f"{sys.executable} -m bascule config schema > /dev/full"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (1, "Error: cannot write: No space left on device\n")
+
+
+# -- chp --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONFIGPROXY_AUTH_TOKEN", "hush")
+
+
+@pytest.mark.usefixtures("_token")
+def test_chp_is_started_as_jupyterhub_starts_its_proxy(started: list[Loaded]) -> None:
+    arguments = ("--ip", "", "--port", "8010", "--api-ip", "127.0.0.1", "--api-port", "8011")
+
+    assert run("chp", *arguments, "--error-target", "http://127.0.0.1:8081/hub/error") == 7
+
+    (loaded,) = started
+    config = loaded.config
+    assert (str(config.listen), str(config.admin)) == ("0.0.0.0:8010", "127.0.0.1:8011")
+    assert (config.admin_token, config.hub.enabled, config.routes) == ("hush", True, ())
+    assert config.hub.error_target == "http://127.0.0.1:8081/hub/error"
+    assert (loaded.sources["drain.timeout"], loaded.sources["listen"]) == ("default", "flag")
+
+
+@pytest.mark.usefixtures("_token")
+def test_every_argument_of_chp_sets_its_key(started: list[Loaded]) -> None:
+    run(
+        *("chp", "--ip", "*", "--port", "1", "--api-ip", "::1", "--ssl-key", "k.pem", "--ssl-cert", "c.pem"),
+        *("--default-target", "http://hub:1/x", "--error-target", "https://hub:2", "--log-level", "warn"),
+        *("--host-routing", "--no-include-prefix", "--no-prepend-path"),
+    )
+
+    config = started[0].config
+    hub = config.hub
+    assert (str(config.listen), str(config.admin), config.log.level) == ("0.0.0.0:1", "[::1]:2", "warning")
+    assert (str(config.tls.key), str(config.tls.certificate)) == ("k.pem", "c.pem")
+    assert (hub.default_target, hub.error_target) == ("http://hub:1/x", "https://hub:2")
+    assert (hub.host_routing, hub.include_prefix, hub.prepend_path) == (True, False, False)
+
+
+@pytest.mark.usefixtures("_token")
+def test_without_arguments_chp_is_at_the_ports_jupyterhub_knows(started: list[Loaded]) -> None:
+    run("chp")
+
+    config = started[0].config
+    assert (str(config.listen), str(config.admin)) == ("0.0.0.0:8000", "localhost:8001")
+    assert (config.hub.host_routing, config.hub.include_prefix, config.hub.prepend_path) == (
+        False,
+        True,
+        True,
+    )
+
+
+@pytest.mark.usefixtures("_token")
+@pytest.mark.parametrize("level", LOG_LEVELS)
+def test_chp_knows_the_levels_of_the_other_proxy(started: list[Loaded], level: str) -> None:
+    run("chp", "--log-level", level)
+
+    assert started[0].config.log.level == LOG_LEVELS[level]
+
+
+@pytest.mark.usefixtures("_token")
+def test_a_file_of_chp_says_what_no_argument_does(
+    started: list[Loaded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text("{listen: ':9', drain: {timeout: 60}, websocketProxy: {maxSessionsPerApp: 3}}")
+    monkeypatch.setenv("BASCULE_CONFIG", str(path))
+
+    run("chp", "--port", "8010")
+
+    config = started[0].config
+    assert (config.listen.port, config.websocket_proxy.max_sessions_per_app) == (8010, 3)
+    assert (config.drain.timeout, config.drain.rate) == (60.0, 0)
+
+
+@pytest.mark.usefixtures("_token")
+def test_chp_reads_its_file_and_its_token_again(
+    started: list[Loaded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text("log: {format: json}")
+
+    def reloaded(_loaded: Loaded, load: Callable[[], Loaded]) -> int:
+        path.write_text("log: {format: console}")
+        monkeypatch.setenv("CONFIGPROXY_AUTH_TOKEN", "another")
+        started.append(load())
+        return 0
+
+    monkeypatch.setattr(sys.modules["bascule.supervisor.main"], "run", reloaded)
+
+    assert run("chp", "--port", "8010", "--config", str(path)) == 0
+    config = started[0].config
+    assert (config.log.format, config.admin_token, config.listen.port) == ("console", "another", 8010)
+
+
+def test_chp_without_a_token_is_one_line(capsys: Capture) -> None:
+    assert refused(capsys, "chp", "--port", "8010") == [
+        "CONFIGPROXY_AUTH_TOKEN: found nothing; allowed: the token of the API in this variable"
+    ]
+
+
+@pytest.mark.usefixtures("_token")
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_chp_knows_every_argument_that_it_cannot_heed(capsys: Capture, name: str) -> None:
+    value = ["x"] * (name not in SWITCHES)
+
+    assert refused(capsys, "chp", f"--{name}", *value) == [f"--{name}: not supported: {UNSUPPORTED[name]}"]
+
+
+def test_chp_tells_all_that_it_cannot_heed_at_once(capsys: Capture) -> None:
+    told = refused(capsys, "chp", "--insecure", "--timeout", "5", "--storage-backend", "redis")
+
+    assert sorted(line.partition(":")[0] for line in told) == [
+        "--insecure", "--storage-backend", "--timeout", "CONFIGPROXY_AUTH_TOKEN",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("_token")
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (("--error-target", "ftp://x"), "hub.errorTarget"),
+        (("--default-target", "http://x?y"), "hub.defaultTarget"),
+        (("--port", "65536"), "listen"),
+        (("--port", "65535"), "admin"),
+        (("--ip", "a b"), "listen"),
+    ],
+)
+def test_every_argument_of_chp_is_checked_like_its_key(
+    capsys: Capture, arguments: tuple[str, str], key: str
+) -> None:
+    assert refused(capsys, "chp", *arguments)[0].startswith(f"command line: {key}: found ")
+
+
+@pytest.mark.parametrize("arguments", [("--port", "x"), ("--log-level", "warning"), ("--no-such",), ("x",)])
+def test_wrong_arguments_of_chp_are_status_2(capsys: Capture, arguments: tuple[str, ...]) -> None:
+    assert refused(capsys, "chp", *arguments)[0].startswith("Usage: bascule chp")
+
+
+def test_the_help_of_chp_shows_what_it_heeds_only(capsys: Capture) -> None:
+    assert run("chp", "--help") == 0
+
+    out = capsys.readouterr().out
+    assert "--error-target" in out
+    assert [name for name in UNSUPPORTED if f"--{name} " in out] == []

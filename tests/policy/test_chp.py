@@ -1,0 +1,153 @@
+"""What the arguments of configurable-http-proxy become."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bascule.errors import ConfigError
+from bascule.policy.chp import DEFAULTS, LOG_LEVELS, SWITCHES, TOKEN_VARIABLE, UNSUPPORTED, overrides
+from bascule.policy.loading import load
+
+if TYPE_CHECKING:
+    from bascule.policy.config import Config
+
+TOKEN = "a-token-nobody-guesses"
+
+
+def said(**changes: Any) -> dict[str, object]:
+    """Return what is set by the arguments of a bare command, but for those given here."""
+    bare: dict[str, Any] = {
+        "ip": "", "port": None, "api_ip": "localhost", "api_port": None, "host_routing": False,
+        "include_prefix": True, "prepend_path": True, "values": {}, "environ": {TOKEN_VARIABLE: TOKEN},
+        "unsupported": {},
+    }  # fmt: skip
+    return overrides(**{**bare, **changes})
+
+
+def loaded(**changes: Any) -> Config:
+    return load(None, {}, said(**changes), DEFAULTS).config
+
+
+def problems(**changes: Any) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        said(**changes)
+    return list(refused.value.problems)
+
+
+def test_a_bare_command_takes_routes_at_the_ports_jupyterhub_knows() -> None:
+    assert said() == {
+        "listen": "0.0.0.0:8000",
+        "admin": "localhost:8001",
+        "adminToken": TOKEN,
+        "hub.enabled": True,
+        "hub.hostRouting": False,
+        "hub.includePrefix": True,
+        "hub.prependPath": True,
+    }
+
+
+def test_what_it_sets_is_a_configuration_without_routes() -> None:
+    config = loaded()
+
+    assert (config.routes, config.hub.enabled, config.admin_token) == ((), True, TOKEN)
+    assert (config.drain.timeout, config.drain.rate) == (5.0, 0)
+    assert [str(network) for network in config.trusted_proxies] == ["0.0.0.0/0", "::/0"]
+
+
+@pytest.mark.parametrize(
+    ("port", "api_port", "ports"),
+    [
+        (None, None, (8000, 8001)),
+        (80, None, (80, 81)),
+        (8000, None, (8000, 8001)),
+        (None, 9000, (8000, 9000)),
+        (80, 9000, (80, 9000)),
+        (0, None, (0, 1)),
+        (80, 0, (80, 0)),
+    ],
+)
+def test_without_a_port_the_api_is_one_above(
+    port: int | None, api_port: int | None, ports: tuple[int, int]
+) -> None:
+    config = loaded(port=port, api_port=api_port)
+
+    assert (config.listen.port, config.admin.port) == ports
+
+
+@pytest.mark.parametrize(
+    ("ip", "host"),
+    [
+        ("", "0.0.0.0"),
+        ("*", "0.0.0.0"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("proxy.svc", "proxy.svc"),
+        ("::", "::"),
+        ("[::1]", "::1"),
+    ],
+)
+def test_an_address_is_read_for_both_listeners(ip: str, host: str) -> None:
+    config = loaded(ip=ip, api_ip=ip)
+
+    assert (config.listen.host, config.admin.host) == (host, host)
+
+
+def test_switches_set_their_keys() -> None:
+    hub = loaded(host_routing=True, include_prefix=False, prepend_path=False).hub
+
+    assert (hub.host_routing, hub.include_prefix, hub.prepend_path) == (True, False, False)
+
+
+def test_values_set_their_keys_where_they_are_there() -> None:
+    values = {"hub.defaultTarget": "http://hub:8081", "hub.errorTarget": None, "log.level": "warning"}
+
+    config = loaded(values=values)
+
+    assert (config.hub.default_target, config.hub.error_target) == ("http://hub:8081", None)
+    assert config.log.level == "warning"
+    assert "hub.errorTarget" not in said(values=values)
+
+
+@pytest.mark.parametrize("level", LOG_LEVELS.values())
+def test_every_level_is_one_of_ours(level: str) -> None:
+    assert loaded(values={"log.level": level}).log.level == level
+
+
+@pytest.mark.parametrize("environ", [{}, {TOKEN_VARIABLE: ""}, {"BASCULE_ADMINTOKEN": "x"}])
+def test_without_a_token_nothing_is_set(environ: dict[str, str]) -> None:
+    assert problems(environ=environ) == [
+        "CONFIGPROXY_AUTH_TOKEN: found nothing; allowed: the token of the API in this variable"
+    ]
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_what_is_not_done_here_is_refused_by_its_name(name: str) -> None:
+    assert problems(unsupported={name: True}) == [f"--{name}: not supported: {UNSUPPORTED[name]}"]
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    unsupported = {"timeout": "5", "insecure": True}
+
+    assert [problem.partition(":")[0] for problem in problems(unsupported=unsupported, environ={})] == [
+        "--timeout", "--insecure", "CONFIGPROXY_AUTH_TOKEN",
+    ]  # fmt: skip
+
+
+def test_a_switch_is_one_of_those_that_are_not_done() -> None:
+    assert set(UNSUPPORTED) >= SWITCHES
+
+
+def test_the_text_says_what_there_is_instead_in_one_line() -> None:
+    assert [text for text in UNSUPPORTED.values() if not text.isprintable() or text.endswith(".")] == []
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_what_is_said_elsewhere_wins_over_a_default(key: str) -> None:
+    other = {"drain.timeout": "9", "drain.rate": "3", "trustedProxies": "10.0.0.0/8"}[key]
+    variable = "BASCULE_" + key.upper().replace(".", "__")
+
+    sources = load(None, {variable: other}, said(), DEFAULTS).sources
+
+    assert sources[key] == "environment"
