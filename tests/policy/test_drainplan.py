@@ -41,7 +41,12 @@ def test_the_moments_in_the_slots_differ() -> None:
     assert len({round(delay % 1, 3) for _, delay in told}) > 40
 
 
-@given(st.integers(1, 10_000), RATE, st.one_of(st.none(), st.floats(0, 1e4)), st.floats(-10, 1e4))
+@given(
+    st.integers(1, 10_000),
+    RATE,
+    st.one_of(st.none(), st.floats(0, 1e4)),
+    st.floats(-10, 1e4, allow_subnormal=False),
+)
 def test_the_spread_never_takes_longer_than_there_is_time(
     count: int, rate: float, window: float | None, available: float
 ) -> None:

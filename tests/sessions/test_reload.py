@@ -225,11 +225,13 @@ def test_a_download_goes_on_and_its_gateway_leaves_when_it_has_ended(
         goes_over(bascule, 7)
         assert bascule.metric("bascule_http_requests_in_flight") == 1
         assert before in gateways(bascule)
+        with_both = bascule.metric("bascule_memory_used_bytes")
         finish()
     eventually(lambda: before not in gateways(bascule), 10, "the former one leaves")
     eventually(lambda: bascule.metric("bascule_http_requests_in_flight") == 0, 5, "nothing is under way")
     (left,) = eventually(lambda: bascule.events("a former gateway has left"), 5, "it is told")
     assert left["status"] == "0"
+    assert with_both - bascule.metric("bascule_memory_used_bytes") > 20 << 20, "its memory is in the metric"
 
 
 def test_who_reads_slowly_has_the_whole_of_a_download(proxy: Proxy, upstream: RawUpstream) -> None:

@@ -55,8 +55,8 @@ class FakeGateway:
     def forwarder_pids(self) -> Sequence[int | None]:
         return [os.getpid(), None]
 
-    def other_pids(self) -> Sequence[int]:
-        return [os.getppid()]
+    def other_pids(self) -> tuple[int, int]:
+        return os.getppid(), os.getpid()
 
     def hot_paths(self) -> set[str]:
         return {"pure"}

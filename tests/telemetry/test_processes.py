@@ -171,3 +171,13 @@ def test_descriptors_without_a_limit_are_not_shown(tree: Tree, processes: Proces
     tree.write("proc/7/limits", limits)
     tree.write("proc/7/fd/0", "")
     assert processes.descriptors(7) is None
+
+
+def test_the_children_that_run_a_module_are_found(tree: Tree, processes: Processes) -> None:
+    tree.write("proc/7/task/7/children", "8 9 10 11 ")
+    tree.write("proc/8/cmdline", "/usr/bin/python\0-m\0bascule.gateway\x005\0")
+    tree.write("proc/9/cmdline", "/usr/bin/python\0-m\0bascule.forwarder\x006\0")
+    tree.write("proc/10/cmdline", "jupyter-lab\0--title=bascule.gateway\0")
+
+    assert processes.children(7, "bascule.gateway") == [8]
+    assert processes.children(8, "bascule.gateway") == [], "a kernel that does not list them"

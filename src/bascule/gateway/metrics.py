@@ -57,6 +57,9 @@ _REFUSALS: Final = {
 }
 """Where the gateway counts `REFUSALS_COUNTED`."""
 
+_GATEWAY: Final = "bascule.gateway"
+"""The module that a gateway runs. One that has another successor is known to nobody but the supervisor."""
+
 
 class LiveGateway(Protocol):
     """What only the running gateway knows."""
@@ -87,8 +90,8 @@ class LiveGateway(Protocol):
     def forwarder_pids(self) -> Sequence[int | None]:
         """Return the process id of each slot; ``None`` or 0 while there is none."""
 
-    def other_pids(self) -> Sequence[int]:
-        """Return the ids of our other processes: gateway and supervisor."""
+    def other_pids(self) -> tuple[int, int]:
+        """Return the ids of the supervisor and of the gateway that serves."""
 
     def hot_paths(self) -> AbstractSet[str]:
         """Return which builds of the relay the forwarders run."""
@@ -279,7 +282,10 @@ class GatewayMetrics:
         return [((str(slot),), value) for slot, value in enumerate(values)]
 
     def _pids(self) -> list[int]:
-        return [*self._live.other_pids(), *(pid for pid in self._live.forwarder_pids() if pid)]
+        """Return the ids of all our processes, former gateways among them."""
+        supervisor, gateway = self._live.other_pids()
+        gateways = {gateway, *self._processes.children(supervisor, _GATEWAY)}
+        return [supervisor, *gateways, *(pid for pid in self._live.forwarder_pids() if pid)]
 
 
 def _one(value: float) -> Series:

@@ -242,9 +242,9 @@ class View:
         links = self._dispatch.links
         return [links[slot].pid if slot in links else None for slot in range(self._counters.forwarders)]
 
-    def other_pids(self) -> Sequence[int]:
-        """Return the ids of gateway and supervisor."""
-        return (os.getpid(), os.getppid())
+    def other_pids(self) -> tuple[int, int]:
+        """Return the ids of supervisor and gateway."""
+        return (os.getppid(), os.getpid())
 
     def hot_paths(self) -> set[str]:
         """Return which builds of the relay the forwarders run: one, unless an upgrade is under way."""

@@ -66,6 +66,14 @@ class Processes:
         words = (self._text(pid, "statm") or "").split()
         return int(words[1]) * _PAGE if len(words) > 1 else None
 
+    def children(self, pid: int, module: str) -> list[int]:
+        """Return the children of a process that run a module; none where the kernel does not list them."""
+        return [
+            int(child)
+            for child in (self._text(pid, f"task/{pid}/children") or "").split()
+            if f"\0{module}\0" in (self._text(int(child), "cmdline") or "")
+        ]
+
     def memory_used(self, pids: Iterable[int]) -> int:
         """Return the resident sets of several processes added up; those that are gone count nothing."""
         return sum(self.resident_bytes(pid) or 0 for pid in pids)
