@@ -283,6 +283,30 @@ def test_a_renewed_certificate_is_taken_over_and_an_edited_configuration_is_not(
         assert works(old)
 
 
+def test_durations_go_on(proxy: Proxy) -> None:
+    bascule = proxy()
+    ended(bascule)
+    assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+    serves_with(bascule, 7)
+
+    assert bascule.metric("ws_connection_duration_seconds_max") > 0
+    assert bascule.metric("bascule_session_duration_seconds_count") == 1
+    ended(bascule)
+    assert bascule.metric("bascule_session_duration_seconds_count") == 2
+
+    kill(gateway(bascule))
+    eventually(lambda: bascule.cap_if_up == 7, 20, "another gateway serves")
+    assert bascule.metric("bascule_session_duration_seconds_count") == 2
+
+
+def ended(bascule: RunningBascule) -> None:
+    """Have a session, and wait until its end is told."""
+    before = len(bascule.events("session ended"))
+    with connected(bascule.public_url) as client:
+        client.open()
+    eventually(lambda: len(bascule.events("session ended")) > before, 10, "it has ended")
+
+
 def test_a_changed_configuration_is_taken_over_by_itself_where_it_says_so(proxy: Proxy) -> None:
     bascule = proxy(reloadOnChange=True)
     with connected(bascule.public_url) as old:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
-from bascule.telemetry.durations import BUCKETS, Durations
+from bascule.telemetry.durations import BUCKETS, WORDS, Durations, histogram
 from bascule.telemetry.reservoir import Reservoir
 
 
-def durations() -> Durations:
-    return Durations(Reservoir(300.0, 600.0, random=lambda: 0.5))
+def durations(words: list[int] | None = None) -> Durations:
+    return Durations(Reservoir(300.0, 600.0, random=lambda: 0.5), [0] * WORDS if words is None else words)
 
 
 def test_a_duration_is_counted_in_its_bucket_and_all_above() -> None:
-    taken = durations()
+    words = [0] * WORDS
+    taken = durations(words)
     for seconds in (0.2, 1.0, 1.1, 3600.0, 100_000.0):
         taken.record(seconds, 0.0)
 
-    reading = taken.histogram()
+    reading = histogram(words)
 
     by_bound = dict(zip((*reading.bounds, math.inf), reading.cumulative, strict=True))
     assert [by_bound[bound] for bound in (1.0, 5.0, 1800.0, 3600.0, 86400.0, math.inf)] == [2, 3, 3, 4, 4, 5]
@@ -52,14 +54,27 @@ def test_one_scrape_summarises_once_and_a_new_close_is_seen_at_once() -> None:
 
 
 def test_a_negative_duration_counts_as_zero() -> None:
-    taken = durations()
+    words = [0] * WORDS
+    taken = durations(words)
     taken.record(-0.001, 0.0)
-    assert taken.histogram().sum == 0.0
+    assert histogram(words).sum == 0.0
     assert taken.summary(0.0).max == 0.0
 
 
 def test_a_duration_that_is_no_number_is_recorded_nowhere() -> None:
-    taken = durations()
+    words = [0] * WORDS
     with pytest.raises(ValueError, match="cannot hold"):
-        taken.record(math.inf, 0.0)
-    assert taken.histogram().cumulative[-1] == 0
+        durations(words).record(math.inf, 0.0)
+    assert words == [0] * WORDS
+
+
+def test_another_process_counts_on_and_goes_on_with_the_sample() -> None:
+    words = [0] * WORDS
+    before = durations(words)
+    before.record(4.0, 10.0)
+    after = durations(words)
+    after.load(json.loads(json.dumps(before.dump())))
+    after.record(8.0, 10.0)
+
+    assert histogram(words).cumulative[-1] == 2
+    assert (after.summary(10.0).max, after.summary(10.0).mean) == (8.0, 6.0)

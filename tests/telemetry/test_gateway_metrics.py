@@ -86,7 +86,7 @@ class Rig:
         self.cpu = 0.0
         self.gateway_words = counters.gateway(0)
         self.forwarder_words = [counters.forwarder(slot) for slot in range(SLOTS)]
-        self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5))
+        self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5), counters.durations(0))
         self.metrics = GatewayMetrics(
             FakeGateway(), counters, self.durations,
             LoadMeter(SLOTS, lambda _: ProcessReading(self.cpu, self.cpu / 4, 4096)), Processes(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import sys
@@ -338,3 +339,29 @@ def test_a_full_reservoir_takes_about_200_kib() -> None:
     ) + sys.getsizeof(sample._heap)
 
     assert held < 250 * 1024
+
+
+@given(updates, st.integers(0, 2**32))
+def test_what_was_dumped_and_loaded_goes_on_as_if_nothing_had_happened(
+    batch: list[tuple[float, float]], seed: int
+) -> None:
+    one, other = reservoir(seed, capacity=8), reservoir(seed, capacity=8)
+    half = len(batch) // 2
+    fill(one, batch[:half])
+    fill(other, batch[:half])
+    draws = random.Random(seed + 1)
+    loaded = Reservoir(HALF_LIFE, WINDOW, random=draws.random, capacity=8)
+    loaded.load(json.loads(json.dumps(other.dump())))
+    one._random = random.Random(seed + 1).random
+    now = fill(one, batch[half:])
+
+    assert fill(loaded, batch[half:]) == now
+    assert loaded.dump() == one.dump()
+
+
+def test_what_was_weighed_by_another_half_life_is_not_loaded() -> None:
+    other = reservoir(half_life=60.0)
+    other.update(4.0, 0.0)
+    loaded = reservoir()
+    loaded.load(other.dump())
+    assert len(loaded) == 0

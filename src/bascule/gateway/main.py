@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import faulthandler
 import gc
+import json
 import os
 import random
 import socket
@@ -104,8 +105,10 @@ class Gateway:
         self._durations = Durations(
             Reservoir(
                 config.metrics.duration_half_life, config.metrics.recent_window, random=random.Random().random
-            )
+            ),
+            self._counters.durations(setup.place),
         )
+        self._sample = Journal(setup.sample)
         self._access = AccessLog(structlog.get_logger().bind())
         self._called = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -163,6 +166,9 @@ class Gateway:
             if self._stopped.is_set():
                 return
         await self._wait_forwarders()
+        for line in self._sample.lines():
+            self._durations.load(json.loads(line))
+        self._sample.replace(())  # whoever comes after a death begins anew
         if self._hub is not None:
             self._hub.take_over()
         await self._proxy.start()
@@ -400,6 +406,7 @@ class Gateway:
         self._http.retiring = self._admission.draining = self._proxy.draining = True
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
+        self._sample.replace((json.dumps(self._durations.dump()).encode(),))
         if self._hub is not None:
             self._hub.retire()
         spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered

@@ -19,6 +19,7 @@ from bascule.handover.counters import (
     frames_word,
 )
 from bascule.protocol.closing import CLOSE_TABLE
+from bascule.telemetry.durations import histogram
 from bascule.telemetry.labels import LABELS
 from bascule.telemetry.sources import SummaryReading
 from bascule.vocabulary import (
@@ -167,7 +168,7 @@ class GatewayMetrics:
             "ws_connection_duration_seconds_mean": lambda now: _one(durations.summary(now).mean),
             "ws_pool_cpu_cores": self._cpu_cores,
             "ws_pool_alloc_bytes_per_second": lambda now: _one(load.allocated_per_second(now)),
-            "bascule_session_duration_seconds": lambda _: durations.histogram(),
+            "bascule_session_duration_seconds": lambda _: histogram(self._counters.all_durations()),
             "bascule_sessions": self._sessions,
             "bascule_sessions_ended_total": self._ended,
             "bascule_sessions_lost_total": gateway(GatewayWord.FORWARDER_LOST),

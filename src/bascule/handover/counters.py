@@ -22,6 +22,7 @@ import weakref
 from enum import IntEnum, auto
 from typing import TYPE_CHECKING, Final
 
+from bascule.telemetry.durations import WORDS as DURATION_WORDS
 from bascule.vocabulary import (
     CLOSE_CODE_LABELS,
     CLOSE_SENDERS,
@@ -111,8 +112,10 @@ class ForwarderWord(IntEnum):
     """Rises every `TURN_EVERY`, or oftener, while its loop goes round (`bascule.supervisor.watch`)."""
 
 
+DURATIONS_BASE: Final = 32
+"""In a gateway's block: the histogram of the durations it was told of (`bascule.telemetry.durations`)."""
 FRAMES_BASE: Final = 32
-"""Then one word per direction and opcode nibble: ``FRAMES_BASE + direction * 16 + opcode``."""
+"""In a forwarder's: one word per direction and opcode nibble, ``FRAMES_BASE + direction * 16 + opcode``."""
 ENDED_BASE: Final = 64
 """Then one word per kind, ended-by and cause. A gateway's block has these words as well, for
 sessions that could not be counted by their forwarder because it died."""
@@ -193,6 +196,14 @@ class CounterFile:
             raise IndexError(f"place {place} of {GATEWAYS}")
         return self._block(place)
 
+    def durations(self, place: int) -> memoryview:
+        """Return the histogram of durations in the block of a gateway's place."""
+        return self.gateway(place)[DURATIONS_BASE : DURATIONS_BASE + DURATION_WORDS]
+
+    def all_durations(self) -> list[int]:
+        """Return the histogram of durations of all gateways that there were."""
+        return [self.of_gateways(DURATIONS_BASE + word) for word in range(DURATION_WORDS)]
+
     def forwarder(self, slot: int) -> memoryview:
         """Return the block of a forwarder slot as writable 64-bit words.
 
@@ -238,7 +249,8 @@ class CounterFile:
 
 
 assert max(ForwarderWord) < FRAMES_BASE
-assert max(GatewayWord) < ENDED_BASE
+assert max(GatewayWord) < DURATIONS_BASE
+assert DURATIONS_BASE + DURATION_WORDS <= ENDED_BASE
 assert FRAMES_BASE + 32 <= ENDED_BASE
 assert ENDED_BASE + len(KINDS) * len(ENDED_BY) * len(CAUSES) <= CLOSE_CODES_BASE
 assert CLOSE_CODES_BASE + len(CLOSE_SENDERS) * len(CLOSE_CODE_LABELS) <= BLOCK_WORDS

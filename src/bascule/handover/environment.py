@@ -27,6 +27,7 @@ class ChildSetup:
         admin: Descriptor of the admin listening socket (gateway only, else -1).
         place: Of a gateway: which block of the counters is its own.
         generation: How many gateways there were before this one, which makes ids unique.
+        sample: Descriptor of the journal of the former gateway's sample of durations (gateway only, else -1).
         hub: Descriptor of the journal of JupyterHub's routes (gateway only, else -1).
         restarts: How many of them died while they served.
         successor: Whether another gateway serves, which this one is to take over from when it is told to.
@@ -42,6 +43,7 @@ class ChildSetup:
     slot: int
     public: int = -1
     admin: int = -1
+    sample: int = -1
     hub: int = -1
     place: int = 0
     generation: int = 0

@@ -90,6 +90,7 @@ class Supervisor:
         count = config.forwarders.count or cores.available()
         self._slots = min(count, config.websocket_proxy.grizzly_worker_pool_max_size)
         self._counters = CounterFile.create(self._slots)
+        self._sample = Journal.create("bascule-sample")
         self._hub = Journal.create("bascule-hub")
         self._selector = selectors.DefaultSelector()
         self._reader = PacketReader()
@@ -186,6 +187,7 @@ class Supervisor:
             slot=child.slot,
             public=self._listeners.public.fileno() if is_gateway else -1,
             admin=self._listeners.admin.fileno() if is_gateway else -1,
+            sample=self._sample.descriptor if is_gateway else -1,
             hub=self._hub.descriptor if is_gateway else -1,
             place=child.place,
             generation=gateways.started,
@@ -196,9 +198,7 @@ class Supervisor:
         )
         descriptors = [self._counters.descriptor]
         if is_gateway:
-            descriptors += [
-                self._listeners.public.fileno(), self._listeners.admin.fileno(), self._hub.descriptor,
-            ]  # fmt: skip
+            descriptors += [setup.public, setup.admin, setup.sample, setup.hub]
         try:
             child.start(setup, tuple(descriptors), theirs, time.monotonic())
         finally:

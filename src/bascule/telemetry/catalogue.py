@@ -167,8 +167,7 @@ _SESSIONS: Final = (
     Metric(
         "bascule_session_duration_seconds", MetricKind.HISTOGRAM, Unit.SECONDS,
         "How long closed sessions lasted, in buckets from a second to a day.",
-        "Adds up over pods: `histogram_quantile(0.95, sum by (le) (rate(...[5m])))`. Starts from zero with "
-        "the gateway process.",
+        "Adds up over pods: `histogram_quantile(0.95, sum by (le) (rate(...[5m])))`.",
     ),
     Metric(
         "bascule_sessions", _G, Unit.SESSIONS,

@@ -5,6 +5,9 @@ duration goes into both: `ws_connection_duration_seconds` (the contract's summar
 quantiles come from the reservoir) and `bascule_session_duration_seconds` (a histogram,
 for ``histogram_quantile`` over the whole deployment).
 
+The buckets are words of shared memory, which outlive the gateway as all counters do; the reservoir is handed
+over by a gateway that leaves, and begins anew after one that died.
+
 Rules of this file: pure; `Durations.record` is the only way in, so the two never differ.
 """
 
@@ -12,14 +15,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bascule.telemetry.sources import HistogramReading
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from bascule.telemetry.reservoir import Reservoir, Summary
 
-__all__ = ["BUCKETS", "Durations"]
+__all__ = ["BUCKETS", "WORDS", "Durations", "histogram"]
 
 _MINUTE: Final = 60.0
 _HOUR: Final = 3600.0
@@ -31,19 +36,23 @@ BUCKETS: Final = (
 """Upper bounds in seconds. Below a second lie probes and failed starts; above a day detail helps nobody."""
 
 
+WORDS: Final = len(BUCKETS) + 2
+"""Numbers of a histogram: one a bucket, one for what is above them, and the sum in microseconds."""
+
+
 class Durations:
     """Every closed session's duration, sampled and counted.
 
     Args:
         reservoir: Owned by this object from now on.
+        words: `WORDS` numbers of this process's own; counted on from what they are.
     """
 
-    __slots__ = ("_counts", "_reservoir", "_sum", "_summary", "_summary_at")
+    __slots__ = ("_reservoir", "_summary", "_summary_at", "_words")
 
-    def __init__(self, reservoir: Reservoir) -> None:
+    def __init__(self, reservoir: Reservoir, words: memoryview | list[int]) -> None:
         self._reservoir = reservoir
-        self._counts = [0] * (len(BUCKETS) + 1)
-        self._sum = 0.0
+        self._words = words
         self._summary: Summary | None = None
         self._summary_at = 0.0
 
@@ -59,8 +68,8 @@ class Durations:
         """
         seconds = max(0.0, seconds)
         self._reservoir.update(seconds, now)
-        self._counts[bisect_left(BUCKETS, seconds)] += 1
-        self._sum += seconds
+        self._words[bisect_left(BUCKETS, seconds)] += 1
+        self._words[-1] += int(seconds * 1e6)
         self._summary = None
 
     def summary(self, now: float) -> Summary:
@@ -70,6 +79,17 @@ class Durations:
             self._summary_at = now
         return self._summary
 
-    def histogram(self) -> HistogramReading:
-        """Return the cumulative bucket counts since this process started."""
-        return HistogramReading(BUCKETS, tuple(accumulate(self._counts)), self._sum)
+    def dump(self) -> dict[str, Any]:
+        """Return the sample, for the gateway that comes next: `Reservoir.dump`."""
+        return self._reservoir.dump()
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
+        """Take over the sample of the gateway before."""
+        self._reservoir.load(dumped)
+        self._summary = None
+
+
+def histogram(words: Sequence[int]) -> HistogramReading:
+    """Return the cumulative bucket counts of `WORDS` numbers, those of several processes added up."""
+    *counts, microseconds = words
+    return HistogramReading(BUCKETS, tuple(accumulate(counts)), microseconds / 1e6)

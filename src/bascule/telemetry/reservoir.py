@@ -56,10 +56,10 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["CAPACITY", "EMPTY", "RESCALE_ABOVE", "Reservoir", "Summary"]
 
@@ -204,6 +204,33 @@ class Reservoir:
         ]
         # Rounding can make two priorities equal, and then their arrivals decide: restore the heap's order.
         heapq.heapify(self._heap)
+
+    def dump(self) -> dict[str, Any]:
+        """Return all that it holds, for another process of this machine: the monotonic clock is the same."""
+        return {
+            "alpha": self._alpha,
+            "landmark": self._landmark,
+            "newest": self._newest_at,
+            "threshold": self._threshold,
+            "arrivals": self._arrivals,
+            "held": self._heap,
+        }
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
+        """Hold what another one held, and nothing else; what was weighed by another half-life is no use.
+
+        Args:
+            dumped: What `dump` returned, also after JSON.
+        """
+        if dumped["alpha"] != self._alpha or len(dumped["held"]) > self._capacity:
+            return
+        self._landmark = dumped["landmark"]
+        self._newest_at = dumped["newest"]
+        self._threshold = dumped["threshold"]
+        self._arrivals = dumped["arrivals"]
+        self._heap = [
+            (priority, arrival, weight, value) for priority, arrival, weight, value in dumped["held"]
+        ]
 
     def summarise(self, now: float) -> Summary:
         """Describe what is held at `now`, in monotonic seconds; changes nothing."""
