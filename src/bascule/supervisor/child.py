@@ -46,9 +46,14 @@ class Child:
         self.restarts = -1
 
     @property
+    def is_gateway(self) -> bool:
+        """Whether it is a gateway, and not a forwarder."""
+        return self.slot < 0
+
+    @property
     def name(self) -> str:
         """The name in the log."""
-        return "gateway" if self.slot < 0 else f"forwarder-{self.slot}"
+        return "gateway" if self.is_gateway else f"forwarder-{self.slot}"
 
     @property
     def alive(self) -> bool:

@@ -2,7 +2,7 @@
 
 It reads nothing that comes from the network and carries no data, so little can go
 wrong in it. It waits for pidfds, control channels, signals and deadlines, and for
-nothing else. A child that hangs it makes one that died (`bascule.supervisor.watch`).
+nothing else. A child that hangs it makes one that died (`bascule.supervisor.watchdog`).
 
 Shutdown, in order:
 
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import resource
 import selectors
 import signal
 import socket
@@ -31,21 +30,17 @@ import structlog
 from bascule.errors import ConfigError
 from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, receive_control, send_control
-from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord, GatewayWord
-from bascule.handover.descriptors import (
-    DESCRIPTORS_PER_SESSION,
-    SPARE_DESCRIPTORS,
-    PacketReader,
-    channel_pair,
-)
+from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
+from bascule.handover.descriptors import PacketReader, channel_pair
 from bascule.handover.environment import ChildSetup
 from bascule.handover.journal import Journal
 from bascule.policy.loading import check_files
-from bascule.supervisor import cores, renewal, scheduling, terminal, watch
+from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
 from bascule.supervisor.child import Child
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.sockets import Listeners, address
 from bascule.supervisor.succession import Succession
+from bascule.supervisor.watchdog import Watchdog
 from bascule.telemetry.logs import configure
 
 if TYPE_CHECKING:
@@ -69,9 +64,6 @@ _BAD_CONFIGURATION: Final = 2
 """Exit status of a gateway that cannot use the configuration, and then of the whole proxy."""
 
 _OPEN: Final = int(ForwarderWord.OPEN)
-
-_LOG: Final = 2
-"""Descriptor of standard error, where all our processes log."""
 
 
 class Supervisor:
@@ -97,8 +89,8 @@ class Supervisor:
         self._gateways = Gateways()
         self._succession = Succession(loaded, self._gateways, self)
         self._forwarders = [Child("bascule.forwarder", slot) for slot in range(self._slots)]
-        self._watched: dict[Child, watch.Watch] = {}
         self._due: list[tuple[float, Callable[[], None]]] = []
+        self._watchdog = Watchdog(self._counters, config.watchdog, self.do_later)
         self._announced = False
         self._draining = False
         self._drained = False
@@ -122,10 +114,10 @@ class Supervisor:
                 # The wake-up descriptor carries the number, too, but takes no more when it is full.
                 signal.signal(number, lambda number, _: self._heard.append(number))
         self._selector.register(wake, selectors.EVENT_READ, lambda: self._on_wake(wake))
-        self._check_descriptors()
+        self._prepare_open_files()
         for child in (*self._forwarders, self._gateways.serving):
             self.start(child)
-        self.do_later(TURN_EVERY, self._look)
+        self._watchdog.run()
         self.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
         while not (self._stopping and not any(child.alive for child in self._all())):
             deadline = min([self._stop_at, *(at for at, _ in self._due)])
@@ -151,23 +143,8 @@ class Supervisor:
     def _all(self) -> tuple[Child, ...]:
         return (*self._gateways, *self._forwarders)
 
-    def _check_descriptors(self) -> None:
-        """Say so at the start when the cap cannot fit into the limit of open files."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-        cap = self._config.websocket_proxy.max_sessions_per_app
-        per_forwarder = math.ceil(cap / self._slots) * DESCRIPTORS_PER_SESSION + SPARE_DESCRIPTORS
-        if soft < SPARE_DESCRIPTORS + DESCRIPTORS_PER_SESSION:
-            raise ConfigError([f"the limit of open files (ulimit -n) is {soft}: not one session fits"])
-        if per_forwarder > soft:
-            _log.warning(
-                "the limit of open files is too low for maxSessionsPerApp",
-                limit=soft,
-                needed_by_each_forwarder=per_forwarder,
-                sessions_that_fit=max(0, (soft - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_SESSION * self._slots),
-            )
+    def _prepare_open_files(self) -> None:
+        openfiles.prepare(self._config.websocket_proxy.max_sessions_per_app, self._slots)
 
     # -- children ---------------------------------------------------------------------------
 
@@ -207,8 +184,7 @@ class Supervisor:
         assert child.process is not None
         self._selector.register(child.control, selectors.EVENT_READ, lambda: self._on_control(child))
         self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
-        if patience := self._config.watchdog:
-            self._watched[child] = watch.Watch(max(patience, watch.STARTING))
+        self._watchdog.started(child)
         _log.debug("started", child=child.name, pid=child.process.pid)
         gateways.started += is_gateway
         if child is gateways.serving:
@@ -295,7 +271,7 @@ class Supervisor:
     def _on_ready(self, child: Child) -> None:
         assert child.process is not None
         child.ready = True
-        self._watched[child] = watch.Watch(self._config.watchdog)
+        self._watchdog.works(child)
         if child.restarts:
             _log.info("a process is back", child=child.name, restarts=child.restarts)
         if child in self._forwarders:
@@ -328,7 +304,7 @@ class Supervisor:
         self._selector.unregister(child.pidfd)
         if child.control is not None and child.control in self._selector.get_map():
             self._selector.unregister(child.control)
-        self._watched.pop(child, None)
+        self._watchdog.has_died(child)
         now = time.monotonic()
         status, delay = child.reap(now)
         if child in self._gateways:  # what it had under way has ended with it
@@ -360,28 +336,6 @@ class Supervisor:
             self._finish()
             return
         self.do_later(delay, lambda: self.start_again(child))
-
-    def _look(self) -> None:
-        """Look whether all loops go round, and do so again."""
-        self.do_later(TURN_EVERY, self._look)
-        if not watch.is_read(_LOG):
-            return
-        for child, watched in self._watched.items():
-            if watched.look(self._turns_of(child)):
-                self._give_up(child)
-
-    def _turns_of(self, child: Child) -> int:
-        if child in self._gateways:
-            return int(self._counters.gateway(child.place)[GatewayWord.TURNS])
-        return int(self._counters.forwarder(child.slot)[ForwarderWord.TURNS])
-
-    def _give_up(self, child: Child) -> None:
-        """End a process that hangs; its pidfd tells the rest."""
-        assert child.process is not None
-        pid = child.process.pid
-        _log.error("a process hangs", child=child.name, pid=pid, watchdog=self._config.watchdog)
-        child.signal(signal.SIGABRT)  # it says where it stands, and dies, if it can do so much
-        self.do_later(watch.LAST_WORDS, lambda: child.kill(pid))
 
     def _count_lost(self, forwarder: Child) -> int:
         """Return how many sessions end with a forwarder.
@@ -431,11 +385,11 @@ class Supervisor:
                 self._listeners.set_options(config.sockets)
             except (OSError, ConfigError) as error:  # `check_options` found them good a moment ago
                 _log.error("the listening sockets keep the options they had", error=str(error))
-            self._check_descriptors()
+            self._prepare_open_files()
         self._call()
         self._connect_all()
         # Also the one that is to serve: nobody else accepts until it does.
-        self._watched = {child: watch.Watch(config.watchdog) for child in (*self._watched, serving)}
+        self._watchdog.begin_anew(config.watchdog, (serving,))
 
     def _call(self) -> None:
         """Tell the gateway that took over to serve, and how things stand."""
@@ -445,7 +399,7 @@ class Supervisor:
             ready = [
                 forwarder.slot
                 for forwarder in self._forwarders
-                if forwarder.ready and not self._watched[forwarder].stands_still
+                if forwarder.ready and not self._watchdog.stands_still(forwarder)
             ]
             with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
                 send_control(

@@ -1,0 +1,39 @@
+"""The limit of open files: raised as far as it goes, and said at the start when the cap cannot fit."""
+
+from __future__ import annotations
+
+import math
+import resource
+
+import structlog
+
+from bascule.errors import ConfigError
+from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, SPARE_DESCRIPTORS
+
+_log = structlog.get_logger()
+
+
+def prepare(cap: int, forwarders: int) -> None:
+    """Raise the limit, for us and all that we start, and look whether it is enough.
+
+    Args:
+        cap: Sessions at once.
+        forwarders: How many share them.
+
+    Raises:
+        ConfigError: Not one session fits.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    needed = math.ceil(cap / forwarders) * DESCRIPTORS_PER_SESSION + SPARE_DESCRIPTORS
+    if soft < SPARE_DESCRIPTORS + DESCRIPTORS_PER_SESSION:
+        raise ConfigError([f"the limit of open files (ulimit -n) is {soft}: not one session fits"])
+    if needed > soft:
+        _log.warning(
+            "the limit of open files is too low for maxSessionsPerApp",
+            limit=soft,
+            needed_by_each_forwarder=needed,
+            sessions_that_fit=max(0, (soft - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_SESSION * forwarders),
+        )
