@@ -33,6 +33,9 @@ PATH: Final = "/api/routes"
 BODY_BYTES: Final = 65536
 """Longest body of a request. JupyterHub's have some hundred bytes."""
 
+_DEEPEST: Final = 64
+"""Most levels of what a body holds. JupyterHub's have one."""
+
 _INACTIVE_SINCE: Final = ("inactiveSince", "inactive_since")
 """Both spellings are in use; the first one that is there counts."""
 
@@ -100,10 +103,26 @@ def _read_json(body: bytes) -> object:
     """Return what a body says; ``None`` if it is no JSON, or cannot be written again (1e999, too deep)."""
     try:
         data: object = json.loads(body)
+        if not _is_shallow(data):
+            return None
         json.dumps(data, allow_nan=False)
     except (ValueError, RecursionError):
         return None
     return data
+
+
+def _is_shallow(data: object) -> bool:
+    """Tell whether it can be written from wherever the stack stands, not only from here."""
+    level = [data]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (
+                outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ()
+            )
+        ]
+    return not level
 
 
 def _ask_again() -> Problem:

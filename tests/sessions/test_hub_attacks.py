@@ -1,0 +1,63 @@
+"""JupyterHub's routes, told by those who do not mean well or do not think."""
+
+from __future__ import annotations
+
+import http.client
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.hubapi import HubApi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Start
+    from tests.support.bascule import RunningBascule
+    from tests.support.rawupstream import RawUpstream
+
+    Hub = Callable[..., tuple[RunningBascule, HubApi]]
+
+TOKEN = "the-token-of-the-hub"
+ALICE = "/user/alice"
+
+
+@pytest.fixture
+def hub(bascule: Start) -> Hub:
+    """Start a proxy that takes routes; arguments are those of its block, or other blocks."""
+
+    def start(*, settings: dict[str, Any] | None = None, **config: Any) -> tuple[RunningBascule, HubApi]:
+        block = {"enabled": True, **(settings or {})}
+        proxy = bascule({"hub": block, "adminToken": TOKEN, "forwarders": {"count": 1}, **config})
+        return proxy, HubApi(proxy.admin_url, TOKEN)
+
+    return start
+
+
+def post(api: HubApi, routespec: str, body: str) -> int:
+    """Add a route in words that no JSON library would choose; returns the status."""
+    connection = http.client.HTTPConnection(api.url.removeprefix("http://"), timeout=10)
+    try:
+        fields = {"Authorization": f"token {TOKEN}"}
+        connection.request("POST", f"/api/routes{routespec}", body, fields)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_what_could_not_be_told_again_is_refused_and_the_list_stays_whole(
+    hub: Hub, upstream: RawUpstream
+) -> None:
+    proxy, api = hub()
+    api.add(ALICE, upstream.url)
+
+    def put(extra: str) -> int:
+        return post(api, "/user/eve", f'{{"target": "{upstream.url}", "extra": {extra}}}')
+
+    # Python's own bound lies between 900 and 1000; what it reads there it cannot always write.
+    deep = ["[" * depth + "]" * depth for depth in (65, *range(900, 1000), 30000)]
+    assert {put(extra) for extra in ("NaN", "-Infinity", "1e999", *deep)} == {400}
+    assert list(api.routes()) == [ALICE]
+    assert put("[" * 60 + "]" * 60) == 201
+    assert list(api.routes()) == [ALICE, "/user/eve"]
+    assert not [line for line in proxy.log_lines if line.get("level") == "error"]
