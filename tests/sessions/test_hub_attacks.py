@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.hubapi import HubApi
+from tests.support.proctree import gateway, kill
+from tests.support.rawclient import connected
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,3 +64,24 @@ def test_what_could_not_be_told_again_is_refused_and_the_list_stays_whole(
     assert put("[" * 60 + "]" * 60) == 201
     assert list(api.routes()) == [ALICE, "/user/eve"]
     assert not [line for line in proxy.log_lines if line.get("level") == "error"]
+
+
+def test_a_route_is_listed_by_the_spelling_of_its_host_that_it_came_with(
+    hub: Hub, upstream: RawUpstream
+) -> None:
+    proxy, api = hub(settings={"hostRouting": True})
+    # JupyterHub's own way to make hosts leaves "Alice" as she is, and what it does not know it removes.
+    api.add("/alice.hub.example/user/Alice", upstream.url)
+    api.add("/Alice.hub.example/user/Alice", upstream.url)
+
+    assert list(api.routes()) == ["/Alice.hub.example/user/Alice"]
+    with connected(proxy.public_url) as client:
+        client.open(b"/user/Alice/x", host=b"alice.hub.example")
+        client.say(b"hello")
+        assert client.reply().payload == b"hello"
+
+    kill(gateway(proxy))
+    eventually(lambda: proxy.in_flight_if_up is not None, 20, "there is another gateway")
+    assert list(api.routes()) == ["/Alice.hub.example/user/Alice"]
+    assert api.remove("/Alice.hub.example/user/Alice") == 204
+    assert api.routes() == {}

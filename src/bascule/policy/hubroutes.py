@@ -111,12 +111,13 @@ class HubRoutes:
         Raises:
             ValueError: One of them cannot be used, or there are ``hub.maxRoutes``. Nothing was changed.
         """
-        routespec, segments = read_routespec(self._with_plain_host(routespec))
+        routespec, _ = read_routespec(routespec)
+        known_as, segments = read_routespec(self._with_plain_host(routespec))
         target = data.get("target")
         if not isinstance(target, str):
             raise ValueError("Must specify 'target' as string")
         upstream, base = read_target(target)
-        if routespec not in self._routes and len(self._routes) >= self._settings.max_routes:
+        if known_as not in self._routes and len(self._routes) >= self._settings.max_routes:
             raise ValueError(f"There are hub.maxRoutes ({self._settings.max_routes}) routes already.")
         user = data.get("user")
         route = HubRoute(
@@ -127,19 +128,23 @@ class HubRoutes:
         for segment in segments:
             node = node.children.setdefault(segment, _Node())
         node.route = route
-        self._routes[routespec] = route
+        self._routes[known_as] = route
         return route
 
     def remove(self, routespec: str) -> HubRoute | None:
         """Remove a route by its routespec, in the form of `read_routespec`; what it carries goes on."""
         route = self._routes.pop(self._with_plain_host(routespec), None)
         if route is not None:
-            _, segments = read_routespec(route.routespec)
+            _, segments = read_routespec(self._with_plain_host(route.routespec))
             _cut(self._root, segments)
         return route
 
     def _with_plain_host(self, routespec: str) -> str:
-        """Return a routespec with its host, if it has one, in lower case: one host is one route."""
+        """Return a routespec with its host, if it has one, in lower case: one host is one route.
+
+        The route keeps the spelling that it came with. JupyterHub makes hosts of users' names as they
+        are, compares as it has said, and removes what it does not know.
+        """
         if not self._settings.host_routing:
             return routespec
         host, slash, path = routespec.lstrip("/").partition("/")
