@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -85,3 +86,14 @@ def test_a_route_is_listed_by_the_spelling_of_its_host_that_it_came_with(
     assert list(api.routes()) == ["/Alice.hub.example/user/Alice"]
     assert api.remove("/Alice.hub.example/user/Alice") == 204
     assert api.routes() == {}
+
+
+def test_a_needless_escape_in_the_path_of_the_api_is_no_part_of_the_route(
+    hub: Hub, upstream: RawUpstream
+) -> None:
+    _, api = hub()
+
+    assert api.call("POST", "/%61pi/%72outes/user/alice", {"target": upstream.url})[0] == 201
+    assert list(api.routes()) == [ALICE]
+    assert json.loads(api.call("GET", "/api/%72outes")[1]).keys() == {ALICE}
+    assert api.call("DELETE", "/api/%72outes/user/alice")[0] == 204

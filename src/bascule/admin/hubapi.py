@@ -135,8 +135,10 @@ def _routespec(request: web.Request) -> str:
     Raises:
         Problem: 400, it is not UTF-8.
     """
+    # By its slashes: a client may have escaped letters of the API's path, and the router takes that for it.
+    behind = request.rel_url.raw_path.split("/")[PATH.count("/") + 1 :]
     try:
-        return unquote(request.rel_url.raw_path.removeprefix(PATH).removeprefix("/"), errors="strict")
+        return unquote("/".join(behind), errors="strict")
     except UnicodeDecodeError:
         raise Problem(400, "The path of the route is not UTF-8.") from None
 
