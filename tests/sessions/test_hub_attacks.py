@@ -97,3 +97,21 @@ def test_a_needless_escape_in_the_path_of_the_api_is_no_part_of_the_route(
     assert list(api.routes()) == [ALICE]
     assert json.loads(api.call("GET", "/api/%72outes")[1]).keys() == {ALICE}
     assert api.call("DELETE", "/api/%72outes/user/alice")[0] == 204
+
+
+def test_a_user_whose_name_no_session_could_carry_is_refused(hub: Hub, upstream: RawUpstream) -> None:
+    proxy, api = hub()
+    long_path = "/" + "r" * 3000
+
+    assert (
+        api.call("POST", f"/api/routes{long_path}", {"target": upstream.url, "user": "u" * 65000})[0] == 400
+    )
+    api.add(long_path, upstream.url, user="\N{HIGH VOLTAGE SIGN}" * 255)
+    with connected(proxy.public_url) as client:
+        client.open(long_path.encode())
+        client.say(b"hello")
+        assert client.reply().payload == b"hello"
+        kill(gateway(proxy))
+        eventually(lambda: proxy.in_flight_if_up == 1, 20, "another gateway has the session")
+        (row,) = api.sessions()
+    assert row["user"] == "\N{HIGH VOLTAGE SIGN}" * 255

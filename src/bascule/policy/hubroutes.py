@@ -33,6 +33,9 @@ __all__ = ["HubRoute", "HubRoutes", "read_routespec", "read_target"]
 ROOT: Final = "/"
 """The routespec of what no other route has."""
 
+_LONGEST_USER: Final = 255
+"""Characters; JupyterHub's own bound. Each session carries the name over from gateway to gateway."""
+
 _TERMINALS: Final = b"terminals"
 _PROXY: Final = b"proxy"
 """Below it jupyter-server-proxy serves applications: Streamlit, RStudio, a desktop."""
@@ -120,10 +123,11 @@ class HubRoutes:
         if known_as not in self._routes and len(self._routes) >= self._settings.max_routes:
             raise ValueError(f"There are hub.maxRoutes ({self._settings.max_routes}) routes already.")
         user = data.get("user")
-        route = HubRoute(
-            routespec, data, upstream, base, len(segments), user if isinstance(user, str) else None,
-            last_activity,
-        )  # fmt: skip
+        if not isinstance(user, str):
+            user = None
+        elif len(user) > _LONGEST_USER:
+            raise ValueError(f"user is a name of at most {_LONGEST_USER} characters.")
+        route = HubRoute(routespec, data, upstream, base, len(segments), user, last_activity)
         node = self._root
         for segment in segments:
             node = node.children.setdefault(segment, _Node())
