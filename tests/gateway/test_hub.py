@@ -160,7 +160,20 @@ def test_a_gateway_that_was_killed_leaves_its_routes(hub: Hub, journal: Journal,
     assert active(gateway(journal, clock)) == 1000.0
 
 
-def test_a_route_that_cannot_be_had_any_more_is_left_out_with_a_warning(
+def test_a_route_that_cannot_be_had_is_left_out_with_a_warning(
+    journal: Journal, clock: Clock, log: Log
+) -> None:
+    journal.append(json.dumps({"put": "/a", "data": {}, "active": 0}).encode())
+    journal.append(json.dumps({"put": "/b", "data": {"target": TARGET}, "active": 0}).encode())
+    journal.append(json.dumps({"remove": "/a"}).encode())
+
+    assert list(known(gateway(journal, clock))) == ["/b"]
+    problem = "Must specify 'target' as string"
+    assert log.warnings == [{"event": "a route was not taken over", "problem": problem}]
+    assert list(known(gateway(journal, clock))) == ["/b"]
+
+
+def test_a_later_gateway_that_allows_fewer_routes_keeps_those_there_are(
     hub: Hub, journal: Journal, clock: Clock, log: Log
 ) -> None:
     for name in "abc":
@@ -168,18 +181,12 @@ def test_a_route_that_cannot_be_had_any_more_is_left_out_with_a_warning(
 
     later = gateway(journal, clock, max_routes=2)
 
-    assert list(known(later)) == ["/a", "/b"]
-    problem = "There are hub.maxRoutes (2) routes already."
-    assert log.warnings == [{"event": "a route was not taken over", "problem": problem}]
-    assert list(known(gateway(journal, clock))) == ["/a", "/b"]
-
-
-def test_to_remove_a_route_that_was_left_out_does_nothing(hub: Hub, journal: Journal, clock: Clock) -> None:
-    for name in "ab":
-        hub.put(f"/{name}", {"target": TARGET})
-    hub.remove("/b")
-
-    assert list(known(gateway(journal, clock, max_routes=1))) == ["/a"]
+    assert list(known(later)) == ["/a", "/b", "/c"]
+    assert log.warnings == []
+    later.put("/b", {"target": TARGET})
+    later.remove("/a")
+    with pytest.raises(ValueError, match=r"hub\.maxRoutes"):
+        later.put("/d", {"target": TARGET})
 
 
 def test_a_retired_gateway_changes_nothing(hub: Hub, journal: Journal, clock: Clock) -> None:

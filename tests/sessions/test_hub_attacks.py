@@ -115,3 +115,16 @@ def test_a_user_whose_name_no_session_could_carry_is_refused(hub: Hub, upstream:
         eventually(lambda: proxy.in_flight_if_up == 1, 20, "another gateway has the session")
         (row,) = api.sessions()
     assert row["user"] == "\N{HIGH VOLTAGE SIGN}" * 255
+
+
+def test_a_reload_that_allows_fewer_routes_takes_none_away(hub: Hub, upstream: RawUpstream) -> None:
+    proxy, api = hub()
+    for name in ("/a", "/b", "/c"):
+        api.add(name, upstream.url)
+
+    assert proxy.reload(hub={"enabled": True, "maxRoutes": 2}, websocketProxy={"maxSessionsPerApp": 7})
+    eventually(lambda: proxy.cap_if_up == 7, 20, "the other gateway serves")
+
+    assert list(api.routes()) == ["/a", "/b", "/c"]
+    api.add("/b", upstream.url, user="bob")
+    assert api.call("POST", "/api/routes/d", {"target": upstream.url})[0] == 400

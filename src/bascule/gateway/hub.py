@@ -78,7 +78,7 @@ class Hub:
         if (routespec := said.get("remove")) is not None:
             self.routes.remove(routespec)
         else:
-            self.routes.put(said["put"], said["data"], said["active"])
+            self.routes.put(said["put"], said["data"], said["active"], bounded=False)
 
     def retire(self) -> None:
         """Leave the routes to another gateway, with what is known of their activity."""

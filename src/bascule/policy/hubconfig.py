@@ -72,6 +72,7 @@ class Hub(Block):
     """
     max_routes: Annotated[int, Field(strict=True, ge=1, le=1000000)] = 20000
     """Most routes at once; one more is refused with 400. A route takes about 2 KiB of the gateway's memory.
+    Those that are there when a reload makes this lower stay.
 
     20,000: more servers than any hub we know of runs at once.
     """

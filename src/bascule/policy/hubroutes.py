@@ -103,13 +103,16 @@ class HubRoutes:
         """Return a route by its routespec, in the form of `read_routespec`."""
         return self._routes.get(self._with_plain_host(routespec))
 
-    def put(self, routespec: str, data: Mapping[str, object], last_activity: float) -> HubRoute:
+    def put(
+        self, routespec: str, data: Mapping[str, object], last_activity: float, *, bounded: bool = True
+    ) -> HubRoute:
         """Add a route, or put it in the place of one that has the same routespec.
 
         Args:
             routespec: Its path; slashes at both ends mean nothing.
             data: What is known of it. ``target`` is where it leads, ``user`` whose server it is.
             last_activity: In seconds since the epoch.
+            bounded: Whether ``hub.maxRoutes`` holds: not for those that were there when it was lowered.
 
         Raises:
             ValueError: One of them cannot be used, or there are ``hub.maxRoutes``. Nothing was changed.
@@ -120,7 +123,7 @@ class HubRoutes:
         if not isinstance(target, str):
             raise ValueError("Must specify 'target' as string")
         upstream, base = read_target(target)
-        if known_as not in self._routes and len(self._routes) >= self._settings.max_routes:
+        if bounded and known_as not in self._routes and len(self._routes) >= self._settings.max_routes:
             raise ValueError(f"There are hub.maxRoutes ({self._settings.max_routes}) routes already.")
         user = data.get("user")
         if not isinstance(user, str):
