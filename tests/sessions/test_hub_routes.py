@@ -159,6 +159,10 @@ def test_a_reload_that_takes_no_routes_any_more_forgets_them(hub: Hub, upstream:
         client.say(b"hello")
         assert client.reply().payload == b"hello"
 
+    # JupyterHub could remove none meanwhile.
+    assert proxy.reload(hub={"enabled": True})
+    assert eventually(lambda: api.call("GET", "/api/routes"), 20, "the other gateway serves") == (200, b"{}")
+
 
 def test_only_what_a_browser_sends_is_activity(hub: Hub, upstream: RawUpstream) -> None:
     speak, spoken = threading.Event(), threading.Event()

@@ -185,6 +185,9 @@ class Gateway:
         gc.collect()
         gc.freeze()
         send_control(self._control, "ready")
+        if self._hub is None:
+            # JupyterHub could remove none of them any more: in a later gateway they would be wrong.
+            Journal(self._setup.hub).replace(())
         await self._stopped.wait()
         self._listener.close()
         ticking.cancel()
