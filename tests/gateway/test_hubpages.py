@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MOST = 1 << 20
+VIA = b"1.1 bascule-test"
 NO_STORE = (b"Cache-Control", b"no-store")
 
 
@@ -54,7 +55,7 @@ async def test_a_page_is_the_hubs_with_what_describes_it(session: aiohttp.Client
         lambda: web.Response(text="<p>Start?", content_type="text/html", headers={"Set-Cookie": "a=b"})
     )
     async with hub(answer) as target:
-        page = await HubPages(target).page(session, 503, "/user/alice")
+        page = await HubPages(target, VIA).page(session, 503, "/user/alice")
 
     assert page == ([(b"Content-Type", b"text/html; charset=utf-8"), NO_STORE], b"<p>Start?")
 
@@ -62,7 +63,7 @@ async def test_a_page_is_the_hubs_with_what_describes_it(session: aiohttp.Client
 @pytest.mark.parametrize("status", [200, 404, 503])
 async def test_whatever_its_status_a_page_is_a_page(session: aiohttp.ClientSession, status: int) -> None:
     async with hub(saying(lambda: web.Response(status=status, body=b"page"))) as target:
-        page = await HubPages(target).page(session, 404, "/")
+        page = await HubPages(target, VIA).page(session, 404, "/")
 
     assert page is not None
     assert page[1] == b"page"
@@ -72,7 +73,7 @@ async def test_an_encoded_page_stays_as_it_is(session: aiohttp.ClientSession) ->
     packed = gzip.compress(b"page")
     headers = {"Content-Type": "text/html", "Content-Encoding": "gzip"}
     async with hub(saying(lambda: web.Response(body=packed, headers=headers))) as target:
-        page = await HubPages(target).page(session, 404, "/")
+        page = await HubPages(target, VIA).page(session, 404, "/")
 
     assert page == (
         [(b"Content-Type", b"text/html"), (b"Content-Encoding", b"gzip"), NO_STORE],
@@ -91,7 +92,7 @@ async def test_the_hub_is_asked_as_by_the_proxy_it_knows(
         return web.Response()
 
     async with hub(note) as target:
-        await HubPages(target + slashes).page(session, 503, "/user/a%20b/x?y=1&z=#")
+        await HubPages(target + slashes, VIA).page(session, 503, "/user/a%20b/x?y=1&z=#")
 
     assert asked == [("GET", "/hub/error/503?url=%2Fuser%2Fa%2520b%2Fx%3Fy%3D1%26z%3D%23")]
 
@@ -104,7 +105,7 @@ async def test_the_hub_reads_the_target_as_the_browser_has_sent_it(session: aioh
         return web.Response()
 
     async with hub(note) as target:
-        await HubPages(target).page(session, 404, "/a%2Fb+c?next=%2F&url=/x;'\"")
+        await HubPages(target, VIA).page(session, 404, "/a%2Fb+c?next=%2F&url=/x;'\"")
 
     assert urls == ["/a%2Fb+c?next=%2F&url=/x;'\""]
 
@@ -117,7 +118,7 @@ async def test_a_page_is_asked_for_that_every_browser_can_read(session: aiohttp.
         return web.Response()
 
     async with hub(note) as target:
-        await HubPages(target).page(session, 404, "/")
+        await HubPages(target, VIA).page(session, 404, "/")
 
     assert asked == [("text/html", "identity")]
 
@@ -133,7 +134,7 @@ async def test_a_redirect_is_no_page_and_nobody_follows_it(
         return web.Response(status=status, headers={"Location": "/hub/login"})
 
     async with hub(redirect) as target:
-        assert await HubPages(target).page(session, 404, "/") is None
+        assert await HubPages(target, VIA).page(session, 404, "/") is None
 
     assert paths == ["/hub/error/404"]
 
@@ -141,12 +142,12 @@ async def test_a_redirect_is_no_page_and_nobody_follows_it(
 @pytest.mark.parametrize("excess", [1, MOST])
 async def test_a_page_that_is_too_long_is_none(session: aiohttp.ClientSession, excess: int) -> None:
     async with hub(saying(lambda: web.Response(body=b"x" * (MOST + excess)))) as target:
-        assert await HubPages(target).page(session, 404, "/") is None
+        assert await HubPages(target, VIA).page(session, 404, "/") is None
 
 
 async def test_the_longest_page_is_one(session: aiohttp.ClientSession) -> None:
     async with hub(saying(lambda: web.Response(body=b"x" * MOST))) as target:
-        page = await HubPages(target).page(session, 404, "/")
+        page = await HubPages(target, VIA).page(session, 404, "/")
 
     assert page is not None
     assert len(page[1]) == MOST
@@ -156,7 +157,7 @@ async def test_where_nobody_listens_there_is_no_page(session: aiohttp.ClientSess
     with socket.socket() as bound:  # but not listening: nobody else gets the port
         bound.bind(("127.0.0.1", 0))
         target = f"http://127.0.0.1:{bound.getsockname()[1]}/hub/error"
-        assert await HubPages(target).page(session, 503, "/") is None
+        assert await HubPages(target, VIA).page(session, 503, "/") is None
 
 
 async def test_a_page_that_breaks_off_is_none(session: aiohttp.ClientSession) -> None:
@@ -169,7 +170,7 @@ async def test_a_page_that_breaks_off_is_none(session: aiohttp.ClientSession) ->
         return answer
 
     async with hub(broken) as target:
-        assert await HubPages(target).page(session, 404, "/") is None
+        assert await HubPages(target, VIA).page(session, 404, "/") is None
 
 
 async def test_a_hub_that_takes_its_time_is_not_waited_for(
@@ -183,7 +184,7 @@ async def test_a_hub_that_takes_its_time_is_not_waited_for(
         return web.Response()
 
     async with hub(wait) as target:
-        assert await HubPages(target).page(session, 404, "/") is None
+        assert await HubPages(target, VIA).page(session, 404, "/") is None
         over.set()
 
 
@@ -196,6 +197,6 @@ async def test_a_field_that_is_not_utf_8_is_passed_on(session: aiohttp.ClientSes
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        page = await HubPages(f"http://127.0.0.1:{port}").page(session, 404, "/")
+        page = await HubPages(f"http://127.0.0.1:{port}", VIA).page(session, 404, "/")
 
     assert page == ([(b"Content-Type", b"text/\xe9"), NO_STORE], b"page")

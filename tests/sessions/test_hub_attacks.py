@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.hubapi import HubApi
+from tests.support.processes import reserve_port
 from tests.support.proctree import gateway, kill
 from tests.support.rawclient import connected
+from tests.support.rawupstream import run_upstream
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import Start
     from tests.support.bascule import RunningBascule
+    from tests.support.rawclient import Answer
     from tests.support.rawupstream import RawUpstream
 
     Hub = Callable[..., tuple[RunningBascule, HubApi]]
@@ -36,6 +39,19 @@ def hub(bascule: Start) -> Hub:
         return proxy, HubApi(proxy.admin_url, TOKEN)
 
     return start
+
+
+@pytest.fixture
+def hubs_own() -> Iterator[RawUpstream]:
+    """Run a Hub, as far as a proxy asks it anything: pages of errors."""
+    with run_upstream() as running:
+        yield running
+
+
+def get(proxy: RunningBascule, target: bytes) -> Answer:
+    with connected(proxy.public_url) as client:
+        client.send(b"GET %b HTTP/1.1\r\nHost: front\r\n\r\n" % target)
+        return client.answer()
 
 
 def post(api: HubApi, routespec: str, body: str) -> int:
@@ -128,3 +144,26 @@ def test_a_reload_that_allows_fewer_routes_takes_none_away(hub: Hub, upstream: R
     assert list(api.routes()) == ["/a", "/b", "/c"]
     api.add("/b", upstream.url, user="bob")
     assert api.call("POST", "/api/routes/d", {"target": upstream.url})[0] == 400
+
+
+@pytest.mark.parametrize("said", [b"204 No Content\r\n\r\n", b"200 OK\r\nContent-Length: 0\r\n\r\n"])
+def test_where_the_hub_says_nothing_there_is_our_page(hub: Hub, hubs_own: RawUpstream, said: bytes) -> None:
+    hubs_own.scripts[b"/hub/error/"] = lambda call: call.send(b"HTTP/1.1 " + said)
+    proxy, _ = hub(settings={"errorTarget": f"{hubs_own.url}/hub/error"})
+
+    answer = get(proxy, b"/nowhere")
+
+    assert answer.status == 404
+    assert b"There is nothing at this address." in answer.body
+
+
+def test_an_error_target_that_leads_back_to_us_is_asked_once(hub: Hub) -> None:
+    port = reserve_port()
+    target = f"http://127.0.0.1:{port}/hub/error"
+    proxy, _ = hub(settings={"errorTarget": target}, listen=f"127.0.0.1:{port}")
+
+    answer = get(proxy, b"/nowhere")
+
+    assert answer.status == 404
+    assert b"There is nothing at this address." in answer.body
+    assert proxy.metric("bascule_http_requests_total") == 2

@@ -2,6 +2,7 @@
 
 It is asked as by configurable-http-proxy: ``GET <errorTarget>/<status>?url=<target>``. The status that
 the browser gets is ours whatever it answers; so are the fields, but for those that describe the page.
+If ``errorTarget`` leads back to us, our own mark in ``Via`` ends that.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ _MOST_BYTES: Final = 1 << 20
 
 _KEPT: Final = (hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING)
 
+_LOOP: Final = 508
+"""What we say to a request that has been here before."""
+
 _ASKED_WITH: Final = {hdrs.ACCEPT: "text/html", hdrs.ACCEPT_ENCODING: "identity"}
 """Unencoded: what the browser could decode is not looked at."""
 
@@ -36,10 +40,12 @@ class HubPages:
 
     Args:
         error_target: Whom, a URL to whose path the status is added.
+        via: Our element of ``Via``.
     """
 
-    def __init__(self, error_target: str) -> None:
+    def __init__(self, error_target: str, via: bytes) -> None:
         self._base = error_target.rstrip("/")
+        self._fields = {**_ASKED_WITH, hdrs.VIA: via.decode()}
 
     async def page(
         self, session: aiohttp.ClientSession, status: int, raw_target: str
@@ -57,7 +63,7 @@ class HubPages:
         try:
             async with (
                 asyncio.timeout(_PATIENCE),
-                session.get(url, headers=_ASKED_WITH, allow_redirects=False) as answer,
+                session.get(url, headers=self._fields, allow_redirects=False) as answer,
             ):
                 body = await answer.content.read(_MOST_BYTES + 1)
                 while not answer.content.at_eof() and len(body) <= _MOST_BYTES:
@@ -65,7 +71,7 @@ class HubPages:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
         # A redirect would be followed by nobody, for the status is not its own.
-        if 300 <= answer.status < 400 or len(body) > _MOST_BYTES:
+        if 300 <= answer.status < 400 or answer.status == _LOOP or not 0 < len(body) <= _MOST_BYTES:
             return None
         fields = [
             (name.encode(), value.encode("utf-8", "surrogateescape"))

@@ -224,8 +224,6 @@ class PlainProxy:
         self._exchanges = exchanges
         self._authorise = authorise
         self._hub = hub
-        error_target = config.hub.error_target if config.hub.enabled else None
-        self._hub_pages = None if error_target is None else HubPages(error_target)
         self._tls: ssl.SSLContext | bool = upstream_tls or True
         self._trusted = TrustedProxies(config.trusted_proxies)
         self._head_bytes = config.limits.request_head_bytes
@@ -235,6 +233,8 @@ class PlainProxy:
         self._pseudonym = f"bascule-{secrets.token_hex(4)}"
         self._via10 = b"1.0 " + self._pseudonym.encode()
         self.via = b"1.1 " + self._pseudonym.encode()
+        error_target = config.hub.error_target if config.hub.enabled else None
+        self._hub_pages = None if error_target is None else HubPages(error_target, self.via)
         self._names: dict[bytes, istr] = {}
         self._speaks_http10: set[bytes] = set()
         self._session: aiohttp.ClientSession | None = None
