@@ -7,6 +7,7 @@ import json
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,12 +20,14 @@ from bascule.policy.loading import Loaded, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 Capture = pytest.CaptureFixture[str]
 ENDPOINT = '"host:port", "[::1]:port" or ":port" (all IPv4 addresses), port 0 to 65535'
 
 JAVA_INT = "a whole number from 1 to 2147483647"
+
+ALL = "[::]" if Path("/proc/net/if_inet6").exists() else "0.0.0.0"
+"""What chp takes for all addresses on this host."""
 
 
 @pytest.fixture(autouse=True)
@@ -340,7 +343,7 @@ def test_chp_is_started_as_jupyterhub_starts_its_proxy(started: list[Loaded]) ->
 
     (loaded,) = started
     config = loaded.config
-    assert (str(config.listen), str(config.admin)) == ("0.0.0.0:8010", "127.0.0.1:8011")
+    assert (str(config.listen), str(config.admin)) == (f"{ALL}:8010", "127.0.0.1:8011")
     assert (config.admin_token, config.hub.enabled, config.routes) == ("hush", True, ())
     assert config.hub.error_target == "http://127.0.0.1:8081/hub/error"
     assert (loaded.sources["drain.timeout"], loaded.sources["listen"]) == ("default", "flag")
@@ -356,7 +359,7 @@ def test_every_argument_of_chp_sets_its_key(started: list[Loaded]) -> None:
 
     config = started[0].config
     hub = config.hub
-    assert (str(config.listen), str(config.admin), config.log.level) == ("0.0.0.0:1", "[::1]:2", "warning")
+    assert (str(config.listen), str(config.admin), config.log.level) == (f"{ALL}:1", "[::1]:2", "warning")
     assert (str(config.tls.key), str(config.tls.certificate)) == ("k.pem", "c.pem")
     assert (hub.default_target, hub.error_target) == ("http://hub:1/x", "https://hub:2")
     assert (hub.host_routing, hub.include_prefix, hub.prepend_path) == (True, False, False)
@@ -367,7 +370,7 @@ def test_without_arguments_chp_is_at_the_ports_jupyterhub_knows(started: list[Lo
     run("chp")
 
     config = started[0].config
-    assert (str(config.listen), str(config.admin)) == ("0.0.0.0:8000", "localhost:8001")
+    assert (str(config.listen), str(config.admin)) == (f"{ALL}:8000", "localhost:8001")
     assert (config.hub.host_routing, config.hub.include_prefix, config.hub.prepend_path) == (
         False,
         True,

@@ -37,6 +37,11 @@ def _unsupported(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _everywhere() -> str:
+    """Return the address that stands for all: IPv6's, where there is IPv6, for it takes IPv4 as well."""
+    return "::" if Path("/proc/net/if_inet6").exists() else "0.0.0.0"
+
+
 @click.command()
 @click.option("--ip", default="", metavar="IP", help="Public address; all by default.")
 @click.option("--port", type=int, metavar="N", help="Public port, 8000 by default.")
@@ -75,9 +80,9 @@ def chp(
 
     def again() -> Loaded:
         given = overrides(
-            ip=ip, port=port, api_ip=api_ip, api_port=api_port, host_routing=host_routing,
-            include_prefix=not no_include_prefix, prepend_path=not no_prepend_path,
-            values=values, environ=os.environ, unsupported=said,
+            everywhere=_everywhere(), ip=ip, port=port, api_ip=api_ip, api_port=api_port,
+            host_routing=host_routing, include_prefix=not no_include_prefix,
+            prepend_path=not no_prepend_path, values=values, environ=os.environ, unsupported=said,
         )  # fmt: skip
         return load(files, os.environ, given, DEFAULTS)
 

@@ -341,3 +341,25 @@ def test_of_sessions_that_have_gone_nothing_is_kept(hub: Hub) -> None:
     hub.ended(2, "/user/alice", 3)
 
     assert hub._frames == {3: 3}
+
+
+class Full(Journal):
+    """A journal for which there is no memory."""
+
+    def append(self, line: bytes) -> None:
+        raise OSError("no memory")
+
+
+def test_what_cannot_be_kept_for_the_next_gateway_is_not_done(journal: Journal, clock: Clock) -> None:
+    hub = Hub(HubRoutes(RouteTable(()), Settings(enabled=True)), journal, clock)
+    hub.put("/user/ada", {"target": TARGET})
+    full = Hub(hub.routes, Full(journal.descriptor), clock)
+
+    with pytest.raises(OSError, match="no memory"):
+        full.put("/user/grace", {"target": TARGET})
+    with pytest.raises(OSError, match="no memory"):
+        full.put("/user/ada", {"target": "http://10.0.0.2:8888"})
+    with pytest.raises(OSError, match="no memory"):
+        full.remove("/user/ada")
+
+    assert {route.routespec: route.data["target"] for route in full} == {"/user/ada": TARGET}

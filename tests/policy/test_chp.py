@@ -19,7 +19,8 @@ TOKEN = "a-token-nobody-guesses"
 def said(**changes: Any) -> dict[str, object]:
     """Return what is set by the arguments of a bare command, but for those given here."""
     bare: dict[str, Any] = {
-        "ip": "", "port": None, "api_ip": "localhost", "api_port": None, "host_routing": False,
+        "everywhere": "::", "ip": "", "port": None, "api_ip": "localhost", "api_port": None,
+        "host_routing": False,
         "include_prefix": True, "prepend_path": True, "values": {}, "environ": {TOKEN_VARIABLE: TOKEN},
         "unsupported": {},
     }  # fmt: skip
@@ -38,7 +39,7 @@ def problems(**changes: Any) -> list[str]:
 
 def test_a_bare_command_takes_routes_at_the_ports_jupyterhub_knows() -> None:
     assert said() == {
-        "listen": "0.0.0.0:8000",
+        "listen": "[::]:8000",
         "admin": "localhost:8001",
         "adminToken": TOKEN,
         "hub.enabled": True,
@@ -79,8 +80,8 @@ def test_without_a_port_the_api_is_one_above(
 @pytest.mark.parametrize(
     ("ip", "host"),
     [
-        ("", "0.0.0.0"),
-        ("*", "0.0.0.0"),
+        ("", "::"),
+        ("*", "::"),
         ("0.0.0.0", "0.0.0.0"),
         ("10.0.0.1", "10.0.0.1"),
         ("proxy.svc", "proxy.svc"),
@@ -151,3 +152,13 @@ def test_what_is_said_elsewhere_wins_over_a_default(key: str) -> None:
     sources = load(None, {variable: other}, said(), DEFAULTS).sources
 
     assert sources[key] == "environment"
+
+
+@pytest.mark.parametrize("token", ["", " ", "\n"])
+def test_a_token_that_nobody_could_send_is_none(token: str) -> None:
+    (problem,) = problems(environ={TOKEN_VARIABLE: token})
+    assert problem.startswith(f"{TOKEN_VARIABLE}: found nothing")
+
+
+def test_without_ipv6_all_addresses_are_those_of_ipv4() -> None:
+    assert said(everywhere="0.0.0.0")["listen"] == "0.0.0.0:8000"

@@ -545,3 +545,9 @@ def test_requests_of_one_kind_share_what_stands_for_their_route() -> None:
 
     assert one is other
     assert one is not terminal
+
+
+def test_a_route_has_no_more_segments_than_anybody_needs() -> None:
+    read_routespec("/a" * 64)
+    with pytest.raises(ValueError, match="at most 64 segments"):
+        read_routespec("/a" * 65)

@@ -85,15 +85,15 @@ class HubApi:
             self._hub.put(_routespec(request) or "/", data)
         except ValueError as error:
             raise Problem(400, str(error)) from None
-        except Retired:
-            raise _ask_again() from None
+        except (Retired, OSError) as error:
+            raise _ask_again(error) from None
         return web.Response(status=201, headers={"Cache-Control": "no-store"})
 
     async def _remove(self, request: web.Request) -> web.Response:
         try:
             known = self._hub.remove(_normal(_routespec(request) or "/"))
-        except Retired:
-            raise _ask_again() from None
+        except (Retired, OSError) as error:
+            raise _ask_again(error) from None
         if not known:
             raise Problem(404, "There is no such route.")
         return web.Response(status=204)
@@ -125,8 +125,13 @@ def _is_shallow(data: object) -> bool:
     return not level
 
 
-def _ask_again() -> Problem:
-    return Problem(503, "Another gateway is about to take routes. Ask again.", fields={"Retry-After": "1"})
+def _ask_again(error: Exception) -> Problem:
+    detail = (
+        "Another gateway is about to take routes. Ask again."
+        if isinstance(error, Retired)
+        else "There is no memory for it just now. Ask again."
+    )
+    return Problem(503, detail, fields={"Retry-After": "1"})
 
 
 def _routespec(request: web.Request) -> str:

@@ -153,6 +153,7 @@ class HubView(Protocol):
         Raises:
             ValueError: It cannot be used; the text says why.
             Retired: Ask again.
+            OSError: There is no memory; nothing was changed.
         """
 
     def remove(self, routespec: str) -> bool:
@@ -160,6 +161,7 @@ class HubView(Protocol):
 
         Raises:
             Retired: Ask again.
+            OSError: There is no memory; nothing was changed.
         """
 
     def observe(self, sessions: Iterable[SessionRow]) -> None:

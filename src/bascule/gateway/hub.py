@@ -101,10 +101,18 @@ class Hub:
         Raises:
             ValueError: It cannot be used; the text says why.
             Retired: Ask again.
+            OSError: There is no memory to keep it for the next gateway. Nothing was changed.
         """
-        self._check()
+        self._make_room()
+        before = self.routes.get(routespec)
         route = self.routes.put(routespec, data, self._clock())
-        self._note(_put(route))
+        try:
+            self._note(_put(route))
+        except OSError:
+            self.routes.remove(route.routespec)
+            if before is not None:
+                self.routes.put(before.routespec, before.data, before.last_activity, bounded=False)
+            raise
         _log.info("route added", routespec=route.routespec, target=route.data["target"])
         return route
 
@@ -113,22 +121,25 @@ class Hub:
 
         Raises:
             Retired: Ask again.
+            OSError: There is no memory to remember it for the next gateway. Nothing was changed.
         """
-        self._check()
-        if (route := self.routes.remove(routespec)) is None:
+        self._make_room()
+        if (route := self.routes.get(routespec)) is None:
             return False
         self._note({"remove": route.routespec})
+        self.routes.remove(routespec)
         _log.info("route removed", routespec=route.routespec)
         return True
 
-    def _check(self) -> None:
+    def _make_room(self) -> None:
+        """Have room for another line, before anything is changed."""
         if self._retired:
             raise Retired
+        if len(self._journal) > max(_LEAST, _GROWN * self._rewritten):
+            self._write_anew()
 
     def _note(self, said: dict[str, object]) -> None:
         self._journal.append(json.dumps(said).encode())
-        if len(self._journal) > max(_LEAST, _GROWN * self._rewritten):
-            self._write_anew()
 
     def _write_anew(self) -> None:
         self._journal.replace(json.dumps(_put(route)).encode() for route in self.routes)

@@ -96,6 +96,7 @@ SWITCHES: Final = frozenset(
 
 def overrides(
     *,
+    everywhere: str,
     ip: str,
     port: int | None,
     api_ip: str,
@@ -110,7 +111,8 @@ def overrides(
     """Return what the arguments set: dotted key → value.
 
     Args:
-        ip: Public address; empty and ``*`` are all.
+        everywhere: The address that stands for all, which ``*`` and none at all mean.
+        ip: Public address.
         port: Public port.
         api_ip: Address of the API.
         api_port: Its port.
@@ -125,7 +127,7 @@ def overrides(
         ConfigError: There is no token, or an argument cannot be heeded; names each.
     """
     problems = [f"--{name}: not supported: {UNSUPPORTED[name]}" for name in unsupported]
-    if not (token := environ.get(TOKEN_VARIABLE, "")):
+    if not (token := environ.get(TOKEN_VARIABLE, "").strip()):
         problems.append(f"{TOKEN_VARIABLE}: found nothing; allowed: the token of the API in this variable")
     if problems:
         raise ConfigError(problems)
@@ -133,8 +135,8 @@ def overrides(
     if api_port is None:
         api_port = _API_PORT if port is None else public_port + 1
     said: dict[str, object] = {
-        "listen": _endpoint(ip, public_port),
-        "admin": _endpoint(api_ip, api_port),
+        "listen": _endpoint(ip, everywhere, public_port),
+        "admin": _endpoint(api_ip, everywhere, api_port),
         "adminToken": token,
         "hub.enabled": True,
         "hub.hostRouting": host_routing,
@@ -145,5 +147,5 @@ def overrides(
     return said
 
 
-def _endpoint(ip: str, port: int) -> str:
-    return host_port("0.0.0.0" if ip in ("", "*") else ip.strip("[]"), port)
+def _endpoint(ip: str, everywhere: str, port: int) -> str:
+    return host_port(everywhere if ip in ("", "*") else ip.strip("[]"), port)

@@ -36,6 +36,9 @@ ROOT: Final = "/"
 _LONGEST_USER: Final = 255
 """Characters; JupyterHub's own bound. Each session carries the name over from gateway to gateway."""
 
+_DEEPEST: Final = 64
+"""Most segments of a routespec: each is a node of the tree. JupyterHub's have three, and its base URL's."""
+
 _TERMINALS: Final = b"terminals"
 _PROXY: Final = b"proxy"
 """Below it jupyter-server-proxy serves applications: Streamlit, RStudio, a desktop."""
@@ -216,6 +219,8 @@ def read_routespec(text: str) -> tuple[str, tuple[bytes, ...]]:
     """
     pieces = [piece for piece in text.strip("/").split("/") if text.strip("/")]
     segments = [normal_segment(piece.encode("utf-8", "surrogatepass")) for piece in pieces]
+    if len(segments) > _DEEPEST:
+        raise ValueError(f"A route has at most {_DEEPEST} segments.")
     try:
         target = parse_target(b"/" + b"/".join(segments))
     except BadTarget as refused:
