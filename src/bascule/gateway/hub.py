@@ -1,7 +1,7 @@
 """JupyterHub's routes: taken from it, kept for the next gateway, and who is active on them.
 
-What counts as activity is what somebody does: a data frame from the browser, a part of the body of
-a plain request, and an answer to one whose status is below 300. Pongs, pings, heartbeats, redirects
+What counts as activity is what somebody does: a data frame from the browser, a plain request that has a
+body, and an answer to any whose status is below 300, when it is over. Pongs, pings, heartbeats, redirects
 and errors do not, nor does what an upstream says of its own accord; so a kernel that pings an open
 tab does not keep its server.
 
