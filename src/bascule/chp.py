@@ -26,6 +26,7 @@ _KEYS: Final = {
     "ssl_cert": "tls.certificate",
     "default_target": "hub.defaultTarget",
     "error_target": "hub.errorTarget",
+    "redirect_to": "tls.redirectPort",
 }
 """Argument → the key it sets as it is."""
 
@@ -49,6 +50,10 @@ def _everywhere() -> str:
 @click.option("--ssl-cert", metavar="FILE", help="Its certificate.")
 @click.option("--api-ip", default="localhost", metavar="IP", help="Address of the API and of /metrics.")
 @click.option("--api-port", type=int, metavar="N", help="Its port, one above the public one by default.")
+@click.option("--redirect-port", type=int, metavar="N", help="Port that redirects http to https.")
+@click.option(
+    "--redirect-to", type=int, metavar="N", help="Port named in the redirect, the public one by default."
+)
 @click.option("--default-target", metavar="URL", help="Where requests go that no route has.")
 @click.option("--error-target", metavar="URL", help="Who is asked for the pages of errors.")
 @click.option("--host-routing", is_flag=True, help="Routes begin with a host.")
@@ -62,7 +67,8 @@ def _everywhere() -> str:
 @_unsupported
 def chp(
     files: tuple[Path, ...], ip: str, port: int | None, api_ip: str, api_port: int | None,
-    host_routing: bool, no_include_prefix: bool, no_prepend_path: bool, log_level: str | None, **more: Any,
+    redirect_port: int | None, host_routing: bool, no_include_prefix: bool, no_prepend_path: bool,
+    log_level: str | None, **more: Any,
 ) -> None:  # fmt: skip
     """Be the proxy of JupyterHub, in the place of configurable-http-proxy.
 
@@ -81,7 +87,7 @@ def chp(
     def again() -> Loaded:
         given = overrides(
             everywhere=_everywhere(), ip=ip, port=port, api_ip=api_ip, api_port=api_port,
-            host_routing=host_routing, include_prefix=not no_include_prefix,
+            redirect_port=redirect_port, host_routing=host_routing, include_prefix=not no_include_prefix,
             prepend_path=not no_prepend_path, values=values, environ=os.environ, unsupported=said,
         )  # fmt: skip
         return load(files, os.environ, given, DEFAULTS)

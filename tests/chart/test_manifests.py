@@ -373,6 +373,10 @@ def test_a_change_that_only_a_start_can_make_replaces_the_pods() -> None:
         ("websocketProxy", "heartbeatIntervalMs"): pool(heartbeatIntervalMs=1),
         ("forwarders", "count"): {"forwarders": {"count": 7}},
         ("forwarders", "readBufferBytes"): {"forwarders": {"readBufferBytes": 4096}},
+        ("tls", "redirectFrom"): {
+            "tls": {"secretName": "a"},
+            "extraConfig": {"tls": {"redirectFrom": ":80"}},
+        },
         ("limits", "closingHandshakeTimeout"): {"limits": {"closingHandshakeTimeout": "1s"}},
     }
     assert set(changes) == set(ONLY_AT_A_START)

@@ -12,6 +12,7 @@ import yaml
 
 from bascule.policy.chp import TOKEN_VARIABLE
 from tests.docs.claims import claimed
+from tests.support.certificates import make_certificate
 from tests.support.echo import run_echo
 from tests.support.hubapi import HubApi
 from tests.support.network import own_network
@@ -94,6 +95,21 @@ def test_what_jupyterhubs_chart_passes_is_understood(tmp_path: Path) -> None:
         service = started(tmp_path, ["bascule", "chp", *CHART_PASSES], **values["proxy"]["chp"]["extraEnv"])
         assert json.loads(typed("curl -s http://127.0.0.1:8000/_chp_healthz")) == {"status": "OK"}
         assert CAP in typed(THE_CAP)
+        assert service.stop(10) == 0
+
+
+def test_what_jupyterhubs_chart_passes_for_https_is_understood(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    passes = [
+        "--ip=::", "--api-ip=::", "--api-port=8001", "--default-target=http://hub:8081",
+        "--error-target=http://hub:8081/hub/error", "--port=8443", "--redirect-port=8000",
+        "--redirect-to=443", f"--ssl-key={certificate.key}", f"--ssl-cert={certificate.certificate}",
+    ]  # fmt: skip
+    with own_network():
+        service = started(tmp_path, ["bascule", "chp", *passes])
+        assert json.loads(typed("curl -sk https://127.0.0.1:8443/_chp_healthz")) == {"status": "OK"}
+        redirect = typed("curl -s -o /dev/null -w '%{redirect_url}' http://127.0.0.1:8000/hub/home")
+        assert redirect == "https://127.0.0.1/hub/home"
         assert service.stop(10) == 0
 
 

@@ -20,7 +20,7 @@ def said(**changes: Any) -> dict[str, object]:
     """Return what is set by the arguments of a bare command, but for those given here."""
     bare: dict[str, Any] = {
         "everywhere": "::", "ip": "", "port": None, "api_ip": "localhost", "api_port": None,
-        "host_routing": False,
+        "redirect_port": None, "host_routing": False,
         "include_prefix": True, "prepend_path": True, "values": {}, "environ": {TOKEN_VARIABLE: TOKEN},
         "unsupported": {},
     }  # fmt: skip
@@ -162,3 +162,15 @@ def test_a_token_that_nobody_could_send_is_none(token: str) -> None:
 
 def test_without_ipv6_all_addresses_are_those_of_ipv4() -> None:
     assert said(everywhere="0.0.0.0")["listen"] == "0.0.0.0:8000"
+
+
+def test_a_port_that_redirects_is_at_the_public_address() -> None:
+    values = {"tls.certificate": "c.pem", "tls.key": "k.pem", "tls.redirectPort": 443}
+    config = loaded(ip="10.0.0.1", port=8443, redirect_port=8000, values=values)
+
+    assert (str(config.tls.redirect_from), config.tls.redirect_port) == ("10.0.0.1:8000", 443)
+
+
+def test_a_port_that_redirects_without_a_certificate_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nobody could come by https"):
+        loaded(redirect_port=80)

@@ -13,6 +13,7 @@ from bascule.policy.reloading import ONLY_AT_A_START, check_reload
 
 OTHER: dict[tuple[str, ...], Any] = {
     ("listen",): "127.0.0.1:1",
+    ("tls", "redirectFrom"): "127.0.0.1:80",
     ("admin",): "127.0.0.1:2",
     ("websocketProxy", "grizzlyWorkerPoolMaxSize"): 3,
     ("websocketProxy", "sessionIdleTimeoutMs"): 4,
@@ -23,10 +24,16 @@ OTHER: dict[tuple[str, ...], Any] = {
 }
 
 
+WITH_TLS = {"certificate": "certificate.pem", "key": "key.pem"}
+"""What the keys of TLS are of use with."""
+
+
 def config(key: tuple[str, ...], value: Any) -> Config:
     data: Any = value
     for step in reversed(key):
         data = {step: data}
+    if key[0] == "tls":
+        data["tls"].update(WITH_TLS)
     return Config.model_validate(data)
 
 

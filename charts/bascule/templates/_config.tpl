@@ -86,6 +86,7 @@ What of the configuration replaces the pods when it changes: all of it, or what 
 {{- $keys := pick $config "listen" "admin" "forwarders" -}}
 {{- $_ := set $keys "websocketProxy" (pick $config.websocketProxy "grizzlyWorkerPoolMaxSize" "sessionIdleTimeoutMs" "heartbeatIntervalMs") -}}
 {{- $_ := set $keys "limits" (pick (default dict $config.limits) "closingHandshakeTimeout") -}}
+{{- $_ := set $keys "tls" (pick (default dict $config.tls) "redirectFrom") -}}
 {{- $keys | toYaml -}}
 {{- else -}}
 {{- $config | toYaml -}}

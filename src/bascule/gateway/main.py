@@ -32,6 +32,7 @@ from bascule.gateway.hub import Hub
 from bascule.gateway.listener import Listener
 from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.plain import PlainProxy
+from bascule.gateway.redirect import RedirectListener
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Record, Registry, read_tag
 from bascule.gateway.tasks import is_running, spawn
@@ -118,6 +119,7 @@ class Gateway:
         self._http = HttpServer(self._answer, config, self._upgrade)
         self._listener: Listener | None = None
         self._admin_listener: AdminListener | None = None
+        self._redirect: RedirectListener | None = None
         self._dispatch = Dispatch(self._registry.by_slot, self._on_row, self._on_ended, self._on_lost)
         self._exchanges = Exchanges(config.limits.max_http_requests, self._words)
         self._proxy = PlainProxy(
@@ -182,6 +184,7 @@ class Gateway:
         await self._admin_listener.start(admin)
         ticking = spawn(self._metrics.keep_ticking(time.monotonic), "metrics tick")
         self._listener.start()
+        self._start_redirect(public)
         gc.collect()
         gc.freeze()
         send_control(self._control, "ready")
@@ -189,13 +192,30 @@ class Gateway:
             # JupyterHub could remove none of them any more: in a later gateway they would be wrong.
             Journal(self._setup.hub).replace(())
         await self._stopped.wait()
-        self._listener.close()
+        self._stop_accepting()
         ticking.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(3.0):
                 await self._http.shutdown(1.0)
+                if self._redirect is not None:
+                    await self._redirect.close()
                 await self._admin_listener.close()
                 await self._proxy.close()
+
+    def _start_redirect(self, public: socket.socket) -> None:
+        """Tell who comes by http to come to the public listener, where that is configured."""
+        if self._setup.redirect < 0:
+            return
+        port = self._config.tls.redirect_port or public.getsockname()[1]
+        self._redirect = RedirectListener(self._config, socket.socket(fileno=self._setup.redirect), port)
+        self._redirect.start()
+
+    def _stop_accepting(self) -> None:
+        """Take no more connections of browsers; where none were taken yet, nothing is to be done."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._redirect is not None:
+            spawn(self._redirect.close(), "close redirect listener")
 
     async def _wait_forwarders(self) -> None:
         """Wait until every forwarder has said which sessions it carries: the count must be exact."""
@@ -378,8 +398,7 @@ class Gateway:
                 self._dispatch.add(slot, message["pid"], restarts, message["hot_path"], channel)
                 self._view.set_restarts(slot, restarts)
             case "drain":
-                if self._listener is not None:
-                    self._listener.close()
+                self._stop_accepting()
                 self._begin_drain()
                 deadline = asyncio.get_running_loop().time() + cut_after(self._config.drain.timeout)
                 spawn(self._say_drained(deadline), "say drained")
@@ -405,7 +424,7 @@ class Gateway:
         """
         assert self._listener is not None
         assert self._admin_listener is not None
-        self._listener.close()
+        self._stop_accepting()
         self._http.retiring = self._admission.draining = self._proxy.draining = True
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)

@@ -27,6 +27,7 @@ class ChildSetup:
         admin: Descriptor of the admin listening socket (gateway only, else -1).
         place: Of a gateway: which block of the counters is its own.
         generation: How many gateways there were before this one, which makes ids unique.
+        redirect: Descriptor of the listening socket of redirects (gateway only, else -1; -1 without one).
         sample: Descriptor of the journal of the former gateway's sample of durations (gateway only, else -1).
         hub: Descriptor of the journal of JupyterHub's routes (gateway only, else -1).
         restarts: How many of them died while they served.
@@ -43,6 +44,7 @@ class ChildSetup:
     slot: int
     public: int = -1
     admin: int = -1
+    redirect: int = -1
     sample: int = -1
     hub: int = -1
     place: int = 0

@@ -66,8 +66,6 @@ UNSUPPORTED: Final = {
     "client-ssl-reject-unauthorized": _TARGET_TLS,
     "insecure": _TARGET_TLS,
     "error-path": "pages of errors come from --error-target, or are ours",
-    "redirect-port": "let whatever is in front redirect http to https",
-    "redirect-to": "let whatever is in front redirect http to https",
     "pid-file": "the supervisor's process is the one that was started",
     "no-x-forward": "X-Forwarded fields are always sent, for without them nobody knows the client",
     "auto-rewrite": "what upstreams answer is not changed",
@@ -101,10 +99,11 @@ def overrides(
     port: int | None,
     api_ip: str,
     api_port: int | None,
+    redirect_port: int | None,
     host_routing: bool,
     include_prefix: bool,
     prepend_path: bool,
-    values: Mapping[str, str | None],
+    values: Mapping[str, object],
     environ: Mapping[str, str],
     unsupported: Mapping[str, object],
 ) -> dict[str, object]:
@@ -116,6 +115,7 @@ def overrides(
         port: Public port.
         api_ip: Address of the API.
         api_port: Its port.
+        redirect_port: Where plain HTTP is told to come by https, at the public address.
         host_routing: Whether routes begin with a host.
         include_prefix: See ``hub.includePrefix``.
         prepend_path: See ``hub.prependPath``.
@@ -143,6 +143,8 @@ def overrides(
         "hub.includePrefix": include_prefix,
         "hub.prependPath": prepend_path,
     }
+    if redirect_port is not None:
+        said["tls.redirectFrom"] = _endpoint(ip, everywhere, redirect_port)
     said.update({key: value for key, value in values.items() if value is not None})
     return said
 

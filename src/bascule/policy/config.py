@@ -406,6 +406,13 @@ class Tls(Block):
     """File with the certificate chain (PEM). Set `key` too."""
     key: File | None = None
     """File with the private key (PEM)."""
+    redirect_from: Endpoint | None = None
+    """Where plain HTTP is told to come by https, with 301, such as `:80`. `null`, the default: nowhere."""
+    redirect_port: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
+    """Port that is named in the redirect. `null`, the default, is that of `listen`.
+
+    Set 443 where browsers reach `listen` by another number, such as a Service's.
+    """
 
 
 class Config(Block):

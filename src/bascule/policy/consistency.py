@@ -54,7 +54,13 @@ def _own_listeners(config: Config) -> Iterator[Inconsistency]:
         if "{" in upstream.host:
             continue
         target = Endpoint(upstream.host.strip("[]"), 0)
-        for key, own in (("listen", config.listen), ("admin", config.admin)):
+        for key, own in (
+            ("listen", config.listen),
+            ("admin", config.admin),
+            ("tls.redirectFrom", config.tls.redirect_from),
+        ):
+            if own is None:
+                continue
             same_host = target.host == own.host or (
                 (target.is_loopback or target.is_unspecified) and (own.is_loopback or own.is_unspecified)
             )
@@ -84,6 +90,12 @@ def _tls(config: Config) -> Iterator[Inconsistency]:
             ("certificate", "key") if config.tls.certificate is None else ("key", "certificate")
         )
         yield Inconsistency(("tls", missing), None, f"the path of a file, for {present} is set")
+    if config.tls.redirect_from is not None and config.tls.certificate is None:
+        allowed = "null, for there is no tls.certificate: nobody could come by https"
+        yield Inconsistency(("tls", "redirectFrom"), str(config.tls.redirect_from), allowed)
+    if config.tls.redirect_port is not None and config.tls.redirect_from is None:
+        allowed = "null, for there is no tls.redirectFrom"
+        yield Inconsistency(("tls", "redirectPort"), config.tls.redirect_port, allowed)
 
 
 def _tokens(config: Config) -> Iterator[Inconsistency]:
@@ -99,10 +111,15 @@ def _hub(config: Config) -> Iterator[Inconsistency]:
 
 
 def _listeners(config: Config) -> Iterator[Inconsistency]:
-    listen, admin = config.listen, config.admin
-    overlap = listen.host == admin.host or listen.is_unspecified or admin.is_unspecified
-    if listen.port and listen.port == admin.port and overlap:
-        yield Inconsistency(("admin",), str(admin), f'another port than "listen" ({listen})')
+    before = [("listen", config.listen)]
+    for path, endpoint in ((("admin",), config.admin), (("tls", "redirectFrom"), config.tls.redirect_from)):
+        if endpoint is None:
+            continue
+        for name, other in before:
+            overlap = endpoint.host == other.host or endpoint.is_unspecified or other.is_unspecified
+            if endpoint.port and endpoint.port == other.port and overlap:
+                yield Inconsistency(path, str(endpoint), f'another port than "{name}" ({other})')
+        before.append((".".join(path), endpoint))
 
 
 def _drain(config: Config) -> Iterator[Inconsistency]:

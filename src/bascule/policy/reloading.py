@@ -24,6 +24,7 @@ __all__ = ["ONLY_AT_A_START", "check_reload"]
 ONLY_AT_A_START: Final[tuple[KeyPath, ...]] = (
     ("listen",),
     ("admin",),
+    ("tls", "redirectFrom"),
     ("websocketProxy", "grizzlyWorkerPoolMaxSize"),
     ("websocketProxy", "sessionIdleTimeoutMs"),
     ("websocketProxy", "heartbeatIntervalMs"),

@@ -155,6 +155,7 @@ class Supervisor:
         is_gateway = child in gateways
         is_successor = child is gateways.successor
         loaded = self._succession.wanted if is_successor else self._succession.loaded
+        redirect = self._listeners.redirect
         setup = ChildSetup(
             config=loaded.config.model_dump_json(by_alias=True),
             sources=dict(loaded.sources),
@@ -164,6 +165,7 @@ class Supervisor:
             slot=child.slot,
             public=self._listeners.public.fileno() if is_gateway else -1,
             admin=self._listeners.admin.fileno() if is_gateway else -1,
+            redirect=redirect.fileno() if is_gateway and redirect is not None else -1,
             sample=self._sample.descriptor if is_gateway else -1,
             hub=self._hub.descriptor if is_gateway else -1,
             place=child.place,
@@ -176,6 +178,7 @@ class Supervisor:
         descriptors = [self._counters.descriptor]
         if is_gateway:
             descriptors += [setup.public, setup.admin, setup.sample, setup.hub]
+            descriptors += [setup.redirect] if setup.redirect >= 0 else []
         try:
             child.start(setup, tuple(descriptors), theirs, time.monotonic())
         finally:
@@ -289,10 +292,12 @@ class Supervisor:
         self._succession.go_on()
 
     def _announce(self) -> None:
+        redirect = self._listeners.redirect
         _log.info(
             "listening",
             public=address(self._listeners.public),
             admin=address(self._listeners.admin),
+            **({} if redirect is None else {"redirect": address(redirect)}),
             forwarders=self._slots,
             hot_path=self._forwarders[0].hot_path,
             max_sessions=self._config.websocket_proxy.max_sessions_per_app,
@@ -439,6 +444,8 @@ class Supervisor:
             )
             self._stop_at = time.monotonic() + timeout + _GRACE
             self._listeners.public.close()
+            if self._listeners.redirect is not None:
+                self._listeners.redirect.close()
             self._drain()
         if reloads:
             assert self._load is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,29 +24,33 @@ _LONGEST_NAME: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Both listening sockets of one proxy.
+    """The listening sockets of one proxy.
 
     Attributes:
         public: For browsers.
         admin: For operators.
+        redirect: For browsers that are told to come by https; ``None`` where there is none.
     """
 
     public: socket.socket
     admin: socket.socket
+    redirect: socket.socket | None = None
 
     @classmethod
     def open(cls, config: Config) -> Self:
-        """Bind both.
+        """Bind all.
 
         Raises:
             ConfigError: An address cannot be bound; names the field. Nothing stays bound.
         """
-        public = listen(config, config.listen, "listen")
-        try:
-            return cls(public, listen(config, config.admin, "admin"))
-        except BaseException:
-            public.close()
-            raise
+        with contextlib.ExitStack() as bound:
+            public = bound.enter_context(listen(config, config.listen, "listen"))
+            admin = bound.enter_context(listen(config, config.admin, "admin"))
+            redirect = None
+            if (endpoint := config.tls.redirect_from) is not None:
+                redirect = bound.enter_context(listen(config, endpoint, "tls.redirectFrom"))
+            bound.pop_all()
+            return cls(public, admin, redirect)
 
     def set_options(self, sockets: Sockets) -> None:
         """Give other options to the connections that are accepted from now on.
@@ -58,8 +63,9 @@ class Listeners:
             nodes = fresh.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
         self.public.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, nodes.rstrip(b"\0"))
         _set_options(self.public, sockets)
-        for listening in (self.public, self.admin):
-            listening.listen(sockets.backlog)
+        for listening in (self.public, self.admin, self.redirect):
+            if listening is not None:
+                listening.listen(sockets.backlog)
 
 
 def check_options(sockets: Sockets) -> None:

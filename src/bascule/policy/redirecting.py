@@ -1,0 +1,42 @@
+"""Where a request by http is told to come by https (RFC 9110 §15.4).
+
+Rules of this file: pure. A host and a path that would not be served are not repeated in an answer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from bascule.protocol.path import is_host, parse_target
+
+__all__ = ["https_location", "redirect_status"]
+
+_HTTPS: Final = 443
+
+_PORT: Final = re.compile(rb":[0-9]*$")
+
+
+def https_location(raw_target: bytes, host: bytes, port: int) -> str | None:
+    """Return the same place by https; ``None`` without a valid host.
+
+    Args:
+        raw_target: The request-target as received.
+        host: The Host field; one in the target counts instead (RFC 9112 §3.2.2).
+        port: Where https is; the scheme's own is left out.
+
+    Raises:
+        BadTarget: The target is refused, as it would be there.
+    """
+    target = parse_target(raw_target)
+    authority = target.authority if target.authority is not None else host
+    name = _PORT.sub(b"", authority)
+    if not name or not is_host(authority):
+        return None
+    shown = b"" if port == _HTTPS else b":%d" % port
+    return (b"https://" + name + shown + target.path + target.query).decode("ascii")
+
+
+def redirect_status(method: str) -> int:
+    """Return 301, or 308 for a request that must keep its method and its body."""
+    return 301 if method in ("GET", "HEAD") else 308

@@ -1,0 +1,62 @@
+"""Where a request by http is told to come by https."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bascule.policy.redirecting import https_location, redirect_status
+from bascule.policy.routes import BadTarget
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "port", "location"),
+    [
+        (b"/", b"hub.example", 443, "https://hub.example/"),
+        (b"/", b"hub.example", 8443, "https://hub.example:8443/"),
+        (b"/lab?token=a%2Fb&c", b"hub.example:8000", 443, "https://hub.example/lab?token=a%2Fb&c"),
+        (b"/", b"hub.example:", 8443, "https://hub.example:8443/"),
+        (b"/", b"[::1]:80", 8443, "https://[::1]:8443/"),
+        (b"/", b"[::1]", 443, "https://[::1]/"),
+        (b"http://other.example:80/a", b"hub.example", 443, "https://other.example/a"),
+        (b"/a%2Fb;c", b"h", 443, "https://h/a%2Fb;c"),
+    ],
+)
+def test_it_is_the_same_place_by_https(target: bytes, host: bytes, port: int, location: str) -> None:
+    assert https_location(target, host, port) == location
+
+
+@pytest.mark.parametrize("host", [b"", b":80", b"a b", b"a/b", b"a\r\nX: y", b"user@host", b"[::1"])
+def test_without_a_valid_host_there_is_none(host: bytes) -> None:
+    assert https_location(b"/", host, 443) is None
+
+
+@pytest.mark.parametrize("target", [b"/../a", b"//evil.example/", b"/a\r\nX: y", b"*", b"/a b"])
+def test_a_path_that_is_refused_there_is_refused_here(target: bytes) -> None:
+    with pytest.raises(BadTarget):
+        https_location(target, b"hub.example", 443)
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40), st.sampled_from([443, 8443]))
+def test_whatever_comes_leads_to_the_host_it_came_to(target: bytes, host: bytes, port: int) -> None:
+    try:
+        location = https_location(b"/" + target, host, port)
+    except BadTarget:
+        return
+    if location is not None:
+        assert location.isprintable()
+        assert location.isascii()
+        assert " " not in location
+        found = urlsplit(location)
+        assert found.scheme == "https"
+        assert (found.netloc + ":").startswith(host.partition(b":")[0].decode() or "[")
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("GET", 301), ("HEAD", 301), ("POST", 308), ("DELETE", 308), ("PUT", 308)]
+)
+def test_what_has_more_than_an_address_keeps_its_method(method: str, status: int) -> None:
+    assert redirect_status(method) == status
