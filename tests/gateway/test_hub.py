@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -16,9 +16,6 @@ from bascule.handover.journal import Journal
 from bascule.policy.config import Hub as Settings
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TARGET = "http://10.0.0.1:8888"
 MIB = 1 << 20
@@ -55,10 +52,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
 
 @pytest.fixture
-def journal() -> Iterator[Journal]:
-    journal = Journal.create("test-hub")
-    yield journal
-    os.close(journal.descriptor)
+def journal() -> Journal:
+    return Journal.create("test-hub")
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,23 +11,12 @@ from hypothesis import strategies as st
 
 from bascule.handover.journal import Journal
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 BOUNDS = 16
 
 
-@contextlib.contextmanager
-def made() -> Iterator[Journal]:
-    journal = Journal.create("test-journal")
-    yield journal
-    os.close(journal.descriptor)
-
-
 @pytest.fixture
-def journal() -> Iterator[Journal]:
-    with made() as journal:
-        yield journal
+def journal() -> Journal:
+    return Journal.create("test-journal")
 
 
 def size(journal: Journal) -> int:
@@ -169,13 +156,13 @@ step = st.tuples(st.just(True), st.lists(line, min_size=1, max_size=1)) | st.tup
 @given(st.lists(step, max_size=20))
 def test_whatever_was_done_it_reads_as_a_list_would(steps: list[tuple[bool, list[bytes]]]) -> None:
     model: list[bytes] = []
-    with made() as journal:
-        for is_append, lines in steps:
-            if is_append:
-                journal.append(*lines)
-                model += lines
-            else:
-                journal.replace(lines)
-                model = lines.copy()
-            assert journal.lines() == model
-            assert len(journal) == sum(len(each) + 1 for each in model)
+    journal = Journal.create("test-journal")
+    for is_append, lines in steps:
+        if is_append:
+            journal.append(*lines)
+            model += lines
+        else:
+            journal.replace(lines)
+            model = lines.copy()
+        assert journal.lines() == model
+        assert len(journal) == sum(len(each) + 1 for each in model)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import struct
+import weakref
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ class Journal:
 
     @classmethod
     def create(cls, name: str) -> Self:
-        """Make an empty one; ``name`` is what ``/proc`` calls it."""
+        """Make an empty one, whose descriptor goes with the object; ``name`` is what ``/proc`` calls it."""
         journal = cls(os.memfd_create(name, os.MFD_CLOEXEC))
+        weakref.finalize(journal, os.close, journal.descriptor)
         journal._bound(_BOUNDS.size, _BOUNDS.size)
         return journal
 
