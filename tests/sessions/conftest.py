@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.certificates import Certificate, make_certificate
+from tests.support.hubapi import HubApi
 from tests.support.rawupstream import RawUpstream, run_upstream
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from tests.conftest import Start
     from tests.support.bascule import RunningBascule
 
 
@@ -34,6 +36,19 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def context(request: pytest.FixtureRequest, certificate: Certificate) -> ssl.SSLContext | None:
     """What a client needs to speak to this module's proxy, which has TLS where the test's id says ``tls``."""
     return certificate.client() if "tls" in request.node.callspec.id else None
+
+
+@pytest.fixture
+def hub(bascule: Start) -> Callable[..., tuple[RunningBascule, HubApi]]:
+    """Start a proxy that takes routes from JupyterHub; arguments are those of its block, or other blocks."""
+    token = "the-token-of-the-hub"
+
+    def start(*, settings: dict[str, Any] | None = None, **config: Any) -> tuple[RunningBascule, HubApi]:
+        block = {"enabled": True, **(settings or {})}
+        proxy = bascule({"hub": block, "adminToken": token, "forwarders": {"count": 2}, **config})
+        return proxy, HubApi(proxy.admin_url, token)
+
+    return start
 
 
 @pytest.fixture

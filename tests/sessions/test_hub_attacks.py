@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.hubapi import HubApi
 from tests.support.processes import reserve_port
 from tests.support.proctree import gateway, kill
 from tests.support.rawclient import connected
@@ -18,27 +17,14 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Start
     from tests.support.bascule import RunningBascule
+    from tests.support.hubapi import HubApi
     from tests.support.rawclient import Answer
     from tests.support.rawupstream import RawUpstream
 
     Hub = Callable[..., tuple[RunningBascule, HubApi]]
 
-TOKEN = "the-token-of-the-hub"
 ALICE = "/user/alice"
-
-
-@pytest.fixture
-def hub(bascule: Start) -> Hub:
-    """Start a proxy that takes routes; arguments are those of its block, or other blocks."""
-
-    def start(*, settings: dict[str, Any] | None = None, **config: Any) -> tuple[RunningBascule, HubApi]:
-        block = {"enabled": True, **(settings or {})}
-        proxy = bascule({"hub": block, "adminToken": TOKEN, "forwarders": {"count": 1}, **config})
-        return proxy, HubApi(proxy.admin_url, TOKEN)
-
-    return start
 
 
 @pytest.fixture
@@ -58,7 +44,7 @@ def post(api: HubApi, routespec: str, body: str) -> int:
     """Add a route in words that no JSON library would choose; returns the status."""
     connection = http.client.HTTPConnection(api.url.removeprefix("http://"), timeout=10)
     try:
-        fields = {"Authorization": f"token {TOKEN}"}
+        fields = {"Authorization": f"token {api.token}"}
         connection.request("POST", f"/api/routes{routespec}", body, fields)
         return connection.getresponse().status
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,22 +25,9 @@ if TYPE_CHECKING:
 
     Hub = Callable[..., tuple[RunningBascule, HubApi]]
 
-TOKEN = "the-token-of-the-hub"
 ALICE = "/user/alice"
 USER_FULL = b"WebSocket session cap of this user reached (maxSessionsPerUser)"
 CHANNELS = b"/user/alice/api/kernels/1/channels"
-
-
-@pytest.fixture
-def hub(bascule: Start) -> Hub:
-    """Start a proxy that takes routes; arguments are those of its block, or other blocks."""
-
-    def start(*, settings: dict[str, Any] | None = None, **config: Any) -> tuple[RunningBascule, HubApi]:
-        block = {"enabled": True, **(settings or {})}
-        proxy = bascule({"hub": block, "adminToken": TOKEN, "forwarders": {"count": 2}, **config})
-        return proxy, HubApi(proxy.admin_url, TOKEN)
-
-    return start
 
 
 @pytest.fixture
