@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
@@ -16,6 +16,9 @@ from bascule.handover.journal import Journal
 from bascule.policy.config import Hub as Settings
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TARGET = "http://10.0.0.1:8888"
 MIB = 1 << 20
@@ -344,6 +347,9 @@ class Full(Journal):
     def append(self, line: bytes) -> None:
         raise OSError("no memory")
 
+    def replace(self, lines: Iterable[bytes]) -> None:
+        raise OSError("no memory")
+
 
 def test_what_cannot_be_kept_for_the_next_gateway_is_not_done(journal: Journal, clock: Clock) -> None:
     hub = Hub(HubRoutes(RouteTable(()), Settings(enabled=True)), journal, clock)
@@ -358,3 +364,34 @@ def test_what_cannot_be_kept_for_the_next_gateway_is_not_done(journal: Journal, 
         full.remove("/user/ada")
 
     assert {route.routespec: route.data["target"] for route in full} == {"/user/ada": TARGET}
+
+
+def test_without_memory_a_gateway_retires_and_another_takes_over_all_the_same(
+    journal: Journal, clock: Clock, log: Log
+) -> None:
+    hub = gateway(journal, clock)
+    hub.put("/user/ada", {"target": TARGET})
+    hub.put("/user/grace", {"target": TARGET})
+    hub.remove("/user/grace")
+    full = Full(journal.descriptor)
+    before = Hub(hub.routes, full, clock)
+    before.retire()
+    with pytest.raises(Retired):
+        before.remove("/user/ada")
+    after = Hub(HubRoutes(RouteTable(()), Settings()), full, clock)
+    after.take_over()
+
+    assert list(known(after)) == ["/user/ada"]
+    assert [warning["event"] for warning in log.warnings] == ["no memory to write the routes anew"] * 2
+
+
+def test_a_change_that_can_be_kept_is_made_though_the_journal_cannot_be_written_anew(
+    hub: Hub, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Journal, "replace", Full.replace)
+    filling = "x" * 4000
+    for number in range(300):
+        hub.put("/user/ada", {"target": TARGET, "filling": filling, "number": number})
+
+    assert len(journal) > MIB
+    assert known(gateway(journal, clock)) == known(hub)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -131,6 +132,27 @@ def test_routes_and_their_activity_outlive_a_reload(hub: Hub, upstream: RawUpstr
         client.say(b"hello again")
         assert client.reply().payload == b"hello again"
         eventually(lambda: api.last_activity(ALICE) > active, 5, "the list of sessions is read anew")
+
+
+def test_without_memory_for_the_journal_nothing_changes_and_a_reload_goes_as_ever(
+    hub: Hub, upstream: RawUpstream
+) -> None:
+    proxy, api = hub()
+    for number in range(50):
+        api.add(f"/user/{number}", upstream.url, filling="x" * 4000)
+    # Longer than the log will be, shorter than the journal is.
+    resource.prlimit(
+        gateway(proxy), resource.RLIMIT_FSIZE, (1 << 16, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    )
+
+    assert api.call("POST", "/api/routes/more", {"target": upstream.url})[0] == 503
+    assert api.remove("/user/0") == 503
+    assert proxy.reload(websocketProxy={"maxSessionsPerApp": 7})
+    eventually(lambda: proxy.cap_if_up == 7, 20, "the other gateway serves")
+
+    assert list(api.routes()) == [f"/user/{number}" for number in range(50)]
+    (left,) = eventually(lambda: proxy.events("a former gateway has left"), 10, "it is told")
+    assert left["status"] == "0"
 
 
 def test_a_reload_that_takes_no_routes_any_more_forgets_them(hub: Hub, upstream: RawUpstream) -> None:

@@ -81,7 +81,7 @@ class Hub:
             self.routes.put(said["put"], said["data"], said["active"], bounded=False)
 
     def retire(self) -> None:
-        """Leave the routes to another gateway, with what is known of their activity."""
+        """Leave the routes to another gateway, with what is known of their activity if there is memory."""
         if not self._retired:
             self._retired = True
             self._write_anew()
@@ -142,7 +142,13 @@ class Hub:
         self._journal.append(json.dumps(said).encode())
 
     def _write_anew(self) -> None:
-        self._journal.replace(json.dumps(_put(route)).encode() for route in self.routes)
+        """Write all routes as they are now; where there is no memory, the journal stays as good as it was."""
+        try:
+            self._journal.replace(json.dumps(_put(route)).encode() for route in self.routes)
+        except OSError as error:
+            # All routes are in it, and none but those: only longer than need be, and with older activity.
+            _log.warning("no memory to write the routes anew", error=str(error))
+            return
         self._rewritten = len(self._journal)
 
     # -- activity -------------------------------------------------------------------------

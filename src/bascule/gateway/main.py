@@ -428,7 +428,8 @@ class Gateway:
         self._http.retiring = self._admission.draining = self._proxy.draining = True
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
-        self._sample.replace((json.dumps(self._durations.dump()).encode(),))
+        with contextlib.suppress(OSError):  # no memory: percentiles begin anew, and that is all
+            self._sample.replace((json.dumps(self._durations.dump()).encode(),))
         if self._hub is not None:
             self._hub.retire()
         spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered
