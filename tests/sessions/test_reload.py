@@ -299,6 +299,24 @@ def test_durations_go_on(proxy: Proxy) -> None:
     assert bascule.metric("bascule_session_duration_seconds_count") == 2
 
 
+def test_a_session_that_ends_while_another_gateway_takes_over_is_in_the_percentiles(proxy: Proxy) -> None:
+    bascule = proxy()
+    with connected(bascule.public_url) as client:
+        client.open()
+        (row,) = eventually(bascule.sessions, 5, "it is known")
+        other = forwarders(bascule)[1 - row["forwarder"]]
+        kill(other, signal.SIGSTOP)  # until it says what it carries, the new gateway does not serve
+        try:
+            assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+            client.say(b"", CLOSE)
+            eventually(lambda: bascule.events("session ended"), 10, "it has ended")
+        finally:
+            kill(other, signal.SIGCONT)
+    serves_with(bascule, 7)
+
+    assert bascule.metric("ws_connection_duration_seconds_max") > 0
+
+
 def ended(bascule: RunningBascule) -> None:
     """Have a session, and wait until its end is told."""
     before = len(bascule.events("session ended"))

@@ -167,10 +167,11 @@ class Gateway:
             await self._called.wait()
             if self._stopped.is_set():
                 return
-        await self._wait_forwarders()
+        # Before the forwarders tell of sessions that have ended meanwhile: those are for the sample, too.
         for line in self._sample.lines():
             self._durations.load(json.loads(line))
         self._sample.replace(())  # whoever comes after a death begins anew
+        await self._wait_forwarders()
         if self._hub is not None:
             self._hub.take_over()
         await self._proxy.start()
