@@ -80,3 +80,15 @@ async def test_a_tls_client_on_the_plain_port_is_told_at_once() -> None:
     said = await _answer(socket.create_server(("127.0.0.1", 0)), bytes.fromhex("16030102000100 01fc0303"))
     assert said.startswith(b"HTTP/1.1 400 ")
     assert said.endswith(b"This port speaks HTTP without TLS.\n")
+
+
+async def test_one_that_was_closed_before_it_began_accepts_nobody() -> None:
+    http = HttpServer(_plain, Config(), _no_upgrade)
+    with socket.create_server(("127.0.0.1", 0)) as supervisors:
+        listener = Listener(Config(), supervisors.dup(), http, _no_upgrade)
+        listener.close()
+        listener.start()
+        with socket.create_connection(supervisors.getsockname(), 5.0) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await asyncio.sleep(0.05)
+            assert http.connections == []

@@ -98,7 +98,9 @@ class Listener:
         self._say_again_at = 0.0
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Begin to accept, unless it was closed: the order to leave may come before there is all it needs."""
+        if self._closed:
+            return
         self._listening.setblocking(False)
         self._loop.add_reader(self._listening.fileno(), self._accept)
 

@@ -179,13 +179,15 @@ class Gateway:
             self._begin_drain()
         public = socket.socket(fileno=self._setup.public)
         self._listener = Listener(self._config, public, self._http, self._upgrade, tls)
+        self._redirect = self._redirects_to(public)
         self._admin_listener = AdminListener(self._administration.app, self._config.limits.handshake_timeout)
         admin = socket.socket(fileno=self._setup.admin)
         admin.setblocking(False)
         await self._admin_listener.start(admin)
         ticking = spawn(self._metrics.keep_ticking(time.monotonic), "metrics tick")
         self._listener.start()
-        self._start_redirect(public)
+        if self._redirect is not None:
+            self._redirect.start()
         gc.collect()
         gc.freeze()
         send_control(self._control, "ready")
@@ -203,13 +205,12 @@ class Gateway:
                 await self._admin_listener.close()
                 await self._proxy.close()
 
-    def _start_redirect(self, public: socket.socket) -> None:
-        """Tell who comes by http to come to the public listener, where that is configured."""
+    def _redirects_to(self, public: socket.socket) -> RedirectListener | None:
+        """Return what tells who comes by http to come to the public listener, where that is configured."""
         if self._setup.redirect < 0:
-            return
+            return None
         port = self._config.tls.redirect_port or public.getsockname()[1]
-        self._redirect = RedirectListener(self._config, socket.socket(fileno=self._setup.redirect), port)
-        self._redirect.start()
+        return RedirectListener(self._config, socket.socket(fileno=self._setup.redirect), port)
 
     def _stop_accepting(self) -> None:
         """Take no more connections of browsers; where none were taken yet, nothing is to be done."""
