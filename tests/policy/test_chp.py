@@ -43,9 +43,6 @@ def test_a_bare_command_takes_routes_at_the_ports_jupyterhub_knows() -> None:
         "admin": "localhost:8001",
         "adminToken": TOKEN,
         "hub.enabled": True,
-        "hub.hostRouting": False,
-        "hub.includePrefix": True,
-        "hub.prependPath": True,
     }
 
 
@@ -97,6 +94,18 @@ def test_an_address_is_read_for_both_listeners(ip: str, host: str) -> None:
 
 def test_switches_set_their_keys() -> None:
     hub = loaded(host_routing=True, include_prefix=False, prepend_path=False).hub
+
+    assert (hub.host_routing, hub.include_prefix, hub.prepend_path) == (True, False, False)
+
+
+def test_a_switch_that_is_not_there_leaves_its_key_to_others() -> None:
+    variables = {
+        "BASCULE_HUB__HOSTROUTING": "true",
+        "BASCULE_HUB__INCLUDEPREFIX": "false",
+        "BASCULE_HUB__PREPENDPATH": "false",
+    }
+
+    hub = load(None, variables, said(), DEFAULTS).config.hub
 
     assert (hub.host_routing, hub.include_prefix, hub.prepend_path) == (True, False, False)
 

@@ -117,8 +117,8 @@ def overrides(
         api_port: Its port.
         redirect_port: Where plain HTTP is told to come by https, at the public address.
         host_routing: Whether routes begin with a host.
-        include_prefix: See ``hub.includePrefix``.
-        prepend_path: See ``hub.prependPath``.
+        include_prefix: Unless it is false nothing is said of ``hub.includePrefix``.
+        prepend_path: The same of ``hub.prependPath``.
         values: Key → what its argument says, ``None`` where it is not there.
         environ: Where the token is.
         unsupported: Argument of `UNSUPPORTED` → what was said.
@@ -139,10 +139,14 @@ def overrides(
         "admin": _endpoint(api_ip, everywhere, api_port),
         "adminToken": token,
         "hub.enabled": True,
-        "hub.hostRouting": host_routing,
-        "hub.includePrefix": include_prefix,
-        "hub.prependPath": prepend_path,
     }
+    # A switch that is not there says nothing: a file or a variable may.
+    if host_routing:
+        said["hub.hostRouting"] = True
+    if not include_prefix:
+        said["hub.includePrefix"] = False
+    if not prepend_path:
+        said["hub.prependPath"] = False
     if redirect_port is not None:
         said["tls.redirectFrom"] = _endpoint(ip, everywhere, redirect_port)
     said.update({key: value for key, value in values.items() if value is not None})
