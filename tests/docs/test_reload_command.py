@@ -1,9 +1,12 @@
-"""The command of the page on reloading, typed at a proxy that runs."""
+"""The page on reloading: its command, typed at a proxy that runs, and the keys that it names."""
 
+import re
 import subprocess
 
+from bascule.policy.reloading import ONLY_AT_A_START
 from tests.conftest import Start
 from tests.docs.claims import claimed
+from tests.support.parts import ROOT
 from tests.support.waiting import eventually
 
 (COMMAND,) = claimed(__name__)
@@ -17,3 +20,9 @@ def test_the_command_makes_a_running_proxy_load_its_configuration_again(bascule:
     eventually(
         lambda: any(line.get("event") == "configuration reloaded" for line in proxy.log_lines), 20, "it did"
     )
+
+
+def test_the_keys_that_only_a_start_changes_are_those_of_the_page() -> None:
+    page = (ROOT / "docs/howto/reload.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"given at the start: ([^:]*?)\. A file", page)
+    assert sorted(re.findall(r"`(.+?)`", sentence)) == sorted(map(".".join, ONLY_AT_A_START))
