@@ -407,7 +407,10 @@ class Tls(Block):
     key: File | None = None
     """File with the private key (PEM)."""
     redirect_from: Endpoint | None = None
-    """Where plain HTTP is told to come by https, with 301, such as `:80`. `null`, the default: nowhere."""
+    """Where plain HTTP is told to come by https, such as `:80`. `null`, the default: nowhere.
+
+    GET and HEAD are told with 301, all else with 308, which keeps the method.
+    """
     redirect_port: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
     """Port that is named in the redirect. `null`, the default, is that of `listen`.
 
