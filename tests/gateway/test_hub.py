@@ -276,6 +276,17 @@ def test_a_browser_that_has_sent_nothing_more_is_not_active(hub: Hub, clock: Clo
     assert active(hub) == 2993.0
 
 
+def test_a_session_whose_forwarder_was_not_heard_once_is_not_active_for_that(hub: Hub, clock: Clock) -> None:
+    hub.put("/user/alice", {"target": TARGET})
+    hub.observe([session(1, 5)])
+    clock.now = 2000.0
+
+    hub.observe([session(1, 0)])
+    hub.observe([session(1, 5, frames_out=999)])
+
+    assert active(hub) == 1000.0
+
+
 def test_activity_never_goes_backwards(hub: Hub, clock: Clock) -> None:
     route = hub.put("/user/alice", {"target": TARGET})
     clock.now = 2000.0

@@ -166,8 +166,11 @@ class Hub:
         now = self._clock()
         before, self._frames = self._frames, {}
         for session in sessions:
-            self._frames[identifier := int(session.id, 16)] = session.frames_in
-            if session.frames_in > before.get(identifier, 0):
+            identifier = int(session.id, 16)
+            known = before.get(identifier, 0)
+            # A forwarder that was not heard in time has told nothing of it, which is shown as 0.
+            self._frames[identifier] = max(known, session.frames_in)
+            if session.frames_in > known:
                 self._active(session.route, now - session.idle)
 
     def carried(self, identifier: int, frames_in: int) -> None:
