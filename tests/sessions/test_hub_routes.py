@@ -315,3 +315,19 @@ def test_one_user_cannot_take_the_slots_of_others(hub: Hub, upstream: RawUpstrea
         with closing(opened(proxy)) as third:
             third.say(b"hello")
             assert third.reply().payload == b"hello"
+
+
+def test_who_is_refused_at_anothers_server_does_not_make_its_user_wait(
+    hub: Hub, upstream: RawUpstream
+) -> None:
+    proxy, api = hub(websocketProxy={"maxSessionsPerApp": 1}, trustedProxies=["127.0.0.1/32"])
+    api.add("/user/ada", upstream.url, user="ada")
+    stranger, ada = b"X-Forwarded-For: 192.0.2.1", b"X-Forwarded-For: 192.0.2.2"
+    with closing(opened(proxy, b"/user/ada/a")):
+        for client in (stranger, stranger, ada):
+            with closing(opened(proxy, b"/user/ada/a", client)) as refused:
+                assert refused.reply().code == 1013
+    held = [line.get("held_seconds") for line in proxy.events("session refused")]
+    assert held[0] is None
+    assert held[1] is not None
+    assert held[2] is None

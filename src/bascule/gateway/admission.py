@@ -89,8 +89,11 @@ class _Asked(NamedTuple):
 
     @property
     def who(self) -> str:
-        """Whom a hold-off remembers: the user where it is known, since users share addresses."""
-        return self.client if self.user is None else f"user {self.user}"
+        """Whom a hold-off remembers: who has signed in here, since users share addresses.
+
+        On a route of JupyterHub the user is the one whose server it is, and anybody may ask for it.
+        """
+        return self.client if self.user is None or self.match.hub is not None else f"user {self.user}"
 
     @property
     def path(self) -> bytes:

@@ -163,9 +163,10 @@ class Limits(Block):
     max_sessions_per_user: Count = 0
     """Most WebSocket sessions that one user has at once on this pod; 0, the default, bounds nobody.
 
-    A user is known on routes with `auth: session` and on JupyterHub's. One more is answered with 101 and
-    Close 1013, and is no rejection by the cap: the pod may have room. Off, because a person with two
-    notebooks, a terminal and a second window holds eight; 50 stops a loop that opens sockets for ever.
+    A user is known on routes with `auth: session`, and on JupyterHub's, where it is the one whose server it
+    is. One more is answered with 101 and Close 1013, and is no rejection by the cap: the pod may have room.
+    Off, because a person with two notebooks, a terminal and a second window holds eight; 50 stops a loop that
+    opens sockets for ever.
     """
     max_held_refusals: Count = 256
     """Most refused sockets held open at once to slow down a client that returns at once; 0 never holds one.
