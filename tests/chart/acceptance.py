@@ -52,7 +52,7 @@ def lifecycle(client: Client, values: Values, plain: Values) -> Iterator[str]:
     yield "the same values again change nothing"
     client.upgrade(plain)
     between = _snapshot(client)
-    client.upgrade(_larger(values))
+    client.upgrade(_restarted(values))
     _must_differ(first, _snapshot(client))
     yield "it becomes what other values say, and a larger cap replaces the pods"
     client.call(client.helm, "rollback", RELEASE, "1")
@@ -180,13 +180,12 @@ def _must_be_equal(expected: Snapshot, found: Snapshot, when: str) -> None:
             raise Finding(f"{when} {title} is not what it was: {'; '.join(missing)}")
 
 
-def _larger(values: Values) -> Values:
-    """Return the same values with one session more or, at the largest cap, one less."""
-    larger = copy.deepcopy(values)
-    pool = larger.setdefault("hopsworks", {}).setdefault("payara", {}).setdefault("websocketProxy", {})
-    cap = pool.get("maxSessionsPerApp", 500)
-    pool["maxSessionsPerApp"] = cap + 1 if cap < 2**31 - 1 else cap - 1
-    return larger
+def _restarted(values: Values) -> Values:
+    """Return the same values with another heartbeat: no running proxy takes that over."""
+    changed = copy.deepcopy(values)
+    pool = changed.setdefault("hopsworks", {}).setdefault("payara", {}).setdefault("websocketProxy", {})
+    pool["heartbeatIntervalMs"] = pool.get("heartbeatIntervalMs", 20000) + 1
+    return changed
 
 
 def _must_differ(before: Snapshot, after: Snapshot) -> None:
@@ -194,7 +193,7 @@ def _must_differ(before: Snapshot, after: Snapshot) -> None:
         return one(list(snapshot.values()), "Deployment")["spec"]["template"]
 
     if template(before) == template(after):
-        raise Finding("another cap left the pods as they were")
+        raise Finding("another heartbeat left the pods as they were")
 
 
 def _scale(client: Client, number: int) -> None:

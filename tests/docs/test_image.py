@@ -128,7 +128,9 @@ def test_the_image_serves_under_the_charts_restrictions_and_ends_in_time(
     manifests = render("v4", {"routes": [*ROUTES, ECHO], "drain": {"timeout": 5}})
     pod = one(manifests, "Deployment")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    file = tmp_path / "config.yaml"
+    folder = tmp_path / "config"
+    folder.mkdir(mode=0o755)
+    file = folder / "config.yaml"
     file.write_text(configuration(manifests))
     file.chmod(0o644)
     tmp_path.chmod(0o755)
@@ -136,7 +138,7 @@ def test_the_image_serves_under_the_charts_restrictions_and_ends_in_time(
     name = f"bascule-{tmp_path.name}-{tmp_path.parent.name}"
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     words = ["run", "--rm", "--name", name, *as_the_kubelet_would(pod)]
-    words += [f"--volume={file}:{mount['mountPath']}:ro", IMAGE, *container["args"]]
+    words += [f"--volume={folder}:{mount['mountPath']}:ro", IMAGE, *container["args"]]
     with own_network(), run_echo(8501):
         service = Service("container", [require("podman"), *words], tmp_path / "log", env=podman.env)
         try:
