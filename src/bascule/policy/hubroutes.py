@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from bascule.policy.routeconfig import AuthMode, RouteConfig
 from bascule.policy.routes import BadTarget, Match, RouteTable, is_reserved, split_path
 from bascule.policy.templates import UpstreamTemplate
-from bascule.protocol.path import normal_segment, parse_target
+from bascule.protocol.path import normal_segment, parse_target, without_port
 from bascule.vocabulary import Kind
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class HubRoutes:
     def _find(self, target: Target, host: bytes) -> Match | None:
         in_front: list[bytes] = []
         if self._settings.host_routing:
-            in_front = [normal_segment(_without_port(target.authority or host))]
+            in_front = [normal_segment(without_port(target.authority or host).lower())]
         route = self._deepest([*in_front, *target.segments])
         if target.credulous is not None and self._deepest([*in_front, *target.credulous]) is not route:
             raise BadTarget("The path can be read in two ways.")
@@ -268,10 +268,3 @@ def _kind(route: HubRoute, segments: Sequence[bytes]) -> Kind:
     if route.user is None or _PROXY in segments:
         return Kind.APP
     return Kind.TERMINAL if _TERMINALS in segments else Kind.JUPYTER
-
-
-def _without_port(host: bytes) -> bytes:
-    """Return the host of an authority, in lower case."""
-    if host.startswith(b"["):
-        return host.partition(b"]")[0].lower() + b"]"
-    return host.partition(b":")[0].lower()

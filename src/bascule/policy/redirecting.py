@@ -5,16 +5,13 @@ Rules of this file: pure. A host and a path that would not be served are not rep
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
-from bascule.protocol.path import is_host, parse_target
+from bascule.protocol.path import is_host, parse_target, without_port
 
 __all__ = ["https_location", "redirect_status"]
 
 _HTTPS: Final = 443
-
-_PORT: Final = re.compile(rb":[0-9]*$")
 
 
 def https_location(raw_target: bytes, host: bytes, port: int) -> str | None:
@@ -30,8 +27,7 @@ def https_location(raw_target: bytes, host: bytes, port: int) -> str | None:
     """
     target = parse_target(raw_target)
     authority = target.authority if target.authority is not None else host
-    name = _PORT.sub(b"", authority)
-    if not name or not is_host(authority):
+    if not is_host(authority) or not (name := without_port(authority)):
         return None
     shown = b"" if port == _HTTPS else b":%d" % port
     return (b"https://" + name + shown + target.path + target.query).decode("ascii")

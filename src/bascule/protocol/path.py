@@ -44,7 +44,7 @@ from urllib.parse import unquote_to_bytes
 
 from bascule.errors import HandshakeRefused
 
-__all__ = ["ASTERISK", "BadTarget", "Target", "is_host", "normal_segment", "parse_target"]
+__all__ = ["ASTERISK", "BadTarget", "Target", "is_host", "normal_segment", "parse_target", "without_port"]
 
 ASTERISK: Final = b"*"
 """The target of ``OPTIONS *``: the server as a whole. It is no path, so the caller compares it first."""
@@ -149,6 +149,13 @@ def parse_target(raw: bytes) -> Target:
 def is_host(value: bytes) -> bool:
     """Tell whether the value of a Host field is one (RFC 9112 §3.2); an empty one is."""
     return _HOST.fullmatch(value) is not None
+
+
+def without_port(authority: bytes) -> bytes:
+    """Return the host of an authority for which `is_host` holds; brackets stay around an IPv6 address."""
+    if authority.startswith(b"["):
+        return authority.partition(b"]")[0] + b"]"
+    return authority.partition(b":")[0]
 
 
 def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None]:
