@@ -57,7 +57,7 @@ OWN = (
     Panel(
         "Bascule - sessions by kind",
         "Open sessions of all pods by what they lead to. All kinds share one budget per pod. If one kind "
-        "crowds out the others, ask its users to close tabs, or give it a deployment of its own.",
+        "crowds out the others, bound its route (`maxSessions`), or give it a deployment of its own.",
         "short",
         (Query("sum by (kind) (bascule_sessions)", "{{kind}}"),),
         stacked=True,
@@ -111,8 +111,8 @@ OWN = (
         "(malformed head, no route, a foreign origin, a missing login). `upstream`: the kernel, shell or app "
         "said no itself, or nothing that is an answer. `draining`: the pod is going away. `no_room`: the "
         "forwarders are restarting, or out of descriptors. `gone`: the browser left while the upstream was "
-        "dialled. `user_cap`: its user has as many sessions as one may have. The cap and unreachable "
-        "upstreams have panels of their own. Many `handshake` refusals after "
+        "dialled. `user_cap` and `route_cap`: its user or its route has as many sessions as it may have. The "
+        "cap and unreachable upstreams have panels of their own. Many `handshake` refusals after "
         "a change of the configuration mean that the change is wrong.",
         "cps",
         (Query("sum by (reason) (rate(bascule_refusals_total[5m]))", "{{reason}}"),),

@@ -15,6 +15,7 @@ from bascule.vocabulary import (
     CAP_REACHED_REASON,
     DRAINING_REASON,
     NO_ROOM_REASON,
+    ROUTE_CAP_REASON,
     UPSTREAM_UNREACHABLE_REASON,
     USER_CAP_REASON,
 )
@@ -57,6 +58,7 @@ Close:
 |---|---|---|
 | 1013 | `{CAP_REACHED_REASON}` | The cap is reached; the upstream is not touched. |
 | 1013 | `{USER_CAP_REASON}` | The user has `limits.maxSessionsPerUser` sessions. |
+| 1013 | `{ROUTE_CAP_REASON}` | The route has `maxSessions` sessions. |
 | 1013 | `{UPSTREAM_UNREACHABLE_REASON}` | The upstream refused, timed out or did not resolve. |
 | 1012 | `{DRAINING_REASON}` | `POST /drain`; a connection open before SIGTERM, a handshake before a reload. |
 | 1013 | `{NO_ROOM_REASON}` | Open files are limited below the cap, or forwarders restart. |

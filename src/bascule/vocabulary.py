@@ -71,7 +71,9 @@ class Refusal(StrEnum):
     GONE = "gone"
     """The browser left while the upstream was being dialled."""
     USER_CAP = "user_cap"
-    """The user has as many sessions as one may have; the pod may have room."""
+    """The user has as many sessions as one may have; the pod has room."""
+    ROUTE_CAP = "route_cap"
+    """The route has as many sessions as it may have; the pod has room."""
     CAP = "cap"
     """Counted by the contract's ``ws_connection_rejections_total``."""
     UNREACHABLE = "unreachable"
@@ -85,6 +87,7 @@ REFUSALS_COUNTED = (
     Refusal.NO_ROOM,
     Refusal.GONE,
     Refusal.USER_CAP,
+    Refusal.ROUTE_CAP,
 )
 """Those that ``bascule_refusals_total`` counts: all that the contract has no metric for."""
 
@@ -125,6 +128,9 @@ CAP_REACHED_REASON = "WebSocket session cap reached (maxSessionsPerApp)"
 
 USER_CAP_REASON = "WebSocket session cap of this user reached (maxSessionsPerUser)"
 """Beside 1013, to one who has as many sessions as one may have."""
+
+ROUTE_CAP_REASON = "WebSocket session cap of this route reached (maxSessions)"
+"""Beside 1013, where a route has as many sessions as it may have."""
 
 DRAINING_REASON = "The proxy is restarting"
 """Beside 1012, for sessions that are let go and for upgrades that come while they are."""

@@ -9,99 +9,128 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from bascule.policy.budget import Lease, SessionBudget
+from bascule.vocabulary import Refusal
 
 
 def test_the_cap_is_taken_and_given_back() -> None:
     budget = SessionBudget(2)
-    first, second = budget.try_acquire(0.0), budget.try_acquire(0.0)
-    assert first is not None
-    assert second is not None
-    assert budget.try_acquire(0.0) is None
+    first = taken(budget)
+    taken(budget)
+    assert budget.try_acquire(0.0, "lab") is Refusal.CAP
     assert first.release() is True
-    assert budget.try_acquire(0.0) is not None
+    taken(budget)
     assert budget.in_use == 2
 
 
 def test_releasing_twice_gives_back_once() -> None:  # I3
     budget = SessionBudget(1)
-    lease = budget.try_acquire(0.0)
-    assert lease is not None
+    lease = taken(budget)
     assert [lease.release(), lease.release()] == [True, False]
     assert budget.in_use == 0
 
 
 def test_restored_sessions_count_beyond_the_cap_and_keep_others_out() -> None:
     budget = SessionBudget(1)
-    restored = [budget.restore(0.0) for _ in range(3)]
+    restored = [budget.restore(0.0, "lab") for _ in range(3)]
     assert budget.in_use == 3
-    assert budget.try_acquire(0.0) is None
+    assert budget.try_acquire(0.0, "lab") is Refusal.CAP
     for lease in restored[:2]:
         lease.release()
-    assert budget.try_acquire(0.0) is None
+    assert budget.try_acquire(0.0, "lab") is Refusal.CAP
     restored[2].release()
-    assert budget.try_acquire(0.0) is not None
+    taken(budget)
 
 
 def test_a_user_has_room_until_the_own_cap_whatever_others_hold() -> None:
     budget = SessionBudget(10, per_user=2)
-    first = budget.try_acquire(0.0, "ada")
-    budget.restore(0.0, "ada")
-    assert first is not None
-    assert not budget.has_room_for("ada")
-    assert budget.has_room_for("grace")
-    assert budget.has_room_for(None)
+    first = taken(budget, user="ada")
+    budget.restore(0.0, "app", "ada")
+    assert budget.try_acquire(0.0, "lab", "ada") is Refusal.USER_CAP
+    taken(budget, user="grace")
+    taken(budget)
     first.release()
     first.release()
-    assert budget.has_room_for("ada")
+    taken(budget, user="ada")
 
 
 def test_without_a_cap_for_each_user_there_is_room_for_all() -> None:
     budget = SessionBudget(10)
     for _ in range(10):
-        budget.try_acquire(0.0, "ada")
-    assert budget.has_room_for("ada")
+        taken(budget, user="ada")
+
+
+def test_a_route_has_room_until_its_own_cap_and_leaves_the_rest_to_others() -> None:
+    budget = SessionBudget(10, by_route={"app": 2, "closed": 0})
+    first = taken(budget, "app")
+    budget.restore(0.0, "app")
+    assert budget.try_acquire(0.0, "app") is Refusal.ROUTE_CAP
+    assert budget.in_use_on("app") == 2
+    assert budget.try_acquire(0.0, "closed") is Refusal.ROUTE_CAP
+    for _ in range(8):
+        taken(budget)
+    first.release()
+    first.release()
+    taken(budget, "app")
+
+
+def test_a_full_pod_is_said_to_be_full_whatever_else_is() -> None:
+    budget = SessionBudget(1, per_user=1, by_route={"app": 1})
+    taken(budget, "app", "ada")
+    assert budget.try_acquire(0.0, "app", "ada") is Refusal.CAP
+
+
+def taken(budget: SessionBudget, route: str = "lab", user: str | None = None) -> Lease:
+    """Take a lease there must be."""
+    lease = budget.try_acquire(0.0, route, user)
+    assert isinstance(lease, Lease)
+    return lease
 
 
 class Budget(RuleBasedStateMachine):
-    """Leases come and go in any order; a counter of our own says what must be true."""
+    """Leases come and go in any order; a list of our own says what must be true."""
 
     leases = Bundle("leases")
     times = st.floats(0.0, 1e9)
     users = st.sampled_from([None, "ada", "grace"])
+    routes = st.sampled_from(["lab", "app", "closed"])
 
     def __init__(self) -> None:
         super().__init__()
-        self.budget = SessionBudget(3, per_user=2)
-        self.held: dict[int, float] = {}
-        self.holders: dict[int, str | None] = {}
+        self.budget = SessionBudget(4, per_user=2, by_route={"app": 2, "closed": 0})
+        self.held: list[Lease] = []
 
-    @rule(target=leases, now=times, user=users)
-    def acquire(self, now: float, user: str | None) -> Lease | None:
-        lease = self.budget.try_acquire(now, user)
-        assert (lease is None) == (len(self.held) >= self.budget.limit)
-        self._note(lease, user)
+    @rule(target=leases, now=times, route=routes, user=users)
+    def acquire(self, now: float, route: str, user: str | None) -> Lease | Refusal:
+        answer = self.budget.try_acquire(now, route, user)
+        users = [lease.user for lease in self.held]
+        on_route = [lease.route for lease in self.held].count(route)
+        if len(self.held) >= self.budget.limit:
+            assert answer is Refusal.CAP
+        elif user is not None and users.count(user) >= 2:
+            assert answer is Refusal.USER_CAP
+        elif route == "closed" or (route == "app" and on_route >= 2):
+            assert answer is Refusal.ROUTE_CAP
+        else:
+            assert isinstance(answer, Lease)
+            assert (answer.since, answer.route, answer.user) == (now, route, user)
+            self.held.append(answer)
+        return answer
+
+    @rule(target=leases, since=times, route=routes, user=users)
+    def restore(self, since: float, route: str, user: str | None) -> Lease:
+        lease = self.budget.restore(since, route, user)
+        self.held.append(lease)
         return lease
-
-    @rule(target=leases, since=times, user=users)
-    def restore(self, since: float, user: str | None) -> Lease:
-        lease = self.budget.restore(since, user)
-        self._note(lease, user)
-        return lease
-
-    def _note(self, lease: Lease | None, user: str | None) -> None:
-        if lease is not None:
-            self.held[id(lease)] = lease.since
-            self.holders[id(lease)] = user
 
     @rule(lease=leases)
-    def release(self, lease: Lease | None) -> None:
-        if lease is not None:
-            assert lease.release() is (id(lease) in self.held)
-            self.held.pop(id(lease), None)
-            self.holders.pop(id(lease), None)
+    def release(self, lease: Lease | Refusal) -> None:
+        if isinstance(lease, Lease):
+            assert lease.release() is (lease in self.held)
+            if lease in self.held:
+                self.held.remove(lease)
 
     @rule(lease=consumes(leases))
-    def release_and_forget(self, lease: Lease | None) -> None:
+    def release_and_forget(self, lease: Lease | Refusal) -> None:
         self.release(lease)
 
     @rule(limit=st.integers(1, 5))
@@ -113,15 +142,14 @@ class Budget(RuleBasedStateMachine):
         assert self.budget.in_use == len(self.held)
 
     @invariant()
-    def a_user_has_room_below_the_own_cap(self) -> None:
-        counts = Counter(self.holders.values())
-        assert self.budget.has_room_for(None)
-        for user in ("ada", "grace"):
-            assert self.budget.has_room_for(user) == (counts[user] < 2)
+    def each_route_has_what_is_held_on_it(self) -> None:
+        counts = Counter(lease.route for lease in self.held)
+        for route in ("lab", "app", "closed"):
+            assert self.budget.in_use_on(route) == counts[route]
 
     @invariant()
     def the_oldest_is_of_those_that_are_held(self) -> None:
-        assert self.budget.oldest == min(self.held.values(), default=None)
+        assert self.budget.oldest == min((lease.since for lease in self.held), default=None)
 
 
 TestBudget = Budget.TestCase

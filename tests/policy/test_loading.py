@@ -240,7 +240,9 @@ def test_variables_are_read_in_any_case_and_in_the_type_of_their_key() -> None:
 def test_what_a_route_leaves_out_is_a_default(file: Callable[..., Path]) -> None:
     loaded = load(file("routes: [{name: a, path: /, upstream: 'http://a', auth: none}]"), {})
     of_routes = {key: source for key, source in loaded.sources.items() if key.startswith("routes")}
-    left_out = ("kind", "stripPrefix", "where", "allowedOrigins", "incomingBufferBytes")
+    left_out = (
+        "kind", "stripPrefix", "where", "allowedOrigins", "incomingBufferBytes", "maxSessions",
+    )  # fmt: skip
     assert of_routes == {"routes": "file", **{f"routes[0].{key}": "default" for key in left_out}}
 
     other = load(None, {}, {"routes": [{"name": "b", "path": "/", "upstream": "http://b", "kind": "app"}]})

@@ -49,6 +49,12 @@ class FakeGateway:
     def sessions_by_kind(self) -> Mapping[Kind, int]:
         return {Kind.JUPYTER: 2, Kind.APP: 1}
 
+    def sessions_by_route(self) -> Mapping[str, int]:
+        return {"lab": 3, "app": 0}
+
+    def caps_by_route(self) -> Mapping[str, int]:
+        return {"app": 20}
+
     def drain_outcomes(self) -> Mapping[str, int]:
         return {"closed": 4}
 
@@ -120,6 +126,8 @@ def test_the_live_gauges_come_from_the_gateway(rig: Rig) -> None:
     assert found["ws_connection_in_flight_max_age_seconds", ()] == 10.0
     assert found["ws_pool_max_connections", ()] == 500
     assert [found["bascule_sessions", (kind,)] for kind in Kind] == [2, 0, 1]
+    assert [found["bascule_route_sessions", (route,)] for route in ("lab", "app")] == [3, 0]
+    assert found["bascule_route_max_sessions", ("app",)] == 20
     assert found["ws_draining", ()] == 1
     assert [found["bascule_drain_sessions_total", (o,)] for o in ("natural", "closed", "aborted")] == [
         0,
@@ -151,6 +159,7 @@ def test_every_refusal_of_the_log_is_counted_by_its_word_or_by_the_contracts_met
         (GatewayWord.DRAINING, "bascule_refusals_total", ("draining",)),
         (GatewayWord.NO_ROOM, "bascule_refusals_total", ("no_room",)),
         (GatewayWord.USER_CAP, "bascule_refusals_total", ("user_cap",)),
+        (GatewayWord.ROUTE_CAP, "bascule_refusals_total", ("route_cap",)),
         (GatewayWord.CLIENT_GONE, "bascule_refusals_total", ("gone",)),
         (GatewayWord.HOLDS, "bascule_refusals_held_total", ()),
         (GatewayWord.DISTINCT_REJECTED_CLIENTS, "bascule_rejected_clients_total", ()),

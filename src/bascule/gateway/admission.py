@@ -46,6 +46,7 @@ from bascule.vocabulary import (
     CAP_REACHED_REASON,
     DRAINING_REASON,
     NO_ROOM_REASON,
+    ROUTE_CAP_REASON,
     UPSTREAM_UNREACHABLE_REASON,
     USER_CAP_REASON,
     Refusal,
@@ -72,6 +73,14 @@ _log = structlog.get_logger()
 
 _LOOK_EVERY: Final = 0.01
 """Seconds between two looks whether handshakes under way have settled: another gateway waits for that."""
+
+
+_CAPS: Final = {
+    Refusal.CAP: (GatewayWord.REJECTIONS, CAP_REACHED_REASON),
+    Refusal.USER_CAP: (GatewayWord.USER_CAP, USER_CAP_REASON),
+    Refusal.ROUTE_CAP: (GatewayWord.ROUTE_CAP, ROUTE_CAP_REASON),
+}
+"""Where each is counted, and what the browser is told."""
 
 
 class _Asked(NamedTuple):
@@ -235,16 +244,9 @@ class Admission:
         if self.draining:
             await self._refuse_while_draining(asked)
             return
-        if not self._budget.has_room_for(user):
-            self._words[GatewayWord.USER_CAP] += 1
-            await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, USER_CAP_REASON, Refusal.USER_CAP)
-            return
-        lease = self._budget.try_acquire(time.monotonic(), user)
-        if lease is None:
-            self._words[GatewayWord.REJECTIONS] += 1
-            if self._refuser.hold_off.is_new(asked.who, time.monotonic()):
-                self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
-            await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, CAP_REACHED_REASON, Refusal.CAP)
+        lease = self._budget.try_acquire(time.monotonic(), match.route.name, user)
+        if isinstance(lease, Refusal):
+            await self._refuse_at_a_cap(asked, lease)
             return
         if not self._dispatch.has_room():
             lease.release()
@@ -417,6 +419,13 @@ class Admission:
         self._words[GatewayWord.NO_ROOM] += 1
         with contextlib.suppress(OSError):
             await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, NO_ROOM_REASON, Refusal.NO_ROOM)
+
+    async def _refuse_at_a_cap(self, asked: _Asked, cap: Refusal) -> None:
+        word, reason = _CAPS[cap]
+        self._words[word] += 1
+        if cap is Refusal.CAP and self._refuser.hold_off.is_new(asked.who, time.monotonic()):
+            self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
+        await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, reason, cap)
 
     async def _refuse_while_draining(self, asked: _Asked) -> None:
         self._words[GatewayWord.DRAINING] += 1

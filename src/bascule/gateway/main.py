@@ -91,7 +91,9 @@ class Gateway:
         self._counters = CounterFile(setup.counters, setup.forwarders)
         self._words = self._counters.gateway(setup.place)
         self._budget = SessionBudget(
-            config.websocket_proxy.max_sessions_per_app, config.limits.max_sessions_per_user
+            config.websocket_proxy.max_sessions_per_app,
+            config.limits.max_sessions_per_user,
+            {route.name: most for route in config.routes if (most := route.max_sessions) is not None},
         )
         self._registry = Registry()
         self._control = socket.socket(fileno=setup.control)
@@ -320,7 +322,7 @@ class Gateway:
         self._registry.add(
             Record(
                 row.id, route, kind, client, upstream, user, row.opened_at, slot,
-                self._budget.restore(row.opened_at, user),
+                self._budget.restore(row.opened_at, route, user),
             )
         )  # fmt: skip
 

@@ -55,6 +55,7 @@ _REFUSALS: Final = {
     Refusal.NO_ROOM: GatewayWord.NO_ROOM,
     Refusal.GONE: GatewayWord.CLIENT_GONE,
     Refusal.USER_CAP: GatewayWord.USER_CAP,
+    Refusal.ROUTE_CAP: GatewayWord.ROUTE_CAP,
 }
 """Where the gateway counts `REFUSALS_COUNTED`."""
 
@@ -84,6 +85,12 @@ class LiveGateway(Protocol):
 
     def sessions_by_kind(self) -> Mapping[Kind, int]:
         """Count the open sessions; a kind without sessions may be left out."""
+
+    def sessions_by_route(self) -> Mapping[str, int]:
+        """Return the leases taken now on each route that is configured, by name."""
+
+    def caps_by_route(self) -> Mapping[str, int]:
+        """Return maxSessions of the routes that have it, by name."""
 
     def drain_outcomes(self) -> Mapping[str, int]:
         """Count the sessions that drains found open by outcome (`LABELS["outcome"]`)."""
@@ -170,6 +177,8 @@ class GatewayMetrics:
             "ws_pool_alloc_bytes_per_second": lambda now: _one(load.allocated_per_second(now)),
             "bascule_session_duration_seconds": lambda _: histogram(self._counters.all_durations()),
             "bascule_sessions": self._sessions,
+            "bascule_route_sessions": lambda _: _by_name(live.sessions_by_route()),
+            "bascule_route_max_sessions": lambda _: _by_name(live.caps_by_route()),
             "bascule_sessions_ended_total": self._ended,
             "bascule_sessions_lost_total": gateway(GatewayWord.FORWARDER_LOST),
             "bascule_close_codes_total": self._close_codes,
@@ -202,9 +211,7 @@ class GatewayMetrics:
             "bascule_hub_routes": lambda _: _one(live.hub_routes()),
             "bascule_memory_used_bytes": lambda _: _one(self._processes.memory_used(self._pids())),
             "bascule_memory_max_bytes": lambda _: _one(self._processes.memory_limit()),
-            "bascule_gc_seconds_total": lambda _: [
-                ((process,), seconds) for process, seconds in live.collector_seconds().items()
-            ],
+            "bascule_gc_seconds_total": lambda _: _by_name(live.collector_seconds()),
             "bascule_open_descriptors": lambda _: _one(
                 self._processes.tightest_descriptors(self._pids()).open
             ),
@@ -292,3 +299,8 @@ class GatewayMetrics:
 def _one(value: float) -> Series:
     """Return the series of a metric without labels."""
     return (((), value),)
+
+
+def _by_name(values: Mapping[str, float]) -> Series:
+    """Return the series of a metric with one label."""
+    return [((name,), value) for name, value in values.items()]

@@ -233,6 +233,14 @@ class View:
         """Count the open sessions."""
         return self._registry.by_kind
 
+    def sessions_by_route(self) -> Mapping[str, int]:
+        """Return the leases taken now on each route that is configured."""
+        return {name: self._budget.in_use_on(name) for name in (route.name for route in self._config.routes)}
+
+    def caps_by_route(self) -> Mapping[str, int]:
+        """Return maxSessions of the routes that have it."""
+        return self._budget.by_route
+
     def drain_outcomes(self) -> Mapping[str, int]:
         """Count the sessions that drains found open by outcome."""
         return self._outcomes

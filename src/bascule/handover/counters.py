@@ -61,6 +61,8 @@ class GatewayWord(IntEnum):
     """Upgrades refused because no forwarder could take a session."""
     USER_CAP = auto()
     """Upgrades refused because their user has as many sessions as one may have."""
+    ROUTE_CAP = auto()
+    """Upgrades refused because their route has as many sessions as it may have."""
     CLIENT_GONE = auto()
     """Upgrades whose client left while the upstream was being dialled."""
     DRAINING = auto()

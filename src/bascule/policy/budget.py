@@ -2,15 +2,21 @@
 
 The cap is per pod and exact because one gateway admits, in one thread, with no
 suspension point between the check and the count (I7). With *n* pods a cluster admits
-*n* times as many. What one user may hold of it is counted beside it, in the same leases.
+*n* times as many. What one user and one route may hold of it is counted beside it, by the same leases.
 
 Rules of this file: synchronous; only `SessionBudget.try_acquire`, `SessionBudget.restore`
-and `Lease.release` change the counter.
+and `Lease.release` change the counters.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
+
+from bascule.vocabulary import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 class SessionBudget:
@@ -19,16 +25,20 @@ class SessionBudget:
     Args:
         limit: Most sessions at once (`maxSessionsPerApp`).
         per_user: Most of them that one user has (`limits.maxSessionsPerUser`); 0 for any number.
+        by_route: Most of them on a route, by its name (`routes[].maxSessions`); any number on the others.
 
     Attributes:
         limit: The first.
+        by_route: The last.
     """
 
-    def __init__(self, limit: int, per_user: int = 0) -> None:
+    def __init__(self, limit: int, per_user: int = 0, by_route: Mapping[str, int] | None = None) -> None:
         self.limit = limit
+        self.by_route = by_route or {}
         self._per_user = per_user
         self._held: set[Lease] = set()
-        self._by_user: Counter[str] = Counter()
+        self._of_user: Counter[str] = Counter()
+        self._on_route: Counter[str] = Counter()
 
     @property
     def in_use(self) -> int:
@@ -40,32 +50,52 @@ class SessionBudget:
         """When the lease that is held longest was taken, monotonic; ``None`` when none is held."""
         return min((lease.since for lease in self._held), default=None)
 
-    def has_room_for(self, user: str | None) -> bool:
-        """Tell whether a user may have another session; one who is not known may, as far as this goes."""
-        return user is None or not self._per_user or self._by_user[user] < self._per_user
+    def in_use_on(self, route: str) -> int:
+        """Leases held now on a route."""
+        return self._on_route[route]
 
-    def try_acquire(self, now: float, user: str | None = None) -> Lease | None:
-        """Take one lease at a monotonic time, in seconds; ``None`` at the cap.
+    def try_acquire(self, now: float, route: str, user: str | None = None) -> Lease | Refusal:
+        """Take one lease, or say which cap is reached.
 
         Args:
-            now: The time.
-            user: Whose it is, where that is known. `has_room_for` is asked before.
+            now: Monotonic time, in seconds.
+            route: Name of the route that was asked for.
+            user: Whose it is, where that is known.
+
+        Returns:
+            The lease; or `Refusal.CAP`, `USER_CAP` or `ROUTE_CAP`, the pod's before the others: what
+            the contract says of a full pod holds whoever asks.
         """
         if len(self._held) >= self.limit:
-            return None
-        return self.restore(now, user)
+            return Refusal.CAP
+        if user is not None and 0 < self._per_user <= self._of_user[user]:
+            return Refusal.USER_CAP
+        most = self.by_route.get(route)
+        if most is not None and self._on_route[route] >= most:
+            return Refusal.ROUTE_CAP
+        return self.restore(now, route, user)
 
-    def restore(self, since: float, user: str | None = None) -> Lease:
+    def restore(self, since: float, route: str, user: str | None = None) -> Lease:
         """Take a lease for a session that lives already, since that monotonic time (after a restart).
 
-        A session that is open counts, whatever the limit: the gauge tells the truth, and
+        A session that is open counts, whatever the limits: the gauge tells the truth, and
         nothing new is admitted until enough have ended.
         """
-        lease = Lease(self._held, self._by_user, since, user)
+        lease = Lease(self._give_back, since, route, user)
         self._held.add(lease)
+        self._on_route[route] += 1
         if user is not None:
-            self._by_user[user] += 1
+            self._of_user[user] += 1
         return lease
+
+    def _give_back(self, lease: Lease) -> bool:
+        if lease not in self._held:
+            return False
+        self._held.remove(lease)
+        _take_one(self._on_route, lease.route)
+        if lease.user is not None:
+            _take_one(self._of_user, lease.user)
+        return True
 
 
 class Lease:
@@ -73,23 +103,28 @@ class Lease:
 
     Attributes:
         since: When it was taken, monotonic, in seconds.
+        route: Name of the route it counts for.
+        user: The user it counts for.
     """
 
-    __slots__ = ("_by_user", "_held", "_user", "since")
+    __slots__ = ("_give_back", "route", "since", "user")
 
-    def __init__(self, held: set[Lease], by_user: Counter[str], since: float, user: str | None) -> None:
-        self._held = held
-        self._by_user = by_user
-        self._user = user
+    def __init__(
+        self, give_back: Callable[[Lease], bool], since: float, route: str, user: str | None
+    ) -> None:
+        self._give_back = give_back
         self.since = since
+        self.route = route
+        self.user = user
 
     def release(self) -> bool:
         """Give the unit back; tell whether this call did it."""
-        if self not in self._held:
-            return False
-        self._held.remove(self)
-        if self._user is not None:
-            self._by_user[self._user] -= 1
-            if not self._by_user[self._user]:
-                del self._by_user[self._user]  # users come and go for months
-        return True
+        return self._give_back(self)
+
+
+def _take_one(counts: Counter[str], name: str) -> None:
+    """Count one less; users, and JupyterHub's routes, come and go for months, so nobody is kept at 0."""
+    if counts[name] == 1:
+        del counts[name]
+    else:
+        counts[name] -= 1

@@ -65,7 +65,8 @@ class RouteConfig(Block):
     It is a metric label: keep it when the path or the upstream changes, and the graphs go on.
     """
     kind: Kind = Kind.APP
-    """What it leads to: `jupyter`, `terminal` or `app`. A label only, all kinds share the one cap.
+    """What it leads to: `jupyter`, `terminal` or `app`. A label only, all kinds share the one cap;
+    `maxSessions` bounds a route's part of it.
 
     `app`, because an unknown upstream is most likely one.
     """
@@ -106,6 +107,13 @@ class RouteConfig(Block):
     """Largest frame on this route, in bytes. `null`, the default, is `websocketProxy.incomingBufferBytes`.
 
     For Streamlit set 209715200, its own maximum.
+    """
+    max_sessions: Annotated[int, Field(strict=True, ge=0, le=1000000)] | None = None
+    """Most WebSocket sessions on this route at once on one pod; `null`, the default, leaves it the whole cap.
+
+    It bounds what one kind of upstream takes of `maxSessionsPerApp`, so that an app with many viewers leaves
+    room for notebooks. One more is answered with 101 and Close 1013, and is no rejection by the cap: the pod
+    has room. 0 takes none.
     """
 
     @model_validator(mode="after")

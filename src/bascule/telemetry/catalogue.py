@@ -176,6 +176,19 @@ _SESSIONS: Final = (
         ("kind",),
     ),
     Metric(
+        "bascule_route_sessions", _G, Unit.SESSIONS,
+        "Sessions in flight by route of the configuration.",
+        "Those whose upstream is being dialled count, as for the cap. JupyterHub's routes are not among "
+        "them: they come and go.",
+        ("route",),
+    ),
+    Metric(
+        "bascule_route_max_sessions", _G, Unit.SESSIONS,
+        "The cap on open sessions of a route (`routes[].maxSessions`), for the routes that have one.",
+        "What `bascule_route_sessions` is compared with.",
+        ("route",),
+    ),
+    Metric(
         "bascule_sessions_ended_total", _C, Unit.SESSIONS,
         "Sessions that ended, by kind, by who ended them and why.",
         "The closing handshake is `closed`; see the close table for every other pair.",

@@ -57,9 +57,11 @@ LABELS: Final[dict[str, Label]] = {
         "`draining`: 101 and Close 1012, the pod is going away, or another gateway was about to serve. "
         "`no_room`: 101 and Close 1013, no forwarder could take a session. "
         "`gone`: the client left while the upstream was being dialled. "
-        "`user_cap`: 101 and Close 1013, its user has `limits.maxSessionsPerUser` sessions.",
+        "`user_cap`: 101 and Close 1013, its user has `limits.maxSessionsPerUser` sessions. "
+        "`route_cap`: 101 and Close 1013, its route has `maxSessions` sessions.",
         REFUSALS_COUNTED,
     ),
+    "route": Label("Name of a route of the configuration."),
     "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
     "process": Label("Whose collector: `gateway` alone, for relaying makes no cycles.", ("gateway",)),
     "outcome": Label(
