@@ -148,6 +148,20 @@ def test_45_48_a_route_to_ourselves_is_refused(listen: str, upstream: str, own: 
     assert f'our own "{own}"' in text
 
 
+@pytest.mark.parametrize("key", ["defaultTarget", "errorTarget"])
+def test_48_what_jupyterhub_has_no_route_for_does_not_lead_to_ourselves(key: str) -> None:
+    def to(url: str) -> dict[str, Any]:
+        hub = {"enabled": True, key: url}
+        return {"listen": ":8000", "admin": ":8001", "adminToken": "x", "hub": hub}
+
+    ((path, text),) = found(**to("http://127.0.0.1:8001/hub"))
+    assert path == f"hub.{key}"
+    assert 'our own "admin"' in text
+    ((_, text),) = found(**to("http://[::1]:8000"))
+    assert 'our own "listen"' in text
+    Config.model_validate(to("http://127.0.0.1:8081/hub"))
+
+
 def test_45_a_port_from_a_url_cannot_be_that_of_our_admin_listener() -> None:
     pinned = {"name": "j", "path": "/j/{port}/", "upstream": "http://127.0.0.1:{port}"}
 

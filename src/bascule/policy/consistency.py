@@ -8,14 +8,16 @@ Rules of this file: pure; no rule looks at a single key, for that is the model's
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.policy.endpoints import Endpoint
+from bascule.policy.hubroutes import read_target
 from bascule.policy.routeconfig import AuthMode
 from bascule.policy.templates import PathTemplate, UpstreamTemplate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from bascule.policy.config import Config
 
@@ -48,28 +50,38 @@ def _same_routes(config: Config) -> Iterator[Inconsistency]:
 
 
 def _own_listeners(config: Config) -> Iterator[Inconsistency]:
-    """A route to ourselves is a loop, or a way from outside to the admin listener."""
+    """A way to ourselves is a loop, or leads from outside to the admin listener."""
+    listeners = (
+        ("listen", config.listen),
+        ("admin", config.admin),
+        ("tls.redirectFrom", config.tls.redirect_from),
+    )
+    for path, found, host, may_be in _ways(config):
+        target = Endpoint(host, 0)
+        for key, own in listeners:
+            if own is None or not own.port or not may_be(own.port):
+                continue
+            if target.host == own.host or (
+                (target.is_loopback or target.is_unspecified) and (own.is_loopback or own.is_unspecified)
+            ):
+                allowed = f'any other server; this leads to our own "{key}" ({own})'
+                yield Inconsistency(path, found, allowed)
+
+
+def _ways(config: Config) -> Iterator[tuple[tuple[str | int, ...], str, str, Callable[[int], bool]]]:
+    """Where requests are sent to: each key, its value, the host, and whether a port may be the one."""
     for index, route in enumerate(config.routes):
         upstream = UpstreamTemplate.parse(route.upstream, route.where)
-        if "{" in upstream.host:
-            continue
-        target = Endpoint(upstream.host.strip("[]"), 0)
-        for key, own in (
-            ("listen", config.listen),
-            ("admin", config.admin),
-            ("tls.redirectFrom", config.tls.redirect_from),
-        ):
-            if own is None:
-                continue
-            same_host = target.host == own.host or (
-                (target.is_loopback or target.is_unspecified) and (own.is_loopback or own.is_unspecified)
-            )
-            if own.port and same_host and _may_be(upstream.port, own.port, route.where):
-                allowed = f'any other server; this leads to our own "{key}" ({own})'
-                yield Inconsistency(("routes", index, "upstream"), route.upstream, allowed)
+        if "{" not in upstream.host:
+            may_be = partial(_may_be, upstream.port, where=route.where)
+            yield ("routes", index, "upstream"), route.upstream, upstream.host.strip("[]"), may_be
+    for key, url in (("defaultTarget", config.hub.default_target), ("errorTarget", config.hub.error_target)):
+        if url is not None:
+            address, _ = read_target(url)
+            yield ("hub", key), url, address.host, partial(_may_be, address.port, where={})
 
 
-def _may_be(port: int | str, own: int, where: dict[str, str]) -> bool:
+def _may_be(port: int | str, own: int, where: Mapping[str, str]) -> bool:
     if isinstance(port, int):
         return port == own
     return re.compile(where[port].encode()).fullmatch(str(own).encode()) is not None
