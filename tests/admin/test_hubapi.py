@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+from collections import Counter, UserDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +24,7 @@ from tests.admin.fake_view import FakeView, config
 from tests.admin.support import CSRF
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, KeysView
 
     from aiohttp import ClientResponse
 
@@ -139,6 +141,27 @@ async def test_all_routes_are_listed_at_both_paths(path: str) -> None:
             "/": {"target": TARGET, **active},
             "/user/alice": {"target": TARGET, "user": "alice", **active},
         }
+
+
+async def test_a_long_list_is_written_in_pieces_and_others_have_their_turn_in_between() -> None:
+    turn = 0
+    written_in = []
+
+    class Noted(UserDict[str, object]):
+        def keys(self) -> KeysView[str]:
+            written_in.append(turn)
+            return super().keys()
+
+    async with hub_api() as hub:
+        for number in range(1000):
+            hub.hub.routes.put(f"/user/{number}", Noted(target=TARGET), FIRST)
+        listing = asyncio.create_task(hub.listed())
+        while not listing.done():
+            await asyncio.sleep(0)
+            turn += 1
+
+        assert listing.result() == [f"/user/{number}" for number in range(1000)]
+        assert max(Counter(written_in).values()) <= 200
 
 
 async def test_the_route_of_the_root_is_added_and_removed_at_the_list() -> None:
