@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from bascule.gateway.drain import Drain, Row
+from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.policy.config import Config
 from bascule.policy.config import Drain as Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
 CONFIG = Config.model_validate(
     {
@@ -32,7 +34,22 @@ def ordered(sessions: set[int], on_list: Callable[[], None] = lambda: None) -> D
         sessions.discard(identifier)
         return True
 
-    return Drain(CONFIG, rows, close, lambda: len(sessions))
+    return begun(CONFIG, rows, close, lambda: len(sessions))
+
+
+def begun(
+    config: Config,
+    rows: Callable[[], Awaitable[Sequence[Row]]],
+    close: Callable[[int, float], bool],
+    in_flight: Callable[[], int],
+    *,
+    ago: float = 0.0,
+    words: memoryview | None = None,
+) -> Drain:
+    """Return a drain that was asked for so many seconds ago."""
+    if words is None:
+        words = CounterFile.create(1).gateway(0)
+    return Drain(config, rows, close, in_flight, words, time.monotonic() - ago)
 
 
 async def test_who_is_told_is_counted_as_closed() -> None:
@@ -68,7 +85,7 @@ async def test_a_handshake_that_becomes_a_session_meanwhile_is_counted_once() ->
         return True
 
     settings = Settings(timeout=5, rate=0, natural_end=0.5)
-    drain = Drain(Config(drain=settings), rows, close, lambda: len(sessions) + len(under_way))
+    drain = begun(Config(drain=settings), rows, close, lambda: len(sessions) + len(under_way))
     asyncio.get_running_loop().call_later(0.1, lambda: sessions.add(under_way.pop()))
     await drain.run()
     assert drain.outcomes == {"natural": 0, "closed": 1, "aborted": 0}
@@ -97,7 +114,7 @@ class Pod:
 
 
 async def drained(pod: Pod, within: float) -> dict[str, int]:
-    drain = Drain(Config(drain=Settings(timeout=within, rate=0)), pod.rows, pod.close, lambda: len(pod.live))
+    drain = begun(Config(drain=Settings(timeout=within, rate=0)), pod.rows, pod.close, lambda: len(pod.live))
     await drain.run()
     return drain.outcomes
 
@@ -110,3 +127,46 @@ async def test_a_burst_that_does_not_fit_into_the_channel_is_told_in_rounds() ->
 async def test_a_forwarder_that_takes_nothing_does_not_hold_up_the_end() -> None:
     pod = Pod(sessions=3, room=0)
     assert await drained(pod, 0.4) == {"natural": 0, "closed": 0, "aborted": 3}
+
+
+async def test_outcomes_are_counted_where_other_gateways_find_them() -> None:
+    words = CounterFile.create(1).gateway(0)
+    words[GatewayWord.DRAINED_CLOSED] = 10  # of another drain
+    pod = Pod(sessions=3, room=3)
+    drain = begun(CONFIG, pod.rows, pod.close, lambda: len(pod.live), words=words)
+    pod.live.discard(0)
+    await drain.run()
+    assert words[GatewayWord.DRAINED_NATURAL] == 1
+    assert words[GatewayWord.DRAINED_CLOSED] == 12
+    assert drain.outcomes == {"natural": 1, "closed": 2, "aborted": 0}
+
+
+async def test_a_drain_that_another_gateway_began_goes_on_where_it_was() -> None:
+    settings = Config(drain=Settings(timeout=3600, rate=0, natural_end=600))
+    pod = Pod(sessions=3, room=3)
+    async with asyncio.timeout(60):  # seconds, of the ten minutes that are over
+        await begun(settings, pod.rows, pod.close, lambda: len(pod.live), ago=601).run()
+    assert not pod.live
+
+
+async def test_a_window_of_a_drain_that_another_gateway_began_goes_on_where_it_was() -> None:
+    settings = Config(drain=Settings(timeout=7200, window=3600, natural_end=0))
+    pod = Pod(sessions=3, room=3)
+    async with asyncio.timeout(60):  # seconds, of the hour that is over
+        await begun(settings, pod.rows, pod.close, lambda: len(pod.live), ago=3601).run()
+    assert not pod.live
+
+
+async def test_a_drain_whose_time_is_up_leaves_time_for_closing_handshakes() -> None:
+    within = []
+
+    def close(identifier: int, seconds: float) -> bool:
+        within.append(seconds)
+        return pod.close(identifier, seconds)
+
+    settings = Config(drain=Settings(timeout=100, rate=1, natural_end=10))
+    pod = Pod(sessions=3, room=3)
+    async with asyncio.timeout(60):
+        await begun(settings, pod.rows, close, lambda: len(pod.live), ago=1000).run()
+    assert len(within) == 3
+    assert all(5 < seconds < 10 for seconds in within)

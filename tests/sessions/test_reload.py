@@ -554,6 +554,15 @@ def test_a_drain_that_was_asked_for_goes_on(proxy: Proxy) -> None:
         bascule.drain()
         goes_over(bascule, 7)
         assert bascule.metric("ws_draining") == 1
+        first, second = eventually(lambda: both_beginnings(bascule), 10, "the new one drains")
+        # The time of the one before goes on: a gateway takes longer than that to start.
+        assert second["seconds_gone"] > first["seconds_gone"] + 0.1
+
+
+def both_beginnings(bascule: RunningBascule) -> list[dict[str, Any]]:
+    """Return the lines of two drains that begin; none before both are there."""
+    lines = bascule.events("drain begins")
+    return lines if len(lines) == 2 else []
 
 
 def test_a_drain_goes_on_in_one_gateway_alone(proxy: Proxy, upstream: RawUpstream, silent: bytes) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from bascule.handover.counters import GatewayWord
 from bascule.policy.drainplan import cut_after, plan, slot_width
 
 if TYPE_CHECKING:
@@ -38,22 +39,32 @@ _TICK: Final = 0.05
 _CUT_WITHIN: Final = 0.5
 """Seconds the forwarders have to say that they cut what was left."""
 
+OUTCOMES: Final = {
+    "natural": GatewayWord.DRAINED_NATURAL,
+    "closed": GatewayWord.DRAINED_CLOSED,
+    "aborted": GatewayWord.DRAINED_ABORTED,
+}
+"""What may become of a session (`LABELS["outcome"]`), and where it is counted."""
+
 Row = tuple[int, float]
 """Session id, and seconds since its last data frame."""
 
 
 class Drain:
-    """One drain, from its beginning, which is now, to the last session.
+    """One drain, to the last session.
 
     Args:
+        begun: When it was asked for, monotonic, in seconds: now, or while another gateway served. Its time
+            counts from there.
         config: The drain settings.
         rows: Lists the live sessions.
         close: Tells one session, with the seconds its closing handshake may take; returns whether it
             will hear of it. A channel that is full has room again a moment later.
         in_flight: Counts the live sessions.
+        words: The gateway's counter block; outcomes are counted there.
 
     Attributes:
-        outcomes: What became of the sessions so far; only ever grows.
+        outcomes: What became of the sessions so far, under this gateway; only ever grows.
     """
 
     def __init__(
@@ -62,8 +73,12 @@ class Drain:
         rows: Callable[[], Awaitable[Sequence[Row]]],
         close: Callable[[int, float], bool],
         in_flight: Callable[[], int],
+        words: memoryview,
+        begun: float,
     ) -> None:
         self._settings = config.drain
+        self._words = words
+        self._begun = begun
         self._rows = rows
         self._close = close
         self._in_flight = in_flight
@@ -71,7 +86,7 @@ class Drain:
         self._at_start = in_flight()
         self._seen: set[int] = set()
         self._told: set[int] = set()
-        self.outcomes = {"natural": 0, "closed": 0, "aborted": 0}
+        self.outcomes = dict.fromkeys(OUTCOMES, 0)
 
     async def run(self) -> None:
         """End all sessions; returns when none is left or the time is up.
@@ -80,21 +95,28 @@ class Drain:
         """
         settings = self._settings
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = loop.time()  # of the same clock as `time.monotonic`
         available = cut_after(settings.timeout)
-        deadline = started + available
-        last = started + available * _LAST_SHARE
-        _log.info("drain begins", sessions=self._at_start, timeout=settings.timeout)
+        # One that has little left still leaves time for closing handshakes.
+        deadline = max(self._begun + available, started + available * (1 - _LAST_SHARE))
+        last = self._begun + available * _LAST_SHARE
+        closing = min(last, self._begun + settings.natural_end)
+        _log.info(
+            "drain begins",
+            sessions=self._at_start,
+            timeout=settings.timeout,
+            seconds_gone=round(started - self._begun, 3),
+        )
         await self._look()
         # Who left while they were listed; a handshake that is under way is listed as soon as it ends.
-        self.outcomes["natural"] += max(0, self._at_start - max(len(self._seen), self._in_flight()))
-        await self._wait(min(last, started + settings.natural_end))
-        await self._close_all(last, deadline)
+        self._count("natural", max(0, self._at_start - max(len(self._seen), self._in_flight())))
+        await self._wait(closing)
+        await self._close_all(closing, last, deadline)
         await self._wait(deadline, tell_late=True)
         # Counted now, not after another look: from here on the forwarders cut what is left.
         left = self._in_flight()
-        self.outcomes["closed"] += max(0, len(self._seen) - left)
-        self.outcomes["aborted"] += left
+        self._count("closed", max(0, len(self._seen) - left))
+        self._count("aborted", left)
         end = loop.time() + _CUT_WITHIN
         while self._in_flight() and loop.time() < end:  # noqa: ASYNC110 - it ends with a count, not an event
             await asyncio.sleep(_TICK)
@@ -105,17 +127,21 @@ class Drain:
         rows = await self._rows()
         live = {identifier for identifier, _ in rows}
         gone = self._seen - live
-        self.outcomes["closed"] += len(gone & self._told)
-        self.outcomes["natural"] += len(gone - self._told)
+        self._count("closed", len(gone & self._told))
+        self._count("natural", len(gone - self._told))
         self._told -= gone
         self._seen = live
         return [row for row in rows if row[0] not in self._told]
 
-    async def _close_all(self, last: float, deadline: float) -> None:
-        """Tell every session, in rounds."""
+    def _count(self, outcome: str, sessions: int) -> None:
+        self.outcomes[outcome] += sessions
+        self._words[OUTCOMES[outcome]] += sessions
+
+    async def _close_all(self, first: float, last: float, deadline: float) -> None:
+        """Tell every session, in rounds; ``drain.window`` began at ``first``, or would have."""
         settings = self._settings
         loop = asyncio.get_running_loop()
-        begin = first = loop.time()
+        begin = loop.time()
         is_first = True
         while untold := await self._look():
             begin = max(begin, loop.time())  # What a slow look cost is not made up for by a burst.

@@ -115,7 +115,7 @@ class Gateway:
         self._access = AccessLog(structlog.get_logger().bind())
         self._called = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._drains = setup.draining
+        self._drain_begun = setup.draining
         self._expected = set(range(setup.forwarders))
         self._drain_task: asyncio.Task[None] | None = None
         self._http = HttpServer(self._answer, config, self._upgrade)
@@ -177,7 +177,7 @@ class Gateway:
         if self._hub is not None:
             self._hub.take_over()
         await self._proxy.start()
-        if self._drains:
+        if self._drain_begun is not None:
             self._begin_drain()
         public = socket.socket(fileno=self._setup.public)
         self._listener = Listener(self._config, public, self._http, self._upgrade, tls)
@@ -407,11 +407,12 @@ class Gateway:
                 deadline = asyncio.get_running_loop().time() + cut_after(self._config.drain.timeout)
                 spawn(self._say_drained(deadline), "say drained")
             case "serve":
-                self._drains |= message["draining"]
+                if message["draining"] is not None:
+                    self._drain_begun = message["draining"]
                 self._expected = set(message["slots"])
                 self._view.reloaded = message["reloaded"]
                 self._called.set()
-                if self._drains and self._listener is not None:
+                if self._drain_begun is not None and self._listener is not None:
                     self._begin_drain()  # the order was given to the one before, in its last moment
             case "retire":
                 spawn(self._retire(), "retire")
@@ -468,16 +469,21 @@ class Gateway:
             await self._dispatch.changed.wait()
 
     def _begin_drain(self) -> None:
+        """Begin a drain, or go on with the one that another gateway began."""
         if self._drain_task is not None:
             return
+        if self._drain_begun is None:
+            self._drain_begun = time.monotonic()
         self._view.draining = True
         self._admission.draining = True
         self._proxy.draining = True
-        drain = Drain(self._config, self._drain_rows, self._drain_one, lambda: self._budget.in_use)
-        self._view.set_outcomes(drain.outcomes)
+        drain = Drain(
+            self._config, self._drain_rows, self._drain_one, lambda: self._budget.in_use,
+            self._words, self._drain_begun,
+        )  # fmt: skip
         self._drain_task = spawn(drain.run(), "drain")
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-            send_control(self._control, "draining")
+            send_control(self._control, "draining", since=self._drain_begun)
 
     async def _drain_rows(self) -> list[tuple[int, float]]:
         listed = {row.id: row.idle for _, row in await self._dispatch.list_sessions()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
+from bascule.gateway.drain import OUTCOMES
 from bascule.handover.counters import (
     ForwarderWord,
     GatewayWord,
@@ -20,7 +21,6 @@ from bascule.handover.counters import (
 )
 from bascule.protocol.closing import CLOSE_TABLE
 from bascule.telemetry.durations import histogram
-from bascule.telemetry.labels import LABELS
 from bascule.telemetry.sources import SummaryReading
 from bascule.vocabulary import (
     CLOSE_CODE_LABELS,
@@ -91,9 +91,6 @@ class LiveGateway(Protocol):
 
     def caps_by_route(self) -> Mapping[str, int]:
         """Return maxSessions of the routes that have it, by name."""
-
-    def drain_outcomes(self) -> Mapping[str, int]:
-        """Count the sessions that drains found open by outcome (`LABELS["outcome"]`)."""
 
     def forwarder_pids(self) -> Sequence[int | None]:
         """Return the process id of each slot; ``None`` or 0 while there is none."""
@@ -283,8 +280,7 @@ class GatewayMetrics:
         return [((reason,), self._counters.of_gateways(_REFUSALS[reason])) for reason in REFUSALS_COUNTED]
 
     def _drain(self, _now: float) -> Series:
-        count = self._live.drain_outcomes()
-        return [((outcome,), count.get(outcome, 0)) for outcome in LABELS["outcome"].values]
+        return [((outcome,), self._counters.of_gateways(word)) for outcome, word in OUTCOMES.items()]
 
     def _by_slot(self, values: Iterable[float]) -> Series:
         return [((str(slot),), value) for slot, value in enumerate(values)]

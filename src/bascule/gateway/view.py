@@ -76,7 +76,6 @@ class View:
         self._started_at = time.time()  # an absolute time for people, not a duration
         self._restarts = [0] * counters.forwarders
         self._name = config.capacity.name or socket.gethostname()
-        self._outcomes: Mapping[str, int] = {}
         self._exposition: Exposition | None = None
         self.draining = False
         """Whether new sessions are refused because the pod is going away."""
@@ -90,10 +89,6 @@ class View:
     def set_restarts(self, slot: int, restarts: int) -> None:
         """Note how often a forwarder was started again."""
         self._restarts[slot] = restarts
-
-    def set_outcomes(self, outcomes: Mapping[str, int]) -> None:
-        """Show the outcomes of a drain from now on."""
-        self._outcomes = outcomes
 
     # -- GatewayView ----------------------------------------------------------------------
 
@@ -240,10 +235,6 @@ class View:
     def caps_by_route(self) -> Mapping[str, int]:
         """Return maxSessions of the routes that have it."""
         return self._budget.by_route
-
-    def drain_outcomes(self) -> Mapping[str, int]:
-        """Count the sessions that drains found open by outcome."""
-        return self._outcomes
 
     def forwarder_pids(self) -> Sequence[int | None]:
         """Return the process id of each slot."""

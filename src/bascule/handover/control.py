@@ -8,13 +8,13 @@ message           to              meaning
 ``channel``       both            a new gateway-forwarder channel (one descriptor)
 ``drain``         gateway         refuse new sessions, end the live ones
 ``retire``        gateway         another takes over: take nothing more, end what was begun
-``serve``         gateway         take over, with the forwarders of these slots; drain if the one before did
+``serve``         gateway         take over, with the forwarders of these slots; go on with a drain
 ``not_reloaded``  gateway         the configuration could not be loaded again
 ``ready``         supervisor      the child works
 ``prepared``      supervisor      the gateway could take over
 ``retired``       supervisor      the gateway has nothing left but what ends by itself
 ``channel_lost``  supervisor      a ``channel`` came without its descriptor: make another
-``draining``      supervisor      a drain has begun: the gateways to come drain, too
+``draining``      supervisor      a drain has begun, and when: the gateways to come go on with it
 ``drained``       supervisor      no session is left, or no time
 ================  ==============  =====================================================
 """

@@ -67,6 +67,12 @@ class GatewayWord(IntEnum):
     """Upgrades whose client left while the upstream was being dialled."""
     DRAINING = auto()
     """Upgrades refused because the pod drains, or another gateway is about to serve."""
+    DRAINED_NATURAL = auto()
+    """Sessions that a drain found open and that ended by themselves."""
+    DRAINED_CLOSED = auto()
+    """Sessions that a drain told to go, and that went."""
+    DRAINED_ABORTED = auto()
+    """Sessions that a drain found open, and still at its end."""
     ADMITTED = auto()
     """Leases taken."""
     HTTP_REQUESTS = auto()

@@ -32,7 +32,7 @@ class ChildSetup:
         hub: Descriptor of the journal of JupyterHub's routes (gateway only, else -1).
         restarts: How many of them died while they served.
         successor: Whether another gateway serves, which this one is to take over from when it is told to.
-        draining: Whether the gateway before this one had begun to drain.
+        draining: When a gateway before this one began to drain, monotonic, in seconds; ``None`` if none did.
         reloaded: Whether the configuration in force is what was to be loaded last.
     """
 
@@ -51,7 +51,7 @@ class ChildSetup:
     generation: int = 0
     restarts: int = 0
     successor: bool = False
-    draining: bool = False
+    draining: float | None = None
     reloaded: bool = True
 
     def write(self) -> int:

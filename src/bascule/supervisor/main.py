@@ -92,7 +92,7 @@ class Supervisor:
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._watchdog = Watchdog(self._counters, config.watchdog, self.do_later)
         self._announced = False
-        self._draining = False
+        self._draining_since: float | None = None
         self._drained = False
         self._on_terminal = terminal.is_there()
         self._heard: list[int] = []
@@ -172,7 +172,7 @@ class Supervisor:
             generation=gateways.started,
             restarts=gateways.restarts,
             successor=is_successor,
-            draining=is_gateway and self._draining,
+            draining=self._draining_since if is_gateway else None,
             reloaded=self._succession.reloaded,
         )
         descriptors = [self._counters.descriptor]
@@ -258,7 +258,8 @@ class Supervisor:
                     _log.warning("no descriptors left for the gateway's channel", child=child.name)
                 self._connect(forwarder)
             case "draining":
-                self._draining = True  # what POST /drain began outlives the gateway that was asked
+                # What POST /drain began outlives the gateway that was asked, and its time goes on.
+                self._draining_since = message["since"]
                 if child in self._gateways.former:
                     self._call()
             case "drained":
@@ -408,7 +409,11 @@ class Supervisor:
             ]
             with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
                 send_control(
-                    control, "serve", slots=ready, draining=self._draining, reloaded=self._succession.reloaded
+                    control,
+                    "serve",
+                    slots=ready,
+                    draining=self._draining_since,
+                    reloaded=self._succession.reloaded,
                 )
 
     # -- stopping -----------------------------------------------------------------------------
@@ -442,7 +447,7 @@ class Supervisor:
             _log.info(
                 "stopping", signal=signal.Signals(number).name, drain_timeout=timeout, again="stops at once"
             )
-            self._stop_at = time.monotonic() + timeout + _GRACE
+            self._stop_at = now + timeout + _GRACE
             self._listeners.public.close()
             if self._listeners.redirect is not None:
                 self._listeners.redirect.close()
@@ -453,6 +458,8 @@ class Supervisor:
 
     def _drain(self) -> None:
         """Let the gateway drain; one that is about to take over does so when it serves."""
+        if self._draining_since is None:
+            self._draining_since = self._signalled_at
         gateways = self._gateways
         if gateways.successor is not None:
             if gateways.prepared:
