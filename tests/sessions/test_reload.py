@@ -195,6 +195,7 @@ def test_what_only_a_start_changes_is_named(proxy: Proxy) -> None:
     assert not bascule.reload(
         forwarders={"count": 3}, listen="127.0.0.1:1", websocketProxy={"heartbeatIntervalMs": 5}
     )
+    eventually(lambda: len(bascule.events("configuration not reloaded")) >= 3, 10, "a line for each")
     problems = [line["problem"] for line in bascule.events("configuration not reloaded")]
     assert [problem.partition(":")[0] for problem in problems] == [
         "listen",
