@@ -267,7 +267,7 @@ def test_sessions_outlive_a_gateway_that_cannot_come_back(keyed: tuple[RunningBa
         elsewhere.rename(key)
         _settles_at(bascule, 4)
         chatter.progress()
-        back = [line for line in bascule.log_lines if line["event"] == "a process is back"]
+        back = eventually(lambda: bascule.events("a process is back"), 10, "the supervisor says so")
         assert [(line["child"], line["level"]) for line in back] == [("gateway", "info")]
 
 
