@@ -35,8 +35,13 @@ def _of(bascule: RunningBascule, module: str) -> list[int]:
 
 
 def gateway(bascule: RunningBascule) -> int:
-    """Return the process id of the gateway, waiting for one."""
-    return eventually(lambda: _of(bascule, "bascule.gateway"), 10, "there is a gateway")[0]
+    """Return the process id of the gateway, waiting until there is one and former ones have left."""
+
+    def alone() -> list[int]:
+        found = gateways(bascule)
+        return found if len(found) == 1 else []
+
+    return eventually(alone, 10, "there is one gateway")[0]
 
 
 def gateways(bascule: RunningBascule) -> list[int]:
