@@ -53,16 +53,17 @@ class RunningBascule:
     @property
     def in_flight_if_up(self) -> float | None:
         """The same; ``None`` while no gateway is there to say."""
-        return self._if_up("ws_connection_in_flight_count")
+        return self.metric_if_up("ws_connection_in_flight_count")
 
     @property
     def cap_if_up(self) -> float | None:
         """The cap in force; ``None`` while no gateway is there to say."""
-        return self._if_up("ws_pool_max_connections")
+        return self.metric_if_up("ws_pool_max_connections")
 
-    def _if_up(self, name: str) -> float | None:
+    def metric_if_up(self, name: str, **labels: str) -> float | None:
+        """Return what `metric` does; ``None`` while no gateway is there to say, or it leaves and hangs up."""
         try:
-            return self.metric(name)
+            return self.metric(name, **labels)
         except OSError:
             return None
 

@@ -38,6 +38,13 @@ class HubApi:
         finally:
             connection.close()
 
+    def call_if_up(self, method: str, path: str) -> tuple[int, bytes] | None:
+        """Do as `call` does; ``None`` while no gateway is there to answer, or it leaves and hangs up."""
+        try:
+            return self.call(method, path)
+        except OSError:
+            return None
+
     def add(self, routespec: str, target: str, **data: Any) -> None:
         """Add a route."""
         status, body = self.call("POST", _path(routespec), {"target": target, **data})
