@@ -305,6 +305,7 @@ def test_one_user_cannot_take_the_slots_of_others(hub: Hub, upstream: RawUpstrea
         with closing(opened(proxy, b"/user/bob/api/events/subscribe")) as others:
             others.say(b"hello")
             assert others.reply().payload == b"hello"
+        eventually(lambda: proxy.events("session ended"), 10, "theirs is over")
         assert proxy.metric("bascule_refusals_total", reason="user_cap") == 1
         assert proxy.metric("ws_connection_rejections_total") == 0
 
