@@ -572,17 +572,17 @@ def both_beginnings(bascule: RunningBascule) -> list[dict[str, Any]]:
 
 
 def test_a_drain_goes_on_in_one_gateway_alone(proxy: Proxy, upstream: RawUpstream, silent: bytes) -> None:
-    bascule = proxy(drain={"timeout": "3s", "naturalEnd": "3s"})
+    bascule = proxy(drain={"timeout": "60s", "naturalEnd": "60s"})
     with connected(bascule.public_url) as plain, connected(bascule.public_url) as client:
         plain.send(b"GET " + silent + b" HTTP/1.1\r\nHost: front\r\n\r\n")
         eventually(lambda: upstream.calls_for(silent), 10, "it keeps its gateway")
         client.open()
         bascule.drain()
-        assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+        assert bascule.reload(drain={"timeout": "3s", "naturalEnd": "3s"})
         eventually(lambda: len(bascule.events("drain begins")) == 2, 10, "the new one drains")
         eventually(
             lambda: bascule.metric_if_up("bascule_drain_sessions_total", outcome="aborted"),
-            10,
+            20,
             "it cuts the rest",
         )
         assert len(eventually(lambda: bascule.events("drain ends"), 10, "its drain ends")) == 1
