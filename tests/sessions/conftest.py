@@ -53,6 +53,7 @@ def hub(bascule: Start) -> Callable[..., tuple[RunningBascule, HubApi]]:
 
 @pytest.fixture
 def calm(bascule: RunningBascule) -> Iterator[None]:
-    """Leave no session of one test to the figures of the next."""
+    """Leave no session and no request of one test to the figures of the next."""
     yield
     eventually(lambda: bascule.in_flight == 0, 10, "all sessions have ended")
+    eventually(lambda: bascule.metric("bascule_http_requests_in_flight") == 0, 10, "all requests have ended")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.support.rawclient import Clients
     from tests.support.rawupstream import Call
 
+pytestmark = pytest.mark.usefixtures("calm")
+
 ELSEWHERE = "https://notebooks.example"
 SIGNING_KEY = secrets.token_hex(64)
 
