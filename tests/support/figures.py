@@ -40,7 +40,7 @@ class Figures:
         changes = {name: value - self._before.get(name, 0.0) for name, value in after.items()}
         return {name: change for name, change in changes.items() if change}
 
-    def settle(self, expected: dict[str, float], seconds: float = 2.0) -> None:
+    def settle(self, expected: dict[str, float], seconds: float = 10.0) -> None:
         """Wait until exactly this has moved."""
         last: dict[str, float] = {}
 
