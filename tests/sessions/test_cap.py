@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -357,9 +357,14 @@ def test_who_wants_a_status_gets_one_with_the_reason_and_the_same_counts(
     assert (answer.status, answer.value(b"Retry-After"), answer.body) == (503, b"1", FULL + b"\n")
     refused.goodbye()
     figures.settle({"ws_connection_rejections_total": 1, "bascule_rejected_clients_total": 1})
-    (line,) = [line for line in by_status.log_lines if line.get("reason") == "cap"]
+    (line,) = eventually(lambda: _told_of(by_status, "cap"), 10, "it has its line")
     assert line["status"] == 503
     assert "close_code" not in line
+
+
+def _told_of(bascule: RunningBascule, reason: str) -> list[dict[str, Any]]:
+    """Return the lines of refusals for a reason."""
+    return [line for line in bascule.events("session refused") if line["reason"] == reason]
 
 
 def test_an_upstream_that_is_not_there_is_a_status_too_and_repeats_are_held(
