@@ -254,6 +254,11 @@ def _hold(bascule: RunningBascule, clients: Clients, who: bytes) -> RawClient:
     """Return a client whose repeat is being held."""
     for _ in range(3):
         _refused(clients(bascule.public_url), who)
+    return _asking(bascule, clients, who)
+
+
+def _asking(bascule: RunningBascule, clients: Clients, who: bytes) -> RawClient:
+    """Return a client that has its 101, and is told the rest sooner or later."""
     client = clients(bascule.public_url)
     client.send(upgrade(b"/lab", who))
     assert client.head().status == 101
@@ -264,14 +269,12 @@ def test_held_refusals_are_bounded_and_above_the_bound_nobody_waits(
     bascule: RunningBascule, full: list[RawClient], clients: Clients
 ) -> None:
     who = [b"X-Forwarded-For: 192.0.2.%d" % number for number in range(101, 105)]
-    for _ in range(2):
-        for field in who:
-            _refused(clients(bascule.public_url), field)
-    # The next refusals of each would be held for half a second and more.
-    waiting = [clients(bascule.public_url) for _ in who]
-    for client, field in zip(waiting, who, strict=True):
-        client.send(upgrade(b"/lab", field))
-        assert client.head().status == 101
+    for _ in range(3):
+        for client in [_asking(bascule, clients, field) for field in who]:
+            assert client.refusal().code == 1013
+            client.send(close(1013, key=KEY))
+    # The next refusals of each would be held for a second and more.
+    waiting = [_asking(bascule, clients, field) for field in who]
     said_at_once = [client for client in waiting if b"maxSessionsPerApp" in client.buffer]
     if len(said_at_once) < len(who) - MAX_HELD:
         said_at_once = [client for client in waiting if not client.silent(0.05)]
