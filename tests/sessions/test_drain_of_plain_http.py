@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 REQUEST = b"GET /slow HTTP/1.1\r\nHost: front\r\n\r\n"
 LEAVING = 3.5
 """Seconds: more than the processes of a proxy without anything to do take to leave."""
+SOON = 10.0
+"""Seconds in which they leave on a busy machine: fewer than a drain may take here beyond `LEAVING`."""
 
 
 def _stops_behind(bascule: RunningBascule, client: RawClient, go_on: threading.Event) -> None:
@@ -32,7 +34,7 @@ def _stops_behind(bascule: RunningBascule, client: RawClient, go_on: threading.E
     assert bascule.process.process.poll() is None
     go_on.set()
     assert client.rest().endswith(b"halfhalf")
-    assert bascule.process.process.wait(5) == 0
+    assert bascule.process.process.wait(SOON) == 0
 
 
 def _config(upstream: RawUpstream, timeout: str) -> dict[str, object]:
@@ -78,7 +80,7 @@ def test_who_reads_slowly_has_the_whole_of_an_answer(upstream: RawUpstream, tmp_
         time.sleep(LEAVING)
         assert bascule.process.process.poll() is None
         assert len(client.rest()) == slowreader.SIZE
-        assert bascule.process.process.wait(5) == 0
+        assert bascule.process.process.wait(SOON) == 0
 
 
 def test_an_answer_without_an_end_is_cut_at_the_timeout(
@@ -95,10 +97,8 @@ def test_an_answer_without_an_end_is_cut_at_the_timeout(
         client = clients(bascule.public_url)
         client.send(REQUEST)
         assert client.head().status == 200
-        begun = time.monotonic()
         bascule.process.process.terminate()
-        assert bascule.process.process.wait(10) == 0
-        assert time.monotonic() - begun < 6
+        assert bascule.process.process.wait(SOON) == 0, "long before the upstream ends it"
     over.set()
 
 
