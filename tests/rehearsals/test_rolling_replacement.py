@@ -133,7 +133,7 @@ async def drain(proxy: RunningBascule) -> Drained:
     began = time.monotonic()
     sessions = int(proxy.in_flight)
     proxy.process.process.send_signal(signal.SIGTERM)
-    await eventually_async(lambda: ready(proxy) is False, 2, "it is not ready")
+    await eventually_async(lambda: ready(proxy) is False, 10, "it is not ready")
     assert proxy.metric("ws_draining") == 1
     told: list[float] = []
 
