@@ -233,12 +233,12 @@ def test_a_close_waiting_for_a_long_frame_is_given_up_in_the_end(make_world: Mak
 @pytest.mark.parametrize(
     ("end", "within", "waits"),
     # Looked at once and found waiting; the next look is soon. Or: it may not wait much longer.
-    [(End.DRAIN, 60.0, 1.75), (End.ADMIN, None, 0.75), (End.IDLE, None, 0.75)],
+    [(End.DRAIN, 60.0, 1.75), (End.ADMIN, None, 0.5), (End.IDLE, None, 0.5)],
 )
 def test_a_browser_has_its_time_to_answer_a_close_that_waited_for_a_long_frame(
     make_world: MakeWorld, end: End, within: float | None, waits: float
 ) -> None:
-    closing = 0.4
+    closing = 0.8
     world = make_world(closing=closing)
     line = world.open()
     data = frame(BINARY, b"x" * 1000)
