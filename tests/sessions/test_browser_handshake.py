@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("calm")
 HEAD_BYTES = 16384
 FIELDS = 40
 EARLY = 4096
-DEADLINE = 1.0
+DEADLINE = 2.0
 
 SECRET = b"s3cr3t-never-in-a-log"
 

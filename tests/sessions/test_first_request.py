@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.support.certificates import Certificate
     from tests.support.rawclient import Clients
 
-PATIENCE = 1.0
+PATIENCE = 2.0
 """Seconds a connection may take for its head."""
 MOST = 4
 """Connections that may be without one at once."""
@@ -216,6 +216,6 @@ def test_a_client_that_is_in_no_hurry_between_requests_is_kept(
         for _ in range(2):
             client.send(_head(3) + b"abc")
             assert client.answer().status == 200
-            assert client.silent(1.5 * PATIENCE)
+            assert client.silent(1.25 * PATIENCE)
     finally:
         client.close()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("calm")
 
-PATIENCE = 1.0
+PATIENCE = 2.0
 """Seconds the proxy waits for a connection, and for an answer."""
 
 UNREACHABLE = b"WebSocket upstream is not reachable"
