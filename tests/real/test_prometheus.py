@@ -4,7 +4,7 @@ import contextlib
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -97,16 +97,20 @@ def prometheus(proxy: RunningBascule, tmp_path: Path) -> Iterator[Prometheus]:
         yield running
 
 
+def series_of(prometheus: Prometheus, name: str) -> list[dict[str, Any]]:
+    """Return a metric's series. There are none for a second where a scrape has come too late."""
+    return eventually(lambda: prometheus.query(f'{name}{{mp_scope="application"}}'), 20, name)
+
+
 def value_of(prometheus: Prometheus, name: str) -> float:
-    found = prometheus.query(f'{name}{{mp_scope="application"}}')
-    assert len(found) == 1, f"{name}: {found}"
-    return float(found[0]["value"][1])
+    (found,) = series_of(prometheus, name)
+    return float(found["value"][1])
 
 
 def test_the_series_of_the_contract_are_there_with_their_values(prometheus: Prometheus) -> None:
     assert {name: value_of(prometheus, name) for name in GAUGES} == GAUGES
     assert all(value_of(prometheus, name) >= 0 for name in PRESENT)
-    quantiles = prometheus.query('ws_connection_duration_seconds{mp_scope="application"}')
+    quantiles = series_of(prometheus, "ws_connection_duration_seconds")
     assert {found["metric"]["quantile"] for found in quantiles} == QUANTILES
 
 
