@@ -80,9 +80,7 @@ def test_a_gateway_without_descriptors_waits_and_does_not_spin(proxy: Proxy) -> 
         for _ in range(20):
             waiting.append(connect(bascule.public_url))
             waiting[-1].send(REQUEST[:10])  # the kernel keeps a connection that says nothing to itself
-        eventually(
-            lambda: any(line["event"] == "accepting pauses" for line in bascule.log_lines), 5, "it is said"
-        )
+        eventually(lambda: _said(bascule, "accepting pauses"), 5, "it is said")
         before, start = cpu_seconds(pid), time.monotonic()
         chatter.progress(messages=200)  # sessions do not notice
         used, took = cpu_seconds(pid) - before, time.monotonic() - start
@@ -165,11 +163,7 @@ def test_a_process_that_cannot_be_started_again_is_tried_later_and_ends_nobody(p
     with chatting(bascule.public_url, 4) as chatter:
         with only(supervisor, 0):
             kill(gateway(bascule))
-            eventually(
-                lambda: [line for line in bascule.log_lines if line.get("event") == NOT_STARTED],
-                10,
-                "it says so",
-            )
+            eventually(lambda: _said(bascule, NOT_STARTED), 10, "it says so")
             chatter.progress()
         eventually(lambda: bascule.in_flight_if_up == 4, 20, "the gateway is back and counts them")
         chatter.progress()
@@ -202,7 +196,7 @@ def test_a_tls_leg_that_cannot_be_handed_over_is_a_refusal(proxy: Proxy, tmp_pat
         assert client.refusal().code == 1013
     eventually(lambda: bascule.in_flight == 0, 5, "the lease is given back")
     eventually(lambda: _said(bascule, "session refused"), 5, "it is said")
-    assert [line["reason"] for line in bascule.log_lines if line["event"] == "session refused"] == ["no_room"]
+    assert [line["reason"] for line in bascule.events("session refused")] == ["no_room"]
     with connected(bascule.public_url, context) as client:
         client.open(b"/")
 
@@ -264,11 +258,11 @@ def test_a_gateway_that_starts_while_a_forwarder_has_no_descriptors_hears_of_its
 
 
 def _when(bascule: RunningBascule, event: str) -> list[datetime]:
-    return [datetime.fromisoformat(line["time"]) for line in bascule.log_lines if line.get("event") == event]
+    return [datetime.fromisoformat(line["time"]) for line in bascule.events(event)]
 
 
 def _said(bascule: RunningBascule, event: str) -> bool:
-    return any(line.get("event") == event for line in bascule.log_lines)
+    return bool(bascule.events(event))
 
 
 def _works(bascule: RunningBascule) -> RawClient | None:

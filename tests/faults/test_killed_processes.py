@@ -219,7 +219,7 @@ def test_gateway_and_forwarder_may_die_together(proxy: Proxy) -> None:
         chatter.progress(chatter.living)
         eventually(lambda: len(forwarders(bascule)) == 2, 10, "it is replaced")
         _new_session_works(bascule)
-    died = [line for line in bascule.log_lines if line["event"] == "a process died"]
+    died = bascule.events("a process died")
     assert {line["child"]: line.get("sessions") for line in died} == {"gateway": None, "forwarder-0": 3}
 
 
@@ -242,11 +242,7 @@ def _end_the_gateway(bascule: RunningBascule, key: Path) -> Path:
     """
     elsewhere = key.rename(key.with_name("elsewhere"))
     kill(gateway(bascule))
-    eventually(
-        lambda: sum(line["event"] == "a process died" for line in bascule.log_lines) >= 3,
-        15,
-        "its successors refuse to start",
-    )
+    eventually(lambda: len(bascule.events("a process died")) >= 3, 15, "its successors refuse to start")
     return elsewhere
 
 

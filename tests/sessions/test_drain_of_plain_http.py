@@ -137,5 +137,5 @@ def test_a_refusal_that_is_cut_at_the_timeout_is_no_aborted_session(
         bascule.process.process.terminate()
         assert bascule.process.process.wait(10) == 0
         over.set()
-        (end,) = [line for line in bascule.log_lines if line["event"] == "drain ends"]
+        (end,) = bascule.events("drain ends")
     assert (end["natural"], end["closed"], end["aborted"]) == (0, 0, 0)
