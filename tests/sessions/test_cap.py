@@ -382,5 +382,5 @@ def test_an_upstream_that_is_not_there_is_a_status_too_and_repeats_are_held(
         answer = refused.answer()
         took.append(time.monotonic() - start)
         assert (answer.status, answer.body) == (503, b"WebSocket upstream is not reachable\n")
-    assert took[1] > took[0]
+    assert took[1] >= 0.25
     eventually(lambda: by_status.metric("bascule_refusals_held_total") == 1, 5, "it is counted")
