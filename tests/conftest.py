@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from tests.support.bascule import RunningBascule, run_bascule
 from tests.support.jupyter import Jupyter, start_jupyter
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 Start = Callable[..., RunningBascule]
+
+# Where CI is not set Hypothesis gives an example 200 ms by the wall clock; a busy machine may take longer.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture
