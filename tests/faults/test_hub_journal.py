@@ -33,8 +33,9 @@ class Later:
         self._number = number
 
     def __call__(self) -> bool:
-        start, _ = self._journal._bounds()
-        begin = os.pread(self._journal.descriptor, 8, start)
+        start, end = self._journal._bounds()
+        # Not what is written there and does not count yet: the first generation begins where the lines will.
+        begin = os.pread(self._journal.descriptor, min(8, end - start), start)
         return begin.isdigit() and int(begin) > self._number  # it may be written over while it is read
 
 
