@@ -316,6 +316,9 @@ def test_networks_that_are_none_are_refused() -> None:
             (b"https", b"b"),
         ),
         ("10.0.0.1", [(b"X-Forwarded-Proto", b"gopher"), (b"x-forwarded-host", b"")], (b"http", b"in")),
+        ("10.0.0.1", [(b"X-Scheme", b"https")], (b"https", b"in")),
+        ("10.0.0.1", [(b"X-Scheme", b"https"), (b"X-Forwarded-Proto", b"http")], (b"http", b"in")),
+        ("192.0.2.7", [(b"X-Scheme", b"https")], (b"http", b"in")),
     ],
 )
 def test_what_the_browser_sees_is_believed_from_trusted_proxies(

@@ -278,6 +278,18 @@ def test_each_user_has_a_host_where_the_hub_has_subdomains(hub: Hub, upstream: R
         assert client.reply().payload == b"hello"
 
 
+def test_a_page_behind_nginx_as_jupyterhub_sets_it_up_may_open_websockets(
+    hub: Hub, upstream: RawUpstream
+) -> None:
+    proxy, api = hub(trustedProxies=["0.0.0.0/0"])
+    api.add(ALICE, upstream.url)
+    told = (b"X-Real-IP: 192.0.2.1", b"X-Scheme: https", b"Origin: https://hub.example")
+
+    with closing(opened(proxy, CHANNELS, *told, host=b"hub.example")) as client:
+        client.say(b"hello")
+        assert client.reply().payload == b"hello"
+
+
 def test_the_probe_of_the_hubs_chart_is_answered_before_any_route(hub: Hub, upstream: RawUpstream) -> None:
     proxy, api = hub()
     api.add("/", upstream.url)

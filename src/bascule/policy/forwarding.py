@@ -164,10 +164,13 @@ def seen_by_browser(
     """Return the scheme and authority in the browser's address bar, for the check of ``Origin``.
 
     Ours, unless a trusted proxy in front says otherwise; the innermost one's word
-    (the last element) counts, a scheme that is not HTTP's does not.
+    (the last element) counts, a scheme that is not HTTP's does not. The scheme is in
+    ``X-Forwarded-Proto``, or in ``X-Scheme`` where there is none of that: JupyterHub's
+    page on nginx sets nothing else.
     """
     if peer_address in trusted:
-        for value in values_of(fields, b"x-forwarded-proto")[-1:]:
+        schemes = values_of(fields, b"x-forwarded-proto") or values_of(fields, b"x-scheme")
+        for value in schemes[-1:]:
             said = value.rpartition(b",")[2].strip(b" \t").lower()
             scheme = said if said in _SCHEMES else scheme
         for value in values_of(fields, b"x-forwarded-host")[-1:]:

@@ -58,7 +58,7 @@ def origin_allowed(origin: bytes | None, host: bytes, scheme: bytes, allowed: Se
             several field lines the caller refuses, or passes them joined by ``, ``.
         host: The value of ``Host``.
         scheme: ``http`` or ``https``, as the browser sees us: behind a trusted
-            proxy that ends TLS, what it says in ``X-Forwarded-Proto``.
+            proxy that ends TLS, what it says (`bascule.policy.forwarding.seen_by_browser`).
         allowed: Further origins, written as ``https://app.example.org[:port]``, or ``*``.
     """
     if origin is None:
@@ -87,7 +87,7 @@ def why_refused(origin: bytes | None, host: bytes, scheme: bytes) -> str:
     wanted = _origin(origin or b"")
     if scheme.lower() == b"http" and wanted is not None and wanted == _authority(host, b"https"):
         return (
-            "Pages of this https origin may not open a WebSocket here: "
-            "the proxy that ends TLS is not in trustedProxies, or sends no X-Forwarded-Proto."
+            "Pages of this https origin may not open a WebSocket here: the proxy that ends TLS "
+            "is not in trustedProxies, or sends neither X-Forwarded-Proto nor X-Scheme."
         )
     return "Pages of this origin may not open a WebSocket here."
