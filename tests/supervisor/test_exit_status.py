@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.parts import missing
+from tests.support.certificates import make_certificate
+from tests.support.parts import missing, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +90,27 @@ def test_a_certificate_that_cannot_be_read_is_a_bad_configuration(tmp_path: Path
     assert done.returncode == 2, done.stderr
     assert f"tls: {bad} and {bad} cannot be used" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_encrypted_key_is_a_bad_configuration_and_asks_no_terminal(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+    encrypted = tmp_path / "encrypted.pem"
+    command = [
+        require("openssl"),
+        "pkey",
+        "-aes256",
+        "-passout",
+        "pass:any",
+        "-in",
+        made.key,
+        "-out",
+        encrypted,
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    done = serve(tmp_path, tls={"certificate": str(made.certificate), "key": str(encrypted)})
+    assert done.returncode == 2, done.stderr
+    assert f"tls.key: {encrypted} is encrypted; allowed: a key without a passphrase" in done.stderr
+    assert "Enter PEM" not in done.stderr
 
 
 def test_all_files_that_cannot_be_read_are_named_at_once_and_nothing_is_started(tmp_path: Path) -> None:

@@ -247,9 +247,14 @@ class Gateway:
         tls = self._config.tls
         if tls.certificate is None:
             return None
+
+        def passphrase() -> str:
+            # Without this OpenSSL asks the terminal, and waits: at each start, reload and renewal.
+            raise ConfigError([f"tls.key: {tls.key} is encrypted; allowed: a key without a passphrase"])
+
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
-            context.load_cert_chain(tls.certificate, tls.key)
+            context.load_cert_chain(tls.certificate, tls.key, passphrase)
         except OSError as error:  # ssl.SSLError is one
             is_content = isinstance(error, ssl.SSLError)
             reason = f"no certificate and its key in PEM ({error})" if is_content else error.strerror

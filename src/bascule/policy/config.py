@@ -406,7 +406,7 @@ class Tls(Block):
     certificate: File | None = None
     """File with the certificate chain (PEM). Set `key` too."""
     key: File | None = None
-    """File with the private key (PEM)."""
+    """File with the private key (PEM), which may not be encrypted: nobody is there to say a passphrase."""
     redirect_from: Endpoint | None = None
     """Where plain HTTP is told to come by https, such as `:80`. `null`, the default: nowhere.
 
