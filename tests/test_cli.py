@@ -46,7 +46,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Loaded]:
 
     class Module:
         @staticmethod
-        def run(loaded: Loaded, tools: object = None, load: object = None) -> int:
+        def run(loaded: Loaded, tools: object = None, load: object = None, patience: float = 0.0) -> int:
             calls.append(loaded)
             return 7
 
@@ -408,7 +408,8 @@ def test_chp_reads_its_file_and_its_token_again(
     path = tmp_path / "b.yaml"
     path.write_text("log: {format: json}")
 
-    def reloaded(_loaded: Loaded, load: Callable[[], Loaded]) -> int:
+    def reloaded(_loaded: Loaded, load: Callable[[], Loaded], patience: float) -> int:
+        assert patience > 5.0, "a proxy that leaves has as long"
         path.write_text("log: {format: console}")
         monkeypatch.setenv("CONFIGPROXY_AUTH_TOKEN", "another")
         started.append(load())

@@ -30,6 +30,10 @@ _KEYS: Final = {
 }
 """Argument → the key it sets as it is."""
 
+_PATIENCE: Final = 8.0
+"""Seconds to wait for the ports of a proxy that still ends its sessions, which takes 5 s (`drain.timeout`).
+JupyterHub tells it to stop and waits for nothing; started anew it gives the next one 10 s to be there."""
+
 
 def _unsupported(command: Callable[..., Any]) -> Callable[..., Any]:
     """Know the arguments that cannot be heeded, to say so."""
@@ -92,4 +96,4 @@ def chp(
         )  # fmt: skip
         return load(files, os.environ, given, DEFAULTS)
 
-    sys.exit(run(again(), load=again))
+    sys.exit(run(again(), load=again, patience=_PATIENCE))

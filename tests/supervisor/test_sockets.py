@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import closing
 
 import pytest
@@ -60,6 +61,25 @@ def test_a_congestion_control_that_the_kernel_lacks_is_told_with_what_it_allows(
     (problem,) = caught.value.problems
     assert problem.startswith('sockets.congestionControl: found "cubik"; allowed: ')
     assert '"reno"' in problem
+
+
+@pytest.mark.parametrize("field", ["listen", "admin"])
+def test_an_address_that_is_given_up_in_time_is_waited_for(field: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = Endpoint("127.0.0.1", taken.getsockname()[1])
+        config = Config.model_validate({"listen": HERE, "admin": HERE, field: place})
+        threading.Timer(0.2, taken.close).start()
+        opened = Listeners.open(config, patience=20)
+    with closing(opened.public), closing(opened.admin):
+        ours = opened.public if field == "listen" else opened.admin
+        assert ours.getsockname()[1] == place.port
+
+
+def test_the_public_address_is_bound_last() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        public, admin = (Endpoint("127.0.0.1", taken.getsockname()[1]) for taken in (one, other))
+        with pytest.raises(ConfigError, match="admin: cannot listen"):
+            Listeners.open(Config(listen=public, admin=admin))
 
 
 def test_what_is_taken_out_of_the_configuration_is_taken_from_the_socket() -> None:

@@ -508,13 +508,19 @@ def _status(status: int) -> str:
         return f"signal {-status}"
 
 
-def run(loaded: Loaded, listeners: Listeners | None = None, load: Callable[[], Loaded] | None = None) -> int:
+def run(
+    loaded: Loaded,
+    listeners: Listeners | None = None,
+    load: Callable[[], Loaded] | None = None,
+    patience: float = 0.0,
+) -> int:
     """Run the proxy until it is told to stop.
 
     Args:
         loaded: The configuration in force.
         listeners: Where to listen, for a caller that had to know the ports beforehand; bound here when None.
         load: Loads the configuration again, for a reload; raises `ConfigError` where it cannot be used.
+        patience: Seconds to wait for an address that somebody has.
 
     Returns:
         The exit status: 0, or 2 when the gateway could not use the configuration.
@@ -525,4 +531,4 @@ def run(loaded: Loaded, listeners: Listeners | None = None, load: Callable[[], L
     config = loaded.config
     check_files(config)
     configure(config.log.level, config.log.format, process="supervisor")
-    return Supervisor(loaded, listeners or Listeners.open(config), load).run()
+    return Supervisor(loaded, listeners or Listeners.open(config, patience), load).run()

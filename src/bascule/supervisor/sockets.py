@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
+
+import structlog
 
 from bascule.errors import ConfigError
 from bascule.policy.endpoints import host_port
@@ -15,6 +19,11 @@ from bascule.policy.socketoptions import session_options
 if TYPE_CHECKING:
     from bascule.policy.config import Config, Sockets
     from bascule.policy.endpoints import Endpoint
+
+_log = structlog.get_logger()
+
+_LOOK_EVERY: Final = 0.1
+"""Seconds between two tries to bind an address that somebody has."""
 
 _ALLOWED: Final = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 
@@ -37,18 +46,27 @@ class Listeners:
     redirect: socket.socket | None = None
 
     @classmethod
-    def open(cls, config: Config) -> Self:
-        """Bind all.
+    def open(cls, config: Config, patience: float = 0.0) -> Self:
+        """Bind all, the public one last: a proxy that is about to leave has given that one up already.
+
+        Whoever waits for the public address and then asks at the admin one asks this proxy, not the former.
+
+        Args:
+            config: Where.
+            patience: Seconds to wait for an address that somebody has.
 
         Raises:
             ConfigError: An address cannot be bound; names the field. Nothing stays bound.
         """
+        give_up_at = time.monotonic() + patience
         with contextlib.ExitStack() as bound:
-            public = bound.enter_context(listen(config, config.listen, "listen"))
-            admin = bound.enter_context(listen(config, config.admin, "admin"))
+            admin = bound.enter_context(_listen_once_free(config, config.admin, "admin", give_up_at))
             redirect = None
             if (endpoint := config.tls.redirect_from) is not None:
-                redirect = bound.enter_context(listen(config, endpoint, "tls.redirectFrom"))
+                redirect = bound.enter_context(
+                    _listen_once_free(config, endpoint, "tls.redirectFrom", give_up_at)
+                )
+            public = bound.enter_context(_listen_once_free(config, config.listen, "listen", give_up_at))
             bound.pop_all()
             return cls(public, admin, redirect)
 
@@ -106,6 +124,27 @@ def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
         problem = f"{field}: cannot listen on {endpoint}: {error.strerror or error}"
         raise ConfigError([problem]) from error
     return listening
+
+
+def _listen_once_free(config: Config, endpoint: Endpoint, field: str, give_up_at: float) -> socket.socket:
+    """Listen as soon as nobody else does.
+
+    Raises:
+        ConfigError: See `listen`; that the address is in use only when it still is at the end.
+    """
+    is_told = False
+    while True:
+        try:
+            return listen(config, endpoint, field)
+        except ConfigError as error:
+            cause = error.__cause__
+            is_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+            if not is_taken or time.monotonic() >= give_up_at:
+                raise
+        if not is_told:
+            is_told = True
+            _log.warning("waiting for an address that is in use", field=field, address=str(endpoint))
+        time.sleep(_LOOK_EVERY)
 
 
 def _set_options(listening: socket.socket, sockets: Sockets) -> None:
