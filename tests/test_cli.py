@@ -382,8 +382,9 @@ def test_without_arguments_chp_is_at_the_ports_jupyterhub_knows(started: list[Lo
 @pytest.mark.parametrize("level", LOG_LEVELS)
 def test_chp_knows_the_levels_of_the_other_proxy(started: list[Loaded], level: str) -> None:
     run("chp", "--log-level", level)
+    run("chp", f"--log-level={level.upper()}")
 
-    assert started[0].config.log.level == LOG_LEVELS[level]
+    assert [each.config.log.level for each in started] == [LOG_LEVELS[level]] * 2
 
 
 @pytest.mark.usefixtures("_token")

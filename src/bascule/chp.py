@@ -63,7 +63,11 @@ def _everywhere() -> str:
 @click.option("--host-routing", is_flag=True, help="Routes begin with a host.")
 @click.option("--no-include-prefix", is_flag=True, help="Take a route's path off before forwarding.")
 @click.option("--no-prepend-path", is_flag=True, help="Leave out the path of a route's target.")
-@click.option("--log-level", type=click.Choice(tuple(LOG_LEVELS)), help="Least important level written.")
+@click.option(
+    "--log-level",
+    type=click.Choice(tuple(LOG_LEVELS), case_sensitive=False),
+    help="Least important level written.",
+)
 @click.option(
     "--config", "files", type=click.Path(path_type=Path, readable=False), multiple=True,
     envvar="BASCULE_CONFIG", metavar="FILE", help="Configuration file, for all that no argument says.",
