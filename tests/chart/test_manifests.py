@@ -619,6 +619,11 @@ def test_notes_count_the_pods(values: dict[str, Any], words: str) -> None:
             "`pdb.maxUnavailable` is 0",
         ),
         ({"pdb": {"maxUnavailable": "0%"}}, {"pdb": {"maxUnavailable": "10%"}}, "`pdb.maxUnavailable` is 0%"),
+        (
+            {"ingress": {"enabled": True}},
+            {"ingress": {"enabled": True}, "trustedProxies": ["10.0.0.0/8"]},
+            "`trustedProxies` is empty",
+        ),
         # 128 MiB, 32 for each of two forwarders, 64 KiB for each of 500 sessions
         (
             {"resources": {"limits": {"memory": "223Mi"}, "requests": {"cpu": 2}}},
