@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from tests.support.echo import run_echo
 from tests.support.hubapi import HubApi
 from tests.support.network import own_network
 from tests.support.pages import blocks, fenced
-from tests.support.parts import require
+from tests.support.parts import ROOT, require
 from tests.support.processes import Service, answers
 from tests.support.rawclient import connected
 
@@ -110,6 +111,18 @@ def test_what_jupyterhubs_chart_passes_for_https_is_understood(tmp_path: Path) -
         assert json.loads(typed("curl -sk https://127.0.0.1:8443/_chp_healthz")) == {"status": "OK"}
         redirect = typed("curl -s -o /dev/null -w '%{redirect_url}' http://127.0.0.1:8000/hub/home")
         assert redirect == "https://127.0.0.1/hub/home"
+        assert service.stop(10) == 0
+
+
+def test_a_balancer_that_ends_tls_and_says_nothing_of_it_needs_the_line_of_the_page(tmp_path: Path) -> None:
+    said = re.search(r'`(BASCULE_HUB__ALLOWEDORIGINS): "(https://([^"]+))"`', (ROOT / PAGE).read_text())
+    assert said is not None
+    variable, origin, host = said.groups()
+    with own_network(), run_echo() as echo:
+        service = started(tmp_path, ["bascule", "chp", *CHART_PASSES], **{variable: origin})
+        HubApi("http://127.0.0.1:8001", TOKEN).add("/user/ada", echo, user="ada", jupyterhub=True)
+        with connected("http://127.0.0.1:8000") as client:
+            client.open(b"/user/ada/x", b"Origin: " + origin.encode(), host=host.encode())
         assert service.stop(10) == 0
 
 

@@ -88,6 +88,7 @@ def why_refused(origin: bytes | None, host: bytes, scheme: bytes) -> str:
     if scheme.lower() == b"http" and wanted is not None and wanted == _authority(host, b"https"):
         return (
             "Pages of this https origin may not open a WebSocket here: the proxy that ends TLS "
-            "is not in trustedProxies, or sends neither X-Forwarded-Proto nor X-Scheme."
+            "is not in trustedProxies, or sends neither X-Forwarded-Proto nor X-Scheme. "
+            "allowedOrigins may name the origin instead."
         )
     return "Pages of this origin may not open a WebSocket here."
