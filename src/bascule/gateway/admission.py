@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from bascule.gateway.refusal import Refuser
     from bascule.gateway.registry import Registry
     from bascule.gateway.upstream import Answered, Dialler
-    from bascule.policy.budget import Lease, SessionBudget
+    from bascule.policy.budget import AtACap, Lease, SessionBudget
     from bascule.policy.config import Config
     from bascule.policy.routes import Match, Routes
     from bascule.protocol.handshake import Offer
@@ -420,7 +420,7 @@ class Admission:
         with contextlib.suppress(OSError):
             await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, NO_ROOM_REASON, Refusal.NO_ROOM)
 
-    async def _refuse_at_a_cap(self, asked: _Asked, cap: Refusal) -> None:
+    async def _refuse_at_a_cap(self, asked: _Asked, cap: AtACap) -> None:
         word, reason = _CAPS[cap]
         self._words[word] += 1
         if cap is Refusal.CAP and self._refuser.hold_off.is_new(asked.who, time.monotonic()):

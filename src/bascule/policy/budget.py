@@ -11,12 +11,16 @@ and `Lease.release` change the counters.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+AtACap: TypeAlias = Literal[Refusal.CAP, Refusal.USER_CAP, Refusal.ROUTE_CAP]
+"""Which cap was reached: the pod's, the user's or the route's."""
 
 
 class SessionBudget:
@@ -54,7 +58,7 @@ class SessionBudget:
         """Leases held now on a route."""
         return self._on_route[route]
 
-    def try_acquire(self, now: float, route: str, user: str | None = None) -> Lease | Refusal:
+    def try_acquire(self, now: float, route: str, user: str | None = None) -> Lease | AtACap:
         """Take one lease, or say which cap is reached.
 
         Args:
@@ -63,8 +67,8 @@ class SessionBudget:
             user: Whose it is, where that is known.
 
         Returns:
-            The lease; or `Refusal.CAP`, `USER_CAP` or `ROUTE_CAP`, the pod's before the others: what
-            the contract says of a full pod holds whoever asks.
+            The lease; or the cap, the pod's before the others: what the contract says of a full pod
+            holds whoever asks.
         """
         if len(self._held) >= self.limit:
             return Refusal.CAP

@@ -164,7 +164,7 @@ class Limits(Block):
     """Most WebSocket sessions that one user has at once on this pod; 0, the default, bounds nobody.
 
     A user is known on routes with `auth: session`, and on JupyterHub's, where it is the one whose server it
-    is. One more is answered with 101 and Close 1013, and is no rejection by the cap: the pod may have room.
+    is. One more is answered with 101 and Close 1013, and is no rejection by the cap while the pod has room.
     Off, because a person with two notebooks, a terminal and a second window holds eight; 50 stops a loop that
     opens sockets for ever.
     """
