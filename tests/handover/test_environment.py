@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from typing import TYPE_CHECKING
+
+import pytest
 
 from bascule.handover.environment import ChildSetup
 
-if TYPE_CHECKING:
-    import pytest
-
 
 def test_a_child_reads_what_the_supervisor_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
-    setup = ChildSetup("{}", {"listen": "file"}, 3, 4, 2, 1, 5, 6, 7, True)
+    setup = ChildSetup("{}", {"listen": "file"}, 3, 4, 2, 1, public=5, admin=6, place=7, draining=True)
     descriptor = setup.write()
     monkeypatch.setattr(sys, "argv", ["child", str(descriptor)])
     assert ChildSetup.read() == setup
@@ -25,3 +24,15 @@ def test_the_descriptor_is_closed_once_it_is_read(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "argv", ["child", str(descriptor)])
     ChildSetup.read()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_text_that_does_not_fit_leaves_no_descriptor_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as short:
+        short.setattr(os, "write", no_memory)
+        with pytest.raises(OSError, match="no memory"):
+            ChildSetup("{}", {}, 3, 4, 1, 0).write()
+    assert os.listdir("/proc/self/fd") == before

@@ -55,9 +55,17 @@ class ChildSetup:
     reloaded: bool = True
 
     def write(self) -> int:
-        """Write it to a memory file and return the descriptor, rewound, for the child."""
+        """Write it to a memory file and return the descriptor, rewound, for the child.
+
+        Raises:
+            OSError: There is no memory, or no descriptor.
+        """
         descriptor = os.memfd_create("bascule-setup", os.MFD_CLOEXEC)
-        os.write(descriptor, json.dumps(asdict(self)).encode())
+        try:
+            os.write(descriptor, json.dumps(asdict(self)).encode())
+        except OSError:
+            os.close(descriptor)
+            raise
         os.lseek(descriptor, 0, os.SEEK_SET)
         return descriptor
 
