@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.supervisor.child import Child
+from bascule.supervisor.watch import STARTING
 from bascule.supervisor.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -99,11 +100,25 @@ def test_who_has_died_is_left_alone() -> None:
 
 def test_another_patience_is_for_all_and_begins_anew() -> None:
     rig = Rig(0)
+    rig.forwarder.ready = True
     rig.dog.works(rig.forwarder)
     rig.look(10)
-    rig.dog.begin_anew(3, (rig.gateway,))
+    rig.dog.begin_anew(3, rig.gateway)
     rig.counters.forwarder(0)[ForwarderWord.TURNS] += 1
     rig.look(3)
     assert (rig.forwarder.done, rig.gateway.done) == ([], [])
     rig.look(1)
     assert (rig.forwarder.done, rig.gateway.done) == ([signal.SIGABRT], [signal.SIGABRT])
+
+
+def test_one_that_starts_keeps_its_time_when_patience_changes() -> None:
+    rig = Rig(20)
+    rig.dog.started(rig.forwarder)
+    rig.look(10)
+    rig.dog.begin_anew(5, rig.gateway)
+    rig.look(int(STARTING) - 1)
+    assert rig.forwarder.done == []
+    rig.forwarder.ready = True
+    rig.dog.works(rig.forwarder)
+    rig.look(6)
+    assert rig.forwarder.done == [signal.SIGABRT]

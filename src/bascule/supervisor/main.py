@@ -394,8 +394,8 @@ class Supervisor:
             self._prepare_open_files()
         self._call()
         self._connect_all()
-        # Also the one that is to serve: nobody else accepts until it does.
-        self._watchdog.begin_anew(config.watchdog, (serving,))
+        # The one that is to serve has no longer than others: nobody else accepts until it does.
+        self._watchdog.begin_anew(config.watchdog, serving)
 
     def _call(self) -> None:
         """Tell the gateway that took over to serve, and how things stand."""

@@ -16,7 +16,7 @@ from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord, Ga
 from bascule.supervisor import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from bascule.supervisor.child import Child
 
@@ -54,8 +54,7 @@ class Watchdog:
 
     def started(self, child: Child) -> None:
         """Look after a process that begins."""
-        if self._patience:
-            self._watched[child] = watch.Watch(max(self._patience, watch.STARTING))
+        self._watched[child] = watch.Watch(max(self._patience, watch.STARTING) if self._patience else 0)
 
     def works(self, child: Child) -> None:
         """Look after a process that has begun, as strictly as is configured."""
@@ -65,11 +64,20 @@ class Watchdog:
         """Look after a process no more."""
         self._watched.pop(child, None)
 
-    def begin_anew(self, patience: float, more: Iterable[Child]) -> None:
-        """Go by another patience, for all that were looked after and some more."""
+    def begin_anew(self, patience: float, needed: Child) -> None:
+        """Go by another patience, for all.
+
+        Args:
+            patience: As above.
+            needed: Who is looked after as one that works, though it may still begin.
+        """
         self._patience = patience
-        for child in (*self._watched, *more):
-            self.works(child)
+        for child in self._watched:
+            if child.ready:
+                self.works(child)
+            else:
+                self.started(child)
+        self.works(needed)
 
     def stands_still(self, child: Child) -> bool:
         """Tell whether nobody should wait for a process, be it long enough to hang or not."""
