@@ -302,6 +302,32 @@ def test_durations_go_on(proxy: Proxy) -> None:
     assert bascule.metric("bascule_session_duration_seconds_count") == 2
 
 
+def test_what_forwarders_have_used_goes_on(proxy: Proxy) -> None:
+    bascule = proxy()
+    kill(forwarders(bascule)[0])
+    eventually(lambda: bascule.metric("bascule_forwarder_restarts_total") == 1, 20, "another is in its place")
+    eventually(
+        lambda: bascule.metric("bascule_forwarder_resident_bytes", forwarder="0"), 10, "it is measured"
+    )
+    used = {slot: bascule.metric("bascule_forwarder_cpu_seconds_total", forwarder=slot) for slot in "01"}
+    assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
+
+    def first_scrape() -> str:
+        text = bascule.metrics()
+        return text if value(text, "ws_pool_max_connections") == 7 else ""
+
+    # The pool goes on, so this is no first scrape after a start, and no counter has gone back.
+    assert value(eventually(first_scrape, 20, "another gateway serves"), "ws_pool_cpu_cores") > 0
+    for slot, before in used.items():
+        assert bascule.metric("bascule_forwarder_cpu_seconds_total", forwarder=slot) >= before
+
+
+def value(text: str, name: str) -> float:
+    """Return the value of a metric that has one series."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{name}{{")]
+    return float(line.rpartition(" ")[2])
+
+
 def test_a_session_that_ends_while_another_gateway_takes_over_is_in_the_percentiles(proxy: Proxy) -> None:
     bascule = proxy()
     with connected(bascule.public_url) as client:

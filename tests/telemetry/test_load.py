@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -179,6 +180,35 @@ def test_an_allocation_total_that_falls_shows_no_negative_rate(machine: FakeMach
 def test_every_slot_must_be_accounted_for(machine: FakeMachine) -> None:
     with pytest.raises(ValueError, match="shorter"):
         LoadMeter(2, machine.read).tick(0.0, [10], 0)
+
+
+def test_another_process_goes_on_with_all_that_is_known(machine: FakeMachine) -> None:
+    former, later = LoadMeter(2, machine.read), LoadMeter(2, machine.read)
+    machine.use(10, cpu=100.0, wait=5.0)
+    machine.use(11, cpu=1.0)
+    former.tick(0.0, [10, 11], 0)
+    machine.use(20, cpu=2.0, wait=1.0)
+    former.tick(1.0, [20, 11], 4096)
+
+    later.load(json.loads(json.dumps(former.dump())))
+
+    for meter in (former, later):
+        assert meter.cpu_cores(1.0) == pytest.approx(2.0)
+        assert meter.allocated_per_second(1.0) == 4096.0
+    machine.use(20, cpu=2.5, wait=1.0)
+    machine.use(12, cpu=0.25)
+    later.tick(2.0, [20, 12], 4096)
+    assert (later.slot(0).cpu_seconds, later.slot(0).wait_seconds) == (102.5, 6.0)
+    assert later.slot(1).cpu_seconds == 1.25
+    assert later.cpu_cores(2.0) == pytest.approx(2.75 / 2)
+
+
+def test_what_was_measured_of_other_slots_is_no_use(machine: FakeMachine) -> None:
+    former, later = LoadMeter(2, machine.read), LoadMeter(1, machine.read)
+    machine.use(10, cpu=100.0)
+    former.tick(0.0, [10, 10], 0)
+    later.load(former.dump())
+    assert later.slot(0).cpu_seconds == 0.0
 
 
 @given(

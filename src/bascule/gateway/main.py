@@ -111,7 +111,7 @@ class Gateway:
             ),
             self._counters.durations(setup.place),
         )
-        self._sample = Journal(setup.sample)
+        self._figures = Journal(setup.figures)
         self._access = AccessLog(structlog.get_logger().bind())
         self._called = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -135,7 +135,7 @@ class Gateway:
             self._proxy.via,
         )  # fmt: skip
         processes = Processes()
-        load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
+        self._load = load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
         self._collector = CollectorClock(time.perf_counter)
         self._view = View(
             config, setup.sources, self._counters, self._budget, self._registry, self._dispatch,
@@ -144,7 +144,7 @@ class Gateway:
         )  # fmt: skip
         self._metrics = GatewayMetrics(
             self._view, self._counters, self._durations, load, processes,
-            version=__version__,
+            version=__version__, is_start=setup.generation == 0,
         )  # fmt: skip
         self._view.attach(Exposition(self._metrics.readers(), time.monotonic))
         self._administration = Administration(self._view)
@@ -170,9 +170,7 @@ class Gateway:
             if self._stopped.is_set():
                 return
         # Before the forwarders tell of sessions that have ended meanwhile: those are for the sample, too.
-        for line in self._sample.lines():
-            self._durations.load(json.loads(line))
-        self._sample.replace(())  # whoever comes after a death begins anew
+        self._take_over_figures()
         await self._wait_forwarders()
         if self._hub is not None:
             self._hub.take_over()
@@ -206,6 +204,20 @@ class Gateway:
                     await self._redirect.close()
                 await self._admin_listener.close()
                 await self._proxy.close()
+
+    def _take_over_figures(self) -> None:
+        """Go on with what the gateway before measured; whoever comes after one that died begins anew."""
+        for line in self._figures.lines():
+            left = json.loads(line)
+            self._durations.load(left["durations"])
+            self._load.load(left["load"])
+        self._figures.replace(())
+
+    def _leave_figures(self) -> None:
+        """Leave what was measured here, and is nowhere else, to the gateway that comes next."""
+        left = {"durations": self._durations.dump(), "load": self._load.dump()}
+        with contextlib.suppress(OSError):  # no memory: it begins anew, and that is all
+            self._figures.replace((json.dumps(left).encode(),))
 
     def _redirects_to(self, public: socket.socket) -> RedirectListener | None:
         """Return what tells who comes by http to come to the public listener, where that is configured."""
@@ -438,8 +450,7 @@ class Gateway:
         self._http.retiring = self._admission.draining = self._proxy.draining = True
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
-        with contextlib.suppress(OSError):  # no memory: percentiles begin anew, and that is all
-            self._sample.replace((json.dumps(self._durations.dump()).encode(),))
+        self._leave_figures()
         if self._hub is not None:
             self._hub.retire()
         spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered

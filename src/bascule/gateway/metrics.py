@@ -124,6 +124,7 @@ class GatewayMetrics:
         load: Has as many slots as `counters`.
         processes: Reads memory and descriptors.
         version: Of the running code.
+        is_start: Whether the forwarders begin with this gateway, and no other was scraped before.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class GatewayMetrics:
         processes: Processes,
         *,
         version: str,
+        is_start: bool = True,
     ) -> None:
         self._live = live
         self._counters = counters
@@ -142,7 +144,7 @@ class GatewayMetrics:
         self._load = load
         self._processes = processes
         self._version = version
-        self._is_first_scrape = True
+        self._is_first_scrape = is_start
 
     def tick(self, now: float) -> None:
         """Measure the forwarders once; due every second from the start on."""

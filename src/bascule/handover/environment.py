@@ -28,7 +28,7 @@ class ChildSetup:
         place: Of a gateway: which block of the counters is its own.
         generation: How many gateways there were before this one, which makes ids unique.
         redirect: Descriptor of the listening socket of redirects (gateway only, else -1; -1 without one).
-        sample: Descriptor of the journal of the former gateway's sample of durations (gateway only, else -1).
+        figures: Descriptor of the journal of what the former gateway had measured (gateway only, else -1).
         hub: Descriptor of the journal of JupyterHub's routes (gateway only, else -1).
         restarts: How many of them died while they served.
         successor: Whether another gateway serves, which this one is to take over from when it is told to.
@@ -45,7 +45,7 @@ class ChildSetup:
     public: int = -1
     admin: int = -1
     redirect: int = -1
-    sample: int = -1
+    figures: int = -1
     hub: int = -1
     place: int = 0
     generation: int = 0

@@ -82,7 +82,7 @@ class Supervisor:
         count = config.forwarders.count or cores.available()
         self._slots = min(count, config.websocket_proxy.grizzly_worker_pool_max_size)
         self._counters = CounterFile.create(self._slots)
-        self._sample = Journal.create("bascule-sample")
+        self._figures = Journal.create("bascule-figures")
         self._hub = Journal.create("bascule-hub")
         self._selector = selectors.DefaultSelector()
         self._reader = PacketReader()
@@ -166,7 +166,7 @@ class Supervisor:
             public=self._listeners.public.fileno() if is_gateway else -1,
             admin=self._listeners.admin.fileno() if is_gateway else -1,
             redirect=redirect.fileno() if is_gateway and redirect is not None else -1,
-            sample=self._sample.descriptor if is_gateway else -1,
+            figures=self._figures.descriptor if is_gateway else -1,
             hub=self._hub.descriptor if is_gateway else -1,
             place=child.place,
             generation=gateways.started,
@@ -177,7 +177,7 @@ class Supervisor:
         )
         descriptors = [self._counters.descriptor]
         if is_gateway:
-            descriptors += [setup.public, setup.admin, setup.sample, setup.hub]
+            descriptors += [setup.public, setup.admin, setup.figures, setup.hub]
             descriptors += [setup.redirect] if setup.redirect >= 0 else []
         try:
             child.start(setup, tuple(descriptors), theirs, time.monotonic())

@@ -150,8 +150,9 @@ _CONTRACT: Final = (
         "ws_pool_cpu_cores", _G, Unit.CORES,
         "CPU cores that the forwarders use now; 1 is one whole core. 0 on the first scrape after a start.",
         "Run time of the forwarder processes over the last `metrics.cpuWindow` (10 s), measured every second "
-        "in the background, so scrapers do not disturb each other. Compare with the pod's CPU limit; when "
-        "`bascule_forwarder_wait_seconds_total` rises with it, the limit is what holds the pod back.",
+        "in the background, so scrapers do not disturb each other; a reload is no start. Compare with the "
+        "pod's CPU limit; when `bascule_forwarder_wait_seconds_total` rises with it, the limit is what holds "
+        "the pod back.",
         is_contract=True,
     ),
     Metric(

@@ -7,7 +7,9 @@ one a window (10 s) before it, by the time between the two.
 
 A forwarder that is replaced starts counting from zero. A *slot* does not: it keeps what its
 former processes used, so its totals only rise and no rate is ever negative. What a process
-used between its last reading and its death, at most a second, is not seen.
+used between its last reading and its death, at most a second, is not seen. A gateway that
+leaves hands all of it over, since the forwarders stay; after one that died a slot has used what
+its present process has.
 
 `Time` here is what the scheduler says about a process (`/proc/PID/schedstat`): time on a CPU,
 and time ready to run but waiting for one. The second is what a CPU limit does to users,
@@ -20,10 +22,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["LoadMeter", "ProcessReading", "SlotLoad"]
 
@@ -88,6 +90,16 @@ class _Slot:
         else:
             self._last = self._last._replace(resident_bytes=0)
 
+    def dump(self) -> tuple[int | None, ProcessReading, float, float]:
+        return self._pid, self._last, self._cpu_before, self._wait_before
+
+    @classmethod
+    def of(cls, dumped: Sequence[Any]) -> Self:
+        slot = cls()
+        slot._pid, last, slot._cpu_before, slot._wait_before = dumped
+        slot._last = ProcessReading(*last)
+        return slot
+
     def load(self) -> SlotLoad:
         last = self._last
         return SlotLoad(
@@ -134,6 +146,21 @@ class LoadMeter:
         # Keep one reading that is a whole window old, so that a rate covers all of it.
         while len(self._ticks) > 2 and self._ticks[1].at <= now - self._window:
             self._ticks.popleft()
+
+    def dump(self) -> dict[str, Any]:
+        """Return all that is known, for another process of this machine: the monotonic clock is the same."""
+        return {"slots": [slot.dump() for slot in self._slots], "ticks": list(self._ticks)}
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
+        """Go on with what another one knew, and nothing else; what it knew of other slots is no use.
+
+        Args:
+            dumped: What `dump` returned, also after JSON.
+        """
+        if len(dumped["slots"]) != len(self._slots):
+            return
+        self._slots = [_Slot.of(slot) for slot in dumped["slots"]]
+        self._ticks = deque(_Tick(at, tuple(cpu), allocated) for at, cpu, allocated in dumped["ticks"])
 
     def cpu_cores(self, now: float) -> float:
         """Return the CPU cores that all forwarders use.
