@@ -17,7 +17,7 @@ from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.environment import ChildSetup
-from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, Message, Moved, Row, decode
+from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, Live, Message, Moved, decode
 from bascule.policy.config import Config, WebSocketProxy
 from bascule.supervisor.child import Child
 
@@ -71,7 +71,7 @@ class Forwarder:
     def listed(self, channel: socket.socket) -> list[int]:
         """Hear the list with which a channel begins; return the sessions."""
         heard = []
-        while isinstance(message := self.hear(channel), Row):
+        while isinstance(message := self.hear(channel), Live):
             heard.append(message.id)
         assert message == Listed(0)
         return heard
@@ -136,7 +136,7 @@ def test_a_new_gateway_hears_of_every_session_before_the_list_ends(forwarder: Fo
         first.close()
         # This one dies in the middle of its list.
         second = forwarder.connect(room=40_000)
-        assert isinstance(forwarder.hear(second), Row)
+        assert isinstance(forwarder.hear(second), Live)
         second.close()
         forwarder.forget()
         third = stack.enter_context(forwarder.connect())

@@ -126,7 +126,7 @@ def test_a_row_says_what_a_session_has_moved(make_world: MakeWorld) -> None:
     line.browser.send(frame(TEXT, b"12345", key=KEY) * 3)
     line.upstream.send(frame(BINARY, b"x" * 1000))
     world.until(lambda: len(line.upstream.frames) == 3 and line.browser.frames)
-    (row,) = world.relay.rows(9)
+    (row,) = world.relay.live(9)
     assert (row.request, row.id, row.kind, row.tag) == (9, line.id, 1, b"tag")
     assert (row.frames_inbound, row.payload_inbound) == (3, 15)
     assert (row.frames_outbound, row.payload_outbound) == (1, 1000)
@@ -137,7 +137,7 @@ def test_a_session_that_is_over_has_no_row(make_world: MakeWorld) -> None:
     world = make_world()
     line = world.open()
     _cut(world, line)
-    assert world.relay.rows(1) == []
+    assert world.relay.live(1) == []
 
 
 def _cut(world: World, line: Line) -> None:
@@ -425,7 +425,7 @@ def test_an_upstream_whose_close_comes_with_its_reset_is_no_abort(make_world: Ma
 def test_data_in_either_direction_keeps_a_session_alive(make_world: MakeWorld) -> None:
     world = make_world(idle=30.0)
     line = world.open()
-    start = world.relay.rows(0)[0]
+    start = world.relay.live(0)[0]
     assert start.idle < 5
     line.upstream.send(frame(TEXT, b"tick"))
     world.until(lambda: line.browser.frames)

@@ -29,7 +29,7 @@ class Heard:
         self.counts: Counter[int] = Counter()
         self.dispatch = Dispatch(
             self.counts,
-            on_row=lambda _, row: self.log.append(("row", row.id)),
+            on_live=lambda _, live: self.log.append(("live", live.id)),
             on_ended=lambda _, ended: self.log.append(("ended", ended.id)),
             on_lost=lambda slot: self.log.append(("lost", slot)),
         )

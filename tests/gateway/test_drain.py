@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from bascule.gateway.drain import Drain, Row
+from bascule.gateway.drain import Drain, Silence
 from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.policy.config import Config
 from bascule.policy.config import Drain as Settings
@@ -39,7 +39,7 @@ def ordered(sessions: set[int], on_list: Callable[[], None] = lambda: None) -> D
 
 def begun(
     config: Config,
-    rows: Callable[[], Awaitable[Sequence[Row]]],
+    rows: Callable[[], Awaitable[Sequence[Silence]]],
     close: Callable[[int, float], bool],
     in_flight: Callable[[], int],
     *,
@@ -77,7 +77,7 @@ async def test_a_handshake_that_becomes_a_session_meanwhile_is_counted_once() ->
     sessions: set[int] = set()
     under_way = {1}
 
-    async def rows() -> list[Row]:
+    async def rows() -> list[Silence]:
         return [(identifier, 0.0) for identifier in sessions]
 
     def close(identifier: int, within: float) -> bool:
@@ -99,7 +99,7 @@ class Pod:
         self.room = room
         self._left = room
 
-    async def rows(self) -> list[Row]:
+    async def rows(self) -> list[Silence]:
         """List the sessions; the forwarder has read its channel by then."""
         self._left = self.room
         return [(identifier, 0.0) for identifier in self.live]

@@ -18,9 +18,9 @@ from bascule.handover.messages import (
     Ended,
     List,
     Listed,
+    Live,
     Message,
     Moved,
-    Row,
     decode,
     join,
 )
@@ -48,8 +48,8 @@ MESSAGES: dict[type, st.SearchStrategy[Message]] = {
         frames_inbound=_u64, frames_outbound=_u64, reason=st.binary(max_size=255),
         tag=st.binary(max_size=300),
     ),
-    Row: st.builds(
-        Row,
+    Live: st.builds(
+        Live,
         request=_u32, id=_u64, kind=_u8, opened_at=_time, idle=_time, payload_inbound=_u64,
         payload_outbound=_u64, frames_inbound=_u64, frames_outbound=_u64, tag=st.binary(max_size=300),
     ),

@@ -36,9 +36,9 @@ from bascule.handover.messages import (
     Ended,
     List,
     Listed,
+    Live,
     Message,
     Moved,
-    Row,
     decode,
     join,
 )
@@ -221,15 +221,15 @@ class Forwarder:
             self._gateway = None
 
     def _list(self, request: int) -> None:
-        for row in self._relay.rows(request):
-            self._send(row)
+        for live in self._relay.live(request):
+            self._send(live)
         self._send(Listed(request))
 
     def _report(self, ended: Ended) -> None:
         self._uncounted.append(ended)
         self._send(ended)
 
-    def _send(self, message: Ended | Row | Listed) -> None:
+    def _send(self, message: Ended | Live | Listed) -> None:
         """Send a message at the end of this turn, together with the turn's others."""
         self._outbox.append(message.encode())
 

@@ -56,7 +56,7 @@ from bascule.handover.counters import (
     close_code_word,
     ended_word,
 )
-from bascule.handover.messages import Adopt, Ended, Row
+from bascule.handover.messages import Adopt, Ended, Live
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.protocol.frames import HEARTBEAT, close_frame, control_frame
 
@@ -180,11 +180,11 @@ class Relay:
         self._settle(session)
         return True
 
-    def rows(self, request: int) -> list[Row]:
-        """Return one row per live session."""
+    def live(self, request: int) -> list[Live]:
+        """Return one `Live` for each session."""
         now = self._engine.now
         return [
-            Row(
+            Live(
                 request, session.id, session.kind, session.opened_at, max(0.0, now - session.active_at),
                 session.inbound.payload, session.outbound.payload, session.inbound.frames,
                 session.outbound.frames, session.tag,

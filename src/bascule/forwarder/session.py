@@ -1,4 +1,4 @@
-"""One session as the forwarder holds it: a flat row and its two flows."""
+"""One session as the forwarder holds it: a flat record and its two flows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Session:
         id: Given by the gateway.
         kind: Index into ``tuple(Kind)``.
         opened_at: Monotonic time of admission, in seconds.
-        tag: The gateway's own note, returned with every row.
+        tag: The gateway's own note, returned with all that is told of it.
         inbound: Browser to upstream.
         outbound: Upstream to browser.
         end: The row of the close table that ended it; ``None`` while it lives. Chosen once.

@@ -28,7 +28,7 @@ from bascule.handover.descriptors import (
     PacketReader,
     send_packet,
 )
-from bascule.handover.messages import Close, Ended, List, Listed, Message, Moved, Row, decode, join
+from bascule.handover.messages import Close, Ended, List, Listed, Live, Message, Moved, decode, join
 from bascule.policy.placement import fewest
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Dispatch:
 
     Args:
         counts: Sessions by slot, for placement.
-        on_row: A session that lives already, found on a new channel.
+        on_live: A session that lives already, found on a new channel.
         on_ended: An outcome.
         on_lost: A forwarder is gone with all it carried.
 
@@ -103,7 +103,7 @@ class Dispatch:
     def __init__(
         self,
         counts: dict[int, int],
-        on_row: Callable[[int, Row], None],
+        on_live: Callable[[int, Live], None],
         on_ended: Callable[[int, Ended], None],
         on_lost: Callable[[int], None],
     ) -> None:
@@ -111,12 +111,12 @@ class Dispatch:
         self._counts = counts
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most = max(0, (limit - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_SESSION)
-        self._on_row = on_row
+        self._on_live = on_live
         self._on_ended = on_ended
         self._on_lost = on_lost
         self._reader = PacketReader()
         self._requests = itertools.count(1)
-        self._lists: dict[int, tuple[asyncio.Future[None], list[tuple[int, Row]], set[int]]] = {}
+        self._lists: dict[int, tuple[asyncio.Future[None], list[tuple[int, Live]], set[int]]] = {}
         self._handed: list[_Offered] = []
         self.changed = asyncio.Event()
         self.retired = False
@@ -218,11 +218,11 @@ class Dispatch:
             return False
         return True
 
-    async def list_sessions(self) -> list[tuple[int, Row]]:
+    async def list_sessions(self) -> list[tuple[int, Live]]:
         """Ask every forwarder for its sessions; one that does not answer in time is left out."""
         request = next(self._requests)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        rows: list[tuple[int, Row]] = []
+        found: list[tuple[int, Live]] = []
         waiting: set[int] = set()
         for slot, link in self.links.items():
             try:
@@ -231,8 +231,8 @@ class Dispatch:
                 continue
             waiting.add(slot)
         if not waiting:
-            return rows
-        self._lists[request] = (done, rows, waiting)
+            return found
+        self._lists[request] = (done, found, waiting)
         try:
             async with asyncio.timeout(_LIST_TIMEOUT):
                 await done
@@ -240,7 +240,7 @@ class Dispatch:
             _log.warning("forwarders did not list their sessions in time", slots=sorted(waiting))
         finally:
             del self._lists[request]
-        return rows
+        return found
 
     # -- what forwarders say --------------------------------------------------------------
 
@@ -267,9 +267,9 @@ class Dispatch:
         match message:
             case Ended():
                 self._on_ended(link.slot, message)
-            case Row(request=0):
-                self._on_row(link.slot, message)
-            case Row():
+            case Live(request=0):
+                self._on_live(link.slot, message)
+            case Live():
                 if message.request in self._lists:
                     self._lists[message.request][1].append((link.slot, message))
             case Listed(request=0):

@@ -46,7 +46,7 @@ OUTCOMES: Final = {
 }
 """What may become of a session (`LABELS["outcome"]`), and where it is counted."""
 
-Row = tuple[int, float]
+Silence = tuple[int, float]
 """Session id, and seconds since its last data frame."""
 
 
@@ -70,7 +70,7 @@ class Drain:
     def __init__(
         self,
         config: Config,
-        rows: Callable[[], Awaitable[Sequence[Row]]],
+        rows: Callable[[], Awaitable[Sequence[Silence]]],
         close: Callable[[int, float], bool],
         in_flight: Callable[[], int],
         words: memoryview,
@@ -122,7 +122,7 @@ class Drain:
             await asyncio.sleep(_TICK)
         _log.info("drain ends", seconds=round(loop.time() - started, 3), left=left, **self.outcomes)
 
-    async def _look(self) -> list[Row]:
+    async def _look(self) -> list[Silence]:
         """List the sessions, count those that are gone, and return those not told yet."""
         rows = await self._rows()
         live = {identifier for identifier, _ in rows}

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bascule.gateway.legs import Leg
-    from bascule.handover.messages import Ended, Row
+    from bascule.handover.messages import Ended, Live
     from bascule.policy.routes import Routes
     from bascule.protocol.http1 import BadHead, RequestHead
 
@@ -122,7 +122,7 @@ class Gateway:
         self._listener: Listener | None = None
         self._admin_listener: AdminListener | None = None
         self._redirect: RedirectListener | None = None
-        self._dispatch = Dispatch(self._registry.by_slot, self._on_row, self._on_ended, self._on_lost)
+        self._dispatch = Dispatch(self._registry.by_slot, self._on_live, self._on_ended, self._on_lost)
         self._exchanges = Exchanges(config.limits.max_http_requests, self._words)
         self._proxy = PlainProxy(
             config, self._routes, self._words, self._access, self._exchanges,
@@ -328,18 +328,18 @@ class Gateway:
 
     # -- forwarders -------------------------------------------------------------------------
 
-    def _on_row(self, slot: int, row: Row) -> None:
+    def _on_live(self, slot: int, live: Live) -> None:
         """Take over a session that a forwarder already carries."""
-        if self._registry.get(row.id) is not None:
+        if self._registry.get(live.id) is not None:
             return
-        route, client, upstream, user = read_tag(row.tag)
-        kind = KINDS[row.kind]
+        route, client, upstream, user = read_tag(live.tag)
+        kind = KINDS[live.kind]
         if self._hub is not None:
-            self._hub.carried(row.id, row.frames_inbound)
+            self._hub.carried(live.id, live.frames_inbound)
         self._registry.add(
             Record(
-                row.id, route, kind, client, upstream, user, row.opened_at, slot,
-                self._budget.restore(row.opened_at, route, user),
+                live.id, route, kind, client, upstream, user, live.opened_at, slot,
+                self._budget.restore(live.opened_at, route, user),
             )
         )  # fmt: skip
 
@@ -502,7 +502,7 @@ class Gateway:
             send_control(self._control, "draining", since=self._drain_begun)
 
     async def _drain_rows(self) -> list[tuple[int, float]]:
-        listed = {row.id: row.idle for _, row in await self._dispatch.list_sessions()}
+        listed = {live.id: live.idle for _, live in await self._dispatch.list_sessions()}
         return [(record.id, listed.get(record.id, 0.0)) for record in self._registry]
 
     def _drain_one(self, identifier: int, within: float) -> bool:

@@ -45,7 +45,7 @@ class Record:
     lease: Lease
 
     def tag(self) -> bytes:
-        """Return what a later gateway needs beside the row, for the forwarder to keep."""
+        """Return what a later gateway needs beside what a forwarder knows, for that to keep."""
         known = [self.route, self.client, self.upstream]
         if self.user is not None:
             known.append(self.user)

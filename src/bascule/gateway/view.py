@@ -165,10 +165,10 @@ class View:
     async def sessions(self) -> Sequence[SessionRow]:
         """List the live sessions, oldest first."""
         now = time.monotonic()
-        live = {row.id: row for _, row in await self._dispatch.list_sessions()}
+        found = {live.id: live for _, live in await self._dispatch.list_sessions()}
         rows = []
         for record in sorted(self._registry, key=lambda record: (record.opened_at, record.id)):
-            row = live.get(record.id)
+            live = found.get(record.id)
             rows.append(
                 SessionRow(
                     id=f"{record.id:x}",
@@ -179,11 +179,11 @@ class View:
                     upstream=record.upstream,
                     forwarder=record.slot,
                     age=max(0.0, now - record.opened_at),
-                    idle=row.idle if row else 0.0,
-                    bytes_in=row.payload_inbound if row else 0,
-                    bytes_out=row.payload_outbound if row else 0,
-                    frames_in=row.frames_inbound if row else 0,
-                    frames_out=row.frames_outbound if row else 0,
+                    idle=live.idle if live else 0.0,
+                    bytes_in=live.payload_inbound if live else 0,
+                    bytes_out=live.payload_outbound if live else 0,
+                    frames_in=live.frames_inbound if live else 0,
+                    frames_out=live.frames_outbound if live else 0,
                 )
             )
         return rows

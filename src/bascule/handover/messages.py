@@ -11,7 +11,7 @@ native byte order (both ends are the same build on one machine)::
     Close   C  id:Q end:B code:H within:d reason:B+bytes
     List    L  request:I
     Ended   E  id:Q kind:B end:B code:H duration:d payload:2Q frames:2Q reason:B+bytes tag:H+bytes
-    Row     R  request:I id:Q kind:B opened_at:d idle:d payload:2Q frames:2Q tag:H+bytes
+    Live    V  request:I id:Q kind:B opened_at:d idle:d payload:2Q frames:2Q tag:H+bytes
     Listed  D  request:I
     Moved   M
 
@@ -49,7 +49,7 @@ _ADOPT: Final = struct.Struct("=cQBBBdQHIII")
 _CLOSE: Final = struct.Struct("=cQBHdB")
 _LIST: Final = struct.Struct("=cI")
 _ENDED: Final = struct.Struct("=cQBBHdQQQQBH")
-_ROW: Final = struct.Struct("=cIQBddQQQQH")
+_LIVE: Final = struct.Struct("=cIQBddQQQQH")
 
 
 class Adopt(NamedTuple):
@@ -62,7 +62,7 @@ class Adopt(NamedTuple):
         rsv_continuation: Reserved bits allowed on continuation frames.
         opened_at: Monotonic time of admission, in seconds.
         frame_limit: Largest payload of one frame, in bytes.
-        tag: What the gateway wants back with every row; opaque to the forwarder.
+        tag: What the gateway wants back with every `Live`; opaque to the forwarder.
         answer: The 101 for the browser, to be written before anything else. The forwarder writes
             it, so that a browser which has seen it has a session that outlives the gateway.
         inbound: Bytes already read from the browser behind its handshake.
@@ -112,7 +112,7 @@ class Close(NamedTuple):
 
 
 class List(NamedTuple):
-    """Ask for one `Row` per session, then `Listed`."""
+    """Ask for one `Live` for each session, then `Listed`."""
 
     request: int
 
@@ -148,7 +148,7 @@ class Ended(NamedTuple):
         return head + self.reason + self.tag
 
 
-class Row(NamedTuple):
+class Live(NamedTuple):
     """One live session, in answer to `List` or to a new channel (request 0)."""
 
     request: int
@@ -165,8 +165,8 @@ class Row(NamedTuple):
     def encode(self) -> bytes:
         """Return the packet."""
         return (
-            _ROW.pack(
-                b"R", self.request, self.id, self.kind, self.opened_at, self.idle, self.payload_inbound,
+            _LIVE.pack(
+                b"V", self.request, self.id, self.kind, self.opened_at, self.idle, self.payload_inbound,
                 self.payload_outbound, self.frames_inbound, self.frames_outbound, len(self.tag),
             )
             + self.tag
@@ -191,7 +191,7 @@ class Moved(NamedTuple):
         return b"M"
 
 
-Message = Adopt | Close | List | Ended | Row | Listed | Moved
+Message = Adopt | Close | List | Ended | Live | Listed | Moved
 
 
 def join(messages: Iterable[bytes]) -> tuple[bytes, int]:
@@ -243,10 +243,10 @@ def _decode_at(packet: bytes, start: int) -> tuple[Message, int]:
             _, *ended, reason, tag = _ENDED.unpack_from(packet, start)
             parts, end = _tail(packet, start + _ENDED.size, reason, tag)
             return Ended(*ended, *parts), end
-        case b"R":
-            _, *row, tag = _ROW.unpack_from(packet, start)
-            parts, end = _tail(packet, start + _ROW.size, tag)
-            return Row(*row, *parts), end
+        case b"V":
+            _, *live, tag = _LIVE.unpack_from(packet, start)
+            parts, end = _tail(packet, start + _LIVE.size, tag)
+            return Live(*live, *parts), end
         case b"D":
             return Listed(_LIST.unpack_from(packet, start)[1]), start + _LIST.size
         case b"M":
