@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bascule.handover.messages import Message, decode
 from tests.support.parts import ROOT
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def test_every_target_has_a_corpus_and_a_row_in_the_readme() -> None:
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_a_seed_is_accepted_or_refused_as_documented(seed: Path) -> None:
     importlib.import_module(f"fuzz.{seed.parent.name}").check(seed.read_bytes())
+
+
+def test_the_seeds_of_messages_are_one_of_each_kind() -> None:
+    # Truncated ones teach a fuzzer nothing: it has to find each layout by itself.
+    seeds = [path.read_bytes() for path in SEEDS if path.parent.name == "messages"]
+    assert {type(message) for seed in seeds for message in decode(seed)} == set(get_args(Message))
 
 
 @pytest.mark.parametrize("name", TARGETS)
