@@ -26,7 +26,7 @@ from bascule.admin.view import (
     SessionRow,
     Unheard,
 )
-from bascule.gateway.hub import Hub
+from bascule.gateway.hub import HubLedger
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord, ended_word
 from bascule.handover.journal import Journal
 from bascule.policy.config import Capacity, Config, RouteConfig, WebSocketProxy
@@ -91,7 +91,7 @@ class FakeView:
             **dict.fromkeys(unwritten(config), "default"),
         }
         self.counters = CounterFile.create(2)
-        self.hub = Hub(HubRoutes(RouteTable(()), config.hub), Journal.create("test-hub"))
+        self.hub = HubLedger(HubRoutes(RouteTable(()), config.hub), Journal.create("test-hub"))
         self.draining = False
         self.started_at = time.time() - 93_784
         self.signed_in = True

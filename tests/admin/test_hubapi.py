@@ -15,9 +15,9 @@ from yarl import URL
 
 from bascule.admin.api import Administration
 from bascule.admin.hubapi import BODY_BYTES
-from bascule.gateway.hub import Hub
+from bascule.gateway.hub import HubLedger
 from bascule.handover.journal import Journal
-from bascule.policy.config import Hub as Settings
+from bascule.policy.config import Hub
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
 from tests.admin.fake_view import FakeView, config
@@ -49,7 +49,7 @@ class Clock:
 class Calls:
     """What JupyterHub does."""
 
-    def __init__(self, client: Client, view: FakeView, hub: Hub, clock: Clock) -> None:
+    def __init__(self, client: Client, view: FakeView, hub: HubLedger, clock: Clock) -> None:
         self.client = client
         self.view = view
         self.hub = hub
@@ -88,8 +88,8 @@ async def hub_api(**settings: Any) -> AsyncIterator[Calls]:
     """Serve the admin listener over a hub with a clock of its own."""
     clock = Clock()
     view = FakeView(config(admin_token=TOKEN))
-    routes = HubRoutes(RouteTable(()), Settings(**settings))
-    view.hub = hub = Hub(routes, Journal.create("test-hub"), clock)
+    routes = HubRoutes(RouteTable(()), Hub(**settings))
+    view.hub = hub = HubLedger(routes, Journal.create("test-hub"), clock)
     async with TestClient(TestServer(Administration(view).app)) as client:
         yield Calls(client, view, hub, clock)
 
@@ -360,7 +360,7 @@ async def test_other_paths_say_401_as_ever() -> None:
 @pytest.mark.parametrize("path", ["/api/routes", "/api/routes/", "/api/routes/a"])
 async def test_where_no_routes_are_taken_there_is_no_such_path(path: str) -> None:
     view = FakeView(config(admin_token=TOKEN))
-    view.hub = cast("Hub", None)
+    view.hub = cast("HubLedger", None)
     async with TestClient(TestServer(Administration(view).app)) as client:
         answers = [await client.request(method, path, headers=GIVEN) for method in ("GET", "POST", "DELETE")]
         assert [answer.status for answer in answers] == [404] * 3

@@ -11,9 +11,9 @@ import pytest
 
 from bascule.admin.view import Retired, SessionRow
 from bascule.gateway import hub as module
-from bascule.gateway.hub import Hub
+from bascule.gateway.hub import HubLedger
 from bascule.handover.journal import Journal
-from bascule.policy.config import Hub as Settings
+from bascule.policy.config import Hub
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
 
@@ -65,22 +65,22 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def hub(journal: Journal, clock: Clock) -> Hub:
+def hub(journal: Journal, clock: Clock) -> HubLedger:
     return gateway(journal, clock)
 
 
-def gateway(journal: Journal, clock: Clock, **settings: Any) -> Hub:
+def gateway(journal: Journal, clock: Clock, **settings: Any) -> HubLedger:
     """The hub of a gateway that has just started."""
-    hub = Hub(HubRoutes(RouteTable(()), Settings(**settings)), Journal(journal.descriptor), clock)
+    hub = HubLedger(HubRoutes(RouteTable(()), Hub(**settings)), Journal(journal.descriptor), clock)
     hub.take_over()
     return hub
 
 
-def known(hub: Hub) -> dict[str, tuple[object, float]]:
+def known(hub: HubLedger) -> dict[str, tuple[object, float]]:
     return {route.routespec: (route.data, route.last_activity) for route in hub}
 
 
-def active(hub: Hub, routespec: str = "/user/alice") -> float:
+def active(hub: HubLedger, routespec: str = "/user/alice") -> float:
     route = hub.get(routespec)
     assert route is not None
     return route.last_activity
@@ -100,7 +100,7 @@ def session(
 
 
 def test_routes_outlive_a_gateway_with_all_that_was_said_of_them(
-    hub: Hub, journal: Journal, clock: Clock
+    hub: HubLedger, journal: Journal, clock: Clock
 ) -> None:
     data = {"target": TARGET, "user": "bücher", "server_name": "", "more": [1, None]}
     hub.put("user/alice/", data)
@@ -113,7 +113,7 @@ def test_routes_outlive_a_gateway_with_all_that_was_said_of_them(
     assert later.routes.match(b"/user/alice/x", b"") is not None
 
 
-def test_a_removed_route_stays_away(hub: Hub, journal: Journal, clock: Clock) -> None:
+def test_a_removed_route_stays_away(hub: HubLedger, journal: Journal, clock: Clock) -> None:
     hub.put("/user/alice", {"target": TARGET})
     hub.put("/user/bob", {"target": TARGET})
 
@@ -123,7 +123,7 @@ def test_a_removed_route_stays_away(hub: Hub, journal: Journal, clock: Clock) ->
     assert list(known(gateway(journal, clock))) == ["/user/bob"]
 
 
-def test_a_replaced_route_is_the_last_one(hub: Hub, journal: Journal, clock: Clock) -> None:
+def test_a_replaced_route_is_the_last_one(hub: HubLedger, journal: Journal, clock: Clock) -> None:
     hub.put("/user/alice", {"target": TARGET})
     clock.now = 1001.0
     hub.put("/user/alice", {"target": "http://new"})
@@ -140,7 +140,7 @@ def test_a_route_stays_away_in_whatever_case_its_host_was_written(journal: Journ
     assert known(gateway(journal, clock, host_routing=True)) == {}
 
 
-def test_activity_outlives_a_gateway_that_retires(hub: Hub, journal: Journal, clock: Clock) -> None:
+def test_activity_outlives_a_gateway_that_retires(hub: HubLedger, journal: Journal, clock: Clock) -> None:
     route = hub.put("/user/alice", {"target": TARGET})
     clock.now = 2000.0
     hub.touch(route)
@@ -150,7 +150,7 @@ def test_activity_outlives_a_gateway_that_retires(hub: Hub, journal: Journal, cl
     assert active(gateway(journal, clock)) == 2000.0
 
 
-def test_a_gateway_that_was_killed_leaves_its_routes(hub: Hub, journal: Journal, clock: Clock) -> None:
+def test_a_gateway_that_was_killed_leaves_its_routes(hub: HubLedger, journal: Journal, clock: Clock) -> None:
     route = hub.put("/user/alice", {"target": TARGET})
     clock.now = 2000.0
     hub.touch(route)
@@ -172,7 +172,7 @@ def test_a_route_that_cannot_be_had_is_left_out_with_a_warning(
 
 
 def test_a_later_gateway_that_allows_fewer_routes_keeps_those_there_are(
-    hub: Hub, journal: Journal, clock: Clock, log: Log
+    hub: HubLedger, journal: Journal, clock: Clock, log: Log
 ) -> None:
     for name in "abc":
         hub.put(f"/{name}", {"target": TARGET})
@@ -187,7 +187,7 @@ def test_a_later_gateway_that_allows_fewer_routes_keeps_those_there_are(
         later.put("/d", {"target": TARGET})
 
 
-def test_a_retired_gateway_changes_nothing(hub: Hub, journal: Journal, clock: Clock) -> None:
+def test_a_retired_gateway_changes_nothing(hub: HubLedger, journal: Journal, clock: Clock) -> None:
     hub.put("/user/alice", {"target": TARGET})
     hub.retire()
     later = gateway(journal, clock)
@@ -203,14 +203,14 @@ def test_a_retired_gateway_changes_nothing(hub: Hub, journal: Journal, clock: Cl
     assert list(known(gateway(journal, clock))) == ["/user/alice", "/user/bob"]
 
 
-def test_what_is_refused_is_not_kept(hub: Hub, journal: Journal, clock: Clock) -> None:
+def test_what_is_refused_is_not_kept(hub: HubLedger, journal: Journal, clock: Clock) -> None:
     with pytest.raises(ValueError, match="target"):
         hub.put("/a", {"target": "ftp://x"})
 
     assert known(hub) == known(gateway(journal, clock)) == {}
 
 
-def test_a_journal_is_bounded_however_often_routes_change(hub: Hub, journal: Journal) -> None:
+def test_a_journal_is_bounded_however_often_routes_change(hub: HubLedger, journal: Journal) -> None:
     hub.put("/stays", {"target": TARGET})
     filling = "x" * 4000
 
@@ -225,7 +225,7 @@ def test_a_journal_is_bounded_however_often_routes_change(hub: Hub, journal: Jou
 
 
 def test_a_journal_of_many_routes_is_not_written_anew_for_each_change(
-    hub: Hub, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    hub: HubLedger, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filling = "x" * 4000
     for number in range(500):
@@ -243,7 +243,9 @@ def test_a_journal_of_many_routes_is_not_written_anew_for_each_change(
 # -- activity ---------------------------------------------------------------------------------------------
 
 
-def test_a_route_is_active_as_it_is_added_and_as_somebody_does_something(hub: Hub, clock: Clock) -> None:
+def test_a_route_is_active_as_it_is_added_and_as_somebody_does_something(
+    hub: HubLedger, clock: Clock
+) -> None:
     route = hub.put("/user/alice", {"target": TARGET})
     assert route.last_activity == 1000.0
 
@@ -252,7 +254,7 @@ def test_a_route_is_active_as_it_is_added_and_as_somebody_does_something(hub: Hu
     assert active(hub) == 1003.0
 
 
-def test_a_browser_that_has_sent_a_frame_was_active_at_the_last_one(hub: Hub, clock: Clock) -> None:
+def test_a_browser_that_has_sent_a_frame_was_active_at_the_last_one(hub: HubLedger, clock: Clock) -> None:
     hub.put("/user/alice", {"target": TARGET})
     hub.put("/user/bob", {"target": TARGET})
     clock.now = 1060.0
@@ -262,7 +264,7 @@ def test_a_browser_that_has_sent_a_frame_was_active_at_the_last_one(hub: Hub, cl
     assert (active(hub), active(hub, "/user/bob")) == (1040.0, 1000.0)
 
 
-def test_a_browser_that_has_sent_nothing_more_is_not_active(hub: Hub, clock: Clock) -> None:
+def test_a_browser_that_has_sent_nothing_more_is_not_active(hub: HubLedger, clock: Clock) -> None:
     hub.put("/user/alice", {"target": TARGET})
     clock.now = 1060.0
     hub.observe([session(1, 5, idle=20.0)])
@@ -276,7 +278,9 @@ def test_a_browser_that_has_sent_nothing_more_is_not_active(hub: Hub, clock: Clo
     assert active(hub) == 2993.0
 
 
-def test_a_session_whose_forwarder_was_not_heard_once_is_not_active_for_that(hub: Hub, clock: Clock) -> None:
+def test_a_session_whose_forwarder_was_not_heard_once_is_not_active_for_that(
+    hub: HubLedger, clock: Clock
+) -> None:
     hub.put("/user/alice", {"target": TARGET})
     hub.observe([session(1, 5)])
     clock.now = 2000.0
@@ -287,7 +291,7 @@ def test_a_session_whose_forwarder_was_not_heard_once_is_not_active_for_that(hub
     assert active(hub) == 1000.0
 
 
-def test_activity_never_goes_backwards(hub: Hub, clock: Clock) -> None:
+def test_activity_never_goes_backwards(hub: HubLedger, clock: Clock) -> None:
     route = hub.put("/user/alice", {"target": TARGET})
     clock.now = 2000.0
     hub.touch(route)
@@ -299,14 +303,14 @@ def test_activity_never_goes_backwards(hub: Hub, clock: Clock) -> None:
     assert active(hub) == 2000.0
 
 
-def test_sessions_of_no_route_are_nobodys_activity(hub: Hub) -> None:
+def test_sessions_of_no_route_are_nobodys_activity(hub: HubLedger) -> None:
     hub.observe([session(1, 5, route="lab")])
     hub.ended(1, "lab", 6)
 
     assert known(hub) == {}
 
 
-def test_what_another_gateway_has_seen_is_no_activity(hub: Hub, clock: Clock) -> None:
+def test_what_another_gateway_has_seen_is_no_activity(hub: HubLedger, clock: Clock) -> None:
     hub.put("/user/alice", {"target": TARGET})
     hub.carried(1, 5)
     hub.carried(2, 5)
@@ -321,7 +325,7 @@ def test_what_another_gateway_has_seen_is_no_activity(hub: Hub, clock: Clock) ->
 
 @pytest.mark.parametrize(("frames_in", "last"), [(5, 1000.0), (6, 1060.0)])
 def test_at_its_end_a_session_counts_what_nobody_has_looked_at(
-    hub: Hub, clock: Clock, frames_in: int, last: float
+    hub: HubLedger, clock: Clock, frames_in: int, last: float
 ) -> None:
     hub.put("/user/alice", {"target": TARGET})
     hub.carried(1, 5)
@@ -334,7 +338,7 @@ def test_at_its_end_a_session_counts_what_nobody_has_looked_at(
 
 @pytest.mark.parametrize(("frames_in", "last"), [(0, 1000.0), (1, 1060.0)])
 def test_a_session_that_nobody_has_ever_looked_at_was_active_if_its_browser_was(
-    hub: Hub, clock: Clock, frames_in: int, last: float
+    hub: HubLedger, clock: Clock, frames_in: int, last: float
 ) -> None:
     hub.put("/user/alice", {"target": TARGET})
     clock.now = 1060.0
@@ -344,7 +348,7 @@ def test_a_session_that_nobody_has_ever_looked_at_was_active_if_its_browser_was(
     assert active(hub) == last
 
 
-def test_of_sessions_that_have_gone_nothing_is_kept(hub: Hub) -> None:
+def test_of_sessions_that_have_gone_nothing_is_kept(hub: HubLedger) -> None:
     hub.carried(1, 5)
     hub.observe([session(2, 3), session(3, 3)])
     hub.ended(2, "/user/alice", 3)
@@ -363,9 +367,9 @@ class Full(Journal):
 
 
 def test_what_cannot_be_kept_for_the_next_gateway_is_not_done(journal: Journal, clock: Clock) -> None:
-    hub = Hub(HubRoutes(RouteTable(()), Settings(enabled=True)), journal, clock)
+    hub = HubLedger(HubRoutes(RouteTable(()), Hub(enabled=True)), journal, clock)
     hub.put("/user/ada", {"target": TARGET})
-    full = Hub(hub.routes, Full(journal.descriptor), clock)
+    full = HubLedger(hub.routes, Full(journal.descriptor), clock)
 
     with pytest.raises(OSError, match="no memory"):
         full.put("/user/grace", {"target": TARGET})
@@ -385,11 +389,11 @@ def test_without_memory_a_gateway_retires_and_another_takes_over_all_the_same(
     hub.put("/user/grace", {"target": TARGET})
     hub.remove("/user/grace")
     full = Full(journal.descriptor)
-    before = Hub(hub.routes, full, clock)
+    before = HubLedger(hub.routes, full, clock)
     before.retire()
     with pytest.raises(Retired):
         before.remove("/user/ada")
-    after = Hub(HubRoutes(RouteTable(()), Settings()), full, clock)
+    after = HubLedger(HubRoutes(RouteTable(()), Hub()), full, clock)
     after.take_over()
 
     assert list(known(after)) == ["/user/ada"]
@@ -397,7 +401,7 @@ def test_without_memory_a_gateway_retires_and_another_takes_over_all_the_same(
 
 
 def test_a_change_that_can_be_kept_is_made_though_the_journal_cannot_be_written_anew(
-    hub: Hub, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    hub: HubLedger, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Journal, "replace", Full.replace)
     filling = "x" * 4000

@@ -209,7 +209,7 @@ def test_a_match_says_where_it_leads_and_which_route_it_was() -> None:
 
     match = hit(routes, b"/user/alice/api?x=%2F")
 
-    assert match.hub is route
+    assert match.hub_route is route
     assert (match.target, match.prefix, match.authority) == (b"/user/alice/api?x=%2F", b"", None)
     assert match.upstream == UpstreamAddress("http", "10.0.0.1", 8888, b"10.0.0.1:8888")
     assert (match.route.name, match.route.path, match.route.upstream) == ("/user/alice", "/user/alice", ALICE)
@@ -233,7 +233,7 @@ def test_what_is_refused_leaves_the_route_that_is_there(target: str | None) -> N
     with pytest.raises(ValueError, match="target"):
         routes.put("/user/alice", {"target": target}, 9.0)
 
-    assert routes.get("/user/alice") is hit(routes, b"/user/alice").hub is before
+    assert routes.get("/user/alice") is hit(routes, b"/user/alice").hub_route is before
 
 
 def test_a_removed_route_matches_no_more_and_those_around_it_do() -> None:
@@ -423,7 +423,7 @@ def test_a_route_of_the_configuration_wins_however_deep_the_others_are() -> None
 
     match = hit(routes, b"/user/alice/lab")
 
-    assert (match.route, match.hub) == (configured, None)
+    assert (match.route, match.hub_route) == (configured, None)
     assert taken(routes, b"/users") == "/"
 
 

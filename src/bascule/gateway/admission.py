@@ -102,7 +102,7 @@ class _Asked(NamedTuple):
 
         On a route of JupyterHub the user is the one whose server it is, and anybody may ask for it.
         """
-        return self.client if self.user is None or self.match.hub is not None else f"user {self.user}"
+        return self.client if self.user is None or self.match.hub_route is not None else f"user {self.user}"
 
     @property
     def path(self) -> bytes:
@@ -259,8 +259,8 @@ class Admission:
         await self._open(asked, lease)
 
     def _authenticate(self, match: Match, head: RequestHead) -> str | None:
-        if match.hub is not None:
-            return match.hub.user
+        if match.hub_route is not None:
+            return match.hub_route.user
         if match.route.auth is AuthMode.NONE:
             return None
         checked = self._tokens.check(head.values(b"cookie"))

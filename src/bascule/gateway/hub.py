@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bascule.handover.journal import Journal
     from bascule.policy.hubroutes import HubRoute, HubRoutes
 
-__all__ = ["Hub"]
+__all__ = ["HubLedger"]
 
 _log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ _LEAST: Final = 1 << 20
 """Bytes below which it is never written anew."""
 
 
-class Hub:
+class HubLedger:
     """The routes and their activity: implements `bascule.admin.view.HubView`.
 
     Args:

@@ -28,7 +28,7 @@ from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.drain import Drain
 from bascule.gateway.exchanges import Exchanges
 from bascule.gateway.http import HttpServer
-from bascule.gateway.hub import Hub
+from bascule.gateway.hub import HubLedger
 from bascule.gateway.listener import Listener
 from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.plain import PlainProxy
@@ -100,10 +100,10 @@ class Gateway:
         self._reader = PacketReader()
         configured = RouteTable(config.routes)
         self._routes: Routes = configured
-        self._hub: Hub | None = None
+        self._hub: HubLedger | None = None
         if config.hub.enabled:
             self._routes = routes = HubRoutes(configured, config.hub)
-            self._hub = Hub(routes, Journal(setup.hub))
+            self._hub = HubLedger(routes, Journal(setup.hub))
         self._tokens = SessionTokens(config.auth.session, config.asks_for_sessions)
         self._durations = Durations(
             Reservoir(

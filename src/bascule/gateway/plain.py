@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from bascule.gateway.exchanges import Exchanges
-    from bascule.gateway.hub import Hub
+    from bascule.gateway.hub import HubLedger
     from bascule.policy.config import Config, RouteConfig
     from bascule.policy.forwarding import Fields
     from bascule.policy.routes import Match, Routes
@@ -215,7 +215,7 @@ class PlainProxy:
         exchanges: Exchanges,
         *,
         authorise: Callable[[RouteConfig, Fields], None] | None = None,
-        hub: Hub | None = None,
+        hub: HubLedger | None = None,
         upstream_tls: ssl.SSLContext | None = None,
     ) -> None:
         self._routes = routes
@@ -521,7 +521,7 @@ class PlainProxy:
     ) -> web.StreamResponse:
         """Answer for an upstream that gave no answer."""
         status, page = _ANSWERS[reason]
-        if reason == UNREACHABLE and match.hub is not None:
+        if reason == UNREACHABLE and match.hub_route is not None:
             status = 503
         self._note_failure(request, match, reason, status, detail)
         return await self._say(request, browser, status, page)
@@ -538,8 +538,8 @@ class PlainProxy:
 
     def _touch(self, match: Match) -> None:
         """Note that somebody is active on a route of JupyterHub."""
-        if self._hub is not None and match.hub is not None:
-            self._hub.touch(match.hub)
+        if self._hub is not None and match.hub_route is not None:
+            self._hub.touch(match.hub_route)
 
     def _note_failure(
         self, request: web.BaseRequest, match: Match, reason: str, status: int | None, detail: str

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.auth import SessionTokens
     from bascule.gateway.dispatch import Dispatch
-    from bascule.gateway.hub import Hub
+    from bascule.gateway.hub import HubLedger
     from bascule.gateway.registry import Registry
     from bascule.handover.counters import CounterFile
     from bascule.policy.budget import SessionBudget
@@ -54,7 +54,7 @@ class View:
         load: LoadMeter,
         tokens: SessionTokens,
         collector: CollectorClock,
-        hub: Hub | None,
+        hub: HubLedger | None,
         *,
         restarts: int,
         reloaded: bool,
@@ -103,7 +103,7 @@ class View:
         return self._sources
 
     @property
-    def hub(self) -> Hub | None:
+    def hub(self) -> HubLedger | None:
         """JupyterHub's routes; ``None`` where none are taken."""
         return self._hub
 

@@ -55,7 +55,7 @@ class Match:
         prefix: What was stripped, for ``X-Forwarded-Prefix``; no trailing slash, empty if nothing.
         authority: The host of an absolute-form target, to be used instead of the Host field
             (RFC 9112 §3.2.2); ``None`` otherwise.
-        hub: The route that JupyterHub added; ``None`` for one of the configuration.
+        hub_route: The route that JupyterHub added; ``None`` for one of the configuration.
     """
 
     route: RouteConfig
@@ -63,7 +63,7 @@ class Match:
     target: bytes
     prefix: bytes
     authority: bytes | None
-    hub: HubRoute | None = None
+    hub_route: HubRoute | None = None
 
 
 class Routes(Protocol):
