@@ -258,6 +258,24 @@ def test_sessions_lost_without_a_gateway_are_counted(keyed: tuple[RunningBascule
         chatter.progress(chatter.living)
 
 
+def test_sessions_are_lost_once_though_the_next_forwarder_dies_before_it_has_begun(
+    keyed: tuple[RunningBascule, Path],
+) -> None:
+    bascule, key = keyed
+    with chatting(bascule.public_url, 4) as chatter:
+        elsewhere = _end_the_gateway(bascule, key)
+        before = forwarders(bascule)
+        kill(before[0])
+        (successor,) = eventually(lambda: set(forwarders(bascule)).difference(before), 10, "it is replaced")
+        kill(successor)
+        elsewhere.rename(key)
+        _settles_at(bascule, 2)
+        assert bascule.metric("bascule_sessions_lost_total") == 2
+        chatter.progress(chatter.living)
+    died = [line for line in bascule.events("a process died") if line["child"].startswith("forwarder")]
+    assert [line["sessions"] for line in died] == [2, 0]
+
+
 def test_sessions_outlive_a_gateway_that_cannot_come_back(keyed: tuple[RunningBascule, Path]) -> None:
     bascule, key = keyed
     with chatting(bascule.public_url, 4) as chatter:

@@ -63,9 +63,6 @@ class Forwarder:
         config = Config.model_validate_json(setup.config)
         counters = CounterFile(setup.counters, setup.forwarders)
         words = counters.forwarder(setup.slot)
-        # Gauges describe this process; counters go on from where its predecessor stopped.
-        words[ForwarderWord.OPEN] = 0
-        words[ForwarderWord.STASHED_BYTES] = 0
         proxy = config.websocket_proxy
         count_allocations(words, ForwarderWord.ALLOCATED_BYTES)
         self._words = words

@@ -64,6 +64,7 @@ _BAD_CONFIGURATION: Final = 2
 """Exit status of a gateway that cannot use the configuration, and then of the whole proxy."""
 
 _OPEN: Final = int(ForwarderWord.OPEN)
+_STASHED: Final = int(ForwarderWord.STASHED_BYTES)
 
 
 class Supervisor:
@@ -313,8 +314,7 @@ class Supervisor:
         self._watchdog.has_died(child)
         now = time.monotonic()
         status, delay = child.reap(now)
-        if child in self._gateways:  # what it had under way has ended with it
-            self._counters.gateway(child.place)[GatewayWord.HTTP_IN_FLIGHT] = 0
+        held = self._take_back_gauges(child)
         if self._stopping:
             return
         if child is self._gateways.successor:
@@ -324,10 +324,14 @@ class Supervisor:
             self._on_formers_death(child, status)
             return
         is_gateway = child is self._gateways.serving
-        lost = {} if is_gateway else {"sessions": self._count_lost(child)}
+        lost = {} if is_gateway else {"sessions": held}
         _log.error(
             "a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay, **lost
         )
+        if not is_gateway and not self._gateways.serving.alive:
+            # The gateway counts each and has a line for it; while there is none nobody else can, and what
+            # they were is not known here.
+            self._counters.gateway(self._gateways.serving.place)[GatewayWord.FORWARDER_LOST] += held
         if is_gateway and status == _BAD_CONFIGURATION and not self._announced:
             # It refused the configuration and has said why; another one would do the same. Once
             # we have served, what has gone bad since (a certificate) must not end the sessions.
@@ -343,16 +347,17 @@ class Supervisor:
             return
         self.do_later(delay, lambda: self.start_again(child))
 
-    def _count_lost(self, forwarder: Child) -> int:
-        """Return how many sessions end with a forwarder.
+    def _take_back_gauges(self, child: Child) -> int:
+        """Set to 0 what a process said that it holds, which has ended with it; return the sessions.
 
-        The gateway counts each and has a line for it; while there is none nobody else can, and what
-        they were is not known here.
+        Its successor may die before it could.
         """
-        sessions = self._counters.forwarder(forwarder.slot)[_OPEN]
-        gateway = self._gateways.serving
-        if not gateway.alive:
-            self._counters.gateway(gateway.place)[GatewayWord.FORWARDER_LOST] += sessions
+        if child.is_gateway:
+            self._counters.gateway(child.place)[GatewayWord.HTTP_IN_FLIGHT] = 0
+            return 0
+        words = self._counters.forwarder(child.slot)
+        sessions = words[_OPEN]
+        words[_OPEN] = words[_STASHED] = 0
         return sessions
 
     def do_later(self, seconds: float, action: Callable[[], None]) -> None:
