@@ -95,18 +95,8 @@ def test_a_certificate_that_cannot_be_read_is_a_bad_configuration(tmp_path: Path
 def test_an_encrypted_key_is_a_bad_configuration_and_asks_no_terminal(tmp_path: Path) -> None:
     made = make_certificate(tmp_path)
     encrypted = tmp_path / "encrypted.pem"
-    command = [
-        require("openssl"),
-        "pkey",
-        "-aes256",
-        "-passout",
-        "pass:any",
-        "-in",
-        made.key,
-        "-out",
-        encrypted,
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    command: list[str | Path] = [require("openssl"), "pkey", "-aes256", "-passout", "pass:any"]
+    subprocess.run([*command, "-in", made.key, "-out", encrypted], check=True, capture_output=True)
     done = serve(tmp_path, tls={"certificate": str(made.certificate), "key": str(encrypted)})
     assert done.returncode == 2, done.stderr
     assert f"tls.key: {encrypted} is encrypted; allowed: a key without a passphrase" in done.stderr
