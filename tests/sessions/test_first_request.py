@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.support.certificates import Certificate
     from tests.support.rawclient import Clients
 
+pytestmark = pytest.mark.usefixtures("calm")
+
 PATIENCE = 2.0
 """Seconds a connection may take for its head."""
 MOST = 4
