@@ -16,7 +16,8 @@ import pytest
 
 from tests.support.chatter import chatting
 from tests.support.figures import Figures
-from tests.support.proctree import descriptors, forwarders, gateway, kill
+from tests.support.frames import CLOSE
+from tests.support.proctree import descriptors, forwarders, gateway, gateways, kill
 from tests.support.rawclient import connected, upgrade
 from tests.support.waiting import eventually
 
@@ -286,6 +287,24 @@ def test_sessions_outlive_a_gateway_that_cannot_come_back(keyed: tuple[RunningBa
         chatter.progress()
         back = eventually(lambda: bascule.events("a process is back"), 10, "the supervisor says so")
         assert [(line["child"], line["level"]) for line in back] == [("gateway", "info")]
+
+
+def test_a_session_that_ends_while_a_gateway_fails_to_start_has_its_line(
+    keyed: tuple[RunningBascule, Path],
+) -> None:
+    bascule, key = keyed
+    with connected(bascule.public_url) as client:
+        client.open(b"/")
+        elsewhere = key.rename(key.with_name("elsewhere"))
+        kill(former := gateway(bascule))
+        eventually(lambda: former not in (found := gateways(bascule)) and found, 10, "another one starts")
+        client.say(b"", CLOSE)
+        assert client.reply().opcode == CLOSE
+        client.goodbye()
+    eventually(lambda: len(bascule.events("a process died")) >= 2, 15, "it refuses to start")
+    elsewhere.rename(key)
+    eventually(lambda: bascule.events("session ended"), 20, "the next one is told")
+    assert bascule.metric("bascule_session_duration_seconds_count") == 1
 
 
 # -- all of it, at random ----------------------------------------------------------------------------------

@@ -162,10 +162,11 @@ class Gateway:
         self._collector.install()
         self._count_turn()
         tls = self._tls()
+        # All that can be wrong with a configuration is found by now: while the one before serves, if there is
+        # one, and before a forwarder tells us what nobody else would hear of.
+        with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
+            send_control(self._control, "prepared")
         if self._setup.successor:
-            # All that can be wrong with a configuration is found while the one before serves.
-            with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-                send_control(self._control, "prepared")
             await self._called.wait()
             if self._stopped.is_set():
                 return

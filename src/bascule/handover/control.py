@@ -11,7 +11,7 @@ message           to              meaning
 ``serve``         gateway         take over, with the forwarders of these slots; go on with a drain
 ``not_reloaded``  gateway         the configuration could not be loaded again
 ``ready``         supervisor      the child works
-``prepared``      supervisor      the gateway could take over
+``prepared``      supervisor      the gateway has all it needs: it could take over, or be given channels
 ``retired``       supervisor      the gateway has nothing left but what ends by itself
 ``channel_lost``  supervisor      a ``channel`` came without its descriptor: make another
 ``draining``      supervisor      a drain has begun, and when: the gateways to come go on with it

@@ -30,6 +30,10 @@ class Child:
         module: What to run with ``python -m``.
         slot: Slot of a forwarder; -1 for a gateway.
         place: Of a gateway: which block of the counters is its own.
+
+    Attributes:
+        prepared: Of a gateway: whether it has all it needs, and is told of sessions where it is to serve.
+        ready: Whether it works.
     """
 
     def __init__(self, module: str, slot: int, place: int = 0) -> None:
@@ -39,6 +43,7 @@ class Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
         self.control: socket.socket | None = None
+        self.prepared = False
         self.ready = False
         self.hot_path = ""
         self.started_at = 0.0
@@ -93,7 +98,7 @@ class Child:
             self.process = None
             raise
         self.started_at = now
-        self.ready = False
+        self.prepared = self.ready = False
         self.restarts += 1
 
     def new_control(self) -> socket.socket:

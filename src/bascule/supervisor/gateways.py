@@ -22,7 +22,6 @@ class Gateways:
     Attributes:
         serving: The one that accepts and admits, or is to be started again for that.
         successor: One that is to take over from it.
-        prepared: Whether the successor could do so now.
         former: Those that accept nothing more, and have not ended yet.
         started: How many were started.
         restarts: How many died while they served.
@@ -31,7 +30,6 @@ class Gateways:
     def __init__(self) -> None:
         self.serving = Child(MODULE, -1, place=0)
         self.successor: Child | None = None
-        self.prepared = False
         self.former: list[Child] = []
         self.started = 0
         self.restarts = 0
@@ -42,13 +40,17 @@ class Gateways:
             yield self.successor
         yield from self.former
 
+    @property
+    def prepared(self) -> bool:
+        """Whether there is a successor that could take over now."""
+        return self.successor is not None and self.successor.prepared
+
     def prepare(self) -> Child | None:
         """Make a successor, not started yet; ``None`` when former gateways have all places left."""
         taken = {child.place for child in self}
         place = next((place for place in range(GATEWAYS) if place not in taken), None)
         if place is None:
             return None
-        self.prepared = False
         self.successor = Child(MODULE, -1, place=place)
         return self.successor
 

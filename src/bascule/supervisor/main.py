@@ -191,8 +191,6 @@ class Supervisor:
         self._watchdog.started(child)
         _log.debug("started", child=child.name, pid=child.process.pid)
         gateways.started += is_gateway
-        if child is gateways.serving:
-            self._connect_all()
 
     def start_again(self, child: Child) -> None:
         """See `Host.start_again`."""
@@ -213,7 +211,13 @@ class Supervisor:
     def _connect(self, forwarder: Child) -> None:
         """Give the gateway and a forwarder a channel to each other; when that fails, later."""
         gateway = self._gateways.serving
-        if gateway.control is None or forwarder.control is None or not forwarder.ready:
+        # A gateway that dies before it is prepared would take along what it was told, and had not read.
+        if (
+            not gateway.prepared
+            or gateway.control is None
+            or forwarder.control is None
+            or not forwarder.ready
+        ):
             return  # whichever is not there yet is given one when it is
         assert forwarder.process is not None
         try:
@@ -266,6 +270,9 @@ class Supervisor:
             case "drained":
                 self._drained = True
                 self._finish_if_done()
+            case "prepared" if child is self._gateways.serving:
+                child.prepared = True
+                self._connect_all()
             case "prepared":
                 self._succession.on_prepared()
             case "retired" if child is self._gateways.serving:
@@ -328,10 +335,11 @@ class Supervisor:
         _log.error(
             "a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay, **lost
         )
-        if not is_gateway and not self._gateways.serving.alive:
-            # The gateway counts each and has a line for it; while there is none nobody else can, and what
-            # they were is not known here.
-            self._counters.gateway(self._gateways.serving.place)[GatewayWord.FORWARDER_LOST] += held
+        serving = self._gateways.serving
+        if not is_gateway and not (serving.alive and serving.prepared):
+            # The gateway counts each and has a line for it; while there is none that was told of them nobody
+            # else can, and what they were is not known here.
+            self._counters.gateway(serving.place)[GatewayWord.FORWARDER_LOST] += held
         if is_gateway and status == _BAD_CONFIGURATION and not self._announced:
             # It refused the configuration and has said why; another one would do the same. Once
             # we have served, what has gone bad since (a certificate) must not end the sessions.

@@ -194,7 +194,8 @@ class Succession:
     def on_prepared(self) -> None:
         """The successor has all it needs: ask the gateway that serves to retire."""
         gateways = self._gateways
-        gateways.prepared = True
+        assert gateways.successor is not None
+        gateways.successor.prepared = True
         before = gateways.serving
         if not before.alive:
             self._take_over()
@@ -211,7 +212,7 @@ class Succession:
     def on_retired(self) -> None:
         """The gateway that served accepts nothing more."""
         # Who was asked for a successor that died since may say so while another one only begins.
-        if self._gateways.successor is not None and self._gateways.prepared:
+        if self._gateways.prepared:
             self._take_over()
 
     def _take_over(self) -> None:
