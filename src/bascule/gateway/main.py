@@ -31,16 +31,17 @@ from bascule.gateway.http import HttpServer
 from bascule.gateway.hub import HubLedger
 from bascule.gateway.listener import Listener
 from bascule.gateway.metrics import GatewayMetrics
+from bascule.gateway.outcomes import Outcomes
 from bascule.gateway.plain import PlainProxy
 from bascule.gateway.redirect import RedirectListener
 from bascule.gateway.refusal import Refuser
-from bascule.gateway.registry import Record, Registry, read_tag
+from bascule.gateway.registry import Registry
 from bascule.gateway.tasks import is_running, spawn
 from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
 from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
-from bascule.handover.counters import KINDS, TURN_EVERY, CounterFile, GatewayWord, ended_word
+from bascule.handover.counters import TURN_EVERY, CounterFile, GatewayWord
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.environment import ChildSetup
 from bascule.handover.journal import Journal
@@ -50,9 +51,9 @@ from bascule.policy.drainplan import cut_after
 from bascule.policy.forwarding import Fields, values_of
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import BadTarget, RouteTable, is_reserved
-from bascule.protocol.closing import CLOSE_TABLE, End
+from bascule.protocol.closing import End
 from bascule.protocol.path import parse_target
-from bascule.telemetry.accesslog import AccessLog, SessionEnd
+from bascule.telemetry.accesslog import AccessLog
 from bascule.telemetry.durations import Durations
 from bascule.telemetry.exposition import Exposition
 from bascule.telemetry.garbage import CollectorClock
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bascule.gateway.legs import Leg
-    from bascule.handover.messages import Ended, Live
     from bascule.policy.routes import Routes
     from bascule.protocol.http1 import BadHead, RequestHead
 
@@ -122,7 +122,12 @@ class Gateway:
         self._listener: Listener | None = None
         self._admin_listener: AdminListener | None = None
         self._redirect: RedirectListener | None = None
-        self._dispatch = Dispatch(self._registry.by_slot, self._on_live, self._on_ended, self._on_lost)
+        outcomes = Outcomes(
+            self._registry, self._budget, self._durations, self._access, self._words, self._hub
+        )
+        self._dispatch = Dispatch(
+            self._registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_lost
+        )
         self._exchanges = Exchanges(config.limits.max_http_requests, self._words)
         self._proxy = PlainProxy(
             config, self._routes, self._words, self._access, self._exchanges,
@@ -326,63 +331,6 @@ class Gateway:
         checked = self._tokens.check(values_of(fields, b"cookie"))
         if isinstance(checked, Denial):
             raise HandshakeRefused(checked.status, checked.detail)
-
-    # -- forwarders -------------------------------------------------------------------------
-
-    def _on_live(self, slot: int, live: Live) -> None:
-        """Take over a session that a forwarder already carries."""
-        if self._registry.get(live.id) is not None:
-            return
-        route, client, upstream, user = read_tag(live.tag)
-        kind = KINDS[live.kind]
-        if self._hub is not None:
-            self._hub.carried(live.id, live.frames_inbound)
-        self._registry.add(
-            Record(
-                live.id, route, kind, client, upstream, user, live.opened_at, slot,
-                self._budget.restore(live.opened_at, route, user),
-            )
-        )  # fmt: skip
-
-    def _on_ended(self, slot: int, ended: Ended) -> None:
-        self._registry.remove(ended.id)  # not there if it ended between two gateways
-        row = CLOSE_TABLE[End(ended.end)]
-        route, client, upstream, user = read_tag(ended.tag)
-        self._durations.record(ended.duration, time.monotonic())
-        if self._hub is not None:
-            self._hub.ended(ended.id, route, ended.frames_inbound)
-        self._access.session_ended(
-            SessionEnd(
-                id=f"{ended.id:x}", route=route, kind=KINDS[ended.kind], ended_by=row.ended_by,
-                cause=row.cause, duration=ended.duration, client=client, upstream=upstream,
-                close_code=ended.code or None, close_reason=ended.reason, user=user, forwarder=slot,
-                bytes_inbound=ended.payload_inbound, bytes_outbound=ended.payload_outbound,
-                frames_inbound=ended.frames_inbound, frames_outbound=ended.frames_outbound,
-            )
-        )  # fmt: skip
-
-    def _on_lost(self, slot: int) -> None:
-        """A forwarder died: its sessions ended with it, and their leases come back."""
-        records = self._registry.of_slot(slot)
-        if not records:
-            return
-        now = time.monotonic()
-        row = CLOSE_TABLE[End.FORWARDER_LOST]
-        _log.error("forwarder lost", slot=slot, sessions=len(records))
-        self._words[GatewayWord.FORWARDER_LOST] += len(records)
-        for record in records:
-            self._registry.remove(record.id)
-            duration = max(0.0, now - record.opened_at)
-            self._words[ended_word(record.kind, row.ended_by, row.cause)] += 1
-            self._words[GatewayWord.LOST_DURATION_MICROSECONDS] += int(duration * 1e6)
-            self._durations.record(duration, now)
-            self._access.session_ended(
-                SessionEnd(
-                    id=f"{record.id:x}", route=record.route, kind=record.kind, ended_by=row.ended_by,
-                    cause=row.cause, duration=duration, client=record.client, upstream=record.upstream,
-                    user=record.user, forwarder=slot,
-                )
-            )  # fmt: skip
 
     # -- the supervisor -----------------------------------------------------------------------
 

@@ -1,0 +1,114 @@
+"""What forwarders tell of sessions: which there are, how each ended, which were lost with their forwarder.
+
+Each outcome gives its lease back, is in the sample of durations, counts as activity on a route of
+JupyterHub, and has its line in the log. Forwarders count what ends in them; a lost session is counted here,
+since nobody is left who could.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bascule.gateway.registry import Record, read_tag
+from bascule.handover.counters import KINDS, GatewayWord, ended_word
+from bascule.protocol.closing import CLOSE_TABLE, End
+from bascule.telemetry.accesslog import SessionEnd
+
+if TYPE_CHECKING:
+    from bascule.gateway.hub import HubLedger
+    from bascule.gateway.registry import Registry
+    from bascule.handover.messages import Ended, Live
+    from bascule.policy.budget import SessionBudget
+    from bascule.telemetry.accesslog import AccessLog
+    from bascule.telemetry.durations import Durations
+
+__all__ = ["Outcomes"]
+
+_log = structlog.get_logger()
+
+
+class Outcomes:
+    """Takes what `bascule.gateway.dispatch.Dispatch` hears.
+
+    Args:
+        registry: Where sessions are recorded.
+        budget: Whose leases they hold.
+        durations: How long they lasted.
+        access_log: One line for each.
+        words: The gateway's counter block.
+        hub: JupyterHub's routes; ``None`` where none are taken.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        budget: SessionBudget,
+        durations: Durations,
+        access_log: AccessLog,
+        words: memoryview,
+        hub: HubLedger | None,
+    ) -> None:
+        self._registry = registry
+        self._budget = budget
+        self._durations = durations
+        self._access = access_log
+        self._words = words
+        self._hub = hub
+
+    def on_live(self, slot: int, live: Live) -> None:
+        """Take over a session that a forwarder already carries; one that is known is known."""
+        if self._registry.get(live.id) is not None:
+            return
+        route, client, upstream, user = read_tag(live.tag)
+        if self._hub is not None:
+            self._hub.carried(live.id, live.frames_inbound)
+        self._registry.add(
+            Record(
+                live.id, route, KINDS[live.kind], client, upstream, user, live.opened_at, slot,
+                self._budget.restore(live.opened_at, route, user),
+            )
+        )  # fmt: skip
+
+    def on_ended(self, slot: int, ended: Ended) -> None:
+        """Let a session go that is over."""
+        self._registry.remove(ended.id)  # not there if it ended between two gateways
+        row = CLOSE_TABLE[End(ended.end)]
+        route, client, upstream, user = read_tag(ended.tag)
+        self._durations.record(ended.duration, time.monotonic())
+        if self._hub is not None:
+            self._hub.ended(ended.id, route, ended.frames_inbound)
+        self._access.session_ended(
+            SessionEnd(
+                id=f"{ended.id:x}", route=route, kind=KINDS[ended.kind], ended_by=row.ended_by,
+                cause=row.cause, duration=ended.duration, client=client, upstream=upstream,
+                close_code=ended.code or None, close_reason=ended.reason, user=user, forwarder=slot,
+                bytes_inbound=ended.payload_inbound, bytes_outbound=ended.payload_outbound,
+                frames_inbound=ended.frames_inbound, frames_outbound=ended.frames_outbound,
+            )
+        )  # fmt: skip
+
+    def on_lost(self, slot: int) -> None:
+        """Let the sessions of a forwarder go that died: they ended with it."""
+        records = self._registry.of_slot(slot)
+        if not records:
+            return
+        now = time.monotonic()
+        row = CLOSE_TABLE[End.FORWARDER_LOST]
+        _log.error("forwarder lost", slot=slot, sessions=len(records))
+        self._words[GatewayWord.FORWARDER_LOST] += len(records)
+        for record in records:
+            self._registry.remove(record.id)
+            duration = max(0.0, now - record.opened_at)
+            self._words[ended_word(record.kind, row.ended_by, row.cause)] += 1
+            self._words[GatewayWord.LOST_DURATION_MICROSECONDS] += int(duration * 1e6)
+            self._durations.record(duration, now)
+            self._access.session_ended(
+                SessionEnd(
+                    id=f"{record.id:x}", route=record.route, kind=record.kind, ended_by=row.ended_by,
+                    cause=row.cause, duration=duration, client=record.client, upstream=record.upstream,
+                    user=record.user, forwarder=slot,
+                )
+            )  # fmt: skip

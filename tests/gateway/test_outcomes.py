@@ -1,0 +1,80 @@
+"""Each session that ends gives its lease back once, and is counted, sampled and logged once."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from bascule.gateway.outcomes import Outcomes
+from bascule.gateway.registry import Registry
+from bascule.handover.counters import CounterFile
+from bascule.handover.messages import Ended, Live
+from bascule.policy.budget import SessionBudget
+from bascule.protocol.closing import End
+from bascule.telemetry.accesslog import AccessLog
+from bascule.telemetry.durations import Durations
+from bascule.telemetry.reservoir import Reservoir
+from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
+
+TAG = b"lab\x0010.0.0.7\x00lab:8888\x00ada"
+
+
+class Rig:
+    """A gateway's bookkeeping, with room for two sessions and one of each user."""
+
+    def __init__(self) -> None:
+        self.counters = CounterFile.create(1)
+        self.registry = Registry()
+        self.budget = SessionBudget(2, per_user=1)
+        self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5), self.counters.durations(0))
+        self.lines: list[dict[str, Any]] = []
+        words = self.counters.gateway(0)
+        log = AccessLog(self)
+        self.outcomes = Outcomes(self.registry, self.budget, self.durations, log, words, None)
+
+    def info(self, event: str, **fields: object) -> None:
+        self.lines.append(fields)
+
+    def live(self, identifier: int, since: float) -> None:
+        self.outcomes.on_live(0, Live(0, identifier, 0, since, 0.0, 0, 0, 0, 0, TAG))
+
+    @property
+    def sampled(self) -> int:
+        return self.durations.summary(time.monotonic()).count_held
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_a_session_that_is_told_of_twice_is_one_of_its_user_and_route(rig: Rig) -> None:
+    for _ in range(2):
+        rig.live(1, time.monotonic() - 10)
+    assert (rig.budget.in_use, len(rig.registry)) == (1, 1)
+    assert rig.budget.try_acquire(0.0, "lab", "ada") is Refusal.USER_CAP
+    assert rig.budget.in_use_on("lab") == 1
+
+
+def test_an_outcome_of_one_that_nobody_knew_has_its_line_and_no_lease(rig: Rig) -> None:
+    rig.live(1, time.monotonic())
+    rig.outcomes.on_ended(0, Ended(2, 0, int(End.CLIENT_CLOSED), 1000, 2.5, 1, 2, 3, 4, b"", TAG))
+    assert rig.budget.in_use == 1
+    assert rig.sampled == 1
+    (line,) = rig.lines
+    assert (line["id"], line["user"], line["duration_seconds"]) == ("2", "ada", 2.5)
+
+
+def test_what_is_lost_with_a_forwarder_is_counted_here_and_once(rig: Rig) -> None:
+    began = time.monotonic() - 10
+    rig.live(1, began)
+    rig.live(2, began)
+    for _ in range(2):
+        rig.outcomes.on_lost(0)
+    rig.outcomes.on_lost(7)
+    assert (rig.budget.in_use, len(rig.registry), rig.sampled, len(rig.lines)) == (0, 0, 2, 2)
+    assert rig.counters.ended(Kind.JUPYTER, EndedBy.PROXY, Cause.INTERNAL) == 2
+    assert rig.counters.ended_count() == 2
+    assert rig.counters.ended_seconds() == pytest.approx(20, abs=5)
