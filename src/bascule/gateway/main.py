@@ -178,6 +178,8 @@ class Gateway:
         # Before the forwarders tell of sessions that have ended meanwhile: those are for the sample, too.
         self._take_over_figures()
         await self._wait_forwarders()
+        if self._stopped.is_set():
+            return
         if self._hub is not None:
             self._hub.take_over()
         await self._proxy.start()
@@ -196,7 +198,8 @@ class Gateway:
             self._redirect.start()
         gc.collect()
         gc.freeze()
-        send_control(self._control, "ready")
+        with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
+            send_control(self._control, "ready")
         if self._hub is None:
             # JupyterHub could remove none of them any more: in a later gateway they would be wrong.
             Journal(self._setup.hub).replace(())
@@ -240,12 +243,17 @@ class Gateway:
             spawn(self._redirect.close(), "close redirect listener")
 
     async def _wait_forwarders(self) -> None:
-        """Wait until every forwarder has said which sessions it carries: the count must be exact."""
+        """Wait until every forwarder has said which sessions it carries: the count must be exact.
+
+        Whoever is told to leave meanwhile waits no longer.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FORWARDERS_READY):
-                while self._unheard():
+                while self._unheard() and not self._stopped.is_set():
                     self._dispatch.changed.clear()
                     await self._dispatch.changed.wait()
+        if self._stopped.is_set():
+            return
         if unheard := self._unheard():
             # Their sessions are not in the count until they are heard of.
             _log.error("serving without some forwarders", unheard=len(unheard), of=len(self._expected))
@@ -347,6 +355,7 @@ class Gateway:
                 asyncio.get_running_loop().remove_reader(self._control.fileno())
                 self._stopped.set()
                 self._called.set()
+                self._dispatch.changed.set()
                 return
             message, descriptors = received
             self._on_message(message, descriptors)
