@@ -172,7 +172,8 @@ class GatewayView(Protocol):
     """The gateway as the admin API sees it.
 
     Nothing here blocks: the synchronous members read memory that the gateway
-    already has, and `sessions` waits only for the forwarders to answer.
+    already has, `render_metrics` looks into `/proc` besides, and `sessions` waits only for
+    the forwarders to answer.
     """
 
     @property
