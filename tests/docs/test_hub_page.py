@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bascule.policy.chp import TOKEN_VARIABLE
+from bascule.policy.chp import DEFAULTS, TOKEN_VARIABLE
+from bascule.policy.loading import load
 from tests.docs.claims import claimed
 from tests.support.certificates import make_certificate
 from tests.support.echo import run_echo
@@ -124,6 +125,21 @@ def test_a_balancer_that_ends_tls_and_says_nothing_of_it_needs_the_line_of_the_p
         with connected("http://127.0.0.1:8000") as client:
             client.open(b"/user/ada/x", b"Origin: " + origin.encode(), host=host.encode())
         assert service.stop(10) == 0
+
+
+def test_the_bounds_are_those_in_force_without_a_word_of_the_operator() -> None:
+    row = next(
+        line for line in (ROOT / PAGE).read_text().splitlines() if line.startswith("| nothing is bounded")
+    )
+    config = load(None, {}, {}, DEFAULTS).config
+    pool, limits = config.websocket_proxy, config.limits
+    said = {
+        f"{pool.max_sessions_per_app} sessions (`websocketProxy.maxSessionsPerApp`)",
+        f"frames of {pool.incoming_buffer_bytes >> 20} MiB (`websocketProxy.incomingBufferBytes`",
+        f"{limits.max_http_requests} plain requests under way (`limits.maxHttpRequests`)",
+        f"{limits.http_upstream_timeout:g} s until an answer begins (`limits.httpUpstreamTimeout`)",
+    }
+    assert {words for words in said if words in row} == said
 
 
 def typed(command: str) -> str:
