@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from tests.support.processes import reserve_port
 from tests.support.proctree import gateway, kill
 from tests.support.rawclient import connected
 from tests.support.rawupstream import run_upstream
+from tests.support.tap import run_tap
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -143,13 +145,17 @@ def test_where_the_hub_says_nothing_there_is_our_page(hub: Hub, hubs_own: RawUps
     assert b"There is nothing at this address." in answer.body
 
 
-def test_an_error_target_that_leads_back_to_us_is_asked_once(hub: Hub) -> None:
+async def test_an_error_target_that_leads_back_to_us_is_asked_once(hub: Hub) -> None:
     port = reserve_port()
-    target = f"http://127.0.0.1:{port}/hub/error"
-    proxy, _ = hub(settings={"errorTarget": target}, listen=f"127.0.0.1:{port}")
+    # What leads to us at once is refused at the start.
+    async with run_tap(f"http://127.0.0.1:{port}") as detour:
 
-    answer = get(proxy, b"/nowhere")
+        def ask() -> None:
+            proxy, _ = hub(settings={"errorTarget": f"{detour.url}/hub/error"}, listen=f"127.0.0.1:{port}")
+            answer = get(proxy, b"/nowhere")
+            assert answer.status == 404
+            assert b"There is nothing at this address." in answer.body
+            assert proxy.metric("bascule_http_requests_total") == 2
 
-    assert answer.status == 404
-    assert b"There is nothing at this address." in answer.body
-    assert proxy.metric("bascule_http_requests_total") == 2
+        await asyncio.to_thread(ask)
+    assert detour.connections == 1
