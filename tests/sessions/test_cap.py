@@ -214,12 +214,12 @@ def test_the_first_refusal_is_immediate_and_each_repeat_waits_longer(
     bascule: RunningBascule, full: list[RawClient], clients: Clients, somebody: bytes
 ) -> None:
     figures = Figures(bascule)
-    lines = len(bascule.log_lines)
+    before = len(bascule.events("session refused"))
     waits = [_refused(clients(bascule.public_url), somebody)[1] for _ in range(4)]
     # Half of 0.5, 1 and 2 seconds at least, and never over the most.
     assert [wait >= least for wait, least in zip(waits, (0.0, 0.25, 0.5, 1.0), strict=True)] == [True] * 4
-    eventually(lambda: len(bascule.log_lines) == lines + 4, 5, "a line for each")
-    held = [line.get("held_seconds") for line in bascule.log_lines[lines:]]
+    eventually(lambda: len(bascule.events("session refused")) == before + 4, 5, "a line for each")
+    held = [line.get("held_seconds") for line in bascule.events("session refused")[before:]]
     assert held[0] is None
     assert all(seconds is not None and seconds <= HOLD_MAX for seconds in held[1:])
     figures.settle(
@@ -285,11 +285,13 @@ def test_held_refusals_are_bounded_and_above_the_bound_nobody_waits(
 def test_a_held_client_that_leaves_frees_its_place(
     bascule: RunningBascule, full: list[RawClient], clients: Clients, somebody: bytes
 ) -> None:
-    lines = len(bascule.log_lines)
+    before = len(bascule.events("session refused"))
     held = _hold(bascule, clients, somebody)
     held.close()
     eventually(
-        lambda: len(bascule.log_lines) == lines + 4, HOLD_MAX / 2, "it is noticed long before the hold ends"
+        lambda: len(bascule.events("session refused")) == before + 4,
+        HOLD_MAX / 2,
+        "it is noticed long before the hold ends",
     )
 
 

@@ -155,9 +155,8 @@ def test_routes_and_the_cap_change_and_no_session_ends(proxy: Proxy, upstream: R
     assert moved["ws_connection_rejections_total"] == 1
     assert "bascule_sessions_lost_total" not in moved
     assert "bascule_gateway_restarts_total" not in moved
-    ended = bascule.events("session ended")
-    assert len(ended) == 5, "one line a session"
-    assert {line["route"] for line in ended} == {"all", "new"}
+    eventually(lambda: len(bascule.events("session ended")) == 5, 10, "one line a session")
+    assert {line["route"] for line in bascule.events("session ended")} == {"all", "new"}
 
 
 def test_what_cannot_be_used_changes_nothing_and_is_told(proxy: Proxy, upstream: RawUpstream) -> None:
