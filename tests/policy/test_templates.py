@@ -61,6 +61,10 @@ def test_the_shape_leaves_the_names_out() -> None:
     assert template.shape == (b"a", None, None)
 
 
+def test_an_asterisk_that_is_meant_is_escaped() -> None:
+    assert PathTemplate.parse("/a%2Ab").segments == (b"a*b",)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -76,11 +80,12 @@ def test_the_shape_leaves_the_names_out() -> None:
         ("/a%25b", 'a path without ";" and without escaped "/"'),
         ("/a-{x}/", 'a "{name}" (a-z, 0-9, _) that is a whole segment'),
         ("/{X}/", 'a "{name}" (a-z, 0-9, _) that is a whole segment'),
+        ("/user/*", 'a path without "*": all below it is its own anyway'),
         ("/{x}/{x}", "a path in which {x} stands once"),
         ("/.bascule/x", 'a path outside "/.bascule/"'),
     ],
 )
-def test_a_path_that_no_request_can_have_is_refused(text: str, reason: str) -> None:
+def test_a_path_that_no_request_can_have_or_nobody_means_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         PathTemplate.parse(text)
 

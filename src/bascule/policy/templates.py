@@ -134,6 +134,9 @@ class PathTemplate:
                 raise ValueError("a path without an empty segment")
             if "{" in piece or "}" in piece:
                 raise ValueError('a "{name}" (a-z, 0-9, _) that is a whole segment')
+            if "*" in piece:
+                # It would mean itself, and whoever writes it means something else.
+                raise ValueError('a path without "*": all below it is its own anyway ("*" itself is "%2A")')
             parts.append(_literal(piece))
         if parts[:1] == [RESERVED_SEGMENT]:
             raise ValueError('a path outside "/.bascule/", which bascule itself answers')
