@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, get_args
 import jwt
 import pytest
 
-from bascule.errors import ConfigError
-from bascule.gateway.auth import Denial, SessionTokens
+from bascule.errors import ConfigError, HandshakeRefused
+from bascule.gateway.auth import SessionTokens
 from bascule.policy.config import Algorithm, SessionAuth
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def test_every_algorithm_that_may_be_configured_can_be_checked(tmp_path: Path, a
     # token was refused with 401.
     tokens = _tokens(tmp_path, KEY, algorithm)
     assert tokens.check(_signed(KEY, algorithm)) == "meb10000"
-    assert isinstance(tokens.check(_signed(b"x" * 64, algorithm)), Denial)
+    assert tokens.check(_signed(b"x" * 64, algorithm)) is None
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,13 @@ def test_white_space_around_the_key_is_not_part_of_it(tmp_path: Path) -> None:
 def test_a_name_that_nobody_has_is_not_let_in(tmp_path: Path, user: str, let_in: bool) -> None:
     # It is kept with the session, in a message of bounded length.
     tokens = _tokens(tmp_path, KEY)
-    assert tokens.check(_signed(KEY, "HS512", user)) == (
-        user if let_in else Denial(401, "Unauthorized access.")
-    )
+    assert tokens.check(_signed(KEY, "HS512", user)) == (user if let_in else None)
+
+
+def test_who_must_be_known_is_named_or_refused(tmp_path: Path) -> None:
+    tokens = _tokens(tmp_path, KEY)
+    assert tokens.require(_signed(KEY, "HS512", "ada")) == "ada"
+    for cookies in ([], [b"proxy_session=x"], [b"other=x"]):
+        with pytest.raises(HandshakeRefused) as refused:
+            tokens.require(cookies)
+        assert (refused.value.status, refused.value.detail) == (401, "Unauthorized access.")

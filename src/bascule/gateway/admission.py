@@ -18,7 +18,6 @@ import structlog
 
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer, relay_answer
-from bascule.gateway.auth import Denial
 from bascule.gateway.departure import Departure, departures
 from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.legs import PlainLeg
@@ -263,10 +262,7 @@ class Admission:
             return match.hub_route.user
         if match.route.auth is AuthMode.NONE:
             return None
-        checked = self._tokens.check(head.values(b"cookie"))
-        if isinstance(checked, Denial):
-            raise HandshakeRefused(checked.status, checked.detail)
-        return checked
+        return self._tokens.require(head.values(b"cookie"))
 
     async def _open(self, asked: _Asked, lease: Lease) -> None:
         """Dial and, if the upstream agrees, hand over. The lease is held when this is called."""

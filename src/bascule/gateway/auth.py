@@ -9,12 +9,11 @@ Tokens are never logged and never sent on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 
-from bascule.errors import ConfigError
+from bascule.errors import ConfigError, HandshakeRefused
 
 if TYPE_CHECKING:
     from bascule.policy.config import SessionAuth
@@ -23,14 +22,6 @@ if TYPE_CHECKING:
 _MAX_USER_BYTES: Final = 1024
 """Longest ``sub``, in UTF-8: it goes to the forwarder and comes back with every row. JupyterHub's names have
 at most 255 characters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """Why somebody is not let in: an HTTP status and a sentence."""
-
-    status: int
-    detail: str
 
 
 class SessionTokens:
@@ -59,13 +50,22 @@ class SessionTokens:
         if self._key:
             _look_at(self._key, config)
 
-    def check(self, cookies: list[bytes]) -> str | Denial:
-        """Return the user of the token in these ``Cookie`` values, or why there is none."""
+    def require(self, cookies: list[bytes]) -> str:
+        """Return the user of the token in these ``Cookie`` values.
+
+        Raises:
+            HandshakeRefused: 401, there is no valid one.
+        """
+        user = self.check(cookies)
+        if user is None:
+            raise HandshakeRefused(401, "Unauthorized access.")
+        return user
+
+    def check(self, cookies: list[bytes]) -> str | None:
+        """Return the user of the token in these ``Cookie`` values; ``None`` without a valid one."""
         token = _cookie(cookies, self._config.cookie)
-        if token is None:
-            return Denial(401, "Unauthorized access.")
-        if self._key is None:
-            return Denial(401, "Unauthorized access.")
+        if token is None or self._key is None:
+            return None
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -77,13 +77,13 @@ class SessionTokens:
                 options={"require": ["exp"]},
             )
         except jwt.PyJWTError:
-            return Denial(401, "Unauthorized access.")
+            return None
         subject = claims.get("sub")
         if (
             not isinstance(subject, str)
             or not 0 < len(subject.encode("utf-8", "surrogatepass")) <= _MAX_USER_BYTES
         ):
-            return Denial(401, "Unauthorized access.")
+            return None
         return subject
 
 

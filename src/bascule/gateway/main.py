@@ -10,20 +10,18 @@ import json
 import os
 import random
 import socket
-import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aiohttp import web
 
 from bascule._version import __version__
 from bascule.admin.api import Administration
-from bascule.admin.public import HUB_PROBE, PUBLIC_PATHS
-from bascule.errors import ConfigError, DescriptorsLost, HandshakeRefused
+from bascule.errors import ConfigError, DescriptorsLost
 from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.admission import Admission
-from bascule.gateway.auth import Denial, SessionTokens
+from bascule.gateway.auth import SessionTokens
+from bascule.gateway.certificate import server_context
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.drain import Drain
 from bascule.gateway.exchanges import Exchanges
@@ -32,6 +30,7 @@ from bascule.gateway.hub import HubLedger
 from bascule.gateway.listener import Listener
 from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.outcomes import Outcomes
+from bascule.gateway.own_paths import OwnPaths
 from bascule.gateway.plain import PlainProxy
 from bascule.gateway.redirect import RedirectListener
 from bascule.gateway.refusal import Refuser
@@ -46,13 +45,11 @@ from bascule.handover.descriptors import PacketReader
 from bascule.handover.environment import ChildSetup
 from bascule.handover.journal import Journal
 from bascule.policy.budget import SessionBudget
-from bascule.policy.config import Config, RouteConfig
+from bascule.policy.config import Config
 from bascule.policy.drainplan import cut_after
-from bascule.policy.forwarding import Fields, values_of
 from bascule.policy.hubroutes import HubRoutes
-from bascule.policy.routes import BadTarget, RouteTable, is_reserved
+from bascule.policy.routes import RouteTable
 from bascule.protocol.closing import End
-from bascule.protocol.path import parse_target
 from bascule.telemetry.accesslog import AccessLog
 from bascule.telemetry.durations import Durations
 from bascule.telemetry.exposition import Exposition
@@ -118,7 +115,6 @@ class Gateway:
         self._drain_begun = setup.draining
         self._expected = set(range(setup.forwarders))
         self._drain_task: asyncio.Task[None] | None = None
-        self._http = HttpServer(self._answer, config, self._upgrade)
         self._listener: Listener | None = None
         self._admin_listener: AdminListener | None = None
         self._redirect: RedirectListener | None = None
@@ -131,7 +127,7 @@ class Gateway:
         self._exchanges = Exchanges(config.limits.max_http_requests, self._words)
         self._proxy = PlainProxy(
             config, self._routes, self._words, self._access, self._exchanges,
-            authorise=self._authorise, hub=self._hub,
+            authorise=self._tokens.require, hub=self._hub,
         )  # fmt: skip
         self._refuser = Refuser(config.limits)
         self._admission = Admission(
@@ -153,6 +149,10 @@ class Gateway:
         )  # fmt: skip
         self._view.attach(Exposition(self._metrics.readers(), time.monotonic))
         self._administration = Administration(self._view)
+        self._own_paths = OwnPaths(
+            self._administration.public, self._routes, self._proxy, is_hubs=config.hub.enabled
+        )
+        self._http = HttpServer(self._own_paths.handle, config, self._upgrade)
 
     # -- life -----------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class Gateway:
         loop.add_reader(self._control.fileno(), self._on_control)
         self._collector.install()
         self._count_turn()
-        tls = self._tls()
+        tls = server_context(self._config.tls)
         # All that can be wrong with a configuration is found by now: while the one before serves, if there is
         # one, and before a forwarder tells us what nobody else would hear of.
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
@@ -269,28 +269,6 @@ class Gateway:
         self._words[GatewayWord.TURNS] += 1
         asyncio.get_running_loop().call_later(TURN_EVERY, self._count_turn)
 
-    def _tls(self) -> ssl.SSLContext | None:
-        tls = self._config.tls
-        if tls.certificate is None:
-            return None
-
-        def passphrase() -> str:
-            # Without this OpenSSL asks the terminal, and waits: at each start, reload and renewal.
-            raise ConfigError([f"tls.key: {tls.key} is encrypted; allowed: a key without a passphrase"])
-
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(tls.certificate, tls.key, passphrase)
-        except OSError as error:  # ssl.SSLError is one
-            is_content = isinstance(error, ssl.SSLError)
-            reason = f"no certificate and its key in PEM ({error})" if is_content else error.strerror
-            problem = f"tls: {tls.certificate} and {tls.key} cannot be used: {reason}"
-            raise ConfigError([problem]) from error
-        context.set_alpn_protocols(["http/1.1"])
-        return context
-
-    # -- requests ---------------------------------------------------------------------------
-
     async def _upgrade(
         self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
     ) -> None:
@@ -298,47 +276,6 @@ class Gateway:
             await self._admission.upgrade(leg, head, early, peer, secure)
         except OSError:
             pass
-
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a plain request: our own few paths, or a route's."""
-        if (segments := self._own_path(request)) is not None:
-            answer = await self._administration.public.handle(request, segments)
-            answer.headers["Server"] = "bascule"
-            if self._http.retiring:
-                answer.force_close()  # the next one is for the gateway that knows
-            return answer
-        if "websocket" in (upgrade := request.headers.get("Upgrade", "").lower()):
-            # An upgrade is taken before aiohttp sees it; one that arrives here was sent behind
-            # a request whose answer was not awaited, or names something else.
-            detail = (
-                "A WebSocket handshake must not be pipelined."
-                if upgrade == "websocket"
-                else "The Upgrade field must be websocket and nothing else."
-            )
-            refused = web.Response(status=400, text=f"{detail}\n", headers={"Server": "bascule"})
-            refused.force_close()
-            return refused
-        return await self._proxy.handle(request)
-
-    def _own_path(self, request: web.BaseRequest) -> list[bytes] | None:
-        """Return the path of a request that we answer ourselves; ``None`` for all others, bad ones too."""
-        if request.version.major != 1:
-            return None  # refused, whatever it asks for
-        raw_target = request.raw_path.encode("utf-8", "surrogateescape")
-        try:
-            segments = parse_target(raw_target).segments
-            ours = is_reserved(segments) or (self._hub is not None and segments == [HUB_PROBE])
-            if not ours and tuple(segments) in PUBLIC_PATHS:
-                host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
-                ours = self._routes.match(raw_target, host) is None
-        except BadTarget:
-            return None
-        return segments if ours else None
-
-    def _authorise(self, route: RouteConfig, fields: Fields) -> None:
-        checked = self._tokens.check(values_of(fields, b"cookie"))
-        if isinstance(checked, Denial):
-            raise HandshakeRefused(checked.status, checked.detail)
 
     # -- the supervisor -----------------------------------------------------------------------
 
@@ -405,7 +342,8 @@ class Gateway:
         assert self._listener is not None
         assert self._admin_listener is not None
         self._stop_accepting()
-        self._http.retiring = self._admission.draining = self._proxy.draining = True
+        self._http.retiring = self._own_paths.retiring = True
+        self._admission.draining = self._proxy.draining = True
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
         self._leave_figures()

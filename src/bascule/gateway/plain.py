@@ -54,6 +54,7 @@ from bascule.policy.forwarding import (
     client_address_of,
     end_to_end_fields,
     forwarded_fields,
+    values_of,
     with_host,
     without_cookie,
 )
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.exchanges import Exchanges
     from bascule.gateway.hub import HubLedger
-    from bascule.policy.config import Config, RouteConfig
+    from bascule.policy.config import Config
     from bascule.policy.forwarding import Fields
     from bascule.policy.routes import Match, Routes
     from bascule.telemetry.accesslog import AccessLog
@@ -195,8 +196,8 @@ class PlainProxy:
         words: The gateway's block of counters.
         access_log: One line per request that fails.
         exchanges: Where requests under way count.
-        authorise: Called for routes that need credentials, with the route and the
-            request's fields; raises `HandshakeRefused`. Without it such routes answer 503.
+        authorise: Called for routes that need credentials, with the values of ``Cookie``; raises
+            `HandshakeRefused`. Without it such routes answer 503.
         hub: JupyterHub's routes, whose activity is noted.
         upstream_tls: How certificates of ``https://`` upstreams are verified; by
             default against the system's authorities.
@@ -214,7 +215,7 @@ class PlainProxy:
         access_log: AccessLog,
         exchanges: Exchanges,
         *,
-        authorise: Callable[[RouteConfig, Fields], None] | None = None,
+        authorise: Callable[[list[bytes]], object] | None = None,
         hub: HubLedger | None = None,
         upstream_tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -315,7 +316,7 @@ class PlainProxy:
             if match.route.auth is not AuthMode.NONE:
                 if self._authorise is None:
                     raise HandshakeRefused(503, "Authentication is not set up.")
-                self._authorise(match.route, fields)
+                self._authorise(values_of(fields, b"cookie"))
             if self._withheld is not None:
                 fields = without_cookie(fields, self._withheld)
         except HandshakeRefused as refusal:

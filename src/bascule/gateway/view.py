@@ -16,7 +16,6 @@ from bascule.admin.view import (
     SessionRow,
     Unheard,
 )
-from bascule.gateway.auth import Denial
 from bascule.protocol.closing import End
 from bascule.telemetry.catalogue import QUANTILES
 from bascule.vocabulary import Kind, Level
@@ -212,7 +211,7 @@ class View:
         if not self._config.asks_for_sessions:
             return True
         cookies = [value.encode("utf-8", "surrogateescape") for value in request.headers.getall("Cookie", [])]
-        return not isinstance(self._tokens.check(cookies), Denial)
+        return self._tokens.check(cookies) is not None
 
     # -- LiveGateway, beside what both ask for ----------------------------------------
 

@@ -1,0 +1,78 @@
+"""Plain requests as they come in: those to our own few paths are answered here, all others are proxied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from bascule.admin.public import HUB_PROBE, PUBLIC_PATHS
+from bascule.policy.routes import BadTarget, is_reserved
+from bascule.protocol.path import parse_target
+
+if TYPE_CHECKING:
+    from bascule.admin.public import PublicAnswers
+    from bascule.gateway.plain import PlainProxy
+    from bascule.policy.routes import Routes
+
+__all__ = ["OwnPaths"]
+
+
+class OwnPaths:
+    """Answers a plain request, or has it proxied.
+
+    Args:
+        public: Answers on our own paths.
+        routes: A path of ours without the prefix is a route's if one matches.
+        proxy: For everything else.
+        is_hubs: Whether we take JupyterHub's routes, and so its chart's probe.
+
+    Attributes:
+        retiring: Set when another gateway is about to take over: it knows, so connections end.
+    """
+
+    def __init__(self, public: PublicAnswers, routes: Routes, proxy: PlainProxy, *, is_hubs: bool) -> None:
+        self._public = public
+        self._routes = routes
+        self._proxy = proxy
+        self._is_hubs = is_hubs
+        self.retiring = False
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request.
+
+        Cancellation: safe.
+        """
+        if (segments := self._of(request)) is not None:
+            answer = await self._public.handle(request, segments)
+            answer.headers["Server"] = "bascule"
+            if self.retiring:
+                answer.force_close()
+            return answer
+        if "websocket" in (upgrade := request.headers.get("Upgrade", "").lower()):
+            # An upgrade is taken before aiohttp sees it; one that arrives here was sent behind
+            # a request whose answer was not awaited, or names something else.
+            detail = (
+                "A WebSocket handshake must not be pipelined."
+                if upgrade == "websocket"
+                else "The Upgrade field must be websocket and nothing else."
+            )
+            refused = web.Response(status=400, text=f"{detail}\n", headers={"Server": "bascule"})
+            refused.force_close()
+            return refused
+        return await self._proxy.handle(request)
+
+    def _of(self, request: web.BaseRequest) -> list[bytes] | None:
+        """Return the path of a request that we answer ourselves; ``None`` for all others, bad ones too."""
+        if request.version.major != 1:
+            return None  # refused, whatever it asks for
+        raw_target = request.raw_path.encode("utf-8", "surrogateescape")
+        try:
+            segments = parse_target(raw_target).segments
+            ours = is_reserved(segments) or (self._is_hubs and segments == [HUB_PROBE])
+            if not ours and tuple(segments) in PUBLIC_PATHS:
+                host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
+                ours = self._routes.match(raw_target, host) is None
+        except BadTarget:
+            return None
+        return segments if ours else None

@@ -1,0 +1,55 @@
+"""What the public listener ends TLS with, and what is said when it cannot."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bascule.errors import ConfigError
+from bascule.gateway.certificate import server_context
+from bascule.policy.config import Tls
+from tests.support.certificates import Certificate, make_certificate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+def problem(certificate: Path, key: Path) -> str:
+    with pytest.raises(ConfigError) as refused:
+        server_context(Tls(certificate=certificate, key=key))
+    (said,) = refused.value.problems
+    return said
+
+
+def test_without_a_certificate_there_is_no_tls() -> None:
+    assert server_context(Tls()) is None
+
+
+def test_a_certificate_and_its_key_are_used_for_http_1_alone(made: Certificate) -> None:
+    context = server_context(Tls(certificate=made.certificate, key=made.key))
+    assert context is not None
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert not context.check_hostname  # it is the server's side
+
+
+def test_files_that_are_something_else_are_named(made: Certificate, tmp_path: Path) -> None:
+    said = problem(made.key, made.certificate)
+    assert said.startswith(
+        f"tls: {made.key} and {made.certificate} cannot be used: no certificate and its key"
+    )
+    other = make_certificate(tmp_path)
+    assert "no certificate and its key in PEM" in problem(made.certificate, other.key)
+
+
+def test_a_file_that_is_not_there_is_named(made: Certificate, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    assert problem(missing, made.key) == (
+        f"tls: {missing} and {made.key} cannot be used: No such file or directory"
+    )
