@@ -54,14 +54,14 @@ class Drain:
     """One drain, to the last session.
 
     Args:
-        begun: When it was asked for, monotonic, in seconds: now, or while another gateway served. Its time
-            counts from there.
         config: The drain settings.
         rows: Lists the live sessions.
         close: Tells one session, with the seconds its closing handshake may take; returns whether it
             will hear of it. A channel that is full has room again a moment later.
         in_flight: Counts the live sessions.
         words: The gateway's counter block; outcomes are counted there.
+        begun: When it was asked for, monotonic, in seconds: now, or while another gateway served. Its time
+            counts from there.
 
     Attributes:
         outcomes: What became of the sessions so far, under this gateway; only ever grows.
@@ -105,7 +105,7 @@ class Drain:
             "drain begins",
             sessions=self._at_start,
             timeout=settings.timeout,
-            seconds_gone=round(started - self._begun, 3),
+            seconds_gone=round(max(0.0, started - self._begun), 3),  # the loop's time is that of its turn
         )
         await self._look()
         # Who left while they were listed; a handshake that is under way is listed as soon as it ends.
