@@ -158,6 +158,9 @@ class FakeView:
             return DurationSummary(0, 0.0, math.nan, math.nan, dict.fromkeys(DURATIONS.quantiles, math.nan))
         return DURATIONS
 
+    def has_room(self) -> bool:
+        return True
+
     def forwarders(self) -> Sequence[ForwarderRow]:
         half = len(self._lives) // 2
         wave = 0.2 + 0.1 * math.sin(time.monotonic() / 7)

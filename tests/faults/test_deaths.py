@@ -52,9 +52,18 @@ def says(session: ClientConnection, text: str) -> bool:
         return False
 
 
-def public(log: Path) -> str:
+def public(log: Path, listener: str = "public") -> str:
     """Return where it listens, once it has said so."""
-    return log.read_text().partition('"public":"')[2].partition('"')[0]
+    return log.read_text().partition(f'"{listener}":"')[2].partition('"')[0]
+
+
+def why_unready(admin: str) -> str:
+    """Return what a probe is told that finds the pod not ready."""
+    with pytest.raises(urllib.error.HTTPError) as unready:
+        urllib.request.urlopen(f"{admin}/readyz", timeout=10)
+    with unready.value as answer:
+        assert answer.code == 503
+        return str(json.load(answer)["reason"])
 
 
 def refusals(proxy: RunningBascule) -> list[str]:
@@ -90,10 +99,7 @@ def test_a_drain_that_was_asked_for_outlives_the_gateway_that_was_asked(bascule:
     os.kill(gateway(proxy), signal.SIGKILL)
     eventually(lambda: proxy.in_flight_if_up == 1, 20, "the new gateway knows the session")
     assert proxy.metric("ws_draining") == 1
-    with pytest.raises(urllib.error.HTTPError) as unready:
-        urllib.request.urlopen(f"{proxy.admin_url}/readyz", timeout=10)
-    assert unready.value.code == 503
-    unready.value.close()
+    assert why_unready(proxy.admin_url).startswith("draining")
     with open_session(proxy) as late, pytest.raises(ConnectionClosed) as refused:
         late.recv(timeout=10)
     assert refused.value.rcvd is not None
@@ -384,6 +390,7 @@ def test_a_forwarder_without_descriptors_refuses_and_keeps_what_it_has(tmp_path:
             sessions[fit].recv(timeout=30)  # the first is told at once; repeats are held
         assert ended.value.rcvd is not None
         assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (1013, "No forwarder can take a session")
+        assert why_unready(f"http://{public(log, 'admin')}").startswith("no forwarder has room")
         assert all(says(session, "still here") for session in sessions[:fit])
         assert "a process died" not in log.read_text()
     finally:

@@ -212,6 +212,9 @@ class GatewayView(Protocol):
     def forwarders(self) -> Sequence[ForwarderRow]:
         """Describe the forwarders by slot."""
 
+    def has_room(self) -> bool:
+        """Tell whether a forwarder could take another session, whatever the cap says."""
+
     async def sessions(self) -> Sequence[SessionRow]:
         """List the live sessions in the order of their admission, oldest first.
 

@@ -139,6 +139,10 @@ class View:
             quantiles={float(text): summary.quantile(float(text)) for text in QUANTILES},
         )
 
+    def has_room(self) -> bool:
+        """Tell whether a forwarder could take another session."""
+        return self._dispatch.has_room()
+
     def forwarders(self) -> Sequence[ForwarderRow]:
         """Describe the forwarders by slot."""
         now = time.monotonic()
