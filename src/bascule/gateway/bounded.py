@@ -1,4 +1,4 @@
-"""Connections of one sort, bounded in number: those without a head yet, and those between two requests.
+"""Connections of one sort, bounded in number: those without a head yet, between two requests, or heard out.
 
 A connection costs a descriptor while it says nothing, so a thousand silent ones must not
 keep anybody out: beyond the bound the one that has been there longest goes. How long

@@ -15,6 +15,7 @@ import select
 import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
+from bascule.gateway.bounded import Bounded
 from bascule.gateway.pump import pump
 from bascule.gateway.waits import Waits
 
@@ -213,17 +214,26 @@ FAREWELL_SECONDS: Final = 2.0
 FAREWELL_BYTES: Final = 1024 * 1024
 """Most of it. Whoever has more to say than the largest request head is not listening."""
 
+_LEAVING: Final = Bounded(1024)
+"""Those that are heard out now. Each holds a descriptor and nothing else; beyond as many as may be silent
+before their first head by default (``limits.maxHandshakes``) the one that has had the most time goes."""
 
-async def farewell(leg: Leg, is_last: Callable[[bytes], bool]) -> None:
+
+async def farewell(leg: Leg, is_last: Callable[[bytes], bool], leaving: Bounded = _LEAVING) -> None:
     """Read what the peer still sends, so that closing is no reset that overtakes our last word.
 
     Args:
         leg: Our last word is written.
         is_last: Tells whether what was read ends the wait, besides the end of the stream.
+        leaving: All that are heard out.
     """
     left = FAREWELL_BYTES
     # No `Deadline`: it cuts a TLS connection, and with it what a slow peer has still to be sent.
     with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(FAREWELL_SECONDS):
-            while left > 0 and (data := await leg.read()) and not is_last(data):
-                left -= len(data)
+        async with asyncio.timeout(FAREWELL_SECONDS) as patience:
+            leaving.enter(patience, lambda: None if patience.expired() else patience.reschedule(0))
+            try:
+                while left > 0 and (data := await leg.read()) and not is_last(data):
+                    left -= len(data)
+            finally:
+                leaving.leave(patience)
