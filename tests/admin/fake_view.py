@@ -51,7 +51,9 @@ ROUTES = (
     RouteConfig(
         name="apps", kind=Kind.APP, path="/apps/", upstream="http://127.0.0.1:8501", strip_prefix=True
     ),
-    RouteConfig(name="reports", kind=Kind.APP, path="/reports/", upstream="http://127.0.0.1:8502"),
+    RouteConfig(
+        name="reports", kind=Kind.APP, path="/reports/", upstream="http://127.0.0.1:8502", max_sessions=150
+    ),
 )
 USERS = ("meb10000", "ada", "grace", "linus", "sophie.germain@example.org", "emmy", "katherine", "alan", None)
 DURATIONS = DurationSummary(

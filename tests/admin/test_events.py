@@ -62,7 +62,13 @@ async def test_a_snapshot_counts_by_route_also_those_without_sessions() -> None:
     view = FakeView(config())
     shot = await figures(view).snapshot()
     assert shot["routes"] == [
-        {"name": route.name, "kind": route.kind.value, "path": route.path, "sessions": 0}
+        {
+            "name": route.name,
+            "kind": route.kind.value,
+            "path": route.path,
+            "sessions": 0,
+            "max": route.max_sessions,
+        }
         for route in view.config.routes
     ]
     assert shot["cluster"] is None
@@ -97,6 +103,6 @@ async def test_of_the_routes_of_the_hub_the_busiest_are_shown_behind_those_of_th
     assert isinstance(shown, list)
     assert [route["name"] for route in shown[: len(ROUTES)]] == [route.name for route in ROUTES]
     assert shown[len(ROUTES) :] == [
-        {"name": "/user/grace", "kind": "jupyter", "path": "/user/grace", "sessions": 2},
-        {"name": "/user/ada", "kind": "jupyter", "path": "/user/ada", "sessions": 1},
+        {"name": "/user/grace", "kind": "jupyter", "path": "/user/grace", "sessions": 2, "max": None},
+        {"name": "/user/ada", "kind": "jupyter", "path": "/user/ada", "sessions": 1, "max": None},
     ]

@@ -76,6 +76,24 @@ async def test_the_last_hour_has_what_the_totals_have() -> None:
         assert await page.inner_text("#plot-rejections") == ""
 
 
+async def test_who_is_turned_away_by_another_cap_than_the_pods_is_told_apart() -> None:
+    view = pod(1, 10)
+    async with status_page(view) as page:
+        await reads(page, "#in-flight", "1")
+        assert await page.inner_text("#rejected-else") == ""
+        words = view.counters.gateway(0)
+        words[GatewayWord.USER_CAP] += 2
+        words[GatewayWord.ROUTE_CAP] += 1
+        await reads(page, "#rejected-else", " · 3 by a user's or route's")
+        assert await page.inner_text("#rejected-total") == "0"
+
+
+async def test_a_route_with_a_cap_of_its_own_says_so() -> None:
+    async with status_page(pod(0, 10)) as page:
+        await reads(page, "#routes li:last-child .v", "0 of 150")
+        assert await page.inner_text("#routes li:first-child .v") == "0"
+
+
 async def test_a_session_is_closed_with_the_code_and_reason_that_were_chosen() -> None:
     view = pod(3, 10)
     async with status_page(view) as page:

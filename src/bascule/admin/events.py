@@ -175,12 +175,14 @@ class LiveFigures:
                     "kind": route.kind.value,
                     "path": route.path,
                     "sessions": by_route[route.name],
+                    "max": route.max_sessions,
                 }
                 for route in view.config.routes
             ]
             + self._of_hub(rows, by_route),
             "totals": {
                 "rejections": count(GatewayWord.REJECTIONS),
+                "atOtherCaps": count(GatewayWord.USER_CAP) + count(GatewayWord.ROUTE_CAP),
                 "upstreamFailures": count(GatewayWord.UPSTREAM_CONNECT_FAILURES),
                 "handshakesRefused": count(GatewayWord.HANDSHAKES_REFUSED),
                 "upstreamRefused": count(GatewayWord.UPSTREAM_REFUSED),
@@ -292,7 +294,7 @@ class LiveFigures:
         kinds = {route: kind for (route, kind), _ in reversed(by_kind.most_common())}  # the commonest stays
         busy = [(name, count) for name, count in by_route.most_common() if hub.get(name) is not None]
         return [
-            {"name": name, "kind": kinds[name], "path": name, "sessions": count}
+            {"name": name, "kind": kinds[name], "path": name, "sessions": count, "max": None}
             for name, count in busy[:_MOST_OF_HUB]
         ]
 

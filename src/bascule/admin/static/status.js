@@ -135,6 +135,11 @@ function bars(id, rows) {
   });
 }
 
+// A route without a cap of its own has as many as there are.
+function outOf(sessions, max) {
+  return max === null ? sessions.toLocaleString() : `${sessions.toLocaleString()} of ${max.toLocaleString()}`;
+}
+
 function drawGauge({ kinds, instance, warningShare }) {
   const gauge = $("gauge");
   if (!gauge.children.length) {
@@ -247,9 +252,10 @@ function draw(now) {
   $("no-badge").hidden = instance.level !== "ok" || (cluster && cluster.level !== "ok");
   $("badge").hidden = !$("no-badge").hidden;
   text("rejected-total", totals.rejections.toLocaleString());
+  text("rejected-else", totals.atOtherCaps ? ` · ${totals.atOtherCaps.toLocaleString()} by a user's or route's` : "");
   text("failures-total", totals.upstreamFailures.toLocaleString());
   text("http-failures", totals.httpUpstreamFailures.toLocaleString());
-  bars("routes", now.routes.map((route) => ({ name: route.name, value: route.sessions.toLocaleString(), share: route.sessions, style: `k-${route.kind}`, title: `${route.kind} ${route.path}` })));
+  bars("routes", now.routes.map((route) => ({ name: route.name, value: outOf(route.sessions, route.max), share: route.sessions, style: `k-${route.kind}`, title: `${route.kind} ${route.path}` })));
   const ended = Object.entries(now.ended).sort((a, b) => b[1] - a[1]);
   bars("ended", ended.length ? ended.map(([cause, count]) => ({ name: CAUSES[cause] ?? cause, value: count.toLocaleString(), share: count })) : [{ name: "none yet", value: "0", share: 0 }]);
   bars("durations", ["0.5", "0.95", "0.99"].map((q) => ({ name: { 0.5: "p50", 0.95: "p95", 0.99: "p99" }[q], value: duration(durations.quantiles[q]), share: Math.log1p(durations.quantiles[q] ?? 0) })));
