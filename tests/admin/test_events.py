@@ -8,6 +8,7 @@ from bascule.admin.events import SAMPLES, LiveFigures
 from bascule.admin.listing import SessionList
 from bascule.admin.peers import Peers
 from bascule.handover.counters import GatewayWord
+from bascule.policy.config import Hub
 from bascule.vocabulary import Kind
 from tests.admin.fake_view import ROUTES, FakeView, config
 from tests.admin.support import admin
@@ -106,3 +107,14 @@ async def test_of_the_routes_of_the_hub_the_busiest_are_shown_behind_those_of_th
         {"name": "/user/grace", "kind": "jupyter", "path": "/user/grace", "sessions": 2, "max": None},
         {"name": "/user/ada", "kind": "jupyter", "path": "/user/ada", "sessions": 1, "max": None},
     ]
+
+
+async def test_a_route_named_like_a_host_of_the_hub_is_shown_once() -> None:
+    view = FakeView(config(hub=Hub(host_routing=True)), sessions=0)
+    view.hub.put("/lab", {"target": "http://127.0.0.1:1"})
+    view.open(kind=Kind.JUPYTER, route="lab")
+
+    shown = (await figures(view).snapshot())["routes"]
+
+    assert isinstance(shown, list)
+    assert [route["name"] for route in shown] == [route.name for route in ROUTES]

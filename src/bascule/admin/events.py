@@ -292,7 +292,12 @@ class LiveFigures:
             return []
         by_kind = Counter((row.route, row.kind) for row in rows)
         kinds = {route: kind for (route, kind), _ in reversed(by_kind.most_common())}  # the commonest stays
-        busy = [(name, count) for name, count in by_route.most_common() if hub.get(name) is not None]
+        configured = {route.name for route in self._view.config.routes}  # the ledger may read one as a host
+        busy = [
+            (name, count)
+            for name, count in by_route.most_common()
+            if name not in configured and hub.get(name) is not None
+        ]
         return [
             {"name": name, "kind": kinds[name], "path": name, "sessions": count, "max": None}
             for name, count in busy[:_MOST_OF_HUB]
