@@ -29,6 +29,7 @@ PLACEHOLDERS: Final = {
     "NS": "hopsworks",
     "POD": "hopsworks-instance-5f7d4-x2x7k",
     "NODE": "node-1",
+    "ROUTE": "echo",
     # Not the release's name, so that a command with the one in the other's place finds nothing.
     "DEPLOYMENT": "hopsworks-instance",
     "RELEASE": "bascule",
@@ -87,7 +88,7 @@ def operator_of_a_pod(home: Path) -> Iterator[Operator]:
         proxy_home = home / "pod"
         proxy_home.mkdir()
         routes = [
-            {"name": "echo", "path": "/echo", "upstream": echo},
+            {"name": "echo", "path": "/echo", "upstream": echo, "maxSessions": 1},
             {"name": "gone", "path": "/gone", "upstream": "http://127.0.0.1:9"},
         ]
         config = {
