@@ -273,7 +273,7 @@ class Supervisor:
             case "prepared" if child is self._gateways.serving:
                 child.prepared = True
                 self._connect_all()
-            case "prepared":
+            case "prepared" if child is self._gateways.successor:
                 self._succession.on_prepared()
             case "retired" if child is self._gateways.serving:
                 self._succession.on_retired()
