@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import threading
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -125,8 +125,7 @@ def test_routes_and_their_activity_outlive_a_reload(hub: Hub, upstream: RawUpstr
         assert client.reply().payload == b"hello"
         active = api.last_activity(ALICE)
 
-        assert proxy.reload(websocketProxy={"maxSessionsPerApp": 7})
-        eventually(lambda: proxy.cap_if_up == 7, 20, "the other gateway serves")
+        proxy.goes_over(7)
 
         assert api.last_activity(ALICE) == active
         client.say(b"hello again")
@@ -147,8 +146,7 @@ def test_without_memory_for_the_journal_nothing_changes_and_a_reload_goes_as_eve
 
     assert api.call("POST", "/api/routes/more", {"target": upstream.url})[0] == 503
     assert api.remove("/user/0") == 503
-    assert proxy.reload(websocketProxy={"maxSessionsPerApp": 7})
-    eventually(lambda: proxy.cap_if_up == 7, 20, "the other gateway serves")
+    proxy.goes_over(7)
 
     assert list(api.routes()) == [f"/user/{number}" for number in range(50)]
     (left,) = eventually(lambda: proxy.events("a former gateway has left"), 10, "it is told")
@@ -344,12 +342,6 @@ def test_who_is_refused_at_anothers_server_does_not_make_its_user_wait(
         for client in (stranger, stranger, ada):
             with closing(opened(proxy, b"/user/ada/a", client)) as refused:
                 assert refused.reply().code == 1013
-    lines = eventually(lambda: refusals(proxy, 3), 10, "each has its line")
+    lines = proxy.all_events("session refused", 3)
     held = [(line["client"], "held_seconds" in line) for line in lines]
     assert sorted(held) == [("192.0.2.1", False), ("192.0.2.1", True), ("192.0.2.2", False)]
-
-
-def refusals(proxy: RunningBascule, count: int) -> list[dict[str, Any]]:
-    """Return the lines of so many refusals; none before they are there."""
-    lines = proxy.events("session refused")
-    return lines if len(lines) == count else []

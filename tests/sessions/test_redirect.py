@@ -77,8 +77,7 @@ def test_a_websocket_is_told_the_same(proxy: Proxy) -> None:
 def test_it_is_there_again_after_a_reload_and_after_a_gateways_death(proxy: Proxy) -> None:
     bascule = proxy()
     place = redirects(bascule)
-    assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
-    eventually(lambda: bascule.cap_if_up == 7, 20, "the other gateway serves")
+    bascule.goes_over(7)
     with connected(place) as client:
         assert asked(client, b"GET / HTTP/1.1", b"Host: localhost")[0] == 301
     kill(gateway(bascule))

@@ -106,12 +106,6 @@ def get(client: RawClient, target: bytes) -> int:
     return client.answer().status
 
 
-def goes_over(bascule: RunningBascule, sessions: int) -> None:
-    """Let another gateway serve, with this cap."""
-    assert bascule.reload(websocketProxy={"maxSessionsPerApp": sessions})
-    serves_with(bascule, sessions)
-
-
 def begins_to_go_over(bascule: RunningBascule, sessions: int) -> int:
     """Let another gateway start that is to serve with this cap; return its process id."""
     before = gateways(bascule)
@@ -224,7 +218,7 @@ def test_a_download_goes_on_and_its_gateway_leaves_when_it_has_ended(
     bascule = proxy()
     before = gateway(bascule)
     with half_a_download(bascule, upstream) as finish:
-        goes_over(bascule, 7)
+        bascule.goes_over(7)
         assert bascule.metric("bascule_http_requests_in_flight") == 1
         assert before in gateways(bascule)
         with_both = bascule.metric("bascule_memory_used_bytes")
@@ -239,7 +233,7 @@ def test_a_download_goes_on_and_its_gateway_leaves_when_it_has_ended(
 def test_who_reads_slowly_has_the_whole_of_a_download(proxy: Proxy, upstream: RawUpstream) -> None:
     bascule = proxy(sockets=slowreader.SOCKETS)
     with slowreader.reading_slowly(bascule, upstream) as client:
-        goes_over(bascule, 7)
+        bascule.goes_over(7)
         time.sleep(FAREWELL_SECONDS + 0.5)  # what is tested is that it is not cut meanwhile
         while len(client.buffer) < slowreader.SIZE and client.receive():
             assert bascule.cap_if_up == 7, "which takes a moment"
@@ -459,7 +453,7 @@ def test_nobody_who_comes_while_gateways_change_is_turned_away(proxy: Proxy) -> 
     storms = [Storm(bascule.public_url) for _ in range(3)]
     with chatting(bascule.public_url, 4) as chatter:
         for sessions in range(101, 106):
-            goes_over(bascule, sessions)
+            bascule.goes_over(sessions)
             for storm in storms:
                 storm.goes_on()
         for storm in storms:
@@ -572,7 +566,7 @@ def test_a_stop_while_gateways_change_is_a_stop(proxy: Proxy) -> None:
 def test_a_stop_waits_for_what_a_former_gateway_has_under_way(proxy: Proxy, upstream: RawUpstream) -> None:
     bascule = proxy()
     with half_a_download(bascule, upstream) as finish:
-        goes_over(bascule, 7)
+        bascule.goes_over(7)
         os.kill(bascule.process.pid, signal.SIGTERM)
         eventually(lambda: bascule.events("drain ends"), 10, "the gateway has drained")
         finish()
@@ -583,17 +577,11 @@ def test_a_drain_that_was_asked_for_goes_on(proxy: Proxy) -> None:
     bascule = proxy(drain={"timeout": "60s", "naturalEnd": "5s"})
     with chatting(bascule.public_url, 1):
         bascule.drain()
-        goes_over(bascule, 7)
+        bascule.goes_over(7)
         assert bascule.metric("ws_draining") == 1
-        first, second = eventually(lambda: both_beginnings(bascule), 10, "the new one drains")
+        first, second = bascule.all_events("drain begins", 2)
         # The time of the one before goes on: a gateway takes longer than that to start.
         assert second["seconds_gone"] > first["seconds_gone"] + 0.1
-
-
-def both_beginnings(bascule: RunningBascule) -> list[dict[str, Any]]:
-    """Return the lines of two drains that begin; none before both are there."""
-    lines = bascule.events("drain begins")
-    return lines if len(lines) == 2 else []
 
 
 def test_a_drain_goes_on_in_one_gateway_alone(proxy: Proxy, upstream: RawUpstream, silent: bytes) -> None:

@@ -92,14 +92,12 @@ def test_a_route_is_as_full_after_the_gateways_death(proxy: RunningBascule, view
 def test_a_reload_changes_how_many_a_route_takes_and_ends_none(
     proxy: RunningBascule, viewers: list[RawClient], upstream: RawUpstream
 ) -> None:
-    assert proxy.reload(routes=routes(upstream, 1), websocketProxy={"maxSessionsPerApp": 5})
-    eventually(lambda: proxy.cap_if_up == 5, 20, "the other gateway serves")
+    proxy.goes_over(5, routes=routes(upstream, 1))
     assert refused(proxy, b"/app") == ROUTE_FULL
     for client in viewers:
         client.say(b"still here")
         assert client.reply().payload == b"still here"
 
-    assert proxy.reload(routes=routes(upstream, 3), websocketProxy={"maxSessionsPerApp": 6})
-    eventually(lambda: proxy.cap_if_up == 6, 20, "the other gateway serves")
+    proxy.goes_over(6, routes=routes(upstream, 3))
     with closing(opened(proxy, b"/app")):
         assert refused(proxy, b"/app") == ROUTE_FULL

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 
-from tests.support.waiting import eventually
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -65,8 +63,7 @@ def test_a_user_is_whom_the_cookie_names_and_is_counted_across_a_reload(
     said = _opened(proxy, clients, "ada").reply()
     assert (said.code, said.reason) == (1013, USER_FULL)
 
-    assert proxy.reload(websocketProxy={"maxSessionsPerApp": 4})
-    eventually(lambda: proxy.cap_if_up == 4, 20, "another gateway serves")
+    proxy.goes_over(4)
     assert _opened(proxy, clients, "ada").reply().reason == USER_FULL
     assert _works(_opened(proxy, clients, "grace"))
     stranger = clients(proxy.public_url)

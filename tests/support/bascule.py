@@ -45,6 +45,10 @@ class RunningBascule:
         """Return its log lines of one event."""
         return [line for line in self.log_lines if line.get("event") == event]
 
+    def all_events(self, event: str, count: int) -> list[dict[str, Any]]:
+        """Wait until there are so many log lines of one event, and return them."""
+        return eventually(lambda: found if len(found := self.events(event)) == count else None, 10, event)
+
     @property
     def in_flight(self) -> float:
         """How many sessions it counts."""
@@ -88,6 +92,15 @@ class RunningBascule:
         self.hang_up()
         eventually(lambda: len(said()) > before, _UP_WITHIN, "it has loaded the configuration or not")
         return said()[before] == outcomes[0]
+
+    def goes_over(self, cap: int, **config: Any) -> None:
+        """Replace the cap, and other blocks of the configuration; wait until another gateway serves so.
+
+        Args:
+            cap: Another than before: a reload is answered before the gateway serves, and tells by this.
+        """
+        assert self.reload(websocketProxy={"maxSessionsPerApp": cap}, **config)
+        eventually(lambda: self.cap_if_up == cap, 20, f"another gateway serves, with a cap of {cap}")
 
     def drain(self) -> None:
         """Begin a drain as an operator does, and wait until it has begun."""

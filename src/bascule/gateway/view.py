@@ -233,7 +233,7 @@ class View:
 
     def sessions_by_route(self) -> Mapping[str, int]:
         """Return the leases taken now on each route that is configured."""
-        return {name: self._budget.in_use_on(name) for name in (route.name for route in self._config.routes)}
+        return {route.name: self._budget.in_use_on(route.name) for route in self._config.routes}
 
     def caps_by_route(self) -> Mapping[str, int]:
         """Return maxSessions of the routes that have it."""
