@@ -179,6 +179,34 @@ async def test_the_list_can_be_filtered_and_sorted() -> None:
         assert await page.get_attribute("#table-head [data-key=user]", "aria-sort") == "ascending"
 
 
+async def test_the_routes_to_filter_by_are_those_there_are() -> None:
+    view = pod(0, 100)
+    users = ["/user/ada", "/user/bob", "/user/cy"]
+    for user in users:
+        view.hub.put(user, {"target": "http://127.0.0.1:9"})
+    configured = sorted(route.name for route in ROUTES)
+    ada = view.open(route=users[0])
+    async with status_page(view) as page:
+
+        async def offered(*expected: str) -> None:
+            async def look() -> bool:
+                return await page.locator("[name=route] option").all_inner_texts() == ["all", *expected]
+
+            await eventually_async(look, 15, f"the routes are {expected}")
+
+        await offered(users[0], *configured)
+        view.open(route=users[1])
+        await offered(*users[:2], *configured)
+        await page.select_option("[name=route]", users[0])
+        await reads(page, "#found", "1 match")
+        view.close(ada)
+        view.open(route=users[2])
+        await offered(*users, *configured)
+        assert await page.input_value("[name=route]") == users[0], "what was chosen stays"
+        await page.select_option("[name=route]", "")
+        await offered(*users[1:], *configured)
+
+
 async def test_on_a_narrow_screen_a_session_of_nobody_known_is_told_by_its_id() -> None:
     view = pod(0, 10)
     session = view.open(user=None)

@@ -58,8 +58,13 @@ export class SessionTable {
 
   routes(names) {
     const select = this.filters.elements.route;
-    if (select.options.length === names.length + 1) return;
-    for (const name of names) select.add(new Option(name));
+    const chosen = select.value;
+    const [all, ...shown] = select.options;
+    // JupyterHub's come and go with their sessions; one that is chosen stays until another is.
+    names = [...new Set(chosen ? [...names, chosen] : names)].sort();
+    if (shown.length === names.length && shown.every(({ value }, i) => value === names[i])) return;
+    select.replaceChildren(all, ...names.map((name) => new Option(name)));
+    select.value = chosen;
   }
 
   makeHead() {
