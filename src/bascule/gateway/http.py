@@ -31,7 +31,8 @@ OnUpgrade = Callable[[Leg, RequestHead | BadHead, bytes, str, bool], Coroutine[A
 """Called with the leg, the head or what is wrong with it, what came behind it, the peer's address, and
 whether it is TLS."""
 
-_UPGRADE: Final = b"upgrade"
+_UPGRADE: Final = b"\nupgrade:"
+"""What a head without the field does not hold. Browsers say ``Upgrade-Insecure-Requests`` with each page."""
 
 
 def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
