@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bascule.policy.chp import DEFAULTS, LOG_LEVELS, SWITCHES, UNSUPPORTED, overrides
+from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED, defaults, overrides
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,11 +48,11 @@ def _everywhere() -> str:
 
 
 @click.command()
-@click.option("--ip", default="", metavar="IP", help="Public address; all by default.")
+@click.option("--ip", metavar="IP", help="Public address; all by default.")
 @click.option("--port", type=int, metavar="N", help="Public port, 8000 by default.")
 @click.option("--ssl-key", metavar="FILE", help="Private key of the public listener.")
 @click.option("--ssl-cert", metavar="FILE", help="Its certificate.")
-@click.option("--api-ip", default="localhost", metavar="IP", help="Address of the API and of /metrics.")
+@click.option("--api-ip", metavar="IP", help="Address of the API and of /metrics, localhost by default.")
 @click.option("--api-port", type=int, metavar="N", help="Its port, one above the public one by default.")
 @click.option("--redirect-port", type=int, metavar="N", help="Port that redirects http to https.")
 @click.option(
@@ -74,7 +74,7 @@ def _everywhere() -> str:
 )  # fmt: skip
 @_unsupported
 def chp(
-    files: tuple[Path, ...], ip: str, port: int | None, api_ip: str, api_port: int | None,
+    files: tuple[Path, ...], ip: str | None, port: int | None, api_ip: str | None, api_port: int | None,
     redirect_port: int | None, host_routing: bool, no_include_prefix: bool, no_prepend_path: bool,
     log_level: str | None, **more: Any,
 ) -> None:  # fmt: skip
@@ -93,11 +93,12 @@ def chp(
     said = {name.replace("_", "-"): value for name, value in more.items() if value is not None}
 
     def again() -> Loaded:
+        everywhere = _everywhere()
         given = overrides(
-            everywhere=_everywhere(), ip=ip, port=port, api_ip=api_ip, api_port=api_port,
+            everywhere=everywhere, ip=ip, port=port, api_ip=api_ip, api_port=api_port,
             redirect_port=redirect_port, host_routing=host_routing, include_prefix=not no_include_prefix,
             prepend_path=not no_prepend_path, values=values, environ=os.environ, unsupported=said,
         )  # fmt: skip
-        return load(files, os.environ, given, DEFAULTS)
+        return load(files, os.environ, given, defaults(everywhere=everywhere, port=port))
 
     sys.exit(run(again(), load=again, patience=_PATIENCE))

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bascule.errors import ConfigError
-from bascule.policy.chp import DEFAULTS, LOG_LEVELS, SWITCHES, TOKEN_VARIABLE, UNSUPPORTED, overrides
+from bascule.policy.chp import (
+    DEFAULTS,
+    LOG_LEVELS,
+    SWITCHES,
+    TOKEN_VARIABLE,
+    UNSUPPORTED,
+    defaults,
+    overrides,
+)
 from bascule.policy.loading import load
 
 if TYPE_CHECKING:
@@ -19,7 +27,7 @@ TOKEN = "a-token-nobody-guesses"
 def said(**changes: Any) -> dict[str, object]:
     """Return what is set by the arguments of a bare command, but for those given here."""
     bare: dict[str, Any] = {
-        "everywhere": "::", "ip": "", "port": None, "api_ip": "localhost", "api_port": None,
+        "everywhere": "::", "ip": None, "port": None, "api_ip": None, "api_port": None,
         "redirect_port": None, "host_routing": False,
         "include_prefix": True, "prepend_path": True, "values": {}, "environ": {TOKEN_VARIABLE: TOKEN},
         "unsupported": {},
@@ -27,8 +35,9 @@ def said(**changes: Any) -> dict[str, object]:
     return overrides(**{**bare, **changes})
 
 
-def loaded(**changes: Any) -> Config:
-    return load(None, {}, said(**changes), DEFAULTS).config
+def loaded(variables: dict[str, str] | None = None, **changes: Any) -> Config:
+    otherwise = defaults(everywhere=changes.get("everywhere", "::"), port=changes.get("port"))
+    return load(None, variables or {}, said(**changes), otherwise).config
 
 
 def problems(**changes: Any) -> list[str]:
@@ -38,12 +47,9 @@ def problems(**changes: Any) -> list[str]:
 
 
 def test_a_bare_command_takes_routes_at_the_ports_jupyterhub_knows() -> None:
-    assert said() == {
-        "listen": "[::]:8000",
-        "admin": "localhost:8001",
-        "adminToken": TOKEN,
-        "hub.enabled": True,
-    }
+    assert said() == {"adminToken": TOKEN, "hub.enabled": True}
+    config = loaded()
+    assert (str(config.listen), str(config.admin)) == ("[::]:8000", "localhost:8001")
 
 
 def test_what_it_sets_is_a_configuration_without_routes() -> None:
@@ -92,6 +98,27 @@ def test_an_address_is_read_for_both_listeners(ip: str, host: str) -> None:
     assert (config.listen.host, config.admin.host) == (host, host)
 
 
+LISTENERS = {"BASCULE_LISTEN": "127.0.0.1:9000", "BASCULE_ADMIN": "127.0.0.1:9001"}
+
+
+@pytest.mark.parametrize(
+    ("said", "listen", "admin"),
+    [
+        ({}, "127.0.0.1:9000", "127.0.0.1:9001"),
+        ({"port": 80}, "[::]:80", "127.0.0.1:9001"),
+        ({"ip": "10.0.0.1"}, "10.0.0.1:8000", "127.0.0.1:9001"),
+        ({"api_port": 81}, "127.0.0.1:9000", "localhost:81"),
+        ({"api_ip": ""}, "127.0.0.1:9000", "[::]:8001"),
+    ],
+)
+def test_a_listener_that_no_argument_speaks_of_is_left_to_others(
+    said: dict[str, Any], listen: str, admin: str
+) -> None:
+    config = loaded(LISTENERS, **said)
+
+    assert (str(config.listen), str(config.admin)) == (listen, admin)
+
+
 def test_switches_set_their_keys() -> None:
     hub = loaded(host_routing=True, include_prefix=False, prepend_path=False).hub
 
@@ -105,7 +132,7 @@ def test_a_switch_that_is_not_there_leaves_its_key_to_others() -> None:
         "BASCULE_HUB__PREPENDPATH": "false",
     }
 
-    hub = load(None, variables, said(), DEFAULTS).config.hub
+    hub = loaded(variables).hub
 
     assert (hub.host_routing, hub.include_prefix, hub.prepend_path) == (True, False, False)
 
@@ -170,7 +197,8 @@ def test_a_token_that_nobody_could_send_is_none(token: str) -> None:
 
 
 def test_without_ipv6_all_addresses_are_those_of_ipv4() -> None:
-    assert said(everywhere="0.0.0.0")["listen"] == "0.0.0.0:8000"
+    assert str(loaded(everywhere="0.0.0.0").listen) == "0.0.0.0:8000"
+    assert str(loaded(everywhere="0.0.0.0", ip="").listen) == "0.0.0.0:8000"
 
 
 def test_a_port_that_redirects_is_at_the_public_address() -> None:

@@ -2,7 +2,7 @@
 
 JupyterHub starts its proxy with them, and its chart does. Each is one of three things: it sets a
 key; it is refused, since what it asks for is not done here; or it is a default that is
-different because of whose place we take. Those are in `DEFAULTS`.
+different because of whose place we take: those are `defaults`.
 
 Rules of this file: pure; what is refused says what to do instead.
 """
@@ -17,7 +17,7 @@ from bascule.policy.endpoints import host_port
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEFAULTS", "LOG_LEVELS", "TOKEN_VARIABLE", "UNSUPPORTED", "overrides"]
+__all__ = ["DEFAULTS", "LOG_LEVELS", "TOKEN_VARIABLE", "UNSUPPORTED", "defaults", "overrides"]
 
 TOKEN_VARIABLE: Final = "CONFIGPROXY_AUTH_TOKEN"
 """Where JupyterHub leaves the token for its proxy."""
@@ -28,6 +28,7 @@ LOG_LEVELS: Final = {"debug": "debug", "info": "info", "warn": "warning", "error
 _PORT: Final = 8000
 _API_PORT: Final = 8001
 """Without any port the API is one above; JupyterHub and its chart say both."""
+_API_IP: Final = "localhost"
 
 DEFAULTS: Final[dict[str, object]] = {
     # JupyterHub replaces its proxy as it starts, at the same ports, and does not wait.
@@ -36,7 +37,7 @@ DEFAULTS: Final[dict[str, object]] = {
     # The proxy it knows believes every one of these fields, and JupyterHub needs the scheme that they tell.
     "trustedProxies": ["0.0.0.0/0", "::/0"],
 }
-"""Keys whose defaults are not ours; a file, a variable and an argument win over them."""
+"""Keys whose defaults are not ours, and do not hang on an argument."""
 
 _API_TLS: Final = "the API speaks plain HTTP; keep it to the host or the network of the Hub"
 _TARGET_TLS: Final = "certificates of https targets are checked against the system's authorities"
@@ -92,12 +93,26 @@ SWITCHES: Final = frozenset(
 """Those of them that have no value."""
 
 
+def defaults(*, everywhere: str, port: int | None) -> dict[str, object]:
+    """Return what a file, a variable and an argument win over: dotted key → value.
+
+    Args:
+        everywhere: The address that stands for all.
+        port: Public port, ``None`` unless an argument says it.
+    """
+    return {
+        "listen": host_port(everywhere, _PORT),
+        "admin": host_port(_API_IP, _API_PORT if port is None else port + 1),
+        **DEFAULTS,
+    }
+
+
 def overrides(
     *,
     everywhere: str,
-    ip: str,
+    ip: str | None,
     port: int | None,
-    api_ip: str,
+    api_ip: str | None,
     api_port: int | None,
     redirect_port: int | None,
     host_routing: bool,
@@ -109,8 +124,10 @@ def overrides(
 ) -> dict[str, object]:
     """Return what the arguments set: dotted key → value.
 
+    What is ``None`` was not said. Of a listener whose address or port was said the other is the default.
+
     Args:
-        everywhere: The address that stands for all, which ``*`` and none at all mean.
+        everywhere: The address that stands for all, which ``*`` and an empty one mean.
         ip: Public address.
         port: Public port.
         api_ip: Address of the API.
@@ -119,7 +136,7 @@ def overrides(
         host_routing: Whether routes begin with a host.
         include_prefix: Unless it is false nothing is said of ``hub.includePrefix``.
         prepend_path: The same of ``hub.prependPath``.
-        values: Key → what its argument says, ``None`` where it is not there.
+        values: Key → what its argument says.
         environ: Where the token is.
         unsupported: Argument of `UNSUPPORTED` → what was said.
 
@@ -131,15 +148,13 @@ def overrides(
         problems.append(f"{TOKEN_VARIABLE}: found nothing; allowed: the token of the API in this variable")
     if problems:
         raise ConfigError(problems)
-    public_port = _PORT if port is None else port
-    if api_port is None:
-        api_port = _API_PORT if port is None else public_port + 1
-    said: dict[str, object] = {
-        "listen": _endpoint(ip, everywhere, public_port),
-        "admin": _endpoint(api_ip, everywhere, api_port),
-        "adminToken": token,
-        "hub.enabled": True,
-    }
+    said: dict[str, object] = {"adminToken": token, "hub.enabled": True}
+    if ip is not None or port is not None:
+        said["listen"] = _endpoint(ip or "", everywhere, _PORT if port is None else port)
+    if api_ip is not None or api_port is not None:
+        if api_port is None:
+            api_port = _API_PORT if port is None else port + 1
+        said["admin"] = _endpoint(_API_IP if api_ip is None else api_ip, everywhere, api_port)
     # A switch that is not there says nothing: a file or a variable may.
     if host_routing:
         said["hub.hostRouting"] = True
@@ -148,7 +163,7 @@ def overrides(
     if not prepend_path:
         said["hub.prependPath"] = False
     if redirect_port is not None:
-        said["tls.redirectFrom"] = _endpoint(ip, everywhere, redirect_port)
+        said["tls.redirectFrom"] = _endpoint(ip or "", everywhere, redirect_port)
     said.update({key: value for key, value in values.items() if value is not None})
     return said
 
