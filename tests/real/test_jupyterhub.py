@@ -52,6 +52,8 @@ async def test_a_user_works_in_jupyterlab_while_the_gateway_dies_and_is_offered_
     routes = hub.api.routes()
     assert set(routes) == {"/", "/user/ada"}
 
+    # A notebook that is opened slowly may begin with more than one kernel.
+    opened = len(log.to("/channels"))
     (gateway,) = [pid for pid, runs in children(hub.proxy).items() if runs == "bascule.gateway"]
     kill(gateway)
     eventually(lambda: routed(hub) == set(routes), 20, "another gateway has the routes")
@@ -61,7 +63,7 @@ async def test_a_user_works_in_jupyterlab_while_the_gateway_dies_and_is_offered_
     await eventually_async(
         lambda: hub.api.last_activity("/user/ada") > before, 10, "what was typed is activity"
     )
-    assert len([socket.url for socket in log.to("/channels")]) == 1, "the kernel's socket was opened again"
+    assert len(log.to("/channels")) == opened, "the kernel's socket was opened again"
 
     await page.goto(f"{hub.url}/hub/home")
     await page.click("#stop")
