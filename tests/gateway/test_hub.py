@@ -11,7 +11,7 @@ import pytest
 
 from bascule.admin.view import Retired, SessionRow
 from bascule.gateway import hub as module
-from bascule.gateway.hub import HubLedger
+from bascule.gateway.hub import _LEAST, HubLedger
 from bascule.handover.journal import Journal
 from bascule.policy.config import Hub
 from bascule.policy.hubroutes import HubRoutes
@@ -150,12 +150,54 @@ def test_activity_outlives_a_gateway_that_retires(hub: HubLedger, journal: Journ
     assert active(gateway(journal, clock)) == 2000.0
 
 
-def test_a_gateway_that_was_killed_leaves_its_routes(hub: HubLedger, journal: Journal, clock: Clock) -> None:
+def test_a_gateway_that_was_killed_leaves_its_routes_and_what_was_active_when_it_was_last_asked(
+    hub: HubLedger, journal: Journal, clock: Clock
+) -> None:
     route = hub.put("/user/alice", {"target": TARGET})
+    hub.put("/user/bob", {"target": TARGET})
+    hub.put("/user/carol", {"target": TARGET})
     clock.now = 2000.0
     hub.touch(route)
+    hub.remove("/user/carol")
+    hub.observe([session(1, 5, idle=3.0, route="/user/bob"), session(2, 5, route="/user/carol")])
+    clock.now = 3000.0
+    hub.touch(route)
 
-    assert active(gateway(journal, clock)) == 1000.0
+    later = gateway(journal, clock)
+
+    assert (active(later), active(later, "/user/bob"), later.get("/user/carol")) == (2000.0, 1997.0, None)
+
+
+def test_activity_is_kept_once_and_the_journal_stays_short(
+    hub: HubLedger, journal: Journal, clock: Clock
+) -> None:
+    route = hub.put("/user/alice", {"target": TARGET})
+    hub.observe([])
+    length = len(journal)
+    hub.touch(route)
+    hub.observe([])
+    longer = len(journal)
+    hub.observe([])
+    assert (longer > length, len(journal)) == (True, longer)
+
+    for clock.now in range(2000, 2000 + 2 * _LEAST // (longer - length)):
+        hub.touch(route)
+        hub.observe([])
+
+    assert len(journal) <= _LEAST + (longer - length)
+    assert active(gateway(journal, clock)) == clock.now
+
+
+def test_without_memory_only_activity_is_lost(journal: Journal, clock: Clock) -> None:
+    hub = gateway(journal, clock)
+    route = hub.put("/user/ada", {"target": TARGET})
+    full = HubLedger(hub.routes, Full(journal.descriptor), clock)
+    clock.now = 2000.0
+    full.touch(route)
+
+    full.observe([session(1, 5, route="/user/ada")])
+
+    assert active(full, "/user/ada") == 2000.0
 
 
 def test_a_route_that_cannot_be_had_is_left_out_with_a_warning(

@@ -117,6 +117,20 @@ def test_routes_outlive_the_gateway(hub: Hub, upstream: RawUpstream) -> None:
         assert {row["user"] for row in api.sessions()} == {"alice"}
 
 
+def test_who_typed_and_left_while_there_was_no_gateway_was_active(hub: Hub, upstream: RawUpstream) -> None:
+    proxy, api = hub()
+    api.add(ALICE, upstream.url)
+    with closing(opened(proxy)) as client:
+        added = api.last_activity(ALICE)
+        kill(gateway(proxy))
+        client.say(b"print(1)")
+        assert client.reply().payload == b"print(1)"
+        client.say(b"", CLOSE)
+
+    eventually(lambda: proxy.in_flight_if_up == 0, 20, "another gateway has heard of the end")
+    assert api.last_activity(ALICE) > added
+
+
 def test_routes_and_their_activity_outlive_a_reload(hub: Hub, upstream: RawUpstream) -> None:
     proxy, api = hub()
     api.add(ALICE, upstream.url)

@@ -12,6 +12,7 @@ direction, which is there already.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -59,6 +60,7 @@ class HubLedger:
         self._retired = False
         self._rewritten = 0
         self._frames: dict[int, int] = {}
+        self._stirred: set[str] = set()
 
     # -- life -----------------------------------------------------------------------------
 
@@ -77,6 +79,9 @@ class HubLedger:
     def _replay(self, said: dict[str, Any]) -> None:
         if (routespec := said.get("remove")) is not None:
             self.routes.remove(routespec)
+        elif (times := said.get("stirred")) is not None:
+            for routespec, at in times.items():
+                self._active(routespec, at)
         else:
             self.routes.put(said["put"], said["data"], said["active"], bounded=False)
 
@@ -135,6 +140,9 @@ class HubLedger:
         """Have room for another line, before anything is changed."""
         if self._retired:
             raise Retired
+        self._trim()
+
+    def _trim(self) -> None:
         if len(self._journal) > max(_LEAST, _GROWN * self._rewritten):
             self._write_anew()
 
@@ -150,15 +158,19 @@ class HubLedger:
             _log.warning("no memory to write the routes anew", error=str(error))
             return
         self._rewritten = len(self._journal)
+        self._stirred.clear()
 
     # -- activity -------------------------------------------------------------------------
 
     def touch(self, route: HubRoute) -> None:
         """Note that somebody did something there just now."""
         route.last_activity = self._clock()
+        self._stirred.add(route.routespec)
 
     def observe(self, sessions: Iterable[SessionRow]) -> None:
         """Note on whose sessions a browser has sent something since this was last called.
+
+        What is known of all activity by then is kept for the next gateway, whatever happens to this one.
 
         Args:
             sessions: All there are.
@@ -172,6 +184,17 @@ class HubLedger:
             self._frames[identifier] = max(known, session.frames_in)
             if session.frames_in > known:
                 self._active(session.route, now - session.idle)
+        self._keep_activity()
+
+    def _keep_activity(self) -> None:
+        """Write down what is new: the Hub asks every few minutes, and a line for each request is too much."""
+        times = {each: route.last_activity for each in self._stirred if (route := self.routes.get(each))}
+        self._stirred.clear()
+        if not times or self._retired:
+            return
+        self._trim()
+        with contextlib.suppress(OSError):  # no memory: only older activity than there was
+            self._note({"stirred": times})
 
     def carried(self, identifier: int, frames_in: int) -> None:
         """Note what a session of the gateway before had received till now; when it did is not known."""
@@ -186,6 +209,7 @@ class HubLedger:
         route = self.routes.get(routespec)
         if route is not None and route.last_activity < at:
             route.last_activity = at
+            self._stirred.add(route.routespec)
 
 
 def _put(route: HubRoute) -> dict[str, object]:

@@ -175,13 +175,14 @@ class Gateway:
             await self._called.wait()
             if self._stopped.is_set():
                 return
-        # Before the forwarders tell of sessions that have ended meanwhile: those are for the sample, too.
+        # Before the forwarders tell of sessions that have ended meanwhile: those are for the sample, too, and
+        # were somebody's on a route of the Hub.
         self._take_over_figures()
+        if self._hub is not None:
+            self._hub.take_over()
         await self._wait_forwarders()
         if self._stopped.is_set():
             return
-        if self._hub is not None:
-            self._hub.take_over()
         await self._proxy.start()
         if self._drain_begun is not None:
             self._begin_drain()
@@ -348,6 +349,7 @@ class Gateway:
         await self._admission.settle(_SETTLE)
         self._leave_figures()
         if self._hub is not None:
+            self._hub.observe(await self._view.sessions())
             self._hub.retire()
         spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered
         self._dispatch.retired = True
