@@ -23,6 +23,7 @@ def test_one_that_waits_for_its_forwarders_leaves_at_once_and_without_a_word() -
         setup = ChildSetup(
             Config().model_dump_json(by_alias=True), {}, theirs.fileno(), counters.descriptor, 1, -1,
             public=public.fileno(), admin=admin.fileno(), figures=figures.descriptor, hub=hub.descriptor,
+            forwarder_restarts=[0],
         )  # fmt: skip
         told = setup.write()
         inherited = (told, setup.control, setup.counters, setup.public, setup.admin, setup.figures, setup.hub)

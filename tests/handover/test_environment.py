@@ -12,7 +12,19 @@ from bascule.handover.environment import ChildSetup
 
 
 def test_a_child_reads_what_the_supervisor_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
-    setup = ChildSetup("{}", {"listen": "file"}, 3, 4, 2, 1, public=5, admin=6, place=7, draining=True)
+    setup = ChildSetup(
+        "{}",
+        {"listen": "file"},
+        3,
+        4,
+        2,
+        -1,
+        public=5,
+        admin=6,
+        place=7,
+        draining=3.5,
+        forwarder_restarts=[2, 0],
+    )
     descriptor = setup.write()
     monkeypatch.setattr(sys, "argv", ["child", str(descriptor)])
     assert ChildSetup.read() == setup

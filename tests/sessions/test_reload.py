@@ -315,6 +315,21 @@ def test_what_forwarders_have_used_goes_on(proxy: Proxy) -> None:
         assert bascule.metric("bascule_forwarder_cpu_seconds_total", forwarder=slot) >= before
 
 
+def test_how_often_a_forwarder_was_started_again_is_known_of_one_that_is_down(proxy: Proxy) -> None:
+    bascule = proxy()
+    for times in (1, 2):  # the third time it is down for a while
+        kill(forwarders(bascule)[0])
+        eventually(
+            lambda times=times: bascule.metric("bascule_forwarder_restarts_total") == times,  # type: ignore[misc]
+            20, "another is in its place",
+        )  # fmt: skip
+    kill(forwarders(bascule)[0])
+
+    bascule.goes_over(7)
+
+    assert bascule.metric("bascule_forwarder_restarts_total") >= 2
+
+
 def value(text: str, name: str) -> float:
     """Return the value of a metric that has one series."""
     (line,) = [line for line in text.splitlines() if line.startswith(f"{name}{{")]

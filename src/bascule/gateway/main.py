@@ -141,7 +141,7 @@ class Gateway:
         self._view = View(
             config, setup.sources, self._counters, self._budget, self._registry, self._dispatch,
             self._durations, load, self._tokens, self._collector, self._hub,
-            restarts=setup.restarts, reloaded=setup.reloaded, begin_drain=self._begin_drain,
+            restarts=setup.restarts, forwarder_restarts=setup.forwarder_restarts, reloaded=setup.reloaded, begin_drain=self._begin_drain,
         )  # fmt: skip
         self._metrics = GatewayMetrics(
             self._view, self._counters, self._durations, load, processes,

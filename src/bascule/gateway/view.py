@@ -56,6 +56,7 @@ class View:
         hub: HubLedger | None,
         *,
         restarts: int,
+        forwarder_restarts: list[int],
         reloaded: bool,
         begin_drain: Callable[[], None],
     ) -> None:
@@ -73,7 +74,7 @@ class View:
         self._own_restarts = restarts
         self._begin_drain = begin_drain
         self._started_at = time.time()  # an absolute time for people, not a duration
-        self._restarts = [0] * counters.forwarders
+        self._restarts = forwarder_restarts
         self._name = config.capacity.name or socket.gethostname()
         self._exposition: Exposition | None = None
         self.draining = False

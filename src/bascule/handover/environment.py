@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class ChildSetup:
         figures: Descriptor of the journal of what the former gateway had measured (gateway only, else -1).
         hub: Descriptor of the journal of JupyterHub's routes (gateway only, else -1).
         restarts: How many of them died while they served.
+        forwarder_restarts: How often each forwarder slot was started again (gateway only, else empty).
         successor: Whether another gateway serves, which this one is to take over from when it is told to.
         draining: When a gateway before this one began to drain, monotonic, in seconds; ``None`` if none did.
         reloaded: Whether the configuration in force is what was to be loaded last.
@@ -50,6 +51,7 @@ class ChildSetup:
     place: int = 0
     generation: int = 0
     restarts: int = 0
+    forwarder_restarts: list[int] = field(default_factory=list)
     successor: bool = False
     draining: float | None = None
     reloaded: bool = True

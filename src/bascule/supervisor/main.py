@@ -172,6 +172,8 @@ class Supervisor:
             place=child.place,
             generation=gateways.started,
             restarts=gateways.restarts,
+            # One that is down just now has no channel, by which a gateway would learn it.
+            forwarder_restarts=[max(0, each.restarts) for each in self._forwarders] if is_gateway else [],
             successor=is_successor,
             draining=self._draining_since if is_gateway else None,
             reloaded=self._succession.reloaded,
