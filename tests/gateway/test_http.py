@@ -213,6 +213,20 @@ async def test_a_connection_whose_next_request_has_been_read_is_not_idle(server:
         await close(writer)
 
 
+async def test_no_handshake_is_taken_while_the_request_before_is_about_to_be_answered(server: Server) -> None:
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(PLAIN)
+        await reader.readuntil(b"\r\n\r\nplain")
+        (protocol,) = server.http.connections
+        protocol.data_received(PLAIN)
+        # In the very next turn of the loop: aiohttp has taken the request, and has not begun with it.
+        asyncio.get_running_loop().call_soon(protocol.data_received, HANDSHAKE)
+        await reader.readuntil(b"\r\n\r\nplain")
+        await close(writer)
+    assert server.taken == []
+
+
 async def test_no_handshake_is_taken_behind_an_answer_that_ends_the_connection(server: Server) -> None:
     got = await talk(server, b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", until=b"taken")
     assert got.endswith(b"plain")

@@ -72,6 +72,15 @@ class PlainProtocol(web.RequestHandler):
         self.body: StreamReader | None = None
         """Body of the request that was read last."""
 
+    def begun(self, request: PlainRequest, body: StreamReader) -> None:
+        """Note which request is to be answered next.
+
+        aiohttp does so itself when its task begins, which Python 3.11 leaves to a later turn of the loop; what
+        is read between the two would find nobody waiting.
+        """
+        self._current_request = request
+        self.body = body
+
     @property
     def expects_head(self) -> bool:
         """Whether the next byte is the first of a request.
@@ -133,9 +142,10 @@ def _request(
     writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> PlainRequest:
+    request = PlainRequest(message, payload, protocol, writer, task, task.get_loop())
     if isinstance(protocol, PlainProtocol):
-        protocol.body = payload
-    return PlainRequest(message, payload, protocol, writer, task, task.get_loop())
+        protocol.begun(request, payload)
+    return request
 
 
 class PlainServer(web.Server):
