@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.admin.capacity import (
-    BADGE_TEXTS,
     PeerReading,
     cluster,
     cluster_json,
@@ -115,15 +114,6 @@ def test_a_full_cluster_means_that_every_instance_is_full(peers: list[tuple[int,
     whole = cluster(instance(7, 7), readings, share)
     if whole.level is Level.CRITICAL:
         assert all(reading.in_flight == reading.max for reading in readings)
-
-
-def test_the_texts_are_those_of_the_contract() -> None:
-    assert BADGE_TEXTS == {
-        ("instance", "warning"): "This instance is close to its limit",
-        ("instance", "critical"): "This instance is full",
-        ("cluster", "warning"): "Cluster is close to its limit",
-        ("cluster", "critical"): "Cluster is full",
-    }
 
 
 def test_one_instance_is_shown_with_the_names_of_the_facts() -> None:

@@ -73,7 +73,7 @@ def test_another_process_counts_on_and_goes_on_with_the_sample() -> None:
     before = durations(words)
     before.record(4.0, 10.0)
     after = durations(words)
-    after.load(json.loads(json.dumps(before.dump())))
+    after.restore(json.loads(json.dumps(before.dump())))
     after.record(8.0, 10.0)
 
     assert histogram(words).cumulative[-1] == 2

@@ -190,7 +190,7 @@ def test_another_process_goes_on_with_all_that_is_known(machine: FakeMachine) ->
     machine.use(20, cpu=2.0, wait=1.0)
     former.tick(1.0, [20, 11], 4096)
 
-    later.load(json.loads(json.dumps(former.dump())))
+    later.restore(json.loads(json.dumps(former.dump())))
 
     for meter in (former, later):
         assert meter.cpu_cores(1.0) == pytest.approx(2.0)
@@ -207,7 +207,7 @@ def test_what_was_measured_of_other_slots_is_no_use(machine: FakeMachine) -> Non
     former, later = LoadMeter(2, machine.read), LoadMeter(1, machine.read)
     machine.use(10, cpu=100.0)
     former.tick(0.0, [10, 10], 0)
-    later.load(former.dump())
+    later.restore(former.dump())
     assert later.slot(0).cpu_seconds == 0.0
 
 

@@ -351,7 +351,7 @@ def test_what_was_dumped_and_loaded_goes_on_as_if_nothing_had_happened(
     fill(other, batch[:half])
     draws = random.Random(seed + 1)
     loaded = Reservoir(HALF_LIFE, WINDOW, random=draws.random, capacity=8)
-    loaded.load(json.loads(json.dumps(other.dump())))
+    loaded.restore(json.loads(json.dumps(other.dump())))
     one._random = random.Random(seed + 1).random
     now = fill(one, batch[half:])
 
@@ -363,5 +363,5 @@ def test_what_was_weighed_by_another_half_life_is_not_loaded() -> None:
     other = reservoir(half_life=60.0)
     other.update(4.0, 0.0)
     loaded = reservoir()
-    loaded.load(other.dump())
+    loaded.restore(other.dump())
     assert len(loaded) == 0

@@ -20,15 +20,16 @@ from aiohttp import web
 from bascule._version import __version__
 from bascule.admin import listing, tokens
 from bascule.admin.assets import PAGE_FIELDS, admin_folder, load, load_page
-from bascule.admin.capacity import cluster_json, instance_json
 from bascule.admin.events import LiveFigures
 from bascule.admin.health import readiness
 from bascule.admin.hubapi import BODY_BYTES, HubApi
 from bascule.admin.peers import Peers
 from bascule.admin.problem import Problem, check_parameters, problems
-from bascule.admin.public import PublicAnswers
+from bascule.admin.public import PublicAnswers, capacities
 from bascule.admin.settings import configuration
 from bascule.admin.view import Unheard
+from bascule.protocol.closing import CLOSE_TABLE, End
+from bascule.protocol.frames import MAX_REASON_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,11 +41,7 @@ _PAGE_MAX_AGE: Final = 0
 _SESSION_ID: Final = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
 _CLOSE_CODES: Final = frozenset({1000, 1008, 1011, 1012, 1013})
 """Registered codes that make sense from an operator; 3000-4999 are the applications' own."""
-_REASON_BYTES: Final = 123
-"""RFC 6455 §5.5: a control frame carries at most 125 bytes, two of them are the code."""
 _END_PARAMETERS: Final = frozenset({"code", "reason"})
-_DEFAULT_CODE: Final = 1008
-_DEFAULT_REASON: Final = "Closed by an administrator"
 
 
 class Administration:
@@ -150,15 +147,7 @@ class Administration:
         return _json({"draining": True, "sessions": self._view.capacity().in_flight}, status=202)
 
     async def _capacity(self, request: web.Request) -> web.Response:
-        scope = request.query.get("scope")
-        if scope not in (None, "instance", "cluster"):
-            raise Problem(400, "scope is instance or cluster.", parameter="scope")
-        body: dict[str, object] = {"identity": self._identity}
-        if scope != "cluster":
-            body["instance"] = instance_json(self._view.capacity())
-        if scope != "instance":
-            body["cluster"] = cluster_json(await self._peers.read())
-        return _json(body)
+        return _json({"identity": self._identity, **await capacities(request.query, self._view, self._peers)})
 
     async def _config(self, request: web.Request) -> web.Response:
         return _json({"values": configuration(self._view.config, self._view.sources)})
@@ -173,7 +162,9 @@ class Administration:
 
 def _close_code(text: str | None) -> int:
     if text is None:
-        return _DEFAULT_CODE
+        default = CLOSE_TABLE[End.ADMIN].to_browser
+        assert default is not None
+        return default
     code = int(text) if text.isascii() and text.isdigit() and len(text) == 4 else 0
     if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
         codes = ", ".join(str(known) for known in sorted(_CLOSE_CODES))
@@ -183,13 +174,15 @@ def _close_code(text: str | None) -> int:
 
 def _close_reason(text: str | None) -> str:
     if not text:
-        return _DEFAULT_REASON
+        return CLOSE_TABLE[End.ADMIN].browser_reason
     try:
         length = len(text.encode())
     except UnicodeEncodeError:  # bytes that are not UTF-8 in the query
         raise Problem(400, "reason is text in UTF-8.", parameter="reason") from None
-    if length > _REASON_BYTES or not text.isprintable():
-        raise Problem(400, f"reason is printable text of at most {_REASON_BYTES} bytes.", parameter="reason")
+    if length > MAX_REASON_BYTES or not text.isprintable():
+        raise Problem(
+            400, f"reason is printable text of at most {MAX_REASON_BYTES} bytes.", parameter="reason"
+        )
     return text
 
 

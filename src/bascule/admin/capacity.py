@@ -1,8 +1,8 @@
-"""Capacity as users see it: levels, the cluster's sum, the badges' texts and the start gate's refusal.
+"""Capacity as users see it: levels, the cluster's sum and the start gate's refusal.
 
-Rules of this file: pure functions over readings; no clock, no I/O. The texts and
-what each colour means are those of the Hopsworks page "Session Capacity Warnings";
-the threshold behind "few free slots" is not public, so `capacity.warningShare` is
+Rules of this file: pure functions over readings; no clock, no I/O. What
+each level means is as on the Hopsworks page "Session Capacity Warnings", and the badges' texts
+(`static/badge.js`) are; the threshold behind "few free slots" is not public, so `capacity.warningShare` is
 ours and the documents say so.
 
 Honesty about silent peers, in three rules:
@@ -28,17 +28,9 @@ from typing import TYPE_CHECKING, Final
 from bascule.vocabulary import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from bascule.admin.view import InstanceCapacity
-
-BADGE_TEXTS: Final[Mapping[tuple[str, Level], str]] = {
-    ("instance", Level.WARNING): "This instance is close to its limit",
-    ("instance", Level.CRITICAL): "This instance is full",
-    ("cluster", Level.WARNING): "Cluster is close to its limit",
-    ("cluster", Level.CRITICAL): "Cluster is full",
-}
-"""The contract's four texts, to the letter. ``Level.OK`` shows no badge."""
 
 POOL_FULL: Final = "WebSocket pool full"
 """`errorMsg` of the start gate's 503, to the letter."""

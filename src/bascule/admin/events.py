@@ -33,6 +33,7 @@ from bascule.handover.counters import (
     ForwarderWord,
     GatewayWord,
 )
+from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +92,10 @@ class LiveFigures:
 
     def start(self) -> None:
         """Begin to feed the ring; needs a running loop."""
-        self._tasks = [asyncio.create_task(self._feed_ring()), asyncio.create_task(self._feed_watchers())]
+        self._tasks = [
+            spawn(self._feed_ring(), "status ring"),
+            spawn(self._feed_watchers(), "status watchers"),
+        ]
 
     async def close(self) -> None:
         """Let all watchers go.

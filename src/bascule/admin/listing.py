@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from bascule.admin.problem import Problem, check_parameters
+from bascule.tasks import spawn
 from bascule.vocabulary import Kind
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class SessionList:
         """
         if self._read_at is None or self._clock() - self._read_at >= _FRESH:
             if self._reading is None:
-                self._reading = asyncio.create_task(self._read())
+                self._reading = spawn(self._read(), "list sessions")
             await asyncio.shield(self._reading)
         return self._rows
 

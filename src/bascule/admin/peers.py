@@ -25,6 +25,7 @@ import aiohttp
 
 from bascule.admin.capacity import ClusterCapacity, PeerReading, cluster, usable
 from bascule.policy.endpoints import Endpoint
+from bascule.tasks import spawn
 from bascule.vocabulary import Level
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Peers:
         settings = self._view.config.capacity
         if self.configured and (self._read_at is None or self._clock() - self._read_at >= settings.cache_for):
             if self._round is None:
-                self._round = asyncio.create_task(self._ask_all())
+                self._round = spawn(self._ask_all(), "ask peers")
             await asyncio.shield(self._round)
         return cluster(self._view.capacity(), self._readings, settings.warning_share)
 

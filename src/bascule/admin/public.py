@@ -24,7 +24,7 @@ from bascule.admin.problem import Problem
 from bascule.policy.templates import RESERVED_SEGMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from bascule.admin.peers import Peers
     from bascule.admin.view import GatewayView
@@ -90,15 +90,7 @@ class PublicAnswers:
         Cancellation: safe.
         """
         self._demand_sign_in(request)
-        scope = request.query.get("scope")
-        if scope not in (None, "instance", "cluster"):
-            raise Problem(400, "scope is instance or cluster.", parameter="scope")
-        body: dict[str, object] = {}
-        if scope != "cluster":
-            body["instance"] = instance_json(self._view.capacity())
-        if scope != "instance":
-            body["cluster"] = cluster_json(await self._peers.read())
-        return _json(body)
+        return _json(await capacities(request.query, self._view, self._peers))
 
     async def admission(self, request: web.BaseRequest) -> web.Response:
         """Tell whether a session may be started: 204, or 503 in the shape of Hopsworks's errors.
@@ -130,6 +122,25 @@ class PublicAnswers:
     def _demand_sign_in(self, request: web.BaseRequest) -> None:
         if not self._view.authenticated(request):
             raise Problem(401, "Capacity is told to signed-in users only.")
+
+
+async def capacities(query: Mapping[str, str], view: GatewayView, peers: Peers) -> dict[str, object]:
+    """Return how full this instance and the cluster are, or the one of both that is asked for.
+
+    Raises:
+        Problem: 400, it is asked for something else.
+
+    Cancellation: safe.
+    """
+    scope = query.get("scope")
+    if scope not in (None, "instance", "cluster"):
+        raise Problem(400, "scope is instance or cluster.", parameter="scope")
+    body: dict[str, object] = {}
+    if scope != "cluster":
+        body["instance"] = instance_json(view.capacity())
+    if scope != "instance":
+        body["cluster"] = cluster_json(await peers.read())
+    return body
 
 
 def _json(body: object, *, status: int = 200, fields: dict[str, str] | None = None) -> web.Response:

@@ -22,6 +22,7 @@ from aiohttp import WSMsgType, web
 
 from bascule._version import __version__
 from bascule.demo.shell import GREETING, PROMPT, Closing, Interpreter
+from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -111,7 +112,7 @@ async def shell(request: web.Request) -> web.WebSocketResponse:
             # Not waited for: whoever waits does not hear the Ctrl-C behind it.
             typed.append(message.data)
             if running is None or running.done():
-                running = asyncio.create_task(_run_all(answer, interpreter, typed))
+                running = spawn(_run_all(answer, interpreter, typed), "run")
     finally:
         await _cancel(running)
     return answer

@@ -23,7 +23,6 @@ from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.refusal import REFUSED_STATUS
 from bascule.gateway.registry import Record
-from bascule.gateway.tasks import spawn
 from bascule.gateway.upstream import BadAnswer, Switched, Unreachable
 from bascule.handover.counters import KINDS, GatewayWord
 from bascule.handover.messages import MAX_ANSWER_BYTES, Adopt
@@ -41,6 +40,7 @@ from bascule.policy.routeconfig import AuthMode
 from bascule.protocol.frames import CloseCode
 from bascule.protocol.handshake import check_request, switching_protocols
 from bascule.protocol.http1 import BadHead
+from bascule.tasks import spawn
 from bascule.vocabulary import (
     CAP_REACHED_REASON,
     DRAINING_REASON,
@@ -142,7 +142,7 @@ class _OnItsWay:
         self._record.lease.release()
         self.upstream.close()
         leg = PlainLeg(asyncio.get_running_loop(), self.browser)
-        spawn(self._admission.refuse_without_room(self._asked._replace(leg=leg)), "refusal")
+        spawn(self._admission.refuse_without_room(self._asked._replace(leg=leg)), "refusal", serves=True)
 
 
 class Admission:

@@ -23,10 +23,9 @@ import structlog
 
 from bascule.errors import HandoverError
 from bascule.handover.descriptors import (
-    DESCRIPTORS_PER_SESSION,
-    SPARE_DESCRIPTORS,
     PacketReader,
     send_packet,
+    sessions_that_fit,
 )
 from bascule.handover.messages import Close, Ended, List, Listed, Live, Message, Moved, decode, join
 from bascule.policy.placement import fewest
@@ -109,8 +108,7 @@ class Dispatch:
     ) -> None:
         self.links: dict[int, Link] = {}
         self._counts = counts
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most = max(0, (limit - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_SESSION)
+        self._most = sessions_that_fit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._on_live = on_live
         self._on_ended = on_ended
         self._on_lost = on_lost

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.legs import FAREWELL_SECONDS, Leg, PlainLeg, PumpedLeg
 from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
-from bascule.gateway.tasks import spawn
 from bascule.gateway.waits import Waits
 from bascule.policy.clientaddress import peer_address
 from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head, without_empty_lines
+from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -245,7 +245,7 @@ class HttpProtocol(PlainProtocol):
         address = peer_address(transport.get_extra_info("peername"))
         self._taken = True
         leg = self._stream(transport) if secure else self._plain(transport)
-        spawn(self._on_upgrade(leg, head, early, address, secure), "upgrade")
+        spawn(self._on_upgrade(leg, head, early, address, secure), "upgrade", serves=True)
         return True
 
     def _plain(self, transport: asyncio.Transport) -> Leg:

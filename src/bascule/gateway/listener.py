@@ -22,11 +22,11 @@ import structlog
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
 from bascule.gateway.http import upgrade_head
-from bascule.gateway.legs import Deadline, PlainLeg, deadlines
+from bascule.gateway.legs import CHUNK, Deadline, PlainLeg, deadlines
 from bascule.gateway.plain_server import TOO_LARGE
-from bascule.gateway.tasks import spawn
 from bascule.policy.clientaddress import peer_address
 from bascule.protocol.http1 import END_OF_HEAD, without_empty_lines
+from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     import ssl
@@ -132,16 +132,16 @@ class Listener:
             connection.setblocking(False)
             address = peer_address(peer)
             if self._tls is not None:
-                spawn(self._serve_tls(connection), "tls connection")
+                spawn(self._serve_tls(connection), "tls connection", serves=True)
             else:
                 self._begin(connection, address)
 
     def _begin(self, connection: socket.socket, peer: str) -> None:
         """Start with what came along: the kernel wakes us when the request is there."""
         try:
-            data = connection.recv(16384)
+            data = connection.recv(CHUNK)
         except BlockingIOError:
-            spawn(self._serve(connection, peer, b""), "connection")
+            spawn(self._serve(connection, peer, b""), "connection", serves=True)
             return
         except OSError:
             connection.close()
@@ -155,9 +155,9 @@ class Listener:
             head = upgrade_head(data[:end], self._limits)
             if head is not None:
                 leg = PlainLeg(self._loop, connection)
-                spawn(self._on_upgrade(leg, head, data[end:], peer, False), "upgrade")
+                spawn(self._on_upgrade(leg, head, data[end:], peer, False), "upgrade", serves=True)
                 return
-        spawn(self._serve(connection, peer, data), "connection")
+        spawn(self._serve(connection, peer, data), "connection", serves=True)
 
     def _pause(self, error: OSError) -> None:
         now = self._loop.time()

@@ -35,7 +35,6 @@ from bascule.gateway.plain import PlainProxy
 from bascule.gateway.redirect import RedirectListener
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
-from bascule.gateway.tasks import is_running, spawn
 from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
 from bascule.handover import signals
@@ -50,6 +49,7 @@ from bascule.policy.drainplan import cut_after
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
 from bascule.protocol.closing import End
+from bascule.tasks import are_serving, spawn
 from bascule.telemetry.accesslog import AccessLog
 from bascule.telemetry.durations import Durations
 from bascule.telemetry.exposition import Exposition
@@ -141,7 +141,8 @@ class Gateway:
         self._view = View(
             config, setup.sources, self._counters, self._budget, self._registry, self._dispatch,
             self._durations, load, self._tokens, self._collector, self._hub,
-            restarts=setup.restarts, forwarder_restarts=setup.forwarder_restarts, reloaded=setup.reloaded, begin_drain=self._begin_drain,
+            restarts=setup.restarts, forwarder_restarts=setup.forwarder_restarts,
+            reloaded=setup.reloaded, begin_drain=self._begin_drain,
         )  # fmt: skip
         self._metrics = GatewayMetrics(
             self._view, self._counters, self._durations, load, processes,
@@ -219,8 +220,8 @@ class Gateway:
         """Go on with what the gateway before measured; whoever comes after one that died begins anew."""
         for line in self._figures.lines():
             left = json.loads(line)
-            self._durations.load(left["durations"])
-            self._load.load(left["load"])
+            self._durations.restore(left["durations"])
+            self._load.restore(left["load"])
         self._figures.replace(())
 
     def _leave_figures(self) -> None:
@@ -369,9 +370,7 @@ class Gateway:
 
         A request is over when its answer is written; its connection, when the browser has taken that.
         """
-        return len(self._http.connections) > 0 or is_running(
-            "connection", "tls connection", "upgrade", "refusal", "pump"
-        )
+        return len(self._http.connections) > 0 or are_serving()
 
     async def _wait_unlinked(self) -> None:
         """Wait until every forwarder has another gateway: till then outcomes are told to this one.

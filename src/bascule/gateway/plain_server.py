@@ -75,8 +75,8 @@ class PlainProtocol(web.RequestHandler):
     def begun(self, request: PlainRequest, body: StreamReader) -> None:
         """Note which request is to be answered next.
 
-        aiohttp does so itself when its task begins, which Python 3.11 leaves to a later turn of the loop; what
-        is read between the two would find nobody waiting.
+        aiohttp does so itself when its task begins, which Python 3.11 leaves to a later turn of the loop;
+        what is read between the two would find nobody waiting.
         """
         self._current_request = request
         self.body = body

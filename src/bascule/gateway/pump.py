@@ -14,14 +14,14 @@ import socket
 from typing import Final
 
 from bascule.gateway.giveway import give_way
-from bascule.gateway.tasks import spawn
+from bascule.tasks import spawn
 
 _CHUNK: Final = 64 * 1024
 
 
 def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: socket.socket) -> None:
     """Start pumping; takes over both."""
-    spawn(_run(reader, writer, end), "pump")
+    spawn(_run(reader, writer, end), "pump", serves=True)
 
 
 async def _run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: socket.socket) -> None:

@@ -13,7 +13,7 @@ import os
 import socket
 from typing import Final
 
-from bascule.gateway.tasks import spawn
+from bascule.tasks import spawn
 
 REMEMBER: Final = 10.0
 """Seconds an answer is used."""

@@ -197,7 +197,7 @@ class View:
         record = self._registry.get(int(session_id, 16))
         if record is None:
             return False
-        if not self._dispatch.close_session(record.slot, record.id, End.ADMIN, code, reason.encode()[:123]):
+        if not self._dispatch.close_session(record.slot, record.id, End.ADMIN, code, reason.encode()):
             raise Unheard
         return True
 

@@ -35,6 +35,11 @@ CHANNEL_BUFFER_BYTES: Final = 1 << 20
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
 
 
+def sessions_that_fit(limit: int) -> int:
+    """Return how many sessions a forwarder can carry with so many open files."""
+    return max(0, (limit - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_SESSION)
+
+
 def channel_pair() -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a channel: packets, in order, non-blocking."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)

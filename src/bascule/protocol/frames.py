@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 MAX_CONTROL_PAYLOAD_BYTES: Final = 125
 MAX_REASON_BYTES: Final = MAX_CONTROL_PAYLOAD_BYTES - 2
+"""RFC 6455 §5.5: beside the two bytes of the code."""
 
 HEARTBEAT: Final = b"\x8a\x00"
 """An unsolicited, empty pong towards the browser (RFC 6455 §5.5.3)."""

@@ -8,7 +8,7 @@ import resource
 import structlog
 
 from bascule.errors import ConfigError
-from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, SPARE_DESCRIPTORS
+from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, SPARE_DESCRIPTORS, sessions_that_fit
 
 _log = structlog.get_logger()
 
@@ -28,12 +28,12 @@ def prepare(cap: int, forwarders: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     needed = math.ceil(cap / forwarders) * DESCRIPTORS_PER_SESSION + SPARE_DESCRIPTORS
-    if soft < SPARE_DESCRIPTORS + DESCRIPTORS_PER_SESSION:
+    if not sessions_that_fit(soft):
         raise ConfigError([f"the limit of open files (ulimit -n) is {soft}: not one session fits"])
     if needed > soft:
         _log.warning(
             "the limit of open files is too low for maxSessionsPerApp",
             limit=soft,
             needed_by_each_forwarder=needed,
-            sessions_that_fit=max(0, (soft - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_SESSION * forwarders),
+            sessions_that_fit=sessions_that_fit(soft) * forwarders,
         )

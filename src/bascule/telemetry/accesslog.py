@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from bascule.protocol.frames import MAX_REASON_BYTES
 from bascule.telemetry.printable import printable
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ _ADDRESS_LIMIT: Final = 64
 _ENDPOINT_LIMIT: Final = 260
 """A name of at most 253 characters (RFC 1035 §2.3.4), a colon and a port."""
 _USER_LIMIT: Final = 128
-_REASON_LIMIT: Final = 123
-"""A control frame carries 125 bytes, two of them the code (RFC 6455 §5.5)."""
 _DETAIL_LIMIT: Final = 200
 
 
@@ -109,7 +108,7 @@ class AccessLog:
         if end.close_code is not None:
             fields["close_code"] = end.close_code
         if end.close_reason:
-            fields["close_reason"] = printable(end.close_reason, _REASON_LIMIT)
+            fields["close_reason"] = printable(end.close_reason, MAX_REASON_BYTES)
         if end.user is not None:
             fields["user"] = printable(end.user, _USER_LIMIT)
         if end.forwarder is not None:

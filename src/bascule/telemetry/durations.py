@@ -83,9 +83,9 @@ class Durations:
         """Return the sample, for the gateway that comes next: `Reservoir.dump`."""
         return self._reservoir.dump()
 
-    def load(self, dumped: Mapping[str, Any]) -> None:
+    def restore(self, dumped: Mapping[str, Any]) -> None:
         """Take over the sample of the gateway before."""
-        self._reservoir.load(dumped)
+        self._reservoir.restore(dumped)
         self._summary = None
 
 

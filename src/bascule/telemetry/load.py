@@ -151,7 +151,7 @@ class LoadMeter:
         """Return all that is known, for another process of this machine: the monotonic clock is the same."""
         return {"slots": [slot.dump() for slot in self._slots], "ticks": list(self._ticks)}
 
-    def load(self, dumped: Mapping[str, Any]) -> None:
+    def restore(self, dumped: Mapping[str, Any]) -> None:
         """Go on with what another one knew, and nothing else; what it knew of other slots is no use.
 
         Args:

@@ -216,7 +216,7 @@ class Reservoir:
             "held": self._heap,
         }
 
-    def load(self, dumped: Mapping[str, Any]) -> None:
+    def restore(self, dumped: Mapping[str, Any]) -> None:
         """Hold what another one held, and nothing else; what was weighed by another half-life is no use.
 
         Args:

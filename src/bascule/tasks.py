@@ -8,31 +8,42 @@ closed here.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+T = TypeVar("T")
 _log = structlog.get_logger()
 _running: set[asyncio.Task[Any]] = set()
+_serving: set[asyncio.Task[Any]] = set()
 
 
-def spawn(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-    """Start a task that lives until it is done; its failure is logged."""
+def spawn(work: Coroutine[Any, Any, T], name: str, *, serves: bool = False) -> asyncio.Task[T]:
+    """Start a task that lives until it is done; its failure is logged.
+
+    Args:
+        work: What it does.
+        name: For the log.
+        serves: Whether a browser would lose its connection with it: see `are_serving`.
+    """
     task = asyncio.get_running_loop().create_task(work, name=name)
     _running.add(task)
+    if serves:
+        _serving.add(task)
     task.add_done_callback(_done)
     return task
 
 
-def is_running(*names: str) -> bool:
-    """Tell whether there is a task of one of these names."""
-    return any(task.get_name() in names for task in _running)
+def are_serving() -> bool:
+    """Tell whether a task has a browser's connection, for which a process that is to leave stays."""
+    return bool(_serving)
 
 
 def _done(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
+    _serving.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("task failed", task=task.get_name(), exc_info=error)
