@@ -22,6 +22,7 @@ from bascule.gateway.departure import Departure, departures
 from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.refusal import REFUSED_STATUS
+from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.gateway.registry import Record
 from bascule.gateway.upstream import BadAnswer, Switched, Unreachable
 from bascule.handover.counters import KINDS, GatewayWord
@@ -37,19 +38,10 @@ from bascule.policy.forwarding import (
 )
 from bascule.policy.origin import origin_allowed, why_refused
 from bascule.policy.routeconfig import AuthMode
-from bascule.protocol.frames import CloseCode
 from bascule.protocol.handshake import check_request, switching_protocols
 from bascule.protocol.http1 import BadHead
 from bascule.tasks import spawn
-from bascule.vocabulary import (
-    CAP_REACHED_REASON,
-    DRAINING_REASON,
-    NO_ROOM_REASON,
-    ROUTE_CAP_REASON,
-    UPSTREAM_UNREACHABLE_REASON,
-    USER_CAP_REASON,
-    Refusal,
-)
+from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:
     import socket
@@ -61,7 +53,7 @@ if TYPE_CHECKING:
     from bascule.gateway.refusal import Refuser
     from bascule.gateway.registry import Registry
     from bascule.gateway.upstream import Answered, Dialler
-    from bascule.policy.budget import AtACap, Lease, SessionBudget
+    from bascule.policy.budget import Lease, SessionBudget
     from bascule.policy.config import Config
     from bascule.policy.routes import Match, Routes
     from bascule.protocol.handshake import Offer
@@ -72,14 +64,6 @@ _log = structlog.get_logger()
 
 _LOOK_EVERY: Final = 0.01
 """Seconds between two looks whether handshakes under way have settled: another gateway waits for that."""
-
-
-_CAPS: Final = {
-    Refusal.CAP: (GatewayWord.REJECTIONS, CAP_REACHED_REASON),
-    Refusal.USER_CAP: (GatewayWord.USER_CAP, USER_CAP_REASON),
-    Refusal.ROUTE_CAP: (GatewayWord.ROUTE_CAP, ROUTE_CAP_REASON),
-}
-"""Where each is counted, and what the browser is told."""
 
 
 class _Asked(NamedTuple):
@@ -162,10 +146,14 @@ class Admission:
         exchanges: Where the relaying of an upstream's refusal counts.
         generation: How many gateways there were before, which makes ids unique.
         via: Our element of ``Via``.
+
+    Attributes:
+        leaving: Set when nobody is let in any more: the pod drains, or another gateway takes over.
     """
 
     def __init__(
         self,
+        *,
         config: Config,
         routes: Routes,
         budget: SessionBudget,
@@ -198,7 +186,7 @@ class Admission:
         self._withheld = config.auth.session.withheld
         self._dialling = departures()
         self._relaying = departures()
-        self.draining = False
+        self.leaving = False
 
     async def upgrade(
         self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
@@ -240,12 +228,12 @@ class Admission:
             await self._answer(leg, refused, client, match)
             return
         asked = _Asked(leg, head, early, peer, scheme, client, offer, match, user)
-        if self.draining:
-            await self._refuse_while_draining(asked)
+        if self.leaving:
+            await self._refuse(asked, Refusal.DRAINING)
             return
         lease = self._budget.try_acquire(time.monotonic(), match.route.name, user)
         if isinstance(lease, Refusal):
-            await self._refuse_at_a_cap(asked, lease)
+            await self._refuse(asked, lease)
             return
         if not self._dispatch.has_room():
             lease.release()
@@ -288,33 +276,26 @@ class Admission:
             if departure.seen:
                 lease.release()
                 asked.leg.close()
-                self._words[GatewayWord.CLIENT_GONE] += 1
+                self._count(Refusal.GONE)
                 self._log_refusal(asked, Refusal.GONE)
                 return
             if departure.ours:
                 lease.release()
-                await self._refuse_while_draining(asked)
+                await self._refuse(asked, Refusal.DRAINING)
                 return
             if isinstance(opened, Switched):
                 await self._switch(asked, lease, opened)
                 return
             lease.release()
-            self._words[GatewayWord.UPSTREAM_REFUSED] += 1
+            self._count(Refusal.UPSTREAM)
             self._log_refusal(asked, Refusal.UPSTREAM, status=opened.head.status)
             await self._pass_on(asked, opened)
         except Unreachable as error:
             lease.release()
-            self._words[GatewayWord.UPSTREAM_CONNECT_FAILURES] += 1
-            await self._refuse(
-                asked,
-                CloseCode.TRY_AGAIN_LATER,
-                UPSTREAM_UNREACHABLE_REASON,
-                Refusal.UNREACHABLE,
-                str(error),
-            )
+            await self._refuse(asked, Refusal.UNREACHABLE, str(error))
         except BadAnswer as error:
             lease.release()
-            self._words[GatewayWord.UPSTREAM_REFUSED] += 1
+            self._count(Refusal.UPSTREAM)
             self._log_refusal(asked, Refusal.UPSTREAM, status=502, detail=str(error))
             await error_answer(asked.leg, HandshakeRefused(502, "The upstream's answer was not valid."))
         except BaseException:
@@ -412,40 +393,34 @@ class Admission:
 
     async def refuse_without_room(self, asked: _Asked) -> None:
         """Tell a browser that no forwarder takes its session; nothing is held for it."""
-        self._words[GatewayWord.NO_ROOM] += 1
         with contextlib.suppress(OSError):
-            await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, NO_ROOM_REASON, Refusal.NO_ROOM)
+            await self._refuse(asked, Refusal.NO_ROOM)
 
-    async def _refuse_at_a_cap(self, asked: _Asked, cap: AtACap) -> None:
-        word, reason = _CAPS[cap]
-        self._words[word] += 1
-        if cap is Refusal.CAP and self._refuser.hold_off.is_new(asked.who, time.monotonic()):
+    async def _refuse(self, asked: _Asked, why: Refusal, detail: str | None = None) -> None:
+        """Say 101 and Close, or whatever is configured."""
+        self._count(why)
+        if why is Refusal.CAP and self._refuser.hold_off.is_new(asked.who, time.monotonic()):
             self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
-        await self._refuse(asked, CloseCode.TRY_AGAIN_LATER, reason, cap)
-
-    async def _refuse_while_draining(self, asked: _Asked) -> None:
-        self._words[GatewayWord.DRAINING] += 1
-        await self._refuse(asked, CloseCode.SERVICE_RESTART, DRAINING_REASON, Refusal.DRAINING)
-
-    async def _refuse(
-        self, asked: _Asked, code: CloseCode, reason: str, word: Refusal, detail: str | None = None
-    ) -> None:
-        """Say 101 and Close, or whatever is configured; ``word`` is the log's."""
+        _, code, reason = REFUSAL_TABLE[why]
+        assert code is not None
         held = await self._refuser.refuse(asked.leg, asked.offer, code, reason, asked.who, asked.path)
         if held:
             self._words[GatewayWord.HOLDS] += 1
         said = {"close_code": int(code)} if self._refuser.says_close else {"status": REFUSED_STATUS}
-        self._log_refusal(asked, word, **said, held_seconds=held or None, detail=detail)
+        self._log_refusal(asked, why, **said, held_seconds=held or None, detail=detail)
 
-    def _log_refusal(self, asked: _Asked, word: Refusal, **said: Any) -> None:
+    def _count(self, why: Refusal) -> None:
+        self._words[REFUSAL_TABLE[why].word] += 1
+
+    def _log_refusal(self, asked: _Asked, why: Refusal, **said: Any) -> None:
         route = asked.match.route
         self._access.session_refused(
-            word, client=asked.client, route=route.name, kind=route.kind,
+            why, client=asked.client, route=route.name, kind=route.kind,
             upstream=asked.match.upstream.endpoint, user=asked.user, **said,
         )  # fmt: skip
 
     async def _answer(self, leg: Leg, refused: HandshakeRefused, client: str, match: Match | None) -> None:
-        self._words[GatewayWord.HANDSHAKES_REFUSED] += 1
+        self._count(Refusal.HANDSHAKE)
         self._access.session_refused(
             Refusal.HANDSHAKE, client=client, route=match.route.name if match else None,
             kind=match.route.kind if match else None, upstream=match.upstream.endpoint if match else None,

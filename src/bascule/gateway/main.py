@@ -131,16 +131,18 @@ class Gateway:
         )  # fmt: skip
         self._refuser = Refuser(config.limits)
         self._admission = Admission(
-            config, self._routes, self._budget, self._registry, self._dispatch, Dialler(config),
-            self._refuser, self._tokens, self._access, self._words, self._exchanges, setup.generation,
-            self._proxy.via,
+            config=config, routes=self._routes, budget=self._budget, registry=self._registry,
+            dispatch=self._dispatch, dialler=Dialler(config), refuser=self._refuser, tokens=self._tokens,
+            access_log=self._access, words=self._words, exchanges=self._exchanges,
+            generation=setup.generation, via=self._proxy.via,
         )  # fmt: skip
         processes = Processes()
         self._load = load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
         self._collector = CollectorClock(time.perf_counter)
         self._view = View(
-            config, setup.sources, self._counters, self._budget, self._registry, self._dispatch,
-            self._durations, load, self._tokens, self._collector, self._hub,
+            config=config, sources=setup.sources, counters=self._counters, budget=self._budget,
+            registry=self._registry, dispatch=self._dispatch, durations=self._durations, load=load,
+            tokens=self._tokens, collector=self._collector, hub=self._hub,
             restarts=setup.restarts, forwarder_restarts=setup.forwarder_restarts,
             reloaded=setup.reloaded, begin_drain=self._begin_drain,
         )  # fmt: skip
@@ -345,7 +347,7 @@ class Gateway:
         assert self._admin_listener is not None
         self._stop_accepting()
         self._http.retiring = self._own_paths.retiring = True
-        self._admission.draining = self._proxy.draining = True
+        self._admission.leaving = self._proxy.leaving = True
         self._http.idle.shed(len(self._http.idle))
         await self._admission.settle(_SETTLE)
         self._leave_figures()
@@ -388,8 +390,7 @@ class Gateway:
         if self._drain_begun is None:
             self._drain_begun = time.monotonic()
         self._view.draining = True
-        self._admission.draining = True
-        self._proxy.draining = True
+        self._admission.leaving = self._proxy.leaving = True
         drain = Drain(
             self._config, self._drain_rows, self._drain_one, lambda: self._budget.in_use,
             self._words, self._drain_begun,

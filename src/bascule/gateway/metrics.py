@@ -13,6 +13,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from bascule.gateway.drain import OUTCOMES
+from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.handover.counters import (
     ForwarderWord,
     GatewayWord,
@@ -29,7 +30,6 @@ from bascule.vocabulary import (
     Direction,
     Kind,
     Opcode,
-    Refusal,
     Side,
 )
 
@@ -47,17 +47,6 @@ __all__ = ["GatewayMetrics", "LiveGateway"]
 
 _ENDS: Final = tuple(dict.fromkeys((row.ended_by, row.cause) for row in CLOSE_TABLE.values()))
 """Pairs that the close table knows; the other combinations cannot happen and are not exposed."""
-
-_REFUSALS: Final = {
-    Refusal.HANDSHAKE: GatewayWord.HANDSHAKES_REFUSED,
-    Refusal.UPSTREAM: GatewayWord.UPSTREAM_REFUSED,
-    Refusal.DRAINING: GatewayWord.DRAINING,
-    Refusal.NO_ROOM: GatewayWord.NO_ROOM,
-    Refusal.GONE: GatewayWord.CLIENT_GONE,
-    Refusal.USER_CAP: GatewayWord.USER_CAP,
-    Refusal.ROUTE_CAP: GatewayWord.ROUTE_CAP,
-}
-"""Where the gateway counts `REFUSALS_COUNTED`."""
 
 _GATEWAY: Final = "bascule.gateway"
 """The module that a gateway runs. One that has another successor is known to nobody but the supervisor."""
@@ -279,7 +268,9 @@ class GatewayMetrics:
         ]
 
     def _refusals(self, _now: float) -> Series:
-        return [((reason,), self._counters.of_gateways(_REFUSALS[reason])) for reason in REFUSALS_COUNTED]
+        return [
+            ((reason,), self._counters.of_gateways(REFUSAL_TABLE[reason].word)) for reason in REFUSALS_COUNTED
+        ]
 
     def _drain(self, _now: float) -> Series:
         return [((outcome,), self._counters.of_gateways(word)) for outcome, word in OUTCOMES.items()]

@@ -203,7 +203,7 @@ class PlainProxy:
             default against the system's authorities.
 
     Attributes:
-        draining: Set to let every answer close its connection.
+        leaving: Set to let every answer close its connection: the pod drains, or another gateway takes over.
         via: Our element of ``Via`` for requests received with HTTP/1.1.
     """
 
@@ -239,7 +239,7 @@ class PlainProxy:
         self._names: dict[bytes, istr] = {}
         self._speaks_http10: set[bytes] = set()
         self._session: aiohttp.ClientSession | None = None
-        self.draining = False
+        self.leaving = False
 
     async def start(self) -> None:
         """Open the pool of upstream connections."""
@@ -272,7 +272,7 @@ class PlainProxy:
         fits = self._exchanges.begin()
         try:
             browser = BrowserSide(request)
-            if self.draining:
+            if self.leaving:
                 browser.keep_alive = False
             if fits:
                 answer = await self._answer(request, browser)
@@ -494,8 +494,9 @@ class PlainProxy:
         reason = (answer.reason or "").encode("utf-8", "surrogateescape")
         try:
             await browser.start(
-                status, reason, fields, hdrs.DATE in known, bodiless or bool(lengths), first, whole
-            )
+                status, reason, fields, first,
+                dated=hdrs.DATE in known, length_known=bodiless or bool(lengths), whole=whole,
+            )  # fmt: skip
         except MalformedHead:
             return await self._failed(request, browser, match, BAD_ANSWER, "a line break inside a field")
         except ConnectionError:

@@ -123,9 +123,10 @@ class BrowserSide:
         status: int,
         reason: bytes,
         fields: Fields,
+        body: bytes,
+        *,
         dated: bool,
         length_known: bool,
-        body: bytes,
         whole: bool,
     ) -> None:
         """Send the head and what is there of the body.
@@ -134,11 +135,11 @@ class BrowserSide:
             status: Status code.
             reason: Reason phrase.
             fields: End-to-end fields, ``Content-Length`` among them if it is known.
-            dated: Whether ``Date`` is among them.
+            body: First part of the body.
+            dated: Whether ``Date`` is among the fields.
             length_known: Whether the end of the answer follows from its head alone
                 (``Content-Length``, or no body at all).
-            body: First part of the body.
-            whole: Whether that is all of it.
+            whole: Whether ``body`` is all of it.
 
         Raises:
             MalformedHead: A field would break out of its line. Nothing was sent.
@@ -226,7 +227,8 @@ class BrowserSide:
             fields = (*fields, (b"Content-Length", b"%d" % len(body)))
         reason = reason_phrase(status).encode()
         try:
-            await self.start(status, reason, fields, False, True, b"" if self.head_only else body, True)
+            body = b"" if self.head_only else body
+            await self.start(status, reason, fields, body, dated=False, length_known=True, whole=True)
         except ConnectionError:
             self.keep_alive = False
         return self.sent()

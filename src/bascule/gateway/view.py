@@ -43,6 +43,7 @@ class View:
 
     def __init__(
         self,
+        *,
         config: Config,
         sources: Mapping[str, str],
         counters: CounterFile,
@@ -54,7 +55,6 @@ class View:
         tokens: SessionTokens,
         collector: CollectorClock,
         hub: HubLedger | None,
-        *,
         restarts: int,
         forwarder_restarts: list[int],
         reloaded: bool,

@@ -1,0 +1,53 @@
+"""The refusal table: what each reason for which an upgrade becomes no session is counted as, and told.
+
+One row for the log's word, the counter and the browser's Close, so that none of them can disagree.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from bascule.handover.counters import GatewayWord
+from bascule.protocol.frames import CloseCode
+from bascule.vocabulary import (
+    CAP_REACHED_REASON,
+    DRAINING_REASON,
+    NO_ROOM_REASON,
+    ROUTE_CAP_REASON,
+    UPSTREAM_UNREACHABLE_REASON,
+    USER_CAP_REASON,
+    Refusal,
+)
+
+__all__ = ["REFUSAL_TABLE", "RefusalRow"]
+
+
+class RefusalRow(NamedTuple):
+    """What one refusal means.
+
+    Attributes:
+        word: Where the gateway counts it.
+        code: Close code the browser is told; ``None`` where it gets an HTTP answer, or has left.
+        reason: Close reason beside it.
+    """
+
+    word: GatewayWord
+    code: CloseCode | None = None
+    reason: str = ""
+
+
+_LATER: Final = CloseCode.TRY_AGAIN_LATER
+
+REFUSAL_TABLE: Final = {
+    Refusal.HANDSHAKE: RefusalRow(GatewayWord.HANDSHAKES_REFUSED),
+    Refusal.UPSTREAM: RefusalRow(GatewayWord.UPSTREAM_REFUSED),
+    Refusal.DRAINING: RefusalRow(GatewayWord.DRAINING, CloseCode.SERVICE_RESTART, DRAINING_REASON),
+    Refusal.NO_ROOM: RefusalRow(GatewayWord.NO_ROOM, _LATER, NO_ROOM_REASON),
+    Refusal.GONE: RefusalRow(GatewayWord.CLIENT_GONE),
+    Refusal.USER_CAP: RefusalRow(GatewayWord.USER_CAP, _LATER, USER_CAP_REASON),
+    Refusal.ROUTE_CAP: RefusalRow(GatewayWord.ROUTE_CAP, _LATER, ROUTE_CAP_REASON),
+    Refusal.CAP: RefusalRow(GatewayWord.REJECTIONS, _LATER, CAP_REACHED_REASON),
+    Refusal.UNREACHABLE: RefusalRow(
+        GatewayWord.UPSTREAM_CONNECT_FAILURES, _LATER, UPSTREAM_UNREACHABLE_REASON
+    ),
+}
