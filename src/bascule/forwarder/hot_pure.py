@@ -13,7 +13,7 @@ Rules of this file:
 * One ``Flow`` per direction; a flow's sink is written only by this engine or, at a
   boundary, through `Engine.inject` (invariant I1).
 * A source is not read while bytes for its sink are stashed (I5). The stash is at
-  most one receive window.
+  most one receive window, or what was read before the hand-over, and our own control frames.
 * One receive per readiness, so that one session cannot starve the others.
 * The middle of a large frame goes from socket to socket through a pipe (splice(2)); the one
   pipe that all sessions share is empty whenever it is left.

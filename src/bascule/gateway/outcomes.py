@@ -2,7 +2,7 @@
 
 Each outcome gives its lease back, is in the sample of durations, counts as activity on a route of
 JupyterHub, and has its line in the log. Forwarders count what ends in them; a lost session is counted here,
-since nobody is left who could.
+since nobody is left who could, and is no activity: what it had received is known to nobody.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ The supervisor creates one anonymous memory file and passes it on. The gateway i
 writes block *n*: one serves, the others may be former ones that still end what they began.
 The forwarder in slot *n* writes block *GATEWAYS + n*; anybody may read any block. A process
 that dies leaves its block behind and its successor counts on from there, so no counter ever
-goes back. Its gauges are set to 0 by the supervisor.
+goes back. Its gauges are set to 0 by the supervisor, which also counts in a gateway's block the
+sessions that were lost while that gateway could not.
 
 Layout: a block is ``BLOCK_WORDS`` unsigned 64-bit words in native order, each word
 written by one store. A reader sees the old or the new value of a word, never half

@@ -9,9 +9,9 @@ Environment: ``BASCULE_`` and the key path, blocks separated by two underscores,
 also be written with commas. An empty variable counts as not set. What Kubernetes sets
 for a Service called "bascule" (``BASCULE_PORT``, ``BASCULE_SERVICE_HOST``…) is not ours.
 
-Rules of this file: the supervisor loads once and passes the result on; nothing else takes
-configuration from files or the environment. What ``…File`` keys and ``tls`` name is not read
-here, but by whoever needs it.
+Rules of this file: the command line loads, the supervisor does again for a reload, and the result
+is passed on; nothing else takes configuration from files or the environment. What ``…File`` keys
+and ``tls`` name is not read here, but by whoever needs it.
 """
 
 from __future__ import annotations

@@ -82,11 +82,11 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
     ),
     End.CLIENT_ABORTED: Row(
         EndedBy.CLIENT, Cause.ABORTED, None, "", CloseCode.GOING_AWAY, _GONE,
-        "The browser's TCP connection ended without a Close frame: a closed laptop, a killed tab, a cut network.",
+        "The browser's TCP connection ended without a Close frame: a closed laptop, a killed tab, a cut network; over TLS also the death of our gateway.",
     ),
     End.UPSTREAM_ABORTED: Row(
         EndedBy.UPSTREAM, Cause.ABORTED, CloseCode.BAD_GATEWAY, _LOST, None, "",
-        "The upstream's TCP connection ended without a Close frame: the kernel, shell or app was killed.",
+        "The upstream's TCP connection ended without a Close frame: the kernel, shell or app was killed; over TLS also the death of our gateway.",
     ),
     End.CLIENT_TIMEOUT: Row(
         EndedBy.CLIENT, Cause.TIMEOUT, None, "", CloseCode.GOING_AWAY, _GONE,

@@ -315,7 +315,7 @@ _PROCESSES: Final = (
     Metric(
         "bascule_gateway_restarts_total", _C, Unit.NONE,
         "How often the gateway had to be started again.",
-        "Should be 0. Open sessions outlive it. A reload of the configuration is no restart.",
+        "Should be 0. Open sessions outlive it, but for those whose TLS it ends. A reload is no restart.",
     ),
     Metric(
         "bascule_config_last_reload_successful", _G, Unit.NONE,
