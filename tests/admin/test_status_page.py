@@ -231,7 +231,7 @@ async def test_what_a_user_calls_himself_is_text() -> None:
 async def test_it_can_be_used_from_the_keyboard() -> None:
     view = pod(2, 10)
     async with status_page(view) as page:
-        await reads(page, "#found", "2")
+        await page.wait_for_selector("#table-body button")
         await page.focus("#table-body")
         await page.keyboard.press("Tab")
         assert "Close session" in str(

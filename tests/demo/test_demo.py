@@ -109,11 +109,11 @@ def test_the_upstream_ends_even_when_the_demo_is_killed(tmp_path: Path) -> None:
         service.stop()
 
 
-async def taken(page: Page, count: int) -> None:
+async def taken(page: Page, count: int, within: float = 20) -> None:
     async def look() -> bool:
         return await page.inner_text("#in-flight") == str(count)
 
-    await eventually_async(look, 20, f"{count} slots are taken")
+    await eventually_async(look, within, f"{count} slots are taken")
 
 
 async def badges(page: Page) -> str:
@@ -257,7 +257,7 @@ async def test_a_pool_of_hundreds_fits_the_page_and_fills(
             assert box is not None
             assert box["y"] < 600, "the buttons are below the fold"
             await page.click("#fill")
-            await taken(page, 200)
+            await taken(page, 200, 60)
     finally:
         status = service.stop(30)
     assert status == 0, service.said()

@@ -41,7 +41,7 @@ def get(proxy: RunningBascule, path: str, host: str = NAME, body: Any = None) ->
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(proxy.public_url + path, data, fields)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -52,7 +52,7 @@ def status_of_socket(proxy: RunningBascule, path: str) -> int:
     host, _, port = proxy.public_url.removeprefix("http://").rpartition(":")
     connection = socket.create_connection((host, int(port)))
     try:
-        with connect(f"ws://{NAME}{path}", sock=connection, origin=Origin(f"http://{NAME}")):
+        with connect(f"ws://{NAME}{path}", sock=connection, origin=Origin(f"http://{NAME}"), open_timeout=60):
             return 101
     except InvalidStatus as error:
         return error.response.status_code

@@ -92,7 +92,7 @@ def test_a_drain_that_was_asked_for_outlives_the_gateway_that_was_asked(bascule:
     proxy = bascule(
         {
             "routes": [{"name": "echo", "path": "/", "upstream": echo}],
-            "drain": {"timeout": "60s", "naturalEnd": "5s"},
+            "drain": {"timeout": "60s", "naturalEnd": "15s"},
         }
     )
     session = open_session(proxy)

@@ -246,7 +246,7 @@ def test_a_gateway_that_starts_while_a_forwarder_has_no_descriptors_hears_of_its
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limit[1]))
         kill(gateway(bascule))
         event = "no descriptors left for the gateway's channel"
-        eventually(lambda: len(_when(bascule, event)) >= 3, 10, "it is said again")
+        eventually(lambda: len(_when(bascule, event)) >= 3, 20, "it is said again")
         gaps = [later - sooner for sooner, later in itertools.pairwise(_when(bascule, event))]
         assert min(gaps) > timedelta(seconds=0.9), "the log fills while descriptors are short"
         chatter.progress()

@@ -100,7 +100,7 @@ def test_a_reload_does_not_wait_for_a_forwarder_that_hangs(proxy: Proxy) -> None
             assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
             begun = time.monotonic()
             eventually(lambda: bascule.cap_if_up == 7, 20, "another one serves")
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < 8  # and not the ten that a forwarder is waited for
         finally:
             kill(victim, signal.SIGCONT)
         eventually(lambda: bascule.in_flight_if_up == 4, 10, "its sessions are known when it goes on")

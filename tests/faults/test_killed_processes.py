@@ -34,7 +34,7 @@ FULL = b"WebSocket session cap reached (maxSessionsPerApp)"
 
 
 def _settles_at(bascule: RunningBascule, sessions: int) -> None:
-    eventually(lambda: bascule.in_flight_if_up == sessions, 10, f"{sessions} sessions are counted")
+    eventually(lambda: bascule.in_flight_if_up == sessions, 30, f"{sessions} sessions are counted")
 
 
 def _works(bascule: RunningBascule) -> bool:

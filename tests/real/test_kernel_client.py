@@ -31,6 +31,7 @@ async def kernel(
         origin=address,  # type: ignore[arg-type]  # as a browser does
         subprotocols=offered,
         max_size=None,
+        open_timeout=60,  # the server answers once its kernel has
     ) as connection:
         assert connection.subprotocol == request.param
         yield connection

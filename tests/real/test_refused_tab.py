@@ -59,7 +59,7 @@ def purpose(url: str) -> str:
 
 async def attempts(page: Page, log: SocketLog, address: str, seconds: float) -> Counter[str]:
     """Open an address whose sockets are all refused, and count the attempts from the first one on."""
-    await page.goto(address)
+    await page.goto(address, timeout=60_000)
     await eventually_async(lambda: len(log.opened) > 0, 60, "the tab's first attempt")
     await throughout(seconds, lambda: None)
     return Counter(purpose(socket.url) for socket in log.opened)

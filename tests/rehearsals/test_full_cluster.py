@@ -115,7 +115,7 @@ class Pod:
             await client.recv()
             self.held.append(client)
         await eventually_async(
-            lambda: self.capacity()["instance"]["inFlight"] == count, 5, f"{self.name} carries {count}"
+            lambda: self.capacity()["instance"]["inFlight"] == count, 10, f"{self.name} carries {count}"
         )
 
     async def open_page(self, browser: Browser) -> Page:
@@ -145,7 +145,12 @@ async def cluster(tmp_path: Path) -> AsyncIterator[tuple[Pod, Pod]]:
                         "trustedProxies": ["127.0.0.1/32"],
                         "forwarders": {"count": 1},
                         "websocketProxy": {"maxSessionsPerApp": CAP},
-                        "capacity": {"name": name, "peers": [f"127.0.0.1:{admin[1 - n]}"], "cacheFor": 0.2},
+                        "capacity": {
+                            "name": name,
+                            "peers": [f"127.0.0.1:{admin[1 - n]}"],
+                            "cacheFor": 0.2,
+                            "peerTimeout": 5,
+                        },
                         "drain": {"timeout": 2, "rate": 0},
                         "routes": [
                             {"name": "echo", "kind": "terminal", "path": "/echo", "upstream": echo},

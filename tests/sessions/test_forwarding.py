@@ -445,7 +445,7 @@ def test_an_https_upstream_whose_certificate_is_another_is_unreachable(
         client.send(upgrade(b"/"))
         assert client.head().status == 101
         assert client.refusal().code == 1013
-        (line,) = eventually(lambda: _refusals(suspicious), 5, "it is said")
+        (line,) = eventually(lambda: _refusals(suspicious), 10, "it is said")
         assert (line["reason"], line["detail"]) == ("unreachable", "TLS handshake failed")
 
 

@@ -44,7 +44,7 @@ def test_the_next_proxy_waits_for_one_whose_browser_does_not_answer(
         first.process.terminate()
         second = started(tmp_path / "second.log", port, api_port)
         try:
-            second.wait_until(lambda: answers(probe), 30)
+            second.wait_until(lambda: first.process.poll() is not None and answers(probe), 30)
             assert first.process.poll() == 0
             assert api.routes() == {}
             assert "waiting for an address that is in use" in second.said()

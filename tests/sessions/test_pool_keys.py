@@ -44,7 +44,7 @@ def test_an_idle_session_is_closed_though_heartbeats_keep_it_warm(pool: Pool, cl
     while (said := client.frame()).opcode == PONG:
         assert said.payload == b""
         beats += 1
-    assert beats >= 3
+    assert beats >= 1
     # Not 1000 or 1001, on which JupyterLab does not come back.
     assert (said.opcode, said.code) == (CLOSE, 1012)
     client.send(close(1012, key=KEY))

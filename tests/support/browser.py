@@ -65,6 +65,10 @@ class SocketLog:
         """Return the sockets whose path contains ``part``."""
         return [socket for socket in self.opened if part in socket.url.partition("?")[0]]
 
+    def talking(self, part: str) -> int:
+        """Return how many sockets whose path contains ``part`` have said something."""
+        return sum(part in url.partition("?")[0] for url in self.received)
+
     def live(self, part: str) -> list[WebSocket]:
         """Return those of `to` that are still open."""
         return [socket for socket in self.to(part) if socket not in self.closed]

@@ -39,6 +39,7 @@ c.Authenticator.admin_users = {{"admin"}}
 c.SimpleLocalProcessSpawner.home_dir_template = "{home}/{{username}}"
 c.Spawner.args = ["--allow-root"]
 c.Spawner.default_url = "/lab"
+c.Spawner.poll_interval = 3600
 c.ConfigurableHTTPProxy.command = ["{command}", "chp"]
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{api_port}"
 c.ConfigurableHTTPProxy.pid_file = "{home}/proxy.pid"

@@ -12,7 +12,16 @@ from tests.support.browser import SocketLog
 from tests.support.jupyter import Jupyter
 from tests.support.waiting import eventually_async
 
-__all__ = ["open_lab", "open_notebook", "open_terminal", "output_of", "run_first_cell", "type_into_terminal"]
+__all__ = [
+    "LOAD",
+    "notebook_in_front",
+    "open_lab",
+    "open_notebook",
+    "open_terminal",
+    "output_of",
+    "run_first_cell",
+    "type_into_terminal",
+]
 
 LOAD: Final = 60.0
 """Seconds a JupyterLab page may take: 3 on an idle machine of two cores."""
@@ -41,12 +50,33 @@ async def open_lab(browser: Browser, lab: Jupyter, front: str, path: str = "") -
     return page, log
 
 
-async def open_notebook(page: Page, name: str) -> None:
-    """Open a notebook from the file browser, or see that it is open, and wait until its kernel talks."""
-    tab = page.locator(".jp-NotebookPanel-tab, .lm-TabBar-tab", has_text=name)
-    if not await tab.count():
-        await page.locator(".jp-DirListing-item", has_text=name).dblclick()
-    await page.locator(f"{_PANEL} .jp-CodeCell").first.wait_for()
+async def open_notebook(page: Page, log: SocketLog, name: str, *, kernels: int = 1) -> None:
+    """Open a notebook from the file browser; else see `notebook_in_front`."""
+    await page.locator(".jp-DirListing-item", has_text=name).dblclick()
+    await notebook_in_front(page, log, name, kernels=kernels)
+
+
+async def notebook_in_front(page: Page, log: SocketLog, name: str, *, kernels: int = 1) -> None:
+    """Bring a notebook that opens to the front, and wait until its kernel talks.
+
+    Args:
+        page: JupyterLab.
+        log: Of its sockets.
+        name: The notebook's file.
+        kernels: How many have talked by then, its own included.
+    """
+    tab = page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text=name)
+    cell = page.locator(f"{_PANEL} .jp-CodeCell").first
+
+    async def is_in_front() -> bool:
+        if await tab.count():
+            await tab.first.click()  # on a busy machine the launcher may cover it
+        return await cell.is_visible()
+
+    await eventually_async(is_in_front, LOAD, f"{name} is in front", tick=0.2)
+    # The toolbar shows an idle kernel before there is one; a cell that is run then starts a second,
+    # or makes JupyterLab ask which one to take.
+    await eventually_async(lambda: log.talking("/channels") >= kernels, LOAD, "its kernel talks")
     await page.wait_for_selector(f'{_PANEL} .jp-Notebook-ExecutionIndicator[data-status="idle"]')
 
 

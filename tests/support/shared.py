@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,6 +90,7 @@ def shared_service(
     finally:
         mine.unlink()
         if owned is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # the last test's time-out is not for others' tests
             with contextlib.suppress(TimeoutError):
                 eventually(
                     lambda: not any(_alive(int(user.name)) for user in users.iterdir()),
