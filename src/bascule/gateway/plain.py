@@ -43,10 +43,10 @@ from bascule.errors import HandshakeRefused
 from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.giveway import give_way
 from bascule.gateway.hubpages import HubPages
+from bascule.gateway.plain_client import upstream_session
 from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREACHABLE, describe
-from bascule.gateway.plain_pool import UpstreamPool
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
-from bascule.gateway.plain_server import READ_AHEAD
+from bascule.gateway.plain_upload import Upload
 from bascule.handover.counters import GatewayWord
 from bascule.policy.clientaddress import TrustedProxies, peer_address
 from bascule.policy.config import AuthMode
@@ -63,7 +63,7 @@ from bascule.protocol.path import ASTERISK, is_host
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from aiohttp import web
 
@@ -79,13 +79,6 @@ __all__ = ["PlainProxy"]
 _REQUESTS: Final = int(GatewayWord.HTTP_REQUESTS)
 _FAILURES: Final = int(GatewayWord.HTTP_UPSTREAM_FAILURES)
 
-_UPSTREAM_KEEP_ALIVE: Final = 4.0
-"""Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
-_UPSTREAM_HEAD_BYTES: Final = 65536
-"""Longest field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
-_UPSTREAM_FIELDS: Final = 256
-_INVITATION: Final = 1.0
-"""Seconds for which a body waits for the upstream's 100, as with curl (RFC 9110 §10.1.1: not for ever)."""
 _NAMES: Final = 1024
 """Field names whose decoded form is kept; then the memory is emptied, so it cannot grow."""
 _LONGEST_NAME: Final = 64
@@ -116,75 +109,6 @@ _ANSWERS: Final = {
 
 class _BrowserStalled(Exception):
     """The browser stopped sending the body of its request."""
-
-
-class _ForgetfulJar(aiohttp.DummyCookieJar):
-    """Cookies are between the browser and the upstream; not even parsed here."""
-
-    def update_cookies_from_headers(self, headers: object, response_url: object) -> None:
-        """Do nothing."""
-
-
-class _Request(aiohttp.ClientRequest):
-    """A request whose body goes without an invitation if none comes.
-
-    aiohttp alone waits for an upstream that ignores ``Expect`` until the patience for
-    its answer ends, and that upstream waits for the body.
-    """
-
-    def update_expect_continue(self, expect: bool = False) -> None:
-        """Wait for an invitation, but not for ever."""
-        super().update_expect_continue(expect)
-        if (invited := self._continue) is not None:
-            self.loop.call_later(_INVITATION, _invite, invited)
-
-
-def _invite(invited: asyncio.Future[bool]) -> None:
-    if not invited.done():
-        invited.set_result(True)
-
-
-class _Upload:
-    """The body of a request on its way to the upstream, and the patience for the answer.
-
-    The deadline for the answer's head runs anew with each part of the body, so that
-    an upload may take as long as it moves.
-    """
-
-    __slots__ = ("_browser", "_deadline", "_invite", "_patience", "_request", "waits_for_browser")
-
-    def __init__(self, request: web.BaseRequest, browser: BrowserSide, invite: bool) -> None:
-        self._request = request
-        self._browser = browser
-        self._invite = invite
-        self._deadline: asyncio.Timeout | None = None
-        self._patience = 0.0
-        self.waits_for_browser = False
-
-    def watch(self, deadline: asyncio.Timeout | None, patience: float) -> None:
-        """Push this deadline back whenever the body moves; ``None`` when the head is there."""
-        self._deadline = deadline
-        self._patience = patience
-
-    async def parts(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, without its chunk sizes and trailers."""
-        if self._invite:
-            await self._browser.invite_body()
-        content = self._request.content
-        loop = asyncio.get_running_loop()
-        part = content.read_nowait()
-        # The first part may be empty: it sends the head, which aiohttp holds back for it.
-        yield part
-        while True:
-            self.waits_for_browser = True
-            part = await content.readany()
-            self.waits_for_browser = False
-            if self._deadline is not None and self._patience:
-                self._deadline.reschedule(loop.time() + self._patience)
-            if not part:
-                return
-            give_way(len(part))
-            yield part
 
 
 class PlainProxy:
@@ -243,22 +167,7 @@ class PlainProxy:
 
     async def start(self) -> None:
         """Open the pool of upstream connections."""
-        self._session = aiohttp.ClientSession(
-            connector=UpstreamPool(
-                limit=0,
-                limit_per_host=0,
-                keepalive_timeout=_UPSTREAM_KEEP_ALIVE,
-                ssl=self._tls,
-            ),
-            cookie_jar=_ForgetfulJar(),
-            auto_decompress=False,
-            read_bufsize=READ_AHEAD,
-            request_class=_Request,
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout or None),
-            max_line_size=_UPSTREAM_HEAD_BYTES,
-            max_field_size=_UPSTREAM_HEAD_BYTES,
-            max_headers=_UPSTREAM_FIELDS,
-        )
+        self._session = upstream_session(self._connect_timeout, self._tls)
 
     async def close(self) -> None:
         """Close all upstream connections."""
@@ -344,7 +253,7 @@ class PlainProxy:
                 request.version < HttpVersion11 or match.upstream.authority in self._speaks_http10
             ):
                 del headers[hdrs.EXPECT]  # HTTP/1.0 knows no 100: the body is asked for by us
-            upload = _Upload(request, browser, expects)
+            upload = Upload(request, browser, expects)
         elif expects:
             del headers[hdrs.EXPECT]
         if upload is not None:
@@ -419,7 +328,7 @@ class PlainProxy:
                 self._names[name] = istr(name.decode("ascii"))
 
     async def _ask(
-        self, request: web.BaseRequest, match: Match, headers: CIMultiDict[str], upload: _Upload | None
+        self, request: web.BaseRequest, match: Match, headers: CIMultiDict[str], upload: Upload | None
     ) -> aiohttp.ClientResponse:
         """Send the request and wait for the head of the answer.
 

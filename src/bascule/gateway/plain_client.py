@@ -1,0 +1,92 @@
+"""What asks upstreams plain requests: aiohttp's client, in three things another.
+
+It parses no cookies; a body does not wait for its invitation for ever; and a kept connection on
+which something came unasked is not used. aiohttp looks at that when a connection comes back, not
+when it goes out again: an answer that an upstream sent meanwhile would be taken for the answer to
+the next request, which is somebody else's (response-queue poisoning).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+from bascule.gateway.plain_server import READ_AHEAD
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+
+    from aiohttp.client_reqrep import ConnectionKey
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+
+_KEEP_ALIVE: Final = 4.0
+"""Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
+_HEAD_BYTES: Final = 65536
+"""Longest field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
+_FIELDS: Final = 256
+_INVITATION: Final = 1.0
+"""Seconds for which a body waits for the upstream's 100, as with curl (RFC 9110 §10.1.1: not for ever)."""
+
+
+class UpstreamPool(aiohttp.TCPConnector):
+    """aiohttp's pool, without connections that have spoken out of turn."""
+
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        """Return a connection that waits for its next request; ``None`` when there is none."""
+        while (connection := await super()._get(key, traces)) is not None:
+            assert connection.protocol is not None
+            if not connection.protocol.should_close:
+                return connection
+            connection.close()
+        return None
+
+
+class _ForgetfulJar(aiohttp.DummyCookieJar):
+    """Cookies are between the browser and the upstream; not even parsed here."""
+
+    def update_cookies_from_headers(self, headers: object, response_url: object) -> None:
+        """Do nothing."""
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request whose body goes without an invitation if none comes.
+
+    aiohttp alone waits for an upstream that ignores ``Expect`` until the patience for
+    its answer ends, and that upstream waits for the body.
+    """
+
+    def update_expect_continue(self, expect: bool = False) -> None:
+        """Wait for an invitation, but not for ever."""
+        super().update_expect_continue(expect)
+        if (invited := self._continue) is not None:
+            self.loop.call_later(_INVITATION, _invite, invited)
+
+
+def _invite(invited: asyncio.Future[bool]) -> None:
+    if not invited.done():
+        invited.set_result(True)
+
+
+def upstream_session(connect_timeout: float, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:
+    """Return what asks upstreams.
+
+    Args:
+        connect_timeout: Seconds to connect; 0 for no limit.
+        tls: How certificates of ``https://`` upstreams are verified; ``True``: against the system's
+            authorities.
+    """
+    return aiohttp.ClientSession(
+        connector=UpstreamPool(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_ALIVE, ssl=tls),
+        cookie_jar=_ForgetfulJar(),
+        auto_decompress=False,
+        read_bufsize=READ_AHEAD,
+        request_class=_Request,
+        timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout or None),
+        max_line_size=_HEAD_BYTES,
+        max_field_size=_HEAD_BYTES,
+        max_headers=_FIELDS,
+    )
