@@ -181,10 +181,10 @@ def _must_be_equal(expected: Snapshot, found: Snapshot, when: str) -> None:
 
 
 def _restarted(values: Values) -> Values:
-    """Return the same values with another heartbeat: no running proxy takes that over."""
+    """Return the same values with another receive window: no running proxy takes that over."""
     changed = copy.deepcopy(values)
-    pool = changed.setdefault("hopsworks", {}).setdefault("payara", {}).setdefault("websocketProxy", {})
-    pool["heartbeatIntervalMs"] = pool.get("heartbeatIntervalMs", 20000) + 1
+    forwarders = changed.setdefault("forwarders", {})
+    forwarders["readBufferBytes"] = forwarders.get("readBufferBytes", 65536) * 2
     return changed
 
 
@@ -193,7 +193,7 @@ def _must_differ(before: Snapshot, after: Snapshot) -> None:
         return one(list(snapshot.values()), "Deployment")["spec"]["template"]
 
     if template(before) == template(after):
-        raise Finding("another heartbeat left the pods as they were")
+        raise Finding("another receive window left the pods as they were")
 
 
 def _scale(client: Client, number: int) -> None:

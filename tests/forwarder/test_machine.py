@@ -22,8 +22,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bascule.forwarder import hot_pure, relay
+from bascule.forwarder import hot_pure, relay, timers
 from bascule.forwarder.relay import Relay
+from bascule.forwarder.timers import Intervals
 from bascule.handover.counters import BLOCK_WORDS, ForwarderWord
 from bascule.handover.messages import Adopt
 from bascule.protocol.closing import End
@@ -62,12 +63,12 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.kernel = Kernel()
-        self.kernel.install(self.monkeypatch, hot_pure, relay)
+        self.kernel.install(self.monkeypatch, hot_pure, relay, timers)
         self.words = memoryview(bytearray(BLOCK_WORDS * 8)).cast("Q")
         self.engine = hot_pure.Engine(WINDOW, self.words, 4096)
         self.reports: list[Ended] = []
         self.relay = Relay(
-            self.engine, self.words, heartbeat=BEAT, idle=IDLE, closing=CLOSING,
+            self.engine, self.words, intervals=Intervals(BEAT, IDLE, CLOSING),
             report=self._heard, flow=hot_pure.Flow,
         )  # fmt: skip
         self.late = 0.0

@@ -18,7 +18,8 @@ from tests.support import slowreader
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.chatter import chatting
 from tests.support.figures import Figures
-from tests.support.frames import CLOSE
+from tests.support.frames import CLOSE, PONG
+from tests.support.processes import answers
 from tests.support.proctree import forwarders, gateway, gateways, kill
 from tests.support.rawclient import RawClient, connected, upgrade
 from tests.support.waiting import eventually
@@ -277,6 +278,31 @@ def test_a_renewed_certificate_is_taken_over_and_an_edited_configuration_is_not(
             new.open()
         serves_with(bascule, 500)
         assert works(old)
+
+
+def test_heartbeats_and_the_idle_time_are_those_of_open_sessions_too(proxy: Proxy) -> None:
+    bascule = proxy()
+    with connected(bascule.public_url) as client:
+        client.open()
+        bascule.goes_over(7, pool={"heartbeatIntervalMs": 100})
+        assert client.frame().opcode == PONG
+        bascule.goes_over(8, pool={"heartbeatIntervalMs": 0, "sessionIdleTimeoutMs": 100})
+        while (said := client.frame()).opcode == PONG:
+            pass
+        assert (said.opcode, said.code) == (CLOSE, 1012)
+
+
+def test_a_forwarder_that_starts_after_a_reload_goes_by_it(proxy: Proxy) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    bascule.goes_over(7, pool={"heartbeatIntervalMs": 100})
+    kill(forwarders(bascule)[0])
+    eventually(
+        lambda: bascule.metric_if_up("bascule_forwarder_restarts_total") == 1, 20, "another one is there"
+    )
+    eventually(lambda: answers(f"{bascule.admin_url}/readyz"), 20, "it takes sessions")
+    with connected(bascule.public_url) as client:
+        client.open()
+        assert client.frame().opcode == PONG
 
 
 def test_durations_go_on(proxy: Proxy) -> None:

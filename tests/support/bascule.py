@@ -93,13 +93,15 @@ class RunningBascule:
         eventually(lambda: len(said()) > before, _UP_WITHIN, "it has loaded the configuration or not")
         return said()[before] == outcomes[0]
 
-    def goes_over(self, cap: int, **config: Any) -> None:
+    def goes_over(self, cap: int, *, pool: dict[str, int] | None = None, **config: Any) -> None:
         """Replace the cap, and other blocks of the configuration; wait until another gateway serves so.
 
         Args:
             cap: Another than before: a reload is answered before the gateway serves, and tells by this.
+            pool: Other keys beside it.
+            config: Other blocks.
         """
-        assert self.reload(websocketProxy={"maxSessionsPerApp": cap}, **config)
+        assert self.reload(websocketProxy={**(pool or {}), "maxSessionsPerApp": cap}, **config)
         eventually(lambda: self.cap_if_up == cap, 20, f"another gateway serves, with a cap of {cap}")
 
     def drain(self) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from bascule.forwarder import hot_pure
 from bascule.forwarder.relay import Relay
+from bascule.forwarder.timers import Intervals
 from bascule.handover.counters import (
     KINDS,
     CounterFile,
@@ -217,9 +218,7 @@ class World:
         self.relay = Relay(
             self.engine,
             self.words,
-            heartbeat=heartbeat,
-            idle=idle,
-            closing=closing,
+            intervals=Intervals(heartbeat, idle, closing),
             report=self._heard,
             flow=build.Flow,
         )

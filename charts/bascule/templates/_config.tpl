@@ -84,8 +84,7 @@ What of the configuration replaces the pods when it changes: all of it, or what 
 {{- $config := include "bascule.config" . | fromYaml -}}
 {{- if $config.reloadOnChange -}}
 {{- $keys := pick $config "listen" "admin" "forwarders" -}}
-{{- $_ := set $keys "websocketProxy" (pick $config.websocketProxy "grizzlyWorkerPoolMaxSize" "sessionIdleTimeoutMs" "heartbeatIntervalMs") -}}
-{{- $_ := set $keys "limits" (pick (default dict $config.limits) "closingHandshakeTimeout") -}}
+{{- $_ := set $keys "websocketProxy" (pick $config.websocketProxy "grizzlyWorkerPoolMaxSize") -}}
 {{- $_ := set $keys "tls" (pick (default dict $config.tls) "redirectFrom") -}}
 {{- $keys | toYaml -}}
 {{- else -}}

@@ -24,6 +24,7 @@ from typing import Final
 from bascule.errors import DescriptorsLost, HandoverError
 from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
 from bascule.forwarder.relay import Relay
+from bascule.forwarder.timers import Intervals
 from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
 from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord
@@ -72,9 +73,11 @@ class Forwarder:
         self._relay = Relay(
             self._engine,
             words,
-            heartbeat=_seconds(proxy.heartbeat_interval_ms),
-            idle=_seconds(proxy.session_idle_timeout_ms),
-            closing=config.limits.closing_handshake_timeout,
+            intervals=_intervals(
+                proxy.heartbeat_interval_ms,
+                proxy.session_idle_timeout_ms,
+                config.limits.closing_handshake_timeout,
+            ),
             report=self._report,
         )
         self._reader = PacketReader()
@@ -145,9 +148,16 @@ class Forwarder:
             self._stop()
             return
         message, descriptors = received
-        if message["message"] == "channel":
-            self._ask_at = float("inf")  # whoever it was for
-            self._change_gateway(socket.socket(fileno=descriptors[0]))
+        match message["message"]:
+            case "channel":
+                self._ask_at = float("inf")  # whoever it was for
+                self._change_gateway(socket.socket(fileno=descriptors[0]))
+            case "intervals":
+                self._relay.change(
+                    _intervals(message["heartbeat_ms"], message["idle_ms"], message["closing"])
+                )
+            case _:
+                pass  # the rest is for gateways
 
     def _ask_channel(self) -> None:
         """Ask for the channel that did not fit; by now a session may have ended."""
@@ -249,9 +259,9 @@ class Forwarder:
                 self._outbox.popleft()
 
 
-def _seconds(milliseconds: int) -> float:
-    """Return seconds; the pool's keys have no upper bound, and a float has."""
-    return min(milliseconds, _LONGEST) / 1000
+def _intervals(heartbeat_ms: int, idle_ms: int, closing: float) -> Intervals:
+    """Return them in seconds; the pool's keys have no upper bound, and a float has."""
+    return Intervals(min(heartbeat_ms, _LONGEST) / 1000, min(idle_ms, _LONGEST) / 1000, closing)
 
 
 def main() -> None:

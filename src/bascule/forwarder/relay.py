@@ -23,14 +23,9 @@ Rules of this file:
 from __future__ import annotations
 
 import errno
-import fcntl
-import math
 import os
 import secrets
-import select
 import socket
-import sys
-import termios
 from typing import TYPE_CHECKING, Final
 
 from bascule.forwarder import signs
@@ -48,7 +43,7 @@ from bascule.forwarder.session import (
     Pending,
     Session,
 )
-from bascule.forwarder.wheel import Wheel
+from bascule.forwarder.timers import Intervals, Timers
 from bascule.handover.counters import (
     KINDS,
     ForwarderWord,
@@ -72,10 +67,6 @@ _BROKEN = {True: End.CLIENT_PROTOCOL_ERROR, False: End.UPSTREAM_PROTOCOL_ERROR}
 _TOO_BIG = {True: End.CLIENT_TOO_BIG, False: End.UPSTREAM_TOO_BIG}
 """Rows by *the source is the browser*."""
 
-_LONGEST_LOOK: Final = 60.0
-"""Most seconds between two looks whether a session is idle or wants a heartbeat. One that ends stays in the
-wheels until the next: with an interval of a day and 50 sessions a second that would be about 180 MiB."""
-
 _GIVEN_UP: Final = frozenset((errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH))
 """Errors with which TCP says that a peer no longer answers; where a router said why, it is that."""
 
@@ -86,9 +77,7 @@ class Relay:
     Args:
         engine: Moves the frames.
         words: The forwarder's counter block.
-        heartbeat: Seconds between heartbeats towards a browser; 0 sends none.
-        idle: Seconds without a data frame after which a session ends; 0 for never.
-        closing: Seconds a closing handshake may take.
+        intervals: How long everything takes.
         report: Called once per session with its outcome, which is still to be counted.
         flow: The flows of the engine's build.
     """
@@ -98,23 +87,16 @@ class Relay:
         engine: Engine,
         words: memoryview,
         *,
-        heartbeat: float,
-        idle: float,
-        closing: float,
+        intervals: Intervals,
         report: Callable[[Ended], None],
         flow: type[Flow] = Flow,
     ) -> None:
         self.sessions: dict[int, Session] = {}
         self._engine = engine
         self._words = words
-        self._heartbeat = heartbeat
-        self._idle = idle
-        self._closing = closing
         self._report = report
         self._flow = flow
-        self._heartbeats = Wheel(_resolution(heartbeat))
-        self._idles = Wheel(_resolution(idle))
-        self._deadlines = Wheel(0.05)
+        self._timers = Timers(self.sessions, intervals)
 
     # -- the life of a session ------------------------------------------------------
 
@@ -138,10 +120,7 @@ class Relay:
         self._words[ForwarderWord.OPEN] = len(self.sessions)
         self._engine.attach(inbound)
         self._engine.attach(outbound)
-        if self._heartbeat:
-            self._await_beat(session, now + self._heartbeat, now)
-        if self._idle:
-            self._idles.schedule(session.id, now + min(self._idle, _LONGEST_LOOK))
+        self._timers.begin(session, now)
         if found := self._engine.begin(outbound, message.answer):
             self.on_signs(outbound, found)
         for flow, early in ((outbound, message.outbound), (inbound, message.inbound)):
@@ -167,8 +146,7 @@ class Relay:
             end: The row.
             code: Replaces the row's close code towards the browser, unless 0.
             reason: Replaces the row's reason, unless empty.
-            within: Seconds until all must be over. Without it, a Close waits for a frame boundary as
-                long as a closing handshake may take, and has as long again to be answered.
+            within: See `Timers.end`.
 
         Returns:
             Whether there was such a session and it was not ending already.
@@ -289,10 +267,7 @@ class Relay:
         session.code = code or (row.to_browser or 0)
         limit = str(session.inbound.limit)
         session.reason = reason or row.browser_reason.replace("{limit}", limit).encode()
-        session.told_at = now = self._engine.now
-        session.boundary_by = now + (self._closing if within is None else within)
-        session.over_by = math.inf if within is None else session.boundary_by
-        self._deadlines.schedule(session.id, min(now + self._closing, session.boundary_by))
+        self._timers.end(session, self._engine.now, within)
         if end in (End.CLIENT_CLOSED, End.UPSTREAM_CLOSED):
             return
         if row.to_upstream is None:
@@ -453,52 +428,20 @@ class Relay:
     @property
     def next_at(self) -> float:
         """When `on_time` next has something to do."""
-        return min(self._heartbeats.next_at, self._idles.next_at, self._deadlines.next_at)
+        return self._timers.next_at
 
     def on_time(self, now: float) -> None:
         """Send heartbeats, end idle sessions, cut closing handshakes that take too long."""
-        sessions = self.sessions
-        for identifier in self._heartbeats.expire(now):
-            session = sessions.get(identifier)
-            if session is None or session.end is not None:
-                continue
-            if session.beat_at > now:
-                self._await_beat(session, session.beat_at, now)
-            else:
-                self._await_beat(session, now + self._heartbeat, now)
-                self._beat(session)
-        for identifier in self._idles.expire(now):
-            session = sessions.get(identifier)
-            if session is not None and session.end is None:
-                due = session.active_at + self._idle
-                if due > now:
-                    session.waiting = 0
-                    self._idles.schedule(identifier, min(due, now + _LONGEST_LOOK))
-                elif _has_unread(session):
-                    # We were held up (stopped, or short of processor time): what came is read first.
-                    self._idles.schedule(identifier, now + self._idles.resolution)
-                elif (waiting := _waiting(session)) and not 0 < session.waiting <= waiting:
-                    # A slow peer may still be taking what we read long ago. One that took nothing of
-                    # it from one look to the next is as silent as the other.
-                    session.waiting = waiting
-                    self._idles.schedule(identifier, now + self._idle)
-                else:
-                    self.end(identifier, End.IDLE)
-        for identifier in self._deadlines.expire(now):
-            session = sessions.get(identifier)
-            if session is None or session.end is None:
-                continue
-            # A Close may wait for the end of a long frame, and who gets it late has as long to answer it.
-            due = session.boundary_by if _is_waiting(session) else session.told_at + self._closing
-            due = min(due, session.over_by)
-            if now < due:
-                self._deadlines.schedule(identifier, min(due, now + self._closing))
-            else:
-                self._finish(session)
+        for session in self._timers.beats(now):
+            self._beat(session)
+        for session in self._timers.idlers(now):
+            self.end(session.id, End.IDLE)
+        for session in self._timers.overdue(now):
+            self._finish(session)
 
-    def _await_beat(self, session: Session, at: float, now: float) -> None:
-        session.beat_at = at
-        self._heartbeats.schedule(session.id, min(at, now + _LONGEST_LOOK))
+    def change(self, intervals: Intervals) -> None:
+        """Go over to other intervals, for the sessions that live, too."""
+        self._timers.change(intervals, self._engine.now)
 
     def _beat(self, session: Session) -> None:
         """Send one heartbeat, at a boundary (the contract's unsolicited, empty pong)."""
@@ -518,45 +461,6 @@ class Relay:
 
 _NO_SESSION: Final = Session(-1, 0, 0.0, b"")
 """Owner of flows whose session is over: never among the live ones."""
-
-
-def _has_unread(session: Session) -> bool:
-    """Tell whether something has come that the engine may read and has not read yet."""
-    unread = select.poll()
-    for flow in (session.inbound, session.outbound):
-        if flow.reading and not flow.stashed:
-            unread.register(flow.source, select.POLLIN)
-    return bool(unread.poll(0))
-
-
-def _waiting(session: Session) -> int:
-    """Return how many bytes wait for a peer that cannot take them, in our hands and in the kernel's.
-
-    It falls as the peer takes them: while there is a stash its source is not read, and no
-    heartbeat is sent.
-    """
-    return sum(
-        flow.stashed + _queued(flow.sink) for flow in (session.inbound, session.outbound) if flow.stashed
-    )
-
-
-def _queued(descriptor: int) -> int:
-    """Return the bytes of a connection that its peer has not acknowledged (SIOCOUTQ)."""
-    try:
-        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0
-
-
-def _is_waiting(session: Session) -> bool:
-    """Tell whether a Close of ours still waits for a frame boundary."""
-    inbound, outbound = session.pending_inbound, session.pending_outbound
-    return bool((inbound and inbound.close) or (outbound and outbound.close))
-
-
-def _resolution(interval: float) -> float:
-    """Return a slot width: coarse enough to batch wake-ups, fine enough to be on time."""
-    return min(1.0, max(0.01, interval / 20)) if interval else math.inf
 
 
 def _shutdown(descriptor: int, how: int) -> None:

@@ -6,6 +6,7 @@ These are rare (starts, deaths, stops), so they are readable rather than small.
 message           to              meaning
 ================  ==============  =====================================================
 ``channel``       both            a new gateway-forwarder channel (one descriptor)
+``intervals``     forwarder       go over to other times for heartbeats, idleness and closing handshakes
 ``drain``         gateway         refuse new sessions, end the live ones
 ``retire``        gateway         another takes over: take nothing more, end what was begun
 ``serve``         gateway         take over, with the forwarders of these slots; go on with a drain

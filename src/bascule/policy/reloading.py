@@ -1,8 +1,8 @@
 """What a running proxy can take over from a configuration that was read again.
 
 All or nothing: what is shown is what is in force, so a configuration is refused as a whole when
-it changes what only a start can. These are where it listens, and what the forwarders were told;
-they outlive every gateway, and their sessions with them.
+it changes what only a start can. These are where it listens, and what the forwarders are: they
+outlive every gateway, and their sessions with them.
 
 Rules of this file: pure.
 """
@@ -26,11 +26,8 @@ ONLY_AT_A_START: Final[tuple[KeyPath, ...]] = (
     ("admin",),
     ("tls", "redirectFrom"),
     ("websocketProxy", "grizzlyWorkerPoolMaxSize"),
-    ("websocketProxy", "sessionIdleTimeoutMs"),
-    ("websocketProxy", "heartbeatIntervalMs"),
     ("forwarders", "count"),
     ("forwarders", "readBufferBytes"),
-    ("limits", "closingHandshakeTimeout"),
 )
 """Keys that a reload cannot change."""
 

@@ -409,6 +409,8 @@ class Supervisor:
             self._prepare_open_files()
         self._call()
         self._connect_all()
+        for forwarder in self._forwarders:
+            self._tell_intervals(forwarder)
         # The one that is to serve has no longer than others: nobody else accepts until it does.
         self._watchdog.begin_anew(config.watchdog, serving)
 
@@ -430,6 +432,23 @@ class Supervisor:
                     draining=self._draining_since,
                     reloaded=self._succession.reloaded,
                 )
+
+    def _tell_intervals(self, forwarder: Child) -> None:
+        """Tell a forwarder what of the configuration in force it goes by; one that starts is told then."""
+        if forwarder.control is None:
+            return
+        proxy = self._config.websocket_proxy
+        try:
+            send_control(
+                forwarder.control,
+                "intervals",
+                heartbeat_ms=proxy.heartbeat_interval_ms,
+                idle_ms=proxy.session_idle_timeout_ms,
+                closing=self._config.limits.closing_handshake_timeout,
+            )
+        except OSError as error:  # it has just died, and its pidfd tells the rest; or it reads nothing
+            _log.warning("not told of the intervals", forwarder=forwarder.name, error=str(error))
+            self.do_later(ASK_AGAIN, lambda: self._tell_intervals(forwarder))
 
     # -- stopping -----------------------------------------------------------------------------
 

@@ -1,0 +1,204 @@
+"""What becomes due in a session though nobody sends anything: a heartbeat, its idleness, a deadline.
+
+Timers live in wheels (`bascule.forwarder.wheel`), which forget nothing before it is due; so what is due is
+looked at again, and set anew when it means nothing any more or is due later by now.
+
+Rules of this file: it says what is due; what follows from that is the relay's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import select
+import sys
+import termios
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from bascule.forwarder.wheel import Wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bascule.forwarder.session import Session
+
+__all__ = ["Intervals", "Timers"]
+
+_LONGEST_LOOK: Final = 60.0
+"""Most seconds between two looks whether a session is idle or wants a heartbeat. One that ends stays in the
+wheels until the next: with an interval of a day and 50 sessions a second that would be about 180 MiB."""
+
+_CLOSINGS_RESOLUTION: Final = 0.05
+"""Seconds by which a closing handshake may last longer than it may."""
+
+
+class Intervals(NamedTuple):
+    """How long everything takes, in seconds.
+
+    Attributes:
+        heartbeat: Between two heartbeats towards a browser; 0 for none.
+        idle: Without a data frame until a session ends; 0 for never.
+        closing: For a closing handshake.
+    """
+
+    heartbeat: float
+    idle: float
+    closing: float
+
+
+class Timers:
+    """The wheels of all sessions of one forwarder.
+
+    Args:
+        sessions: Those that live, by id.
+        intervals: How long everything takes.
+    """
+
+    def __init__(self, sessions: Mapping[int, Session], intervals: Intervals) -> None:
+        self._sessions = sessions
+        self._intervals = intervals
+        self._beats = Wheel(_resolution(intervals.heartbeat))
+        self._idles = Wheel(_resolution(intervals.idle))
+        self._closings = Wheel(_CLOSINGS_RESOLUTION)
+
+    @property
+    def next_at(self) -> float:
+        """When something is due next, monotonic."""
+        return min(self._beats.next_at, self._idles.next_at, self._closings.next_at)
+
+    def begin(self, session: Session, now: float) -> None:
+        """Take up a new session."""
+        heartbeat, idle, _ = self._intervals
+        if heartbeat:
+            self._await_beat(session, now + heartbeat, now)
+        if idle:
+            self._idles.schedule(session.id, now + min(idle, _LONGEST_LOOK))
+
+    def end(self, session: Session, now: float, within: float | None) -> None:
+        """Set the deadlines of a session that has begun to end.
+
+        Args:
+            session: The session.
+            now: Monotonic time.
+            within: Seconds until all must be over. Without it, a Close waits for a frame boundary as
+                long as a closing handshake may take, and has as long again to be answered.
+        """
+        closing = self._intervals.closing
+        session.told_at = now
+        session.boundary_by = now + (closing if within is None else within)
+        session.over_by = math.inf if within is None else session.boundary_by
+        self._closings.schedule(session.id, min(now + closing, session.boundary_by))
+
+    def change(self, intervals: Intervals, now: float) -> None:
+        """Go over to other intervals; sessions that are ending keep the deadlines they have."""
+        before, self._intervals = self._intervals, intervals
+        heartbeat, idle, _ = intervals
+        sessions = [session for session in self._sessions.values() if session.end is None]
+        if heartbeat != before.heartbeat:
+            self._beats = Wheel(_resolution(heartbeat))
+            for place, session in enumerate(sessions if heartbeat else ()):
+                # As far apart as they were, or evenly where there were none: not all at the same moment.
+                share = (
+                    (session.beat_at - now) / before.heartbeat
+                    if before.heartbeat
+                    else (place + 1) / len(sessions)
+                )
+                self._await_beat(session, now + heartbeat * min(1.0, max(0.0, share)), now)
+        if idle != before.idle:
+            self._idles = Wheel(_resolution(idle))
+            for session in sessions if idle else ():
+                session.waiting = 0
+                due = max(now, session.active_at + idle)
+                self._idles.schedule(session.id, min(due, now + _LONGEST_LOOK))
+
+    def beats(self, now: float) -> Iterator[Session]:
+        """Yield the sessions whose browser is to get a heartbeat."""
+        for identifier in self._beats.expire(now):
+            session = self._sessions.get(identifier)
+            if session is None or session.end is not None:
+                continue
+            if session.beat_at > now:
+                self._await_beat(session, session.beat_at, now)
+            else:
+                self._await_beat(session, now + self._intervals.heartbeat, now)
+                yield session
+
+    def idlers(self, now: float) -> Iterator[Session]:
+        """Yield the sessions that are idle."""
+        idle = self._intervals.idle
+        for identifier in self._idles.expire(now):
+            session = self._sessions.get(identifier)
+            if session is None or session.end is not None:
+                continue
+            due = session.active_at + idle
+            if due > now:
+                session.waiting = 0
+                self._idles.schedule(identifier, min(due, now + _LONGEST_LOOK))
+            elif _has_unread(session):
+                # We were held up (stopped, or short of processor time): what came is read first.
+                self._idles.schedule(identifier, now + self._idles.resolution)
+            elif (waiting := _waiting(session)) and not 0 < session.waiting <= waiting:
+                # A slow peer may still be taking what we read long ago. One that took nothing of
+                # it from one look to the next is as silent as the other.
+                session.waiting = waiting
+                self._idles.schedule(identifier, now + idle)
+            else:
+                yield session
+
+    def overdue(self, now: float) -> Iterator[Session]:
+        """Yield the sessions that have been ending for too long."""
+        closing = self._intervals.closing
+        for identifier in self._closings.expire(now):
+            session = self._sessions.get(identifier)
+            if session is None or session.end is None:
+                continue
+            # A Close may wait for the end of a long frame, and who gets it late has as long to answer it.
+            due = session.boundary_by if _is_waiting(session) else session.told_at + closing
+            due = min(due, session.over_by)
+            if now < due:
+                self._closings.schedule(identifier, min(due, now + closing))
+            else:
+                yield session
+
+    def _await_beat(self, session: Session, at: float, now: float) -> None:
+        session.beat_at = at
+        self._beats.schedule(session.id, min(at, now + _LONGEST_LOOK))
+
+
+def _has_unread(session: Session) -> bool:
+    """Tell whether something has come that the engine may read and has not read yet."""
+    unread = select.poll()
+    for flow in (session.inbound, session.outbound):
+        if flow.reading and not flow.stashed:
+            unread.register(flow.source, select.POLLIN)
+    return bool(unread.poll(0))
+
+
+def _waiting(session: Session) -> int:
+    """Return how many bytes wait for a peer that cannot take them, in our hands and in the kernel's.
+
+    It falls as the peer takes them: while there is a stash its source is not read, and no
+    heartbeat is sent.
+    """
+    return sum(
+        flow.stashed + _queued(flow.sink) for flow in (session.inbound, session.outbound) if flow.stashed
+    )
+
+
+def _queued(descriptor: int) -> int:
+    """Return the bytes of a connection that its peer has not acknowledged (SIOCOUTQ)."""
+    try:
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
+
+
+def _is_waiting(session: Session) -> bool:
+    """Tell whether a Close of ours still waits for a frame boundary."""
+    inbound, outbound = session.pending_inbound, session.pending_outbound
+    return bool((inbound and inbound.close) or (outbound and outbound.close))
+
+
+def _resolution(interval: float) -> float:
+    """Return a slot width: coarse enough to batch wake-ups, fine enough to be on time."""
+    return min(1.0, max(0.01, interval / 20)) if interval else math.inf

@@ -1,0 +1,119 @@
+"""Other heartbeats, idle times and closing handshakes for a forwarder that carries sessions already.
+
+What each timer does when it is due is in test_control_frames.py, test_relay.py and test_close_table.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bascule.forwarder.timers import Intervals
+from bascule.protocol.closing import End
+from tests.support.frames import PONG, TEXT, close, frame
+
+if TYPE_CHECKING:
+    from tests.forwarder.conftest import MakeWorld
+    from tests.support.relaying import Line, World
+
+LONG = 1e5
+
+
+def change(world: World, *, heartbeat: float = 0.0, idle: float = 0.0, closing: float = LONG) -> None:
+    world.quiet()
+    world.relay.change(Intervals(heartbeat, idle, closing))
+
+
+def beats(line: Line) -> int:
+    return sum(found.opcode == PONG for found in line.browser.frames)
+
+
+def test_heartbeats_begin_in_sessions_that_had_none(make_world: MakeWorld) -> None:
+    world = make_world(closing=LONG)
+    lines = [world.open() for _ in range(3)]
+    change(world, heartbeat=10.0)
+
+    world.later(11)
+
+    assert [beats(line) for line in lines] == [1, 1, 1]
+
+
+def test_they_are_not_all_sent_at_the_same_moment(make_world: MakeWorld) -> None:
+    world = make_world(closing=LONG)
+    for _ in range(20):
+        world.open()
+
+    change(world, heartbeat=100.0)
+
+    now = world.engine.now
+    due = sorted(session.beat_at - now for session in world.relay.sessions.values())
+    assert [round(at) for at in due] == list(range(5, 101, 5))
+
+
+def test_heartbeats_come_sooner_and_as_far_apart_as_they_were(make_world: MakeWorld) -> None:
+    world = make_world(heartbeat=1000.0, closing=LONG)
+    first, second = world.open(), world.open()
+    world.relay.sessions[first.id].beat_at -= 500
+
+    change(world, heartbeat=100.0)
+
+    now = world.engine.now
+    due = [world.relay.sessions[line.id].beat_at - now for line in (first, second)]
+    assert [round(at, -1) for at in due] == [50, 100]
+    world.later(60)
+    assert (beats(first), beats(second)) == (1, 0)
+    world.later(45)
+    assert (beats(first), beats(second)) == (1, 1)
+
+
+def test_heartbeats_end(make_world: MakeWorld) -> None:
+    world = make_world(heartbeat=10.0, closing=LONG)
+    line = world.open()
+    world.later(11)
+    assert beats(line) == 1
+
+    change(world)
+
+    world.later(1000)
+    assert beats(line) == 1
+
+
+def test_a_session_that_has_been_silent_for_longer_than_the_new_idle_time_ends(make_world: MakeWorld) -> None:
+    world = make_world(idle=10_000.0, closing=LONG)
+    line = world.open()
+    session = world.relay.sessions[line.id]
+    line.upstream.send(frame(TEXT, b"hello"))
+    world.until(lambda: line.browser.frames)
+    for flow in (session.inbound, session.outbound):
+        flow.active_at -= 60
+    change(world, idle=1000.0)
+    world.later(100)
+    assert session.end is None
+
+    change(world, idle=30.0)
+
+    world.later(2)
+    assert session.end is End.IDLE
+
+
+def test_nobody_is_idle_any_more_where_no_time_is_set(make_world: MakeWorld) -> None:
+    world = make_world(idle=10.0, closing=LONG)
+    line = world.open()
+
+    change(world)
+
+    world.later(1000)
+    assert world.relay.sessions[line.id].end is None
+
+
+def test_a_closing_handshake_has_the_new_time(make_world: MakeWorld) -> None:
+    world = make_world(closing=10.0)
+    line = world.open()
+
+    change(world, closing=1000.0)
+
+    line.upstream.send(close(4000))
+    world.until(lambda: line.browser.frames)
+    world.later(500)
+    assert line.id in world.relay.sessions
+    world.later(600)
+    assert not world.relay.sessions
