@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 from aiohttp import web
 
 from bascule.gateway.http import HttpServer, upgrade_head
@@ -105,6 +107,43 @@ def test_what_is_wrong_with_the_request_for_a_page_is_not_a_refused_upgrade(
     head = b"GET /lab HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n" + fault + b"\r\n\r\n"
 
     assert isinstance(upgrade_head(head, Limits()), BadHead if is_upgrade else type(None))
+
+
+@pytest.mark.parametrize(
+    "factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_a_body_that_is_broken_before_its_request_is_looked_at_ends(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """A loop may read on before aiohttp's task has begun with what the first read had."""
+    bodies: list[BaseException | bytes] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            bodies.append(await request.read())
+        except web.RequestPayloadError as error:
+            bodies.append(error)
+        return web.Response(text="plain")
+
+    async def talk() -> bytes:
+        http = HttpServer(answer, Config(), Server().on_upgrade)
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        theirs.send(b"zz\r\n")
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(10):
+            transport, _ = await loop.connect_accepted_socket(lambda: http(head), ours)
+            said = await loop.sock_recv(theirs, 1000)
+        transport.abort()
+        await http.shutdown(1.0)
+        theirs.close()
+        return said
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        assert runner.run(talk()).startswith(b"HTTP/1.1 ")
+    assert isinstance(bodies[0], web.RequestPayloadError)
 
 
 async def test_the_first_request_may_be_an_upgrade(server: Server) -> None:

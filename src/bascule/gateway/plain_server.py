@@ -80,6 +80,7 @@ class PlainProtocol(web.RequestHandler):
         """
         self._current_request = request
         self.body = body
+        self._end_broken(body)
 
     @property
     def expects_head(self) -> bool:
@@ -103,10 +104,12 @@ class PlainProtocol(web.RequestHandler):
         it is not, so that is how it is seen.
         """
         super().data_received(data)
-        if self._messages and (current := self._current_request) is not None:
-            content = current.content
-            if not content.is_eof() and content.exception() is None:
-                content.set_exception(web.RequestPayloadError("the body's framing is broken"))
+        if (current := self._current_request) is not None:
+            self._end_broken(current.content)
+
+    def _end_broken(self, body: StreamReader) -> None:
+        if self._messages and not body.is_eof() and body.exception() is None:
+            body.set_exception(web.RequestPayloadError("the body's framing is broken"))
 
     def handle_error(
         self,
