@@ -53,7 +53,7 @@ class Heard:
 
 def ended(identifier: int) -> bytes:
     """Return the report of a session that ended well."""
-    return Ended(identifier, 0, 0, 1000, 1.0, 0, 0, 0, 0, b"", b"").encode()
+    return Ended(identifier, 0, 0, 1000, 1.0, 0.0, 0, 0, 0, 0, b"", b"").encode()
 
 
 async def test_outcomes_of_a_forwarder_that_died_are_heard_before_its_successor() -> None:

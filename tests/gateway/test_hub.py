@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 
 from bascule.admin.view import Retired, SessionRow
 from bascule.gateway import hub as module
-from bascule.gateway.hub import _LEAST, HubLedger
+from bascule.gateway.hub import _AT_ONCE, _LEAST, HubLedger
 from bascule.handover.journal import Journal
 from bascule.policy.config import Hub
 from bascule.policy.hubroutes import HubRoutes
@@ -150,7 +151,7 @@ def test_activity_outlives_a_gateway_that_retires(hub: HubLedger, journal: Journ
     assert active(gateway(journal, clock)) == 2000.0
 
 
-def test_a_gateway_that_was_killed_leaves_its_routes_and_what_was_active_when_it_was_last_asked(
+async def test_a_gateway_that_was_killed_leaves_its_routes_and_what_was_active_when_it_was_last_asked(
     hub: HubLedger, journal: Journal, clock: Clock
 ) -> None:
     route = hub.put("/user/alice", {"target": TARGET})
@@ -160,6 +161,7 @@ def test_a_gateway_that_was_killed_leaves_its_routes_and_what_was_active_when_it
     hub.touch(route)
     hub.remove("/user/carol")
     hub.observe([session(1, 5, idle=3.0, route="/user/bob"), session(2, 5, route="/user/carol")])
+    await hub.keep_activity()
     clock.now = 3000.0
     hub.touch(route)
 
@@ -168,36 +170,65 @@ def test_a_gateway_that_was_killed_leaves_its_routes_and_what_was_active_when_it
     assert (active(later), active(later, "/user/bob"), later.get("/user/carol")) == (2000.0, 1997.0, None)
 
 
-def test_activity_is_kept_once_and_the_journal_stays_short(
+async def test_activity_is_kept_once_and_the_journal_stays_short(
     hub: HubLedger, journal: Journal, clock: Clock
 ) -> None:
     route = hub.put("/user/alice", {"target": TARGET})
-    hub.observe([])
+    await hub.keep_activity()
     length = len(journal)
     hub.touch(route)
-    hub.observe([])
+    await hub.keep_activity()
     longer = len(journal)
-    hub.observe([])
+    await hub.keep_activity()
     assert (longer > length, len(journal)) == (True, longer)
 
     for clock.now in range(2000, 2000 + 2 * _LEAST // (longer - length)):
         hub.touch(route)
-        hub.observe([])
+        await hub.keep_activity()
 
     assert len(journal) <= _LEAST + (longer - length)
     assert active(gateway(journal, clock)) == clock.now
 
 
-def test_without_memory_only_activity_is_lost(journal: Journal, clock: Clock) -> None:
-    hub = gateway(journal, clock)
-    route = hub.put("/user/ada", {"target": TARGET})
-    full = HubLedger(hub.routes, Full(journal.descriptor), clock)
+async def test_activity_that_could_not_be_kept_is_kept_the_next_time(
+    hub: HubLedger, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = hub.put("/user/alice", {"target": TARGET})
     clock.now = 2000.0
-    full.touch(route)
+    hub.touch(route)
+    with monkeypatch.context() as short:
+        short.setattr(Journal, "append", Full.append)
+        await hub.keep_activity()
+    assert active(gateway(journal, clock)) == 1000.0
 
-    full.observe([session(1, 5, route="/user/ada")])
+    await hub.keep_activity()
 
-    assert active(full, "/user/ada") == 2000.0
+    assert active(gateway(journal, clock)) == 2000.0
+
+
+async def test_the_activity_of_many_lets_others_have_their_turn(
+    hub: HubLedger, journal: Journal, clock: Clock
+) -> None:
+    routes = [hub.put(f"/user/{number}", {"target": TARGET}) for number in range(2 * _AT_ONCE)]
+    clock.now = 2000.0
+    for route in routes:
+        hub.touch(route)
+    turns: list[int] = []
+
+    async def touch_meanwhile() -> None:
+        turns.append(len(journal))
+        clock.now = 3000.0
+        hub.touch(routes[0])
+
+    other = asyncio.create_task(touch_meanwhile())
+    before = len(journal)
+    await hub.keep_activity()
+    await other
+
+    assert before < turns[0] < len(journal)
+    await hub.keep_activity()
+    later = gateway(journal, clock)
+    assert [active(later, f"/user/{number}") for number in (0, 1, 2 * _AT_ONCE - 1)] == [3000, 2000, 2000]
 
 
 def test_a_route_that_cannot_be_had_is_left_out_with_a_warning(
@@ -340,14 +371,14 @@ def test_activity_never_goes_backwards(hub: HubLedger, clock: Clock) -> None:
 
     hub.observe([session(1, 5, idle=500.0)])
     clock.now = 1900.0
-    hub.ended(2, "/user/alice", 5)
+    hub.ended(2, "/user/alice", 5, 0.0)
 
     assert active(hub) == 2000.0
 
 
 def test_sessions_of_no_route_are_nobodys_activity(hub: HubLedger) -> None:
     hub.observe([session(1, 5, route="lab")])
-    hub.ended(1, "lab", 6)
+    hub.ended(1, "lab", 6, 0.0)
 
     assert known(hub) == {}
 
@@ -373,9 +404,18 @@ def test_at_its_end_a_session_counts_what_nobody_has_looked_at(
     hub.carried(1, 5)
     clock.now = 1060.0
 
-    hub.ended(1, "/user/alice", frames_in)
+    hub.ended(1, "/user/alice", frames_in, 0.0)
 
     assert active(hub) == last
+
+
+def test_a_session_that_ends_long_after_its_last_data_was_active_then(hub: HubLedger, clock: Clock) -> None:
+    hub.put("/user/alice", {"target": TARGET})
+    clock.now = 5000.0
+
+    hub.ended(1, "/user/alice", 7, 3600.0)
+
+    assert active(hub) == 1400.0
 
 
 @pytest.mark.parametrize(("frames_in", "last"), [(0, 1000.0), (1, 1060.0)])
@@ -385,7 +425,7 @@ def test_a_session_that_nobody_has_ever_looked_at_was_active_if_its_browser_was(
     hub.put("/user/alice", {"target": TARGET})
     clock.now = 1060.0
 
-    hub.ended(1, "/user/alice", frames_in)
+    hub.ended(1, "/user/alice", frames_in, 0.0)
 
     assert active(hub) == last
 
@@ -393,7 +433,7 @@ def test_a_session_that_nobody_has_ever_looked_at_was_active_if_its_browser_was(
 def test_of_sessions_that_have_gone_nothing_is_kept(hub: HubLedger) -> None:
     hub.carried(1, 5)
     hub.observe([session(2, 3), session(3, 3)])
-    hub.ended(2, "/user/alice", 3)
+    hub.ended(2, "/user/alice", 3, 0.0)
 
     assert hub._frames == {3: 3}
 

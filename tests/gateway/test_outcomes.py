@@ -60,7 +60,7 @@ def test_a_session_that_is_told_of_twice_is_one_of_its_user_and_route(rig: Rig) 
 
 def test_an_outcome_of_one_that_nobody_knew_has_its_line_and_no_lease(rig: Rig) -> None:
     rig.live(1, time.monotonic())
-    rig.outcomes.on_ended(0, Ended(2, 0, int(End.CLIENT_CLOSED), 1000, 2.5, 1, 2, 3, 4, b"", TAG))
+    rig.outcomes.on_ended(0, Ended(2, 0, int(End.CLIENT_CLOSED), 1000, 2.5, 0.5, 1, 2, 3, 4, b"", TAG))
     assert rig.budget.in_use == 1
     assert rig.sampled == 1
     (line,) = rig.lines

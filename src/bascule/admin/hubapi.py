@@ -68,6 +68,7 @@ class HubApi:
         routespec = _routespec(request)
         since = None if routespec else _since(request.query)
         self._hub.observe(await self._sessions.rows())
+        await self._hub.keep_activity()
         if routespec:
             route = self._hub.get(_normal(routespec))
             if route is None:

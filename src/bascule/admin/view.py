@@ -167,6 +167,12 @@ class HubView(Protocol):
     def observe(self, sessions: Iterable[SessionRow]) -> None:
         """Note on which of all sessions a browser has sent something since this was last called."""
 
+    async def keep_activity(self) -> None:
+        """Keep for the next gateway what has become active since this was last called.
+
+        Cancellation: safe.
+        """
+
 
 class GatewayView(Protocol):
     """The gateway as the admin API sees it.

@@ -133,8 +133,11 @@ class Relay:
         reason = b"no descriptors left"
         self._words[ForwarderWord.ADOPTED] += 1
         self._report(
-            Ended(message.id, message.kind, End.NO_DESCRIPTORS, 0, duration, 0, 0, 0, 0, reason, message.tag)
-        )
+            Ended(
+                message.id, message.kind, End.NO_DESCRIPTORS, 0, duration, 0.0, 0, 0, 0, 0, reason,
+                message.tag,
+            )
+        )  # fmt: skip
 
     def end(
         self, identifier: int, end: End, code: int = 0, reason: bytes = b"", within: float | None = None
@@ -345,11 +348,13 @@ class Relay:
         inbound, outbound = session.inbound, session.outbound
         assert session.end is not None
         duration = max(0.0, engine.now - session.opened_at)
+        idle = max(0.0, engine.now - session.active_at)
         self._words[ForwarderWord.OPEN] = len(self.sessions)
         self._report(
             Ended(
-                session.id, session.kind, int(session.end), session.code, duration, inbound.payload,
-                outbound.payload, inbound.frames, outbound.frames, session.reason[:255], session.tag,
+                session.id, session.kind, int(session.end), session.code, duration, idle,
+                inbound.payload, outbound.payload, inbound.frames, outbound.frames, session.reason[:255],
+                session.tag,
             )
         )  # fmt: skip
         inbound.opposite = outbound.opposite = None

@@ -12,7 +12,7 @@ direction, which is there already.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import json
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +37,9 @@ _GROWN: Final = 4
 
 _LEAST: Final = 1 << 20
 """Bytes below which it is never written anew."""
+
+_AT_ONCE: Final = 500
+"""Routes whose activity is written before others have a turn of the loop: some milliseconds."""
 
 
 class HubLedger:
@@ -170,8 +173,6 @@ class HubLedger:
     def observe(self, sessions: Iterable[SessionRow]) -> None:
         """Note on whose sessions a browser has sent something since this was last called.
 
-        What is known of all activity by then is kept for the next gateway, whatever happens to this one.
-
         Args:
             sessions: All there are.
         """
@@ -184,26 +185,36 @@ class HubLedger:
             self._frames[identifier] = max(known, session.frames_in)
             if session.frames_in > known:
                 self._active(session.route, now - session.idle)
-        self._keep_activity()
 
-    def _keep_activity(self) -> None:
-        """Write down what is new: the Hub asks every few minutes, and a line for each request is too much."""
-        times = {each: route.last_activity for each in self._stirred if (route := self.routes.get(each))}
-        self._stirred.clear()
-        if not times or self._retired:
-            return
-        self._trim()
-        with contextlib.suppress(OSError):  # no memory: only older activity than there was
-            self._note({"stirred": times})
+    async def keep_activity(self) -> None:
+        """Write down what has become active, so that a gateway which dies does not take it along.
+
+        Called when the Hub asks, every few minutes: a line for each request is too much.
+
+        Cancellation: safe; what is not written yet is the next time.
+        """
+        stirred = list(self._stirred)
+        for begin in range(0, len(stirred), _AT_ONCE):
+            if self._retired:
+                return
+            some = stirred[begin : begin + _AT_ONCE]
+            times = {each: route.last_activity for each in some if (route := self.routes.get(each))}
+            self._trim()
+            try:
+                self._note({"stirred": times})
+            except OSError:  # no memory: the next time
+                return
+            self._stirred.difference_update(some)
+            await asyncio.sleep(0)
 
     def carried(self, identifier: int, frames_in: int) -> None:
         """Note what a session of the gateway before had received till now; when it did is not known."""
         self._frames[identifier] = frames_in
 
-    def ended(self, identifier: int, routespec: str, frames_in: int) -> None:
-        """Note what a session had received at its end."""
+    def ended(self, identifier: int, routespec: str, frames_in: int, idle: float) -> None:
+        """Note what a session had received at its end, and for how many seconds nothing had moved by then."""
         if frames_in > self._frames.pop(identifier, 0):
-            self._active(routespec, self._clock())
+            self._active(routespec, self._clock() - idle)
 
     def _active(self, routespec: str, at: float) -> None:
         route = self.routes.get(routespec)

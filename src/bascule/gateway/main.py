@@ -345,6 +345,9 @@ class Gateway:
         """
         assert self._listener is not None
         assert self._admin_listener is not None
+        if self._hub is not None:
+            # While we accept: a forwarder that hangs lets itself be waited for.
+            self._hub.observe(await self._view.sessions())
         self._stop_accepting()
         self._http.retiring = self._own_paths.retiring = True
         self._admission.leaving = self._proxy.leaving = True
@@ -352,7 +355,6 @@ class Gateway:
         await self._admission.settle(_SETTLE)
         self._leave_figures()
         if self._hub is not None:
-            self._hub.observe(await self._view.sessions())
             self._hub.retire()
         spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered
         self._dispatch.retired = True

@@ -79,7 +79,7 @@ class Outcomes:
         route, client, upstream, user = read_tag(ended.tag)
         self._durations.record(ended.duration, time.monotonic())
         if self._hub is not None:
-            self._hub.ended(ended.id, route, ended.frames_inbound)
+            self._hub.ended(ended.id, route, ended.frames_inbound, ended.idle)
         self._access.session_ended(
             SessionEnd(
                 id=f"{ended.id:x}", route=route, kind=KINDS[ended.kind], ended_by=row.ended_by,

@@ -48,7 +48,7 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 _ADOPT: Final = struct.Struct("=cQBBBdQHIII")
 _CLOSE: Final = struct.Struct("=cQBHdB")
 _LIST: Final = struct.Struct("=cI")
-_ENDED: Final = struct.Struct("=cQBBHdQQQQBH")
+_ENDED: Final = struct.Struct("=cQBBHddQQQQBH")
 _LIVE: Final = struct.Struct("=cIQBddQQQQH")
 
 
@@ -124,7 +124,7 @@ class List(NamedTuple):
 class Ended(NamedTuple):
     """A session is over and both its connections are closed.
 
-    Kind and tag are for a gateway that has never heard of it, because it ended between two.
+    Kind, tag and idle time are for a gateway that has never heard of it, because it ended between two.
     """
 
     id: int
@@ -132,6 +132,7 @@ class Ended(NamedTuple):
     end: int
     code: int
     duration: float
+    idle: float
     payload_inbound: int
     payload_outbound: int
     frames_inbound: int
@@ -142,8 +143,9 @@ class Ended(NamedTuple):
     def encode(self) -> bytes:
         """Return the packet."""
         head = _ENDED.pack(
-            b"E", self.id, self.kind, self.end, self.code, self.duration, self.payload_inbound,
-            self.payload_outbound, self.frames_inbound, self.frames_outbound, len(self.reason), len(self.tag),
+            b"E", self.id, self.kind, self.end, self.code, self.duration, self.idle,
+            self.payload_inbound, self.payload_outbound, self.frames_inbound, self.frames_outbound,
+            len(self.reason), len(self.tag),
         )  # fmt: skip
         return head + self.reason + self.tag
 
