@@ -54,7 +54,7 @@ def _everywhere() -> str:
 @click.option("--ssl-cert", metavar="FILE", help="Its certificate.")
 @click.option("--api-ip", metavar="IP", help="Address of the API and of /metrics, localhost by default.")
 @click.option("--api-port", type=int, metavar="N", help="Its port, one above the public one by default.")
-@click.option("--redirect-port", type=int, metavar="N", help="Port that redirects http to https.")
+@click.option("--redirect-port", type=int, metavar="N", help="Port that redirects http to https, at --ip.")
 @click.option(
     "--redirect-to", type=int, metavar="N", help="Port named in the redirect, the public one by default."
 )

@@ -65,6 +65,20 @@ def test_heartbeats_come_sooner_and_as_far_apart_as_they_were(make_world: MakeWo
     assert (beats(first), beats(second)) == (1, 1)
 
 
+def test_heartbeats_that_were_as_good_as_none_do_not_begin_at_the_same_moment(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(heartbeat=1e15, closing=LONG)
+    for _ in range(10):
+        world.open()
+
+    change(world, heartbeat=100.0)
+
+    now = world.engine.now
+    due = sorted(session.beat_at - now for session in world.relay.sessions.values())
+    assert [round(at) for at in due] == list(range(10, 101, 10))
+
+
 def test_heartbeats_end(make_world: MakeWorld) -> None:
     world = make_world(heartbeat=10.0, closing=LONG)
     line = world.open()

@@ -90,20 +90,21 @@ class Timers:
         self._closings.schedule(session.id, min(now + closing, session.boundary_by))
 
     def change(self, intervals: Intervals, now: float) -> None:
-        """Go over to other intervals; sessions that are ending keep the deadlines they have."""
+        """Go over to other intervals.
+
+        Who is ending by then has as long as it had, or the new time if that is longer.
+        """
         before, self._intervals = self._intervals, intervals
         heartbeat, idle, _ = intervals
         sessions = [session for session in self._sessions.values() if session.end is None]
         if heartbeat != before.heartbeat:
             self._beats = Wheel(_resolution(heartbeat))
-            for place, session in enumerate(sessions if heartbeat else ()):
-                # As far apart as they were, or evenly where there were none: not all at the same moment.
-                share = (
-                    (session.beat_at - now) / before.heartbeat
-                    if before.heartbeat
-                    else (place + 1) / len(sessions)
-                )
-                self._await_beat(session, now + heartbeat * min(1.0, max(0.0, share)), now)
+            if heartbeat:
+                # As far apart as they were, or evenly: whatever they were, not all at the same moment.
+                sessions.sort(key=lambda session: session.beat_at)
+                for place, session in enumerate(sessions, 1):
+                    share = max(0.0, session.beat_at - now) / before.heartbeat if before.heartbeat else 1.0
+                    self._await_beat(session, now + heartbeat * min(share, place / len(sessions)), now)
         if idle != before.idle:
             self._idles = Wheel(_resolution(idle))
             for session in sessions if idle else ():

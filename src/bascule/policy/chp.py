@@ -132,7 +132,7 @@ def overrides(
         port: Public port.
         api_ip: Address of the API.
         api_port: Its port.
-        redirect_port: Where plain HTTP is told to come by https, at the public address.
+        redirect_port: Where plain HTTP is told to come by https, at ``ip``.
         host_routing: Whether routes begin with a host.
         include_prefix: Unless it is false nothing is said of ``hub.includePrefix``.
         prepend_path: The same of ``hub.prependPath``.

@@ -63,7 +63,7 @@ export class SessionTable {
     // JupyterHub's come and go with their sessions; one that is chosen stays until another is.
     names = [...new Set(chosen ? [...names, chosen] : names)].sort();
     if (shown.length === names.length && shown.every(({ value }, i) => value === names[i])) return;
-    select.replaceChildren(all, ...names.map((name) => new Option(name)));
+    select.replaceChildren(all, ...names.map((name) => new Option(name, name)));
     select.value = chosen;
   }
 
