@@ -188,14 +188,13 @@ def test_half_of_a_character_changes_nothing(proxy: Proxy) -> None:
 
 def test_what_only_a_start_changes_is_named(proxy: Proxy) -> None:
     bascule = proxy()
-    assert not bascule.reload(
-        forwarders={"count": 3}, listen="127.0.0.1:1", websocketProxy={"heartbeatIntervalMs": 5}
-    )
+    pool = {"grizzlyWorkerPoolMaxSize": 5}
+    assert not bascule.reload(forwarders={"count": 3}, listen="127.0.0.1:1", websocketProxy=pool)
     eventually(lambda: len(bascule.events("configuration not reloaded")) >= 3, 10, "a line for each")
     problems = [line["problem"] for line in bascule.events("configuration not reloaded")]
     assert [problem.partition(":")[0] for problem in problems] == [
         "listen",
-        "websocketProxy.heartbeatIntervalMs",
+        "websocketProxy.grizzlyWorkerPoolMaxSize",
         "forwarders.count",
     ]
     assert "found 3; allowed: 2" in problems[2]
