@@ -96,7 +96,7 @@ OWN = (
     Panel(
         "Bascule - upstream failures",
         "Upgrades closed with 1013 because the kernel, shell or app did not accept a connection, and plain "
-        "HTTP requests answered with 502 or 504 for the same reason. A short burst is a notebook tab left "
+        "HTTP requests answered with 502, 503 or 504 for it. A short burst is a notebook tab left "
         "open over a stopped server. A plateau means that an upstream or its network policy is down: the log "
         "lines `session refused` with the reason `unreachable` name the route.",
         "cps",
@@ -156,8 +156,8 @@ OWN = (
     ),
     Panel(
         "Bascule - descriptors",
-        "Open descriptors of a pod over its limit. A session needs two. At 100 % new connections fail before "
-        "anybody can refuse them politely: raise the limit of the container runtime, or lower "
+        "Open descriptors of a pod over its limit. A session needs two. At 100 % new sessions are refused "
+        "with 1013 (`no_room`), or new connections wait: raise the limit of the container runtime, or lower "
         "`maxSessionsPerApp`.",
         "percentunit",
         (Query(by_pod("bascule_open_descriptors / bascule_max_descriptors"), "{{pod_short}}"),),

@@ -364,7 +364,7 @@ class Values(Block):
 
     routes: tuple[RouteConfig, ...] = ()
     """What is served, by path: name, kind, path, upstream, stripPrefix, where, allowedOrigins, auth,
-    incomingBufferBytes. The pods do not start without one."""
+    incomingBufferBytes, maxSessions. The pods do not start without one."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks whose `X-Forwarded-…` fields are believed: the pod network of the ingress."""
     bind_address: Annotated[str, Field(pattern=r"^([0-9.]+|\[[0-9a-fA-F:.]+\])$")] = "0.0.0.0"

@@ -60,7 +60,7 @@ Close:
 | 1013 | `{USER_CAP_REASON}` | The user has `limits.maxSessionsPerUser` sessions. |
 | 1013 | `{ROUTE_CAP_REASON}` | The route has `maxSessions` sessions. |
 | 1013 | `{UPSTREAM_UNREACHABLE_REASON}` | The upstream refused, timed out or did not resolve. |
-| 1012 | `{DRAINING_REASON}` | `POST /drain`; a connection open before SIGTERM, a handshake before a reload. |
+| 1012 | `{DRAINING_REASON}` | After `POST /drain` or SIGTERM; or the upstream had not answered at a reload. |
 | 1013 | `{NO_ROOM_REASON}` | Open files are limited below the cap, or forwarders restart. |
 """
 

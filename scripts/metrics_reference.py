@@ -39,8 +39,9 @@ labels; Prometheus adds the labels of the pod.
 | a name that is not on this page | 404 `[<name>] metric not found` |
 | `Accept` without `text/plain`, `text/*` or `*/*` | 406 `[<accept>] not acceptable` |
 
-Counters of sessions, frames and refusals start at zero with the pod and go on counting when one of
-its processes is replaced; the histogram and the times of processes begin again with the gateway.
+Counters and the histogram start at zero with the pod and go on counting when one of its processes is
+replaced. After the death of a gateway the times of a forwarder slot are those of its present process
+alone; `bascule_gc_seconds_total` is always of one gateway.
 Series of closed label sets exist from the start, so that `rate()` sees the first increase.
 
 `promtool check metrics` finds one thing in this exposition: a gauge should not end in `_count`. That

@@ -53,7 +53,7 @@ def _everywhere() -> str:
 @click.option("--ssl-key", metavar="FILE", help="Private key of the public listener.")
 @click.option("--ssl-cert", metavar="FILE", help="Its certificate.")
 @click.option("--api-ip", metavar="IP", help="Address of the API and of /metrics, localhost by default.")
-@click.option("--api-port", type=int, metavar="N", help="Its port, one above the public one by default.")
+@click.option("--api-port", type=int, metavar="N", help="Its port: one above --port, or 8001.")
 @click.option("--redirect-port", type=int, metavar="N", help="Port that redirects http to https, at --ip.")
 @click.option(
     "--redirect-to", type=int, metavar="N", help="Port named in the redirect, the public one by default."

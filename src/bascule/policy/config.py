@@ -100,7 +100,8 @@ class Forwarders(Block):
     """The processes that relay frames."""
 
     count: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
-    """How many to start. `null`, the default, is one for each core this process may use.
+    """How many to start. `null`, the default, is one for each core this process may use: in a container those
+    of its CPU limit.
 
     More than cores gains nothing, for each is one thread that never blocks. Never above
     `websocketProxy.grizzlyWorkerPoolMaxSize`.
@@ -341,7 +342,11 @@ def _some(algorithms: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class SessionAuth(Block):
-    """The login cookie checked on routes with `auth: session`: a signed JWT."""
+    """The login cookie checked on routes with `auth: session`: a signed JWT.
+
+    It must have an expiry (`exp`) and the user (`sub`, at most 1024 bytes). It is checked when a request or a
+    session begins: an open session outlives its token, and a logout.
+    """
 
     cookie: Annotated[
         str,

@@ -68,7 +68,7 @@ class Hub(Block):
     """Origins whose pages may open WebSockets on these routes, as browsers send them; `*` allows all.
 
     Empty, the default: only the origin the request was sent to. Behind an ingress that ends TLS set
-    `trustedProxies`, or its name for that is not known here.
+    `trustedProxies`, or nobody knows here that the page came by https, and its WebSockets are refused.
     """
     max_routes: Annotated[int, Field(strict=True, ge=1, le=1000000)] = 20000
     """Most routes at once; one more is refused with 400. A route takes about 2 KiB of the gateway's memory.

@@ -80,7 +80,9 @@ class RouteConfig(Block):
     """Where it leads: `http://host:port` or `https://host:port`, without a path.
 
     Names captured by `path` may stand in the host, within a label, and as the port if their pattern is made
-    of digits. A host that came from a URL is never an address and never `localhost`.
+    of digits. A host that came from a URL is never an address and never `localhost`. Certificates of `https`
+    upstreams are checked against the system's authorities, or those in the file that `SSL_CERT_FILE` in the
+    environment names.
     """
     strip_prefix: Annotated[bool, Field(strict=True)] = False
     """Take the matched prefix off before forwarding, and send it as `X-Forwarded-Prefix`.

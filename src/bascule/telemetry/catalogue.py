@@ -284,7 +284,7 @@ _REFUSALS: Final = (
     ),
     Metric(
         "bascule_http_upstream_failures_total", _C, Unit.NONE,
-        "Plain HTTP requests that we answered with 502 or 504, or broke off because the upstream did.",
+        "Plain HTTP requests answered with 502, 503 or 504 for an upstream, or broken off because it did.",
         "The upstream of a route is down, does not answer, or dies in the middle; a log line says which.",
     ),
 )  # fmt: skip
@@ -315,12 +315,12 @@ _PROCESSES: Final = (
     Metric(
         "bascule_gateway_restarts_total", _C, Unit.NONE,
         "How often the gateway had to be started again.",
-        "Should be 0. Open sessions outlive it, but for those whose TLS it ends. A reload is no restart.",
+        "Should be 0. Open sessions outlive it, but those over TLS on either side. A reload is no restart.",
     ),
     Metric(
         "bascule_config_last_reload_successful", _G, Unit.NONE,
         "Whether the configuration that was to be loaded last is in force: 1, also before any reload, or 0.",
-        "At 0 the pod goes on with the one before; the log says why. The next restart would fail.",
+        "At 0 the pod goes on with the one before; the log says why. The next start may fail, too.",
     ),
     Metric(
         "bascule_hub_routes", _G, Unit.NONE,
