@@ -10,15 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.protocol.closing import CLOSE_TABLE
-from bascule.vocabulary import (
-    CAP_REACHED_REASON,
-    DRAINING_REASON,
-    NO_ROOM_REASON,
-    ROUTE_CAP_REASON,
-    UPSTREAM_UNREACHABLE_REASON,
-    USER_CAP_REASON,
-)
+from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:
     from bascule.protocol.closing import End, Row
@@ -46,8 +40,8 @@ handshake. The row is the `ended_by` and `cause` of the session's log line and o
 |---|---|---|---|---|---|
 """
 
-_FOOT: Final = f"""
-`{{limit}}` is the limit in force on the route, in bytes.
+_FOOT: Final = """
+`{limit}` is the limit in force on the route, in bytes.
 
 ## Refusals
 
@@ -56,18 +50,29 @@ Close:
 
 | Close | Reason | When |
 |---|---|---|
-| 1013 | `{CAP_REACHED_REASON}` | The cap is reached; the upstream is not touched. |
-| 1013 | `{USER_CAP_REASON}` | The user has `limits.maxSessionsPerUser` sessions. |
-| 1013 | `{ROUTE_CAP_REASON}` | The route has `maxSessions` sessions. |
-| 1013 | `{UPSTREAM_UNREACHABLE_REASON}` | The upstream refused, timed out or did not resolve. |
-| 1012 | `{DRAINING_REASON}` | After `POST /drain` or SIGTERM; or the upstream had not answered at a reload. |
-| 1013 | `{NO_ROOM_REASON}` | Open files are limited below the cap, or forwarders restart. |
 """
+
+_WHEN: Final = {
+    Refusal.CAP: "The cap is reached; the upstream is not touched.",
+    Refusal.USER_CAP: "The user has `limits.maxSessionsPerUser` sessions.",
+    Refusal.ROUTE_CAP: "The route has `maxSessions` sessions.",
+    Refusal.UNREACHABLE: "The upstream refused, timed out or did not resolve.",
+    Refusal.DRAINING: "After `POST /drain` or SIGTERM; or the upstream had not answered at a reload.",
+    Refusal.NO_ROOM: "Open files are limited below the cap, or forwarders restart.",
+}
+"""Those that a browser is told by Close."""
 
 
 def page() -> str:
     """Return the page's text."""
-    return _HEAD + "".join(_line(end, row) for end, row in CLOSE_TABLE.items()) + _FOOT
+    ends = "".join(_line(end, row) for end, row in CLOSE_TABLE.items())
+    refusals = "".join(_refusal(why, when) for why, when in _WHEN.items())
+    return _HEAD + ends + _FOOT + refusals
+
+
+def _refusal(why: Refusal, when: str) -> str:
+    row = REFUSAL_TABLE[why]
+    return f"| {row.code:d} | `{row.reason}` | {when} |\n"
 
 
 def _line(end: End, row: Row) -> str:

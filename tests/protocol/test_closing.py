@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.protocol.closing import CLOSE_TABLE, End, Row
 from bascule.protocol.frames import MAX_REASON_BYTES, CloseCode, is_wire_code
 from bascule.vocabulary import Cause, EndedBy
@@ -99,3 +100,9 @@ def test_the_page_is_up_to_date(script: dict[str, Any]) -> None:
 def test_the_page_has_one_line_for_every_row(script: dict[str, Any]) -> None:
     lines = [line for line in script["page"]().splitlines() if line.startswith("| `")]
     assert [line.split("`")[1] for line in lines] == [end.name.lower() for end in End]
+
+
+def test_the_page_has_every_refusal_that_a_browser_is_told_by_close(script: dict[str, Any]) -> None:
+    told = {f"| {row.code:d} | `{row.reason}` |" for row in REFUSAL_TABLE.values() if row.code is not None}
+    lines = [line for line in script["page"]().splitlines() if line.startswith("| 10")]
+    assert {"|".join(line.split("|")[:3]) + "|" for line in lines} == told
