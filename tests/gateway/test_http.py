@@ -240,29 +240,30 @@ async def test_of_too_many_idle_connections_the_longest_idle_is_closed_and_none_
             await close(ours)
 
 
-async def test_a_connection_whose_next_request_has_been_read_is_not_idle(server: Server) -> None:
+@contextlib.asynccontextmanager
+async def another_request_read(server: Server) -> AsyncIterator[None]:
+    """Have a connection whose second request has just been read; that is answered in the end."""
     async with asyncio.timeout(5):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(PLAIN)
         await reader.readuntil(b"\r\n\r\nplain")
         (protocol,) = server.http.connections
         protocol.data_received(PLAIN)
-        server.http.idle.shed(1)  # in the same turn of the loop: descriptors have run out
+        yield
         await reader.readuntil(b"\r\n\r\nplain")
         await close(writer)
+
+
+async def test_a_connection_whose_next_request_has_been_read_is_not_idle(server: Server) -> None:
+    async with another_request_read(server):
+        server.http.idle.shed(1)  # in the same turn of the loop: descriptors have run out
 
 
 async def test_no_handshake_is_taken_while_the_request_before_is_about_to_be_answered(server: Server) -> None:
-    async with asyncio.timeout(5):
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(PLAIN)
-        await reader.readuntil(b"\r\n\r\nplain")
+    async with another_request_read(server):
         (protocol,) = server.http.connections
-        protocol.data_received(PLAIN)
         # In the very next turn of the loop: aiohttp has taken the request, and has not begun with it.
         asyncio.get_running_loop().call_soon(protocol.data_received, HANDSHAKE)
-        await reader.readuntil(b"\r\n\r\nplain")
-        await close(writer)
     assert server.taken == []
 
 

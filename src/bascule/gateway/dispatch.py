@@ -22,11 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 import structlog
 
 from bascule.errors import HandoverError
-from bascule.handover.descriptors import (
-    PacketReader,
-    send_packet,
-    sessions_that_fit,
-)
+from bascule.handover.descriptors import PacketReader, send_packet, sessions_that_fit
 from bascule.handover.messages import Close, Ended, List, Listed, Live, Message, Moved, decode, join
 from bascule.policy.placement import fewest
 

@@ -102,7 +102,7 @@ def defaults(*, everywhere: str, port: int | None) -> dict[str, object]:
     """
     return {
         "listen": host_port(everywhere, _PORT),
-        "admin": host_port(_API_IP, _API_PORT if port is None else port + 1),
+        "admin": host_port(_API_IP, _api_port(port)),
         **DEFAULTS,
     }
 
@@ -152,9 +152,11 @@ def overrides(
     if ip is not None or port is not None:
         said["listen"] = _endpoint(ip or "", everywhere, _PORT if port is None else port)
     if api_ip is not None or api_port is not None:
-        if api_port is None:
-            api_port = _API_PORT if port is None else port + 1
-        said["admin"] = _endpoint(_API_IP if api_ip is None else api_ip, everywhere, api_port)
+        said["admin"] = _endpoint(
+            _API_IP if api_ip is None else api_ip,
+            everywhere,
+            _api_port(port) if api_port is None else api_port,
+        )
     # A switch that is not there says nothing: a file or a variable may.
     if host_routing:
         said["hub.hostRouting"] = True
@@ -166,6 +168,10 @@ def overrides(
         said["tls.redirectFrom"] = _endpoint(ip or "", everywhere, redirect_port)
     said.update({key: value for key, value in values.items() if value is not None})
     return said
+
+
+def _api_port(port: int | None) -> int:
+    return _API_PORT if port is None else port + 1
 
 
 def _endpoint(ip: str, everywhere: str, port: int) -> str:
