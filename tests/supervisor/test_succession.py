@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bascule.errors import ConfigError
-from bascule.handover.control import receive_control
-from bascule.handover.descriptors import PacketReader
 from bascule.policy.config import Config
 from bascule.policy.loading import Loaded
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.renewal import TRY_AGAIN
 from bascule.supervisor.succession import Succession
+from tests.supervisor.sleepers import Sleepers
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -29,30 +23,25 @@ if TYPE_CHECKING:
 OTHER = Loaded(Config.model_validate({"websocketProxy": {"maxSessionsPerApp": 7}}), {})
 
 
-class Host:
+class Host(Sleepers):
     """A supervisor whose gateways sleep, and are what the test says."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.gateways = Gateways()
         self.succession = Succession(Loaded(Config(), {}), self.gateways, self)
-        self.started: list[Child] = []
         self.again: list[Child] = []
         self.served: list[Child] = []
         self.later: list[Callable[[], None]] = []
         self.is_leaving = False
         self.fails = False
-        self._theirs: dict[Child, socket.socket] = {}
-        self._reader = PacketReader()
         self.start(self.gateways.serving)
         self.gateways.serving.ready = True
 
     def start(self, child: Child) -> None:
         if self.fails:
             raise OSError("no memory")
-        self._theirs[child] = child.new_control()
-        child.process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-        child.pidfd = os.pidfd_open(child.process.pid)
-        self.started.append(child)
+        super().start(child)
 
     def start_again(self, child: Child) -> None:
         self.again.append(child)
@@ -62,41 +51,6 @@ class Host:
 
     def go_over(self) -> None:
         self.served.append(self.gateways.serving)
-
-    def told(self, child: Child) -> list[str]:
-        """Return what a gateway was told since the last time."""
-        said: list[str] = []
-        while True:
-            try:
-                received = receive_control(self._theirs[child], self._reader)
-            except BlockingIOError:
-                return said
-            assert received is not None
-            said.append(received[0]["message"])
-
-    def dies(self, child: Child) -> None:
-        """Let it die by itself."""
-        assert child.process is not None
-        child.process.kill()
-        child.reap(0.0)
-
-    def was_killed(self, child: Child) -> bool:
-        """Tell whether it was killed, and note its death."""
-        assert child.process is not None
-        return child.process.wait(10) == -signal.SIGKILL
-
-    def was_left(self, child: Child) -> bool:
-        """Tell whether it lived on until now: who was killed before cannot end in another way."""
-        assert child.process is not None
-        child.process.terminate()
-        return child.process.wait(10) == -signal.SIGTERM
-
-    def end(self) -> None:
-        for child in self.started:
-            if child.process is not None:
-                self.dies(child)
-        for end in self._theirs.values():
-            end.close()
 
 
 @pytest.fixture

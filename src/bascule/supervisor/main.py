@@ -2,26 +2,16 @@
 
 It reads nothing that comes from the network and carries no data, so little can go
 wrong in it. It waits for pidfds, control channels, signals and deadlines, and for
-nothing else. A child that hangs it makes one that died (`bascule.supervisor.watchdog`).
-
-Shutdown, in order:
-
-1. the first ``SIGTERM`` or ``SIGINT``: the gateway stops accepting and refuses new
-   sessions (readiness is false from here on);
-2. sessions end by themselves, or are told 1012 at a frame boundary, spread over time;
-3. when none is left, or ``drain.timeout`` has passed, the children are ended;
-4. exit status 0. A second signal goes straight to the end.
-
-Another configuration is no stop: `bascule.supervisor.succession`.
+nothing else. A child that hangs it makes one that died (`bascule.supervisor.watchdog`);
+what a stop is, and another configuration, is decided in `bascule.supervisor.shutdown` and
+`bascule.supervisor.succession`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import selectors
 import signal
-import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +28,8 @@ from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
 from bascule.supervisor.child import Child
 from bascule.supervisor.gateways import Gateways
+from bascule.supervisor.hearing import Hearing
+from bascule.supervisor.shutdown import Shutdown
 from bascule.supervisor.sockets import Listeners, address
 from bascule.supervisor.succession import Succession
 from bascule.supervisor.watchdog import Watchdog
@@ -50,12 +42,6 @@ if TYPE_CHECKING:
     from bascule.policy.loading import Loaded
 
 _log = structlog.get_logger()
-
-_GRACE: Final = 2.0
-"""Seconds beyond drain.timeout in which the gateway says that it is done, and children leave."""
-
-_ECHO: Final = 0.01
-"""Seconds in which a second signal is the first one again, sent to the process and to its group."""
 
 _LONGEST_WAIT: Final = 3600.0
 """Most seconds of one wait: epoll_wait(2) counts milliseconds in 32 bits, and a drain may last longer."""
@@ -89,39 +75,24 @@ class Supervisor:
         self._reader = PacketReader()
         self._gateways = Gateways()
         self._succession = Succession(loaded, self._gateways, self)
+        self._shutdown = Shutdown(self._gateways, listeners, self)
         self._forwarders = [Child("bascule.forwarder", slot) for slot in range(self._slots)]
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._watchdog = Watchdog(self._counters, config.watchdog, self.do_later)
         self._announced = False
-        self._draining_since: float | None = None
-        self._drained = False
         self._on_terminal = terminal.is_there()
-        self._heard: list[int] = []
-        self._signals = 0
-        self._signalled_at = 0.0
-        self._stop_at = math.inf
-        self._stopping = False
-        self._exit_status = 0
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
-        wake, wake_writer = socket.socketpair()
-        wake.setblocking(False)
-        wake_writer.setblocking(False)
-        signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
-        for number in signals.HEARD:
-            # nohup's word counts. But SIGINT is ignored in all that a script runs in the background.
-            if number != signals.HANG_UP or signal.getsignal(number) is not signal.SIG_IGN:
-                # The wake-up descriptor carries the number, too, but takes no more when it is full.
-                signal.signal(number, lambda number, _: self._heard.append(number))
-        self._selector.register(wake, selectors.EVENT_READ, lambda: self._on_wake(wake))
+        hearing = Hearing()
+        self._selector.register(hearing.wake, selectors.EVENT_READ, lambda: self._on_signals(hearing.take()))
         self._prepare_open_files()
         for child in (*self._forwarders, self._gateways.serving):
             self.start(child)
         self._watchdog.run()
         self.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
-        while not (self._stopping and not any(child.alive for child in self._all())):
-            deadline = min([self._stop_at, *(at for at, _ in self._due)])
+        while not self._shutdown.over:
+            deadline = min([self._shutdown.deadline, *(at for at, _ in self._due)])
             for key, _ in self._selector.select(min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))):
                 # One called before may have closed it; its number may be another's by now.
                 if self._selector.get_map().get(key.fd) is key:
@@ -129,7 +100,7 @@ class Supervisor:
                     callback()
             self._on_time(time.monotonic())
         _log.info("stopped")
-        return self._exit_status
+        return self._shutdown.exit_status
 
     @property
     def _config(self) -> Config:
@@ -138,11 +109,16 @@ class Supervisor:
 
     @property
     def is_leaving(self) -> bool:
-        """See `Host.is_leaving`."""
-        return self._stopping or self._signals > 0
+        """See `succession.Host.is_leaving`."""
+        return self._shutdown.ending or self._shutdown.asked_for
 
-    def _all(self) -> tuple[Child, ...]:
+    def children(self) -> tuple[Child, ...]:
+        """See `shutdown.Host.children`."""
         return (*self._gateways, *self._forwarders)
+
+    def open_sessions(self) -> int:
+        """See `shutdown.Host.open_sessions`."""
+        return self._counters.total(_OPEN)
 
     def _prepare_open_files(self) -> None:
         openfiles.prepare(self._config.websocket_proxy.max_sessions_per_app, self._slots)
@@ -150,7 +126,7 @@ class Supervisor:
     # -- children ---------------------------------------------------------------------------
 
     def start(self, child: Child) -> None:
-        """See `Host.start`."""
+        """See `succession.Host.start`."""
         theirs = child.new_control()
         gateways = self._gateways
         is_gateway = child in gateways
@@ -175,7 +151,7 @@ class Supervisor:
             # One that is down just now has no channel, by which a gateway would learn it.
             forwarder_restarts=[max(0, each.restarts) for each in self._forwarders] if is_gateway else [],
             successor=is_successor,
-            draining=self._draining_since if is_gateway else None,
+            draining=self._shutdown.draining_since if is_gateway else None,
             reloaded=self._succession.reloaded,
         )
         descriptors = [self._counters.descriptor]
@@ -195,8 +171,8 @@ class Supervisor:
         gateways.started += is_gateway
 
     def start_again(self, child: Child) -> None:
-        """See `Host.start_again`."""
-        if child.alive or child not in self._all():
+        """See `succession.Host.start_again`."""
+        if child.alive or child not in self.children():
             return  # it was started meanwhile, or another one has taken over
         try:
             self.start(child)
@@ -266,12 +242,11 @@ class Supervisor:
                 self._connect(forwarder)
             case "draining":
                 # What POST /drain began outlives the gateway that was asked, and its time goes on.
-                self._draining_since = message["since"]
+                self._shutdown.draining_since = message["since"]
                 if child in self._gateways.former:
                     self._call()
             case "drained":
-                self._drained = True
-                self._finish_if_done()
+                self._shutdown.on_drained()
             case "prepared" if child is self._gateways.serving:
                 child.prepared = True
                 self._connect_all()
@@ -293,7 +268,7 @@ class Supervisor:
             return
         # Only now: to start, it wants the processor like anybody else.
         scheduling.stand_back(child.process.pid)
-        if self._signals:
+        if self._shutdown.asked_for:
             assert child.control is not None
             with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
                 send_control(child.control, "drain")
@@ -324,7 +299,7 @@ class Supervisor:
         now = time.monotonic()
         status, delay = child.reap(now)
         held = self._take_back_gauges(child)
-        if self._stopping:
+        if self._shutdown.ending:
             return
         if child is self._gateways.successor:
             self._succession.on_successors_death(_status(status))
@@ -345,15 +320,15 @@ class Supervisor:
         if is_gateway and status == _BAD_CONFIGURATION and not self._announced:
             # It refused the configuration and has said why; another one would do the same. Once
             # we have served, what has gone bad since (a certificate) must not end the sessions.
-            self._exit_status = _BAD_CONFIGURATION
-            self._finish()
+            self._shutdown.exit_status = _BAD_CONFIGURATION
+            self._shutdown.finish()
             return
         self._gateways.restarts += is_gateway
         if is_gateway and self._succession.on_servings_death():
             return
-        if is_gateway and self._signals:
+        if is_gateway and self._shutdown.asked_for:
             # Nobody is left to pace the drain: the forwarders end their sessions themselves.
-            self._finish()
+            self._shutdown.finish()
             return
         self.do_later(delay, lambda: self.start_again(child))
 
@@ -371,25 +346,22 @@ class Supervisor:
         return sessions
 
     def do_later(self, seconds: float, action: Callable[[], None]) -> None:
-        """See `Host.do_later`."""
+        """See `succession.Host.do_later`."""
         self._due.append((time.monotonic() + seconds, action))
 
     def _on_time(self, now: float) -> None:
         due = [action for at, action in self._due if at <= now]
         self._due = [(at, action) for at, action in self._due if at > now]
         for action in due:
-            if not self._stopping:
+            if not self._shutdown.ending:
                 action()
-        if now >= self._stop_at:
-            if not self._stopping:
-                self._finish()
-            else:
-                self._kill()
+        if now >= self._shutdown.deadline:
+            self._shutdown.on_deadline()
 
     def _on_formers_death(self, child: Child, status: int) -> None:
         self._gateways.former.remove(child)
         _log.info("a former gateway has left", status=_status(status), left=len(self._gateways.former))
-        self._finish_if_done()
+        self._shutdown.finish_if_done()
 
     # -- another configuration ----------------------------------------------------------------
 
@@ -398,7 +370,7 @@ class Supervisor:
         self._succession.look_for_renewal(self._load)
 
     def go_over(self) -> None:
-        """See `Host.go_over`."""
+        """See `succession.Host.go_over`."""
         config, serving = self._config, self._gateways.serving
         configure(config.log.level, config.log.format, process="supervisor")
         if not self.is_leaving:
@@ -429,7 +401,7 @@ class Supervisor:
                     control,
                     "serve",
                     slots=ready,
-                    draining=self._draining_since,
+                    draining=self._shutdown.draining_since,
                     reloaded=self._succession.reloaded,
                 )
 
@@ -450,87 +422,26 @@ class Supervisor:
             _log.warning("not told of the intervals", forwarder=forwarder.name, error=str(error))
             self.do_later(ASK_AGAIN, lambda: self._tell_intervals(forwarder))
 
-    # -- stopping -----------------------------------------------------------------------------
-
-    def _on_wake(self, wake: socket.socket) -> None:
-        wake.recv(4096)
-        heard, self._heard = self._heard, []
-        self._on_signals(heard)
+    # -- signals ------------------------------------------------------------------------------
 
     def _on_signals(self, numbers: list[int]) -> None:
         reloads = False
         for number in numbers:
             if number in signals.IGNORED:
                 _log.warning("signal ignored", signal=signal.Signals(number).name)
-            if number == signals.HANG_UP and self._load is not None and not self._on_terminal:
+            elif number == signals.HANG_UP and self._load is not None and not self._on_terminal:
                 reloads = True  # once, however often it was said
-                continue
-            if number not in (*signals.STOP, signals.HANG_UP):
-                continue
-            now = time.monotonic()
-            if self._signals and now - self._signalled_at < _ECHO:
-                continue
-            self._signals += 1
-            self._signalled_at = now
-            if self._signals > 1:
-                _log.warning("second signal: stopping at once", sessions=self._counters.total(_OPEN))
-                self._finish()
-                self._kill()
-                return
-            timeout = self._config.drain.timeout
-            _log.info(
-                "stopping", signal=signal.Signals(number).name, drain_timeout=timeout, again="stops at once"
-            )
-            self._stop_at = now + timeout + _GRACE
-            self._listeners.public.close()
-            if self._listeners.redirect is not None:
-                self._listeners.redirect.close()
-            self._drain()
+            else:
+                self._shutdown.on_signal(number, self._config.drain.timeout)
         if reloads:
             assert self._load is not None
             self._succession.begin(self._load)
 
-    def _drain(self) -> None:
-        """Let the gateway drain; one that is about to take over does so when it serves."""
-        if self._draining_since is None:
-            self._draining_since = self._signalled_at
-        gateways = self._gateways
-        if gateways.successor is not None:
-            if gateways.prepared:
-                return
-            self._hang_up(gateways.successor)
-        control = gateways.serving.control
-        try:
-            if control is None or not gateways.serving.alive:
-                raise ConnectionError
-            send_control(control, "drain")
-        except OSError:
-            self._finish()
-
-    def _finish_if_done(self) -> None:
-        """End the children when the gateway has drained, and former ones have nothing left either."""
-        if self._drained and not self._gateways.former:
-            self._finish()
-
-    def _finish(self) -> None:
-        """End the children; they have nothing left, or no time left."""
-        if self._stopping:
-            return
-        self._stopping = True
-        self._due.clear()
-        self._stop_at = time.monotonic() + _GRACE
-        for child in self._all():
-            self._hang_up(child)
-
-    def _hang_up(self, child: Child) -> None:
+    def hang_up(self, child: Child) -> None:
+        """See `shutdown.Host.hang_up`."""
         if child.control is not None and child.control in self._selector.get_map():
             self._selector.unregister(child.control)
         child.hang_up()
-
-    def _kill(self) -> None:
-        for child in self._all():
-            child.signal(signal.SIGKILL)
-        self._stop_at = math.inf
 
 
 def _status(status: int) -> str:

@@ -1,0 +1,161 @@
+"""How the proxy stops, in order.
+
+1. the first ``SIGTERM`` or ``SIGINT``: the gateway stops accepting and refuses new
+   sessions (readiness is false from here on);
+2. sessions end by themselves, or are told 1012 at a frame boundary, spread over time;
+3. when none is left, or ``drain.timeout`` has passed, the children are ended;
+4. exit status 0. A second signal goes straight to the end.
+
+Rules of this file: what is decided here, the supervisor carries out.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from bascule.handover.control import send_control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bascule.supervisor.child import Child
+    from bascule.supervisor.gateways import Gateways
+    from bascule.supervisor.sockets import Listeners
+
+_log = structlog.get_logger()
+
+_GRACE: Final = 2.0
+"""Seconds beyond drain.timeout in which the gateway says that it is done, and children leave."""
+
+_ECHO: Final = 0.01
+"""Seconds in which a second signal is the first one again, sent to the process and to its group."""
+
+
+class Host(Protocol):
+    """What is needed of the supervisor."""
+
+    def children(self) -> Iterable[Child]:
+        """All processes, alive or not."""
+
+    def hang_up(self, child: Child) -> None:
+        """Close a child's control channel: it ends what it has and leaves."""
+
+    def open_sessions(self) -> int:
+        """How many sessions there are."""
+
+
+class Shutdown:
+    """Whether the proxy stops, and how far it is.
+
+    Args:
+        gateways: Who is asked to drain.
+        listeners: What is closed.
+        host: The supervisor.
+
+    Attributes:
+        draining_since: Monotonic time at which a drain began, be it by a signal or by ``POST /drain``.
+        deadline: Monotonic time at which `on_deadline` is to be called.
+        ending: Whether the children have been told to leave: nothing is started any more.
+        exit_status: What the process is to say in the end.
+    """
+
+    def __init__(self, gateways: Gateways, listeners: Listeners, host: Host) -> None:
+        self._gateways = gateways
+        self._listeners = listeners
+        self._host = host
+        self._signals = 0
+        self._signalled_at = 0.0
+        self._drained = False
+        self.draining_since: float | None = None
+        self.deadline = math.inf
+        self.ending = False
+        self.exit_status = 0
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether a signal asked for it."""
+        return self._signals > 0
+
+    @property
+    def over(self) -> bool:
+        """Whether the children have been told to leave, and have left."""
+        return self.ending and not any(child.alive for child in self._host.children())
+
+    def on_signal(self, number: int, drain_timeout: float) -> None:
+        """Begin to stop, or, when that has begun, stop at once.
+
+        Args:
+            number: The signal.
+            drain_timeout: Seconds that may pass until the children are ended.
+        """
+        now = time.monotonic()
+        if self._signals and now - self._signalled_at < _ECHO:
+            return
+        self._signals += 1
+        self._signalled_at = now
+        if self._signals > 1:
+            _log.warning("second signal: stopping at once", sessions=self._host.open_sessions())
+            self.finish()
+            self._kill()
+            return
+        _log.info(
+            "stopping", signal=signal.Signals(number).name, drain_timeout=drain_timeout, again="stops at once"
+        )
+        self.deadline = now + drain_timeout + _GRACE
+        self._listeners.public.close()
+        if self._listeners.redirect is not None:
+            self._listeners.redirect.close()
+        self._drain()
+
+    def _drain(self) -> None:
+        """Let the gateway drain; one that is about to take over does so when it serves."""
+        if self.draining_since is None:
+            self.draining_since = self._signalled_at
+        gateways = self._gateways
+        if gateways.successor is not None:
+            if gateways.prepared:
+                return
+            self._host.hang_up(gateways.successor)
+        control = gateways.serving.control
+        try:
+            if control is None or not gateways.serving.alive:
+                raise ConnectionError
+            send_control(control, "drain")
+        except OSError:
+            self.finish()
+
+    def on_drained(self) -> None:
+        """The gateway has nothing left."""
+        self._drained = True
+        self.finish_if_done()
+
+    def finish_if_done(self) -> None:
+        """End the children when the gateway has drained, and former ones have nothing left either."""
+        if self._drained and not self._gateways.former:
+            self.finish()
+
+    def finish(self) -> None:
+        """End the children; they have nothing left, or no time left."""
+        if self.ending:
+            return
+        self.ending = True
+        self.deadline = time.monotonic() + _GRACE
+        for child in self._host.children():
+            self._host.hang_up(child)
+
+    def on_deadline(self) -> None:
+        """Time is up: end the children, or kill those that were told to leave and have not."""
+        if not self.ending:
+            self.finish()
+        else:
+            self._kill()
+
+    def _kill(self) -> None:
+        for child in self._host.children():
+            child.signal(signal.SIGKILL)
+        self.deadline = math.inf

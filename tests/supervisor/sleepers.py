@@ -1,0 +1,68 @@
+"""Child processes that only sleep, with control channels of which a test reads the other end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from bascule.handover.control import receive_control
+from bascule.handover.descriptors import PacketReader
+
+if TYPE_CHECKING:
+    import socket
+
+    from bascule.supervisor.child import Child
+
+
+class Sleepers:
+    """Started in the place of real ones."""
+
+    def __init__(self) -> None:
+        self.started: list[Child] = []
+        self._theirs: dict[Child, socket.socket] = {}
+        self._reader = PacketReader()
+
+    def start(self, child: Child) -> None:
+        self._theirs[child] = child.new_control()
+        child.process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+        child.pidfd = os.pidfd_open(child.process.pid)
+        self.started.append(child)
+
+    def told(self, child: Child) -> list[str]:
+        """Return what a child was told since the last time; ``"hung up"`` is the end of its channel."""
+        said: list[str] = []
+        while True:
+            try:
+                received = receive_control(self._theirs[child], self._reader)
+            except BlockingIOError:
+                return said
+            if received is None:
+                return [*said, "hung up"]
+            said.append(received[0]["message"])
+
+    def dies(self, child: Child) -> None:
+        """Let it die by itself."""
+        assert child.process is not None
+        child.process.kill()
+        child.reap(0.0)
+
+    def was_killed(self, child: Child) -> bool:
+        """Tell whether it was killed, and note its death."""
+        assert child.process is not None
+        return child.process.wait(10) == -signal.SIGKILL
+
+    def was_left(self, child: Child) -> bool:
+        """Tell whether it lived on until now: who was killed before cannot end in another way."""
+        assert child.process is not None
+        child.process.terminate()
+        return child.process.wait(10) == -signal.SIGTERM
+
+    def end(self) -> None:
+        for child in self.started:
+            if child.process is not None:
+                self.dies(child)
+        for end in self._theirs.values():
+            end.close()
