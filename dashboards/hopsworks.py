@@ -144,13 +144,14 @@ OWN = (
     ),
     Panel(
         "Bascule - restarts and lost sessions",
-        "Processes that died and were started again, and sessions that were cut because of it, in the last "
-        "five minutes. All lines are 0. Anything else is a fault: keep the log of the pod and follow the "
-        "runbook.",
+        "Processes that died and were started again, whole containers that were, and sessions that were cut "
+        "because a process died, in the last five minutes. All lines are 0. Anything else is a fault: keep "
+        "the log of the pod and follow the runbook.",
         "short",
         (
             Query("sum(increase(bascule_forwarder_restarts_total[5m]))", "forwarder restarts"),
             Query("sum(increase(bascule_gateway_restarts_total[5m]))", "gateway restarts"),
+            Query("sum(changes(bascule_start_time_seconds[5m]))", "container restarts"),
             Query("sum(increase(bascule_sessions_lost_total[5m]))", "sessions lost", colour=RED),
         ),
     ),

@@ -91,6 +91,7 @@ class SamplePod:
             yield "bascule_forwarder_wait_seconds_total", f'forwarder="{forwarder}"', 0.03 * wave
             yield "bascule_forwarder_restarts_total", f'forwarder="{forwarder}"', 0.0
         yield "bascule_gateway_restarts_total", "", 0.0
+        yield "bascule_start_time_seconds", "", 0.0
         yield "bascule_sessions_lost_total", "", 0.0
 
 

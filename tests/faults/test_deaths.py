@@ -74,12 +74,14 @@ def refusals(proxy: RunningBascule) -> list[str]:
 def test_the_gateways_death_ends_no_session_and_its_successor_knows_the_count(proxy: RunningBascule) -> None:
     sessions = [open_session(proxy) for _ in range(20)]
     ended = proxy.metric("ws_connection_duration_seconds_count")
+    started = proxy.metric("bascule_start_time_seconds")
     os.kill(gateway(proxy), signal.SIGKILL)
     sessions.pop().close()  # while nobody counts
     assert all(says(session, f"without {number}") for number, session in enumerate(sessions))
     eventually(lambda: proxy.in_flight_if_up == 19, 20, "the new gateway knows 19 sessions")
     assert proxy.metric("ws_connection_duration_seconds_count") == ended + 1
     assert proxy.metric("bascule_gateway_restarts_total") == 1
+    assert proxy.metric("bascule_start_time_seconds") == started
     assert all(says(session, "after") for session in sessions)
     sessions.append(open_session(proxy))
     eventually(lambda: proxy.in_flight_if_up == 20, 5, "and goes on from there")

@@ -75,6 +75,10 @@ class FakeGateway:
         return 42
 
     @property
+    def started_at(self) -> float:
+        return 1764180000.25
+
+    @property
     def reloaded(self) -> bool:
         return False
 
@@ -129,6 +133,7 @@ def test_the_live_gauges_come_from_the_gateway(rig: Rig) -> None:
     assert found["ws_draining", ()] == 1
     assert found["bascule_forwarder_restarts_total", ("1",)] == 6
     assert found["bascule_gateway_restarts_total", ()] == 1
+    assert found["bascule_start_time_seconds", ()] == 1764180000.25
     assert found["bascule_config_last_reload_successful", ()] == 0
     assert found["bascule_hub_routes", ()] == 42
     assert found["bascule_gc_seconds_total", ("gateway",)] == 0.25

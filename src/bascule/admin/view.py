@@ -204,7 +204,7 @@ class GatewayView(Protocol):
 
     @property
     def started_at(self) -> float:
-        """When this gateway started, in seconds since the epoch."""
+        """When the proxy started, in seconds since the epoch; a gateway that follows another has the same."""
 
     def capacity(self) -> InstanceCapacity:
         """Read the cap and the sessions in flight."""

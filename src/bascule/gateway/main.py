@@ -143,7 +143,7 @@ class Gateway:
             config=config, sources=setup.sources, counters=self._counters, budget=self._budget,
             registry=self._registry, dispatch=self._dispatch, durations=self._durations, load=load,
             tokens=self._tokens, collector=self._collector, hub=self._hub,
-            restarts=setup.restarts, forwarder_restarts=setup.forwarder_restarts,
+            restarts=setup.restarts, started_at=setup.started_at, forwarder_restarts=setup.forwarder_restarts,
             reloaded=setup.reloaded, begin_drain=self._begin_drain,
         )  # fmt: skip
         self._metrics = GatewayMetrics(

@@ -60,6 +60,10 @@ class LiveGateway(Protocol):
         """Whether new sessions are refused because the pod is going away."""
 
     @property
+    def started_at(self) -> float:
+        """When the proxy started, in seconds since the epoch."""
+
+    @property
     def reloaded(self) -> bool:
         """Whether the configuration in force is what was to be loaded last."""
 
@@ -195,6 +199,7 @@ class GatewayMetrics:
             ),
             "bascule_forwarder_restarts_total": lambda _: self._by_slot(live.forwarder_restarts()),
             "bascule_gateway_restarts_total": lambda _: _one(live.gateway_restarts()),
+            "bascule_start_time_seconds": lambda _: _one(live.started_at),
             "bascule_config_last_reload_successful": lambda _: _one(live.reloaded),
             "bascule_hub_routes": lambda _: _one(live.hub_routes()),
             "bascule_memory_used_bytes": lambda _: _one(self._processes.memory_used(self._pids())),

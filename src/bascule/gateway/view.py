@@ -57,6 +57,7 @@ class View:
         hub: HubLedger | None,
         restarts: int,
         forwarder_restarts: list[int],
+        started_at: float,
         reloaded: bool,
         begin_drain: Callable[[], None],
     ) -> None:
@@ -73,7 +74,7 @@ class View:
         self._hub = hub
         self._own_restarts = restarts
         self._begin_drain = begin_drain
-        self._started_at = time.time()  # an absolute time for people, not a duration
+        self._started_at = started_at
         self._restarts = forwarder_restarts
         self._name = config.capacity.name or socket.gethostname()
         self._exposition: Exposition | None = None
@@ -114,7 +115,7 @@ class View:
 
     @property
     def started_at(self) -> float:
-        """When this gateway started, in seconds since the epoch."""
+        """When the proxy started, in seconds since the epoch."""
         return self._started_at
 
     def capacity(self) -> InstanceCapacity:

@@ -33,6 +33,7 @@ class ChildSetup:
         restarts: How many of them died while they served.
         forwarder_restarts: How often each forwarder slot was started again (gateway only, else empty).
         successor: Whether another gateway serves, which this one is to take over from when it is told to.
+        started_at: Unix time at which the whole proxy was started, in seconds.
         draining: When a gateway before this one began to drain, monotonic, in seconds; ``None`` if none did.
         reloaded: Whether the configuration in force is what was to be loaded last.
     """
@@ -53,6 +54,7 @@ class ChildSetup:
     restarts: int = 0
     forwarder_restarts: list[int] = field(default_factory=list)
     successor: bool = False
+    started_at: float = 0.0
     draining: float | None = None
     reloaded: bool = True
 

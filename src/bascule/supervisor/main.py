@@ -64,6 +64,7 @@ class Supervisor:
 
     def __init__(self, loaded: Loaded, listeners: Listeners, load: Callable[[], Loaded] | None) -> None:
         config = loaded.config
+        self._started_at = time.time()
         self._load = load
         self._listeners = listeners
         count = config.forwarders.count or cores.available()
@@ -151,6 +152,7 @@ class Supervisor:
             # One that is down just now has no channel, by which a gateway would learn it.
             forwarder_restarts=[max(0, each.restarts) for each in self._forwarders] if is_gateway else [],
             successor=is_successor,
+            started_at=self._started_at,
             draining=self._shutdown.draining_since if is_gateway else None,
             reloaded=self._succession.reloaded,
         )

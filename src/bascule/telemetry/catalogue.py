@@ -318,6 +318,12 @@ _PROCESSES: Final = (
         "Should be 0. Open sessions outlive it, but those over TLS on either side. A reload is no restart.",
     ),
     Metric(
+        "bascule_start_time_seconds", _G, Unit.SECONDS,
+        "Unix time at which this proxy was started, all its processes together.",
+        "Changes when the container, or the service, starts again, and then every counter begins at 0. "
+        "Neither a reload nor a process that died changes it.",
+    ),
+    Metric(
         "bascule_config_last_reload_successful", _G, Unit.NONE,
         "Whether the configuration that was to be loaded last is in force: 1, also before any reload, or 0.",
         "At 0 the pod goes on with the one before; the log says why. The next start may fail, too.",
