@@ -31,7 +31,8 @@ REASON = "WebSocket session cap reached (maxSessionsPerApp)"
 def start(home: Path, *arguments: str) -> tuple[Service, str]:
     """Start the demo; returns it with its address, once that is announced."""
     argv = [sys.executable, "-m", "bascule", "demo", *arguments]
-    service = Service("demo", argv, home / "demo.log", cwd=home)
+    # Its own temporary files go with the test, also where it is killed and cannot remove them.
+    service = Service("demo", argv, home / "demo.log", cwd=home, env={"TMPDIR": str(home)})
     try:
         return service, service.wait_until(lambda: announced(service), 60)
     except BaseException:

@@ -10,7 +10,7 @@ import pytest
 
 from bascule.errors import ConfigError, HandshakeRefused
 from bascule.gateway.auth import SessionTokens
-from bascule.policy.config import Algorithm, SessionAuth
+from bascule.policy.authconfig import Algorithm, SessionAuth
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,71 @@
+"""How the login cookie is configured."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from bascule.policy.durations import Duration
+from bascule.policy.model import Block, File
+
+__all__ = ["Algorithm", "Auth", "SessionAuth"]
+
+Algorithm = Literal["HS256", "HS384", "HS512"]
+
+
+def _some(algorithms: tuple[str, ...]) -> tuple[str, ...]:
+    if not algorithms:
+        raise PydanticCustomError("bascule", "{allowed}", {"allowed": "at least one algorithm"})
+    return algorithms
+
+
+class SessionAuth(Block):
+    """The login cookie checked on routes with `auth: session`: a signed JWT.
+
+    It must have an expiry (`exp`) and the user (`sub`, at most 1024 bytes). It is checked when a request or a
+    session begins: an open session outlives its token, and a logout.
+    """
+
+    cookie: Annotated[
+        str,
+        Field(
+            pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+            json_schema_extra={"x-allowed": "a cookie name: letters, digits and !#$%&'*+.^_`|~-"},
+        ),
+    ] = "proxy_session"
+    """Name of the cookie. The default is what Hopsworks sets at login.
+
+    With a `keyFile` it is removed before forwarding, on every route: what runs behind one that asks for no
+    login must not learn what opens the others.
+    """
+    key_file: File | None = None
+    """File with the key that signatures are checked with; its first and last white space is ignored.
+
+    Needed as soon as a route says `auth: session`.
+    """
+    algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(_some)] = ("HS512",)
+    """Signature algorithms accepted: those with a key that both sides share (HMAC).
+
+    HS512, the default, is what Hopsworks signs with; `none` can never be accepted.
+    """
+    audience: str = "PROXY"
+    """The audience (`aud`) a token must name, so that a token for another purpose opens nothing."""
+    issuer: str | None = None
+    """The issuer (`iss`) a token must name. `null`, the default, accepts any who has the key."""
+    leeway: Duration = 900.0
+    """Clock difference forgiven when expiry is checked.
+
+    900 s is Hopsworks' own value, renewal relies on it.
+    """
+
+    @property
+    def withheld(self) -> bytes | None:
+        """The cookie that no upstream may see; ``None`` while no key makes it ours."""
+        return None if self.key_file is None else self.cookie.encode()
+
+
+class Auth(Block):
+    """Who may open a session."""
+
+    session: SessionAuth = SessionAuth()
+    """The login cookie."""
