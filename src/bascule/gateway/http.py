@@ -3,16 +3,22 @@
 nginx with upstream keep-alive sends plain requests and upgrades over the same
 connections. So whenever a connection is idle, the next head is looked at before
 aiohttp parses it; a request for a WebSocket takes the connection out of aiohttp's hands.
+
+Rules of this file: aiohttp bounds a field, and neither a head nor the time for it. So it is given a head
+when that is whole and within its limit; what a client pipelines behind one is bounded here as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from bascule.errors import HandshakeRefused
+from bascule.gateway.answer import error_answer
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.legs import FAREWELL_SECONDS, Leg, PlainLeg, PumpedLeg
 from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
@@ -120,9 +126,9 @@ class HttpServer(PlainServer):
             return answer
         finally:
             if (transport := connection.transport) is not None:  # else it has ended
-                self.idle.enter(connection, lambda: self._drop(transport))
+                self.idle.enter(connection, lambda: self.drop(transport))
 
-    def _drop(self, transport: asyncio.Transport) -> None:
+    def drop(self, transport: asyncio.Transport) -> None:
         """Close a connection, and not abort it: the end of its answer may still be on its way.
 
         A client that takes nothing more, or does not answer the end of TLS, does not keep it for that;
@@ -138,10 +144,12 @@ class HttpProtocol(PlainProtocol):
 
     __slots__ = (
         "_behind_head",
+        "_drop",
         "_first",
         "_heads",
         "_idle",
         "_limits",
+        "_loose",
         "_newcomers",
         "_next_head",
         "_on_upgrade",
@@ -155,11 +163,13 @@ class HttpProtocol(PlainProtocol):
         self._heads = server.heads
         self._newcomers = server.newcomers
         self._idle = server.idle
+        self._drop = server.drop
         self._on_upgrade = on_upgrade
         self._limits = limits
         self._first = first
         self._next_head = b""
         self._behind_head = 0
+        self._loose = 0
         self._taken = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -187,7 +197,7 @@ class HttpProtocol(PlainProtocol):
         # in a field of a head whose beginning aiohttp has.
         if not self.expects_head or self._has_more:
             self._behind_head += len(data)
-            super().data_received(data)
+            self._pass_on(data)
             return
         data = without_empty_lines(self._next_head + data)
         self._next_head = b""
@@ -202,14 +212,30 @@ class HttpProtocol(PlainProtocol):
         self._heads.leave(self)
         self._newcomers.leave(self)
         self._idle.leave(self)  # though its answer begins in a later turn of the loop
-        self._behind_head = 0
-        if end >= 0:
-            end += len(END_OF_HEAD)
-            head = upgrade_head(data[:end], self._limits)
-            if head is not None and self._take(head, data[end:]):
-                return
-            self._behind_head = len(data) - end
+        end = len(data) if end < 0 else end + len(END_OF_HEAD)
+        head = upgrade_head(data[:end], self._limits)
+        if head is not None and self._take(head, data[end:]):
+            return
+        if end > self._limits.request_head_bytes:
+            self._refuse()
+            return
+        self._behind_head = len(data) - end
+        self._pass_on(data)
+
+    def _pass_on(self, data: bytes) -> None:
+        """Give aiohttp bytes behind which the beginning of a head may stand that it keeps."""
+        known = len(self._messages)
         super().data_received(data)
+        last = self._messages[-1][1] if self._messages else self.body
+        if len(self._messages) > known or self._buffer_paused or last is None or not last.is_eof():
+            self._loose = 0
+            self._heads.leave(self)
+            return
+        self._loose += len(data)
+        if self._loose > self._limits.request_head_bytes:
+            self._refuse()
+        elif self.expects_head:
+            self._heads.enter(self)
 
     @property
     def _has_more(self) -> bool:
@@ -232,21 +258,41 @@ class HttpProtocol(PlainProtocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def _refuse(self) -> None:
+        """Hear nothing more, since the next head is too large; say so, unless an answer is under way."""
+        transport = self.transport
+        if transport is None:
+            return
+        if not self.expects_head:
+            self.close()  # when what is under way has been answered
+        elif (leg := self._leg(transport)) is not None:
+            spawn(_refuse_head(leg), "answer", serves=True)
+        else:
+            self._taken = True
+            self._drop(transport)
+
     def _take(self, head: RequestHead | BadHead, early: bytes) -> bool:
         """Take the connection for a WebSocket; tell whether that was possible."""
         transport = self.transport
         if transport is None:
             return False
         secure = transport.get_extra_info("ssl_object") is not None
+        address = peer_address(transport.get_extra_info("peername"))
+        leg = self._leg(transport)
+        if leg is None:
+            return False
+        spawn(self._on_upgrade(leg, head, early, address, secure), "upgrade", serves=True)
+        return True
+
+    def _leg(self, transport: asyncio.Transport) -> Leg | None:
+        """Take the connection from aiohttp; ``None`` when that is not possible now."""
+        secure = transport.get_extra_info("ssl_object") is not None
         # What is not written yet would be lost with a plain transport. A TLS one is kept, and its
         # handshake's last words (session tickets) are often still to be written at this point.
         if not secure and transport.get_write_buffer_size():
-            return False
-        address = peer_address(transport.get_extra_info("peername"))
+            return None
         self._taken = True
-        leg = self._stream(transport) if secure else self._plain(transport)
-        spawn(self._on_upgrade(leg, head, early, address, secure), "upgrade", serves=True)
-        return True
+        return self._stream(transport) if secure else self._plain(transport)
 
     def _plain(self, transport: asyncio.Transport) -> Leg:
         """Keep the socket and let the transport go."""
@@ -267,3 +313,8 @@ class HttpProtocol(PlainProtocol):
         self.connection_lost(None)
         protocol.connection_made(transport)
         return PumpedLeg(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+
+async def _refuse_head(leg: Leg) -> None:
+    with contextlib.suppress(OSError):
+        await error_answer(leg, HandshakeRefused(431, TOO_LARGE))
