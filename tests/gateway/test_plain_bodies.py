@@ -208,6 +208,33 @@ async def test_an_answer_that_is_broken_before_its_head_went_out_is_502(world: W
     assert front.failures == 1
 
 
+@pytest.mark.parametrize("end", ["stays", "closes"])
+@pytest.mark.parametrize("broken", [b"ZZ\r\n", b"5\r\nhelloX", b"0\r\nno field\r\n\r\n"])
+async def test_an_answer_whose_framing_breaks_in_the_middle_never_looks_complete_nor_hangs(
+    world: World, broken: bytes, end: str
+) -> None:
+    seen = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(answer(b"Transfer-Encoding: chunked", body=None) + b"5\r\nhello\r\n")
+        await seen.wait()
+        await peer.send(broken)
+        if end == "stays":
+            assert await peer.ended()
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/"))
+    await peer.head()
+    await peer.reader.readuntil(b"hello")
+    seen.set()
+    with pytest.raises(ConnectionResetError):
+        await peer.rest()
+    assert front.failures == 1
+    assert front.log.said("reason", "status", "detail") == [("broken_off", None, "not valid HTTP")]
+
+
 # -- uploads ----------------------------------------------------------------------------------------------
 
 

@@ -1,16 +1,19 @@
-"""What asks upstreams plain requests: aiohttp's client, in three things another.
+"""What asks upstreams plain requests: aiohttp's client, in four things another.
 
-It parses no cookies; a body does not wait for its invitation for ever; and a kept connection on
-which something came unasked is not used. aiohttp looks at that when a connection comes back, not
-when it goes out again: an answer that an upstream sent meanwhile would be taken for the answer to
-the next request, which is somebody else's (response-queue poisoning).
+It parses no cookies; a body does not wait for its invitation for ever; an answer whose framing breaks in
+the middle ends with an error; and a kept connection on which something came unasked is not used. aiohttp
+looks at that when a connection comes back, not when it goes out again: an answer that an upstream sent
+meanwhile would be taken for the answer to the next request, which is somebody else's (response-queue
+poisoning).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from bascule.gateway.plain_server import READ_AHEAD
 
@@ -32,8 +35,28 @@ _INVITATION: Final = 1.0
 """Seconds for which a body waits for the upstream's 100, as with curl (RFC 9110 §10.1.1: not for ever)."""
 
 
+class _UpstreamConnection(ResponseHandler):
+    """A connection that tells a body's reader, too, what is wrong with it.
+
+    aiohttp alone tells whoever waits for the next head, and the reader waits for ever.
+    """
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """Fail the answer that is awaited, or read."""
+        super().set_exception(exc, *cause)
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            known = isinstance(exc, (aiohttp.ClientError, OSError))
+            body.set_exception(exc if known else aiohttp.ClientError("the answer's framing is broken"))
+
+
 class UpstreamPool(aiohttp.TCPConnector):
     """aiohttp's pool, without connections that have spoken out of turn."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        connection: type[ResponseHandler] = _UpstreamConnection
+        self._factory = partial(connection, loop=self._loop)
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         """Return a connection that waits for its next request; ``None`` when there is none."""
