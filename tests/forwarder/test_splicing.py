@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
+import sys
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +145,59 @@ def test_a_connection_that_fails_in_the_middle_of_a_large_frame_says_why(build: 
         assert flow.error == errno.ECONNRESET
         engine.detach(flow)
         engine.close()
+
+
+_SIOCOUTQNSD = 0x894B
+"""Asks a TCP socket how much of what was written it has not sent yet (tcp(7) has SIOCOUTQ, with it)."""
+
+
+def not_sent(connection: socket.socket) -> int:
+    return int.from_bytes(fcntl.ioctl(connection, _SIOCOUTQNSD, bytes(4)), sys.byteorder)
+
+
+@pytest.mark.parametrize("before", ["a whole message", "the end of a message"])
+def test_the_kernel_keeps_nothing_back_that_is_whole_though_a_large_frame_begins_behind_it(
+    build: Any, before: str
+) -> None:
+    engine = build.Engine(WINDOW, memoryview(array("Q", bytes(8 * BLOCK_WORDS))))
+    source, upstream = tcp_pair()
+    sink, browser = tcp_pair()
+    small = header(1, 1000) + bytes(1000)
+    first, then = {
+        "a whole message": (b"", small),
+        "the end of a message": (small[:300], small[300:]),
+    }[before]
+    with source, upstream, sink, browser:
+        flow = build.Flow(None, source.fileno(), sink.fileno(), False, LIMIT, 0, 0, engine.now)
+        engine.attach(flow)
+        if first:
+            upstream.send(first)
+            engine.turn(engine.now + 1.0)
+        upstream.send(then + header(2, SIZE) + bytes(100))
+        assert engine.turn(engine.now + 1.0) == []
+        assert flow.remaining == SIZE - 100
+        assert not_sent(sink) == 0
+        engine.detach(flow)
+    engine.close()
+
+
+def test_a_close_of_ours_is_not_kept_back_behind_a_large_frame_that_nobody_gets(build: Any) -> None:
+    engine = build.Engine(WINDOW, memoryview(array("Q", bytes(8 * BLOCK_WORDS))))
+    source, upstream = tcp_pair()
+    sink, browser = tcp_pair()
+    with source, upstream, sink, browser:
+        flow = build.Flow(None, source.fileno(), sink.fileno(), False, LIMIT, 0, 0, engine.now)
+        engine.attach(flow)
+        upstream.send(header(1, 1000) + bytes(500))
+        engine.turn(engine.now + 1.0)
+        flow.stop = flow.wanted = True
+        upstream.send(bytes(500) + header(2, SIZE) + bytes(100))
+        assert engine.turn(engine.now + 1.0) == [(flow, signs.BOUNDARY)]
+        assert engine.inject(flow, header(8, 2) + b"\x03\xf4") == 0
+        assert not_sent(sink) == 0
+        assert len(browser.recv(5000)) == 1008
+        engine.detach(flow)
+    engine.close()
 
 
 def test_behind_a_large_frame_little_is_copied_of_another_and_small_ones_are_read_as_ever(rig: Rig) -> None:

@@ -206,11 +206,6 @@ cdef class Flow:
         return (<char *>self.held_bytes)[:self.held_size]
 
 
-cdef inline int _flags(Flow flow) noexcept:
-    """While much of a frame is still to come the kernel need not send a short segment for the tail of a write."""
-    return MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if flow.remaining >= SPLICE_FROM else 0)
-
-
 cdef class Engine:
     """Epoll, the shared receive buffer and everything that happens per message."""
 
@@ -226,6 +221,7 @@ cdef class Engine:
     cdef object _words_owner
     cdef list _table
     cdef epoll_event _events[MAX_EVENTS]
+    cdef bint _alone  # where much of a frame is still to come: what is to be sent is of that frame only
 
     cdef void _close_pipe(self) noexcept:
         if self._pipe[0] >= 0:
@@ -523,6 +519,7 @@ cdef class Engine:
         if flow.mode == RELAY and flow.remaining >= size:
             flow.remaining -= size
             flow.active_at = self.now
+            self._alone = True
             if flow.stop and flow.remaining == 0:
                 flow.mode = DISCARD
         elif flow.mode == DEAD:
@@ -537,8 +534,13 @@ cdef class Engine:
 
     cdef inline int _send(self, Flow flow, Py_ssize_t start, Py_ssize_t end) except -1:
         cdef ssize_t sent = 0
+        cdef int flags = MSG_NOSIGNAL | MSG_DONTWAIT
+        # While much of a frame is still to come the kernel need not send a short segment for the tail of a
+        # write. It may keep that back for 200 ms, so nobody may be waiting for a byte of it.
+        if flow.remaining >= SPLICE_FROM and self._alone and flow.mode == RELAY:
+            flags |= MSG_MORE
         while flow.stash_bytes == NULL:
-            sent = send(flow.sink, self._buffer + start, end - start, _flags(flow))
+            sent = send(flow.sink, self._buffer + start, end - start, flags)
             if sent >= 0:
                 break
             if errno == EINTR:
@@ -585,7 +587,10 @@ cdef class Engine:
         if flow.stash_bytes == NULL:
             return 0
         sent = send(
-            flow.sink, flow.stash_bytes + flow.stash_at, flow.stash_end - flow.stash_at, _flags(flow)
+            flow.sink,
+            flow.stash_bytes + flow.stash_at,
+            flow.stash_end - flow.stash_at,
+            MSG_NOSIGNAL | MSG_DONTWAIT,
         )
         if sent < 0:
             if errno == EAGAIN or errno == EINTR:
@@ -644,6 +649,7 @@ cdef class Engine:
         cdef Py_ssize_t out = start
         cdef Py_ssize_t written = start
         cdef Py_ssize_t run = start
+        cdef Py_ssize_t frame = start - 1
         cdef Py_ssize_t available, step, rest_start, rest_end
         cdef uint64_t remaining = flow.remaining
         cdef uint64_t length
@@ -770,9 +776,12 @@ cdef class Engine:
             flow.payload += length
             payload_word[0] += length
             flow.active_at = self.now
+            frame = position
             position += header
             remaining = length
         flow.remaining = remaining
+        if remaining >= SPLICE_FROM:
+            self._alone = frame == out
         forward = flow.mode == RELAY
         if found & (CLOSE | FAULT):
             flow.mode = DEAD
