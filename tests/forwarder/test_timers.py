@@ -5,15 +5,18 @@ What each timer does when it is due is in test_control_frames.py, test_relay.py 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from bascule.forwarder.timers import Intervals
+from bascule.forwarder.timers import Intervals, Timers
 from bascule.protocol.closing import End
 from tests.support.frames import PONG, TEXT, close, frame
 
 if TYPE_CHECKING:
+    from bascule.forwarder.session import Session
     from tests.forwarder.conftest import MakeWorld
     from tests.support.relaying import Line, World
 
@@ -120,3 +123,30 @@ def test_a_closing_handshake_has_the_new_time(make_world: MakeWorld) -> None:
     assert line.id in world.relay.sessions
     world.later(600)
     assert not world.relay.sessions
+
+
+def beat_times(seconds: float, until: float, late: float) -> list[float]:
+    """Return when one session's heartbeats are sent by a loop that is late by as much each time."""
+    session = SimpleNamespace(id=1, end=None, beat_at=0.0)
+    timers = Timers({1: cast("Session", session)}, Intervals(seconds, 0.0, LONG))
+    now = 123.37
+    timers.begin(cast("Session", session), now)
+    times = []
+    while (now := timers.next_at + late) < until:
+        times += [now for _ in timers.beats(now)]
+    return times
+
+
+@pytest.mark.parametrize("seconds", [0.1, 2.0, 20.0, 58.0, 90.0])
+@pytest.mark.parametrize("late", [0.0, 0.004])
+def test_heartbeats_keep_their_rate(seconds: float, late: float) -> None:
+    times = beat_times(seconds, 123.37 + 50 * seconds, late)
+
+    assert len(times) == 49
+    assert times[-1] - times[0] == pytest.approx(48 * seconds, abs=min(1.0, max(0.01, seconds / 20)))
+
+
+def test_heartbeats_that_were_missed_are_not_made_up_for() -> None:
+    times = beat_times(20.0, 2000.0, late=70.0)
+
+    assert all(after - before >= 70.0 for before, after in itertools.pairwise(times))
