@@ -121,8 +121,8 @@ class Timers:
             if session.beat_at > now:
                 self._await_beat(session, session.beat_at, now)
             else:
-                # At a fixed rate, as the pool's: from when this one was due, for it is `now` up to a slot later.
-                # But what was missed while we were held up is not made up for.
+                # At a fixed rate, as the pool's: from when this one was due, up to a slot ago. But what was
+                # missed while we were held up is not made up for.
                 heartbeat = self._intervals.heartbeat
                 due = session.beat_at + heartbeat
                 self._await_beat(session, due if due > now else now + heartbeat, now)
