@@ -1,47 +1,97 @@
-"""A gateway that its supervisor hangs up on leaves, whatever it was waiting for."""
+"""A gateway that is told to leave before it serves: its supervisor hangs up, or a stop has begun."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
 import subprocess
 import sys
+import termios
+from typing import TYPE_CHECKING
 
-from bascule.handover.control import receive_control
+import pytest
+
+from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile
-from bascule.handover.descriptors import PacketReader, channel_pair
+from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.environment import ChildSetup
 from bascule.handover.journal import Journal
+from bascule.handover.messages import Listed, Live
 from bascule.policy.config import Config
 from tests.support.waiting import eventually
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def test_one_that_waits_for_its_forwarders_leaves_at_once_and_without_a_word() -> None:
-    ours, theirs = channel_pair()
-    counters, figures, hub = CounterFile.create(1), Journal.create("figures"), Journal.create("hub")
-    with socket.create_server(("127.0.0.1", 0)) as public, socket.create_server(("127.0.0.1", 0)) as admin:
-        setup = ChildSetup(
-            Config().model_dump_json(by_alias=True), {}, theirs.fileno(), counters.descriptor, 1, -1,
-            public=public.fileno(), admin=admin.fileno(), figures=figures.descriptor, hub=hub.descriptor,
-            forwarder_restarts=[0],
-        )  # fmt: skip
-        told = setup.write()
-        inherited = (told, setup.control, setup.counters, setup.public, setup.admin, setup.figures, setup.hub)
-        with subprocess.Popen(
-            [sys.executable, "-m", "bascule.gateway", str(told)], pass_fds=inherited, stderr=subprocess.PIPE
-        ) as process:
-            theirs.close()
 
-            def said() -> str | None:
-                with contextlib.suppress(BlockingIOError):
-                    message, _ = receive_control(ours, PacketReader()) or ({"message": "nothing"}, ())
-                    return str(message["message"])
-                return None
+class Gateway:
+    """A gateway that waits for its one forwarder; the test is that, and the supervisor."""
 
-            try:
-                assert eventually(said, 30, "it is prepared") == "prepared"
-                ours.close()
-                _, errors = process.communicate(timeout=8)
-            finally:
-                process.kill()
-    assert (process.returncode, errors) == (0, b"")
+    def __init__(self) -> None:
+        self.control, theirs = channel_pair()
+        counters, figures, hub = CounterFile.create(1), Journal.create("figures"), Journal.create("hub")
+        with (
+            socket.create_server(("127.0.0.1", 0)) as public,
+            socket.create_server(("127.0.0.1", 0)) as admin,
+        ):
+            setup = ChildSetup(
+                Config().model_dump_json(by_alias=True), {}, theirs.fileno(), counters.descriptor, 1, -1,
+                public=public.fileno(), admin=admin.fileno(), figures=figures.descriptor, hub=hub.descriptor,
+                forwarder_restarts=[0],
+            )  # fmt: skip
+            told = setup.write()
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bascule.gateway", str(told)],
+                pass_fds=(
+                    told, setup.control, setup.counters, setup.public, setup.admin, setup.figures, setup.hub
+                ),
+                stderr=subprocess.PIPE,
+            )  # fmt: skip
+        theirs.close()
+        assert eventually(self.says, 30, "it is prepared") == "prepared"
+
+    def says(self) -> str | None:
+        """Return what it has said next; ``None`` when that is nothing yet."""
+        with contextlib.suppress(BlockingIOError):
+            message, _ = receive_control(self.control, PacketReader()) or ({"message": "nothing"}, ())
+            return str(message["message"])
+        return None
+
+    def tell(self, message: str) -> None:
+        """Tell it something, and wait until it has read that."""
+        send_control(self.control, message)
+        eventually(lambda: not any(fcntl.ioctl(self.control, termios.TIOCOUTQ, bytes(4))), 30, "it is read")
+
+    def connect(self) -> socket.socket:
+        """Give it the channel to its forwarder, whose end is returned."""
+        ours, theirs = channel_pair()
+        with theirs:
+            send_control(self.control, "channel", theirs.fileno(), slot=0, pid=1, hot_path="pure", restarts=0)
+        return ours
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    gateway = Gateway()
+    yield gateway
+    gateway.process.kill()
+    gateway.process.communicate()
+    gateway.control.close()
+
+
+def test_one_that_waits_for_its_forwarders_leaves_at_once_and_without_a_word(gateway: Gateway) -> None:
+    gateway.control.close()
+    _, errors = gateway.process.communicate(timeout=8)
+    assert (gateway.process.returncode, errors) == (0, b"")
+
+
+def test_one_that_does_not_know_its_sessions_yet_does_not_say_that_none_is_left(gateway: Gateway) -> None:
+    gateway.tell("drain")
+    with gateway.connect() as forwarder:
+        send_packet(forwarder, Live(0, 7, 0, 0.0, 0.0, 0, 0, 0, 0, b"").encode())
+        send_packet(forwarder, Listed(0).encode())
+        said = [eventually(gateway.says, 30, "it goes on")]
+        while said[-1] != "ready":
+            said.append(eventually(gateway.says, 30, "it goes on"))
+    assert said == ["draining", "ready"]

@@ -317,6 +317,11 @@ class Gateway:
                 slot, restarts = message["slot"], message["restarts"]
                 self._dispatch.add(slot, message["pid"], restarts, message["hot_path"], channel)
                 self._view.set_restarts(slot, restarts)
+            case "drain" if self._listener is None:
+                # What forwarders carry is not known yet: there would be nothing to end. It is said again when
+                # we are ready.
+                if self._drain_begun is None:
+                    self._drain_begun = time.monotonic()
             case "drain":
                 self._stop_accepting()
                 self._begin_drain()
