@@ -7,6 +7,7 @@ somebody made up. What is not here is in test_deaths.py.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from contextlib import ExitStack
@@ -126,6 +127,38 @@ def test_a_stopped_forwarder_goes_on_where_it_was(proxy: Proxy) -> None:
         assert [talker.echoed > count for talker, count in zip(chatter.talkers, before, strict=True)] == [
             True
         ] * 4
+
+
+@pytest.mark.parametrize("first", ["gateway", "forwarder"])
+def test_sessions_of_a_forwarder_that_dies_together_with_the_gateway_are_counted(
+    proxy: Proxy, first: str
+) -> None:
+    bascule = proxy()
+    with chatting(bascule.public_url, 6) as chatter:
+        chatter.progress()
+        victims = [gateway(bascule), forwarders(bascule)[0]]
+        for pid in victims if first == "gateway" else reversed(victims):
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: len(chatter.ended) == 3, 10, "the forwarder's three sessions have ended")
+        _settles_at(bascule, 3)
+        eventually(lambda: bascule.metric("bascule_sessions_lost_total") == 3, 20, "they are counted")
+        assert bascule.metric("ws_connection_duration_seconds_count") == 3
+
+
+def test_sessions_that_a_new_gateway_was_not_told_of_before_their_forwarder_died_are_counted(
+    proxy: Proxy,
+) -> None:
+    bascule = proxy()
+    with chatting(bascule.public_url, 6) as chatter:
+        chatter.progress()
+        victim = forwarders(bascule)[0]
+        kill(victim, signal.SIGSTOP)
+        before = gateway(bascule)
+        kill(before)
+        eventually(lambda: gateways(bascule) not in ([], [before]), 10, "another gateway begins")
+        kill(victim)
+        _settles_at(bascule, 3)
+        eventually(lambda: bascule.metric("bascule_sessions_lost_total") == 3, 20, "they are counted")
 
 
 # -- the gateway ---------------------------------------------------------------------------------------

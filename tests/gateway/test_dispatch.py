@@ -31,7 +31,7 @@ class Heard:
             self.counts,
             on_live=lambda _, live: self.log.append(("live", live.id)),
             on_ended=lambda _, ended: self.log.append(("ended", ended.id)),
-            on_lost=lambda slot: self.log.append(("lost", slot)),
+            on_lost=lambda link: self.log.append(("lost", link.slot)),
         )
 
     def forwarder(self, slot: int) -> socket.socket:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from bascule.gateway.dispatch import Link
 from bascule.gateway.outcomes import Outcomes
 from bascule.gateway.registry import Registry
-from bascule.handover.counters import CounterFile
+from bascule.handover.counters import CounterFile, ForwarderWord
 from bascule.handover.messages import Ended, Live
 from bascule.policy.budget import SessionBudget
 from bascule.protocol.closing import End
@@ -18,6 +19,9 @@ from bascule.telemetry.durations import Durations
 from bascule.telemetry.reservoir import Reservoir
 from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
 
+if TYPE_CHECKING:
+    import socket
+
 TAG = b"lab\x0010.0.0.7\x00lab:8888\x00ada"
 
 
@@ -25,14 +29,14 @@ class Rig:
     """A gateway's bookkeeping, with room for two sessions and one of each user."""
 
     def __init__(self) -> None:
-        self.counters = CounterFile.create(1)
+        self.counters = CounterFile.create(2)
         self.registry = Registry()
         self.budget = SessionBudget(2, per_user=1)
         self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5), self.counters.durations(0))
         self.lines: list[dict[str, Any]] = []
         words = self.counters.gateway(0)
         log = AccessLog(self)
-        self.outcomes = Outcomes(self.registry, self.budget, self.durations, log, words, None)
+        self.outcomes = Outcomes(self.registry, self.budget, self.durations, log, self.counters, words, None)
 
     def info(self, event: str, **fields: object) -> None:
         self.lines.append(fields)
@@ -43,6 +47,13 @@ class Rig:
     @property
     def sampled(self) -> int:
         return self.durations.summary(time.monotonic()).count_held
+
+
+def link(slot: int, *, listed: bool = True) -> Link:
+    """Return the channel to the first process of a slot; nothing is sent on it."""
+    made = Link(slot, 1, 0, cast("socket.socket", None))
+    made.listed = listed
+    return made
 
 
 @pytest.fixture
@@ -72,9 +83,25 @@ def test_what_is_lost_with_a_forwarder_is_counted_here_and_once(rig: Rig) -> Non
     rig.live(1, began)
     rig.live(2, began)
     for _ in range(2):
-        rig.outcomes.on_lost(0)
-    rig.outcomes.on_lost(7)
+        rig.outcomes.on_lost(link(0))
+    rig.outcomes.on_lost(link(1))
     assert (rig.budget.in_use, len(rig.registry), rig.sampled, len(rig.lines)) == (0, 0, 2, 2)
     assert rig.counters.ended(Kind.JUPYTER, EndedBy.PROXY, Cause.INTERNAL) == 2
     assert rig.counters.ended_count() == 2
     assert rig.counters.ended_seconds() == pytest.approx(20, abs=5)
+
+
+def test_what_is_lost_with_one_that_had_not_told_all_is_the_supervisors_to_count(rig: Rig) -> None:
+    rig.live(1, time.monotonic())
+    rig.outcomes.on_lost(link(0, listed=False))
+    assert (rig.budget.in_use, len(rig.lines)) == (0, 1)
+    assert rig.counters.lost_count() == 0
+    assert rig.counters.forwarder(0)[ForwarderWord.LOST_COUNTED] == 0
+
+
+def test_what_the_supervisor_has_counted_is_not_counted_again(rig: Rig) -> None:
+    rig.live(1, time.monotonic())
+    rig.counters.forwarder(0)[ForwarderWord.LOST_COUNTED] = 1
+    rig.outcomes.on_lost(link(0))
+    assert (rig.budget.in_use, len(rig.lines)) == (0, 1)
+    assert rig.counters.lost_count() == 0

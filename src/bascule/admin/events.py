@@ -191,7 +191,7 @@ class LiveFigures:
                 "handshakesRefused": count(GatewayWord.HANDSHAKES_REFUSED),
                 "upstreamRefused": count(GatewayWord.UPSTREAM_REFUSED),
                 "admitted": count(GatewayWord.ADMITTED),
-                "lost": count(GatewayWord.FORWARDER_LOST),
+                "lost": view.counters.lost_count(),
                 "peak": view.counters.peak(),
                 "httpRequests": count(GatewayWord.HTTP_REQUESTS),
                 "httpUpstreamFailures": count(GatewayWord.HTTP_UPSTREAM_FAILURES),

@@ -86,7 +86,8 @@ class Dispatch:
         counts: Sessions by slot, for placement.
         on_live: A session that lives already, found on a new channel.
         on_ended: An outcome.
-        on_lost: A forwarder is gone with all it carried.
+        on_lost: A forwarder is gone with all it carried; the channel to it tells which, and whether all of
+            that was known here.
 
     Attributes:
         links: By slot.
@@ -100,7 +101,7 @@ class Dispatch:
         counts: dict[int, int],
         on_live: Callable[[int, Live], None],
         on_ended: Callable[[int, Ended], None],
-        on_lost: Callable[[int], None],
+        on_lost: Callable[[Link], None],
     ) -> None:
         self.links: dict[int, Link] = {}
         self._counts = counts
@@ -291,5 +292,5 @@ class Dispatch:
             return  # its process has another
         del self.links[link.slot]
         if not (self.retired and link.moved):
-            self._on_lost(link.slot)
+            self._on_lost(link)
         self.changed.set()

@@ -119,7 +119,13 @@ class Gateway:
         self._admin_listener: AdminListener | None = None
         self._redirect: RedirectListener | None = None
         outcomes = Outcomes(
-            self._registry, self._budget, self._durations, self._access, self._words, self._hub
+            self._registry,
+            self._budget,
+            self._durations,
+            self._access,
+            self._counters,
+            self._words,
+            self._hub,
         )
         self._dispatch = Dispatch(
             self._registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_lost

@@ -172,7 +172,7 @@ class GatewayMetrics:
             "bascule_route_sessions": lambda _: _by_name(live.sessions_by_route()),
             "bascule_route_max_sessions": lambda _: _by_name(live.caps_by_route()),
             "bascule_sessions_ended_total": self._ended,
-            "bascule_sessions_lost_total": gateway(GatewayWord.FORWARDER_LOST),
+            "bascule_sessions_lost_total": lambda _: _one(self._counters.lost_count()),
             "bascule_close_codes_total": self._close_codes,
             "bascule_frames_total": self._frames,
             "bascule_payload_bytes_total": self._payload,

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bascule.gateway.registry import Record, read_tag
-from bascule.handover.counters import KINDS, GatewayWord, ended_word
+from bascule.handover.counters import KINDS, ForwarderWord, GatewayWord, ended_word
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.telemetry.accesslog import SessionEnd
 
 if TYPE_CHECKING:
+    from bascule.gateway.dispatch import Link
     from bascule.gateway.hub import HubLedger
     from bascule.gateway.registry import Registry
+    from bascule.handover.counters import CounterFile
     from bascule.handover.messages import Ended, Live
     from bascule.policy.budget import SessionBudget
     from bascule.telemetry.accesslog import AccessLog
@@ -38,6 +40,7 @@ class Outcomes:
         budget: Whose leases they hold.
         durations: How long they lasted.
         access_log: One line for each.
+        counters: All counters.
         words: The gateway's counter block.
         hub: JupyterHub's routes; ``None`` where none are taken.
     """
@@ -48,6 +51,7 @@ class Outcomes:
         budget: SessionBudget,
         durations: Durations,
         access_log: AccessLog,
+        counters: CounterFile,
         words: memoryview,
         hub: HubLedger | None,
     ) -> None:
@@ -55,6 +59,7 @@ class Outcomes:
         self._budget = budget
         self._durations = durations
         self._access = access_log
+        self._counters = counters
         self._words = words
         self._hub = hub
 
@@ -90,15 +95,20 @@ class Outcomes:
             )
         )  # fmt: skip
 
-    def on_lost(self, slot: int) -> None:
+    def on_lost(self, link: Link) -> None:
         """Let the sessions of a forwarder go that died: they ended with it."""
+        slot = link.slot
         records = self._registry.of_slot(slot)
+        counted = self._counters.forwarder(slot)
+        # One that had not told all that it carried is the supervisor's to count, and one it has counted.
+        if link.listed and counted[ForwarderWord.LOST_COUNTED] <= link.restarts:
+            counted[ForwarderWord.LOST_COUNTED] = link.restarts + 1
+            self._words[GatewayWord.FORWARDER_LOST] += len(records)
         if not records:
             return
         now = time.monotonic()
         row = CLOSE_TABLE[End.FORWARDER_LOST]
         _log.error("forwarder lost", slot=slot, sessions=len(records))
-        self._words[GatewayWord.FORWARDER_LOST] += len(records)
         for record in records:
             self._registry.remove(record.id)
             duration = max(0.0, now - record.opened_at)

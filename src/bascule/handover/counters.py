@@ -4,8 +4,8 @@ The supervisor creates one anonymous memory file and passes it on. The gateway i
 writes block *n*: one serves, the others may be former ones that still end what they began.
 The forwarder in slot *n* writes block *GATEWAYS + n*; anybody may read any block. A process
 that dies leaves its block behind and its successor counts on from there, so no counter ever
-goes back. Its gauges are set to 0 by the supervisor, which also counts in a gateway's block the
-sessions that were lost while that gateway could not.
+goes back. Its gauges are set to 0 by the supervisor, which also counts in a forwarder's block the
+sessions that were lost with it and that no gateway could count.
 
 Layout: a block is ``BLOCK_WORDS`` unsigned 64-bit words in native order, each word
 written by one store. A reader sees the old or the new value of a word, never half
@@ -83,7 +83,7 @@ class GatewayWord(IntEnum):
     HOLDS = auto()
     """Repeat refusals that were held back before their Close."""
     FORWARDER_LOST = auto()
-    """Sessions that ended because their forwarder died."""
+    """Sessions that ended because their forwarder died, as far as a gateway counted them."""
     DISTINCT_REJECTED_CLIENTS = auto()
     """Times a client that was not refused within the hold-off window was refused by the cap."""
     PEAK_IN_FLIGHT = auto()
@@ -119,6 +119,11 @@ class ForwarderWord(IntEnum):
     PAYLOAD_OUTBOUND = auto()
     TURNS = auto()
     """Rises every `TURN_EVERY`, or oftener, while its loop goes round (`bascule.supervisor.watch`)."""
+    LOST_COUNTED = auto()
+    """Of how many of the slot's processes, in a row, the sessions that died with them have been counted.
+    Written by who counts them: a gateway, or else the supervisor (`bascule.supervisor.losses`)."""
+    LOST = auto()
+    """Sessions that died with a process of the slot and that no gateway counted; the supervisor's word."""
 
 
 DURATIONS_BASE: Final = 32
@@ -249,7 +254,11 @@ class CounterFile:
 
     def ended_count(self) -> int:
         """Return how many sessions ended, those that were lost with their forwarder included."""
-        return self.total(ForwarderWord.ENDED) + self.of_gateways(GatewayWord.FORWARDER_LOST)
+        return self.total(ForwarderWord.ENDED) + self.lost_count()
+
+    def lost_count(self) -> int:
+        """Return how many sessions were lost with their forwarder, whoever counted them."""
+        return self.of_gateways(GatewayWord.FORWARDER_LOST) + self.total(ForwarderWord.LOST)
 
     def ended_seconds(self) -> float:
         """Return the sum of their durations."""

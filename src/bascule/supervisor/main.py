@@ -29,6 +29,7 @@ from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
 from bascule.supervisor.child import Child
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.hearing import Hearing
+from bascule.supervisor.losses import Losses
 from bascule.supervisor.shutdown import Shutdown
 from bascule.supervisor.sockets import Listeners, address
 from bascule.supervisor.succession import Succession
@@ -79,6 +80,7 @@ class Supervisor:
         self._shutdown = Shutdown(self._gateways, listeners, self)
         self._forwarders = [Child("bascule.forwarder", slot) for slot in range(self._slots)]
         self._due: list[tuple[float, Callable[[], None]]] = []
+        self._losses = Losses(self._counters, self._gateways, self.do_later)
         self._watchdog = Watchdog(self._counters, config.watchdog, self.do_later)
         self._announced = False
         self._on_terminal = terminal.is_there()
@@ -314,11 +316,10 @@ class Supervisor:
         _log.error(
             "a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay, **lost
         )
-        serving = self._gateways.serving
-        if not is_gateway and not (serving.alive and serving.prepared):
-            # The gateway counts each and has a line for it; while there is none that was told of them nobody
-            # else can, and what they were is not known here.
-            self._counters.gateway(serving.place)[GatewayWord.FORWARDER_LOST] += held
+        if is_gateway:
+            self._losses.settle()
+        else:
+            self._losses.on_forwarders_death(child.slot, child.restarts, held)
         if is_gateway and status == _BAD_CONFIGURATION and not self._announced:
             # It refused the configuration and has said why; another one would do the same. Once
             # we have served, what has gone bad since (a certificate) must not end the sessions.

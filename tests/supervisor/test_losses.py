@@ -1,0 +1,93 @@
+"""Every session that is lost with its forwarder is counted once, by a gateway or by the supervisor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bascule.handover.counters import CounterFile, ForwarderWord
+from bascule.supervisor.gateways import Gateways
+from bascule.supervisor.losses import Losses
+from tests.supervisor.sleepers import Sleepers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Rig(Sleepers):
+    """Two slots, and a gateway that lives and is prepared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counters = CounterFile.create(2)
+        self.gateways = Gateways()
+        self.later: list[Callable[[], None]] = []
+        self.losses = Losses(self.counters, self.gateways, lambda _, action: self.later.append(action))
+        self.start(self.gateways.serving)
+        self.gateways.serving.prepared = True
+
+    def gateway_counts(self, slot: int, restarts: int) -> None:
+        self.counters.forwarder(slot)[ForwarderWord.LOST_COUNTED] = restarts + 1
+
+    @property
+    def lost(self) -> list[int]:
+        return [self.counters.forwarder(slot)[ForwarderWord.LOST] for slot in range(2)]
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    rig = Rig()
+    yield rig
+    rig.end()
+
+
+def test_a_gateway_that_lives_counts(rig: Rig) -> None:
+    rig.losses.on_forwarders_death(0, 0, 3)
+    rig.gateway_counts(0, 0)
+    for action in rig.later:
+        action()
+    assert rig.lost == [0, 0]
+
+
+def test_one_that_lives_and_does_not_count_in_time_is_stood_in_for(rig: Rig) -> None:
+    rig.losses.on_forwarders_death(1, 0, 3)
+    assert rig.lost == [0, 0]
+    for action in rig.later:
+        action()
+    assert rig.lost == [0, 3]
+    assert rig.counters.forwarder(1)[ForwarderWord.LOST_COUNTED] == 1
+
+
+def test_one_that_dies_about_then_is_stood_in_for_at_once_and_once(rig: Rig) -> None:
+    rig.losses.on_forwarders_death(0, 0, 3)
+    rig.dies(rig.gateways.serving)
+    rig.losses.settle()
+    for action in rig.later:
+        action()
+    assert rig.lost == [3, 0]
+
+
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_without_a_gateway_that_was_told_of_them_they_are_counted_at_once(
+    rig: Rig, is_prepared: bool
+) -> None:
+    if is_prepared:
+        rig.dies(rig.gateways.serving)
+    rig.gateways.serving.prepared = is_prepared
+    rig.losses.on_forwarders_death(0, 0, 3)
+    assert rig.lost == [3, 0]
+
+
+def test_each_process_of_a_slot_is_another(rig: Rig) -> None:
+    rig.losses.on_forwarders_death(0, 0, 3)
+    rig.gateway_counts(0, 0)
+    rig.losses.on_forwarders_death(0, 1, 2)
+    rig.losses.settle()
+    assert rig.lost == [2, 0]
+
+
+def test_a_forwarder_without_sessions_takes_none_along(rig: Rig) -> None:
+    rig.losses.on_forwarders_death(0, 0, 0)
+    assert rig.later == []
+    assert rig.counters.forwarder(0)[ForwarderWord.LOST_COUNTED] == 0
