@@ -77,6 +77,21 @@ def test_a_gateway_that_hangs_is_replaced_and_no_session_ends(proxy: Proxy) -> N
     assert len(_said(bascule, "a process hangs", "gateway")) == 1
 
 
+def test_a_gateway_that_is_started_again_does_not_wait_for_a_forwarder_that_stands_still(
+    proxy: Proxy,
+) -> None:
+    bascule = proxy()
+    with chatting(bascule.public_url, 6) as chatter:
+        chatter.progress()
+        kill(forwarders(bascule)[0], signal.SIGSTOP)
+        for _ in range(3):
+            bascule.sessions()  # two seconds each, for one does not answer: nobody relies on it any more
+        began = time.monotonic()
+        kill(gateway(bascule))
+        eventually(lambda: bascule.in_flight_if_up == 3, 30, "another one serves")
+        assert time.monotonic() - began < 9, "it would wait for ten seconds for one that may still come"
+
+
 def test_a_process_that_can_says_where_it_stood(proxy: Proxy) -> None:
     bascule = proxy(watchdog=SOON)
     kill(victim := gateway(bascule), signal.SIGSTOP)

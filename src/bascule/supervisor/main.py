@@ -253,6 +253,9 @@ class Supervisor:
                 self._shutdown.on_drained()
             case "prepared" if child is self._gateways.serving:
                 child.prepared = True
+                if self._announced:
+                    # Others wait for all forwarders to begin; here it is known which could tell anything.
+                    self._call()
                 self._connect_all()
             case "prepared" if child is self._gateways.successor:
                 self._succession.on_prepared()
@@ -390,7 +393,7 @@ class Supervisor:
         self._watchdog.begin_anew(config.watchdog, serving)
 
     def _call(self) -> None:
-        """Tell the gateway that took over to serve, and how things stand."""
+        """Tell the gateway that took over, or was started again, to serve, and how things stand."""
         control = self._gateways.serving.control
         if control is not None:
             # One that starts again carries nothing, and for one that hangs nobody can wait.
