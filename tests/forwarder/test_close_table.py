@@ -163,6 +163,23 @@ def test_a_session_without_its_connections_is_counted_and_reported(make_world: M
     assert [world.word(word) for word in (ForwarderWord.ADOPTED, ForwarderWord.ENDED)] == [1, 1]
 
 
+def test_a_session_that_epoll_does_not_take_ends_alone(make_world: MakeWorld) -> None:
+    world = make_world()
+    other = world.open(limit=LIMIT)
+    browser, their_browser = socket.socketpair()
+    upstream, their_upstream = socket.socketpair()
+    world.engine.watch(upstream.fileno(), object())  # it is taken, and not a second time
+    adopted = Adopt(7, 0, 0, 0, time.monotonic(), LIMIT, b"tag", b"101", b"", b"")
+    world.relay.adopt(adopted, browser.detach(), upstream.detach())
+    (ended,) = world.reports
+    assert (ended.id, ended.end, ended.reason) == (7, End.NO_DESCRIPTORS, b"EEXIST")
+    with their_browser, their_upstream:
+        assert their_browser.recv(10) == their_upstream.recv(10) == b""
+    assert world.word(ForwarderWord.OPEN) == 1
+    other.upstream.send(frame(TEXT, b"on"))
+    world.until(lambda: len(other.browser.frames) == 1)
+
+
 def _impatient(connection: socket.socket) -> None:
     """Make TCP give up on a peer that takes nothing, after a moment instead of a minute."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 300)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bascule.errors import ConfigError
 from bascule.handover.environment import ChildSetup
-from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, Child
+from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, Child, check_kernel
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -144,3 +146,29 @@ def test_names_in_the_log() -> None:
 def test_python_is_the_one_that_runs_the_supervisor(start: Callable[..., Child]) -> None:
     child = start(LISTENS + "control.send(sys.executable.encode())\ncontrol.recv(1)")
     assert eventually(lambda: _received(child), 10, "it speaks") == sys.executable.encode()
+
+
+def test_a_child_that_is_abandoned_is_gone_and_may_be_started_again(start: Callable[..., Child]) -> None:
+    child = start(LISTENS + "control.recv(1)")
+    assert child.process is not None
+    pid = child.process.pid
+    child.hang_up()
+    child.abandon()
+    assert not child.alive
+    assert child.pidfd == -1
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert start(LISTENS + "control.recv(1)", child).alive
+
+
+def test_a_kernel_without_pidfds_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "not here")
+
+    check_kernel()
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    with pytest.raises(ConfigError) as told:
+        check_kernel()
+    assert told.value.problems == [
+        "pidfd_open(2): found ENOSYS; allowed: Linux 5.3 or later, and a sandbox that lets it through"
+    ]

@@ -115,11 +115,17 @@ class Relay:
         outbound.opposite = inbound
         session.inbound = inbound
         session.outbound = outbound
+        try:
+            self._engine.attach(inbound)
+            self._engine.attach(outbound)
+        except OSError as error:  # epoll takes no more, for want of memory or by the user's limit
+            self._release(session)
+            _cut_rings(session)
+            self.give_back(message, errno.errorcode.get(error.errno or 0, "epoll").encode())
+            return
         self.sessions[session.id] = session
         self._words[ForwarderWord.ADOPTED] += 1
         self._words[ForwarderWord.OPEN] = len(self.sessions)
-        self._engine.attach(inbound)
-        self._engine.attach(outbound)
         self._timers.begin(session, now)
         if found := self._engine.begin(outbound, message.answer):
             self.on_signs(outbound, found)
@@ -127,10 +133,9 @@ class Relay:
             if early and session.id in self.sessions:
                 self.on_signs(flow, self._engine.feed(flow, early))
 
-    def give_back(self, message: Adopt) -> None:
-        """End a session whose connections did not arrive: the kernel has dropped them."""
+    def give_back(self, message: Adopt, reason: bytes = b"no descriptors left") -> None:
+        """End a session whose connections the kernel has dropped, or cannot be read."""
         duration = max(0.0, self._engine.now - message.opened_at)
-        reason = b"no descriptors left"
         self._words[ForwarderWord.ADOPTED] += 1
         self._report(
             Ended(
@@ -334,17 +339,7 @@ class Relay:
         """Close both connections and report the outcome."""
         del self.sessions[session.id]
         engine = self._engine
-        # All stashes first: dropping one takes up reading its source again, detached or not.
-        for flow in (session.inbound, session.outbound):
-            engine.drop_stash(flow)
-        for flow in (session.inbound, session.outbound):
-            engine.detach(flow)
-        for flow in (session.inbound, session.outbound):
-            _shutdown(flow.source, socket.SHUT_RDWR)
-            os.close(flow.source)
-            flow.source = flow.sink = -1
-        # Flow, opposite and session refer to each other; cut the rings so that reference
-        # counting frees them and the collector has nothing to do.
+        self._release(session)
         inbound, outbound = session.inbound, session.outbound
         assert session.end is not None
         duration = max(0.0, engine.now - session.opened_at)
@@ -357,9 +352,20 @@ class Relay:
                 session.tag,
             )
         )  # fmt: skip
-        inbound.opposite = outbound.opposite = None
-        inbound.session = outbound.session = _NO_SESSION
-        del session.inbound, session.outbound
+        _cut_rings(session)
+
+    def _release(self, session: Session) -> None:
+        """Close both connections."""
+        engine = self._engine
+        # All stashes first: dropping one takes up reading its source again, detached or not.
+        for flow in (session.inbound, session.outbound):
+            engine.drop_stash(flow)
+        for flow in (session.inbound, session.outbound):
+            engine.detach(flow)
+        for flow in (session.inbound, session.outbound):
+            _shutdown(flow.source, socket.SHUT_RDWR)
+            os.close(flow.source)
+            flow.source = flow.sink = -1
 
     def count(self, ended: Ended) -> None:
         """Count an outcome that was reported; whoever hears the report says when."""
@@ -466,6 +472,14 @@ class Relay:
 
 _NO_SESSION: Final = Session(-1, 0, 0.0, b"")
 """Owner of flows whose session is over: never among the live ones."""
+
+
+def _cut_rings(session: Session) -> None:
+    """Let reference counting free a session: flow, opposite and session refer to each other."""
+    inbound, outbound = session.inbound, session.outbound
+    inbound.opposite = outbound.opposite = None
+    inbound.session = outbound.session = _NO_SESSION
+    del session.inbound, session.outbound
 
 
 def _shutdown(descriptor: int, how: int) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
+from bascule.errors import ConfigError
 from bascule.handover.descriptors import channel_pair
 
 if TYPE_CHECKING:
@@ -21,6 +23,21 @@ STABLE_AFTER: Final = 30.0
 
 BACK_OFF: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before the first, second, … restart in a row: at once, unless it keeps dying."""
+
+
+def check_kernel() -> None:
+    """Find out whether children can be watched here.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        found = errno.errorcode.get(error.errno or 0, str(error))
+        raise ConfigError(
+            [f"pidfd_open(2): found {found}; allowed: Linux 5.3 or later, and a sandbox that lets it through"]
+        ) from None
 
 
 class Child:
@@ -93,13 +110,21 @@ class Child:
         try:
             self.pidfd = os.pidfd_open(self.process.pid)
         except OSError:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+            self.abandon()
             raise
         self.started_at = now
         self.prepared = self.ready = False
         self.restarts += 1
+
+    def abandon(self) -> None:
+        """End a process that was just started and cannot be watched; there is none when this returns."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
 
     def new_control(self) -> socket.socket:
         """Make a control channel; keep one end and return the child's."""

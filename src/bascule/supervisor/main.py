@@ -26,7 +26,7 @@ from bascule.handover.environment import ChildSetup
 from bascule.handover.journal import Journal
 from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
-from bascule.supervisor.child import Child
+from bascule.supervisor.child import Child, check_kernel
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.hearing import Hearing
 from bascule.supervisor.losses import Losses
@@ -168,8 +168,13 @@ class Supervisor:
             theirs.close()
         assert child.control is not None
         assert child.process is not None
-        self._selector.register(child.control, selectors.EVENT_READ, lambda: self._on_control(child))
-        self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
+        try:
+            self._selector.register(child.control, selectors.EVENT_READ, lambda: self._on_control(child))
+            self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
+        except OSError:  # no memory, or no epoll watch: nobody would hear of its death
+            self.hang_up(child)
+            child.abandon()
+            raise
         self._watchdog.started(child)
         _log.debug("started", child=child.name, pid=child.process.pid)
         gateways.started += is_gateway
@@ -481,5 +486,6 @@ def run(
     """
     config = loaded.config
     check_files(config)
+    check_kernel()
     configure(config.log.level, config.log.format, process="supervisor")
     return Supervisor(loaded, listeners or Listeners.open(config, patience), load).run()
