@@ -54,6 +54,13 @@ async def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
         assert (await client.get("/sessions", headers=BEARER)).status == 200
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "token"])
+async def test_a_token_in_the_configuration_may_have_white_space_around_it(scheme: str) -> None:
+    async with admin(admin_token=f" {TOKEN}\n") as (client, _):
+        fields = {"Authorization": f"{scheme} {TOKEN}"}
+        assert (await client.get("/sessions", headers=fields)).status == 200
+
+
 def test_an_empty_token_file_opens_nothing(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("\n")

@@ -66,7 +66,7 @@ configurations = st.builds(
     Config,
     listen=st.builds(Endpoint, hosts, st.integers(1000, 2000)),
     admin=st.builds(Endpoint, st.ip_addresses().map(str), st.integers(2001, 3000)),
-    admin_token=st.none() | text,
+    admin_token=st.none() | text.map(str.strip).filter(bool),
     websocket_proxy=st.builds(
         WebSocketProxy,
         max_sessions_per_app=java_int,

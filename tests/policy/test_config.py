@@ -84,6 +84,18 @@ def test_the_admin_token_is_not_shown_in_a_repr() -> None:
     assert "hush" not in repr(Config(admin_token="hush"))
 
 
+@pytest.mark.parametrize("text", ["tok", " tok ", "tok\n", "\ttok\r\n"])
+def test_white_space_around_the_admin_token_is_not_part_of_it(text: str) -> None:
+    # Callers' tokens are stripped, so one that was kept with its white space matched nothing.
+    assert Config(admin_token=text).admin_token == "tok"
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "\x1f"])
+def test_a_blank_admin_token_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        Config(admin_token=text)
+
+
 @given(configurations)
 @settings(deadline=None)
 def test_a_configuration_reaches_the_other_processes_unchanged(config: Config) -> None:

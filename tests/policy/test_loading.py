@@ -193,6 +193,9 @@ BAD_VARIABLES = {
     ("BASCULE_DRAIN__RATE", "fast"): [
         'BASCULE_DRAIN__RATE: drain.rate: found "fast"; allowed: a number of at least 0'
     ],
+    ("BASCULE_ADMINTOKEN", " \n"): [
+        "BASCULE_ADMINTOKEN: adminToken: found an empty secret; allowed: text with a token in it, or null"
+    ],
     ("BASCULE_ROUTES", "[{name: a}]"): [
         'BASCULE_ROUTES: routes[0].path: missing; needed: a path that starts with "/"',
         'BASCULE_ROUTES: routes[0].upstream: missing; needed: "http://host:port" or "https://host:port"',

@@ -10,7 +10,7 @@ named by ``…File`` keys and read by whoever needs them, when it needs them.
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from bascule.policy.authconfig import Auth, SessionAuth
@@ -56,6 +56,21 @@ CongestionControl = Annotated[
     ),
 ]
 Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+
+
+def _token(text: str) -> str:
+    # What a caller sends is stripped, and so is the file: white space kept here would match nothing.
+    if not (token := text.strip()):
+        allowed = {"found": "", "allowed": "text with a token in it, or null"}
+        raise PydanticCustomError("bascule", "{allowed}", allowed)
+    return token
+
+
+Token = Annotated[
+    str,
+    AfterValidator(_token),
+    Field(json_schema_extra={"x-allowed": "text with a token in it", "minLength": 1}),
+]
 
 
 class WebSocketProxy(Block):
@@ -380,10 +395,8 @@ class Config(Block):
     For Prometheus in a cluster set 0.0.0.0:8081 and an `adminTokenFile`; never expose it through the
     ingress.
     """
-    admin_token: Annotated[
-        str | None, Field(repr=False, min_length=1, json_schema_extra={"x-secret": True})
-    ] = None
-    """Bearer token that the admin listener asks for.
+    admin_token: Annotated[Token | None, Field(repr=False, json_schema_extra={"x-secret": True})] = None
+    """Bearer token that the admin listener asks for; its first and last white space is ignored.
 
     `adminTokenFile` is better, for a file is not printed.
     """
