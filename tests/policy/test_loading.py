@@ -261,19 +261,63 @@ def test_a_key_set_by_two_variables_is_a_problem() -> None:
     ]
 
 
-def test_what_kubernetes_sets_for_a_service_of_our_name_is_not_ours() -> None:
-    foreign = (
-        "SERVICE_HOST",
-        "SERVICE_PORT",
-        "SERVICE_PORT_HTTP",
-        "PORT",
-        "PORT_8080_TCP",
-        "PORT_8080_TCP_ADDR",
-    )
-    environ = {f"BASCULE_{name}": "tcp://10.0.0.1:8080" for name in foreign}
-    environ |= {f"BASCULE_ADMIN_{name}": "tcp://10.0.0.1:8080" for name in foreign}
+def _service_links(name: str, address: str, protocol: str) -> dict[str, str]:
+    """Return what Kubernetes puts into a container for a Service with one named port."""
+    url = f"{protocol}://{f'[{address}]' if ':' in address else address}:8080"
+    port = f"{name}_PORT_8080_{protocol.upper()}"
+    return {
+        f"{name}_SERVICE_HOST": address,
+        f"{name}_SERVICE_PORT": "8080",
+        f"{name}_SERVICE_PORT_HTTP_WS": "8080",
+        f"{name}_PORT": url,
+        port: url,
+        f"{port}_PROTO": protocol,
+        f"{port}_PORT": "8080",
+        f"{port}_ADDR": address,
+    }
 
-    assert load(None, {**environ, "BASCULE_PURE": "1", "BASCULE_CONFIG": "x"}).config == Config()
+
+@pytest.mark.parametrize("name", ["BASCULE", "BASCULE_ADMIN", "BASCULE_TLS_REDIRECT", "BASCULE_2"])
+@pytest.mark.parametrize("address", ["10.0.0.1", "fd00::1"])
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_not_ours(
+    name: str, address: str, protocol: str
+) -> None:
+    links = _service_links(name, address, protocol)
+
+    assert load(None, {**links, "BASCULE_PURE": "1", "BASCULE_CONFIG": "x"}).config == Config()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "meant"),
+    [
+        ("BASCULE_TLS__REDIRECT_PORT", "443", "BASCULE_TLS__REDIRECTPORT"),
+        ("BASCULE_TLS_REDIRECT_PORT", "443", "BASCULE_TLS__REDIRECTPORT"),
+        ("BASCULE_LISTEN_PORT", "8080", "BASCULE_LISTEN"),
+        ("BASCULE_ADMIN_PORT", "8081", "BASCULE_ADMIN"),
+        ("BASCULE_ADMIN_PORT", "0.0.0.0:8081", "BASCULE_ADMIN"),
+    ],
+)
+def test_a_misspelt_variable_is_told_though_a_service_has_one_that_ends_so(
+    variable: str, value: str, meant: str
+) -> None:
+    assert problems(None, {variable: value}) == [f"{variable}: no such key; did you mean {meant}?"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("BASCULE_PORT", "8080"),
+        ("BASCULE_SERVICE_HOST", "example.org"),
+        ("BASCULE_SERVICE_PORT", "http"),
+        ("BASCULE_PORT_8080_TCP", "8080"),
+        ("BASCULE_PORT_8080_TCP_PROTO", "http"),
+        ("BASCULE_PORT_8080_TCP_ADDR", "tcp://10.0.0.1:8080"),
+    ],
+)
+def test_what_kubernetes_would_not_set_is_not_taken_for_its_own(variable: str, value: str) -> None:
+    (problem,) = problems(None, {variable: value})
+    assert problem.startswith(f"{variable}: no such key")
 
 
 def test_the_host_name_names_the_pod_unless_something_else_does(file: Callable[..., Path]) -> None:

@@ -7,7 +7,7 @@ as it is: its five keys are taken, the rest of that file is somebody else's.
 Environment: ``BASCULE_`` and the key path, blocks separated by two underscores, in any case:
 ``BASCULE_LISTEN``, ``BASCULE_WEBSOCKETPROXY__MAXSESSIONSPERAPP``. Values are YAML; lists may
 also be written with commas. An empty variable counts as not set. What Kubernetes sets
-for a Service called "bascule" (``BASCULE_PORT``, ``BASCULE_SERVICE_HOST``…) is not ours.
+for a Service called "bascule" (``BASCULE_PORT=tcp://…``, ``BASCULE_SERVICE_HOST``…) is not ours.
 
 Rules of this file: the command line loads, the supervisor does again for a reload, and the result
 is passed on; nothing else takes configuration from files or the environment. What ``…File`` keys
@@ -39,9 +39,15 @@ __all__ = ["Loaded", "check_files", "load", "unwritten"]
 PREFIX: Final = "BASCULE_"
 RESERVED: Final = frozenset({"BASCULE_PURE", "BASCULE_CONFIG"})
 """Variables that are no keys: the switch to the pure-Python forwarder, and the file's path (cli)."""
-_FOREIGN: Final = re.compile(  # Kubernetes' service links, and the switches of our own tests
-    r"BASCULE_(?:[A-Z0-9_]+_)?(?:SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)"
-    r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)|BASCULE_TEST_\w+"
+_FOREIGN: Final = re.compile(
+    # Kubernetes' service links, by name and value: a key of ours that is misspelt may end in _PORT, too.
+    r"BASCULE_(?:[A-Z0-9_]+_)?(?:"
+    r"(?:SERVICE_HOST|PORT_[0-9]+_(?:TCP|UDP|SCTP)_ADDR)=[0-9A-Fa-f.:]+"
+    r"|(?:SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)_PORT)=[0-9]+"
+    r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP))?=(?:tcp|udp|sctp)://\S+"
+    r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)_PROTO=(?:tcp|udp|sctp)"
+    r")|BASCULE_TEST_\w+=.*",  # the switches of our own tests
+    re.DOTALL,
 )
 _HOPSWORKS: Final = ("hopsworks", "payara", "websocketProxy")
 
@@ -230,7 +236,7 @@ def _environment_layer(environ: Mapping[str, str], problems: _Problems) -> _Laye
             continue
         path = keys.get(name)
         if path is None:
-            if not _FOREIGN.fullmatch(variable.upper()):
+            if not _FOREIGN.fullmatch(f"{variable.upper()}={environ[variable]}"):
                 problems.add(variable, _unknown_variable(name))
             continue
         if path in variables:
