@@ -240,6 +240,41 @@ def test_variables_are_read_in_any_case_and_in_the_type_of_their_key() -> None:
     assert config.log.format == "auto"
 
 
+@pytest.mark.parametrize(
+    ("text", "peers"),
+    [
+        ("[::1]:8081", ["[::1]:8081"]),
+        ("[::1]:8081, [::1]:8082", ["[::1]:8081", "[::1]:8082"]),
+        (" a:1 ,[::1]:8082", ["a:1", "[::1]:8082"]),
+        (' ["[::1]:8081", "a:1"] ', ["[::1]:8081", "a:1"]),
+        ("[]", []),
+    ],
+)
+def test_an_ipv6_address_begins_no_yaml_list(text: str, peers: list[str]) -> None:
+    config = load(None, {"BASCULE_CAPACITY__PEERS": text}).config
+
+    assert [str(peer) for peer in config.capacity.peers] == peers
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("adminToken", "adminTokenFile", "hub.defaultTarget", "sockets.congestionControl"),
+        *("capacity.headlessService", "capacity.name", "tls.key", "tls.redirectFrom", "auth.session.issuer"),
+    ],
+)
+def test_null_unsets_a_text_that_may_be_null(key: str) -> None:
+    variable = f"BASCULE_{key.upper().replace('.', '__')}"
+
+    assert load(None, {variable: "null"}, defaults={key: "x"}).config == Config()
+
+
+def test_null_is_a_text_where_null_is_not_allowed() -> None:
+    config = load(None, {"BASCULE_AUTH__SESSION__COOKIE": "null"}).config
+
+    assert config.auth.session.cookie == "null"
+
+
 def test_what_a_route_leaves_out_is_a_default(file: Callable[..., Path]) -> None:
     loaded = load(file("routes: [{name: a, path: /, upstream: 'http://a', auth: none}]"), {})
     of_routes = {key: source for key, source in loaded.sources.items() if key.startswith("routes")}

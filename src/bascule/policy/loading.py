@@ -273,10 +273,14 @@ def _from_text(path: KeyPath, text: str) -> object:
     options = schema.get("anyOf")
     kinds = {option.get("type") for option in (options if isinstance(options, list) else [schema])}
     if kinds <= {"string", "null"}:  # "8080" may be a token and ":8080" is no YAML
-        return text
-    if kinds == {"array"} and not text.lstrip().startswith("["):
+        return None if text == "null" and "null" in kinds else text
+    if kinds == {"array"} and not _is_bracketed(text.strip()):  # "[::1]:8081" is an entry
         return [item.strip() for item in text.split(",") if item.strip()]
     return parse_yaml(text.encode("utf-8", "surrogateescape")).data
+
+
+def _is_bracketed(text: str) -> bool:
+    return text.startswith("[") and text.endswith("]")
 
 
 def _given_layer(source: str, values: Mapping[str, object]) -> _Layer:
