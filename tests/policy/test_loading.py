@@ -156,6 +156,22 @@ def test_neighbours_in_a_values_file_are_not_taken_for_misspelt(file: Callable[.
     assert load(file(text), {}).config == Config()
 
 
+GENERIC = {"admin", "auth", "capacity", "drain", "log", "metrics", "readiness"}
+
+
+@pytest.mark.parametrize("key", [str(field.alias) for field in Config.model_fields.values()])
+def test_a_key_of_ours_in_a_values_file_is_told_unless_it_may_be_the_platforms(
+    file: Callable[..., Path], key: str
+) -> None:
+    path = file(f"hopsworks: {{payara: {{websocketProxy: {{maxSessionsPerApp: 1}}}}}}\n{key}: {{x: 1}}\n")
+
+    if key in GENERIC:
+        assert set_by(load(path, {})) == {"websocketProxy.maxSessionsPerApp": "file"}
+    else:
+        text = "put our own keys into a second file; this one is read as a Hopsworks values file"
+        assert problems(path) == [f"b.yaml: {key}: {text}"]
+
+
 def _bad_files() -> dict[str, list[str]]:
     _, *cases = (HERE / "bad_files.txt").read_text(encoding="utf-8").split("=====\n")
     return {text: said.splitlines() for text, said in (case.split("-----\n") for case in cases)}

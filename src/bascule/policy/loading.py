@@ -50,6 +50,9 @@ _FOREIGN: Final = re.compile(
     re.DOTALL,
 )
 _HOPSWORKS: Final = ("hopsworks", "payara", "websocketProxy")
+_ANYBODYS: Final = frozenset({"admin", "auth", "capacity", "drain", "log", "metrics", "readiness"})
+"""Keys of ours that a platform's values file may have for a chart or a setting of its own. None of them opens
+anything when it is not taken: `admin` stays on the loopback, and a login is refused without its key."""
 
 _MISSPELT: Final = 0.9
 """Likeness (difflib) from which a key of a platform's file is taken for one of these, misspelt."""
@@ -192,8 +195,8 @@ def _file_layer(path: Path, problems: _Problems) -> _Layer:
 
 def _hopsworks(data: dict[str, object], shown: str, problems: _Problems) -> dict[str, object]:
     """Take the five keys out of a values file of the Hopsworks chart."""
-    for key in ("routes", "listen", "websocketProxy"):
-        if key in data:  # a mixed file: taking half of it in silence would be worse
+    for key in (field.alias for field in Config.model_fields.values()):
+        if key in data and key not in _ANYBODYS:  # a mixed file: half of it would be lost without a word
             text = "put our own keys into a second file; this one is read as a Hopsworks values file"
             problems.add(shown, Problem((key,), text))
     inner: object = data
