@@ -110,7 +110,7 @@ async def test_of_the_routes_of_the_hub_the_busiest_are_shown_behind_those_of_th
 
 
 async def test_a_route_named_like_a_host_of_the_hub_is_shown_once() -> None:
-    view = FakeView(config(hub=Hub(host_routing=True)), sessions=0)
+    view = FakeView(config(hub=Hub(enabled=True, host_routing=True), admin_token="t"), sessions=0)
     view.hub.put("/lab", {"target": "http://127.0.0.1:1"})
     view.open(kind=Kind.JUPYTER, route="lab")
 

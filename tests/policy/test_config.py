@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bascule.policy.config import AuthMode, Config, Endpoint, WebSocketProxy
+from bascule.policy.config import AuthMode, Config, Endpoint, Hub, WebSocketProxy
 from bascule.policy.consistency import inconsistencies
 from bascule.policy.model import blocks, leaves
 from bascule.policy.problems import dotted
@@ -195,6 +195,8 @@ def test_45_a_port_from_a_url_cannot_be_that_of_our_admin_listener() -> None:
         {"auth": {"session": {"keyFile": "k"}}, "routes": [route(auth="session")]},
         {"adminToken": "t"},
         {"adminTokenFile": "t"},
+        {"hub": {"enabled": False, "maxRoutes": 20000, "includePrefix": True, "allowedOrigins": []}},
+        {"hub": {"enabled": True, "hostRouting": True, "maxRoutes": 5}, "adminTokenFile": "t"},
     ],
 )
 def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
@@ -215,6 +217,10 @@ def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
             ("adminTokenFile", "null, for adminToken is set; one of the two"),
         ),
         ({"admin": "127.0.0.1:8080"}, ("admin", 'another port than "listen" (0.0.0.0:8080)')),
+        (
+            {"hub": {"defaultTarget": "http://h"}},
+            ("hub.defaultTarget", "null, for hub.enabled is false (bascule chp sets it)"),
+        ),
         ({"drain": {"naturalEnd": "31s"}}, ("drain.naturalEnd", "at most drain.timeout (30 s)")),
     ],
 )
@@ -222,6 +228,22 @@ def test_what_does_not_fit_together_names_the_key_to_change(
     values: dict[str, Any], problem: tuple[str, str]
 ) -> None:
     assert found(**values) == [problem]
+
+
+def test_every_key_of_the_hub_is_refused_while_it_is_off() -> None:
+    hub = {
+        "defaultTarget": "http://h",
+        "errorTarget": "http://h/error",
+        "hostRouting": True,
+        "includePrefix": False,
+        "prependPath": False,
+        "allowedOrigins": ["https://h.example"],
+        "maxRoutes": 5,
+    }
+    assert {*hub, "enabled"} == {field.alias for field in Hub.model_fields.values()}
+
+    assert [path for path, _ in found(hub=hub)] == [f"hub.{key}" for key in hub]
+    assert Config.model_validate({"hub": {"enabled": True, **hub}, "adminToken": "t"}).hub.max_routes == 5
 
 
 def test_python_names_work_in_code() -> None:

@@ -7,6 +7,7 @@ Rules of this file: pure; no rule looks at a single key, for that is the model's
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -120,6 +121,12 @@ def _hub(config: Config) -> Iterator[Inconsistency]:
     if config.hub.enabled and config.admin_token is None and config.admin_token_file is None:
         allowed = "the path of a file, for hub.enabled is true: who may add routes must be known"
         yield Inconsistency(("adminTokenFile",), None, allowed)
+    if not config.hub.enabled:
+        for name, field in type(config.hub).model_fields.items():
+            # What was written is not asked: a configuration that is printed, or passed on, says every key.
+            if (found := getattr(config.hub, name)) != field.default:
+                allowed = f"{json.dumps(field.default)}, for hub.enabled is false (bascule chp sets it)"
+                yield Inconsistency(("hub", str(field.alias)), found, allowed)
 
 
 def _listeners(config: Config) -> Iterator[Inconsistency]:
