@@ -246,7 +246,10 @@ def test_schema_is_the_published_one(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("build", ["compiled", "pure"])
-def test_the_version_tells_the_hot_path(capsys: Capture, monkeypatch: pytest.MonkeyPatch, build: str) -> None:
+@pytest.mark.parametrize("arguments", [("--version",), ("chp", "--version"), ("chp", "-V")])
+def test_the_version_tells_the_hot_path(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, build: str, arguments: tuple[str, ...]
+) -> None:
     class Hot:
         @staticmethod
         def describe() -> str:
@@ -254,7 +257,7 @@ def test_the_version_tells_the_hot_path(capsys: Capture, monkeypatch: pytest.Mon
 
     monkeypatch.setitem(sys.modules, "bascule.forwarder.hot", Hot)
 
-    assert run("--version") == 0
+    assert run(*arguments) == 0
     assert capsys.readouterr().out == f"bascule {__version__} ({build} hot path)\n"
 
 

@@ -88,15 +88,19 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _version_option(*names: str) -> Callable[[Any], Any]:
+    return click.option(
+        *names,
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=lambda context, _, wanted: _version(context) if wanted else None,
+        help="Print the version and which hot path is in use.",
+    )
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=lambda context, _, wanted: _version(context) if wanted else None,
-    help="Print the version and which hot path is in use.",
-)
+@_version_option("--version")
 def cli() -> None:
     """A WebSocket-aware reverse proxy for notebooks, terminals and data apps.
 
@@ -203,7 +207,7 @@ def _print(text: str) -> None:
         raise click.ClickException(f"cannot write: {error.strerror}") from error
 
 
-cli.add_command(chp)
+cli.add_command(_version_option("-V", "--version")(chp))  # as configurable-http-proxy has them
 
 
 def main(arguments: list[str] | None = None) -> None:
