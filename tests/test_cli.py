@@ -455,7 +455,7 @@ def test_chp_tells_all_that_it_cannot_heed_at_once(capsys: Capture) -> None:
         (("--error-target", "ftp://x"), "hub.errorTarget"),
         (("--default-target", "http://x?y"), "hub.defaultTarget"),
         (("--port", "65536"), "listen"),
-        (("--port", "65535"), "admin"),
+        (("--api-port", "65536"), "admin"),
         (("--ip", "a b"), "listen"),
     ],
 )
@@ -463,6 +463,13 @@ def test_every_argument_of_chp_is_checked_like_its_key(
     capsys: Capture, arguments: tuple[str, str], key: str
 ) -> None:
     assert refused(capsys, "chp", *arguments)[0].startswith(f"command line: {key}: found ")
+
+
+@pytest.mark.usefixtures("_token")
+def test_chp_at_the_last_port_asks_for_a_port_of_the_api(capsys: Capture) -> None:
+    assert refused(capsys, "chp", "--port", "65535") == [
+        "--api-port: found nothing; allowed: a port, for none is one above --port 65535"
+    ]
 
 
 @pytest.mark.parametrize("arguments", [("--port", "x"), ("--log-level", "warning"), ("--no-such",), ("x",)])

@@ -68,7 +68,10 @@ def test_what_it_sets_is_a_configuration_without_routes() -> None:
         (8000, None, (8000, 8001)),
         (None, 9000, (8000, 9000)),
         (80, 9000, (80, 9000)),
-        (0, None, (0, 1)),
+        (0, None, (0, 0)),
+        (0, 9000, (0, 9000)),
+        (65534, None, (65534, 65535)),
+        (65535, 9000, (65535, 9000)),
         (80, 0, (80, 0)),
     ],
 )
@@ -78,6 +81,21 @@ def test_without_a_port_the_api_is_one_above(
     config = loaded(port=port, api_port=api_port)
 
     assert (config.listen.port, config.admin.port) == ports
+
+
+@pytest.mark.parametrize("changes", [{}, {"api_ip": "10.0.0.1"}])
+def test_the_last_port_needs_one_for_the_api(changes: dict[str, Any]) -> None:
+    assert problems(port=65535, **changes) == [
+        "--api-port: found nothing; allowed: a port, for none is one above --port 65535"
+    ]
+
+
+def test_a_port_that_is_none_is_told_of_itself_only() -> None:
+    with pytest.raises(ConfigError) as refused:
+        loaded(port=65536)
+
+    (problem,) = refused.value.problems
+    assert problem.startswith('command line: listen: found "[::]:65536"')
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ LOG_LEVELS: Final = {"debug": "debug", "info": "info", "warn": "warning", "error
 _PORT: Final = 8000
 _API_PORT: Final = 8001
 """Without any port the API is one above; JupyterHub and its chart say both."""
+_LAST_PORT: Final = 65535
 _API_IP: Final = "localhost"
 
 DEFAULTS: Final[dict[str, object]] = {
@@ -141,11 +142,13 @@ def overrides(
         unsupported: Argument of `UNSUPPORTED` → what was said.
 
     Raises:
-        ConfigError: There is no token, or an argument cannot be heeded; names each.
+        ConfigError: There is no token, an argument cannot be heeded, or one is missing; names each.
     """
     problems = [f"--{name}: not supported: {UNSUPPORTED[name]}" for name in unsupported]
     if not (token := environ.get(TOKEN_VARIABLE, "").strip()):
         problems.append(f"{TOKEN_VARIABLE}: found nothing; allowed: the token of the API in this variable")
+    if port == _LAST_PORT and api_port is None:
+        problems.append(f"--api-port: found nothing; allowed: a port, for none is one above --port {port}")
     if problems:
         raise ConfigError(problems)
     said: dict[str, object] = {"adminToken": token, "hub.enabled": True}
@@ -171,7 +174,10 @@ def overrides(
 
 
 def _api_port(port: int | None) -> int:
-    return _API_PORT if port is None else port + 1
+    """Return the API's port where no argument says it: one above; with 0, any free port, 0 as well."""
+    if port is None or not 0 <= port < _LAST_PORT:  # none is above: told in `overrides`, or of `listen`
+        return _API_PORT
+    return port + 1 if port else 0
 
 
 def _endpoint(ip: str, everywhere: str, port: int) -> str:
