@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import time
+from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, get_args
 
 import jwt
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = b"k" * 64
+HEADER = '{"alg": "HS512"}'
 PEM = b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAhidden\n-----END PUBLIC KEY-----\n"
 
 
@@ -67,6 +70,38 @@ def test_a_name_that_nobody_has_is_not_let_in(tmp_path: Path, user: str, let_in:
     # It is kept with the session, in a message of bounded length.
     tokens = _tokens(tmp_path, KEY)
     assert tokens.check(_signed(KEY, "HS512", user)) == (user if let_in else None)
+
+
+@pytest.mark.parametrize("error", [jwt.DecodeError, ValueError, TypeError, OverflowError, RecursionError])
+def test_whatever_goes_wrong_with_a_token_refuses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    # Older PyJWT: RecursionError for a header that anybody could send, OverflowError for an endless exp.
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    tokens = _tokens(tmp_path, KEY)
+    monkeypatch.setattr(jwt, "decode", broken)
+
+    assert tokens.check(_signed(KEY, "HS512")) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "claims"),
+    [
+        pytest.param("[" * 100_000, "{}", id="deep header"),
+        pytest.param(HEADER, "[" * 100_000, id="deep claims"),
+        pytest.param(HEADER, '{"sub": "a", "aud": "PROXY", "exp": 1e400}', id="endless exp"),
+        pytest.param(HEADER, '{"sub": "a", "aud": "PROXY", "exp": []}', id="exp is a list"),
+    ],
+)
+def test_a_malformed_token_is_refused_though_its_signature_is_right(
+    tmp_path: Path, header: str, claims: str
+) -> None:
+    signed = b".".join(urlsafe_b64encode(part.encode()).rstrip(b"=") for part in (header, claims))
+    signature = urlsafe_b64encode(hmac.digest(KEY, signed, "sha512")).rstrip(b"=")
+
+    assert _tokens(tmp_path, KEY).check([b"proxy_session=" + signed + b"." + signature]) is None
 
 
 def test_who_must_be_known_is_named_or_refused(tmp_path: Path) -> None:

@@ -23,6 +23,10 @@ _MAX_USER_BYTES: Final = 1024
 """Longest ``sub``, in UTF-8: it goes to the forwarder and comes back with every row. JupyterHub's names have
 at most 255 characters."""
 
+_REFUSALS: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
+"""PyJWT's own error, and what its releases before 2.15 let through: of JSON nested too deeply, in a header
+before its signature is checked, and of times that are infinite or no number."""
+
 
 class SessionTokens:
     """Checks the cookie.
@@ -76,7 +80,7 @@ class SessionTokens:
                 leeway=self._config.leeway,
                 options={"require": ["exp"]},
             )
-        except jwt.PyJWTError:
+        except _REFUSALS:
             return None
         subject = claims.get("sub")
         if (
