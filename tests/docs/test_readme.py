@@ -37,6 +37,14 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     assert missing == []
 
 
+def test_the_index_leads_to_every_page() -> None:
+    docs = ROOT / "docs"
+    links = re.findall(r"\]\(([^)#]+)", (docs / "README.md").read_text(encoding="utf-8"))
+    found = {(docs / link).resolve() for link in links}
+    pages = {page for page in docs.rglob("*.md") if page.parent.name != "runbooks"} - {docs / "README.md"}
+    assert pages - found == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_make_target_that_is_named_exists(page: Path) -> None:
     named = re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
