@@ -43,10 +43,10 @@ INSTANCE = (
     ),
     Panel(
         "GC",
-        "Share of one second that Python's cyclic garbage collector ran, summed over the processes of a pod. "
-        "Forwarding creates next to no cycles, so this stays below 1 %. If it rises after the cap was "
-        "raised, compare with the allocation rate below; if that is flat, the gateway (plain HTTP, admin) is "
-        "the cause, not the sessions.",
+        "Share of each second in which Python's cyclic garbage collector ran, over all processes of a pod. "
+        "Forwarding creates almost no cycles, so this stays below 1 %. If it rises after the cap was "
+        "raised, compare it with the allocation rate below; if that is flat, the gateway (plain HTTP, admin) "
+        "is the cause, not the sessions.",
         "percentunit",
         (Query(by_pod("sum by (pod_name) (rate(bascule_gc_seconds_total[1m]))"), "{{pod_short}}"),),
         width=HALF,
@@ -66,8 +66,8 @@ OWN = (
     Panel(
         "Bascule - cluster capacity",
         "Sessions in flight over the sum of the caps of all pods that take new sessions. Above 80 % users "
-        "see the orange badge, at 100 % the red one and disabled start buttons. Add replicas or raise "
-        "`maxSessionsPerApp` before it gets there.",
+        "see the orange badge; at 100 % the red one, and start buttons are disabled. Add replicas or raise "
+        "`maxSessionsPerApp` before that.",
         "percentunit",
         (
             Query(
@@ -83,7 +83,7 @@ OWN = (
         "Sessions that ended per second, by who ended them and why. `client closed` is everyday life. "
         "`aborted` and `timeout` point at the network or at crashed peers, `too_big` at "
         "`incomingBufferBytes`, `protocol_error` at a broken client or upstream, `internal` at Bascule "
-        "itself. The page 'debug a closed session' goes through them.",
+        "itself. The page 'Debug a closed session' explains each.",
         "cps",
         (
             Query(
@@ -96,7 +96,7 @@ OWN = (
     Panel(
         "Bascule - upstream failures",
         "Upgrades closed with 1013 because the kernel, shell or app did not accept a connection, and plain "
-        "HTTP requests answered with 502, 503 or 504 for it. A short burst is a notebook tab left "
+        "HTTP requests answered with 502, 503 or 504 because of it. A short burst is a notebook tab left "
         "open over a stopped server. A plateau means that an upstream or its network policy is down: the log "
         "lines `session refused` with the reason `unreachable` name the route.",
         "cps",
@@ -107,21 +107,21 @@ OWN = (
     ),
     Panel(
         "Bascule - refusals by reason",
-        "Upgrades per second that became no session. `handshake`: an HTTP error of Bascule "
+        "Upgrades per second that did not become a session. `handshake`: an HTTP error from Bascule "
         "(malformed head, no route, a foreign origin, a missing login). `upstream`: the kernel, shell or app "
-        "said no itself, or nothing that is an answer. `draining`: the pod is going away. `no_room`: the "
+        "refused it, or gave no valid answer. `draining`: the pod is going away. `no_room`: the "
         "forwarders are restarting, or out of descriptors. `gone`: the browser left while the upstream was "
-        "dialled. `user_cap` and `route_cap`: its user or its route has as many sessions as it may have. The "
-        "cap and unreachable upstreams have panels of their own. Many `handshake` refusals after "
-        "a change of the configuration mean that the change is wrong.",
+        "being dialled. `user_cap` and `route_cap`: the user or the route is at its own cap. "
+        "The cap and unreachable upstreams have panels of their own. Many `handshake` refusals after "
+        "a configuration change mean that the change is wrong.",
         "cps",
         (Query("sum by (reason) (rate(bascule_refusals_total[5m]))", "{{reason}}"),),
         stacked=True,
     ),
     Panel(
         "Bascule - drain",
-        "1 while a pod drains, and the sessions that drains ended in five minutes by outcome: `natural` went "
-        "by themselves, `closed` got their 1012 and come back on another pod, `aborted` had to be cut at the "
+        "1 while a pod drains, and the sessions ended by drains in five minutes, by outcome: `natural` went "
+        "by themselves, `closed` got 1012 and reconnect to another pod, `aborted` had to be cut at the "
         "end. Aborted sessions mean that `drain.timeout` or `terminationGracePeriodSeconds` is too short.",
         "short",
         (
@@ -131,7 +131,7 @@ OWN = (
     ),
     Panel(
         "Bascule - forwarder run-queue wait",
-        "Seconds per second that the forwarders of a pod were ready to run and got no core. Near 0 is "
+        "Seconds per second in which the forwarders of a pod were ready to run but had no core. Near 0 is "
         "healthy. Above 0.2 users feel it in every keystroke: raise the CPU limit (throttling counts here "
         "too), or move the pod to a quieter node. More sessions or forwarders do not help.",
         "percentunit",
@@ -158,7 +158,7 @@ OWN = (
     Panel(
         "Bascule - descriptors",
         "Open descriptors of a pod over its limit. A session needs two. At 100 % new sessions are refused "
-        "with 1013 (`no_room`), or new connections wait: raise the limit of the container runtime, or lower "
+        "with 1013 (`no_room`), or new connections wait: raise the container runtime's limit, or lower "
         "`maxSessionsPerApp`.",
         "percentunit",
         (Query(by_pod("bascule_open_descriptors / bascule_max_descriptors"), "{{pod_short}}"),),
@@ -177,10 +177,10 @@ CONTRACT = (
     ),
     Panel(
         "WebSocket - duration (sliding window percentiles)",
-        "How long sessions lasted, taken when they close, on the pod with the highest value. Recent closes "
+        "How long sessions lasted, measured as they close, on the pod with the highest value. Recent closes "
         "weigh more: the weight halves every five minutes, and a pod without a close in the last ten minutes "
-        "reports nothing. A p50 that falls to seconds while the session count stands still means that "
-        "sessions are being cut: look at the causes above, then at the read time-out of the ingress.",
+        "reports nothing. A p50 that falls to seconds while the session count stays the same means "
+        "that sessions are being cut: look at the causes above, then at the read time-out of the ingress.",
         "s",
         tuple(
             Query(f'max(ws_connection_duration_seconds{{quantile="{quantile}"}})', legend)
@@ -189,9 +189,9 @@ CONTRACT = (
     ),
     Panel(
         "WebSocket - sessions",
-        "Open sessions of each pod against the cap of one pod. A pod whose solid line meets the dashed line "
+        "Open sessions of each pod against the cap of one pod. A pod whose line reaches the dashed line "
         "rejects new sessions. One pod at the line while others are low is the ingress's affinity at work; "
-        "all pods near the line means that the cluster needs replicas or a higher `maxSessionsPerApp`.",
+        "all pods near the line mean that the cluster needs replicas or a higher `maxSessionsPerApp`.",
         "short",
         (
             Query(by_pod("ws_connection_in_flight_count"), "{{pod_short}}"),

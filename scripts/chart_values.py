@@ -103,9 +103,9 @@ class ChartDrain(Drain):
     """How sessions end when a pod stops."""
 
     timeout: Duration | None = None  # type: ignore[assignment]  # the chart computes it
-    """Longest a stop may take in all. `null` computes it: `naturalEnd` and the time that closing a full pod's
-    sessions takes at `rate` (or `window`), as nine tenths of the whole, and a closing handshake; at least
-    30 s."""
+    """Longest a stop may take in all. `null` computes it: `naturalEnd` plus the time to close a full pod's
+    sessions at `rate` (or over `window`), taken as nine tenths of the whole, plus a closing handshake; at
+    least 30 s."""
 
 
 class Shutdown(Block):
@@ -124,10 +124,10 @@ class ChartReadiness(Readiness):
     """When a pod takes no new traffic."""
 
     max_share: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 2.0
-    """Share of the cap from which on a pod is not ready; above 1 the cap never makes it unready. 2, because
-    the ingress sends *everything* elsewhere when a pod is not ready, also the HTTP calls of notebooks that
-    are open on it, and because with every pod full users would see the ingress's 503 and not the close code
-    1013."""
+    """Share of the cap at which a pod stops being ready; above 1 the cap never makes it unready. 2, because
+    the ingress sends *everything* elsewhere when a pod is not ready, including the HTTP calls of notebooks
+    that are open on it, and because with every pod full users would see the ingress's 503 instead of the
+    close code 1013."""
 
 
 class ChartSessionAuth(SessionAuth):
@@ -187,7 +187,7 @@ class Affinity(Block):
     """Binding a browser to a pod by a cookie, in the annotations of ingress-nginx."""
 
     enabled: bool = True
-    """Off for another ingress controller; then set its own annotations above."""
+    """Turn this off for another ingress controller, and set its own annotations above."""
     mode: Literal["persistent", "balanced"] = "persistent"
     """`persistent` is the platform's default: a browser stays where it is when pods are added. `balanced`
     moves some of them to new pods."""
@@ -228,8 +228,8 @@ class Monitor(Block):
     enabled: bool = False
     """Create it; needs the operator's custom resources."""
     interval: Interval = "15s"
-    """Scrape interval, in `s` or `ms`; at most 30s, for the rates of dashboard and rules look one minute
-    back."""
+    """Scrape interval, in `s` or `ms`; at most 30s, since the rates in the dashboard and rules cover one
+    minute."""
     labels: Labels = Field(default_factory=dict)
     """Labels that the Prometheus resource selects by, such as `release: kube-prometheus-stack`."""
 
@@ -259,14 +259,14 @@ class Dashboard(Block):
 
 
 class Keda(Block):
-    """Where KEDA asks."""
+    """What KEDA queries."""
 
     server_address: str = "http://prometheus-operated.monitoring.svc:9090"
-    """Prometheus."""
+    """Address of Prometheus."""
 
 
 class Autoscaling(Block):
-    """More pods before the cap is reached; fewer slowly, for each pod that goes moves its sessions."""
+    """More pods before the cap is reached; fewer only slowly, since each pod that goes moves its sessions."""
 
     enabled: bool = False
     """`replicaCount` is then ignored."""
@@ -280,9 +280,9 @@ class Autoscaling(Block):
     target_share: Annotated[float, Field(gt=0, le=1)] = 0.7
     """Share of the cap that the average pod should carry."""
     scale_down_stabilization_seconds: Annotated[int, Field(ge=0, le=3600)] = 1800
-    """The highest need of this time counts before a pod is taken away."""
+    """Seconds over which the highest demand counts before a pod is removed."""
     scale_down_period_seconds: Annotated[int, Field(ge=1, le=1800)] = 600
-    """At most one pod goes in this time."""
+    """At most one pod is removed in this many seconds."""
     keda: Keda = Keda()
     """KEDA only."""
 
@@ -293,21 +293,21 @@ class Pdb(Block):
     enabled: bool = True
     """Create it."""
     max_unavailable: IntOrPercent = 1
-    """Pods that a node drain may take at once; each one's sessions are told to reconnect."""
+    """Pods that a node drain may evict at once; each one's sessions are told to reconnect."""
 
 
 class NetworkPolicy(Block):
-    """NetworkPolicy: the public and the admin port apart."""
+    """NetworkPolicy: separate rules for the public and the admin port."""
 
     enabled: bool = False
     """Create it; needs a network plugin that enforces it."""
     http_from: Objects = ()
     """Peers that may reach the public port, such as the ingress controller; empty allows all."""
     admin_from: Objects = ()
-    """Peers that may reach the admin port besides our own pods: Prometheus, or nothing is scraped."""
+    """Peers that may reach the admin port besides our own pods: name Prometheus, or nothing is scraped."""
     egress: Objects = ({},)
-    """Egress rules, as in the NetworkPolicy specification: DNS and the upstreams. The default allows all; our
-    own pods may always be asked for their capacity."""
+    """Egress rules, as in the NetworkPolicy specification: DNS and the upstreams. The default allows all. The
+    chart's own pods can always be asked for their capacity."""
 
 
 class ServiceAccount(Block):
@@ -338,9 +338,9 @@ class Probes(Block):
     startup: Probe = Probe(period_seconds=1, timeout_seconds=2, failure_threshold=60)
     """`/healthz` until it first answers."""
     liveness: Probe = Probe(period_seconds=10, timeout_seconds=5, failure_threshold=6)
-    """`/healthz`: patient, for a restart costs every session."""
+    """`/healthz`: patient, since a restart costs every session."""
     readiness: Probe = Probe(period_seconds=2, timeout_seconds=2, failure_threshold=2)
-    """`/readyz`: quick, for a draining pod must leave the Service."""
+    """`/readyz`: quick, since a draining pod must leave the Service."""
 
 
 class Values(Block):
@@ -350,23 +350,23 @@ class Values(Block):
     """The path and the names are the platform's."""
 
     replica_count: Replicas = 2
-    """Pods; each has the cap for itself."""
+    """Number of pods; each has the whole cap to itself."""
     image: Image = Image()
     """Container image."""
     image_pull_secrets: tuple[LocalReference, ...] = ()
     """As in the Pod specification."""
     name_override: Name = ""
-    """Replaces the chart's name in labels and names. It stays for the life of a release: selectors cannot
+    """Replaces the chart's name in labels and names. Fixed for the life of a release: selectors cannot
     change."""
     fullname_override: Name = ""
-    """Replaces the whole name. `hopsworks-instance` gives the pods the names whose prefix the dashboard
+    """Replaces the whole name. `hopsworks-instance` gives the pods the name prefix that the dashboard
     strips."""
 
     routes: tuple[RouteConfig, ...] = ()
     """What is served, by path: name, kind, path, upstream, stripPrefix, where, allowedOrigins, auth,
-    incomingBufferBytes, maxSessions. The pods do not start without one."""
+    incomingBufferBytes, maxSessions. The pods do not start without at least one route."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Networks whose `X-Forwarded-…` fields are believed: the pod network of the ingress."""
+    """Networks whose `X-Forwarded-…` fields are trusted: the pod network of the ingress."""
     bind_address: Annotated[str, Field(pattern=r"^([0-9.]+|\[[0-9a-fA-F:.]+\])$")] = "0.0.0.0"
     """Address inside the pod; `[::]`, with its brackets, in an IPv6 cluster."""
     ports: Ports = Ports()
@@ -381,18 +381,18 @@ class Values(Block):
     drain: ChartDrain = ChartDrain()
     """How sessions end when a pod stops."""
     watchdog: Patience = 20.0
-    """How long a gateway or a forwarder may stand still before it is killed and started again; 0 for ever.
-    Keep it below the minute in which the liveness probe fails: that ends the pod with all its sessions."""
+    """How long a gateway or a forwarder may hang before it is killed and started again; 0 never kills it.
+    Keep it below the minute after which the liveness probe fails: that ends the pod and its sessions."""
     reload_on_change: Annotated[bool, Field(strict=True)] = True
-    """Whether the pods take a changed configuration over in place, within two minutes, and no session ends. A
-    value that a running proxy cannot take over, and all that is not configuration, replaces the pods
-    still. `false` replaces them for every change."""
+    """Whether the pods reload a changed configuration in place, within two minutes and without ending a
+    session. A value that a running proxy cannot reload, and anything that is not configuration, still
+    replaces the pods. `false` replaces them for every change."""
     shutdown: Shutdown = Shutdown()
     """What Kubernetes adds around the drain."""
     readiness: ChartReadiness = ChartReadiness()
     """When a pod takes no new traffic."""
     capacity: Capacity = Capacity()
-    """Badges and cluster figures. `headlessService: null` is the chart's own, unless `peers` are listed."""
+    """Badges and cluster figures. `headlessService: null` uses the chart's own, unless `peers` are set."""
     metrics: Metrics = Metrics()
     """How figures are computed."""
     auth: ChartAuth = ChartAuth()
@@ -409,8 +409,8 @@ class Values(Block):
     sizing: Sizing = Sizing()
     """Memory tied to the cap."""
     resources: Resources | None = Field(default=TWO_CORES)
-    """Resources of the container. Memory that is not set here is computed from the cap and `sizing`, and a
-    request above its limit is lowered to it. No CPU limit: throttling delays every keystroke."""
+    """Resources of the container. Memory that is not set here is computed from the cap and `sizing`; a
+    request above its limit is lowered to the limit. No CPU limit: throttling delays every keystroke."""
     probes: Probes = Probes()
     """Timing of the probes."""
     service: Service = Service()
@@ -439,7 +439,7 @@ class Values(Block):
     pod_annotations: Annotations = Field(default_factory=dict)
     """Annotations of the pods."""
     pod_labels: Labels = Field(default_factory=dict)
-    """Further labels of the pods."""
+    """Additional labels of the pods."""
     node_selector: Labels = Field(default_factory=dict)
     """As in the Pod specification."""
     tolerations: tuple[Toleration, ...] = ()
@@ -447,15 +447,15 @@ class Values(Block):
     affinity: dict[str, Any] = Field(default_factory=dict)
     """As in the Pod specification."""
     topology_spread_constraints: Objects = ()
-    """As in the Pod specification; one without a `labelSelector` counts our own pods. Empty spreads softly
-    over nodes."""
+    """As in the Pod specification; a constraint without a `labelSelector` counts our own pods. Empty spreads
+    the pods over nodes, softly."""
     priority_class_name: ObjectName = ""
     """As in the Pod specification."""
     extra_env: tuple[Variable, ...] = ()
-    """Further environment variables of the container."""
+    """Additional environment variables of the container."""
     extra_volumes: Objects = ()
-    """Further volumes of the pod."""
+    """Additional volumes of the pod."""
     extra_volume_mounts: Objects = ()
-    """Further mounts of the container."""
+    """Additional volume mounts of the container."""
     global_: dict[str, Any] = Field(default_factory=dict, alias="global")
     """Values shared with parent charts; not read."""

@@ -30,10 +30,10 @@ handshake. The row is the `ended_by` and `cause` of the session's log line and o
 `bascule_sessions_ended_total`.
 
 - What a peer says in a Close frame passes unchanged to the other side.
-- 1000 and 1001 are never said to a browser by the proxy itself, unless an administrator asks for 1000:
-  JupyterLab from 4.6 on stops reconnecting on them.
+- The proxy itself never sends 1000 or 1001 to a browser, unless an administrator asks for 1000:
+  JupyterLab 4.6 and later stop reconnecting on them.
 - 1005, 1006 and 1015 never reach the wire (RFC 6455 §7.4.1).
-- A Close of the proxy goes out between two frames. Where one direction is inside a frame whose sender is
+- A Close from the proxy goes out between two frames. Where one direction is inside a frame whose sender is
   gone, the TCP connection is dropped instead: a Close in the middle of a frame would be taken for payload.
 
 | Row | Ended by | Cause | The browser is told | The upstream is told | When |
@@ -56,9 +56,9 @@ _WHEN: Final = {
     Refusal.CAP: "The cap is reached; the upstream is not touched.",
     Refusal.USER_CAP: "The user has `limits.maxSessionsPerUser` sessions.",
     Refusal.ROUTE_CAP: "The route has `maxSessions` sessions.",
-    Refusal.UNREACHABLE: "The upstream refused, timed out or did not resolve.",
-    Refusal.DRAINING: "After `POST /drain` or SIGTERM; or the upstream had not answered at a reload.",
-    Refusal.NO_ROOM: "Open files are limited below the cap, or forwarders restart.",
+    Refusal.UNREACHABLE: "The upstream refused the connection, timed out or did not resolve.",
+    Refusal.DRAINING: "After `POST /drain` or SIGTERM; or the upstream was too slow for a reload.",
+    Refusal.NO_ROOM: "The open-file limit is too low for the cap, or every forwarder is restarting.",
 }
 """Those that a browser is told by Close."""
 
@@ -84,7 +84,7 @@ def _line(end: End, row: Row) -> str:
 
 
 def _told(code: CloseCode | None, reason: str) -> str:
-    return "nothing by us" if code is None else f"{int(code)} `{reason}`"
+    return "nothing of ours" if code is None else f"{int(code)} `{reason}`"
 
 
 def main(arguments: list[str]) -> int:

@@ -33,19 +33,19 @@ labels; Prometheus adds the labels of the pod.
 |---|---|
 | `/metrics`, `/metrics?scope={SCOPE}` | 200, everything |
 | `/metrics?scope={SCOPE}&name=<metric>` | 200, that metric; a summary comes with its `_max` and `_mean` |
-| another path below it | 404 `Not available paths to consume` |
-| another method than GET and HEAD | 405 `HTTP method [<method>] not allowed` |
-| another scope | 404 `Not available scope to consume` |
+| any other path below it | 404 `Not available paths to consume` |
+| any method but GET and HEAD | 405 `HTTP method [<method>] not allowed` |
+| any other scope | 404 `Not available scope to consume` |
 | a name that is not on this page | 404 `[<name>] metric not found` |
 | `Accept` without `text/plain`, `text/*` or `*/*` | 406 `[<accept>] not acceptable` |
 
 Counters and the histogram start at zero with the pod and go on counting when one of its processes is
-replaced. After the death of a gateway the times of a forwarder slot are those of its present process
-alone; `bascule_gc_seconds_total` is always of one gateway.
-Series of closed label sets exist from the start, so that `rate()` sees the first increase.
+replaced. After the death of a gateway, the times of a forwarder slot cover only its current process;
+`bascule_gc_seconds_total` always covers a single gateway.
+Series with closed label sets exist from the start, so that `rate()` sees the first increase.
 
-`promtool check metrics` finds one thing in this exposition: a gauge should not end in `_count`. That
-is `ws_connection_in_flight_count`, whose name and type are the contract.
+`promtool check metrics` has one complaint about this exposition: a gauge should not end in `_count`. It
+means `ws_connection_in_flight_count`, whose name and type are fixed by the contract.
 """
 
 

@@ -428,7 +428,7 @@ def test_chp_reads_its_file_and_its_token_again(
 
 def test_chp_without_a_token_is_one_line(capsys: Capture) -> None:
     assert refused(capsys, "chp", "--port", "8010") == [
-        "CONFIGPROXY_AUTH_TOKEN: found nothing; allowed: the token of the API in this variable"
+        "CONFIGPROXY_AUTH_TOKEN: found nothing; allowed: the API token in this variable"
     ]
 
 

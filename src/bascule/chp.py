@@ -48,29 +48,29 @@ def _everywhere() -> str:
 
 
 @click.command()
-@click.option("--ip", metavar="IP", help="Public address; all by default.")
+@click.option("--ip", metavar="IP", help="Public address; all addresses by default.")
 @click.option("--port", type=int, metavar="N", help="Public port, 8000 by default.")
 @click.option("--ssl-key", metavar="FILE", help="Private key of the public listener.")
-@click.option("--ssl-cert", metavar="FILE", help="Its certificate.")
+@click.option("--ssl-cert", metavar="FILE", help="Certificate for that key.")
 @click.option("--api-ip", metavar="IP", help="Address of the API and of /metrics, localhost by default.")
-@click.option("--api-port", type=int, metavar="N", help="Its port: one above --port, or 8001.")
+@click.option("--api-port", type=int, metavar="N", help="Port of the API: --port plus one, or 8001.")
 @click.option("--redirect-port", type=int, metavar="N", help="Port that redirects http to https, at --ip.")
 @click.option(
     "--redirect-to", type=int, metavar="N", help="Port named in the redirect, the public one by default."
 )
-@click.option("--default-target", metavar="URL", help="Where requests go that no route has.")
-@click.option("--error-target", metavar="URL", help="Who is asked for the pages of errors.")
+@click.option("--default-target", metavar="URL", help="Where requests that match no route go.")
+@click.option("--error-target", metavar="URL", help="Server that supplies the error pages.")
 @click.option("--host-routing", is_flag=True, help="Routes begin with a host.")
-@click.option("--no-include-prefix", is_flag=True, help="Take a route's path off before forwarding.")
-@click.option("--no-prepend-path", is_flag=True, help="Leave out the path of a route's target.")
+@click.option("--no-include-prefix", is_flag=True, help="Strip a route's path before forwarding.")
+@click.option("--no-prepend-path", is_flag=True, help="Do not prepend the path of a route's target.")
 @click.option(
     "--log-level",
     type=click.Choice(tuple(LOG_LEVELS), case_sensitive=False),
-    help="Least important level written.",
+    help="Lowest level that is logged.",
 )
 @click.option(
     "--config", "files", type=click.Path(path_type=Path, readable=False), multiple=True,
-    envvar="BASCULE_CONFIG", metavar="FILE", help="Configuration file, for all that no argument says.",
+    envvar="BASCULE_CONFIG", metavar="FILE", help="Configuration file, for whatever no argument sets.",
 )  # fmt: skip
 @_unsupported
 def chp(
@@ -78,12 +78,12 @@ def chp(
     redirect_port: int | None, host_routing: bool, no_include_prefix: bool, no_prepend_path: bool,
     log_level: str | None, **more: Any,
 ) -> None:  # fmt: skip
-    """Be the proxy of JupyterHub, in the place of configurable-http-proxy.
+    """Run as JupyterHub's proxy, replacing configurable-http-proxy.
 
     \b
     c.ConfigurableHTTPProxy.command = ["bascule", "chp"]
 
-    The token of the API is in CONFIGPROXY_AUTH_TOKEN, where JupyterHub leaves it.
+    The API token is taken from CONFIGPROXY_AUTH_TOKEN, which JupyterHub sets.
     """  # noqa: D301 - a real backspace is click's mark for lines that stay lines
     from bascule.policy.loading import load
     from bascule.supervisor.main import run

@@ -1,7 +1,7 @@
 """The command line: arguments → configuration → supervisor.
 
-Exit status 0: done. 1: it ran and failed. 2: wrong arguments or an unusable configuration,
-with one line a problem on standard error and nothing else. Never a traceback for either.
+Exit status 0: success. 1: it ran and failed. 2: wrong arguments or an unusable configuration,
+with one line for each problem on standard error and nothing else. Never a traceback for either.
 
 Rules of this file: no decisions of its own; every option sets a key of the configuration, but for
 --upstream and --kind, which are a route, and --jupyter of the demo.
@@ -31,7 +31,7 @@ __all__ = ["cli", "main"]
 
 _EXIT_CONFIG: Final = 2
 _NOTHING_TO_SERVE: Final = (
-    "nothing to serve: give --config FILE with routes, or --upstream URL for a single one, "
+    "nothing to serve: give --config FILE with routes, or --upstream URL for a single route, "
     "such as: bascule serve --upstream http://127.0.0.1:8888"
 )
 
@@ -46,7 +46,7 @@ _config_option = click.option(
     multiple=True,
     envvar="BASCULE_CONFIG",
     metavar="FILE",
-    help="Configuration file, or a Hopsworks values file. Given twice, the later file wins key by key.",
+    help="Configuration file, or a Hopsworks values file. If repeated, later files win key by key.",
 )
 
 
@@ -55,32 +55,35 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             _config_option,
-            click.option("--upstream", metavar="URL", help="Serve one route, /, to this upstream."),
+            click.option("--upstream", metavar="URL", help="Serve one route, /, which leads there."),
             click.option(
                 "--kind",
                 metavar="KIND",
-                help="What --upstream leads to: jupyter, terminal or app (the default).",
+                help="Kind of that upstream: jupyter, terminal or app (the default).",
             ),
-            click.option("--listen", metavar="HOST:PORT", help="Where browsers connect (listen)."),
-            click.option("--admin", metavar="HOST:PORT", help="Where the admin listener is (admin)."),
+            click.option("--listen", metavar="HOST:PORT", help="Address that browsers connect to (listen)."),
+            click.option("--admin", metavar="HOST:PORT", help="Address of the admin listener (admin)."),
             click.option(
                 "--max-sessions",
                 type=int,
                 metavar="N",
-                help="The cap (websocketProxy.maxSessionsPerApp).",
+                help="Session cap (websocketProxy.maxSessionsPerApp).",
             ),
             click.option(
-                "--forwarders", type=int, metavar="N", help="Processes that relay (forwarders.count)."
+                "--forwarders",
+                type=int,
+                metavar="N",
+                help="Number of forwarder processes (forwarders.count).",
             ),
             click.option(
                 "--log-level",
                 type=click.Choice(_LOG_LEVELS),
-                help="Least important level written (log.level).",
+                help="Lowest level that is logged (log.level).",
             ),
             click.option(
                 "--log-format",
                 type=click.Choice(("json", "console", "auto")),
-                help="How log lines look (log.format).",
+                help="Format of the log (log.format).",
             ),
         )
     ):
@@ -119,7 +122,7 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
     bascule serve --config bascule.yaml
     bascule serve --upstream http://127.0.0.1:8888 --kind jupyter
 
-    With --upstream and without a file it listens on 127.0.0.1:8080.
+    With --upstream and no file, it listens on 127.0.0.1:8080.
     """  # noqa: D301 - a real backspace is click's mark for lines that stay lines
     from bascule.supervisor.main import run
 
@@ -133,13 +136,16 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
 
 
 @cli.command()
-@click.option("--listen", metavar="HOST:PORT", help="Where the demo listens.")
-@click.option("--admin", metavar="HOST:PORT", help="Where its status page is.")
-@click.option("--max-sessions", type=int, metavar="N", help="The cap.")
-@click.option("--log-level", type=click.Choice(_LOG_LEVELS), help="Least important level written.")
+@click.option("--listen", metavar="HOST:PORT", help="Address the demo listens on.")
+@click.option("--admin", metavar="HOST:PORT", help="Address of its status page.")
+@click.option("--max-sessions", type=int, metavar="N", help="Session cap.")
+@click.option("--log-level", type=click.Choice(_LOG_LEVELS), help="Lowest level that is logged.")
 @click.option("--jupyter", is_flag=True, help="Put a real JupyterLab and Streamlit behind it.")
 def demo(jupyter: bool, **flags: Any) -> None:
-    """Run the proxy with an upstream of its own and the status page; nothing else is needed."""
+    """Run the proxy with a built-in upstream and the status page.
+
+    Nothing else is needed.
+    """
     from bascule.policy.loading import load
 
     loaded = load((), os.environ, _overrides(flags))
@@ -155,10 +161,10 @@ def demo(jupyter: bool, **flags: Any) -> None:
 @cli.command()
 @_options
 def check(files: tuple[Path, ...], **flags: Any) -> None:
-    """Say whether a configuration can be used, and start nothing.
+    """Check a configuration without starting anything.
 
-    Files that it names (certificates, keys, tokens) are not read: they need not be there where
-    a configuration is checked.
+    The files it names (certificates, keys, tokens) are not read, and need not exist on the machine
+    where it is checked.
     """
     from bascule.policy.model import files as named_by
 
@@ -174,7 +180,7 @@ def check(files: tuple[Path, ...], **flags: Any) -> None:
 
 @cli.group()
 def config() -> None:
-    """Show what can be configured, and what is."""
+    """Print the configuration, or its schema."""
 
 
 @config.command()

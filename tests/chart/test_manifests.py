@@ -608,7 +608,7 @@ def test_notes_count_the_pods(values: dict[str, Any], words: str) -> None:
         (
             {"image": {"pullPolicy": "Always"}},
             {"image": {"repository": "registry.example/bascule"}},
-            "`image.repository` is the default",
+            "`image.repository` has its default",
         ),
         (
             {"pdb": {"maxUnavailable": 0}},

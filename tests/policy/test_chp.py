@@ -173,7 +173,7 @@ def test_every_level_is_one_of_ours(level: str) -> None:
 @pytest.mark.parametrize("environ", [{}, {TOKEN_VARIABLE: ""}, {"BASCULE_ADMINTOKEN": "x"}])
 def test_without_a_token_nothing_is_set(environ: dict[str, str]) -> None:
     assert problems(environ=environ) == [
-        "CONFIGPROXY_AUTH_TOKEN: found nothing; allowed: the token of the API in this variable"
+        "CONFIGPROXY_AUTH_TOKEN: found nothing; allowed: the API token in this variable"
     ]
 
 
@@ -227,5 +227,5 @@ def test_a_port_that_redirects_is_at_the_public_address() -> None:
 
 
 def test_a_port_that_redirects_without_a_certificate_is_refused() -> None:
-    with pytest.raises(ConfigError, match="nobody could come by https"):
+    with pytest.raises(ConfigError, match="https would not work"):
         loaded(redirect_port=80)

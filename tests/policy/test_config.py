@@ -208,13 +208,13 @@ def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
     [
         (
             {"routes": [route(auth="session")]},
-            ("auth.session.keyFile", 'the path of a file, for route "lab" has "auth: session"'),
+            ("auth.session.keyFile", 'the path of a file, since route "lab" has "auth: session"'),
         ),
-        ({"tls": {"key": "k"}}, ("tls.certificate", "the path of a file, for key is set")),
-        ({"tls": {"certificate": "c"}}, ("tls.key", "the path of a file, for certificate is set")),
+        ({"tls": {"key": "k"}}, ("tls.certificate", "the path of a file, since key is set")),
+        ({"tls": {"certificate": "c"}}, ("tls.key", "the path of a file, since certificate is set")),
         (
             {"adminToken": "a", "adminTokenFile": "b"},
-            ("adminTokenFile", "null, for adminToken is set; one of the two"),
+            ("adminTokenFile", "null, since adminToken is set; use one of the two"),
         ),
         ({"admin": "127.0.0.1:8080"}, ("admin", 'another port than "listen" (0.0.0.0:8080)')),
         (

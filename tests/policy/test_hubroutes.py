@@ -23,7 +23,7 @@ ALICE = "http://10.0.0.1:8888"
 BOB = "http://10.0.0.2:8888"
 FRONT = b"hub.example.org"
 NO_ESCAPE = "No request has this path: The path contains an escape or a backslash that is not accepted."
-NO_TARGET = "target is http://host:port or https://host:port, a path may follow, and no query."
+NO_TARGET = "target must be http://host:port or https://host:port; a path may follow, but no query."
 
 
 def table(*routespecs: str, configured: tuple[RouteConfig, ...] = (), **settings: Any) -> HubRoutes:
@@ -257,7 +257,7 @@ def test_what_is_not_there_cannot_be_removed(routespec: str) -> None:
 def test_there_are_no_more_routes_than_the_settings_allow() -> None:
     routes = table("/a", "/b", max_routes=2)
 
-    with pytest.raises(ValueError, match=r"^There are hub\.maxRoutes \(2\) routes already\.$"):
+    with pytest.raises(ValueError, match=r"^There are already hub\.maxRoutes \(2\) routes\.$"):
         routes.put("/c", {"target": BOB}, 0.0)
     assert (len(routes), taken(routes, b"/c")) == (2, None)
     routes.put("/a", {"target": BOB}, 0.0)

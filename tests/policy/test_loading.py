@@ -168,7 +168,7 @@ def test_a_key_of_ours_in_a_values_file_is_told_unless_it_may_be_the_platforms(
     if key in GENERIC:
         assert set_by(load(path, {})) == {"websocketProxy.maxSessionsPerApp": "file"}
     else:
-        text = "put our own keys into a second file; this one is read as a Hopsworks values file"
+        text = "put Bascule's own keys into a second file; this one is a Hopsworks values file"
         assert problems(path) == [f"b.yaml: {key}: {text}"]
 
 

@@ -80,8 +80,8 @@ def test_an_asterisk_that_is_meant_is_escaped() -> None:
         ("/a%25b", 'a path without ";" and without escaped "/"'),
         ("/a-{x}/", 'a "{name}" (a-z, 0-9, _) that is a whole segment'),
         ("/{X}/", 'a "{name}" (a-z, 0-9, _) that is a whole segment'),
-        ("/user/*", 'a path without "*": all below it is its own anyway'),
-        ("/{x}/{x}", "a path in which {x} stands once"),
+        ("/user/*", 'a path without "*": it covers all below it anyway'),
+        ("/{x}/{x}", "a path in which {x} occurs only once"),
         ("/.bascule/x", 'a path outside "/.bascule/"'),
     ],
 )

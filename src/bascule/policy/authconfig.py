@@ -22,8 +22,8 @@ def _some(algorithms: tuple[str, ...]) -> tuple[str, ...]:
 class SessionAuth(Block):
     """The login cookie checked on routes with `auth: session`: a signed JWT.
 
-    It must have an expiry (`exp`) and the user (`sub`, at most 1024 bytes). It is checked when a request or a
-    session begins: an open session outlives its token, and a logout.
+    It must have an expiry (`exp`) and name the user (`sub`, at most 1024 bytes). It is checked when a request
+    or a session begins: an open session outlives its token, and a logout.
     """
 
     cookie: Annotated[
@@ -35,13 +35,13 @@ class SessionAuth(Block):
     ] = "proxy_session"
     """Name of the cookie. The default is what Hopsworks sets at login.
 
-    With a `keyFile` it is removed before forwarding, on every route: what runs behind one that asks for no
+    With a `keyFile` it is removed before forwarding, on every route: an application behind a route without a
     login must not learn what opens the others.
     """
     key_file: File | None = None
-    """File with the key that signatures are checked with; its first and last white space is ignored.
+    """File with the key that signatures are checked with; leading and trailing white space is ignored.
 
-    Needed as soon as a route says `auth: session`.
+    Required as soon as a route sets `auth: session`.
     """
     algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(_some)] = ("HS512",)
     """Signature algorithms accepted: those with a key that both sides share (HMAC).
@@ -51,11 +51,11 @@ class SessionAuth(Block):
     audience: str = "PROXY"
     """The audience (`aud`) a token must name, so that a token for another purpose opens nothing."""
     issuer: str | None = None
-    """The issuer (`iss`) a token must name. `null`, the default, accepts any who has the key."""
+    """The issuer (`iss`) a token must name. `null`, the default, accepts any issuer that has the key."""
     leeway: Duration = 900.0
     """Clock difference forgiven when expiry is checked.
 
-    900 s is Hopsworks' own value, renewal relies on it.
+    900 s is Hopsworks's own value; its token renewal relies on it.
     """
 
     @property

@@ -2,7 +2,7 @@
 
 The cap is per pod and exact because one gateway admits, in one thread, with no
 suspension point between the check and the count (I7). With *n* pods a cluster admits
-*n* times as many. What one user and one route may hold of it is counted beside it, by the same leases.
+*n* times as many. The shares that one user and one route may hold are counted separately, by the same leases.
 
 Rules of this file: synchronous; only `SessionBudget.try_acquire`, `SessionBudget.restore`
 and `Lease.release` change the counters.
@@ -67,8 +67,8 @@ class SessionBudget:
             user: Whose it is, where that is known.
 
         Returns:
-            The lease; or the cap, the pod's before the others: what the contract says of a full pod
-            holds whoever asks.
+            The lease; or the cap that was reached, the pod's first: what the contract says about a full
+            pod holds for every caller.
         """
         if len(self._held) >= self.limit:
             return Refusal.CAP
@@ -127,7 +127,7 @@ class Lease:
 
 
 def _take_one(counts: Counter[str], name: str) -> None:
-    """Count one less; users, and JupyterHub's routes, come and go for months, so nobody is kept at 0."""
+    """Count one less. Users and JupyterHub's routes come and go for months, so entries at 0 are deleted."""
     if counts[name] == 1:
         del counts[name]
     else:

@@ -40,18 +40,18 @@ DEFAULTS: Final[dict[str, object]] = {
 }
 """Keys whose defaults are not ours, and do not hang on an argument."""
 
-_API_TLS: Final = "the API speaks plain HTTP; keep it to the host or the network of the Hub"
+_API_TLS: Final = "the API speaks plain HTTP; restrict it to the host or network of the Hub"
 _TARGET_TLS: Final = "certificates of https targets are checked against the system's authorities"
-_SOCKET: Final = "listening is by TCP: use --ip and --port, --api-ip and --api-port"
-_METRICS: Final = "the metrics are at /metrics of the API's port"
-_CIPHERS: Final = "TLS is what the system's OpenSSL has as its default"
+_SOCKET: Final = "only TCP is supported: use --ip and --port, --api-ip and --api-port"
+_METRICS: Final = "the metrics are at /metrics on the API's port"
+_CIPHERS: Final = "TLS settings are the defaults of the system's OpenSSL"
 
 UNSUPPORTED: Final = {
     "socket": _SOCKET,
     "api-socket": _SOCKET,
-    "ssl-ca": "certificates of browsers are not asked for",
-    "ssl-request-cert": "certificates of browsers are not asked for",
-    "ssl-reject-unauthorized": "certificates of browsers are not asked for",
+    "ssl-ca": "client certificates are not requested",
+    "ssl-request-cert": "client certificates are not requested",
+    "ssl-reject-unauthorized": "client certificates are not requested",
     "ssl-protocol": _CIPHERS,
     "ssl-ciphers": _CIPHERS,
     "ssl-allow-rc4": _CIPHERS,
@@ -67,17 +67,17 @@ UNSUPPORTED: Final = {
     "client-ssl-request-cert": _TARGET_TLS,
     "client-ssl-reject-unauthorized": _TARGET_TLS,
     "insecure": _TARGET_TLS,
-    "error-path": "pages of errors come from --error-target, or are ours",
-    "pid-file": "the supervisor's process is the one that was started",
-    "no-x-forward": "X-Forwarded fields are always sent, for without them nobody knows the client",
-    "auto-rewrite": "what upstreams answer is not changed",
+    "error-path": "error pages come from --error-target, or are built in",
+    "pid-file": "the process that was started is the supervisor",
+    "no-x-forward": "X-Forwarded fields are always sent: without them the client is unknown",
+    "auto-rewrite": "responses of upstreams are not changed",
     "change-origin": "the Host field is not changed",
-    "protocol-rewrite": "what upstreams answer is not changed",
+    "protocol-rewrite": "responses of upstreams are not changed",
     "custom-header": "no fields are added",
     "metrics-ip": _METRICS,
     "metrics-port": _METRICS,
     "metrics-socket": _METRICS,
-    "timeout": "see limits.handshakeTimeout; an exchange under way has no time-out",
+    "timeout": "see limits.handshakeTimeout; a request under way has no time-out",
     "proxy-timeout": "see limits.httpUpstreamTimeout",
     "keep-alive-timeout": "idle connections are closed after 75 s",
     "storage-backend": "routes are kept in memory, and outlive the gateway",
@@ -146,7 +146,7 @@ def overrides(
     """
     problems = [f"--{name}: not supported: {UNSUPPORTED[name]}" for name in unsupported]
     if not (token := environ.get(TOKEN_VARIABLE, "").strip()):
-        problems.append(f"{TOKEN_VARIABLE}: found nothing; allowed: the token of the API in this variable")
+        problems.append(f"{TOKEN_VARIABLE}: found nothing; allowed: the API token in this variable")
     if port == _LAST_PORT and api_port is None:
         problems.append(f"--api-port: found nothing; allowed: a port, for none is one above --port {port}")
     if problems:

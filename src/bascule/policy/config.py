@@ -1,10 +1,10 @@
-"""The configuration: one frozen model a block, the single source of every key.
+"""The configuration: one frozen model for each block, the single source of every key.
 
 The JSON schema, the reference page and the chart's schema are generated from these
 models. Keys are camelCase in files and snake_case in code.
 
 Rules of this file: no I/O, no environment. A field is followed by its docstring:
-meaning, unit, default and why that default, what to set beside it. Secrets are
+meaning, unit, default and the reason for it, and what else to set. Secrets are
 named by ``…File`` keys and read by whoever needs them, when it needs them.
 """
 
@@ -77,35 +77,35 @@ class WebSocketProxy(Block):
     """The five keys of the pool, with the names, units, defaults and bounds of its Helm chart."""
 
     max_sessions_per_app: JavaInt = 500
-    """The cap: most WebSocket sessions open at once on this pod, all kinds together.
+    """The cap: the most WebSocket sessions open at once on this pod, all kinds together.
 
-    The next upgrade is answered with 101 and Close 1013. 500 is the pool's own default. One JupyterLab tab
-    costs one session before any notebook is open, one more for each kernel and each terminal, so 500 sessions
-    are not 500 users.
+    One upgrade more is answered with 101 and Close 1013. 500 is the pool's own default. One JupyterLab tab
+    costs one session before any notebook is open, and one more for each kernel and each terminal, so 500
+    sessions are not 500 users.
     """
     incoming_buffer_bytes: JavaInt = 33554432
     """Largest single WebSocket frame accepted, in bytes; a larger one ends the session with 1009.
 
     32 MiB, as in the pool: well above Jupyter's iopub budget of 3 MB, which does not bound a `display_data`.
-    Nothing of this size is ever allocated. Streamlit's own maximum is 200 MB a message: raise the value for
+    No buffer of this size is ever allocated. Streamlit's own maximum is 200 MB a message: raise the value for
     its routes (`routes[].incomingBufferBytes`).
     """
     grizzly_worker_pool_max_size: JavaInt = 200
     """Upper bound on the number of forwarder processes, whatever `forwarders.count` says.
 
-    The name is the pool's and stays for its values files: there it bounded the threads that carry the
-    upstream-to-browser leg, here it bounds the processes that do.
+    The name is the pool's, kept so that its values files work: there it bounded the threads that carry the
+    upstream-to-browser leg, here the processes that do.
     """
     session_idle_timeout_ms: JavaLong = 0
     """Milliseconds without a data frame after which a session is closed with 1012.
 
-    0, the default, never does it.
+    0, the default, never closes one.
 
     Off because an open notebook is legitimately silent for hours. Heartbeats and pings do not count as
     activity.
     """
     heartbeat_interval_ms: JavaLong = 20000
-    """Milliseconds between unsolicited pongs to each browser, whatever else it is sent. 0 disables.
+    """Milliseconds between unsolicited pongs to each browser, whatever else it is sent. 0 turns them off.
 
     20 s is a third of the 60 s after which nginx drops a silent connection; keep it below half of the
     ingress's read timeout.
@@ -116,17 +116,17 @@ class Forwarders(Block):
     """The processes that relay frames."""
 
     count: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
-    """How many to start. `null`, the default, is one for each core this process may use: in a container those
-    of its CPU limit.
+    """How many to start. `null`, the default, starts one for each core this process may use: in a container,
+    those of its CPU limit.
 
-    More than cores gains nothing, for each is one thread that never blocks. Never above
+    More forwarders than cores gain nothing, since each is one thread that never blocks. Never above
     `websocketProxy.grizzlyWorkerPoolMaxSize`.
     """
     read_buffer_bytes: Annotated[int, Field(strict=True, ge=4096, le=16777216)] = 262144
     """Size of the one receive buffer each forwarder has, in bytes.
 
     256 KiB: as much as a socket usually holds, and it stays in the processor's second-level cache. It is
-    also the fairness of the loop, for one session moves at most this much in a turn.
+    also what keeps the loop fair: a session moves at most this much in a turn.
     """
 
 
@@ -144,18 +144,18 @@ class Limits(Block):
     request_fields: Annotated[int, Field(strict=True, ge=8, le=10000)] = 100
     """Most fields in a request head. 100 is what Apache and most servers take; browsers send about 20."""
     handshake_timeout: PositiveDuration = 10.0
-    """Time for a whole request head to arrive; then the connection is closed.
+    """Time in which a whole request head must arrive; then the connection is closed.
 
-    Over TLS the first one's time begins when TLS is set up, which may take as long again; on a kept
-    connection a head's begins with its first byte. A connection that says nothing at all waits in the kernel
-    for about 5 s before it counts. 10 s: a head is one or two packets, and a deadline for the whole of it is
-    what stops a slow-loris client.
+    Over TLS the time for the first head begins once TLS is set up, which may itself take as long; on a
+    kept-alive connection it begins with the head's first byte. A connection that sends nothing waits in the
+    kernel for about 5 s before its time begins. 10 s: a head is one or two packets, and a deadline for the
+    whole of it is what stops a slow-loris client.
     """
     connect_timeout: PositiveDuration = 5.0
-    """Time for the TCP connection to the upstream, name resolution included; then 1013 to the browser.
+    """Time to connect to the upstream over TCP, name resolution included; then the browser is told 1013.
 
     5 s covers two lost SYN packets (1 s and 2 s later). The addresses of a name are tried in turn and share
-    it. Keep below the ingress's connect timeout.
+    this time. Keep it below the ingress's read timeout, which runs meanwhile.
     """
     upstream_handshake_timeout: PositiveDuration = 30.0
     """Time for the upstream to answer the upgrade. 30 s: Jupyter answers only when the kernel has started."""
@@ -168,30 +168,30 @@ class Limits(Block):
     max_handshakes: Positive = 1024
     """Most connections at once that have not sent a whole request head; beyond it the oldest is dropped.
 
-    They do not count against the cap, so they need a bound of their own; 1024 of them cost a few MiB. What is
-    dialled after the head holds a slot of the cap.
+    They do not count against the cap, so they need a bound of their own; 1024 of them cost a few MiB. Once
+    its head has arrived and the upstream is being dialled, an upgrade holds a slot of the cap.
     """
     max_idle_connections: Positive = 2048
-    """Most connections at once that are kept open between two plain HTTP requests; beyond it the one whose
-    last answer is longest ago is closed, and so are some when no descriptor is left for a new one.
+    """Most connections kept open at once between plain HTTP requests; beyond that the one that has been idle
+    longest is closed, and so are some when no descriptor is left for a new connection.
 
     2048 of them cost 19 MiB. An ingress keeps tens or hundreds, a browser six; each is closed after 75 s.
     """
     max_sessions_per_user: Count = 0
-    """Most WebSocket sessions that one user has at once on this pod; 0, the default, bounds nobody.
+    """Most WebSocket sessions that one user may have at once on this pod; 0, the default, sets no limit.
 
-    A user is known on routes with `auth: session`, and on JupyterHub's, where it is the one whose server it
-    is. One more is answered with 101 and Close 1013, and is no rejection by the cap while the pod has room.
-    Off, because a person with two notebooks, a terminal and a second window holds eight; 50 stops a loop that
-    opens sockets for ever.
+    Users are known on routes with `auth: session`, and on JupyterHub's, where the user is the server's owner.
+    One upgrade more is answered with 101 and Close 1013, and does not count as a rejection by the cap while
+    the pod has room. Off, because a person with two notebooks, a terminal and a second window holds eight; 50
+    stops a loop that opens sockets for ever.
     """
     max_held_refusals: Count = 256
-    """Most refused sockets held open at once to slow down a client that returns at once; 0 never holds one.
+    """Most refused sockets held open at once to slow down clients that retry immediately; 0 never holds one.
 
-    Above it refusals are sent without a delay. 256 sockets are 1 MiB at most.
+    Beyond it, refusals are sent without a delay. 256 sockets are 1 MiB at most.
     """
     early_bytes: Annotated[int, Field(strict=True, ge=0, le=65536)] = 65536
-    """Most bytes that may come together with an upgrade's head, kept and forwarded behind the 101.
+    """Most bytes that may come together with an upgrade's head; they are forwarded after the 101.
 
     More is answered with 400. What a client sends later, before its 101, waits in the kernel. 64 KiB holds
     the first messages of any known client.
@@ -199,9 +199,9 @@ class Limits(Block):
     max_http_requests: Positive = 1000
     """Most plain HTTP requests under way at once, downloads and event streams among them; more get 503.
 
-    They draw nothing from the cap, so they need a bound of their own: one of which a side stalls holds up to
+    They draw nothing from the cap, so they need a bound of their own: one with a side that stalls holds up to
     1 MB. A page of JupyterLab has about ten under way while it loads, and none or one afterwards. An upgrade
-    whose upstream's refusal is being relayed is one.
+    whose upstream's refusal is being relayed counts as one.
     """
     http_upstream_timeout: Duration = 300.0
     """Time to the first byte of an upstream's answer to a plain HTTP request; 0 waits for ever.
@@ -211,16 +211,16 @@ class Limits(Block):
     refusal_hold_max: Duration = 30.0
     """Longest time a repeated refusal is held before its Close.
 
-    JupyterLab and Streamlit return at once, for ever, when refused after a 101; holding grows from nothing to
-    this. 30 s stays below the 60 s of an ingress.
+    JupyterLab and Streamlit retry at once, for ever, when refused after a 101; so each repeat is held longer,
+    from nothing up to this. 30 s stays below the 60 s of an ingress.
     """
     reject_mode: RejectMode = "close"
-    """How an upgrade is told that there is no room, no upstream, or that the pod is going away.
+    """How an upgrade is told that there is no room or no upstream, or that the pod is going away.
 
     `close`, the default, is the pool's way: 101 and a Close with a code and a reason. `http503` is 503 with
     the reason as its body and `Retry-After`: for clients that are programs, or an ingress that tries another
-    pod. Browsers show scripts no more of it than 1006, and a kernel connection of JupyterLab whose first
-    upgrade fails so never offers its subprotocol again.
+    pod. Browsers show scripts nothing of it but 1006, and a JupyterLab kernel connection whose first
+    upgrade fails this way never offers its subprotocol again.
     """
 
 
@@ -250,19 +250,20 @@ class Sockets(Block):
     minutes.
 
     60 s: `keepaliveIdle` + `keepaliveProbes` x `keepaliveInterval`, so that busy and silent peers are
-    found alike. A peer that is there and reads nothing for so long, its window closed, is given up, too.
+    detected in the same time. A live peer that reads nothing for that long, its window closed, is given up
+    too.
     """
     notsent_lowat_bytes: Positive = 1048576
     """Unsent bytes in the kernel above which a socket counts as full (`TCP_NOTSENT_LOWAT`).
 
-    1 MiB: less cost a fifth more CPU a GB in frames of 4 MiB, and a heartbeat behind it passes a line of
-    300 kbit/s in half of the minute that an ingress waits.
+    1 MiB: less costs a fifth more CPU per GB in frames of 4 MiB, and a heartbeat queued behind that much gets
+    through a 300 kbit/s line in half of the minute that an ingress waits.
     """
     congestion_control: CongestionControl | None = None
-    """TCP's congestion control (`TCP_CONGESTION`), such as `cubic`; `null` leaves what the node is set to.
+    """TCP's congestion control (`TCP_CONGESTION`), such as `cubic`; `null` keeps the node's setting.
 
     Between two processes of one node `bbr` costs two and a half times the CPU per GB in frames of 4 MiB; over
-    a line that loses packets it is the faster one. The kernel must allow it to every process
+    a lossy network it is faster. The kernel must allow it to every process
     (`net.ipv4.tcp_allowed_congestion_control`).
     """
     backlog: Annotated[int, Field(strict=True, ge=1, le=65535)] = 1024
@@ -273,44 +274,44 @@ class Drain(Block):
     """How sessions end when the proxy stops: spread out, so that browsers do not all return at once."""
 
     timeout: Duration = 30.0
-    """Longest a stop may take in all, plain HTTP under way included; what is left then is cut.
+    """Longest that a stop may take in all, plain HTTP under way included; what is left then is cut.
 
-    What is left is cut half a second before, so that the processes are gone in time; one that hangs is killed
-    within four seconds more. Whoever kills us (Kubernetes' `terminationGracePeriodSeconds`, 30 s by default)
-    must wait longer: the chart computes that time from this one.
+    The cut comes half a second earlier, so that the processes are gone in time; one that hangs is killed
+    within another four seconds. Whatever kills the proxy (Kubernetes, after `terminationGracePeriodSeconds`,
+    30 s by default) must wait longer: the chart computes that time from this one.
     """
     window: Duration | None = None
-    """Spread the closes evenly over this time. `null`, the default, goes by `rate` instead."""
+    """Spread the closes evenly over this time. `null`, the default, uses `rate` instead."""
     rate: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 50
     """Sessions closed each second; 0 closes all at once. Not used when `window` is set.
 
     50 a second: the other pods see one handshake every 20 ms, and 500 sessions are done in 10 s.
     """
     natural_end: Duration = 0.0
-    """Time at the beginning in which nothing is closed, for sessions to end by themselves.
+    """Time at the start of a drain in which nothing is closed, so that sessions can end by themselves.
 
-    0: notebooks do not end by themselves. The listener is closed to new sessions meanwhile.
+    0: notebooks do not end by themselves. New sessions are refused meanwhile.
     """
 
 
 class Readiness(Block):
-    """When `/readyz` says no."""
+    """When `/readyz` fails."""
 
     max_share: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
-    """Share of the cap from which on this pod is not ready. Above 1 the cap never makes it unready.
+    """Share of the cap at which this pod stops being ready. Above 1 the cap never makes it unready.
 
-    1.0: a full pod is taken out of the load balancing until a session ends. Browsers bound to it by an
+    1.0: a full pod is taken out of load balancing until a session ends. Browsers bound to it by an
     affinity cookie are then sent elsewhere, which is what a refused user needs.
     """
 
 
 class Capacity(Block):
-    """What the capacity badges show, and whom to ask for the cluster's figures."""
+    """What the capacity badges show, and where the cluster's figures come from."""
 
     warning_share: Share = 0.8
-    """Share of the cap from which on a badge turns orange.
+    """Share of the cap at which a badge turns orange.
 
-    The original's number is not public; 0.8 is our choice.
+    Hopsworks's own number is not public; 0.8 is our choice.
     """
     peers: tuple[Endpoint, ...] = ()
     """Admin listeners of the other pods (`host:port`), when they are few and fixed.
@@ -318,12 +319,12 @@ class Capacity(Block):
     Empty: see `headlessService`.
     """
     headless_service: Annotated[str, Field(min_length=1, max_length=253)] | None = None
-    """DNS name whose addresses are all pods of this proxy; each is asked at the port of `admin`.
+    """DNS name that resolves to all pods of this proxy; each is asked at the port of `admin`.
 
     `null`, the default, means that instance and cluster are the same.
     """
     peer_timeout: PositiveDuration = 1.0
-    """Time a peer has to answer; then the figures are marked partial. 1 s: a badge must not hang."""
+    """Time a peer has to answer; after that the figures are marked partial. 1 s: a badge must not hang."""
     cache_for: Duration = 5.0
     """How long an answer is kept, so that a thousand browsers do not ask every peer a thousand times."""
     name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
@@ -331,7 +332,7 @@ class Capacity(Block):
 
 
 class Metrics(Block):
-    """How the figures are computed that are not plain counters."""
+    """How figures that are not plain counters are computed."""
 
     duration_half_life: PositiveDuration = 300.0
     """Half-life of a closed session's weight in the duration percentiles.
@@ -341,8 +342,8 @@ class Metrics(Block):
     recent_window: PositiveDuration = 600.0
     """Time without a closed session after which the percentiles are no longer reported.
 
-    10 min: forward decay only weighs sessions against each other, so without this an old value would stay
-    for ever.
+    10 min: forward decay only weighs sessions against each other, so without this an old value would never
+    go away.
     """
     cpu_window: PositiveDuration = 10.0
     """Shortest time over which CPU and allocation rates are taken, however often `/metrics` is read."""
@@ -352,7 +353,7 @@ class Log(Block):
     """What is written to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least important level written. `info` is one line a session; never a query string, cookie or token."""
+    """Lowest level that is logged. `info` is one line a session; never a query string, cookie or token."""
     format: Literal["json", "console", "auto"] = "auto"
     """`json` for collectors, `console` for people; `auto` is `console` on a terminal, else `json`."""
 
@@ -360,22 +361,22 @@ class Log(Block):
 class Tls(Block):
     """TLS of the public listener. Without a certificate it speaks plain HTTP, as behind an ingress.
 
-    A renewed certificate is taken over within half a minute, and no session ends.
+    A renewed certificate is picked up within half a minute, and no session ends.
     """
 
     certificate: File | None = None
     """File with the certificate chain (PEM). Set `key` too."""
     key: File | None = None
-    """File with the private key (PEM), which may not be encrypted: nobody is there to say a passphrase."""
+    """File with the private key (PEM). It must not be encrypted: nobody is there to type a passphrase."""
     redirect_from: Endpoint | None = None
-    """Where plain HTTP is told to come by https, such as `:80`. `null`, the default: nowhere.
+    """Address at which plain HTTP is redirected to https, such as `:80`. `null`, the default: none.
 
-    GET and HEAD are told with 301, all else with 308, which keeps the method.
+    GET and HEAD are redirected with 301, everything else with 308, which keeps the method.
     """
     redirect_port: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
-    """Port that is named in the redirect. `null`, the default, is that of `listen`.
+    """Port named in the redirect. `null`, the default, is that of `listen`.
 
-    Set 443 where browsers reach `listen` by another number, such as a Service's.
+    Set 443 where browsers reach `listen` through another port, such as a Service's.
     """
 
 
@@ -383,25 +384,25 @@ class Config(Block):
     """Everything that can be set."""
 
     listen: Endpoint = Endpoint("0.0.0.0", 8080)
-    """Where browsers connect, usually through an ingress. All addresses, because a pod's is not known before.
+    """Where browsers connect, usually through an ingress. All addresses: a pod's is not known beforehand.
 
-    With `bascule serve --upstream` and without a file it is 127.0.0.1:8080.
+    With `bascule serve --upstream` and no file it is 127.0.0.1:8080.
     """
     admin: Endpoint = Endpoint("127.0.0.1", 8081)
     """Where `/metrics`, health, the session list and drain are served.
 
-    Only this host can reach it by default.
+    By default only this host can reach it.
 
     For Prometheus in a cluster set 0.0.0.0:8081 and an `adminTokenFile`; never expose it through the
     ingress.
     """
     admin_token: Annotated[Token | None, Field(repr=False, json_schema_extra={"x-secret": True})] = None
-    """Bearer token that the admin listener asks for; its first and last white space is ignored.
+    """Bearer token that the admin listener requires; leading and trailing white space is ignored.
 
-    `adminTokenFile` is better, for a file is not printed.
+    `adminTokenFile` is better, since a file's content is never printed.
     """
     admin_token_file: File | None = None
-    """File with that token; its first and last white space is ignored. One without a token is an error.
+    """File with that token; leading and trailing white space is ignored. A file without a token is an error.
 
     Without a token an `admin` that other hosts can reach answers only health, metrics and capacity.
     """
@@ -410,7 +411,7 @@ class Config(Block):
     routes: tuple[RouteConfig, ...] = ()
     """What is served, by path. The longest path that matches wins, whatever the order here."""
     hub: Hub = Hub()
-    """Routes that JupyterHub adds and removes. One of `routes` that matches wins over them."""
+    """Routes that JupyterHub adds and removes. A match in `routes` takes precedence over them."""
     forwarders: Forwarders = Forwarders()
     """The processes that relay frames."""
     limits: Limits = Limits()
@@ -418,29 +419,30 @@ class Config(Block):
     sockets: Sockets = Sockets()
     """TCP options."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Networks whose `X-Forwarded-…` fields are believed. Empty, the default, believes nobody.
+    """Networks whose `X-Forwarded-…` fields are trusted. Empty, the default, trusts nobody.
 
-    Set the ingress's pod network here, or every client address in logs and limits is the ingress's, and
+    Set the ingress's pod network here, or every client address in logs and limits will be the ingress's, and
     WebSockets from `https` pages are refused where the ingress ends TLS.
     """
     drain: Drain = Drain()
     """How the proxy stops."""
     watchdog: Patience = 20.0
-    """How long a gateway or a forwarder may stand still before it is killed and started again; 0 for ever.
+    """How long a gateway or a forwarder may hang before it is killed and started again; 0 never kills it.
 
-    It is given up when its loop, which goes round once a second at least, has not done so for this time: then
-    it serves nobody, and of a forwarder the sessions end that nobody could use. Seconds in which the machine,
-    or the whole container, was asleep do not count. 20 s: a third of the time after which the chart's
-    liveness probe would end the pod with all its sessions. Set 0 to stop a process with a debugger.
+    A process hangs when its loop, which goes round at least once a second, has not done so for this time. It
+    serves nobody then, so killing a forwarder ends only sessions that nobody could use. Time in which the
+    machine, or the whole container, was suspended does not count. 20 s: a third of the time after which the
+    chart's liveness probe would end the pod with all its sessions. Set 0 to stop a process with a debugger.
     """
     reload_on_change: Annotated[bool, Field(strict=True)] = False
-    """Whether a changed file of the configuration is loaded by itself within half a minute, as by SIGHUP.
+    """Whether a changed configuration file is loaded automatically, within half a minute, as with SIGHUP.
 
-    Off, because a file that somebody edits is not finished yet. The chart sets it: a ConfigMap changes as a
-    whole, and nobody is there to signal. What cannot be used is tried again every five minutes.
+    Off, because a file that somebody is editing is not finished yet. The chart sets it: a ConfigMap changes
+    as a whole, and nobody is there to send a signal. A file that cannot be used is tried again every five
+    minutes.
     """
     readiness: Readiness = Readiness()
-    """When `/readyz` says no."""
+    """When `/readyz` fails."""
     capacity: Capacity = Capacity()
     """Badges and cluster figures."""
     metrics: Metrics = Metrics()

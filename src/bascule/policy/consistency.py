@@ -92,7 +92,7 @@ def _sessions_need_a_key(config: Config) -> Iterator[Inconsistency]:
     if config.auth.session.key_file is None:
         for route in config.routes:
             if route.auth is AuthMode.SESSION:
-                allowed = f'the path of a file, for route "{route.name}" has "auth: session"'
+                allowed = f'the path of a file, since route "{route.name}" has "auth: session"'
                 yield Inconsistency(("auth", "session", "keyFile"), None, allowed)
                 return
 
@@ -102,24 +102,24 @@ def _tls(config: Config) -> Iterator[Inconsistency]:
         missing, present = (
             ("certificate", "key") if config.tls.certificate is None else ("key", "certificate")
         )
-        yield Inconsistency(("tls", missing), None, f"the path of a file, for {present} is set")
+        yield Inconsistency(("tls", missing), None, f"the path of a file, since {present} is set")
     if config.tls.redirect_from is not None and config.tls.certificate is None:
-        allowed = "null, for there is no tls.certificate: nobody could come by https"
+        allowed = "null, since there is no tls.certificate: https would not work"
         yield Inconsistency(("tls", "redirectFrom"), str(config.tls.redirect_from), allowed)
     if config.tls.redirect_port is not None and config.tls.redirect_from is None:
-        allowed = "null, for there is no tls.redirectFrom"
+        allowed = "null, since there is no tls.redirectFrom"
         yield Inconsistency(("tls", "redirectPort"), config.tls.redirect_port, allowed)
 
 
 def _tokens(config: Config) -> Iterator[Inconsistency]:
     if config.admin_token is not None and config.admin_token_file is not None:
-        allowed = "null, for adminToken is set; one of the two"
+        allowed = "null, since adminToken is set; use one of the two"
         yield Inconsistency(("adminTokenFile",), str(config.admin_token_file), allowed)
 
 
 def _hub(config: Config) -> Iterator[Inconsistency]:
     if config.hub.enabled and config.admin_token is None and config.admin_token_file is None:
-        allowed = "the path of a file, for hub.enabled is true: who may add routes must be known"
+        allowed = "the path of a file, since hub.enabled is true: adding routes needs a token"
         yield Inconsistency(("adminTokenFile",), None, allowed)
     if not config.hub.enabled:
         for name, field in type(config.hub).model_fields.items():

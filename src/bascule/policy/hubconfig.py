@@ -41,16 +41,16 @@ class Hub(Block):
     """
 
     enabled: Annotated[bool, Field(strict=True)] = False
-    """Whether `/api/routes` of the admin listener takes routes. Set `adminTokenFile` too.
+    """Whether `/api/routes` on the admin listener accepts routes. Set `adminTokenFile` too.
 
     Off, because whoever may add a route decides where requests go. The token may be sent as JupyterHub
-    does, `Authorization: token …`. Routes outlive the gateway and reloads, and are gone when the proxy stops:
-    JupyterHub brings them again.
+    does, `Authorization: token …`. Routes outlive the gateway and reloads, and are lost when the proxy stops;
+    JupyterHub then adds them again.
     """
     default_target: HubTarget | None = None
-    """Where requests go that no route has. `null`, the default: nowhere, until JupyterHub adds `/`."""
+    """Where requests that match no route go. `null`, the default: nowhere, until JupyterHub adds `/`."""
     error_target: HubTarget | None = None
-    """Who is asked for the page of an error: a browser that gets 404 or 503 sees `<errorTarget>/404?url=…`.
+    """Server that supplies error pages: a browser that gets 404 or 503 sees `<errorTarget>/404?url=…`.
 
     For JupyterHub its own `/hub/error`, which offers to start a server that has stopped. `null`, the default:
     our own pages.
@@ -60,7 +60,7 @@ class Hub(Block):
     include_prefix: Annotated[bool, Field(strict=True)] = True
     """Whether a route's own path stays in front of what is forwarded.
 
-    On, because Jupyter servers know theirs. When off it is sent as `X-Forwarded-Prefix`.
+    On, because Jupyter servers know their own prefix. When off, it is sent as `X-Forwarded-Prefix`.
     """
     prepend_path: Annotated[bool, Field(strict=True)] = True
     """Whether the path of a route's target is put in front of what is forwarded."""
@@ -68,11 +68,11 @@ class Hub(Block):
     """Origins whose pages may open WebSockets on these routes, as browsers send them; `*` allows all.
 
     Empty, the default: only the origin the request was sent to. Behind an ingress that ends TLS set
-    `trustedProxies`, or nobody knows here that the page came by https, and its WebSockets are refused.
+    `trustedProxies`; otherwise Bascule cannot know that the page uses https, and refuses its WebSockets.
     """
     max_routes: Annotated[int, Field(strict=True, ge=1, le=1000000)] = 20000
     """Most routes at once; one more is refused with 400. A route takes about 2 KiB of the gateway's memory.
-    Those that are there when a reload makes this lower stay.
+    When a reload lowers this, existing routes stay.
 
     20,000: more servers than any hub we know of runs at once.
     """

@@ -127,12 +127,12 @@ class HubRoutes:
             raise ValueError("Must specify 'target' as string")
         upstream, base = read_target(target)
         if bounded and known_as not in self._routes and len(self._routes) >= self._settings.max_routes:
-            raise ValueError(f"There are hub.maxRoutes ({self._settings.max_routes}) routes already.")
+            raise ValueError(f"There are already hub.maxRoutes ({self._settings.max_routes}) routes.")
         user = data.get("user")
         if not isinstance(user, str):
             user = None
         elif len(user) > _LONGEST_USER:
-            raise ValueError(f"user is a name of at most {_LONGEST_USER} characters.")
+            raise ValueError(f"user must be a name of at most {_LONGEST_USER} characters.")
         route = HubRoute(routespec, data, upstream, base, len(segments), user, last_activity)
         node = self._root
         for segment in segments:
@@ -220,7 +220,7 @@ def read_routespec(text: str) -> tuple[str, tuple[bytes, ...]]:
     pieces = [piece for piece in text.strip("/").split("/") if text.strip("/")]
     segments = [normal_segment(piece.encode("utf-8", "surrogatepass")) for piece in pieces]
     if len(segments) > _DEEPEST:
-        raise ValueError(f"A route has at most {_DEEPEST} segments.")
+        raise ValueError(f"A route may have at most {_DEEPEST} segments.")
     try:
         target = parse_target(b"/" + b"/".join(segments))
     except BadTarget as refused:
@@ -246,7 +246,9 @@ def read_target(text: str) -> tuple[UpstreamAddress, bytes]:
     except (ValueError, BadTarget):  # UnicodeEncodeError is a ValueError
         address = None
     if address is None or target.query:
-        raise ValueError("target is http://host:port or https://host:port, a path may follow, and no query.")
+        raise ValueError(
+            "target must be http://host:port or https://host:port; a path may follow, but no query."
+        )
     return address, target.path.rstrip(b"/")
 
 

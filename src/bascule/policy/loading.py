@@ -197,7 +197,7 @@ def _hopsworks(data: dict[str, object], shown: str, problems: _Problems) -> dict
     """Take the five keys out of a values file of the Hopsworks chart."""
     for key in (field.alias for field in Config.model_fields.values()):
         if key in data and key not in _ANYBODYS:  # a mixed file: half of it would be lost without a word
-            text = "put our own keys into a second file; this one is read as a Hopsworks values file"
+            text = "put Bascule's own keys into a second file; this one is a Hopsworks values file"
             problems.add(shown, Problem((key,), text))
     inner: object = data
     for depth, step in enumerate(_HOPSWORKS):

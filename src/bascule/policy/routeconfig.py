@@ -62,16 +62,16 @@ class RouteConfig(Block):
     name: RouteName
     """Name in logs, metrics and the session list; unique.
 
-    It is a metric label: keep it when the path or the upstream changes, and the graphs go on.
+    It is a metric label: keep it when the path or the upstream changes, so that graphs continue.
     """
     kind: Kind = Kind.APP
-    """What it leads to: `jupyter`, `terminal` or `app`. A label only, all kinds share the one cap;
-    `maxSessions` bounds a route's part of it.
+    """What it leads to: `jupyter`, `terminal` or `app`. A label only: all kinds share one cap;
+    `maxSessions` bounds a route's share of it.
 
     `app`, because an unknown upstream is most likely one.
     """
     path: RoutePath
-    """Path prefix, whole segments: `/lab/` matches `/lab`, `/lab/` and all below, never `/labs`.
+    """Path prefix, by whole segments: `/lab/` matches `/lab`, `/lab/` and everything below, never `/labs`.
 
     A `{name}` stands for one segment and needs a pattern in `where`. A trailing slash changes nothing. The
     longest path that matches wins, and at the same length a literal segment wins over a `{name}`.
@@ -79,21 +79,21 @@ class RouteConfig(Block):
     upstream: Upstream
     """Where it leads: `http://host:port` or `https://host:port`, without a path.
 
-    Names captured by `path` may stand in the host, within a label, and as the port if their pattern is made
-    of digits. A host that came from a URL is never an address and never `localhost`. Certificates of `https`
-    upstreams are checked against the system's authorities, or those in the file that `SSL_CERT_FILE` in the
-    environment names.
+    Names captured by `path` may be used in the host, within a label, and as the port if their pattern matches
+    only digits. A host taken from a URL is never an IP address and never `localhost`. Certificates of `https`
+    upstreams are checked against the system's CAs, or those in the file that the environment variable
+    `SSL_CERT_FILE` names.
     """
     strip_prefix: Annotated[bool, Field(strict=True)] = False
-    """Take the matched prefix off before forwarding, and send it as `X-Forwarded-Prefix`.
+    """Strip the matched prefix before forwarding, and send it as `X-Forwarded-Prefix`.
 
-    Off, because Jupyter knows its own base URL. Streamlit and most apps want it on.
+    Off, because Jupyter knows its own base URL. Streamlit and most apps need it on.
     """
     where: dict[str, Pattern] = Field(default_factory=dict)
-    """For each `{name}` the regular expression that its segment must match as a whole.
+    """For each `{name}`, the regular expression that must match its whole segment.
 
-    It decides what a URL can reach, so make it as narrow as the names really are. It sees the segment with
-    needless escapes undone (`%7E` is `~`, `%40` is `@`) and the others in upper case (`%C3%A9`).
+    It decides what a URL can reach, so make it as narrow as the names really are. It is applied to a segment
+    with needless escapes undone (`%7E` is `~`, `%40` is `@`) and the others in upper case (`%C3%A9`).
     """
     allowed_origins: tuple[Origin, ...] = ()
     """Origins whose pages may open WebSockets here, as browsers send them; `*` allows all.
@@ -101,7 +101,7 @@ class RouteConfig(Block):
     Empty, the default: only the origin the request was sent to (the `Host` field).
     """
     auth: AuthMode = AuthMode.NONE
-    """`session` asks for the login cookie; set `auth.session.keyFile` too.
+    """`session` requires the login cookie; set `auth.session.keyFile` too.
 
     `none`, the default, leaves it to the upstream or the ingress: Jupyter has a token of its own.
     """
@@ -113,9 +113,9 @@ class RouteConfig(Block):
     max_sessions: Annotated[int, Field(strict=True, ge=0, le=1000000)] | None = None
     """Most WebSocket sessions on this route at once on one pod; `null`, the default, leaves it the whole cap.
 
-    It bounds what one kind of upstream takes of `maxSessionsPerApp`, so that an app with many viewers leaves
-    room for notebooks. One more is answered with 101 and Close 1013, and is no rejection by the cap: the pod
-    has room. 0 takes none.
+    It bounds what one upstream takes of `maxSessionsPerApp`, so that an app with many viewers leaves room for
+    notebooks. One upgrade more is answered with 101 and Close 1013, and does not count as a rejection by the
+    cap: the pod has room. 0 admits none.
     """
 
     @model_validator(mode="after")

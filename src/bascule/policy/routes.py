@@ -5,13 +5,13 @@ Matching goes by whole segments of the path's normal reading (`bascule.protocol.
 the one whose first differing segment is literal. The order of the configuration and
 the Host field mean nothing.
 
-The table is a tree with one node a segment. A request walks down one dictionary a
-segment; nodes with ``{name}`` children are searched on both ways, which visits each node
-of the tree at most once, so a path can never cost more than the table is large.
+The table is a tree with one node per segment. A request does one dictionary look-up per
+segment; at nodes with ``{name}`` children both branches are searched, which visits each node
+at most once, so the cost of a path is bounded by the size of the table.
 
 What was matched is what is forwarded, byte for byte. A path whose credulous reading leads
 to another route is refused: the upstream behind the shorter route could be the same
-server and would be asked past the rules of the longer one.
+server, and the request would bypass the rules of the longer one.
 
 Rules of this file: pure and immutable; a change of routes is a new table. Results name
 the route, never the raw path.
@@ -213,7 +213,7 @@ def _better(one: _Found | None, other: _Found | None) -> _Found | None:
 
 
 def split_path(path: bytes, depth: int) -> tuple[bytes, bytes]:
-    """Return the first ``depth`` segments of a path, and the path that is left."""
+    """Return the first ``depth`` segments of a path, and the rest of the path."""
     end = 0
     for _ in range(depth):
         end = path.find(b"/", end + 1)

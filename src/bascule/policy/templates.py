@@ -96,9 +96,7 @@ def check_pattern(pattern: str) -> re.Pattern[bytes]:
     for probe in _PROBES:
         if compiled.fullmatch(probe.encode()):
             shown = f'"{probe}"' if probe else "an empty segment"
-            raise ValueError(
-                f'a pattern that names what may come, such as "[a-z0-9-]+"; this one matches {shown}'
-            )
+            raise ValueError(f'a narrower pattern, such as "[a-z0-9-]+"; this one matches {shown}')
     return compiled
 
 
@@ -127,7 +125,7 @@ class PathTemplate:
         for piece in pieces[:-1] if pieces[-1] == "" else pieces:
             if name := _NAME.fullmatch(piece):
                 if name[1] in parts:
-                    raise ValueError(f"a path in which {{{name[1]}}} stands once")
+                    raise ValueError(f"a path in which {{{name[1]}}} occurs only once")
                 parts.append(name[1])
                 continue
             if piece == "":
@@ -136,7 +134,7 @@ class PathTemplate:
                 raise ValueError('a "{name}" (a-z, 0-9, _) that is a whole segment')
             if "*" in piece:
                 # It would mean itself, and whoever writes it means something else.
-                raise ValueError('a path without "*": all below it is its own anyway ("*" itself is "%2A")')
+                raise ValueError('a path without "*": it covers all below it anyway ("*" itself is "%2A")')
             parts.append(_literal(piece))
         if parts[:1] == [RESERVED_SEGMENT]:
             raise ValueError('a path outside "/.bascule/", which bascule itself answers')

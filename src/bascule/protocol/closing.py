@@ -2,16 +2,16 @@
 
 A row is chosen once, by the first thing that ends the session; later events only
 finish the closing handshake. The table is data: the forwarder executes it, the
-documents print it, and one test per row keeps it.
+documentation prints it, and each row has a test.
 
 Constraints the rows obey:
 
 * What a peer sent passes unchanged (rows ``*_closed``).
-* No row says 1000 or 1001 to a browser: JupyterLab from 4.6 on stops reconnecting on them.
+* No row sends 1000 or 1001 to a browser: JupyterLab 4.6 and later stop reconnecting on them.
   Idle, drain and restart say 1012. (An administrator may ask for 1000.)
 * 1005, 1006 and 1015 never reach the wire (RFC 6455 §7.4.1).
 * A Close of ours goes out at a frame boundary only. Where a direction is inside a
-  frame whose sender is gone, the TCP connection is dropped instead: to end an
+  frame whose sender is gone, the TCP connection is dropped instead: ending an
   unfinished frame with a Close would corrupt it.
 """
 
@@ -90,11 +90,11 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
     ),
     End.CLIENT_TIMEOUT: Row(
         EndedBy.CLIENT, Cause.TIMEOUT, None, "", CloseCode.GOING_AWAY, _GONE,
-        "TCP gave the browser up: no answer to keepalive probes or to data within sockets.userTimeout; over TLS that is aborted.",
+        "TCP gave up on the browser: no answer to keepalive probes, or to data within sockets.userTimeout; over TLS this shows as aborted.",
     ),
     End.UPSTREAM_TIMEOUT: Row(
         EndedBy.UPSTREAM, Cause.TIMEOUT, CloseCode.BAD_GATEWAY, "The upstream no longer answers", None, "",
-        "TCP gave the upstream up: no answer to keepalive probes or to data within sockets.userTimeout; over TLS that is aborted.",
+        "TCP gave up on the upstream: no answer to keepalive probes, or to data within sockets.userTimeout; over TLS this shows as aborted.",
     ),
     End.CLIENT_PROTOCOL_ERROR: Row(
         EndedBy.CLIENT, Cause.PROTOCOL_ERROR, CloseCode.PROTOCOL_ERROR, "Invalid WebSocket framing",
@@ -134,7 +134,7 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
     ),
     End.NO_DESCRIPTORS: Row(
         EndedBy.PROXY, Cause.INTERNAL, None, "", None, "",
-        "The forwarder that it was given to had no descriptors left; the kernel dropped both TCP connections.",
+        "The forwarder that was to carry the session had no descriptors left; the kernel dropped both TCP connections.",
     ),
     End.FORWARDER_LOST: Row(
         EndedBy.PROXY, Cause.INTERNAL, None, "", None, "",

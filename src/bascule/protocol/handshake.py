@@ -105,7 +105,7 @@ def check_request(head: RequestHead) -> Offer:
         HandshakeRefused: 400 malformed, 405 not GET, 426 another version than 13.
     """
     if head.method != b"GET":
-        raise HandshakeRefused(405, "A WebSocket is opened with GET.", (("Allow", "GET"),))
+        raise HandshakeRefused(405, "A WebSocket must be opened with GET.", (("Allow", "GET"),))
     if head.minor < 1:
         raise HandshakeRefused(400, "A WebSocket needs HTTP/1.1.")
     hosts = head.values(b"host")
@@ -122,7 +122,7 @@ def check_request(head: RequestHead) -> Offer:
     if len(head.values(b"content-length")) > 1:
         raise HandshakeRefused(400, "The request has two Content-Length fields.")
     if head.values(b"sec-websocket-version") != [b"13"]:
-        raise HandshakeRefused(426, "Only WebSocket version 13 is spoken here.", _SPOKEN)
+        raise HandshakeRefused(426, "Only WebSocket version 13 is supported.", _SPOKEN)
     keys = head.values(b"sec-websocket-key")
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise HandshakeRefused(400, "The Sec-WebSocket-Key must be 16 bytes in base64.")

@@ -19,7 +19,7 @@ from bascule.errors import BasculeError
 
 END_OF_HEAD: Final = b"\r\n\r\n"
 
-ONLY_HTTP_1: Final = "Only HTTP/1 is spoken here."
+ONLY_HTTP_1: Final = "Only HTTP/1 is supported."
 """What is said with 505 (RFC 9110 §15.6.6)."""
 
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
@@ -189,7 +189,7 @@ def framing_of(head: ResponseHead) -> Framing:
         return Framing(False, 0)
     if codings:
         if codings != [b"chunked"] or lengths:
-            raise BadHead(502, "The upstream's transfer coding is not known.")
+            raise BadHead(502, "The upstream's transfer coding is not supported.")
         return Framing(True, -1)
     if not lengths:
         return Framing(False, -1)

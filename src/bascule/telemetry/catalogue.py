@@ -91,7 +91,7 @@ _CONTRACT: Final = (
         "ws_connection_in_flight_count", _G, Unit.SESSIONS,
         "WebSocket sessions open on this pod, one for each browser connection that is bridged.",
         "Counted where sessions are admitted and ended, not derived from threads; so one whose upstream is "
-        "being dialled holds its slot already. A pod whose value meets "
+        "still being dialled already holds its slot. A pod whose value reaches "
         "`ws_pool_max_connections` turns new sessions away. One JupyterLab tab holds several: one "
         "for its events, one for each kernel connection, one for each terminal.",
         is_contract=True,
@@ -99,14 +99,14 @@ _CONTRACT: Final = (
     Metric(
         "ws_connection_in_flight_max_age_seconds", _G, Unit.SECONDS,
         "Seconds since the oldest session of this pod was admitted; 0 without one.",
-        "Long ages are normal: an open notebook may idle for days. A value that grows while users say that "
-        "nobody is connected points to peers that vanished without a word; see `sockets.keepaliveIdle`.",
+        "Long ages are normal: an open notebook may idle for days. If it grows while users say that "
+        "nobody is connected, peers have vanished without closing; see `sockets.keepaliveIdle`.",
         is_contract=True,
     ),
     Metric(
         "ws_pool_max_connections", _G, Unit.SESSIONS,
         "The cap on open sessions of one pod (maxSessionsPerApp); further upgrades are closed with 1013.",
-        "The dashed line of the sessions panel. Raise it in the values file when rejections are seen.",
+        "The dashed line of the sessions panel. Raise it in the values file when there are rejections.",
         is_contract=True,
     ),
     Metric(
@@ -119,8 +119,8 @@ _CONTRACT: Final = (
     Metric(
         "ws_upstream_connect_failures_total", _C, Unit.SESSIONS,
         "Sessions closed because the upstream (kernel, shell or app pod) could not be reached.",
-        "The upstream is not up: refused, timed out or not resolvable. Both this and a rejection close the "
-        "browser with 1013, but this one says nothing about the cap.",
+        "The upstream is down: it refused the connection, timed out or did not resolve. This and a rejection "
+        "both close with 1013 towards the browser, but this one has nothing to do with the cap.",
         is_contract=True,
     ),
     Metric(
@@ -130,7 +130,7 @@ _CONTRACT: Final = (
         "Labels `quantile` 0.5, 0.75, 0.95, 0.98, 0.99 and 0.999. The quantiles favour recent closes "
         "(`metrics.durationHalfLife`, 300 s) and are NaN when no session closed within "
         "`metrics.recentWindow` (600 s). `_count` and `_sum` only ever grow. Quantiles of several pods "
-        "cannot be averaged: for that there is `bascule_session_duration_seconds`.",
+        "cannot be averaged; use `bascule_session_duration_seconds` instead.",
         is_contract=True,
     ),
     Metric(
@@ -150,7 +150,7 @@ _CONTRACT: Final = (
         "ws_pool_cpu_cores", _G, Unit.CORES,
         "CPU cores that the forwarders use now; 1 is one whole core. 0 on the first scrape after a start.",
         "Run time of the forwarder processes over the last `metrics.cpuWindow` (10 s), measured every second "
-        "in the background, so scrapers do not disturb each other; a reload is no start. Compare with the "
+        "in the background, so scrapers do not disturb each other; a reload is not a start. Compare with the "
         "pod's CPU limit; when `bascule_forwarder_wait_seconds_total` rises with it, the limit is what holds "
         "the pod back.",
         is_contract=True,
@@ -158,8 +158,8 @@ _CONTRACT: Final = (
     Metric(
         "ws_pool_alloc_bytes_per_second", _G, Unit.BYTES_PER_SECOND,
         "Rate at which the forwarders request memory from the allocator; 0 where it cannot be known.",
-        "Pressure, not residency: the bytes are mostly given back at once. Needs the compiled extension; the "
-        "pure build reports 0. For memory held see `bascule_memory_used_bytes`.",
+        "Pressure, not memory held: most of it is freed at once. Needs the compiled extension; the "
+        "pure build reports 0. For memory in use see `bascule_memory_used_bytes`.",
         is_contract=True,
     ),
 )  # fmt: skip
@@ -173,33 +173,33 @@ _SESSIONS: Final = (
     Metric(
         "bascule_sessions", _G, Unit.SESSIONS,
         "Open sessions by kind.",
-        "The sum is `ws_connection_in_flight_count`, less those whose upstream is being dialled.",
+        "Their sum is `ws_connection_in_flight_count` minus the sessions whose upstream is being dialled.",
         ("kind",),
     ),
     Metric(
         "bascule_route_sessions", _G, Unit.SESSIONS,
-        "Sessions in flight by route of the configuration.",
-        "Those whose upstream is being dialled count, as for the cap. JupyterHub's routes are not among "
-        "them: they come and go.",
+        "Sessions in flight by configured route.",
+        "Sessions whose upstream is being dialled count, as for the cap. JupyterHub's routes are not "
+        "included: they come and go.",
         ("route",),
     ),
     Metric(
         "bascule_route_max_sessions", _G, Unit.SESSIONS,
         "The cap on open sessions of a route (`routes[].maxSessions`), for the routes that have one.",
-        "What `bascule_route_sessions` is compared with.",
+        "Compare it with `bascule_route_sessions`.",
         ("route",),
     ),
     Metric(
         "bascule_sessions_ended_total", _C, Unit.SESSIONS,
-        "Sessions that ended, by kind, by who ended them and why.",
-        "The closing handshake is `closed`; see the close table for every other pair.",
+        "Sessions that ended, by kind, who ended them and why.",
+        "An ordinary closing handshake is `closed`; the close table explains every other pair.",
         ("kind", "ended_by", "cause"),
     ),
     Metric(
         "bascule_sessions_lost_total", _C, Unit.SESSIONS,
         "Sessions that ended because their forwarder process died.",
         "Should be 0. Find the forwarder's last words in the log; see `bascule_forwarder_restarts_total`. "
-        "Those of a forwarder that died while there was no gateway are counted here alone, since nobody "
+        "Sessions of a forwarder that died while there was no gateway are counted only here, since nobody "
         "knows whose they were.",
     ),
     Metric(
@@ -207,57 +207,57 @@ _SESSIONS: Final = (
         "Close frames of sessions by sender and close code.",
         "Those that browsers and upstreams sent, and ours to either; not that of a refusal, which is no "
         "session. 1012 from `proxy` are idle and drain closes; 1009 is `incomingBufferBytes`; 1014 is an "
-        "upstream that vanished.", ("side", "code"),
+        "upstream that vanished, fell silent or broke the protocol.", ("side", "code"),
     ),
     Metric(
         "bascule_frames_total", _C, Unit.NONE,
         "Frames received from the peers, by direction and opcode.",
-        "Pings too, which are answered here and not passed on; pongs pass unchanged.",
+        "Includes pings, which the proxy answers and does not pass on; pongs pass unchanged.",
         ("direction", "opcode"),
     ),
     Metric(
         "bascule_payload_bytes_total", _C, Unit.BYTES,
-        "WebSocket payload of the data frames relayed, by direction.",
+        "WebSocket payload bytes of the data frames relayed, by direction.",
         "The traffic of the pool, without TCP, TLS and frame headers.", ("direction",),
     ),
     Metric(
         "bascule_heartbeats_total", _C, Unit.NONE,
         "Unsolicited pongs sent to browsers to keep the ingress from closing idle connections.",
-        "About open sessions / heartbeatIntervalMs. Flat while sessions are open means no heartbeat.",
+        "The rate is about open sessions / heartbeatIntervalMs. Flat while sessions are open: no heartbeats.",
     ),
     Metric(
         "bascule_pings_answered_total", _C, Unit.NONE,
         "Pings that the proxy answered itself, by the side that sent them.",
-        "Upstreams ping; browsers do not, other clients may.", ("side",),
+        "Upstreams send pings; browsers do not, but other clients may.", ("side",),
     ),
     Metric(
         "bascule_stashed_bytes", _G, Unit.BYTES,
-        "Bytes that were read from one side and that the other side could not take yet.",
-        "Bounded for each session. A value that stays high means slow browsers, not a slow proxy.",
+        "Bytes read from one side that the other side could not take yet.",
+        "Bounded for each session. A value that stays high points to slow browsers, not to a slow proxy.",
     ),
 )  # fmt: skip
 
 _REFUSALS: Final = (
     Metric(
         "bascule_refusals_total", _C, Unit.NONE,
-        "Upgrades that became no session, for other reasons than the contract's own.",
-        "What the contract counts under its own names (the cap, unreachable upstreams) is not repeated here.",
+        "Upgrades that did not become a session, for reasons other than the contract's own.",
+        "What the contract counts separately (the cap, unreachable upstreams) is not repeated here.",
         ("reason",),
     ),
     Metric(
         "bascule_refusals_held_total", _C, Unit.NONE,
         "Repeated refusals that were held open for a while before their Close.",
-        "Clients that try again at once are slowed down this way instead of spinning.",
+        "This slows down clients that retry at once, instead of letting them spin.",
     ),
     Metric(
         "bascule_rejected_clients_total", _C, Unit.NONE,
         "Clients, by user or address, turned away by the cap that had not been turned away shortly before.",
-        "How many people `ws_connection_rejections_total` stands for, roughly: those behind one address "
+        "Roughly how many people are behind `ws_connection_rejections_total`: those who share an address "
         "count as one.",
     ),
     Metric(
         "ws_draining", _G, Unit.NONE,
-        "1 while the pod drains: no new sessions, the open ones are asked to go.",
+        "1 while the pod drains: no new sessions are admitted, open ones are told to reconnect.",
         "Expected during a rollout only.",
     ),
     Metric(
@@ -268,24 +268,24 @@ _REFUSALS: Final = (
     Metric(
         "bascule_http_requests_total", _C, Unit.NONE,
         "Plain HTTP requests that were proxied.",
-        "Everything that is not a WebSocket upgrade; draws nothing from the budget.",
+        "Everything that is not a WebSocket upgrade; does not count against the cap.",
     ),
     Metric(
         "bascule_http_requests_in_flight", _G, Unit.NONE,
         "Plain HTTP requests under way.",
-        "Against `limits.maxHttpRequests`. Downloads to slow browsers and event streams stay for long. An "
-        "upgrade whose upstream's refusal is being relayed is one.",
+        "Bounded by `limits.maxHttpRequests`. Downloads to slow browsers and event streams last long. An "
+        "upgrade whose upstream's refusal is being relayed counts as one.",
     ),
     Metric(
         "bascule_http_requests_refused_total", _C, Unit.NONE,
-        "Plain HTTP requests, and upgrades that their upstream refused, that we answered with 503 because "
-        "too many were under way.",
-        "Somebody holds many open, or `limits.maxHttpRequests` is too low for the pod.",
+        "Plain HTTP requests, and upgrades that their upstream refused, answered with 503 because too many "
+        "were under way.",
+        "Somebody keeps many requests open, or `limits.maxHttpRequests` is too low for the pod.",
     ),
     Metric(
         "bascule_http_upstream_failures_total", _C, Unit.NONE,
-        "Plain HTTP requests answered with 502, 503 or 504 for an upstream, or broken off because it did.",
-        "The upstream of a route is down, does not answer, or dies in the middle; a log line says which.",
+        "Plain HTTP requests answered with 502, 503 or 504 because of an upstream, or cut off as it failed.",
+        "A route's upstream is down, does not answer, or dies while answering; a log line says which.",
     ),
 )  # fmt: skip
 
@@ -293,19 +293,19 @@ _PROCESSES: Final = (
     Metric(
         "bascule_forwarder_cpu_seconds_total", _C, Unit.SECONDS,
         "CPU time used by each forwarder slot, including processes that are gone.",
-        "Uneven slots mean a few heavy sessions on one of them.", ("forwarder",),
+        "Uneven slots mean that one of them has a few heavy sessions.", ("forwarder",),
     ),
     Metric(
         "bascule_forwarder_wait_seconds_total", _C, Unit.SECONDS,
-        "Time each forwarder slot was ready to run but had no core.",
-        "The pod's CPU limit (or the node) starves the forwarder: keystrokes wait. Raise the limit "
-        "before the cap.",
+        "Time that each forwarder slot was ready to run but had to wait for a core.",
+        "If it grows, the pod's CPU limit (or the node) starves the forwarder: keystrokes wait. Raise the "
+        "limit before the cap.",
         ("forwarder",),
     ),
     Metric(
         "bascule_forwarder_resident_bytes", _G, Unit.BYTES,
         "Resident memory of each forwarder.",
-        "Pages shared between processes count in each.", ("forwarder",),
+        "Pages shared between processes are counted in each.", ("forwarder",),
     ),
     Metric(
         "bascule_forwarder_restarts_total", _C, Unit.NONE,
@@ -315,44 +315,44 @@ _PROCESSES: Final = (
     Metric(
         "bascule_gateway_restarts_total", _C, Unit.NONE,
         "How often the gateway had to be started again.",
-        "Should be 0. Open sessions outlive it, but those over TLS on either side. A reload is no restart.",
+        "Should be 0. Open sessions survive it, except with TLS on either side. A reload does not count.",
     ),
     Metric(
         "bascule_start_time_seconds", _G, Unit.SECONDS,
         "Unix time at which this proxy was started, all its processes together.",
-        "Changes when the container, or the service, starts again, and then every counter begins at 0. "
-        "Neither a reload nor a process that died changes it.",
+        "Changes when the container, or the service, is restarted, and then every counter starts at 0. "
+        "Neither a reload nor the death of a single process changes it.",
     ),
     Metric(
         "bascule_config_last_reload_successful", _G, Unit.NONE,
-        "Whether the configuration that was to be loaded last is in force: 1, also before any reload, or 0.",
-        "At 0 the pod goes on with the one before; the log says why. The next start may fail, too.",
+        "1 if the last reload succeeded, or there was none yet; 0 if its configuration is not in force.",
+        "At 0 the pod keeps the previous one, and the log says why. The next start may fail too.",
     ),
     Metric(
         "bascule_hub_routes", _G, Unit.NONE,
-        "Routes that JupyterHub has added: its own, one for each server, one for each service.",
-        "0 where `hub.enabled` is off, and after a start until JupyterHub brings its routes: at the latest "
-        "after its `last_activity_interval`.",
+        "Routes that JupyterHub has added: its own, and one for each server and service.",
+        "0 where `hub.enabled` is off, and after a start until JupyterHub adds its routes: within its "
+        "`last_activity_interval`.",
     ),
     Metric(
         "bascule_memory_used_bytes", _G, Unit.BYTES,
         "Resident memory of all our processes together.",
-        "The used line of the memory panel. Pages shared between processes count in each, so the pod's "
+        "The used line of the memory panel. Pages shared between processes are counted in each, so the pod's "
         "working set is somewhat lower.",
     ),
     Metric(
         "bascule_memory_max_bytes", _G, Unit.BYTES,
-        "Memory that our processes may use: the cgroup's limit, or all memory of the node without one.",
+        "Memory that our processes may use: the cgroup's limit, or without one all the memory of the node.",
         "The dashed line of the memory panel.",
     ),
     Metric(
         "bascule_gc_seconds_total", _C, Unit.SECONDS,
         "Time spent in Python's cycle collector, by process.",
-        "Relaying makes no cycles; a slope worth seeing means that something new does.", ("process",),
+        "Relaying creates no cycles; a visible slope means that something else does.", ("process",),
     ),
     Metric(
         "bascule_open_descriptors", _G, Unit.NONE,
-        "Open file descriptors of the one of our processes that is nearest to its limit.",
+        "Open file descriptors of whichever of our processes is nearest to its limit.",
         "A session holds two in its forwarder.",
     ),
     Metric(

@@ -39,9 +39,9 @@ class Label:
 LABELS: Final[dict[str, Label]] = {
     "kind": Label("What the session's route leads to. All kinds draw on the one budget.", tuple(Kind)),
     "ended_by": Label("Who ended the session.", tuple(EndedBy)),
-    "cause": Label("Why it ended. Only pairs with `ended_by` that can happen appear.", tuple(Cause)),
+    "cause": Label("Why it ended. Only pairs with `ended_by` that can occur have a series.", tuple(Cause)),
     "side": Label(
-        "Which connection. With close codes: who sent the Close frame; `proxy` is ourselves.",
+        "Which connection. For close codes: who sent the Close frame; `proxy` is Bascule itself.",
         CLOSE_SENDERS,
     ),
     "code": Label(
@@ -52,18 +52,18 @@ LABELS: Final[dict[str, Label]] = {
     "opcode": Label("Opcode of the frame (RFC 6455 §5.2).", tuple(opcode.name.lower() for opcode in Opcode)),
     "reason": Label(
         "`handshake`: we answered with an HTTP error (malformed handshake, origin, route, credentials). "
-        "`upstream`: the upstream answered with something else than a valid 101; that answer was passed on, "
-        "or was none and became our 502. "
-        "`draining`: 101 and Close 1012, the pod is going away, or another gateway was about to serve. "
+        "`upstream`: the upstream answered with something other than a valid 101; its answer was passed on, "
+        "or became our 502 if it was not valid. "
+        "`draining`: 101 and Close 1012, the pod is going away, or another gateway was about to take over. "
         "`no_room`: 101 and Close 1013, no forwarder could take a session. "
         "`gone`: the client left while the upstream was being dialled. "
         "`user_cap`: 101 and Close 1013, its user has `limits.maxSessionsPerUser` sessions. "
         "`route_cap`: 101 and Close 1013, its route has `maxSessions` sessions.",
         REFUSALS_COUNTED,
     ),
-    "route": Label("Name of a route of the configuration."),
+    "route": Label("Name of a configured route."),
     "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
-    "process": Label("Whose collector: `gateway` alone, for relaying makes no cycles.", ("gateway",)),
+    "process": Label("Whose collector: only `gateway`, since relaying creates no cycles.", ("gateway",)),
     "outcome": Label(
         "`natural`: ended by itself while draining. `closed`: told to go with 1012. "
         "`aborted`: still open at the deadline and cut off.",
