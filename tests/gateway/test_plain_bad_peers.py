@@ -467,12 +467,25 @@ async def test_an_upgrade_with_a_body_carries_nothing_else(world: World) -> None
     assert [(request.target, request.body) for request in upstream.requests] == [(b"/one", SMUGGLED)]
 
 
-async def test_too_many_fields_are_refused(world: World) -> None:
+async def test_more_fields_than_the_limit_are_431_as_for_an_upgrade(world: World) -> None:
     upstream = await world.repeating(answer())
     front = await world.front(upstream, limits={"requestFields": 20})
-    got = await front.request(b"/", *(b"X-%d: y" % number for number in range(30)))
-    assert got.status in (400, 431)
+    fields = [b"X-%d: y" % number for number in range(20)]
+    got = await front.request(b"/", *fields)  # and Host
+    assert (got.status, json.loads(got.body)["detail"]) == (431, "The request has too many header fields.")
     assert upstream.connections == 0
+    assert (await front.request(b"/", *fields[1:])).status == 200
+
+
+@pytest.mark.parametrize("fault", [b"no field at all", b"X: a\r", b"X: " + b"y" * 9000, b"X: y\r\n" * 200])
+async def test_an_answer_to_what_does_not_parse_says_that_it_is_the_last(world: World, fault: bytes) -> None:
+    front = await world.front(reserve_port(), limits={"requestHeadBytes": 4096})
+    peer = await front.connect()
+    await peer.send(request_head(b"/", fault))
+    got = await peer.message()
+    assert got.start_line.startswith(b"HTTP/1.1 4")
+    assert got.value(b"Connection") == b"close"
+    assert await peer.ended()
 
 
 async def test_a_field_that_is_too_large_is_refused(world: World) -> None:

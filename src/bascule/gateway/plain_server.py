@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import hdrs, web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from bascule.gateway.errorpages import error_page, prefers_html
+from bascule.protocol.http1 import TOO_MANY_FIELDS
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,6 +39,9 @@ aiohttp's own 64 KiB made a stalled download hold 1.5 MB instead of 0.9, and cos
 
 TOO_LARGE: Final = "The request head is too large."
 """What is said with 431, whoever finds it out."""
+
+_TOO_MANY: Final = "Too many headers"
+"""How aiohttp's text begins for more fields than it was told to take: it has no class for that."""
 
 _log = logging.getLogger("bascule.http")
 
@@ -128,6 +132,10 @@ class PlainProtocol(web.RequestHandler):
         detail = "The request could not be understood." if status < 500 else "The proxy made a mistake."
         if isinstance(exc, LineTooLong):
             status, detail = 431, TOO_LARGE
+        elif isinstance(exc, BadHttpMessage) and exc.message.startswith(_TOO_MANY):
+            status, detail = 431, TOO_MANY_FIELDS
+        # aiohttp takes what does not parse for HTTP/1.0, and lets no answer to that say that it is the last.
+        request._version = HttpVersion11
         accept = request.headers.get("Accept", "").encode("utf-8", "surrogateescape")
         fields, body = error_page(status, detail, prefers_html(accept))
         answer = web.Response(

@@ -22,6 +22,9 @@ END_OF_HEAD: Final = b"\r\n\r\n"
 ONLY_HTTP_1: Final = "Only HTTP/1 is supported."
 """What is said with 505 (RFC 9110 §15.6.6)."""
 
+TOO_MANY_FIELDS: Final = "The request has too many header fields."
+"""What is said with 431 (RFC 6585 §5)."""
+
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 """A token (RFC 9110 §5.6.2); what it took it does not give back, so nothing is tried twice."""
 _REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
@@ -114,7 +117,7 @@ def parse_request_head(head: bytes, max_fields: int) -> RequestHead:
     if major != b"1":
         raise BadHead(505, ONLY_HTTP_1)
     if len(fields) > max_fields:
-        raise BadHead(431, "The request has too many header fields.")
+        raise BadHead(431, TOO_MANY_FIELDS)
     return RequestHead(method, target, int(minor), fields)
 
 
