@@ -1,9 +1,11 @@
-"""Connections of the admin listener that ask for nothing are bounded, in number and in time."""
+"""Connections of the admin listener that ask for nothing are bounded; those that send rubbish are told so."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import logging
 import socket
 from typing import TYPE_CHECKING
 
@@ -11,11 +13,17 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from bascule.admin.api import Administration
+from bascule.admin.problem import problems
 from bascule.gateway import admin_listener as module
 from bascule.gateway.admin_listener import AdminListener
+from tests.admin.fake_view import FakeView, config
+from tests.gateway.plain_support import Peer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from tests.gateway.plain_support import Message
 
     Open = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -114,3 +122,113 @@ async def test_a_request_under_way_may_take_longer_than_a_head(connect: Open) ->
     until = loop.time() + 3 * FIRST_HEAD
     while loop.time() < until:
         assert await reader.readuntil(b"on")
+
+
+# -- what does not parse ----------------------------------------------------------------------------------
+
+SECRET = "TOPSECRET"
+TOKEN = "a-token-nobody-guesses"
+HOST = b"Host: 127.0.0.1\r\n"
+GIVEN = b"Authorization: Bearer " + TOKEN.encode() + b"\r\n"
+POST = b"POST /api/routes/a HTTP/1.1\r\n" + HOST
+ZIPPED = b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\n" + SECRET.encode()
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@contextlib.asynccontextmanager
+async def served(app: web.Application) -> AsyncIterator[Peer]:
+    """Serve an application, and connect to it."""
+    listener = AdminListener(app, 60.0)
+    listening = socket.create_server(("127.0.0.1", 0))
+    await listener.start(listening)
+    peer = Peer(*await asyncio.open_connection(*listening.getsockname()))
+    yield peer
+    await peer.close()
+    await listener.close()
+
+
+@pytest_asyncio.fixture
+async def admin(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Peer]:
+    """Connect to the admin API; nothing that is sent to it is worth more than a debug line, nor repeated."""
+    caplog.set_level(logging.DEBUG)
+    async with served(Administration(FakeView(config(admin_token=TOKEN))).app) as peer:
+        yield peer
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+    assert SECRET not in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def _is_problem(answer: Message, status: int) -> None:
+    assert answer.start_line.startswith(b"HTTP/1.1 %d " % status)
+    assert answer.value(b"Content-Type") == b"application/problem+json"
+    assert answer.value(b"Server") == b"bascule"
+    assert answer.value(b"Cache-Control") == b"no-store"
+    assert answer.value(b"X-Content-Type-Options") == b"nosniff"
+    assert json.loads(answer.body)["status"] == status
+    assert SECRET.encode() not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Authorization: Bearer TOPSECRET\r\r\n\r\n", 400),
+        (b"GET /metrics?token=TOPSECRET HTTP/1.x\r\n\r\n", 400),
+        (b"TOPSECRET\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"Authorization: " + b"TOPSECRET" * 1000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"A: TOPSECRET\r\n" * 129 + b"\r\n", 431),
+        (POST + CHUNKED + b"TOPSECRET\r\n", 400),
+    ],
+)
+async def test_what_does_not_parse_is_repeated_nowhere(
+    admin: Peer, request_bytes: bytes, status: int
+) -> None:
+    await admin.send(request_bytes)
+    answer = await admin.message()
+    _is_problem(answer, status)
+    assert answer.value(b"Connection") == b"close"
+    assert await admin.ended()
+
+
+@pytest.mark.parametrize("path", [b"/metrics", b"/nothing", b"/api/routes/a"])
+async def test_an_expectation_that_nobody_meets_is_a_problem(admin: Peer, path: bytes) -> None:
+    await admin.send(b"GET %b HTTP/1.1\r\n" % path + HOST + b"Expect: TOPSECRET\r\n\r\n")
+    _is_problem(await admin.message(), 417)
+
+
+@pytest.mark.parametrize(("credentials", "status"), [(b"", 403), (GIVEN, 400)])
+async def test_a_body_is_never_unpacked(admin: Peer, credentials: bytes, status: int) -> None:
+    await admin.send(POST + credentials + ZIPPED)
+    _is_problem(await admin.message(), status)
+    await admin.send(POST + credentials + ZIPPED)  # and the connection goes on
+    _is_problem(await admin.message(), status)
+
+
+async def test_a_body_whose_framing_breaks_is_a_bad_request(admin: Peer) -> None:
+    await admin.send(POST + GIVEN + b"Expect: 100-continue\r\n" + CHUNKED)
+    assert (await admin.head()).status == 100
+    await admin.send(b"TOPSECRET\r\n")
+    _is_problem(await admin.message(), 400)
+    assert await admin.ended()
+
+
+async def test_a_client_that_leaves_with_its_body_half_sent_is_no_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def read(request: web.Request) -> web.Response:
+        begun.set()
+        try:
+            await request.read()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    app = web.Application(middlewares=[problems])
+    app.router.add_post("/", read)
+    async with served(app) as peer, asyncio.timeout(5):
+        await peer.send(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\nhalf")
+        await begun.wait()
+        peer.writer.transport.abort()
+        await ended.wait()
+    assert caplog.records == []

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from traceback import format_tb
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from aiohttp import web
 
 from bascule.errors import BasculeError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_log = structlog.get_logger()
 
 CONTENT_TYPE: Final = "application/problem+json"
 
@@ -82,12 +86,16 @@ def check_parameters(query: Mapping[str, str], known: frozenset[str]) -> None:
 _DETAILS: Final = {
     404: "There is nothing at this path; /openapi.json lists what there is.",
     405: "This path does not know the method.",
+    417: "Nothing but 100-continue can be expected.",
 }
 
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn problems and the framework's own errors into problem details.
+    """Turn problems, the framework's own errors and faults of ours into problem details.
+
+    Raises:
+        ConnectionError: The client has left, or what it was being sent cannot be finished.
 
     Cancellation: safe.
     """
@@ -96,11 +104,29 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except Problem as problem:
         return problem.response()
     except web.HTTPError as error:
-        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        if request.path.startswith("/metrics/"):
-            return web.Response(status=404, text="Not available paths to consume\n")
-        if request.path == "/metrics" and error.status == 405:
-            text = f"HTTP method [{printable(request.method, _METHOD_LIMIT)}] not allowed\n"
-            return web.Response(status=405, text=text, headers=allow)
-        detail = _DETAILS.get(error.status, HTTPStatus(error.status).phrase + ".")
-        return Problem(error.status, detail, fields=allow).response()
+        return of_framework(request, error)
+    except web.RequestPayloadError:
+        answer = Problem(400, "The body of the request is not valid.").response()
+        answer.force_close()
+        return answer
+    except ConnectionError:
+        raise
+    except Exception as error:
+        # Without its text, which could repeat what was sent.
+        stack = "".join(format_tb(error.__traceback__))
+        _log.error("an admin call failed", error=type(error).__name__, stack=stack)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the head of the answer is out already") from None
+        return Problem(500, "The proxy made a mistake.").response()
+
+
+def of_framework(request: web.BaseRequest, error: web.HTTPError) -> web.Response:
+    """Say in our words what the framework has found wrong."""
+    allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    if request.path.startswith("/metrics/"):
+        return web.Response(status=404, text="Not available paths to consume\n")
+    if request.path == "/metrics" and error.status == 405:
+        text = f"HTTP method [{printable(request.method, _METHOD_LIMIT)}] not allowed\n"
+        return web.Response(status=405, text=text, headers=allow)
+    detail = _DETAILS.get(error.status, HTTPStatus(error.status).phrase + ".")
+    return Problem(error.status, detail, fields=allow).response()

@@ -4,6 +4,9 @@ In a cluster the listener is open to whoever scrapes, and all of this process's 
 share its descriptors. A first request has the same time as on the public listener; whoever
 waits longer than others when there are too many goes. Requests under way are not
 counted: an event stream is one.
+
+Whoever can connect can also send what does not parse, with a token in it or without:
+the answer is a problem detail as all others are, and the log hears nothing of it.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 
+from bascule.admin.assets import PAGE_FIELDS
+from bascule.admin.problem import Problem, of_framework
 from bascule.gateway.bounded import Bounded
-from bascule.gateway.plain_server import KEEP_ALIVE_SECONDS
+from bascule.gateway.plain_server import SETTINGS, PlainProtocol
 from bascule.gateway.waits import Waits
 
 if TYPE_CHECKING:
@@ -47,7 +52,7 @@ class AdminListener:
         server = self._runner.server
         assert server is not None
         loop = asyncio.get_running_loop()
-        options = {"loop": loop, "access_log": None, "keepalive_timeout": KEEP_ALIVE_SECONDS}
+        options = {**SETTINGS, "loop": loop}
         self._server = await loop.create_server(lambda: _Connection(self, server, **options), sock=listening)
 
     async def close(self) -> None:
@@ -61,6 +66,8 @@ class AdminListener:
         @web.middleware
         async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
             connection = request.protocol
+            assert isinstance(connection, _Connection)
+            connection.begun(request, request.content)
             self.idle.leave(connection)
             try:
                 return await handler(request)
@@ -71,7 +78,7 @@ class AdminListener:
         return count
 
 
-class _Connection(web.RequestHandler):
+class _Connection(PlainProtocol):
     """One connection."""
 
     __slots__ = ("_listener",)
@@ -103,3 +110,29 @@ class _Connection(web.RequestHandler):
         """The first head was not whole in time."""
         if self.transport is not None:
             self.transport.abort()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; ours, where aiohttp gives one before it asks the application (``Expect``)."""
+        if isinstance(resp, web.HTTPError):
+            resp = of_framework(request, resp)
+        return await super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that does not parse; nobody is answered who has left meanwhile."""
+        if isinstance(exc, ConnectionError):
+            raise exc
+        return super().handle_error(request, status, exc, message)
+
+    def error_answer(self, request: web.BaseRequest, status: int, detail: str) -> web.Response:
+        """Return the problem that says so."""
+        answer = Problem(status, detail).response()
+        answer.headers.update(PAGE_FIELDS)
+        return answer

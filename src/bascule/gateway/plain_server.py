@@ -2,7 +2,8 @@
 
 Rules of this file: bodies are never decompressed; a handler is cancelled when its
 browser goes away; a request that does not parse is answered with a page of ours that
-repeats nothing of it, logged at debug level only, and its connection closed.
+repeats nothing of it, logged at debug level only, and its connection closed. The admin
+listener's connections (`bascule.gateway.admin_listener`) keep them but the second.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bascule.protocol.http1 import TOO_MANY_FIELDS
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp import StreamReader
     from aiohttp.abc import AbstractStreamWriter
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import Config
 
-__all__ = ["READ_AHEAD", "TOO_LARGE", "PlainProtocol", "PlainRequest", "PlainServer"]
+__all__ = ["READ_AHEAD", "SETTINGS", "TOO_LARGE", "PlainProtocol", "PlainRequest", "PlainServer"]
 
 KEEP_ALIVE_SECONDS: Final = 75.0
 """How long an idle browser connection is kept: nginx's default, above the 60 s of most balancers."""
@@ -44,6 +45,14 @@ _TOO_MANY: Final = "Too many headers"
 """How aiohttp's text begins for more fields than it was told to take: it has no class for that."""
 
 _log = logging.getLogger("bascule.http")
+
+SETTINGS: Final[Mapping[str, Any]] = {
+    "access_log": None,
+    "auto_decompress": False,
+    "keepalive_timeout": KEEP_ALIVE_SECONDS,
+    "logger": _log,
+}
+"""What aiohttp is told for every connection of ours."""
 
 
 class PlainRequest(web.BaseRequest):
@@ -76,7 +85,7 @@ class PlainProtocol(web.RequestHandler):
         self.body: StreamReader | None = None
         """Body of the request that was read last."""
 
-    def begun(self, request: PlainRequest, body: StreamReader) -> None:
+    def begun(self, request: web.BaseRequest, body: StreamReader) -> None:
         """Note which request is to be answered next.
 
         aiohttp does so itself when its task begins, which Python 3.11 leaves to a later turn of the loop;
@@ -136,14 +145,25 @@ class PlainProtocol(web.RequestHandler):
             status, detail = 431, TOO_MANY_FIELDS
         # aiohttp takes what does not parse for HTTP/1.0, and lets no answer to that say that it is the last.
         request._version = HttpVersion11
-        accept = request.headers.get("Accept", "").encode("utf-8", "surrogateescape")
-        fields, body = error_page(status, detail, prefers_html(accept))
-        answer = web.Response(
-            status=status, headers=[(name.decode(), value.decode()) for name, value in fields], body=body
-        )
+        answer = self.error_answer(request, status, detail)
         answer.headers["Server"] = "bascule"
         answer.force_close()
         return answer
+
+    def error_answer(self, request: web.BaseRequest, status: int, detail: str) -> web.Response:
+        """Return the page that says so."""
+        accept = request.headers.get("Accept", "").encode("utf-8", "surrogateescape")
+        fields, body = error_page(status, detail, prefers_html(accept))
+        return web.Response(
+            status=status, headers=[(name.decode(), value.decode()) for name, value in fields], body=body
+        )
+
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """Say what ends the connection: a fault of ours, unless a body breaks off that nobody wants."""
+        if isinstance(error := options.get("exc_info"), web.RequestPayloadError):
+            _log.debug("an unwanted body breaks off: %s", type(error).__name__)
+        else:
+            super().log_exception(*args, **options)
 
 
 def _request(
@@ -171,10 +191,7 @@ class PlainServer(web.Server):
         self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], config: Config
     ) -> None:
         self._options: dict[str, Any] = {
-            "access_log": None,
-            "auto_decompress": False,
-            "keepalive_timeout": KEEP_ALIVE_SECONDS,
-            "logger": _log,
+            **SETTINGS,
             "max_field_size": config.limits.request_head_bytes,
             "max_headers": config.limits.request_fields,
             "max_line_size": config.limits.request_head_bytes,
