@@ -222,8 +222,9 @@ async def test_every_answer_forbids_scripts_and_frames_of_others() -> None:
 
 async def test_answers_with_data_are_never_kept() -> None:
     async with admin() as (client, _):
-        for path in ("/sessions", "/capacity", "/config", "/readyz", "/metrics"):
+        for path in ("/sessions", "/capacity", "/config", "/readyz", "/metrics", "/metrics/x", "/nothing"):
             assert (await client.get(path)).headers["Cache-Control"] == "no-store"
+        assert (await client.post("/metrics")).headers["Cache-Control"] == "no-store"
 
 
 async def test_files_are_pinned_by_the_page_and_kept_for_ever() -> None:

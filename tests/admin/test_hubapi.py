@@ -107,7 +107,7 @@ async def test_a_route_is_added_read_and_removed() -> None:
         )  # fmt: skip
         assert route == {"target": TARGET, "user": "alice", "last_activity": "2023-11-14T22:13:20.250Z"}
         removed, body = await hub.call("DELETE", "/user/alice")
-        assert (removed.status, body) == (204, None)
+        assert (removed.status, body, removed.headers["Cache-Control"]) == (204, None, "no-store")
         assert await hub.status("GET", "/user/alice") == 404
 
 

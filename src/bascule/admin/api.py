@@ -86,7 +86,7 @@ class Administration:
         app.router.add_get("/openapi.json", self._describe)
         if (hub := self._view.hub) is not None:
             HubApi(hub, self._sessions).add_to(app)
-        app.on_response_prepare.append(_add_page_fields)
+        app.on_response_prepare.append(_add_common_fields)
         app.cleanup_ctx.append(self._running)
         app.on_shutdown.append(self._let_watchers_go)
         return app
@@ -192,7 +192,8 @@ def _openapi() -> bytes:
     return json.dumps(document).encode()
 
 
-async def _add_page_fields(request: web.Request, response: web.StreamResponse) -> None:
+async def _add_common_fields(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.setdefault("Cache-Control", "no-store")
     for name, value in PAGE_FIELDS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = "bascule"
