@@ -240,6 +240,20 @@ async def test_files_are_pinned_by_the_page_and_kept_for_ever() -> None:
         assert "immutable" not in unpinned.headers["Cache-Control"]
 
 
+@pytest.mark.parametrize(
+    ("known", "status"),
+    [
+        ("*", 304), ("{}", 304), ("W/{}", 304), ('"other", {}', 304), ('"other"W/', 200), ('"*"', 200),
+        ("x{}", 200), ('"other,"{}', 200), ("", 200),
+    ],
+)  # fmt: skip
+async def test_a_file_is_sent_again_unless_it_is_among_those_that_are_there(known: str, status: int) -> None:
+    async with admin() as (client, _):
+        tag = (await client.get("/static/status.css")).headers["ETag"]
+        answer = await client.get("/static/status.css", headers={"If-None-Match": known.format(tag)})
+        assert answer.status == status
+
+
 async def test_the_page_has_no_inline_script_or_style() -> None:
     async with admin() as (client, _):
         page = await (await client.get("/")).text()

@@ -65,9 +65,15 @@ class Asset:
             else f"public, max-age={max_age}",
             "X-Content-Type-Options": "nosniff",
         }
-        if self.tag in request.headers.get("If-None-Match", ""):
+        if self._is_known_to(request):
             return web.Response(status=304, headers=fields)
         return web.Response(body=self.body, headers={**fields, "Content-Type": self.content_type})
+
+    def _is_known_to(self, request: web.BaseRequest) -> bool:
+        """Tell whether the browser has it, by the weak comparison (RFC 9110 §13.1.2)."""
+        if request.headers.get("If-None-Match") == "*":
+            return True
+        return any(known.value == self.tag.strip('"') for known in request.if_none_match or ())
 
 
 def load(folder: Traversable, name: str) -> Asset:
