@@ -17,7 +17,7 @@ from bascule.admin.api import Administration
 from bascule.admin.hubapi import BODY_BYTES
 from bascule.gateway.hub import HubLedger
 from bascule.handover.journal import Journal
-from bascule.policy.config import Hub
+from bascule.policy.config import Hub, Limits
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
 from tests.admin.fake_view import FakeView, config
@@ -84,10 +84,10 @@ class Calls:
 
 
 @contextlib.asynccontextmanager
-async def hub_api(**settings: Any) -> AsyncIterator[Calls]:
+async def hub_api(body_within: float = 10.0, **settings: Any) -> AsyncIterator[Calls]:
     """Serve the admin listener over a hub with a clock of its own."""
     clock = Clock()
-    view = FakeView(config(admin_token=TOKEN))
+    view = FakeView(config(admin_token=TOKEN, limits=Limits(handshake_timeout=body_within)))
     routes = HubRoutes(RouteTable(()), Hub(**settings))
     view.hub = hub = HubLedger(routes, Journal.create("test-hub"), clock)
     async with TestClient(TestServer(Administration(view).app)) as client:
@@ -305,6 +305,21 @@ async def test_a_body_that_is_too_long_is_413() -> None:
         assert await hub.listed() == []
         body = json.dumps({"target": TARGET}).encode()
         assert await hub.status("POST", "/a", body.ljust(BODY_BYTES - 1)) == 201
+
+
+async def test_a_body_that_does_not_come_holds_no_connection() -> None:
+    over = asyncio.Event()
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b'{"target": '
+        await over.wait()
+
+    async with hub_api(body_within=0.1) as hub, asyncio.timeout(5):
+        answer = await hub.client.post("/api/routes/a", data=half(), headers=GIVEN)
+        assert (answer.status, answer.content_type) == (408, "application/problem+json")
+        assert answer.headers["Connection"] == "close"
+        over.set()
+        assert await hub.listed() == []
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

@@ -85,7 +85,7 @@ class Administration:
         app.router.add_get("/events", self._live.stream, allow_head=False)
         app.router.add_get("/openapi.json", self._describe)
         if (hub := self._view.hub) is not None:
-            HubApi(hub, self._sessions).add_to(app)
+            HubApi(hub, self._sessions, self._view.config.limits.handshake_timeout).add_to(app)
         app.on_response_prepare.append(_add_common_fields)
         app.cleanup_ctx.append(self._running)
         app.on_shutdown.append(self._let_watchers_go)

@@ -50,11 +50,13 @@ class HubApi:
     Args:
         hub: The routes.
         sessions: The live sessions, by which it is known who is active.
+        within: Seconds that the body of a request may take.
     """
 
-    def __init__(self, hub: HubView, sessions: SessionList) -> None:
+    def __init__(self, hub: HubView, sessions: SessionList, within: float) -> None:
         self._hub = hub
         self._sessions = sessions
+        self._within = within
 
     def add_to(self, app: web.Application) -> None:
         """Serve the calls."""
@@ -87,7 +89,11 @@ class HubApi:
         return written
 
     async def _put(self, request: web.Request) -> web.Response:
-        data = _read_json(await request.read())
+        try:
+            async with asyncio.timeout(self._within):
+                data = _read_json(await request.read())
+        except TimeoutError:
+            raise Problem(408, "The body of the request did not arrive in time.") from None
         if not isinstance(data, dict):
             raise Problem(400, "The body is not a JSON object.")
         try:

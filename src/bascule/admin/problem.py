@@ -65,11 +65,14 @@ class Problem(BasculeError):
         }
         if self.parameter is not None:
             body["parameter"] = self.parameter
-        return web.Response(
+        answer = web.Response(
             status=self.status,
             body=json.dumps(body).encode(),
             headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", **self.fields},
         )
+        if self.status == 408:
+            answer.force_close()  # RFC 9110 §15.5.9: nobody waits for the rest
+        return answer
 
 
 def check_parameters(query: Mapping[str, str], known: frozenset[str]) -> None:

@@ -148,8 +148,8 @@ class Limits(Block):
 
     Over TLS the time for the first head begins once TLS is set up, which may itself take as long; on a
     kept-alive connection it begins with the head's first byte. A connection that sends nothing waits in the
-    kernel for about 5 s before its time begins. 10 s: a head is one or two packets, and a deadline for the
-    whole of it is what stops a slow-loris client.
+    kernel for about 5 s before its time begins. On the admin listener a body has as long again. 10 s: a head
+    is one or two packets, and a deadline for the whole of it is what stops a slow-loris client.
     """
     connect_timeout: PositiveDuration = 5.0
     """Time to connect to the upstream over TCP, name resolution included; then the browser is told 1013.
