@@ -61,6 +61,15 @@ def test_our_paths_are_told_in_no_other_version_of_http(routed: RunningBascule, 
     assert client.answer().status == 505
 
 
+@pytest.mark.parametrize("target", [b"/.bascule/capacity", b"/.bascule/badge.js", b"/api/capacity", b"/x"])
+def test_who_asks_for_no_host_that_can_be_one_is_refused_everywhere(
+    bascule: RunningBascule, clients: Clients, target: bytes
+) -> None:
+    client = clients(bascule.public_url)
+    client.send(b"GET %b HTTP/1.1\r\nHost: a b\r\n\r\n" % target)
+    assert client.answer().status == 400
+
+
 @pytest.mark.parametrize(
     ("target", "status"),
     [

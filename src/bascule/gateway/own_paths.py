@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bascule.admin.public import HUB_PROBE, PUBLIC_PATHS
 from bascule.policy.routes import BadTarget, is_reserved
-from bascule.protocol.path import parse_target
+from bascule.protocol.path import is_host, parse_target
 
 if TYPE_CHECKING:
     from bascule.admin.public import PublicAnswers
@@ -70,9 +70,10 @@ class OwnPaths:
         try:
             segments = parse_target(raw_target).segments
             ours = is_reserved(segments) or (self._is_hubs and segments == [HUB_PROBE])
-            if not ours and tuple(segments) in PUBLIC_PATHS:
-                host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
-                ours = self._routes.match(raw_target, host) is None
+            if not ours and tuple(segments) not in PUBLIC_PATHS:
+                return None
+            host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
+            ours = is_host(host) and (ours or self._routes.match(raw_target, host) is None)
         except BadTarget:
             return None
         return segments if ours else None
