@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.gateway.answer import relay_answer
+from bascule.errors import HandshakeRefused
+from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.legs import PlainLeg, PumpedLeg
 from bascule.gateway.upstream import Answered
 from bascule.protocol.http1 import ResponseHead, framing_of
@@ -50,11 +53,26 @@ async def test_an_answer_over_tls_reaches_a_client_that_reads_late(tmp_path: Pat
     assert got.partition(b"\r\n\r\n")[2] == body
 
 
+async def test_an_answer_of_ours_says_when_and_is_no_guess_of_what_it_is() -> None:
+    leg = Tireless()
+    await error_answer(leg, HandshakeRefused(403, "No.", (("X-A", "b"),)))
+    head, _, body = leg.written.partition(b"\r\n\r\n")
+    start, *lines = head.decode().split("\r\n")
+    fields = dict(line.split(": ", 1) for line in lines)
+    assert (start, body) == ("HTTP/1.1 403 Forbidden", b"No.\n")
+    assert abs(parsedate_to_datetime(fields.pop("Date")).timestamp() - time.time()) < 5
+    assert fields == {
+        "Content-Type": "text/plain; charset=utf-8", "Content-Length": "4", "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff", "Connection": "close", "X-A": "b",
+    }  # fmt: skip
+
+
 class Tireless:
     """A leg that always has something to say and room for more, as on a network faster than we are."""
 
     def __init__(self) -> None:
         self.closed = False
+        self.written = b""
 
     async def read(self) -> bytes:
         return b"x" * 16384
@@ -63,7 +81,8 @@ class Tireless:
         return b""
 
     async def write(self, data: bytes) -> None:
-        """Take it."""
+        if len(self.written) < 4096:
+            self.written += data
 
     def let_go(self) -> socket.socket:
         raise NotImplementedError

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from bascule.gateway.clock import date_line
 from bascule.gateway.errorpages import reason_phrase
 from bascule.gateway.legs import farewell
 from bascule.policy.forwarding import end_to_end_fields
@@ -35,11 +36,12 @@ async def error_answer(leg: Leg, refused: HandshakeRefused) -> None:
         "Content-Type: text/plain; charset=utf-8",
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
         f"Connection: {', '.join(options)}",
         *(f"{name}: {value}" for name, value in refused.fields),
     ]
     try:
-        await leg.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        await leg.write("\r\n".join(lines).encode() + b"\r\n" + date_line() + b"\r\n" + body)
         await _leave(leg)
     finally:
         leg.close()

@@ -15,13 +15,12 @@ import asyncio
 import contextlib
 import socket
 import struct
-import time
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from bascule.errors import BasculeError
+from bascule.gateway.clock import date_line
 from bascule.gateway.errorpages import error_page, prefers_html, reason_phrase
 from bascule.policy.forwarding import Fields, values_of
 
@@ -70,24 +69,6 @@ class SentResponse(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: the end is out."""
-
-
-class _Clock:
-    """``Date`` in HTTP's form, formatted once a second."""
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._line = b""
-
-    def line(self) -> bytes:
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
-        return self._line
-
-
-_date = _Clock()
 
 
 class BrowserSide:
@@ -148,7 +129,7 @@ class BrowserSide:
         lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
         lines += [b"%b: %b\r\n" % field for field in fields]
         if not dated:
-            lines.append(_date.line())
+            lines.append(date_line())
         if not length_known:
             if self._http11:
                 self._chunked = True
