@@ -74,6 +74,42 @@ def test_a_websocket_is_told_the_same(proxy: Proxy) -> None:
     assert bascule.in_flight == 0
 
 
+@pytest.mark.parametrize("request_bytes", [upgrade(b"/lab"), b"GET /lab HTTP/1.1\r\nHost: front\r\n\r\n"])
+def test_a_request_for_two_hosts_or_none_is_sent_to_neither(proxy: Proxy, request_bytes: bytes) -> None:
+    place = redirects(proxy())
+    host = b"Host: front\r\n"
+    for fields in (b"", host + host, host + b"Host: evil:1\r\n"):
+        with connected(place) as client:
+            client.send(request_bytes.replace(host, fields))
+            answer = client.head()
+            assert (answer.status, answer.value(b"Location")) == (400, None)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        upgrade(start=b"GET /lab HTTP/2.0"),
+        b"GET /lab HTTP/2.0\r\nHost: front\r\n\r\n",
+        b"GET /lab HTTP/0.9\r\nHost: front\r\n\r\n",
+    ],
+)
+def test_another_version_than_http_1_is_sent_nowhere(proxy: Proxy, request_bytes: bytes) -> None:
+    with connected(redirects(proxy())) as client:
+        client.send(request_bytes)
+        answer = client.answer()
+        assert (answer.status, answer.value(b"Location")) == (505, None)
+        assert answer.value(b"Connection") == b"close"
+        assert client.goodbye() == b""
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"GET", 301), (b"POST", 308)])
+def test_browsers_ask_again_in_time(proxy: Proxy, method: bytes, status: int) -> None:
+    with connected(redirects(proxy())) as client:
+        client.send(b"%b / HTTP/1.1\r\nHost: front\r\n\r\n" % method)
+        answer = client.answer()
+        assert (answer.status, answer.value(b"Cache-Control")) == (status, b"max-age=3600")
+
+
 def test_it_is_there_again_after_a_reload_and_after_a_gateways_death(proxy: Proxy) -> None:
     bascule = proxy()
     place = redirects(bascule)

@@ -7,7 +7,7 @@ not keep anybody out who comes by https.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -15,8 +15,10 @@ from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
 from bascule.gateway.http import HttpServer
 from bascule.gateway.listener import Listener
+from bascule.gateway.plain_response import BrowserSide
+from bascule.policy.forwarding import values_of
 from bascule.policy.redirecting import https_location, redirect_status
-from bascule.protocol.http1 import BadHead
+from bascule.protocol.http1 import ONLY_HTTP_1, BadHead
 
 if TYPE_CHECKING:
     import socket
@@ -27,7 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RedirectListener"]
 
-_NO_HOST = "A valid Host field is needed to come by https."
+_NO_HOST: Final = "One valid Host field is needed to come by https."
+
+_MAX_AGE: Final = 3600
+"""Seconds for which a browser may come by https unasked: without a bound it would for ever, and find nobody
+there when TLS is given up or its port is another."""
 
 
 class RedirectListener:
@@ -54,19 +60,30 @@ class RedirectListener:
         await self._http.shutdown(1.0)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.version.major != 1:
+            return await BrowserSide(request).answer(505, ONLY_HTTP_1, close=True)
         raw_target = request.raw_path.encode("utf-8", "surrogateescape")
-        host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
         try:
-            location = https_location(raw_target, host, self._port)
+            location = self._location(raw_target, values_of(request.raw_headers, b"host"))
         except HandshakeRefused as refused:
             return _text(refused.status, refused.detail)
-        if location is None:
-            return _text(400, _NO_HOST)
         answer = _text(redirect_status(request.method), "Come by https.")
         answer.headers["Location"] = location
+        answer.headers["Cache-Control"] = f"max-age={_MAX_AGE}"
         if request.body_exists:
             answer.force_close()  # nobody reads what it would bring
         return answer
+
+    def _location(self, target: bytes, hosts: list[bytes]) -> str:
+        """Return where the same is by https.
+
+        Raises:
+            HandshakeRefused: The target is refused, or there is not one valid host.
+        """
+        location = https_location(target, hosts[0], self._port) if len(hosts) == 1 else None
+        if location is None:
+            raise HandshakeRefused(400, _NO_HOST)
+        return location
 
     async def _upgrade(
         self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
@@ -81,11 +98,9 @@ class RedirectListener:
 
     def _refusal(self, head: RequestHead) -> HandshakeRefused:
         try:
-            location = https_location(head.target, b",".join(head.values(b"host")), self._port)
+            location = self._location(head.target, head.values(b"host"))
         except HandshakeRefused as refused:
             return refused
-        if location is None:
-            return HandshakeRefused(400, _NO_HOST)
         return HandshakeRefused(301, "Come by https.", (("Location", location),))
 
 

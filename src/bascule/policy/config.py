@@ -371,7 +371,8 @@ class Tls(Block):
     redirect_from: Endpoint | None = None
     """Address at which plain HTTP is redirected to https, such as `:80`. `null`, the default: none.
 
-    GET and HEAD are redirected with 301, everything else with 308, which keeps the method.
+    GET and HEAD are redirected with 301, everything else with 308, which keeps the method. Browsers remember
+    it for an hour.
     """
     redirect_port: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
     """Port named in the redirect. `null`, the default, is that of `listen`.
