@@ -49,6 +49,7 @@ async def test_strangers_are_told_nothing(path: str) -> None:
     async with public(8, signed_in=False) as (client, _):
         answer = await client.request("POST" if path.endswith("admission") else "GET", path)
         assert answer.status == 401
+        assert answer.headers["WWW-Authenticate"] == 'Cookie realm="bascule", cookie-name=proxy_session'
         assert "inFlight" not in await answer.text()
 
 

@@ -359,7 +359,9 @@ def test_a_private_route_stays_closed_without_a_good_cookie(
     client = clients(bascule.public_url)
     more = [] if cookie is None else [b"Cookie: proxy_session=" + cookie]
     client.send(upgrade(b"/private", *more))
-    assert client.head().status == 401
+    answer = client.head()
+    assert answer.status == 401
+    assert answer.value(b"WWW-Authenticate") == b'Cookie realm="bascule", cookie-name=proxy_session'
     client.goodbye()
     assert upstream.connections == heard
     moved = figures.moved()

@@ -121,7 +121,8 @@ class PublicAnswers:
 
     def _demand_sign_in(self, request: web.BaseRequest) -> None:
         if not self._view.authenticated(request):
-            raise Problem(401, "Capacity is told to signed-in users only.")
+            challenge = {"WWW-Authenticate": self._view.config.auth.session.challenge}
+            raise Problem(401, "Capacity is told to signed-in users only.", fields=challenge)
 
 
 async def capacities(query: Mapping[str, str], view: GatewayView, peers: Peers) -> dict[str, object]:

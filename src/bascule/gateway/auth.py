@@ -62,7 +62,8 @@ class SessionTokens:
         """
         user = self.check(cookies)
         if user is None:
-            raise HandshakeRefused(401, "Unauthorized access.")
+            challenge = (("WWW-Authenticate", self._config.challenge),)
+            raise HandshakeRefused(401, "Unauthorized access.", challenge)
         return user
 
     def check(self, cookies: list[bytes]) -> str | None:

@@ -63,6 +63,14 @@ class SessionAuth(Block):
         """The cookie that no upstream may see; ``None`` while no key makes it ours."""
         return None if self.key_file is None else self.cookie.encode()
 
+    @property
+    def challenge(self) -> str:
+        """The ``WWW-Authenticate`` of a 401, which must have one (RFC 9110 §15.5.2).
+
+        The scheme is that of draft-broyer-http-cookie-auth: no browser knows it, so none asks for a password.
+        """
+        return f'Cookie realm="bascule", cookie-name={self.cookie}'
+
 
 class Auth(Block):
     """Who may open a session."""
