@@ -12,10 +12,10 @@ from bascule.protocol.frames import (
     HEARTBEAT,
     CloseCode,
     CloseFrame,
+    CloseWatch,
     close_frame,
     close_payload,
     control_frame,
-    holds_close,
     is_wire_code,
     mask,
     parse_close_payload,
@@ -115,24 +115,84 @@ def test_close_towards_the_upstream_is_masked() -> None:
     assert (said.key, said.code, said.reason) == (KEY, 1001, b"gone")
 
 
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([0, 1, 2, 8, 9, 10]),
-            st.one_of(st.integers(0, 130), st.sampled_from([65535, 65536])),
-            st.sampled_from([None, KEY]),
-        ),
-        max_size=5,
+# -- finding one where nobody relays ----------------------------------------------------------------
+
+FRAMES = st.one_of(
+    st.builds(
+        frames.frame,
+        st.sampled_from([0, 1, 2]),
+        # Full of what could be taken for a Close, or for headers of any size.
+        st.one_of(st.integers(0, 130), st.sampled_from([65535, 65536])).map(lambda size: b"\x88\x00" * size),
+        fin=st.booleans(),
+        key=st.sampled_from([None, KEY]),
     ),
-    st.integers(0, 20),
+    st.builds(
+        frames.frame,
+        st.sampled_from([8, 9, 10]),
+        st.binary(max_size=125),
+        key=st.sampled_from([None, KEY]),
+    ),
 )
-def test_a_close_is_found_among_frames_of_any_size(
-    built: list[tuple[int, int, bytes | None]], cut: int
+
+
+@st.composite
+def cut(draw: st.DrawFn, data: bytes) -> list[bytes]:
+    """Cut bytes into pieces, some of them empty."""
+    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=8)))
+    return [data[start:end] for start, end in itertools.pairwise([0, *cuts, len(data)])]
+
+
+def found_in(*pieces: bytes) -> bool:
+    """Tell whether a Close is found, with as little kept in between as there should be."""
+    watch = CloseWatch()
+    for piece in pieces:
+        watch.feed(piece)
+        assert len(watch._header) < 14
+    return watch.seen
+
+
+@given(st.lists(FRAMES, max_size=5), st.integers(0, 20), st.data())
+def test_a_close_is_found_among_frames_of_any_size_however_they_are_cut(
+    said: list[bytes], missing: int, data: st.DataObject
 ) -> None:
-    found = [frames.frame(opcode, b"\x88" * size, key=key) for opcode, size, key in built]
-    data = b"".join(found)
-    data = data[: max(0, len(data) - cut)]
-    starts = itertools.accumulate(map(len, found), initial=0)
-    assert holds_close(data) is any(
-        opcode == 8 and start < len(data) for (opcode, *_), start in zip(built, starts, strict=False)
-    )
+    whole = b"".join(said)
+    whole = whole[: max(0, len(whole) - missing)]
+    expected = any(found.opcode == frames.CLOSE for found in frames.frames_of(whole))
+    assert found_in(*data.draw(cut(whole))) is expected
+
+
+@given(st.binary(max_size=300), st.data())
+def test_bytes_of_any_kind_are_taken_the_same_however_they_are_cut(said: bytes, data: st.DataObject) -> None:
+    assert found_in(*data.draw(cut(said))) is found_in(said)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        frames.header(frames.TEXT, 1 << 63, form=64),
+        frames.header(frames.TEXT, 125, form=16, key=KEY),
+        frames.header(frames.TEXT, 65535, form=64, key=KEY),
+        frames.header(frames.TEXT, 0, rsv=0x40),
+        frames.header(3, 0),
+        frames.header(0xB, 0, key=KEY),
+        frames.header(frames.PING, 0, fin=False),
+        frames.header(frames.CLOSE, 0, fin=False),
+        frames.header(frames.CLOSE, 126, key=KEY),
+        b"GET / HTTP/1.1\r\n",
+    ],
+)
+def test_behind_what_is_no_frame_nothing_is_taken_for_a_close(nonsense: bytes) -> None:
+    said = nonsense + close_frame(1000) * 1000
+    assert not found_in(said)
+    assert not found_in(*(bytes([byte]) for byte in said))
+
+
+def test_a_frame_of_any_length_is_waited_for_without_being_kept() -> None:
+    said = frames.header(frames.BINARY, (1 << 63) - 1, key=KEY)
+    assert not found_in(said, *[close_frame(1000) * 1000] * 10)
+
+
+def test_a_close_counts_when_all_of_it_has_come() -> None:
+    watch = CloseWatch()
+    first, last = close_frame(1000, "bye", KEY)[:-1], close_frame(1000, "bye", KEY)[-1:]
+    assert [watch.feed(first), watch.feed(last), watch.feed(b"more")] == [False, True, True]

@@ -403,7 +403,9 @@ class Admission:
             self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
         _, code, reason = REFUSAL_TABLE[why]
         assert code is not None
-        held = await self._refuser.refuse(asked.leg, asked.offer, code, reason, asked.who, asked.path)
+        held = await self._refuser.refuse(
+            asked.leg, asked.early, asked.offer, code, reason, asked.who, asked.path
+        )
         if held:
             self._words[GatewayWord.HOLDS] += 1
         said = {"close_code": int(code)} if self._refuser.says_close else {"status": REFUSED_STATUS}

@@ -15,7 +15,7 @@ from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
 from bascule.gateway.legs import farewell
 from bascule.policy.holdoff import HoldOff
-from bascule.protocol.frames import CloseCode, close_frame, holds_close
+from bascule.protocol.frames import CloseCode, CloseWatch, close_frame
 from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_protocols
 
 if TYPE_CHECKING:
@@ -51,9 +51,18 @@ class Refuser:
         self._max_held = limits.max_held_refusals
 
     async def refuse(
-        self, leg: Leg, offer: Offer, code: CloseCode, reason: str, client: str, path: bytes
+        self, leg: Leg, early: bytes, offer: Offer, code: CloseCode, reason: str, client: str, path: bytes
     ) -> float:
         """Say 101, hold a repeat for a while, say Close, or hold it and say 503; the leg is closed then.
+
+        Args:
+            leg: The browser's connection.
+            early: What was read of it behind the head.
+            offer: What it asked for.
+            code: Of the Close.
+            reason: Of the Close, or what the 503 says.
+            client: Who it is, for the hold-off.
+            path: Where it leads, for the hold-off.
 
         Returns:
             The seconds this refusal was held: less than was meant when the browser left or said Close.
@@ -65,20 +74,22 @@ class Refuser:
         if self.held >= self._max_held:
             hold = 0.0
         opening = _opening(offer) if self.says_close else b""
+        watch = CloseWatch()
         held = 0.0
         try:
-            if hold:
+            if not watch.feed(early) and hold:
                 if opening:
                     await leg.write(opening)
                     opening = b""
-                stays = await self._hold(leg, hold)
+                stays = await self._hold(leg, watch, hold)
                 held = min(hold, time.monotonic() - now)
                 if not stays:
                     return held
             if self.says_close:
                 if rest := leg.write_now(opening + close_frame(code, reason)):
                     await leg.write(rest)
-                await farewell(leg, holds_close)
+                if not watch.seen:
+                    await farewell(leg, watch.feed)
             else:
                 await error_answer(leg, HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),)))
         except OSError:
@@ -87,7 +98,7 @@ class Refuser:
             leg.close()
         return held
 
-    async def _hold(self, leg: Leg, seconds: float) -> bool:
+    async def _hold(self, leg: Leg, watch: CloseWatch, seconds: float) -> bool:
         """Wait while the browser stays; tell whether it did.
 
         Who says Close is answered with ours at once (RFC 6455 §5.5.1), and hears the reason so.
@@ -97,7 +108,7 @@ class Refuser:
             async with asyncio.timeout(seconds):
                 for _ in range(_HOLD_READS):
                     data = await leg.read()
-                    if not data or holds_close(data):
+                    if not data or watch.feed(data):
                         return bool(data)
                 while not leg.is_gone():  # noqa: ASYNC110 - what it says stays unread, so nothing tells us
                     await asyncio.sleep(_LOOK_EVERY)

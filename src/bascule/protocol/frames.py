@@ -111,21 +111,60 @@ def parse_close_payload(payload: bytes) -> CloseFrame | None:
     return CloseFrame(code, payload[2:]) if is_wire_code(code) else None
 
 
-def holds_close(data: bytes) -> bool:
-    """Tell whether a Close frame begins in bytes that begin at the beginning of a frame.
+class CloseWatch:
+    """Tells when a whole Close frame has come, on a connection that is relayed by nobody.
 
-    For connections that are relayed by nobody; what a frame may be is not looked at.
+    What came may be cut anywhere; no more is kept of it than the beginning of a header. Behind something
+    that is no frame nothing can be one: from there on no Close is found.
     """
-    position = 0
-    while position < len(data):
-        if data[position] & 0x0F == 0x8:
-            return True
-        second = data[position + 1] if position + 1 < len(data) else 0
-        length = second & 0x7F
-        position += 2
-        if length > 125:
-            extended = 2 if length == 126 else 8
-            length = int.from_bytes(data[position : position + extended], "big")
-            position += extended
-        position += length + (4 if second & 0x80 else 0)
-    return False
+
+    __slots__ = ("_closing", "_header", "_left", "_lost", "seen")
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._lost = False
+        self._closing = False
+        self._header = b""
+        self._left = 0
+
+    def feed(self, data: bytes) -> bool:
+        """Go on with what has come next; tell whether a Close has come by now."""
+        data, self._header = self._header + data, b""
+        position, self._left = self._left, 0
+        while not (self.seen or self._lost):
+            if self._closing and position <= len(data):
+                self.seen = True
+            elif position >= len(data):
+                self._left = position - len(data)
+                break
+            elif size := _frame_bytes(data, position):
+                self._lost = size < 0
+                self._closing = data[position] & 0x0F == 0x8
+                position += size
+            else:
+                self._header = data[position:]
+                break
+        return self.seen
+
+
+def _frame_bytes(data: bytes, start: int) -> int:
+    """Return how long the frame is that begins there; 0 while its header does not tell, -1 if it is none."""
+    first = data[start]
+    if first & 0x70 or first & 0x07 > 2:
+        return -1  # reserved: we agree on no extension with whom we do not relay
+    if start + 1 == len(data):
+        return 0
+    length = data[start + 1] & 0x7F
+    header = 6 if data[start + 1] & 0x80 else 2
+    if first & 0x08 and (length > MAX_CONTROL_PAYLOAD_BYTES or not first & 0x80):
+        return -1
+    if length < 126:
+        return header + length
+    extended = 2 if length == 126 else 8
+    field = data[start + 2 : start + 2 + extended]
+    if len(field) < extended:
+        return 0
+    length = int.from_bytes(field, "big")
+    if length < (126 if extended == 2 else 1 << 16) or length >> 63:
+        return -1
+    return header + extended + length
