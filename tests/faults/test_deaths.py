@@ -19,7 +19,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support.echo import run_echo
+from tests.support.processes import reserve_port
 from tests.support.proctree import alive, children, forwarders, gateway, kill
+from tests.support.rawclient import connected, upgrade
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -203,6 +205,29 @@ def test_nothing_is_orphaned_when_the_supervisor_is_killed(tmp_path: Path, echo:
         process.kill()
         process.wait()
     eventually(lambda: not any(alive(orphan) for orphan in orphans), 15, "they leave by themselves")
+
+
+def test_who_is_held_when_the_supervisor_is_killed_is_told_so(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    dead = f"http://127.0.0.1:{reserve_port()}"
+    command = [str(Path(sys.executable).parent / "bascule"), "serve", "--upstream", dead]
+    command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"]
+    with log.open("wb") as file, contextlib.ExitStack() as stack:
+        process = subprocess.Popen(command, stderr=file)
+        try:
+            eventually(lambda: b'"listening"' in log.read_bytes(), 30, "it listens")
+            (said,) = [
+                line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "listening"
+            ]
+            held = [stack.enter_context(connected(f"http://{said['public']}")) for _ in range(8)]
+            for client in held:
+                client.send(upgrade())
+                assert client.head().status == 101
+        finally:
+            process.kill()
+            process.wait()
+        assert [client.refusal().code for client in held] == [1013] * 8
+        eventually(lambda: log.read_bytes().count(b'"session refused"') == 8, 10, "each has its line")
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["at-once", "waiting-for-a-boundary"])

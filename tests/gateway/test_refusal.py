@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.gateway.legs import PlainLeg
-from bascule.gateway.refusal import Refuser
+from bascule.gateway.refusal import Refuser, Told
 from bascule.policy.config import Limits
 from bascule.protocol.frames import CloseCode
 from bascule.protocol.handshake import Offer
@@ -38,36 +39,47 @@ class InPieces(PlainLeg):
         return data
 
 
-def refused_often() -> Refuser:
+def refused_often(mode: str = "close") -> Refuser:
     """Return what has refused somebody so often that it holds them for half a minute now."""
-    refuser = Refuser(LIMITS)
+    refuser = Refuser(LIMITS.model_copy(update={"reject_mode": mode}))
     for _ in range(10):
         refuser.hold_off.refuse("who", b"/", time.monotonic())
     return refuser
 
 
-def refuse(refuser: Refuser, leg: Leg, early: bytes = b"") -> asyncio.Task[float]:
-    """Refuse somebody, who said something early."""
-    return asyncio.create_task(
-        refuser.refuse(leg, early, OFFER, CloseCode.TRY_AGAIN_LATER, "full", "who", b"/")
-    )
+def refuse(refuser: Refuser, leg: Leg, early: bytes = b"") -> asyncio.Task[Told]:
+    """Refuse somebody, who said something early; the task tells what came of it, cancelled or not."""
+
+    async def refusal() -> Told:
+        told = Told()
+        with contextlib.suppress(asyncio.CancelledError):
+            await refuser.refuse(leg, early, OFFER, CloseCode.TRY_AGAIN_LATER, "full", "who", b"/", told)
+        return told
+
+    return asyncio.create_task(refusal())
 
 
-async def held(refuser: Refuser) -> tuple[socket.socket, asyncio.Task[float]]:
-    """Refuse somebody who is held; the 101 has come."""
+async def held(refuser: Refuser) -> tuple[socket.socket, asyncio.Task[Told]]:
+    """Refuse somebody who may be held; the 101 has come."""
     browser, ours = connected()
     refusal = refuse(refuser, PlainLeg(asyncio.get_running_loop(), ours))
     assert await asyncio.get_running_loop().sock_recv(browser, 4096)
     return browser, refusal
 
 
-async def told(browser: socket.socket) -> list[tuple[int | None, bytes]]:
-    """Return the Close frames that come up to the end of the connection, which is no reset."""
+async def everything(browser: socket.socket) -> bytes:
+    """Return what comes up to the end of the connection, which is no reset."""
     said = b""
     while data := await asyncio.wait_for(asyncio.get_running_loop().sock_recv(browser, 4096), 5):
         said += data
     browser.close()
-    return [(found.code, found.reason) for found in frames_of(said.rpartition(b"\r\n\r\n")[2])]
+    return said
+
+
+async def told(browser: socket.socket) -> list[tuple[int | None, bytes]]:
+    """Return the Close frames that come."""
+    said = (await everything(browser)).rpartition(b"\r\n\r\n")[2]
+    return [(found.code, found.reason) for found in frames_of(said)]
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -81,8 +93,10 @@ async def test_a_browser_that_leaves_was_held_until_then(reset: bool, said: int)
     if reset:
         browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     browser.close()
-    assert await asyncio.wait_for(refusal, 5) < 5
-    assert refuser.held == 0
+    outcome = await asyncio.wait_for(refusal, 5)
+    assert outcome.held < 5
+    assert not outcome.said
+    assert (refuser.held, refuser.under_way) == (0, 0)
 
 
 async def test_a_held_browser_that_says_close_is_answered_at_once() -> None:
@@ -95,8 +109,10 @@ async def test_a_held_browser_that_says_close_is_answered_at_once() -> None:
     (said,) = frames_of(await asyncio.wait_for(loop.sock_recv(browser, 4096), 5))
     assert (said.code, said.reason) == (1013, b"full")
     browser.close()
-    assert await asyncio.wait_for(refusal, 5) < 5
-    assert refuser.held == 0
+    outcome = await asyncio.wait_for(refusal, 5)
+    assert outcome.held < 5
+    assert outcome.said
+    assert (refuser.held, refuser.under_way) == (0, 0)
 
 
 MESSAGE = frame(BINARY, b"\x88\x00" * 4000, key=bytes(4))
@@ -114,7 +130,7 @@ async def test_what_a_held_browser_says_in_segments_is_not_taken_for_a_close(ear
     assert refuser.held == 1
     browser.send(close(1000, key=KEY))
     assert await told(browser) == [(1013, b"full")]
-    assert await refusal < 5
+    assert (await refusal).held < 5
 
 
 async def test_a_refused_browser_that_says_much_is_heard_out() -> None:
@@ -129,7 +145,53 @@ async def test_a_browser_that_says_close_with_its_request_is_not_held() -> None:
     browser, ours = connected()
     refusal = refuse(refused_often(), InPieces(ours), frame(TEXT, b"hello?", key=KEY) + close(1000, key=KEY))
     assert await told(browser) == [(1013, b"full")]
-    assert await refusal == 0
+    assert (await refusal).held == 0
+
+
+@pytest.mark.parametrize("mode", ["close", "http503"])
+async def test_who_is_held_is_told_at_once_when_we_leave_and_nobody_is_held_from_then_on(mode: str) -> None:
+    refuser = refused_often(mode)
+    refusals = []
+    for _ in range(2):
+        browser, ours = connected()
+        refusals.append((browser, refuse(refuser, PlainLeg(asyncio.get_running_loop(), ours))))
+        if not refusals[1:]:
+            await eventually_async(lambda: refuser.held, 5, "it is held")
+            refuser.stop_holding()
+            await eventually_async(lambda: not refuser.held, 5, "it is told")
+    for browser, refusal in refusals:
+        browser.shutdown(socket.SHUT_WR)  # it is heard out no longer
+        said = await everything(browser)
+        assert said.endswith(close(1013, b"full") if mode == "close" else b"full\n")
+        assert (await refusal).said
+    assert [(await refusal).held > 0 for _, refusal in refusals] == [True, False]
+    assert (refuser.held, refuser.under_way) == (0, 0)
+
+
+async def test_who_is_held_when_a_drain_begins_is_told_and_held_when_he_comes_again() -> None:
+    refuser = refused_often()
+    browser, refusal = await held(refuser)
+    refuser.release()
+    refuser.release()
+    assert await told(browser) == [(1013, b"full")]
+    assert (await refusal).said
+    again, refusal = await held(refuser)
+    assert refuser.held == 1
+    again.close()
+    await refusal
+
+
+async def test_of_a_refusal_that_is_cut_is_known_how_far_it_was() -> None:
+    refuser = refused_often()
+    browsers, refusals = zip(*[await held(refuser), await held(Refuser(LIMITS))], strict=True)
+    for refusal in refusals:
+        refusal.cancel()
+    waited, was_heard_out = [await refusal for refusal in refusals]
+    assert waited.held > 0
+    assert (waited.said, was_heard_out.said) == (False, True)
+    assert (refuser.held, refuser.under_way) == (0, 0)
+    for browser in browsers:
+        browser.close()
 
 
 def connected() -> tuple[socket.socket, socket.socket]:

@@ -28,6 +28,15 @@ async def error_answer(leg: Leg, refused: HandshakeRefused) -> None:
     Raises:
         OSError: The connection failed; it is closed.
     """
+    try:
+        await leg.write(error_bytes(refused))
+        await leave(leg)
+    finally:
+        leg.close()
+
+
+def error_bytes(refused: HandshakeRefused) -> bytes:
+    """Build an error of ours."""
     body = (refused.detail + "\n").encode()
     # Whoever sends Upgrade must name it in Connection (RFC 9110 §7.8).
     options = ["close", *("upgrade" for name, _ in refused.fields if name == "Upgrade")]
@@ -40,11 +49,7 @@ async def error_answer(leg: Leg, refused: HandshakeRefused) -> None:
         f"Connection: {', '.join(options)}",
         *(f"{name}: {value}" for name, value in refused.fields),
     ]
-    try:
-        await leg.write("\r\n".join(lines).encode() + b"\r\n" + date_line() + b"\r\n" + body)
-        await _leave(leg)
-    finally:
-        leg.close()
+    return "\r\n".join(lines).encode() + b"\r\n" + date_line() + b"\r\n" + body
 
 
 async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
@@ -66,7 +71,7 @@ async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
             async with asyncio.timeout(within):
                 await leg.write(b"\r\n".join(lines) + b"\r\n\r\n")
                 await _relay_body(leg, answered)
-                await _leave(leg)
+                await leave(leg)
     finally:
         answered.leg.close()
         leg.close()
@@ -94,7 +99,7 @@ async def _relay_body(leg: Leg, answered: Answered) -> None:
             return
 
 
-async def _leave(leg: Leg) -> None:
+async def leave(leg: Leg) -> None:
     """Let the client know that this was all, and hear it out."""
     leg.end()
     await farewell(leg, is_last=lambda _: False)

@@ -218,6 +218,8 @@ class Gateway:
         ticking.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(3.0):
+                while self._refuser.held:  # noqa: ASYNC110 - in the next turn or two all are told
+                    await asyncio.sleep(0)
                 await self._http.shutdown(1.0)
                 if self._redirect is not None:
                     await self._redirect.close()
@@ -246,7 +248,8 @@ class Gateway:
         return RedirectListener(self._config, socket.socket(fileno=self._setup.redirect), port)
 
     def _stop_accepting(self) -> None:
-        """Take no more connections of browsers; where none were taken yet, nothing is to be done."""
+        """Take no more connections of browsers, and hold none; where none were taken yet, that is nothing."""
+        self._refuser.stop_holding()
         if self._listener is not None:
             self._listener.close()
         if self._redirect is not None:
@@ -404,6 +407,7 @@ class Gateway:
             self._drain_begun = time.monotonic()
         self._view.draining = True
         self._admission.leaving = self._proxy.leaving = True
+        self._refuser.release()  # there is more room elsewhere; who comes back here is held again
         drain = Drain(
             self._config, self._drain_rows, self._drain_one, lambda: self._budget.in_use,
             self._words, self._drain_begun,
@@ -429,7 +433,8 @@ class Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._exchanges.wait_idle()
-                while self._http.unsent:  # noqa: ASYNC110 - an exchange is over when its answer is written
+                # An exchange is over when its answer is written; a refusal, when the browser was heard out.
+                while self._http.unsent or self._refuser.under_way:  # noqa: ASYNC110 - counts are no events
                     await asyncio.sleep(_LOOK_EVERY)
         with contextlib.suppress(OSError):  # it was said before, and the supervisor has hung up
             send_control(self._control, "drained", left=len(self._registry))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bascule.errors import HandshakeRefused
-from bascule.gateway.answer import error_answer
+from bascule.gateway.answer import error_bytes, leave
 from bascule.gateway.legs import farewell
 from bascule.policy.holdoff import HoldOff
 from bascule.protocol.frames import CloseCode, CloseWatch, close_frame
@@ -32,6 +33,19 @@ _LOOK_EVERY: Final = 1.0
 """Seconds between two looks whether such a one has left."""
 
 
+@dataclass(slots=True)
+class Told:
+    """What came of a refusal so far.
+
+    Attributes:
+        held: Seconds it was held: less than was meant when the browser left or said Close, or we leave.
+        said: Whether what it is told was written. A browser that leaves before hears nothing.
+    """
+
+    held: float = 0.0
+    said: bool = False
+
+
 class Refuser:
     """Answers upgrades that become no session.
 
@@ -40,19 +54,44 @@ class Refuser:
 
     Attributes:
         hold_off: Whom to hold, and for how long.
-        held: How many are held now.
+        under_way: How many are being refused: held, told or heard out.
         says_close: Whether they are told by Close, and not by an HTTP status.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.hold_off = HoldOff(limits.refusal_hold_max)
-        self.held = 0
+        self.under_way = 0
         self.says_close = limits.reject_mode == "close"
         self._max_held = limits.max_held_refusals
+        self._holds: set[asyncio.Timeout] = set()
+
+    @property
+    def held(self) -> int:
+        """How many are held now."""
+        return len(self._holds)
+
+    def release(self) -> None:
+        """Tell those at once who are held now."""
+        for hold in self._holds:
+            if not hold.expired():
+                hold.reschedule(0)
+
+    def stop_holding(self) -> None:
+        """Hold nobody any more."""
+        self._max_held = 0
+        self.release()
 
     async def refuse(
-        self, leg: Leg, early: bytes, offer: Offer, code: CloseCode, reason: str, client: str, path: bytes
-    ) -> float:
+        self,
+        leg: Leg,
+        early: bytes,
+        offer: Offer,
+        code: CloseCode,
+        reason: str,
+        client: str,
+        path: bytes,
+        told: Told,
+    ) -> None:
         """Say 101, hold a repeat for a while, say Close, or hold it and say 503; the leg is closed then.
 
         Args:
@@ -63,62 +102,67 @@ class Refuser:
             reason: Of the Close, or what the 503 says.
             client: Who it is, for the hold-off.
             path: Where it leads, for the hold-off.
+            told: Is told what comes of it.
 
-        Returns:
-            The seconds this refusal was held: less than was meant when the browser left or said Close.
-
-        Cancellation: safe; the leg is closed.
+        Cancellation: safe; the leg is closed, and what was told till then is known.
         """
         now = time.monotonic()
         hold = self.hold_off.refuse(client, path, now)
         if self.held >= self._max_held:
             hold = 0.0
-        opening = _opening(offer) if self.says_close else b""
+        opening, last = b"", close_frame(code, reason)
+        if self.says_close:
+            opening = _opening(offer)
+        else:
+            last = error_bytes(HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),)))
         watch = CloseWatch()
-        held = 0.0
+        self.under_way += 1
         try:
             if not watch.feed(early) and hold:
                 if opening:
                     await leg.write(opening)
                     opening = b""
-                stays = await self._hold(leg, watch, hold)
-                held = min(hold, time.monotonic() - now)
-                if not stays:
-                    return held
-            if self.says_close:
-                if rest := leg.write_now(opening + close_frame(code, reason)):
-                    await leg.write(rest)
-                if not watch.seen:
-                    await farewell(leg, watch.feed)
-            else:
-                await error_answer(leg, HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),)))
+                try:
+                    if not await self._hold(leg, watch, hold):
+                        return
+                finally:
+                    told.held = min(hold, time.monotonic() - now)
+            if rest := leg.write_now(opening + last):
+                await leg.write(rest)
+            told.said = True
+            if not self.says_close:
+                await leave(leg)
+            elif not watch.seen:
+                await farewell(leg, watch.feed)
         except OSError:
             pass
         finally:
             leg.close()
-        return held
+            self.under_way -= 1
 
     async def _hold(self, leg: Leg, watch: CloseWatch, seconds: float) -> bool:
         """Wait while the browser stays; tell whether it did.
 
         Who says Close is answered with ours at once (RFC 6455 §5.5.1), and hears the reason so.
         """
-        self.held += 1
         try:
-            async with asyncio.timeout(seconds):
-                for _ in range(_HOLD_READS):
-                    data = await leg.read()
-                    if not data or watch.feed(data):
-                        return bool(data)
-                while not leg.is_gone():  # noqa: ASYNC110 - what it says stays unread, so nothing tells us
-                    await asyncio.sleep(_LOOK_EVERY)
+            # While the 101 was written we may have begun to leave.
+            async with asyncio.timeout(seconds if self._max_held else 0.0) as hold:
+                self._holds.add(hold)
+                try:
+                    for _ in range(_HOLD_READS):
+                        data = await leg.read()
+                        if not data or watch.feed(data):
+                            return bool(data)
+                    while not leg.is_gone():  # noqa: ASYNC110 - what it says is unread: nothing tells us
+                        await asyncio.sleep(_LOOK_EVERY)
+                finally:
+                    self._holds.discard(hold)
             return False
         except TimeoutError:
             return True
         except OSError:
             return False
-        finally:
-            self.held -= 1
 
 
 def _opening(offer: Offer) -> bytes:

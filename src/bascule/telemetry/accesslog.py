@@ -137,7 +137,7 @@ class AccessLog:
             route: Name of the route; ``None`` when none matched.
             kind: Of the route.
             upstream: Where it leads, ``host:port``.
-            status: HTTP status of the answer, when it was one.
+            status: HTTP status of the answer, when it was one; without a code, too, it left before.
             close_code: Of the Close frame behind the 101, when that was the answer.
             held_seconds: How long a repeated refusal was held back.
             user: Who asked, if known.
