@@ -35,6 +35,7 @@ handshake. The row is the `ended_by` and `cause` of the session's log line and o
 - 1005, 1006 and 1015 never reach the wire (RFC 6455 §7.4.1).
 - A Close from the proxy goes out between two frames. Where one direction is inside a frame whose sender is
   gone, the TCP connection is dropped instead: a Close in the middle of a frame would be taken for payload.
+  The log line has no `close_code` then.
 
 | Row | Ended by | Cause | The browser is told | The upstream is told | When |
 |---|---|---|---|---|---|

@@ -27,7 +27,7 @@ from bascule.forwarder.relay import Relay
 from bascule.forwarder.timers import Intervals
 from bascule.handover.counters import BLOCK_WORDS, ForwarderWord
 from bascule.handover.messages import Adopt
-from bascule.protocol.closing import End
+from bascule.protocol.closing import CLOSE_TABLE, End
 from tests.support.frames import CLOSE, PING, PONG, close, frames_of, leftover
 from tests.support.framestreams import THEIRS, streams
 from tests.support.syscalls import Kernel
@@ -217,6 +217,15 @@ class Machine(RuleBasedStateMachine):
         for index, side in enumerate(self.sides):
             assert side.wire.closed == (index // 2 + 1 in ended)
 
+    @precondition(lambda self: self.started)
+    @invariant()
+    def the_code_that_is_reported_is_that_of_the_close_that_the_browser_got(self) -> None:
+        for report in self.reports:
+            if CLOSE_TABLE[End(report.end)].to_browser:
+                got = frames_of(bytes(self.sides[2 * report.id - 2].wire.outgoing))
+                told = [(found.code, found.reason) for found in got if found.opcode == CLOSE]
+                assert told == ([(report.code, report.reason)] if report.code else [])
+
     def teardown(self) -> None:
         """Once both peers have left, each session ends by its deadline at the latest."""
         if not self.started:
@@ -231,6 +240,7 @@ class Machine(RuleBasedStateMachine):
         self.what_passed_is_a_prefix_of_what_was_sent()
         assert self.relay.sessions == {}
         self.sessions_are_open_or_reported_once()
+        self.the_code_that_is_reported_is_that_of_the_close_that_the_browser_got()
 
 
 def test_the_relay_survives_whatever_the_kernel_does(monkeypatch: pytest.MonkeyPatch) -> None:

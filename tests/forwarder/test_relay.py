@@ -226,6 +226,7 @@ def test_a_close_waiting_for_a_long_frame_is_given_up_in_the_end(make_world: Mak
     world.relay.end(line.id, End.DRAIN, within=20.0)
     world.later(30.0)
     assert line.ended is not None
+    assert (line.ended.end, line.ended.code, line.ended.reason) == (End.DRAIN, 0, b"")
     world.until(lambda: line.browser.over)
     assert len(line.browser.received) == 504
 
@@ -389,6 +390,33 @@ def test_an_upstream_that_sends_its_last_words_and_ends_is_heard_out(make_world:
     world.until(lambda: len(line.browser.frames) == 51)
     assert bytes(line.browser.received).startswith(words)
     assert line.browser.frames[-1].code == 1014
+
+
+def test_of_a_browser_that_is_left_inside_a_frame_no_close_is_reported(make_world: MakeWorld) -> None:
+    world = make_world()
+    line = world.open()
+    line.upstream.send(header(BINARY, 1000) + b"x" * 500)
+    world.until(lambda: len(line.browser.received) == 504)
+    line.upstream.close()
+    world.until(lambda: line.browser.over)
+    line.browser.close()
+    world.until(lambda: line.ended)
+    assert line.ended is not None
+    assert (line.ended.end, line.ended.code, line.ended.reason) == (End.UPSTREAM_ABORTED, 0, b"")
+    assert world.closes("proxy", "1014") == 0
+
+
+def test_of_a_browser_that_takes_nothing_any_more_no_close_is_reported(make_world: MakeWorld) -> None:
+    world = make_world(closing=5.0)
+    line = world.open(send=4608, receive=4096)
+    line.browser.stalled = True
+    line.upstream.send(frame(BINARY, b"x" * 100_000))
+    line.upstream.half_close()
+    world.quiet()
+    world.relay.end(line.id, End.ADMIN)
+    world.later(20.0)
+    assert line.ended is not None
+    assert (line.ended.code, line.ended.reason) == (0, b"")
 
 
 def test_a_reset_that_is_noticed_by_writing_is_an_abort(make_world: MakeWorld) -> None:

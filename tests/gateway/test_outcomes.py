@@ -78,6 +78,13 @@ def test_an_outcome_of_one_that_nobody_knew_has_its_line_and_no_lease(rig: Rig) 
     assert (line["id"], line["user"], line["duration_seconds"]) == ("2", "ada", 2.5)
 
 
+def test_the_line_of_a_session_whose_browser_could_not_be_told_names_no_close(rig: Rig) -> None:
+    rig.outcomes.on_ended(0, Ended(2, 0, int(End.UPSTREAM_ABORTED), 0, 2.5, 0.5, 1, 2, 3, 4, b"", TAG))
+    (line,) = rig.lines
+    assert (line["ended_by"], line["cause"]) == (EndedBy.UPSTREAM, Cause.ABORTED)
+    assert not {"close_code", "close_reason"} & line.keys()
+
+
 def test_what_is_lost_with_a_forwarder_is_counted_here_and_once(rig: Rig) -> None:
     began = time.monotonic() - 10
     rig.live(1, began)

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Final
 from bascule.forwarder import signs
 from bascule.forwarder.hot import Engine, Flow
 from bascule.forwarder.session import (
+    CLOSED_BROWSER,
     GONE_BROWSER,
     GONE_UPSTREAM,
     HEARD_BROWSER,
@@ -213,6 +214,8 @@ class Relay:
         read first, and the end of that direction picks the row.
         """
         session.state |= TOLD_UPSTREAM if flow.inbound else TOLD_BROWSER
+        if not flow.inbound:
+            session.state &= ~CLOSED_BROWSER  # nothing is written behind it: it was still in the stash
         if flow.mode == signs.RELAY:
             flow.mode = signs.DISCARD
         flow.stop = True
@@ -239,6 +242,8 @@ class Relay:
         if failed:
             # A reset or timed-out connection takes nothing any more.
             session.state |= TOLD_BROWSER if from_browser else TOLD_UPSTREAM
+            if from_browser and back.stashed:
+                session.state &= ~CLOSED_BROWSER
             self._engine.drop_stash(back)
             if back.mode == signs.RELAY:
                 back.mode = signs.DISCARD
@@ -339,6 +344,11 @@ class Relay:
         """Close both connections and report the outcome."""
         del self.sessions[session.id]
         engine = self._engine
+        if session.end not in _CLOSED.values() and (
+            not session.state & CLOSED_BROWSER or session.outbound.stashed
+        ):
+            # The browser was told nothing: it was gone, or inside a frame to the last.
+            session.code, session.reason = 0, b""
         self._release(session)
         inbound, outbound = session.inbound, session.outbound
         assert session.end is not None
@@ -427,6 +437,7 @@ class Relay:
             session.state |= told
             session.told_at = self._engine.now
             if not flow.inbound:
+                session.state |= CLOSED_BROWSER
                 code = int.from_bytes(pending.close[2:4], "big") if len(pending.close) > 2 else None
                 self._words[close_code_word("proxy", close_code_label(code))] += 1
         if pending.heartbeat:

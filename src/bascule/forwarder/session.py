@@ -21,6 +21,8 @@ GONE_UPSTREAM: Final = 32
 SHUT_BROWSER: Final = 64
 """We have ended this side's connection for writing."""
 SHUT_UPSTREAM: Final = 128
+CLOSED_BROWSER: Final = 256
+"""A Close of ours has been written to the browser, or waits in the stash."""
 
 SETTLED: Final = TOLD_BROWSER | TOLD_UPSTREAM | HEARD_BROWSER | HEARD_UPSTREAM | GONE_BROWSER | GONE_UPSTREAM
 
@@ -51,8 +53,8 @@ class Session:
         inbound: Browser to upstream.
         outbound: Upstream to browser.
         end: The row of the close table that ended it; ``None`` while it lives. Chosen once.
-        code: Close code of the outcome; 0 for none.
-        reason: Close reason of the outcome.
+        code: Close code of a peer that ended it, or of ours for the browser; 0 for none.
+        reason: Close reason beside it.
         state: The bits above.
         waiting: Bytes that waited for a peer when it was last looked whether the session is idle; 0 before.
         beat_at: When the next heartbeat is due, monotonic.

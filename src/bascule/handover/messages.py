@@ -124,6 +124,7 @@ class List(NamedTuple):
 class Ended(NamedTuple):
     """A session is over and both its connections are closed.
 
+    Code and reason are those of the Close that ended it: a peer's, or ours if the browser was told one.
     Kind, tag and idle time are for a gateway that has never heard of it, because it ended between two.
     """
 
