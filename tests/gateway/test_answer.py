@@ -93,6 +93,9 @@ class Tireless:
     def close(self) -> None:
         self.closed = True
 
+    def reset(self) -> None:
+        self.closed = True
+
     def is_gone(self) -> bool:
         return False
 

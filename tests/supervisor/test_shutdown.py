@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.policy.config import Config
+from bascule.policy.drainplan import cut_after
 from bascule.supervisor.child import Child
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.shutdown import Shutdown
@@ -75,7 +76,7 @@ def test_the_first_signal_closes_the_listener_and_lets_the_gateway_drain(host: H
     assert host.told(host.forwarder) == []
     assert host.shutdown.asked_for
     assert not host.shutdown.ending
-    assert host.shutdown.deadline > before + TIMEOUT
+    assert before + cut_after(TIMEOUT) <= host.shutdown.deadline < before + TIMEOUT
     assert before <= (host.shutdown.draining_since or 0.0) <= time.monotonic()
 
 
@@ -111,8 +112,37 @@ def test_a_former_gateway_with_work_left_is_waited_for(host: Host) -> None:
     assert host.shutdown.ending
 
 
-def test_time_that_is_up_ends_the_children_and_then_kills_those_that_stay(host: Host) -> None:
+def test_a_former_gateway_is_cut_when_the_one_that_serves_cuts_what_it_has(host: Host) -> None:
+    former = Child("bascule.gateway", -1, place=1)
+    host.start(former)
+    host.gateways.former.append(former)
     host.begin()
+    host.shutdown.on_deadline()
+    assert host.told(former) == ["hung up"]
+    assert host.told(host.gateways.serving) == ["drain"]
+    assert not host.shutdown.ending
+    host.shutdown.on_drained()
+    assert host.shutdown.ending, "though the former one has still to leave"
+
+
+def test_a_gateway_that_has_drained_waits_for_a_former_one_until_that_is_cut(host: Host) -> None:
+    former = Child("bascule.gateway", -1, place=1)
+    host.start(former)
+    host.gateways.former.append(former)
+    host.begin()
+    host.shutdown.on_drained()
+    assert not host.shutdown.ending
+    host.shutdown.on_deadline()
+    assert host.told(former) == ["hung up"]
+    assert host.told(host.forwarder) == ["hung up"]
+
+
+def test_time_that_is_up_ends_the_children_and_then_kills_those_that_stay(host: Host) -> None:
+    begun = time.monotonic()
+    host.begin()
+    host.shutdown.on_deadline()
+    assert host.told(host.forwarder) == []
+    assert host.shutdown.deadline > begun + TIMEOUT
     host.shutdown.on_deadline()
     assert host.told(host.forwarder) == ["hung up"]
     assert host.shutdown.deadline < time.monotonic() + TIMEOUT

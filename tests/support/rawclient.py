@@ -79,13 +79,18 @@ class Answer:
 
 
 class RawClient:
-    """One connection."""
+    """One connection.
+
+    Attributes:
+        over: Whether the stream has ended.
+        was_reset: Whether it ended with a reset.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         connection.settimeout(PATIENCE)
         self.buffer = b""
-        self.over = False
+        self.over = self.was_reset = False
 
     def send(self, data: bytes) -> None:
         """Send all of it."""
@@ -97,6 +102,7 @@ class RawClient:
             data = self.socket.recv(1 << 18)
         except ConnectionError:
             data = b""
+            self.was_reset = True
         self.buffer += data
         self.over = not data
         return bool(data)

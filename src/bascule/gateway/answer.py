@@ -72,6 +72,9 @@ async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
                 await leg.write(b"\r\n".join(lines) + b"\r\n\r\n")
                 await _relay_body(leg, answered)
                 await leave(leg)
+    except asyncio.CancelledError:
+        leg.reset()  # we leave; the plain end of a connection may be the end of the answer
+        raise
     finally:
         answered.leg.close()
         leg.close()

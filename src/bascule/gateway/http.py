@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
 from bascule.gateway.bounded import Bounded
-from bascule.gateway.legs import FAREWELL_SECONDS, Leg, PlainLeg, PumpedLeg
+from bascule.gateway.legs import FAREWELL_SECONDS, Leg, PlainLeg, PumpedLeg, reset
 from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
 from bascule.gateway.waits import Waits
 from bascule.policy.clientaddress import peer_address
@@ -111,6 +111,21 @@ class HttpServer(PlainServer):
             for connection in self.connections
             if (transport := connection.transport) is not None
         )
+
+    def cut(self) -> None:
+        """End all connections now, and with a reset those whose client has not got all of an answer.
+
+        aiohttp's `shutdown` tells a client that sends a body that it is not valid, closes a connection in the
+        middle of an answer as it does behind one, and waits before each.
+        """
+        for connection in self.connections:
+            if (transport := connection.transport) is None:
+                continue
+            owes_answer = isinstance(connection, PlainProtocol) and connection.owes_answer
+            if owes_answer or transport.get_write_buffer_size():
+                reset(transport)
+            else:
+                transport.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; until the next one its connection is idle."""

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import select
 import socket
+import struct
 from typing import TYPE_CHECKING, Final, Protocol
 
 from bascule.gateway.bounded import Bounded
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 16 * 1024
 """Bytes read at once during a handshake: the bound of what arrives early behind a head."""
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 class Leg(Protocol):
@@ -62,6 +65,9 @@ class Leg(Protocol):
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
+
+    def reset(self) -> None:
+        """Close the connection with a reset: a plain end may pass for the end of what was said."""
 
     def is_gone(self) -> bool:
         """Tell whether the peer has ended the connection, as far as that can be seen without reading."""
@@ -108,6 +114,11 @@ class PlainLeg:
 
     def close(self) -> None:
         """See `Leg.close`."""
+        self._socket.close()
+
+    def reset(self) -> None:
+        """See `Leg.reset`."""
+        _reset_on_close(self._socket)
         self._socket.close()
 
     def is_gone(self) -> bool:
@@ -163,6 +174,10 @@ class PumpedLeg:
         """
         self._writer.close()
 
+    def reset(self) -> None:
+        """See `Leg.reset`."""
+        reset(self._writer.transport)
+
     def is_gone(self) -> bool:
         """See `Leg.is_gone`."""
         return self._writer.transport.is_closing()
@@ -170,6 +185,19 @@ class PumpedLeg:
     def interrupt(self) -> None:
         """See `Leg.interrupt`."""
         self._writer.transport.abort()
+
+
+def reset(transport: asyncio.WriteTransport) -> None:
+    """Close a connection with a reset, whatever is still to be written."""
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is not None:
+        _reset_on_close(connection)
+    transport.abort()
+
+
+def _reset_on_close(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # already closed
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
 class Deadline:

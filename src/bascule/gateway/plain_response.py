@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -22,6 +20,7 @@ from aiohttp import web
 from bascule.errors import BasculeError
 from bascule.gateway.clock import date_line
 from bascule.gateway.errorpages import error_page, prefers_html, reason_phrase
+from bascule.gateway.legs import reset
 from bascule.policy.forwarding import Fields, values_of
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BrowserSide", "MalformedHead", "SentResponse"]
 
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _MOST_COPIED: Final = 65536
 """Largest body that is copied behind its head or chunk size; a larger one is written apart from it."""
 
@@ -244,11 +242,6 @@ class BrowserSide:
     def abort(self) -> SentResponse:
         """End the connection with a reset, so that nobody takes the answer for complete."""
         self.keep_alive = False
-        transport = self._request.transport
-        if transport is not None:
-            connection: socket.socket | None = transport.get_extra_info("socket")
-            if connection is not None:
-                with contextlib.suppress(OSError):  # already closed
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            transport.abort()
+        if (transport := self._request.transport) is not None:
+            reset(transport)
         return self.sent()

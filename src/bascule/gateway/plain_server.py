@@ -96,6 +96,11 @@ class PlainProtocol(web.RequestHandler):
         self._end_broken(body)
 
     @property
+    def owes_answer(self) -> bool:
+        """Whether a request waits or is answered."""
+        return self._current_request is not None or bool(self._messages)
+
+    @property
     def expects_head(self) -> bool:
         """Whether the next byte is the first of a request.
 
@@ -103,11 +108,7 @@ class PlainProtocol(web.RequestHandler):
         a body that was answered early: a WebSocket handshake inside such a body is an
         attack on whoever shares the connection.
         """
-        return (
-            self._current_request is None
-            and not self._messages
-            and (self.body is None or (self._keepalive and self.body.is_eof()))
-        )
+        return not self.owes_answer and (self.body is None or (self._keepalive and self.body.is_eof()))
 
     def data_received(self, data: bytes) -> None:
         """Parse; and end a body whose framing is broken, which aiohttp leaves open for ever.

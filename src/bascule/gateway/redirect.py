@@ -59,6 +59,10 @@ class RedirectListener:
         self._listener.close()
         await self._http.shutdown(1.0)
 
+    def cut(self) -> None:
+        """End all connections now."""
+        self._http.cut()
+
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.version.major != 1:
             return await BrowserSide(request).answer(505, ONLY_HTTP_1, close=True)

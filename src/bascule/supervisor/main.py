@@ -283,7 +283,7 @@ class Supervisor:
         if self._shutdown.asked_for:
             assert child.control is not None
             with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
-                send_control(child.control, "drain")
+                send_control(child.control, "drain", since=self._shutdown.signalled_at)
         elif not self._announced:
             self._announce()
         self._announced = True

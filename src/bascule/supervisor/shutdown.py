@@ -3,8 +3,9 @@
 1. the first ``SIGTERM`` or ``SIGINT``: the gateway stops accepting and refuses new
    sessions (readiness is false from here on);
 2. sessions end by themselves, or are told 1012 at a frame boundary, spread over time;
-3. when none is left, or ``drain.timeout`` has passed, the children are ended;
-4. exit status 0. A second signal goes straight to the end.
+3. when ``drain.timeout`` has nearly passed, what is left is cut, by former gateways as well;
+4. when none is left, the children are ended;
+5. exit status 0. A second signal goes straight to the end.
 
 Rules of this file: what is decided here, the supervisor carries out.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from bascule.handover.control import send_control
+from bascule.policy.drainplan import cut_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,6 +61,7 @@ class Shutdown:
 
     Attributes:
         draining_since: Monotonic time at which a drain began, be it by a signal or by ``POST /drain``.
+        signalled_at: Monotonic time of the last signal.
         deadline: Monotonic time at which `on_deadline` is to be called.
         ending: Whether the children have been told to leave: nothing is started any more.
         exit_status: What the process is to say in the end.
@@ -69,8 +72,10 @@ class Shutdown:
         self._listeners = listeners
         self._host = host
         self._signals = 0
-        self._signalled_at = 0.0
         self._drained = False
+        self._is_cut = False
+        self._up_at = math.inf
+        self.signalled_at = 0.0
         self.draining_since: float | None = None
         self.deadline = math.inf
         self.ending = False
@@ -94,10 +99,10 @@ class Shutdown:
             drain_timeout: Seconds that may pass until the children are ended.
         """
         now = time.monotonic()
-        if self._signals and now - self._signalled_at < _ECHO:
+        if self._signals and now - self.signalled_at < _ECHO:
             return
         self._signals += 1
-        self._signalled_at = now
+        self.signalled_at = now
         if self._signals > 1:
             _log.warning("second signal: stopping at once", sessions=self._host.open_sessions())
             self.finish()
@@ -106,7 +111,8 @@ class Shutdown:
         _log.info(
             "stopping", signal=signal.Signals(number).name, drain_timeout=drain_timeout, again="stops at once"
         )
-        self.deadline = now + drain_timeout + _GRACE
+        self.deadline = now + cut_after(drain_timeout)
+        self._up_at = now + drain_timeout + _GRACE
         self._listeners.public.close()
         if self._listeners.redirect is not None:
             self._listeners.redirect.close()
@@ -115,7 +121,7 @@ class Shutdown:
     def _drain(self) -> None:
         """Let the gateway drain; one that is about to take over does so when it serves."""
         if self.draining_since is None:
-            self.draining_since = self._signalled_at
+            self.draining_since = self.signalled_at
         gateways = self._gateways
         if gateways.successor is not None:
             if gateways.prepared:
@@ -125,7 +131,7 @@ class Shutdown:
         try:
             if control is None or not gateways.serving.alive:
                 raise ConnectionError
-            send_control(control, "drain")
+            send_control(control, "drain", since=self.signalled_at)
         except OSError:
             self.finish()
 
@@ -135,8 +141,8 @@ class Shutdown:
         self.finish_if_done()
 
     def finish_if_done(self) -> None:
-        """End the children when the gateway has drained, and former ones have nothing left either."""
-        if self._drained and not self._gateways.former:
+        """End the children when the gateway has drained, and former ones have nothing left, or no time."""
+        if self._drained and (self._is_cut or not self._gateways.former):
             self.finish()
 
     def finish(self) -> None:
@@ -149,11 +155,21 @@ class Shutdown:
             self._host.hang_up(child)
 
     def on_deadline(self) -> None:
-        """Time is up: end the children, or kill those that were told to leave and have not."""
-        if not self.ending:
+        """Time is up: cut what is left, then end the children, then kill those that have not left."""
+        if self.ending:
+            self._kill()
+        elif self._is_cut:
             self.finish()
         else:
-            self._kill()
+            self._cut()
+
+    def _cut(self) -> None:
+        """Let former gateways cut what they still have; the one that serves does so by itself."""
+        self._is_cut = True
+        self.deadline = self._up_at
+        for former in self._gateways.former:
+            self._host.hang_up(former)
+        self.finish_if_done()
 
     def _kill(self) -> None:
         for child in self._host.children():
