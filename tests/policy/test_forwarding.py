@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -267,6 +268,68 @@ def test_the_client_is_the_rightmost_address_that_is_not_trusted(
     fields = [(b"X-Forwarded-For", hop) for hop in hops]
     assert client_address_of(peer, fields, NGINX) == client
     assert client_address(peer, hops, NGINX) == client
+
+
+ADDRESSES = st.sampled_from(
+    [
+        "10.0.0.1",
+        "10.1.2.3:80",
+        "::ffff:10.2.3.4",
+        "[fd00::1]:80",
+        "fd00::2",
+        "192.0.2.7",
+        "2001:db8::1",
+        "no",
+        "",
+    ]
+)
+
+
+def _the_full_walk(peer: str, entries: list[str], trusted: TrustedProxies) -> str:
+    for entry in reversed(entries):
+        if peer not in trusted or (address := normal_address(entry)) is None:
+            break
+        peer = address
+    return peer
+
+
+@given(
+    st.sampled_from(["10.0.0.9", "192.0.2.1"]),
+    st.lists(ADDRESSES, max_size=32),
+    st.lists(st.integers(0, 32), max_size=4),
+    st.sampled_from([NGINX, TrustedProxies(["0.0.0.0/0", "::/0"])]),
+)
+def test_a_list_of_as_many_as_are_looked_at_is_read_to_its_end(
+    peer: str, entries: list[str], ends: list[int], trusted: TrustedProxies
+) -> None:
+    cuts = [0, *sorted(end for end in ends if end < len(entries)), len(entries)]
+    lines = [entries[start:end] for start, end in pairwise(cuts) if start < end]
+    said = [", ".join(line).encode() for line in lines]
+    assert client_address(peer, said, trusted) == _the_full_walk(peer, entries, trusted)
+
+
+@pytest.mark.parametrize("lines", [1, 4, 8000])
+def test_of_a_longer_list_only_the_right_end_is_looked_at(lines: int) -> None:
+    class Counting(TrustedProxies):
+        asked = 0
+
+        def __contains__(self, address: str) -> bool:
+            self.asked += 1
+            return True
+
+    entries = [b"10.%d.%d.1" % divmod(number, 256) for number in range(8000)]
+    size = len(entries) // lines
+    said = [b", ".join(entries[start : start + size]) for start in range(0, len(entries), size)]
+    trusted = Counting()
+    assert client_address("10.255.255.1", said, trusted).encode() == entries[-32]
+    assert trusted.asked == 33
+
+
+def test_a_client_that_is_known_already_is_not_looked_for_again() -> None:
+    fields = [(b"X-Forwarded-For", b"203.0.113.9")]
+    sent = forwarded_fields("10.0.0.1", NGINX, fields, b"http", b"in", client="203.0.113.8")
+    assert value(sent, b"x-real-ip") == b"203.0.113.8"
+    assert value(sent, b"x-forwarded-for") == b"203.0.113.9, 10.0.0.1"
 
 
 @pytest.mark.parametrize(

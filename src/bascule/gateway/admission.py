@@ -266,6 +266,7 @@ class Admission:
             asked.offer.host,
             match.prefix,
             self._via,
+            client=asked.client,
         )
         if self._withheld is not None:
             fields = without_cookie(fields, self._withheld)

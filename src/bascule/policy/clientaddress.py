@@ -25,6 +25,12 @@ _REMEMBERED: Final = 4096
 _LONGEST_ADDRESS: Final = 64
 """Longer texts are no addresses (an IPv6 address in brackets with zone and port is shorter)."""
 
+_MOST_HOPS: Final = 32
+"""Entries of ``X-Forwarded-For`` that are looked at, from the right: no chain of proxies is longer.
+
+Where everybody is trusted, a head that is full of them took the gateway's one thread 0.1 s.
+"""
+
 _MAPPED_BITS: Final = 96
 """What stands in front of the IPv4 address in an IPv4-mapped one (RFC 4291 §2.5.5.2)."""
 
@@ -113,17 +119,22 @@ def client_address(peer: str, forwarded_for: Sequence[bytes], trusted: TrustedPr
 
     Returns:
         The rightmost address that is not a trusted proxy; the last trusted one
-        when its own entry is missing or is no address.
+        when its own entry is missing, is no address, or is one too many.
     """
     last = peer
     if not forwarded_for or peer not in trusted:
         return last
+    left = _MOST_HOPS
     for line in reversed(forwarded_for):
-        for entry in reversed(line.decode("latin-1").split(",")):
+        entries = line.decode("latin-1").rsplit(",", left)
+        for entry in reversed(entries[-left:]):
             address = normal_address(entry)
             if address is None:
                 return last
             last = address
             if address not in trusted:
                 return last
+        left -= len(entries)
+        if left <= 0:
+            return last
     return last

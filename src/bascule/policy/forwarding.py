@@ -189,6 +189,8 @@ def forwarded_fields(
     host: bytes,
     prefix: bytes = b"",
     via: bytes = b"",
+    *,
+    client: str | None = None,
 ) -> list[tuple[bytes, bytes]]:
     """Return the request fields to send to the upstream, ours included.
 
@@ -200,6 +202,7 @@ def forwarded_fields(
         host: The request's ``Host``; empty for none (HTTP/1.0).
         prefix: Path prefix that was stripped from the target; empty for none.
         via: Our element of ``Via``; empty for none.
+        client: What `client_address_of` says, where the caller has asked it already.
 
     Returns:
         New field lines. ``Connection``, ``Upgrade`` and framing fields are not
@@ -220,7 +223,11 @@ def forwarded_fields(
             nominations = True
     if nominations and (nominated := _nominated(fields)):
         kept = [field for field in kept if field[0].lower() not in nominated]
-    _append_account(kept, account, peer_address, trusted, scheme, host, prefix, via)
+    if not account:
+        client = peer_address
+    elif client is None:
+        client = client_address(peer_address, account.get(b"x-forwarded-for", ()), trusted)
+    _append_account(kept, account, peer_address, client, scheme, host, prefix, via)
     return kept
 
 
@@ -263,7 +270,7 @@ def _append_account(
     kept: list[tuple[bytes, bytes]],
     account: dict[bytes, list[bytes]],
     peer_address: str,
-    trusted: TrustedProxies,
+    client: str,
     scheme: bytes,
     host: bytes,
     prefix: bytes,
@@ -284,10 +291,8 @@ def _append_account(
         if via:
             kept.append((b"Via", via))
         return
-    hops = account.get(b"x-forwarded-for", [])
-    client = client_address(peer_address, hops, trusted)
     kept += (
-        (b"X-Forwarded-For", b", ".join((*hops, peer))),
+        (b"X-Forwarded-For", b", ".join((*account.get(b"x-forwarded-for", ()), peer))),
         (b"X-Forwarded-Proto", b", ".join(account.get(b"x-forwarded-proto", ())) or scheme),
         (b"X-Real-IP", client.encode("ascii", "replace")),
     )
