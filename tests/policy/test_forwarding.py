@@ -213,6 +213,31 @@ def test_forwarded_of_a_trusted_peer_gets_our_element() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("peer", "fields", "proto"),
+    [
+        ("10.0.0.1", [(b"X-Scheme", b"https")], b"https"),
+        ("10.0.0.1", [(b"x-scheme", b"http, HTTPS")], b"https"),
+        ("10.0.0.1", [(b"X-Scheme", b"gopher")], b"http"),
+        ("10.0.0.1", [(b"X-Scheme", b"https"), (b"X-Forwarded-Proto", b"http")], b"http"),
+        ("10.0.0.1", [(b"X-Scheme", b"https"), (b"X-Forwarded-Proto", b"")], b"http"),
+        ("192.0.2.7", [(b"X-Scheme", b"https")], b"http"),
+    ],
+)
+def test_the_upstream_is_told_the_scheme_that_origins_are_compared_with(
+    peer: str, fields: Fields, proto: bytes
+) -> None:
+    sent = send(fields, peer=peer, trusted=NGINX)
+    assert value(sent, b"x-forwarded-proto") == proto
+    assert seen_by_browser(peer, NGINX, fields, b"http", b"in")[0] == proto
+    assert (b"x-scheme" in names(sent)) is (peer in NGINX)
+
+
+def test_our_element_of_forwarded_keeps_the_scheme_by_which_we_were_reached() -> None:
+    fields = [(b"Forwarded", b"for=x;proto=https"), (b"X-Scheme", b"https")]
+    assert (value(send(fields, peer="10.0.0.1", trusted=NGINX), b"forwarded") or b"").endswith(b"proto=http")
+
+
 def test_a_host_with_quotes_stays_inside_its_quotes() -> None:
     sent = forwarded_fields("127.0.0.1", NGINX, [(b"Forwarded", b"for=x")], b"http", b'a";for="b\\')
     assert value(sent, b"forwarded") == b'for=x, for="127.0.0.1";host="a\\";for=\\"b\\\\";proto=http'

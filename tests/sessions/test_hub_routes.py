@@ -300,6 +300,7 @@ def test_a_page_behind_nginx_as_jupyterhub_sets_it_up_may_open_websockets(
     with closing(opened(proxy, CHANNELS, *told, host=b"hub.example")) as client:
         client.say(b"hello")
         assert client.reply().payload == b"hello"
+    assert upstream.calls_for(CHANNELS)[-1].value(b"X-Forwarded-Proto") == b"https"
 
 
 def test_the_probe_of_the_hubs_chart_is_answered_before_any_route(hub: Hub, upstream: RawUpstream) -> None:

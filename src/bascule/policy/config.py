@@ -423,7 +423,8 @@ class Config(Block):
     """Networks whose `X-Forwarded-…` fields are trusted. Empty, the default, trusts nobody.
 
     Set the ingress's pod network here, or every client address in logs and limits will be the ingress's, and
-    WebSockets from `https` pages are refused where the ingress ends TLS.
+    WebSockets from `https` pages are refused where the ingress ends TLS. Where there is no
+    `X-Forwarded-Proto`, `X-Scheme` counts, and upstreams are sent `X-Forwarded-Proto` with its value.
     """
     drain: Drain = Drain()
     """How the proxy stops."""

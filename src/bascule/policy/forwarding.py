@@ -10,7 +10,8 @@ Towards the upstream (`forwarded_fields`):
   from ``X-Forwarded-For``, so one is an alias by which the other is forged.
 * ``X-Forwarded-For``, ``-Proto``, ``-Host``, ``-Prefix`` are written here: from a
   trusted proxy they are kept, and our peer's address and our own prefix appended;
-  from anybody else they are replaced. Other ``X-Forwarded-*`` and the fields in
+  from anybody else they are replaced. What it says in ``X-Scheme`` alone is in
+  ``-Proto``, too, or there were two accounts of one page. Other ``X-Forwarded-*`` and the fields in
   `_CLAIMS` pass from a trusted proxy and go otherwise.
 * ``Forwarded`` (RFC 7239) gets our element appended if it comes from a trusted
   proxy, and goes otherwise; we never start one, since two accounts can disagree.
@@ -92,6 +93,8 @@ _CLAIM: Final = 4
 _ACCOUNT: Final = 5
 """Appended to if it comes from a trusted proxy, else replaced."""
 _VIA: Final = 6
+_SCHEME: Final = 7
+"""``X-Scheme``: a claim, which Tornado reads, and the account's scheme where that has none."""
 """What becomes of a request field. Numbers, since an enumeration's members cost twice the time."""
 
 _OURS: Final = frozenset({b"proxy", b"x-real-ip"})
@@ -108,11 +111,10 @@ _CLAIMS: Final = frozenset(
         b"x-original-uri",
         b"x-original-url",
         b"x-rewrite-url",
-        b"x-scheme",
         b"x-url-scheme",
     }
 )
-"""Other names by which servers are told where a request came from (Tornado reads ``X-Scheme``)."""
+"""Other names by which servers are told where a request came from."""
 
 _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"close", b"upgrade", b"Upgrade", b"Keep-Alive", b""})
 """Values of ``Connection`` that nominate nothing which is not already in the fixed set."""
@@ -170,15 +172,21 @@ def seen_by_browser(
     """
     if peer_address in trusted:
         schemes = values_of(fields, b"x-forwarded-proto") or values_of(fields, b"x-scheme")
-        for value in schemes[-1:]:
-            said = value.rpartition(b",")[2].strip(b" \t").lower()
-            scheme = said if said in _SCHEMES else scheme
+        scheme = _innermost_scheme(schemes, scheme)
         for value in values_of(fields, b"x-forwarded-host")[-1:]:
             host = value.rpartition(b",")[2].strip(b" \t") or host
     return scheme, host
 
 
 _SCHEMES: Final = frozenset({b"http", b"https", b"ws", b"wss"})
+
+
+def _innermost_scheme(said: Sequence[bytes], ours: bytes) -> bytes:
+    """Return the last element of the last value, if it is a scheme of HTTP's."""
+    if not said:
+        return ours
+    scheme = said[-1].rpartition(b",")[2].strip(b" \t").lower()
+    return scheme if scheme in _SCHEMES else ours
 
 
 def forwarded_fields(
@@ -221,6 +229,9 @@ def forwarded_fields(
             account.setdefault(name.lower(), []).append(value)
         elif rule == _CONNECTION and value not in _PLAIN_CONNECTION:
             nominations = True
+        elif rule == _SCHEME and believed:
+            kept.append(field)
+            account.setdefault(b"x-scheme", []).append(value)
     if nominations and (nominated := _nominated(fields)):
         kept = [field for field in kept if field[0].lower() not in nominated]
     if not account:
@@ -255,6 +266,8 @@ def _learn_rule(spelling: bytes) -> int:
         rule = _VIA
     elif name in _ACCOUNT_NAMES:
         rule = _ACCOUNT
+    elif name == b"x-scheme":
+        rule = _SCHEME
     elif name in _CLAIMS or name.startswith(b"x-forwarded"):
         rule = _CLAIM
     else:
@@ -291,9 +304,11 @@ def _append_account(
         if via:
             kept.append((b"Via", via))
         return
+    protos = account.get(b"x-forwarded-proto", ())
+    seen = _innermost_scheme(protos or account.get(b"x-scheme", ()), scheme)
     kept += (
         (b"X-Forwarded-For", b", ".join((*account.get(b"x-forwarded-for", ()), peer))),
-        (b"X-Forwarded-Proto", b", ".join(account.get(b"x-forwarded-proto", ())) or scheme),
+        (b"X-Forwarded-Proto", b", ".join(protos) or seen),
         (b"X-Real-IP", client.encode("ascii", "replace")),
     )
     if hosts := b", ".join(account.get(b"x-forwarded-host", ())) or host:
