@@ -164,12 +164,13 @@ async def test_a_long_list_is_written_in_pieces_and_others_have_their_turn_in_be
         assert max(Counter(written_in).values()) <= 200
 
 
-async def test_the_route_of_the_root_is_added_and_removed_at_the_list() -> None:
+@pytest.mark.parametrize("path", ["", "/"])
+async def test_the_route_of_the_root_is_added_and_removed_at_the_list(path: str) -> None:
     async with hub_api() as hub:
-        await hub.add("/")
+        await hub.add(path)
         assert await hub.listed() == ["/"]
-        assert await hub.status("DELETE", "/") == 204
-        assert await hub.status("DELETE", "/") == 404
+        assert await hub.status("DELETE", path) == 204
+        assert await hub.status("DELETE", path) == 404
         assert await hub.listed() == []
 
 
@@ -285,8 +286,7 @@ async def test_a_path_that_is_not_utf_8_is_400(method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("POST", "", "GET"),
-        ("DELETE", "", "GET"),
+        ("PUT", "", "DELETE,GET,POST"),
         ("PUT", "/a", "DELETE,GET,POST"),
         ("PATCH", "/a", "DELETE,GET,POST"),
         ("HEAD", "/a", "DELETE,GET,POST"),
@@ -345,7 +345,7 @@ async def test_the_token_is_spelt_in_two_ways(given: str) -> None:
 
 @pytest.mark.parametrize("given", ["", "token", "token wrong", "Bearer wrong", f"Basic {TOKEN}", TOKEN])
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", ""), ("GET", "/"), ("POST", "/a"), ("DELETE", "/there")]
+    ("method", "path"), [("GET", ""), ("GET", "/"), ("POST", ""), ("POST", "/a"), ("DELETE", "/there")]
 )
 async def test_without_the_token_it_is_403_and_nothing_changes(given: str, method: str, path: str) -> None:
     async with hub_api() as hub:

@@ -2,8 +2,8 @@
 
 The statuses are that proxy's, for JupyterHub goes by them: 201 added, 204 removed, 400 not usable,
 403 without the token, 404 unknown. Error bodies are ours, which nobody reads but people. A routespec
-is the path behind ``/api/routes``, unescaped as a whole, as it is there; the route ``/`` has none of
-its own to be read at, for ``/api/routes/`` is all of them.
+is the path behind ``/api/routes``, unescaped as a whole, as it is there; the route ``/`` is added and
+removed with a slash there or nothing, and has no path of its own to be read at, for both are all of them.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class HubApi:
     def add_to(self, app: web.Application) -> None:
         """Serve the calls."""
         one = PATH + "/{routespec:.*}"
-        app.router.add_get(PATH, self._read, allow_head=False)
-        app.router.add_get(one, self._read, allow_head=False)
-        app.router.add_post(one, self._put)
-        app.router.add_delete(one, self._remove)
+        for path in (PATH, one):
+            app.router.add_get(path, self._read, allow_head=False)
+            app.router.add_post(path, self._put)
+            app.router.add_delete(path, self._remove)
 
     async def _read(self, request: web.Request) -> web.Response:
         routespec = _routespec(request)
