@@ -200,13 +200,25 @@ def test_what_only_a_start_changes_is_named(proxy: Proxy) -> None:
     assert "found 3; allowed: 2" in problems[2]
 
 
-def test_a_gateway_that_cannot_use_it_never_takes_over(proxy: Proxy, tmp_path: Path) -> None:
+def test_a_certificate_that_is_none_is_named_and_no_gateway_started_with_it(
+    proxy: Proxy, tmp_path: Path
+) -> None:
     bascule = proxy()
-    before = gateway(bascule)
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("no certificate")
     assert not bascule.reload(tls={"certificate": str(nonsense), "key": str(nonsense)})
-    assert any("no certificate" in line["problem"] for line in bascule.events("configuration cannot be used"))
+    (line,) = bascule.events("configuration not reloaded")
+    assert line["problem"].startswith(f"tls.certificate: {nonsense} and {nonsense} cannot be used: ")
+    assert not bascule.events("configuration cannot be used")
+
+
+def test_a_gateway_that_cannot_use_it_never_takes_over(proxy: Proxy, tmp_path: Path) -> None:
+    bascule = proxy()
+    before = gateway(bascule)
+    blank = tmp_path / "token"
+    blank.write_text(" \n")
+    assert not bascule.reload(adminTokenFile=str(blank))
+    assert any("no token" in line["problem"] for line in bascule.events("configuration cannot be used"))
     eventually(lambda: gateways(bascule) == [before], 10, "the other one has left")
     with connected(bascule.public_url) as client:
         client.open()

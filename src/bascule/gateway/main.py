@@ -21,7 +21,6 @@ from bascule.errors import ConfigError, DescriptorsLost
 from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.admission import Admission
 from bascule.gateway.auth import SessionTokens
-from bascule.gateway.certificate import server_context
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.drain import Drain
 from bascule.gateway.exchanges import Exchanges
@@ -44,6 +43,7 @@ from bascule.handover.descriptors import PacketReader
 from bascule.handover.environment import ChildSetup
 from bascule.handover.journal import Journal
 from bascule.policy.budget import SessionBudget
+from bascule.policy.certificate import server_context
 from bascule.policy.config import Config
 from bascule.policy.drainplan import cut_after
 from bascule.policy.hubroutes import HubRoutes

@@ -24,6 +24,7 @@ from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import PacketReader, channel_pair
 from bascule.handover.environment import ChildSetup
 from bascule.handover.journal import Journal
+from bascule.policy.certificate import server_context
 from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
 from bascule.supervisor.child import Child, check_kernel
@@ -320,6 +321,12 @@ class Supervisor:
             self._on_formers_death(child, status)
             return
         is_gateway = child is self._gateways.serving
+        if is_gateway and status == _BAD_CONFIGURATION and not self._announced:
+            # It refused the configuration and has said why; another one would do the same. Once
+            # we have served, what has gone bad since (a certificate) must not end the sessions.
+            self._shutdown.exit_status = _BAD_CONFIGURATION
+            self._shutdown.finish()
+            return
         lost = {} if is_gateway else {"sessions": held}
         _log.error(
             "a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay, **lost
@@ -328,12 +335,6 @@ class Supervisor:
             self._losses.settle()
         else:
             self._losses.on_forwarders_death(child.slot, child.restarts, held)
-        if is_gateway and status == _BAD_CONFIGURATION and not self._announced:
-            # It refused the configuration and has said why; another one would do the same. Once
-            # we have served, what has gone bad since (a certificate) must not end the sessions.
-            self._shutdown.exit_status = _BAD_CONFIGURATION
-            self._shutdown.finish()
-            return
         self._gateways.restarts += is_gateway
         if is_gateway and self._succession.on_servings_death():
             return
@@ -486,6 +487,7 @@ def run(
     """
     config = loaded.config
     check_files(config)
+    server_context(config.tls)
     check_kernel()
     configure(config.log.level, config.log.format, process="supervisor")
     return Supervisor(loaded, listeners or Listeners.open(config, patience), load).run()

@@ -1,4 +1,7 @@
-"""The certificate of the public listener."""
+"""The certificate of the public listener.
+
+The supervisor loads it to know that it is one, before anything is started with it; the gateway to use it.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,16 @@ def server_context(tls: Tls) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(tls.certificate, tls.key, passphrase)
     except OSError as error:  # ssl.SSLError is one
-        is_content = isinstance(error, ssl.SSLError)
-        reason = f"no certificate and its key in PEM ({error})" if is_content else error.strerror
-        problem = f"tls: {tls.certificate} and {tls.key} cannot be used: {reason}"
+        reason = _reason(error) if isinstance(error, ssl.SSLError) else error.strerror
+        found = f"{tls.certificate} and {tls.key} cannot be used: {reason}"
+        problem = f"tls.certificate: {found}; allowed: a certificate and its key in PEM"
         raise ConfigError([problem]) from error
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """Return OpenSSL's word for what is wrong, which is hardly ever one for people."""
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the key is another certificate's"
+    return f"not what they should be ({error.reason or error})"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.errors import ConfigError
-from bascule.gateway.certificate import server_context
+from bascule.policy.certificate import server_context
 from bascule.policy.config import Tls
 from tests.support.certificates import Certificate, make_certificate
 
@@ -42,14 +42,18 @@ def test_a_certificate_and_its_key_are_used_for_http_1_alone(made: Certificate) 
 def test_files_that_are_something_else_are_named(made: Certificate, tmp_path: Path) -> None:
     said = problem(made.key, made.certificate)
     assert said.startswith(
-        f"tls: {made.key} and {made.certificate} cannot be used: no certificate and its key"
+        f"tls.certificate: {made.key} and {made.certificate} cannot be used: not what they "
     )
+    assert said.endswith("; allowed: a certificate and its key in PEM")
     other = make_certificate(tmp_path)
-    assert "no certificate and its key in PEM" in problem(made.certificate, other.key)
+    assert "cannot be used: the key is another certificate's; allowed: " in problem(
+        made.certificate, other.key
+    )
 
 
 def test_a_file_that_is_not_there_is_named(made: Certificate, tmp_path: Path) -> None:
     missing = tmp_path / "missing.pem"
     assert problem(missing, made.key) == (
-        f"tls: {missing} and {made.key} cannot be used: No such file or directory"
+        f"tls.certificate: {missing} and {made.key} cannot be used: No such file or directory"
+        "; allowed: a certificate and its key in PEM"
     )
