@@ -241,7 +241,7 @@ async def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
         (
             "/a",
             {"target": "ftp://a"},
-            "target is http://host:port or https://host:port, a path may follow, and no query.",
+            "target must be http://host:port or https://host:port; a path may follow, but no query.",
         ),
         ("/a//b", {"target": TARGET}, "No request has this path: The path contains an empty segment."),
         (
@@ -256,7 +256,7 @@ async def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
         ),
         ("/.bascule/x", {"target": TARGET}, "The paths below /.bascule/ are the proxy's own."),
         ("/a%FF", {"target": TARGET}, "The path of the route is not UTF-8."),
-        ("/b", {"target": TARGET}, "There are hub.maxRoutes (1) routes already."),
+        ("/b", {"target": TARGET}, "There are already hub.maxRoutes (1) routes."),
     ],
 )
 async def test_what_cannot_be_a_route_is_400_and_says_why(

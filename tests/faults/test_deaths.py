@@ -409,7 +409,7 @@ def test_a_forwarder_without_descriptors_refuses_and_keeps_what_it_has(tmp_path:
     sessions: list[ClientConnection] = []
     try:
         said = eventually(lambda: public(log), 30, "it listens")
-        assert "the limit of open files is too low for maxSessionsPerApp" in log.read_text()
+        assert "the open-file limit is too low for maxSessionsPerApp" in log.read_text()
         forwarders = len(os.sched_getaffinity(0))
         fit = (140 - 64) // 2 * forwarders
         sessions += [connect(f"ws://{said}/", ping_interval=None, legacy=True) for _ in range(fit + 20)]

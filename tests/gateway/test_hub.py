@@ -479,7 +479,7 @@ def test_without_memory_a_gateway_retires_and_another_takes_over_all_the_same(
     after.take_over()
 
     assert list(known(after)) == ["/user/ada"]
-    assert [warning["event"] for warning in log.warnings] == ["no memory to write the routes anew"] * 2
+    assert [warning["event"] for warning in log.warnings] == ["no memory to rewrite the routes"] * 2
 
 
 def test_a_change_that_can_be_kept_is_made_though_the_journal_cannot_be_written_anew(

@@ -44,11 +44,11 @@ def test_a_cap_that_fits_exactly_is_no_warning_and_one_more_is(forwarders: int) 
     hard = SPARE_DESCRIPTORS + 100 * DESCRIPTORS_PER_SESSION
     assert prepared(hard, hard, 100 * forwarders, forwarders)[1] == ""
     warned = prepared(hard, hard, 100 * forwarders + 1, forwarders)[1]
-    assert "the limit of open files is too low for maxSessionsPerApp" in warned
+    assert "the open-file limit is too low for maxSessionsPerApp" in warned
     assert f'"sessions_that_fit":{100 * forwarders}' in warned
 
 
 def test_a_limit_that_fits_not_one_session_is_an_error() -> None:
     limit = SPARE_DESCRIPTORS + DESCRIPTORS_PER_SESSION - 1
     said, _ = prepared(limit, limit, 1, 1)
-    assert said == [f"the limit of open files (ulimit -n) is {limit}: not one session fits", str(limit)]
+    assert said == [f"the open-file limit (ulimit -n) is {limit}: not even one session fits", str(limit)]

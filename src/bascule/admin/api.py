@@ -136,7 +136,7 @@ class Administration:
             is_id = _SESSION_ID.fullmatch(session_id) is not None
             known = is_id and self._view.end_session(session_id, code, reason)
         except Unheard:
-            detail = "The session's forwarder cannot be told just now; the session goes on. Ask again."
+            detail = "The session's forwarder cannot be reached just now; the session goes on. Try again."
             raise Problem(503, detail, fields={"Retry-After": "1"}) from None
         if not known:
             raise Problem(404, "There is no such session; it may have ended by itself.")
@@ -168,7 +168,7 @@ def _close_code(text: str | None) -> int:
     code = int(text) if text.isascii() and text.isdigit() and len(text) == 4 else 0
     if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
         codes = ", ".join(str(known) for known in sorted(_CLOSE_CODES))
-        raise Problem(400, f"code is one of {codes} or from 3000 to 4999.", parameter="code")
+        raise Problem(400, f"code must be one of {codes}, or from 3000 to 4999.", parameter="code")
     return code
 
 
@@ -178,10 +178,10 @@ def _close_reason(text: str | None) -> str:
     try:
         length = len(text.encode())
     except UnicodeEncodeError:  # bytes that are not UTF-8 in the query
-        raise Problem(400, "reason is text in UTF-8.", parameter="reason") from None
+        raise Problem(400, "reason must be text in UTF-8.", parameter="reason") from None
     if length > MAX_REASON_BYTES or not text.isprintable():
         raise Problem(
-            400, f"reason is printable text of at most {MAX_REASON_BYTES} bytes.", parameter="reason"
+            400, f"reason must be printable and at most {MAX_REASON_BYTES} bytes.", parameter="reason"
         )
     return text
 

@@ -36,5 +36,5 @@ def readiness(view: GatewayView) -> Readiness:
     if not any(row.pid for row in view.forwarders()):
         return Readiness(False, "no forwarder is running")
     if not view.has_room():
-        return Readiness(False, "no forwarder has room: the limit of open files is below the cap")
+        return Readiness(False, "no forwarder has room: the open-file limit is too low for the cap")
     return Readiness(True, None)

@@ -142,9 +142,9 @@ def _is_shallow(data: object) -> bool:
 
 def _ask_again(error: Exception) -> Problem:
     detail = (
-        "Another gateway is about to take routes. Ask again."
+        "Another gateway is about to take over. Try again."
         if isinstance(error, Retired)
-        else "There is no memory for it just now. Ask again."
+        else "There is not enough memory just now. Try again."
     )
     return Problem(503, detail, fields={"Retry-After": "1"})
 

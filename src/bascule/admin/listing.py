@@ -116,15 +116,14 @@ def parse_query(query: Mapping[str, str]) -> Query:
     descending = sort.startswith("-")
     sort = sort.removeprefix("-")
     if sort not in _SORT_KEYS:
-        raise Problem(
-            400, f"sort is one of {', '.join(_SORT_KEYS)}, with - in front to reverse it.", parameter="sort"
-        )
+        allowed = ", ".join(_SORT_KEYS)
+        raise Problem(400, f"sort must be one of {allowed}, with - in front to reverse it.", parameter="sort")
     cursor = query.get("cursor")
     if cursor is not None and (sort != "id" or descending or "offset" in query):
-        raise Problem(400, "cursor goes with the order of ids and without offset.", parameter="cursor")
+        raise Problem(400, "cursor needs the default order, by id, and no offset.", parameter="cursor")
     kind = query.get("kind")
     if kind is not None and kind not in set(Kind):
-        raise Problem(400, f"kind is one of {', '.join(Kind)}.", parameter="kind")
+        raise Problem(400, f"kind must be one of {', '.join(Kind)}.", parameter="kind")
     return Query(
         route=query.get("route"),
         kind=Kind(kind) if kind is not None else None,
@@ -193,7 +192,7 @@ def _number(query: Mapping[str, str], name: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1e9:
-        raise Problem(400, f"{name} is a number of seconds.", parameter=name)
+        raise Problem(400, f"{name} must be a number of seconds.", parameter=name)
     return value
 
 
@@ -203,5 +202,5 @@ def _whole(query: Mapping[str, str], name: str, default: int, least: int, most: 
         return default
     value = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1
     if not least <= value <= most:
-        raise Problem(400, f"{name} is a whole number from {least} to {most}.", parameter=name)
+        raise Problem(400, f"{name} must be a whole number from {least} to {most}.", parameter=name)
     return value

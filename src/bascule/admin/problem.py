@@ -88,7 +88,7 @@ def check_parameters(query: Mapping[str, str], known: frozenset[str]) -> None:
 
 _DETAILS: Final = {
     404: "There is nothing at this path; /openapi.json lists what there is.",
-    405: "This path does not know the method.",
+    405: "This path does not support the method.",
     417: "Nothing but 100-continue can be expected.",
 }
 

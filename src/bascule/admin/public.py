@@ -78,7 +78,7 @@ class PublicAnswers:
         method, handler = known
         if request.method != method and not (method == "GET" and request.method == "HEAD"):
             allow = "GET, HEAD" if method == "GET" else method
-            return Problem(405, "This path does not know the method.", fields={"Allow": allow}).response()
+            return Problem(405, "This path does not support the method.", fields={"Allow": allow}).response()
         try:
             return await handler(request)
         except Problem as problem:
@@ -122,7 +122,7 @@ class PublicAnswers:
     def _demand_sign_in(self, request: web.BaseRequest) -> None:
         if not self._view.authenticated(request):
             challenge = {"WWW-Authenticate": self._view.config.auth.session.challenge}
-            raise Problem(401, "Capacity is told to signed-in users only.", fields=challenge)
+            raise Problem(401, "Only signed-in users may see the capacity.", fields=challenge)
 
 
 async def capacities(query: Mapping[str, str], view: GatewayView, peers: Peers) -> dict[str, object]:
@@ -135,7 +135,7 @@ async def capacities(query: Mapping[str, str], view: GatewayView, peers: Peers) 
     """
     scope = query.get("scope")
     if scope not in (None, "instance", "cluster"):
-        raise Problem(400, "scope is instance or cluster.", parameter="scope")
+        raise Problem(400, "scope must be instance or cluster.", parameter="scope")
     body: dict[str, object] = {}
     if scope != "cluster":
         body["instance"] = instance_json(view.capacity())

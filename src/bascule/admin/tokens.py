@@ -77,9 +77,9 @@ def guard(listener: Endpoint, token: str | None) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if loopback and not Endpoint(_host_without_port(request.host), 0).is_loopback:
-            raise Problem(421, "This listener answers to loopback names only.")
+            raise Problem(421, "This listener answers only to names of the loopback address.")
         if request.headers.get("Sec-Fetch-Site") == "cross-site" and request.path != "/":
-            raise Problem(403, "Pages of other sites may not call the admin listener.")
+            raise Problem(403, "Pages from other sites may not call the admin listener.")
         if request.match_info.http_exception is not None:
             return await handler(request)  # nobody serves it: its 404 or 405 tells nothing
         bearer = _bearer(request)

@@ -4,8 +4,8 @@ The compiled twin is `_hot.pyx`; both have this interface and must take the same
 actions for any bytes, valid or not (tests/forwarder/test_twins.py).
 
 Why frames are walked at all: a control frame of ours may only go out at a frame
-boundary, a frame over the ceiling must be refused at its header, and pings are
-answered here. Only *headers* are looked at, and control frames read; the payload of data
+boundary, a frame over the size limit must be refused at its header, and pings are
+answered here. Only *headers* are parsed, and control frames read; the payload of data
 frames is never unmasked or decoded, and copied only when the sink does not take it.
 
 Rules of this file:
@@ -16,7 +16,7 @@ Rules of this file:
   most one receive window, or what was read before the hand-over, and our own control frames.
 * One receive per readiness, so that one session cannot starve the others.
 * The middle of a large frame goes from socket to socket through a pipe (splice(2)); the one
-  pipe that all sessions share is empty whenever it is left.
+  pipe that all sessions share is empty between operations.
 * Sections cited are RFC 6455's.
 """
 
@@ -45,7 +45,7 @@ _STASHED: Final = int(ForwarderWord.STASHED_BYTES)
 
 _RELAY: Final = signs.RELAY
 _BOUNDARY: Final = signs.BOUNDARY
-"""Names of this module cost one look-up instead of two, which shows where it is done per message."""
+"""A name in this module costs one look-up instead of two, which matters where it happens per message."""
 
 _SPLICE_FROM: Final = signs.SPLICE_FROM
 
@@ -53,7 +53,7 @@ _PIPE_BYTES: Final = 1 << 20
 _SPLICE_FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
 _NO_SPLICING: Final = (errno.EINVAL, errno.ENOSYS)
-"""Not with this kernel, or not with this kind of descriptor."""
+"""This kernel, or this kind of descriptor, cannot splice."""
 
 
 class Engine(HeaderWalk):
@@ -94,7 +94,7 @@ class Engine(HeaderWalk):
         self._epoll.register(descriptor, EPOLLIN)
 
     def unwatch(self, descriptor: int) -> None:
-        """Stop reporting it; before it is closed, or epoll would keep a dead entry."""
+        """Stop reporting it; to be called before it is closed, or epoll would keep a dead entry."""
         self._table.pop(descriptor, None)
         self._epoll.unregister(descriptor)
 
@@ -104,7 +104,7 @@ class Engine(HeaderWalk):
         self._apply(flow)
 
     def detach(self, flow: Flow) -> None:
-        """Forget a flow's source; before it is closed."""
+        """Forget a flow's source; to be called before it is closed."""
         if flow.interest:
             self._epoll.unregister(flow.source)
             flow.interest = 0
@@ -154,7 +154,7 @@ class Engine(HeaderWalk):
         advance = self._advance
         now = monotonic()
         while True:
-            # From the last wake-up on: what was done since then is short beside any deadline.
+            # Counted from the last wake-up: the work since then is short compared with any deadline.
             events = poll(deadline - now if deadline > now else 0, _MAX_EVENTS)
             self.now = now = monotonic()
             for descriptor, event in events:
@@ -206,7 +206,7 @@ class Engine(HeaderWalk):
             return signs.EOF
         if not flow.between or flow.mode or flow.stop:
             return self._process(flow, size)
-        # Most of the time a relayed flow stands between messages and whole ones come.
+        # Usually a relayed flow is between messages, and whole messages arrive.
         end = PREFIX + size
         position = self._skip(flow, PREFIX, end)
         if position == end:
@@ -223,9 +223,9 @@ class Engine(HeaderWalk):
         """Move payload of the current frame into the pipe, at most a window and not beyond its end.
 
         Returns:
-            How much; -1 when reading the source failed. 0 when nothing could be moved, which says
-            nothing of the source: splice stops in front of a TCP urgent byte, and says that there is
-            nothing, or that it is the end, while epoll goes on saying that there is something to read.
+            How much; -1 if reading the source failed. 0 if nothing could be moved, which says nothing
+            about the source: splice stops in front of a TCP urgent byte and reports that there is
+            nothing, or the end, while epoll keeps reporting that there is something to read.
         """
         try:
             return os.splice(
@@ -237,7 +237,7 @@ class Engine(HeaderWalk):
             if error.errno in _NO_SPLICING:
                 self._close_pipe()
                 return 0
-            # A connection says once why it failed: whoever read on would find a plain end.
+            # A connection reports its error only once: reading on would find a plain end of stream.
             flow.error = error.errno or errno.EIO
             return -1
 
@@ -266,7 +266,7 @@ class Engine(HeaderWalk):
                 flow.error = error.errno or errno.EIO
                 found = signs.SINK_ERROR
         if left:
-            # The pipe is emptied, be it for the stash or for nobody.
+            # The pipe is emptied, whether into the stash or to discard the data.
             rest = _read_exactly(taking, left)
             if not found:
                 self._stash(flow, rest)
@@ -328,7 +328,7 @@ class Engine(HeaderWalk):
         if start != end:
             found |= self._send(flow, start, end)
         if flow.wanted and (flow.remaining == 0 or flow.mode != _RELAY) and flow.stash is None:
-            # What remains of a frame that is not forwarded keeps nobody waiting.
+            # The rest of a frame that is not forwarded must keep nobody waiting.
             found |= _BOUNDARY
         return found
 
@@ -410,7 +410,7 @@ def count_allocations(words: memoryview, word: int) -> bool:
 
 
 def _new_pipe() -> tuple[int, ...]:
-    """Return both ends of a pipe for splicing; nothing where it cannot be had: then all is copied."""
+    """Return both ends of a pipe for splicing; nothing if there is none: then everything is copied."""
     try:
         ends = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:

@@ -1,4 +1,4 @@
-"""Relay: what happens to a session besides its messages moving.
+"""Relay: everything that happens to a session besides moving its messages.
 
 The engine (`hot`) moves frames and reports signs; this file decides what a sign
 means, answers pings, sends heartbeats, runs the closing handshake by the close
@@ -15,7 +15,7 @@ Rules of this file:
 
 * A control frame goes out at a frame boundary or waits for one (I1); nothing follows
   a Close in its direction (I2).
-* Detach before close, shut down before close: another process may hold a duplicate
+* Detach before closing, shut down before closing: another process may hold a duplicate
   of a descriptor (I11).
 * One report per session, after both descriptors are closed (I8).
 """
@@ -69,7 +69,7 @@ _TOO_BIG = {True: End.CLIENT_TOO_BIG, False: End.UPSTREAM_TOO_BIG}
 """Rows by *the source is the browser*."""
 
 _GIVEN_UP: Final = frozenset((errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH))
-"""Errors with which TCP says that a peer no longer answers; where a router said why, it is that."""
+"""Errors by which TCP says that a peer no longer answers; a router may have given the reason."""
 
 
 class Relay:
@@ -104,8 +104,8 @@ class Relay:
     def adopt(self, message: Adopt, browser: int, upstream: int) -> None:
         """Start relaying a session; takes over both descriptors whatever happens.
 
-        The browser's answer goes out first; then bytes the gateway had already read are
-        accounted for (I12).
+        The answer to the browser goes out first; then the bytes that the gateway had already read
+        are processed (I12).
         """
         now = self._engine.now
         session = Session(message.id, message.kind, message.opened_at, message.tag)
@@ -196,7 +196,7 @@ class Relay:
         if found & signs.FAULT:
             session.state |= HEARD_BROWSER if from_browser else HEARD_UPSTREAM
             if session.end in _CLOSED.values():
-                # It was told the other side's Close and answered with this: we answer for it.
+                # It was sent the other side's Close and replied with this: we answer in its place.
                 self._tell(session, not from_browser, session.code, session.reason)
             rows = _TOO_BIG if flow.fault == signs.FAULT_TOO_BIG else _BROKEN
             self._end(session, rows[from_browser])
@@ -227,7 +227,7 @@ class Relay:
         label = close_code_label(flow.close_code or None)
         self._words[close_code_word(sender, label)] += 1
         if flow.stop:
-            return  # It answers a Close of ours, or crossed it; ours has gone or will go instead.
+            return  # It answers our Close, or crossed it; ours was sent, or will be, instead of this one.
         session.state |= TOLD_UPSTREAM if from_browser else TOLD_BROWSER
         if session.end is None:
             self._end(session, _CLOSED[from_browser], flow.close_code, flow.close_reason)
@@ -251,8 +251,8 @@ class Relay:
         if not silent:
             return
         if session.end is None:
-            # A failed connection tells its error once, to whichever comes first: while bytes wait
-            # for a peer that is a write, and reading finds a plain end.
+            # A failed connection reports its error only once, to the first call: while bytes wait for
+            # a peer that is a write, and a read then finds a plain end of stream.
             given_up = (failed and flow.error in _GIVEN_UP) or back.error in _GIVEN_UP
             self._end(session, (_TIMEOUT if given_up else _ABORTED)[from_browser])
         elif session.end in _CLOSED.values():
@@ -262,7 +262,7 @@ class Relay:
             self._tell_nothing_more(session, flow)
 
     def _tell_nothing_more(self, session: Session, flow: Flow) -> None:
-        """Give up on a Close that waits for the end of a frame which will never end."""
+        """Give up on a Close that is waiting for the end of a frame that will never end."""
         if flow.remaining and flow.mode == signs.RELAY:
             session.state |= TOLD_UPSTREAM if flow.inbound else TOLD_BROWSER
             session.state |= HEARD_UPSTREAM if flow.inbound else HEARD_BROWSER
@@ -325,8 +325,8 @@ class Relay:
             else:
                 session.outbound.wanted = True
         if state & TOLD_UPSTREAM and state & HEARD_UPSTREAM and not state & SHUT_UPSTREAM:
-            # A server closes first (§7.1.1). The upstream is one, so its end is awaited, which
-            # also leaves TIME_WAIT, and the port, on its side; but a silent one is shut.
+            # A server closes first (§7.1.1), so we wait for the upstream to close, which also leaves
+            # TIME_WAIT, and the port, on its side; but if it stays silent, we shut it.
             upstream_leaves_first = session.end in _CLOSED.values() and not state & GONE_UPSTREAM
             if session.inbound.stashed:
                 session.inbound.wanted = True
@@ -367,7 +367,7 @@ class Relay:
     def _release(self, session: Session) -> None:
         """Close both connections."""
         engine = self._engine
-        # All stashes first: dropping one takes up reading its source again, detached or not.
+        # All stashes first: dropping one resumes reading its source, even if detached.
         for flow in (session.inbound, session.outbound):
             engine.drop_stash(flow)
         for flow in (session.inbound, session.outbound):
@@ -378,7 +378,7 @@ class Relay:
             flow.source = flow.sink = -1
 
     def count(self, ended: Ended) -> None:
-        """Count an outcome that was reported; whoever hears the report says when."""
+        """Count an outcome; the receiver of the report decides when."""
         row = CLOSE_TABLE[End(ended.end)]
         self._words[ForwarderWord.ENDED] += 1
         self._words[ForwarderWord.DURATION_MICROSECONDS] += int(ended.duration * 1e6)
@@ -421,7 +421,7 @@ class Relay:
     def _inject_pending(self, session: Session, flow: Flow) -> None:
         """Send what waited for this boundary; a Close goes last and ends the direction."""
         if flow.remaining and flow.mode == signs.RELAY:
-            return  # The stash is gone, but its end was not the end of the frame.
+            return  # The stash is gone, but the frame did not end with it.
         flow.wanted = False
         pending = session.pending_inbound if flow.inbound else session.pending_outbound
         told = TOLD_UPSTREAM if flow.inbound else TOLD_BROWSER

@@ -1,9 +1,9 @@
-"""What becomes due in a session though nobody sends anything: a heartbeat, its idleness, a deadline.
+"""What becomes due in a session without anybody sending anything: a heartbeat, idleness, a deadline.
 
-Timers live in wheels (`bascule.forwarder.wheel`), which forget nothing before it is due; so what is due is
-looked at again, and set anew when it means nothing any more or is due later by now.
+Timers live in wheels (`bascule.forwarder.wheel`), which cannot cancel an entry; so an entry that comes due is
+checked again, and dropped or rescheduled if it no longer applies or has been put off meanwhile.
 
-Rules of this file: it says what is due; what follows from that is the relay's.
+Rules of this file: it says what is due; what to do about it is up to the relay.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["Intervals", "Timers"]
 
 _LONGEST_LOOK: Final = 60.0
-"""Most seconds between two looks whether a session is idle or wants a heartbeat. One that ends stays in the
-wheels until the next: with an interval of a day and 50 sessions a second that would be about 180 MiB."""
+"""Most seconds between checks whether a session is idle or needs a heartbeat. One that ends stays in the
+wheels until the next check: with an interval of a day and 50 sessions a second that would be about
+180 MiB."""
 
 _CLOSINGS_RESOLUTION: Final = 0.05
-"""Seconds by which a closing handshake may last longer than it may."""
+"""Seconds by which a closing handshake may overrun its limit."""
 
 
 class Intervals(NamedTuple):
@@ -92,7 +93,7 @@ class Timers:
     def change(self, intervals: Intervals, now: float) -> None:
         """Go over to other intervals.
 
-        Who is ending by then has as long as it had, or the new time if that is longer.
+        Sessions already ending keep the time they had, or get the new one if that is longer.
         """
         before, self._intervals = self._intervals, intervals
         heartbeat, idle, _ = intervals
@@ -100,7 +101,7 @@ class Timers:
         if heartbeat != before.heartbeat:
             self._beats = Wheel(_resolution(heartbeat))
             if heartbeat:
-                # As far apart as they were, or evenly: whatever they were, not all at the same moment.
+                # As far apart as before, or evenly: in any case not all at the same moment.
                 sessions.sort(key=lambda session: session.beat_at)
                 for place, session in enumerate(sessions, 1):
                     share = max(0.0, session.beat_at - now) / before.heartbeat if before.heartbeat else 1.0
@@ -140,7 +141,7 @@ class Timers:
                 session.waiting = 0
                 self._idles.schedule(identifier, min(due, now + _LONGEST_LOOK))
             elif _has_unread(session):
-                # We were held up (stopped, or short of processor time): what came is read first.
+                # We were held up (stopped, or short of CPU time): read what has arrived first.
                 self._idles.schedule(identifier, now + self._idles.resolution)
             elif (waiting := _waiting(session)) and not 0 < session.waiting <= waiting:
                 # A slow peer may still be taking what we read long ago. One that took nothing of
@@ -157,7 +158,7 @@ class Timers:
             session = self._sessions.get(identifier)
             if session is None or session.end is None:
                 continue
-            # A Close may wait for the end of a long frame, and who gets it late has as long to answer it.
+            # A Close may wait for the end of a long frame, and a peer that gets it late has as long to reply.
             due = session.boundary_by if _is_waiting(session) else session.told_at + closing
             due = min(due, session.over_by)
             if now < due:

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _LOOK_EVERY: Final = 0.01
-"""Seconds between two looks whether handshakes under way have settled: another gateway waits for that."""
+"""Seconds between checks whether handshakes under way have settled: another gateway waits for that."""
 
 
 class _Asked(NamedTuple):
@@ -81,9 +81,9 @@ class _Asked(NamedTuple):
 
     @property
     def who(self) -> str:
-        """Whom a hold-off remembers: who has signed in here, since users share addresses.
+        """The key of a hold-off: the signed-in user, if any, since users may share addresses.
 
-        On a route of JupyterHub the user is the one whose server it is, and anybody may ask for it.
+        On a route of JupyterHub `user` is the owner of the server, and anybody may ask for it.
         """
         return self.client if self.user is None or self.match.hub_route is not None else f"user {self.user}"
 
@@ -122,7 +122,7 @@ class _OnItsWay:
         self.upstream.close()
 
     def left(self) -> None:
-        """See `Handed.left`: the browser has seen nothing yet, and is told."""
+        """See `Handed.left`: the browser has had no answer yet, and gets one now."""
         self._record.lease.release()
         self.upstream.close()
         leg = PlainLeg(asyncio.get_running_loop(), self.browser)
@@ -143,12 +143,12 @@ class Admission:
         tokens: Checks credentials.
         access_log: One line per refusal.
         words: The gateway's counter block.
-        exchanges: Where the relaying of an upstream's refusal counts.
-        generation: How many gateways there were before, which makes ids unique.
+        exchanges: Counts the relaying of an upstream's refusal.
+        generation: How many gateways came before this one, which makes ids unique.
         via: Our element of ``Via``.
 
     Attributes:
-        leaving: Set when nobody is let in any more: the pod drains, or another gateway takes over.
+        leaving: Set when nothing more is admitted: the pod drains, or another gateway takes over.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Admission:
         Args:
             leg: The browser's connection; nothing beyond ``early`` has been read.
             head: The request, or what is wrong with it.
-            early: Bytes behind the head. They go to the upstream after its 101 only.
+            early: Bytes after the head. They go to the upstream only after its 101.
             peer: Address of the connection's other end.
             secure: Whether it is a TLS connection.
 
@@ -211,9 +211,9 @@ class Admission:
             offer = check_request(head)
             match = self._routes.match(head.target, offer.host)
             if match is None:
-                raise HandshakeRefused(404, "No route leads there.")
+                raise HandshakeRefused(404, "No route matches this path.")
             if self._pseudonym in b",".join(head.values(b"via")):
-                raise HandshakeRefused(508, "The request has been here before.")
+                raise HandshakeRefused(508, "The request came back to this proxy: the routes form a loop.")
             if match.authority is not None:
                 # RFC 9112 §3.2.2: the host in the target counts, whatever the Host field says.
                 offer = offer._replace(host=match.authority)
@@ -325,7 +325,7 @@ class Admission:
         """Give both connections to a forwarder, and with them the 101 that it is to say.
 
         Until a forwarder has them the browser has seen nothing; so whatever happens to this
-        process, who has seen a 101 has a session (I6).
+        process, a browser that has seen a 101 has a session (I6).
 
         Raises:
             BadAnswer: The upstream's 101 is too long to be handed over.
@@ -360,7 +360,7 @@ class Admission:
                 upstream.close()
                 raise
         except OSError:
-            # A TLS leg takes two descriptors more. The browser has seen nothing, and is told.
+            # A TLS leg needs two more descriptors. The browser has had no answer yet, and gets one.
             opened.leg.close()
             lease.release()
             await self.refuse_without_room(asked)
@@ -368,7 +368,7 @@ class Admission:
         self._dispatch.hand_over(_OnItsWay(self, asked, record, adopt.encode(), browser, upstream))
 
     async def settle(self, seconds: float) -> None:
-        """Wait until no handshake is under way; who still waits for an upstream then is refused.
+        """Wait until no handshake is under way; those still waiting for an upstream then are refused.
 
         Args:
             seconds: How long each has to become a session. New ones are refused before this is called.
@@ -381,7 +381,7 @@ class Admission:
         await self._wait_settled(seconds)
 
     async def _wait_settled(self, seconds: float) -> None:
-        """Wait until every lease is a session's, at most so many seconds."""
+        """Wait until every lease belongs to a session, at most that many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._budget.in_use > len(self._registry):  # noqa: ASYNC110 - a count is no event

@@ -98,8 +98,8 @@ def _look_at(key: bytes, config: SessionAuth) -> None:
         try:
             jwt.get_algorithm_by_name(algorithm).prepare_key(key)
         except jwt.InvalidKeyError as error:
-            found = f"a key of a pair, a certificate or a JWK in {config.key_file}"
-            allowed = f"the bytes of the key that {algorithm} is signed with"
+            found = f"an asymmetric key, a certificate or a JWK in {config.key_file}"
+            allowed = f"the bytes of the shared key for {algorithm}"
             raise ConfigError([f"auth.session.keyFile: found {found}; allowed: {allowed}"]) from error
 
 

@@ -1,7 +1,7 @@
 """Channels to the forwarders: hand sessions over, hear how they ended.
 
-Either a forwarder has the session, or nobody has and its owner hears so; there is no
-third case. What is handed over in one turn of the loop travels in one packet: the
+Either a forwarder has the session, or nobody has it and its owner is told so; there is no
+third case. Everything handed over in one turn of the loop travels in one packet: the
 forwarder wakes up once, and the two processes do not push each other off a core for
 each session.
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _RETRY: Final = 0.02
-"""Seconds until what no forwarder could take is offered again."""
+"""Seconds until a session that no forwarder could take is offered again."""
 
 _PATIENCE: Final = 2.0
-"""Seconds until it is given up; a forwarder that is restarting is back by then."""
+"""Seconds until such a session is given up; a forwarder that is restarting is back by then."""
 
 _LIST_TIMEOUT: Final = 2.0
 """Seconds a forwarder may take to list its sessions."""
@@ -92,8 +92,8 @@ class Dispatch:
     Attributes:
         links: By slot.
         changed: Set when a forwarder has listed its sessions, or its channel has ended.
-        retired: Whether another gateway is given what the forwarders carry. Then one that says that it has
-            moved is not lost.
+        retired: Whether another gateway takes over what the forwarders carry. Then a forwarder that says
+            that it has moved is not lost.
     """
 
     def __init__(
@@ -119,12 +119,12 @@ class Dispatch:
     def add(self, slot: int, pid: int, restarts: int, hot_path: str, channel: socket.socket) -> None:
         """Take a channel to a forwarder; a former process of that slot is gone.
 
-        The same process may be given a second one, when descriptors are short on both sides and each asks.
-        It lists its sessions again; what it still says on the first is heard until it closes that.
+        The same process may be given a second channel, if descriptors run short on both sides and each asks.
+        It lists its sessions again; what it still says on the first is read until it closes that one.
         """
         former = self.links.get(slot)
         if former is not None and former.restarts != restarts:
-            # An outcome that is still to be read is one, and no session lost with its forwarder.
+            # An outcome still to be read counts as one: that session was not lost with its forwarder.
             while self._receive(former):
                 pass
             if self.links.get(slot) is former:
@@ -158,7 +158,7 @@ class Dispatch:
         self._handed.append((time.monotonic() + _PATIENCE, session))
 
     def _offer(self) -> None:
-        """Offer what was handed over to the forwarders, until each is taken or none can take more."""
+        """Offer sessions to the forwarders until all are taken or no forwarder can take more."""
         waiting = deque(self._handed)
         loads = self._loads()
         while waiting and loads:
@@ -203,7 +203,7 @@ class Dispatch:
     def close_session(
         self, slot: int, identifier: int, end: int, code: int = 0, reason: bytes = b"", within: float = -1.0
     ) -> bool:
-        """Tell a forwarder to end a session; tell whether it will hear of it."""
+        """Tell a forwarder to end a session; return whether the order was sent."""
         link = self.links.get(slot)
         if link is None:
             return False

@@ -77,7 +77,7 @@ class HubLedger:
                 _log.warning("a route was not taken over", problem=str(error))
         self._write_anew()
         if self.routes:
-            _log.info("routes of the hub", routes=len(self.routes))
+            _log.info("JupyterHub's routes taken over", routes=len(self.routes))
 
     def _replay(self, said: dict[str, Any]) -> None:
         if (routespec := said.get("remove")) is not None:
@@ -158,7 +158,7 @@ class HubLedger:
             self._journal.replace(json.dumps(_put(route)).encode() for route in self.routes)
         except OSError as error:
             # All routes are in it, and none but those: only longer than need be, and with older activity.
-            _log.warning("no memory to write the routes anew", error=str(error))
+            _log.warning("no memory to rewrite the routes", error=str(error))
             return
         self._rewritten = len(self._journal)
         self._stirred.clear()

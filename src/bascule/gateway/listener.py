@@ -1,11 +1,11 @@
-"""The public listening socket: accept, read the first head, decide whose connection it is.
+"""The public listening socket: accept, read the first head, decide who handles the connection.
 
 A connection whose first request is an upgrade never meets aiohttp: its socket is read
 directly and handed over. All others become kept-alive HTTP connections (`http`).
 
 Overload: when descriptors or memory run out the listener pauses instead of spinning,
 and connections wait in the backlog. Connections that have not sent a whole head are
-bounded in number; beyond the bound the one that has waited longest goes, so that a
+bounded in number; beyond that the one that has waited longest is closed, so that a
 thousand silent connections cannot keep anybody out.
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _OVERLOAD: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-"""Errors of accept(2) that pass: what is missing may come back."""
+"""Errors of accept(2) that are temporary: the missing resource may come back."""
 
 _OF_THE_CONNECTION: Final = frozenset(
     (
@@ -46,17 +46,17 @@ _OF_THE_CONNECTION: Final = frozenset(
         errno.ECONNABORTED, errno.EINTR, errno.EPERM,
     )
 )  # fmt: skip
-"""Errors of accept(2) that say nothing of the next connection.
+"""Errors of accept(2) that say nothing about the next connection.
 
 The first eight are the new connection's own, which Linux reports here; the manual page says to treat them
-like EAGAIN, under "Error handling". The others: it went while it waited, a signal, a rule of the firewall.
+like EAGAIN, under "Error handling". The others: it was gone before we accepted it, a signal, a firewall rule.
 """
 
 _PAUSE: Final = 0.1
 """Seconds without accepting after such an error."""
 
 _SAY_EVERY: Final = 60.0
-"""Seconds between two log lines that say so: ten a second would fill a disk."""
+"""Seconds between log lines about it: ten a second would fill a disk."""
 
 _TLS_HANDSHAKE: Final = b"\x16"
 """What a TLS client says first (RFC 8446 §5.1); it waits for an answer and says no more."""
@@ -98,7 +98,7 @@ class Listener:
         self._say_again_at = 0.0
 
     def start(self) -> None:
-        """Begin to accept, unless it was closed: the order to leave may come before there is all it needs."""
+        """Begin to accept, unless closed already: the order to leave may come before all is ready."""
         if self._closed:
             return
         self._listening.setblocking(False)
@@ -162,7 +162,7 @@ class Listener:
     def _pause(self, error: OSError) -> None:
         now = self._loop.time()
         self._pauses += 1
-        # Whoever comes is worth more than who has been answered, and needs one for the upstream, too.
+        # A new connection matters more than an idle one, and needs a descriptor for its upstream, too.
         self._http.idle.shed(2 * _ACCEPT_BATCH)
         if now >= self._say_again_at:
             name = errno.errorcode.get(error.errno or 0)
@@ -200,7 +200,7 @@ class Listener:
                 connection.close()
 
     async def _read_head(self, connection: socket.socket, leg: PlainLeg, data: bytes) -> bytes:
-        """Read up to the end of a head, or beyond its limit; nothing when it does not come in time."""
+        """Read up to the end of a head, or past its limit; return nothing if it does not arrive in time."""
         # Wakes its reader with an end of stream; closing would pull the descriptor from under it.
         self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
@@ -215,7 +215,7 @@ class Listener:
         return data
 
     def _is_enough(self, data: bytes) -> bool:
-        """Tell whether more would change nothing: it is a head, too much for one, or TLS."""
+        """Tell whether reading more would change nothing: it is a whole head, too long for one, or TLS."""
         return (
             END_OF_HEAD in data
             or len(data) > self._limits.request_head_bytes
@@ -223,7 +223,7 @@ class Listener:
         )
 
     async def _serve_tls(self, connection: socket.socket) -> None:
-        """Shake TLS hands; the HTTP protocol looks for upgrades from the first request on."""
+        """Do the TLS handshake; the HTTP protocol looks for upgrades from the first request on."""
         self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
             await self._loop.connect_accepted_socket(

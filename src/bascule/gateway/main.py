@@ -69,17 +69,17 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _SETTLE: Final = 2.0
-"""Seconds that handshakes under way have before another gateway takes over. Nobody is accepted meanwhile."""
+"""Seconds for handshakes under way before another gateway takes over. Nothing is accepted meanwhile."""
 
 _LOOK_EVERY: Final = 0.1
-"""Seconds between two looks whether a gateway that is to leave has anything left."""
+"""Seconds between checks whether a leaving gateway has any work left."""
 
 _CLOSING: Final = 0.25
 """Seconds for requests to the admin listener in the end: half of what a stop leaves for the processes."""
 
 _FORWARDERS_READY: Final = 10.0
-"""Seconds to wait for all forwarders, until each has said what it carries, or has another gateway; after that
-it goes on without."""
+"""Seconds to wait until each forwarder has said what it carries, or has another gateway; after that the
+gateway goes on without it."""
 
 
 class Gateway:
@@ -179,16 +179,16 @@ class Gateway:
         self._collector.install()
         self._count_turn()
         tls = server_context(self._config.tls)
-        # All that can be wrong with a configuration is found by now: while the one before serves, if there is
-        # one, and before a forwarder tells us what nobody else would hear of.
+        # Everything that can be wrong with a configuration has been found by now: while the previous gateway,
+        # if any, still serves, and before a forwarder tells us what nobody else would hear of.
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
             send_control(self._control, "prepared")
         if self._setup.successor:
             await self._called.wait()
             if self._stopped.is_set():
                 return
-        # Before the forwarders tell of sessions that have ended meanwhile: those are for the sample, too, and
-        # were somebody's on a route of the Hub.
+        # Before the forwarders report sessions that ended meanwhile: those belong in the sample, too, and on
+        # a route of the Hub they are a user's activity.
         self._take_over_figures()
         if self._hub is not None:
             self._hub.take_over()
@@ -214,7 +214,7 @@ class Gateway:
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
             send_control(self._control, "ready")
         if self._hub is None:
-            # JupyterHub could remove none of them any more: in a later gateway they would be wrong.
+            # JupyterHub can no longer remove any of them, so in a later gateway they would be stale.
             Journal(self._setup.hub).replace(())
         await self._stopped.wait()
         self._stop_accepting()
@@ -231,7 +231,7 @@ class Gateway:
                 await self._proxy.close()
 
     def _take_over_figures(self) -> None:
-        """Go on with what the gateway before measured; whoever comes after one that died begins anew."""
+        """Go on with what the previous gateway measured; after one that died we begin afresh."""
         for line in self._figures.lines():
             left = json.loads(line)
             self._durations.restore(left["durations"])
@@ -239,13 +239,13 @@ class Gateway:
         self._figures.replace(())
 
     def _leave_figures(self) -> None:
-        """Leave what was measured here, and is nowhere else, to the gateway that comes next."""
+        """Leave the figures that only this process has to the next gateway."""
         left = {"durations": self._durations.dump(), "load": self._load.dump()}
         with contextlib.suppress(OSError):  # no memory: it begins anew, and that is all
             self._figures.replace((json.dumps(left).encode(),))
 
     def _redirects_to(self, public: socket.socket) -> RedirectListener | None:
-        """Return what tells who comes by http to come to the public listener, where that is configured."""
+        """Return the listener that redirects http to the public one, if one is configured."""
         if self._setup.redirect < 0:
             return None
         port = self._config.tls.redirect_port or public.getsockname()[1]
@@ -262,7 +262,7 @@ class Gateway:
     async def _wait_forwarders(self) -> None:
         """Wait until every forwarder has said which sessions it carries: the count must be exact.
 
-        Whoever is told to leave meanwhile waits no longer.
+        A gateway that is told to leave meanwhile stops waiting.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FORWARDERS_READY):
@@ -278,7 +278,7 @@ class Gateway:
             _log.info("sessions taken over", sessions=len(self._registry))
 
     def _unheard(self) -> set[int]:
-        """Return the slots of those that are still to be heard of: that others are is no help."""
+        """Return the slots of the forwarders that have not listed their sessions yet."""
         return self._expected - {slot for slot, link in self._dispatch.links.items() if link.listed}
 
     def _count_turn(self) -> None:
@@ -356,7 +356,7 @@ class Gateway:
                 _log.error("unknown control message", message=other)
 
     async def _retire(self) -> None:
-        """Leave what lasts to another gateway, and end what was begun here.
+        """Leave what lasts to another gateway, and finish what was begun here.
 
         The sessions are the forwarders', and go on. Handshakes under way have a moment to become
         sessions. Plain requests, and sessions whose TLS this process ends, keep it alive.
@@ -364,7 +364,7 @@ class Gateway:
         assert self._listener is not None
         assert self._admin_listener is not None
         if self._hub is not None:
-            # While we accept: a forwarder that hangs lets itself be waited for.
+            # While we still accept: a forwarder that hangs would make everybody wait.
             self._hub.observe(await self._view.sessions())
         self._stop_accepting()
         self._http.retiring = self._own_paths.retiring = True
@@ -388,16 +388,16 @@ class Gateway:
         self._stopped.set()
 
     def _has_work(self) -> bool:
-        """Tell whether connections are still answered, or pumped, by this process that takes no more.
+        """Tell whether this process, which takes no more connections, still answers or pumps any.
 
         A request is over when its answer is written; its connection, when the browser has taken that.
         """
         return len(self._http.connections) > 0 or are_serving()
 
     async def _wait_unlinked(self) -> None:
-        """Wait until every forwarder has another gateway: till then outcomes are told to this one.
+        """Wait until every forwarder has another gateway: until then, outcomes are reported to this one.
 
-        One that hangs is given up by the supervisor; nobody but us knows of its sessions then.
+        A forwarder that hangs is given up by the supervisor; only we know of its sessions then.
         """
         while self._dispatch.links:
             self._dispatch.changed.clear()

@@ -1,4 +1,4 @@
-"""Plain HTTP through the proxy: every request of the public listener that is no upgrade.
+"""Plain HTTP through the proxy: every request on the public listener that is not an upgrade.
 
 One exchange: head → route → credentials → the upstream's answer → relay. aiohttp parses
 on both sides; targets and the fields of answers pass as the bytes that were received.
@@ -13,7 +13,7 @@ What holds for every exchange:
   browser's connection is reset;
 * an upstream that fails is one line in the log, whatever the browser was told;
 * a browser that goes away cancels the exchange, and with it the upstream's;
-* ``Expect: 100-continue`` is the upstream's to answer, within a second: not every one knows it;
+* ``Expect: 100-continue`` is for the upstream to answer, within a second: not every one supports it;
 * a request is sent a second time only if it is idempotent, has no body, and its
   connection turned out to be closed.
 
@@ -80,12 +80,12 @@ _REQUESTS: Final = int(GatewayWord.HTTP_REQUESTS)
 _FAILURES: Final = int(GatewayWord.HTTP_UPSTREAM_FAILURES)
 
 _NAMES: Final = 1024
-"""Field names whose decoded form is kept; then the memory is emptied, so it cannot grow."""
+"""Most field names whose decoded form is kept; beyond that the memory is emptied, so it cannot grow."""
 _LONGEST_NAME: Final = 64
 """Longer names are not kept."""
 
 _MOST_REMEMBERED: Final = 4096
-"""Upstreams of which is kept that they speak HTTP/1.0; then the memory is emptied."""
+"""Most upstreams remembered as speaking HTTP/1.0; beyond that the memory is emptied."""
 
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 
@@ -205,13 +205,13 @@ class PlainProxy:
             return await browser.answer(204, extra=_ALLOWED)
         fields: Fields = request.raw_headers
         known = request.headers
-        # aiohttp takes the chunks apart and no other coding, which the upstream would not be told of.
+        # aiohttp decodes chunks and no other coding, and the upstream would not be told of the others.
         if known.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
             return await browser.answer(501, "This transfer coding is not supported.", close=True)
         if sum(map(len, chain.from_iterable(fields))) > self._head_bytes:
             return await browser.answer(431, "The request's fields are too large.", close=True)
         if hdrs.VIA in known and any(self._pseudonym in via for via in known.getall(hdrs.VIA)):
-            return await browser.answer(508, "This request was here before: the routes form a loop.")
+            return await browser.answer(508, "The request came back to this proxy: the routes form a loop.")
         host = known.get(hdrs.HOST, "").encode("utf-8", "surrogateescape")
         if not is_host(host):
             return await browser.answer(400, "The Host field is not valid.")
@@ -385,9 +385,7 @@ class PlainProxy:
             or len(lengths) > 1
             or (coding is not None and (lengths or coding.lower() != "chunked"))
         ):
-            return await self._failed(
-                request, browser, match, BAD_ANSWER, "its head is not one that may pass"
-            )
+            return await self._failed(request, browser, match, BAD_ANSWER, "its head is not acceptable")
         fields = end_to_end_fields(answer.raw_headers)
         bodiless = browser.head_only or status in (204, 304)
         if status == 204 and lengths:

@@ -136,10 +136,10 @@ class PlainProtocol(web.RequestHandler):
         if status >= 500:
             _log.error("a plain HTTP request failed: %s", type(exc).__name__, exc_info=exc)
         else:
-            _log.debug("a request from %s does not parse: %s", request.remote, type(exc).__name__)
+            _log.debug("a request from %s cannot be parsed: %s", request.remote, type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("the head of the answer is out already")
-        detail = "The request could not be understood." if status < 500 else "The proxy made a mistake."
+        detail = "The request could not be understood." if status < 500 else "Internal proxy error."
         if isinstance(exc, LineTooLong):
             status, detail = 431, TOO_LARGE
         elif isinstance(exc, BadHttpMessage) and exc.message.startswith(_TOO_MANY):

@@ -2,7 +2,7 @@
 
 Three outcomes: a true 101 (`Switched`), another answer (`Answered`), or an upstream that
 cannot be reached (`Unreachable`: refused, timed out, unresolvable, or gone before it
-answered). Bytes of the browser are not sent before the 101 is checked.
+answered). Bytes from the browser are not sent before the 101 is checked.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Unreachable(BasculeError):
 
 
 class BadAnswer(BasculeError):
-    """The upstream answered what is neither a true 101 nor a usable HTTP answer."""
+    """The upstream's answer is neither a valid 101 nor a usable HTTP answer."""
 
 
 class Dialler:
@@ -124,7 +124,7 @@ class Dialler:
         agreement = check_response(head, offer, key)
         if agreement is None:
             leg.close()
-            raise BadAnswer("a 101 that does not answer our handshake")
+            raise BadAnswer("a 101 that does not match our handshake")
         return Switched(leg, head, agreement, early)
 
     async def _read_head(self, leg: Leg) -> tuple[ResponseHead, bytes]:
@@ -138,7 +138,7 @@ class Dialler:
                     raise BadAnswer("response head over limits.requestHeadBytes")
                 chunk = await leg.read()
                 if not chunk:
-                    # As a reset is, and for the same reason: it died, and has not answered.
+                    # Treated like a reset, for the same reason: it died without answering.
                     raise ConnectionResetError(errno.ECONNRESET, "ended before it answered")
                 data += chunk
                 continue
@@ -152,7 +152,7 @@ class Dialler:
             data = data[end:]
             if head.status >= 200 or head.status == 101:
                 return head, data
-            limit -= end  # of all heads together: where they never end, neither would this loop
+            limit -= end  # for all heads together: an endless series of them must not loop for ever
 
     async def _connect(self, address: UpstreamAddress) -> Leg:
         """Connect to the first address that takes us.
@@ -165,8 +165,8 @@ class Dialler:
         try:
             addresses = self._resolver.known(address.host, address.port)
             if addresses is not None and address.scheme == "http":
-                # The usual case, a name resolved lately and a network that answers at once, needs
-                # no time-out; what does not answer at once goes on below.
+                # The usual case, a recently resolved name and a network that answers at once, needs
+                # no time-out; anything slower goes on below.
                 family, where = addresses[0]
                 connection = self._socket(family)
                 begun.append((connection, where))
@@ -195,8 +195,8 @@ class Dialler:
     ) -> Leg:
         """Try every address in turn, the one that was begun already first.
 
-        Each gets an equal share of the time that is left, so that one that says nothing leaves some
-        to the others.
+        Each gets an equal share of the time that is left, so that a silent one leaves some for the
+        others.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.connect_timeout
@@ -243,9 +243,9 @@ class Dialler:
 
 
 def _begin_connect(connection: socket.socket, where: tuple[object, ...]) -> bool:
-    """Begin, or look after, a non-blocking connect; tell whether it is done.
+    """Begin a non-blocking connect, or check on one; tell whether it is done.
 
-    The first call says *in progress* even on one machine, where the second says *done*.
+    The first call says *in progress* even on the same machine, where the second says *done*.
 
     Raises:
         OSError: It failed; the connection is still open and the caller's.

@@ -1,8 +1,8 @@
-"""The supervisor: binds, starts the others, restarts what dies, stops all in order.
+"""The supervisor: binds the sockets, starts the other processes, restarts what dies, stops all in order.
 
 It reads nothing that comes from the network and carries no data, so little can go
 wrong in it. It waits for pidfds, control channels, signals and deadlines, and for
-nothing else. A child that hangs it makes one that died (`bascule.supervisor.watchdog`);
+nothing else. A child that hangs is killed, and then treated as one that died (`bascule.supervisor.watchdog`);
 what a stop is, and another configuration, is decided in `bascule.supervisor.shutdown` and
 `bascule.supervisor.succession`.
 """
@@ -389,7 +389,7 @@ class Supervisor:
             try:
                 self._listeners.set_options(config.sockets)
             except (OSError, ConfigError) as error:  # `check_options` found them good a moment ago
-                _log.error("the listening sockets keep the options they had", error=str(error))
+                _log.error("the listening sockets keep their old options", error=str(error))
             self._prepare_open_files()
         self._call()
         self._connect_all()

@@ -29,10 +29,10 @@ def prepare(cap: int, forwarders: int) -> None:
         soft = hard
     needed = math.ceil(cap / forwarders) * DESCRIPTORS_PER_SESSION + SPARE_DESCRIPTORS
     if not sessions_that_fit(soft):
-        raise ConfigError([f"the limit of open files (ulimit -n) is {soft}: not one session fits"])
+        raise ConfigError([f"the open-file limit (ulimit -n) is {soft}: not even one session fits"])
     if needed > soft:
         _log.warning(
-            "the limit of open files is too low for maxSessionsPerApp",
+            "the open-file limit is too low for maxSessionsPerApp",
             limit=soft,
             needed_by_each_forwarder=needed,
             sessions_that_fit=sessions_that_fit(soft) * forwarders,

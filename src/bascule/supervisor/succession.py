@@ -123,7 +123,7 @@ class Succession:
             successor = gateways.prepare()
             if successor is None:
                 left = len(gateways.former)
-                raise ConfigError([f"{left} former gateways have work left; try again when one has none"])
+                raise ConfigError([f"{left} former gateways have work left; try again when one has finished"])
             self._host.start(successor)
             self._end_if_late(
                 successor, _PREPARE, lambda: successor is gateways.successor and not gateways.prepared
@@ -132,12 +132,12 @@ class Succession:
             self._fail(error.problems)
         except OSError as error:
             gateways.give_up_successor()
-            self._fail([f"no process: {error}"])
+            self._fail([f"cannot start a process: {error}"])
         except Exception as fault:
             # Whatever a file may hold: what cannot be read must not end the sessions of those who live.
-            _log.error("a fault of ours", exc_info=fault)
+            _log.error("internal error", exc_info=fault)
             gateways.give_up_successor()
-            self._fail(["a fault of ours: see the line before"])
+            self._fail(["internal error: see the line before"])
 
     def look_for_renewal(self, load: Callable[[], Loaded] | None) -> None:
         """Go over to renewed files.
