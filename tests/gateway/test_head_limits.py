@@ -184,3 +184,14 @@ async def test_a_body_may_be_larger_than_a_head(server: Server) -> None:
                 writer.write(b"a" * MOST)
                 await writer.drain()
             await answered(reader)
+
+
+async def test_the_last_piece_of_a_body_may_be_larger_than_a_head(server: Server) -> None:
+    async with connected(server) as (reader, writer):
+        writer.write(b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (8 * MOST))
+        await server.begun.wait()
+        writer.write(b"a" * 8 * MOST)
+        server.slow.set()
+        await answered(reader)
+        writer.write(PLAIN)
+        await answered(reader)

@@ -29,7 +29,7 @@ from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_requ
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from aiohttp import StreamReader, web
 
     from bascule.policy.config import Config, Limits
 
@@ -240,9 +240,11 @@ class HttpProtocol(PlainProtocol):
     def _pass_on(self, data: bytes) -> None:
         """Give aiohttp bytes behind which the beginning of a head may stand that it keeps."""
         known = len(self._messages)
+        last = self._last_body
+        owed = last is not None and not last.is_eof()  # then these bytes are a body's, if only the end of it
         super().data_received(data)
-        last = self._messages[-1][1] if self._messages else self.body
-        if len(self._messages) > known or self._buffer_paused or last is None or not last.is_eof():
+        last = self._last_body
+        if owed or len(self._messages) > known or self._buffer_paused or last is None or not last.is_eof():
             self._loose = 0
             self._heads.leave(self)
             return
@@ -251,6 +253,11 @@ class HttpProtocol(PlainProtocol):
             self._refuse()
         elif self.expects_head:
             self._heads.enter(self)
+
+    @property
+    def _last_body(self) -> StreamReader | None:
+        """The body of the last request that aiohttp knows of."""
+        return self._messages[-1][1] if self._messages else self.body
 
     @property
     def _has_more(self) -> bool:
