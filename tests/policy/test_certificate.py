@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from bascule.errors import ConfigError
 from bascule.policy.certificate import server_context
 from bascule.policy.config import Tls
 from tests.support.certificates import Certificate, make_certificate
+from tests.support.parts import require
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,16 +41,23 @@ def test_a_certificate_and_its_key_are_used_for_http_1_alone(made: Certificate) 
     assert not context.check_hostname  # it is the server's side
 
 
-def test_files_that_are_something_else_are_named(made: Certificate, tmp_path: Path) -> None:
+def test_files_that_are_something_else_are_named(made: Certificate) -> None:
     said = problem(made.key, made.certificate)
     assert said.startswith(
         f"tls.certificate: {made.key} and {made.certificate} cannot be used: not what they "
     )
     assert said.endswith("; allowed: a certificate and its key in PEM")
-    other = make_certificate(tmp_path)
-    assert "cannot be used: the key is another certificate's; allowed: " in problem(
-        made.certificate, other.key
-    )
+
+
+@pytest.mark.parametrize("kind", ["EC", "RSA"])
+def test_a_key_of_another_certificate_is_told_from_what_is_none(
+    made: Certificate, tmp_path: Path, kind: str
+) -> None:
+    other = tmp_path / "other.pem"
+    how = {"EC": "ec_paramgen_curve:P-256", "RSA": "rsa_keygen_bits:2048"}[kind]
+    command: list[str | Path] = [require("openssl"), "genpkey", "-algorithm", kind, "-pkeyopt", how]
+    subprocess.run([*command, "-out", other], check=True, capture_output=True)
+    assert "cannot be used: the key is another certificate's; allowed: " in problem(made.certificate, other)
 
 
 def test_a_file_that_is_not_there_is_named(made: Certificate, tmp_path: Path) -> None:

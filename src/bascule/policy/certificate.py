@@ -6,7 +6,7 @@ The supervisor loads it to know that it is one, before anything is started with 
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bascule.errors import ConfigError
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from bascule.policy.config import Tls
 
 __all__ = ["server_context"]
+
+
+_NO_PAIR: Final = frozenset({"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+"""What OpenSSL says of a certificate with the key of another, be that of the same kind or not."""
 
 
 def server_context(tls: Tls) -> ssl.SSLContext | None:
@@ -43,6 +47,6 @@ def server_context(tls: Tls) -> ssl.SSLContext | None:
 
 def _reason(error: ssl.SSLError) -> str:
     """Return OpenSSL's word for what is wrong, which is hardly ever one for people."""
-    if error.reason == "KEY_VALUES_MISMATCH":
+    if error.reason in _NO_PAIR:
         return "the key is another certificate's"
     return f"not what they should be ({error.reason or error})"
