@@ -210,6 +210,7 @@ def test_sessions_that_end_between_two_gateways_are_not_counted_by_the_second(pr
             10,
             "the forwarders counted",
         )
+        eventually(lambda: len(bascule.events("session ended")) == 2, 10, "each has its line")
 
 
 def test_counters_go_on_from_where_they_were(proxy: Proxy, upstream: RawUpstream) -> None:  # FH10

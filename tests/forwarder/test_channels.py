@@ -169,7 +169,7 @@ def test_what_a_gateway_handed_over_is_adopted_though_it_died_before_it_read(for
     with contextlib.ExitStack() as stack:
         first = forwarder.connect()
         assert forwarder.hear(first) == Listed(0)
-        # The first comes without descriptors and is given back, which nobody reads.
+        # The first comes without descriptors and is given back, which is read by the next gateway.
         hand_over(first, [Session(stack, 1)], without=1)
         forwarder.wait(first)
         forwarder.child.signal(signal.SIGSTOP)
@@ -178,7 +178,42 @@ def test_what_a_gateway_handed_over_is_adopted_though_it_died_before_it_read(for
         first.close()
         forwarder.child.signal(signal.SIGCONT)
         second = stack.enter_context(forwarder.connect())
+        assert isinstance(ended := forwarder.hear(second), Ended)
+        assert ended.id == 1
         assert forwarder.listed(second) == [2, 3]
+
+
+def test_outcomes_that_a_gateway_left_unread_are_told_to_the_next_and_no_others(
+    forwarder: Forwarder,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        first = forwarder.connect()
+        assert forwarder.hear(first) == Listed(0)
+        for identifier in (1, 2, 3):
+            hand_over(first, [Session(stack, identifier)], without=1)
+            if identifier < 3:
+                assert isinstance(forwarder.hear(first), Ended)
+        forwarder.wait(first)
+        first.close()
+        second = forwarder.connect()
+        assert isinstance(ended := forwarder.hear(second), Ended)
+        assert ended.id == 3
+        assert forwarder.hear(second) == Listed(0)
+        second.close()
+        third = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(third) == Listed(0)
+
+
+def test_outcomes_that_a_gateway_which_lives_has_not_read_yet_are_its_own(forwarder: Forwarder) -> None:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(first) == Listed(0)
+        hand_over(first, [Session(stack, 1)], without=1)
+        forwarder.wait(first)
+        second = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(second) == Listed(0)
+        assert isinstance(forwarder.hear(first), Ended)
+        assert isinstance(forwarder.hear(first), Moved)
 
 
 def test_a_channel_that_does_not_fit_is_asked_for_again_and_nobodys_session_ends(

@@ -28,7 +28,7 @@ from bascule.forwarder.timers import Intervals
 from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
 from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord
-from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, send_packet
+from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, has_read_all, send_packet
 from bascule.handover.environment import ChildSetup
 from bascule.handover.messages import (
     MAX_EARLY_BYTES,
@@ -41,6 +41,7 @@ from bascule.handover.messages import (
     Message,
     Moved,
     decode,
+    is_outcome,
     join,
 )
 from bascule.policy.config import Config
@@ -83,6 +84,8 @@ class Forwarder:
         self._reader = PacketReader()
         self._gateway: socket.socket | None = None
         self._outbox: deque[bytes] = deque()
+        self._unheard: deque[bytes] = deque()
+        self._left_unread = False
         self._uncounted: list[Ended] = []
         self._stopping_at = float("inf")
         self._ask_at = float("inf")
@@ -175,8 +178,9 @@ class Forwarder:
             with contextlib.suppress(OSError):  # it has died, or reads nothing
                 send_packet(self._gateway, Moved().encode())
             self._drop_gateway()
+            self._unheard.clear()  # it reads on, to the end of the channel
         # Lists were for the one before, and half of one would pass for the whole; outcomes stay true.
-        self._outbox = deque(said for said in self._outbox if isinstance(decode(said)[0], Ended))
+        self._outbox = deque(said for said in self._outbox if is_outcome(said))
         channel.setblocking(False)
         self._gateway = channel
         self._engine.watch(channel.fileno(), self._receive)
@@ -193,8 +197,10 @@ class Forwarder:
             return False
         except DescriptorsLost as lost:
             received = lost.packet, lost.descriptors
+        self._left_unread |= self._reader.was_reset
         if received is None:
             self._drop_gateway()
+            self._take_back_unheard()
             return False
         packet, descriptors = received
         arrived = deque(descriptors)
@@ -227,6 +233,16 @@ class Forwarder:
             self._gateway.close()
             self._gateway = None
 
+    def _take_back_unheard(self) -> None:
+        """Keep the outcomes for the next gateway that one which died may have left unread.
+
+        It may have read some of them: an outcome is told once, or, seldom, twice, and never not at all.
+        """
+        if self._left_unread:
+            self._outbox.extendleft(reversed(self._unheard))
+        self._unheard.clear()
+        self._left_unread = False
+
     def _list(self, request: int) -> None:
         for live in self._relay.live(request):
             self._send(live)
@@ -249,14 +265,20 @@ class Forwarder:
         gateway = self._gateway
         if gateway is None:
             return
+        if self._unheard and has_read_all(gateway):
+            self._unheard.clear()
         while self._outbox:
             packet, messages = join(self._outbox)
             try:
                 send_packet(gateway, packet)
-            except OSError:
-                return  # It is full; or gone, and the supervisor will send another channel.
+            except OSError as error:
+                # It is full; or gone, and the supervisor will send another channel.
+                self._left_unread |= isinstance(error, ConnectionResetError)
+                return
             for _ in range(messages):
-                self._outbox.popleft()
+                message = self._outbox.popleft()
+                if is_outcome(message):
+                    self._unheard.append(message)
 
 
 def _intervals(heartbeat_ms: int, idle_ms: int, closing: float) -> Intervals:

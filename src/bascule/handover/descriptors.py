@@ -10,7 +10,10 @@ is reported before the packets that it had sent (read on).
 from __future__ import annotations
 
 import array
+import fcntl
+import select
 import socket
+import termios
 from typing import TYPE_CHECKING, Final
 
 from bascule.errors import DescriptorsLost, HandoverError
@@ -62,8 +65,24 @@ def send_packet(channel: socket.socket, packet: bytes, descriptors: Sequence[int
     channel.sendmsg((packet,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, rights),))
 
 
+def has_read_all(channel: socket.socket) -> bool:
+    """Tell whether the other process lives and has read every packet that was sent."""
+    if any(fcntl.ioctl(channel, termios.TIOCOUTQ, bytes(4))):
+        return False
+    # One that ends is seen to have ended before what it left unread is thrown away.
+    ends = select.poll()
+    ends.register(channel, select.POLLRDHUP)
+    return not ends.poll(0)
+
+
 class PacketReader:
-    """Receives packets into one buffer that it reuses; one for a process is enough."""
+    """Receives packets into one buffer that it reuses; one for a process is enough.
+
+    Attributes:
+        was_reset: Whether the last call found that the other process ended with packets unread.
+    """
+
+    was_reset = False
 
     def __init__(self) -> None:
         self._buffer = bytearray(MAX_PACKET_BYTES)
@@ -78,9 +97,11 @@ class PacketReader:
             DescriptorsLost: Some of its descriptors were, which is what the kernel does when
                 this process may open no more; those that came are the caller's.
         """
+        self.was_reset = False
         try:
             size, ancillary, flags, _ = self._receive(channel)
         except ConnectionResetError:
+            self.was_reset = True
             # Said once when it closed with packets of ours unread, ahead of its own that wait here.
             size, ancillary, flags, _ = self._receive(channel)
         descriptors = array.array("i")

@@ -197,6 +197,11 @@ class Moved(NamedTuple):
 Message = Adopt | Close | List | Ended | Live | Listed | Moved
 
 
+def is_outcome(message: bytes) -> bool:
+    """Tell whether an encoded message is an `Ended`."""
+    return message[:1] == b"E"
+
+
 def join(messages: Iterable[bytes]) -> tuple[bytes, int]:
     """Return a packet of the first messages, encoded ones, and how many of them it carries.
 
