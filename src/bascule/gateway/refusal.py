@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from bascule.errors import HandshakeRefused
@@ -110,15 +111,15 @@ class Refuser:
         hold = self.hold_off.refuse(client, path, now)
         if self.held >= self._max_held:
             hold = 0.0
-        opening, last = b"", close_frame(code, reason)
+        opening, last = b"", b""
         if self.says_close:
-            opening = _opening(offer)
+            opening, last = _opening(offer), _close(code, reason)
         else:
             last = error_bytes(HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),)))
         watch = CloseWatch()
         self.under_way += 1
         try:
-            if not watch.feed(early) and hold:
+            if not (early and watch.feed(early)) and hold:
                 if opening:
                     await leg.write(opening)
                     opening = b""
@@ -163,6 +164,10 @@ class Refuser:
             return True
         except OSError:
             return False
+
+
+_close: Final = lru_cache(maxsize=64)(close_frame)
+"""The refusals' Closes, of which there are as many as rows with one (`bascule.gateway.refusal_table`)."""
 
 
 def _opening(offer: Offer) -> bytes:
