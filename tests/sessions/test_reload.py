@@ -22,7 +22,7 @@ from tests.support.frames import CLOSE, PONG
 from tests.support.processes import answers
 from tests.support.proctree import forwarders, gateway, gateways, kill
 from tests.support.rawclient import RawClient, connected, upgrade
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, quickest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -631,32 +631,41 @@ def test_a_stop_waits_for_what_a_former_gateway_has_under_way(proxy: Proxy, upst
 def test_a_stop_cuts_what_a_former_gateway_has_under_way_in_time(
     proxy: Proxy, upstream: RawUpstream, silent: bytes
 ) -> None:
-    bascule = proxy(drain={"timeout": "2s"})
-    with connected(bascule.public_url) as client:
-        client.send(b"GET " + silent + b" HTTP/1.1\r\nHost: front\r\n\r\n")
-        eventually(lambda: upstream.calls_for(silent), 10, "it keeps its gateway")
-        bascule.goes_over(7)
-        before = time.monotonic()
-        os.kill(bascule.process.pid, signal.SIGTERM)
-        assert client.rest() == b""
-        assert client.was_reset
-        assert bascule.process.process.wait(15) == 0
-    assert time.monotonic() - before < 2 + 1.9  # what a busy machine halts for; it used to be 4 s and more
+    def stop() -> float:
+        bascule = proxy(drain={"timeout": "2s"})
+        calls = len(upstream.calls_for(silent))
+        with connected(bascule.public_url) as client:
+            client.send(b"GET " + silent + b" HTTP/1.1\r\nHost: front\r\n\r\n")
+            eventually(lambda: len(upstream.calls_for(silent)) > calls, 10, "it keeps its gateway")
+            bascule.goes_over(7)
+            before = time.monotonic()
+            os.kill(bascule.process.pid, signal.SIGTERM)
+            assert client.rest() == b""
+            assert client.was_reset
+            assert bascule.process.process.wait(15) == 0
+        return time.monotonic() - before
+
+    assert quickest(stop, 2 + 1.9) < 2 + 1.9  # it used to be 4 s and more
 
 
 def test_a_stop_does_not_wait_for_a_tls_client_of_a_former_gateway(
     proxy: Proxy, certificates: tuple[Certificate, Certificate]
 ) -> None:
     first, _ = certificates
-    bascule = proxy(tls=first.block(), drain={"timeout": "2s"}, limits={"closingHandshakeTimeout": "500ms"})
-    with connected(bascule.public_url, first.client()) as client:
-        client.open()
-        bascule.goes_over(7)
-        before = time.monotonic()
-        os.kill(bascule.process.pid, signal.SIGTERM)
-        assert client.reply().code == 1012
-        assert bascule.process.process.wait(15) == 0
-    assert time.monotonic() - before < 2 + 1.9  # as above
+
+    def stop() -> float:
+        limits = {"closingHandshakeTimeout": "500ms"}
+        bascule = proxy(tls=first.block(), drain={"timeout": "2s"}, limits=limits)
+        with connected(bascule.public_url, first.client()) as client:
+            client.open()
+            bascule.goes_over(7)
+            before = time.monotonic()
+            os.kill(bascule.process.pid, signal.SIGTERM)
+            assert client.reply().code == 1012
+            assert bascule.process.process.wait(15) == 0
+        return time.monotonic() - before
+
+    assert quickest(stop, 2 + 1.9) < 2 + 1.9  # as above
 
 
 def test_a_drain_that_was_asked_for_goes_on(proxy: Proxy) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar, overload
 
-__all__ = ["eventually", "eventually_async", "throughout"]
+__all__ = ["eventually", "eventually_async", "quickest", "throughout"]
 
 T = TypeVar("T")
 
@@ -66,6 +66,23 @@ async def eventually_async(
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {seconds:g} s, last seen {seen!r}")
         await asyncio.sleep(tick)
+
+
+def quickest(attempt: Callable[[], float], within: float) -> float:
+    """Return how long something takes that is bounded in time: the least of up to three attempts.
+
+    A machine that halts for a second makes one of them slow; a bound that does not hold makes all.
+
+    Args:
+        attempt: Does it, and returns how many seconds it took.
+        within: No more attempts once one took less.
+    """
+    took = attempt()
+    for _ in range(2):
+        if took < within:
+            break
+        took = min(took, attempt())
+    return took
 
 
 async def throughout(seconds: float, check: Callable[[], object], *, tick: float = 0.5) -> None:
