@@ -119,18 +119,6 @@ class _Connection(PlainProtocol):
             resp = of_framework(request, resp)
         return await super().finish_response(request, resp, start_time)
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer a request that does not parse; nobody is answered who has left meanwhile."""
-        if isinstance(exc, ConnectionError):
-            raise exc
-        return super().handle_error(request, status, exc, message)
-
     def error_answer(self, request: web.BaseRequest, status: int, detail: str) -> web.Response:
         """Return the problem that says so."""
         answer = Problem(status, detail).response()

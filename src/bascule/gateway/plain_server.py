@@ -132,7 +132,13 @@ class PlainProtocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer a request that does not parse (400), is too long (431), or meets a fault of ours (500)."""
+        """Answer a request that does not parse (400), is too long (431), or meets a fault of ours (500).
+
+        Raises:
+            ConnectionError: The client has left meanwhile, or the head of an answer is out already.
+        """
+        if isinstance(exc, ConnectionError):
+            raise exc
         if status >= 500:
             _log.error("a plain HTTP request failed: %s", type(exc).__name__, exc_info=exc)
         else:
