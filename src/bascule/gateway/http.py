@@ -298,11 +298,11 @@ class HttpProtocol(PlainProtocol):
         transport = self.transport
         if transport is None:
             return False
-        secure = transport.get_extra_info("ssl_object") is not None
         address = peer_address(transport.get_extra_info("peername"))
         leg = self._leg(transport)
         if leg is None:
             return False
+        secure = isinstance(leg, PumpedLeg)
         spawn(self._on_upgrade(leg, head, early, address, secure), "upgrade", serves=True)
         return True
 

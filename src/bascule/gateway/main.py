@@ -334,7 +334,7 @@ class Gateway:
                 # What forwarders carry is not known yet: there would be nothing to end. It is said again when
                 # we are ready.
                 if self._drain_begun is None:
-                    self._drain_begun = time.monotonic()
+                    self._drain_begun = message["since"]
             case "drain":
                 self._stop_accepting()
                 self._begin_drain()

@@ -111,11 +111,11 @@ class Refuser:
         hold = self.hold_off.refuse(client, path, now)
         if self.held >= self._max_held:
             hold = 0.0
-        opening, last = b"", b""
         if self.says_close:
             opening, last = _opening(offer), _close(code, reason)
         else:
-            last = error_bytes(HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),)))
+            refused = HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),))
+            opening, last = b"", error_bytes(refused)
         watch = CloseWatch()
         self.under_way += 1
         try:
