@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import termios
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,9 +59,9 @@ class Gateway:
             return str(message["message"])
         return None
 
-    def tell(self, message: str) -> None:
-        """Tell it something, and wait until it has read that."""
-        send_control(self.control, message)
+    def drain(self) -> None:
+        """Tell it to drain, and wait until it has read that."""
+        send_control(self.control, "drain", since=time.monotonic())
         eventually(lambda: not any(fcntl.ioctl(self.control, termios.TIOCOUTQ, bytes(4))), 30, "it is read")
 
     def connect(self) -> socket.socket:
@@ -87,7 +88,7 @@ def test_one_that_waits_for_its_forwarders_leaves_at_once_and_without_a_word(gat
 
 
 def test_one_that_does_not_know_its_sessions_yet_does_not_say_that_none_is_left(gateway: Gateway) -> None:
-    gateway.tell("drain")
+    gateway.drain()
     with gateway.connect() as forwarder:
         send_packet(forwarder, Live(0, 7, 0, 0.0, 0.0, 0, 0, 0, 0, b"").encode())
         send_packet(forwarder, Listed(0).encode())

@@ -17,6 +17,8 @@ from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.gateway.plain_support import Front
+
 MIB = 1024 * 1024
 
 
@@ -167,6 +169,18 @@ async def test_a_browser_that_goes_away_before_the_answer_ends_the_upstreams_exc
     assert front.failures == 0
 
 
+async def never_looks_complete(front: Front, seen: asyncio.Event, request: bytes) -> None:
+    """Ask for an answer that breaks off once its ``hello`` is seen: a reset, and one failure."""
+    peer = await front.connect()
+    await peer.send(request)
+    await peer.head()
+    await peer.reader.readuntil(b"hello")
+    seen.set()
+    with pytest.raises(ConnectionResetError):
+        await peer.rest()
+    assert front.failures == 1
+
+
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
 @pytest.mark.parametrize(
     "lines", [[b"Content-Length: 100"], [b"Transfer-Encoding: chunked"]], ids=["length", "chunked"]
@@ -187,14 +201,7 @@ async def test_a_truncated_answer_never_looks_complete(
             peer.writer.transport.abort()
 
     front = await world.front(await world.upstream(script))
-    peer = await front.connect()
-    await peer.send(request_head(b"/", version=version))
-    await peer.head()
-    await peer.reader.readuntil(b"hello")
-    seen.set()
-    with pytest.raises(ConnectionResetError):
-        await peer.rest()
-    assert front.failures == 1
+    await never_looks_complete(front, seen, request_head(b"/", version=version))
     assert front.log.said("reason", "status", "detail") == [("broken_off", None, "the connection ended")]
 
 
@@ -224,14 +231,7 @@ async def test_an_answer_whose_framing_breaks_in_the_middle_never_looks_complete
             assert await peer.ended()
 
     front = await world.front(await world.upstream(script))
-    peer = await front.connect()
-    await peer.send(request_head(b"/"))
-    await peer.head()
-    await peer.reader.readuntil(b"hello")
-    seen.set()
-    with pytest.raises(ConnectionResetError):
-        await peer.rest()
-    assert front.failures == 1
+    await never_looks_complete(front, seen, request_head(b"/"))
     assert front.log.said("reason", "status", "detail") == [("broken_off", None, "not valid HTTP")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from tests.support.rawclient import upgrade
 from tests.support.waiting import eventually, quickest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.bascule import RunningBascule
@@ -43,6 +45,23 @@ def _config(upstream: RawUpstream, timeout: str) -> dict[str, object]:
         "forwarders": {"count": 1},
         "drain": {"timeout": timeout},
     }
+
+
+@contextlib.contextmanager
+def without_end(upstream: RawUpstream, path: bytes, beginning: bytes) -> Iterator[None]:
+    """Let an upstream answer with this, and then with nothing more."""
+    over = threading.Event()
+
+    def begin(call: Call) -> None:
+        if beginning:
+            call.send(beginning)
+        over.wait(15)
+
+    upstream.scripts[path] = begin
+    try:
+        yield
+    finally:
+        over.set()
 
 
 @pytest.mark.parametrize("head_sent", [True, False])
@@ -96,15 +115,6 @@ def test_who_reads_slowly_has_the_whole_of_an_answer(upstream: RawUpstream, tmp_
 def test_what_has_no_end_is_cut_by_a_reset_and_the_stop_fits_into_its_timeout(
     upstream: RawUpstream, clients: Clients, tmp_path: Path, request_: bytes, begins: bool
 ) -> None:
-    over = threading.Event()
-
-    def endless(call: Call) -> None:
-        if begins:
-            call.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
-        over.wait(15)
-
-    upstream.scripts[b"/slow"] = endless
-
     def stop() -> float:
         calls = len(upstream.calls_for(b"/slow"))
         home = tmp_path / str(calls)
@@ -124,31 +134,25 @@ def test_what_has_no_end_is_cut_by_a_reset_and_the_stop_fits_into_its_timeout(
         assert said.startswith(b"HTTP/1.1 200") if begins else said == b"", "nor is the client to blame"
         return took
 
-    try:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"
+    with without_end(upstream, b"/slow", head if begins else b""):
         # Waiting for those that were cut took 1.5 s more.
         assert quickest(stop, 2 + 1.4) < 2 + 1.4
-    finally:
-        over.set()
 
 
 def test_a_refusal_without_an_end_is_cut_by_a_reset(
     upstream: RawUpstream, clients: Clients, tmp_path: Path
 ) -> None:
-    over = threading.Event()
-
-    def refuse(call: Call) -> None:
-        call.send(b"HTTP/1.0 403 Forbidden\r\n\r\nhalf")
-        over.wait(15)
-
-    upstream.scripts[b"/refuses"] = refuse
-    with run_bascule(tmp_path, _config(upstream, "1s")) as bascule:
+    with (
+        without_end(upstream, b"/refuses", b"HTTP/1.0 403 Forbidden\r\n\r\nhalf"),
+        run_bascule(tmp_path, _config(upstream, "1s")) as bascule,
+    ):
         client = clients(bascule.public_url)
         client.send(upgrade(b"/refuses"))
         client.until(lambda data: data.endswith(b"half"), "half of it")
         bascule.process.process.terminate()
         client.rest()
         assert bascule.process.process.wait(SOON) == 0
-    over.set()
     assert client.was_reset
 
 
@@ -173,19 +177,14 @@ def test_a_refusal_that_is_being_relayed_is_finished(
 def test_a_refusal_that_is_cut_at_the_timeout_is_no_aborted_session(
     upstream: RawUpstream, clients: Clients, tmp_path: Path
 ) -> None:
-    over = threading.Event()
-
-    def refuse(call: Call) -> None:
-        call.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 8\r\n\r\nhalf")
-        over.wait(15)
-
-    upstream.scripts[b"/refuses"] = refuse
-    with run_bascule(tmp_path, _config(upstream, "2s")) as bascule:
+    with (
+        without_end(upstream, b"/refuses", b"HTTP/1.1 403 Forbidden\r\nContent-Length: 8\r\n\r\nhalf"),
+        run_bascule(tmp_path, _config(upstream, "2s")) as bascule,
+    ):
         client = clients(bascule.public_url)
         client.send(upgrade(b"/refuses"))
         assert client.head().status == 403
         bascule.process.process.terminate()
         assert bascule.process.process.wait(10) == 0
-        over.set()
         (end,) = bascule.events("drain ends")
     assert (end["natural"], end["closed"], end["aborted"]) == (0, 0, 0)

@@ -50,6 +50,14 @@ class Host(Sleepers):
         """Hear the first signal."""
         self.shutdown.on_signal(signal.SIGTERM, TIMEOUT)
 
+    def begins_with_a_former_gateway(self) -> Child:
+        """Hear the first signal while another gateway has work left; return that one."""
+        former = Child("bascule.gateway", -1, place=1)
+        self.start(former)
+        self.gateways.former.append(former)
+        self.begin()
+        return former
+
     def hears_again(self, monkeypatch: pytest.MonkeyPatch, after: float) -> None:
         """Hear another one so many seconds after the first."""
         assert self.shutdown.draining_since is not None
@@ -101,10 +109,7 @@ def test_a_drained_gateway_ends_all_children_and_the_stop_is_over_when_they_have
 
 
 def test_a_former_gateway_with_work_left_is_waited_for(host: Host) -> None:
-    former = Child("bascule.gateway", -1, place=1)
-    host.start(former)
-    host.gateways.former.append(former)
-    host.begin()
+    former = host.begins_with_a_former_gateway()
     host.shutdown.on_drained()
     assert not host.shutdown.ending
     host.gateways.former.remove(former)
@@ -113,10 +118,7 @@ def test_a_former_gateway_with_work_left_is_waited_for(host: Host) -> None:
 
 
 def test_a_former_gateway_is_cut_when_the_one_that_serves_cuts_what_it_has(host: Host) -> None:
-    former = Child("bascule.gateway", -1, place=1)
-    host.start(former)
-    host.gateways.former.append(former)
-    host.begin()
+    former = host.begins_with_a_former_gateway()
     host.shutdown.on_deadline()
     assert host.told(former) == ["hung up"]
     assert host.told(host.gateways.serving) == ["drain"]
@@ -126,10 +128,7 @@ def test_a_former_gateway_is_cut_when_the_one_that_serves_cuts_what_it_has(host:
 
 
 def test_a_gateway_that_has_drained_waits_for_a_former_one_until_that_is_cut(host: Host) -> None:
-    former = Child("bascule.gateway", -1, place=1)
-    host.start(former)
-    host.gateways.former.append(former)
-    host.begin()
+    former = host.begins_with_a_former_gateway()
     host.shutdown.on_drained()
     assert not host.shutdown.ending
     host.shutdown.on_deadline()
