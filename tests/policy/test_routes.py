@@ -117,6 +117,12 @@ def test_a_stripped_prefix_leaves_a_path(raw: bytes, target: bytes, prefix: byte
     assert match.upstream.host == "a.p.svc"
 
 
+@pytest.mark.parametrize("raw", [b"/apps/p/a//host/x", b"/apps/p/a/%2Fhost", b"/apps/p/a/;x", b"/apps/p/a//"])
+def test_42_what_a_stripped_prefix_leaves_does_not_begin_with_an_empty_segment(raw: bytes) -> None:
+    with pytest.raises(BadTarget, match="begins with an empty segment"):
+        TABLE.match(raw)
+
+
 def test_stripping_the_root_strips_nothing() -> None:
     match = hit(b"/x?y", RouteTable([route("root", "/", strip_prefix=True)]))
 
@@ -171,6 +177,10 @@ def test_42_what_could_be_read_in_two_ways_never_reaches_a_route(raw: bytes) -> 
         b"/user/test%2fx",
         b"/user%2ftest",
         b"/user/bob;y",
+        b"/jupyter//lab/api",
+        b"/jupyter/;x/lab/api",
+        b"/jupyter/%2Flab/api",
+        b"/user//test",
     ],
 )
 def test_42_a_path_that_a_lax_server_reads_as_another_route_is_refused(raw: bytes) -> None:
@@ -179,9 +189,18 @@ def test_42_a_path_that_a_lax_server_reads_as_another_route_is_refused(raw: byte
 
 
 @pytest.mark.parametrize(
-    "raw", [b"/files%2Fa/b", b"/files;v=1/a", b"/jupyter/lab/tree/a%2Fb", b"/jupyter/lab/x;y/z"]
+    "raw",
+    [
+        b"/files%2Fa/b",
+        b"/files;v=1/a",
+        b"/jupyter/lab/tree/a%2Fb",
+        b"/jupyter/lab/x;y/z",
+        b"/jupyter/lab//x",
+        b"/jupyter/lab/url/https://host/x//",
+        b"/jupyter/lab/git/https%3A%2F%2Fhost%2Fx/main",
+    ],
 )
-def test_42_behind_the_prefix_an_escaped_slash_and_parameters_pass(raw: bytes) -> None:
+def test_42_behind_the_prefix_escaped_slashes_parameters_and_empty_segments_pass(raw: bytes) -> None:
     assert hit(raw).target == raw
 
 

@@ -66,6 +66,8 @@ def refusal(raw: bytes) -> str:
         b"/_stcore/stream",
         b"/a:b@c/d,e;v=1/!$&'()*+=",
         b"/lab/contents/dir%2Ffile",
+        b"/url/https://host/x",
+        b"/v2/git/https%3A%2F%2Fhost%2Fx/main",
         b"/%C3%A9t%c3%a9",
         b'/odd"<>^`{|}[]',
     ],
@@ -153,6 +155,9 @@ def test_26_a_target_of_64_kb_is_read_in_time_linear_to_its_length(piece: bytes,
         b"/lab/.;x/admin",
         b"/lab/%25%32%65%25%32%65/admin",
         b"/lab/x%2f%2e%2e",
+        b"/lab//../admin",
+        b"/lab/%2f..%2fadmin",
+        b"/lab/;x/../admin",
     ],
 )
 def test_42_a_dot_segment_is_refused_in_every_spelling(raw: bytes) -> None:
@@ -164,17 +169,15 @@ def test_42_a_dot_segment_is_refused_in_every_spelling(raw: bytes) -> None:
     [
         b"//",
         b"//host/lab",
-        b"/lab//api",
-        b"/lab/%2f",
-        b"/lab%2f",
         b"/%2flab",
-        b"/a%2f%2fb",
-        b"/lab/;x/api",
-        b"/lab/;x",
+        b"/%2F%2Fhost",
+        b"/%25%32%46host",
+        b"/;x",
+        b"/;x/lab",
     ],
 )
-def test_42_an_empty_segment_is_refused_in_every_spelling(raw: bytes) -> None:
-    assert refusal(raw) == "The path contains an empty segment."
+def test_42_an_empty_first_segment_is_refused_in_every_spelling(raw: bytes) -> None:
+    assert refusal(raw) == "The path begins with an empty segment."
 
 
 @pytest.mark.parametrize(
@@ -233,6 +236,14 @@ def test_a_path_escaped_more_often_than_we_look_is_refused() -> None:
         (b"/x%25y", [b"x%25y"], None),
         (b"/x%3Fy%23", [b"x%3Fy%23"], None),
         (b"/x%2541", [b"x%2541"], [b"xA"]),
+        (b"/a//b", [b"a", b"", b"b"], [b"a", b"b"]),
+        (b"/a//", [b"a", b"", b""], [b"a", b""]),
+        (b"/a%2f%2Fb", [b"a%2F%2Fb"], [b"a", b"b"]),
+        (b"/a%2f", [b"a%2F"], [b"a", b""]),
+        (b"/a/%2Fb", [b"a", b"%2Fb"], [b"a", b"b"]),
+        (b"/a/;x/b", [b"a", b"%3Bx", b"b"], [b"a", b"b"]),
+        (b"/a/;x", [b"a", b"%3Bx"], [b"a", b""]),
+        (b"/a/b//;x//c", [b"a", b"b", b"", b"%3Bx", b"", b"c"], [b"a", b"b", b"c"]),
     ],
 )
 def test_the_normal_and_the_credulous_reading(
@@ -260,7 +271,7 @@ def test_whatever_is_accepted_can_not_climb_however_it_is_decoded(raw: bytes) ->
     for _ in range(6):
         names = [name.partition(b";")[0] for name in decoded.replace(b"\\", b"/").split(b"/")]
         assert not {b".", b".."} & set(names)
-        assert b"" not in names[1:-1]
+        assert names[1] != b"" or decoded == b"/"
         assert b"\0" not in decoded
         decoded = unquote_to_bytes(decoded)
 

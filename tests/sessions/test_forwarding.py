@@ -129,7 +129,7 @@ def test_host_origin_cookies_and_path_arrive_as_they_were_sent(
 ) -> None:
     before = len(upstream.calls)
     client = clients(bascule.public_url)
-    target = b"/api/kernels/a%2Fb/%7Euser/channels?session_id=%2e%2E/;x&token=a+b"
+    target = b"/api/kernels/a%2Fb//%7Euser/x%2F%2Fy/channels?session_id=%2e%2E/;x&token=a+b"
     client.send(
         upgrade(
             target,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from bascule.policy.routeconfig import AuthMode, RouteConfig
-from bascule.policy.routes import BadTarget, Match, RouteTable, is_reserved, split_path
+from bascule.policy.routes import BadTarget, Match, RouteTable, is_reserved, without_prefix
 from bascule.policy.templates import UpstreamTemplate
 from bascule.protocol.path import normal_segment, parse_target, without_port
 from bascule.vocabulary import Kind
@@ -180,7 +180,7 @@ class HubRoutes:
         prefix, path = b"", target.path
         depth = max(route.depth - len(in_front), 0)
         if not self._settings.include_prefix:
-            prefix, path = split_path(path, depth)
+            prefix, path = without_prefix(target, depth)
         if self._settings.prepend_path:
             path = route.base + path
         configured = self._as_configured(route, _kind(route, target.segments[depth:]))
@@ -225,6 +225,8 @@ def read_routespec(text: str) -> tuple[str, tuple[bytes, ...]]:
         target = parse_target(b"/" + b"/".join(segments))
     except BadTarget as refused:
         raise ValueError(f"No request has this path: {refused.detail}") from None
+    if b"" in segments:
+        raise ValueError("A route may not contain an empty segment.")
     if target.credulous is not None:
         raise ValueError('No request has this path: ";", "\\" and a second escape may not be part of it.')
     if is_reserved([*segments, b""]):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bascule.policy.hubroutes import HubRoute
     from bascule.protocol.path import Target
 
-__all__ = ["BadTarget", "Match", "RouteTable", "Routes", "UpstreamAddress", "is_reserved", "split_path"]
+__all__ = ["BadTarget", "Match", "RouteTable", "Routes", "UpstreamAddress", "is_reserved", "without_prefix"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class RouteTable:
         path = target.path
         prefix = b""
         if entry.route.strip_prefix and entry.depth:
-            prefix, path = split_path(path, entry.depth)
+            prefix, path = without_prefix(target, entry.depth)
         return Match(entry.route, upstream, path + target.query, prefix, target.authority)
 
     def _find(self, segments: list[bytes]) -> _Found | None:
@@ -212,11 +212,18 @@ def _better(one: _Found | None, other: _Found | None) -> _Found | None:
     return other if other[:2] > one[:2] else one
 
 
-def split_path(path: bytes, depth: int) -> tuple[bytes, bytes]:
-    """Return the first ``depth`` segments of a path, and the rest of the path."""
+def without_prefix(target: Target, depth: int) -> tuple[bytes, bytes]:
+    """Take the first ``depth`` segments off a path; return them, and the rest of the path.
+
+    Raises:
+        BadTarget: The rest would be refused, had it been received.
+    """
     end = 0
     for _ in range(depth):
-        end = path.find(b"/", end + 1)
+        end = target.path.find(b"/", end + 1)
         if end < 0:
-            return path, b"/"
-    return path[:end], path[end:] or b"/"
+            return target.path, b"/"
+    rest = target.path[end:] or b"/"
+    if target.credulous is not None:
+        parse_target(rest)
+    return target.path[:end], rest

@@ -10,25 +10,27 @@ with 400. Three readings of a path exist:
   upper case; what routes and their patterns are matched against, so that ``/%6cab`` and
   ``/lab`` are the same route;
 * **credulous**: what the most gullible server could make of it: escapes undone up to
-  three times, ``%2F`` a slash, ``;parameters`` dropped.
+  three times, ``%2F`` a slash, ``;parameters`` dropped, empty segments dropped.
 
 Refused everywhere in the target: control bytes, spaces, bytes above ASCII, ``#``.
 Refused in the path: a backslash, raw or ``%5C`` (a slash to some); escaped control bytes,
 ``%00`` first (ends a name in C, or a line in a header); an escape that is not two
 hexadecimal digits; a doubly escaped dot, slash, backslash or percent sign; overlong UTF-8
-(``%C0%AE`` is a dot to a lax decoder); an empty segment; a dot segment in the credulous
-reading, which covers ``%2e`` in any mix and ``..;x``.
+(``%C0%AE`` is a dot to a lax decoder); a dot segment in the credulous reading, which covers
+``%2e`` in any mix and ``..;x``; an empty first segment in any reading, since ``//host/`` is a
+host to whoever resolves it as a reference (RFC 3986 §4.2), a redirect for example.
 
-**An escaped slash and a semicolon** are allowed where they cannot matter. Jupyter's contents
-API and single-page apps put ``%2F`` inside one segment, and matrix parameters exist. The rule:
+**An escaped slash, a semicolon and an empty segment** are allowed where they cannot matter.
+Jupyter's contents API and single-page apps put ``%2F`` inside one segment, matrix parameters
+exist, and nbviewer and BinderHub have whole URLs in their paths (``/url/https://host/x``,
+``/v2/git/https%3A%2F%2Fhost%2Fx/main``). The rule:
 
-1. between ordinary names only: ``a%2Fb`` is fine; ``%2Fb``, ``a%2F``, ``a%2F%2Fb``, ``..%2F``
-   and ``;x`` alone are refused, so no decoding can climb or merge segments;
-2. never in the part that a route matches: a literal cannot contain them, and a segment with
-   one of them matches no pattern;
-3. the credulous reading must lead to the same route (`bascule.policy.routes` compares),
-   or the target is refused. So ``/lab%2Fapi`` and ``/lab;x/api`` cannot slip past the rules
-   of ``/lab/`` through a shorter route such as ``/``.
+1. never in the part that a route matches: a literal cannot contain them, and a segment that
+   is empty or contains one of the others matches no pattern;
+2. the credulous reading must lead to the same route (`bascule.policy.routes` compares),
+   or the target is refused. So ``/lab%2Fapi``, ``/lab;x/api`` and ``/;/lab/api`` cannot slip
+   past the rules of ``/lab/`` through a shorter route such as ``/``;
+3. what is left once a route's prefix is taken off must be acceptable by itself.
 
 A query is opaque: it may hold ``%2F``, ``..`` and ``//`` and is forwarded untouched.
 
@@ -181,10 +183,10 @@ def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None]:
     pieces = [piece.partition(b";")[0] for piece in decoded.replace(b"\\", b"/").split(b"/")]
     if any(piece in {b".", b".."} for piece in pieces):
         raise BadTarget("The path contains a dot segment.")
-    # Only the end may be empty, and only where a slash stands there unescaped.
-    if b"" in pieces[:-1] or (pieces[-1] == b"" and received[-1] != b""):
-        raise BadTarget("The path contains an empty segment.")
-    credulous = [normal_segment(piece) for piece in pieces]
+    if pieces[0] == b"":
+        raise BadTarget("The path begins with an empty segment.")
+    credulous = [normal_segment(piece) for piece in pieces[:-1] if piece]
+    credulous.append(normal_segment(pieces[-1]))  # an empty one says that the path ends in a slash
     return normal, None if credulous == normal else credulous
 
 
