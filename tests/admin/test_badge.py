@@ -39,6 +39,9 @@ TEXTS = {
 SHOWN = """(scope) => { const index = scope === 'instance' ? 0 : 1;
   const shown = document.querySelector('#badge').shadowRoot.querySelectorAll('.slot')[index].lastElementChild;
   return shown.classList.contains('ghost') ? null : [shown.className, shown.textContent, shown.title]; }"""
+HIDE = """(hidden) => {
+  Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
+  document.dispatchEvent(new Event('visibilitychange')); }"""
 
 
 @dataclass
@@ -261,15 +264,12 @@ async def test_many_badges_on_a_page_share_one_poll() -> None:
 
 
 async def test_a_hidden_page_asks_nothing_and_a_shown_one_asks_at_once() -> None:
-    hide = """(hidden) => {
-        Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
-        document.dispatchEvent(new Event('visibilitychange')); }"""
     async with badge_page() as (page, server):
-        await page.evaluate(hide, True)
+        await page.evaluate(HIDE, True)
         before = server.asked
         await page.clock.run_for(120_000)
         assert server.asked == before
-        await page.evaluate(hide, False)
+        await page.evaluate(HIDE, False)
         await page.clock.run_for(10)
         await asked(server, before + 1)
 
@@ -295,7 +295,7 @@ async def test_an_answer_that_is_too_old_is_not_shown_and_disables_nothing() -> 
         assert await page.is_enabled("#run")
 
 
-async def test_retry_after_is_kept() -> None:
+async def test_retry_after_is_kept_also_by_a_page_that_was_hidden_meanwhile() -> None:
     async with badge_page() as (page, server):
         await taken(server, 1)
         server.status, server.fields = 503, {"Retry-After": "120"}
@@ -305,6 +305,10 @@ async def test_retry_after_is_kept() -> None:
         for _ in range(16):  # 80 s, and whatever passes by itself on a busy machine
             await page.clock.run_for(5_000)
             await page.evaluate("() => new Promise((done) => requestIdleCallback(done))")
+        await page.evaluate(HIDE, True)
+        await page.evaluate(HIDE, False)
+        await page.clock.run_for(10_000)
+        await page.evaluate("() => new Promise((done) => requestIdleCallback(done))")
         assert server.asked == before
 
 

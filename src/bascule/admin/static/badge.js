@@ -76,6 +76,7 @@ class Poll {
     this.answer = null;
     this.answeredAt = -Infinity;
     this.askedAt = -Infinity;
+    this.notBefore = -Infinity; // what Retry-After asked for, whatever happens to the page meanwhile
     this.timer = 0;
     this.request = null;
     document.addEventListener("visibilitychange", () => this.plan());
@@ -102,9 +103,9 @@ class Poll {
   }
 
   // Jitter, so that pages opened together do not ask together; back-off, so that nobody hammers what is down.
-  pause(retryAfter = 0) {
+  pause() {
     const backedOff = Math.min(LONGEST_WAIT, this.interval() * 2 ** this.failures);
-    return Math.max(backedOff * (0.85 + 0.3 * Math.random()), retryAfter, LEAST_INTERVAL);
+    return Math.max(backedOff * (0.85 + 0.3 * Math.random()), LEAST_INTERVAL);
   }
 
   plan(pause) {
@@ -115,7 +116,7 @@ class Poll {
       return;
     }
     if (this.request) return;
-    const due = this.askedAt + (pause ?? (this.failures ? this.pause() : LEAST_INTERVAL));
+    const due = Math.max(this.askedAt + (pause ?? (this.failures ? this.pause() : LEAST_INTERVAL)), this.notBefore);
     this.timer = setTimeout(() => this.ask(), Math.max(0, (due - now()) * 1000));
   }
 
@@ -123,10 +124,9 @@ class Poll {
     const request = (this.request = new AbortController());
     const deadline = setTimeout(() => request.abort(new Error("no answer")), ANSWER_TIMEOUT * 1000);
     this.askedAt = now();
-    let retryAfter = 0;
     try {
       const answer = await fetch(this.endpoint, { signal: request.signal, headers: { Accept: "application/json" }, cache: "no-store" });
-      retryAfter = Number(answer.headers.get("Retry-After")) || 0;
+      this.notBefore = this.askedAt + (Number(answer.headers.get("Retry-After")) || 0);
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       this.answer = await answer.json();
       this.answeredAt = now();
@@ -140,7 +140,7 @@ class Poll {
     }
     const shown = this.fresh() ? this.answer : null;
     for (const element of this.elements) element.reading = shown;
-    this.plan(this.pause(retryAfter));
+    this.plan(this.pause());
   }
 }
 
