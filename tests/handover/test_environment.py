@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from bascule.handover.environment import ChildSetup
+from bascule.handover import environment
+from bascule.handover.environment import OTHER_VERSION, ChildSetup
 
 
 def test_a_child_reads_what_the_supervisor_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +37,15 @@ def test_the_descriptor_is_closed_once_it_is_read(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "argv", ["child", str(descriptor)])
     ChildSetup.read()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_child_of_another_version_leaves_with_a_status_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptor = ChildSetup("{}", {}, 3, 4, 1, 0).write()
+    monkeypatch.setattr(sys, "argv", ["child", str(descriptor)])
+    monkeypatch.setattr(environment, "__version__", "0.0.0")
+    with pytest.raises(SystemExit) as left:
+        ChildSetup.read()
+    assert left.value.code == OTHER_VERSION
 
 
 def test_a_text_that_does_not_fit_leaves_no_descriptor_behind(monkeypatch: pytest.MonkeyPatch) -> None:

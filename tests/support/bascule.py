@@ -150,7 +150,7 @@ def _listening(log: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def run_bascule(
-    home: Path, config: Mapping[str, Any], *, env: Mapping[str, str] | None = None
+    home: Path, config: Mapping[str, Any], *, env: Mapping[str, str] | None = None, status: int = 0
 ) -> Iterator[RunningBascule]:
     """Run the proxy on ports that the kernel chooses, and end it with SIGTERM.
 
@@ -158,12 +158,13 @@ def run_bascule(
         home: An existing directory for its configuration and log.
         config: The configuration; listeners, log format and a quick drain are added where it has none.
         env: More environment, such as ``BASCULE_PURE=1``.
+        status: What it is to end with.
 
     Yields:
         The proxy, ready to serve.
 
     Raises:
-        AssertionError: It did not exit with 0 after SIGTERM.
+        AssertionError: It did not exit with that after SIGTERM.
     """
     whole = {
         "listen": "127.0.0.1:0",
@@ -183,6 +184,6 @@ def run_bascule(
         yield RunningBascule(f"http://{said['public']}", f"http://{said['admin']}", service, file)
         clean = True
     finally:
-        status = service.stop(_DOWN_WITHIN)
+        ended = service.stop(_DOWN_WITHIN)
         if clean:  # a failure of the test itself is the one to report
-            assert status == 0, f"bascule ended with {status}:\n{service.said()}"
+            assert ended == status, f"bascule ended with {ended}:\n{service.said()}"

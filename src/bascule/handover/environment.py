@@ -10,6 +10,16 @@ import json
 import os
 import sys
 from dataclasses import asdict, dataclass, field
+from typing import Final
+
+from bascule._version import __version__
+
+OTHER_VERSION: Final = 3
+"""Exit status of a child that finds itself of another version than the supervisor that started it.
+
+Messages and shared counters have the layout of one version, and after an upgrade in place a child comes from
+the new code while the supervisor is of the old.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,7 @@ class ChildSetup:
         """
         descriptor = os.memfd_create("bascule-setup", os.MFD_CLOEXEC)
         try:
-            os.write(descriptor, json.dumps(asdict(self)).encode())
+            os.write(descriptor, json.dumps({"version": __version__, **asdict(self)}).encode())
         except OSError:
             os.close(descriptor)
             raise
@@ -75,6 +85,13 @@ class ChildSetup:
 
     @classmethod
     def read(cls) -> ChildSetup:
-        """Read it from the descriptor named by the only argument, and close that."""
+        """Read it from the descriptor named by the only argument, and close that.
+
+        Raises:
+            SystemExit: With `OTHER_VERSION`.
+        """
         with os.fdopen(int(sys.argv[1])) as file:
-            return cls(**json.load(file))
+            told = json.load(file)
+        if told.pop("version", None) != __version__:
+            sys.exit(OTHER_VERSION)
+        return cls(**told)

@@ -22,7 +22,7 @@ from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import PacketReader, channel_pair
-from bascule.handover.environment import ChildSetup
+from bascule.handover.environment import OTHER_VERSION, ChildSetup
 from bascule.handover.journal import Journal
 from bascule.policy.certificate import server_context
 from bascule.policy.loading import check_files
@@ -327,6 +327,12 @@ class Supervisor:
             self._shutdown.exit_status = _BAD_CONFIGURATION
             self._shutdown.finish()
             return
+        if is_gateway and status == OTHER_VERSION:
+            # No gateway of ours can be started any more. Whoever watches over us starts what is there now.
+            _log.error("stopping", status=_status(status), sessions=self.open_sessions())
+            self._shutdown.exit_status = 1
+            self._shutdown.finish()
+            return
         lost = {} if is_gateway else {"sessions": held}
         _log.error(
             "a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay, **lost
@@ -457,6 +463,8 @@ class Supervisor:
 
 
 def _status(status: int) -> str:
+    if status == OTHER_VERSION:
+        return f"{status}: the code on disk is of another version than the proxy that runs; restart it"
     if status >= 0:
         return str(status)
     try:
