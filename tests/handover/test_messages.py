@@ -44,8 +44,8 @@ MESSAGES: dict[type, st.SearchStrategy[Message]] = {
     List: st.builds(List, request=_u32),
     Ended: st.builds(
         Ended,
-        id=_u64, kind=_u8, end=_u8, code=_u16, duration=_time, payload_inbound=_u64, payload_outbound=_u64,
-        frames_inbound=_u64, frames_outbound=_u64, reason=st.binary(max_size=255),
+        id=_u64, kind=_u8, end=_u8, code=_u16, duration=_time, idle=_time, payload_inbound=_u64,
+        payload_outbound=_u64, frames_inbound=_u64, frames_outbound=_u64, reason=st.binary(max_size=255),
         tag=st.binary(max_size=300),
     ),
     Live: st.builds(
