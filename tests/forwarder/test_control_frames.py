@@ -249,7 +249,7 @@ def test_a_flood_of_pings_whose_pongs_nobody_reads_holds_a_few_pongs(
     assert flooder.unsent == 0  # it is read all the while, and never makes us wait
     assert line.stashed <= MAX_PINGS * 131
     session = world.relay.sessions[line.id]
-    pending = session.pending_outbound if who == "browser" else session.pending_inbound
+    pending = (session.outbound if who == "browser" else session.inbound).pending
     assert pending is not None
     assert len(pending.pongs) <= MAX_PINGS
     flooder.stalled = False

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, auto_pickle=False
 """The hot path compiled: what `hot_pure` does, action for action, on C state and system calls.
 
 Read `hot_pure`, `flow_pure` and `walk_pure` first; their rules hold here, and
@@ -136,33 +136,39 @@ cdef class Flow:
     # What every message needs comes first: two lines of the cache, and not four.
     cdef public int source
     cdef public int sink
-    cdef public uint64_t remaining
+    cdef readonly uint64_t remaining
     cdef uint8_t *stash_bytes
     cdef public double active_at
-    cdef public uint64_t frames
-    cdef public uint64_t payload
-    cdef public uint64_t limit
+    cdef readonly uint64_t frames
+    cdef readonly uint64_t payload
+    cdef readonly uint64_t limit
     cdef public uint8_t mode
-    cdef public uint8_t rsv_first
-    cdef public uint8_t rsv_continuation
+    cdef readonly uint8_t rsv_first
+    cdef readonly uint8_t rsv_continuation
     cdef uint8_t held_size
-    cdef public bint inbound
-    cdef public bint in_message
+    cdef readonly bint inbound
+    cdef readonly bint in_message
     cdef public bint stop
     cdef public bint wanted
-    cdef public bint large
-    cdef public bint reading
-    cdef public uint8_t fault
-    cdef public uint32_t interest
-    cdef public int close_code
-    cdef public int error
+    cdef readonly bint large
+    cdef readonly bint reading
+    cdef readonly uint8_t fault
+    cdef readonly uint32_t interest
+    cdef readonly int close_code
+    cdef readonly int error
     cdef uint8_t *held_bytes
     cdef size_t stash_at
     cdef size_t stash_end
     cdef public object session
     cdef public Flow opposite
     cdef public list pings
-    cdef public object close_reason
+    cdef readonly object close_reason
+    # The owner's.
+    cdef public bint heard
+    cdef public bint gone
+    cdef public bint told
+    cdef public bint shut
+    cdef public object pending
 
     def __init__(self, session, int source, int sink, bint inbound, uint64_t limit,
                  int rsv_first, int rsv_continuation, double now):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bascule.forwarder import signs
+
+if TYPE_CHECKING:
+    from bascule.forwarder.session import Pending
 
 _WHOLE: Final = {
     rsv: frozenset(
@@ -59,6 +62,12 @@ class Flow:
             fragmented message unfinished. Follows from the above; kept for `hot_pure.Engine._advance`.
         whole: First bytes of the frames that `walk_pure.HeaderWalk._skip` may pass over.
         steps: `_STEPS` of the direction.
+        heard: The source's last frame has come: its Close, its fault, or the end of its connection. This
+            and what follows is the owner's, and means nothing to the engine.
+        gone: The source has ended for reading.
+        told: A Close has been written to the sink, or it can no longer be told anything.
+        shut: We have ended the sink's connection for writing.
+        pending: Control frames waiting for the next frame boundary; ``None`` when there are none.
     """
 
     __slots__ = (
@@ -69,6 +78,8 @@ class Flow:
         "error",
         "fault",
         "frames",
+        "gone",
+        "heard",
         "held",
         "in_message",
         "inbound",
@@ -78,17 +89,20 @@ class Flow:
         "mode",
         "opposite",
         "payload",
+        "pending",
         "pings",
         "reading",
         "remaining",
         "rsv_continuation",
         "rsv_first",
         "session",
+        "shut",
         "sink",
         "source",
         "stash",
         "steps",
         "stop",
+        "told",
         "wanted",
         "whole",
     )
@@ -134,6 +148,11 @@ class Flow:
         # What is passed over is not compared with the limit: all short frames must be under it.
         self.whole = _WHOLE[rsv_first & 0x70] if limit >= 65535 else _NOTHING
         self.steps = _STEPS[inbound]
+        self.heard = False
+        self.gone = False
+        self.told = False
+        self.shut = False
+        self.pending: Pending | None = None
 
     @property
     def at_boundary(self) -> bool:

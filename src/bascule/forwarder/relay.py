@@ -10,6 +10,8 @@ side is then *told* (a Close frame at a boundary, or nothing where it is gone) a
 writing; when both connections have also ended for reading, or the deadline of the
 closing handshake has passed, the session is over. Reading to the end matters: a
 connection closed with unread bytes is reset, and a reset can overtake our Close.
+Each flow keeps this of its own two ends: whether its source was heard and is gone,
+whether its sink was told and is shut.
 
 Rules of this file:
 
@@ -30,20 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.forwarder import signs
 from bascule.forwarder.hot import Engine, Flow
-from bascule.forwarder.session import (
-    CLOSED_BROWSER,
-    GONE_BROWSER,
-    GONE_UPSTREAM,
-    HEARD_BROWSER,
-    HEARD_UPSTREAM,
-    SETTLED,
-    SHUT_BROWSER,
-    SHUT_UPSTREAM,
-    TOLD_BROWSER,
-    TOLD_UPSTREAM,
-    Pending,
-    Session,
-)
+from bascule.forwarder.session import Pending, Session
 from bascule.forwarder.timers import Intervals, Timers
 from bascule.handover.counters import (
     KINDS,
@@ -186,7 +175,6 @@ class Relay:
         session: Session = flow.session
         if session.id not in self.sessions:
             return
-        from_browser = flow.inbound
         if found & signs.SINK_ERROR:
             self._sink_failed(session, flow)
         if found & signs.PING:
@@ -194,12 +182,12 @@ class Relay:
         if found & signs.CLOSE:
             self._on_close(session, flow)
         if found & signs.FAULT:
-            session.state |= HEARD_BROWSER if from_browser else HEARD_UPSTREAM
+            flow.heard = True
             if session.end in _CLOSED.values():
                 # It was sent the other side's Close and replied with this: we answer in its place.
-                self._tell(session, not from_browser, session.code, session.reason)
+                self._tell(session, flow, session.code, session.reason)
             rows = _TOO_BIG if flow.fault == signs.FAULT_TOO_BIG else _BROKEN
-            self._end(session, rows[from_browser])
+            self._end(session, rows[flow.inbound])
         if found & (signs.EOF | signs.ERROR):
             self._on_gone(session, flow, bool(found & signs.ERROR))
         if found & signs.BOUNDARY:
@@ -213,37 +201,35 @@ class Relay:
         That decides nothing yet: what its own direction still holds, perhaps a Close, is
         read first, and the end of that direction picks the row.
         """
-        session.state |= TOLD_UPSTREAM if flow.inbound else TOLD_BROWSER
+        flow.told = True
         if not flow.inbound:
-            session.state &= ~CLOSED_BROWSER  # nothing is written behind it: it was still in the stash
+            session.close_sent = False  # nothing is written behind it: it was still in the stash
         if flow.mode == signs.RELAY:
             flow.mode = signs.DISCARD
         flow.stop = True
 
     def _on_close(self, session: Session, flow: Flow) -> None:
-        from_browser = flow.inbound
-        session.state |= HEARD_BROWSER if from_browser else HEARD_UPSTREAM
-        sender = "browser" if from_browser else "upstream"
+        flow.heard = True
+        sender = "browser" if flow.inbound else "upstream"
         label = close_code_label(flow.close_code or None)
         self._words[close_code_word(sender, label)] += 1
         if flow.stop:
             return  # It answers our Close, or crossed it; ours was sent, or will be, instead of this one.
-        session.state |= TOLD_UPSTREAM if from_browser else TOLD_BROWSER
+        flow.told = True
         if session.end is None:
-            self._end(session, _CLOSED[from_browser], flow.close_code, flow.close_reason)
+            self._end(session, _CLOSED[flow.inbound], flow.close_code, flow.close_reason)
 
     def _on_gone(self, session: Session, flow: Flow, failed: bool) -> None:
-        from_browser = flow.inbound
-        heard = HEARD_BROWSER if from_browser else HEARD_UPSTREAM
-        silent = not session.state & heard
-        session.state |= heard | (GONE_BROWSER if from_browser else GONE_UPSTREAM)
+        silent = not flow.heard
+        flow.heard = flow.gone = True
         self._engine.pause(flow)
-        back = session.outbound if from_browser else session.inbound
+        back = flow.opposite
+        assert back is not None
         if failed:
             # A reset or timed-out connection takes nothing any more.
-            session.state |= TOLD_BROWSER if from_browser else TOLD_UPSTREAM
-            if from_browser and back.stashed:
-                session.state &= ~CLOSED_BROWSER
+            back.told = True
+            if flow.inbound and back.stashed:
+                session.close_sent = False
             self._engine.drop_stash(back)
             if back.mode == signs.RELAY:
                 back.mode = signs.DISCARD
@@ -254,18 +240,12 @@ class Relay:
             # A failed connection reports its error only once, to the first call: while bytes wait for
             # a peer that is a write, and a read then finds a plain end of stream.
             given_up = (failed and flow.error in _GIVEN_UP) or back.error in _GIVEN_UP
-            self._end(session, (_TIMEOUT if given_up else _ABORTED)[from_browser])
+            self._end(session, (_TIMEOUT if given_up else _ABORTED)[flow.inbound])
         elif session.end in _CLOSED.values():
             # It was told the other side's Close and left without answering: we answer for it.
-            self._tell(session, not from_browser, session.code, session.reason)
-        else:
-            self._tell_nothing_more(session, flow)
-
-    def _tell_nothing_more(self, session: Session, flow: Flow) -> None:
-        """Give up on a Close that is waiting for the end of a frame that will never end."""
-        if flow.remaining and flow.mode == signs.RELAY:
-            session.state |= TOLD_UPSTREAM if flow.inbound else TOLD_BROWSER
-            session.state |= HEARD_UPSTREAM if flow.inbound else HEARD_BROWSER
+            self._tell(session, flow, session.code, session.reason)
+        elif flow.remaining and flow.mode == signs.RELAY:
+            _give_up(flow)
 
     # -- ending -----------------------------------------------------------------------
 
@@ -284,30 +264,25 @@ class Relay:
         if end in (End.CLIENT_CLOSED, End.UPSTREAM_CLOSED):
             return
         if row.to_upstream is None:
-            session.state |= TOLD_UPSTREAM
+            session.inbound.told = True
         else:
-            self._tell(
-                session, False, row.to_upstream, row.upstream_reason.replace("{limit}", limit).encode()
-            )
+            said = row.upstream_reason.replace("{limit}", limit).encode()
+            self._tell(session, session.inbound, row.to_upstream, said)
         if row.to_browser is None:
-            session.state |= TOLD_BROWSER
+            session.outbound.told = True
         else:
-            self._tell(session, True, session.code, session.reason)
+            self._tell(session, session.outbound, session.code, session.reason)
 
-    def _tell(self, session: Session, browser: bool, code: int, reason: bytes) -> None:
-        """Send one side a Close of ours, now or at the next boundary."""
-        told = TOLD_BROWSER if browser else TOLD_UPSTREAM
-        if session.state & told:
+    def _tell(self, session: Session, flow: Flow, code: int, reason: bytes) -> None:
+        """Send the sink of a flow a Close of ours, now or at the next boundary."""
+        if flow.told:
             return
-        flow = session.outbound if browser else session.inbound
-        source_gone = session.state & (GONE_UPSTREAM if browser else GONE_BROWSER)
         flow.stop = True
-        if flow.remaining and source_gone:
-            # Inside a frame whose sender is gone: only dropping the connection is honest.
-            session.state |= told | (HEARD_BROWSER if browser else HEARD_UPSTREAM)
+        if flow.remaining and flow.gone:
+            _give_up(flow)
             return
-        pending = self._pending(session, flow)
-        pending.close = close_frame(code or None, reason, None if browser else secrets.token_bytes(4))
+        pending = _pending(flow)
+        pending.close = close_frame(code or None, reason, _key(flow))
         if flow.remaining == 0 and flow.mode == signs.RELAY:
             flow.mode = signs.DISCARD
         if flow.at_boundary:
@@ -317,36 +292,26 @@ class Relay:
 
     def _settle(self, session: Session) -> None:
         """Shut what is told and heard; finish when both connections have ended."""
-        state = session.state
-        if state & TOLD_BROWSER and state & HEARD_BROWSER and not state & SHUT_BROWSER:
-            if not session.outbound.stashed:
-                _shutdown(session.inbound.source, socket.SHUT_WR)
-                session.state |= SHUT_BROWSER
-            else:
-                session.outbound.wanted = True
-        if state & TOLD_UPSTREAM and state & HEARD_UPSTREAM and not state & SHUT_UPSTREAM:
+        inbound, outbound = session.inbound, session.outbound
+        for flow, back in ((outbound, inbound), (inbound, outbound)):
+            if not (flow.told and back.heard) or flow.shut:
+                continue
             # A server closes first (§7.1.1), so we wait for the upstream to close, which also leaves
             # TIME_WAIT, and the port, on its side; but if it stays silent, we shut it.
-            upstream_leaves_first = session.end in _CLOSED.values() and not state & GONE_UPSTREAM
-            if session.inbound.stashed:
-                session.inbound.wanted = True
+            upstream_leaves_first = flow.inbound and session.end in _CLOSED.values() and not back.gone
+            if flow.stashed:
+                flow.wanted = True
             elif not upstream_leaves_first:
-                _shutdown(session.outbound.source, socket.SHUT_WR)
-                session.state |= SHUT_UPSTREAM
-        if (
-            session.state & SETTLED == SETTLED
-            and not session.inbound.stashed
-            and not session.outbound.stashed
-        ):
+                _shutdown(flow.sink, socket.SHUT_WR)
+                flow.shut = True
+        if all(flow.told and flow.heard and flow.gone and not flow.stashed for flow in (inbound, outbound)):
             self._finish(session)
 
     def _finish(self, session: Session) -> None:
         """Close both connections and report the outcome."""
         del self.sessions[session.id]
         engine = self._engine
-        if session.end not in _CLOSED.values() and (
-            not session.state & CLOSED_BROWSER or session.outbound.stashed
-        ):
+        if session.end not in _CLOSED.values() and (not session.close_sent or session.outbound.stashed):
             # The browser was told nothing: it was gone, or inside a frame to the last.
             session.code, session.reason = 0, b""
         self._release(session)
@@ -386,35 +351,24 @@ class Relay:
 
     # -- control frames of ours ---------------------------------------------------------
 
-    def _pending(self, session: Session, flow: Flow) -> Pending:
-        if flow.inbound:
-            if session.pending_inbound is None:
-                session.pending_inbound = Pending()
-            return session.pending_inbound
-        if session.pending_outbound is None:
-            session.pending_outbound = Pending()
-        return session.pending_outbound
-
     def _answer_pings(self, session: Session, flow: Flow) -> None:
         """Answer the latest pings of a flow's source, in order (§5.5.3)."""
         payloads = flow.pings
         flow.pings = None
         if payloads is None:
             return
-        back = session.outbound if flow.inbound else session.inbound
-        if session.state & (TOLD_BROWSER if flow.inbound else TOLD_UPSTREAM):
+        back = flow.opposite
+        assert back is not None
+        if back.told:
             return
         word = ForwarderWord.PINGS_ANSWERED_BROWSER if flow.inbound else ForwarderWord.PINGS_ANSWERED_UPSTREAM
         self._words[word] += len(payloads)
-        pongs = [
-            control_frame(_PONG, payload, None if flow.inbound else secrets.token_bytes(4))
-            for payload in payloads
-        ]
+        pongs = [control_frame(_PONG, payload, _key(back)) for payload in payloads]
         if back.at_boundary and not back.wanted:
             if self._engine.inject(back, b"".join(pongs)):
                 self._sink_failed(session, back)
             return
-        pending = self._pending(session, back)
+        pending = _pending(back)
         pending.pongs = (pending.pongs + pongs)[-signs.MAX_PINGS :]
         back.wanted = True
 
@@ -423,21 +377,14 @@ class Relay:
         if flow.remaining and flow.mode == signs.RELAY:
             return  # The stash is gone, but the frame did not end with it.
         flow.wanted = False
-        pending = session.pending_inbound if flow.inbound else session.pending_outbound
-        told = TOLD_UPSTREAM if flow.inbound else TOLD_BROWSER
-        if pending is None:
-            return
-        if flow.inbound:
-            session.pending_inbound = None
-        else:
-            session.pending_outbound = None
-        if session.state & told or flow.sink < 0:
+        pending, flow.pending = flow.pending, None
+        if pending is None or flow.told or flow.sink < 0:
             return
         if pending.close:
-            session.state |= told
+            flow.told = True
             session.told_at = self._engine.now
             if not flow.inbound:
-                session.state |= CLOSED_BROWSER
+                session.close_sent = True
                 code = int.from_bytes(pending.close[2:4], "big") if len(pending.close) > 2 else None
                 self._words[close_code_word("proxy", close_code_label(code))] += 1
         if pending.heartbeat:
@@ -468,7 +415,7 @@ class Relay:
     def _beat(self, session: Session) -> None:
         """Send one heartbeat, at a boundary (the contract's unsolicited, empty pong)."""
         flow = session.outbound
-        if session.state & TOLD_BROWSER:
+        if flow.told:
             return
         if flow.at_boundary and not flow.wanted:
             self._words[ForwarderWord.HEARTBEATS] += 1
@@ -477,12 +424,33 @@ class Relay:
         elif not flow.stashed:
             # In the middle of a frame: one waits for its end. With bytes stashed there is
             # traffic on the way already, and a stalled browser must not collect pongs.
-            self._pending(session, flow).heartbeat = HEARTBEAT
+            _pending(flow).heartbeat = HEARTBEAT
             flow.wanted = True
 
 
 _NO_SESSION: Final = Session(-1, 0, 0.0, b"")
 """Owner of flows whose session is over: never among the live ones."""
+
+
+def _pending(flow: Flow) -> Pending:
+    """Return what waits for the next boundary of a flow."""
+    if flow.pending is None:
+        flow.pending = Pending()
+    return flow.pending
+
+
+def _key(flow: Flow) -> bytes | None:
+    """Return a masking key for a frame of ours, where one is needed: towards the upstream (§5.3)."""
+    return secrets.token_bytes(4) if flow.inbound else None
+
+
+def _give_up(flow: Flow) -> None:
+    """Tell a sink nothing any more: it is inside a frame whose sender is gone, and which will never end.
+
+    Only dropping its connection is honest, so what it still says does not matter either.
+    """
+    assert flow.opposite is not None
+    flow.told = flow.opposite.heard = True
 
 
 def _cut_rings(session: Session) -> None:

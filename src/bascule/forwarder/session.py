@@ -1,30 +1,12 @@
-"""One session as the forwarder holds it: a flat record and its two flows."""
+"""One session as the forwarder holds it: a record and its two flows, which know how far each has ended."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bascule.forwarder.hot import Flow
     from bascule.protocol.closing import End
-
-# Bits of Session.state. One of each per side; BROWSER bits shifted by one are UPSTREAM's.
-TOLD_BROWSER: Final = 1
-"""A Close has been written to this side, or it can no longer be told anything."""
-TOLD_UPSTREAM: Final = 2
-HEARD_BROWSER: Final = 4
-"""This side's last frame has come: its Close, its fault, or the end of its connection."""
-HEARD_UPSTREAM: Final = 8
-GONE_BROWSER: Final = 16
-"""This side's connection has ended for reading."""
-GONE_UPSTREAM: Final = 32
-SHUT_BROWSER: Final = 64
-"""We have ended this side's connection for writing."""
-SHUT_UPSTREAM: Final = 128
-CLOSED_BROWSER: Final = 256
-"""A Close of ours has been written to the browser, or waits in the stash."""
-
-SETTLED: Final = TOLD_BROWSER | TOLD_UPSTREAM | HEARD_BROWSER | HEARD_UPSTREAM | GONE_BROWSER | GONE_UPSTREAM
 
 
 class Pending:
@@ -55,19 +37,18 @@ class Session:
         end: The row of the close table that ended it; ``None`` while it lives. Chosen once.
         code: Close code of a peer that ended it, or of ours for the browser; 0 for none.
         reason: Close reason beside it.
-        state: The bits above.
+        close_sent: A Close of ours has been written to the browser, or waits in the stash.
         waiting: Bytes that waited for a peer when it was last looked whether the session is idle; 0 before.
         beat_at: When the next heartbeat is due, monotonic.
         boundary_by: Until when a Close of ours may wait for a frame boundary, monotonic; set with ``end``.
         over_by: When it is cut, whatever is still to come, monotonic; infinity for not. Set with ``end``.
         told_at: When it ended or a Close of ours last went out, monotonic; set with ``end``.
-        pending_inbound: Control frames waiting for a boundary towards the upstream.
-        pending_outbound: Control frames waiting for a boundary towards the browser.
     """
 
     __slots__ = (
         "beat_at",
         "boundary_by",
+        "close_sent",
         "code",
         "end",
         "id",
@@ -76,10 +57,7 @@ class Session:
         "opened_at",
         "outbound",
         "over_by",
-        "pending_inbound",
-        "pending_outbound",
         "reason",
-        "state",
         "tag",
         "told_at",
         "waiting",
@@ -96,14 +74,12 @@ class Session:
         self.end: End | None = None
         self.code = 0
         self.reason = b""
-        self.state = 0
+        self.close_sent = False
         self.waiting = 0
         self.beat_at = 0.0
         self.boundary_by = 0.0
         self.over_by = 0.0
         self.told_at = 0.0
-        self.pending_inbound: Pending | None = None
-        self.pending_outbound: Pending | None = None
 
     @property
     def active_at(self) -> float:

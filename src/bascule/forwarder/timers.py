@@ -201,8 +201,8 @@ def _queued(descriptor: int) -> int:
 
 def _is_waiting(session: Session) -> bool:
     """Tell whether a Close of ours still waits for a frame boundary."""
-    inbound, outbound = session.pending_inbound, session.pending_outbound
-    return bool((inbound and inbound.close) or (outbound and outbound.close))
+    waiting = (session.inbound.pending, session.outbound.pending)
+    return any(pending is not None and pending.close for pending in waiting)
 
 
 def _resolution(interval: float) -> float:
