@@ -93,6 +93,25 @@ class _Asked(NamedTuple):
         return self.head.target.partition(b"?")[0]
 
 
+class _NoSession(NamedTuple):
+    """Why an upgrade became no session after all, and what its browser is to be answered.
+
+    Attributes:
+        why: Counted and logged.
+        status: HTTP status for the log, where the answer is one.
+        detail: For the log.
+        answer: The upstream's own answer, or an error of ours; ``None`` for the refusal table's, if any.
+    """
+
+    why: Refusal
+    status: int | None = None
+    detail: str | None = None
+    answer: Answered | HandshakeRefused | None = None
+
+
+_NOT_VALID: Final = HandshakeRefused(502, "The upstream's answer was not valid.")
+
+
 class _OnItsWay:
     """A session between its lease and a forwarder; holds the lease and both connections."""
 
@@ -235,15 +254,14 @@ class Admission:
         if isinstance(lease, Refusal):
             await self._refuse(asked, lease)
             return
-        if not self._dispatch.has_room():
-            lease.release()
-            await self.refuse_without_room(asked)
-            return
-        self._words[GatewayWord.ADMITTED] += 1
-        peak = self._budget.in_use
-        if peak > self._words[GatewayWord.PEAK_IN_FLIGHT]:
-            self._words[GatewayWord.PEAK_IN_FLIGHT] = peak
-        await self._open(asked, lease)
+        try:
+            with lease:
+                none = await self._open(asked, lease)
+        except BaseException:
+            asked.leg.close()  # we are leaving, or it is a fault of ours: nobody has the session
+            raise
+        if none is not None:
+            await self._explain(asked, none)
 
     def _authenticate(self, match: Match, head: RequestHead) -> str | None:
         if match.hub_route is not None:
@@ -252,58 +270,59 @@ class Admission:
             return None
         return self._tokens.require(head.values(b"cookie"))
 
-    async def _open(self, asked: _Asked, lease: Lease) -> None:
-        """Dial and, if the upstream agrees, hand over. The lease is held when this is called."""
+    async def _open(self, asked: _Asked, lease: Lease) -> _NoSession | None:
+        """Dial and, if the upstream agrees, hand over, with the lease: then ``None``."""
+        if not self._dispatch.has_room():
+            return _NoSession(Refusal.NO_ROOM)
+        self._words[GatewayWord.ADMITTED] += 1
+        peak = self._budget.in_use
+        if peak > self._words[GatewayWord.PEAK_IN_FLIGHT]:
+            self._words[GatewayWord.PEAK_IN_FLIGHT] = peak
+        departure = Departure(asked.leg, self._dialling)
+        match = asked.match
+        try:
+            with departure:
+                opened = await self._dialler.open(
+                    match.upstream, match.target, self._fields(asked), asked.offer
+                )
+            if departure.seen:
+                return _NoSession(Refusal.GONE)
+            if departure.ours:
+                return _NoSession(Refusal.DRAINING)
+            if isinstance(opened, Switched):
+                return self._switch(asked, lease, opened)
+            return _NoSession(Refusal.UPSTREAM, opened.head.status, answer=opened)
+        except Unreachable as error:
+            return _NoSession(Refusal.UNREACHABLE, detail=str(error))
+        except BadAnswer as error:
+            return _NoSession(Refusal.UPSTREAM, 502, str(error), _NOT_VALID)
+
+    def _fields(self, asked: _Asked) -> list[tuple[bytes, bytes]]:
+        """Return the fields of the request that travel on."""
         match = asked.match
         received = asked.head.fields
         if match.authority is not None:
             received = with_host(received, match.authority)
         fields = forwarded_fields(
-            asked.peer,
-            self._trusted,
-            received,
-            asked.scheme,
-            asked.offer.host,
-            match.prefix,
-            self._via,
+            asked.peer, self._trusted, received, asked.scheme, asked.offer.host, match.prefix, self._via,
             client=asked.client,
-        )
-        if self._withheld is not None:
-            fields = without_cookie(fields, self._withheld)
-        departure = Departure(asked.leg, self._dialling)
-        try:
-            with departure:
-                opened = await self._dialler.open(match.upstream, match.target, fields, asked.offer)
-            if departure.seen:
-                lease.release()
+        )  # fmt: skip
+        return fields if self._withheld is None else without_cookie(fields, self._withheld)
+
+    async def _explain(self, asked: _Asked, none: _NoSession) -> None:
+        """Answer an upgrade that held a lease and became no session."""
+        if REFUSAL_TABLE[none.why].code is not None:
+            await self._refuse(asked, none.why, none.detail)
+            return
+        self._count(none.why)
+        self._log_refusal(asked, none.why, status=none.status, detail=none.detail)
+        match none.answer:
+            case None:
                 asked.leg.close()
-                self._count(Refusal.GONE)
-                self._log_refusal(asked, Refusal.GONE)
-                return
-            if departure.ours:
-                lease.release()
-                await self._refuse(asked, Refusal.DRAINING)
-                return
-            if isinstance(opened, Switched):
-                await self._switch(asked, lease, opened)
-                return
-            lease.release()
-            self._count(Refusal.UPSTREAM)
-            self._log_refusal(asked, Refusal.UPSTREAM, status=opened.head.status)
-            await self._pass_on(asked, opened)
-        except Unreachable as error:
-            lease.release()
-            await self._refuse(asked, Refusal.UNREACHABLE, str(error))
-        except BadAnswer as error:
-            lease.release()
-            self._count(Refusal.UPSTREAM)
-            self._log_refusal(asked, Refusal.UPSTREAM, status=502, detail=str(error))
-            await error_answer(asked.leg, HandshakeRefused(502, "The upstream's answer was not valid."))
-        except BaseException:
-            # We are leaving, or it is a fault of ours: nobody has the session.
-            lease.release()
-            asked.leg.close()
-            raise
+            case HandshakeRefused():
+                await error_answer(asked.leg, none.answer)
+            case _:
+                await self._pass_on(asked, none.answer)
 
     async def _pass_on(self, asked: _Asked, answered: Answered) -> None:
         """Relay what the upstream said instead of 101, unless the browser leaves.
@@ -321,14 +340,11 @@ class Admission:
         finally:
             self._exchanges.end()
 
-    async def _switch(self, asked: _Asked, lease: Lease, opened: Switched) -> None:
+    def _switch(self, asked: _Asked, lease: Lease, opened: Switched) -> _NoSession | None:
         """Give both connections to a forwarder, and with them the 101 that it is to say.
 
         Until a forwarder has them the browser has seen nothing; so whatever happens to this
         process, a browser that has seen a 101 has a session (I6).
-
-        Raises:
-            BadAnswer: The upstream's 101 is too long to be handed over.
         """
         answer_fields = [
             field
@@ -338,7 +354,9 @@ class Admission:
         answer = switching_protocols(asked.offer.key, [*opened.agreement.fields, *answer_fields])
         if len(answer) > MAX_ANSWER_BYTES:
             opened.leg.close()
-            raise BadAnswer(f"a 101 of more than {MAX_ANSWER_BYTES} bytes")
+            return _NoSession(
+                Refusal.UPSTREAM, 502, f"a 101 of more than {MAX_ANSWER_BYTES} bytes", _NOT_VALID
+            )
         identifier = self._next_id
         self._next_id += 1
         route = asked.match.route
@@ -362,10 +380,10 @@ class Admission:
         except OSError:
             # A TLS leg needs two more descriptors. The browser has had no answer yet, and gets one.
             opened.leg.close()
-            lease.release()
-            await self.refuse_without_room(asked)
-            return
+            return _NoSession(Refusal.NO_ROOM)
+        lease.keep()
         self._dispatch.hand_over(_OnItsWay(self, asked, record, adopt.encode(), browser, upstream))
+        return None
 
     async def settle(self, seconds: float) -> None:
         """Wait until no handshake is under way; those still waiting for an upstream then are refused.
