@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ALICE = "http://10.0.0.1:8888"
 BOB = "http://10.0.0.2:8888"
 FRONT = b"hub.example.org"
-NO_ESCAPE = "No request has this path: The path contains an escape or a backslash that is not accepted."
+NO_ESCAPE = 'A route may not contain ";", "\\" or an escape.'
 NO_TARGET = "target must be http://host:port or https://host:port; a path may follow, but no query."
 
 
@@ -82,8 +82,8 @@ def test_a_routespec_has_one_form_and_the_segments_of_a_request(
         ("/a\n", "No request has this path: The path contains an escaped control character."),
         ("/a\\b", NO_ESCAPE),
         ("/a%2Fb", NO_ESCAPE),
-        ("/a;b", 'No request has this path: ";", "\\" and a second escape may not be part of it.'),
-        ("/%41", 'No request has this path: ";", "\\" and a second escape may not be part of it.'),
+        ("/a;b", NO_ESCAPE),
+        ("/%41", NO_ESCAPE),
         (".bascule", "The paths below /.bascule/ are the proxy's own."),
         ("/.bascule/x", "The paths below /.bascule/ are the proxy's own."),
     ],

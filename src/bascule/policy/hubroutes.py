@@ -228,7 +228,7 @@ def read_routespec(text: str) -> tuple[str, tuple[bytes, ...]]:
     if b"" in segments:
         raise ValueError("A route may not contain an empty segment.")
     if target.credulous is not None:
-        raise ValueError('No request has this path: ";", "\\" and a second escape may not be part of it.')
+        raise ValueError('A route may not contain ";", "\\" or an escape.')
     if is_reserved([*segments, b""]):
         raise ValueError(f"The paths below /{pieces[0]}/ are the proxy's own.")
     return ROOT + "/".join(pieces), tuple(segments)
