@@ -167,6 +167,7 @@ cdef class Flow:
     cdef public bint heard
     cdef public bint gone
     cdef public bint told
+    cdef public bint closed
     cdef public bint shut
     cdef public object pending
 

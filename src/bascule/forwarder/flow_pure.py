@@ -66,6 +66,7 @@ class Flow:
             and what follows is the owner's, and means nothing to the engine.
         gone: The source has ended for reading.
         told: A Close has been written to the sink, or it can no longer be told anything.
+        closed: A Close of ours has been written to the sink, or waits in the stash.
         shut: We have ended the sink's connection for writing.
         pending: Control frames waiting for the next frame boundary; ``None`` when there are none.
     """
@@ -75,6 +76,7 @@ class Flow:
         "between",
         "close_code",
         "close_reason",
+        "closed",
         "error",
         "fault",
         "frames",
@@ -151,6 +153,7 @@ class Flow:
         self.heard = False
         self.gone = False
         self.told = False
+        self.closed = False
         self.shut = False
         self.pending: Pending | None = None
 

@@ -176,34 +176,33 @@ class Relay:
         if session.id not in self.sessions:
             return
         if found & signs.SINK_ERROR:
-            self._sink_failed(session, flow)
+            self._sink_failed(flow)
         if found & signs.PING:
-            self._answer_pings(session, flow)
+            self._answer_pings(flow)
         if found & signs.CLOSE:
             self._on_close(session, flow)
         if found & signs.FAULT:
             flow.heard = True
             if session.end in _CLOSED.values():
                 # It was sent the other side's Close and replied with this: we answer in its place.
-                self._tell(session, flow, session.code, session.reason)
+                self._tell(flow, session.code, session.reason)
             rows = _TOO_BIG if flow.fault == signs.FAULT_TOO_BIG else _BROKEN
             self._end(session, rows[flow.inbound])
         if found & (signs.EOF | signs.ERROR):
             self._on_gone(session, flow, bool(found & signs.ERROR))
         if found & signs.BOUNDARY:
-            self._inject_pending(session, flow)
+            self._inject_pending(flow)
         if session.end is not None:
             self._settle(session)
 
-    def _sink_failed(self, session: Session, flow: Flow) -> None:
+    def _sink_failed(self, flow: Flow) -> None:
         """A connection takes no more bytes.
 
         That decides nothing yet: what its own direction still holds, perhaps a Close, is
         read first, and the end of that direction picks the row.
         """
         flow.told = True
-        if not flow.inbound:
-            session.close_sent = False  # nothing is written behind it: it was still in the stash
+        flow.closed = False  # nothing is written behind a Close: it was still in the stash
         if flow.mode == signs.RELAY:
             flow.mode = signs.DISCARD
         flow.stop = True
@@ -228,8 +227,8 @@ class Relay:
         if failed:
             # A reset or timed-out connection takes nothing any more.
             back.told = True
-            if flow.inbound and back.stashed:
-                session.close_sent = False
+            if back.stashed:
+                back.closed = False
             self._engine.drop_stash(back)
             if back.mode == signs.RELAY:
                 back.mode = signs.DISCARD
@@ -243,7 +242,7 @@ class Relay:
             self._end(session, (_TIMEOUT if given_up else _ABORTED)[flow.inbound])
         elif session.end in _CLOSED.values():
             # It was told the other side's Close and left without answering: we answer for it.
-            self._tell(session, flow, session.code, session.reason)
+            self._tell(flow, session.code, session.reason)
         elif flow.remaining and flow.mode == signs.RELAY:
             _give_up(flow)
 
@@ -267,13 +266,13 @@ class Relay:
             session.inbound.told = True
         else:
             said = row.upstream_reason.replace("{limit}", limit).encode()
-            self._tell(session, session.inbound, row.to_upstream, said)
+            self._tell(session.inbound, row.to_upstream, said)
         if row.to_browser is None:
             session.outbound.told = True
         else:
-            self._tell(session, session.outbound, session.code, session.reason)
+            self._tell(session.outbound, session.code, session.reason)
 
-    def _tell(self, session: Session, flow: Flow, code: int, reason: bytes) -> None:
+    def _tell(self, flow: Flow, code: int, reason: bytes) -> None:
         """Send the sink of a flow a Close of ours, now or at the next boundary."""
         if flow.told:
             return
@@ -286,7 +285,7 @@ class Relay:
         if flow.remaining == 0 and flow.mode == signs.RELAY:
             flow.mode = signs.DISCARD
         if flow.at_boundary:
-            self._inject_pending(session, flow)
+            self._inject_pending(flow)
         else:
             flow.wanted = True
 
@@ -311,7 +310,7 @@ class Relay:
         """Close both connections and report the outcome."""
         del self.sessions[session.id]
         engine = self._engine
-        if session.end not in _CLOSED.values() and (not session.close_sent or session.outbound.stashed):
+        if session.end not in _CLOSED.values() and (not session.outbound.closed or session.outbound.stashed):
             # The browser was told nothing: it was gone, or inside a frame to the last.
             session.code, session.reason = 0, b""
         self._release(session)
@@ -351,7 +350,7 @@ class Relay:
 
     # -- control frames of ours ---------------------------------------------------------
 
-    def _answer_pings(self, session: Session, flow: Flow) -> None:
+    def _answer_pings(self, flow: Flow) -> None:
         """Answer the latest pings of a flow's source, in order (§5.5.3)."""
         payloads = flow.pings
         flow.pings = None
@@ -366,13 +365,13 @@ class Relay:
         pongs = [control_frame(_PONG, payload, _key(back)) for payload in payloads]
         if back.at_boundary and not back.wanted:
             if self._engine.inject(back, b"".join(pongs)):
-                self._sink_failed(session, back)
+                self._sink_failed(back)
             return
         pending = _pending(back)
         pending.pongs = (pending.pongs + pongs)[-signs.MAX_PINGS :]
         back.wanted = True
 
-    def _inject_pending(self, session: Session, flow: Flow) -> None:
+    def _inject_pending(self, flow: Flow) -> None:
         """Send what waited for this boundary; a Close goes last and ends the direction."""
         if flow.remaining and flow.mode == signs.RELAY:
             return  # The stash is gone, but the frame did not end with it.
@@ -381,16 +380,15 @@ class Relay:
         if pending is None or flow.told or flow.sink < 0:
             return
         if pending.close:
-            flow.told = True
-            session.told_at = self._engine.now
+            flow.told = flow.closed = True
+            flow.session.told_at = self._engine.now
             if not flow.inbound:
-                session.close_sent = True
                 code = int.from_bytes(pending.close[2:4], "big") if len(pending.close) > 2 else None
                 self._words[close_code_word("proxy", close_code_label(code))] += 1
         if pending.heartbeat:
             self._words[ForwarderWord.HEARTBEATS] += 1
         if self._engine.inject(flow, b"".join(pending.pongs) + pending.heartbeat + pending.close):
-            self._sink_failed(session, flow)
+            self._sink_failed(flow)
 
     # -- time -----------------------------------------------------------------------------
 
@@ -420,7 +418,7 @@ class Relay:
         if flow.at_boundary and not flow.wanted:
             self._words[ForwarderWord.HEARTBEATS] += 1
             if self._engine.inject(flow, HEARTBEAT):
-                self._sink_failed(session, flow)
+                self._sink_failed(flow)
         elif not flow.stashed:
             # In the middle of a frame: one waits for its end. With bytes stashed there is
             # traffic on the way already, and a stalled browser must not collect pongs.

@@ -37,7 +37,6 @@ class Session:
         end: The row of the close table that ended it; ``None`` while it lives. Chosen once.
         code: Close code of a peer that ended it, or of ours for the browser; 0 for none.
         reason: Close reason beside it.
-        close_sent: A Close of ours has been written to the browser, or waits in the stash.
         waiting: Bytes that waited for a peer when it was last looked whether the session is idle; 0 before.
         beat_at: When the next heartbeat is due, monotonic.
         boundary_by: Until when a Close of ours may wait for a frame boundary, monotonic; set with ``end``.
@@ -48,7 +47,6 @@ class Session:
     __slots__ = (
         "beat_at",
         "boundary_by",
-        "close_sent",
         "code",
         "end",
         "id",
@@ -74,7 +72,6 @@ class Session:
         self.end: End | None = None
         self.code = 0
         self.reason = b""
-        self.close_sent = False
         self.waiting = 0
         self.beat_at = 0.0
         self.boundary_by = 0.0
