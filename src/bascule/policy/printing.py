@@ -26,7 +26,7 @@ MASK: Final = "(set)"
 
 def masked(config: Config) -> dict[str, object]:
     """Return the configuration as plain values, keys as in files, without secrets."""
-    values = config.model_dump(mode="json", by_alias=True)
+    values = config.model_dump(mode="json")
     return {key: _mask((key,), value) for key, value in values.items()}
 
 
@@ -38,7 +38,7 @@ def print_config(config: Config, sources: Mapping[str, str] | None = None, *, ma
         sources: Dotted key path → source, written behind each value; ``None`` writes none.
         mask: Hide secrets.
     """
-    values = masked(config) if mask else config.model_dump(mode="json", by_alias=True)
+    values = masked(config) if mask else config.model_dump(mode="json")
     return "".join(f"{line}\n" for line in _block("", values, sources or {}))
 
 

@@ -38,7 +38,7 @@ def check_reload(running: Config, wanted: Config) -> None:
     Raises:
         ConfigError: It changes what only a start can; names each key.
     """
-    before, after = (each.model_dump(mode="json", by_alias=True) for each in (running, wanted))
+    before, after = (each.model_dump(mode="json") for each in (running, wanted))
     if problems := [
         f"{dotted(key)}: found {json.dumps(found)}; allowed: {json.dumps(kept)}, as at the start;"
         " only a restart changes it"

@@ -138,7 +138,7 @@ class Supervisor:
         loaded = self._succession.wanted if is_successor else self._succession.loaded
         redirect = self._listeners.redirect
         setup = ChildSetup(
-            config=loaded.config.model_dump_json(by_alias=True),
+            config=loaded.config.model_dump_json(),
             sources=dict(loaded.sources),
             control=theirs.fileno(),
             counters=self._counters.descriptor,
