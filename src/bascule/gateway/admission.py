@@ -239,7 +239,7 @@ class Admission:
             scheme = b"https" if secure else b"http"
             seen_scheme, seen_host = seen_by_browser(peer, self._trusted, head.fields, scheme, offer.host)
             if not origin_allowed(offer.origin, seen_host, seen_scheme, match.route.allowed_origins):
-                raise HandshakeRefused(403, why_refused(offer.origin, seen_host, seen_scheme))
+                raise HandshakeRefused(403, why_refused(offer.origin, seen_host))
             user = self._authenticate(match, head)
             if len(early) > self._config.limits.early_bytes:
                 raise HandshakeRefused(400, "Too many bytes were sent before the handshake was answered.")

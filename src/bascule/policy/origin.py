@@ -57,7 +57,7 @@ def origin_allowed(origin: bytes | None, host: bytes, scheme: bytes, allowed: Se
         origin: The value of ``Origin``; ``None`` when the field is absent. With
             several field lines the caller refuses, or passes them joined by ``, ``.
         host: The value of ``Host``.
-        scheme: ``http`` or ``https``, as the browser sees us: behind a trusted
+        scheme: ``http``, ``https``, ``ws`` or ``wss``, as the browser sees us: behind a trusted
             proxy that ends TLS, what it says (`bascule.policy.forwarding.seen_by_browser`).
         allowed: Further origins, written as ``https://app.example.org[:port]``, or ``*``.
     """
@@ -68,12 +68,12 @@ def origin_allowed(origin: bytes | None, host: bytes, scheme: bytes, allowed: Se
     wanted = _origin(origin)
     if wanted is None:
         return False
-    return wanted == _authority(host, scheme.lower()) or any(
+    return wanted == _authority(host, scheme) or any(
         wanted == _origin(entry.encode("utf-8")) for entry in allowed
     )
 
 
-def why_refused(origin: bytes | None, host: bytes, scheme: bytes) -> str:
+def why_refused(origin: bytes | None, host: bytes) -> str:
     """Return what a refused browser and the log are told.
 
     Behind a proxy that ends TLS and is not trusted every page is of another scheme, and
@@ -82,10 +82,9 @@ def why_refused(origin: bytes | None, host: bytes, scheme: bytes) -> str:
     Args:
         origin: The value of ``Origin`` that `origin_allowed` refused.
         host: The value of ``Host``.
-        scheme: ``http`` or ``https``, as the browser sees us.
     """
     wanted = _origin(origin or b"")
-    if scheme.lower() == b"http" and wanted is not None and wanted == _authority(host, b"https"):
+    if wanted is not None and wanted == _authority(host, b"https"):  # so we are seen by http
         return (
             "Pages of this https origin may not open a WebSocket here: the proxy that ends TLS "
             "is not in trustedProxies, or sends neither X-Forwarded-Proto nor X-Scheme. "
