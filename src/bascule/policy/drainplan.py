@@ -60,7 +60,7 @@ def plan(
         slot: As `slot_width` has it.
         randomness: Source of jitter.
     """
-    quietest_first = sorted(rows, key=lambda row: (-row[1], row[0]))
+    quietest_first = sorted(rows, key=lambda row: -row[1])
     return [
         (identifier, (position + randomness.random()) * slot)
         for position, (identifier, _) in enumerate(quietest_first)

@@ -52,7 +52,7 @@ class HoldOff:
         if now - last_end > self.memory:
             times = 0
         hold = 0.0
-        if times and self._maximum:
+        if times:
             longest = min(self._maximum, FIRST_HOLD * 2 ** min(times - 1, 16))
             # Never under half: the mean must grow, or the storm goes on.
             hold = longest * (0.5 + 0.5 * self._random.random())
