@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 
 import pytest
@@ -84,6 +85,24 @@ def test_a_route_has_room_until_its_own_cap_and_leaves_the_rest_to_others() -> N
     first.release()
     first.release()
     taken(budget, "app")
+
+
+def test_a_user_may_be_left_a_single_session() -> None:
+    budget = SessionBudget(10, per_user=1)
+    lease = taken(budget, user="ada")
+    assert budget.try_acquire(0.0, "lab", "ada") is Refusal.USER_CAP
+    lease.release()
+    taken(budget, user="ada")
+
+
+def test_nothing_is_kept_of_users_and_routes_that_have_gone() -> None:
+    name = "".join(["a", "da"])  # of its own: a literal is kept by this file
+    budget = SessionBudget(10, per_user=2)
+    before = sys.getrefcount(name)
+    leases = [taken(budget, name, name) for _ in range(2)]
+    while leases:
+        leases.pop().release()
+    assert sys.getrefcount(name) == before
 
 
 def test_a_full_pod_is_said_to_be_full_whatever_else_is() -> None:
