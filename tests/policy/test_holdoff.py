@@ -38,6 +38,10 @@ def test_the_first_is_immediate_and_the_longest_double_up_to_the_maximum() -> No
     assert _refusals(HoldOff(MAXIMUM, Always(1.0)), 9) == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
+def test_the_first_is_immediate_on_a_machine_that_has_just_started() -> None:
+    assert HoldOff(MAXIMUM).refuse("c", b"/p", 0.0) == 0.0
+
+
 def test_the_shortest_are_half_of_the_longest() -> None:
     assert _refusals(HoldOff(MAXIMUM, Always(0.0)), 8) == [0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0]
 
@@ -67,7 +71,7 @@ def test_another_client_or_path_begins_anew() -> None:
 
 
 def test_a_client_that_stays_away_is_forgotten_and_one_that_does_not_is_not() -> None:
-    for wait, hold in ((MAXIMUM + 9, 0.5), (MAXIMUM + 11, 0.0)):
+    for wait, hold in ((MAXIMUM + 10, 0.5), (MAXIMUM + 10.01, 0.0)):
         holdoff = HoldOff(MAXIMUM, Always(1.0))
         holdoff.refuse("c", b"/p", 100.0)
         assert holdoff.refuse("c", b"/p", 100.0 + wait) == hold
@@ -86,8 +90,9 @@ def test_a_client_that_got_in_begins_anew() -> None:
     holdoff = HoldOff(MAXIMUM)
     holdoff.admitted("c", b"/p")
     _refusals(holdoff, 3)
+    assert holdoff.refuse("c", b"/p", 103.0) > 0.0
     holdoff.admitted("c", b"/p")
-    assert holdoff.refuse("c", b"/p", 200.0) == 0.0
+    assert holdoff.refuse("c", b"/p", 103.0) == 0.0
 
 
 def test_memory_is_bounded_and_the_one_refused_longest_ago_goes() -> None:
@@ -96,3 +101,25 @@ def test_memory_is_bounded_and_the_one_refused_longest_ago_goes() -> None:
         holdoff.refuse(str(number), b"/p", 100.0)
     assert holdoff.refuse("1", b"/p", 100.0) > 0.0
     assert holdoff.refuse("0", b"/p", 100.0) == 0.0
+
+
+def test_a_client_is_new_once_and_again_when_it_was_not_refused_for_long() -> None:
+    holdoff = HoldOff(MAXIMUM)
+    long = MAXIMUM + holdoff.memory
+    assert holdoff.is_new("c", 100.0)
+    assert not holdoff.is_new("c", 100.0)
+    assert not holdoff.is_new("c", 100.0 + long)
+    assert not holdoff.is_new("c", 100.0 + 2 * long), "counted from the last refusal"
+    assert holdoff.is_new("other", 100.0 + 2 * long)
+    assert holdoff.is_new("c", 100.01 + 3 * long)
+
+
+def test_clients_are_bounded_and_the_one_refused_longest_ago_is_new_again() -> None:
+    holdoff = HoldOff(MAXIMUM)
+    for number in range(MAX_CLIENTS):
+        holdoff.is_new(str(number), 100.0)
+    assert not holdoff.is_new("0", 100.0)
+    assert holdoff.is_new("one more", 100.0)
+    assert not holdoff.is_new("0", 100.0)
+    assert not holdoff.is_new("2", 100.0)
+    assert holdoff.is_new("1", 100.0)
