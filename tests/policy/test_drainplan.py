@@ -18,6 +18,10 @@ def test_a_stop_keeps_time_for_its_own_end_and_most_for_the_sessions(timeout: fl
     assert timeout - cut_after(timeout) <= 0.5 + 1e-9
 
 
+def test_a_stop_keeps_half_a_second_or_a_quarter_of_little_time() -> None:
+    assert [cut_after(timeout) for timeout in (30, 2, 1, 0)] == [29.5, 1.5, 0.75, 0]
+
+
 @given(ROWS, st.floats(0, 10), SEEDS)
 def test_every_session_is_told_once_and_the_quietest_first(
     rows: list[tuple[int, float]], slot: float, seed: int
@@ -56,6 +60,7 @@ def test_the_spread_never_takes_longer_than_there_is_time(
 
 def test_the_rate_holds_where_there_is_time_and_a_window_replaces_it() -> None:
     assert slot_width(100, rate=50, window=None, available=10) == 1 / 50
+    assert slot_width(3, rate=0.5, window=None, available=10) == 2
     assert slot_width(100, rate=50, window=5, available=10) == 5 / 100
     assert slot_width(100, rate=0, window=None, available=10) == 0
     assert slot_width(0, rate=50, window=None, available=10) == 0

@@ -14,6 +14,7 @@ def test_without_a_usable_forwarder_there_is_none() -> None:
 
 def test_a_slot_nobody_has_counted_has_none() -> None:
     assert fewest({0: 1}, [0, 1]) == 1
+    assert fewest({0: 0}, [0, 1]) == 0
 
 
 def test_the_lowest_among_equals() -> None:
