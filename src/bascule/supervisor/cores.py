@@ -24,7 +24,7 @@ def available(root: Path = Path("/")) -> int:
         root: Where `/proc` and `/sys` are.
     """
     quotas = [quota for group in groups("cpu", root) if (quota := _quota(group)) is not None]
-    return max(1, min([len(os.sched_getaffinity(0)), *map(math.ceil, quotas)]))
+    return min([len(os.sched_getaffinity(0)), *map(math.ceil, quotas)])
 
 
 def _quota(group: Group) -> float | None:

@@ -23,17 +23,15 @@ def prepare(cap: int, forwarders: int) -> None:
     Raises:
         ConfigError: Not one session fits.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     needed = math.ceil(cap / forwarders) * DESCRIPTORS_PER_SESSION + SPARE_DESCRIPTORS
-    if not sessions_that_fit(soft):
-        raise ConfigError([f"the open-file limit (ulimit -n) is {soft}: not even one session fits"])
-    if needed > soft:
+    if not sessions_that_fit(limit):
+        raise ConfigError([f"the open-file limit (ulimit -n) is {limit}: not even one session fits"])
+    if needed > limit:
         _log.warning(
             "the open-file limit is too low for maxSessionsPerApp",
-            limit=soft,
+            limit=limit,
             needed_by_each_forwarder=needed,
-            sessions_that_fit=sessions_that_fit(soft) * forwarders,
+            sessions_that_fit=sessions_that_fit(limit) * forwarders,
         )
