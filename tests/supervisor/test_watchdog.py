@@ -6,12 +6,15 @@ import signal
 from typing import TYPE_CHECKING
 
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
+from bascule.supervisor import watch
 from bascule.supervisor.child import Child
 from bascule.supervisor.watch import STARTING
 from bascule.supervisor.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
 
 class Process:
@@ -62,6 +65,27 @@ def test_who_stands_still_is_ended_and_whoever_goes_round_is_not() -> None:
     assert rig.dog.stands_still(rig.forwarder)
 
 
+def test_a_forwarder_is_judged_by_its_own_turns() -> None:
+    rig = Rig(3)
+    rig.dog.works(rig.forwarder)
+    for _ in range(6):
+        rig.counters.forwarder(0)[ForwarderWord.TURNS] += 1
+        rig.look(1)
+    assert rig.forwarder.done == []
+
+
+def test_nobody_is_ended_while_nobody_reads_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(3)
+    rig.dog.works(rig.forwarder)
+    with monkeypatch.context() as unread:
+        unread.setattr(watch, "is_read", lambda _: False)
+        rig.look(10)
+    assert rig.forwarder.done == []
+    assert len(rig.later) == 10
+    rig.look(4)
+    assert rig.forwarder.done == [signal.SIGABRT]
+
+
 def test_a_look_is_followed_by_another() -> None:
     rig = Rig(3)
     rig.dog.run()
@@ -83,6 +107,8 @@ def test_one_that_starts_has_longer_and_none_without_a_watchdog() -> None:
     rig.dog.started(rig.forwarder)
     rig.look(10)
     assert rig.forwarder.done == []
+    rig.look(int(STARTING) - 8)
+    assert rig.forwarder.done == [signal.SIGABRT]
     free = Rig(0)
     free.dog.started(free.forwarder)
     free.look(100)
