@@ -74,6 +74,13 @@ def test_what_could_not_be_taken_over_is_told_again_some_time_later_and_what_is_
     assert [looked_after.look() for _ in range(TRY_AGAIN + 5)].index(True) == TRY_AGAIN - 1
 
 
+def test_what_could_not_be_taken_over_is_not_told_again_once_it_was_read(mounted: Path) -> None:
+    looked_after = renewal(mounted)
+    looked_after.failed()
+    looked_after.taken()
+    assert not any(looked_after.look() for _ in range(TRY_AGAIN + 5))
+
+
 def test_a_configuration_that_names_no_file_has_none_to_renew() -> None:
     looked_after = Renewal.of_named(Config())
     assert not any(looked_after.look() for _ in range(3))
