@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from bascule.gateway.waits import Waits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
 
 
 async def test_who_waits_too_long_is_told_in_the_order_of_coming() -> None:
@@ -61,6 +67,27 @@ async def test_who_waits_already_has_no_more_time_than_the_first_time() -> None:
     waits.enter("first")
     await over.wait()
     assert told == ["first", "second"]
+
+
+async def test_whoever_comes_again_later_is_told_at_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    now = 100.0
+    timers: list[tuple[float, Callable[[], None]]] = []
+    told: list[str] = []
+    with monkeypatch.context() as held:  # nothing of this test waits for the loop
+        held.setattr(loop, "time", lambda: now)
+        held.setattr(loop, "call_at", lambda at, look: timers.append((at, look)))
+        waits = Waits(1.0, told.append)
+        waits.enter("first")
+        now += 0.5
+        waits.enter("second")
+        waits.enter("first")
+        assert list(waits) == ["first", "second"]
+        ((now, look),) = timers
+        look()
+    assert now == 101.0
+    assert told == ["first"]
+    assert timers[1][0] == 101.5
 
 
 async def test_one_timer_serves_all() -> None:
