@@ -30,6 +30,12 @@ def test_a_group_and_all_above_it_are_named(
     assert list(groups("cpu", tmp_path)) == [Group(version, mounted / name) for version, name in expected]
 
 
+def test_a_group_may_have_any_name(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_bytes(b"0::/\xff\n")
+    assert len(list(groups("cpu", tmp_path))) == 2
+
+
 def test_without_control_groups_there_is_none(tmp_path: Path) -> None:
     assert list(groups("cpu", tmp_path)) == []
 
