@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.errors import DescriptorsLost, HandoverError
-from bascule.handover.descriptors import MAX_DESCRIPTORS, PacketReader, channel_pair, send_packet
+from bascule.handover.descriptors import (
+    MAX_DESCRIPTORS,
+    SPARE_DESCRIPTORS,
+    PacketReader,
+    channel_pair,
+    has_read_all,
+    send_packet,
+    sessions_that_fit,
+)
 from bascule.handover.messages import MAX_PACKET_BYTES
 
 if TYPE_CHECKING:
@@ -91,7 +99,12 @@ def test_the_end_with_unread_packets_of_ours_is_none(channel: Channel) -> None:
     left, right = channel
     send_packet(right, b"never read")
     left.close()  # the kernel reports a reset here, not an end
-    assert PacketReader().receive(right) is None
+    reader = PacketReader()
+    told = [reader.was_reset]
+    for _ in range(2):
+        assert reader.receive(right) is None
+        told.append(reader.was_reset)
+    assert told == [False, True, False]
 
 
 def test_last_words_are_read_though_the_end_came_with_unread_packets_of_ours(channel: Channel) -> None:
@@ -107,6 +120,29 @@ def test_last_words_are_read_though_the_end_came_with_unread_packets_of_ours(cha
     assert received[0] == b"words"
     os.close(received[1][0])
     assert reader.receive(right) is None
+
+
+def test_all_is_read_when_the_other_process_has_read_it_and_lives(channel: Channel) -> None:
+    left, right = channel
+    assert has_read_all(left)
+    send_packet(left, b"one")
+    assert not has_read_all(left)
+    PacketReader().receive(right)
+    assert has_read_all(left)
+    right.close()
+    assert not has_read_all(left)
+
+
+def test_a_burst_finds_more_room_than_a_socket_has_by_itself(channel: Channel) -> None:
+    with contextlib.ExitStack() as stack:
+        plain, _ = map(stack.enter_context, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        usual = plain.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    assert all(end.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) > usual for end in channel)
+
+
+@pytest.mark.parametrize(("more", "sessions"), [(-65, 0), (0, 0), (1, 0), (2, 1), (201, 100)])
+def test_a_session_needs_two_descriptors_beyond_the_spare_ones(more: int, sessions: int) -> None:
+    assert sessions_that_fit(SPARE_DESCRIPTORS + more) == sessions
 
 
 def _until_it_blocks(step: Callable[[], object]) -> int:
