@@ -75,11 +75,9 @@ class Journal:
         data = b"".join(line + b"\n" for line in lines)
         start, end = self._bounds()
         # In front of the old ones if they fit there, else behind: the old ones stay whole until then.
-        fits = _BOUNDS.size + len(data) <= start
-        begin = _BOUNDS.size if fits else end
+        begin = _BOUNDS.size if _BOUNDS.size + len(data) <= start else end
         self._bound(begin, self._write(begin, data))
-        if fits:
-            os.ftruncate(self.descriptor, begin + len(data))
+        os.ftruncate(self.descriptor, begin + len(data))
 
     def _bounds(self) -> tuple[int, int]:
         start, end = _BOUNDS.unpack(os.pread(self.descriptor, _BOUNDS.size, 0))
