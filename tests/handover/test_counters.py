@@ -56,6 +56,12 @@ def test_blocks_do_not_overlap() -> None:
     assert os.fstat(counters.descriptor).st_size == (GATEWAYS + 2) * BLOCK_BYTES
 
 
+def test_its_descriptor_goes_with_it() -> None:
+    descriptor = CounterFile.create(1).descriptor
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
 def test_another_mapping_of_the_same_file_sees_what_was_counted() -> None:
     counters = CounterFile.create(1)
     counters.forwarder(0)[ForwarderWord.ENDED] += 5

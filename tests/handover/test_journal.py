@@ -61,9 +61,10 @@ def test_lines_may_be_replaced_by_what_is_made_of_them(journal: Journal) -> None
     assert journal.lines() == [b"ONE", b"TWO"]
 
 
-def test_a_line_whose_writer_was_killed_is_none(journal: Journal) -> None:
+@pytest.mark.parametrize("written", [b"a long line that was cut", b"all of it\n"])
+def test_a_line_whose_writer_was_killed_is_none(journal: Journal, written: bytes) -> None:
     journal.append(b"one")
-    os.pwrite(journal.descriptor, b"a long line that was cut", size(journal))
+    os.pwrite(journal.descriptor, written, size(journal))
 
     assert (journal.lines(), len(journal)) == ([b"one"], 4)
     journal.append(b"two")
@@ -141,6 +142,12 @@ def test_a_file_whose_lines_go_is_short_again(journal: Journal) -> None:
     journal.replace([])
 
     assert size(journal) == BOUNDS
+
+
+def test_its_descriptor_goes_with_it() -> None:
+    descriptor = Journal.create("test-journal").descriptor
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_a_child_must_be_given_it(journal: Journal) -> None:
