@@ -1,0 +1,39 @@
+"""HTTP exchanges are bounded in number, and a drain waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bascule.gateway.exchanges import Exchanges
+from bascule.handover.counters import CounterFile, GatewayWord
+
+
+def test_no_more_than_the_most_fit_and_each_is_counted_until_its_end() -> None:
+    words = CounterFile.create(1).gateway(0)
+    words[GatewayWord.HTTP_IN_FLIGHT] = 7  # of a gateway that died
+    exchanges = Exchanges(2, words)
+    counts = [words[GatewayWord.HTTP_IN_FLIGHT]]
+    assert [exchanges.begin() for _ in range(3)] == [True, True, False]
+    for _ in range(2):
+        counts.append(words[GatewayWord.HTTP_IN_FLIGHT])
+        exchanges.end()
+    assert counts == [0, 3, 2]
+    assert words[GatewayWord.HTTP_IN_FLIGHT] == 1
+    assert exchanges.begin()
+    assert words[GatewayWord.HTTP_REFUSED] == 1
+
+
+async def test_a_drain_waits_until_none_is_under_way_also_if_another_began_meanwhile() -> None:
+    exchanges = Exchanges(2, CounterFile.create(1).gateway(0))
+    await exchanges.wait_idle()
+    exchanges.begin()
+    waiting = asyncio.create_task(exchanges.wait_idle())
+    await asyncio.sleep(0)
+    exchanges.end()
+    exchanges.begin()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    exchanges.end()
+    async with asyncio.timeout(5):
+        await waiting
