@@ -140,7 +140,7 @@ class LoadMeter:
         if self._ticks and now <= self._ticks[-1].at:
             return
         for slot, pid in zip(self._slots, pids, strict=True):
-            slot.take(pid or None, self._read(pid) if pid else None)
+            slot.take(pid, self._read(pid) if pid else None)
         cpu = tuple(slot.load().cpu_seconds for slot in self._slots)
         self._ticks.append(_Tick(now, cpu, allocated))
         # Keep one reading that is a whole window old, so that a rate covers all of it.
