@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.telemetry.load import LoadMeter, ProcessReading
+from bascule.telemetry.load import LoadMeter, ProcessReading, SlotLoad
 from bascule.telemetry.processes import Processes
 from tests.support.waiting import eventually
 
@@ -41,6 +41,7 @@ def test_nothing_is_in_use_before_there_are_two_readings(machine: FakeMachine) -
     meter = LoadMeter(1, machine.read)
     machine.use(10, cpu=500.0)
     assert meter.cpu_cores(0.0) == 0.0
+    assert meter.slot(0) == SlotLoad(0.0, 0.0, 0)
 
     meter.tick(1.0, [10], 1_000_000)
 
@@ -56,11 +57,11 @@ def test_cores_are_run_time_over_wall_time_of_all_slots(machine: FakeMachine) ->
     for second in range(5):
         machine.use(10, cpu=100.0 + 0.75 * second)
         machine.use(11, cpu=7.0 + 0.5 * second)
-        meter.tick(second, [10, 11], 4096 * second)
+        meter.tick(1000.0 + second, [10, 11], 4096 * second)
 
-    assert meter.cpu_cores(4.0) == pytest.approx(1.25)
-    assert meter.slot_cores(1, 4.0) == pytest.approx(0.5)
-    assert meter.allocated_per_second(4.0) == pytest.approx(4096)
+    assert meter.cpu_cores(1004.0) == pytest.approx(1.25)
+    assert meter.slot_cores(1, 1004.0) == pytest.approx(0.5)
+    assert meter.allocated_per_second(1004.0) == pytest.approx(4096)
     assert len(meter) == 2
 
 
@@ -93,6 +94,8 @@ def test_scrapers_do_not_shorten_each_others_window(machine: FakeMachine) -> Non
 
 def test_a_second_tick_at_the_same_time_is_ignored(machine: FakeMachine) -> None:
     meter = LoadMeter(1, machine.read)
+    machine.use(10, cpu=0.5)
+    meter.tick(3.0, [10], 0)
     machine.use(10, cpu=1.0)
     meter.tick(5.0, [10], 0)
     machine.use(10, cpu=2.0)
@@ -103,7 +106,7 @@ def test_a_second_tick_at_the_same_time_is_ignored(machine: FakeMachine) -> None
 
 
 def test_a_rate_from_long_ago_is_not_shown_as_the_present_one(machine: FakeMachine) -> None:
-    meter = LoadMeter(1, machine.read, window=10.0)
+    meter = LoadMeter(1, machine.read)
     for second in range(3):
         machine.use(10, cpu=second)
         meter.tick(second, [10], second)
