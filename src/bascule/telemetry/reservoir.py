@@ -108,7 +108,7 @@ class Summary:
             raise ValueError(f"a quantile lies between 0 and 1, not at {p}")
         if not self._values:
             return math.nan
-        return self._values[max(bisect_right(self._starts, p) - 1, 0)]
+        return self._values[bisect_right(self._starts, p) - 1]  # the first starts at 0
 
 
 EMPTY: Final = Summary(0, math.nan, math.nan)
