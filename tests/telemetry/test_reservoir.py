@@ -252,6 +252,22 @@ def test_equal_priorities_never_overwrite_each_other() -> None:
     assert summary.mean == 1.75
 
 
+def test_of_equal_priorities_the_oldest_goes() -> None:
+    sample = Reservoir(HALF_LIFE, WINDOW, random=lambda: 0.5, capacity=2)
+    for value in (1.0, 2.0, 3.0):
+        sample.update(value, 0.0)
+    assert quantiles(sample.summarise(0.0))[0] == 2.0
+
+
+def test_the_landmark_stays_where_it_is_until_it_has_to_move() -> None:
+    sample = reservoir()
+    for half_lives in (0, 92):
+        sample.update(1.0, 1e6 + half_lives * HALF_LIFE)
+        assert sample.landmark == 1e6
+    sample.update(1.0, 1e6 + 93 * HALF_LIFE)
+    assert sample.landmark == 1e6 + 93 * HALF_LIFE
+
+
 def test_a_value_weighs_half_after_each_half_life_while_everything_fits() -> None:
     sample = reservoir()
     sample.update(0.0, 0.0)
@@ -278,6 +294,14 @@ def test_a_crowd_weighs_half_after_each_half_life_when_most_of_it_was_dropped(ha
 
     old = 0.5**halvings
     assert sum(shares) / len(shares) == pytest.approx(old / (old + 1), abs=0.01)
+
+
+def test_a_new_value_outweighs_a_crowd_most_of_which_was_dropped() -> None:
+    sample = reservoir(capacity=100)
+    for number in range(1000):
+        sample.update(0.0, number * 1e-6)
+    sample.update(1.0, 20 * HALF_LIFE)
+    assert share_of(sample.summarise(20 * HALF_LIFE), 0.0) == pytest.approx(1000 / 2**20, rel=0.3)
 
 
 def test_the_order_of_equal_time_updates_does_not_matter_in_distribution() -> None:
@@ -357,6 +381,24 @@ def test_what_was_dumped_and_loaded_goes_on_as_if_nothing_had_happened(
 
     assert fill(loaded, batch[half:]) == now
     assert loaded.dump() == one.dump()
+
+
+def test_what_was_loaded_stands_for_what_was_dropped_before() -> None:
+    former, later = reservoir(capacity=100), reservoir(capacity=100)
+    for number in range(1000):
+        former.update(0.0, number * 1e-6)
+    for number in range(50):
+        former.update(1.0, 3 * HALF_LIFE + number * 1e-6)
+    later.restore(json.loads(json.dumps(former.dump())))
+    assert later.summarise(3 * HALF_LIFE + 1.0) == former.summarise(3 * HALF_LIFE + 1.0)
+
+
+def test_more_than_fits_is_not_loaded() -> None:
+    former, later = reservoir(), reservoir(capacity=1)
+    for value in (4.0, 5.0):
+        former.update(value, 0.0)
+    later.restore(former.dump())
+    assert len(later) == 0
 
 
 def test_what_was_weighed_by_another_half_life_is_not_loaded() -> None:
