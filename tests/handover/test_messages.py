@@ -22,6 +22,7 @@ from bascule.handover.messages import (
     Message,
     Moved,
     decode,
+    is_outcome,
     join,
 )
 
@@ -116,6 +117,27 @@ def test_packets_keep_order_and_bounds(sizes: list[int]) -> None:
         packets.append(packet)
         waiting = waiting[number:]
     assert sum(map(len, packets)) == sum(sizes)
+
+
+def test_a_packet_is_filled_to_its_bounds_and_no_further() -> None:
+    half = bytes(MAX_JOINED_BYTES // 2)
+    assert join([half, half, b"x"]) == (half + half, 2)
+    assert join([half, half + b"x"]) == (half, 1)
+    assert join([b"x"] * (MAX_JOINED_MESSAGES + 1)) == (b"x" * MAX_JOINED_MESSAGES, MAX_JOINED_MESSAGES)
+    assert join([half + half + b"x", b"y"]) == (half + half + b"x", 1)
+
+
+@pytest.mark.parametrize("part", ["tag", "answer", "inbound", "outbound"])
+def test_a_part_that_is_cut_is_refused(part: str) -> None:
+    parts = {"tag": b"", "answer": b"", "inbound": b"", "outbound": b"", part: b"two"}
+    packet = Adopt(1, 0, 0, 0, 0.0, 1, **parts).encode()
+    with pytest.raises(HandoverError, match=f"packet of {len(packet) - 1} bytes, {len(packet)} announced"):
+        decode(packet[:-1])
+
+
+@given(message=ANY)
+def test_an_outcome_is_told_from_other_messages(message: Message) -> None:
+    assert is_outcome(message.encode()) is isinstance(message, Ended)
 
 
 @pytest.mark.parametrize("packet", [b"", b"Z", b"\x00" * 100])
