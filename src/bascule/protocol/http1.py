@@ -148,7 +148,7 @@ def without_empty_lines(data: bytes) -> bytes:
 def _fields(head: bytes, start: int) -> list[tuple[bytes, bytes]] | None:
     """Return the field lines between the first line and the empty one; ``None`` if there is anything else."""
     end = len(head) - 2
-    if end < start or not head.endswith(END_OF_HEAD):
+    if not head.endswith(END_OF_HEAD):
         return None
     fields: list[tuple[bytes, bytes]] = _FIELD_LINES.findall(head, start, end)
     if len(fields) != head.count(b"\n", start, end):
@@ -246,10 +246,8 @@ class ChunkScanner:
         line, self._line = self._line, b""
         if not line.endswith(b"\r\n"):
             raise BadHead(502, "The upstream's chunked body is malformed.")
-        if self._after_chunk:
+        if self._after_chunk:  # then it is no longer than that
             self._after_chunk = False
-            if line != b"\r\n":
-                raise BadHead(502, "The upstream's chunked body is malformed.")
             return
         if self._trailers:
             self.done = line == b"\r\n"
