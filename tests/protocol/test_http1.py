@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from bascule.protocol.http1 import (
     BadHead,
     ChunkScanner,
+    Framing,
+    framing_of,
     parse_request_head,
     parse_response_head,
     tokens,
@@ -54,6 +56,7 @@ def test_empty_lines_in_front_go_and_nothing_else(lines: int, rest: bytes) -> No
 def test_outer_white_space_of_a_value_goes_and_inner_stays() -> None:
     head = parse_request_head(request(b"A: \t b  c \t ", b"B:", b"C: \t "), MAX_FIELDS)
     assert head.fields == [(b"A", b"b  c"), (b"B", b""), (b"C", b"")]
+    assert parse_request_head(request(b"A: X\t"), MAX_FIELDS).fields == [(b"A", b"X")]
 
 
 def test_a_head_without_fields_is_well_formed() -> None:
@@ -206,6 +209,60 @@ def test_a_bad_response_head_is_502(head: bytes) -> None:
     assert error.value.status == 502
 
 
+def test_an_upstreams_head_may_have_as_many_fields_as_the_limit() -> None:
+    assert len(parse_response_head(response(*[b"A: b"] * MAX_FIELDS), MAX_FIELDS).fields) == MAX_FIELDS
+
+
+# -- where a body ends ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "framing"),
+    [
+        (200, [], Framing(False, -1)),
+        (200, [b"Content-Length: 0"], Framing(False, 0)),
+        (404, [b"Content-Length: 12"], Framing(False, 12)),
+        (200, [b"Content-Length: " + b"9" * 18], Framing(False, 10**18 - 1)),
+        (200, [b"Transfer-Encoding: Chunked"], Framing(True, -1)),
+        (204, [b"Content-Length: 12"], Framing(False, 0)),
+        (304, [b"Content-Length: 12"], Framing(False, 0)),
+        (304, [b"Transfer-Encoding: chunked"], Framing(False, 0)),
+        (203, [], Framing(False, -1)),
+        (205, [], Framing(False, -1)),
+        (303, [], Framing(False, -1)),
+        (305, [], Framing(False, -1)),
+    ],
+)
+def test_the_fields_of_an_answer_say_where_its_body_ends(
+    status: int, fields: list[bytes], framing: Framing
+) -> None:
+    head = parse_response_head(response(*fields, start=b"HTTP/1.1 %d X" % status), MAX_FIELDS)
+    assert framing_of(head) == framing
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [b"Transfer-Encoding: gzip"],
+        [b"Transfer-Encoding: gzip, chunked"],
+        [b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"],
+        [b"Transfer-Encoding: chunked", b"Content-Length: 12"],
+        [b"Transfer-Encoding: identity", b"Content-Length: 12"],
+        [b"Content-Length: 12", b"Content-Length: 12"],
+        [b"Content-Length: 12, 12"],
+        [b"Content-Length:"],
+        [b"Content-Length: -1"],
+        [b"Content-Length: +1"],
+        [b"Content-Length: 0x1"],
+        [b"Content-Length: " + b"9" * 19],
+    ],
+)
+def test_fields_that_leave_the_end_of_a_body_in_doubt_are_502(fields: list[bytes]) -> None:
+    with pytest.raises(BadHead) as caught:
+        framing_of(parse_response_head(response(*fields), MAX_FIELDS))
+    assert caught.value.status == 502
+
+
 # -- tokens --------------------------------------------------------------------------------------
 
 
@@ -215,7 +272,7 @@ def test_a_bad_response_head_is_502(head: bytes) -> None:
         ([b"Upgrade"], [b"upgrade"]),
         ([b"keep-alive, Upgrade"], [b"keep-alive", b"upgrade"]),
         ([b"keep-alive", b"upgrade"], [b"keep-alive", b"upgrade"]),
-        ([b",, a ,\tb,"], [b"a", b"b"]),
+        ([b",, A ,\tX,"], [b"a", b"x"]),
         ([b"notupgrade"], [b"notupgrade"]),
         ([], []),
         ([b""], []),
@@ -266,6 +323,7 @@ def test_nothing_is_taken_once_it_is_done() -> None:
         pytest.param(b"5 5\r\n", id="space"),
         pytest.param(b"1" * 16 + b"\r\n", id="16-digits"),
         pytest.param(b"5\r\nhelloXX0\r\n\r\n", id="no-CRLF-behind-a-chunk"),
+        pytest.param(b"5\r\nhelloX\r\n0\r\n\r\n", id="one-byte-behind-a-chunk"),
         pytest.param(b"5\r\nhello\n0\r\n\r\n", id="bare-LF-behind-a-chunk"),
         pytest.param(b"5\r\nhello world\r\n0\r\n\r\n", id="chunk-longer-than-its-size"),
         pytest.param(b"5;" + b"x" * 1100 + b"\r\n", id="long-extension"),
