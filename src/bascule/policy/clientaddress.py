@@ -104,7 +104,7 @@ class TrustedProxies:
 def _as_written_here(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     """Return IPv4's own form of a network that is written in IPv6's, as ``::ffff:10.0.0.0/104``."""
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    if mapped is None or network.prefixlen < _MAPPED_BITS:
+    if mapped is None:
         return network
     return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
 
@@ -122,7 +122,7 @@ def client_address(peer: str, forwarded_for: Sequence[bytes], trusted: TrustedPr
         when its own entry is missing, is no address, or is one too many.
     """
     last = peer
-    if not forwarded_for or peer not in trusted:
+    if peer not in trusted:
         return last
     left = _MOST_HOPS
     for line in reversed(forwarded_for):
