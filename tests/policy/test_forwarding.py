@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.policy import forwarding
-from bascule.policy.clientaddress import TrustedProxies, client_address, normal_address
+from bascule.policy.clientaddress import TrustedProxies, client_address, normal_address, peer_address
 from bascule.policy.forwarding import (
     Fields,
     client_address_of,
@@ -368,7 +368,7 @@ def test_the_memory_of_trusted_addresses_is_bounded() -> None:
     trusted = TrustedProxies(["10.0.0.0/8"])
     for number in range(10_000):
         assert f"11.0.{number >> 8}.{number & 255}" not in trusted
-    assert len(trusted._known) <= 4096
+    assert 0 < len(trusted._known) <= 4096
     assert "10.1.2.3" in trusted
 
 
@@ -385,6 +385,34 @@ def test_the_memory_of_field_names_is_bounded() -> None:
 def test_a_network_holds_an_address_however_the_two_are_written(network: str, peer: str) -> None:
     assert (peer in TrustedProxies([network])) is (network != "::/0")
     assert "192.0.2.1" not in TrustedProxies([network]) or network == "::ffff:0:0/96"
+
+
+def test_a_single_address_is_a_network_too() -> None:
+    trusted = TrustedProxies(["fd00::1", "10.0.0.1"])
+    assert "fd00::1" in trusted
+    assert "10.0.0.1" in trusted
+    assert "fd00::2" not in trusted
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        (("10.0.0.1", 80), "10.0.0.1"),
+        (("::ffff:10.0.0.1", 80, 0, 0), "10.0.0.1"),
+        (("2001:db8::1", 80, 0, 0), "2001:db8::1"),
+        (("::ffff:1", 80, 0, 0), "::ffff:1"),
+        ("10.0.0.1", "10.0.0.1"),
+        (b"", ""),
+        (None, ""),
+    ],
+)
+def test_the_other_end_is_written_as_everybody_writes_it(peer: object, address: str) -> None:
+    assert peer_address(peer) == address
+
+
+def test_a_text_that_is_too_long_is_no_address() -> None:
+    assert normal_address("10.0.0.1".rjust(64)) == "10.0.0.1"
+    assert normal_address("10.0.0.1".rjust(65)) is None
 
 
 def test_networks_that_are_none_are_refused() -> None:

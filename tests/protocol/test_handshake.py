@@ -91,6 +91,10 @@ def test_harmless_variants_are_taken(fields: Fields) -> None:
     assert check_request(asked(fields)).key == KEY
 
 
+def test_without_an_origin_there_is_none() -> None:
+    assert check_request(asked(GOOD)).origin is None
+
+
 def test_origins_on_two_lines_are_judged_together() -> None:
     # One value no allow-list knows, instead of whichever line a parser happens to take.
     assert check_request(asked([*GOOD, (b"Origin", b"a"), (b"Origin", b"b")])).origin == b"a, b"
@@ -100,6 +104,7 @@ REFUSED = [
     pytest.param(asked(without(b"Host")), 400, id="1-no-host"),
     pytest.param(asked(replaced(b"Host", b"a", b"b")), 400, id="1-two-hosts"),
     pytest.param(asked(replaced(b"Host", b"")), 400, id="1-empty-host"),
+    pytest.param(asked(replaced(b"Host", b"a b")), 400, id="1-no-valid-host"),
     pytest.param(asked(without(b"Connection")), 400, id="2-no-connection"),
     pytest.param(asked(replaced(b"Connection", b"keep-alive")), 400, id="2-keep-alive"),
     pytest.param(asked(replaced(b"Connection", b"notupgrade")), 400, id="3-notupgrade"),
@@ -214,6 +219,31 @@ def test_a_true_101_is_an_agreement() -> None:
     assert agreed() == Agreement(0, 0, ())
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "is_taken"),
+    [
+        (b"Upgrade", [b"WebSocket"], True),
+        (b"Upgrade", [b"h2c"], False),
+        (b"Upgrade", [b"websocket, h2c"], False),
+        (b"Upgrade", [b"websocket", b"websocket"], False),
+        (b"Upgrade", [], False),
+        (b"Connection", [b"upgrade"], True),
+        (b"Connection", [b"keep-alive, Upgrade"], True),
+        (b"Connection", [b"keep-alive"], False),
+        (b"Connection", [], False),
+    ],
+)
+def test_a_101_says_that_it_upgrades_in_any_spelling(
+    name: bytes, values: list[bytes], is_taken: bool
+) -> None:
+    base = [*without(name, ANSWER), *((name, value) for value in values)]
+    assert (agreed(base=base) is not None) is is_taken
+
+
+def test_a_101_of_http_1_0_is_none() -> None:
+    assert check_response(ResponseHead(0, 101, b"", ANSWER), OFFER, OURS) is None
+
+
 def test_what_the_upstream_chose_goes_to_the_browser_as_it_was_said() -> None:
     chosen = [
         (b"sec-websocket-protocol", b"b"),
@@ -228,6 +258,10 @@ def test_what_the_upstream_chose_goes_to_the_browser_as_it_was_said() -> None:
             (b"Sec-WebSocket-Extensions", b"permessage-deflate; server_no_context_takeover"),
         ),
     )
+
+
+def test_the_reserved_bits_are_those_of_the_rfc() -> None:
+    assert (RSV1, ALL_RSV) == (0b0100_0000, 0b0111_0000)
 
 
 def test_deflate_marks_first_frames_only_and_an_unknown_extension_may_mark_any() -> None:
