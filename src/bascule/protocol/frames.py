@@ -57,8 +57,6 @@ def is_wire_code(code: int) -> bool:
 def mask(payload: bytes, key: bytes) -> bytes:
     """XOR a payload with a 4-byte masking key (RFC 6455 §5.3); its own inverse."""
     size = len(payload)
-    if not size:
-        return b""
     pad = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(pad, "big")).to_bytes(size, "big")
 
@@ -105,8 +103,6 @@ def parse_close_payload(payload: bytes) -> CloseFrame | None:
     """
     if not payload:
         return CloseFrame(None, b"")
-    if len(payload) == 1:
-        return None
     code = int.from_bytes(payload[:2], "big")
     return CloseFrame(code, payload[2:]) if is_wire_code(code) else None
 
