@@ -196,3 +196,58 @@ def test_a_close_counts_when_all_of_it_has_come() -> None:
     watch = CloseWatch()
     first, last = close_frame(1000, "bye", KEY)[:-1], close_frame(1000, "bye", KEY)[-1:]
     assert [watch.feed(first), watch.feed(last), watch.feed(b"more")] == [False, True, True]
+
+
+def frame_of(length: int, mask_bit: int) -> bytes:
+    """Return a binary frame with a payload of zeros, its length written as briefly as it can be."""
+    if length < 126:
+        size = bytes([mask_bit | length])
+    elif length < 1 << 16:
+        size = bytes([mask_bit | 126]) + length.to_bytes(2, "big")
+    else:
+        size = bytes([mask_bit | 127]) + length.to_bytes(8, "big")
+    return b"\x82" + size + bytes(4 if mask_bit else 0) + bytes(length)
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65535, 65536])
+@pytest.mark.parametrize("mask_bit", [0, 0x80])
+def test_a_close_behind_a_frame_of_any_length_is_found_with_its_last_byte(length: int, mask_bit: int) -> None:
+    data = frame_of(length, mask_bit) + close_frame(1000, "bye")
+    watch = CloseWatch()
+    assert not watch.feed(data[:-1])
+    assert watch.feed(data[-1:])
+    bytewise = CloseWatch()
+    assert [bytewise.feed(data[place : place + 1]) for place in range(20)] == [
+        place + 1 >= len(data) for place in range(20)
+    ]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param(b"\xc2\x00", id="RSV1"),
+        pytest.param(b"\x92\x00", id="RSV3"),
+        pytest.param(b"\x83\x00", id="reserved-opcode"),
+        pytest.param(b"\x8b\x00", id="reserved-control-opcode"),
+        pytest.param(b"\x09\x00", id="fragmented-ping"),
+        pytest.param(b"\x89\x7e\x00\x7e" + bytes(126), id="long-ping"),
+        pytest.param(b"\x82\x7e\x00\x7d" + bytes(125), id="not-minimal-16"),
+        pytest.param(b"\x82\x7f" + (65535).to_bytes(8, "big") + bytes(65535), id="not-minimal-64"),
+        pytest.param(b"\x82\x7f\x80" + bytes(7), id="highest-bit"),
+    ],
+)
+def test_no_close_is_found_behind_what_is_no_frame(header: bytes) -> None:
+    assert not CloseWatch().feed(header + close_frame(1000))
+
+
+def test_close_codes_are_those_of_the_rfc_and_its_registry() -> None:
+    assert {code.name: int(code) for code in CloseCode} == {
+        "GOING_AWAY": 1001,
+        "PROTOCOL_ERROR": 1002,
+        "POLICY_VIOLATION": 1008,
+        "MESSAGE_TOO_BIG": 1009,
+        "INTERNAL_ERROR": 1011,
+        "SERVICE_RESTART": 1012,
+        "TRY_AGAIN_LATER": 1013,
+        "BAD_GATEWAY": 1014,
+    }
