@@ -522,3 +522,44 @@ def _microseconds_per_call(rounds: int = 500) -> float:
             "192.0.2.7", NGINX, BROWSER_FIELDS, b"http", b"hops.example.org", b"", b"1.1 bascule"
         )
     return (time.perf_counter() - started) / rounds * 1e6
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Client-IP",
+        b"Front-End-Https",
+        b"True-Client-IP",
+        b"X-Client-IP",
+        b"X-Cluster-Client-IP",
+        b"X-Original-Host",
+        b"X-Original-URI",
+        b"X-Original-URL",
+        b"X-Rewrite-URL",
+        b"X-URL-Scheme",
+    ],
+)
+def test_each_claim_passes_from_a_trusted_proxy_only(name: bytes) -> None:
+    fields = [(b"Host", b"a"), (name, b"claimed")]
+    assert value(send(fields, peer="10.0.0.1", trusted=NGINX), name.lower()) == b"claimed"
+    assert value(send(fields, peer="192.0.2.1", trusted=NGINX), name.lower()) is None
+
+
+@pytest.mark.parametrize(
+    "name", [b"Cache-Control", b"Content-Encoding", b"Content-Range", b"Content-Type", b"Range", b"Location"]
+)
+def test_each_protected_field_stays_though_connection_nominates_it(name: bytes) -> None:
+    assert value(send([(b"Connection", name), (name, b"kept")]), name.lower()) == b"kept"
+
+
+@pytest.mark.parametrize("name", [b"User-Agent", b"Keep-Alive"])
+def test_nobody_but_connection_nominates(name: bytes) -> None:  # as long as its name is
+    assert value(send([(name, b"x-other"), (b"X-Other", b"kept")]), b"x-other") == b"kept"
+    assert end_to_end_fields([(b"User-Agent", b"X-Other"), (b"X-Other", b"kept")])[1:] == [
+        (b"X-Other", b"kept")
+    ]
+
+
+def test_the_host_of_the_target_takes_the_place_of_every_other() -> None:
+    fields = [(b"A", b"1"), (b"HOST", b"x"), (b"host", b"y"), (b"B", b"2")]
+    assert forwarding.with_host(fields, b"z") == [(b"Host", b"z"), (b"A", b"1"), (b"B", b"2")]
