@@ -33,6 +33,7 @@ pieces = st.sampled_from(
         b"~",
         b"%c3%a9",
         b"%c0%ae",
+        b"%63",
         b"@",
         b":",
         b"%",
@@ -264,6 +265,15 @@ def test_the_normal_and_the_credulous_reading(
     target = parse_target(raw)
 
     assert (target.segments, target.credulous) == (segments, credulous)
+
+
+def test_an_escape_that_is_not_needed_is_undone_and_others_are_in_upper_case() -> None:
+    told = {byte: b"%%%02x" % byte for byte in range(256) if 32 <= byte != 127}
+    segments = {byte: parse_target(b"/x" + escape).segments for byte, escape in told.items()}
+    assert segments == {
+        byte: [b"x" + (bytes([byte]) if 33 <= byte <= 126 and byte not in b"/\\%;#?" else escape.upper())]
+        for byte, escape in told.items()
+    }
 
 
 def test_what_was_sent_is_never_repeated_in_the_answer() -> None:

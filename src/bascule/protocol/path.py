@@ -169,12 +169,9 @@ def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None]:
     normal = [normal_segment(unquote_to_bytes(segment)) for segment in received]
     decoded = path[1:]
     for _ in range(_ROUNDS):
-        before, decoded = decoded, unquote_to_bytes(decoded)
-        if decoded == before:
-            break
-    else:
-        if unquote_to_bytes(decoded) != decoded:
-            raise BadTarget("The path is escaped too many times.")
+        decoded = unquote_to_bytes(decoded)
+    if unquote_to_bytes(decoded) != decoded:
+        raise BadTarget("The path is escaped too many times.")
     if _CONTROL.search(decoded):
         raise BadTarget("The path contains an escaped control character.")
     if _OVERLONG.search(decoded):
