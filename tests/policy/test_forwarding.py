@@ -16,7 +16,6 @@ from bascule.policy.forwarding import (
     forwarded_fields,
     seen_by_browser,
     values_of,
-    without_cookie,
 )
 
 NOBODY = TrustedProxies()
@@ -458,22 +457,6 @@ def test_an_answer_loses_its_connection_specific_fields_only() -> None:
         (b"Date", b"now"),
     ]
     assert end_to_end_fields(answer) == answer[6:]
-
-
-@pytest.mark.parametrize(
-    ("cookie", "left"),
-    [
-        (b"proxy_session=x", None),
-        (b"a=1; proxy_session=x; b=2", b"a=1; b=2"),
-        (b"proxy_session=x; b=2", b"b=2"),
-        (b"a=1; proxy_session=x", b"a=1"),
-        (b"a=1;proxy_session = x;proxy_session=y;b", b"a=1;b"),
-        (b"not_proxy_session=x", b"not_proxy_session=x"),
-        (b"a=proxy_session", b"a=proxy_session"),
-    ],
-)
-def test_one_cookie_is_taken_out_and_the_others_keep_their_bytes(cookie: bytes, left: bytes | None) -> None:
-    assert value(without_cookie([(b"cookie", cookie)], b"proxy_session"), b"cookie") == left
 
 
 tokens = st.text("abcdefghijklmnopqrstuvwxyz-_", min_size=1, max_size=20).map(str.encode)

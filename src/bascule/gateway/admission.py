@@ -28,13 +28,13 @@ from bascule.gateway.upstream import BadAnswer, Switched, Unreachable
 from bascule.handover.counters import KINDS, GatewayWord
 from bascule.handover.messages import MAX_ANSWER_BYTES, Adopt
 from bascule.policy.clientaddress import TrustedProxies
+from bascule.policy.cookies import without_cookie
 from bascule.policy.forwarding import (
     client_address_of,
     end_to_end_fields,
     forwarded_fields,
     seen_by_browser,
     with_host,
-    without_cookie,
 )
 from bascule.policy.origin import origin_allowed, why_refused
 from bascule.policy.routeconfig import AuthMode

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import jwt
 
 from bascule.errors import ConfigError, HandshakeRefused
+from bascule.policy.cookies import cookie_value
 
 if TYPE_CHECKING:
     from bascule.policy.config import SessionAuth
@@ -68,12 +69,12 @@ class SessionTokens:
 
     def check(self, cookies: list[bytes]) -> str | None:
         """Return the user of the token in these ``Cookie`` values; ``None`` without a valid one."""
-        token = _cookie(cookies, self._config.cookie)
+        token = cookie_value(cookies, self._config.cookie.encode())
         if token is None or self._key is None:
             return None
         try:
             claims: dict[str, Any] = jwt.decode(
-                token,
+                token.strip(b'"'),
                 self._key,
                 algorithms=list(self._config.algorithms),
                 audience=self._config.audience,
@@ -101,17 +102,3 @@ def _look_at(key: bytes, config: SessionAuth) -> None:
             found = f"an asymmetric key, a certificate or a JWK in {config.key_file}"
             allowed = f"the bytes of the shared key for {algorithm}"
             raise ConfigError([f"auth.session.keyFile: found {found}; allowed: {allowed}"]) from error
-
-
-def _cookie(values: list[bytes], name: str) -> str | None:
-    """Return the first cookie of that name (RFC 6265 §5.4)."""
-    wanted = name.encode()
-    for value in values:
-        for pair in value.split(b";"):
-            key, separator, content = pair.strip(b" \t").partition(b"=")
-            if separator and key == wanted:
-                try:
-                    return content.decode("ascii").strip('"')
-                except UnicodeDecodeError:
-                    return None
-    return None

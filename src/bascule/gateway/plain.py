@@ -50,13 +50,13 @@ from bascule.gateway.plain_upload import Upload
 from bascule.handover.counters import GatewayWord
 from bascule.policy.clientaddress import TrustedProxies, peer_address
 from bascule.policy.config import AuthMode
+from bascule.policy.cookies import without_cookie
 from bascule.policy.forwarding import (
     client_address_of,
     end_to_end_fields,
     forwarded_fields,
     values_of,
     with_host,
-    without_cookie,
 )
 from bascule.protocol.http1 import ONLY_HTTP_1
 from bascule.protocol.path import ASTERISK, is_host

@@ -40,7 +40,6 @@ __all__ = [
     "forwarded_fields",
     "seen_by_browser",
     "values_of",
-    "without_cookie",
 ]
 
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
@@ -331,19 +330,3 @@ def _forwarded_element(peer: bytes, scheme: bytes, host: bytes) -> bytes:
     node = b"[%b]" % peer if b":" in peer else peer
     quoted = host.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     return b'for="%b";host="%b";proto=%b' % (node, quoted, scheme)
-
-
-def without_cookie(fields: Fields, name: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the fields with one cookie taken out of ``Cookie``; the others keep bytes and order.
-
-    The proxy's own credential must not reach what runs behind it.
-    """
-    kept: list[tuple[bytes, bytes]] = []
-    for field in fields:
-        if field[0].lower() == b"cookie" and name in field[1]:
-            pairs = [pair for pair in field[1].split(b";") if pair.partition(b"=")[0].strip(b" \t") != name]
-            if not pairs:
-                continue
-            field = (field[0], b";".join(pairs).lstrip(b" \t"))
-        kept.append(field)
-    return kept
