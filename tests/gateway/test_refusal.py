@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.gateway.legs import PlainLeg
-from bascule.gateway.refusal import Refuser, Told
+from bascule.gateway.refusal import Refuser, Refusing
 from bascule.policy.config import Limits
 from bascule.protocol.frames import CloseCode
 from bascule.protocol.handshake import Offer
@@ -47,19 +47,19 @@ def refused_often(mode: str = "close") -> Refuser:
     return refuser
 
 
-def refuse(refuser: Refuser, leg: Leg, early: bytes = b"") -> asyncio.Task[Told]:
+def refuse(refuser: Refuser, leg: Leg, early: bytes = b"") -> asyncio.Task[Refusing]:
     """Refuse somebody, who said something early; the task tells what came of it, cancelled or not."""
 
-    async def refusal() -> Told:
-        told = Told()
+    async def refusal() -> Refusing:
+        refusing = Refusing(refuser, leg, early, OFFER, CloseCode.TRY_AGAIN_LATER, "full")
         with contextlib.suppress(asyncio.CancelledError):
-            await refuser.refuse(leg, early, OFFER, CloseCode.TRY_AGAIN_LATER, "full", "who", b"/", told)
-        return told
+            await refusing.run(refuser.seconds_for("who", b"/"))
+        return refusing
 
     return asyncio.create_task(refusal())
 
 
-async def held(refuser: Refuser) -> tuple[socket.socket, asyncio.Task[Told]]:
+async def held(refuser: Refuser) -> tuple[socket.socket, asyncio.Task[Refusing]]:
     """Refuse somebody who may be held; the 101 has come."""
     browser, ours = connected()
     refusal = refuse(refuser, PlainLeg(asyncio.get_running_loop(), ours))

@@ -21,7 +21,7 @@ from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.departure import Departure, departures
 from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.legs import PlainLeg
-from bascule.gateway.refusal import REFUSED_STATUS, Told
+from bascule.gateway.refusal import REFUSED_STATUS, Refusing
 from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.gateway.registry import Record
 from bascule.gateway.upstream import BadAnswer, Switched, Unreachable
@@ -422,18 +422,16 @@ class Admission:
             self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
         _, code, reason = REFUSAL_TABLE[why]
         assert code is not None
-        told = Told()
+        refusing = Refusing(self._refuser, asked.leg, asked.early, asked.offer, code, reason)
         try:
-            await self._refuser.refuse(
-                asked.leg, asked.early, asked.offer, code, reason, asked.who, asked.path, told
-            )
+            await refusing.run(self._refuser.seconds_for(asked.who, asked.path))
         finally:  # it was counted, and has its line though time is up for the rest
             said: dict[str, int] = {}
-            if told.said:
+            if refusing.said:
                 said = {"close_code": int(code)} if self._refuser.says_close else {"status": REFUSED_STATUS}
-            if told.held:
+            if refusing.held:
                 self._words[GatewayWord.HOLDS] += 1
-            self._log_refusal(asked, why, **said, held_seconds=told.held or None, detail=detail)
+            self._log_refusal(asked, why, **said, held_seconds=refusing.held or None, detail=detail)
 
     def _count(self, why: Refusal) -> None:
         self._words[REFUSAL_TABLE[why].word] += 1

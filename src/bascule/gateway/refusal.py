@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -32,19 +31,6 @@ _HOLD_READS: Final = 64
 
 _LOOK_EVERY: Final = 1.0
 """Seconds between two looks whether such a one has left."""
-
-
-@dataclass(slots=True)
-class Told:
-    """What came of a refusal so far.
-
-    Attributes:
-        held: Seconds it was held: less than was meant when the browser left or said Close, or we leave.
-        said: Whether what it is told was written. A browser that leaves before hears nothing.
-    """
-
-    held: float = 0.0
-    said: bool = False
 
 
 class Refuser:
@@ -82,66 +68,17 @@ class Refuser:
         self._max_held = 0
         self.release()
 
-    async def refuse(
-        self,
-        leg: Leg,
-        early: bytes,
-        offer: Offer,
-        code: CloseCode,
-        reason: str,
-        client: str,
-        path: bytes,
-        told: Told,
-    ) -> None:
-        """Say 101, hold a repeat for a while, say Close, or hold it and say 503; the leg is closed then.
+    def seconds_for(self, client: str, path: bytes) -> float:
+        """Return how long a client is held that is refused now: not at all the first time.
 
         Args:
-            leg: The browser's connection.
-            early: What was read of it behind the head.
-            offer: What it asked for.
-            code: Of the Close.
-            reason: Of the Close, or what the 503 says.
-            client: Who it is, for the hold-off.
-            path: Where it leads, for the hold-off.
-            told: Is told what comes of it.
-
-        Cancellation: safe; the leg is closed, and what was told till then is known.
+            client: Who it is.
+            path: Where it leads.
         """
-        now = time.monotonic()
-        hold = self.hold_off.refuse(client, path, now)
-        if self.held >= self._max_held:
-            hold = 0.0
-        if self.says_close:
-            opening, last = _opening(offer), _close(code, reason)
-        else:
-            refused = HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),))
-            opening, last = b"", error_bytes(refused)
-        watch = CloseWatch()
-        self.under_way += 1
-        try:
-            if not (early and watch.feed(early)) and hold:
-                if opening:
-                    await leg.write(opening)
-                    opening = b""
-                try:
-                    if not await self._hold(leg, watch, hold):
-                        return
-                finally:
-                    told.held = min(hold, time.monotonic() - now)
-            if rest := leg.write_now(opening + last):
-                await leg.write(rest)
-            told.said = True
-            if not self.says_close:
-                await leave(leg)
-            elif not watch.seen:
-                await farewell(leg, watch.feed)
-        except OSError:
-            pass
-        finally:
-            leg.close()
-            self.under_way -= 1
+        seconds = self.hold_off.refuse(client, path, time.monotonic())
+        return seconds if self.held < self._max_held else 0.0
 
-    async def _hold(self, leg: Leg, watch: CloseWatch, seconds: float) -> bool:
+    async def hold(self, leg: Leg, watch: CloseWatch, seconds: float) -> bool:
         """Wait while the browser stays; tell whether it did.
 
         Who says Close is answered with ours at once (RFC 6455 §5.5.1), and hears the reason so.
@@ -164,6 +101,81 @@ class Refuser:
             return True
         except OSError:
             return False
+
+
+class Refusing:
+    """One refusal: a 101, a wait for a client that repeats itself, and a Close; or the wait and a 503.
+
+    Args:
+        refuser: Of all.
+        leg: The browser's connection.
+        early: What was read of it behind the head.
+        offer: What it asked for.
+        code: Of the Close.
+        reason: Of the Close, or what the 503 says.
+
+    Attributes:
+        held: Seconds it was held: less than was meant when the browser left or said Close, or we leave.
+        said: Whether what it is told was written. A browser that leaves before hears nothing.
+    """
+
+    __slots__ = ("_early", "_last", "_leg", "_opening", "_refuser", "_watch", "held", "said")
+
+    def __init__(
+        self, refuser: Refuser, leg: Leg, early: bytes, offer: Offer, code: CloseCode, reason: str
+    ) -> None:
+        self._refuser = refuser
+        self._leg = leg
+        self._early = early
+        self._watch = CloseWatch()
+        self.held = 0.0
+        self.said = False
+        if refuser.says_close:
+            self._opening, self._last = _opening(offer), _close(code, reason)
+        else:
+            refused = HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),))
+            self._opening, self._last = b"", error_bytes(refused)
+
+    async def run(self, hold: float) -> None:
+        """Do it; the leg is closed then.
+
+        Args:
+            hold: Seconds to wait before the last word.
+
+        Cancellation: safe; the leg is closed, and what came of it till then is known.
+        """
+        self._refuser.under_way += 1
+        try:
+            says_close = self._early and self._watch.feed(self._early)
+            if says_close or not hold or await self._stays(hold):
+                await self._say()
+        except OSError:
+            pass
+        finally:
+            self._leg.close()
+            self._refuser.under_way -= 1
+
+    async def _stays(self, hold: float) -> bool:
+        """Hold the browser; tell whether it is still there."""
+        began = time.monotonic()
+        if self._opening:
+            await self._leg.write(self._opening)
+            self._opening = b""
+        try:
+            return await self._refuser.hold(self._leg, self._watch, hold)
+        finally:
+            self.held = min(hold, time.monotonic() - began)
+
+    async def _say(self) -> None:
+        """Say the last word, and hear the browser out."""
+        leg = self._leg
+        if rest := leg.write_now(self._opening + self._last):
+            await leg.write(rest)
+        self.said = True
+        if not self._refuser.says_close:
+            await leave(leg)
+        elif not self._watch.seen:
+            await farewell(leg, self._watch.feed)
 
 
 _close: Final = lru_cache(maxsize=64)(close_frame)
