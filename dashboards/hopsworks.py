@@ -81,7 +81,8 @@ OWN = (
     Panel(
         "Bascule - sessions ended by cause",
         "Sessions that ended per second, by who ended them and why. `client closed` is everyday life. "
-        "`aborted` and `timeout` point at the network or at crashed peers, `too_big` at "
+        "`aborted` and `timeout` point at the network or at crashed peers (code-server ends all its sessions "
+        "so), `too_big` at "
         "`incomingBufferBytes`, `protocol_error` at a broken client or upstream, `internal` at Bascule "
         "itself. The page 'Debug a closed session' explains each.",
         "cps",

@@ -21,6 +21,7 @@ from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
+    from bascule.policy.routeconfig import RejectMode
 
 LIMITS = Limits(refusal_hold_max=30.0, max_held_refusals=1)
 OFFER = Offer(b"dGhlIHNhbXBsZSBub25jZQ==", (), frozenset(), b"front", None)
@@ -39,19 +40,21 @@ class InPieces(PlainLeg):
         return data
 
 
-def refused_often(mode: str = "close") -> Refuser:
+def refused_often() -> Refuser:
     """Return what has refused somebody so often that it holds them for half a minute now."""
-    refuser = Refuser(LIMITS.model_copy(update={"reject_mode": mode}))
+    refuser = Refuser(LIMITS)
     for _ in range(10):
         refuser.hold_off.refuse("who", b"/", time.monotonic())
     return refuser
 
 
-def refuse(refuser: Refuser, leg: Leg, early: bytes = b"") -> asyncio.Task[Refusing]:
+def refuse(
+    refuser: Refuser, leg: Leg, early: bytes = b"", mode: RejectMode = "close"
+) -> asyncio.Task[Refusing]:
     """Refuse somebody, who said something early; the task tells what came of it, cancelled or not."""
 
     async def refusal() -> Refusing:
-        refusing = Refusing(refuser, leg, early, OFFER, CloseCode.TRY_AGAIN_LATER, "full")
+        refusing = Refusing(refuser, leg, early, OFFER, mode, CloseCode.TRY_AGAIN_LATER, "full")
         with contextlib.suppress(asyncio.CancelledError):
             await refusing.run(refuser.seconds_for("who", b"/"))
         return refusing
@@ -149,12 +152,14 @@ async def test_a_browser_that_says_close_with_its_request_is_not_held() -> None:
 
 
 @pytest.mark.parametrize("mode", ["close", "http503"])
-async def test_who_is_held_is_told_at_once_when_we_leave_and_nobody_is_held_from_then_on(mode: str) -> None:
-    refuser = refused_often(mode)
+async def test_who_is_held_is_told_at_once_when_we_leave_and_nobody_is_held_from_then_on(
+    mode: RejectMode,
+) -> None:
+    refuser = refused_often()
     refusals = []
     for _ in range(2):
         browser, ours = connected()
-        refusals.append((browser, refuse(refuser, PlainLeg(asyncio.get_running_loop(), ours))))
+        refusals.append((browser, refuse(refuser, PlainLeg(asyncio.get_running_loop(), ours), mode=mode)))
         if not refusals[1:]:
             await eventually_async(lambda: refuser.held, 5, "it is held")
             refuser.stop_holding()

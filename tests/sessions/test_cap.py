@@ -343,6 +343,7 @@ def by_status(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -
     config = {
         "routes": [
             {"name": "dead", "path": "/dead", "upstream": f"http://127.0.0.1:{reserve_port()}"},
+            {"name": "lab", "path": "/lab", "upstream": upstream.url, "rejectMode": "close"},
             {"name": "app", "path": "/", "upstream": upstream.url},
         ],
         "websocketProxy": {"maxSessionsPerApp": 1},
@@ -357,6 +358,7 @@ def by_status(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -
 def test_who_wants_a_status_gets_one_with_the_reason_and_the_same_counts(
     by_status: RunningBascule, clients: Clients, somebody: bytes
 ) -> None:
+    eventually(lambda: by_status.in_flight == 0, 10, "there is room")
     clients(by_status.public_url).open()
     figures = Figures(by_status)
     refused = clients(by_status.public_url)
@@ -368,6 +370,23 @@ def test_who_wants_a_status_gets_one_with_the_reason_and_the_same_counts(
     (line,) = eventually(lambda: _told_of(by_status, "cap"), 10, "it has its line")
     assert line["status"] == 503
     assert "close_code" not in line
+
+
+def test_a_route_is_refused_in_its_own_way(
+    by_status: RunningBascule, clients: Clients, somebody: bytes
+) -> None:
+    eventually(lambda: by_status.in_flight == 0, 10, "there is room")
+    clients(by_status.public_url).open()
+    refused = clients(by_status.public_url)
+    refused.send(upgrade(b"/lab", somebody))
+    assert refused.head().status == 101
+    assert refused.refusal().code == 1013
+
+    def told() -> list[dict[str, Any]]:
+        return [line for line in _told_of(by_status, "cap") if line["route"] == "lab"]
+
+    (line,) = eventually(told, 10, "it has its line")
+    assert line["close_code"] == 1013
 
 
 def _told_of(bascule: RunningBascule, reason: str) -> list[dict[str, Any]]:

@@ -422,13 +422,14 @@ class Admission:
             self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
         _, code, reason = REFUSAL_TABLE[why]
         assert code is not None
-        refusing = Refusing(self._refuser, asked.leg, asked.early, asked.offer, code, reason)
+        mode = asked.match.route.reject_mode or self._config.limits.reject_mode
+        refusing = Refusing(self._refuser, asked.leg, asked.early, asked.offer, mode, code, reason)
         try:
             await refusing.run(self._refuser.seconds_for(asked.who, asked.path))
         finally:  # it was counted, and has its line though time is up for the rest
             said: dict[str, int] = {}
             if refusing.said:
-                said = {"close_code": int(code)} if self._refuser.says_close else {"status": REFUSED_STATUS}
+                said = {"close_code": int(code)} if mode == "close" else {"status": REFUSED_STATUS}
             if refusing.held:
                 self._words[GatewayWord.HOLDS] += 1
             self._log_refusal(asked, why, **said, held_seconds=refusing.held or None, detail=detail)

@@ -22,6 +22,7 @@ from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_pro
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
     from bascule.policy.config import Limits
+    from bascule.policy.routeconfig import RejectMode
 
 REFUSED_STATUS: Final = 503
 """The status of a refusal that is none by Close."""
@@ -37,18 +38,16 @@ class Refuser:
     """Answers upgrades that become no session.
 
     Args:
-        limits: How long and how many repeats are held at most, and how they are told.
+        limits: How long and how many repeats are held at most.
 
     Attributes:
         hold_off: Whom to hold, and for how long.
         under_way: How many are being refused: held, told or heard out.
-        says_close: Whether they are told by Close, and not by an HTTP status.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.hold_off = HoldOff(limits.refusal_hold_max)
         self.under_way = 0
-        self.says_close = limits.reject_mode == "close"
         self._max_held = limits.max_held_refusals
         self._holds: set[asyncio.Timeout] = set()
 
@@ -111,6 +110,7 @@ class Refusing:
         leg: The browser's connection.
         early: What was read of it behind the head.
         offer: What it asked for.
+        mode: How it is told.
         code: Of the Close.
         reason: Of the Close, or what the 503 says.
 
@@ -119,18 +119,26 @@ class Refusing:
         said: Whether what it is told was written. A browser that leaves before hears nothing.
     """
 
-    __slots__ = ("_early", "_last", "_leg", "_opening", "_refuser", "_watch", "held", "said")
+    __slots__ = ("_by_close", "_early", "_last", "_leg", "_opening", "_refuser", "_watch", "held", "said")
 
     def __init__(
-        self, refuser: Refuser, leg: Leg, early: bytes, offer: Offer, code: CloseCode, reason: str
+        self,
+        refuser: Refuser,
+        leg: Leg,
+        early: bytes,
+        offer: Offer,
+        mode: RejectMode,
+        code: CloseCode,
+        reason: str,
     ) -> None:
         self._refuser = refuser
+        self._by_close = mode == "close"
         self._leg = leg
         self._early = early
         self._watch = CloseWatch()
         self.held = 0.0
         self.said = False
-        if refuser.says_close:
+        if self._by_close:
             self._opening, self._last = _opening(offer), _close(code, reason)
         else:
             refused = HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),))
@@ -146,8 +154,8 @@ class Refusing:
         """
         self._refuser.under_way += 1
         try:
-            says_close = self._early and self._watch.feed(self._early)
-            if says_close or not hold or await self._stays(hold):
+            closes = self._early and self._watch.feed(self._early)
+            if closes or not hold or await self._stays(hold):
                 await self._say()
         except OSError:
             pass
@@ -172,7 +180,7 @@ class Refusing:
         if rest := leg.write_now(self._opening + self._last):
             await leg.write(rest)
         self.said = True
-        if not self._refuser.says_close:
+        if not self._by_close:
             await leave(leg)
         elif not self._watch.seen:
             await farewell(leg, self._watch.feed)

@@ -19,7 +19,7 @@ from bascule.policy.durations import Duration, Patience, PositiveDuration, Whole
 from bascule.policy.endpoints import Endpoint, Network
 from bascule.policy.hubconfig import Hub
 from bascule.policy.model import Block, File
-from bascule.policy.routeconfig import AuthMode, RouteConfig
+from bascule.policy.routeconfig import AuthMode, RejectMode, RouteConfig
 
 __all__ = [
     "Auth",
@@ -130,9 +130,6 @@ class Forwarders(Block):
     """
 
 
-RejectMode = Literal["close", "http503"]
-
-
 class Limits(Block):
     """Bounds on what a peer can make us hold or wait for, before and beside a session."""
 
@@ -220,7 +217,7 @@ class Limits(Block):
     `close`, the default, is the pool's way: 101 and a Close with a code and a reason. `http503` is 503 with
     the reason as its body and `Retry-After`: for clients that are programs, or an ingress that tries another
     pod. Browsers show scripts nothing of it but 1006, and a JupyterLab kernel connection whose first
-    upgrade fails this way never offers its subprotocol again.
+    upgrade fails this way never offers its subprotocol again. `rejectMode` of a route comes before this.
     """
 
 

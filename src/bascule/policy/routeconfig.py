@@ -1,7 +1,7 @@
 """One route as it is configured."""
 
 from enum import StrEnum
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
@@ -11,7 +11,10 @@ from bascule.policy.model import Block
 from bascule.policy.templates import PathTemplate, UpstreamTemplate, check_pattern
 from bascule.vocabulary import Kind
 
-__all__ = ["AuthMode", "RouteConfig"]
+__all__ = ["AuthMode", "RejectMode", "RouteConfig"]
+
+RejectMode = Literal["close", "http503"]
+"""How an upgrade is refused: by a Close behind 101, or by 503."""
 
 
 class AuthMode(StrEnum):
@@ -116,6 +119,14 @@ class RouteConfig(Block):
     It bounds what one upstream takes of `maxSessionsPerApp`, so that an app with many viewers leaves room for
     notebooks. One upgrade more is answered with 101 and Close 1013, and does not count as a rejection by the
     cap: the pod has room. 0 admits none.
+    """
+
+    reject_mode: RejectMode | None = None
+    """How an upgrade is refused here; `null`, the default, is `limits.rejectMode`.
+
+    Set `http503` for clients that take a WebSocket that opens for an app that is up: Socket.IO (NiceGUI,
+    Chainlit, Flask-SocketIO), which then goes on by polling at once instead of after 20 s, and Vite, which
+    reloads its page. JupyterLab and Streamlit need `close`.
     """
 
     @model_validator(mode="after")

@@ -86,7 +86,7 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
     ),
     End.UPSTREAM_ABORTED: Row(
         EndedBy.UPSTREAM, Cause.ABORTED, CloseCode.BAD_GATEWAY, _LOST, None, "",
-        "The upstream's TCP connection ended without a Close frame: the kernel, shell or app was killed; over TLS also the death of our gateway.",
+        "The upstream's TCP connection ended without a Close frame: the kernel, shell or app was killed, or says no Close (code-server); over TLS also the death of our gateway.",
     ),
     End.CLIENT_TIMEOUT: Row(
         EndedBy.CLIENT, Cause.TIMEOUT, None, "", CloseCode.GOING_AWAY, _GONE,
