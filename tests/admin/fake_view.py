@@ -232,7 +232,7 @@ class FakeView:
 
 def invent_an_hour(administration: Administration, view: FakeView) -> None:
     """Fill the ring as if the pod had been busy: a morning rush up to the cap, then calm."""
-    live, draw = administration._live, random.Random(7)
+    live, draw = administration.live, random.Random(7)
     words = view.counters.gateway(0)
     words[GatewayWord.ADMITTED] = 1742
     words[GatewayWord.PEAK_IN_FLIGHT] = view.capacity().max

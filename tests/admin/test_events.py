@@ -1,4 +1,5 @@
 import asyncio
+import json
 import socket
 
 import pytest
@@ -48,6 +49,23 @@ async def test_what_happened_since_the_newest_sample_is_in_the_snapshot() -> Non
     shot = (await live.snapshot())["open"]
     assert isinstance(shot, dict)
     assert (shot["since"], shot["rejections"]) == (110, 0)
+
+
+async def test_another_process_goes_on_with_the_hour() -> None:
+    view = FakeView(config(), sessions=2)
+    words = view.counters.gateway(0)
+    before = figures(view)
+    before.take_sample(100.0)
+    words[GatewayWord.REJECTIONS] += 3
+    before.take_sample(110.0)
+    words[GatewayWord.REJECTIONS] += 1  # told while nobody looks
+
+    after = figures(view)
+    after.restore(json.loads(json.dumps(before.dump())))
+    after.take_sample(120.0)
+
+    hour = after.history()
+    assert (hour["at"], hour["rejections"], hour["inFlight"]) == ([100.0, 110.0, 120.0], [0, 3, 1], [2, 2, 2])
 
 
 async def test_the_ring_holds_one_hour() -> None:

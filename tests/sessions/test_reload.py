@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -392,6 +394,24 @@ def test_a_session_that_ends_while_another_gateway_takes_over_is_in_the_percenti
     serves_with(bascule, 7)
 
     assert bascule.metric("ws_connection_duration_seconds_max") > 0
+
+
+def test_the_status_page_goes_on_with_its_hour(proxy: Proxy) -> None:
+    bascule = proxy()
+
+    def history() -> dict[str, Any]:
+        with urllib.request.urlopen(f"{bascule.admin_url}/events", timeout=10) as events:
+            assert events.readline() == b"event: history\n"
+            read: dict[str, Any] = json.loads(events.readline().removeprefix(b"data: "))
+            return read
+
+    before = history()["at"]
+
+    bascule.goes_over(7)
+
+    after = history()
+    assert after["at"][: len(before)] == before
+    assert after["max"][-1] == 7
 
 
 def ended(bascule: RunningBascule) -> None:

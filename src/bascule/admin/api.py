@@ -51,6 +51,7 @@ class Administration:
         view: The gateway.
 
     Attributes:
+        live: The figures of the status page.
         public: Answers for the public listener's own paths.
         app: The admin listener's application.
     """
@@ -60,7 +61,7 @@ class Administration:
         self._identity = secrets.token_hex(8)
         self._peers = Peers(view, self._identity)
         self._sessions = listing.SessionList(view)
-        self._live = LiveFigures(view, self._sessions, self._peers)
+        self.live = LiveFigures(view, self._sessions, self._peers)
         folder = admin_folder()
         self._static = {name: load(folder, name) for name in _STATIC}
         self._page = load_page(folder, "status.html", self._static)
@@ -82,7 +83,7 @@ class Administration:
         app.router.add_post("/drain", self._drain)
         app.router.add_get("/capacity", self._capacity)
         app.router.add_get("/config", self._config)
-        app.router.add_get("/events", self._live.stream, allow_head=False)
+        app.router.add_get("/events", self.live.stream, allow_head=False)
         app.router.add_get("/openapi.json", self._describe)
         if (hub := self._view.hub) is not None:
             HubApi(hub, self._sessions, self._view.config.limits.handshake_timeout).add_to(app)
@@ -92,13 +93,13 @@ class Administration:
         return app
 
     async def _running(self, app: web.Application) -> AsyncIterator[None]:
-        self._live.start()
+        self.live.start()
         yield
         await self._peers.close()
 
     async def _let_watchers_go(self, app: web.Application) -> None:
         # Before the server waits for open answers: an event stream never ends by itself.
-        await self._live.close()
+        await self.live.close()
 
     async def _status_page(self, request: web.Request) -> web.Response:
         return self._page.response(request, max_age=_PAGE_MAX_AGE)

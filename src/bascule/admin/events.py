@@ -17,8 +17,8 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -36,7 +36,7 @@ from bascule.handover.counters import (
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bascule.admin.listing import SessionList
     from bascule.admin.peers import Peers
@@ -119,6 +119,15 @@ class LiveFigures:
         self._last_counts = self._counts()
         self._ring.append(sample)
         self._sample = (self._sample[0] + 1, _event("sample", _sample_json(sample)))
+
+    def dump(self) -> dict[str, object]:
+        """Return what another process needs to go on with the ring, fit for JSON."""
+        return {"ring": [astuple(sample) for sample in self._ring], "counts": self._last_counts}
+
+    def restore(self, left: Mapping[str, Any]) -> None:
+        """Go on where another process stopped; before `start`."""
+        self._ring.extend(Sample(*sample) for sample in left["ring"])
+        self._last_counts = None if left["counts"] is None else tuple(left["counts"])
 
     def _counts(self) -> tuple[int, int]:
         count = self._view.counters.of_gateways

@@ -236,11 +236,16 @@ class Gateway:
             left = json.loads(line)
             self._durations.restore(left["durations"])
             self._load.restore(left["load"])
+            self._administration.live.restore(left["hour"])
         self._figures.replace(())
 
     def _leave_figures(self) -> None:
         """Leave the figures that only this process has to the next gateway."""
-        left = {"durations": self._durations.dump(), "load": self._load.dump()}
+        left = {
+            "durations": self._durations.dump(),
+            "load": self._load.dump(),
+            "hour": self._administration.live.dump(),
+        }
         with contextlib.suppress(OSError):  # no memory: it begins anew, and that is all
             self._figures.replace((json.dumps(left).encode(),))
 

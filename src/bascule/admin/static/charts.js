@@ -102,7 +102,7 @@ export class AreaChart extends Chart {
 
 export class BarChart extends Chart {
   // Over an hour ten-second samples are drawn as minutes: sixty bars can be told apart, 360 cannot.
-  draw({ times, values, slots, every, style, unit }) {
+  draw({ times, values, slots, every, style, unit, span }) {
     const per = slots > 60 ? Math.max(1, Math.round(60 / every)) : 1;
     const ends = [];
     const sums = [];
@@ -124,7 +124,7 @@ export class BarChart extends Chart {
       const x = WIDTH - (sums.length - index) * step;
       return shape("rect", { class: `bar ${style}`, x: x + step * 0.12, y: HEIGHT - height, width: step * 0.76, height });
     });
-    this.finish([shape("line", { class: "base", x1: 0, x2: WIDTH, y1: HEIGHT, y2: HEIGHT }), ...bars], `${total} in the last hour`);
+    this.finish([shape("line", { class: "base", x1: 0, x2: WIDTH, y1: HEIGHT, y2: HEIGHT }), ...bars], `${total} in the last ${span}`);
     return total;
   }
 }

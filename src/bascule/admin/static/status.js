@@ -99,10 +99,13 @@ function drawHour() {
   const minutes = Math.round((slots * every) / 60);
   text("axis-start", `${minutes} min ago`);
   text("axis-middle", minutes >= 6 ? Math.round(minutes / 2) : "");
-  text("flight-caption", minutes >= 60 ? "Last hour" : `Last ${minutes} minutes`);
+  const span = minutes >= 60 ? "hour" : `${minutes} minutes`;
+  text("flight-caption", `Last ${span}`);
+  text("rejected-span", `in the last ${span}`);
+  text("failures-span", `in the last ${span}`);
   flight.draw({ times, values: inFlight, caps: max, slots, say: (value, index) => `${value.toLocaleString()} of ${max[index].toLocaleString()}` });
-  const turned = rejections.draw({ times, values: counts.rejections, slots, every, style: "", unit: "turned away" });
-  const failed = failures.draw({ times, values: counts.upstreamFailures, slots, every, style: "warn", unit: "not reachable" });
+  const turned = rejections.draw({ times, values: counts.rejections, slots, every, style: "", unit: "turned away", span });
+  const failed = failures.draw({ times, values: counts.upstreamFailures, slots, every, style: "warn", unit: "not reachable", span });
   text("rejected-hour", turned.toLocaleString());
   $("rejected-hour").parentElement.classList.toggle("alarm", turned > 0);
   text("failures-hour", failed.toLocaleString());
