@@ -225,17 +225,64 @@ async def test_interim_answers_are_skipped(world: World) -> None:
     assert (got.status, got.body, got.values(b"Link")) == (200, b"final", [])
 
 
-async def test_what_an_upstream_sends_behind_its_answer_reaches_nobody(world: World) -> None:
-    async def script(peer: Peer) -> None:
-        while True:
-            request = await peer.message()
-            await peer.send(answer(body=request.target) + answer(body=b"poison"))
+HALF = b"HTTP/1.1 200 OK\r\nContent-"
 
-    front = await world.front(await world.upstream(script))
+
+@pytest.mark.parametrize(
+    ("surplus", "split"),
+    [
+        (b"surplus", 0),
+        (b"surplus", 3),
+        (b"\r\n\x00", 0),
+        (HALF, 0),
+        (answer(body=b"poison"), 0),
+        (answer() * 3, 2),
+    ],
+    ids=["text", "text-behind-half-a-head", "control", "half-a-head", "an-answer", "answers"],
+)
+@pytest.mark.parametrize(
+    ("method", "data", "status", "body"),
+    [
+        (b"GET", answer(body=b"ok"), 200, b"ok"),
+        (b"GET", answer(b"Connection: close", body=b"ok"), 200, b"ok"),
+        (b"GET", b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
+        (b"GET", b"HTTP/1.1 100 Continue\r\n\r\n" + answer(body=b"ok"), 200, b"ok"),
+        (b"GET", answer(b"Transfer-Encoding: chunked", body=None) + b"2\r\nok\r\n0\r\n\r\n", 200, b"ok"),
+        (b"GET", answer(), 200, b""),
+        (b"HEAD", answer(b"Content-Length: 7", body=None), 200, b""),
+        (b"HEAD", answer(b"Transfer-Encoding: chunked", body=None), 200, b""),
+        (b"HEAD", answer(body=None), 200, b""),
+        (b"GET", answer(status=b"204 No Content", body=None), 204, b""),
+        (b"GET", answer(b"Content-Length: 5", status=b"204 No Content", body=None), 204, b""),
+        (b"GET", answer(b"Transfer-Encoding: chunked", status=b"204 No Content", body=None), 204, b""),
+        (b"GET", answer(status=b"304 Not Modified", body=None), 304, b""),
+        (b"GET", answer(b"Content-Length: 5", status=b"304 Not Modified", body=None), 304, b""),
+    ],
+    ids=[
+        "length", "closing", "http10", "behind-100", "chunked", "empty",
+        "head-length", "head-chunked", "head", "204", "204-length", "204-chunked", "304", "304-length",
+    ],
+)  # fmt: skip
+async def test_what_an_upstream_sends_behind_its_answer_reaches_nobody_and_the_answer_is_delivered(
+    world: World, method: bytes, data: bytes, status: int, body: bytes, surplus: bytes, split: int
+) -> None:
+    async def script(peer: Peer) -> None:
+        while (await peer.message()).target != b"/next":
+            end = data.rindex(b"\r\n\r\n", 0, len(data) - len(body)) + split
+            if split:  # so that the end of the head is in two packets
+                await peer.send(data[:end])
+                await asyncio.sleep(0.02)  # until the first has arrived: nothing tells
+            await peer.send(data[end if split else 0 :] + surplus)
+        await peer.send(answer(body=b"next"))
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
     peer = await front.connect()
-    for number in range(5):
-        got = await peer.request(b"/%d" % number)
-        assert got.status == 502 or got.body == b"/%d" % number
+    got = await peer.request(b"/", method=method)
+    assert (got.status, got.body) == (status, body)
+    assert (await peer.request(b"/next")).body == b"next"
+    assert front.failures == 0
+    assert upstream.connections == 2 or surplus == HALF
 
 
 LATE = [

@@ -1,14 +1,15 @@
-"""What asks upstreams plain requests: aiohttp's client, in four things another.
+"""What asks upstreams plain requests: aiohttp's client, in five things another.
 
 It parses no cookies; a body does not wait for its invitation for ever; an answer whose framing breaks in
-the middle ends with an error; and a kept connection on which something came unasked is not used. aiohttp
-looks at that when a connection comes back, not when it goes out again: an answer that an upstream sent
-meanwhile would be taken for the answer to the next request, which is somebody else's (response-queue
-poisoning).
+the middle ends with an error; one that is whole is good whatever comes behind it; and a kept connection on
+which something came unasked is not used. aiohttp looks at that when a connection comes back, not when it
+goes out again: an answer that an upstream sent meanwhile would be taken for the answer to the next request,
+which is somebody else's (response-queue poisoning).
 """
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,13 +22,19 @@ if TYPE_CHECKING:
     import asyncio
     import ssl
 
+    from aiohttp import StreamReader
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
+    from aiohttp.http import RawResponseMessage
     from aiohttp.tracing import Trace
 
 
 _KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
+_END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
+"""Where aiohttp takes a head for whole: a CR in front of a LF may be missing."""
+_SEEN: Final = 2
+"""Bytes that the end of a head may have in common with what was received before."""
 _HEAD_BYTES: Final = 65536
 """Longest field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
 _FIELDS: Final = 256
@@ -36,10 +43,61 @@ _INVITATION: Final = 1.0
 
 
 class _UpstreamConnection(ResponseHandler):
-    """A connection that tells a body's reader, too, what is wrong with it.
+    """A connection that keeps apart what aiohttp mixes: an answer, and what else comes.
 
-    aiohttp alone tells whoever waits for the next head, and the reader waits for ever.
+    * A body's reader, too, is told what is wrong with it. aiohttp alone tells whoever waits for the next
+      head, and the reader waits for ever.
+    * An answer ends where RFC 9112 §6.3 says; what comes behind it ends the connection, and it is never the
+      next answer. aiohttp alone drops an answer if anything in the packet of its head cannot be parsed.
     """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._expects_head = False
+        self._seen = b""
+
+    def set_response_params(self, **params: Any) -> None:
+        """Expect the answer to the request that is sent next."""
+        self._expects_head = True
+        self._seen = b""
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """Give aiohttp each head alone."""
+        while self._expects_head and data:
+            seen = self._seen + data
+            if (end := _END_OF_HEAD.search(seen)) is None:
+                self._seen = seen[-_SEEN:]
+                break
+            cut = end.end() - len(self._seen)
+            self._seen = b""
+            super().data_received(data[:cut])
+            data = data[cut:]
+            if not data:
+                return
+        if not self._expects_head and self._is_whole and data.strip(b"\r\n"):
+            self._turn_away()
+            return
+        super().data_received(data)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the last answer has come to its end."""
+        return self._payload is not None and self._payload.is_eof()
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take the answer that is expected, and interim ones before it; let nobody have any other."""
+        if not self._expects_head:
+            self._turn_away()
+            return
+        self._expects_head = 100 <= data[0].code < 200 and data[0].code != 101
+        super().feed_data(data, size)
+
+    def _turn_away(self) -> None:
+        """Hear no more on a connection that spoke out of turn."""
+        self.force_close()
+        if self.transport is not None:
+            self.transport.close()
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
         """Fail the answer that is awaited, or read."""
