@@ -377,13 +377,13 @@ class PlainProxy:
         status = answer.status
         known = answer.headers
         lengths = known.getall(hdrs.CONTENT_LENGTH, ())
-        coding = known.get(hdrs.TRANSFER_ENCODING)
+        codings = known.getall(hdrs.TRANSFER_ENCODING, ())
         if (
             status < 200  # a 101 nobody asked for
             or status > 599
             or answer.version not in _VERSIONS
             or len(lengths) > 1
-            or (coding is not None and (lengths or coding.lower() != "chunked"))
+            or (codings and (lengths or len(codings) > 1 or codings[0].lower() != "chunked"))
         ):
             return await self._failed(request, browser, match, BAD_ANSWER, "its head is not acceptable")
         fields = end_to_end_fields(answer.raw_headers)
