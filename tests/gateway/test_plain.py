@@ -321,10 +321,18 @@ async def test_a_chunked_answer_stays_chunked_and_loses_its_trailers(world: Worl
         assert not got.values(b"Expires")
 
 
-async def test_an_answer_that_ends_with_the_connection_becomes_chunked(world: World) -> None:
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",  # of RFC 2616; other proxies take it
+    ],
+)
+async def test_an_answer_that_ends_with_the_connection_becomes_chunked(world: World, head: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.message()
-        await peer.send(b"HTTP/1.0 200 OK\r\n\r\nold ")
+        await peer.send(head + b"old ")
         await peer.send(b"style")
 
     front = await world.front(await world.upstream(script))

@@ -89,6 +89,9 @@ _MOST_REMEMBERED: Final = 4096
 
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 
+_CODINGS: Final = ("chunked", "identity")
+"""Transfer codings that aiohttp takes off; ``identity`` is the word of RFC 2616 for none."""
+
 _BROWSERS_FIELDS: Final = frozenset({hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT})
 _INVENTED: Final = (*_BROWSERS_FIELDS, hdrs.CONTENT_TYPE)
 """What aiohttp adds to requests that lack it, unless told not to.
@@ -383,7 +386,7 @@ class PlainProxy:
             or status > 599
             or answer.version not in _VERSIONS
             or len(lengths) > 1
-            or (codings and (lengths or len(codings) > 1 or codings[0].lower() != "chunked"))
+            or (codings and (lengths or len(codings) > 1 or codings[0].lower() not in _CODINGS))
         ):
             return await self._failed(request, browser, match, BAD_ANSWER, "its head is not acceptable")
         fields = end_to_end_fields(answer.raw_headers)
