@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from bascule.gateway.legs import reset
 from bascule.gateway.plain_server import PlainProtocol
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
 
@@ -185,9 +186,9 @@ async def never_looks_complete(front: Front, seen: asyncio.Event, request: bytes
 @pytest.mark.parametrize(
     "lines", [[b"Content-Length: 100"], [b"Transfer-Encoding: chunked"]], ids=["length", "chunked"]
 )
-@pytest.mark.parametrize("reset", [True, False])
+@pytest.mark.parametrize("end", ["reset", "close"])
 async def test_a_truncated_answer_never_looks_complete(
-    world: World, version: bytes, lines: list[bytes], reset: bool
+    world: World, version: bytes, lines: list[bytes], end: str
 ) -> None:
     seen = asyncio.Event()
 
@@ -197,8 +198,28 @@ async def test_a_truncated_answer_never_looks_complete(
             answer(*lines, body=None) + (b"5\r\nhello\r\n" if b"chunked" in lines[0] else b"hello")
         )
         await seen.wait()
-        if reset:
-            peer.writer.transport.abort()
+        if end == "reset":
+            reset(peer.writer.transport)
+
+    front = await world.front(await world.upstream(script))
+    await never_looks_complete(front, seen, request_head(b"/", version=version))
+    assert front.log.said("reason", "status", "detail") == [("broken_off", None, "the connection ended")]
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["http10", "http11"]
+)
+async def test_an_answer_without_length_that_ends_with_a_reset_never_looks_complete(
+    world: World, version: bytes, head: bytes
+) -> None:
+    seen = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(head + b"hello")
+        await seen.wait()
+        reset(peer.writer.transport)
 
     front = await world.front(await world.upstream(script))
     await never_looks_complete(front, seen, request_head(b"/", version=version))

@@ -1,10 +1,10 @@
-"""What asks upstreams plain requests: aiohttp's client, in five things another.
+"""What asks upstreams plain requests: aiohttp's client, in six things another.
 
-It parses no cookies; a body does not wait for its invitation for ever; an answer whose framing breaks in
-the middle ends with an error; one that is whole is good whatever comes behind it; and a kept connection on
-which something came unasked is not used. aiohttp looks at that when a connection comes back, not when it
-goes out again: an answer that an upstream sent meanwhile would be taken for the answer to the next request,
-which is somebody else's (response-queue poisoning).
+It parses no cookies; a body does not wait for its invitation for ever; an answer whose framing or
+connection breaks in the middle ends with an error; one that is whole is good whatever comes behind it; and
+a kept connection on which something came unasked is not used. aiohttp looks at that when a connection comes
+back, not when it goes out again: an answer that an upstream sent meanwhile would be taken for the answer to
+the next request, which is somebody else's (response-queue poisoning).
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class _UpstreamConnection(ResponseHandler):
       head, and the reader waits for ever.
     * An answer ends where RFC 9112 §6.3 says; what comes behind it ends the connection, and it is never the
       next answer. aiohttp alone drops an answer if anything in the packet of its head cannot be parsed.
+    * A body without length ends with the connection, and not with its failure. aiohttp alone makes no
+      difference.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -98,6 +100,12 @@ class _UpstreamConnection(ResponseHandler):
         self.force_close()
         if self.transport is not None:
             self.transport.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End the answer that is awaited, or read."""
+        if exc is not None and self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(aiohttp.ClientPayloadError("the connection failed"))
+        super().connection_lost(exc)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
         """Fail the answer that is awaited, or read."""
