@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from bascule.gateway.legs import reset
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
 from tests.support.deaf import deaf_port
 from tests.support.parts import require
@@ -363,14 +364,51 @@ async def test_no_other_request_is_ever_sent_twice(world: World, method: bytes, 
     assert targets == [b"/first", b"/second"]
 
 
-async def test_a_request_is_repeated_once_at_most(world: World) -> None:
+@pytest.mark.parametrize("end", ["close", "reset"])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"])
+async def test_no_request_is_repeated_when_its_connection_was_fresh(
+    world: World, method: bytes, end: str
+) -> None:
     async def script(peer: Peer) -> None:
         upstream.requests.append(await peer.message())
+        if end == "reset":
+            reset(peer.writer.transport)
 
     upstream = await world.upstream(script)
     front = await world.front(upstream)
-    assert (await front.request(b"/")).status == 502
-    assert len(upstream.requests) <= 2
+    assert (await front.request(b"/", method=method)).status == 502
+    assert len(upstream.requests) == 1
+    detail = "the connection ended" + (": ECONNRESET" if end == "reset" else "")
+    assert front.log.said("reason", "status", "detail") == [("unreachable", 502, detail)]
+
+
+@pytest.mark.parametrize("beginning", [b"H", b"HTTP/1.1 103 Early Hints\r\n\r\n"], ids=["half", "interim"])
+async def test_no_request_is_repeated_once_an_answer_has_begun(world: World, beginning: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        await peer.send(answer())
+        upstream.requests.append(await peer.message())
+        await peer.send(beginning)
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    assert (await front.request(b"/first")).status == 200
+    assert (await front.request(b"/second")).status == 502
+    assert [request.target for request in upstream.requests] == [b"/first", b"/second"]
+
+
+async def test_a_request_is_repeated_once_at_most(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        if upstream.connections == 1:
+            await peer.send(answer())
+            upstream.requests.append(await peer.message())
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    assert (await front.request(b"/first")).status == 200
+    assert (await front.request(b"/second")).status == 502
+    assert [request.target for request in upstream.requests] == [b"/first", b"/second", b"/second"]
 
 
 async def test_a_connection_the_upstream_closed_is_not_used_again(world: World) -> None:

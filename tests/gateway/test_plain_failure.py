@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bascule.gateway.plain_client import FailedInUse
 from bascule.gateway.plain_failure import describe
 
 KEY = aiohttp.client_reqrep.ConnectionKey("10.9.8.7", 1, False, True, None, None, None)
@@ -25,6 +26,7 @@ REFUSED = OSError(errno.ECONNREFUSED, "Connect call failed ('10.9.8.7', 1)")
         (aiohttp.ServerDisconnectedError(), "the connection ended"),
         (aiohttp.ClientPayloadError("10.9.8.7"), "the connection ended"),
         (ConnectionResetError(errno.ECONNRESET, "10.9.8.7"), "the connection ended: ECONNRESET"),
+        (FailedInUse(ConnectionResetError(errno.ECONNRESET, "10.9.8.7")), "the connection ended: ECONNRESET"),
         (aiohttp.ClientError("10.9.8.7"), "not valid HTTP"),
         (ValueError("10.9.8.7"), "not valid HTTP"),
     ],

@@ -15,7 +15,7 @@ What holds for every exchange:
 * a browser that goes away cancels the exchange, and with it the upstream's;
 * ``Expect: 100-continue`` is for the upstream to answer, within a second: not every one supports it;
 * a request is sent a second time only if it is idempotent, has no body, and its
-  connection turned out to be closed.
+  connection had been kept and turned out to be closed.
 
 Status codes of our own: 400 target, host or fields, 404 no route, 405 CONNECT and TRACE,
 408 the browser stalled, 431 head too large, 501 a transfer coding other than chunked,

@@ -1,10 +1,11 @@
 """What asks upstreams plain requests: aiohttp's client, in six things another.
 
 It parses no cookies; a body does not wait for its invitation for ever; an answer whose framing or
-connection breaks in the middle ends with an error; one that is whole is good whatever comes behind it; and
-a kept connection on which something came unasked is not used. aiohttp looks at that when a connection comes
-back, not when it goes out again: an answer that an upstream sent meanwhile would be taken for the answer to
-the next request, which is somebody else's (response-queue poisoning).
+connection breaks in the middle ends with an error; one that is whole is good whatever comes behind it; no
+request is sent twice unless its connection was stale; and a kept connection on which something came unasked
+is not used. aiohttp looks at that when a connection comes back, not when it goes out again: an answer that
+an upstream sent meanwhile would be taken for the answer to the next request, which is somebody else's
+(response-queue poisoning).
 """
 
 from __future__ import annotations
@@ -42,6 +43,22 @@ _INVITATION: Final = 1.0
 """Seconds for which a body waits for the upstream's 100, as with curl (RFC 9110 §10.1.1: not for ever)."""
 
 
+_RETRIED: Final = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
+"""After what aiohttp sends an idempotent request again."""
+
+
+class FailedInUse(aiohttp.ClientConnectionError):
+    """A connection failed whose upstream may have acted on the request; aiohttp does not send it again.
+
+    Attributes:
+        reason: In aiohttp's words.
+    """
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(*reason.args)
+        self.reason = reason
+
+
 class _UpstreamConnection(ResponseHandler):
     """A connection that keeps apart what aiohttp mixes: an answer, and what else comes.
 
@@ -49,6 +66,8 @@ class _UpstreamConnection(ResponseHandler):
       head, and the reader waits for ever.
     * An answer ends where RFC 9112 §6.3 says; what comes behind it ends the connection, and it is never the
       next answer. aiohttp alone drops an answer if anything in the packet of its head cannot be parsed.
+    * A request is sent again only if its connection was kept, and ended without a word: then it was most
+      likely closed before (RFC 9112 §9.3.1). aiohttp alone asks twice when a fresh connection ends.
     * A body without length ends with the connection, and not with its failure. aiohttp alone makes no
       difference.
     """
@@ -56,16 +75,21 @@ class _UpstreamConnection(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._expects_head = False
+        self._is_used = False
+        self._may_be_stale = False
         self._seen = b""
 
     def set_response_params(self, **params: Any) -> None:
         """Expect the answer to the request that is sent next."""
         self._expects_head = True
+        self._may_be_stale = self._is_used
+        self._is_used = True
         self._seen = b""
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
         """Give aiohttp each head alone."""
+        self._may_be_stale = False
         while self._expects_head and data:
             seen = self._seen + data
             if (end := _END_OF_HEAD.search(seen)) is None:
@@ -109,6 +133,8 @@ class _UpstreamConnection(ResponseHandler):
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
         """Fail the answer that is awaited, or read."""
+        if not self._may_be_stale and isinstance(exc, _RETRIED):
+            exc = FailedInUse(exc)
         super().set_exception(exc, *cause)
         body = self._payload
         if body is not None and not body.is_eof() and body.exception() is None:

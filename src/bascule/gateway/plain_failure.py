@@ -13,6 +13,7 @@ from typing import Final
 
 import aiohttp
 
+from bascule.gateway.plain_client import FailedInUse
 from bascule.gateway.upstream import errno_name
 
 __all__ = ["BAD_ANSWER", "BROKEN_OFF", "TIMEOUT", "UNREACHABLE", "describe"]
@@ -42,6 +43,8 @@ def describe(error: BaseException) -> str:
             return "no answer in time"
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
             return "the connection ended"
+        case FailedInUse():
+            return describe(error.reason)
         case OSError():
             return f"the connection ended: {errno_name(error)}"
         case _:
