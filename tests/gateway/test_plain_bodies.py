@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import socket
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from bascule.gateway import plain_response
 from bascule.gateway.legs import reset
 from bascule.gateway.plain_server import PlainProtocol
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
@@ -171,14 +173,22 @@ async def test_a_browser_that_goes_away_before_the_answer_ends_the_upstreams_exc
 
 
 async def never_looks_complete(front: Front, seen: asyncio.Event, request: bytes) -> None:
-    """Ask for an answer that breaks off once its ``hello`` is seen: a reset, and one failure."""
+    """Ask for an answer that breaks off once its ``hello`` is seen: one failure, and no end.
+
+    Where the framing does not show that, the connection is reset.
+    """
     peer = await front.connect()
     await peer.send(request)
-    await peer.head()
+    head = await peer.head()
     await peer.reader.readuntil(b"hello")
     seen.set()
-    with pytest.raises(ConnectionResetError):
-        await peer.rest()
+    if head.values(b"Transfer-Encoding"):
+        assert not (await peer.rest()).endswith(b"0\r\n\r\n")
+    elif head.values(b"Content-Length"):
+        assert await peer.rest() == b""
+    else:
+        with pytest.raises(ConnectionResetError):
+            await peer.rest()
     assert front.failures == 1
 
 
@@ -204,6 +214,76 @@ async def test_a_truncated_answer_never_looks_complete(
     front = await world.front(await world.upstream(script))
     await never_looks_complete(front, seen, request_head(b"/", version=version))
     assert front.log.said("reason", "status", "detail") == [("broken_off", None, "the connection ended")]
+
+
+@pytest.mark.parametrize(
+    "lines", [b"Content-Length: 1000000", b"Transfer-Encoding: chunked"], ids=["length", "chunked"]
+)
+async def test_what_there_is_of_a_truncated_answer_reaches_who_reads_it_late(
+    world: World, lines: bytes
+) -> None:
+    block = bytes(range(256)) * 256  # 64 KiB
+    ended = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(answer(lines, body=None))
+        for _ in range(4):
+            await peer.send(b"%x\r\n%b\r\n" % (len(block), block) if b"chunked" in lines else block)
+        ended.set()
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await peer.send(request_head(b"/"))
+    await asyncio.wait_for(ended.wait(), PATIENCE)
+    await asyncio.sleep(0.2)  # so that it may be broken off, or waits for the browser: nothing tells which
+    peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    await peer.head()
+    if b"chunked" in lines:
+        got = b""
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            async for part in peer.chunks():
+                got += part
+    else:
+        got = await peer.rest()
+    assert got == block * 4
+    assert front.failures == 1
+
+
+async def test_who_does_not_take_a_truncated_answer_is_cut(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain_response, "_LINGER", 0.1)
+
+    async def script(peer: Peer) -> None:
+        (connection,) = front.server.connections
+        assert connection.transport is not None
+        browsers = connection.transport.get_extra_info("socket")
+        browsers.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        await peer.message()
+        await peer.send(answer(b"Content-Length: 100000", body=None) + bytes(50_000))
+
+    front = await world.front(await world.upstream(script))
+    with socket.socket() as browser:
+        browser.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        browser.connect(("127.0.0.1", front.port))
+        browser.sendall(request_head(b"/"))
+        await until(lambda: front.failures == 1)
+        await until(lambda: not front.server.connections)
+
+
+async def test_an_upload_does_not_keep_the_end_of_a_truncated_answer_back(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(answer(b"Content-Length: 100", body=None) + b"half")
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/", b"Content-Length: %d" % MIB, method=b"PUT"))
+    await peer.head()
+    async with asyncio.timeout(PATIENCE / 2):  # less than the rest of an upload is waited for
+        assert await peer.rest() == b"half"
 
 
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])

@@ -113,7 +113,9 @@ class HttpServer(PlainServer):
         )
 
     def cut(self) -> None:
-        """End all connections now, and with a reset those whose client has not got all of an answer.
+        """End all connections now, so that nobody takes an answer for complete that is not.
+
+        Where its framing does not tell, that is a reset; else what the kernel has of it still arrives.
 
         aiohttp's `shutdown` tells a client that sends a body that it is not valid, closes a connection in the
         middle of an answer as it does behind one, and waits before each.
@@ -121,11 +123,13 @@ class HttpServer(PlainServer):
         for connection in self.connections:
             if (transport := connection.transport) is None:
                 continue
-            owes_answer = isinstance(connection, PlainProtocol) and connection.owes_answer
-            if owes_answer or transport.get_write_buffer_size():
-                reset(transport)
-            else:
+            plain = connection if isinstance(connection, PlainProtocol) else None
+            if not (plain and plain.owes_answer) and not transport.get_write_buffer_size():
                 transport.close()
+            elif plain and plain.shows_end:
+                transport.abort()
+            else:
+                reset(transport)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; until the next one its connection is idle."""

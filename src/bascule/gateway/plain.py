@@ -9,8 +9,8 @@ What holds for every exchange:
   and nothing is read while the other side takes no more;
 * ``Content-Length`` passes where it is known, else the answer is chunked (or ends with
   the connection, for HTTP/1.0). Trailers are discarded (RFC 9110 §6.5.1), never merged;
-* an answer is complete or visibly broken: if the upstream dies in the middle, the
-  browser's connection is reset;
+* an answer is complete or visibly broken: if the upstream dies in the middle, the browser gets
+  what there is and no end; its connection is reset only where a plain end would be one (HTTP/1.0);
 * an upstream that fails is one line in the log, whatever the browser was told;
 * a browser that goes away cancels the exchange, and with it the upstream's;
 * ``Expect: 100-continue`` is for the upstream to answer, within a second: not every one supports it;
@@ -418,7 +418,7 @@ class PlainProxy:
                 part = await content.readany()
             except (aiohttp.ClientError, OSError) as error:
                 self._note_failure(request, match, BROKEN_OFF, None, describe(error))
-                return browser.abort()
+                return await browser.break_off(content._read_nowait(-1))
             try:
                 if not part:
                     await browser.finish()

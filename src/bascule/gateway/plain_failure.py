@@ -25,7 +25,7 @@ BAD_ANSWER: Final = "bad_answer"
 TIMEOUT: Final = "timeout"
 """No connection or no head of the answer in time: 504."""
 BROKEN_OFF: Final = "broken_off"
-"""The answer ended in its middle: the browser's connection was reset."""
+"""The answer ended in its middle: the browser got the beginning, and no end."""
 
 
 def describe(error: BaseException) -> str:

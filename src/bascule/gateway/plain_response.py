@@ -5,8 +5,10 @@ an answer that is only passed on must not go through a dictionary that merges, r
 and completes its fields.
 
 Rules of this file: everything leaves through ``request.writer``, so back-pressure and
-the count of bytes sent stay aiohttp's. An answer that cannot be finished ends with a
-reset: an HTTP/1.0 client takes a plain end of the connection for the end of the body.
+the count of bytes sent stay aiohttp's. An answer that cannot be finished ends with the
+connection, plainly where its framing shows that something is missing: a reset would
+destroy what the client has not read yet. An answer without a framing, which only an
+HTTP/1.0 client gets, ends with a reset: a plain end would be its complete end.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from bascule.errors import BasculeError
 from bascule.gateway.clock import date_line
 from bascule.gateway.errorpages import error_page, prefers_html, reason_phrase
 from bascule.gateway.legs import reset
+from bascule.gateway.plain_server import PlainProtocol
 from bascule.policy.forwarding import Fields, values_of
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ _MOST_COPIED: Final = 65536
 """Largest body that is copied behind its head or chunk size; a larger one is written apart from it."""
 
 _LINGER: Final = 10.0
-"""Seconds for which an unwanted body is read and discarded."""
+"""Seconds for which an unwanted body is read and discarded, or the rest of a cut answer may be taken."""
 
 _CLOSE: Final = b"Connection: close\r\n"
 _KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
@@ -81,13 +84,14 @@ class BrowserSide:
         status: Status of the answer once its head is out, else 0.
     """
 
-    __slots__ = ("_chunked", "_http11", "_request", "_writer", "head_only", "keep_alive", "status")
+    __slots__ = ("_chunked", "_framed", "_http11", "_request", "_writer", "head_only", "keep_alive", "status")
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
         self._writer = request.writer
         self._http11 = request.version >= (1, 1)
         self._chunked = False
+        self._framed = False
         self.head_only = request.method == "HEAD"
         self.keep_alive = request.keep_alive
         self.status = 0
@@ -142,6 +146,9 @@ class BrowserSide:
         if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
             raise MalformedHead
         self.status = status
+        self._framed = self._chunked or length_known
+        if isinstance(connection := self._request.protocol, PlainProtocol):
+            connection.shows_end = self._framed
         if self._chunked:
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             await self._writer.write(b"%b\r\n%b%b" % (head, framed, _LAST_CHUNK if whole else b""))
@@ -238,6 +245,26 @@ class BrowserSide:
     def sent(self) -> SentResponse:
         """Return what aiohttp needs to know of the answer."""
         return SentResponse(self.status or 500, self.keep_alive)
+
+    async def break_off(self, rest: bytes) -> SentResponse:
+        """End an answer of which nothing more will come, so that nobody takes it for complete.
+
+        Args:
+            rest: What is there of the body and not sent yet.
+
+        Cancellation: safe.
+        """
+        transport = self._request.transport
+        if transport is None or not self._framed:
+            return self.abort()
+        self.keep_alive = False  # by which aiohttp closes the connection
+        asyncio.get_running_loop().call_later(_LINGER, transport.abort)
+        with contextlib.suppress(ConnectionError):
+            if rest:
+                await self.write(rest)
+            if self.body_is_missing and transport.can_write_eof():
+                transport.write_eof()  # the client has not finished, and need not wait until we do
+        return self.sent()
 
     def abort(self) -> SentResponse:
         """End the connection with a reset, so that nobody takes the answer for complete."""

@@ -76,14 +76,20 @@ class PlainRequest(web.BaseRequest):
 
 
 class PlainProtocol(web.RequestHandler):
-    """One browser connection."""
+    """One browser connection.
 
-    __slots__ = ("body",)
+    Attributes:
+        body: Body of the request that was read last.
+        shows_end: Whether the framing of the answer that was begun last tells its end: then the end of the
+            connection does not pass for it.
+    """
+
+    __slots__ = ("body", "shows_end")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.body: StreamReader | None = None
-        """Body of the request that was read last."""
+        self.shows_end = False
 
     def begun(self, request: web.BaseRequest, body: StreamReader) -> None:
         """Note which request is to be answered next.
@@ -92,6 +98,7 @@ class PlainProtocol(web.RequestHandler):
         what is read between the two would find nobody waiting.
         """
         self._current_request = request
+        self.shows_end = False
         self.body = body
         self._end_broken(body)
 
