@@ -223,11 +223,74 @@ async def test_a_folded_field_of_an_answer_is_unfolded(world: World) -> None:
     assert [name for name, _ in got.fields] == [b"Date", b"X-A", b"Content-Length"]
 
 
-async def test_interim_answers_are_skipped(world: World) -> None:
-    early = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+EARLY = (
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: X-Hop\r\nX-Hop: 1\r\nContent-Length: 0\r\n"
+    b"\r\n"
+    b"HTTP/1.1 102 Processing\r\n\r\n"
+)
+
+
+async def test_interim_answers_are_passed_on_before_the_answer(world: World) -> None:  # RFC 9110 §15.2
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.message()
+            await peer.send(EARLY)
+            await go_on.wait()
+            go_on.clear()
+            await peer.send(answer(body=b"final"))
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    peer = await front.connect()
+    for _ in range(2):
+        await peer.send(request_head(b"/"))
+        hints = await peer.head()
+        assert hints.start_line == b"HTTP/1.1 103 Early Hints"
+        assert hints.fields == [(b"Link", b"</a.css>")]
+        assert (await peer.head()).start_line == b"HTTP/1.1 102 Processing"
+        go_on.set()
+        got = await peer.message()
+        assert (got.status, got.body, got.values(b"Link")) == (200, b"final", [])
+    assert upstream.connections == 1
+
+
+async def test_an_http10_browser_gets_no_interim_answer(world: World) -> None:
+    front = await world.front(await world.repeating(EARLY + answer(body=b"final")))
+    peer = await front.connect()
+    await peer.send(request_head(b"/", version=b"HTTP/1.0"))
+    got = await peer.message()
+    assert (got.status, got.body) == (200, b"final")
+
+
+async def test_an_interim_answer_with_two_readings_is_not_passed_on(world: World) -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nX-A: a\rSet-Cookie: evil=1\r\n\r\n"
     front = await world.front(await world.repeating(early + answer(body=b"final")))
     got = await front.request(b"/")
-    assert (got.status, got.body, got.values(b"Link")) == (200, b"final", [])
+    assert (got.status, got.values(b"Set-Cookie")) == (502, [])
+
+
+async def test_an_invitation_that_nobody_asked_for_is_not_passed_on(world: World) -> None:
+    front = await world.front(await world.repeating(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(body=b"final")))
+    assert (await front.request(b"/")).body == b"final"
+
+
+async def test_interim_answers_without_end_are_502_and_take_no_memory(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        while True:
+            await peer.send(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(request_head(b"/"))
+    while (got := await peer.head()).status == 102:
+        pass
+    assert got.status == 502
+    async with asyncio.timeout(PATIENCE):
+        await upstream.gone.wait()
 
 
 HALF = b"HTTP/1.1 200 OK\r\nContent-"
@@ -382,7 +445,7 @@ async def test_no_request_is_repeated_when_its_connection_was_fresh(
     assert front.log.said("reason", "status", "detail") == [("unreachable", 502, detail)]
 
 
-@pytest.mark.parametrize("beginning", [b"H", b"HTTP/1.1 103 Early Hints\r\n\r\n"], ids=["half", "interim"])
+@pytest.mark.parametrize("beginning", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["half", "interim"])
 async def test_no_request_is_repeated_once_an_answer_has_begun(world: World, beginning: bytes) -> None:
     async def script(peer: Peer) -> None:
         upstream.requests.append(await peer.message())

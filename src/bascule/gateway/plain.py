@@ -12,6 +12,7 @@ What holds for every exchange:
 * an answer is complete or visibly broken: if the upstream dies in the middle, the browser gets
   what there is and no end; its connection is reset only where a plain end would be one (HTTP/1.0);
 * an upstream that fails is one line in the log, whatever the browser was told;
+* interim answers (1xx) pass to whoever may know them, which is not HTTP/1.0 (RFC 9110 §15.2);
 * a browser that goes away cancels the exchange, and with it the upstream's;
 * ``Expect: 100-continue`` is for the upstream to answer, within a second: not every one supports it;
 * a request is sent a second time only if it is idempotent, has no body, and its
@@ -30,7 +31,9 @@ written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-pl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +46,7 @@ from bascule.errors import HandshakeRefused
 from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.giveway import give_way
 from bascule.gateway.hubpages import HubPages
-from bascule.gateway.plain_client import upstream_session
+from bascule.gateway.plain_client import telling, upstream_session
 from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREACHABLE, describe
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
 from bascule.gateway.plain_upload import Upload
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp import web
+    from aiohttp.http import RawResponseMessage
 
     from bascule.gateway.exchanges import Exchanges
     from bascule.gateway.hub import HubLedger
@@ -112,6 +116,11 @@ _ANSWERS: Final = {
 
 class _BrowserStalled(Exception):
     """The browser stopped sending the body of its request."""
+
+
+def _bytes(reason: str | None) -> bytes:
+    """Return a reason phrase as it was received."""
+    return (reason or "").encode("utf-8", "surrogateescape")
 
 
 class PlainProxy:
@@ -262,7 +271,7 @@ class PlainProxy:
         if upload is not None:
             self._touch(match)
         try:
-            answer = await self._ask(request, match, headers, upload)
+            answer = await self._ask(request, browser, match, headers, upload)
         except _BrowserStalled:
             return await browser.answer(408, "The request's body did not arrive in time.", close=True)
         except TimeoutError as error:
@@ -331,9 +340,14 @@ class PlainProxy:
                 self._names[name] = istr(name.decode("ascii"))
 
     async def _ask(
-        self, request: web.BaseRequest, match: Match, headers: CIMultiDict[str], upload: Upload | None
+        self,
+        request: web.BaseRequest,
+        browser: BrowserSide,
+        match: Match,
+        headers: CIMultiDict[str],
+        upload: Upload | None,
     ) -> aiohttp.ClientResponse:
-        """Send the request and wait for the head of the answer.
+        """Send the request and wait for the head of the answer; pass on what comes before that.
 
         Raises:
             _BrowserStalled: Time ran out while the browser owed us the body.
@@ -360,6 +374,7 @@ class PlainProxy:
                     data=None if upload is None else upload.parts(),
                     skip_auto_headers=None if usual else _INVENTED,
                     allow_redirects=False,
+                    middlewares=(telling(partial(self._pass_on, browser)),),
                 )
         except TimeoutError:
             if upload is not None and upload.waits_for_browser:
@@ -368,6 +383,15 @@ class PlainProxy:
         finally:
             if upload is not None:
                 upload.watch(None, 0.0)
+
+    async def _pass_on(self, browser: BrowserSide, interim: RawResponseMessage) -> None:
+        """Pass on what an upstream says before its answer; an invitation is what `Upload` asked for."""
+        if interim.code == 100:
+            return
+        fields = end_to_end_fields(interim.raw_headers)
+        fields = [field for field in fields if field[0].lower() != b"content-length"]
+        with contextlib.suppress(MalformedHead, ConnectionError):
+            await browser.interim(interim.code, _bytes(interim.reason), fields)
 
     async def _relay(
         self,
@@ -401,10 +425,9 @@ class PlainProxy:
             whole = bodiless or content.at_eof()
         except (aiohttp.ClientError, OSError) as error:
             return await self._failed(request, browser, match, BAD_ANSWER, describe(error))
-        reason = (answer.reason or "").encode("utf-8", "surrogateescape")
         try:
             await browser.start(
-                status, reason, fields, first,
+                status, _bytes(answer.reason), fields, first,
                 dated=hdrs.DATE in known, length_known=bodiless or bool(lengths), whole=whole,
             )  # fmt: skip
         except MalformedHead:

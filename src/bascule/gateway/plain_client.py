@@ -1,11 +1,11 @@
-"""What asks upstreams plain requests: aiohttp's client, in six things another.
+"""What asks upstreams plain requests: aiohttp's client, in seven things another.
 
-It parses no cookies; a body does not wait for its invitation for ever; an answer whose framing or
-connection breaks in the middle ends with an error; one that is whole is good whatever comes behind it; no
-request is sent twice unless its connection was stale; and a kept connection on which something came unasked
-is not used. aiohttp looks at that when a connection comes back, not when it goes out again: an answer that
-an upstream sent meanwhile would be taken for the answer to the next request, which is somebody else's
-(response-queue poisoning).
+It parses no cookies; it tells of interim answers; a body does not wait for its invitation for ever; an
+answer whose framing or connection breaks in the middle ends with an error; one that is whole is good
+whatever comes behind it; no request is sent twice unless its connection was stale; and a kept connection on
+which something came unasked is not used. aiohttp looks at that when a connection comes back, not when it
+goes out again: an answer that an upstream sent meanwhile would be taken for the answer to the next request,
+which is somebody else's (response-queue poisoning).
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from bascule.gateway.plain_server import READ_AHEAD
 if TYPE_CHECKING:
     import asyncio
     import ssl
+    from collections.abc import Awaitable, Callable
 
-    from aiohttp import StreamReader
+    from aiohttp import ClientHandlerType, ClientMiddlewareType, StreamReader
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
     from aiohttp.tracing import Trace
 
+    OnInterim = Callable[[RawResponseMessage], Awaitable[None]]
 
 _KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
@@ -39,6 +41,8 @@ _SEEN: Final = 2
 _HEAD_BYTES: Final = 65536
 """Longest field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
 _FIELDS: Final = 256
+_MOST_INTERIM: Final = 64
+"""Most interim answers that wait for the browser; nothing stops an upstream that sends them without end."""
 _INVITATION: Final = 1.0
 """Seconds for which a body waits for the upstream's 100, as with curl (RFC 9110 §10.1.1: not for ever)."""
 
@@ -68,12 +72,14 @@ class _UpstreamConnection(ResponseHandler):
       next answer. aiohttp alone drops an answer if anything in the packet of its head cannot be parsed.
     * A request is sent again only if its connection was kept, and ended without a word: then it was most
       likely closed before (RFC 9112 §9.3.1). aiohttp alone asks twice when a fresh connection ends.
+    * Interim answers are told of. aiohttp alone skips them.
     * A body without length ends with the connection, and not with its failure. aiohttp alone makes no
       difference.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
+        self.on_interim: OnInterim | None = None
         self._expects_head = False
         self._is_used = False
         self._may_be_stale = False
@@ -81,6 +87,7 @@ class _UpstreamConnection(ResponseHandler):
 
     def set_response_params(self, **params: Any) -> None:
         """Expect the answer to the request that is sent next."""
+        self.on_interim = None
         self._expects_head = True
         self._may_be_stale = self._is_used
         self._is_used = True
@@ -116,8 +123,19 @@ class _UpstreamConnection(ResponseHandler):
         if not self._expects_head:
             self._turn_away()
             return
-        self._expects_head = 100 <= data[0].code < 200 and data[0].code != 101
+        self._expects_head = is_interim = _is_interim(data[0])
+        if is_interim and len(self) >= _MOST_INTERIM:
+            self._turn_away()
+            self.set_exception(aiohttp.ClientError("too many interim answers"))
+            return
         super().feed_data(data, size)
+
+    async def read(self) -> tuple[RawResponseMessage, StreamReader]:
+        """Return the next answer, and tell if it is an interim one."""
+        message, body = await super().read()
+        if self.on_interim is not None and _is_interim(message):
+            await self.on_interim(message)
+        return message, body
 
     def _turn_away(self) -> None:
         """Hear no more on a connection that spoke out of turn."""
@@ -140,6 +158,10 @@ class _UpstreamConnection(ResponseHandler):
         if body is not None and not body.is_eof() and body.exception() is None:
             known = isinstance(exc, (aiohttp.ClientError, OSError))
             body.set_exception(exc if known else aiohttp.ClientError("the answer's framing is broken"))
+
+
+def _is_interim(message: RawResponseMessage) -> bool:
+    return 100 <= message.code < 200 and message.code != 101
 
 
 class UpstreamPool(aiohttp.TCPConnector):
@@ -174,6 +196,14 @@ class _Request(aiohttp.ClientRequest):
     its answer ends, and that upstream waits for the body.
     """
 
+    on_interim: OnInterim | None = None
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Send the head, and begin to send the body."""
+        assert isinstance(conn.protocol, _UpstreamConnection)
+        conn.protocol.on_interim = self.on_interim
+        return await super().send(conn)
+
     def update_expect_continue(self, expect: bool = False) -> None:
         """Wait for an invitation, but not for ever."""
         super().update_expect_continue(expect)
@@ -184,6 +214,17 @@ class _Request(aiohttp.ClientRequest):
 def _invite(invited: asyncio.Future[bool]) -> None:
     if not invited.done():
         invited.set_result(True)
+
+
+def telling(on_interim: OnInterim) -> ClientMiddlewareType:
+    """Return what makes a request tell of each interim answer, before its answer is there."""
+
+    async def tell(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+        assert isinstance(request, _Request)
+        request.on_interim = on_interim
+        return await handler(request)
+
+    return tell
 
 
 def upstream_session(connect_timeout: float, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:

@@ -47,6 +47,18 @@ class MalformedHead(BasculeError):
     """A line break inside a field or reason phrase of an upstream's answer."""
 
 
+def _head(lines: list[bytes]) -> bytes:
+    """Return a head without its empty line.
+
+    Raises:
+        MalformedHead: There are not as many lines as there seem to be.
+    """
+    head = b"".join(lines)
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        raise MalformedHead
+    return head
+
+
 class SentResponse(web.StreamResponse):
     """What `PlainProxy.handle` returns: the answer is out, only keep-alive is still open."""
 
@@ -101,6 +113,18 @@ class BrowserSide:
         if self._http11 and not self.status:
             await self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    async def interim(self, status: int, reason: bytes, fields: Fields) -> None:
+        """Pass an interim answer on, to a browser that may know one (RFC 9110 §15.2).
+
+        Raises:
+            MalformedHead: A field would break out of its line. Nothing was sent.
+            ConnectionError: The browser is gone.
+        """
+        if self._http11 and not self.status:
+            lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
+            lines += [b"%b: %b\r\n" % field for field in fields]
+            await self._writer.write(b"%b\r\n" % _head(lines))
+
     async def start(
         self,
         status: int,
@@ -142,9 +166,7 @@ class BrowserSide:
             lines.append(_CLOSE)
         elif not self._http11:
             lines.append(_KEEP_ALIVE)
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
-            raise MalformedHead
+        head = _head(lines)
         self.status = status
         self._framed = self._chunked or length_known
         if isinstance(connection := self._request.protocol, PlainProtocol):
