@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from bascule.gateway import plain_response
+from bascule.gateway import plain_response, plain_upload
 from bascule.gateway.legs import reset
 from bascule.gateway.plain_server import PlainProtocol
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
@@ -592,6 +592,76 @@ async def test_the_upstream_invites_the_body(world: World) -> None:
     await peer.send(b"hello")
     got = await peer.message()
     assert (got.status, got.body, got.value(b"Connection")) == (200, b"HELLO", None)
+
+
+@pytest.fixture
+def endless_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a browser that keeps its body back do so for ever."""
+    monkeypatch.setattr(plain_upload, "_INVITATION", 10 * PATIENCE)
+
+
+@pytest.mark.usefixtures("endless_wait")
+@pytest.mark.parametrize("early", [b"hello", b"he"], ids=["all", "a part"])
+async def test_a_body_that_is_there_is_not_held_back(world: World, early: bytes) -> None:
+    upstream = await world.repeating(answer(body=b"ok"))  # which knows no expectations
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT") + early)
+    await peer.send(b"hello"[len(early) :])
+    assert (await peer.message()).body == b"ok"
+    assert upstream.requests[0].body == b"hello"
+
+
+@pytest.mark.usefixtures("endless_wait")
+async def test_a_body_that_comes_without_an_invitation_is_not_held_back(world: World) -> None:
+    arrived = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        arrived.set()
+        await peer.send(answer(body=await peer.exactly(5)))
+
+    front = await world.front(await world.upstream(script))
+    peer = await front.connect()
+    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    await asyncio.wait_for(arrived.wait(), PATIENCE)
+    await peer.send(b"hello")
+    assert (await peer.message()).body == b"hello"
+
+
+@pytest.mark.usefixtures("endless_wait")
+async def test_a_browser_that_was_invited_and_sends_nothing_is_408(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 2)
+        assert await peer.ended()
+
+    front = await world.front(await world.upstream(script), limits={"httpUpstreamTimeout": 0.3})
+    peer = await front.connect()
+    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    assert (await peer.head()).status == 100
+    assert (await peer.message()).status == 408
+
+
+async def test_an_upstream_that_speaks_http11_again_is_asked_again(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.head())
+        if upstream.requests[-1].value(b"Expect"):
+            await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await peer.exactly(5)
+        version = b"HTTP/1.0" if upstream.connections == 1 else b"HTTP/1.1"
+        await peer.send(version + b" 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    for _ in range(2):
+        await front.request(b"/")
+    peer = await front.connect()
+    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    assert (await peer.head()).status == 100
+    await peer.send(b"hello")
+    assert (await peer.message()).body == b"ok"
+    assert [request.value(b"Expect") for request in upstream.requests] == [None, None, b"100-continue"]
 
 
 async def test_the_upstream_refuses_the_body(world: World) -> None:

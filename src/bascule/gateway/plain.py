@@ -14,7 +14,8 @@ What holds for every exchange:
 * an upstream that fails is one line in the log, whatever the browser was told;
 * interim answers (1xx) pass to whoever may know them, which is not HTTP/1.0 (RFC 9110 §15.2);
 * a browser that goes away cancels the exchange, and with it the upstream's;
-* ``Expect: 100-continue`` is for the upstream to answer, within a second: not every one supports it;
+* ``Expect: 100-continue`` is for the upstream to answer, within a second: not every one supports it,
+  and a body that comes without an invitation is on its way at once;
 * a request is sent a second time only if it is idempotent, has no body, and its
   connection had been kept and turned out to be closed.
 
@@ -89,7 +90,7 @@ _LONGEST_NAME: Final = 64
 """Longer names are not kept."""
 
 _MOST_REMEMBERED: Final = 4096
-"""Most upstreams remembered as speaking HTTP/1.0; beyond that the memory is emptied."""
+"""Most upstreams remembered whose last answer was HTTP/1.0; beyond that the memory is emptied."""
 
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 
@@ -259,15 +260,13 @@ class PlainProxy:
         except UnicodeDecodeError:
             return await browser.answer(400, "A field of the request is not valid UTF-8.")
         upload = None
-        expects = hdrs.EXPECT in headers and headers[hdrs.EXPECT].lower() == "100-continue"
+        expects = headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+        http11 = request.version >= HttpVersion11
+        known10 = match.upstream.authority in self._speaks_http10
+        if expects and not (request.body_exists and http11 and not known10):
+            del headers[hdrs.EXPECT]  # HTTP/1.0 knows no 100: the body is asked for by us
         if request.body_exists:
-            if expects and (
-                request.version < HttpVersion11 or match.upstream.authority in self._speaks_http10
-            ):
-                del headers[hdrs.EXPECT]  # HTTP/1.0 knows no 100: the body is asked for by us
-            upload = Upload(request, browser, expects)
-        elif expects:
-            del headers[hdrs.EXPECT]
+            upload = Upload(request, browser, expects and http11, not known10)
         if upload is not None:
             self._touch(match)
         try:
@@ -286,6 +285,8 @@ class PlainProxy:
             if len(self._speaks_http10) >= _MOST_REMEMBERED:
                 self._speaks_http10.clear()
             self._speaks_http10.add(match.upstream.authority)
+        elif known10:
+            self._speaks_http10.discard(match.upstream.authority)
         complete = False
         try:
             response = await self._relay(request, browser, match, answer)
@@ -374,7 +375,7 @@ class PlainProxy:
                     data=None if upload is None else upload.parts(),
                     skip_auto_headers=None if usual else _INVENTED,
                     allow_redirects=False,
-                    middlewares=(telling(partial(self._pass_on, browser)),),
+                    middlewares=(telling(partial(self._pass_on, browser, upload)),),
                 )
         except TimeoutError:
             if upload is not None and upload.waits_for_browser:
@@ -384,13 +385,17 @@ class PlainProxy:
             if upload is not None:
                 upload.watch(None, 0.0)
 
-    async def _pass_on(self, browser: BrowserSide, interim: RawResponseMessage) -> None:
-        """Pass on what an upstream says before its answer; an invitation is what `Upload` asked for."""
-        if interim.code == 100:
-            return
-        fields = end_to_end_fields(interim.raw_headers)
-        fields = [field for field in fields if field[0].lower() != b"content-length"]
+    async def _pass_on(
+        self, browser: BrowserSide, upload: Upload | None, interim: RawResponseMessage
+    ) -> None:
+        """Pass on what an upstream says before its answer; an invitation only to who waits for one."""
         with contextlib.suppress(MalformedHead, ConnectionError):
+            if interim.code == 100:
+                if upload is not None:
+                    await upload.invite()
+                return
+            fields = end_to_end_fields(interim.raw_headers)
+            fields = [field for field in fields if field[0].lower() != b"content-length"]
             await browser.interim(interim.code, _bytes(interim.reason), fields)
 
     async def _relay(

@@ -1,11 +1,11 @@
 """What asks upstreams plain requests: aiohttp's client, in seven things another.
 
-It parses no cookies; it tells of interim answers; a body does not wait for its invitation for ever; an
-answer whose framing or connection breaks in the middle ends with an error; one that is whole is good
-whatever comes behind it; no request is sent twice unless its connection was stale; and a kept connection on
-which something came unasked is not used. aiohttp looks at that when a connection comes back, not when it
-goes out again: an answer that an upstream sent meanwhile would be taken for the answer to the next request,
-which is somebody else's (response-queue poisoning).
+It parses no cookies; it tells of interim answers; it holds no body back; an answer whose framing or
+connection breaks in the middle ends with an error; one that is whole is good whatever comes behind it; no
+request is sent twice unless its connection was stale; and a kept connection on which something came unasked
+is not used. aiohttp looks at that when a connection comes back, not when it goes out again: an answer that
+an upstream sent meanwhile would be taken for the answer to the next request, which is somebody else's
+(response-queue poisoning).
 """
 
 from __future__ import annotations
@@ -43,8 +43,6 @@ _HEAD_BYTES: Final = 65536
 _FIELDS: Final = 256
 _MOST_INTERIM: Final = 64
 """Most interim answers that wait for the browser; nothing stops an upstream that sends them without end."""
-_INVITATION: Final = 1.0
-"""Seconds for which a body waits for the upstream's 100, as with curl (RFC 9110 §10.1.1: not for ever)."""
 
 
 _RETRIED: Final = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
@@ -190,10 +188,10 @@ class _ForgetfulJar(aiohttp.DummyCookieJar):
 
 
 class _Request(aiohttp.ClientRequest):
-    """A request whose body goes without an invitation if none comes.
+    """A request that tells of interim answers, and leaves it to its body when to go (`Upload`).
 
-    aiohttp alone waits for an upstream that ignores ``Expect`` until the patience for
-    its answer ends, and that upstream waits for the body.
+    aiohttp alone holds a body back until it is invited: one that is there already, too, and for ever if the
+    upstream ignores ``Expect``, which waits for the body.
     """
 
     on_interim: OnInterim | None = None
@@ -205,15 +203,7 @@ class _Request(aiohttp.ClientRequest):
         return await super().send(conn)
 
     def update_expect_continue(self, expect: bool = False) -> None:
-        """Wait for an invitation, but not for ever."""
-        super().update_expect_continue(expect)
-        if (invited := self._continue) is not None:
-            self.loop.call_later(_INVITATION, _invite, invited)
-
-
-def _invite(invited: asyncio.Future[bool]) -> None:
-    if not invited.done():
-        invited.set_result(True)
+        """Wait for nothing."""
 
 
 def telling(on_interim: OnInterim) -> ClientMiddlewareType:

@@ -91,12 +91,23 @@ class BrowserSide:
         request: The request to answer.
 
     Attributes:
+        invited: Whether the browser was told to send the body of its request.
         keep_alive: Whether the connection stays open after the answer; decided by the
             request, and by whoever finds that it must not.
         status: Status of the answer once its head is out, else 0.
     """
 
-    __slots__ = ("_chunked", "_framed", "_http11", "_request", "_writer", "head_only", "keep_alive", "status")
+    __slots__ = (
+        "_chunked",
+        "_framed",
+        "_http11",
+        "_request",
+        "_writer",
+        "head_only",
+        "invited",
+        "keep_alive",
+        "status",
+    )
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
@@ -105,12 +116,14 @@ class BrowserSide:
         self._chunked = False
         self._framed = False
         self.head_only = request.method == "HEAD"
+        self.invited = False
         self.keep_alive = request.keep_alive
         self.status = 0
 
     async def invite_body(self) -> None:
-        """Send ``100 Continue``, unless the answer has begun without the body."""
-        if self._http11 and not self.status:
+        """Send ``100 Continue``, unless that was said, or the answer has begun without the body."""
+        if self._http11 and not self.status and not self.invited:
+            self.invited = True
             await self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def interim(self, status: int, reason: bytes, fields: Fields) -> None:
