@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
+import uvloop
 from aiohttp import web
 
 from bascule.gateway.http import HttpServer
 from bascule.gateway.listener import Listener
-from bascule.policy.config import Config
+from bascule.policy.config import Config, Limits
+from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from bascule.gateway.legs import Leg
     from bascule.protocol.http1 import BadHead, RequestHead
 
@@ -42,20 +48,26 @@ async def _no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer:
     raise AssertionError
 
 
-async def _answer(listening: socket.socket, request: bytes) -> bytes:
-    """Return all that a listener says to a client."""
-    http = HttpServer(_plain, Config(), _no_upgrade)
-    listener = Listener(Config(), listening, http, _no_upgrade)
+@contextlib.asynccontextmanager
+async def _listening(listening: socket.socket, limits: Limits) -> AsyncIterator[HttpServer]:
+    config = Config(limits=limits)
+    http = HttpServer(_plain, config, _no_upgrade)
+    listener = Listener(config, listening, http, _no_upgrade)
     listener.start()
     try:
-        async with asyncio.timeout(5.0):
-            reader, writer = await asyncio.open_connection(*listening.getsockname())
-            writer.write(request)
-            said = await reader.read()
-            writer.close()
+        yield http
     finally:
         listener.close()
         await http.shutdown(1.0)
+
+
+async def _answer(listening: socket.socket, request: bytes, limits: Limits | None = None) -> bytes:
+    """Return all that a listener says to a client."""
+    async with _listening(listening, limits or Limits()), asyncio.timeout(5.0):
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(request)
+        said = await reader.read()
+        writer.close()
     return said
 
 
@@ -76,10 +88,49 @@ async def test_a_connection_that_cannot_be_accepted_does_not_stop_the_next(name:
     assert raised == []
 
 
-async def test_a_tls_client_on_the_plain_port_is_told_at_once() -> None:
-    said = await _answer(socket.create_server(("127.0.0.1", 0)), bytes.fromhex("16030102000100 01fc0303"))
-    assert said.startswith(b"HTTP/1.1 400 ")
-    assert said.endswith(b"This port speaks HTTP without TLS.\n")
+@pytest.mark.parametrize(
+    "factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+@pytest.mark.parametrize(
+    ("begin", "status", "detail"),
+    [
+        (bytes.fromhex("16030102000100 01fc0303"), b"400", b"This port speaks HTTP without TLS.\n"),
+        (b"GET / HTTP/1.1\r\nCookie: ".ljust(2000, b"a"), b"431", b"The request head is too large.\n"),
+    ],
+    ids=["tls", "too large"],
+)
+def test_who_begins_with_no_head_is_told_at_once_and_nothing_fails(
+    begin: bytes, status: bytes, detail: bytes, factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """uvloop reports a failure when a protocol lets go of its transport within `connection_made`."""
+    limits = Limits(request_head_bytes=1024)
+    with structlog.testing.capture_logs() as logs, asyncio.Runner(loop_factory=factory) as runner:
+        said = runner.run(_answer(socket.create_server(("127.0.0.1", 0)), begin, limits))
+    assert said.startswith(b"HTTP/1.1 %b " % status)
+    assert said.endswith(detail)
+    assert logs == []
+
+
+async def test_one_that_comes_with_its_whole_head_drops_nobody_who_is_still_sending_one() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    address = listening.getsockname()
+    limits = Limits(max_handshakes=1)
+    async with _listening(listening, limits) as http, asyncio.timeout(5.0):
+        slow, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET / HTTP/1.1\r\n")
+
+        async def waits() -> bool:
+            return len(http.newcomers) == 1
+
+        await eventually_async(waits, 5, "the slow one is known")
+        with socket.create_connection(address) as whole:
+            whole.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            quick, other = await asyncio.open_connection(sock=whole.dup())
+        assert (await quick.read()).endswith(b"plain")
+        writer.write(b"Host: a\r\nConnection: close\r\n\r\n")
+        assert (await slow.read()).endswith(b"plain")
+        writer.close()
+        other.close()
 
 
 async def test_one_that_was_closed_before_it_began_accepts_nobody() -> None:

@@ -215,7 +215,7 @@ def test_a_head_that_grows_beyond_its_limit_before_it_says_what_it_wants_is_431(
     figures = Figures(bascule)
     heard = upstream.connections
     client = clients(bascule.public_url)
-    client.send(upgrade(b"/" + b"a" * 65536))  # 26
+    client.send(b"GET /" + b"a" * 65536)  # 26
     assert client.head().status == 431
     client.goodbye()
     assert upstream.connections == heard

@@ -1,8 +1,8 @@
 """The first bytes of a connection, on the wire of a running proxy: nothing overtakes them, and nobody waits
 in silence for ever.
 
-The listener reads the first head itself and then gives the connection to aiohttp; what had been read must
-be taken before anything that comes later.
+The listener reads what came along and then gives the connection to aiohttp; what had been read must be taken
+before anything that comes later.
 """
 
 from __future__ import annotations

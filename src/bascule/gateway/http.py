@@ -40,6 +40,12 @@ whether it is TLS."""
 _UPGRADE: Final = b"\nupgrade:"
 """What a head without the field does not hold. Browsers say ``Upgrade-Insecure-Requests`` with each page."""
 
+_TLS_HANDSHAKE: Final = b"\x16"
+"""What a TLS client says first (RFC 8446 §5.1); it waits for an answer and says no more."""
+
+_NOT_TLS: Final = HandshakeRefused(400, "This port speaks HTTP without TLS.")
+_TOO_LARGE: Final = HandshakeRefused(431, TOO_LARGE)
+
 
 def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
     """Tell whether a request is for a WebSocket.
@@ -97,8 +103,8 @@ class HttpServer(PlainServer):
         """Return the protocol of a new connection.
 
         Args:
-            first: What has been read of it already, its first head at least. The protocol
-                takes it before the transport reads on, so nothing can overtake it.
+            first: What has been read of it already, and is not the whole head of an upgrade. The
+                protocol takes it before the transport reads on, so nothing can overtake it.
         """
         loop = asyncio.get_running_loop()
         return HttpProtocol(self, self._on_upgrade, self._limits, first, loop=loop, **self._options)
@@ -194,15 +200,15 @@ class HttpProtocol(PlainProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take what was read before there was a transport, or wait for the first head."""
         super().connection_made(transport)
-        if self._first:
-            first, self._first = self._first, b""
-            self.data_received(first)
-            # uvloop begins to read behind this call, and does so though it was told to pause.
-            asyncio.get_running_loop().call_soon(self._pause_again)
-        else:
+        first, self._first = self._first, b""
+        if END_OF_HEAD not in first:
             # uvloop's transports do not derive from asyncio's.
             self._newcomers.enter(self, cast("asyncio.Transport", transport).abort)
             self._heads.enter(self)
+        if first:
+            self.data_received(first)
+            # uvloop begins to read behind this call, and does so though it was told to pause.
+            asyncio.get_running_loop().call_soon(self._pause_again)
 
     def _pause_again(self) -> None:
         if self._buffer_paused or self._reading_paused:
@@ -222,6 +228,9 @@ class HttpProtocol(PlainProtocol):
         self._next_head = b""
         if not data:
             return
+        if data.startswith(_TLS_HANDSHAKE) and not self._is_secure:
+            self._refuse(_NOT_TLS)
+            return
         end = data.find(END_OF_HEAD)
         if end < 0 and len(data) <= self._limits.request_head_bytes:
             # A byte a second must not hold a connection for ever.
@@ -236,7 +245,7 @@ class HttpProtocol(PlainProtocol):
         if head is not None and self._take(head, data[end:]):
             return
         if end > self._limits.request_head_bytes:
-            self._refuse()
+            self._refuse(_TOO_LARGE)
             return
         self._behind_head = len(data) - end
         self._pass_on(data)
@@ -254,7 +263,7 @@ class HttpProtocol(PlainProtocol):
             return
         self._loose += len(data)
         if self._loose > self._limits.request_head_bytes:
-            self._refuse()
+            self._refuse(_TOO_LARGE)
         elif self.expects_head:
             self._heads.enter(self)
 
@@ -262,6 +271,10 @@ class HttpProtocol(PlainProtocol):
     def _last_body(self) -> StreamReader | None:
         """The body of the last request that aiohttp knows of."""
         return self._messages[-1][1] if self._messages else self.body
+
+    @property
+    def _is_secure(self) -> bool:
+        return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
 
     @property
     def _has_more(self) -> bool:
@@ -284,18 +297,32 @@ class HttpProtocol(PlainProtocol):
         if self.transport is not None:
             self.transport.abort()
 
-    def _refuse(self) -> None:
-        """Hear nothing more, since the next head is too large; say so, unless an answer is under way."""
+    def _refuse(self, why: HandshakeRefused) -> None:
+        """Hear nothing more, since the next head is none; say why, unless an answer is under way."""
         transport = self.transport
         if transport is None:
             return
         if not self.expects_head:
             self.close()  # when what is under way has been answered
-        elif (leg := self._leg(transport)) is not None:
-            spawn(_refuse_head(leg), "answer", serves=True)
-        else:
-            self._taken = True
+            return
+        self._taken = True
+        spawn(self._say(transport, why), "answer", serves=True)
+
+    async def _say(self, transport: asyncio.Transport, why: HandshakeRefused) -> None:
+        """Take the connection and answer with an error of ours.
+
+        In a task: uvloop does not let go of a transport within `connection_made`.
+        """
+        if transport.is_closing():
+            return
+        leg = None
+        with contextlib.suppress(OSError):  # no descriptor is left
+            leg = self._leg(transport)
+        if leg is None:
             self._drop(transport)
+            return
+        with contextlib.suppress(OSError):
+            await error_answer(leg, why)
 
     def _take(self, head: RequestHead | BadHead, early: bytes) -> bool:
         """Take the connection for a WebSocket; tell whether that was possible."""
@@ -312,7 +339,7 @@ class HttpProtocol(PlainProtocol):
 
     def _leg(self, transport: asyncio.Transport) -> Leg | None:
         """Take the connection from aiohttp; ``None`` when that is not possible now."""
-        secure = transport.get_extra_info("ssl_object") is not None
+        secure = self._is_secure
         # What is not written yet would be lost with a plain transport. A TLS one is kept, and its
         # handshake's last words (session tickets) are often still to be written at this point.
         if not secure and transport.get_write_buffer_size():
@@ -339,8 +366,3 @@ class HttpProtocol(PlainProtocol):
         self.connection_lost(None)
         protocol.connection_made(transport)
         return PumpedLeg(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
-
-
-async def _refuse_head(leg: Leg) -> None:
-    with contextlib.suppress(OSError):
-        await error_answer(leg, HandshakeRefused(431, TOO_LARGE))

@@ -1,7 +1,7 @@
-"""The public listening socket: accept, read the first head, decide who handles the connection.
+"""The public listening socket: accept, and look at what came along.
 
-A connection whose first request is an upgrade never meets aiohttp: its socket is read
-directly and handed over. All others become kept-alive HTTP connections (`http`).
+A connection that begins with the whole head of an upgrade never meets aiohttp: its socket is
+handed over as it is. All others become kept-alive HTTP connections (`http`), which watch over heads.
 
 Overload: when descriptors or memory run out the listener pauses instead of spinning,
 and connections wait in the backlog. Connections that have not sent a whole head are
@@ -19,11 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bascule.errors import HandshakeRefused
-from bascule.gateway.answer import error_answer
 from bascule.gateway.http import upgrade_head
-from bascule.gateway.legs import CHUNK, Deadline, PlainLeg, deadlines
-from bascule.gateway.plain_server import TOO_LARGE
+from bascule.gateway.legs import CHUNK, PlainLeg
 from bascule.policy.clientaddress import peer_address
 from bascule.protocol.http1 import END_OF_HEAD, without_empty_lines
 from bascule.tasks import spawn
@@ -58,9 +55,6 @@ _PAUSE: Final = 0.1
 _SAY_EVERY: Final = 60.0
 """Seconds between log lines about it: ten a second would fill a disk."""
 
-_TLS_HANDSHAKE: Final = b"\x16"
-"""What a TLS client says first (RFC 8446 §5.1); it waits for an answer and says no more."""
-
 _ACCEPT_BATCH: Final = 64
 """Connections accepted before others get a turn."""
 
@@ -85,7 +79,6 @@ class Listener:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._limits = config.limits
-        self._deadlines = deadlines(config.limits.handshake_timeout)
         self._listening = listening
         self._family = int(listening.family)
         self._http = http
@@ -131,21 +124,20 @@ class Listener:
             connection = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
             connection.setblocking(False)
             address = peer_address(peer)
-            if self._tls is not None:
-                spawn(self._serve_tls(connection), "tls connection", serves=True)
-            else:
+            if self._tls is None:
                 self._begin(connection, address)
+            else:
+                spawn(self._serve(connection, b""), "connection", serves=True)
 
     def _begin(self, connection: socket.socket, peer: str) -> None:
         """Start with what came along: the kernel wakes us when the request is there."""
         try:
             data = connection.recv(CHUNK)
         except BlockingIOError:
-            spawn(self._serve(connection, peer, b""), "connection", serves=True)
+            spawn(self._serve(connection, b""), "connection", serves=True)
             return
         except OSError:
-            connection.close()
-            return
+            data = b""
         if not data:
             connection.close()
             return
@@ -157,7 +149,7 @@ class Listener:
                 leg = PlainLeg(self._loop, connection)
                 spawn(self._on_upgrade(leg, head, data[end:], peer, False), "upgrade", serves=True)
                 return
-        spawn(self._serve(connection, peer, data), "connection", serves=True)
+        spawn(self._serve(connection, data), "connection", serves=True)
 
     def _pause(self, error: OSError) -> None:
         now = self._loop.time()
@@ -171,63 +163,15 @@ class Listener:
         self._loop.remove_reader(self._listening.fileno())
         self._resume = self._loop.call_later(_PAUSE, self.start)
 
-    async def _serve(self, connection: socket.socket, peer: str, data: bytes) -> None:
-        """Read the first head of a plain connection and give the connection away."""
-        leg = PlainLeg(self._loop, connection)
-        given = False
-        try:
-            if END_OF_HEAD not in data:
-                data = await self._read_head(connection, leg, data)
-                if not data:
-                    return
-            end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
-            if end < len(END_OF_HEAD):
-                end = len(data)  # it is over the limit, or no HTTP, and has no end
-            given = True
-            head = upgrade_head(data[:end], self._limits)
-            if data.startswith(_TLS_HANDSHAKE):
-                await error_answer(leg, HandshakeRefused(400, "This port speaks HTTP without TLS."))
-            elif head is not None:
-                await self._on_upgrade(leg, head, data[end:], peer, False)
-            elif end > self._limits.request_head_bytes:
-                await error_answer(leg, HandshakeRefused(431, TOO_LARGE))
-            else:
-                await self._loop.connect_accepted_socket(lambda: self._http(data), connection)
-        except OSError:
-            pass
-        finally:
-            if not given:
-                connection.close()
-
-    async def _read_head(self, connection: socket.socket, leg: PlainLeg, data: bytes) -> bytes:
-        """Read up to the end of a head, or past its limit; return nothing if it does not arrive in time."""
-        # Wakes its reader with an end of stream; closing would pull the descriptor from under it.
-        self._http.newcomers.enter(connection, lambda: _shutdown(connection))
-        try:
-            with Deadline(leg, self._deadlines):
-                while not self._is_enough(data):
-                    chunk = await leg.read()
-                    if not chunk:
-                        return b""
-                    data = without_empty_lines(data + chunk)
-        finally:
-            self._http.newcomers.leave(connection)
-        return data
-
-    def _is_enough(self, data: bytes) -> bool:
-        """Tell whether reading more would change nothing: it is a whole head, too long for one, or TLS."""
-        return (
-            END_OF_HEAD in data
-            or len(data) > self._limits.request_head_bytes
-            or data.startswith(_TLS_HANDSHAKE)
-        )
-
-    async def _serve_tls(self, connection: socket.socket) -> None:
-        """Do the TLS handshake; the HTTP protocol looks for upgrades from the first request on."""
-        self._http.newcomers.enter(connection, lambda: _shutdown(connection))
+    async def _serve(self, connection: socket.socket, first: bytes) -> None:
+        """Give a connection to the HTTP side, behind the TLS handshake where there is one."""
+        timeout = None if self._tls is None else self._limits.handshake_timeout
+        if self._tls is not None:
+            # Wakes the loop with an end of stream; closing would pull the descriptor from under it.
+            self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
             await self._loop.connect_accepted_socket(
-                self._http, connection, ssl=self._tls, ssl_handshake_timeout=self._limits.handshake_timeout
+                lambda: self._http(first), connection, ssl=self._tls, ssl_handshake_timeout=timeout
             )
         except (OSError, TimeoutError):
             connection.close()
