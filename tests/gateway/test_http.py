@@ -206,13 +206,83 @@ async def test_a_handshake_in_a_field_of_a_pipelined_head_is_no_handshake(server
     for first in (PLAIN, post):
         begun = PLAIN.removesuffix(b"\r\n") + b"X-Note: "
         await talk(server, first + begun, HANDSHAKE, until=b"taken")
-        assert server.taken == []
+    assert [target for target, _ in server.taken] == [
+        b"/",
+        b"/",
+    ]  # it has the fields that follow, and not its path
 
 
 async def test_an_upgrade_may_follow_a_request_with_a_body(server: Server) -> None:
     post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
     got = await talk(server, post + b"body", HANDSHAKE, until=b"taken")
     assert got.endswith(b"taken")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody\r\n",
+        PLAIN + PLAIN,
+        PLAIN + PLAIN + b"\r\n",
+    ],
+    ids=["line end behind a body", "pipelined", "both"],
+)
+async def test_an_upgrade_may_follow_when_all_is_answered_whatever_came_before(
+    server: Server, before: bytes
+) -> None:
+    count = before.count(b"HTTP/1.1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    async with asyncio.timeout(5):
+        writer.write(before)
+        for _ in range(count):
+            await reader.readuntil(b"\r\n\r\nplain")
+        writer.write(HANDSHAKE)
+        assert await reader.read(100) == b"taken"
+    await close(writer)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        PLAIN.replace(b"Host", b"Connection: close\r\nHost"),
+        PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        PLAIN,
+        PLAIN + PLAIN,
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ],
+    ids=["close", "1.0", "kept", "two", "length", "chunked"],
+)
+async def test_a_request_is_answered_whatever_follows_it_in_its_packet(
+    server: Server, request_: bytes
+) -> None:
+    got = await talk(server, request_ + b"no request\r\n\r\n", until=b"never")
+    assert got.partition(b"\r\n")[0].endswith(b" 200 OK")
+    assert got.count(b" 200 OK\r\n") == request_.count(b"HTTP/1.")
+
+
+@pytest.mark.parametrize("nothing", [b"\n\r\n\r\n", b"\r\r\n\r\n"])
+async def test_line_ends_of_which_aiohttp_makes_no_request_are_refused(
+    server: Server, nothing: bytes
+) -> None:
+    """They were passed over, and the connection was bounded neither in number nor by the time for a head."""
+    got = await talk(server, nothing, until=b"never")
+    assert got.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+async def test_more_requests_than_aiohttp_queues_are_answered_and_an_upgrade_may_follow(
+    server: Server,
+) -> None:
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"a" * 100_000
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            writer.write((PLAIN * 50 + post) * 2)
+            for _ in range(102):
+                await reader.readuntil(b"\r\n\r\nplain")
+        writer.write(HANDSHAKE)
+        assert await reader.read(100) == b"taken"
+    await close(writer)
 
 
 async def test_a_request_without_an_upgrade_stays_with_aiohttp(server: Server) -> None:

@@ -5,7 +5,8 @@ connections. So whenever a connection is idle, the next head is looked at before
 aiohttp parses it; a request for a WebSocket takes the connection out of aiohttp's hands.
 
 Rules of this file: aiohttp bounds a field, and neither a head nor the time for it. So it is given a head
-when that is whole and within its limit; what a client pipelines behind one is bounded here as well.
+when that is whole and within its limit, and each by itself: it drops what it has read already when what
+follows in the same packet is no request. Where a body ends is aiohttp's to say (`_body_length`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiohttp import hdrs
+from aiohttp.http import RawRequestMessage
 
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
@@ -44,6 +48,7 @@ _TLS_HANDSHAKE: Final = b"\x16"
 """What a TLS client says first (RFC 8446 §5.1); it waits for an answer and says no more."""
 
 _NOT_TLS: Final = HandshakeRefused(400, "This port speaks HTTP without TLS.")
+_MALFORMED: Final = HandshakeRefused(400, "The request head is malformed.")
 _TOO_LARGE: Final = HandshakeRefused(431, TOO_LARGE)
 
 
@@ -66,6 +71,14 @@ def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
     except BadHead as error:
         return error
     return head if wants_websocket(head) else None
+
+
+def _body_length(message: RawRequestMessage, body: StreamReader) -> int:
+    """Return how many bytes of body follow a head; -1 when nothing but the body follows on its connection."""
+    if body.is_eof():
+        return 0
+    # With a chunked body its connection ends: see `PlainRequest`.
+    return -1 if message.chunked else int(message.headers.get(hdrs.CONTENT_LENGTH, -1))
 
 
 class HttpServer(PlainServer):
@@ -168,17 +181,16 @@ class HttpProtocol(PlainProtocol):
     """One kept-alive connection."""
 
     __slots__ = (
-        "_behind_head",
+        "_body_left",
         "_drop",
         "_first",
         "_heads",
         "_idle",
+        "_is_deaf",
         "_limits",
-        "_loose",
         "_newcomers",
-        "_next_head",
         "_on_upgrade",
-        "_taken",
+        "_waiting",
     )
 
     def __init__(
@@ -192,10 +204,9 @@ class HttpProtocol(PlainProtocol):
         self._on_upgrade = on_upgrade
         self._limits = limits
         self._first = first
-        self._next_head = b""
-        self._behind_head = 0
-        self._loose = 0
-        self._taken = False
+        self._waiting = b""
+        self._body_left = 0
+        self._is_deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take what was read before there was a transport, or wait for the first head."""
@@ -216,74 +227,67 @@ class HttpProtocol(PlainProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to aiohttp, unless they are the head of an upgrade on an idle connection."""
-        if self._taken:
-            return
-        # A forged handshake in the body of a request must not be taken for the next head, nor one
-        # in a field of a head whose beginning aiohttp has.
-        if not self.expects_head or self._has_more:
-            self._behind_head += len(data)
-            self._pass_on(data)
-            return
-        data = without_empty_lines(self._next_head + data)
-        self._next_head = b""
         if not data:
-            return
+            super().data_received(data)  # aiohttp goes on with what it kept when it paused
+        data, self._waiting = self._waiting + data, b""
+        while data and not self._is_deaf:
+            if self._body_left:
+                # A forged handshake in the body of a request must not be taken for the next head.
+                part = data if self._body_left < 0 else data[: self._body_left]
+                self._body_left = max(self._body_left - len(part), -1)
+                super().data_received(part)
+                data = data[len(part) :]
+            elif self._is_full:
+                self._waiting = data
+                return
+            else:
+                data = self._head_received(without_empty_lines(data))
+
+    def _head_received(self, data: bytes) -> bytes:
+        """Pass on a head, or wait for the rest of it; return what is behind it."""
+        end = data.find(END_OF_HEAD)
         if data.startswith(_TLS_HANDSHAKE) and not self._is_secure:
             self._refuse(_NOT_TLS)
-            return
-        end = data.find(END_OF_HEAD)
+            return b""
         if end < 0 and len(data) <= self._limits.request_head_bytes:
-            # A byte a second must not hold a connection for ever.
-            self._heads.enter(self)
-            self._next_head = data
-            return
+            if data:
+                # A byte a second must not hold a connection for ever.
+                self._heads.enter(self)
+                self._waiting = data
+            return b""
         self._heads.leave(self)
         self._newcomers.leave(self)
         self._idle.leave(self)  # though its answer begins in a later turn of the loop
         end = len(data) if end < 0 else end + len(END_OF_HEAD)
-        head = upgrade_head(data[:end], self._limits)
-        if head is not None and self._take(head, data[end:]):
-            return
+        head, rest = data[:end], data[end:]
+        if self.expects_head:
+            upgrade = upgrade_head(head, self._limits)
+            if upgrade is not None and self._take(upgrade, rest):
+                return b""
         if end > self._limits.request_head_bytes:
             self._refuse(_TOO_LARGE)
-            return
-        self._behind_head = len(data) - end
-        self._pass_on(data)
-
-    def _pass_on(self, data: bytes) -> None:
-        """Give aiohttp bytes behind which the beginning of a head may stand that it keeps."""
+            return b""
         known = len(self._messages)
-        last = self._last_body
-        owed = last is not None and not last.is_eof()  # then these bytes are a body's, if only the end of it
-        super().data_received(data)
-        last = self._last_body
-        if owed or len(self._messages) > known or self._buffer_paused or last is None or not last.is_eof():
-            self._loose = 0
-            self._heads.leave(self)
-            return
-        self._loose += len(data)
-        if self._loose > self._limits.request_head_bytes:
-            self._refuse(_TOO_LARGE)
-        elif self.expects_head:
-            self._heads.enter(self)
+        super().data_received(head)
+        if len(self._messages) == known:
+            self._refuse(_MALFORMED)  # unless it is closing, aiohttp has passed over what is no empty line
+            return b""
+        message, body = self._messages[-1]
+        if isinstance(message, RawRequestMessage):
+            self._body_left = _body_length(message, body)
+        else:
+            self._is_deaf = True  # it will say what is wrong
+        return rest
 
     @property
-    def _last_body(self) -> StreamReader | None:
-        """The body of the last request that aiohttp knows of."""
-        return self._messages[-1][1] if self._messages else self.body
+    def _is_full(self) -> bool:
+        """Whether aiohttp takes no head now, for it keeps a body's end or requests enough; it will ask."""
+        body = self._messages[-1][1] if self._messages else self.body
+        return (body is not None and not body.is_eof()) or len(self._messages) >= self._max_msg_queue_size
 
     @property
     def _is_secure(self) -> bool:
         return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
-
-    @property
-    def _has_more(self) -> bool:
-        """Whether aiohttp was given more than the body behind the last head: requests that were not awaited.
-
-        It may have the beginning of one then, and its parser does not tell. So what comes later on such a
-        connection is never looked at: a client that pipelines opens no WebSocket on it.
-        """
-        return self.body is not None and self._behind_head > self.body.total_bytes
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what was waiting."""
@@ -293,20 +297,22 @@ class HttpProtocol(PlainProtocol):
         super().connection_lost(exc)
 
     def expire(self) -> None:
-        """A head was not whole in time."""
-        if self.transport is not None:
+        """A head was not whole in time; while an answer is owed there is more of it."""
+        if self.owes_answer:
+            self._heads.enter(self)
+        elif self.transport is not None:
             self.transport.abort()
 
     def _refuse(self, why: HandshakeRefused) -> None:
         """Hear nothing more, since the next head is none; say why, unless an answer is under way."""
         transport = self.transport
+        self._is_deaf = True
         if transport is None:
             return
-        if not self.expects_head:
+        if self.expects_head:
+            spawn(self._say(transport, why), "answer", serves=True)
+        else:
             self.close()  # when what is under way has been answered
-            return
-        self._taken = True
-        spawn(self._say(transport, why), "answer", serves=True)
 
     async def _say(self, transport: asyncio.Transport, why: HandshakeRefused) -> None:
         """Take the connection and answer with an error of ours.
@@ -344,7 +350,7 @@ class HttpProtocol(PlainProtocol):
         # handshake's last words (session tickets) are often still to be written at this point.
         if not secure and transport.get_write_buffer_size():
             return None
-        self._taken = True
+        self._is_deaf = True
         return self._stream(transport) if secure else self._plain(transport)
 
     def _plain(self, transport: asyncio.Transport) -> Leg:
