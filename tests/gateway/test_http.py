@@ -261,6 +261,17 @@ async def test_a_request_is_answered_whatever_follows_it_in_its_packet(
     assert got.count(b" 200 OK\r\n") == request_.count(b"HTTP/1.")
 
 
+@pytest.mark.parametrize("before", [b"", PLAIN], ids=["first", "pipelined"])
+@pytest.mark.parametrize("bare", [PLAIN.replace(b"\r\n", b"\n"), b"GET / HTTP/1.1\n", PLAIN[:-2] + b"X: b\n"])
+async def test_a_line_feed_alone_is_no_end_of_a_line_and_nobody_waits_for_more(
+    server: Server, bare: bytes, before: bytes
+) -> None:
+    """It was silent until the time for a head was over."""
+    got = await talk(server, before + bare, until=b"never")
+    assert got.count(b" 200 OK\r\n") == bool(before)
+    assert got.count(b"HTTP/1.1 400 Bad Request\r\n") == 1
+
+
 @pytest.mark.parametrize("nothing", [b"\n\r\n\r\n", b"\r\r\n\r\n"])
 async def test_line_ends_of_which_aiohttp_makes_no_request_are_refused(
     server: Server, nothing: bytes

@@ -16,6 +16,7 @@ from bascule.protocol.http1 import (
     ChunkScanner,
     Framing,
     framing_of,
+    has_bare_line_feed,
     parse_request_head,
     parse_response_head,
     tokens,
@@ -51,6 +52,21 @@ def test_a_browsers_head_is_read_line_by_line() -> None:
 @given(lines=st.integers(0, 50), rest=st.binary(max_size=20).filter(lambda rest: rest[:2] != b"\r\n"))
 def test_empty_lines_in_front_go_and_nothing_else(lines: int, rest: bytes) -> None:
     assert without_empty_lines(b"\r\n" * lines + rest) == rest
+
+
+@pytest.mark.parametrize(
+    ("data", "is_bare"),
+    [
+        (b"GET / HTTP/1.1\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\n\r", True),
+        (b"GET / HTTP/1.1\r", False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r", False),
+        (b"", False),
+    ],
+)
+def test_a_line_feed_is_bare_without_a_carriage_return(data: bytes, is_bare: bool) -> None:
+    assert has_bare_line_feed(data) is is_bare
 
 
 def test_outer_white_space_of_a_value_goes_and_inner_stays() -> None:

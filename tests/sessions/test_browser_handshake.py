@@ -104,6 +104,7 @@ REFUSED = {
     "12-content-length-huge": (upgrade(b"/", b"Content-Length: " + b"9" * 30), 400),
     "13-obs-fold": (upgrade(b"/", b"X-A: b", b" c"), 400),
     "14-bare-LF": (upgrade(b"/", b"X-A: b\nX-C: d"), 400),
+    "14-bare-LF-everywhere": (upgrade().replace(b"\r\n", b"\n"), 400),
     "14-CR-without-LF": (upgrade(b"/", b"X-A: b\rX-C: d"), 400),
     "15-space-before-colon": (upgrade(b"/", b"X-A : b"), 400),
     "16-NUL": (upgrade(b"/", b"X-A: b\x00c"), 400),

@@ -29,7 +29,14 @@ from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
 from bascule.gateway.waits import Waits
 from bascule.policy.clientaddress import peer_address
 from bascule.protocol.handshake import wants_websocket
-from bascule.protocol.http1 import END_OF_HEAD, BadHead, RequestHead, parse_request_head, without_empty_lines
+from bascule.protocol.http1 import (
+    END_OF_HEAD,
+    BadHead,
+    RequestHead,
+    has_bare_line_feed,
+    parse_request_head,
+    without_empty_lines,
+)
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
@@ -245,11 +252,11 @@ class HttpProtocol(PlainProtocol):
 
     def _head_received(self, data: bytes) -> bytes:
         """Pass on a head, or wait for the rest of it; return what is behind it."""
-        end = data.find(END_OF_HEAD)
         if data.startswith(_TLS_HANDSHAKE) and not self._is_secure:
             self._refuse(_NOT_TLS)
             return b""
-        if end < 0 and len(data) <= self._limits.request_head_bytes:
+        end = data.find(END_OF_HEAD)
+        if end < 0 and self._may_be_whole_yet(data):
             if data:
                 # A byte a second must not hold a connection for ever.
                 self._heads.enter(self)
@@ -278,6 +285,11 @@ class HttpProtocol(PlainProtocol):
         else:
             self._is_deaf = True  # it will say what is wrong
         return rest
+
+    def _may_be_whole_yet(self, data: bytes) -> bool:
+        """Tell whether more of it may make this a head that somebody takes."""
+        too_large = len(data) > self._limits.request_head_bytes
+        return not too_large and not has_bare_line_feed(data.lstrip(b"\r\n"))
 
     @property
     def _is_full(self) -> bool:

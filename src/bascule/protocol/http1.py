@@ -145,6 +145,11 @@ def without_empty_lines(data: bytes) -> bytes:
     return data[position:] if position else data
 
 
+def has_bare_line_feed(data: bytes) -> bool:
+    """Tell whether a line ends without CR (RFC 9112 §2.2): whatever follows, it is no head that we take."""
+    return data.count(b"\n") != data.count(b"\r\n")
+
+
 def _fields(head: bytes, start: int) -> list[tuple[bytes, bytes]] | None:
     """Return the field lines between the first line and the empty one; ``None`` if there is anything else."""
     end = len(head) - 2
