@@ -207,6 +207,12 @@ FALSE_101: dict[str, Callable[[Call], object]] = {
     "35-subprotocol-nobody-offered": lambda call: switch(call, b"Sec-WebSocket-Protocol: other"),
     "36-extension-nobody-offered": lambda call: switch(call, b"Sec-WebSocket-Extensions: x-other"),
     "malformed-head": lambda call: call.send(b"HTTP/1.1 101 OK\r\nX : y\r\n\r\n"),
+    "bare-LF-everywhere": lambda call: call.send(
+        b"HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\nConnection: Upgrade\n"
+        + _accept(call)
+        + b"\n\n"
+    ),
+    "bare-LF-in-another-answer": lambda call: call.send(b"HTTP/1.1 403 No\nContent-Length: 0\n\n"),
     "no-HTTP": lambda call: call.send(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
     "39-endless-fields": lambda call: call.send(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000),
     "39-endless-field": lambda call: call.send(b"HTTP/1.1 200 OK\r\nA: " + b"b" * 100_000),
@@ -232,6 +238,13 @@ def test_what_is_no_answer_to_our_handshake_is_502(
     assert b"Sec-WebSocket-Accept" not in dict(answer.fields)
     client.goodbye()
     figures.settle(ONE_REFUSAL)
+
+
+def test_the_log_says_that_an_answer_has_bare_line_feeds(bascule: RunningBascule, ask: Ask) -> None:
+    assert ask(FALSE_101["bare-LF-everywhere"]).head().status == 502
+    line = bascule.events("session refused")[-1]
+    assert (line["reason"], line["status"]) == ("upstream", 502)
+    assert line["detail"] == "a bare line feed in the response head"
 
 
 def test_the_upstream_gets_a_key_of_ours(upstream: RawUpstream, ask: Ask) -> None:

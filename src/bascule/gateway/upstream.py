@@ -27,6 +27,7 @@ from bascule.protocol.http1 import (
     Framing,
     ResponseHead,
     framing_of,
+    has_bare_line_feed,
     parse_response_head,
 )
 
@@ -136,6 +137,8 @@ class Dialler:
             if end < 0:
                 if len(data) > limit:
                     raise BadAnswer("response head over limits.requestHeadBytes")
+                if has_bare_line_feed(data):
+                    raise BadAnswer("a bare line feed in the response head")
                 chunk = await leg.read()
                 if not chunk:
                     # Treated like a reset, for the same reason: it died without answering.
