@@ -164,11 +164,54 @@ async def test_the_host_of_an_absolute_target_replaces_the_field(world: World) -
     assert upstream.requests[0].value(b"X-Forwarded-Host") == b"other:81"
 
 
-async def test_a_field_that_cannot_be_sent_as_it_is_is_refused(world: World) -> None:
+HIGH = bytes(range(0x80, 0x100))
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [(b"GET", b""), (b"POST", b"body"), (b"POST", b"x" * 200_000)],
+    ids=["none", "short", "long"],
+)
+async def test_a_field_value_of_any_bytes_reaches_the_upstream_as_it_is(
+    world: World, method: bytes, body: bytes
+) -> None:
+    """RFC 9110 §5.5: obs-text is opaque. A cookie that was no UTF-8 locked its user out of every page."""
     upstream = await world.repeating(answer())
-    front = await world.front(upstream)
-    assert (await front.request(b"/", b"X-Latin: caf\xe9")).status == 400
-    assert upstream.connections == 0
+    peer = await (await world.front(upstream)).connect()
+    lines = [b"Cookie: name=M\xfcller; b=\xc3\xa9", b"X-High: " + HIGH, b"Content-Length: %d" % len(body)]
+    for _ in range(2):  # the connection to the upstream is kept
+        await peer.send(request_head(b"/", *lines, method=method) + body)
+        assert (await peer.message()).status == 200
+    assert upstream.connections == 1
+    for sent in upstream.requests:
+        assert sent.value(b"Cookie") == b"name=M\xfcller; b=\xc3\xa9"
+        assert sent.value(b"X-High") == HIGH
+        assert sent.body == body
+
+
+async def test_a_field_value_of_any_bytes_goes_with_a_body_that_is_to_be_invited(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        head = await peer.head()
+        upstream.requests.append(head)
+        await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert await peer.exactly(4) == b"body"
+        await peer.send(answer())
+
+    upstream = await world.upstream(script)
+    peer = await (await world.front(upstream)).connect()
+    lines = [b"Expect: 100-continue", b"Content-Length: 4", b"X-High: " + HIGH]
+    await peer.send(request_head(b"/", *lines, method=b"POST"))
+    assert (await peer.head()).status == 100
+    await peer.send(b"body")
+    assert (await peer.message()).status == 200
+    assert upstream.requests[0].value(b"X-High") == HIGH
+
+
+async def test_a_field_value_of_any_bytes_reaches_the_browser_as_it_is(world: World) -> None:
+    upstream = await world.repeating(answer(b"Set-Cookie: name=M\xfcller", b"X-High: " + HIGH))
+    got = await (await world.front(upstream)).request(b"/")
+    assert got.value(b"Set-Cookie") == b"name=M\xfcller"
+    assert got.value(b"X-High") == HIGH
 
 
 async def test_connections_to_the_upstream_are_reused(world: World) -> None:

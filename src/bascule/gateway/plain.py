@@ -255,10 +255,7 @@ class PlainProxy:
         host: bytes,
     ) -> web.StreamResponse:
         """Ask the upstream and pass its answer on, or say why there is none."""
-        try:
-            headers = self._headers(request, match, fields, host)
-        except UnicodeDecodeError:
-            return await browser.answer(400, "A field of the request is not valid UTF-8.")
+        headers = self._headers(request, match, fields, host)
         upload = None
         expects = headers.get(hdrs.EXPECT, "").lower() == "100-continue"
         http11 = request.version >= HttpVersion11
@@ -301,11 +298,7 @@ class PlainProxy:
     def _headers(
         self, request: web.BaseRequest, match: Match, fields: Fields, host: bytes
     ) -> CIMultiDict[str]:
-        """Return the fields for the upstream in the form aiohttp sends them.
-
-        Raises:
-            UnicodeDecodeError: A value has bytes that aiohttp could not send as they are.
-        """
+        """Return the fields for the upstream as text, a character for each byte: see `upstream_session`."""
         sent = forwarded_fields(
             peer_address(request.remote),
             self._trusted,
@@ -317,11 +310,11 @@ class PlainProxy:
         )
         names = self._names
         try:
-            headers = CIMultiDict([(names[name], value.decode()) for name, value in sent])
+            headers = CIMultiDict([(names[name], value.decode("latin-1")) for name, value in sent])
         except KeyError:
             self._learn(sent)
             headers = CIMultiDict(
-                [(names.get(name) or name.decode("ascii"), value.decode()) for name, value in sent]
+                [(names.get(name) or name.decode("ascii"), value.decode("latin-1")) for name, value in sent]
             )
         # Lower-cased: whether names that differ in case are one key to iterate over is multidict's to change.
         if len(set(map(str.lower, headers))) != len(headers):

@@ -1,11 +1,11 @@
-"""What asks upstreams plain requests: aiohttp's client, in seven things another.
+"""What asks upstreams plain requests: aiohttp's client, in eight things another.
 
-It parses no cookies; it tells of interim answers; it holds no body back; an answer whose framing or
-connection breaks in the middle ends with an error; one that is whole is good whatever comes behind it; no
-request is sent twice unless its connection was stale; and a kept connection on which something came unasked
-is not used. aiohttp looks at that when a connection comes back, not when it goes out again: an answer that
-an upstream sent meanwhile would be taken for the answer to the next request, which is somebody else's
-(response-queue poisoning).
+It parses no cookies; field values are any bytes; it tells of interim answers; it holds no body back; an
+answer whose framing or connection breaks in the middle ends with an error; one that is whole is good whatever
+comes behind it; no request is sent twice unless its connection was stale; and a kept connection on which
+something came unasked is not used. aiohttp looks at that when a connection comes back, not when it goes out
+again: an answer that an upstream sent meanwhile would be taken for the answer to the next request, which is
+somebody else's (response-queue poisoning).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import StreamWriter
 
 from bascule.gateway.plain_server import READ_AHEAD
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp import ClientHandlerType, ClientMiddlewareType, StreamReader
+    from aiohttp.abc import AbstractStreamWriter
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
@@ -188,19 +190,32 @@ class _ForgetfulJar(aiohttp.DummyCookieJar):
 
 
 class _Request(aiohttp.ClientRequest):
-    """A request that tells of interim answers, and leaves it to its body when to go (`Upload`).
+    """A request whose fields are sent byte for byte, and whose body decides itself when to go (`Upload`).
 
-    aiohttp alone holds a body back until it is invited: one that is there already, too, and for ever if the
-    upstream ignores ``Expect``, which waits for the body.
+    aiohttp alone encodes values as UTF-8 and leaves out what is none, though they are opaque (RFC 9110 §5.5);
+    and it holds a body back until it is invited: one that is there already, too, and for ever if the upstream
+    ignores ``Expect``, which waits for the body.
     """
 
     on_interim: OnInterim | None = None
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Send the head, and begin to send the body."""
+        """Send the head, by way of `write_bytes` if a byte of it is not ASCII, and begin to send the body."""
         assert isinstance(conn.protocol, _UpstreamConnection)
         conn.protocol.on_interim = self.on_interim
+        if not all(map(str.isascii, self.headers.values())):
+            self._continue = self.loop.create_future()
+            self._continue.set_result(True)
         return await super().send(conn)
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        """Send the head, whose characters are bytes, and the body."""
+        assert isinstance(writer, StreamWriter)
+        if (head := writer._headers_buf) is not None and not head.isascii():
+            writer._headers_buf = head.decode().encode("latin-1")
+        await super().write_bytes(writer, conn, content_length)
 
     def update_expect_continue(self, expect: bool = False) -> None:
         """Wait for nothing."""
@@ -218,7 +233,7 @@ def telling(on_interim: OnInterim) -> ClientMiddlewareType:
 
 
 def upstream_session(connect_timeout: float, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:
-    """Return what asks upstreams.
+    """Return what asks upstreams. It is given field values as latin-1, a character for each byte.
 
     Args:
         connect_timeout: Seconds to connect; 0 for no limit.
