@@ -298,6 +298,19 @@ async def test_hop_by_hop_fields_of_the_answer_stay_here(world: World) -> None:
     assert (await front.request(b"/")).fields == [(b"Date", b"x"), (b"Content-Length", b"1")]
 
 
+@pytest.mark.parametrize(
+    ("lines", "connection"), [([], [b"upgrade"]), ([b"Connection: close"], [b"upgrade", b"close"])]
+)
+async def test_a_426_of_the_upstream_says_what_it_wants(
+    world: World, lines: list[bytes], connection: list[bytes]
+) -> None:
+    sent = answer(b"Connection: Upgrade", b"Upgrade: websocket", status=b"426 Upgrade Required")
+    got = await (await world.front(await world.repeating(sent))).request(b"/", *lines)
+    assert got.status == 426
+    assert got.value(b"Upgrade") == b"websocket"  # RFC 9110 §15.5.22
+    assert got.values(b"Connection") == connection  # RFC 9110 §7.8
+
+
 async def test_a_head_answer_keeps_its_length_and_has_no_body(world: World) -> None:
     head = answer(b"Date: x", b"Content-Length: 12345", body=None)
     upstream = await world.repeating(head)

@@ -153,6 +153,16 @@ def test_hop_by_hop_fields_of_an_answer_do_not_pass(ask: Ask) -> None:
     assert answer.value(b"X-Other") == b"stays"
 
 
+def test_a_426_of_the_upstream_says_what_it_wants(ask: Ask) -> None:
+    answer = ask(
+        b"HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n"
+    ).head()
+    assert answer.value(b"Upgrade") == b"websocket"  # RFC 9110 §15.5.22
+    assert answer.value(b"Sec-WebSocket-Version") == b"13"
+    assert b", ".join(answer.values(b"Connection")) == b"upgrade, close"  # RFC 9110 §7.8
+
+
 @pytest.mark.parametrize(
     "interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"]
 )

@@ -348,7 +348,7 @@ class Admission:
         """
         answer_fields = [
             field
-            for field in end_to_end_fields(opened.head.fields)
+            for field in end_to_end_fields(opened.head.fields, 101)
             if (name := field[0].lower()) != b"content-length" and not name.startswith(b"sec-websocket-")
         ]
         answer = switching_protocols(asked.offer.key, [*opened.agreement.fields, *answer_fields])

@@ -62,7 +62,7 @@ async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
     """
     head = answered.head
     lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason)]
-    lines += [b"%b: %b" % field for field in end_to_end_fields(head.fields)]
+    lines += [b"%b: %b" % field for field in end_to_end_fields(head.fields, head.status)]
     if answered.framing.chunked:
         lines.append(b"Transfer-Encoding: chunked")
     lines.append(b"Connection: close")

@@ -411,7 +411,7 @@ class PlainProxy:
             or (codings and (lengths or len(codings) > 1 or codings[0].lower() not in _CODINGS))
         ):
             return await self._failed(request, browser, match, BAD_ANSWER, "its head is not acceptable")
-        fields = end_to_end_fields(answer.raw_headers)
+        fields = end_to_end_fields(answer.raw_headers, status)
         bodiless = browser.head_only or status in (204, 304)
         if status == 204 and lengths:
             fields = [field for field in fields if field[0].lower() != b"content-length"]

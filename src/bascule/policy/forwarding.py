@@ -21,7 +21,7 @@ Towards the upstream (`forwarded_fields`):
 * ``Via`` gets our pseudonym (RFC 9110 §7.6.3), by which a loop is seen.
 * ``Host`` and everything else pass unchanged, in order, duplicates included.
 
-Towards the browser (`end_to_end_fields`) only connection-specific fields go.
+Towards the browser (`end_to_end_fields`) only connection-specific fields go, but for ``Upgrade`` in a 426.
 
 Rules of this file: bytes in, bytes out; no field value is decoded, none is echoed.
 """
@@ -140,10 +140,19 @@ def _nominated(fields: Fields) -> frozenset[bytes]:
     )
 
 
-def end_to_end_fields(fields: Fields) -> list[tuple[bytes, bytes]]:
-    """Return the fields of an upstream's answer that travel on to the browser."""
+def end_to_end_fields(fields: Fields, status: int) -> list[tuple[bytes, bytes]]:
+    """Return the fields of an upstream's answer that travel on to the browser.
+
+    Args:
+        fields: The answer's.
+        status: Its status. A 426 must say in ``Upgrade`` what is wanted (RFC 9110 §15.5.22), and whoever
+            sends that names it in ``Connection`` (§7.8).
+    """
     nominated = _nominated(fields)
     specific = _CONNECTION_SPECIFIC | nominated if nominated else _CONNECTION_SPECIFIC
+    if status == 426 and values_of(fields, b"upgrade"):
+        kept = [field for field in fields if field[0].lower() not in specific - {b"upgrade"}]
+        return [*kept, (b"Connection", b"upgrade")]
     return [field for field in fields if field[0].lower() not in specific]
 
 
