@@ -67,6 +67,22 @@ async def test_an_answer_of_ours_says_when_and_is_no_guess_of_what_it_is() -> No
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("date", [b"Mon, 01 Jan 2024 00:00:00 GMT", None])
+async def test_a_relayed_answer_says_when_and_the_upstreams_word_counts(date: bytes | None) -> None:
+    browser = Tireless()
+    head = ResponseHead(1, 403, b"No", [(b"Content-Length", b"0"), *([(b"Date", date)] if date else [])])
+    await relay_answer(browser, Answered(Tireless(), head, b"", framing_of(head)), 5)
+    start, *lines = browser.written.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    assert start == b"HTTP/1.1 403 No"
+    fields = dict(line.split(b": ", 1) for line in lines)
+    said = fields.pop(b"Date")
+    assert fields == {b"Content-Length": b"0", b"Connection": b"close"}
+    if date is None:
+        assert abs(parsedate_to_datetime(said.decode()).timestamp() - time.time()) < 5
+    else:
+        assert said == date
+
+
 class Tireless:
     """A leg that always has something to say and room for more, as on a network faster than we are."""
 

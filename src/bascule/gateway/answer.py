@@ -55,6 +55,8 @@ def error_bytes(refused: HandshakeRefused) -> bytes:
 async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
     """Relay what the upstream said instead of 101, byte for byte, and close both legs.
 
+    Only ``Date`` is added where it lacks one (RFC 9110 §6.6.1).
+
     Args:
         leg: The browser's connection.
         answered: The answer's head, and where its body comes from.
@@ -65,11 +67,12 @@ async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
     lines += [b"%b: %b" % field for field in end_to_end_fields(head.fields, head.status)]
     if answered.framing.chunked:
         lines.append(b"Transfer-Encoding: chunked")
-    lines.append(b"Connection: close")
+    lines.append(b"Connection: close\r\n")
+    date = b"" if head.values(b"date") else date_line()
     try:
         with contextlib.suppress(OSError, TimeoutError, BadHead):
             async with asyncio.timeout(within):
-                await leg.write(b"\r\n".join(lines) + b"\r\n\r\n")
+                await leg.write(b"\r\n".join(lines) + date + b"\r\n")
                 await _relay_body(leg, answered)
                 await leave(leg)
     except asyncio.CancelledError:
