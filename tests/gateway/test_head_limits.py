@@ -59,7 +59,7 @@ class Server:
         leg.close()
 
 
-LIMITS = Limits(request_head_bytes=MOST, handshake_timeout=PATIENCE)
+LIMITS = Limits(request_head_bytes=MOST, request_fields=50, handshake_timeout=PATIENCE)
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -125,6 +125,27 @@ async def test_a_head_over_the_limit_is_431_and_the_end(server: Server, kept: bo
         assert b"Connection: close" in await rest(reader)
         await forgotten(server)
     assert server.taken == 0
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        (b"Accept: text/html,application/xhtml+xml", b"text/html; charset=utf-8"),
+        (b"accept:text/html", b"text/html; charset=utf-8"),
+        (b"Accept: */*", b"application/problem+json"),
+        (b"X-Accept: text/html", b"application/problem+json"),
+    ],
+)
+@pytest.mark.parametrize("wrong", [TOO_MUCH.removeprefix(BEGUN), b"X: y\r\n" * 100 + b"\r\n"])
+async def test_who_is_told_431_gets_the_page_that_was_asked_for(
+    server: Server, accept: bytes, form: bytes, wrong: bytes
+) -> None:
+    """Whoever finds it out, we or aiohttp."""
+    async with connected(server) as (reader, writer):
+        writer.write(BEGUN + accept + b"\r\n" + wrong)
+        got = await rest(reader)
+    assert got.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert b"\r\nContent-Type: " + form + b"\r\n" in got
 
 
 async def test_a_pipelined_head_over_the_limit_is_the_end(server: Server) -> None:

@@ -95,7 +95,7 @@ async def test_a_connection_that_cannot_be_accepted_does_not_stop_the_next(name:
     ("begin", "status", "detail"),
     [
         (bytes.fromhex("16030102000100 01fc0303"), b"400", b"This port speaks HTTP without TLS.\n"),
-        (b"GET / HTTP/1.1\r\nCookie: ".ljust(2000, b"a"), b"431", b"The request head is too large.\n"),
+        (b"GET / HTTP/1.1\r\nCookie: ".ljust(2000, b"a"), b"431", b'"The request head is too large."}\n'),
     ],
     ids=["tls", "too large"],
 )

@@ -669,6 +669,6 @@ async def test_requests_and_failures_are_counted(world: World) -> None:
 def test_every_page_escapes_what_it_says() -> None:
     from bascule.gateway.errorpages import error_page
 
-    _, page = error_page(502, "<b>&", True)
+    _, page = error_page(502, "<b>&", b"text/html")
     assert b"<p>&lt;b&gt;&amp;</p>" in page
     assert re.search(rb"script|src=|href=", page) is None

@@ -1,4 +1,4 @@
-"""HTTP answers to an upgrade that becomes no session: our own errors, and the upstream's.
+"""HTTP answers that end a connection which is no aiohttp's: our own errors, and the upstream's to an upgrade.
 
 The connection ends with either: what follows on a connection whose upgrade failed is
 not worth guessing at.
@@ -11,7 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from bascule.gateway.clock import date_line
-from bascule.gateway.errorpages import reason_phrase
+from bascule.gateway.errorpages import error_page, reason_phrase
 from bascule.gateway.legs import farewell
 from bascule.policy.forwarding import end_to_end_fields
 from bascule.protocol.http1 import BadHead, ChunkScanner
@@ -22,30 +22,33 @@ if TYPE_CHECKING:
     from bascule.gateway.upstream import Answered
 
 
-async def error_answer(leg: Leg, refused: HandshakeRefused) -> None:
+async def error_answer(leg: Leg, refused: HandshakeRefused, accept: bytes | None = None) -> None:
     """Answer with an error of ours and close the leg.
+
+    Args:
+        leg: The client's connection.
+        refused: What to say.
+        accept: What a plain request says in ``Accept``; ``None`` for an upgrade.
 
     Raises:
         OSError: The connection failed; it is closed.
     """
     try:
-        await leg.write(error_bytes(refused))
+        await leg.write(error_bytes(refused, accept))
         await leave(leg)
     finally:
         leg.close()
 
 
-def error_bytes(refused: HandshakeRefused) -> bytes:
-    """Build an error of ours."""
-    body = (refused.detail + "\n").encode()
+def error_bytes(refused: HandshakeRefused, accept: bytes | None = None) -> bytes:
+    """Build an error of ours, as `error_answer` writes it."""
+    page_fields, body = error_page(refused.status, refused.detail, accept)
     # Whoever sends Upgrade must name it in Connection (RFC 9110 §7.8).
     options = ["close", *("upgrade" for name, _ in refused.fields if name == "Upgrade")]
     lines = [
         f"HTTP/1.1 {refused.status} {reason_phrase(refused.status)}",
-        "Content-Type: text/plain; charset=utf-8",
+        *(f"{name.decode()}: {value.decode()}" for name, value in page_fields),
         f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        "X-Content-Type-Options: nosniff",
         f"Connection: {', '.join(options)}",
         *(f"{name}: {value}" for name, value in refused.fields),
     ]

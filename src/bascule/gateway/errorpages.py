@@ -1,7 +1,7 @@
 """The short answer a browser or a program gets when we answer instead of the upstream.
 
 HTML for who asks for HTML by name (browsers that navigate), problem details (RFC
-9457) for everybody else.
+9457) for everybody else, and text for upgrades, of which browsers show nothing.
 
 Rules of this file: a pure function; every word comes from our own tables, is escaped
 all the same, and nothing of the request is repeated.
@@ -10,12 +10,13 @@ all the same, and nothing of the request is repeated.
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from html import escape
 from http import HTTPStatus
 from typing import Final
 
-__all__ = ["error_page", "prefers_html", "reason_phrase"]
+__all__ = ["accept_in", "error_page", "prefers_html", "reason_phrase"]
 
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
@@ -29,16 +30,20 @@ h1{{font-size:1.4rem}}p{{color:#555}}
 <body><h1>{status} {title}</h1><p>{detail}</p></body></html>
 """
 
-_COMMON_FIELDS: Final = (
-    (b"Cache-Control", b"no-store"),
-    (b"X-Content-Type-Options", b"nosniff"),
-    (b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"),
-)
+_COMMON_FIELDS: Final = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
+_POLICY: Final = (b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")
+
+_ACCEPT: Final = re.compile(rb"\naccept:([^\r\n]*)", re.IGNORECASE)
 
 
 def reason_phrase(status: int) -> str:
     """Return the registered reason phrase of a status, or an empty text."""
     return _REASONS.get(status, "")
+
+
+def accept_in(head: bytes) -> bytes:
+    """Return what a head says in ``Accept``, though it may be malformed, or not whole."""
+    return b",".join(_ACCEPT.findall(head))
 
 
 def prefers_html(accept: bytes) -> bool:
@@ -65,15 +70,24 @@ def _weight(parameters: bytes) -> float:
     return 1.0
 
 
-@lru_cache(maxsize=128)
-def error_page(status: int, detail: str, html: bool) -> tuple[tuple[tuple[bytes, bytes], ...], bytes]:
+def error_page(
+    status: int, detail: str, accept: bytes | None
+) -> tuple[tuple[tuple[bytes, bytes], ...], bytes]:
     """Return the fields and the body of an error answer.
 
     Args:
         status: The status code.
         detail: One sentence of ours.
-        html: Whether to write HTML instead of problem details.
+        accept: What the client says in ``Accept``; ``None`` for an upgrade.
     """
+    if accept is None:
+        text = (b"Content-Type", b"text/plain; charset=utf-8")
+        return (text, *_COMMON_FIELDS), detail.encode() + b"\n"
+    return _page(status, detail, prefers_html(accept))
+
+
+@lru_cache(maxsize=128)
+def _page(status: int, detail: str, html: bool) -> tuple[tuple[tuple[bytes, bytes], ...], bytes]:
     title = reason_phrase(status)
     if html:
         content_type = b"text/html; charset=utf-8"
@@ -81,4 +95,4 @@ def error_page(status: int, detail: str, html: bool) -> tuple[tuple[tuple[bytes,
     else:
         content_type = b"application/problem+json"
         body = json.dumps({"status": status, "title": title, "detail": detail}).encode() + b"\n"
-    return ((b"Content-Type", content_type), *_COMMON_FIELDS), body
+    return ((b"Content-Type", content_type), *_COMMON_FIELDS, _POLICY), body

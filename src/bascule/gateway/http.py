@@ -24,6 +24,7 @@ from aiohttp.http import RawRequestMessage
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
 from bascule.gateway.bounded import Bounded
+from bascule.gateway.errorpages import accept_in
 from bascule.gateway.legs import FAREWELL_SECONDS, Leg, PlainLeg, PumpedLeg, reset
 from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
 from bascule.gateway.waits import Waits
@@ -253,7 +254,7 @@ class HttpProtocol(PlainProtocol):
     def _head_received(self, data: bytes) -> bytes:
         """Pass on a head, or wait for the rest of it; return what is behind it."""
         if data.startswith(_TLS_HANDSHAKE) and not self._is_secure:
-            self._refuse(_NOT_TLS)
+            self._refuse(_NOT_TLS, None)
             return b""
         end = data.find(END_OF_HEAD)
         if end < 0 and self._may_be_whole_yet(data):
@@ -272,18 +273,20 @@ class HttpProtocol(PlainProtocol):
             if upgrade is not None and self._take(upgrade, rest):
                 return b""
         if end > self._limits.request_head_bytes:
-            self._refuse(_TOO_LARGE)
+            self._refuse(_TOO_LARGE, accept_in(head))
             return b""
         known = len(self._messages)
         super().data_received(head)
         if len(self._messages) == known:
-            self._refuse(_MALFORMED)  # unless it is closing, aiohttp has passed over what is no empty line
+            # Unless it is closing, it has passed over what is no empty line for us.
+            self._refuse(_MALFORMED, accept_in(head))
             return b""
         message, body = self._messages[-1]
         if isinstance(message, RawRequestMessage):
             self._body_left = _body_length(message, body)
         else:
             self._is_deaf = True  # it will say what is wrong
+            self.accept = accept_in(head)
         return rest
 
     def _may_be_whole_yet(self, data: bytes) -> bool:
@@ -315,18 +318,18 @@ class HttpProtocol(PlainProtocol):
         elif self.transport is not None:
             self.transport.abort()
 
-    def _refuse(self, why: HandshakeRefused) -> None:
+    def _refuse(self, why: HandshakeRefused, accept: bytes | None) -> None:
         """Hear nothing more, since the next head is none; say why, unless an answer is under way."""
         transport = self.transport
         self._is_deaf = True
         if transport is None:
             return
         if self.expects_head:
-            spawn(self._say(transport, why), "answer", serves=True)
+            spawn(self._say(transport, why, accept), "answer", serves=True)
         else:
             self.close()  # when what is under way has been answered
 
-    async def _say(self, transport: asyncio.Transport, why: HandshakeRefused) -> None:
+    async def _say(self, transport: asyncio.Transport, why: HandshakeRefused, accept: bytes | None) -> None:
         """Take the connection and answer with an error of ours.
 
         In a task: uvloop does not let go of a transport within `connection_made`.
@@ -340,7 +343,7 @@ class HttpProtocol(PlainProtocol):
             self._drop(transport)
             return
         with contextlib.suppress(OSError):
-            await error_answer(leg, why)
+            await error_answer(leg, why, accept)
 
     def _take(self, head: RequestHead | BadHead, early: bytes) -> bool:
         """Take the connection for a WebSocket; tell whether that was possible."""

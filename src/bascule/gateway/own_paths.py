@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from bascule.admin.public import HUB_PROBE, PUBLIC_PATHS
+from bascule.gateway.plain_server import error_response
 from bascule.policy.routes import BadTarget, is_reserved
 from bascule.protocol.path import is_host, parse_target
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from bascule.admin.public import PublicAnswers
     from bascule.gateway.plain import PlainProxy
     from bascule.policy.routes import Routes
@@ -57,9 +58,7 @@ class OwnPaths:
                 if upgrade == "websocket"
                 else "The Upgrade field must be websocket and nothing else."
             )
-            refused = web.Response(status=400, text=f"{detail}\n", headers={"Server": "bascule"})
-            refused.force_close()
-            return refused
+            return error_response(400, detail, None)
         return await self._proxy.handle(request)
 
     def _of(self, request: web.BaseRequest) -> list[bytes] | None:

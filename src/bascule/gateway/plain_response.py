@@ -21,7 +21,7 @@ from aiohttp import web
 
 from bascule.errors import BasculeError
 from bascule.gateway.clock import date_line
-from bascule.gateway.errorpages import error_page, prefers_html, reason_phrase
+from bascule.gateway.errorpages import error_page, reason_phrase
 from bascule.gateway.legs import reset
 from bascule.gateway.plain_server import PlainProtocol
 from bascule.policy.forwarding import Fields, values_of
@@ -230,7 +230,7 @@ class BrowserSide:
         fields = extra
         if status != 204:
             accept = b",".join(values_of(self._request.raw_headers, b"accept"))
-            common, body = error_page(status, detail, prefers_html(accept))
+            common, body = error_page(status, detail, accept)
             fields = (*extra, *common)
         return await self.answer_with(status, fields, body)
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
-from bascule.gateway.errorpages import error_page, prefers_html
+from bascule.gateway.errorpages import error_page
+from bascule.policy.forwarding import values_of
 from bascule.protocol.http1 import TOO_MANY_FIELDS
 
 if TYPE_CHECKING:
@@ -27,7 +28,15 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import Config
 
-__all__ = ["READ_AHEAD", "SETTINGS", "TOO_LARGE", "PlainProtocol", "PlainRequest", "PlainServer"]
+__all__ = [
+    "READ_AHEAD",
+    "SETTINGS",
+    "TOO_LARGE",
+    "PlainProtocol",
+    "PlainRequest",
+    "PlainServer",
+    "error_response",
+]
 
 KEEP_ALIVE_SECONDS: Final = 75.0
 """How long an idle browser connection is kept: nginx's default, above the 60 s of most balancers."""
@@ -55,6 +64,15 @@ SETTINGS: Final[Mapping[str, Any]] = {
 """What aiohttp is told for every connection of ours."""
 
 
+def error_response(status: int, detail: str, accept: bytes | None) -> web.Response:
+    """Build an error answer of ours, the last one on its connection; for the arguments see `error_page`."""
+    page_fields, body = error_page(status, detail, accept)
+    fields = [(name.decode(), value.decode()) for name, value in page_fields]
+    answer = web.Response(status=status, headers=[*fields, ("Server", "bascule")], body=body)
+    answer.force_close()
+    return answer
+
+
 class PlainRequest(web.BaseRequest):
     """A request whose connection ends with it where aiohttp cannot be trusted with the next one.
 
@@ -80,15 +98,17 @@ class PlainProtocol(web.RequestHandler):
 
     Attributes:
         body: Body of the request that was read last.
+        accept: What a head that does not parse says in ``Accept``: aiohttp tells nothing of its fields.
         shows_end: Whether the framing of the answer that was begun last tells its end: then the end of the
             connection does not pass for it.
     """
 
-    __slots__ = ("body", "shows_end")
+    __slots__ = ("accept", "body", "shows_end")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.body: StreamReader | None = None
+        self.accept = b""
         self.shows_end = False
 
     def begun(self, request: web.BaseRequest, body: StreamReader) -> None:
@@ -166,11 +186,8 @@ class PlainProtocol(web.RequestHandler):
 
     def error_answer(self, request: web.BaseRequest, status: int, detail: str) -> web.Response:
         """Return the page that says so."""
-        accept = request.headers.get("Accept", "").encode("utf-8", "surrogateescape")
-        fields, body = error_page(status, detail, prefers_html(accept))
-        return web.Response(
-            status=status, headers=[(name.decode(), value.decode()) for name, value in fields], body=body
-        )
+        accept = b",".join(values_of(request.raw_headers, b"accept"))
+        return error_response(status, detail, accept or self.accept)
 
     def log_exception(self, *args: Any, **options: Any) -> None:
         """Say what ends the connection: a fault of ours, unless a body breaks off that nobody wants."""

@@ -70,10 +70,9 @@ class RedirectListener:
         try:
             location = self._location(raw_target, values_of(request.raw_headers, b"host"))
         except HandshakeRefused as refused:
-            return _text(refused.status, refused.detail)
-        answer = _text(redirect_status(request.method), "Come by https.")
-        answer.headers["Location"] = location
-        answer.headers["Cache-Control"] = f"max-age={_MAX_AGE}"
+            return await BrowserSide(request).answer(refused.status, refused.detail)
+        fields = {"Server": "bascule", "Location": location, "Cache-Control": f"max-age={_MAX_AGE}"}
+        answer = web.Response(status=redirect_status(request.method), text="Come by https.\n", headers=fields)
         if request.body_exists:
             answer.force_close()  # nobody reads what it would bring
         return answer
@@ -106,7 +105,3 @@ class RedirectListener:
         except HandshakeRefused as refused:
             return refused
         return HandshakeRefused(301, "Come by https.", (("Location", location),))
-
-
-def _text(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=f"{text}\n", headers={"Server": "bascule"})
