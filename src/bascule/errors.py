@@ -1,6 +1,6 @@
 """The error tree: what went wrong, and how each side is told.
 
-``HandshakeRefused`` is answered before the 101 with an HTTP status; errors after
+``HandshakeRefused`` is answered with an HTTP status, an upgrade's before the 101; errors after
 the 101 are rows of the close table (`bascule.protocol.closing`); ``ConfigError``
 ends the start with exit status 2.
 """
@@ -28,7 +28,7 @@ class ConfigError(BasculeError):
 
 
 class HandshakeRefused(BasculeError):
-    """An HTTP answer of ours instead of a 101.
+    """An HTTP answer of ours: instead of a 101, or of what a plain request is to get.
 
     Attributes:
         status: HTTP status code.

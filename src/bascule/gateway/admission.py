@@ -222,7 +222,7 @@ class Admission:
         Cancellation: the leg is closed and the lease released.
         """
         if isinstance(head, BadHead):
-            await self._answer(leg, HandshakeRefused(head.status, head.detail), peer, None)
+            await self._answer(leg, head, peer, None)
             return
         match: Match | None = None
         client = client_address_of(peer, head.fields, self._trusted)

@@ -92,12 +92,8 @@ class RedirectListener:
         self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
     ) -> None:
         """Say the same to a WebSocket, though browsers follow no redirect with one."""
-        if isinstance(head, BadHead):
-            refused = HandshakeRefused(head.status, head.detail)
-        else:
-            refused = self._refusal(head)
         with contextlib.suppress(OSError):
-            await error_answer(leg, refused)
+            await error_answer(leg, head if isinstance(head, BadHead) else self._refusal(head))
 
     def _refusal(self, head: RequestHead) -> HandshakeRefused:
         try:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from bascule.errors import BasculeError
+from bascule.errors import HandshakeRefused
 
 END_OF_HEAD: Final = b"\r\n\r\n"
 
@@ -35,13 +35,8 @@ each line is a field line. White space behind a value is cut off afterwards, whe
 one pass costs half of two. Nothing is given back (``*+``), so no line costs more than its length."""
 
 
-class BadHead(BasculeError):
+class BadHead(HandshakeRefused):
     """The head is malformed or over a limit; the text says which rule, not what was sent."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
 
 
 class _Head:
