@@ -387,7 +387,7 @@ class PlainProxy:
                 if upload is not None:
                     await upload.invite()
                 return
-            fields = end_to_end_fields(interim.raw_headers)
+            fields = end_to_end_fields(interim.raw_headers, interim.code)
             fields = [field for field in fields if field[0].lower() != b"content-length"]
             await browser.interim(interim.code, _bytes(interim.reason), fields)
 
