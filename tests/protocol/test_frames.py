@@ -246,7 +246,6 @@ def test_close_codes_are_those_of_the_rfc_and_its_registry() -> None:
         "PROTOCOL_ERROR": 1002,
         "POLICY_VIOLATION": 1008,
         "MESSAGE_TOO_BIG": 1009,
-        "INTERNAL_ERROR": 1011,
         "SERVICE_RESTART": 1012,
         "TRY_AGAIN_LATER": 1013,
         "BAD_GATEWAY": 1014,

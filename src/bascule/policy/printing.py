@@ -30,16 +30,14 @@ def masked(config: Config) -> dict[str, object]:
     return {key: _mask((key,), value) for key, value in values.items()}
 
 
-def print_config(config: Config, sources: Mapping[str, str] | None = None, *, mask: bool = True) -> str:
-    """Write a configuration as YAML.
+def print_config(config: Config, sources: Mapping[str, str] | None = None) -> str:
+    """Write a configuration as YAML, without secrets.
 
     Args:
         config: The configuration.
         sources: Dotted key path → source, written behind each value; ``None`` writes none.
-        mask: Hide secrets.
     """
-    values = masked(config) if mask else config.model_dump(mode="json")
-    return "".join(f"{line}\n" for line in _block("", values, sources or {}))
+    return "".join(f"{line}\n" for line in _block("", masked(config), sources or {}))
 
 
 def _mask(path: tuple[str | int, ...], value: object) -> object:

@@ -34,13 +34,8 @@ class CollectorClock:
         """Total since `install`."""
 
     def install(self) -> None:
-        """Begin to measure."""
+        """Begin to measure, for the life of the process."""
         gc.callbacks.append(self._observe)
-
-    def remove(self) -> None:
-        """Stop measuring; harmless when it was not installed."""
-        if self._observe in gc.callbacks:
-            gc.callbacks.remove(self._observe)
 
     def _observe(self, phase: str, _info: dict[str, int]) -> None:
         if phase == "start":

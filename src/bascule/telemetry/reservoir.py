@@ -154,16 +154,6 @@ class Reservoir:
     def __len__(self) -> int:
         return len(self._heap)
 
-    @property
-    def half_life(self) -> float:
-        """Seconds after which a value weighs half of a new one."""
-        return math.log(2.0) / self._alpha
-
-    @property
-    def landmark(self) -> float:
-        """The time whose weight is 1; NaN before the first update."""
-        return self._landmark
-
     def update(self, value: float, now: float) -> None:
         """Offer a value that was measured at `now`, in monotonic seconds.
 
