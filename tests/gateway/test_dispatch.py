@@ -209,6 +209,18 @@ async def test_sessions_of_one_turn_are_spread_over_the_forwarders(handed: conte
     heard.forget()
 
 
+async def test_among_forwarders_with_equally_many_the_lowest_slot_takes_the_next(
+    handed: contextlib.ExitStack,
+) -> None:
+    heard = Heard()
+    heard.counts.update({0: 2, 1: 1, 2: 1})
+    for slot in (2, 1, 0):
+        await ready(heard, slot, handed)
+    sessions = hand_over(heard, 4, handed)
+    assert await asyncio.gather(*(session.outcome for session in sessions)) == [1, 2, 0, 1]
+    heard.forget()
+
+
 async def test_a_forwarder_that_is_gone_takes_none_and_another_takes_them_all(
     handed: contextlib.ExitStack,
 ) -> None:

@@ -24,7 +24,6 @@ import structlog
 from bascule.errors import HandoverError
 from bascule.handover.descriptors import PacketReader, send_packet, sessions_that_fit
 from bascule.handover.messages import Close, Ended, List, Listed, Live, Message, Moved, decode, join
-from bascule.policy.placement import fewest
 
 if TYPE_CHECKING:
     import socket
@@ -176,9 +175,14 @@ class Dispatch:
                 session.left()
 
     def _shares(self, waiting: deque[_Offered], loads: dict[int, int]) -> dict[int, list[_Offered]]:
-        """Take sessions for each forwarder, the one with the fewest first, until they or the room end."""
+        """Take sessions for each forwarder, the one with the fewest first, until they or the room end.
+
+        Sessions live for hours, so a hash or a turn-taking would keep an imbalance for hours; counting
+        keeps none.
+        """
         shares: dict[int, list[_Offered]] = {}
-        while waiting and (slot := fewest(loads, loads)) is not None:
+        while waiting and loads:
+            slot = min(loads, key=lambda slot: (loads[slot], slot))
             shares.setdefault(slot, []).append(waiting.popleft())
             loads[slot] += 1
             if loads[slot] >= self._most:
