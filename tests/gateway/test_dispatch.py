@@ -14,7 +14,7 @@ import pytest
 from bascule.gateway import dispatch as module
 from bascule.gateway.dispatch import Dispatch
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
-from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, Moved, decode
+from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, List, Listed, Live, Moved, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +119,39 @@ async def test_who_has_moved_to_another_gateway_is_not_lost(retired: bool, says_
     channel.close()
     await heard.dispatch.changed.wait()
     assert heard.log == ([] if retired and says_so else [("lost", 0)])
+
+
+def live(request: int, identifier: int) -> bytes:
+    """Return what a forwarder says of one session in a list."""
+    return Live(request, identifier, 0, 0.0, 0.0, 0, 0, 0, 0, b"").encode()
+
+
+async def test_a_list_is_whole_when_each_forwarder_has_sent_its_part_or_is_gone() -> None:
+    heard = Heard()
+    channels = [heard.forwarder(slot) for slot in range(3)]
+    channels[2].close()
+    listing = asyncio.create_task(heard.dispatch.list_sessions())
+    await asyncio.sleep(0)
+    for channel, identifier in zip(channels[:2], (7, 8), strict=True):
+        (request,) = decode(channel.recv(64))
+        assert isinstance(request, List)
+        send_packet(channel, live(request.request, identifier) + Listed(request.request).encode())
+    assert {found.id for found in await listing} == {7, 8}
+    heard.forget()
+    for channel in channels[:2]:
+        channel.close()
+
+
+async def test_a_forwarder_that_does_not_list_in_time_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LIST_TIMEOUT", 0.05)
+    heard = Heard()
+    silent = heard.forwarder(0)
+    assert await heard.dispatch.list_sessions() == []
+    send_packet(silent, live(1, 7) + Listed(1).encode())  # too late: nobody waits for it
+    await asyncio.sleep(0.01)
+    assert await heard.dispatch.list_sessions() == []
+    heard.forget()
+    silent.close()
 
 
 class Session:

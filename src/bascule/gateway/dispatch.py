@@ -12,6 +12,7 @@ is how another gateway takes over the count.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import resource
@@ -27,7 +28,7 @@ from bascule.handover.messages import Close, Ended, List, Listed, Live, Message,
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _log = structlog.get_logger()
 
@@ -78,6 +79,29 @@ class Link:
         self.moved = False
 
 
+class _Listing:
+    """A list of the sessions that was asked for, and the forwarders that have not sent their part.
+
+    Attributes:
+        found: The sessions so far.
+        waiting: Slots of those forwarders.
+        done: Set when there are none left.
+    """
+
+    def __init__(self, slots: Iterable[int]) -> None:
+        self.found: list[Live] = []
+        self.waiting = set(slots)
+        self.done = asyncio.Event()
+        if not self.waiting:
+            self.done.set()
+
+    def heard(self, slot: int) -> None:
+        """Wait no more for a forwarder: it has sent its part, or is gone."""
+        self.waiting.discard(slot)
+        if not self.waiting:
+            self.done.set()
+
+
 class Dispatch:
     """All forwarders.
 
@@ -110,7 +134,7 @@ class Dispatch:
         self._on_lost = on_lost
         self._reader = PacketReader()
         self._requests = itertools.count(1)
-        self._lists: dict[int, tuple[asyncio.Future[None], list[tuple[int, Live]], set[int]]] = {}
+        self._lists: dict[int, _Listing] = {}
         self._handed: list[_Offered] = []
         self.changed = asyncio.Event()
         self.retired = False
@@ -217,29 +241,23 @@ class Dispatch:
             return False
         return True
 
-    async def list_sessions(self) -> list[tuple[int, Live]]:
+    async def list_sessions(self) -> list[Live]:
         """Ask every forwarder for its sessions; one that does not answer in time is left out."""
         request = next(self._requests)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        found: list[tuple[int, Live]] = []
-        waiting: set[int] = set()
+        asked = []
         for slot, link in self.links.items():
-            try:
+            with contextlib.suppress(OSError):
                 send_packet(link.channel, List(request).encode())
-            except OSError:
-                continue
-            waiting.add(slot)
-        if not waiting:
-            return found
-        self._lists[request] = (done, found, waiting)
+                asked.append(slot)
+        listing = self._lists[request] = _Listing(asked)
         try:
             async with asyncio.timeout(_LIST_TIMEOUT):
-                await done
+                await listing.done.wait()
         except TimeoutError:
-            _log.warning("forwarders did not list their sessions in time", slots=sorted(waiting))
+            _log.warning("forwarders did not list their sessions in time", slots=sorted(listing.waiting))
         finally:
             del self._lists[request]
-        return found
+        return listing.found
 
     # -- what forwarders say --------------------------------------------------------------
 
@@ -269,29 +287,24 @@ class Dispatch:
             case Live(request=0):
                 self._on_live(link.slot, message)
             case Live():
-                if message.request in self._lists:
-                    self._lists[message.request][1].append((link.slot, message))
+                if listing := self._lists.get(message.request):
+                    listing.found.append(message)
             case Listed(request=0):
                 link.listed = True
                 self.changed.set()
             case Moved():
                 link.moved = True
             case Listed():
-                if message.request in self._lists:
-                    done, _, waiting = self._lists[message.request]
-                    waiting.discard(link.slot)
-                    if not waiting and not done.done():
-                        done.set_result(None)
+                if listing := self._lists.get(message.request):
+                    listing.heard(link.slot)
             case _:
                 raise HandoverError(f"a gateway does not take {type(message).__name__}")
 
     def _lose(self, link: Link) -> None:
         asyncio.get_running_loop().remove_reader(link.channel.fileno())
         link.channel.close()
-        for done, _, waiting in self._lists.values():
-            waiting.discard(link.slot)
-            if not waiting and not done.done():
-                done.set_result(None)
+        for listing in self._lists.values():
+            listing.heard(link.slot)
         if self.links.get(link.slot) is not link:
             return  # its process has another
         del self.links[link.slot]

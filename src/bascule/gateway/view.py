@@ -170,7 +170,7 @@ class View:
     async def sessions(self) -> Sequence[SessionRow]:
         """List the live sessions, oldest first."""
         now = time.monotonic()
-        found = {live.id: live for _, live in await self._dispatch.list_sessions()}
+        found = {live.id: live for live in await self._dispatch.list_sessions()}
         rows = []
         for record in sorted(self._registry, key=lambda record: (record.opened_at, record.id)):
             live = found.get(record.id)
