@@ -83,11 +83,16 @@ gateway goes on without it."""
 
 
 class Gateway:
-    """Everything of the gateway process."""
+    """Everything of the gateway process.
 
-    def __init__(self, setup: ChildSetup) -> None:
+    Args:
+        setup: What the supervisor told this process.
+        config: The configuration that is part of it.
+    """
+
+    def __init__(self, setup: ChildSetup, config: Config) -> None:
         self._setup = setup
-        self._config = config = Config.model_validate_json(setup.config)
+        self._config = config
         self._counters = CounterFile(setup.counters, setup.forwarders)
         self._words = self._counters.gateway(setup.place)
         self._budget = SessionBudget(
@@ -426,7 +431,7 @@ class Gateway:
             send_control(self._control, "draining", since=self._drain_begun)
 
     async def _drain_rows(self) -> list[tuple[int, float]]:
-        listed = {live.id: live.idle for _, live in await self._dispatch.list_sessions()}
+        listed = {live.id: live.idle for live in await self._dispatch.list_sessions()}
         return [(record.id, listed.get(record.id, 0.0)) for record in self._registry]
 
     def _drain_one(self, identifier: int, within: float) -> bool:
@@ -466,7 +471,7 @@ def main() -> None:
     configure(config.log.level, config.log.format, process="gateway")
 
     async def run() -> None:
-        await Gateway(setup).run()
+        await Gateway(setup, config).run()
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
