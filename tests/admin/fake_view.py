@@ -22,7 +22,6 @@ from bascule.admin.view import (
     DurationSummary,
     ForwarderRow,
     InstanceCapacity,
-    MetricsAnswer,
     SessionRow,
     Unheard,
 )
@@ -34,6 +33,7 @@ from bascule.policy.endpoints import Endpoint
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.loading import unwritten
 from bascule.policy.routes import RouteTable
+from bascule.telemetry.exposition import Answer
 from bascule.vocabulary import Cause, EndedBy, Kind, Level
 
 if TYPE_CHECKING:
@@ -190,11 +190,11 @@ class FakeView:
     def drain(self) -> None:
         self.draining = True
 
-    def render_metrics(self, query: Mapping[str, str], accept: str) -> MetricsAnswer:
+    def render_metrics(self, query: Mapping[str, str], accept: str) -> Answer:
         if query.get("scope", "application") != "application":
-            return MetricsAnswer(404, "text/plain; charset=utf-8", b"Not available scope to consume")
+            return Answer(404, "text/plain; charset=utf-8", b"Not available scope to consume")
         body = f"ws_connection_in_flight_count {float(len(self._lives))}\n"
-        return MetricsAnswer(200, "text/plain; version=0.0.4; charset=utf-8", body.encode())
+        return Answer(200, "text/plain; version=0.0.4; charset=utf-8", body.encode())
 
     def authenticated(self, request: web.BaseRequest) -> bool:
         return self.signed_in

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bascule.handover.counters import CounterFile
     from bascule.policy.config import Config
     from bascule.policy.hubroutes import HubRoute
+    from bascule.telemetry.exposition import Answer
     from bascule.vocabulary import Level
 
 
@@ -129,15 +130,6 @@ class DurationSummary:
     quantiles: Mapping[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsAnswer:
-    """A rendered answer of `/metrics`."""
-
-    status: int
-    content_type: str
-    body: bytes
-
-
 class HubView(Protocol):
     """JupyterHub's routes as the admin API sees them."""
 
@@ -240,7 +232,7 @@ class GatewayView(Protocol):
     def drain(self) -> None:
         """Begin to drain, as SIGTERM does, but stay alive; a second call changes nothing."""
 
-    def render_metrics(self, query: Mapping[str, str], accept: str) -> MetricsAnswer:
+    def render_metrics(self, query: Mapping[str, str], accept: str) -> Answer:
         """Render `/metrics` for a query (`scope`, `name`) and the value of Accept."""
 
     def authenticated(self, request: web.BaseRequest) -> bool:

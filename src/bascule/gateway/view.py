@@ -12,7 +12,6 @@ from bascule.admin.view import (
     DurationSummary,
     ForwarderRow,
     InstanceCapacity,
-    MetricsAnswer,
     SessionRow,
     Unheard,
 )
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from bascule.policy.budget import SessionBudget
     from bascule.policy.config import Config
     from bascule.telemetry.durations import Durations
-    from bascule.telemetry.exposition import Exposition
+    from bascule.telemetry.exposition import Answer, Exposition
     from bascule.telemetry.garbage import CollectorClock
     from bascule.telemetry.load import LoadMeter
 
@@ -206,11 +205,10 @@ class View:
         """Begin to drain, but stay alive."""
         self._begin_drain()
 
-    def render_metrics(self, query: Mapping[str, str], accept: str) -> MetricsAnswer:
+    def render_metrics(self, query: Mapping[str, str], accept: str) -> Answer:
         """Render `/metrics`."""
         assert self._exposition is not None
-        answer = self._exposition.answer(query.get("scope"), query.get("name"), accept or None)
-        return MetricsAnswer(answer.status, answer.content_type, answer.body)
+        return self._exposition.answer(query.get("scope"), query.get("name"), accept or None)
 
     def authenticated(self, request: web.BaseRequest) -> bool:
         """Tell whether a request on the public listener comes from somebody signed in."""
