@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
+from bascule.admin.view import DurationSummary
 from bascule.gateway.drain import OUTCOMES
 from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.handover.counters import (
@@ -21,6 +22,7 @@ from bascule.handover.counters import (
     frames_word,
 )
 from bascule.protocol.closing import CLOSE_TABLE
+from bascule.telemetry.catalogue import QUANTILES
 from bascule.telemetry.durations import histogram
 from bascule.telemetry.sources import SummaryReading
 from bascule.vocabulary import (
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from bascule.telemetry.processes import Processes
     from bascule.telemetry.sources import Reader, Series
 
-__all__ = ["GatewayMetrics", "LiveGateway"]
+__all__ = ["GatewayMetrics", "LiveGateway", "closed_sessions"]
 
 _ENDS: Final = tuple(dict.fromkeys((row.ended_by, row.cause) for row in CLOSE_TABLE.values()))
 """Pairs that the close table knows; the other combinations cannot happen and are not exposed."""
@@ -223,11 +225,8 @@ class GatewayMetrics:
         return lambda _: _one(self._counters.total(word))
 
     def _duration(self, now: float) -> SummaryReading:
-        return SummaryReading(
-            count=self._counters.ended_count(),
-            sum=self._counters.ended_seconds(),
-            quantile=self._durations.summary(now).quantile,
-        )
+        closed = closed_sessions(self._counters, self._durations, now)
+        return SummaryReading(closed.count, closed.total, closed.quantiles.__getitem__)
 
     def _cpu_cores(self, now: float) -> Series:
         # The contract: 0 on the first scrape after startup. The tick would often know better by then,
@@ -288,6 +287,18 @@ class GatewayMetrics:
         supervisor, gateway = self._live.other_pids()
         gateways = {gateway, *self._processes.children(supervisor, _GATEWAY)}
         return [supervisor, *gateways, *(pid for pid in self._live.forwarder_pids() if pid)]
+
+
+def closed_sessions(counters: CounterFile, durations: Durations, now: float) -> DurationSummary:
+    """Summarise the durations of closed sessions: counted in shared memory, sampled in this process."""
+    summary = durations.summary(now)
+    return DurationSummary(
+        count=counters.ended_count(),
+        total=counters.ended_seconds(),
+        maximum=summary.max,
+        mean=summary.mean,
+        quantiles={float(text): summary.quantile(float(text)) for text in QUANTILES},
+    )
 
 
 def _one(value: float) -> Series:

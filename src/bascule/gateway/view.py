@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from bascule.admin.capacity import level
 from bascule.admin.view import (
-    DurationSummary,
     ForwarderRow,
     InstanceCapacity,
     SessionRow,
     Unheard,
 )
+from bascule.gateway.metrics import closed_sessions
 from bascule.protocol.closing import End
-from bascule.telemetry.catalogue import QUANTILES
 from bascule.vocabulary import Kind, Level
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from bascule.admin.view import DurationSummary
     from bascule.gateway.auth import SessionTokens
     from bascule.gateway.dispatch import Dispatch
     from bascule.gateway.hub import HubLedger
@@ -131,14 +131,7 @@ class View:
 
     def reservoir_summary(self, now: float) -> DurationSummary:
         """Summarise the durations of closed sessions."""
-        summary = self._durations.summary(now)
-        return DurationSummary(
-            count=self._counters.ended_count(),
-            total=self._counters.ended_seconds(),
-            maximum=summary.max,
-            mean=summary.mean,
-            quantiles={float(text): summary.quantile(float(text)) for text in QUANTILES},
-        )
+        return closed_sessions(self._counters, self._durations, now)
 
     def has_room(self) -> bool:
         """Tell whether a forwarder could take another session."""
