@@ -16,8 +16,8 @@ import pytest
 from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
-from bascule.handover.environment import ChildSetup
 from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, Live, Message, Moved, decode
+from bascule.handover.setup import ForwarderSetup
 from bascule.policy.config import Config, WebSocketProxy
 from bascule.supervisor.child import Child
 
@@ -37,11 +37,10 @@ class Forwarder:
         self._heard: deque[Message] = deque()
         counters = CounterFile.create(1)
         with self.child.new_control() as theirs:
-            setup = ChildSetup(
-                config=config.model_dump_json(by_alias=True), sources={}, control=theirs.fileno(),
-                counters=counters.descriptor, forwarders=1, slot=0,
-            )  # fmt: skip
-            self.child.start(setup, (counters.descriptor,), theirs, time.monotonic())
+            setup = ForwarderSetup(
+                config.model_dump_json(by_alias=True), theirs.fileno(), counters.descriptor, 1, slot=0
+            )
+            self.child.start(setup, time.monotonic())
         assert self.child.control is not None
         self.control = self.child.control
         assert self.said()["message"] == "ready"

@@ -16,9 +16,9 @@ import pytest
 from bascule.handover.control import receive_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
-from bascule.handover.environment import ChildSetup
 from bascule.handover.journal import Journal
 from bascule.handover.messages import Listed, Live
+from bascule.handover.setup import GatewaySetup
 from bascule.policy.config import Config
 from tests.support.waiting import eventually
 
@@ -36,19 +36,17 @@ class Gateway:
             socket.create_server(("127.0.0.1", 0)) as public,
             socket.create_server(("127.0.0.1", 0)) as admin,
         ):
-            setup = ChildSetup(
-                Config().model_dump_json(by_alias=True), {}, theirs.fileno(), counters.descriptor, 1, -1,
+            setup = GatewaySetup(
+                Config().model_dump_json(by_alias=True), theirs.fileno(), counters.descriptor, 1, sources={},
                 public=public.fileno(), admin=admin.fileno(), figures=figures.descriptor, hub=hub.descriptor,
                 forwarder_restarts=[0],
             )  # fmt: skip
             told = setup.write()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "bascule.gateway", str(told)],
-                pass_fds=(
-                    told, setup.control, setup.counters, setup.public, setup.admin, setup.figures, setup.hub
-                ),
+                pass_fds=(told, *setup.descriptors),
                 stderr=subprocess.PIPE,
-            )  # fmt: skip
+            )
         theirs.close()
         assert eventually(self.says, 30, "it is prepared") == "prepared"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.errors import ConfigError
-from bascule.handover.environment import ChildSetup
+from bascule.handover.setup import ForwarderSetup
 from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, Child, check_kernel
 from tests.support.waiting import eventually
 
@@ -30,8 +30,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         (tmp_path / "stand_in.py").write_text(lines)
         child = child or Child("stand_in", 0)
         theirs = child.new_control()
-        setup = ChildSetup("{}", {}, theirs.fileno(), -1, 1, 0)
-        child.start(setup, (), theirs, now)
+        setup = ForwarderSetup("{}", theirs.fileno(), -1, 1, slot=0)
+        child.start(setup, now)
         theirs.close()
         children.append(child)
         return child

@@ -29,7 +29,6 @@ from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
 from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord
 from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, has_read_all, send_packet
-from bascule.handover.environment import ChildSetup
 from bascule.handover.messages import (
     MAX_EARLY_BYTES,
     Adopt,
@@ -44,6 +43,7 @@ from bascule.handover.messages import (
     is_outcome,
     join,
 )
+from bascule.handover.setup import ForwarderSetup
 from bascule.policy.config import Config
 from bascule.protocol.closing import End
 
@@ -61,7 +61,7 @@ _LONGEST: Final = 2**63 - 1
 class Forwarder:
     """The process's loop and its channels."""
 
-    def __init__(self, setup: ChildSetup) -> None:
+    def __init__(self, setup: ForwarderSetup) -> None:
         config = Config.model_validate_json(setup.config)
         counters = CounterFile(setup.counters, setup.forwarders)
         words = counters.forwarder(setup.slot)
@@ -289,4 +289,4 @@ def _intervals(heartbeat_ms: int, idle_ms: int, closing: float) -> Intervals:
 def main() -> None:
     """Run a forwarder with the setup named by the command line."""
     faulthandler.enable()  # where it stood, when compiled code fails or the supervisor gives it up
-    Forwarder(ChildSetup.read()).run()
+    Forwarder(ForwarderSetup.read()).run()

@@ -40,8 +40,8 @@ from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
 from bascule.handover.counters import TURN_EVERY, CounterFile, GatewayWord
 from bascule.handover.descriptors import PacketReader
-from bascule.handover.environment import ChildSetup
 from bascule.handover.journal import Journal
+from bascule.handover.setup import GatewaySetup
 from bascule.policy.budget import SessionBudget
 from bascule.policy.certificate import server_context
 from bascule.policy.config import Config
@@ -90,7 +90,7 @@ class Gateway:
         config: The configuration that is part of it.
     """
 
-    def __init__(self, setup: ChildSetup, config: Config) -> None:
+    def __init__(self, setup: GatewaySetup, config: Config) -> None:
         self._setup = setup
         self._config = config
         self._counters = CounterFile(setup.counters, setup.forwarders)
@@ -466,7 +466,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 def main() -> None:
     """Run a gateway with the setup named by the command line."""
     faulthandler.enable()  # where it stood, when compiled code fails or the supervisor gives it up
-    setup = ChildSetup.read()
+    setup = GatewaySetup.read()
     config = Config.model_validate_json(setup.config)
     configure(config.log.level, config.log.format, process="gateway")
 

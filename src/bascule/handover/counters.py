@@ -12,7 +12,7 @@ written by one store. A reader sees the old or the new value of a word, never ha
 of one. Words of one block are not consistent with each other; nothing needs that.
 
 Rules of this file: the order of the enumerations *is* the layout, and all
-processes run the same version (`bascule.handover.environment` sees to that).
+processes run the same version (`bascule.handover.setup` sees to that).
 """
 
 from __future__ import annotations

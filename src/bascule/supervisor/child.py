@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.errors import ConfigError
 from bascule.handover.descriptors import channel_pair
+from bascule.handover.setup import OTHER_VERSION
 
 if TYPE_CHECKING:
     import socket
 
-    from bascule.handover.environment import ChildSetup
+    from bascule.handover.setup import ChildSetup
 
 STABLE_AFTER: Final = 30.0
 """Seconds a child must live for its death to count as the first."""
@@ -38,6 +39,18 @@ def check_kernel() -> None:
         raise ConfigError(
             [f"pidfd_open(2): found {found}; allowed: Linux 5.3 or later, and a sandbox that lets it through"]
         ) from None
+
+
+def in_words(status: int) -> str:
+    """Return the exit status of a child, as `subprocess` has it, for the log."""
+    if status == OTHER_VERSION:
+        return f"{status}: the code on disk is of another version than the proxy that runs; restart it"
+    if status >= 0:
+        return str(status)
+    try:
+        return signal.Signals(-status).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {-status}"
 
 
 class Child:
@@ -82,15 +95,11 @@ class Child:
         """Whether there is a process."""
         return self.process is not None
 
-    def start(
-        self, setup: ChildSetup, descriptors: tuple[int, ...], control: socket.socket, now: float
-    ) -> None:
+    def start(self, setup: ChildSetup, now: float) -> None:
         """Start the process.
 
         Args:
-            setup: What it is told.
-            descriptors: Inherited by it, besides the ends of its channels.
-            control: Its end of the control channel; ours is `control`.
+            setup: What it is told, and which descriptors it inherits.
             now: Monotonic time.
 
         Raises:
@@ -100,7 +109,7 @@ class Child:
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", self.module, str(told)],
-                pass_fds=(told, control.fileno(), *descriptors),
+                pass_fds=(told, *setup.descriptors),
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C in a terminal goes to the whole group; here it is the supervisor's to act on.
                 process_group=0,

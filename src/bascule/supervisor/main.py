@@ -22,12 +22,12 @@ from bascule.handover import signals
 from bascule.handover.control import ASK_AGAIN, receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import PacketReader, channel_pair
-from bascule.handover.environment import OTHER_VERSION, ChildSetup
 from bascule.handover.journal import Journal
+from bascule.handover.setup import OTHER_VERSION, ChildSetup, ForwarderSetup, GatewaySetup
 from bascule.policy.certificate import server_context
 from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
-from bascule.supervisor.child import Child, check_kernel
+from bascule.supervisor.child import Child, check_kernel, in_words
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.hearing import Hearing
 from bascule.supervisor.losses import Losses
@@ -132,39 +132,8 @@ class Supervisor:
     def start(self, child: Child) -> None:
         """See `succession.Host.start`."""
         theirs = child.new_control()
-        gateways = self._gateways
-        is_gateway = child in gateways
-        is_successor = child is gateways.successor
-        loaded = self._succession.wanted if is_successor else self._succession.loaded
-        redirect = self._listeners.redirect
-        setup = ChildSetup(
-            config=loaded.config.model_dump_json(),
-            sources=dict(loaded.sources),
-            control=theirs.fileno(),
-            counters=self._counters.descriptor,
-            forwarders=self._slots,
-            slot=child.slot,
-            public=self._listeners.public.fileno() if is_gateway else -1,
-            admin=self._listeners.admin.fileno() if is_gateway else -1,
-            redirect=redirect.fileno() if is_gateway and redirect is not None else -1,
-            figures=self._figures.descriptor if is_gateway else -1,
-            hub=self._hub.descriptor if is_gateway else -1,
-            place=child.place,
-            generation=gateways.started,
-            restarts=gateways.restarts,
-            # One that is down just now has no channel, by which a gateway would learn it.
-            forwarder_restarts=[max(0, each.restarts) for each in self._forwarders] if is_gateway else [],
-            successor=is_successor,
-            started_at=self._started_at,
-            draining=self._shutdown.draining_since if is_gateway else None,
-            reloaded=self._succession.reloaded,
-        )
-        descriptors = [self._counters.descriptor]
-        if is_gateway:
-            descriptors += [setup.public, setup.admin, setup.figures, setup.hub]
-            descriptors += [setup.redirect] if setup.redirect >= 0 else []
         try:
-            child.start(setup, tuple(descriptors), theirs, time.monotonic())
+            child.start(self._setup(child, theirs.fileno()), time.monotonic())
         finally:
             theirs.close()
         assert child.control is not None
@@ -178,7 +147,42 @@ class Supervisor:
             raise
         self._watchdog.started(child)
         _log.debug("started", child=child.name, pid=child.process.pid)
-        gateways.started += is_gateway
+        self._gateways.started += child.is_gateway
+
+    def _setup(self, child: Child, control: int) -> ChildSetup:
+        """Return what a child is told that is started now.
+
+        Args:
+            child: The child.
+            control: Descriptor of its end of the control channel.
+        """
+        gateways, listeners = self._gateways, self._listeners
+        is_successor = child is gateways.successor
+        loaded = self._succession.wanted if is_successor else self._succession.loaded
+        config, counters = loaded.config.model_dump_json(), self._counters.descriptor
+        if not child.is_gateway:
+            return ForwarderSetup(config, control, counters, self._slots, slot=child.slot)
+        return GatewaySetup(
+            config,
+            control,
+            counters,
+            self._slots,
+            sources=dict(loaded.sources),
+            public=listeners.public.fileno(),
+            admin=listeners.admin.fileno(),
+            redirect=-1 if listeners.redirect is None else listeners.redirect.fileno(),
+            figures=self._figures.descriptor,
+            hub=self._hub.descriptor,
+            place=child.place,
+            generation=gateways.started,
+            restarts=gateways.restarts,
+            # One that is down just now has no channel, by which a gateway would learn it.
+            forwarder_restarts=[max(0, each.restarts) for each in self._forwarders],
+            successor=is_successor,
+            started_at=self._started_at,
+            draining=self._shutdown.draining_since,
+            reloaded=self._succession.reloaded,
+        )
 
     def start_again(self, child: Child) -> None:
         """See `succession.Host.start_again`."""
@@ -315,7 +319,7 @@ class Supervisor:
         if self._shutdown.ending:
             return
         if child is self._gateways.successor:
-            self._succession.on_successors_death(_status(status))
+            self._succession.on_successors_death(in_words(status))
             return
         if child in self._gateways.former:
             self._on_formers_death(child, status)
@@ -329,13 +333,13 @@ class Supervisor:
             return
         if is_gateway and status == OTHER_VERSION:
             # No gateway of ours can be started any more. Whoever watches over us starts what is there now.
-            _log.error("stopping", status=_status(status), sessions=self.open_sessions())
+            _log.error("stopping", status=in_words(status), sessions=self.open_sessions())
             self._shutdown.exit_status = 1
             self._shutdown.finish()
             return
         lost = {} if is_gateway else {"sessions": held}
         _log.error(
-            "a process died", child=child.name, pid=pid, status=_status(status), restart_in=delay, **lost
+            "a process died", child=child.name, pid=pid, status=in_words(status), restart_in=delay, **lost
         )
         if is_gateway:
             self._losses.settle()
@@ -378,7 +382,7 @@ class Supervisor:
 
     def _on_formers_death(self, child: Child, status: int) -> None:
         self._gateways.former.remove(child)
-        _log.info("a former gateway has left", status=_status(status), left=len(self._gateways.former))
+        _log.info("a former gateway has left", status=in_words(status), left=len(self._gateways.former))
         self._shutdown.finish_if_done()
 
     # -- another configuration ----------------------------------------------------------------
@@ -460,17 +464,6 @@ class Supervisor:
         if child.control is not None and child.control in self._selector.get_map():
             self._selector.unregister(child.control)
         child.hang_up()
-
-
-def _status(status: int) -> str:
-    if status == OTHER_VERSION:
-        return f"{status}: the code on disk is of another version than the proxy that runs; restart it"
-    if status >= 0:
-        return str(status)
-    try:
-        return signal.Signals(-status).name
-    except ValueError:  # most real-time signals have no name
-        return f"signal {-status}"
 
 
 def run(

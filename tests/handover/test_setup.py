@@ -5,46 +5,47 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
-from bascule.handover import environment
-from bascule.handover.environment import OTHER_VERSION, ChildSetup
+from bascule.handover import setup as module
+from bascule.handover.setup import OTHER_VERSION, ChildSetup, ForwarderSetup, GatewaySetup
+
+FORWARDER = ForwarderSetup("{}", 3, 4, 1, slot=0)
+GATEWAY = GatewaySetup(
+    "{}", 3, 4, 2, sources={"listen": "file"}, public=5, admin=6, figures=7, hub=8, place=2, draining=3.5,
+    forwarder_restarts=[2, 0],
+)  # fmt: skip
 
 
-def test_a_child_reads_what_the_supervisor_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
-    setup = ChildSetup(
-        "{}",
-        {"listen": "file"},
-        3,
-        4,
-        2,
-        -1,
-        public=5,
-        admin=6,
-        place=7,
-        draining=3.5,
-        forwarder_restarts=[2, 0],
-    )
+@pytest.mark.parametrize("setup", [FORWARDER, GATEWAY])
+def test_a_child_reads_what_the_supervisor_wrote(setup: ChildSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     descriptor = setup.write()
     monkeypatch.setattr(sys, "argv", ["child", str(descriptor)])
-    assert ChildSetup.read() == setup
+    assert type(setup).read() == setup
+
+
+def test_a_child_inherits_the_descriptors_that_it_is_told_of() -> None:
+    assert FORWARDER.descriptors == (3, 4)
+    assert GATEWAY.descriptors == (3, 4, 5, 6, 7, 8)
+    assert replace(GATEWAY, redirect=9).descriptors == (3, 4, 5, 6, 9, 7, 8)
 
 
 def test_the_descriptor_is_closed_once_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    descriptor = ChildSetup("{}", {}, 3, 4, 1, 0).write()
+    descriptor = FORWARDER.write()
     monkeypatch.setattr(sys, "argv", ["child", str(descriptor)])
-    ChildSetup.read()
+    ForwarderSetup.read()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_child_of_another_version_leaves_with_a_status_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    descriptor = ChildSetup("{}", {}, 3, 4, 1, 0).write()
+    descriptor = FORWARDER.write()
     monkeypatch.setattr(sys, "argv", ["child", str(descriptor)])
-    monkeypatch.setattr(environment, "__version__", "0.0.0")
+    monkeypatch.setattr(module, "__version__", "0.0.0")
     with pytest.raises(SystemExit) as left:
-        ChildSetup.read()
+        ForwarderSetup.read()
     assert left.value.code == OTHER_VERSION
 
 
@@ -56,5 +57,5 @@ def test_a_text_that_does_not_fit_leaves_no_descriptor_behind(monkeypatch: pytes
     with monkeypatch.context() as short:
         short.setattr(os, "write", no_memory)
         with pytest.raises(OSError, match="no memory"):
-            ChildSetup("{}", {}, 3, 4, 1, 0).write()
+            FORWARDER.write()
     assert os.listdir("/proc/self/fd") == before
