@@ -7,7 +7,7 @@ ends the start with exit status 2.
 
 from __future__ import annotations
 
-__all__ = ["BasculeError", "ConfigError", "DescriptorsLost", "HandoverError", "HandshakeRefused"]
+__all__ = ["BasculeError", "ConfigError", "HandoverError", "HandshakeRefused"]
 
 
 class BasculeError(Exception):
@@ -41,20 +41,6 @@ class HandshakeRefused(BasculeError):
         self.status = status
         self.detail = detail
         self.fields = fields
-
-
-class DescriptorsLost(BasculeError):
-    """A packet came without some of the descriptors it spoke of: this process has none left.
-
-    Attributes:
-        packet: The packet, which is whole.
-        descriptors: Those that came, the first ones; whoever catches this owns them.
-    """
-
-    def __init__(self, packet: bytes, descriptors: list[int]) -> None:
-        super().__init__("no descriptors left for what was handed over")
-        self.packet = packet
-        self.descriptors = descriptors
 
 
 class HandoverError(BasculeError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bascule.handover.control import receive_control, send_control
+from bascule.handover.control import read_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, Live, Message, Moved, decode
@@ -63,9 +63,7 @@ class Forwarder:
     def packet(self, channel: socket.socket) -> list[Message]:
         """Wait for the next packet, and return all that it says."""
         self.wait(channel)
-        received = self._reader.receive(channel)
-        assert received is not None
-        return decode(received[0])
+        return decode(self._reader.receive(channel).data)
 
     def listed(self, channel: socket.socket) -> list[int]:
         """Hear the list with which a channel begins; return the sessions."""
@@ -82,9 +80,7 @@ class Forwarder:
     def said(self) -> dict[str, Any]:
         """Wait for what it tells the supervisor next."""
         self.wait(self.control)
-        received = receive_control(self.control, self._reader)
-        assert received is not None
-        return received[0]
+        return read_control(self._reader.receive(self.control).data)
 
     def wait(self, channel: socket.socket) -> None:
         """Wait until it has said something."""

@@ -203,10 +203,10 @@ def packets(channel: socket.socket) -> list[list[int]]:
     found = []
     reader = PacketReader()
     with contextlib.suppress(BlockingIOError):
-        while (received := reader.receive(channel)) is not None:
-            messages = [message for message in decode(received[0]) if isinstance(message, Adopt)]
-            assert len(received[1]) == 2 * len(messages)
-            for descriptor in received[1]:
+        while (packet := reader.receive(channel)).data:
+            messages = [message for message in decode(packet.data) if isinstance(message, Adopt)]
+            assert len(packet.descriptors) == 2 * len(messages)
+            for descriptor in packet.descriptors:
                 os.close(descriptor)
             found.append([message.id for message in messages])
     return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.handover.control import receive_control, send_control
+from bascule.handover.control import read_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.journal import Journal
@@ -53,8 +53,8 @@ class Gateway:
     def says(self) -> str | None:
         """Return what it has said next; ``None`` when that is nothing yet."""
         with contextlib.suppress(BlockingIOError):
-            message, _ = receive_control(self.control, PacketReader()) or ({"message": "nothing"}, ())
-            return str(message["message"])
+            packet = PacketReader().receive(self.control)
+            return str(read_control(packet.data)["message"]) if packet.data else "nothing"
         return None
 
     def drain(self) -> None:

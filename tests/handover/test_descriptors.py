@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.errors import DescriptorsLost, HandoverError
+from bascule.errors import HandoverError
 from bascule.handover.descriptors import (
+    END,
     MAX_DESCRIPTORS,
     SPARE_DESCRIPTORS,
+    Packet,
     PacketReader,
     channel_pair,
     has_read_all,
@@ -43,9 +45,9 @@ def test_packets_arrive_whole_and_in_order(channel: Channel) -> None:
     for packet in (b"one", b"two", b"x" * MAX_PACKET_BYTES):
         send_packet(left, packet)
     assert [reader.receive(right) for _ in range(3)] == [
-        (b"one", []),
-        (b"two", []),
-        (b"x" * MAX_PACKET_BYTES, []),
+        Packet(b"one", ()),
+        Packet(b"two", ()),
+        Packet(b"x" * MAX_PACKET_BYTES, ()),
     ]
 
 
@@ -54,10 +56,9 @@ def test_a_descriptor_arrives_as_another_number_for_the_same_file(channel: Chann
     here, there = socket.socketpair()
     with here, there:
         send_packet(left, b"take", (here.fileno(), there.fileno()))
-        received = PacketReader().receive(right)
-        assert received is not None
-        packet, descriptors = received
+        packet, descriptors, complete, _ = PacketReader().receive(right)
         assert packet == b"take"
+        assert complete
         assert len(descriptors) == 2
         os.write(descriptors[0], b"hello")
         assert there.recv(5) == b"hello"
@@ -68,9 +69,7 @@ def test_a_descriptor_arrives_as_another_number_for_the_same_file(channel: Chann
 def test_received_descriptors_do_not_leak_into_children(channel: Channel) -> None:
     left, right = channel
     send_packet(left, b"take", (0,))
-    received = PacketReader().receive(right)
-    assert received is not None
-    (descriptor,) = received[1]
+    (descriptor,) = PacketReader().receive(right).descriptors
     assert fcntl.fcntl(descriptor, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
     os.close(descriptor)
 
@@ -80,10 +79,10 @@ def test_nothing_there_is_not_the_end(channel: Channel) -> None:
         PacketReader().receive(channel[1])
 
 
-def test_the_end_of_the_other_process_is_none(channel: Channel) -> None:
+def test_the_end_of_the_other_process_is_a_packet_without_data(channel: Channel) -> None:
     left, right = channel
     left.close()
-    assert PacketReader().receive(right) is None
+    assert PacketReader().receive(right) == END
 
 
 def test_a_packet_sent_just_before_the_end_is_still_read(channel: Channel) -> None:
@@ -91,20 +90,17 @@ def test_a_packet_sent_just_before_the_end_is_still_read(channel: Channel) -> No
     send_packet(left, b"last words")
     left.close()
     reader = PacketReader()
-    assert reader.receive(right) == (b"last words", [])
-    assert reader.receive(right) is None
+    assert reader.receive(right) == Packet(b"last words", ())
+    assert reader.receive(right) == END
 
 
-def test_the_end_with_unread_packets_of_ours_is_none(channel: Channel) -> None:
+def test_an_end_with_unread_packets_of_ours_is_told_once(channel: Channel) -> None:
     left, right = channel
     send_packet(right, b"never read")
     left.close()  # the kernel reports a reset here, not an end
     reader = PacketReader()
-    told = [reader.was_reset]
-    for _ in range(2):
-        assert reader.receive(right) is None
-        told.append(reader.was_reset)
-    assert told == [False, True, False]
+    assert reader.receive(right) == Packet(b"", (), after_reset=True)
+    assert reader.receive(right) == END
 
 
 def test_last_words_are_read_though_the_end_came_with_unread_packets_of_ours(channel: Channel) -> None:
@@ -114,12 +110,11 @@ def test_last_words_are_read_though_the_end_came_with_unread_packets_of_ours(cha
     send_packet(left, b"words", (0,))
     left.close()  # the reset is reported ahead of what waits
     reader = PacketReader()
-    assert reader.receive(right) == (b"last", [])
-    received = reader.receive(right)
-    assert received is not None
-    assert received[0] == b"words"
-    os.close(received[1][0])
-    assert reader.receive(right) is None
+    assert reader.receive(right) == Packet(b"last", (), after_reset=True)
+    words = reader.receive(right)
+    assert words.data == b"words"
+    os.close(words.descriptors[0])
+    assert reader.receive(right) == END
 
 
 def test_all_is_read_when_the_other_process_has_read_it_and_lives(channel: Channel) -> None:
@@ -165,22 +160,22 @@ def test_other_ancillary_data_is_not_taken_for_descriptors(channel: Channel) -> 
     left, right = channel
     right.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     send_packet(left, b"hello")
-    assert PacketReader().receive(right) == (b"hello", [])
+    assert PacketReader().receive(right) == Packet(b"hello", ())
 
 
 def _open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_too_many_descriptors_are_an_error_that_holds_those_that_came(channel: Channel) -> None:
+def test_a_packet_tells_that_it_came_without_some_of_its_descriptors(channel: Channel) -> None:
     left, right = channel
     before = _open_descriptors()
     send_packet(left, b"take", (0,) * (MAX_DESCRIPTORS + 8))
-    with pytest.raises(DescriptorsLost) as lost:
-        PacketReader().receive(right)
-    assert lost.value.packet == b"take"
-    assert len(lost.value.descriptors) == MAX_DESCRIPTORS
-    for descriptor in lost.value.descriptors:
+    packet = PacketReader().receive(right)
+    assert packet.data == b"take"
+    assert not packet.complete
+    assert len(packet.descriptors) == MAX_DESCRIPTORS
+    for descriptor in packet.descriptors:
         os.close(descriptor)
     assert _open_descriptors() == before
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from bascule.handover.control import receive_control
+from bascule.handover.control import read_control
 from bascule.handover.descriptors import PacketReader
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class Sleepers:
         said: list[str] = []
         while True:
             try:
-                received = receive_control(self._theirs[child], self._reader)
+                packet = self._reader.receive(self._theirs[child])
             except BlockingIOError:
                 return said
-            if received is None:
+            if not packet.data:
                 return [*said, "hung up"]
-            said.append(received[0]["message"])
+            said.append(read_control(packet.data)["message"])
 
     def dies(self, child: Child) -> None:
         """Let it die by itself."""

@@ -21,12 +21,12 @@ import time
 from collections import deque
 from typing import Final
 
-from bascule.errors import DescriptorsLost, HandoverError
+from bascule.errors import HandoverError
 from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
 from bascule.forwarder.relay import Relay
 from bascule.forwarder.timers import Intervals
 from bascule.handover import signals
-from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
+from bascule.handover.control import ASK_AGAIN, read_control, send_control
 from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord
 from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, has_read_all, send_packet
 from bascule.handover.messages import (
@@ -137,24 +137,20 @@ class Forwarder:
 
     def _on_control(self) -> None:
         try:
-            received = receive_control(self._control, self._reader)
+            packet = self._reader.receive(self._control)
         except BlockingIOError:
             return
-        except DescriptorsLost as lost:
-            for descriptor in lost.descriptors:
-                os.close(descriptor)
-            if read_control(lost.packet)["message"] == "channel":
-                self._ask_at = time.monotonic() + ASK_AGAIN
-            return
-        if received is None:
+        if not packet.data:
             self._engine.unwatch(self._control.fileno())
             self._stop()
             return
-        message, descriptors = received
+        message = read_control(packet.data)
         match message["message"]:
+            case "channel" if not packet.complete:
+                self._ask_at = time.monotonic() + ASK_AGAIN
             case "channel":
                 self._ask_at = float("inf")  # whoever it was for
-                self._change_gateway(socket.socket(fileno=descriptors[0]))
+                self._change_gateway(socket.socket(fileno=packet.descriptors[0]))
             case "intervals":
                 self._relay.change(
                     _intervals(message["heartbeat_ms"], message["idle_ms"], message["closing"])
@@ -192,20 +188,17 @@ class Forwarder:
         if gateway is None:
             return False
         try:
-            received = self._reader.receive(gateway)
+            packet = self._reader.receive(gateway)
         except BlockingIOError:
             return False
-        except DescriptorsLost as lost:
-            received = lost.packet, lost.descriptors
-        self._left_unread |= self._reader.was_reset
-        if received is None:
+        self._left_unread |= packet.after_reset
+        if not packet.data:
             self._drop_gateway()
             self._take_back_unheard()
             return False
-        packet, descriptors = received
-        arrived = deque(descriptors)
+        arrived = deque(packet.descriptors)
         try:
-            for message in decode(packet):
+            for message in decode(packet.data):
                 self._on_message(message, arrived)
         finally:
             for descriptor in arrived:

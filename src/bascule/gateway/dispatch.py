@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 import structlog
 
 from bascule.errors import HandoverError
-from bascule.handover.descriptors import PacketReader, send_packet, sessions_that_fit
+from bascule.handover.descriptors import END, PacketReader, send_packet, sessions_that_fit
 from bascule.handover.messages import Close, Ended, List, Listed, Live, Message, Moved, decode, join
 
 if TYPE_CHECKING:
@@ -264,19 +264,18 @@ class Dispatch:
     def _receive(self, link: Link) -> bool:
         """Receive one packet of a forwarder; tell whether there may be more."""
         try:
-            received = self._reader.receive(link.channel)
+            packet = self._reader.receive(link.channel)
         except BlockingIOError:
             return False
         except (OSError, HandoverError) as error:
             _log.error("channel failed", slot=link.slot, exc_info=error)
-            received = None
-        if received is None:
+            packet = END
+        if not packet.data:
             self._lose(link)
             return False
-        packet, descriptors = received
-        for descriptor in descriptors:
+        for descriptor in packet.descriptors:
             os.close(descriptor)
-        for message in decode(packet):
+        for message in decode(packet.data):
             self._on_message(link, message)
         return True
 

@@ -17,7 +17,7 @@ import structlog
 
 from bascule._version import __version__
 from bascule.admin.api import Administration
-from bascule.errors import ConfigError, DescriptorsLost
+from bascule.errors import ConfigError
 from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.admission import Admission
 from bascule.gateway.auth import SessionTokens
@@ -37,7 +37,7 @@ from bascule.gateway.registry import Registry
 from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
 from bascule.handover import signals
-from bascule.handover.control import ASK_AGAIN, read_control, receive_control, send_control
+from bascule.handover.control import ASK_AGAIN, read_control, send_control
 from bascule.handover.counters import TURN_EVERY, CounterFile, GatewayWord
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.journal import Journal
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bascule.gateway.legs import Leg
+    from bascule.handover.descriptors import Packet
     from bascule.policy.routes import Routes
     from bascule.protocol.http1 import BadHead, RequestHead
 
@@ -309,20 +310,16 @@ class Gateway:
     def _on_control(self) -> None:
         while True:
             try:
-                received = receive_control(self._control, self._reader)
+                packet = self._reader.receive(self._control)
             except BlockingIOError:
                 return
-            except DescriptorsLost as lost:
-                self._on_lost_channel(read_control(lost.packet)["slot"])
-                continue
-            if received is None:
+            if not packet.data:
                 asyncio.get_running_loop().remove_reader(self._control.fileno())
                 self._stopped.set()
                 self._called.set()
                 self._dispatch.changed.set()
                 return
-            message, descriptors = received
-            self._on_message(message, descriptors)
+            self._on_message(read_control(packet.data), packet)
 
     def _on_lost_channel(self, slot: int) -> None:
         """Ask for another channel a little later: a forwarder without one is of no use to anybody."""
@@ -333,10 +330,12 @@ class Gateway:
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
             send_control(self._control, "channel_lost", slot=slot)
 
-    def _on_message(self, message: dict[str, Any], descriptors: list[int]) -> None:
+    def _on_message(self, message: dict[str, Any], packet: Packet) -> None:
         match message["message"]:
+            case "channel" if not packet.complete:
+                self._on_lost_channel(message["slot"])
             case "channel":
-                channel = socket.socket(fileno=descriptors[0])
+                channel = socket.socket(fileno=packet.descriptors[0])
                 slot, restarts = message["slot"], message["restarts"]
                 self._dispatch.add(slot, message["pid"], restarts, message["hot_path"], channel)
                 self._view.set_restarts(slot, restarts)

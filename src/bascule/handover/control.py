@@ -26,7 +26,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from bascule.errors import HandoverError
-from bascule.handover.descriptors import PacketReader, send_packet
+from bascule.handover.descriptors import send_packet
 
 if TYPE_CHECKING:
     import socket
@@ -44,23 +44,8 @@ def send_control(channel: socket.socket, message: str, *descriptors: int, **valu
     send_packet(channel, json.dumps({"message": message, **values}).encode(), descriptors)
 
 
-def receive_control(channel: socket.socket, reader: PacketReader) -> tuple[dict[str, Any], list[int]] | None:
-    """Receive one control message and its descriptors; ``None`` when the other process is gone.
-
-    Raises:
-        BlockingIOError: Nothing is there.
-        DescriptorsLost: This process may open no more; `read_control` reads the packet.
-        HandoverError: It is not a control message.
-    """
-    received = reader.receive(channel)
-    if received is None:
-        return None
-    packet, descriptors = received
-    return read_control(packet), descriptors
-
-
 def read_control(packet: bytes) -> dict[str, Any]:
-    """Read one control message.
+    """Read one control message, the data of a `bascule.handover.descriptors.Packet`.
 
     Raises:
         HandoverError: It is not a control message.

@@ -14,9 +14,9 @@ import fcntl
 import select
 import socket
 import termios
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bascule.errors import DescriptorsLost, HandoverError
+from bascule.errors import HandoverError
 from bascule.handover.messages import MAX_JOINED_MESSAGES, MAX_PACKET_BYTES
 
 if TYPE_CHECKING:
@@ -75,34 +75,47 @@ def has_read_all(channel: socket.socket) -> bool:
     return not ends.poll(0)
 
 
-class PacketReader:
-    """Receives packets into one buffer that it reuses; one for a process is enough.
+class Packet(NamedTuple):
+    """What one call found on a channel.
 
     Attributes:
-        was_reset: Whether the last call found that the other process ended with packets unread.
+        data: The packet; empty at the end of the channel, when the other process is gone.
+        descriptors: Those that came with it, which are the caller's to close.
+        complete: Whether that is all of them. The kernel closes what this process may open no more for;
+            the first ones come.
+        after_reset: Whether the other process was found to have ended with packets of ours unread. It is
+            said once, ahead of what it had sent.
     """
 
-    was_reset = False
+    data: bytes
+    descriptors: tuple[int, ...]
+    complete: bool = True
+    after_reset: bool = False
+
+
+END: Final = Packet(b"", ())
+"""What is found where the other process is gone."""
+
+
+class PacketReader:
+    """Receives packets into one buffer that it reuses; one for a process is enough."""
 
     def __init__(self) -> None:
         self._buffer = bytearray(MAX_PACKET_BYTES)
         self._view = memoryview(self._buffer)
 
-    def receive(self, channel: socket.socket) -> tuple[bytes, list[int]] | None:
-        """Receive one packet and its descriptors; ``None`` when the other process is gone.
+    def receive(self, channel: socket.socket) -> Packet:
+        """Receive one packet and its descriptors; one without data is the end.
 
         Raises:
             BlockingIOError: Nothing is there.
             HandoverError: The packet was truncated; its descriptors were closed.
-            DescriptorsLost: Some of its descriptors were, which is what the kernel does when
-                this process may open no more; those that came are the caller's.
         """
-        self.was_reset = False
+        after_reset = False
         try:
             size, ancillary, flags, _ = self._receive(channel)
         except ConnectionResetError:
-            self.was_reset = True
-            # Said once when it closed with packets of ours unread, ahead of its own that wait here.
+            after_reset = True
             size, ancillary, flags, _ = self._receive(channel)
         descriptors = array.array("i")
         for level, kind, data in ancillary:
@@ -112,11 +125,8 @@ class PacketReader:
             for descriptor in descriptors:
                 socket.close(descriptor)
             raise HandoverError(f"truncated packet of {size} bytes")
-        if flags & socket.MSG_CTRUNC:
-            raise DescriptorsLost(bytes(self._view[:size]), list(descriptors))
-        if not size:
-            return None
-        return bytes(self._view[:size]), list(descriptors)
+        complete = not flags & socket.MSG_CTRUNC
+        return Packet(bytes(self._view[:size]), tuple(descriptors), complete, after_reset)
 
     def _receive(self, channel: socket.socket) -> tuple[int, list[tuple[int, int, bytes]], int, object]:
         return channel.recvmsg_into((self._buffer,), _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)

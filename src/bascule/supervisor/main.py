@@ -19,7 +19,7 @@ import structlog
 
 from bascule.errors import ConfigError
 from bascule.handover import signals
-from bascule.handover.control import ASK_AGAIN, receive_control, send_control
+from bascule.handover.control import ASK_AGAIN, read_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import PacketReader, channel_pair
 from bascule.handover.journal import Journal
@@ -235,14 +235,13 @@ class Supervisor:
         if child.control is None:
             return
         try:
-            received = receive_control(child.control, self._reader)
+            packet = self._reader.receive(child.control)
         except BlockingIOError:
             return
-        if received is None:
+        if packet.data:
+            self._on_message(child, read_control(packet.data))
+        else:
             self._selector.unregister(child.control)  # its pidfd tells the rest
-            return
-        message, _ = received
-        self._on_message(child, message)
 
     def _on_message(self, child: Child, message: dict[str, Any]) -> None:
         match message["message"]:
