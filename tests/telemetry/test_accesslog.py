@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from bascule.telemetry.accesslog import AccessLog, SessionEnd
+from bascule.telemetry.accesslog import AccessLog, Errand, SessionEnd
 from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
 from tests.support.parts import ROOT
 from tests.support.recorder import Recorder
@@ -20,12 +22,19 @@ if TYPE_CHECKING:
 
 EVIL = "\x1b[31m\r\nforged\u2028"
 
+ERRAND = Errand("lab", Kind.JUPYTER, "10.1.2.3", "lab:8888", "alice")
 END = SessionEnd(
-    id="00000000000012ab", route="lab", kind=Kind.JUPYTER, ended_by=EndedBy.CLIENT,
-    cause=Cause.CLOSED, duration=1234.56789, client="10.1.2.3", upstream="lab:8888",
-    close_code=1001, user="alice", forwarder=0,
+    id="00000000000012ab", errand=ERRAND, ended_by=EndedBy.CLIENT, cause=Cause.CLOSED, duration=1234.56789,
+    close_code=1001, forwarder=0,
     bytes_inbound=1, bytes_outbound=2, frames_inbound=3, frames_outbound=4,
 )  # fmt: skip
+
+
+@given(st.text(), st.text(), st.text(), st.none() | st.text())
+def test_an_errand_comes_back_from_its_tag(route: str, client: str, upstream: str, user: str | None) -> None:
+    assume("\0" not in route + client + upstream)
+    errand = Errand(route, Kind.APP, client, upstream, user)
+    assert Errand.of_tag(errand.tag(), Kind.APP) == errand
 
 
 @pytest.fixture
@@ -51,7 +60,7 @@ def test_an_ended_session_says_who_where_how_long_how_much_and_why(recorder: Rec
 
 def test_what_is_not_known_is_left_out(recorder: Recorder) -> None:
     AccessLog(recorder).session_ended(
-        replace(END, close_code=None, user=None, forwarder=None, bytes_inbound=None)
+        replace(END, errand=ERRAND._replace(user=None), close_code=None, forwarder=None, bytes_inbound=None)
     )
     absent = {"close_code", "close_reason", "user", "forwarder", "bytes_inbound"}
     assert not absent & recorder.seen[0][1].keys()
@@ -59,14 +68,10 @@ def test_what_is_not_known_is_left_out(recorder: Recorder) -> None:
 
 def test_peers_texts_are_escaped_and_bounded(recorder: Recorder) -> None:
     access = AccessLog(recorder)
-    access.session_ended(
-        replace(
-            END, client=EVIL * 100, upstream=EVIL * 100, user=EVIL * 100, close_reason=EVIL.encode() * 100
-        )
-    )
-    access.session_refused(
-        Refusal.CAP, client=EVIL * 100, upstream=EVIL * 100, user=EVIL * 100, detail=EVIL * 100
-    )
+    errand = Errand("lab", Kind.JUPYTER, EVIL * 100, EVIL * 100, EVIL * 100)
+    access.session_ended(replace(END, errand=errand, close_reason=EVIL.encode() * 100))
+    access.session_refused(Refusal.CAP, errand, detail=EVIL * 100)
+    access.session_refused(Refusal.HANDSHAKE, EVIL * 100)
     access.request_failed(
         "unreachable",
         client=EVIL * 100,
@@ -86,11 +91,8 @@ def test_peers_texts_are_escaped_and_bounded(recorder: Recorder) -> None:
 def test_a_refusal_says_why_and_how_it_was_answered(recorder: Recorder) -> None:
     access = AccessLog(recorder)
 
-    access.session_refused(Refusal.HANDSHAKE, client="10.1.2.3", status=426)
-    access.session_refused(
-        Refusal.CAP, client="10.1.2.3", route="lab", kind=Kind.JUPYTER, upstream="lab:8888",
-        close_code=1013, held_seconds=2.00049, user="alice", detail="3 times",
-    )  # fmt: skip
+    access.session_refused(Refusal.HANDSHAKE, "10.1.2.3", status=426)
+    access.session_refused(Refusal.CAP, ERRAND, close_code=1013, held_seconds=2.00049, detail="3 times")
 
     assert recorder.seen == [
         ("session refused", {"reason": "handshake", "client": "10.1.2.3", "status": 426}),

@@ -41,6 +41,7 @@ from bascule.policy.routeconfig import AuthMode
 from bascule.protocol.handshake import check_request, switching_protocols
 from bascule.protocol.http1 import BadHead
 from bascule.tasks import spawn
+from bascule.telemetry.accesslog import Errand
 from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:
@@ -88,9 +89,18 @@ class _Asked(NamedTuple):
         return self.client if self.user is None or self.match.hub_route is not None else f"user {self.user}"
 
     @property
+    def errand(self) -> Errand:
+        """Whose session it would be."""
+        return _errand(self.match, self.client, self.user)
+
+    @property
     def path(self) -> bytes:
         """What was asked for, without the query: what a hold-off goes by."""
         return self.head.target.partition(b"?")[0]
+
+
+def _errand(match: Match, client: str, user: str | None) -> Errand:
+    return Errand(match.route.name, match.route.kind, client, match.upstream.endpoint, user)
 
 
 class _NoSession(NamedTuple):
@@ -360,14 +370,11 @@ class Admission:
         identifier = self._next_id
         self._next_id += 1
         route = asked.match.route
-        record = Record(
-            identifier, route.name, route.kind, asked.client, asked.match.upstream.endpoint, asked.user,
-            lease.since, -1, lease,
-        )  # fmt: skip
+        record = Record(identifier, asked.errand, lease.since, -1, lease)
         limit = route.incoming_buffer_bytes or self._config.websocket_proxy.incoming_buffer_bytes
         adopt = Adopt(
             identifier, KINDS.index(route.kind), opened.agreement.rsv_first,
-            opened.agreement.rsv_continuation, lease.since, limit, record.tag(), answer,
+            opened.agreement.rsv_continuation, lease.since, limit, record.errand.tag(), answer,
             asked.early, opened.early,
         )  # fmt: skip
         try:
@@ -438,18 +445,11 @@ class Admission:
         self._words[REFUSAL_TABLE[why].word] += 1
 
     def _log_refusal(self, asked: _Asked, why: Refusal, **said: Any) -> None:
-        route = asked.match.route
-        self._access.session_refused(
-            why, client=asked.client, route=route.name, kind=route.kind,
-            upstream=asked.match.upstream.endpoint, user=asked.user, **said,
-        )  # fmt: skip
+        self._access.session_refused(why, asked.errand, **said)
 
     async def _answer(self, leg: Leg, refused: HandshakeRefused, client: str, match: Match | None) -> None:
         self._count(Refusal.HANDSHAKE)
-        self._access.session_refused(
-            Refusal.HANDSHAKE, client=client, route=match.route.name if match else None,
-            kind=match.route.kind if match else None, upstream=match.upstream.endpoint if match else None,
-            status=refused.status, detail=refused.detail,
-        )  # fmt: skip
+        whose = client if match is None else _errand(match, client, None)
+        self._access.session_refused(Refusal.HANDSHAKE, whose, status=refused.status, detail=refused.detail)
         with contextlib.suppress(OSError):
             await error_answer(leg, refused)

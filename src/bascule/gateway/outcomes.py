@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bascule.gateway.registry import Record, read_tag
+from bascule.gateway.registry import Record
 from bascule.handover.counters import KINDS, ForwarderWord, GatewayWord, ended_word
 from bascule.protocol.closing import CLOSE_TABLE, End
-from bascule.telemetry.accesslog import SessionEnd
+from bascule.telemetry.accesslog import Errand, SessionEnd
 
 if TYPE_CHECKING:
     from bascule.gateway.dispatch import Link
@@ -67,13 +67,13 @@ class Outcomes:
         """Take over a session that a forwarder already carries; one that is known is known."""
         if self._registry.get(live.id) is not None:
             return
-        route, client, upstream, user = read_tag(live.tag)
+        errand = Errand.of_tag(live.tag, KINDS[live.kind])
         if self._hub is not None:
             self._hub.carried(live.id, live.frames_inbound)
         self._registry.add(
             Record(
-                live.id, route, KINDS[live.kind], client, upstream, user, live.opened_at, slot,
-                self._budget.restore(live.opened_at, route, user),
+                live.id, errand, live.opened_at, slot,
+                self._budget.restore(live.opened_at, errand.route, errand.user),
             )
         )  # fmt: skip
 
@@ -81,15 +81,15 @@ class Outcomes:
         """Let a session go that is over."""
         self._registry.remove(ended.id)  # not there if it ended between two gateways
         row = CLOSE_TABLE[End(ended.end)]
-        route, client, upstream, user = read_tag(ended.tag)
+        errand = Errand.of_tag(ended.tag, KINDS[ended.kind])
         self._durations.record(ended.duration, time.monotonic())
         if self._hub is not None:
-            self._hub.ended(ended.id, route, ended.frames_inbound, ended.idle)
+            self._hub.ended(ended.id, errand.route, ended.frames_inbound, ended.idle)
         self._access.session_ended(
             SessionEnd(
-                id=f"{ended.id:x}", route=route, kind=KINDS[ended.kind], ended_by=row.ended_by,
-                cause=row.cause, duration=ended.duration, client=client, upstream=upstream,
-                close_code=ended.code or None, close_reason=ended.reason, user=user, forwarder=slot,
+                id=f"{ended.id:x}", errand=errand, ended_by=row.ended_by, cause=row.cause,
+                duration=ended.duration, close_code=ended.code or None, close_reason=ended.reason,
+                forwarder=slot,
                 bytes_inbound=ended.payload_inbound, bytes_outbound=ended.payload_outbound,
                 frames_inbound=ended.frames_inbound, frames_outbound=ended.frames_outbound,
             )
@@ -112,13 +112,12 @@ class Outcomes:
         for record in records:
             self._registry.remove(record.id)
             duration = max(0.0, now - record.opened_at)
-            self._words[ended_word(record.kind, row.ended_by, row.cause)] += 1
+            self._words[ended_word(record.errand.kind, row.ended_by, row.cause)] += 1
             self._words[GatewayWord.LOST_DURATION_MICROSECONDS] += int(duration * 1e6)
             self._durations.record(duration, now)
             self._access.session_ended(
                 SessionEnd(
-                    id=f"{record.id:x}", route=record.route, kind=record.kind, ended_by=row.ended_by,
-                    cause=row.cause, duration=duration, client=record.client, upstream=record.upstream,
-                    user=record.user, forwarder=slot,
+                    id=f"{record.id:x}", errand=record.errand, ended_by=row.ended_by, cause=row.cause,
+                    duration=duration, forwarder=slot,
                 )
             )  # fmt: skip

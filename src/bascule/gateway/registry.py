@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bascule.policy.budget import Lease
+    from bascule.telemetry.accesslog import Errand
     from bascule.vocabulary import Kind
 
 
@@ -24,38 +25,17 @@ class Record:
 
     Attributes:
         id: Unique on this pod.
-        route: Name of its route.
-        kind: Of the route.
-        client: The client's address.
-        upstream: Where it was dialled, ``host:port``.
-        user: Who it belongs to, where the route asks.
+        errand: Whose it is.
         opened_at: Monotonic time of admission.
         slot: Forwarder that carries it.
         lease: Its unit of the budget.
     """
 
     id: int
-    route: str
-    kind: Kind
-    client: str
-    upstream: str
-    user: str | None
+    errand: Errand
     opened_at: float
     slot: int
     lease: Lease
-
-    def tag(self) -> bytes:
-        """Return what a later gateway needs beside what a forwarder knows, for that to keep."""
-        known = [self.route, self.client, self.upstream]
-        if self.user is not None:
-            known.append(self.user)
-        return "\0".join(known).encode("utf-8", "surrogatepass")
-
-
-def read_tag(tag: bytes) -> tuple[str, str, str, str | None]:
-    """Return route, client, upstream and user of a tag."""
-    route, client, upstream, *user = tag.decode("utf-8", "surrogatepass").split("\0", 3)
-    return route, client, upstream, user[0] if user else None
 
 
 class Registry:
@@ -80,14 +60,14 @@ class Registry:
         """Add a record."""
         self._records[record.id] = record
         self.by_slot[record.slot] += 1
-        self.by_kind[record.kind] += 1
+        self.by_kind[record.errand.kind] += 1
 
     def remove(self, identifier: int) -> Record | None:
         """Remove and return a record; its lease is released."""
         record = self._records.pop(identifier, None)
         if record is not None:
             self.by_slot[record.slot] -= 1
-            self.by_kind[record.kind] -= 1
+            self.by_kind[record.errand.kind] -= 1
             record.lease.release()
         return record
 

@@ -169,11 +169,11 @@ class View:
             rows.append(
                 SessionRow(
                     id=f"{record.id:x}",
-                    route=record.route,
-                    kind=record.kind,
-                    user=record.user,
-                    client=record.client,
-                    upstream=record.upstream,
+                    route=record.errand.route,
+                    kind=record.errand.kind,
+                    user=record.errand.user,
+                    client=record.errand.client,
+                    upstream=record.errand.upstream,
                     forwarder=record.slot,
                     age=max(0.0, now - record.opened_at),
                     idle=live.idle if live else 0.0,

@@ -12,7 +12,7 @@ measured by a test: a thousand sessions may end in one second when a pod drains.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from bascule.protocol.frames import MAX_REASON_BYTES
 from bascule.telemetry.printable import printable
@@ -20,7 +20,7 @@ from bascule.telemetry.printable import printable
 if TYPE_CHECKING:
     from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
 
-__all__ = ["AccessLog", "EventLog", "SessionEnd"]
+__all__ = ["AccessLog", "Errand", "EventLog", "SessionEnd"]
 
 _ADDRESS_LIMIT: Final = 64
 """The longest IPv6 address with a zone has 39 + 1 + 15 characters."""
@@ -37,22 +37,48 @@ class EventLog(Protocol):
         """Log an event."""
 
 
+class Errand(NamedTuple):
+    """Whose a session is and where it leads: what is told of it wherever it is told of.
+
+    Attributes:
+        route: Name of the route.
+        kind: Of the route.
+        client: Address of the browser.
+        upstream: Where it leads, ``host:port``.
+        user: Who it belongs to; ``None`` where the route asks nobody.
+    """
+
+    route: str
+    kind: Kind
+    client: str
+    upstream: str
+    user: str | None
+
+    def tag(self) -> bytes:
+        """Return what a later gateway needs beside what a forwarder knows, for that to keep."""
+        route, _, client, upstream, user = self
+        known = f"{route}\0{client}\0{upstream}" if user is None else f"{route}\0{client}\0{upstream}\0{user}"
+        return known.encode("utf-8", "surrogatepass")
+
+    @classmethod
+    def of_tag(cls, tag: bytes, kind: Kind) -> Self:
+        """Read a tag."""
+        route, client, upstream, *user = tag.decode("utf-8", "surrogatepass").split("\0", 3)
+        return cls(route, kind, client, upstream, user[0] if user else None)
+
+
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
     """A session from admission to outcome.
 
     Attributes:
         id: As the admin API shows it.
-        route: Name of the route.
-        kind: Of the route.
+        errand: Whose it was.
         ended_by: Who ended it.
         cause: Why.
         duration: Seconds from admission to the end.
-        client: Address of the browser.
-        upstream: Where it led, ``host:port``.
         close_code: Of the Close frame that ended it; ``None`` without a frame or code.
         close_reason: Beside the code.
-        user: Who it belonged to, if the route asks.
         forwarder: Slot that carried it; ``None`` if none did.
         bytes_inbound: Payload towards the upstream; ``None``, as the next three, where nobody knows.
         bytes_outbound: Payload towards the browser.
@@ -61,16 +87,12 @@ class SessionEnd:
     """
 
     id: str
-    route: str
-    kind: Kind | str
+    errand: Errand
     ended_by: EndedBy
     cause: Cause
     duration: float
-    client: str
-    upstream: str
     close_code: int | None = None
     close_reason: str | bytes = ""
-    user: str | None = None
     forwarder: int | None = None
     bytes_inbound: int | None = None
     bytes_outbound: int | None = None
@@ -94,13 +116,10 @@ class AccessLog:
         """Write the line of a session that was admitted."""
         fields: dict[str, object] = {
             "id": end.id,
-            "route": end.route,
-            "kind": end.kind,
+            **_told(end.errand),
             "ended_by": end.ended_by,
             "cause": end.cause,
             "duration_seconds": round(end.duration, 3),
-            "client": printable(end.client, _ADDRESS_LIMIT),
-            "upstream": printable(end.upstream, _ENDPOINT_LIMIT),
         }
         for name in ("bytes_inbound", "bytes_outbound", "frames_inbound", "frames_outbound"):
             if (amount := getattr(end, name)) is not None:
@@ -109,8 +128,6 @@ class AccessLog:
             fields["close_code"] = end.close_code
         if end.close_reason:
             fields["close_reason"] = printable(end.close_reason, MAX_REASON_BYTES)
-        if end.user is not None:
-            fields["user"] = printable(end.user, _USER_LIMIT)
         if end.forwarder is not None:
             fields["forwarder"] = end.forwarder
         self._log.info("session ended", **fields)
@@ -118,46 +135,30 @@ class AccessLog:
     def session_refused(
         self,
         reason: Refusal,
+        whose: Errand | str,
         *,
-        client: str,
-        route: str | None = None,
-        kind: Kind | str | None = None,
-        upstream: str | None = None,
         status: int | None = None,
         close_code: int | None = None,
         held_seconds: float | None = None,
-        user: str | None = None,
         detail: str | bytes | None = None,
     ) -> None:
         """Write the line of an upgrade that became no session.
 
         Args:
             reason: Why.
-            client: Address of the browser.
-            route: Name of the route; ``None`` when none matched.
-            kind: Of the route.
-            upstream: Where it leads, ``host:port``.
+            whose: Whose it would have been; where no route matched, the address of the browser.
             status: HTTP status of the answer, when it was one; without a code, too, it left before.
             close_code: Of the Close frame behind the 101, when that was the answer.
             held_seconds: How long a repeated refusal was held back.
-            user: Who asked, if known.
             detail: One sentence; may quote an error.
         """
-        fields: dict[str, object] = {"reason": reason, "client": printable(client, _ADDRESS_LIMIT)}
-        if route is not None:
-            fields["route"] = route
-        if kind is not None:
-            fields["kind"] = kind
-        if upstream is not None:
-            fields["upstream"] = printable(upstream, _ENDPOINT_LIMIT)
+        fields: dict[str, object] = {"reason": reason, **_told(whose)}
         if status is not None:
             fields["status"] = status
         if close_code is not None:
             fields["close_code"] = close_code
         if held_seconds is not None:
             fields["held_seconds"] = round(held_seconds, 3)
-        if user is not None:
-            fields["user"] = printable(user, _USER_LIMIT)
         if detail is not None:
             fields["detail"] = printable(detail, _DETAIL_LIMIT)
         self._log.info("session refused", **fields)
@@ -168,7 +169,7 @@ class AccessLog:
         *,
         client: str,
         route: str,
-        kind: Kind | str,
+        kind: Kind,
         upstream: str,
         status: int | None,
         detail: str,
@@ -188,10 +189,22 @@ class AccessLog:
         self._log.info(
             "request failed",
             reason=reason,
-            client=printable(client, _ADDRESS_LIMIT),
-            route=route,
-            kind=kind,
-            upstream=printable(upstream, _ENDPOINT_LIMIT),
+            **_told(Errand(route, kind, client, upstream, None)),
             **answered,
             detail=printable(detail, _DETAIL_LIMIT),
         )
+
+
+def _told(whose: Errand | str) -> dict[str, object]:
+    """Return the fields of a line that say whose it is; of a mere address, that one."""
+    if isinstance(whose, str):
+        return {"client": printable(whose, _ADDRESS_LIMIT)}
+    fields: dict[str, object] = {
+        "route": whose.route,
+        "kind": whose.kind,
+        "client": printable(whose.client, _ADDRESS_LIMIT),
+        "upstream": printable(whose.upstream, _ENDPOINT_LIMIT),
+    }
+    if whose.user is not None:
+        fields["user"] = printable(whose.user, _USER_LIMIT)
+    return fields
