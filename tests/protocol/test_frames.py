@@ -20,6 +20,7 @@ from bascule.protocol.frames import (
     mask,
     parse_close_payload,
 )
+from bascule.vocabulary import Opcode
 from tests.support import frames
 
 KEY = bytes.fromhex("37fa213d")
@@ -36,8 +37,8 @@ def test_masked_hello_of_the_rfc() -> None:
 
 
 def test_ping_and_masked_pong_of_the_rfc() -> None:
-    assert control_frame(0x9, b"Hello") == bytes.fromhex("890548656c6c6f")
-    assert control_frame(0xA, b"Hello", KEY) == bytes.fromhex("8a8537fa213d7f9f4d5158")
+    assert control_frame(Opcode.PING, b"Hello") == bytes.fromhex("890548656c6c6f")
+    assert control_frame(Opcode.PONG, b"Hello", KEY) == bytes.fromhex("8a8537fa213d7f9f4d5158")
 
 
 def test_heartbeat_is_an_empty_unmasked_pong() -> None:
@@ -54,12 +55,12 @@ def test_mask_agrees_with_the_rfc_formula_and_is_its_own_inverse(payload: bytes,
 
 
 def test_a_control_frame_may_have_125_bytes() -> None:
-    assert len(control_frame(0x9, bytes(125), KEY)) == 2 + 4 + 125
+    assert len(control_frame(Opcode.PING, bytes(125), KEY)) == 2 + 4 + 125
 
 
 def test_control_frame_of_126_bytes_is_refused() -> None:
     with pytest.raises(ValueError, match="126 bytes, at most 125"):
-        control_frame(0x9, bytes(126))
+        control_frame(Opcode.PING, bytes(126))
 
 
 # -- close ------------------------------------------------------------------------------------------

@@ -44,11 +44,10 @@ from bascule.handover.counters import (
 from bascule.handover.messages import Adopt, Ended, Live
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.protocol.frames import HEARTBEAT, close_frame, control_frame
+from bascule.vocabulary import Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_PONG: Final = 0xA
 
 _CLOSED = {True: End.CLIENT_CLOSED, False: End.UPSTREAM_CLOSED}
 _ABORTED = {True: End.CLIENT_ABORTED, False: End.UPSTREAM_ABORTED}
@@ -362,7 +361,7 @@ class Relay:
             return
         word = ForwarderWord.PINGS_ANSWERED_BROWSER if flow.inbound else ForwarderWord.PINGS_ANSWERED_UPSTREAM
         self._words[word] += len(payloads)
-        pongs = [control_frame(_PONG, payload, _key(back)) for payload in payloads]
+        pongs = [control_frame(Opcode.PONG, payload, _key(back)) for payload in payloads]
         if back.at_boundary and not back.wanted:
             if self._engine.inject(back, b"".join(pongs)):
                 self._sink_failed(back)

@@ -18,12 +18,11 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from bascule.vocabulary import Opcode
+
 MAX_CONTROL_PAYLOAD_BYTES: Final = 125
 MAX_REASON_BYTES: Final = MAX_CONTROL_PAYLOAD_BYTES - 2
 """RFC 6455 §5.5: beside the two bytes of the code."""
-
-HEARTBEAT: Final = b"\x8a\x00"
-"""An unsolicited, empty pong towards the browser (RFC 6455 §5.5.3)."""
 
 
 class CloseCode(IntEnum):
@@ -60,7 +59,7 @@ def mask(payload: bytes, key: bytes) -> bytes:
     return (int.from_bytes(payload, "big") ^ int.from_bytes(pad, "big")).to_bytes(size, "big")
 
 
-def control_frame(opcode: int, payload: bytes, key: bytes | None = None) -> bytes:
+def control_frame(opcode: Opcode, payload: bytes, key: bytes | None = None) -> bytes:
     """Build a control frame, masked when a key is given.
 
     Raises:
@@ -71,6 +70,10 @@ def control_frame(opcode: int, payload: bytes, key: bytes | None = None) -> byte
     if key is None:
         return bytes((0x80 | opcode, len(payload))) + payload
     return bytes((0x80 | opcode, 0x80 | len(payload))) + key + mask(payload, key)
+
+
+HEARTBEAT: Final = control_frame(Opcode.PONG, b"")
+"""An unsolicited, empty pong towards the browser (RFC 6455 §5.5.3)."""
 
 
 def close_payload(code: int | None, reason: str | bytes = b"") -> bytes:
@@ -91,7 +94,7 @@ def close_payload(code: int | None, reason: str | bytes = b"") -> bytes:
 
 def close_frame(code: int | None, reason: str | bytes = b"", key: bytes | None = None) -> bytes:
     """Build a whole Close frame; see `close_payload`."""
-    return control_frame(0x8, close_payload(code, reason), key)
+    return control_frame(Opcode.CLOSE, close_payload(code, reason), key)
 
 
 def parse_close_payload(payload: bytes) -> CloseFrame | None:
@@ -134,7 +137,7 @@ class CloseWatch:
                 break
             elif size := _frame_bytes(data, position):
                 self._lost = size < 0
-                self._closing = data[position] & 0x0F == 0x8
+                self._closing = data[position] & 0x0F == Opcode.CLOSE
                 position += size
             else:
                 self._header = data[position:]
