@@ -43,7 +43,7 @@ class Bounded:
         self._inside.pop(connection, None)
 
     def shed(self, count: int) -> None:
-        """Drop so many of those that have been there longest, or all if there are not as many."""
+        """Drop the `count` oldest, or all if there are fewer."""
         for _ in range(min(count, len(self._inside))):
             _, drop = self._inside.popitem(last=False)
             drop()

@@ -208,7 +208,7 @@ class Deadline:
 
     Args:
         leg: What is interrupted.
-        waits: Made by `deadlines`, for all legs that have equally long.
+        waits: Made by `deadlines`, for all legs with the same time-out.
     """
 
     __slots__ = ("_leg", "_waits", "expired")

@@ -64,7 +64,7 @@ class Outcomes:
         self._hub = hub
 
     def on_live(self, slot: int, live: Live) -> None:
-        """Take over a session that a forwarder already carries; one that is known is known."""
+        """Take over a session that a forwarder already carries; a known one is left alone."""
         if self._registry.get(live.id) is not None:
             return
         errand = Errand.of_tag(live.tag, KINDS[live.kind])

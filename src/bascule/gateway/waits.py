@@ -39,7 +39,7 @@ class Waits(Generic[Who]):
         return iter(tuple(self._due))
 
     def enter(self, who: Who) -> None:
-        """Let somebody wait; whose time runs already has no more of it."""
+        """Let somebody wait; a second call does not extend a wait."""
         if who in self._due:
             return
         due = self._loop.time() + self._seconds

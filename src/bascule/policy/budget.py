@@ -32,8 +32,8 @@ class SessionBudget:
         by_route: Most of them on a route, by its name (`routes[].maxSessions`); any number on the others.
 
     Attributes:
-        limit: The first.
-        by_route: The last.
+        limit: Most sessions at once.
+        by_route: Most sessions on a route, by its name; any number on the others.
     """
 
     def __init__(self, limit: int, per_user: int = 0, by_route: Mapping[str, int] | None = None) -> None:

@@ -83,7 +83,7 @@ class HubRoutes:
 
     Args:
         configured: Routes of the configuration.
-        settings: Of these.
+        settings: Of JupyterHub's routes.
     """
 
     def __init__(self, configured: RouteTable, settings: Hub) -> None:

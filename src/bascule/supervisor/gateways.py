@@ -64,7 +64,7 @@ class Gateways:
         return before
 
     def give_up_successor(self) -> None:
-        """Have none: it died, or could not be started."""
+        """Forget the successor: it died, or could not be started."""
         if self.successor is not None:
             self.successor.hang_up()
             self.successor = None

@@ -191,7 +191,7 @@ class Supervisor:
         try:
             self.start(child)
         except OSError as error:
-            # Ours is not to end the sessions of those who live because one more does not fit.
+            # One process that cannot be started must not end live sessions.
             delay = child.not_started()
             _log.error("a process could not be started", child=child.name, error=str(error), retry_in=delay)
             self.do_later(delay, lambda: self.start_again(child))

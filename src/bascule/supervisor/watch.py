@@ -22,7 +22,7 @@ _STILL: Final = 3
 """Looks after which nobody waits for a process any more: a turn may end just behind a look, or two."""
 
 LAST_WORDS: Final = 1.0
-"""Seconds from SIGABRT, at which a process writes where it stands, to SIGKILL, which needs no help of its."""
+"""Seconds from SIGABRT, at which a process writes where it stands, to SIGKILL, which needs no cooperation."""
 
 
 class Watch:
