@@ -1,4 +1,4 @@
-"""The error tree: what went wrong, and how each side is told.
+"""The base of our errors, those that several packages know, and how each side is told.
 
 ``HandshakeRefused`` is answered with an HTTP status, an upgrade's before the 101; errors after
 the 101 are rows of the close table (`bascule.protocol.closing`); ``ConfigError``

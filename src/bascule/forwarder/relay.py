@@ -123,7 +123,7 @@ class Relay:
                 self.on_signs(flow, self._engine.feed(flow, early))
 
     def give_back(self, message: Adopt, reason: bytes = b"no descriptors left") -> None:
-        """End a session whose connections the kernel has dropped, or cannot be read."""
+        """End a session whose connections the kernel has dropped, or that epoll does not take."""
         duration = max(0.0, self._engine.now - message.opened_at)
         self._words[ForwarderWord.ADOPTED] += 1
         self._report(

@@ -231,7 +231,16 @@ class Dispatch:
     def close_session(
         self, slot: int, identifier: int, end: int, code: int = 0, reason: bytes = b"", within: float = -1.0
     ) -> bool:
-        """Tell a forwarder to end a session; return whether the order was sent."""
+        """Tell a forwarder to end a session; return whether the order was sent.
+
+        Args:
+            slot: Of the forwarder.
+            identifier: The session.
+            end: The row of the close table.
+            code: Replaces the row's close code towards the browser, unless 0.
+            reason: Replaces the row's reason, unless empty.
+            within: Seconds until all must be over; negative for the configured time of a closing handshake.
+        """
         link = self.links.get(slot)
         if link is None:
             return False

@@ -79,7 +79,7 @@ class GatewayWord(IntEnum):
     HTTP_REQUESTS = auto()
     """Plain HTTP requests proxied."""
     HTTP_UPSTREAM_FAILURES = auto()
-    """Plain HTTP requests answered 502 or 504 by us, or broken off."""
+    """Plain HTTP requests answered 502 or 504 by us, 503 on a route of JupyterHub, or broken off."""
     HOLDS = auto()
     """Repeat refusals that were held back before their Close."""
     FORWARDER_LOST = auto()

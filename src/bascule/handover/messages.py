@@ -126,6 +126,10 @@ class Ended(NamedTuple):
 
     Code and reason are those of the Close that ended it: a peer's, or ours if the browser was told one.
     Kind, tag and idle time are for a gateway that has never heard of it, because it ended between two.
+
+    Attributes:
+        duration: Seconds since admission.
+        idle: Seconds since data last moved in either direction.
     """
 
     id: int
@@ -152,7 +156,12 @@ class Ended(NamedTuple):
 
 
 class Live(NamedTuple):
-    """One live session, in answer to `List` or to a new channel (request 0)."""
+    """One live session, in answer to `List` or to a new channel (request 0).
+
+    Attributes:
+        opened_at: Monotonic time of admission, in seconds.
+        idle: Seconds since data last moved in either direction.
+    """
 
     request: int
     id: int

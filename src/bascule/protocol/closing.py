@@ -134,7 +134,7 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
     ),
     End.NO_DESCRIPTORS: Row(
         EndedBy.PROXY, Cause.INTERNAL, None, "", None, "",
-        "The forwarder that was to carry the session had no descriptors left; the kernel dropped both TCP connections.",
+        "The forwarder that was to carry the session had no descriptors, no memory or no epoll watches left for it; both TCP connections were dropped.",
     ),
     End.FORWARDER_LOST: Row(
         EndedBy.PROXY, Cause.INTERNAL, None, "", None, "",

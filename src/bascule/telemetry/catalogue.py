@@ -205,7 +205,7 @@ _SESSIONS: Final = (
     Metric(
         "bascule_close_codes_total", _C, Unit.NONE,
         "Close frames of sessions by sender and close code.",
-        "Those that browsers and upstreams sent, and ours to either; not that of a refusal, which is no "
+        "Those that browsers and upstreams sent, and ours to browsers; not that of a refusal, which is no "
         "session. 1012 from `proxy` are idle and drain closes; 1009 is `incomingBufferBytes`; 1014 is an "
         "upstream that vanished, fell silent or broke the protocol.", ("side", "code"),
     ),
