@@ -84,7 +84,7 @@ class Forwarder:
         self._reader = PacketReader()
         self._gateway: socket.socket | None = None
         self._outbox: deque[bytes] = deque()
-        self._unheard: deque[bytes] = deque()
+        self._unread: deque[bytes] = deque()
         self._left_unread = False
         self._uncounted: list[Ended] = []
         self._stopping_at = float("inf")
@@ -95,7 +95,7 @@ class Forwarder:
         """Serve until told to stop and no session is left."""
         # The supervisor decides when to stop and says so by closing the control channel. A service
         # manager that signals the whole group must not cut the drain short.
-        for number in signals.HEARD:
+        for number in signals.HANDLED:
             signal.signal(number, signal.SIG_IGN)
         engine, relay, words = self._engine, self._relay, self._words
         engine.watch(self._control.fileno(), self._on_control)
@@ -174,7 +174,7 @@ class Forwarder:
             with contextlib.suppress(OSError):  # it has died, or reads nothing
                 send_packet(self._gateway, Moved().encode())
             self._drop_gateway()
-            self._unheard.clear()  # it reads on, to the end of the channel
+            self._unread.clear()  # it reads on, to the end of the channel
         # Lists were for the one before, and half of one would pass for the whole; outcomes stay true.
         self._outbox = deque(said for said in self._outbox if is_outcome(said))
         channel.setblocking(False)
@@ -194,7 +194,7 @@ class Forwarder:
         self._left_unread |= packet.after_reset
         if not packet.data:
             self._drop_gateway()
-            self._take_back_unheard()
+            self._take_back_unread()
             return False
         arrived = deque(packet.descriptors)
         try:
@@ -226,14 +226,14 @@ class Forwarder:
             self._gateway.close()
             self._gateway = None
 
-    def _take_back_unheard(self) -> None:
+    def _take_back_unread(self) -> None:
         """Keep the outcomes for the next gateway that one which died may have left unread.
 
         It may have read some of them: an outcome is told once, or, seldom, twice, and never not at all.
         """
         if self._left_unread:
-            self._outbox.extendleft(reversed(self._unheard))
-        self._unheard.clear()
+            self._outbox.extendleft(reversed(self._unread))
+        self._unread.clear()
         self._left_unread = False
 
     def _list(self, request: int) -> None:
@@ -258,8 +258,8 @@ class Forwarder:
         gateway = self._gateway
         if gateway is None:
             return
-        if self._unheard and has_read_all(gateway):
-            self._unheard.clear()
+        if self._unread and has_read_all(gateway):
+            self._unread.clear()
         while self._outbox:
             packet, messages = join(self._outbox)
             try:
@@ -271,7 +271,7 @@ class Forwarder:
             for _ in range(messages):
                 message = self._outbox.popleft()
                 if is_outcome(message):
-                    self._unheard.append(message)
+                    self._unread.append(message)
 
 
 def _intervals(heartbeat_ms: int, idle_ms: int, closing: float) -> Intervals:

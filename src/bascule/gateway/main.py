@@ -177,7 +177,7 @@ class Gateway:
     async def run(self) -> None:
         """Serve until told to stop."""
         loop = asyncio.get_running_loop()
-        for number in signals.HEARD:
+        for number in signals.HANDLED:
             # The supervisor decides when to stop, and closes the control channel.
             loop.add_signal_handler(number, lambda: None)
         self._control.setblocking(False)

@@ -17,5 +17,5 @@ HANG_UP: Final = signal.SIGHUP
 IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2)
 """Other servers reopen their logs or reload on these, and whoever is used to that must not stop us."""
 
-HEARD: Final = (*STOP, HANG_UP, *IGNORED)
+HANDLED: Final = (*STOP, HANG_UP, *IGNORED)
 """All that must not end a process by itself."""

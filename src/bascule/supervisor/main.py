@@ -27,9 +27,9 @@ from bascule.handover.setup import OTHER_VERSION, ChildSetup, ForwarderSetup, Ga
 from bascule.policy.certificate import server_context
 from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
+from bascule.supervisor.caught import CaughtSignals
 from bascule.supervisor.child import Child, check_kernel, in_words
 from bascule.supervisor.gateways import Gateways
-from bascule.supervisor.hearing import Hearing
 from bascule.supervisor.losses import Losses
 from bascule.supervisor.shutdown import Shutdown
 from bascule.supervisor.sockets import Listeners, address
@@ -88,8 +88,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
-        hearing = Hearing()
-        self._selector.register(hearing.wake, selectors.EVENT_READ, lambda: self._on_signals(hearing.take()))
+        caught = CaughtSignals()
+        self._selector.register(caught.wake, selectors.EVENT_READ, lambda: self._on_signals(caught.take()))
         self._prepare_open_files()
         for child in (*self._forwarders, self._gateways.serving):
             self.start(child)

@@ -1,4 +1,4 @@
-"""The signals that the supervisor hears, as something its selector can wait for."""
+"""The signals that the supervisor catches, as something its selector can wait for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 from bascule.handover import signals
 
 
-class Hearing:
+class CaughtSignals:
     """Installs the handlers; from then on no signal of `bascule.handover.signals` ends the process by itself.
 
     Attributes:
@@ -16,19 +16,19 @@ class Hearing:
     """
 
     def __init__(self) -> None:
-        self._heard: list[int] = []
+        self._caught: list[int] = []
         self.wake, self._wake_writer = socket.socketpair()
         self.wake.setblocking(False)
         self._wake_writer.setblocking(False)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
-        for number in signals.HEARD:
+        for number in signals.HANDLED:
             # nohup's word counts. But SIGINT is ignored in all that a script runs in the background.
             if number != signals.HANG_UP or signal.getsignal(number) is not signal.SIG_IGN:
                 # The wake-up descriptor carries the number, too, but takes no more when it is full.
-                signal.signal(number, lambda number, _: self._heard.append(number))
+                signal.signal(number, lambda number, _: self._caught.append(number))
 
     def take(self) -> list[int]:
         """Return what came in since the last call, in order."""
         self.wake.recv(4096)
-        heard, self._heard = self._heard, []
-        return heard
+        caught, self._caught = self._caught, []
+        return caught
