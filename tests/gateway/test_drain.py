@@ -6,10 +6,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from bascule.gateway.drain import Drain, Silence
+from bascule.gateway.drain import Draining, Silence
 from bascule.handover.counters import CounterFile, GatewayWord
-from bascule.policy.config import Config
-from bascule.policy.config import Drain as Settings
+from bascule.policy.config import Config, Drain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +21,7 @@ CONFIG = Config.model_validate(
 )
 
 
-def ordered(sessions: set[int], on_list: Callable[[], None] = lambda: None) -> Drain:
+def ordered(sessions: set[int], on_list: Callable[[], None] = lambda: None) -> Draining:
     """Return a drain of these sessions, each of which goes when it is told."""
 
     async def rows() -> Sequence[tuple[int, float]]:
@@ -45,11 +44,11 @@ def begun(
     *,
     ago: float = 0.0,
     words: memoryview | None = None,
-) -> Drain:
+) -> Draining:
     """Return a drain that was asked for so many seconds ago."""
     if words is None:
         words = CounterFile.create(1).gateway(0)
-    return Drain(config, rows, close, in_flight, words, time.monotonic() - ago)
+    return Draining(config, rows, close, in_flight, words, time.monotonic() - ago)
 
 
 async def test_who_is_told_is_counted_as_closed() -> None:
@@ -84,7 +83,7 @@ async def test_a_handshake_that_becomes_a_session_meanwhile_is_counted_once() ->
         sessions.discard(identifier)
         return True
 
-    settings = Settings(timeout=5, rate=0, natural_end=0.5)
+    settings = Drain(timeout=5, rate=0, natural_end=0.5)
     drain = begun(Config(drain=settings), rows, close, lambda: len(sessions) + len(under_way))
     asyncio.get_running_loop().call_later(0.1, lambda: sessions.add(under_way.pop()))
     await drain.run()
@@ -114,7 +113,7 @@ class Pod:
 
 
 async def drained(pod: Pod, within: float) -> dict[str, int]:
-    drain = begun(Config(drain=Settings(timeout=within, rate=0)), pod.rows, pod.close, lambda: len(pod.live))
+    drain = begun(Config(drain=Drain(timeout=within, rate=0)), pod.rows, pod.close, lambda: len(pod.live))
     await drain.run()
     return drain.outcomes
 
@@ -142,7 +141,7 @@ async def test_outcomes_are_counted_where_other_gateways_find_them() -> None:
 
 
 async def test_a_drain_that_another_gateway_began_goes_on_where_it_was() -> None:
-    settings = Config(drain=Settings(timeout=3600, rate=0, natural_end=600))
+    settings = Config(drain=Drain(timeout=3600, rate=0, natural_end=600))
     pod = Pod(sessions=3, room=3)
     async with asyncio.timeout(60):  # seconds, of the ten minutes that are over
         await begun(settings, pod.rows, pod.close, lambda: len(pod.live), ago=601).run()
@@ -150,7 +149,7 @@ async def test_a_drain_that_another_gateway_began_goes_on_where_it_was() -> None
 
 
 async def test_a_window_of_a_drain_that_another_gateway_began_goes_on_where_it_was() -> None:
-    settings = Config(drain=Settings(timeout=7200, window=3600, natural_end=0))
+    settings = Config(drain=Drain(timeout=7200, window=3600, natural_end=0))
     pod = Pod(sessions=3, room=3)
     async with asyncio.timeout(60):  # seconds, of the hour that is over
         await begun(settings, pod.rows, pod.close, lambda: len(pod.live), ago=3601).run()
@@ -164,7 +163,7 @@ async def test_a_drain_whose_time_is_up_leaves_time_for_closing_handshakes() -> 
         within.append(seconds)
         return pod.close(identifier, seconds)
 
-    settings = Config(drain=Settings(timeout=100, rate=1, natural_end=10))
+    settings = Config(drain=Drain(timeout=100, rate=1, natural_end=10))
     pod = Pod(sessions=3, room=3)
     async with asyncio.timeout(60):
         await begun(settings, pod.rows, close, lambda: len(pod.live), ago=1000).run()

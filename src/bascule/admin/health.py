@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether new sessions should come here, and in one sentence why not."""
+class Verdict:
+    """Whether new sessions should come here, and in one sentence why not; ``None`` if they should."""
 
     ready: bool
     reason: str | None
 
 
-def readiness(view: GatewayView) -> Readiness:
+def readiness(view: GatewayView) -> Verdict:
     """Judge readiness now; draining outranks everything else."""
     if view.draining:
-        return Readiness(False, "draining: no new sessions, live ones are ending")
+        return Verdict(False, "draining: no new sessions, live ones are ending")
     now = view.capacity()
     share = view.config.readiness.max_share
     if now.in_flight >= share * now.max:
-        return Readiness(
+        return Verdict(
             False, f"{now.in_flight} of {now.max} sessions in flight (readiness.maxShare {share:g})"
         )
     if not any(row.pid for row in view.forwarders()):
-        return Readiness(False, "no forwarder is running")
+        return Verdict(False, "no forwarder is running")
     if not view.has_room():
-        return Readiness(False, "no forwarder has room: the open-file limit is too low for the cap")
-    return Readiness(True, None)
+        return Verdict(False, "no forwarder has room: the open-file limit is too low for the cap")
+    return Verdict(True, None)

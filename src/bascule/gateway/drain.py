@@ -50,7 +50,7 @@ Silence = tuple[int, float]
 """Session id, and seconds since its last data frame."""
 
 
-class Drain:
+class Draining:
     """One drain, to the last session.
 
     Args:

@@ -22,7 +22,7 @@ from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.admission import Admission
 from bascule.gateway.auth import SessionTokens
 from bascule.gateway.dispatch import Dispatch
-from bascule.gateway.drain import Drain
+from bascule.gateway.drain import Draining
 from bascule.gateway.exchanges import Exchanges
 from bascule.gateway.http import HttpServer
 from bascule.gateway.hub import HubLedger
@@ -421,11 +421,11 @@ class Gateway:
         self._view.draining = True
         self._admission.leaving = self._proxy.leaving = True
         self._refuser.release()  # there is more room elsewhere; who comes back here is held again
-        drain = Drain(
+        draining = Draining(
             self._config, self._drain_rows, self._drain_one, lambda: self._budget.in_use,
             self._words, self._drain_begun,
         )  # fmt: skip
-        self._drain_task = spawn(drain.run(), "drain")
+        self._drain_task = spawn(draining.run(), "drain")
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
             send_control(self._control, "draining", since=self._drain_begun)
 

@@ -28,7 +28,7 @@ from bascule.errors import ConfigError
 from bascule.policy.allowed import schema_at
 from bascule.policy.config import Config
 from bascule.policy.model import Block, KeyPath, blocks, files, leaves
-from bascule.policy.problems import Problem, dotted, folded, nearest, nearest_key, problems_of
+from bascule.policy.problems import Mistake, dotted, folded, nearest, nearest_key, problems_of
 from bascule.policy.yamltext import YamlProblem, parse_yaml
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class _Problems:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def add(self, where: str, problem: Problem) -> None:
+    def add(self, where: str, problem: Mistake) -> None:
         self.lines.append(": ".join(part for part in (where, dotted(problem.path), problem.text) if part))
 
     def stop(self) -> None:
@@ -198,7 +198,7 @@ def _hopsworks(data: dict[str, object], shown: str, problems: _Problems) -> dict
     for key in (field.alias for field in Config.model_fields.values()):
         if key in data and key not in _ANYBODYS:  # a mixed file: half of it would be lost without a word
             text = "put Bascule's own keys into a second file; this one is a Hopsworks values file"
-            problems.add(shown, Problem((key,), text))
+            problems.add(shown, Mistake((key,), text))
     inner: object = data
     for depth, step in enumerate(_HOPSWORKS):
         if not isinstance(inner, dict):
@@ -207,7 +207,7 @@ def _hopsworks(data: dict[str, object], shown: str, problems: _Problems) -> dict
         if misspelt is not None:
             # Keys of others are none of our business, but these would be lost without a word.
             problems.add(
-                shown, Problem((*_HOPSWORKS[:depth], misspelt), f'unknown key; did you mean "{step}"?')
+                shown, Mistake((*_HOPSWORKS[:depth], misspelt), f'unknown key; did you mean "{step}"?')
             )
         inner = inner.get(step)
     return {} if inner is None else {"websocketProxy": inner}
@@ -243,31 +243,31 @@ def _environment_layer(environ: Mapping[str, str], problems: _Problems) -> _Laye
                 problems.add(variable, _unknown_variable(name))
             continue
         if path in variables:
-            problems.add(variable, Problem(path, f"set twice; {variables[path]} is the same key"))
+            problems.add(variable, Mistake(path, f"set twice; {variables[path]} is the same key"))
             continue
         variables[path] = variable
         try:
             _put(data, path, _from_text(path, environ[variable]))
         except YamlProblem as error:
-            problems.add(variable, Problem(path, f"not YAML, at character {error.column}: {error.what}"))
+            problems.add(variable, Mistake(path, f"not YAML, at character {error.column}: {error.what}"))
     return _Layer("environment", data, lambda key: _variable_of(variables, key))
 
 
-def _unknown_variable(name: str) -> Problem:
+def _unknown_variable(name: str) -> Mistake:
     path = tuple(name.split("__"))
     blocks_by_name = {tuple(part.lower() for part in key): key for key, _, _ in blocks(Config)}
     if path in blocks_by_name:
-        return Problem(blocks_by_name[path], "a block of keys; set its keys one by one")
+        return Mistake(blocks_by_name[path], "a block of keys; set its keys one by one")
     for key, _ in leaves(Config):
         if folded("".join(key)) == folded(name):
             # Two underscores stand for a dot, and one is soon forgotten.
-            return Problem((), f"no such key; did you mean {PREFIX}{'__'.join(key).upper()}?")
+            return Mistake((), f"no such key; did you mean {PREFIX}{'__'.join(key).upper()}?")
     known = blocks_by_name.get(path[:-1])
     near = nearest_key((*known, path[-1]) if known else (path[-1],))
     if near is None:
-        return Problem((), "no such key")
+        return Mistake((), "no such key")
     full = f"{dotted(known)}.{near}" if known and "." not in near else near
-    return Problem((), f"no such key; did you mean {PREFIX}{full.replace('.', '__').upper()}?")
+    return Mistake((), f"no such key; did you mean {PREFIX}{full.replace('.', '__').upper()}?")
 
 
 def _from_text(path: KeyPath, text: str) -> object:

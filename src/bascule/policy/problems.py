@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["Problem", "dotted", "nearest_key", "problems_of", "unknown_key"]
+__all__ = ["Mistake", "dotted", "nearest_key", "problems_of", "unknown_key"]
 
 Path = tuple[str | int, ...]
 _LONGEST_SHOWN: Final = 60
 
 
-class Problem:
+class Mistake:
     """One thing to correct.
 
     Attributes:
@@ -54,7 +54,7 @@ def dotted(path: Iterable[str | int]) -> str:
     return text
 
 
-def problems_of(errors: Iterable[ErrorDetails]) -> Iterator[Problem]:
+def problems_of(errors: Iterable[ErrorDetails]) -> Iterator[Mistake]:
     """Translate what pydantic found."""
     for error in errors:
         path: Path = tuple(error["loc"])
@@ -70,20 +70,20 @@ def problems_of(errors: Iterable[ErrorDetails]) -> Iterator[Problem]:
             case "extra_forbidden":
                 yield unknown_key(path)
             case "missing":
-                yield Problem(path, f"missing; needed: {allowed_at(path)}")
+                yield Mistake(path, f"missing; needed: {allowed_at(path)}")
             case _:
                 yield refusal(path, error["input"], allowed_at(path))
 
 
-def refusal(path: Path, found: object, allowed: str) -> Problem:
+def refusal(path: Path, found: object, allowed: str) -> Mistake:
     """Say that a value is not accepted."""
-    return Problem(path, f"found {_shown(path, found)}; allowed: {allowed}")
+    return Mistake(path, f"found {_shown(path, found)}; allowed: {allowed}")
 
 
-def unknown_key(path: Path) -> Problem:
+def unknown_key(path: Path) -> Mistake:
     """Say that a key does not exist, and which one may have been meant."""
     suggestion = nearest_key(path)
-    return Problem(path, "unknown key" + (f'; did you mean "{suggestion}"?' if suggestion else ""))
+    return Mistake(path, "unknown key" + (f'; did you mean "{suggestion}"?' if suggestion else ""))
 
 
 def nearest_key(path: Path) -> str | None:
