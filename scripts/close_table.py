@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.protocol.closing import CLOSE_TABLE
-from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:
+    from bascule.gateway.refusal_table import RefusalRow
     from bascule.protocol.closing import End, Row
     from bascule.protocol.frames import CloseCode
+    from bascule.vocabulary import Refusal
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs/reference/close-table.md"
 
@@ -53,27 +54,16 @@ Close:
 |---|---|---|
 """
 
-_WHEN: Final = {
-    Refusal.CAP: "The cap is reached; the upstream is not touched.",
-    Refusal.USER_CAP: "The user has `limits.maxSessionsPerUser` sessions.",
-    Refusal.ROUTE_CAP: "The route has `maxSessions` sessions.",
-    Refusal.UNREACHABLE: "The upstream refused the connection, timed out or did not resolve.",
-    Refusal.DRAINING: "After `POST /drain` or SIGTERM; or the upstream was too slow for a reload.",
-    Refusal.NO_ROOM: "The open-file limit is too low for the cap, or every forwarder is restarting.",
-}
-"""Those that a browser is told by Close."""
-
 
 def page() -> str:
     """Return the page's text."""
     ends = "".join(_line(end, row) for end, row in CLOSE_TABLE.items())
-    refusals = "".join(_refusal(why, when) for why, when in _WHEN.items())
+    refusals = "".join(_refusal(why, row) for why, row in REFUSAL_TABLE.items() if row.code is not None)
     return _HEAD + ends + _FOOT + refusals
 
 
-def _refusal(why: Refusal, when: str) -> str:
-    row = REFUSAL_TABLE[why]
-    return f"| {row.code:d} | `{row.reason}` | {when} |\n"
+def _refusal(why: Refusal, row: RefusalRow) -> str:
+    return f"| {row.code:d} | `{row.reason}` | {why.meaning} |\n"
 
 
 def _line(end: End, row: Row) -> str:

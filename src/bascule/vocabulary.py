@@ -6,6 +6,7 @@ see, so it never changes once released. Labels of metrics are put together in
 """
 
 from enum import IntEnum, StrEnum
+from typing import Self
 
 
 class Kind(StrEnum):
@@ -59,37 +60,41 @@ class Cause(StrEnum):
 
 
 class Refusal(StrEnum):
-    """Why an upgrade became no session: the log's ``reason``, and the metrics' as far as one counts it."""
+    """Why an upgrade became no session: the log's ``reason``, and the metrics' as far as one counts it.
 
-    HANDSHAKE = "handshake"
-    """Answered with an HTTP error of ours."""
-    UPSTREAM = "upstream"
-    """The upstream's answer was something else than 101."""
-    DRAINING = "draining"
-    NO_ROOM = "no_room"
-    """Of all forwarders: the limit of open files is below the cap, or every one is being restarted."""
-    GONE = "gone"
-    """The browser left while the upstream was being dialled."""
-    USER_CAP = "user_cap"
-    """The user has as many sessions as one may have; the pod has room."""
-    ROUTE_CAP = "route_cap"
-    """The route has as many sessions as it may have; the pod has room."""
-    CAP = "cap"
-    """Counted by the contract's ``ws_connection_rejections_total``."""
-    UNREACHABLE = "unreachable"
-    """Counted by the contract's ``ws_upstream_connect_failures_total``."""
+    Attributes:
+        meaning: One sentence for the documents.
+    """
+
+    meaning: str
+
+    def __new__(cls, word: str, meaning: str) -> Self:
+        """Make a member of its word and its meaning."""
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.meaning = meaning
+        return member
+
+    HANDSHAKE = "handshake", "A malformed handshake, origin, route or credentials: an HTTP error of ours."
+    UPSTREAM = (
+        "upstream",
+        "The upstream's answer was not a valid 101; it was passed on, or became our 502 if it was not valid.",
+    )
+    DRAINING = (
+        "draining",
+        "After `POST /drain` or SIGTERM; or another gateway was about to take over in a reload.",
+    )
+    NO_ROOM = "no_room", "The open-file limit is too low for the cap, or every forwarder was restarting."
+    GONE = "gone", "The client left while the upstream was being dialled."
+    USER_CAP = "user_cap", "The user has `limits.maxSessionsPerUser` sessions."
+    ROUTE_CAP = "route_cap", "The route has `maxSessions` sessions."
+    CAP = "cap", "The cap is reached; the upstream is not touched."
+    UNREACHABLE = "unreachable", "The upstream refused the connection, timed out or did not resolve."
 
 
-REFUSALS_COUNTED = (
-    Refusal.HANDSHAKE,
-    Refusal.UPSTREAM,
-    Refusal.DRAINING,
-    Refusal.NO_ROOM,
-    Refusal.GONE,
-    Refusal.USER_CAP,
-    Refusal.ROUTE_CAP,
-)
-"""Those that ``bascule_refusals_total`` counts: all that the contract has no metric for."""
+REFUSALS_COUNTED = tuple(why for why in Refusal if why not in (Refusal.CAP, Refusal.UNREACHABLE))
+"""Those that ``bascule_refusals_total`` counts. The two others have metrics in the contract:
+``ws_connection_rejections_total`` and ``ws_upstream_connect_failures_total``."""
 
 CLOSE_SENDERS = ("browser", "upstream", "proxy")
 """Who sent a Close frame, as a label; `proxy` is ourselves."""
@@ -127,16 +132,16 @@ CAP_REACHED_REASON = "WebSocket session cap reached (maxSessionsPerApp)"
 """The contract's exact close reason, to the letter."""
 
 USER_CAP_REASON = "WebSocket session cap of this user reached (maxSessionsPerUser)"
-"""Beside 1013, to one who has as many sessions as one may have."""
+"""See `Refusal.USER_CAP`."""
 
 ROUTE_CAP_REASON = "WebSocket session cap of this route reached (maxSessions)"
-"""Beside 1013, where a route has as many sessions as it may have."""
+"""See `Refusal.ROUTE_CAP`."""
 
 DRAINING_REASON = "The proxy is restarting"
-"""Beside 1012, for sessions that are let go and for upgrades that come while they are."""
+"""For sessions that are let go, and for `Refusal.DRAINING`."""
 
 NO_ROOM_REASON = "No forwarder can take a session"
-"""Beside 1013: the limit of open files is below the cap, or every forwarder is being restarted."""
+"""See `Refusal.NO_ROOM`."""
 
 UPSTREAM_UNREACHABLE_REASON = "WebSocket upstream is not reachable"
-"""The reason of the other 1013: the cap has nothing to do with it."""
+"""See `Refusal.UNREACHABLE`."""

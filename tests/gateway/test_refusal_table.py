@@ -7,11 +7,19 @@ import pytest
 from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.protocol.frames import MAX_REASON_BYTES
 from bascule.vocabulary import Refusal
+from tests.support.parts import ROOT
 
 
 def test_every_refusal_has_a_row_and_a_counter_of_its_own() -> None:
     assert set(REFUSAL_TABLE) == set(Refusal)
     assert len({row.word for row in REFUSAL_TABLE.values()}) == len(Refusal)
+
+
+def test_every_refusal_by_a_close_is_on_the_page_with_its_meaning() -> None:
+    page = (ROOT / "docs/reference/close-table.md").read_text()
+    for why, row in REFUSAL_TABLE.items():
+        assert why.meaning.endswith(".")
+        assert (f"| `{row.reason}` | {why.meaning} |" in page) == (row.code is not None)
 
 
 @pytest.mark.parametrize("why", Refusal, ids=str)

@@ -39,15 +39,16 @@ class RefusalRow(NamedTuple):
 _LATER: Final = CloseCode.TRY_AGAIN_LATER
 
 REFUSAL_TABLE: Final = {
-    Refusal.HANDSHAKE: RefusalRow(GatewayWord.HANDSHAKES_REFUSED),
-    Refusal.UPSTREAM: RefusalRow(GatewayWord.UPSTREAM_REFUSED),
-    Refusal.DRAINING: RefusalRow(GatewayWord.DRAINING, CloseCode.SERVICE_RESTART, DRAINING_REASON),
-    Refusal.NO_ROOM: RefusalRow(GatewayWord.NO_ROOM, _LATER, NO_ROOM_REASON),
-    Refusal.GONE: RefusalRow(GatewayWord.CLIENT_GONE),
+    Refusal.CAP: RefusalRow(GatewayWord.REJECTIONS, _LATER, CAP_REACHED_REASON),
     Refusal.USER_CAP: RefusalRow(GatewayWord.USER_CAP, _LATER, USER_CAP_REASON),
     Refusal.ROUTE_CAP: RefusalRow(GatewayWord.ROUTE_CAP, _LATER, ROUTE_CAP_REASON),
-    Refusal.CAP: RefusalRow(GatewayWord.REJECTIONS, _LATER, CAP_REACHED_REASON),
     Refusal.UNREACHABLE: RefusalRow(
         GatewayWord.UPSTREAM_CONNECT_FAILURES, _LATER, UPSTREAM_UNREACHABLE_REASON
     ),
+    Refusal.DRAINING: RefusalRow(GatewayWord.DRAINING, CloseCode.SERVICE_RESTART, DRAINING_REASON),
+    Refusal.NO_ROOM: RefusalRow(GatewayWord.NO_ROOM, _LATER, NO_ROOM_REASON),
+    Refusal.HANDSHAKE: RefusalRow(GatewayWord.HANDSHAKES_REFUSED),
+    Refusal.UPSTREAM: RefusalRow(GatewayWord.UPSTREAM_REFUSED),
+    Refusal.GONE: RefusalRow(GatewayWord.CLIENT_GONE),
 }
+"""What each means is `Refusal.meaning`."""

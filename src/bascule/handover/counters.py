@@ -51,23 +51,23 @@ class GatewayWord(IntEnum):
     """Words at the head of a gateway's block."""
 
     REJECTIONS = 0
-    """Upgrades refused because the cap was reached."""
+    """Upgrades refused, as in the eight words that follow; what each reason means is `Refusal.meaning`."""
     UPSTREAM_CONNECT_FAILURES = auto()
-    """Upgrades whose upstream refused the connection, timed out or did not resolve."""
+    """`Refusal.UNREACHABLE`."""
     HANDSHAKES_REFUSED = auto()
-    """Upgrades answered with an HTTP error of ours (bad handshake, origin, route, credentials)."""
+    """`Refusal.HANDSHAKE`."""
     UPSTREAM_REFUSED = auto()
-    """Upgrades the upstream answered with something else than a valid 101: relayed, or answered 502 by us."""
+    """`Refusal.UPSTREAM`."""
     NO_ROOM = auto()
-    """Upgrades refused because no forwarder could take a session."""
+    """`Refusal.NO_ROOM`."""
     USER_CAP = auto()
-    """Upgrades refused because their user has as many sessions as one may have."""
+    """`Refusal.USER_CAP`."""
     ROUTE_CAP = auto()
-    """Upgrades refused because their route has as many sessions as it may have."""
+    """`Refusal.ROUTE_CAP`."""
     CLIENT_GONE = auto()
-    """Upgrades whose client left while the upstream was being dialled."""
+    """`Refusal.GONE`."""
     DRAINING = auto()
-    """Upgrades refused because the pod drains, or another gateway is about to serve."""
+    """`Refusal.DRAINING`."""
     DRAINED_NATURAL = auto()
     """Sessions that a drain found open and that ended by themselves."""
     DRAINED_CLOSED = auto()

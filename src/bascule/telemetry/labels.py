@@ -51,14 +51,8 @@ LABELS: Final[dict[str, Label]] = {
     "direction": Label("`inbound`: towards the upstream. `outbound`: towards the browser.", tuple(Direction)),
     "opcode": Label("Opcode of the frame (RFC 6455 §5.2).", tuple(opcode.name.lower() for opcode in Opcode)),
     "reason": Label(
-        "`handshake`: we answered with an HTTP error (malformed handshake, origin, route, credentials). "
-        "`upstream`: the upstream answered with something other than a valid 101; its answer was passed on, "
-        "or became our 502 if it was not valid. "
-        "`draining`: 101 and Close 1012, the pod is going away, or another gateway was about to take over. "
-        "`no_room`: 101 and Close 1013, no forwarder could take a session. "
-        "`gone`: the client left while the upstream was being dialled. "
-        "`user_cap`: 101 and Close 1013, its user has `limits.maxSessionsPerUser` sessions. "
-        "`route_cap`: 101 and Close 1013, its route has `maxSessions` sessions.",
+        " ".join(f"`{why}`: {why.meaning}" for why in REFUSALS_COUNTED)
+        + " What the client was told is in [the close table](close-table.md#refusals).",
         REFUSALS_COUNTED,
     ),
     "route": Label("Name of a configured route."),
