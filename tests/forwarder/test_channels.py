@@ -9,11 +9,11 @@ import signal
 import socket
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.handover.control import read_control, send_control
+from bascule.handover.control import ChannelLost, GatewayChannel, Ready, read_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, Live, Message, Moved, decode
@@ -23,6 +23,8 @@ from bascule.supervisor.child import Child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from bascule.handover.control import ControlMessage
 
 PATIENCE = 10.0
 _DEFAULTS = Config()
@@ -43,14 +45,14 @@ class Forwarder:
             self.child.start(setup, time.monotonic())
         assert self.child.control is not None
         self.control = self.child.control
-        assert self.said()["message"] == "ready"
+        assert isinstance(self.said(), Ready)
 
     def connect(self, room: int = 0) -> socket.socket:
         """Be a new gateway; the forwarder can send it so many bytes before it reads."""
         ours, theirs = channel_pair()
         if room:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
-        send_control(self.control, "channel", theirs.fileno())
+        send_control(self.control, GatewayChannel(), theirs.fileno())
         theirs.close()
         return ours
 
@@ -77,7 +79,7 @@ class Forwarder:
         """Forget what was heard and not asked for: it was said to another gateway."""
         self._heard.clear()
 
-    def said(self) -> dict[str, Any]:
+    def said(self) -> ControlMessage:
         """Wait for what it tells the supervisor next."""
         self.wait(self.control)
         return read_control(self._reader.receive(self.control).data)
@@ -226,7 +228,7 @@ def test_a_channel_that_does_not_fit_is_asked_for_again_and_nobodys_session_ends
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limit[1]))
         for _ in range(2):
             with forwarder.connect() as lost:
-                assert forwarder.said() == {"message": "channel_lost", "slot": 0}
+                assert forwarder.said() == ChannelLost(0)
                 assert lost.recv(1) == b""
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
         second = stack.enter_context(forwarder.connect())

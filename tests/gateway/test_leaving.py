@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.handover.control import read_control, send_control
+from bascule.handover.control import BeginDrain, ForwarderChannel, read_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.journal import Journal
@@ -48,25 +48,25 @@ class Gateway:
                 stderr=subprocess.PIPE,
             )
         theirs.close()
-        assert eventually(self.says, 30, "it is prepared") == "prepared"
+        assert eventually(self.says, 30, "it is prepared") == "Prepared"
 
     def says(self) -> str | None:
         """Return what it has said next; ``None`` when that is nothing yet."""
         with contextlib.suppress(BlockingIOError):
             packet = PacketReader().receive(self.control)
-            return str(read_control(packet.data)["message"]) if packet.data else "nothing"
+            return type(read_control(packet.data)).__name__ if packet.data else "nothing"
         return None
 
     def drain(self) -> None:
         """Tell it to drain, and wait until it has read that."""
-        send_control(self.control, "drain", since=time.monotonic())
+        send_control(self.control, BeginDrain(time.monotonic()))
         eventually(lambda: not any(fcntl.ioctl(self.control, termios.TIOCOUTQ, bytes(4))), 30, "it is read")
 
     def connect(self) -> socket.socket:
         """Give it the channel to its forwarder, whose end is returned."""
         ours, theirs = channel_pair()
         with theirs:
-            send_control(self.control, "channel", theirs.fileno(), slot=0, pid=1, hot_path="pure", restarts=0)
+            send_control(self.control, ForwarderChannel(0, 1, "pure", 0), theirs.fileno())
         return ours
 
 
@@ -91,6 +91,6 @@ def test_one_that_does_not_know_its_sessions_yet_does_not_say_that_none_is_left(
         send_packet(forwarder, Live(0, 7, 0, 0.0, 0.0, 0, 0, 0, 0, b"").encode())
         send_packet(forwarder, Listed(0).encode())
         said = [eventually(gateway.says, 30, "it goes on")]
-        while said[-1] != "ready":
+        while said[-1] != "Ready":
             said.append(eventually(gateway.says, 30, "it goes on"))
-    assert said == ["draining", "ready"]
+    assert said == ["DrainBegun", "Ready"]

@@ -3,24 +3,60 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
 from bascule.errors import HandoverError
-from bascule.handover.control import read_control, send_control
+from bascule.handover.control import (
+    BeginDrain,
+    ChangeIntervals,
+    ForwarderChannel,
+    NotReloaded,
+    Serve,
+    read_control,
+    send_control,
+)
 from bascule.handover.descriptors import PacketReader, channel_pair
 
+if TYPE_CHECKING:
+    from bascule.handover.control import ControlMessage
 
-def test_a_message_arrives_with_its_values_and_descriptors() -> None:
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ForwarderChannel(3, 17, "pure", 0),
+        ChangeIntervals(0, 2**63, 0.5),
+        BeginDrain(12.5),
+        Serve([0, 2], None, reloaded=False),
+        NotReloaded(),
+    ],
+)
+def test_a_message_arrives_with_its_values_and_descriptors(message: ControlMessage) -> None:
     left, right = channel_pair()
     with left, right:
-        send_control(left, "channel", 0, slot=3, hot_path="pure")
+        send_control(left, message, 0)
         packet = PacketReader().receive(right)
-        assert read_control(packet.data) == {"message": "channel", "slot": 3, "hot_path": "pure"}
+        assert read_control(packet.data) == message
         (descriptor,) = packet.descriptors
         os.close(descriptor)
 
 
-def test_what_is_no_json_is_a_handover_error() -> None:
-    with pytest.raises(HandoverError, match="not JSON"):
-        read_control(b"{")
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{",
+        b"{}",
+        b"[]",
+        b'["Serve"]',
+        b'["Nothing", {}]',
+        b'["Serve", {}]',
+        b'["Serve", 1]',
+        b"[[], {}]",
+        b"\xff",
+    ],
+)
+def test_what_is_no_message_is_a_handover_error(data: bytes) -> None:
+    with pytest.raises(HandoverError, match="no control message"):
+        read_control(data)

@@ -32,7 +32,7 @@ class Sleepers:
         self.started.append(child)
 
     def told(self, child: Child) -> list[str]:
-        """Return what a child was told since the last time; ``"hung up"`` is the end of its channel."""
+        """Return what a child was told since the last time, by class; ``"hung up"`` is its channel's end."""
         said: list[str] = []
         while True:
             try:
@@ -41,7 +41,7 @@ class Sleepers:
                 return said
             if not packet.data:
                 return [*said, "hung up"]
-            said.append(read_control(packet.data)["message"])
+            said.append(type(read_control(packet.data)).__name__)
 
     def dies(self, child: Child) -> None:
         """Let it die by itself."""

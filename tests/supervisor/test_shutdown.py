@@ -80,7 +80,7 @@ def test_the_first_signal_closes_the_listener_and_lets_the_gateway_drain(host: H
     host.begin()
     assert host.listeners.public.fileno() == -1
     assert host.listeners.admin.fileno() != -1
-    assert host.told(host.gateways.serving) == ["drain"]
+    assert host.told(host.gateways.serving) == ["BeginDrain"]
     assert host.told(host.forwarder) == []
     assert host.shutdown.asked_for
     assert not host.shutdown.ending
@@ -98,7 +98,7 @@ def test_a_drained_gateway_ends_all_children_and_the_stop_is_over_when_they_have
     host.begin()
     host.shutdown.on_drained()
     assert host.shutdown.ending
-    assert host.told(host.gateways.serving) == ["drain", "hung up"]
+    assert host.told(host.gateways.serving) == ["BeginDrain", "hung up"]
     assert host.told(host.forwarder) == ["hung up"]
     over = [host.shutdown.over]
     for child in host.children():
@@ -121,7 +121,7 @@ def test_a_former_gateway_is_cut_when_the_one_that_serves_cuts_what_it_has(host:
     former = host.begins_with_a_former_gateway()
     host.shutdown.on_deadline()
     assert host.told(former) == ["hung up"]
-    assert host.told(host.gateways.serving) == ["drain"]
+    assert host.told(host.gateways.serving) == ["BeginDrain"]
     assert not host.shutdown.ending
     host.shutdown.on_drained()
     assert host.shutdown.ending, "though the former one has still to leave"
@@ -180,7 +180,7 @@ def test_a_successor_that_is_not_prepared_leaves_and_one_that_is_drains_when_it_
     host.start(successor)
     host.begin()
     assert host.told(successor) == ["hung up"]
-    assert host.told(host.gateways.serving) == ["drain"]
+    assert host.told(host.gateways.serving) == ["BeginDrain"]
 
 
 def test_a_prepared_successor_is_not_forestalled(host: Host) -> None:

@@ -76,7 +76,7 @@ def test_in_order(host: Host) -> None:
     before, after = begin(host)
     assert host.succession.loaded is not OTHER
     host.succession.on_prepared()
-    assert host.told(before) == ["retire"]
+    assert host.told(before) == ["Retire"]
     assert host.served == []
     host.succession.on_retired()
     assert host.served == [after]
@@ -117,7 +117,7 @@ def test_the_successor_dies_before_it_is_prepared_and_nothing_has_changed(host: 
     before, after = begin(host)
     host.dies(after)
     host.succession.on_successors_death("SIGKILL")
-    assert host.told(before) == ["not_reloaded"]
+    assert host.told(before) == ["NotReloaded"]
     assert host.gateways.serving is before
     assert host.again == []
     assert before.process is not None
@@ -256,7 +256,7 @@ def test_no_process_is_no_reload(host: Host) -> None:
     host.fails = True
     host.succession.begin(lambda: OTHER)
     assert host.gateways.successor is None
-    assert host.told(host.gateways.serving) == ["not_reloaded"]
+    assert host.told(host.gateways.serving) == ["NotReloaded"]
 
 
 def test_a_fault_of_ours_is_no_reload_and_ends_nobody(host: Host) -> None:
@@ -265,7 +265,7 @@ def test_a_fault_of_ours_is_no_reload_and_ends_nobody(host: Host) -> None:
 
     host.succession.begin(load)
     assert host.gateways.successor is None
-    assert host.told(host.gateways.serving) == ["not_reloaded"]
+    assert host.told(host.gateways.serving) == ["NotReloaded"]
 
 
 def test_who_is_leaving_begins_nothing(host: Host) -> None:

@@ -26,7 +26,15 @@ from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
 from bascule.forwarder.relay import Relay
 from bascule.forwarder.timers import Intervals
 from bascule.handover import signals
-from bascule.handover.control import ASK_AGAIN, read_control, send_control
+from bascule.handover.control import (
+    ASK_AGAIN,
+    ChangeIntervals,
+    ChannelLost,
+    GatewayChannel,
+    Ready,
+    read_control,
+    send_control,
+)
 from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord
 from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, has_read_all, send_packet
 from bascule.handover.messages import (
@@ -99,7 +107,7 @@ class Forwarder:
             signal.signal(number, signal.SIG_IGN)
         engine, relay, words = self._engine, self._relay, self._words
         engine.watch(self._control.fileno(), self._on_control)
-        send_control(self._control, "ready", hot_path=describe())
+        send_control(self._control, Ready(describe()))
         # Nothing the relay makes has cycles (tests/forwarder/test_garbage.py), so what is
         # alive now is alive for good and the collector need not look at it again.
         gc.collect()
@@ -145,16 +153,14 @@ class Forwarder:
             self._stop()
             return
         message = read_control(packet.data)
-        match message["message"]:
-            case "channel" if not packet.complete:
+        match message:
+            case GatewayChannel() if not packet.complete:
                 self._ask_at = time.monotonic() + ASK_AGAIN
-            case "channel":
+            case GatewayChannel():
                 self._ask_at = float("inf")  # whoever it was for
                 self._change_gateway(socket.socket(fileno=packet.descriptors[0]))
-            case "intervals":
-                self._relay.change(
-                    _intervals(message["heartbeat_ms"], message["idle_ms"], message["closing"])
-                )
+            case ChangeIntervals(heartbeat_ms, idle_ms, closing):
+                self._relay.change(_intervals(heartbeat_ms, idle_ms, closing))
             case _:
                 pass  # the rest is for gateways
 
@@ -162,7 +168,7 @@ class Forwarder:
         """Ask for the channel that did not fit; by now a session may have ended."""
         self._ask_at = float("inf")
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-            send_control(self._control, "channel_lost", slot=self._slot)
+            send_control(self._control, ChannelLost(self._slot))
 
     # -- the gateway --------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import os
 import random
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -36,7 +36,7 @@ from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
 from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
-from bascule.handover import signals
+from bascule.handover import control, signals
 from bascule.handover.control import ASK_AGAIN, read_control, send_control
 from bascule.handover.counters import TURN_EVERY, CounterFile, GatewayWord
 from bascule.handover.descriptors import PacketReader
@@ -188,7 +188,7 @@ class Gateway:
         # Everything that can be wrong with a configuration has been found by now: while the previous gateway,
         # if any, still serves, and before a forwarder tells us what nobody else would hear of.
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-            send_control(self._control, "prepared")
+            send_control(self._control, control.Prepared())
         if self._setup.successor:
             await self._called.wait()
             if self._stopped.is_set():
@@ -218,7 +218,7 @@ class Gateway:
         gc.collect()
         gc.freeze()
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-            send_control(self._control, "ready")
+            send_control(self._control, control.Ready())
         if self._hub is None:
             # JupyterHub can no longer remove any of them, so in a later gateway they would be stale.
             Journal(self._setup.hub).replace(())
@@ -328,41 +328,39 @@ class Gateway:
 
     def _ask_channel(self, slot: int) -> None:
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-            send_control(self._control, "channel_lost", slot=slot)
+            send_control(self._control, control.ChannelLost(slot))
 
-    def _on_message(self, message: dict[str, Any], packet: Packet) -> None:
-        match message["message"]:
-            case "channel" if not packet.complete:
-                self._on_lost_channel(message["slot"])
-            case "channel":
-                channel = socket.socket(fileno=packet.descriptors[0])
-                slot, restarts = message["slot"], message["restarts"]
-                self._dispatch.add(slot, message["pid"], restarts, message["hot_path"], channel)
+    def _on_message(self, message: control.ControlMessage, packet: Packet) -> None:
+        match message:
+            case control.ForwarderChannel() if not packet.complete:
+                self._on_lost_channel(message.slot)
+            case control.ForwarderChannel(slot, pid, hot_path, restarts):
+                self._dispatch.add(slot, pid, restarts, hot_path, socket.socket(fileno=packet.descriptors[0]))
                 self._view.set_restarts(slot, restarts)
-            case "drain" if self._listener is None:
+            case control.BeginDrain() if self._listener is None:
                 # What forwarders carry is not known yet: there would be nothing to end. It is said again when
                 # we are ready.
                 if self._drain_begun is None:
-                    self._drain_begun = message["since"]
-            case "drain":
+                    self._drain_begun = message.since
+            case control.BeginDrain():
                 self._stop_accepting()
                 self._begin_drain()
-                deadline = message["since"] + cut_after(self._config.drain.timeout)
+                deadline = message.since + cut_after(self._config.drain.timeout)
                 spawn(self._say_drained(deadline), "say drained")
-            case "serve":
-                if message["draining"] is not None:
-                    self._drain_begun = message["draining"]
-                self._expected = set(message["slots"])
-                self._view.reloaded = message["reloaded"]
+            case control.Serve():
+                if message.draining is not None:
+                    self._drain_begun = message.draining
+                self._expected = set(message.slots)
+                self._view.reloaded = message.reloaded
                 self._called.set()
                 if self._drain_begun is not None and self._listener is not None:
                     self._begin_drain()  # the order was given to the one before, in its last moment
-            case "retire":
+            case control.Retire():
                 spawn(self._retire(), "retire")
-            case "not_reloaded":
+            case control.NotReloaded():
                 self._view.reloaded = False
-            case other:
-                _log.error("unknown control message", message=other)
+            case _:
+                _log.error("unknown control message", message=type(message).__name__)
 
     async def _retire(self) -> None:
         """Leave what lasts to another gateway, and finish what was begun here.
@@ -388,7 +386,7 @@ class Gateway:
         if self._drain_task is not None:
             self._drain_task.cancel()  # the other one goes on with it: nobody here could tell a session
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-            send_control(self._control, "retired")
+            send_control(self._control, control.HasRetired())
         await self._wait_unlinked()
         while self._has_work():
             # An answer that began before may have left its connection open for another request.
@@ -427,7 +425,7 @@ class Gateway:
         )  # fmt: skip
         self._drain_task = spawn(draining.run(), "drain")
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-            send_control(self._control, "draining", since=self._drain_begun)
+            send_control(self._control, control.DrainBegun(self._drain_begun))
 
     async def _drain_rows(self) -> list[tuple[int, float]]:
         listed = {live.id: live.idle for live in await self._dispatch.list_sessions()}
@@ -450,7 +448,7 @@ class Gateway:
                 while self._http.unsent or self._refuser.under_way:  # noqa: ASYNC110 - counts are no events
                     await asyncio.sleep(_LOOK_EVERY)
         with contextlib.suppress(OSError):  # it was said before, and the supervisor has hung up
-            send_control(self._control, "drained", left=len(self._registry))
+            send_control(self._control, control.Drained(len(self._registry)))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

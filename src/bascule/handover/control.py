@@ -1,29 +1,16 @@
 """What the supervisor and its children say to each other: JSON packets on a channel.
 
-These are rare (starts, deaths, stops), so they are readable rather than small.
+These are rare (starts, deaths, stops), so they are readable rather than small: the class's name, and its
+fields. Times are monotonic, in seconds.
 
-================  ==============  =====================================================
-message           to              meaning
-================  ==============  =====================================================
-``channel``       both            a new gateway-forwarder channel (one descriptor)
-``intervals``     forwarder       go over to other times for heartbeats, idleness and closing handshakes
-``drain``         gateway         refuse new sessions, end the live ones
-``retire``        gateway         another takes over: take nothing more, end what was begun
-``serve``         gateway         take over, with the forwarders of these slots; go on with a drain
-``not_reloaded``  gateway         the configuration could not be loaded again
-``ready``         supervisor      the child works
-``prepared``      supervisor      the gateway has all it needs: it could take over, or be given channels
-``retired``       supervisor      the gateway has nothing left but what ends by itself
-``channel_lost``  supervisor      a ``channel`` came without its descriptor: make another
-``draining``      supervisor      a drain has begun, and when: the gateways to come go on with it
-``drained``       supervisor      no session is left, or no time
-================  ==============  =====================================================
+Rules of this file: what is no message of these raises `HandoverError`; nothing else does.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias, get_args
 
 from bascule.errors import HandoverError
 from bascule.handover.descriptors import send_packet
@@ -32,26 +19,181 @@ if TYPE_CHECKING:
     import socket
 
 ASK_AGAIN: Final = 1.0
-"""Seconds from a ``channel`` without its descriptor to ``channel_lost``: a line is logged each time."""
+"""Seconds from a channel that came without its descriptor to `ChannelLost`: a line is logged each time."""
 
 
-def send_control(channel: socket.socket, message: str, *descriptors: int, **values: Any) -> None:
+# -- to a forwarder ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayChannel:
+    """A new channel to the gateway; its descriptor travels beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeIntervals:
+    """Go over to other times for heartbeats, idleness and closing handshakes.
+
+    Attributes:
+        heartbeat_ms: ``heartbeatIntervalMs``.
+        idle_ms: ``sessionIdleTimeoutMs``.
+        closing: ``limits.closingHandshakeTimeout``, in seconds.
+    """
+
+    heartbeat_ms: int
+    idle_ms: int
+    closing: float
+
+
+# -- to a gateway -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ForwarderChannel:
+    """A new channel to a forwarder; its descriptor travels beside it.
+
+    Attributes:
+        slot: Slot of the forwarder.
+        pid: Its process.
+        hot_path: Which build of the relay it runs.
+        restarts: How often the slot was started again.
+    """
+
+    slot: int
+    pid: int
+    hot_path: str
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeginDrain:
+    """Refuse new sessions, end the live ones.
+
+    Attributes:
+        since: When that was asked for.
+    """
+
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Another gateway takes over: take nothing more, end what was begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Take over.
+
+    Attributes:
+        slots: The forwarders to wait for.
+        draining: When a drain began, which is to go on; ``None`` if none did.
+        reloaded: Whether the configuration in force is what was to be loaded last.
+    """
+
+    slots: list[int]
+    draining: float | None
+    reloaded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotReloaded:
+    """The configuration could not be loaded again."""
+
+
+# -- to the supervisor ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The child works.
+
+    Attributes:
+        hot_path: Which build of the relay a forwarder runs; a gateway says nothing.
+    """
+
+    hot_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The gateway has all it needs: it could take over, or be given channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class HasRetired:
+    """The gateway has nothing left but what ends by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLost:
+    """A channel came without its descriptor: make another.
+
+    Attributes:
+        slot: Slot of the forwarder at one end of it.
+    """
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainBegun:
+    """A drain has begun: the gateways to come go on with it.
+
+    Attributes:
+        since: When.
+    """
+
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """No session is left, or no time.
+
+    Attributes:
+        left: Sessions that are.
+    """
+
+    left: int
+
+
+ControlMessage: TypeAlias = (
+    GatewayChannel
+    | ChangeIntervals
+    | ForwarderChannel
+    | BeginDrain
+    | Retire
+    | Serve
+    | NotReloaded
+    | Ready
+    | Prepared
+    | HasRetired
+    | ChannelLost
+    | DrainBegun
+    | Drained
+)
+
+_BY_NAME: Final[dict[str, type[ControlMessage]]] = {kind.__name__: kind for kind in get_args(ControlMessage)}
+
+
+def send_control(channel: socket.socket, message: ControlMessage, *descriptors: int) -> None:
     """Send one control message.
 
     Raises:
         OSError: The other process is gone, or does not read.
     """
-    send_packet(channel, json.dumps({"message": message, **values}).encode(), descriptors)
+    send_packet(channel, json.dumps([type(message).__name__, asdict(message)]).encode(), descriptors)
 
 
-def read_control(packet: bytes) -> dict[str, Any]:
+def read_control(packet: bytes) -> ControlMessage:
     """Read one control message, the data of a `bascule.handover.descriptors.Packet`.
 
     Raises:
         HandoverError: It is not a control message.
     """
     try:
-        message: dict[str, Any] = json.loads(packet)
-    except ValueError as error:
-        raise HandoverError("a control message that is not JSON") from error
-    return message
+        name, values = json.loads(packet)
+        return _BY_NAME[name](**values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise HandoverError("what is no control message") from error

@@ -13,12 +13,12 @@ import contextlib
 import selectors
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from bascule.errors import ConfigError
-from bascule.handover import signals
+from bascule.handover import control, signals
 from bascule.handover.control import ASK_AGAIN, read_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import PacketReader, channel_pair
@@ -219,11 +219,11 @@ class Supervisor:
             self.do_later(ASK_AGAIN, lambda: self._connect(forwarder))
             return
         try:
-            send_control(forwarder.control, "channel", right.fileno())
-            send_control(
-                gateway.control, "channel", left.fileno(), slot=forwarder.slot,
-                pid=forwarder.process.pid, hot_path=forwarder.hot_path, restarts=forwarder.restarts,
-            )  # fmt: skip
+            send_control(forwarder.control, control.GatewayChannel(), right.fileno())
+            channel = control.ForwarderChannel(
+                forwarder.slot, forwarder.process.pid, forwarder.hot_path, forwarder.restarts
+            )
+            send_control(gateway.control, channel, left.fileno())
         except OSError as error:  # one of them has just died, and its pidfd tells the rest; or reads nothing
             _log.warning("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
             self.do_later(ASK_AGAIN, lambda: self._connect(forwarder))
@@ -243,35 +243,35 @@ class Supervisor:
         else:
             self._selector.unregister(child.control)  # its pidfd tells the rest
 
-    def _on_message(self, child: Child, message: dict[str, Any]) -> None:
-        match message["message"]:
-            case "ready":
-                child.hot_path = message.get("hot_path", "")
+    def _on_message(self, child: Child, message: control.ControlMessage) -> None:
+        match message:
+            case control.Ready():
+                child.hot_path = message.hot_path
                 self._on_ready(child)
-            case "channel_lost":
-                forwarder = self._forwarders[message["slot"]]
+            case control.ChannelLost():
+                forwarder = self._forwarders[message.slot]
                 if child is forwarder:  # the gateway says it itself
                     _log.warning("no descriptors left for the gateway's channel", child=child.name)
                 self._connect(forwarder)
-            case "draining":
+            case control.DrainBegun():
                 # What POST /drain began outlives the gateway that was asked, and its time goes on.
-                self._shutdown.draining_since = message["since"]
+                self._shutdown.draining_since = message.since
                 if child in self._gateways.former:
                     self._call()
-            case "drained":
+            case control.Drained():
                 self._shutdown.on_drained()
-            case "prepared" if child is self._gateways.serving:
+            case control.Prepared() if child is self._gateways.serving:
                 child.prepared = True
                 if self._announced:
                     # Others wait for all forwarders to begin; here it is known which could tell anything.
                     self._call()
                 self._connect_all()
-            case "prepared" if child is self._gateways.successor:
+            case control.Prepared() if child is self._gateways.successor:
                 self._succession.on_prepared()
-            case "retired" if child is self._gateways.serving:
+            case control.HasRetired() if child is self._gateways.serving:
                 self._succession.on_retired()
-            case other:
-                _log.error("unknown control message", child=child.name, message=other)
+            case _:
+                _log.error("unknown control message", child=child.name, message=type(message).__name__)
 
     def _on_ready(self, child: Child) -> None:
         assert child.process is not None
@@ -287,7 +287,7 @@ class Supervisor:
         if self._shutdown.asked_for:
             assert child.control is not None
             with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
-                send_control(child.control, "drain", since=self._shutdown.signalled_at)
+                send_control(child.control, control.BeginDrain(self._shutdown.signalled_at))
         elif not self._announced:
             self._announce()
         self._announced = True
@@ -409,8 +409,8 @@ class Supervisor:
 
     def _call(self) -> None:
         """Tell the gateway that took over, or was started again, to serve, and how things stand."""
-        control = self._gateways.serving.control
-        if control is not None:
+        channel = self._gateways.serving.control
+        if channel is not None:
             # One that starts again carries nothing, and for one that hangs nobody can wait.
             ready = [
                 forwarder.slot
@@ -419,26 +419,19 @@ class Supervisor:
             ]
             with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
                 send_control(
-                    control,
-                    "serve",
-                    slots=ready,
-                    draining=self._shutdown.draining_since,
-                    reloaded=self._succession.reloaded,
+                    channel, control.Serve(ready, self._shutdown.draining_since, self._succession.reloaded)
                 )
 
     def _tell_intervals(self, forwarder: Child) -> None:
         """Tell a forwarder what of the configuration in force it goes by; one that starts is told then."""
         if forwarder.control is None:
             return
-        proxy = self._config.websocket_proxy
+        proxy, limits = self._config.websocket_proxy, self._config.limits
+        intervals = control.ChangeIntervals(
+            proxy.heartbeat_interval_ms, proxy.session_idle_timeout_ms, limits.closing_handshake_timeout
+        )
         try:
-            send_control(
-                forwarder.control,
-                "intervals",
-                heartbeat_ms=proxy.heartbeat_interval_ms,
-                idle_ms=proxy.session_idle_timeout_ms,
-                closing=self._config.limits.closing_handshake_timeout,
-            )
+            send_control(forwarder.control, intervals)
         except OSError as error:  # it has just died, and its pidfd tells the rest; or it reads nothing
             _log.warning("not told of the intervals", forwarder=forwarder.name, error=str(error))
             self.do_later(ASK_AGAIN, lambda: self._tell_intervals(forwarder))

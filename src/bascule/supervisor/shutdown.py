@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from bascule.handover.control import send_control
+from bascule.handover.control import BeginDrain, send_control
 from bascule.policy.drainplan import cut_after
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Shutdown:
         try:
             if control is None or not gateways.serving.alive:
                 raise ConnectionError
-            send_control(control, "drain", since=self.signalled_at)
+            send_control(control, BeginDrain(self.signalled_at))
         except OSError:
             self.finish()
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from bascule.errors import ConfigError
-from bascule.handover.control import send_control
+from bascule.handover.control import NotReloaded, Retire, send_control
 from bascule.policy.certificate import server_context
 from bascule.policy.loading import check_files
 from bascule.policy.reloading import check_reload
@@ -182,7 +182,7 @@ class Succession:
             _log.error("configuration not reloaded", problem=problem)
         if (control := self._gateways.serving.control) is not None:
             with contextlib.suppress(OSError):  # it has just died
-                send_control(control, "not_reloaded")
+                send_control(control, NotReloaded())
         self.go_on()
 
     def _end_if_late(self, child: Child, seconds: float, is_late: Callable[[], bool]) -> None:
@@ -205,7 +205,7 @@ class Succession:
         try:
             if before.control is None or not before.ready:
                 raise ConnectionError
-            send_control(before.control, "retire")
+            send_control(before.control, Retire())
         except OSError:
             before.signal(signal.SIGKILL)  # its pidfd tells the rest
             return
