@@ -14,6 +14,7 @@ import pytest
 from tests.support.parts import ROOT
 
 SCRIPTS = ROOT / "scripts" / "container"
+RUNTIME = ROOT / "requirements" / "runtime.txt"
 CONTAINERFILE = (ROOT / "Containerfile").read_text(encoding="utf-8")
 
 
@@ -22,10 +23,10 @@ def normalised(name: str) -> str:
 
 
 def test_every_dependency_is_pinned_with_its_digest() -> None:
-    text = (SCRIPTS / "requirements.txt").read_text(encoding="utf-8")
+    text = RUNTIME.read_text(encoding="utf-8")
     pinned = {normalised(line) for line in text.splitlines() if re.match("[a-z]", line)}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert {normalised(one) for one in project["dependencies"]} <= pinned, "run scripts/container/lock"
+    assert {normalised(one) for one in project["dependencies"]} <= pinned, "run: make lock"
     assert all("==" in line for line in text.splitlines() if re.match("[a-z]", line))
     assert text.count("--hash=sha256:") >= len(pinned)
 
@@ -37,11 +38,11 @@ def test_the_tools_that_build_it_are_pinned_as_well() -> None:
         '$pip --no-deps "$work"/wheels/*.whl'
     ]
     assert len(installs) == 3
-    assert "COPY requirements/build.txt requirements/\n" in CONTAINERFILE
+    assert "COPY requirements/build.txt requirements/runtime.txt requirements/\n" in CONTAINERFILE
     pinned = (ROOT / "requirements/build.txt").read_text(encoding="utf-8")
     names = {normalised(line) for line in pinned.splitlines() if re.match("[a-z]", line)}
     system = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
-    assert {normalised(one) for one in system["requires"]} <= names, "run scripts/lock"
+    assert {normalised(one) for one in system["requires"]} <= names, "run: make lock"
 
 
 def test_the_containerfile_runs_the_scripts_and_nothing_of_its_own() -> None:
@@ -75,7 +76,7 @@ def test_every_pinned_dependency_has_a_wheel_for_both_architectures(machine: str
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
             *(*platforms, f"--platform=manylinux2014_{machine}", f"--python-version={version[1]}"),
             *("--only-binary=:all:", "--require-hashes", "--no-deps"),
-            *("-r", str(SCRIPTS / "requirements.txt"), "-d", str(tmp_path)),
+            *("-r", str(RUNTIME), "-d", str(tmp_path)),
         ],
         capture_output=True,
         text=True,
