@@ -21,9 +21,9 @@ help: ## This list
 $(BIN)/python:
 	@scripts/make-venv "$(PYTHON)" "$(VENV)"
 
-# Stamps say what is in the environment; where there is none they say nothing.
+# Stamps say what is in the environment; where there is none they say nothing, so no rule goes by them.
 ifeq ($(wildcard $(BIN)/python),)
-$(shell rm -f build/.installed build/.developed)
+.PHONY: build/.installed build/.developed
 endif
 
 # The stamp is newer than what it was installed from; a changed lock or source of the extension installs again.

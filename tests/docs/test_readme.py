@@ -72,6 +72,12 @@ def test_an_environment_that_was_removed_is_filled_again(made: Path) -> None:
     assert "-m pip install" in would.stdout
 
 
+def test_asking_for_help_changes_no_file(made: Path) -> None:
+    before = sorted(made.rglob("*"))
+    subprocess.run(["make", "help"], cwd=made, check=True, capture_output=True)
+    assert sorted(made.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("target", "tool"),
     [("format", "ruff"), ("types", "mypy"), ("layers", "lint-imports"), ("drift", "python")],
