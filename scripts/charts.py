@@ -78,7 +78,7 @@ def _inline(node: Any, definitions: dict[str, Any]) -> Any:
         if key == "properties"
         else _inline(value, definitions)
         for key, value in node.items()
-        if key not in {"default", "title"}
+        if key not in {"default", "title", "x-duration"}
     }
 
 
@@ -118,7 +118,7 @@ def _plain(block: BaseModel, name: str) -> Any:
 def _is_duration(model: type[BaseModel], name: str) -> bool:
     field = model.model_fields[name]
     described = model.model_json_schema()["properties"][field.alias or name]
-    return "h)$" in json.dumps(described)
+    return any("x-duration" in one for one in (described, *described.get("anyOf", ())))
 
 
 def may_be_null(block: BaseModel, above: str = "") -> Iterator[str]:

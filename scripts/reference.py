@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bascule.cli import cli
-from bascule.policy.allowed import allowed_at, published_schema
+from bascule.policy.allowed import allowed_at, published_schema, schema_at
 from bascule.policy.config import Config
 from bascule.policy.model import blocks, leaves
 from bascule.policy.problems import dotted
@@ -104,19 +104,19 @@ def _entries(keys: Iterable[tuple[KeyPath, FieldInfo]]) -> Iterator[str]:
         steps: tuple[str | int, ...] = ("routes", 0, *path[1:]) if path[0] == "routes[]" else path
         yield f"### `{dotted(path)}`\n\n"
         allowed = allowed_at(steps) if path != ("routes",) else "see `routes[]`"
-        default = "needed" if field.is_required() else f"default `{_default(field, allowed)}`"
+        default = "needed" if field.is_required() else f"default `{_default(field, steps)}`"
         yield f"*{default}; {allowed}*\n\n"
         yield f"{_text(field.description)}\n\n"
 
 
-def _default(field: FieldInfo, allowed: str) -> str:
+def _default(field: FieldInfo, steps: tuple[str | int, ...]) -> str:
     value: object = field.get_default(call_default_factory=True)
     if isinstance(value, tuple):
         return yaml_scalar([str(item) for item in value])
     if value is None or isinstance(value, (bool, int)):
         return json.dumps(value)
     if isinstance(value, float):
-        return f"{value:g}" + ("s" if "seconds" in allowed else "")
+        return f"{value:g}" + ("s" if "x-duration" in (schema_at(steps) or {}) else "")
     return str(value)
 
 

@@ -2,7 +2,8 @@
 
 Rules of this file: everything is derived from the JSON schema that pydantic makes of the
 models. A type whose schema says too little (an endpoint, a duration) carries its words
-in the private keyword ``x-allowed``, which the published schema no longer has.
+in the private keyword ``x-allowed``; ``x-secret`` and ``x-duration`` mark what is printed
+in a way of its own. The published schema no longer has them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ __all__ = ["allowed_at", "is_secret", "published_schema", "schema_at"]
 
 Schema = dict[str, object]
 
-_PRIVATE: Final = frozenset({"x-allowed", "x-secret"})
+_PRIVATE: Final = frozenset({"x-allowed", "x-duration", "x-secret"})
 
 
 @cache

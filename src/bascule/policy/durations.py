@@ -26,6 +26,7 @@ _LONGEST: Final = 10 * 365 * 86400.0
 """Ten years. Larger values are slips, and some overflow a kernel field."""
 
 _SCHEMA: Final = {
+    "x-duration": True,
     "x-allowed": _ALLOWED,
     "anyOf": [
         {"type": "number", "minimum": 0},
