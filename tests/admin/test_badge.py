@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Page, Request
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>badge</title>
 <script type="module" src="/.bascule/badge.js"></script>

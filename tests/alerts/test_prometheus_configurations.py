@@ -30,7 +30,7 @@ ws_connection_in_flight_count{mp_scope="application"} 42.0
 ws_pool_max_connections{mp_scope="application"} 500.0
 """
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ from tests.support.parts import missing
 
 
 @pytest.mark.real
-@pytest.mark.slow
 @pytest.mark.parametrize("workload", sorted(instructions.UNITS))
 def test_hot_path_executes_no_more_instructions_than_committed(workload: str) -> None:
     """Run ``python -m bench.instructions --accept`` in the commit that means to change this."""

@@ -12,7 +12,7 @@ from tests.chart.client import Client, Finding
 from tests.chart.cluster import cluster
 from tests.chart.rendering import CASES, HELMS, helm
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture

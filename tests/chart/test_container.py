@@ -64,7 +64,6 @@ def test_the_image_is_not_root_and_matches_the_chart() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.slow
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_every_pinned_dependency_has_a_wheel_for_both_architectures(machine: str, tmp_path: Path) -> None:
     version = re.search(r"^ARG PYTHON=(3\.[0-9]+)-slim-bookworm$", CONTAINERFILE, re.MULTILINE)

@@ -21,7 +21,7 @@ from tests.support.parts import ROOT, require
 from tests.support.processes import Service, answers
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 FRONT = "127.0.0.1:8000"
 CAPACITY = f"http://{FRONT}/.bascule/capacity?scope=instance"

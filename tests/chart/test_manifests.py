@@ -70,7 +70,6 @@ def test_both_helms_render_the_same(values: dict[str, Any]) -> None:
     assert by_name("v3") == by_name("v4")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kubernetes", VERSIONS)
 def test_every_manifest_is_valid_strictly(values: dict[str, Any], kubernetes: str) -> None:
     for manifest in render("v4", values, f"{kubernetes}.0"):

@@ -15,7 +15,7 @@ from tests.support.bascule import RunningBascule
 from tests.support.echo import run_echo
 from tests.support.parts import missing
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 Start = Callable[..., RunningBascule]
 

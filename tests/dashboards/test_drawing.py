@@ -12,7 +12,7 @@ from scripts import draw_dashboard
 
 from tests.support.parts import require
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 
 def test_a_query_without_an_answer_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,6 @@ def read(address: str) -> Any:
         return json.load(answer)
 
 
-@pytest.mark.slow
 def test_one_address_is_printed_and_everything_is_behind_it(demo: str) -> None:
     about = read(f"{demo}about.json")
     assert about["cap"] == 12
@@ -67,7 +66,6 @@ def test_one_address_is_printed_and_everything_is_behind_it(demo: str) -> None:
     assert answers(about["admin"])
 
 
-@pytest.mark.slow
 def test_an_address_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
     service, address = start(tmp_path, "--listen", "127.0.0.1:0")
     try:
@@ -81,7 +79,6 @@ def test_an_address_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
         service.stop(30)
 
 
-@pytest.mark.slow
 def test_demos_that_start_at_the_same_moment_each_get_ports_of_their_own(tmp_path: Path) -> None:
     demos = []
     try:
@@ -98,7 +95,6 @@ def test_demos_that_start_at_the_same_moment_each_get_ports_of_their_own(tmp_pat
             demo.stop(30)
 
 
-@pytest.mark.slow
 def test_the_upstream_ends_even_when_the_demo_is_killed(tmp_path: Path) -> None:
     port = reserve_port()
     service, _ = start(tmp_path, "--listen", f"127.0.0.1:{port}")
@@ -123,7 +119,6 @@ async def badges(page: Page) -> str:
 
 
 @pytest.mark.real
-@pytest.mark.slow
 async def test_a_newcomer_fills_the_pool_is_refused_and_sees_why(demo: str) -> None:
     wrong: list[str] = []
     async with run_chromium() as browser:
@@ -174,7 +169,6 @@ async def test_a_newcomer_fills_the_pool_is_refused_and_sees_why(demo: str) -> N
 
 
 @pytest.mark.real
-@pytest.mark.slow
 async def test_a_newcomer_types_into_both_streams(demo: str) -> None:
     async with run_chromium() as browser:
         page = await browser.new_page()
@@ -205,7 +199,6 @@ async def test_a_newcomer_types_into_both_streams(demo: str) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.slow
 async def test_a_refusal_that_is_held_is_not_shown_as_a_session(demo: str) -> None:
     async with run_chromium() as browser:
         page = await browser.new_page()
@@ -224,7 +217,6 @@ async def test_a_refusal_that_is_held_is_not_shown_as_a_session(demo: str) -> No
 
 
 @pytest.mark.real
-@pytest.mark.slow
 async def test_a_dead_upstream_has_a_reason_of_its_own(demo: str) -> None:
     async with run_chromium() as browser:
         page = await browser.new_page()
@@ -242,7 +234,6 @@ async def test_a_dead_upstream_has_a_reason_of_its_own(demo: str) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.slow
 async def test_a_pool_of_hundreds_fits_the_page_and_fills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from tests.chart.rendering import HELMS, helm
 from tests.docs.claims import claimed
 from tests.support.terminal import Terminal
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
 def test_the_chart_is_accepted_where_kubeconfig_leads(terminal: Terminal, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.docs.claims import claimed
 from tests.support.parts import require
 from tests.support.terminal import Terminal, open_terminal
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 COMMANDS = claimed(__name__)
 SCRIPT = "#!{python}\nimport sys\nfrom {module} import main\nsys.exit(main())\n"

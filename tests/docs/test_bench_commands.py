@@ -16,7 +16,7 @@ from tests.docs.claims import claimed, without_twins
 from tests.support.parts import ROOT
 from tests.support.terminal import Terminal, open_terminal
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(500)]
 
 SHORT = "--smoke --only messages --proxies yardstick,bascule"
 LONG = {"make bench", "make bench-quick", "python -m bench run --publish"}

@@ -21,7 +21,7 @@ from tests.support.parts import require
 from tests.support.rawclient import connected
 from tests.support.terminal import Terminal, open_terminal
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 CAP = 500
 NAMED = 0x1C3

@@ -12,7 +12,6 @@ from tests.support.terminal import Terminal
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.slow,
     pytest.mark.timeout(300),
     pytest.mark.skipif(
         sys.version_info >= (3, 13), reason="atheris is for Python 3.11 and 3.12, as the page says"

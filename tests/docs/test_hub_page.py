@@ -23,7 +23,7 @@ from tests.support.parts import ROOT, require
 from tests.support.processes import Service, answers
 from tests.support.rawclient import connected
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 PAGE = "docs/howto/jupyterhub.md"
 ROUTES, SESSIONS = claimed(__name__)

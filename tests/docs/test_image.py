@@ -32,7 +32,6 @@ from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.slow,
     pytest.mark.timeout(600),
 ]
 

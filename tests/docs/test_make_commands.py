@@ -12,7 +12,7 @@ from tests.support.pages import Command
 from tests.support.parts import ROOT, missing
 from tests.support.terminal import Terminal
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 FEW = "tests/protocol/test_path.py -p no:randomly"
 

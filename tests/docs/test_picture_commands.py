@@ -8,7 +8,7 @@ from tests.docs.claims import claimed
 from tests.support.parts import ROOT, require
 from tests.support.terminal import Terminal
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 CHARTS, DRAW, REHEARSE = sorted(claimed(__name__), key=lambda command: command.text)
 

@@ -167,7 +167,6 @@ def test_make_demo_prints_one_address_that_answers_and_ends_cleanly(
 
 
 @pytest.mark.real
-@pytest.mark.slow
 def test_make_demo_jupyter_puts_a_real_jupyterlab_and_streamlit_behind_it(project: Path) -> None:
     for part in ("jupyter", "streamlit"):
         require(part)

@@ -19,7 +19,7 @@ from tests.support.kube.pod import Pod
 from tests.support.pages import fenced
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 PAGES = ("helm", "tune-the-cap", "drain-and-upgrade")
 """In the order in which somebody needs them."""

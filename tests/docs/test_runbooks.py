@@ -14,7 +14,7 @@ from tests.support.pages import Command
 from tests.support.parts import ROOT
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 COMMANDS = claimed(__name__)
 REACH = [command for command in COMMANDS if command.page == "docs/runbooks/index.md"]

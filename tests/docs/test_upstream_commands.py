@@ -23,7 +23,7 @@ from tests.support.pages import fenced
 from tests.support.parts import ROOT, require
 from tests.support.processes import Service
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 JUPYTER, STRIPPED, PREFIXED = (command.text for command in claimed(__name__))
 PAGE = "docs/howto/jupyter-and-streamlit.md"

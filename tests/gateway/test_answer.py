@@ -9,8 +9,6 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-import pytest
-
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.legs import PlainLeg, PumpedLeg
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.slow
 async def test_an_answer_over_tls_reaches_a_client_that_reads_late(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     legs: asyncio.Queue[PumpedLeg] = asyncio.Queue()

@@ -19,7 +19,7 @@ from tests.support.labpage import open_lab, open_terminal, type_into_terminal
 from tests.support.nginx import run_nginx
 from tests.support.waiting import eventually_async, throughout
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 READ_TIMEOUT = "proxy_read_timeout 5s;"
 IDLE = 30.0

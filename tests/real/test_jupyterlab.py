@@ -20,7 +20,7 @@ from tests.support.labpage import (
 )
 from tests.support.waiting import eventually_async
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 MEGABYTES = 20
 

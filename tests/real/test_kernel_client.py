@@ -11,7 +11,7 @@ from websockets.typing import Subprotocol
 from tests.support.jupyter import Jupyter
 from tests.support.kernel import V1, execute, text_of
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 IN_ONE_FRAME = 20_000_000
 """Bytes. Above every usual buffer, below the 32 MiB that a frame may have by default."""

@@ -16,7 +16,7 @@ from tests.support.echo import run_echo
 from tests.support.nginx import run_nginx
 from tests.support.tap import run_tap
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 PLAIN_REQUESTS = 3
 

@@ -16,7 +16,7 @@ from tests.support.processes import reserve_port
 from tests.support.prometheus import Prometheus, check_metrics, run_prometheus
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 CAP: Final = 2
 GAUGES: Final = {

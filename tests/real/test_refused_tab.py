@@ -21,7 +21,7 @@ from tests.support.jupyter import Jupyter
 from tests.support.streamlit import Streamlit
 from tests.support.waiting import eventually_async, throughout
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 WATCHED = 30.0
 """Seconds over which attempts are counted with the hold on: a tab's first, worst half-minute."""

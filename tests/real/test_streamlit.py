@@ -13,7 +13,7 @@ from playwright.async_api import Browser, expect
 from tests.support.browser import SocketLog
 from tests.support.streamlit import Streamlit
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 UPLOAD = random.Random(6455).randbytes(8_000_000)
 DEADLINE_MS = 30_000

@@ -28,7 +28,7 @@ from tests.support.frames import TEXT, frame
 from tests.support.rawupstream import PATIENCE, Call, run_upstream, switch
 from tests.support.waiting import eventually_async, throughout
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.timeout(60)
 
 Start = Callable[..., RunningBascule]
 

@@ -26,7 +26,7 @@ from tests.support.parts import ROOT
 from tests.support.processes import Service, answers, reserve_port
 from tests.support.waiting import eventually, eventually_async
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 CAP: Final = 5
 SHOWN_MS: Final = 25_000

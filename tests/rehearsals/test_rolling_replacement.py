@@ -31,7 +31,7 @@ from tests.support.processes import reserve_port
 from tests.support.streamlit import Streamlit
 from tests.support.waiting import eventually_async
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 CLIENTS: Final = int(os.environ.get("REHEARSAL_CLIENTS", "100"))
 RATE: Final = CLIENTS / 10

@@ -7,16 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.support.hubapi import HubApi
 from tests.support.processes import Service, answers, reserve_port
 from tests.support.rawclient import connected
 
 if TYPE_CHECKING:
     from tests.support.rawupstream import RawUpstream
-
-pytestmark = pytest.mark.slow
 
 TOKEN = "the-token-of-the-hub"
 

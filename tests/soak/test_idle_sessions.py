@@ -12,7 +12,7 @@ from tests.docs.claims import claimed
 from tests.support.checkout import check_out
 from tests.support.terminal import open_terminal
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = pytest.mark.real
 
 CAP = 500
 MOST_BYTES = 2048

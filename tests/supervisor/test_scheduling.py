@@ -61,7 +61,6 @@ def test_a_process_that_is_gone_is_nobodys_fault() -> None:
     scheduling.stand_back(process.pid)
 
 
-@pytest.mark.slow
 def test_each_process_of_a_running_proxy_has_its_own(bascule: Start) -> None:
     proxy = bascule({"routes": [{"name": "r", "path": "/", "upstream": "http://127.0.0.1:1"}]})
     children = subprocess.run(
