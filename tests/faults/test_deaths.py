@@ -147,7 +147,7 @@ def test_a_signal_without_a_name_ends_one_process_and_not_all(proxy: RunningBasc
 
 
 def test_forwarders_killed_under_load_never_corrupt_what_arrives(proxy: RunningBascule) -> None:
-    """FH1: what a client got back is a prefix of what it sent, whoever died meanwhile."""
+    """What a client got back is a prefix of what it sent, whoever died meanwhile."""
     stop = threading.Event()
     wrong: list[str] = []
     rounds = [0] * 6

@@ -1,8 +1,9 @@
-"""Processes of the proxy are killed under load; what must still be true is checked (FH1-FH8, FH10).
+"""Processes of the proxy are killed under load; what must still be true is checked.
 
-Until sessions survive the loss of their forwarder, FH1 and FH2 hold as "a prefix, then an honest end": every
-byte that came through is right, and an ended session ends with its connection, never with a Close that
-somebody made up. What is not here is in test_deaths.py.
+A session does not survive the loss of its forwarder. What passed is a prefix of what was sent, then comes an
+honest end: the session ends with its connection, never with a Close that somebody made up. The gauge of
+sessions is right again, none is above the cap, all that were opened are counted as closed, and no counter
+goes back. What is not here is in test_deaths.py.
 """
 
 from __future__ import annotations
@@ -213,7 +214,7 @@ def test_sessions_that_end_between_two_gateways_are_not_counted_by_the_second(pr
         eventually(lambda: len(bascule.events("session ended")) == 2, 10, "each has its line")
 
 
-def test_counters_go_on_from_where_they_were(proxy: Proxy, upstream: RawUpstream) -> None:  # FH10
+def test_counters_go_on_from_where_they_were(proxy: Proxy, upstream: RawUpstream) -> None:
     bascule = proxy(websocketProxy={"maxSessionsPerApp": 1}, limits={"refusalHoldMax": 0})
     with connected(bascule.public_url) as client:
         client.open(b"/")

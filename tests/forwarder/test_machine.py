@@ -1,7 +1,7 @@
 """A state machine over a scripted kernel: short reads and writes, EAGAIN, EINTR, resets, at every step.
 
-Whatever the order of events: what passed is a prefix of what was sent (FH1), our control frames are at
-boundaries (FH8, I1), nothing follows a Close (I2), no source is read while its bytes wait (I5), memory is
+Whatever the order of events: what passed is a prefix of what was sent, our control frames are at
+boundaries (I1), nothing follows a Close (I2), no source is read while its bytes wait (I5), memory is
 bounded by the window, and each session ends with exactly one report (I8) and every descriptor closed once.
 """
 

@@ -117,7 +117,7 @@ def _play(made: World, pieces: list[tuple[Peer, bytes]], data: st.DataObject) ->
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_an_ending_stream_passes_up_to_its_end(build: Any, data: st.DataObject) -> None:
-    """FH1 and FH2: whatever ends a session, a prefix of what was sent has passed; with a Close, all of it."""
+    """Whatever ends a session, a prefix of what was sent has passed; with a Close, all of it."""
     from_browser = data.draw(st.booleans(), "from the browser")
     sent = data.draw(streams(masked=from_browser, ends=True), "stream")
     cut = data.draw(st.integers(0, len(sent)) | st.just(len(sent)), "cut")

@@ -1,4 +1,4 @@
-"""The cap and its refusals: exact under a race, counted once, the first at once, repeats held (facts §16)."""
+"""The cap and its refusals: exact under a race, counted once, the first at once, repeats held."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Browsers that talk to an echo without pause, and check every byte that comes back.
 
-For faults: whatever happens to the proxy, what came back must be a prefix of what was sent (FH1), in whole
+For faults: whatever happens to the proxy, what came back must be a prefix of what was sent, in whole
 frames, and the end must be an honest one.
 """
 
