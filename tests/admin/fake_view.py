@@ -11,7 +11,7 @@ import math
 import random
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -140,6 +140,11 @@ class FakeView:
     def close(self, number: str) -> None:
         """Take a session away."""
         del self._lives[number]
+
+    def change(self, number: str, **facts: Any) -> None:
+        """Give a session other facts."""
+        life = self._lives[number]
+        life.row = replace(life.row, **facts)
 
     @property
     def ids(self) -> list[str]:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from collections import Counter, UserDict
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -389,8 +388,7 @@ async def test_a_browser_that_has_sent_something_shows_in_the_answer() -> None:
         await hub.add("/apps")
         await hub.add("/other")
         number = hub.view.open()
-        life = hub.view._lives[number]
-        life.row = replace(life.row, route="/apps", frames_in=3)
+        hub.view.change(number, route="/apps", frames_in=3)
         hub.clock.now += 100_000
         _, routes = await hub.call("GET", "")
         assert routes["/apps"]["last_activity"] > routes["/other"]["last_activity"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Heard:
     """What a gateway was told, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
         self.log: list[tuple[str, int]] = []
         self.started = 0
         self.counts: Counter[int] = Counter()
@@ -32,6 +32,7 @@ class Heard:
             on_live=lambda _, live: self.log.append(("live", live.id)),
             on_ended=lambda _, ended: self.log.append(("ended", ended.id)),
             on_lost=lambda link: self.log.append(("lost", link.slot)),
+            most=most,
         )
 
     def forwarder(self, slot: int) -> socket.socket:
@@ -47,8 +48,9 @@ class Heard:
 
     def forget(self) -> None:
         """End all channels from our side."""
-        for link in list(self.dispatch.links.values()):
-            self.dispatch._lose(link)
+        for link in self.dispatch.links.values():
+            asyncio.get_running_loop().remove_reader(link.channel.fileno())
+            link.channel.close()
 
 
 def ended(identifier: int) -> bytes:
@@ -268,8 +270,7 @@ async def test_a_forwarder_that_is_gone_takes_none_and_another_takes_them_all(
 
 
 async def test_no_forwarder_holds_more_than_its_descriptors_allow(handed: contextlib.ExitStack) -> None:
-    heard = Heard()
-    heard.dispatch._most = 3
+    heard = Heard(most=3)
     for slot in (0, 1):
         await ready(heard, slot, handed)
     sessions = hand_over(heard, 6, handed)

@@ -430,12 +430,19 @@ def test_a_session_that_nobody_has_ever_looked_at_was_active_if_its_browser_was(
     assert active(hub) == last
 
 
-def test_of_sessions_that_have_gone_nothing_is_kept(hub: HubLedger) -> None:
+@pytest.mark.parametrize(("number", "kept"), [(1, False), (2, False), (3, True)])
+def test_of_sessions_that_have_gone_nothing_is_kept(
+    hub: HubLedger, clock: Clock, number: int, kept: bool
+) -> None:
     hub.carried(1, 5)
-    hub.observe([session(2, 3), session(3, 3)])
-    hub.ended(2, "/user/alice", 3, 0.0)
+    hub.observe([session(2, 5), session(3, 5)])
+    hub.ended(2, "/user/alice", 5, 0.0)
+    hub.put("/user/alice", {"target": TARGET})
+    clock.now = 1060.0
 
-    assert hub._frames == {3: 3}
+    hub.ended(number, "/user/alice", 5, 0.0)  # had it been known, none of its frames would be new
+
+    assert active(hub) == (1000.0 if kept else 1060.0)
 
 
 class Full(Journal):

@@ -1,10 +1,11 @@
-"""How the cost of something grows with its input, by the processor's own clock."""
+"""How what something costs grows with its input: time by the processor's own clock, and memory."""
 
 import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["assert_linear"]
+__all__ = ["assert_linear", "most_held"]
 
 _TIMES: Final = 16
 _SLACK: Final = 4
@@ -25,3 +26,13 @@ def _least(work: Callable[[bytes], object], data: bytes) -> float:
         work(data)
         found.append(time.thread_time() - begun)
     return min(found)
+
+
+def most_held(work: Callable[[], object]) -> int:
+    """Return the most bytes that were allocated and not yet freed while something worked."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

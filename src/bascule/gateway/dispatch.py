@@ -111,6 +111,7 @@ class Dispatch:
         on_ended: An outcome.
         on_lost: A forwarder is gone with all it carried; the channel to it tells which, and whether all of
             that was known here.
+        most: Sessions that a forwarder may carry; as many as its descriptors allow if it is ``None``.
 
     Attributes:
         links: By slot.
@@ -125,10 +126,13 @@ class Dispatch:
         on_live: Callable[[int, Live], None],
         on_ended: Callable[[int, Ended], None],
         on_lost: Callable[[Link], None],
+        *,
+        most: int | None = None,
     ) -> None:
         self.links: dict[int, Link] = {}
         self._counts = counts
-        self._most = sessions_that_fit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        fit = sessions_that_fit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._most = fit if most is None else most
         self._on_live = on_live
         self._on_ended = on_ended
         self._on_lost = on_lost
