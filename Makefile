@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 60
 SOAK ?= --sessions 5000 --seconds 120
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop compiler parts demo demo-jupyter test test-fast check format types layers drift cover \
+.PHONY: help install develop compiler parts demo demo-jupyter test test-fast check format shell javascript types layers drift cover \
         fuzz soak bench bench-quick accept-arm accept-chart docs pictures lock clean
 
 help: ## This list
@@ -70,11 +70,17 @@ test: compiler build/.developed ## Everything: checks and all tests, with real p
 test-fast: build/.developed ## The tests that need no real part
 	@$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup -m "not real" $(PYTEST_ARGS)
 
-check: build/.developed format types layers drift ## What needs no running: format, lint, types, layers, generated files
+check: build/.developed format shell javascript types layers drift ## What needs no running: format, lint, types, layers, generated files
 
 format: build/.developed
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	@$(BIN)/ruff check --quiet .
+
+shell: build/.developed
+	@$(BIN)/shellcheck $$(grep -lsE '^#!.*sh$$' .ci/* scripts/* scripts/container/*)
+
+javascript: build/.developed
+	@$(BIN)/oxlint --deny-warnings src examples
 
 types: build/.developed
 	@$(BIN)/mypy

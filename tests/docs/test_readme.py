@@ -80,7 +80,14 @@ def test_asking_for_help_changes_no_file(made: Path) -> None:
 
 @pytest.mark.parametrize(
     ("target", "tool"),
-    [("format", "ruff"), ("types", "mypy"), ("layers", "lint-imports"), ("drift", "python")],
+    [
+        ("format", "ruff"),
+        ("shell", "shellcheck"),
+        ("javascript", "oxlint"),
+        ("types", "mypy"),
+        ("layers", "lint-imports"),
+        ("drift", "python"),
+    ],
 )
 @pytest.mark.parametrize("status", [0, 1])
 def test_a_check_fails_when_its_tool_does(made: Path, target: str, tool: str, status: int) -> None:
