@@ -75,6 +75,7 @@ def test_without_a_route_there_is_no_match() -> None:
     assert RouteTable([LAB]).match(b"/jupyter") is None
     assert RouteTable([]).match(b"/") is None
     assert RouteTable([PORT]).match(b"/jupyter/") is None
+    assert RouteTable([LAB]).match(b"/a%2Fb;c") is None, "in neither reading"
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,45 @@ def test_a_literal_segment_beats_a_pattern_at_the_same_depth() -> None:
     assert taken(b"/a/b/c/d", table) == "deep"
     assert taken(b"/a/b/c/e/f", table) == "narrow"
     assert taken(b"/a/x/c/e/f", table) == "second"
+
+
+def test_without_names_the_longest_path_wins_too() -> None:
+    deep = route("deep", "/jupyter/lab/a/b/")
+    table = RouteTable([ROOT, LAB, deep])
+
+    assert taken(b"/jupyter/x", table) == "root"
+    assert taken(b"/jupyter/lab/a/x", table) == "lab"
+    assert taken(b"/jupyter/lab/a/b/c", table) == "deep"
+    assert taken(b"/jupyter/lab/a", RouteTable([deep])) is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "first", "other"),
+    [
+        (b"/a/b/c", "/a/{z}/{y}", "/{x}/b/c"),
+        (b"/a/c", "/{x}/c", "/{y}/{z}"),
+        (b"/a/c/d", "/{x}/c/{z}", "/{y}/{z}/d"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True], ids=["", "turned"])
+def test_the_first_segment_that_is_literal_in_one_of_two_decides(
+    raw: bytes, first: str, other: str, turned: bool
+) -> None:
+    where = {"x": "[a-z]+", "y": "[a-c]+", "z": "[a-f]+"}
+    routes = [
+        route(name, path, where={one: where[one] for one in re.findall("{(.)}", path)})
+        for name, path in (("first", first), ("other", other))
+    ]
+    wanted = routes[0]
+    if turned:
+        routes.reverse()
+
+    assert hit(raw, RouteTable(routes)).route is wanted
+
+
+def test_only_what_is_below_the_proxys_own_segment_is_its_own() -> None:
+    assert taken(b"/.bascule") == "root"
+    assert TABLE.match(b"/.bascule/") is None
 
 
 @pytest.mark.parametrize(
