@@ -60,6 +60,16 @@ def test_a_key_of_another_certificate_is_told_from_what_is_none(
     assert "cannot be used: the key is another certificate's; allowed: " in problem(made.certificate, other)
 
 
+def test_a_key_with_a_passphrase_is_refused_instead_of_asking_for_it(
+    made: Certificate, tmp_path: Path
+) -> None:
+    key = tmp_path / "encrypted.pem"
+    command: list[str | Path] = [require("openssl"), "pkey", "-aes128", "-passout", "pass:hush"]
+    subprocess.run([*command, "-in", made.key, "-out", key], check=True, capture_output=True)
+    said = problem(made.certificate, key)
+    assert said == f"tls.key: {key} is encrypted; allowed: a key without a passphrase"
+
+
 def test_a_file_that_is_not_there_is_named(made: Certificate, tmp_path: Path) -> None:
     missing = tmp_path / "missing.pem"
     assert problem(missing, made.key) == (

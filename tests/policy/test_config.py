@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bascule.policy.authconfig import SessionAuth
 from bascule.policy.config import AuthMode, Config, Endpoint, Hub, WebSocketProxy
 from bascule.policy.consistency import inconsistencies
 from bascule.policy.model import blocks, leaves
@@ -222,6 +224,17 @@ def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
             ("hub.defaultTarget", "null, for hub.enabled is false (bascule chp sets it)"),
         ),
         ({"drain": {"naturalEnd": "31s"}}, ("drain.naturalEnd", "at most drain.timeout (30 s)")),
+        (
+            {"tls": {"certificate": "c", "key": "k", "redirectPort": 443}},
+            ("tls.redirectPort", "null, since there is no tls.redirectFrom"),
+        ),
+        (
+            {"hub": {"enabled": True}},
+            (
+                "adminTokenFile",
+                "the path of a file, since hub.enabled is true: adding routes needs a token",
+            ),
+        ),
     ],
 )
 def test_what_does_not_fit_together_names_the_key_to_change(
@@ -244,6 +257,18 @@ def test_every_key_of_the_hub_is_refused_while_it_is_off() -> None:
 
     assert [path for path, _ in found(hub=hub)] == [f"hub.{key}" for key in hub]
     assert Config.model_validate({"hub": {"enabled": True, **hub}, "adminToken": "t"}).hub.max_routes == 5
+
+
+@pytest.mark.parametrize("url", ["ftp://hub/", "hub:8081", "http://hub/?next=x", "http://user@hub/"])
+def test_a_target_of_jupyterhub_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match=r'"http://host:port" or "https://host:port"'):
+        Hub(enabled=True, default_target=url)
+
+
+def test_the_cookie_is_ours_where_a_key_is_set() -> None:
+    assert SessionAuth(cookie="ours").withheld is None
+    assert SessionAuth(cookie="ours", key_file=Path("k")).withheld == b"ours"
+    assert SessionAuth(cookie="ours").challenge == 'Cookie realm="bascule", cookie-name=ours'
 
 
 def test_python_names_work_in_code() -> None:

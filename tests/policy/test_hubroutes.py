@@ -532,6 +532,18 @@ def test_what_belongs_to_nobody_is_an_app(data: dict[str, object]) -> None:
     assert hit(routes, b"/services/x/terminals").route.kind is Kind.APP
 
 
+@pytest.mark.parametrize(("user", "known"), [("u" * 255, "u" * 255), (["ada"], None), (None, None)])
+def test_a_user_is_a_name_and_nothing_else(user: object, known: str | None) -> None:
+    assert table().put("/user/ada", {"target": ALICE, "user": user}, 0.0).user == known
+
+
+def test_a_user_whose_name_is_too_long_is_refused() -> None:
+    routes = table()
+    with pytest.raises(ValueError, match="at most 255 characters"):
+        routes.put("/user/ada", {"target": ALICE, "user": "u" * 256}, 0.0)
+    assert len(routes) == 0
+
+
 def test_a_route_knows_its_user_what_was_said_of_it_and_when() -> None:
     data = {"target": ALICE, "user": "alice", "server_name": "", "more": [1, {"a": None}]}
 

@@ -9,7 +9,7 @@ import pytest
 
 from bascule.errors import ConfigError
 from bascule.policy.config import Config, Endpoint
-from bascule.policy.loading import Loaded, load
+from bascule.policy.loading import Loaded, check_files, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -391,3 +391,21 @@ def test_problems_of_several_sources_are_told_together(file: Callable[..., Path]
         "command line: drain.rate: found -1; allowed: a number of at least 0",
         "b.yaml:1: xyzzy: unknown key",
     ]
+
+
+def test_every_file_that_cannot_be_read_is_told_with_its_key(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    config = Config.model_validate(
+        {
+            "adminTokenFile": str(tmp_path),
+            "auth": {"session": {"keyFile": str(key)}},
+            "tls": {"certificate": __file__, "key": __file__},
+        }
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_files(config)
+    assert sorted(caught.value.problems) == [
+        f"adminTokenFile: Is a directory: {tmp_path}",
+        f"auth.session.keyFile: No such file or directory: {key}",
+    ]
+    check_files(Config())

@@ -112,6 +112,11 @@ def test_a_fixed_upstream_is_one_address(text: str, address: UpstreamAddress) ->
     assert template.address({}) == address
 
 
+def test_an_address_is_shown_with_its_port_and_an_ipv6_one_in_brackets() -> None:
+    assert UpstreamAddress("http", "lab", 80, b"lab").endpoint == "lab:80"
+    assert UpstreamAddress("http", "::1", 80, b"[::1]:80").endpoint == "[::1]:80"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
