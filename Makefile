@@ -89,8 +89,7 @@ layers: build/.developed
 	@$(BIN)/lint-imports --no-cache | tail -n 4
 
 drift: build/.developed
-	@for script in reference metrics_reference close_table charts; do $(BIN)/python -m scripts.$$script --check || exit 1; done
-	@$(BIN)/python -m dashboards.hopsworks --check
+	@$(BIN)/python -m scripts.generated --check
 
 cover: build/.developed ## Whether the pure packages' own tests run each of their lines and branches; a minute
 	@$(BIN)/python -m coverage run -m pytest -q -m "not real" $(addprefix tests/,handover policy protocol telemetry)
@@ -120,8 +119,7 @@ bench-quick: build/.developed ## The same in about two minutes
 	@$(BIN)/python -m bench install && $(BIN)/python -m bench run --quick
 
 docs: build/.developed ## Regenerate what is generated
-	@for script in reference metrics_reference close_table; do $(BIN)/python -m scripts.$$script || exit 1; done
-	@$(BIN)/python -m dashboards.hopsworks && $(BIN)/python -m scripts.charts
+	@$(BIN)/python -m scripts.generated
 
 pictures: build/.developed ## Take the pictures of the docs from the running product
 	@$(BIN)/python -m scripts.pictures

@@ -1,5 +1,5 @@
 """The Grafana dashboard as code: what is drawn (`hopsworks`) and how (`panels`).
 
-``python -m dashboards.hopsworks`` writes ``hopsworks.json``, which is committed so
+``python -m scripts.generated`` writes ``hopsworks.json``, which is committed so
 that nobody needs the library to install the dashboard; a test keeps both the same.
 """

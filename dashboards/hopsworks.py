@@ -3,14 +3,11 @@
 The five panels of the pool page stand at the bottom under their exact titles, the
 `Memory` and `GC` panels it sends people to stand above them, and a row of our own
 between the two. Every description first says what the panel means, then what to do.
-
-Usage: python -m dashboards.hopsworks [--check]
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 from grafana_foundation_sdk.builders.dashboard import AdHocVariable, Dashboard, DatasourceVariable
@@ -254,17 +251,6 @@ def build() -> str:
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
-def main(arguments: list[str]) -> int:
-    """Write the file, or with ``--check`` say whether it is what this module builds."""
-    text = build()
-    if arguments == ["--check"]:
-        if JSON_FILE.exists() and JSON_FILE.read_text(encoding="utf-8") == text:
-            return 0
-        sys.stderr.write(f"{JSON_FILE.name} is stale: run python -m dashboards.hopsworks\n")
-        return 1
-    JSON_FILE.write_text(text, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def outputs() -> dict[Path, str]:
+    """Return the committed file with what it should hold."""
+    return {JSON_FILE: build()}

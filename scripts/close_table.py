@@ -1,12 +1,7 @@
-"""Write `docs/reference/close-table.md` from the close table.
-
-``python -m scripts.close_table`` writes the page; with ``--check`` it only tells, by its exit status,
-whether the page is up to date. A test does the same.
-"""
+"""The page `docs/reference/close-table.md`, from the close table."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -78,16 +73,6 @@ def _told(code: CloseCode | None, reason: str) -> str:
     return "nothing of ours" if code is None else f"{int(code)} `{reason}`"
 
 
-def main(arguments: list[str]) -> int:
-    """Write or check the page; returns the exit status."""
-    if arguments == ["--check"]:
-        fresh = PAGE.exists() and PAGE.read_text(encoding="utf-8") == page()
-        if not fresh:
-            print(f"{PAGE} is not what the close table says: run scripts/close_table.py", file=sys.stderr)
-        return 0 if fresh else 1
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def outputs() -> dict[Path, str]:
+    """Return the generated file with what it should hold."""
+    return {PAGE: page()}

@@ -1,12 +1,7 @@
-"""Write `docs/reference/metrics.md` from the catalogue of metrics.
-
-``python -m scripts.metrics_reference`` writes the page; with ``--check`` it only tells, by its exit status,
-whether the page is up to date. A test does the same.
-"""
+"""The page `docs/reference/metrics.md`, from the catalogue of metrics."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -79,16 +74,6 @@ def _section(metric: Metric) -> str:
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Write or check the page; returns the exit status."""
-    if arguments == ["--check"]:
-        fresh = PAGE.exists() and PAGE.read_text(encoding="utf-8") == page()
-        if not fresh:
-            print(f"{PAGE} is not what the catalogue says: run scripts/metrics_reference.py", file=sys.stderr)
-        return 0 if fresh else 1
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def outputs() -> dict[Path, str]:
+    """Return the generated file with what it should hold."""
+    return {PAGE: page()}

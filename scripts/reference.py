@@ -1,13 +1,8 @@
-"""Writes the reference pages that are generated: configuration, its JSON schema, the command line.
-
-``python -m scripts.reference`` writes, ``--check`` only tells (status 1) which are stale.
-"""
+"""The reference pages that are generated: configuration, its JSON schema, the command line."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,22 +148,6 @@ def pages() -> Mapping[str, str]:
     }
 
 
-def main() -> int:
-    """Write the pages, or tell which are stale."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
-    stale = 0
-    for name, text in pages().items():
-        path = ROOT / name
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            continue
-        print(f"{'stale' if check else 'written'}: {path}")
-        stale += 1
-        if not check:
-            path.write_text(text, encoding="utf-8")
-    return 1 if check and stale else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def outputs() -> dict[Path, str]:
+    """Return every generated file with what it should hold."""
+    return {ROOT / name: text for name, text in pages().items()}

@@ -33,12 +33,6 @@ def overrides(title: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_the_committed_file_is_what_the_code_builds() -> None:
-    assert hopsworks.JSON_FILE.read_text(encoding="utf-8") == hopsworks.build(), (
-        "run python -m dashboards.hopsworks"
-    )
-
-
 def test_the_library_that_builds_it_reads_it_back_unchanged() -> None:
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
 

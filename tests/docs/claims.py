@@ -13,7 +13,7 @@ from tests.support.pages import Command, commands
 __all__ = ["CLAIMS", "claimed", "claims_on", "without_twins"]
 
 CLAIMS: Final = (
-    ("tests.chart.test_howto", r": (helm (lint|template b)|promtool|sed |python -m dashboards)"),
+    ("tests.chart.test_howto", r": (helm (lint|template b)|promtool|sed )"),
     ("tests.docs.test_accept_command", r"helm.md: make accept-chart"),
     ("tests.docs.test_badge_commands", r"badge-in-jupyterlab.md: (mkdir|cp|jupyter) "),
     ("tests.docs.test_bench_commands", r": (python -m bench|make bench)"),

@@ -93,10 +93,6 @@ def script() -> dict[str, Any]:
     return runpy.run_path(str(SCRIPT))
 
 
-def test_the_page_is_up_to_date(script: dict[str, Any]) -> None:
-    assert script["main"](["--check"]) == 0, "run scripts/close_table.py"
-
-
 def test_the_page_has_one_line_for_every_row(script: dict[str, Any]) -> None:
     lines = [line for line in script["page"]().splitlines() if line.startswith("| `")]
     assert [line.split("`")[1] for line in lines] == [end.name.lower() for end in End]

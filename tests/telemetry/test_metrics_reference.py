@@ -18,10 +18,6 @@ def script() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "scripts/metrics_reference.py"))
 
 
-def test_the_page_is_up_to_date(script: dict[str, Any]) -> None:
-    assert script["main"](["--check"]) == 0, "run scripts/metrics_reference.py"
-
-
 def test_the_page_names_every_metric(script: dict[str, Any]) -> None:
     headings = [line for line in script["page"]().splitlines() if line.startswith("### ")]
     assert headings == [f"### `{metric.name}`" for metric in CATALOGUE]
