@@ -153,6 +153,8 @@ def test_routes_have_names_and_shapes_of_their_own() -> None:
         ("10.0.0.1:8080", "http://10.0.0.1:8080", "listen"),
         ("pod:80", "http://pod", "listen"),
         (":8080", "http://0.0.0.0:8080", "listen"),
+        ("127.0.0.1:8080", "http://0.0.0.0:8080", "listen"),
+        ("[fd00::1]:8080", "http://[fd00::1]:8080", "listen"),
     ],
 )
 def test_45_48_a_route_to_ourselves_is_refused(listen: str, upstream: str, own: str) -> None:
@@ -160,6 +162,14 @@ def test_45_48_a_route_to_ourselves_is_refused(listen: str, upstream: str, own: 
 
     assert path == "routes[0].upstream"
     assert f'our own "{own}"' in text
+
+
+def test_48_a_route_to_what_only_redirects_is_refused() -> None:
+    tls = {"certificate": "c", "key": "k", "redirectFrom": ":80"}
+    ((path, text),) = found(tls=tls, routes=[route(upstream="http://127.0.0.1")])
+
+    assert path == "routes[0].upstream"
+    assert 'our own "tls.redirectFrom"' in text
 
 
 @pytest.mark.parametrize("key", ["defaultTarget", "errorTarget"])
@@ -219,6 +229,26 @@ def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
             ("adminTokenFile", "null, since adminToken is set; use one of the two"),
         ),
         ({"admin": "127.0.0.1:8080"}, ("admin", 'another port than "listen" (0.0.0.0:8080)')),
+        (
+            {"listen": "127.0.0.1:80", "admin": ":80"},
+            ("admin", 'another port than "listen" (127.0.0.1:80)'),
+        ),
+        (
+            {"listen": "10.0.0.1:80", "admin": "10.0.0.1:80"},
+            ("admin", 'another port than "listen" (10.0.0.1:80)'),
+        ),
+        (
+            {"tls": {"certificate": "c", "key": "k", "redirectFrom": ":8080"}},
+            ("tls.redirectFrom", 'another port than "listen" (0.0.0.0:8080)'),
+        ),
+        (
+            {"tls": {"certificate": "c", "key": "k", "redirectFrom": ":8081"}},
+            ("tls.redirectFrom", 'another port than "admin" (127.0.0.1:8081)'),
+        ),
+        (
+            {"tls": {"redirectFrom": ":80"}},
+            ("tls.redirectFrom", "null, since there is no tls.certificate: https would not work"),
+        ),
         (
             {"hub": {"defaultTarget": "http://h"}},
             ("hub.defaultTarget", "null, for hub.enabled is false (bascule chp sets it)"),
