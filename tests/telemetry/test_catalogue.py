@@ -37,6 +37,12 @@ def test_the_dashboards_quantiles_are_there_to_the_letter() -> None:
     assert {"0.5", "0.95", "0.99"} <= set(QUANTILES)
 
 
+def test_what_a_label_may_say_is_in_lower_case() -> None:
+    said = [value for label in LABELS.values() for value in label.values]
+    assert [value for value in said if not re.fullmatch("[a-z0-9_-]+", value)] == []
+    assert {"text", "ping"} <= set(LABELS["opcode"].values)
+
+
 def test_names_are_unique_and_grouped_completely() -> None:
     assert len({metric.name for metric in CATALOGUE}) == len(CATALOGUE)
     assert tuple(metric for _, metrics in GROUPS for metric in metrics) == CATALOGUE
