@@ -9,6 +9,8 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+import pytest
+
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.legs import PlainLeg, PumpedLeg
