@@ -18,6 +18,7 @@ from bascule.telemetry.accesslog import AccessLog
 from bascule.telemetry.durations import Durations
 from bascule.telemetry.reservoir import Reservoir
 from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
+from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
     import socket
@@ -33,13 +34,14 @@ class Rig:
         self.registry = Registry()
         self.budget = SessionBudget(2, per_user=1)
         self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5), self.counters.durations(0))
-        self.lines: list[dict[str, Any]] = []
+        self._log = Recorder()
         words = self.counters.gateway(0)
-        log = AccessLog(self)
+        log = AccessLog(self._log)
         self.outcomes = Outcomes(self.registry, self.budget, self.durations, log, self.counters, words, None)
 
-    def info(self, event: str, **fields: object) -> None:
-        self.lines.append(fields)
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [fields for _, fields in self._log.seen]
 
     def live(self, identifier: int, since: float) -> None:
         self.outcomes.on_live(0, Live(0, identifier, 0, since, 0.0, 0, 0, 0, 0, TAG))

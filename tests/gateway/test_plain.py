@@ -65,6 +65,35 @@ async def test_a_stripped_prefix_is_told_in_a_field(world: World) -> None:
     assert upstream.requests[0].value(b"X-Forwarded-Prefix") == b"/apps/demo"
 
 
+async def test_a_page_at_a_stripped_prefix_without_its_slash_is_sent_there(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream, path="/apps/demo/", stripPrefix=True)
+    for method in (b"GET", b"HEAD"):
+        got = await front.request(b"/apps/demo?a=b", method=method)
+        assert (got.status, got.value(b"Location")) == (301, b"./demo/?a=b")
+    assert upstream.requests == []
+    assert (await front.request(b"/apps/demo", method=b"POST")).status == 200
+    assert (await front.request(b"/apps/demo/")).status == 200
+    assert [asked.target for asked in upstream.requests] == [b"/", b"/"]
+
+
+async def test_a_request_that_goes_nowhere_has_a_line_for_who_looks_for_it(world: World) -> None:
+    front = await world.front(await world.repeating(answer()), path="/lab")
+    await front.request(b"/secret/../x")
+    await front.request(b"/nothing")
+    assert front.log.lines == []
+    assert front.log.debugged == [
+        (
+            "request refused",
+            {"status": 400, "client": "127.0.0.1", "detail": "The path contains a dot segment."},
+        ),
+        (
+            "request refused",
+            {"status": 404, "client": "127.0.0.1", "detail": "There is nothing at this address."},
+        ),
+    ]
+
+
 async def test_fields_reach_the_upstream_unmerged_and_in_order(world: World) -> None:
     upstream = await world.repeating(answer())
     front = await world.front(upstream)

@@ -1,4 +1,4 @@
-"""Where a request by http is told to come by https."""
+"""Where a request is told to go instead: to https, or to the same page with its slash."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.policy.redirecting import https_location, redirect_status
-from bascule.policy.routes import BadTarget
+from bascule.policy.redirecting import https_location, redirect_status, slash_location
+from bascule.policy.routeconfig import RouteConfig
+from bascule.policy.routes import BadTarget, RouteTable
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,34 @@ def test_whatever_comes_leads_to_the_host_it_came_to(target: bytes, host: bytes,
 )
 def test_what_has_more_than_an_address_keeps_its_method(method: str, status: int) -> None:
     assert redirect_status(method) == status
+
+
+@pytest.mark.parametrize(
+    ("target", "location"),
+    [
+        (b"/apps/demo", b"./demo/"),
+        (b"/apps/demo?a=/b?c", b"./demo/?a=/b?c"),
+        (b"/apps/%64emo", b"./%64emo/"),
+        (b"http://h/apps/demo?x", b"./demo/?x"),
+        (b"/apps/demo/", None),
+        (b"/apps/demo/?x=/apps/demo", None),
+        (b"/apps/demo/apps/demo", None),
+        (b"/apps/demos", None),
+        (b"/kept", None),
+        (b"/", None),
+    ],
+)
+def test_a_prefix_that_is_stripped_leads_to_itself_with_its_slash(
+    target: bytes, location: bytes | None
+) -> None:
+    routes = RouteTable(
+        [
+            RouteConfig(name="demo", path="/apps/demo/", upstream="http://demo", strip_prefix=True),
+            RouteConfig(name="kept", path="/kept/", upstream="http://kept"),
+            RouteConfig(name="root", path="/", upstream="http://root", strip_prefix=True),
+        ]
+    )
+    match = routes.match(target)
+
+    assert match is not None
+    assert slash_location(target, match) == location

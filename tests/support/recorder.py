@@ -6,17 +6,22 @@ __all__ = ["Recorder"]
 
 
 class Recorder:
-    """Keeps what is logged at level info.
+    """Keeps what is logged.
 
     Attributes:
-        seen: Event and fields of each line.
+        seen: Event and fields of each line at level info.
+        debugged: The same at level debug.
     """
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, dict[str, object]]] = []
+        self.debugged: list[tuple[str, dict[str, object]]] = []
 
     def info(self, event: str, **fields: object) -> None:
         self.seen.append((event, fields))
+
+    def debug(self, event: str, **fields: object) -> None:
+        self.debugged.append((event, fields))
 
     @property
     def lines(self) -> list[dict[str, object]]:

@@ -22,13 +22,21 @@ _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{status} {title}</title>
+<title>{status} {title}</title>{refresh}
 <style>:root{{color-scheme:light dark}}
 body{{font:1rem/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32rem;padding:0 1rem}}
 h1{{font-size:1.4rem}}p{{color:#555}}
 @media(prefers-color-scheme:dark){{body{{background:#10161a;color:#e6ecef}}p{{color:#95a4ad}}}}</style></head>
-<body><h1>{status} {title}</h1><p>{detail}</p></body></html>
+<body><h1>{status} {title}</h1><p>{detail}</p>{again}</body></html>
 """
+_PASSING: Final = frozenset((502, 503, 504))
+"""What may be over in a moment: an app that reloads its page while it restarts must not end up here."""
+
+_AGAIN_AFTER: Final = 5
+"""Seconds after which a page asks again by itself."""
+
+_REFRESH: Final = f'<meta http-equiv="refresh" content="{_AGAIN_AFTER}">'
+_AGAIN: Final = f"<p>This page tries again every {_AGAIN_AFTER} seconds.</p>"
 
 _COMMON_FIELDS: Final = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
 _POLICY: Final = (b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")
@@ -91,7 +99,10 @@ def _page(status: int, detail: str, html: bool) -> tuple[tuple[tuple[bytes, byte
     title = reason_phrase(status)
     if html:
         content_type = b"text/html; charset=utf-8"
-        body = _PAGE.format(status=status, title=escape(title), detail=escape(detail)).encode()
+        refresh, again = (_REFRESH, _AGAIN) if status in _PASSING else ("", "")
+        body = _PAGE.format(
+            status=status, title=escape(title), detail=escape(detail), refresh=refresh, again=again
+        ).encode()
     else:
         content_type = b"application/problem+json"
         body = json.dumps({"status": status, "title": title, "detail": detail}).encode() + b"\n"

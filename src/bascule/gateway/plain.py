@@ -62,6 +62,7 @@ from bascule.policy.forwarding import (
     values_of,
     with_host,
 )
+from bascule.policy.redirecting import slash_location
 from bascule.protocol.http1 import ONLY_HTTP_1
 from bascule.protocol.path import ASTERISK, is_host
 
@@ -106,6 +107,7 @@ Telling costs as much as copying the fields, and a browser's GET lacks none of t
 
 _ALLOWED: Final = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
+_SAFE: Final = ("GET", "HEAD")
 _SOON: Final = ((b"Retry-After", b"1"),)
 _ANSWERS: Final = {
     UNREACHABLE: (502, "The application behind this address cannot be reached."),
@@ -208,10 +210,11 @@ class PlainProxy:
 
     async def _answer(self, request: web.BaseRequest, browser: BrowserSide) -> web.StreamResponse:
         if request.version.major != 1:
-            return await browser.answer(505, ONLY_HTTP_1, close=True)
+            return await self._refuse(request, browser, 505, ONLY_HTTP_1, close=True)
         if request.method in ("CONNECT", "TRACE"):
-            return await browser.answer(
-                405, "This method is not supported.", _ALLOWED, close=request.method == "CONNECT"
+            is_tunnel = request.method == "CONNECT"
+            return await self._refuse(
+                request, browser, 405, "This method is not supported.", _ALLOWED, close=is_tunnel
             )
         raw_target = request.raw_path.encode("utf-8", "surrogateescape")
         if raw_target == ASTERISK:
@@ -220,18 +223,24 @@ class PlainProxy:
         known = request.headers
         # aiohttp decodes chunks and no other coding, and the upstream would not be told of the others.
         if known.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
-            return await browser.answer(501, "This transfer coding is not supported.", close=True)
+            return await self._refuse(
+                request, browser, 501, "This transfer coding is not supported.", close=True
+            )
         if sum(map(len, chain.from_iterable(fields))) > self._head_bytes:
-            return await browser.answer(431, "The request's fields are too large.", close=True)
+            return await self._refuse(
+                request, browser, 431, "The request's fields are too large.", close=True
+            )
         if hdrs.VIA in known and any(self._pseudonym in via for via in known.getall(hdrs.VIA)):
-            return await browser.answer(508, "The request came back to this proxy: the routes form a loop.")
+            return await self._refuse(
+                request, browser, 508, "The request came back to this proxy: the routes form a loop."
+            )
         host = known.get(hdrs.HOST, "").encode("utf-8", "surrogateescape")
         if not is_host(host):
-            return await browser.answer(400, "The Host field is not valid.")
+            return await self._refuse(request, browser, 400, "The Host field is not valid.")
         try:
             match = self._routes.match(raw_target, host)
             if match is None:
-                return await self._say(request, browser, 404, "There is nothing at this address.")
+                return await self._refuse(request, browser, 404, "There is nothing at this address.")
             if match.authority is not None:
                 host = match.authority
                 fields = with_host(fields, host)
@@ -243,8 +252,30 @@ class PlainProxy:
                 fields = without_cookie(fields, self._withheld)
         except HandshakeRefused as refusal:
             extra = tuple((name.encode(), value.encode()) for name, value in refusal.fields)
-            return await browser.answer(refusal.status, refusal.detail, extra)
+            return await self._refuse(request, browser, refusal.status, refusal.detail, extra)
+        if request.method in _SAFE and (location := slash_location(raw_target, match)) is not None:
+            extra = ((b"Location", location),)
+            return await browser.answer(301, "This page's address ends in a slash.", extra)
         return await self._exchange(request, browser, match, fields, host)
+
+    async def _refuse(
+        self,
+        request: web.BaseRequest,
+        browser: BrowserSide,
+        status: int,
+        detail: str,
+        extra: Fields = (),
+        *,
+        close: bool = False,
+    ) -> web.StreamResponse:
+        """Answer a request that goes nowhere."""
+        self._access.request_refused(self._client(request), status, detail)
+        if status == 404:
+            return await self._say(request, browser, status, detail)
+        return await browser.answer(status, detail, extra, close=close)
+
+    def _client(self, request: web.BaseRequest) -> str:
+        return client_address_of(peer_address(request.remote), request.raw_headers, self._trusted)
 
     async def _exchange(
         self,
@@ -478,9 +509,8 @@ class PlainProxy:
         self, request: web.BaseRequest, match: Match, reason: str, status: int | None, detail: str
     ) -> None:
         self._words[_FAILURES] += 1
-        client = client_address_of(peer_address(request.remote), request.raw_headers, self._trusted)
         route = match.route
         self._access.request_failed(
-            reason, client=client, route=route.name, kind=route.kind, upstream=match.upstream.endpoint,
-            status=status, detail=detail,
+            reason, client=self._client(request), route=route.name, kind=route.kind,
+            upstream=match.upstream.endpoint, status=status, detail=detail,
         )  # fmt: skip

@@ -1,15 +1,18 @@
-"""Where a request by http is told to come by https (RFC 9110 §15.4).
+"""Where a request is told to go instead (RFC 9110 §15.4): to https, or to the same page with its slash.
 
 Rules of this file: pure. A host and a path that would not be served are not repeated in an answer.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bascule.protocol.path import is_host, parse_target, without_port
 
-__all__ = ["https_location", "redirect_status"]
+if TYPE_CHECKING:
+    from bascule.policy.routes import Match
+
+__all__ = ["https_location", "redirect_status", "slash_location"]
 
 _HTTPS: Final = 443
 
@@ -31,6 +34,22 @@ def https_location(raw_target: bytes, host: bytes, port: int) -> str | None:
         return None
     shown = b"" if port == _HTTPS else b":%d" % port
     return (b"https://" + name + shown + target.path + target.query).decode("ascii")
+
+
+def slash_location(raw_target: bytes, match: Match) -> bytes | None:
+    """Return where to go from a prefix that is stripped and lacks its slash; ``None`` from elsewhere.
+
+    The page's relative links would lead to outside of the prefix. The location is relative, since somebody in
+    front of us may have stripped a prefix, too.
+
+    Args:
+        raw_target: The request-target as received.
+        match: Where it leads.
+    """
+    path, mark, query = raw_target.partition(b"?")
+    if not match.prefix or path.endswith(b"/") or match.target.partition(b"?")[0] != b"/":
+        return None
+    return b"./" + path.rpartition(b"/")[2] + b"/" + mark + query
 
 
 def redirect_status(method: str) -> int:

@@ -90,7 +90,8 @@ class RouteConfig(Block):
     strip_prefix: Annotated[bool, Field(strict=True)] = False
     """Strip the matched prefix before forwarding, and send it as `X-Forwarded-Prefix`.
 
-    Off, because Jupyter knows its own base URL. Streamlit and most apps need it on.
+    Off, because Jupyter knows its own base URL. Streamlit and most apps need it on. A page asked for by the
+    prefix without its slash is redirected to the one with it, or its relative links would lead outside.
     """
     where: dict[str, Pattern] = Field(default_factory=dict)
     """For each `{name}`, the regular expression that must match its whole segment.

@@ -36,6 +36,9 @@ class EventLog(Protocol):
     def info(self, event: str, **fields: object) -> object:
         """Log an event."""
 
+    def debug(self, event: str, **fields: object) -> object:
+        """Log an event that is of use only to who looks for it."""
+
 
 class Errand(NamedTuple):
     """Whose a session is and where it leads: what is told of it wherever it is told of.
@@ -104,7 +107,7 @@ class AccessLog:
     """Write the lines.
 
     Args:
-        log: Where they go, at level info.
+        log: Where they go, at level info; requests that anybody can have refused, at level debug.
     """
 
     __slots__ = ("_log",)
@@ -193,6 +196,16 @@ class AccessLog:
             **answered,
             detail=printable(detail, _DETAIL_LIMIT),
         )
+
+    def request_refused(self, client: str, status: int, detail: str) -> None:
+        """Write the line of a plain HTTP request that went nowhere; scanners cause as many as they like.
+
+        Args:
+            client: Address of the browser.
+            status: HTTP status of our answer.
+            detail: The sentence that it was told.
+        """
+        self._log.debug("request refused", status=status, **_told(client), detail=detail)
 
 
 def _told(whose: Errand | str) -> dict[str, object]:
