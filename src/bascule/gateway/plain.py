@@ -40,7 +40,6 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from aiohttp import HttpVersion10, HttpVersion11, hdrs
-from multidict import CIMultiDict, istr
 from yarl import URL
 
 from bascule.errors import HandshakeRefused
@@ -49,6 +48,7 @@ from bascule.gateway.giveway import give_way
 from bascule.gateway.hubpages import HubPages
 from bascule.gateway.plain_client import telling, upstream_session
 from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREACHABLE, describe
+from bascule.gateway.plain_fields import FieldsAsText
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
 from bascule.gateway.plain_upload import Upload
 from bascule.handover.counters import GatewayWord
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
     from aiohttp.http import RawResponseMessage
+    from multidict import CIMultiDict
 
     from bascule.gateway.exchanges import Exchanges
     from bascule.gateway.hub import HubLedger
@@ -84,11 +85,6 @@ __all__ = ["PlainProxy"]
 
 _REQUESTS: Final = int(GatewayWord.HTTP_REQUESTS)
 _FAILURES: Final = int(GatewayWord.HTTP_UPSTREAM_FAILURES)
-
-_NAMES: Final = 1024
-"""Most field names whose decoded form is kept; beyond that the memory is emptied, so it cannot grow."""
-_LONGEST_NAME: Final = 64
-"""Longer names are not kept."""
 
 _MOST_REMEMBERED: Final = 4096
 """Most upstreams remembered whose last answer was HTTP/1.0; beyond that the memory is emptied."""
@@ -175,7 +171,7 @@ class PlainProxy:
         self.via = b"1.1 " + self._pseudonym.encode()
         error_target = config.hub.error_target if config.hub.enabled else None
         self._hub_pages = None if error_target is None else HubPages(error_target, self.via)
-        self._names: dict[bytes, istr] = {}
+        self._as_text = FieldsAsText()
         self._speaks_http10: set[bytes] = set()
         self._session: aiohttp.ClientSession | None = None
         self.leaving = False
@@ -329,7 +325,7 @@ class PlainProxy:
     def _headers(
         self, request: web.BaseRequest, match: Match, fields: Fields, host: bytes
     ) -> CIMultiDict[str]:
-        """Return the fields for the upstream as text, a character for each byte: see `upstream_session`."""
+        """Return the fields for the upstream."""
         sent = forwarded_fields(
             peer_address(request.remote),
             self._trusted,
@@ -339,30 +335,7 @@ class PlainProxy:
             match.prefix,
             self.via if request.version >= HttpVersion11 else self._via10,
         )
-        names = self._names
-        try:
-            headers = CIMultiDict([(names[name], value.decode("latin-1")) for name, value in sent])
-        except KeyError:
-            self._learn(sent)
-            headers = CIMultiDict(
-                [(names.get(name) or name.decode("ascii"), value.decode("latin-1")) for name, value in sent]
-            )
-        # Lower-cased: whether names that differ in case are one key to iterate over is multidict's to change.
-        if len(set(map(str.lower, headers))) != len(headers):
-            spelt: dict[str, str] = {}
-            # ClientSession takes a name that differs from an earlier one in case only for its replacement.
-            headers = CIMultiDict(
-                [(spelt.setdefault(name.lower(), name), value) for name, value in headers.items()]
-            )
-        return headers
-
-    def _learn(self, fields: Fields) -> None:
-        """Remember the decoded form of these names."""
-        if len(self._names) >= _NAMES:
-            self._names.clear()
-        for name, _ in fields:
-            if len(name) <= _LONGEST_NAME:
-                self._names[name] = istr(name.decode("ascii"))
+        return self._as_text.of(sent)
 
     async def _ask(
         self,
