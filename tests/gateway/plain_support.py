@@ -17,6 +17,7 @@ from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.policy.config import Config
 from bascule.policy.routes import RouteTable
 from bascule.telemetry.accesslog import AccessLog
+from tests.support.http import Fields, HasFields, read_fields
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -28,11 +29,9 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 """Seconds after which something that should happen never will."""
 
-Fields = list[tuple[bytes, bytes]]
-
 
 @dataclass
-class Message:
+class Message(HasFields):
     """A request or an answer as it was on the wire."""
 
     start_line: bytes
@@ -47,14 +46,6 @@ class Message:
     @property
     def target(self) -> bytes:
         return self.start_line.split(b" ")[1]
-
-    def values(self, name: bytes) -> list[bytes]:
-        return [value for key, value in self.fields if key.lower() == name.lower()]
-
-    def value(self, name: bytes) -> bytes | None:
-        values = self.values(name)
-        assert len(values) <= 1, f"{name!r} is there {len(values)} times"
-        return values[0] if values else None
 
 
 class Peer:
@@ -72,7 +63,7 @@ class Peer:
         """Read a head. Raises IncompleteReadError at the end of the connection."""
         raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE)
         start_line, *lines = raw[:-4].split(b"\r\n")
-        return Message(start_line, [_field(line) for line in lines])
+        return Message(start_line, read_fields(lines))
 
     async def message(self, *, bodiless: bool = False) -> Message:
         """Read a head and the body that its fields announce; an answer without length runs to the end."""
@@ -101,7 +92,7 @@ class Peer:
             yield part[:-2]
         while line := await self.line():
             if message is not None:
-                message.trailers.append(_field(line))
+                message.trailers += read_fields([line])
 
     async def line(self) -> bytes:
         return (await asyncio.wait_for(self.reader.readuntil(b"\r\n"), PATIENCE))[:-2]
@@ -125,12 +116,6 @@ class Peer:
         self.writer.close()
         with contextlib.suppress(OSError):
             await asyncio.wait_for(self.writer.wait_closed(), PATIENCE)
-
-
-def _field(line: bytes) -> tuple[bytes, bytes]:
-    name, colon, value = line.partition(b":")
-    assert colon, line
-    return name, value.strip(b" \t")
 
 
 def request_head(

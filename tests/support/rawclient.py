@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from tests.support.frames import KEY, PONG, TEXT, Frame, frame, frames_of, leftover
+from tests.support.http import Fields, HasFields, read_fields
 
 __all__ = ["SAMPLE_KEY", "Answer", "Clients", "RawClient", "connect", "connected", "upgrade"]
 
@@ -59,23 +60,13 @@ def upgrade(
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(HasFields):
     """The head of a response, and its body as far as it was read."""
 
     status: int
     reason: bytes
-    fields: list[tuple[bytes, bytes]]
+    fields: Fields
     body: bytes = b""
-
-    def values(self, name: bytes) -> list[bytes]:
-        """Return the values of one field."""
-        return [value for key, value in self.fields if key.lower() == name.lower()]
-
-    def value(self, name: bytes) -> bytes | None:
-        """Return the value of a field that is there at most once."""
-        values = self.values(name)
-        assert len(values) <= 1, f"{name!r} is there {len(values)} times"
-        return values[0] if values else None
 
 
 class RawClient:
@@ -123,8 +114,7 @@ class RawClient:
         start, *lines = raw.split(b"\r\n")
         match = re.fullmatch(rb"HTTP/1\.[01] (\d{3})(?: (.*))?", start)
         assert match is not None, start
-        fields = [(name, value.strip(b" \t")) for name, _, value in (line.partition(b":") for line in lines)]
-        return Answer(int(match[1]), match[2] or b"", fields)
+        return Answer(int(match[1]), match[2] or b"", read_fields(lines))
 
     def switched(self) -> bool:
         """Tell whether a 101 comes; the connection may also end without a word of it."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from tests.support.frames import CLOSE, Frame, close, frame, frames_of
+from tests.support.http import HasFields, read_fields
 
 __all__ = ["Call", "RawUpstream", "accept_for", "echo", "run_upstream", "switch"]
 
@@ -27,11 +28,12 @@ def accept_for(key: bytes) -> bytes:
     return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
-class Call:
+class Call(HasFields):
     """One connection that came in, behind its request head.
 
     Attributes:
         head: The request head as it was sent, with its empty line.
+        fields: Its fields, in order.
         buffer: What came behind it and was not taken yet.
     """
 
@@ -39,6 +41,7 @@ class Call:
         self.socket = connection
         connection.settimeout(PATIENCE)
         self.head = b""
+        self.fields = []
         self.buffer = b""
 
     def read_head(self) -> bool:
@@ -51,6 +54,7 @@ class Call:
             data += chunk
         end = data.index(b"\r\n\r\n") + 4
         self.head, self.buffer = data[:end], data[end:]
+        self.fields = read_fields(self.head[:-4].split(b"\r\n")[1:])
         return True
 
     @property
@@ -62,22 +66,6 @@ class Call:
     def target(self) -> bytes:
         """The request target."""
         return self.start_line.split(b" ")[1]
-
-    @property
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """Field lines in order."""
-        lines = self.head[:-4].split(b"\r\n")[1:]
-        return [(name, value.strip(b" \t")) for name, _, value in (line.partition(b":") for line in lines)]
-
-    def values(self, name: bytes) -> list[bytes]:
-        """Return the values of one field."""
-        return [value for key, value in self.fields if key.lower() == name.lower()]
-
-    def value(self, name: bytes) -> bytes | None:
-        """Return the value of a field that is there at most once."""
-        values = self.values(name)
-        assert len(values) <= 1, f"{name!r} is there {len(values)} times"
-        return values[0] if values else None
 
     def send(self, data: bytes) -> None:
         """Send all of it."""
