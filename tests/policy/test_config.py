@@ -201,7 +201,10 @@ def test_45_a_port_from_a_url_cannot_be_that_of_our_admin_listener() -> None:
         {"listen": ":0", "admin": ":0", "routes": [route(upstream="http://127.0.0.1:80")]},
         {"listen": "10.0.0.1:80", "routes": [route(upstream="http://127.0.0.1:80")]},
         {"routes": [route(path="/{x}/", upstream="http://{x}:8081", where={"x": "[a-z]+"})]},
+        {"listen": ":80", "routes": [route(upstream="http://lab")]},
+        {"listen": ":0", "routes": [route(path="/{p}/", upstream="http://[::1]:{p}", where={"p": "[0-7]"})]},
         {"listen": "10.0.0.1:80", "admin": "127.0.0.1:80"},
+        {"tls": {"certificate": "a", "key": "b", "redirectFrom": ":80", "redirectPort": 443}},
         {"tls": {"certificate": "a", "key": "b"}},
         {"drain": {"naturalEnd": 30}},
         {"auth": {"session": {"keyFile": "k"}}, "routes": [route(auth="session")]},
@@ -219,7 +222,7 @@ def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
     ("values", "problem"),
     [
         (
-            {"routes": [route(auth="session")]},
+            {"routes": [route(auth="session"), route(name="b", path="/b", auth="session")]},
             ("auth.session.keyFile", 'the path of a file, since route "lab" has "auth: session"'),
         ),
         ({"tls": {"key": "k"}}, ("tls.certificate", "the path of a file, since key is set")),
