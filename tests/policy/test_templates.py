@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from bascule.policy.templates import PathTemplate, UpstreamAddress, UpstreamTemplate, check_pattern
+from bascule.policy.templates import (
+    PathTemplate,
+    UpstreamAddress,
+    UpstreamTemplate,
+    check_pattern,
+    may_capture,
+)
 
 
 @pytest.mark.parametrize(
@@ -218,3 +224,50 @@ def test_a_port_from_a_url_is_plain_decimal(port: bytes, number: int) -> None:
 @pytest.mark.parametrize("pattern", [r"\d{1,5}", "[0-9]+", "(?:80|90)[0-9]{2}", "8888"])
 def test_a_port_may_be_pinned_by_any_pattern_of_digits(pattern: str) -> None:
     assert UpstreamTemplate.parse("http://x:{port}", {"port": pattern}).port == "port"
+
+
+@pytest.mark.parametrize("port", [1, 65535])
+def test_every_port_may_be_written_down(port: int) -> None:
+    assert UpstreamTemplate.parse(f"http://lab:{port}", {}).port == port
+
+
+def test_a_host_may_be_253_bytes_long_and_may_have_capitals() -> None:
+    longest = ".".join(["a" * 63] * 3 + ["a" * 61])
+    assert UpstreamTemplate.parse(f"http://{longest}", {}).host == longest
+    assert UpstreamTemplate.parse("http://Lab", {}).host == "Lab"
+    with pytest.raises(ValueError, match="a host name"):
+        UpstreamTemplate.parse(f"http://{longest}a", {})
+
+
+@pytest.mark.parametrize("upstream", ["http://{a}:80", "http://lab:{a}"])
+def test_an_upstream_with_a_name_in_it_is_not_fixed(upstream: str) -> None:
+    assert not UpstreamTemplate.parse(upstream, {"a": "[0-9]+"}).is_fixed
+
+
+@pytest.mark.parametrize("pattern", ["127[.]0[.]0[.]1", "a:1", "a@b"])
+def test_a_name_in_a_host_stays_within_its_label(pattern: str) -> None:
+    with pytest.raises(ValueError, match="one label for each name"):
+        UpstreamTemplate.parse("http://{a}.lab", {"a": pattern})
+
+
+def test_a_number_with_a_dot_behind_it_is_no_host_either() -> None:
+    template = UpstreamTemplate.parse("http://lab.{a}.", {"a": "[0-9a-z]+"})
+    assert template.address({"a": b"b"}) is not None
+    assert template.address({"a": b"7"}) is None
+
+
+@pytest.mark.parametrize("path", ["/{a", "/a}", "/a/%25"])
+def test_half_a_name_and_an_escaped_percent_sign_are_in_no_path(path: str) -> None:
+    with pytest.raises(ValueError, match=r"a path without|whole segment"):
+        PathTemplate.parse(path)
+
+
+def test_a_segment_of_a_url_is_put_to_a_pattern_if_it_is_plain_and_not_too_long() -> None:
+    captured = [may_capture(segment) for segment in (b"a", b"a" * 255, b"", b"a" * 256, b"a%2Fb", b"a;b")]
+    assert captured == [True, True, False, False, False, False]
+
+
+def test_a_pattern_that_may_be_read_differently_one_day_is_refused() -> None:
+    assert check_pattern("[a-z]+").fullmatch(b"lab")
+    with pytest.raises(ValueError, match="a regular expression"):
+        check_pattern("[[a]")
