@@ -223,7 +223,7 @@ def without_prefix(target: Target, depth: int) -> tuple[bytes, bytes]:
         end = target.path.find(b"/", end + 1)
         if end < 0:
             return target.path, b"/"
-    rest = target.path[end:] or b"/"
+    rest = target.path[end:]
     if target.credulous is not None:
         parse_target(rest)
     return target.path[:end], rest
