@@ -367,7 +367,7 @@ def test_who_wants_a_status_gets_one_with_the_reason_and_the_same_counts(
     assert (answer.status, answer.value(b"Retry-After"), answer.body) == (503, b"1", FULL + b"\n")
     refused.goodbye()
     figures.settle({"ws_connection_rejections_total": 1, "bascule_rejected_clients_total": 1})
-    (line,) = eventually(lambda: _told_of(by_status, "cap"), 10, "it has its line")
+    (line,) = eventually(lambda: _told_of(by_status, "cap", "app"), 10, "it has its line")
     assert line["status"] == 503
     assert "close_code" not in line
 
@@ -382,16 +382,17 @@ def test_a_route_is_refused_in_its_own_way(
     assert refused.head().status == 101
     assert refused.refusal().code == 1013
 
-    def told() -> list[dict[str, Any]]:
-        return [line for line in _told_of(by_status, "cap") if line["route"] == "lab"]
-
-    (line,) = eventually(told, 10, "it has its line")
+    (line,) = eventually(lambda: _told_of(by_status, "cap", "lab"), 10, "it has its line")
     assert line["close_code"] == 1013
 
 
-def _told_of(bascule: RunningBascule, reason: str) -> list[dict[str, Any]]:
-    """Return the lines of refusals for a reason."""
-    return [line for line in bascule.events("session refused") if line["reason"] == reason]
+def _told_of(bascule: RunningBascule, reason: str, route: str) -> list[dict[str, Any]]:
+    """Return the lines of refusals for a reason on a route."""
+    return [
+        line
+        for line in bascule.events("session refused")
+        if (line["reason"], line["route"]) == (reason, route)
+    ]
 
 
 def test_an_upstream_that_is_not_there_is_a_status_too_and_repeats_are_held(

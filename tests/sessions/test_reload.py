@@ -235,7 +235,8 @@ def test_a_download_goes_on_and_its_gateway_leaves_when_it_has_ended(
         bascule.goes_over(7)
         assert bascule.metric("bascule_http_requests_in_flight") == 1
         assert before in gateways(bascule)
-        with_both = bascule.metric("bascule_memory_used_bytes")
+        # The kernel's list of children may leave one out for a moment: proc_pid_task(5).
+        with_both = max(bascule.metric("bascule_memory_used_bytes") for _ in range(3))
         finish()
     eventually(lambda: before not in gateways(bascule), 10, "the former one leaves")
     eventually(lambda: bascule.metric("bascule_http_requests_in_flight") == 0, 5, "nothing is under way")
