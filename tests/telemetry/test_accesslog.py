@@ -126,3 +126,13 @@ def test_a_line_costs_little_enough_for_a_thousand_sessions_a_second(log: Log) -
     assert len(log.lines()) == 1000
     assert log.events()[0]["kind"] == "jupyter"
     assert each < 100e-6
+
+
+def test_a_refused_request_is_of_use_only_to_who_looks_for_it(recorder: Recorder) -> None:
+    AccessLog(recorder).request_refused(EVIL, 404, "There is nothing at this address.")
+
+    assert recorder.seen == []
+    ((event, fields),) = recorder.debugged
+    assert (event, fields["status"]) == ("request refused", 404)
+    assert fields["detail"] == "There is nothing at this address."
+    assert str(fields["client"]).isprintable()
