@@ -72,15 +72,7 @@ def test_peers_texts_are_escaped_and_bounded(recorder: Recorder) -> None:
     access.session_ended(replace(END, errand=errand, close_reason=EVIL.encode() * 100))
     access.session_refused(Refusal.CAP, errand, detail=EVIL * 100)
     access.session_refused(Refusal.HANDSHAKE, EVIL * 100)
-    access.request_failed(
-        "unreachable",
-        client=EVIL * 100,
-        route="lab",
-        kind=Kind.JUPYTER,
-        upstream=EVIL * 100,
-        status=502,
-        detail=EVIL * 100,
-    )
+    access.request_failed("unreachable", errand, status=502, detail=EVIL * 100)
 
     for _, fields in recorder.seen:
         texts = [value for value in fields.values() if isinstance(value, str)]

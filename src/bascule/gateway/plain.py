@@ -65,6 +65,7 @@ from bascule.policy.forwarding import (
 from bascule.policy.redirecting import slash_location
 from bascule.protocol.http1 import ONLY_HTTP_1
 from bascule.protocol.path import ASTERISK, is_host
+from bascule.telemetry.accesslog import Errand
 
 if TYPE_CHECKING:
     import ssl
@@ -483,7 +484,5 @@ class PlainProxy:
     ) -> None:
         self._words[_FAILURES] += 1
         route = match.route
-        self._access.request_failed(
-            reason, client=self._client(request), route=route.name, kind=route.kind,
-            upstream=match.upstream.endpoint, status=status, detail=detail,
-        )  # fmt: skip
+        whose = Errand(route.name, route.kind, self._client(request), match.upstream.endpoint, None)
+        self._access.request_failed(reason, whose, status=status, detail=detail)

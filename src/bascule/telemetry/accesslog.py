@@ -166,25 +166,12 @@ class AccessLog:
             fields["detail"] = printable(detail, _DETAIL_LIMIT)
         self._log.info("session refused", **fields)
 
-    def request_failed(
-        self,
-        reason: str,
-        *,
-        client: str,
-        route: str,
-        kind: Kind,
-        upstream: str,
-        status: int | None,
-        detail: str,
-    ) -> None:
+    def request_failed(self, reason: str, whose: Errand, *, status: int | None, detail: str) -> None:
         """Write the line of a plain HTTP request that its upstream failed.
 
         Args:
             reason: A word of a closed set: ``unreachable``, ``timeout``, ``bad_answer``, ``broken_off``.
-            client: Address of the browser.
-            route: Name of the route.
-            kind: Of the route.
-            upstream: Where it leads, ``host:port``.
+            whose: Whose it was.
             status: HTTP status of our answer; ``None`` when a part of the upstream's was out already.
             detail: A few words.
         """
@@ -192,7 +179,7 @@ class AccessLog:
         self._log.info(
             "request failed",
             reason=reason,
-            **_told(Errand(route, kind, client, upstream, None)),
+            **_told(whose),
             **answered,
             detail=printable(detail, _DETAIL_LIMIT),
         )
