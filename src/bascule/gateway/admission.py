@@ -419,8 +419,7 @@ class Admission:
 
     async def refuse_without_room(self, asked: _Asked) -> None:
         """Tell a browser that no forwarder takes its session; nothing is held for it."""
-        with contextlib.suppress(OSError):
-            await self._refuse(asked, Refusal.NO_ROOM)
+        await self._refuse(asked, Refusal.NO_ROOM)
 
     async def _refuse(self, asked: _Asked, why: Refusal, detail: str | None = None) -> None:
         """Say 101 and Close, or whatever is configured."""

@@ -46,8 +46,10 @@ def slash_location(raw_target: bytes, match: Match) -> bytes | None:
         raw_target: The request-target as received.
         match: Where it leads.
     """
+    if not match.prefix:
+        return None
     path, mark, query = raw_target.partition(b"?")
-    if not match.prefix or path.endswith(b"/") or match.target.partition(b"?")[0] != b"/":
+    if path.endswith(b"/") or match.target.partition(b"?")[0] != b"/":
         return None
     return b"./" + path.rpartition(b"/")[2] + b"/" + mark + query
 
