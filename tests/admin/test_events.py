@@ -7,6 +7,7 @@ import pytest
 from bascule.admin import events
 from bascule.admin.events import SAMPLES, LiveFigures
 from bascule.admin.listing import SessionList
+from bascule.admin.peerclient import PeerClient
 from bascule.admin.peers import Peers
 from bascule.handover.counters import GatewayWord
 from bascule.policy.config import Hub
@@ -16,7 +17,7 @@ from tests.admin.support import admin
 
 
 def figures(view: FakeView) -> LiveFigures:
-    return LiveFigures(view, SessionList(view), Peers(view, "a"))
+    return LiveFigures(view, SessionList(view), Peers(view, PeerClient(view.config), "a"))
 
 
 async def test_a_sample_counts_what_happened_since_the_one_before() -> None:

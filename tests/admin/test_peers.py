@@ -1,6 +1,5 @@
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bascule.admin.capacity import ClusterCapacity
+from bascule.admin.peerclient import PeerClient
 from bascule.admin.peers import Peers
 from bascule.policy.config import Capacity, WebSocketProxy
 from bascule.policy.endpoints import Endpoint
@@ -66,7 +66,9 @@ async def cluster_of(
             sessions=sessions,
         )
         clock = Clock()
-        asked = Peers(view, "a", clock)
+        client = PeerClient(view.config)
+        stack.push_async_callback(client.close)
+        asked = Peers(view, client, "a", clock)
         stack.push_async_callback(asked.close)
         yield asked, clock
 
@@ -235,49 +237,6 @@ async def test_another_status_is_no_answer(status: int, fields: dict[str, str]) 
     peer.body = web.Response(status=status, headers=fields)
     async with cluster_of(peer) as (peers, _):
         assert figures(await peers.read())[3] == 1
-
-
-@pytest.mark.parametrize("name", ["a..b", f"{'a' * 64}.svc"])
-async def test_a_headless_service_that_can_be_no_host_name_has_no_addresses(name: str) -> None:
-    peers = Peers(FakeView(config(capacity=Capacity(name="a", headless_service=name))), "a")
-    assert figures(await peers.read())[2:] == (1, 1)
-    await peers.close()
-
-
-async def test_the_addresses_of_a_headless_service_are_asked_at_the_admin_port(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    peer = Peer()
-    app = web.Application()
-    app.router.add_get("/capacity", peer.answer)
-    server = TestServer(app)
-    await server.start_server()
-    assert server.port is not None
-    view = FakeView(
-        config(
-            admin=Endpoint("127.0.0.1", server.port),
-            capacity=Capacity(name="a", headless_service="bascule-peers.ns.svc"),
-        )
-    )
-    asked: list[str] = []
-
-    async def resolve(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
-        asked.append(host)
-        if len(asked) == 2:
-            raise socket.gaierror("no answer")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-    clock = Clock()
-    peers = Peers(view, "a", clock)
-    try:
-        assert figures(await peers.read()) == (3, 510, 2, 2)
-        clock.now += 6
-        assert figures(await peers.read()) == (3, 510, 2, 2), "a name service that is silent forgets nobody"
-        assert asked == ["bascule-peers.ns.svc"] * 2
-    finally:
-        await peers.close()
-        await server.close()
 
 
 async def test_closing_ends_a_round_that_is_under_way() -> None:

@@ -15,7 +15,8 @@ from bascule.gateway import hub as module
 from bascule.gateway.hub import _AT_ONCE, _LEAST, HubLedger
 from bascule.handover.journal import Journal
 from bascule.policy.config import Hub
-from bascule.policy.hubroutes import HubRoutes
+from bascule.policy.hubchanges import Change
+from bascule.policy.hubroutes import HubRoute, HubRoutes
 from bascule.policy.routes import RouteTable
 
 if TYPE_CHECKING:
@@ -75,6 +76,13 @@ def gateway(journal: Journal, clock: Clock, **settings: Any) -> HubLedger:
     hub = HubLedger(HubRoutes(RouteTable(()), Hub(**settings)), Journal(journal.descriptor), clock)
     hub.take_over()
     return hub
+
+
+def added(hub: HubLedger, routespec: str) -> HubRoute:
+    hub.put(routespec, {"target": TARGET})
+    route = hub.get(routespec)
+    assert route is not None
+    return route
 
 
 def known(hub: HubLedger) -> dict[str, tuple[object, float]]:
@@ -142,7 +150,7 @@ def test_a_route_stays_away_in_whatever_case_its_host_was_written(journal: Journ
 
 
 def test_activity_outlives_a_gateway_that_retires(hub: HubLedger, journal: Journal, clock: Clock) -> None:
-    route = hub.put("/user/alice", {"target": TARGET})
+    route = added(hub, "/user/alice")
     clock.now = 2000.0
     hub.touch(route)
 
@@ -154,7 +162,7 @@ def test_activity_outlives_a_gateway_that_retires(hub: HubLedger, journal: Journ
 async def test_a_gateway_that_was_killed_leaves_its_routes_and_what_was_active_when_it_was_last_asked(
     hub: HubLedger, journal: Journal, clock: Clock
 ) -> None:
-    route = hub.put("/user/alice", {"target": TARGET})
+    route = added(hub, "/user/alice")
     hub.put("/user/bob", {"target": TARGET})
     hub.put("/user/carol", {"target": TARGET})
     clock.now = 2000.0
@@ -173,7 +181,7 @@ async def test_a_gateway_that_was_killed_leaves_its_routes_and_what_was_active_w
 async def test_activity_is_kept_once_and_the_journal_stays_short(
     hub: HubLedger, journal: Journal, clock: Clock
 ) -> None:
-    route = hub.put("/user/alice", {"target": TARGET})
+    route = added(hub, "/user/alice")
     await hub.keep_activity()
     length = len(journal)
     hub.touch(route)
@@ -193,7 +201,7 @@ async def test_activity_is_kept_once_and_the_journal_stays_short(
 async def test_activity_that_could_not_be_kept_is_kept_the_next_time(
     hub: HubLedger, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    route = hub.put("/user/alice", {"target": TARGET})
+    route = added(hub, "/user/alice")
     clock.now = 2000.0
     hub.touch(route)
     with monkeypatch.context() as short:
@@ -209,7 +217,7 @@ async def test_activity_that_could_not_be_kept_is_kept_the_next_time(
 async def test_the_activity_of_many_lets_others_have_their_turn(
     hub: HubLedger, journal: Journal, clock: Clock
 ) -> None:
-    routes = [hub.put(f"/user/{number}", {"target": TARGET}) for number in range(2 * _AT_ONCE)]
+    routes = [added(hub, f"/user/{number}") for number in range(2 * _AT_ONCE)]
     clock.now = 2000.0
     for route in routes:
         hub.touch(route)
@@ -234,9 +242,9 @@ async def test_the_activity_of_many_lets_others_have_their_turn(
 def test_a_route_that_cannot_be_had_is_left_out_with_a_warning(
     journal: Journal, clock: Clock, log: Log
 ) -> None:
-    journal.append(json.dumps({"put": "/a", "data": {}, "active": 0}).encode())
-    journal.append(json.dumps({"put": "/b", "data": {"target": TARGET}, "active": 0}).encode())
-    journal.append(json.dumps({"remove": "/a"}).encode())
+    journal.append(json.dumps({"put": "/a", "data": {}, "active": 0, "at": 1}).encode())
+    journal.append(json.dumps({"put": "/b", "data": {"target": TARGET}, "active": 0, "at": 1}).encode())
+    journal.append(json.dumps({"remove": "/a", "at": 2}).encode())
 
     assert list(known(gateway(journal, clock))) == ["/b"]
     problem = "Must specify 'target' as string"
@@ -313,13 +321,87 @@ def test_a_journal_of_many_routes_is_not_written_anew_for_each_change(
     assert known(gateway(journal, clock)) == known(hub)
 
 
+# -- from replica to replica ------------------------------------------------------------------------------
+
+
+def test_a_gateway_knows_what_the_one_before_was_told_last(
+    hub: HubLedger, journal: Journal, clock: Clock
+) -> None:
+    hub.put("/user/ada", {"target": TARGET})
+    hub.put("/user/grace", {"target": TARGET})
+    hub.remove("/user/grace")
+    before = list(hub.changes())
+    clock.now = 1.0  # set right meanwhile
+    for later in (gateway(journal, clock), gateway(journal, clock)):
+        assert list(later.changes()) == before
+        assert later.digest == hub.digest
+        assert not later.merge(Change("/user/grace", 1000.0, {"target": TARGET}))
+    later.remove("/user/ada")
+    assert not hub.merge(Change("/user/ada", 1000.0, {"target": TARGET}))
+    assert all(hub.merge(change) for change in later.changes() if change.routespec == "/user/ada")
+    assert list(known(hub)) == []
+
+
+def test_what_another_replica_was_told_outlives_a_gateway(
+    hub: HubLedger, journal: Journal, clock: Clock
+) -> None:
+    hub.put("/user/grace", {"target": TARGET})
+    assert hub.merge(Change("/user/ada", 5.0, {"target": TARGET}, 7.0))
+    assert hub.merge(Change("/user/grace", 1001.0, None))
+    assert known(gateway(journal, clock)) == known(hub) == {"/user/ada": ({"target": TARGET}, 7.0)}
+
+
+def test_what_is_no_news_tells_of_activity_all_the_same(hub: HubLedger) -> None:
+    hub.put("/user/alice", {"target": TARGET})
+    assert not hub.merge(Change("/user/alice", 900.0, {"target": "http://10.0.0.9:1"}, 2000.0))
+    assert known(hub) == {"/user/alice": ({"target": TARGET}, 2000.0)}
+
+
+def test_one_host_is_one_route_at_all_replicas(journal: Journal, clock: Clock) -> None:
+    hub = gateway(journal, clock, host_routing=True)
+    hub.put("/Ada.example.org/user/ada", {"target": TARGET})
+    assert hub.merge(Change("/ada.example.org/user/ada", 1001.0, None))
+    assert known(hub) == {}
+
+
+def test_what_cannot_be_had_here_is_no_news_a_second_time(hub: HubLedger) -> None:
+    change = Change("/a", 1.0, {"target": "ftp://x"})
+    with pytest.raises(ValueError, match="target"):
+        hub.merge(change)
+    assert not hub.merge(change)
+    assert known(hub) == {}
+    with pytest.raises(ValueError, match="No request"):
+        hub.merge(Change("/a/../b", 1.0, {"target": TARGET}))
+
+
+def test_a_retired_gateway_and_one_without_memory_take_nothing_over(journal: Journal, clock: Clock) -> None:
+    hub = HubLedger(HubRoutes(RouteTable(()), Hub(enabled=True)), Full(journal.descriptor), clock)
+    with pytest.raises(OSError, match="no memory"):
+        hub.merge(Change("/a", 1.0, {"target": TARGET}))
+    hub.retire()
+    with pytest.raises(Retired):
+        hub.merge(Change("/a", 1.0, {"target": TARGET}))
+    assert known(hub) == {}
+
+
+def test_routes_may_change_while_they_are_told(hub: HubLedger) -> None:
+    for name in "abc":
+        hub.put(f"/{name}", {"target": TARGET})
+    told = hub.changes()
+    first = next(told)
+    hub.remove("/b")
+    hub.put("/c", {"target": "http://10.0.0.2:8888"})
+    said = [(change.routespec, change.data) for change in (first, *told)]
+    assert said == [("/a", {"target": TARGET}), ("/c", {"target": "http://10.0.0.2:8888"}), ("/b", None)]
+
+
 # -- activity ---------------------------------------------------------------------------------------------
 
 
 def test_a_route_is_active_as_it_is_added_and_as_somebody_does_something(
     hub: HubLedger, clock: Clock
 ) -> None:
-    route = hub.put("/user/alice", {"target": TARGET})
+    route = added(hub, "/user/alice")
     assert route.last_activity == 1000.0
 
     clock.now = 1003.0
@@ -365,7 +447,7 @@ def test_a_session_whose_forwarder_was_not_heard_once_is_not_active_for_that(
 
 
 def test_activity_never_goes_backwards(hub: HubLedger, clock: Clock) -> None:
-    route = hub.put("/user/alice", {"target": TARGET})
+    route = added(hub, "/user/alice")
     clock.now = 2000.0
     hub.touch(route)
 

@@ -212,6 +212,11 @@ def test_45_a_port_from_a_url_cannot_be_that_of_our_admin_listener() -> None:
         {"adminTokenFile": "t"},
         {"hub": {"enabled": False, "maxRoutes": 20000, "includePrefix": True, "allowedOrigins": []}},
         {"hub": {"enabled": True, "hostRouting": True, "maxRoutes": 5}, "adminTokenFile": "t"},
+        {
+            "hub": {"enabled": True, "shareRoutes": True},
+            "adminToken": "t",
+            "capacity": {"headlessService": "peers.ns.svc"},
+        },
     ],
 )
 def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
@@ -268,6 +273,13 @@ def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
                 "the path of a file, since hub.enabled is true: adding routes needs a token",
             ),
         ),
+        (
+            {"hub": {"enabled": True, "shareRoutes": True}, "adminToken": "t"},
+            (
+                "capacity.headlessService",
+                "a name, or capacity.peers a list, since hub.shareRoutes is true: those are the replicas",
+            ),
+        ),
     ],
 )
 def test_what_does_not_fit_together_names_the_key_to_change(
@@ -280,6 +292,7 @@ def test_every_key_of_the_hub_is_refused_while_it_is_off() -> None:
     hub = {
         "defaultTarget": "http://h",
         "errorTarget": "http://h/error",
+        "shareRoutes": True,
         "hostRouting": True,
         "includePrefix": False,
         "prependPath": False,
@@ -288,8 +301,10 @@ def test_every_key_of_the_hub_is_refused_while_it_is_off() -> None:
     }
     assert {*hub, "enabled"} == {field.alias for field in Hub.model_fields.values()}
 
-    assert [path for path, _ in found(hub=hub)] == [f"hub.{key}" for key in hub]
-    assert Config.model_validate({"hub": {"enabled": True, **hub}, "adminToken": "t"}).hub.max_routes == 5
+    capacity = {"peers": ["10.0.0.2:8081"]}
+    assert [path for path, _ in found(hub=hub, capacity=capacity)] == [f"hub.{key}" for key in hub]
+    on = {"hub": {"enabled": True, **hub}, "adminToken": "t", "capacity": capacity}
+    assert Config.model_validate(on).hub.max_routes == 5
 
 
 @pytest.mark.parametrize("url", ["ftp://hub/", "hub:8081", "http://hub/?next=x", "http://user@hub/"])

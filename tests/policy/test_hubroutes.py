@@ -532,6 +532,19 @@ def test_what_belongs_to_nobody_is_an_app(data: dict[str, object]) -> None:
     assert hit(routes, b"/services/x/terminals").route.kind is Kind.APP
 
 
+def test_a_route_is_found_by_the_key_of_any_of_its_spellings() -> None:
+    routes, hosts = table("/user/ada/"), table("/Ada.example/user/Ada", host_routing=True)
+
+    assert routes.known_keys() == [routes.key("user/ada")] == ["/user/ada"]
+    assert hosts.known_keys() == [hosts.key("/ada.EXAMPLE/user/Ada")]
+    route = hosts.by_key("/ada.example/user/Ada")
+    assert route is not None
+    assert route.routespec == "/Ada.example/user/Ada"
+    assert routes.by_key("/user/grace") is None
+    with pytest.raises(ValueError, match="No request has this path"):
+        routes.key("/a/../b")
+
+
 @pytest.mark.parametrize(("user", "known"), [("u" * 255, "u" * 255), (["ada"], None), (None, None)])
 def test_a_user_is_a_name_and_nothing_else(user: object, known: str | None) -> None:
     assert table().put("/user/ada", {"target": ALICE, "user": user}, 0.0).user == known

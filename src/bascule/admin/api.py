@@ -23,6 +23,8 @@ from bascule.admin.assets import PAGE_FIELDS, admin_folder, load, load_page
 from bascule.admin.events import LiveFigures
 from bascule.admin.health import readiness
 from bascule.admin.hubapi import BODY_BYTES, HubApi
+from bascule.admin.hubsharing import HubSharing
+from bascule.admin.peerclient import PeerClient
 from bascule.admin.peers import Peers
 from bascule.admin.problem import Problem, check_parameters, problems
 from bascule.admin.public import PublicAnswers, capacities
@@ -59,8 +61,10 @@ class Administration:
     def __init__(self, view: GatewayView) -> None:
         self._view = view
         self._identity = secrets.token_hex(8)
-        self._peers = Peers(view, self._identity)
+        self._client = PeerClient(view.config)
+        self._peers = Peers(view, self._client, self._identity)
         self._sessions = listing.SessionList(view)
+        self._sharing: HubSharing | None = None
         self.live = LiveFigures(view, self._sessions, self._peers)
         folder = admin_folder()
         self._static = {name: load(folder, name) for name in _STATIC}
@@ -71,7 +75,8 @@ class Administration:
 
     def _build(self) -> web.Application:
         config = self._view.config
-        guard = tokens.guard(config.admin, tokens.read_token(config))
+        token = tokens.read_token(config)
+        guard = tokens.guard(config.admin, token)
         app = web.Application(middlewares=[problems, guard], client_max_size=BODY_BYTES)
         app.router.add_get("/", self._status_page)
         app.router.add_get("/static/{name}", self._file)
@@ -86,7 +91,13 @@ class Administration:
         app.router.add_get("/events", self.live.stream, allow_head=False)
         app.router.add_get("/openapi.json", self._describe)
         if (hub := self._view.hub) is not None:
-            HubApi(hub, self._sessions, self._view.config.limits.handshake_timeout).add_to(app)
+            if config.hub.share_routes:
+                assert token is not None  # `hub.enabled` asks for one
+                self._sharing = HubSharing(
+                    hub, self._sessions, self._client, token, config.capacity.peer_timeout
+                )
+                self._sharing.add_to(app)
+            HubApi(hub, self._sessions, config.limits.handshake_timeout, self._sharing).add_to(app)
         app.on_response_prepare.append(_add_common_fields)
         app.cleanup_ctx.append(self._running)
         app.on_shutdown.append(self._let_watchers_go)
@@ -94,8 +105,13 @@ class Administration:
 
     async def _running(self, app: web.Application) -> AsyncIterator[None]:
         self.live.start()
+        if self._sharing is not None:
+            self._sharing.start()
         yield
+        if self._sharing is not None:
+            await self._sharing.close()
         await self._peers.close()
+        await self._client.close()
 
     async def _let_watchers_go(self, app: web.Application) -> None:
         # Before the server waits for open answers: an event stream never ends by itself.

@@ -2,7 +2,7 @@
 
 Alive means that the gateway answers at all: a process that cannot run this handler
 does not answer. Ready means that a *new* session has a good chance here: not
-draining, below the configured share of the cap, and a forwarder to carry it.
+draining, below the configured share of the cap, a forwarder to carry it, and JupyterHub's routes known.
 Not being ready never hurts live sessions; it only sends new ones elsewhere.
 """
 
@@ -35,6 +35,8 @@ def readiness(view: GatewayView) -> Verdict:
         )
     if not any(row.pid for row in view.forwarders()):
         return Verdict(False, "no forwarder is running")
+    if view.hub is not None and not view.hub.complete:
+        return Verdict(False, "the other replicas have not told JupyterHub's routes yet")
     if not view.has_room():
         return Verdict(False, "no forwarder has room: the open-file limit is too low for the cap")
     return Verdict(True, None)

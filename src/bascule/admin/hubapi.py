@@ -23,8 +23,10 @@ from bascule.policy.hubroutes import read_routespec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bascule.admin.hubsharing import HubSharing
     from bascule.admin.listing import SessionList
     from bascule.admin.view import HubView
+    from bascule.policy.hubchanges import Change
     from bascule.policy.hubroutes import HubRoute
 
 __all__ = ["BODY_BYTES", "PATH", "HubApi"]
@@ -51,12 +53,16 @@ class HubApi:
         hub: The routes.
         sessions: The live sessions, by which it is known who is active.
         within: Seconds that the body of a request may take.
+        sharing: The other replicas, which are told what we are; ``None`` where there are none.
     """
 
-    def __init__(self, hub: HubView, sessions: SessionList, within: float) -> None:
+    def __init__(
+        self, hub: HubView, sessions: SessionList, within: float, sharing: HubSharing | None
+    ) -> None:
         self._hub = hub
         self._sessions = sessions
         self._within = within
+        self._sharing = sharing
 
     def add_to(self, app: web.Application) -> None:
         """Serve the calls."""
@@ -70,6 +76,8 @@ class HubApi:
         routespec = _routespec(request)
         since = None if routespec else _since(request.query)
         self._hub.observe(await self._sessions.rows())
+        if self._sharing is not None:
+            await self._sharing.collect_activity()
         await self._hub.keep_activity()
         if routespec:
             route = self._hub.get(_normal(routespec))
@@ -97,21 +105,27 @@ class HubApi:
         if not isinstance(data, dict):
             raise Problem(400, "The body is not a JSON object.")
         try:
-            self._hub.put(_routespec(request) or "/", data)
+            change = self._hub.put(_routespec(request) or "/", data)
         except ValueError as error:
             raise Problem(400, str(error)) from None
         except (Retired, OSError) as error:
             raise _ask_again(error) from None
+        await self._tell(change)
         return web.Response(status=201, headers={"Cache-Control": "no-store"})
 
     async def _remove(self, request: web.Request) -> web.Response:
         try:
-            known = self._hub.remove(_normal(_routespec(request) or "/"))
+            change = self._hub.remove(_normal(_routespec(request) or "/"))
         except (Retired, OSError) as error:
             raise _ask_again(error) from None
-        if not known:
+        if change is None:
             raise Problem(404, "There is no such route.")
+        await self._tell(change)
         return web.Response(status=204)
+
+    async def _tell(self, change: Change) -> None:
+        if self._sharing is not None:
+            await self._sharing.tell(change)
 
 
 def _read_json(body: bytes) -> object:

@@ -1,9 +1,8 @@
 """Asks the other instances how full they are.
 
-Peers are the configured list and the addresses of the headless service; each is asked
-``GET /capacity?scope=instance`` on its admin listener. One round serves everybody who
-asks within `capacity.cacheFor`, callers that arrive during a round wait for that round,
-and a round takes at most `capacity.peerTimeout`, name resolution included.
+Each is asked ``GET /capacity?scope=instance``. One round serves everybody who asks within
+`capacity.cacheFor`, callers that arrive during a round wait for that round, and a round takes at
+most `capacity.peerTimeout`, name resolution included.
 
 A headless service lists this pod too, under an address it cannot know, and a pod may be listed
 more than once: by list and service, or with an address of each family. An instance is recognised
@@ -15,23 +14,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlunsplit
 
 import aiohttp
 
 from bascule.admin.capacity import ClusterCapacity, PeerReading, cluster, usable
-from bascule.policy.endpoints import Endpoint
 from bascule.tasks import spawn
 from bascule.vocabulary import Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bascule.admin.peerclient import PeerClient
     from bascule.admin.view import GatewayView
+    from bascule.policy.endpoints import Endpoint
 
 _ANSWER_BYTES: Final = 4096
 """An answer has under 200 bytes; whatever is longer does not come from us."""
@@ -50,25 +48,31 @@ class Peers:
 
     Args:
         view: The gateway.
+        client: Asks them.
         identity: Random text that tells this instance from all others.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, view: GatewayView, identity: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        view: GatewayView,
+        client: PeerClient,
+        identity: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._view = view
+        self._client = client
         self._identity = identity
         self._clock = clock
         self._known: dict[Endpoint, _Known] = {}
         self._readings: list[PeerReading] = []
         self._read_at: float | None = None
         self._round: asyncio.Task[None] | None = None
-        self._client: aiohttp.ClientSession | None = None
 
     @property
     def configured(self) -> bool:
         """Whether there can be any other instance."""
-        settings = self._view.config.capacity
-        return bool(settings.peers) or settings.headless_service is not None
+        return self._client.configured
 
     async def read(self) -> ClusterCapacity:
         """Return the cluster's capacity: our own part now, the peers' at most `cacheFor` old.
@@ -85,18 +89,16 @@ class Peers:
     async def close(self) -> None:
         """Stop asking.
 
-        Cancellation: safe, but the client may stay open.
+        Cancellation: safe.
         """
         if self._round is not None:
             self._round.cancel()
             await asyncio.gather(self._round, return_exceptions=True)
-        if self._client is not None:
-            await self._client.close()
 
     async def _ask_all(self) -> None:
         try:
             deadline = asyncio.get_running_loop().time() + self._view.config.capacity.peer_timeout
-            targets = await self._targets(deadline)
+            targets = await self._client.targets(deadline)
             answers = await asyncio.gather(*(self._ask(target, deadline) for target in targets))
             counted = {self._identity}
             readings = []
@@ -117,37 +119,13 @@ class Peers:
         finally:
             self._round = None
 
-    async def _targets(self, deadline: float) -> list[Endpoint]:
-        settings = self._view.config.capacity
-        targets = dict.fromkeys(settings.peers)
-        if settings.headless_service is not None:
-            port = self._view.config.admin.port
-            try:
-                async with asyncio.timeout_at(deadline):
-                    found = await asyncio.get_running_loop().getaddrinfo(
-                        settings.headless_service, port, type=socket.SOCK_STREAM
-                    )
-                targets |= dict.fromkeys(Endpoint(str(address[4][0]), port) for address in found)
-            except (OSError, TimeoutError, UnicodeError):  # the last for what can be no host name
-                # No answer from the name service is not an answer of "nobody": keep those we know.
-                targets |= dict.fromkeys(self._known)
-        return list(targets)
-
     async def _ask(self, target: Endpoint, deadline: float) -> int | None:
         """Return the sessions a peer has in flight, ``None`` if it did not say."""
-        if self._client is None:
-            self._client = aiohttp.ClientSession(
-                auto_decompress=False,
-                trust_env=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(limit=64, force_close=True),
-            )
-        url = urlunsplit(("http", str(target), "/capacity", "scope=instance", ""))
         try:
             async with (
                 asyncio.timeout_at(deadline),
-                self._client.get(
-                    url, allow_redirects=False, headers={"Accept": "application/json"}
+                self._client.ask(
+                    "GET", target, "/capacity?scope=instance", headers={"Accept": "application/json"}
                 ) as answer,
             ):
                 body = await _whole(answer.content)

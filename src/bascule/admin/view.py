@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from bascule.handover.counters import CounterFile
     from bascule.policy.config import Config
+    from bascule.policy.hubchanges import Change
     from bascule.policy.hubroutes import HubRoute
     from bascule.telemetry.exposition import Answer
     from bascule.vocabulary import Level
@@ -131,7 +132,16 @@ class DurationSummary:
 
 
 class HubView(Protocol):
-    """JupyterHub's routes as the admin API sees them."""
+    """JupyterHub's routes as the admin API sees them.
+
+    Attributes:
+        complete: Whether all routes are known, as far as other replicas know any.
+    """
+
+    complete: bool
+
+    def __len__(self) -> int:
+        """Return the number of routes."""
 
     def __iter__(self) -> Iterator[HubRoute]:
         """Return all routes."""
@@ -139,8 +149,8 @@ class HubView(Protocol):
     def get(self, routespec: str) -> HubRoute | None:
         """Return a route."""
 
-    def put(self, routespec: str, data: Mapping[str, object]) -> HubRoute:
-        """Add a route, or put it in the place of another.
+    def put(self, routespec: str, data: Mapping[str, object]) -> Change:
+        """Add a route, or put it in the place of another; return what other replicas are to be told.
 
         Raises:
             ValueError: It cannot be used; the text says why.
@@ -148,8 +158,10 @@ class HubView(Protocol):
             OSError: There is no memory; nothing was changed.
         """
 
-    def remove(self, routespec: str) -> bool:
-        """Remove a route; tell whether there was one. What it carries goes on.
+    def remove(self, routespec: str) -> Change | None:
+        """Remove a route; return what other replicas are to be told, ``None`` if there was no such route.
+
+        What it carries goes on.
 
         Raises:
             Retired: Ask again.
@@ -164,6 +176,25 @@ class HubView(Protocol):
 
         Cancellation: safe.
         """
+
+    @property
+    def digest(self) -> str:
+        """What replicas with the same routes have in common."""
+
+    def changes(self) -> Iterator[Change]:
+        """Return what makes another replica have these routes. They may change meanwhile."""
+
+    def merge(self, change: Change) -> bool:
+        """Do what another replica was told, unless something later is known; tell whether it was done.
+
+        Raises:
+            ValueError: It cannot be used here; nothing was changed.
+            Retired: Ask again.
+            OSError: There is no memory; nothing was changed.
+        """
+
+    def heard(self, routespec: str, at: float) -> None:
+        """Note that somebody was active at another replica then, in seconds since the epoch."""
 
 
 class GatewayView(Protocol):

@@ -1,4 +1,4 @@
-"""JupyterHub's routes: taken from it, kept for the next gateway, and who is active on them.
+"""JupyterHub's routes: taken from it, kept for the next gateway, shared, and who is active on them.
 
 What counts as activity is what somebody does: a data frame from the browser, a plain request that has a
 body, and an answer to any whose status is below 300, when it is over. Pongs, pings, heartbeats, redirects
@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from bascule.admin.view import Retired
+from bascule.policy.hubchanges import Change, LastChanges
+from bascule.policy.hubroutes import read_routespec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -49,6 +51,10 @@ class HubLedger:
         routes: The table, still without JupyterHub's routes.
         journal: Where they are kept.
         clock: Seconds since the epoch.
+
+    Attributes:
+        routes: The table.
+        complete: Whether all routes are known, as far as other replicas know any.
     """
 
     def __init__(
@@ -58,6 +64,8 @@ class HubLedger:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.routes = routes
+        self.complete = True
+        self._changes = LastChanges()
         self._journal = journal
         self._clock = clock
         self._retired = False
@@ -80,13 +88,16 @@ class HubLedger:
             _log.info("JupyterHub's routes taken over", routes=len(self.routes))
 
     def _replay(self, said: dict[str, Any]) -> None:
-        if (routespec := said.get("remove")) is not None:
-            self.routes.remove(routespec)
-        elif (times := said.get("stirred")) is not None:
+        if (times := said.get("stirred")) is not None:
             for routespec, at in times.items():
                 self._active(routespec, at)
-        else:
-            self.routes.put(said["put"], said["data"], said["active"], bounded=False)
+            return
+        change = Change.read(said)
+        key = self.routes.key(change.routespec)
+        try:
+            self._put_in_place(change)
+        finally:
+            self._changes.note(key, change)  # what cannot be used here is not asked for again
 
     def retire(self) -> None:
         """Leave the routes to another gateway, with what is known of their activity if there is memory."""
@@ -96,6 +107,9 @@ class HubLedger:
 
     # -- routes ---------------------------------------------------------------------------
 
+    def __len__(self) -> int:
+        return len(self.routes)
+
     def __iter__(self) -> Iterator[HubRoute]:
         return iter(self.routes)
 
@@ -103,8 +117,8 @@ class HubLedger:
         """Return a route."""
         return self.routes.get(routespec)
 
-    def put(self, routespec: str, data: Mapping[str, object]) -> HubRoute:
-        """Add a route, or put it in the place of another.
+    def put(self, routespec: str, data: Mapping[str, object]) -> Change:
+        """Add a route, or put it in the place of another; return what other replicas are to be told.
 
         Raises:
             ValueError: It cannot be used; the text says why.
@@ -112,20 +126,17 @@ class HubLedger:
             OSError: There is no memory to keep it for the next gateway. Nothing was changed.
         """
         self._make_room()
-        before = self.routes.get(routespec)
-        route = self.routes.put(routespec, data, self._clock())
-        try:
-            self._note(_put(route))
-        except OSError:
-            self.routes.remove(route.routespec)
-            if before is not None:
-                self.routes.put(before.routespec, before.data, before.last_activity, bounded=False)
-            raise
-        _log.info("route added", routespec=route.routespec, target=route.data["target"])
-        return route
+        routespec, _ = read_routespec(routespec)
+        key, now = self.routes.key(routespec), self._clock()
+        change = Change(routespec, self._changes.after(key, now), data, now)
+        self._do(key, change, bounded=True)
+        _log.info("route added", routespec=routespec, target=data["target"])
+        return change
 
-    def remove(self, routespec: str) -> bool:
-        """Remove a route; tell whether there was one. What it carries goes on.
+    def remove(self, routespec: str) -> Change | None:
+        """Remove a route; return what other replicas are to be told, ``None`` if there was no such route.
+
+        What it carries goes on.
 
         Raises:
             Retired: Ask again.
@@ -133,11 +144,36 @@ class HubLedger:
         """
         self._make_room()
         if (route := self.routes.get(routespec)) is None:
-            return False
-        self._note({"remove": route.routespec})
-        self.routes.remove(routespec)
+            return None
+        key = self.routes.key(routespec)
+        change = Change(route.routespec, self._changes.after(key, self._clock()), None)
+        self._do(key, change)
         _log.info("route removed", routespec=route.routespec)
-        return True
+        return change
+
+    def _do(self, key: str, change: Change, *, bounded: bool = False) -> None:
+        """Do what was said, and keep it for the next gateway.
+
+        Raises:
+            ValueError: It cannot be used. Nothing was changed.
+            OSError: There is no memory. Nothing was changed.
+        """
+        before = self.routes.get(change.routespec)
+        self._put_in_place(change, bounded=bounded)
+        try:
+            self._journal.append(change.encode())
+        except OSError:
+            self.routes.remove(change.routespec)
+            if before is not None:
+                self.routes.put(before.routespec, before.data, before.last_activity, bounded=False)
+            raise
+        self._changes.note(key, change)
+
+    def _put_in_place(self, change: Change, *, bounded: bool = False) -> None:
+        if change.data is None:
+            self.routes.remove(change.routespec)
+        else:
+            self.routes.put(change.routespec, change.data, change.active, bounded=bounded)
 
     def _make_room(self) -> None:
         """Have room for another line, before anything is changed."""
@@ -149,19 +185,57 @@ class HubLedger:
         if len(self._journal) > max(_LEAST, _GROWN * self._rewritten):
             self._write_anew()
 
-    def _note(self, said: dict[str, object]) -> None:
-        self._journal.append(json.dumps(said).encode())
-
     def _write_anew(self) -> None:
         """Write all routes as they are now; where there is no memory, the journal stays as good as it was."""
         try:
-            self._journal.replace(json.dumps(_put(route)).encode() for route in self.routes)
+            self._journal.replace(change.encode() for change in self.changes())
         except OSError as error:
             # All routes are in it, and none but those: only longer than need be, and with older activity.
             _log.warning("no memory to rewrite the routes", error=str(error))
             return
         self._rewritten = len(self._journal)
         self._stirred.clear()
+
+    # -- other replicas -------------------------------------------------------------------
+
+    @property
+    def digest(self) -> str:
+        """What replicas with the same routes have in common."""
+        return self._changes.digest
+
+    def changes(self) -> Iterator[Change]:
+        """Return what makes another replica have these routes: all of them, and the latest that are gone.
+
+        Routes may be added and removed meanwhile.
+        """
+        for key in self.routes.known_keys():
+            if (route := self.routes.by_key(key)) is not None:
+                yield Change(route.routespec, self._changes.at(key), route.data, route.last_activity)
+        yield from self._changes.gone(self._clock())
+
+    def merge(self, change: Change) -> bool:
+        """Do what another replica was told, unless something later is known; tell whether it was done.
+
+        Raises:
+            ValueError: It cannot be used here. Nothing was changed, and it is no news any more.
+            Retired: Ask again.
+            OSError: There is no memory to keep it for the next gateway. Nothing was changed.
+        """
+        key = self.routes.key(change.routespec)
+        if not self._changes.is_news(key, change):
+            self._active(change.routespec, change.active)
+            return False
+        self._make_room()
+        try:
+            self._do(key, change)
+        except ValueError:
+            self._changes.note(key, change)
+            raise
+        return True
+
+    def heard(self, routespec: str, at: float) -> None:
+        """Note that somebody was active at another replica."""
+        self._active(routespec, at)
 
     # -- activity -------------------------------------------------------------------------
 
@@ -201,7 +275,7 @@ class HubLedger:
             times = {each: route.last_activity for each in some if (route := self.routes.get(each))}
             self._trim()
             try:
-                self._note({"stirred": times})
+                self._journal.append(json.dumps({"stirred": times}).encode())
             except OSError:  # no memory: the next time
                 return
             self._stirred.difference_update(some)
@@ -221,7 +295,3 @@ class HubLedger:
         if route is not None and route.last_activity < at:
             route.last_activity = at
             self._stirred.add(route.routespec)
-
-
-def _put(route: HubRoute) -> dict[str, object]:
-    return {"put": route.routespec, "data": route.data, "active": route.last_activity}

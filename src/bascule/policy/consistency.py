@@ -121,6 +121,9 @@ def _hub(config: Config) -> Iterator[Inconsistency]:
     if config.hub.enabled and config.admin_token is None and config.admin_token_file is None:
         allowed = "the path of a file, since hub.enabled is true: adding routes needs a token"
         yield Inconsistency(("adminTokenFile",), None, allowed)
+    if config.hub.share_routes and not config.capacity.peers and config.capacity.headless_service is None:
+        allowed = "a name, or capacity.peers a list, since hub.shareRoutes is true: those are the replicas"
+        yield Inconsistency(("capacity", "headlessService"), None, allowed)
     if not config.hub.enabled:
         for name, field in type(config.hub).model_fields.items():
             # What was written is not asked: a configuration that is printed, or passed on, says every key.

@@ -44,8 +44,8 @@ class Hub(Block):
     """Whether `/api/routes` on the admin listener accepts routes. Set `adminTokenFile` too.
 
     Off, because whoever may add a route decides where requests go. The token may be sent as JupyterHub
-    does, `Authorization: token …`. Routes outlive the gateway and reloads, and are lost when the proxy stops;
-    JupyterHub then adds them again.
+    does, `Authorization: token …`. Routes outlive the gateway and reloads, and are lost when the proxy stops,
+    unless they are shared (`shareRoutes`); JupyterHub then adds them again.
     """
     default_target: HubTarget | None = None
     """Where requests that match no route go. `null`, the default: nowhere, until JupyterHub adds `/`."""
@@ -54,6 +54,14 @@ class Hub(Block):
 
     For JupyterHub its own `/hub/error`, which offers to start a server that has stopped. `null`, the default:
     our own pages.
+    """
+    share_routes: Annotated[bool, Field(strict=True)] = False
+    """Whether routes are shared with the other replicas (`capacity.peers`, `capacity.headlessService`).
+
+    When on, JupyterHub may tell any replica, which tells the others before it answers; a new one asks for
+    all routes before it is ready, and each compares with the others every 5 to 15 s. Of two changes of a
+    route the later counts. All replicas need the same admin token. Off, the default, because a single proxy
+    has nobody to share with.
     """
     host_routing: Annotated[bool, Field(strict=True)] = False
     """Whether the first segment of a route's path is a host: JupyterHub with a subdomain for each user."""

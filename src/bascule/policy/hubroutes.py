@@ -106,6 +106,22 @@ class HubRoutes:
         """Return a route by its routespec, in the form of `read_routespec`."""
         return self._routes.get(self._with_plain_host(routespec))
 
+    def known_keys(self) -> list[str]:
+        """Return the keys of all routes there are now."""
+        return list(self._routes)
+
+    def by_key(self, key: str) -> HubRoute | None:
+        """Return a route by its key."""
+        return self._routes.get(key)
+
+    def key(self, routespec: str) -> str:
+        """Return what a route is found by: two routespecs with the same key are one route.
+
+        Raises:
+            ValueError: No route can have this routespec.
+        """
+        return read_routespec(self._with_plain_host(read_routespec(routespec)[0]))[0]
+
     def put(
         self, routespec: str, data: Mapping[str, object], last_activity: float, *, bounded: bool = True
     ) -> HubRoute:

@@ -1,0 +1,312 @@
+"""JupyterHub's routes shared with the other replicas, so that the Hub may tell any of them.
+
+Three calls between replicas, with the admin token, in lines of JSON:
+
+``POST /hub/changes``
+    Changes that the Hub has just told another replica: it waits for us, `capacity.peerTimeout` at most,
+    before it answers the Hub, which sends a user to a new server at once, through whichever replica.
+``GET /hub/changes``
+    All routes and the latest removals; 304 where ``If-None-Match`` holds the digest of our routes. Each
+    replica asks all others every `_EVERY` seconds, so whoever has missed a change has it a little later; and
+    before it is ready, when it starts.
+``GET /hub/activity``
+    When somebody was last active on each route. Asked as the Hub asks us that.
+
+What counts when two replicas were told differently: `bascule.policy.hubchanges`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import structlog
+from aiohttp import web
+from aiohttp.http import HttpProcessingError
+
+from bascule.admin.problem import Problem
+from bascule.admin.view import Retired
+from bascule.policy.hubchanges import Change, is_time
+from bascule.tasks import spawn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    from bascule.admin.listing import SessionList
+    from bascule.admin.peerclient import PeerClient
+    from bascule.admin.view import HubView
+    from bascule.policy.endpoints import Endpoint
+
+__all__ = ["HubSharing"]
+
+_log = structlog.get_logger()
+
+CHANGES: Final = "/hub/changes"
+ACTIVITY: Final = "/hub/activity"
+
+_EVERY: Final = 10.0
+"""Seconds between two comparisons with the peers, half of that more or less. One that finds no difference
+costs a request of some 200 bytes for each peer."""
+
+_WHOLE: Final = 30.0
+"""Seconds for all routes of a peer to arrive."""
+
+_ACTIVITY_WITHIN: Final = 5.0
+"""Seconds for its activity, which its forwarders may be two seconds late to tell. The Hub waits for 20."""
+
+_AT_ONCE: Final = 200
+"""Routes read or written without a pause: some 2 ms of the gateway's only thread."""
+
+_MOST_BYTES: Final = 1 << 20
+"""Longest body of changes. One change has 200 KB at most: JSON of JupyterHub's 64 KiB, with its escapes."""
+
+_MEANINGS: Final = {
+    401: "it answered 401: its admin token is another",
+    404: "it answered 404: its hub.shareRoutes is off",
+    503: "it answered 503: another gateway is about to take over there, or it has no memory",
+}
+
+_NDJSON: Final = "application/x-ndjson"
+
+
+class HubSharing:
+    """Keeps the routes of this replica and of its peers the same.
+
+    Args:
+        hub: The routes here.
+        sessions: The live sessions here, by which it is known who is active.
+        client: Asks the peers.
+        token: The admin token, which is theirs, too.
+        patience: Seconds a peer may take, `capacity.peerTimeout`.
+    """
+
+    def __init__(
+        self, hub: HubView, sessions: SessionList, client: PeerClient, token: str, patience: float
+    ) -> None:
+        self._hub = hub
+        self._sessions = sessions
+        self._client = client
+        self._fields = {"Authorization": f"Bearer {token}"}
+        self._patience = patience
+        self._failing: set[Endpoint] = set()
+        self._comparing: asyncio.Task[None] | None = None
+
+    # -- life -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to compare."""
+        self._hub.complete = len(self._hub) > 0  # else the gateway before, if there was one, knew none
+        self._comparing = spawn(self._keep_comparing(), "compare routes")
+
+    async def close(self) -> None:
+        """Stop.
+
+        Cancellation: safe.
+        """
+        if self._comparing is not None:
+            self._comparing.cancel()
+            await asyncio.gather(self._comparing, return_exceptions=True)
+
+    async def _keep_comparing(self) -> None:
+        while True:
+            await self.compare()
+            self._hub.complete = True
+            await asyncio.sleep(_EVERY * random.uniform(0.5, 1.5))
+
+    # -- asking the peers -----------------------------------------------------------------
+
+    async def tell(self, change: Change) -> None:
+        """Tell all peers what the Hub has said; whoever does not take it asks for it later.
+
+        Cancellation: safe.
+        """
+        body = change.encode() + b"\n"
+
+        async def one(target: Endpoint) -> None:
+            async with self._ask("POST", target, CHANGES, data=body) as answer:
+                _check(answer, 204)
+
+        await self._each(one, self._patience)
+
+    async def compare(self) -> None:
+        """Take over what the peers know and we do not.
+
+        Cancellation: safe.
+        """
+
+        async def one(target: Endpoint) -> None:
+            fields = {"If-None-Match": f'"{self._hub.digest}"'}
+            async with self._ask("GET", target, CHANGES, headers=fields) as answer:
+                if answer.status == 304:
+                    return
+                _check(answer, 200)
+                taken = 0
+                async for line in _lines(answer.content):
+                    taken += self._merge(line) is not None
+                if taken:
+                    _log.info("routes taken over from a peer", peer=str(target), changes=taken)
+
+        await self._each(one, _WHOLE)
+
+    async def collect_activity(self) -> None:
+        """Take over who has been active at the peers.
+
+        Cancellation: safe.
+        """
+
+        async def one(target: Endpoint) -> None:
+            async with self._ask("GET", target, ACTIVITY, within=_ACTIVITY_WITHIN) as answer:
+                _check(answer, 200)
+                async for line in _lines(answer.content):
+                    self._hub.heard(*_read_activity(line))
+
+        await self._each(one, _ACTIVITY_WITHIN)
+
+    async def _each(self, one: Callable[[Endpoint], Awaitable[None]], within: float) -> None:
+        """Do something with each peer at the same time; who fails is named in the log, once."""
+        now = asyncio.get_running_loop().time()
+        deadline = now + within
+
+        async def careful(target: Endpoint) -> None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await one(target)
+            except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, Retired) as error:
+                if target not in self._failing:
+                    self._failing.add(target)
+                    _log.warning("a peer does not share its routes", peer=str(target), problem=_said(error))
+            else:
+                if target in self._failing:
+                    self._failing.remove(target)
+                    _log.info("a peer shares its routes again", peer=str(target))
+
+        targets = await self._client.targets(
+            min(deadline, asyncio.get_running_loop().time() + self._patience)
+        )
+        self._failing.intersection_update(targets)
+        await asyncio.gather(*(careful(target) for target in targets))
+
+    def _ask(
+        self, method: str, target: Endpoint, path: str, *, within: float | None = None, **request: Any
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Ask one peer; ``within`` is how long it may say nothing, if that is not the usual."""
+        request["headers"] = {**self._fields, **request.get("headers", {})}
+        timeout = aiohttp.ClientTimeout(sock_connect=self._patience, sock_read=within or self._patience)
+        return self._client.ask(method, target, path, timeout=timeout, **request)
+
+    # -- answering them -------------------------------------------------------------------
+
+    def add_to(self, app: web.Application) -> None:
+        """Serve the calls."""
+        app.router.add_get(CHANGES, self._read, allow_head=False)
+        app.router.add_post(CHANGES, self._take)
+        app.router.add_get(ACTIVITY, self._tell_activity, allow_head=False)
+
+    async def _read(self, request: web.Request) -> web.StreamResponse:
+        digest = self._hub.digest
+        fields = {"ETag": f'"{digest}"', "Cache-Control": "no-store"}
+        if any(tag.value == digest for tag in request.if_none_match or ()):
+            return web.Response(status=304, headers=fields)
+        return await _stream(request, (change.encode() for change in self._hub.changes()), fields)
+
+    async def _take(self, request: web.Request) -> web.Response:
+        try:
+            async with asyncio.timeout(self._patience):
+                body = await request.content.read(_MOST_BYTES)
+                while not request.content.at_eof() and len(body) < _MOST_BYTES:
+                    body += await request.content.read(_MOST_BYTES - len(body))
+        except TimeoutError:
+            raise Problem(408, "The body of the request did not arrive in time.") from None
+        if not request.content.at_eof():
+            raise Problem(413, f"Changes may have {_MOST_BYTES} bytes at once.")
+        try:
+            for line in body.splitlines():
+                if (change := self._merge(line)) is not None:
+                    said = "route removed" if change.data is None else "route added"
+                    _log.info(said, routespec=change.routespec, by="a peer")
+        except (Retired, OSError):
+            raise Problem(503, "Ask for the routes a little later.", fields={"Retry-After": "1"}) from None
+        except ValueError:
+            raise Problem(400, "The body is not lines of changes of routes.") from None
+        return web.Response(status=204)
+
+    async def _tell_activity(self, request: web.Request) -> web.StreamResponse:
+        self._hub.observe(await self._sessions.rows())
+        times = (json.dumps([route.routespec, route.last_activity]).encode() for route in list(self._hub))
+        return await _stream(request, times, {"Cache-Control": "no-store"})
+
+    def _merge(self, line: bytes) -> Change | None:
+        """Take a change over; return it if it was news.
+
+        Raises:
+            ValueError: The line is none.
+            Retired: Another gateway is about to take over.
+            OSError: There is no memory.
+        """
+        try:
+            change = Change.read(json.loads(line))
+        except RecursionError:
+            raise ValueError("The line is no change of a route.") from None
+        try:
+            return change if self._hub.merge(change) else None
+        except ValueError as error:
+            _log.warning("a peer's route cannot be had here", problem=str(error))
+            return None
+
+
+async def _stream(request: web.Request, lines: Iterator[bytes], fields: dict[str, str]) -> web.StreamResponse:
+    """Send lines, so many at once that upgrades wait for none."""
+    answer = web.StreamResponse(headers={"Content-Type": _NDJSON, **fields})
+    await answer.prepare(request)
+    while some := b"".join(line + b"\n" for line in itertools.islice(lines, _AT_ONCE)):
+        await answer.write(some)
+        await asyncio.sleep(0)
+    await answer.write_eof()
+    return answer
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Return the lines of an answer as they come, and let others have a turn of the loop."""
+    number = 0
+    async for line in content:
+        yield line
+        number += 1
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+
+def _read_activity(line: bytes) -> tuple[str, float]:
+    """Read when somebody was last active on a route.
+
+    Raises:
+        ValueError: The line does not say.
+    """
+    match json.loads(line):
+        case [str(routespec), at] if is_time(at):
+            return routespec, at
+        case _:
+            raise ValueError("The line is no activity.")
+
+
+def _check(answer: aiohttp.ClientResponse, status: int) -> None:
+    """Raise what an answer of another status means.
+
+    Raises:
+        ValueError: It has another.
+    """
+    if answer.status != status:
+        raise ValueError(_MEANINGS.get(answer.status, f"it answered {answer.status}"))
+
+
+def _said(error: Exception) -> str:
+    """Say what has failed, without what a peer or a library may have put into the text."""
+    if isinstance(error, Retired):
+        return "another gateway is about to take over here"
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    return str(error) if type(error) is ValueError else type(error).__name__

@@ -1,0 +1,87 @@
+"""Where the other instances are, and how they are asked: HTTP at their admin listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from bascule.policy.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from bascule.policy.config import Config
+
+__all__ = ["LINE_BYTES", "PeerClient"]
+
+LINE_BYTES: Final = 1 << 20
+"""Longest line of an answer that is read by lines."""
+
+_AT_ONCE: Final = 64
+"""Most connections to all peers."""
+
+
+class PeerClient:
+    """The peers: the configured list, and the addresses of the headless service.
+
+    Args:
+        config: Its `capacity` block, and the port of the admin listeners.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._settings = config.capacity
+        self._port = config.admin.port
+        self._found: dict[Endpoint, None] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def configured(self) -> bool:
+        """Whether there can be any other instance."""
+        return bool(self._settings.peers) or self._settings.headless_service is not None
+
+    async def targets(self, deadline: float) -> list[Endpoint]:
+        """Return where the peers are. A headless service lists this instance too.
+
+        Args:
+            deadline: When the name service is waited for no longer, in the time of the loop.
+        """
+        if (service := self._settings.headless_service) is not None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    found = await asyncio.get_running_loop().getaddrinfo(
+                        service, self._port, type=socket.SOCK_STREAM
+                    )
+                self._found = dict.fromkeys(Endpoint(str(address[4][0]), self._port) for address in found)
+            except (OSError, TimeoutError, UnicodeError):  # the last for what can be no host name
+                pass  # No answer from the name service is not an answer of "nobody": keep those we know.
+        return list(dict.fromkeys(self._settings.peers) | self._found)
+
+    def ask(
+        self, method: str, target: Endpoint, path: str, **request: Any
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Send a request to one peer; further arguments are aiohttp's.
+
+        Raises:
+            aiohttp.ClientError: It cannot be reached.
+            OSError: The same.
+        """
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                auto_decompress=False,
+                trust_env=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                connector=aiohttp.TCPConnector(limit=_AT_ONCE, force_close=True),
+                read_bufsize=LINE_BYTES // 2,  # a line may have twice that
+            )
+        return self._session.request(method, f"http://{target}{path}", allow_redirects=False, **request)
+
+    async def close(self) -> None:
+        """Stop asking.
+
+        Cancellation: safe, but the client may stay open.
+        """
+        if self._session is not None:
+            await self._session.close()
