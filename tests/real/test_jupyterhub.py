@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 from tests.support import parts
 from tests.support.browser import SocketLog
 from tests.support.jupyterhub import COMMAND, JupyterHub, run_jupyterhub
-from tests.support.labpage import LOAD, open_notebook, output_of, run_first_cell
+from tests.support.labpage import LOAD, open_notebook, output_of, run_first_cell, write_notebook
 from tests.support.proctree import children, kill
 from tests.support.waiting import eventually, eventually_async
 
@@ -119,27 +118,6 @@ def end_what_has(folder: str) -> None:
         with contextlib.suppress(OSError):  # it has ended, or is another user's
             if folder.encode() in environment.read_bytes():
                 os.kill(int(environment.parent.name), signal.SIGKILL)
-
-
-def write_notebook(file: Path, source: str) -> None:
-    cell: dict[str, Any] = {
-        "cell_type": "code",
-        "execution_count": None,
-        "id": "one",
-        "metadata": {},
-        "outputs": [],
-    }
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    file.write_text(
-        json.dumps(
-            {
-                "cells": [{**cell, "source": source}],
-                "metadata": {"kernelspec": kernel},
-                "nbformat": 4,
-                "nbformat_minor": 5,
-            }
-        )
-    )
 
 
 async def says(page: Any, text: str) -> bool:

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Page
 
-__all__ = ["COMMAND", "JupyterHub", "run_jupyterhub"]
+__all__ = ["COMMAND", "TOKEN", "JupyterHub", "run_jupyterhub", "run_jupyterhub_behind"]
 
 COMMAND: Final = Path(sys.executable).parent / "bascule"
 
-_TOKEN: Final = "the-token-of-the-hub"
+TOKEN: Final = "the-token-of-the-hub"
 _UP_WITHIN: Final = 60.0
 _SPAWNED_WITHIN: Final = 90_000.0
 """Milliseconds. A single-user JupyterLab starts in 4 s on an idle machine of two cores."""
 
 _CONFIG: Final = """\
 c = get_config()
-c.JupyterHub.bind_url = "http://127.0.0.1:{port}/"
+c.JupyterHub.bind_url = "{url}/"
 c.JupyterHub.hub_port = {hub_port}
 c.JupyterHub.db_url = "sqlite:///{home}/hub.sqlite"
 c.JupyterHub.cookie_secret = b"0" * 32
@@ -40,9 +40,17 @@ c.SimpleLocalProcessSpawner.home_dir_template = "{home}/{{username}}"
 c.Spawner.args = ["--allow-root"]
 c.Spawner.default_url = "/lab"
 c.Spawner.poll_interval = 3600
+"""
+
+_ITS_OWN_PROXY: Final = """\
 c.ConfigurableHTTPProxy.command = ["{command}", "chp"]
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{api_port}"
 c.ConfigurableHTTPProxy.pid_file = "{home}/proxy.pid"
+"""
+
+_OTHER_PROXIES: Final = """\
+c.ConfigurableHTTPProxy.should_start = False
+c.ConfigurableHTTPProxy.api_url = "{api}"
 """
 
 
@@ -86,20 +94,39 @@ class JupyterHub:
 
 @contextlib.contextmanager
 def run_jupyterhub(home: Path) -> Iterator[JupyterHub]:
-    """Run a hub in an empty directory."""
+    """Run a hub in an empty directory, which starts its proxy."""
+    port, api_port = reserve_port(), reserve_port()
+    proxy = _ITS_OWN_PROXY.format(command=COMMAND, api_port=api_port, home=home)
+    with _run(home, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{api_port}", proxy, reserve_port()) as hub:
+        yield hub
+
+
+@contextlib.contextmanager
+def run_jupyterhub_behind(home: Path, url: str, api: str, hub_port: int) -> Iterator[JupyterHub]:
+    """Run a hub in an empty directory, with proxies that run already.
+
+    Args:
+        home: The directory.
+        url: ``http://host:port`` where browsers reach the proxies.
+        api: The same of their API.
+        hub_port: Where the proxies reach the hub.
+    """
+    with _run(home, url, api, _OTHER_PROXIES.format(api=api), hub_port) as hub:
+        yield hub
+
+
+@contextlib.contextmanager
+def _run(home: Path, url: str, api: str, proxy: str, hub_port: int) -> Iterator[JupyterHub]:
     command = parts.require("jupyterhub")
-    port, hub_port, api_port = (reserve_port() for _ in range(3))
     file = home / "jupyterhub_config.py"
-    file.write_text(
-        _CONFIG.format(port=port, hub_port=hub_port, api_port=api_port, home=home, command=COMMAND)
-    )
+    file.write_text(_CONFIG.format(url=url, hub_port=hub_port, home=home) + proxy)
     service = Service(
         "JupyterHub",
         [command, "-f", file],
         home / "jupyterhub.log",
         cwd=home,
         env={
-            "CONFIGPROXY_AUTH_TOKEN": _TOKEN,
+            "CONFIGPROXY_AUTH_TOKEN": TOKEN,
             "JUPYTER_CONFIG_DIR": str(home / "config"),
             "JUPYTER_DATA_DIR": str(home / "data"),
             "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
@@ -107,9 +134,8 @@ def run_jupyterhub(home: Path) -> Iterator[JupyterHub]:
             "PATH": f"{command.parent}:/usr/bin:/bin",  # where the single-user server is
         },
     )
-    url = f"http://127.0.0.1:{port}"
     try:
         service.wait_until(lambda: answers(f"{url}/hub/login"), _UP_WITHIN)
-        yield JupyterHub(url, HubApi(f"http://127.0.0.1:{api_port}", _TOKEN), service, home)
+        yield JupyterHub(url, HubApi(api, TOKEN), service, home)
     finally:
         service.stop(30)

@@ -4,7 +4,9 @@ Rules of this file: an action is repeated until its effect is seen, since Jupyte
 typed while it is still building a page; everything waited for has a deadline.
 """
 
-from typing import Final
+import json
+from pathlib import Path
+from typing import Any, Final
 
 from playwright.async_api import Browser, Page
 
@@ -21,6 +23,7 @@ __all__ = [
     "output_of",
     "run_first_cell",
     "type_into_terminal",
+    "write_notebook",
 ]
 
 LOAD: Final = 60.0
@@ -78,6 +81,28 @@ async def notebook_in_front(page: Page, log: SocketLog, name: str, *, kernels: i
     # or makes JupyterLab ask which one to take.
     await eventually_async(lambda: log.talking("/channels") >= kernels, LOAD, "its kernel talks")
     await page.wait_for_selector(f'{_PANEL} .jp-Notebook-ExecutionIndicator[data-status="idle"]')
+
+
+def write_notebook(file: Path, source: str) -> None:
+    """Write a notebook of one cell of Python."""
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": "one",
+        "metadata": {},
+        "outputs": [],
+    }
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    file.write_text(
+        json.dumps(
+            {
+                "cells": [{**cell, "source": source}],
+                "metadata": {"kernelspec": kernel},
+                "nbformat": 4,
+                "nbformat_minor": 5,
+            }
+        )
+    )
 
 
 async def run_first_cell(page: Page) -> None:
