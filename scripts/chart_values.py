@@ -33,6 +33,7 @@ from bascule.policy.config import (
     Capacity,
     Drain,
     Forwarders,
+    Hub,
     Limits,
     Log,
     Metrics,
@@ -143,6 +144,17 @@ class ChartAuth(Block):
 
     session: ChartSessionAuth = ChartSessionAuth()
     """The login cookie checked on routes with `auth: session`."""
+
+
+class ChartHub(Hub):
+    """Routes that JupyterHub adds and removes: the REST API of configurable-http-proxy."""
+
+    enabled: Annotated[bool, Field(strict=True)] = False
+    """Whether `/api/routes` accepts routes, at port 8001 of the Service whose name ends in `-api`. Set
+    `adminToken` too."""
+    share_routes: Annotated[bool, Field(strict=True)] = True
+    """Whether the pods share the routes, so that JupyterHub may tell any of them. Off only where there is a
+    single pod."""
 
 
 class ChartLog(Log):
@@ -364,7 +376,9 @@ class Values(Block):
 
     routes: tuple[RouteConfig, ...] = ()
     """What is served, by path: name, kind, path, upstream, stripPrefix, where, allowedOrigins, auth,
-    incomingBufferBytes, maxSessions. The pods do not start without at least one route."""
+    incomingBufferBytes, maxSessions. The pods do not start without at least one route, or `hub.enabled`."""
+    hub: ChartHub = ChartHub()
+    """Routes that JupyterHub adds and removes."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks whose `X-Forwarded-…` fields are trusted: the pod network of the ingress."""
     bind_address: Annotated[str, Field(pattern=r"^([0-9.]+|\[[0-9a-fA-F:.]+\])$")] = "0.0.0.0"

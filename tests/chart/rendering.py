@@ -112,6 +112,11 @@ CASES: dict[str, dict[str, Any]] = {
         "resources": {},
     },
     "cores from a limit": {"resources": {"limits": {"cpu": "2500m", "memory": "1Gi"}}},
+    "JupyterHub": {
+        "hub": {"enabled": True, "allowedOrigins": ["https://hub.example"]},
+        "adminToken": {"name": "admin"},
+        "trustedProxies": ["10.0.0.0/8"],
+    },
     "listed peers": {"capacity": {"peers": ["10.0.0.1:8081"], "name": "a"}},
     "little": {
         "pdb": {"enabled": False},

@@ -390,6 +390,27 @@ def pool(**keys: int) -> dict[str, Any]:
     return {"hopsworks": {"payara": {"websocketProxy": keys}}}
 
 
+def test_jupyterhub_tells_ready_pods_and_they_tell_each_other() -> None:
+    manifests = render("v4", CASES["JupyterHub"])
+    service = one(manifests, "Service", "-api")["spec"]
+    (port,) = service["ports"]
+    assert (port["port"], port["targetPort"]) == (8001, "admin")
+    assert "clusterIP" not in service
+    assert "publishNotReadyAddresses" not in service
+    config = yaml.safe_load(configuration(manifests))
+    assert config["hub"] == {
+        "enabled": True, "shareRoutes": True, "hostRouting": False, "includePrefix": True, "maxRoutes": 20000,
+        "prependPath": True, "allowedOrigins": ["https://hub.example"], "defaultTarget": None,
+        "errorTarget": None,
+    }  # fmt: skip
+    assert "hub" not in yaml.safe_load(configuration(render("v4", {})))
+
+
+def test_whoever_may_add_routes_needs_a_token() -> None:
+    said = refusal("v4", {"hub": {"enabled": True}})
+    assert "hub.enabled needs adminToken.name" in said
+
+
 def test_peers_are_found_even_when_full_or_draining() -> None:
     manifests = render("v4", {})
     service = one(manifests, "Service", "-peers")

@@ -64,6 +64,12 @@ accepts the result, and a test says so for every case of the matrix.
 {{- if .Values.adminToken.name -}}
 {{- $_ := set $config "adminTokenFile" "/etc/bascule/admin/token" -}}
 {{- end -}}
+{{- if .Values.hub.enabled -}}
+{{- if not (or .Values.adminToken.name $extra.adminToken $extra.adminTokenFile) -}}
+{{- fail "hub.enabled needs adminToken.name: whoever may add a route decides where requests go" -}}
+{{- end -}}
+{{- $_ := set $config "hub" .Values.hub -}}
+{{- end -}}
 {{- if .Values.tls.secretName -}}
 {{- $_ := set $config "tls" (dict "certificate" "/etc/bascule/tls/tls.crt" "key" "/etc/bascule/tls/tls.key") -}}
 {{- end -}}

@@ -15,6 +15,17 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "nameOverride": "",
   "fullnameOverride": "",
   "routes": [],
+  "hub": {
+    "enabled": false,
+    "defaultTarget": null,
+    "errorTarget": null,
+    "shareRoutes": true,
+    "hostRouting": false,
+    "includePrefix": true,
+    "prependPath": true,
+    "allowedOrigins": [],
+    "maxRoutes": 20000
+  },
   "trustedProxies": [],
   "bindAddress": "0.0.0.0",
   "ports": {
@@ -234,6 +245,9 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
 [
   "imagePullSecrets",
   "routes",
+  "hub.defaultTarget",
+  "hub.errorTarget",
+  "hub.allowedOrigins",
   "trustedProxies",
   "forwarders.count",
   "sockets.congestionControl",

@@ -34,6 +34,10 @@ within 63. A Service's name begins with a letter and has no dot; a release's may
 {{- include "bascule.fullname" . }}-peers
 {{- end -}}
 
+{{- define "bascule.api" -}}
+{{- include "bascule.fullname" . }}-api
+{{- end -}}
+
 {{- define "bascule.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "bascule.fullname" .) .Values.serviceAccount.name -}}
