@@ -13,6 +13,7 @@ import yaml
 
 from bascule.policy.chp import DEFAULTS, TOKEN_VARIABLE
 from bascule.policy.loading import load
+from tests.chart.rendering import configuration, one, render
 from tests.docs.claims import claimed
 from tests.support.certificates import make_certificate
 from tests.support.echo import run_echo
@@ -46,6 +47,11 @@ def started(tmp_path: Path, arguments: list[str], **environ: str) -> Service:
     return service
 
 
+def on_the_page(language: str) -> list[str]:
+    """Return the blocks of the page in one language."""
+    return [block.text for block in blocks() if (block.page, block.language) == (PAGE, language)]
+
+
 def command_of(line: str) -> list[str]:
     """Return the list of a line such as ``c.ConfigurableHTTPProxy.command = […]``."""
     name, _, said = line.strip().partition(" = ")
@@ -58,9 +64,7 @@ def command_of(line: str) -> list[str]:
 def proxy(tmp_path: Path) -> Iterator[Service]:
     """Run it as the page says, with a file, where the page says."""
     require("curl")
-    _, with_file = (
-        command_of(block.text) for block in blocks() if (block.page, block.language) == (PAGE, "python")
-    )
+    _, with_file = (command_of(text) for text in on_the_page("python") if ".command" in text)
     (tmp_path / "bascule.yaml").write_text(fenced(PAGE, "yaml"))
     with own_network():
         arguments = [word.replace("/etc/jupyterhub/", f"{tmp_path}/") for word in with_file]
@@ -90,9 +94,7 @@ def test_the_files_keys_are_in_force(proxy: Service) -> None:
 
 
 def test_what_jupyterhubs_chart_passes_is_understood(tmp_path: Path) -> None:
-    (values,) = [
-        yaml.safe_load(block.text) for block in blocks() if block.page == PAGE and "proxy:" in block.text
-    ]
+    (values,) = [yaml.safe_load(text) for text in on_the_page("yaml") if "proxy:" in text]
     with own_network():
         service = started(tmp_path, ["bascule", "chp", *CHART_PASSES], **values["proxy"]["chp"]["extraEnv"])
         assert json.loads(typed("curl -s http://127.0.0.1:8000/_chp_healthz")) == {"status": "OK"}
@@ -125,6 +127,30 @@ def test_a_balancer_that_ends_tls_and_says_nothing_of_it_needs_the_line_of_the_p
         with connected("http://127.0.0.1:8000") as client:
             client.open(b"/user/ada/x", b"Origin: " + origin.encode(), host=host.encode())
         assert service.stop(10) == 0
+
+
+def test_pods_of_our_own_chart_serve_one_hub_where_the_page_says() -> None:
+    (values,) = [yaml.safe_load(text) for text in on_the_page("yaml") if "Bascule's chart" in text]
+    (settings,) = [text for text in on_the_page("python") if "should_start" in text]
+    manifests = render("v4", {"fullnameOverride": "bascule", **values})
+    api = one(manifests, "Service", "-api")
+
+    url = f"http://{api['metadata']['name']}.NAMESPACE.svc:{api['spec']['ports'][0]['port']}"
+    assert f'c.ConfigurableHTTPProxy.api_url = "{url}"' in settings
+    hub = yaml.safe_load(configuration(manifests))["hub"]
+    assert (hub["enabled"], hub["shareRoutes"], hub["allowedOrigins"]) == (
+        True,
+        True,
+        ["https://hub.example"],
+    )
+
+
+def test_the_file_of_a_replica_on_a_host_is_a_configuration(tmp_path: Path) -> None:
+    (text,) = [text for text in on_the_page("yaml") if "peers:" in text]
+    (tmp_path / "bascule.yaml").write_text(text)
+    config = load(tmp_path / "bascule.yaml", {}, {}).config
+    assert config.hub.share_routes
+    assert {peer.port for peer in config.capacity.peers} == {config.admin.port}
 
 
 def test_the_bounds_are_those_in_force_without_a_word_of_the_operator() -> None:
