@@ -166,9 +166,13 @@ async def test_a_peer_that_is_not_there_keeps_nobody_waiting_and_is_named_once(l
     async with replicas(2, start=1) as (one, two):
         await one.add("/user/ada")
         await one.add("/user/grace")
-        assert [values["peer"] for values in log.of("a peer does not share its routes")] == [
-            f"127.0.0.1:{two.port}"
+        assert log.of("a peer does not share its routes") == [
+            {"peer": f"127.0.0.1:{two.port}", "problem": "it cannot be reached: ECONNREFUSED"}
         ]
+        assert one.hub.peers_failing == 1
+        await two.start()
+        await one.sharing.compare()
+        assert one.hub.peers_failing == 0
 
 
 async def test_a_peer_that_says_nothing_is_not_waited_for(log: Log) -> None:

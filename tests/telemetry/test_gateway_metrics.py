@@ -74,6 +74,9 @@ class FakeGateway:
     def hub_routes(self) -> int:
         return 42
 
+    def hub_peers_failing(self) -> int:
+        return 2
+
     @property
     def started_at(self) -> float:
         return 1764180000.25
@@ -136,6 +139,7 @@ def test_the_live_gauges_come_from_the_gateway(rig: Rig) -> None:
     assert found["bascule_start_time_seconds", ()] == 1764180000.25
     assert found["bascule_config_last_reload_successful", ()] == 0
     assert found["bascule_hub_routes", ()] == 42
+    assert found["bascule_hub_peers_failing", ()] == 2
     assert found["bascule_gc_seconds_total", ("gateway",)] == 0.25
     assert found["bascule_build_info", ("pure", "1.2.3")] == 1
 

@@ -18,6 +18,7 @@ What counts when two replicas were told differently: `bascule.policy.hubchanges`
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import json
 import random
@@ -190,6 +191,7 @@ class HubSharing:
         )
         self._failing.intersection_update(targets)
         await asyncio.gather(*(careful(target) for target in targets))
+        self._hub.peers_failing = len(self._failing)
 
     def _ask(
         self, method: str, target: Endpoint, path: str, *, within: float | None = None, **request: Any
@@ -309,4 +311,6 @@ def _said(error: Exception) -> str:
         return "another gateway is about to take over here"
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
+    if isinstance(error, OSError) and (name := errno.errorcode.get(error.errno or 0)):
+        return f"it cannot be reached: {name}"
     return str(error) if type(error) is ValueError else type(error).__name__

@@ -136,9 +136,11 @@ class HubView(Protocol):
 
     Attributes:
         complete: Whether all routes are known, as far as other replicas know any.
+        peers_failing: Other replicas that do not share their routes with this one.
     """
 
     complete: bool
+    peers_failing: int
 
     def __len__(self) -> int:
         """Return the number of routes."""

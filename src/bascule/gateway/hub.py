@@ -55,6 +55,7 @@ class HubLedger:
     Attributes:
         routes: The table.
         complete: Whether all routes are known, as far as other replicas know any.
+        peers_failing: Other replicas that do not share their routes with this one.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class HubLedger:
     ) -> None:
         self.routes = routes
         self.complete = True
+        self.peers_failing = 0
         self._changes = LastChanges()
         self._journal = journal
         self._clock = clock

@@ -105,6 +105,9 @@ class LiveGateway(Protocol):
     def hub_routes(self) -> int:
         """Return how many routes JupyterHub has added."""
 
+    def hub_peers_failing(self) -> int:
+        """Return how many other replicas do not share JupyterHub's routes with this one."""
+
     def collector_seconds(self) -> Mapping[str, float]:
         """Return the time spent in the cycle collector by process, for the processes that report it."""
 
@@ -204,6 +207,7 @@ class GatewayMetrics:
             "bascule_start_time_seconds": lambda _: _one(live.started_at),
             "bascule_config_last_reload_successful": lambda _: _one(live.reloaded),
             "bascule_hub_routes": lambda _: _one(live.hub_routes()),
+            "bascule_hub_peers_failing": lambda _: _one(live.hub_peers_failing()),
             "bascule_memory_used_bytes": lambda _: _one(self._processes.memory_used(self._pids())),
             "bascule_memory_max_bytes": lambda _: _one(self._processes.memory_limit()),
             "bascule_gc_seconds_total": lambda _: _by_name(live.collector_seconds()),

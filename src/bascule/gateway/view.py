@@ -257,6 +257,10 @@ class View:
         """Return how many routes JupyterHub has added."""
         return 0 if self._hub is None else len(self._hub.routes)
 
+    def hub_peers_failing(self) -> int:
+        """Return how many other replicas do not share JupyterHub's routes with this one."""
+        return 0 if self._hub is None else self._hub.peers_failing
+
     def collector_seconds(self) -> Mapping[str, float]:
         """Return the time spent in the cycle collector."""
         return {"gateway": self._collector.seconds}

@@ -335,6 +335,11 @@ _PROCESSES: Final = (
         "`last_activity_interval`.",
     ),
     Metric(
+        "bascule_hub_peers_failing", _G, Unit.NONE,
+        "Other replicas that did not share JupyterHub's routes when they were last asked.",
+        "0 where `hub.shareRoutes` is off. Each is asked every 5 to 15 s, and a log line says what is wrong.",
+    ),
+    Metric(
         "bascule_memory_used_bytes", _G, Unit.BYTES,
         "Resident memory of all our processes together.",
         "The used line of the memory panel. Pages shared between processes are counted in each, so the pod's "
