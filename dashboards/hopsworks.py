@@ -104,6 +104,16 @@ OWN = (
         ),
     ),
     Panel(
+        "Bascule - HTTP responses",
+        "Responses to plain HTTP requests per second, by the class of their status: pages, kernels that are "
+        "started, files. Those of upstreams and our own alike. `5xx` beside upstream failures is ours; "
+        "without them the kernel, shell or app itself failed. Many `4xx` are often one tab that asks again "
+        "and again for what is gone.",
+        "cps",
+        (Query("sum by (status) (rate(bascule_http_responses_total[1m]))", "{{status}}"),),
+        stacked=True,
+    ),
+    Panel(
         "Bascule - refusals by reason",
         "Upgrades per second that did not become a session. `handshake`: an HTTP error from Bascule "
         "(malformed head, no route, a foreign origin, a missing login). `upstream`: the kernel, shell or app "

@@ -73,6 +73,13 @@ class SamplePod:
         yield "ws_connection_rejections_total", "", refused / 30
         yield "ws_upstream_connect_failures_total", "", 0.2 * (1 - wave)
         yield "bascule_http_upstream_failures_total", "", 0.1 * (1 - wave)
+        for status, rate in (
+            ("2xx", 9 + 60 * wave),
+            ("3xx", 4 * wave),
+            ("4xx", 1 + wave),
+            ("5xx", 0.2 * (1 - wave)),
+        ):
+            yield "bascule_http_responses_total", f'status="{status}"', rate
         yield "bascule_gc_seconds_total", 'process="gateway"', 0.004 * wave
         for by, cause, rate in (
             ("client", "closed", 2.0),

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bascule.gateway.exchanges import Exchanges
+from bascule.gateway.exchanges import STATUSES, Exchanges
 from bascule.gateway.http import HttpServer
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain import PlainProxy
@@ -186,6 +186,10 @@ class Front:
     @property
     def failures(self) -> int:
         return int(self.words[GatewayWord.HTTP_UPSTREAM_FAILURES])
+
+    @property
+    def responses(self) -> dict[str, int]:
+        return {status: int(self.words[word]) for status, word in STATUSES.items()}
 
     @property
     def in_flight(self) -> int:

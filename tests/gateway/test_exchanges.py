@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bascule.gateway.exchanges import Exchanges
+from bascule.gateway.exchanges import STATUSES, Exchanges
 from bascule.handover.counters import CounterFile, GatewayWord
 
 
@@ -21,6 +21,14 @@ def test_no_more_than_the_most_fit_and_each_is_counted_until_its_end() -> None:
     assert words[GatewayWord.HTTP_IN_FLIGHT] == 1
     assert exchanges.begin()
     assert words[GatewayWord.HTTP_REFUSED] == 1
+
+
+def test_answers_are_counted_by_the_class_of_their_status() -> None:
+    words = CounterFile.create(1).gateway(0)
+    exchanges = Exchanges(2, words)
+    for status in (200, 204, 301, 404, 499, 400, 502, 600, 999):
+        exchanges.answered(status)
+    assert {name: words[word] for name, word in STATUSES.items()} == {"2xx": 2, "3xx": 1, "4xx": 3, "5xx": 3}
 
 
 async def test_a_drain_waits_until_none_is_under_way_also_if_another_began_meanwhile() -> None:

@@ -682,6 +682,42 @@ async def test_requests_and_failures_are_counted(world: World) -> None:
     await until(lambda: front.requests == 2)
 
 
+async def test_responses_are_counted_by_the_class_of_their_status(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(request := await peer.message())
+        if request.start_line.startswith(b"GET /moved"):
+            await peer.send(answer(status=b"302 Found"))
+        elif request.start_line.startswith(b"GET /none"):
+            await peer.send(answer(status=b"404 Not Found"))
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    for target in (b"/moved", b"/none", b"/none", b"/dies"):
+        await front.request(target)
+    assert front.responses == {"2xx": 0, "3xx": 1, "4xx": 2, "5xx": 1}
+    assert front.failures == 1
+
+
+async def test_a_request_whose_client_has_left_before_its_answer_counts_no_response(world: World) -> None:
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        asked.set()
+        await over.wait()
+        await peer.send(answer(body=b"x"))
+
+    front = await world.front(await world.upstream(script))
+    client = await front.connect()
+    await client.send(request_head(b"/"))
+    await asked.wait()
+    client.writer.transport.abort()
+    await until(lambda: not front.server.connections)
+    over.set()
+    await until(lambda: front.in_flight == 0)
+    assert sum(front.responses.values()) == 0
+
+
 def test_every_page_escapes_what_it_says() -> None:
     from bascule.gateway.errorpages import error_page
 

@@ -120,6 +120,12 @@ def test_another_answer_is_the_browsers_answer(
     figures.settle(ONE_REFUSAL)
 
 
+def test_an_upstreams_refusal_is_a_response_of_its_class(bascule: RunningBascule, ask: Ask) -> None:
+    before = bascule.metric("bascule_http_responses_total", status="4xx")
+    assert ask(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n").head().status == 403
+    assert bascule.metric("bascule_http_responses_total", status="4xx") == before + 1
+
+
 def test_an_answer_that_ends_with_its_connection_is_relayed_whole(ask: Ask) -> None:
     body = b"x" * 300_000
 

@@ -175,6 +175,10 @@ def test_every_refusal_of_the_log_is_counted_by_its_word_or_by_the_contracts_met
         (GatewayWord.DISTINCT_REJECTED_CLIENTS, "bascule_rejected_clients_total", ()),
         (GatewayWord.HTTP_REQUESTS, "bascule_http_requests_total", ()),
         (GatewayWord.HTTP_UPSTREAM_FAILURES, "bascule_http_upstream_failures_total", ()),
+        (GatewayWord.HTTP_2XX, "bascule_http_responses_total", ("2xx",)),
+        (GatewayWord.HTTP_3XX, "bascule_http_responses_total", ("3xx",)),
+        (GatewayWord.HTTP_4XX, "bascule_http_responses_total", ("4xx",)),
+        (GatewayWord.HTTP_5XX, "bascule_http_responses_total", ("5xx",)),
     ],
 )
 def test_a_word_of_the_gateway_shows_in_one_series(

@@ -342,6 +342,7 @@ class Admission:
         fits = self._exchanges.begin()
         try:
             with Departure(asked.leg, self._relaying):
+                self._exchanges.answered(answered.head.status if fits else 503)
                 if fits:
                     await relay_answer(asked.leg, answered, self._config.limits.upstream_handshake_timeout)
                 else:

@@ -11,8 +11,17 @@ from typing import Final
 
 from bascule.handover.counters import GatewayWord
 
-__all__ = ["TOO_MANY", "Exchanges"]
+__all__ = ["STATUSES", "TOO_MANY", "Exchanges"]
 
+STATUSES: Final = {
+    "2xx": GatewayWord.HTTP_2XX,
+    "3xx": GatewayWord.HTTP_3XX,
+    "4xx": GatewayWord.HTTP_4XX,
+    "5xx": GatewayWord.HTTP_5XX,
+}
+"""Where answers are counted, by the class of their status."""
+
+_BY_CLASS: Final = {int(name[0]): int(word) for name, word in STATUSES.items()}
 _IN_FLIGHT: Final = int(GatewayWord.HTTP_IN_FLIGHT)
 _REFUSED: Final = int(GatewayWord.HTTP_REFUSED)
 
@@ -43,6 +52,10 @@ class Exchanges:
             return True
         self._words[_REFUSED] += 1
         return False
+
+    def answered(self, status: int) -> None:
+        """Count an answer; a status that is in no class is one of the last (RFC 9110 §15)."""
+        self._words[_BY_CLASS[min(status // 100, 5)]] += 1
 
     def end(self) -> None:
         """Count one less."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from bascule.admin.view import DurationSummary
 from bascule.gateway.drain import OUTCOMES
+from bascule.gateway.exchanges import STATUSES
 from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.handover.counters import (
     ForwarderWord,
@@ -190,6 +191,7 @@ class GatewayMetrics:
             "ws_draining": lambda _: _one(live.draining),
             "bascule_drain_sessions_total": self._drain,
             "bascule_http_requests_total": gateway(GatewayWord.HTTP_REQUESTS),
+            "bascule_http_responses_total": self._http_responses,
             "bascule_http_requests_in_flight": gateway(GatewayWord.HTTP_IN_FLIGHT),
             "bascule_http_requests_refused_total": gateway(GatewayWord.HTTP_REFUSED),
             "bascule_http_upstream_failures_total": gateway(GatewayWord.HTTP_UPSTREAM_FAILURES),
@@ -282,6 +284,9 @@ class GatewayMetrics:
 
     def _drain(self, _now: float) -> Series:
         return [((outcome,), self._counters.of_gateways(word)) for outcome, word in OUTCOMES.items()]
+
+    def _http_responses(self, _now: float) -> Series:
+        return [((status,), self._counters.of_gateways(word)) for status, word in STATUSES.items()]
 
     def _by_slot(self, values: Iterable[float]) -> Series:
         return [((str(slot),), value) for slot, value in enumerate(values)]

@@ -199,6 +199,8 @@ class PlainProxy:
                 answer = await self._answer(request, browser)
             else:
                 answer = await browser.answer(503, TOO_MANY, _SOON)
+            if browser.status:  # else the browser has left
+                self._exchanges.answered(browser.status)
             if browser.body_is_missing:
                 await browser.linger()
             return answer

@@ -94,6 +94,11 @@ class GatewayWord(IntEnum):
     """A gauge: plain HTTP requests under way."""
     HTTP_REFUSED = auto()
     """Plain HTTP requests answered 503 because ``limits.maxHttpRequests`` were under way."""
+    HTTP_2XX = auto()
+    """Plain HTTP requests that were answered with such a status, and upgrades with the upstream's own."""
+    HTTP_3XX = auto()
+    HTTP_4XX = auto()
+    HTTP_5XX = auto()
     TURNS = auto()
     """Rises every `TURN_EVERY` while its loop goes round (`bascule.supervisor.watch`)."""
 

@@ -271,6 +271,13 @@ _REFUSALS: Final = (
         "Everything that is not a WebSocket upgrade; does not count against the cap.",
     ),
     Metric(
+        "bascule_http_responses_total", _C, Unit.NONE,
+        "Responses to plain HTTP requests, by the class of their status.",
+        "Upstreams' and our own alike. An upgrade that its upstream refused counts, too; a request whose "
+        "client left before there was a response does not.",
+        ("status",),
+    ),
+    Metric(
         "bascule_http_requests_in_flight", _G, Unit.NONE,
         "Plain HTTP requests under way.",
         "Bounded by `limits.maxHttpRequests`. Downloads to slow browsers and event streams last long. An "

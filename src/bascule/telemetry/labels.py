@@ -63,6 +63,7 @@ LABELS: Final[dict[str, Label]] = {
         "`aborted`: still open at the deadline and cut off.",
         ("natural", "closed", "aborted"),
     ),
+    "status": Label("Class of an HTTP status (RFC 9110 §15).", ("2xx", "3xx", "4xx", "5xx")),
     "version": Label("Version of the running code."),
     "hot_path": Label("Whether the forwarders run the compiled or the pure relay.", ("compiled", "pure")),
 }  # fmt: skip
