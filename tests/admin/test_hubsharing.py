@@ -63,6 +63,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 def _never_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare as a replica starts, and then when the test says so."""
     monkeypatch.setattr(hubsharing, "_EVERY", 3600.0)
+    monkeypatch.setattr(hubsharing, "_YOUNG", 0.0)
 
 
 class Replica:
@@ -245,6 +246,14 @@ async def test_both_sides_of_a_split_agree_on_what_was_said_last() -> None:
 
 async def test_replicas_compare_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hubsharing, "_EVERY", 0.01)
+    async with replicas(2) as (one, two):
+        two.hub.put("/user/ada", {"target": TARGET})
+        await until(lambda: one.known == two.known)
+
+
+async def test_a_replica_that_has_just_started_compares_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubsharing, "_YOUNG", 3600.0)
+    monkeypatch.setattr(hubsharing, "_AT_FIRST", 0.01)
     async with replicas(2) as (one, two):
         two.hub.put("/user/ada", {"target": TARGET})
         await until(lambda: one.known == two.known)

@@ -8,7 +8,7 @@ Three calls between replicas, with the admin token, in lines of JSON:
 ``GET /hub/changes``
     All routes and the latest removals; 304 where ``If-None-Match`` holds the digest of our routes. Each
     replica asks all others every `_EVERY` seconds, so whoever has missed a change has it a little later; and
-    before it is ready, when it starts.
+    when it starts, before it is ready and every second for a while.
 ``GET /hub/activity``
     When somebody was last active on each route. Asked as the Hub asks us that.
 
@@ -53,6 +53,11 @@ ACTIVITY: Final = "/hub/activity"
 _EVERY: Final = 10.0
 """Seconds between two comparisons with the peers, half of that more or less. One that finds no difference
 costs a request of some 200 bytes for each peer."""
+
+_AT_FIRST: Final = 1.0
+_YOUNG: Final = 30.0
+"""Seconds between comparisons, and for how long, as a replica starts: name services tell the others of it
+only when they have forgotten what they knew, so it is told nothing yet."""
 
 _WHOLE: Final = 30.0
 """Seconds for all routes of a peer to arrive."""
@@ -114,10 +119,13 @@ class HubSharing:
             await asyncio.gather(self._comparing, return_exceptions=True)
 
     async def _keep_comparing(self) -> None:
+        clock = asyncio.get_running_loop().time
+        grown_up = clock() + _YOUNG
         while True:
             await self.compare()
             self._hub.complete = True
-            await asyncio.sleep(_EVERY * random.uniform(0.5, 1.5))
+            pause = _EVERY if clock() >= grown_up else _AT_FIRST
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
 
     # -- asking the peers -----------------------------------------------------------------
 
