@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from scripts import charts, close_table, metrics_reference, reference
+from scripts import charts, close_table, log_reference, metrics_reference, reference
 
 from dashboards import hopsworks
 
@@ -23,7 +23,7 @@ COMMAND: Final = "python -m scripts.generated"
 
 def everything() -> Iterator[tuple[Path, str]]:
     """Yield each file with what it should hold; the dashboard before the chart's copy of it."""
-    for source in (reference, metrics_reference, close_table, hopsworks, charts):
+    for source in (reference, metrics_reference, close_table, log_reference, hopsworks, charts):
         yield from source.outputs().items()
 
 

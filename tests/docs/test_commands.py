@@ -8,7 +8,7 @@ import pytest
 from tests.docs.claims import CLAIMS, claims_on
 from tests.support.pages import Command, blocks, commands
 
-OTHER_LANGUAGES = {"haproxy", "html", "ini", "json", "nginx", "python", "text", "traefik", "yaml"}
+OTHER_LANGUAGES = {"haproxy", "html", "ini", "json", "logql", "nginx", "python", "text", "traefik", "yaml"}
 """What a block holds that is no command."""
 
 

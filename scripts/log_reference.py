@@ -1,0 +1,199 @@
+"""The page `docs/reference/log.md`: every line that our processes write, read from the calls that do."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["EVENTS", "MORE", "Written", "outputs", "written"]
+
+_ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = _ROOT / "docs/reference/log.md"
+_SOURCE: Final = _ROOT / "src/bascule"
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
+_WHOSE: Final = ("route", "kind", "client", "upstream", "user")
+
+MORE: Final[dict[str, tuple[str, ...]]] = {
+    "session ended": (
+        "id", *_WHOSE, "ended_by", "cause", "duration_seconds", "bytes_inbound", "bytes_outbound",
+        "frames_inbound", "frames_outbound", "close_code", "close_reason", "forwarder",
+    ),
+    "session refused": ("reason", *_WHOSE, "status", "close_code", "held_seconds", "detail"),
+    "request failed": (*_WHOSE, "status"),
+    "request refused": ("client",),
+    "drain ends": ("natural", "closed", "aborted"),
+    "a process died": ("sessions",),
+    "listening": ("redirect",),
+}  # fmt: skip
+"""Fields that the call of an event does not spell out."""
+
+_ADDED: Final = ("route added", "route removed")
+
+EVENTS: Final[dict[str, dict[str, str]]] = {
+    "Sessions and requests": {
+        "session ended": "A session that was admitted is over: [who ended it and why](close-table.md), how long it "
+        "lasted, how much it carried. What nobody knows is missing.",
+        "session refused": "An upgrade became no session: `reason` is that of "
+        "[`bascule_refusals_total`](metrics.md#labels), or `cap` or `unreachable`.",
+        "request failed": "An upstream failed a plain HTTP request: `reason` is `unreachable`, `timeout`, `bad_answer` or "
+        "`broken_off`.",
+        "request refused": "We answered a plain HTTP request ourselves, since it led nowhere. Scanners cause many of them.",
+        "accepting pauses": "No descriptor or no memory is left for another connection. At most once a minute; `pauses` "
+        "counts all.",
+    },
+    "Start, stop and drain": {
+        "listening": "It serves. `public` and `admin` are the addresses.",
+        "waiting for an address that is in use": "Another process has the address of `field`: an earlier proxy that is "
+        "still stopping, as a rule.",
+        "the open-file limit is too low for maxSessionsPerApp": "Sessions beyond what fits will be refused as `no_room`.",
+        "stopping": "A signal, or a fault that no restart would mend, ends the proxy.",
+        "drain begins": "No session is admitted any more, and those that are open are told to reconnect.",
+        "drain.timeout is too short for drain.rate": "The rest is told faster than at that rate.",
+        "drain ends": "`left` sessions are cut off; the others ended by themselves (`natural`) or were told to (`closed`).",
+        "second signal: stopping at once": "Open sessions are cut, and have no line of their own.",
+        "signal ignored": "Of one that means nothing to us.",
+        "stopped": "The last line.",
+        "configuration cannot be used": "It does not start, or go over to another configuration; `problem` names the key.",
+    },
+    "Reload": {
+        "a configuration file has changed": "With `reloadOnChange`. A reload begins.",
+        "a file was renewed": "A certificate, a key or a token. A reload begins.",
+        "configuration reloaded": "Another gateway serves. `former` is the process that still finishes what it had begun.",
+        "configuration not reloaded": "All is as it was; `problem` says why. A line for each problem.",
+        "a former gateway has left": "It has answered everything it had begun.",
+        "the listening sockets keep their old options": "The kernel did not take the new ones.",
+        "not told of the intervals": "A forwarder's channel is full. It is tried again.",
+        "sessions taken over": "As a gateway starts: sessions that forwarders have carried on.",
+    },
+    "Processes": {
+        "started": "A process was started; it is not ready yet.",
+        "a process is back": "It was started again, and is ready.",
+        "a process died": "By itself or by somebody's signal (`status`). It is started again; `sessions` were lost with it.",
+        "a process hangs": "It has stood still for `watchdog` seconds, is told to say where, and killed.",
+        "a process could not be started": "It is tried again.",
+        "forwarder lost": "Its sessions follow, each with a line `session ended`.",
+        "serving without some forwarders": "They have not said what they carry, so the count is too low until they do.",
+        "forwarders did not list their sessions in time": "The session list and a drain do without theirs.",
+        "channel failed": "To a forwarder, which is taken for lost.",
+        "no channel": "A forwarder cannot be reached by the gateway. It is tried again.",
+        "no descriptors left for a forwarder's channel": "The open-file limit is too low.",
+        "no descriptors left for the gateway's channel": "The open-file limit is too low.",
+    },
+    "JupyterHub": {
+        "route added": "By JupyterHub, or `by` another replica that it has told.",
+        "route removed": "The same. Its sessions go on.",
+        "JupyterHub's routes taken over": "As a gateway starts: from the one before.",
+        "a route was not taken over": "The configuration has changed, and it can be had no longer.",
+        "routes taken over from a peer": "Changes that JupyterHub had told another replica only.",
+        "a peer does not share its routes": "See [the runbook](../runbooks/hub-routes-not-shared.md). Once, until it does "
+        "again.",
+        "a peer shares its routes again": "All is well.",
+        "a peer's route cannot be had here": "The replicas differ in their configuration.",
+        "no memory to rewrite the routes": "They are kept, and take more memory than they need.",
+    },
+    "Faults of ours": {
+        "an admin call failed": "A line to report, with its `stack`.",
+        "a plain HTTP request failed: …": "A line to report, with its traceback.",
+        "a request from … cannot be parsed: …": "The client was told so.",
+        "an unwanted body breaks off: …": "Of a request that was answered before it was sent whole.",
+        "status snapshot failed": "The status page shows old figures. A line to report.",
+        "internal error": "A reload has failed by a fault of ours. A line to report.",
+        "unknown control message": "A line to report.",
+        "task failed": "A line to report, with its traceback.",
+    },
+}
+"""What each event means, by what it belongs to."""
+
+
+class Written(NamedTuple):
+    """What one call writes.
+
+    Attributes:
+        event: Its text, with an ellipsis for what varies.
+        level: Of the call.
+        fields: Those it names.
+    """
+
+    event: str
+    level: str
+    fields: tuple[str, ...]
+
+
+def written() -> Iterator[Written]:
+    """Read all calls from the source."""
+    for path in sorted(_SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and (level := _level(node.func)) is not None and node.args:
+                for event in _events(node.args[0]):
+                    yield Written(event, level, tuple(word.arg for word in node.keywords if word.arg))
+
+
+def _level(function: ast.expr) -> str | None:
+    """Return the level of a call to a logger, which is called `_log` everywhere."""
+    if not isinstance(function, ast.Attribute):
+        return None
+    whose = function.value
+    name = whose.id if isinstance(whose, ast.Name) else whose.attr if isinstance(whose, ast.Attribute) else ""
+    level = "error" if function.attr == "exception" else function.attr
+    return level if name == "_log" and level in _LEVELS else None
+
+
+def _events(text: ast.expr) -> tuple[str, ...]:
+    if isinstance(text, ast.Constant):
+        return (str(text.value).replace("%s", "…"),)
+    return _ADDED  # the one text that is chosen between two
+
+
+def page() -> str:
+    """Return the page's text.
+
+    Raises:
+        ValueError: An event has no meaning here, or a meaning no event.
+    """
+    levels: dict[str, set[str]] = {}
+    fields: dict[str, dict[str, None]] = {}
+    for event, level, names in written():
+        levels.setdefault(event, set()).add(level)
+        fields.setdefault(event, {}).update(dict.fromkeys(names))
+    known = [event for events in EVENTS.values() for event in events]
+    if unknown := set(levels) ^ set(known):
+        raise ValueError(f"scripts/log_reference.py and the source differ in {sorted(unknown)}")
+    parts = [_HEAD]
+    for title, events in EVENTS.items():
+        parts.append(f"\n## {title}\n\n| event | level | fields | means |\n|---|---|---|---|\n")
+        for event, meaning in events.items():
+            every = dict.fromkeys((*MORE.get(event, ()), *fields[event]))
+            told = ", ".join(f"`{name}`" for name in every if name != "exc_info")
+            level = ", ".join(sorted(levels[event], key=_LEVELS.index))
+            parts.append(f"| `{event}` | {level} | {told} | {meaning} |\n")
+    return "".join(parts)
+
+
+def outputs() -> dict[Path, str]:
+    """Return the files and what they should hold."""
+    return {PAGE: page()}
+
+
+_HEAD: Final = """\
+# Log lines
+
+<!-- Generated by scripts/log_reference.py from the calls in src/bascule. Do not edit. -->
+
+One line an event on standard error: JSON, or for people where that is a terminal (`log.format`). Each begins with `time`
+(ISO 8601, UTC), `level`, `process` (`supervisor`, `gateway`, `forwarder-0` …) and `event`; further fields follow. A field that would say
+nothing is missing. The words below, and the names of the fields of *Sessions and requests*, change only with a major version.
+
+A line never holds a cookie, a token, a query string or what was in a frame, and control characters in what peers say are escaped.
+What libraries log comes in the same form, at level `warning` and above.
+
+Who was turned away, in Loki's language:
+
+```logql
+{app="bascule"} | json | event="session refused" | reason="cap" | line_format "{{.time}} {{.client}} {{.user}}"
+```
+"""
