@@ -344,7 +344,7 @@ async def test_a_body_that_is_too_long_is_refused() -> None:
         status, problem = await one.call(
             "POST", "/hub/changes", line * (hubsharing._MOST_BYTES // len(line) + 1)
         )
-        assert (status, problem["detail"]) == (413, "Changes may have 1048576 bytes at once.")
+        assert (status, problem["detail"]) == (413, "Changes may have 262144 bytes at once.")
 
 
 async def test_a_route_that_cannot_be_had_here_is_named_and_asked_for_no_more(log: Log) -> None:

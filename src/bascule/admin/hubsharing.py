@@ -68,8 +68,8 @@ _ACTIVITY_WITHIN: Final = 5.0
 _AT_ONCE: Final = 200
 """Routes read or written without a pause: some 2 ms of the gateway's only thread."""
 
-_MOST_BYTES: Final = 1 << 20
-"""Longest body of changes. One change has 200 KB at most: JSON of JupyterHub's 64 KiB, with its escapes."""
+_MOST_BYTES: Final = 1 << 18
+"""Longest body of changes. A change has 200 KB at most: JSON of JupyterHub's 64 KiB, with its escapes."""
 
 _MEANINGS: Final = {
     401: "it answered 401: its admin token is another",
@@ -194,9 +194,7 @@ class HubSharing:
                     self._failing.remove(target)
                     _log.info("a peer shares its routes again", peer=str(target))
 
-        targets = await self._client.targets(
-            min(deadline, asyncio.get_running_loop().time() + self._patience)
-        )
+        targets = await self._client.targets(min(deadline, now + self._patience))
         self._failing.intersection_update(targets)
         await asyncio.gather(*(careful(target) for target in targets))
         self._hub.peers_failing = len(self._failing)
