@@ -17,8 +17,10 @@ from bascule.admin.api import Administration
 from bascule.admin.problem import problems
 from bascule.gateway import admin_listener as module
 from bascule.gateway.admin_listener import AdminListener
+from bascule.gateway.legs import FAREWELL_SECONDS
 from tests.admin.fake_view import FakeView, config
 from tests.gateway.plain_support import Peer
+from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,12 +31,17 @@ if TYPE_CHECKING:
 
 MOST = 3
 FIRST_HEAD = 0.3
+MORE_THAN_THE_KERNEL_KEEPS = 16 << 20
 REQUEST = b"GET /now HTTP/1.1\r\nHost: admin\r\n\r\n"
 ENDLESS = b"GET /stream HTTP/1.1\r\nHost: admin\r\n\r\n"
 
 
 async def _now(_: web.Request) -> web.Response:
     return web.Response(text="now")
+
+
+async def _much(_: web.Request) -> web.Response:
+    return web.Response(body=bytes(MORE_THAN_THE_KERNEL_KEEPS))
 
 
 async def _stream(request: web.Request) -> web.StreamResponse:
@@ -45,6 +52,22 @@ async def _stream(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.02)
 
 
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[web.RequestHandler]:
+    """All that were made, in order."""
+    made: list[web.RequestHandler] = []
+
+    class Noted(module._Connection):
+        __slots__ = ()
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            made.append(self)
+
+    monkeypatch.setattr(module, "_Connection", Noted)
+    return made
+
+
 @pytest_asyncio.fixture
 async def connect(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     """Run a listener, and return what connects to it."""
@@ -52,6 +75,7 @@ async def connect(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
     app = web.Application()
     app.router.add_get("/now", _now)
     app.router.add_get("/stream", _stream)
+    app.router.add_get("/much", _much)
     listener = AdminListener(app, getattr(request, "param", 60.0))
     listening = socket.create_server(("127.0.0.1", 0))
     await listener.start(listening)
@@ -95,6 +119,21 @@ async def test_whoever_has_said_nothing_longest_goes(connect: Open) -> None:
     assert await _is_cut(half)
     for each in (kept, *newest):
         assert await _asked(*each)
+
+
+async def test_whoever_takes_nothing_of_its_answer_goes_all_the_same(
+    connect: Open, connections: list[web.RequestHandler]
+) -> None:
+    _, first = await connect()
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(first.get_extra_info("peername"))
+        deaf.send(b"GET /much HTTP/1.1\r\nHost: admin\r\n\r\n")
+        await asyncio.get_running_loop().run_in_executor(None, deaf.recv, 1)  # it is answered, and idle
+        its = connections[1]
+        for _ in range(MOST):
+            await connect()
+        await eventually_async(lambda: its.transport is None, 3 * FAREWELL_SECONDS, "it is cut")
 
 
 async def test_a_request_under_way_is_not_counted(connect: Open) -> None:

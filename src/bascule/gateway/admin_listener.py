@@ -19,6 +19,7 @@ from aiohttp import web
 from bascule.admin.assets import PAGE_FIELDS
 from bascule.admin.problem import Problem, of_framework
 from bascule.gateway.bounded import Bounded
+from bascule.gateway.legs import dropped
 from bascule.gateway.plain_server import SETTINGS, PlainProtocol
 from bascule.gateway.waits import Waits
 
@@ -42,6 +43,7 @@ class AdminListener:
     def __init__(self, app: web.Application, first_head: float) -> None:
         self.idle = Bounded(MOST_IDLE)
         self.heads = Waits(first_head, _Connection.expire)
+        self._dropped = dropped()
         app.middlewares.insert(0, self._counting())
         self._runner = web.AppRunner(app, shutdown_timeout=1.0)
         self._server: asyncio.Server | None = None
@@ -73,9 +75,14 @@ class AdminListener:
                 return await handler(request)
             finally:
                 if (transport := connection.transport) is not None:  # else it has ended
-                    self.idle.enter(connection, transport.close)
+                    self.idle.enter(connection, lambda: self._drop(transport))
 
         return count
+
+    def _drop(self, transport: asyncio.Transport) -> None:
+        """Close a connection; one that takes nothing of its answers would stay, with its descriptor."""
+        transport.close()
+        self._dropped.enter(transport)
 
 
 class _Connection(PlainProtocol):

@@ -25,7 +25,7 @@ from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.errorpages import accept_in
-from bascule.gateway.legs import FAREWELL_SECONDS, Leg, PlainLeg, PumpedLeg, reset
+from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg, dropped, reset
 from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
 from bascule.gateway.waits import Waits
 from bascule.policy.clientaddress import peer_address
@@ -118,7 +118,7 @@ class HttpServer(PlainServer):
         self.idle = Bounded(config.limits.max_idle_connections)
         self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
         self.retiring = False
-        self._dropped: Waits[asyncio.Transport] = Waits(FAREWELL_SECONDS, lambda transport: transport.abort())
+        self._dropped = dropped()
 
     def __call__(self, first: bytes = b"") -> HttpProtocol:
         """Return the protocol of a new connection.

@@ -239,6 +239,12 @@ def deadlines(seconds: float) -> Waits[Deadline]:
 FAREWELL_SECONDS: Final = 2.0
 """Longest time to read what a peer still sends after our last word."""
 
+
+def dropped() -> Waits[asyncio.Transport]:
+    """Return what cuts connections that were closed and whose peers take nothing more of what is unsent."""
+    return Waits(FAREWELL_SECONDS, lambda transport: transport.abort())
+
+
 FAREWELL_BYTES: Final = 1024 * 1024
 """Most of it. Whoever has more to say than the largest request head is not listening."""
 
