@@ -1,6 +1,20 @@
-"""``python -m bascule``."""
+"""``bascule``, and ``python -m bascule``: what concerns the whole process, then the command line.
 
-from bascule.cli import main
+Rules of this file: what is done here cannot wait until the command line is imported.
+"""
+
+from bascule import standard
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command of this process."""
+    standard.open_closed()
+    from bascule.cli import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()
