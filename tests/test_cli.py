@@ -324,10 +324,34 @@ def test_a_tool_of_the_demo_that_does_not_start_is_one_line(
     assert refused(capsys, "demo") == ["http://127.0.0.1:1/lab did not answer within 90 s"]
 
 
-def test_an_output_that_cannot_be_written_is_one_line() -> None:
-    command = f"{sys.executable} -m bascule config schema > /dev/full"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+WRITES = (
+    "config schema", "config print", "check --upstream http://x", "--version", "--help", "serve --help",
+    "config --help", "chp --version", "chp --help",
+)  # fmt: skip
+
+
+def told(command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line of the shell in which the program is ``bascule``."""
+    line = command.replace("bascule", f"{sys.executable} -m bascule", 1)
+    return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("arguments", WRITES)
+def test_an_output_that_cannot_be_written_is_one_line(arguments: str) -> None:
+    done = told(f"bascule {arguments} >/dev/full")
     assert (done.returncode, done.stderr) == (1, "Error: cannot write: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", ["check --upstream http://x", "--version", "--help"])
+def test_a_closed_output_is_one_line(arguments: str) -> None:
+    done = told(f"bascule {arguments} >&-")
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write: Bad file descriptor\n")
+
+
+@pytest.mark.parametrize("arguments", ["check --kind app", "check --no-such", "nonsense", "serve"])
+@pytest.mark.parametrize("output", ["2>/dev/full", "2>&-"])
+def test_what_cannot_be_told_is_left_to_the_exit_status(arguments: str, output: str) -> None:
+    assert told(f"bascule {arguments} {output}").returncode == 2
 
 
 # -- chp --------------------------------------------------------------------------------------------------

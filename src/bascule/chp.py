@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from bascule.output import Command
 from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED, defaults, overrides
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _everywhere() -> str:
     return "::" if Path("/proc/net/if_inet6").exists() else "0.0.0.0"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--ip", metavar="IP", help="Public address; all addresses by default.")
 @click.option("--port", type=int, metavar="N", help="Public port, 8000 by default.")
 @click.option("--ssl-key", metavar="FILE", help="Private key of the public listener.")

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from bascule import standard
 from bascule._version import __version__
 from bascule.chp import chp
 from bascule.errors import ConfigError
+from bascule.output import Group, telling, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +104,7 @@ def _version_option(*names: str) -> Callable[[Any], Any]:
     )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @_version_option("--version")
 def cli() -> None:
     """A WebSocket-aware reverse proxy for notebooks, terminals and data apps.
@@ -171,11 +173,11 @@ def check(files: tuple[Path, ...], **flags: Any) -> None:
     loaded = _load(files, flags)
     routes = len(loaded.config.routes)
     if routes:
-        click.echo(f"The configuration is good: {routes} {'route' if routes == 1 else 'routes'}.")
+        write(f"The configuration is good: {routes} {'route' if routes == 1 else 'routes'}.\n")
     else:
-        click.echo("The configuration is good, but has no routes: serve needs one, or --upstream URL.")
+        write("The configuration is good, but has no routes: serve needs one, or --upstream URL.\n")
     if named := [".".join(key) for key, _ in named_by(loaded.config)]:
-        click.echo(f"Not read: the files of {', '.join(named)}.")
+        write(f"Not read: the files of {', '.join(named)}.\n")
 
 
 @cli.group()
@@ -188,7 +190,7 @@ def schema() -> None:
     """Print the JSON schema of a configuration file."""
     from bascule.policy.allowed import published_schema
 
-    _print(json.dumps(published_schema(), indent=2, ensure_ascii=False) + "\n")
+    write(json.dumps(published_schema(), indent=2, ensure_ascii=False) + "\n")
 
 
 @config.command("print")
@@ -198,19 +200,7 @@ def print_(files: tuple[Path, ...], **flags: Any) -> None:
     from bascule.policy.printing import print_config
 
     loaded = _load(files, flags)
-    _print(print_config(loaded.config, loaded.sources))
-
-
-def _print(text: str) -> None:
-    """Write a document to standard output."""
-    try:
-        click.echo(text, nl=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _silence()
-        raise click.ClickException(f"cannot write: {error.strerror}") from error
+    write(print_config(loaded.config, loaded.sources))
 
 
 cli.add_command(_version_option("-V", "--version")(chp))  # as configurable-http-proxy has them
@@ -230,22 +220,19 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         cli.main(arguments, prog_name="bascule", standalone_mode=False)
     except ConfigError as error:
-        for problem in error.problems:
-            click.echo(_printable(problem), err=True)
+        with telling():
+            for problem in error.problems:
+                click.echo(_printable(problem), err=True)
         sys.exit(_EXIT_CONFIG)
     except click.ClickException as error:
-        error.show()
+        with telling():
+            error.show()
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)  # what a shell reports for an interrupted program
     except BrokenPipeError:
-        _silence()
+        standard.give_up(sys.stdout)
         sys.exit(1)
-
-
-def _silence() -> None:
-    """Give standard output up: Python flushes once more on exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:
@@ -287,7 +274,7 @@ def _version(context: click.Context) -> None:
         hot_path = "unknown"
     else:
         hot_path = describe()
-    click.echo(f"bascule {__version__} ({hot_path} hot path)")
+    write(f"bascule {__version__} ({hot_path} hot path)\n")
     context.exit(0)
 
 

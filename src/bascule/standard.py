@@ -1,15 +1,19 @@
-"""The standard streams: there from the start.
+"""The standard streams: there from the start, and given up when they take nothing.
 
 Rules of this file: the lowest layer; imports nothing of ours.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["open_closed"]
+if TYPE_CHECKING:
+    from typing import TextIO
+
+__all__ = ["give_up", "open_closed"]
 
 _MODES: Final = (
     os.O_RDONLY,
@@ -35,3 +39,11 @@ def open_closed() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+
+
+def give_up(stream: TextIO) -> None:
+    """Drop what a stream could not write, and all that follows: Python would write it once more on exit."""
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)

@@ -79,6 +79,19 @@ def test_an_address_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
         service.stop(30)
 
 
+def test_a_demo_whose_address_cannot_be_printed_runs_all_the_same(tmp_path: Path) -> None:
+    port = reserve_port()
+    command = f"exec {sys.executable} -m bascule demo --listen 127.0.0.1:{port} >/dev/full"
+    service = Service("demo", ["sh", "-c", command], tmp_path / "log", env={"TMPDIR": str(tmp_path)})
+    try:
+        service.wait_until(lambda: answers(f"http://127.0.0.1:{port}/about.json"), 60)
+        threads = f"/proc/{service.pid}/task"
+        eventually(lambda: len(os.listdir(threads)) == 1, 10, "the one that was to print it is through")
+    finally:
+        status = service.stop(30)
+    assert (status, service.said()) == (0, "")
+
+
 def test_demos_that_start_at_the_same_moment_each_get_ports_of_their_own(tmp_path: Path) -> None:
     demos = []
     try:

@@ -20,6 +20,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from bascule import standard
 from bascule.demo.children import HOST, end, wait_for
 from bascule.demo.tools import TOOL_PATHS, Tools, start_tools
 from bascule.errors import ConfigError
@@ -143,5 +144,8 @@ def _own_upstream(admin: Endpoint, cap: int, tools: Sequence[str]) -> Iterator[s
 def _announce(address: str) -> None:
     with contextlib.suppress(TimeoutError):
         wait_for(address)
-        sys.stdout.write(f"\n  Bascule is up: {address}\n\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(f"\n  Bascule is up: {address}\n\n")
+            sys.stdout.flush()
+        except OSError:  # it runs all the same, for whoever chose the address
+            standard.give_up(sys.stdout)
