@@ -75,7 +75,8 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "a process is back": "It was started again, and is ready.",
         "a process died": "By itself or by somebody's signal (`status`). It is started again; `sessions` were lost with it.",
         "a process hangs": "It has stood still for `watchdog` seconds, is told to say where, and killed.",
-        "a process could not be started": "It is tried again.",
+        "a process could not be started": "It is tried again in `retry_in` seconds. At the start the proxy ends with status 1 "
+        "instead.",
         "forwarder lost": "Its sessions follow, each with a line `session ended`.",
         "serving without some forwarders": "They have not said what they carry, so the count is too low until they do.",
         "forwarders did not list their sessions in time": "The session list and a drain do without theirs.",

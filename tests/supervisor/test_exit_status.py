@@ -71,6 +71,27 @@ def test_a_privileged_port_names_its_field(tmp_path: Path) -> None:
     assert f"listen: cannot listen on 127.0.0.1:{port}: Permission denied" in done.stderr
 
 
+@pytest.mark.parametrize("limit", [6, 8, 10, 12, 20])
+def test_a_limit_of_open_files_that_allows_no_session_is_one_line(tmp_path: Path, limit: int) -> None:
+    done = serve(tmp_path, "prlimit", f"--nofile={limit}")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert (
+        f"the open-file limit (ulimit -n) is {limit}: " in done.stderr or "Too many open files" in done.stderr
+    )
+
+
+def test_a_start_without_descriptors_for_all_processes_ends_them_and_fails(tmp_path: Path) -> None:
+    done = serve(
+        tmp_path, "prlimit", "--nofile=80",
+        forwarders={"count": 40}, websocketProxy={"maxSessionsPerApp": 40, "grizzlyWorkerPoolMaxSize": 40},
+    )  # fmt: skip
+    assert done.returncode == 1
+    failed, stopped = (json.loads(line) for line in done.stderr.splitlines())
+    assert (failed["event"], stopped["event"]) == ("a process could not be started", "stopped")
+    assert "Too many open files" in failed["error"]
+
+
 def test_a_key_that_cannot_be_read_is_a_bad_configuration(tmp_path: Path) -> None:
     # Only the gateway reads it: it says so and exits 2, and so does the whole proxy.
     done = serve(

@@ -108,6 +108,13 @@ def test_a_drained_gateway_ends_all_children_and_the_stop_is_over_when_they_have
     assert host.shutdown.exit_status == 0
 
 
+def test_a_start_that_is_given_up_kills_what_has_begun(host: Host) -> None:
+    host.shutdown.give_up(1)
+    assert all(host.was_killed(child) for child in host.children())
+    assert host.shutdown.ending
+    assert host.shutdown.exit_status == 1
+
+
 def test_a_former_gateway_with_work_left_is_waited_for(host: Host) -> None:
     former = host.begins_with_a_former_gateway()
     host.shutdown.on_drained()

@@ -71,6 +71,8 @@ class Supervisor:
         self._listeners = listeners
         count = config.forwarders.count or cores.available()
         self._slots = min(count, config.websocket_proxy.grizzly_worker_pool_max_size)
+        # Before anything is opened: where too little is allowed, that is what there is to say.
+        openfiles.prepare(config.websocket_proxy.max_sessions_per_app, self._slots)
         self._counters = CounterFile.create(self._slots)
         self._figures = Journal.create("bascule-figures")
         self._hub = Journal.create("bascule-hub")
@@ -90,9 +92,7 @@ class Supervisor:
         """Serve until told to stop; returns the exit status."""
         caught = CaughtSignals()
         self._selector.register(caught.wake, selectors.EVENT_READ, lambda: self._on_signals(caught.take()))
-        self._prepare_open_files()
-        for child in (*self._forwarders, self._gateways.serving):
-            self.start(child)
+        self._start_all()
         self._watchdog.run()
         self.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
         while not self._shutdown.over:
@@ -124,10 +124,17 @@ class Supervisor:
         """See `shutdown.Host.open_sessions`."""
         return self._counters.total(_OPEN)
 
-    def _prepare_open_files(self) -> None:
-        openfiles.prepare(self._config.websocket_proxy.max_sessions_per_app, self._slots)
-
     # -- children ---------------------------------------------------------------------------
+
+    def _start_all(self) -> None:
+        for child in (*self._forwarders, self._gateways.serving):
+            try:
+                self.start(child)
+            except OSError as error:
+                # No session is lost by it yet. Whoever started us is told, and may do so again.
+                _log.error("a process could not be started", child=child.name, error=str(error))
+                self._shutdown.give_up(1)
+                return
 
     def start(self, child: Child) -> None:
         """See `succession.Host.start`."""
@@ -399,7 +406,7 @@ class Supervisor:
                 self._listeners.set_options(config.sockets)
             except (OSError, ConfigError) as error:  # `check_options` found them good a moment ago
                 _log.error("the listening sockets keep their old options", error=str(error))
-            self._prepare_open_files()
+            openfiles.prepare(config.websocket_proxy.max_sessions_per_app, self._slots)
         self._call()
         self._connect_all()
         for forwarder in self._forwarders:
@@ -473,7 +480,7 @@ def run(
         patience: Seconds to wait for an address that somebody has.
 
     Returns:
-        The exit status: 0, or 2 when the gateway could not use the configuration.
+        The exit status: 0; 2 when the gateway could not use the configuration; 1 after another failure.
 
     Raises:
         ConfigError: The configuration cannot be used here, such as an address in use.

@@ -154,6 +154,16 @@ class Shutdown:
         for child in self._host.children():
             self._host.hang_up(child)
 
+    def give_up(self, status: int) -> None:
+        """End children that begin, at once: told to leave, each would say that nobody listens to it.
+
+        Args:
+            status: What the process is to say in the end.
+        """
+        self.exit_status = status
+        self.finish()
+        self._kill()
+
     def on_deadline(self) -> None:
         """Time is up: cut what is left, then end the children, then kill those that have not left."""
         if self.ending:
