@@ -48,3 +48,10 @@ def test_a_hang_up_that_nohup_has_ignored_is_not_caught() -> None:
 def test_an_interrupt_that_a_script_has_ignored_is_caught() -> None:
     before = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
     assert signal.SIGINT in caught_of([signal.SIGINT], before)
+
+
+def test_the_exit_status_of_a_child_is_known_though_its_signal_was_ignored() -> None:
+    before = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    script = SCRIPT.format(before=before).partition("print")[0]
+    script += 'import subprocess, sys; sys.exit(subprocess.call(["sh", "-c", "exit 5"]))'
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 5

@@ -26,6 +26,8 @@ class CaughtSignals:
             if number != signals.HANG_UP or signal.getsignal(number) is not signal.SIG_IGN:
                 # The wake-up descriptor carries the number, too, but takes no more when it is full.
                 signal.signal(number, lambda number, _: self._caught.append(number))
+        # Whoever started us may ignore it, and then the kernel keeps no exit status of a child.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def take(self) -> list[int]:
         """Return what came in since the last call, in order."""
