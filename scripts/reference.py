@@ -67,6 +67,9 @@ _COMMAND_LINE = """\
 | SIGHUP | [load the configuration again](../howto/reload.md); with `demo`, or on a terminal: stop |
 | SIGUSR1, SIGUSR2 | ignored, with a log line |
 
+Before it serves, SIGTERM and SIGINT end the command at once, by the signal itself or with status 128
+and its number; the others are acted on as soon as it does.
+
 Certificates, keys and tokens need no signal: renewed files are picked up within half a minute.
 
 ## Completion

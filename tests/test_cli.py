@@ -306,12 +306,8 @@ def test_importing_the_module_runs_nothing() -> None:
     runpy.run_module("bascule.__main__", run_name="imported")
 
 
-def test_the_module_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setattr(sys, "argv", ["bascule", "--version"])
-
-    runpy.run_module("bascule", run_name="__main__")
-
-    assert capsys.readouterr().out.startswith(f"bascule {__version__} (")
+def test_the_module_is_the_command() -> None:
+    assert told("bascule --version").stdout.startswith(f"bascule {__version__} (")
 
 
 def test_a_tool_of_the_demo_that_does_not_start_is_one_line(

@@ -4,6 +4,7 @@ Rules of this file: what is done here cannot wait until the command line is impo
 """
 
 from bascule import standard
+from bascule.supervisor import early
 
 __all__ = ["main"]
 
@@ -11,9 +12,13 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command of this process."""
     standard.open_closed()
-    from bascule.cli import main as run
+    early.catch()
+    try:
+        from bascule.cli import main as run
 
-    run()
+        run()
+    except early.Stopped as stopped:
+        stopped.end()
 
 
 if __name__ == "__main__":

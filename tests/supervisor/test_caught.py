@@ -50,6 +50,18 @@ def test_an_interrupt_that_a_script_has_ignored_is_caught() -> None:
     assert signal.SIGINT in caught_of([signal.SIGINT], before)
 
 
+def test_what_came_in_before_is_caught_first() -> None:
+    before = "from bascule.supervisor import early\nearly.catch()\nsignal.raise_signal(signal.SIGUSR1)"
+    assert caught_of([], before) == [signal.SIGUSR1, signal.SIGTERM]
+
+
+def test_a_hang_up_that_nohup_has_ignored_is_not_kept_either() -> None:
+    before = (
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom bascule.supervisor import early\nearly.catch()"
+    )
+    assert caught_of([signal.SIGHUP], before) == [signal.SIGTERM]
+
+
 def test_the_exit_status_of_a_child_is_known_though_its_signal_was_ignored() -> None:
     before = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
     script = SCRIPT.format(before=before).partition("print")[0]

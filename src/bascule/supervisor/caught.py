@@ -6,10 +6,13 @@ import signal
 import socket
 
 from bascule.handover import signals
+from bascule.supervisor import early
 
 
 class CaughtSignals:
     """Installs the handlers; from then on no signal of `bascule.handover.signals` ends the process by itself.
+
+    What came in before, and ended nothing, is the first to be taken (`bascule.supervisor.early`).
 
     Attributes:
         wake: Readable when a signal came in.
@@ -22,10 +25,12 @@ class CaughtSignals:
         self._wake_writer.setblocking(False)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         for number in signals.HANDLED:
-            # nohup's word counts. But SIGINT is ignored in all that a script runs in the background.
-            if number != signals.HANG_UP or signal.getsignal(number) is not signal.SIG_IGN:
+            if early.heeds(number):
                 # The wake-up descriptor carries the number, too, but takes no more when it is full.
                 signal.signal(number, lambda number, _: self._caught.append(number))
+        if earlier := early.take():
+            self._caught[:0] = earlier
+            self._wake_writer.send(b"\0")
         # Whoever started us may ignore it, and then the kernel keeps no exit status of a child.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 

@@ -1,0 +1,139 @@
+"""Signals that come in before the supervisor catches them: while files are read, and addresses waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.firstprocess import FirstProcess
+from tests.support.processes import Service, reserve_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BASCULE = (sys.executable, "-m", "bascule")
+
+
+def serve(file: Path) -> list[str]:
+    """Return the arguments for one that is to read a file."""
+    return ["serve", "--config", str(file), "--upstream", "http://127.0.0.1:9"]
+
+
+def chp(port: int) -> list[str]:
+    """Return the arguments for one that waits while somebody has this port."""
+    return ["chp", "--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1", "--api-port", "0"]
+
+
+def events(service: Service) -> list[str]:
+    """Return what it logged so far."""
+    return [json.loads(line)["event"] for line in service.log.read_text().splitlines()]
+
+
+def wait_for(event: str, service: Service) -> None:
+    service.wait_until(lambda: event in events(service), 20)
+
+
+@pytest.fixture
+def unwritten(tmp_path: Path) -> Path:
+    """A file whose reader waits for somebody to write it."""
+    file = tmp_path / "bascule.yaml"
+    os.mkfifo(file)
+    return file
+
+
+def wait_for_reader(file: Path, service: Service) -> None:
+    """Wait until a file is about to be read."""
+
+    def is_read() -> bool:
+        with contextlib.suppress(OSError):  # until there is a reader
+            os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))
+            return True
+        return False
+
+    service.wait_until(is_read, 20)
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A port that is in use until it is closed."""
+    monkeypatch.setenv("CONFIGPROXY_AUTH_TOKEN", "hush")
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", reserve_port()))
+        listening.listen()
+        yield listening
+
+
+def test_a_stop_ends_a_start_that_waits_for_a_file(tmp_path: Path, unwritten: Path) -> None:
+    service = Service("bascule", [*BASCULE, *serve(unwritten)], tmp_path / "log")
+    wait_for_reader(unwritten, service)
+    assert service.stop() == -signal.SIGTERM
+    assert service.said() == ""
+
+
+def test_the_first_process_of_a_container_hears_a_stop_while_it_waits_for_a_file(
+    tmp_path: Path, unwritten: Path
+) -> None:
+    service = FirstProcess(tmp_path / "log", *serve(unwritten))
+    try:
+        wait_for_reader(unwritten, service)
+        os.kill(service.pid, signal.SIGTERM)
+        assert service.process.wait(5) == 128 + signal.SIGTERM
+    finally:
+        service.stop()
+    assert service.said() == ""
+
+
+def test_the_first_process_of_a_container_hears_a_stop_while_it_waits_for_a_port(
+    tmp_path: Path, taken: socket.socket
+) -> None:
+    service = FirstProcess(tmp_path / "log", *chp(taken.getsockname()[1]))
+    try:
+        wait_for("waiting for an address that is in use", service)
+        os.kill(service.pid, signal.SIGTERM)
+        assert service.process.wait(5) == 128 + signal.SIGTERM
+    finally:
+        service.stop()
+    assert len(events(service)) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "event"),
+    [(signal.SIGHUP, "configuration reloaded"), (signal.SIGUSR1, "signal ignored")],
+)
+def test_what_means_something_to_a_proxy_that_serves_is_kept_until_it_does(
+    tmp_path: Path, taken: socket.socket, number: signal.Signals, event: str
+) -> None:
+    service = Service("bascule", [*BASCULE, *chp(taken.getsockname()[1])], tmp_path / "log")
+    try:
+        wait_for("waiting for an address that is in use", service)
+        service.process.send_signal(number)
+        taken.close()
+        wait_for("listening", service)
+        wait_for(event, service)
+    finally:
+        assert service.stop(30) == 0, service.said()
+
+
+def test_the_end_of_a_terminal_ends_a_start_on_it(tmp_path: Path, taken: socket.socket) -> None:
+    primary, secondary = pty.openpty()
+    command = [*BASCULE, *chp(taken.getsockname()[1])]
+    on_terminal = f'exec setsid --ctty --wait "$@" <{os.ttyname(secondary)}'
+    service = Service("bascule", ["sh", "-c", on_terminal, "sh", *command], tmp_path / "log")
+    os.close(secondary)
+    try:
+        wait_for("waiting for an address that is in use", service)
+        os.close(primary)
+        service.process.wait(5)
+    finally:
+        service.stop()
+    assert "did not exit normally" in service.said(), "but of the signal, as setsid(1) has it"
