@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -117,6 +118,34 @@ def test_the_upstream_ends_even_when_the_demo_is_killed(tmp_path: Path) -> None:
         eventually(lambda: not alive(upstream), 10, "the upstream is gone")
     finally:
         service.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_waits_for_its_tools_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    for tool in ("jupyter", "streamlit"):
+        (tmp_path / tool).write_text(f'#!/bin/sh\necho $$ >"$TMPDIR/{tool}.pid"\nexec sleep 600\n')
+        (tmp_path / tool).chmod(0o755)
+    path = {"TMPDIR": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    argv = [sys.executable, "-m", "bascule", "demo", "--jupyter"]
+    demo = Service("demo", argv, tmp_path / "demo.log", cwd=tmp_path, env=path)
+
+    def tools() -> list[int]:
+        return [int(said.read_text()) for said in tmp_path.glob("*.pid") if said.stat().st_size]
+
+    try:
+        demo.wait_until(lambda: len(tools()) == 2, 30)
+        demo.process.send_signal(number)
+        assert demo.process.wait(20) == -number
+        assert [pid for pid in tools() if alive(pid)] == []
+        assert list(tmp_path.glob("bascule-demo-*")) == []
+        assert demo.said() == ""
+    finally:
+        demo.stop()
+        for pid in tools():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 async def taken(page: Page, count: int, within: float = 20) -> None:

@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import socket
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -122,6 +123,46 @@ def test_what_means_something_to_a_proxy_that_serves_is_kept_until_it_does(
         wait_for(event, service)
     finally:
         assert service.stop(30) == 0, service.said()
+
+
+HELD = """\
+import signal
+from bascule.supervisor import early
+early.catch()
+{before}
+try:
+    with early.held():
+        {within}
+        print("noted", flush=True)
+    {after}
+    print("all was done", flush=True)
+except early.Stopped as stopped:
+    print(stopped.code, flush=True)
+"""
+
+STOP, HANG_UP = (f"signal.raise_signal(signal.{name})" for name in ("SIGTERM", "SIGHUP"))
+
+
+def held(before: str = "pass", within: str = "pass", after: str = "pass") -> list[str]:
+    """Return what a process said that holds back the end for a while."""
+    script = HELD.format(before=before, within=within, after=after)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, start_new_session=True
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_an_end_that_is_held_back_comes_afterwards_and_once() -> None:
+    assert held(within=STOP) == ["noted", "143"]
+    assert held(within=f"{STOP}; {STOP}") == ["noted", "143"]
+    assert held(after=STOP) == ["noted", "143"]
+
+
+def test_a_hang_up_ends_those_alone_that_load_nothing_again() -> None:
+    assert held(within=HANG_UP) == ["noted", "all was done"]
+    assert held(before="early.end_on_hang_up()", within=HANG_UP) == ["noted", "129"]
+    assert held(before=HANG_UP, after="early.end_on_hang_up()") == ["noted", "129"]
 
 
 def test_the_end_of_a_terminal_ends_a_start_on_it(tmp_path: Path, taken: socket.socket) -> None:

@@ -26,6 +26,7 @@ from bascule.demo.tools import TOOL_PATHS, Tools, start_tools
 from bascule.errors import ConfigError
 from bascule.policy.config import RouteConfig
 from bascule.policy.endpoints import Endpoint
+from bascule.supervisor import early
 from bascule.supervisor.main import run as supervise
 from bascule.supervisor.sockets import Listeners, listen
 from bascule.vocabulary import Kind
@@ -59,6 +60,7 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
         ConfigError: The configuration cannot be used here, such as an address in use.
     """
     token = secrets.token_urlsafe(12)
+    early.end_on_hang_up()
     with contextlib.ExitStack() as stack:
         # Bound first and kept: a port only looked up can be somebody else's by the time it is needed.
         config = _choose_settings(loaded, CAP_WITH_TOOLS if tools else CAP)
@@ -67,7 +69,8 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
         config = config.model_copy(
             update={"listen": _with_port(config.listen, public), "admin": _with_port(config.admin, admin)}
         )
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bascule-demo-")))
+        with early.held():
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bascule-demo-")))
         cap = config.websocket_proxy.max_sessions_per_app
         upstream = stack.enter_context(_own_upstream(config.admin, cap, TOOL_PATHS if tools else ()))
         tool_routes = start_tools(stack, tools, home, config.listen, token) if tools else ()

@@ -19,6 +19,7 @@ from bascule.demo.children import HOST, end, free_port, wait_for
 from bascule.errors import ConfigError
 from bascule.policy.config import RouteConfig
 from bascule.policy.endpoints import Endpoint
+from bascule.supervisor import early
 from bascule.vocabulary import Kind
 
 if TYPE_CHECKING:
@@ -130,13 +131,14 @@ def _decline_news(home: Path) -> None:
 def _start(stack: ExitStack, argv: Sequence[str | Path], home: Path) -> None:
     log = stack.enter_context((home / f"{os.path.basename(argv[0])}.log").open("wb"))
     settings = {"HOME": str(home), "JUPYTER_CONFIG_DIR": str(home), "JUPYTER_DATA_DIR": str(home / "data")}
-    child = subprocess.Popen(
-        [str(word) for word in argv],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        cwd=home,
-        env={**os.environ, **settings},
-        start_new_session=True,
-    )
-    stack.callback(end, child)
+    with early.held():  # it outlives us unless it is ended
+        child = subprocess.Popen(
+            [str(word) for word in argv],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home,
+            env={**os.environ, **settings},
+            start_new_session=True,
+        )
+        stack.callback(end, child)

@@ -1,9 +1,9 @@
-"""The signals before the supervisor catches them: while files are read, and addresses waited for.
+"""The signals before the supervisor catches them: while files are read, and addresses or tools waited for.
 
 Without a handler, the kernel drops what is sent to the first process of a container, which would then go on
 until it is killed; and elsewhere SIGHUP would end a proxy that is to load its configuration again.
 
-SIGTERM ends the command in order, as SIGINT does in Python. What means something to a proxy
+SIGTERM ends the command through its exit stacks, as SIGINT does in Python. What means something to a proxy
 that serves is kept until it does.
 
 Rules of this file: handlers are a whole process's, and so is what they keep. It is imported before all else.
@@ -11,6 +11,7 @@ Rules of this file: handlers are a whole process's, and so is what they keep. It
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -19,9 +20,10 @@ from bascule.handover import signals
 from bascule.supervisor import terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["Stopped", "catch", "heeds", "take"]
+__all__ = ["Stopped", "catch", "end_on_hang_up", "heeds", "held", "take"]
 
 
 class Stopped(SystemExit):
@@ -48,14 +50,21 @@ class _Kept:
     def __init__(self) -> None:
         self.numbers: list[int] = []
         self.ends: set[int] = set()
+        self.is_held = False
         self.is_over = False
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         self.numbers.append(number)
-        # Only once: what the command does then is to end in order.
-        if number in self.ends and not self.is_over:
-            self.is_over = True
-            raise Stopped(number)
+        self.act()
+
+    def act(self) -> None:
+        """End the command, if a signal is to; once, for what it does then is to end in order."""
+        if self.is_held or self.is_over:
+            return
+        for number in self.numbers:
+            if number in self.ends:
+                self.is_over = True
+                raise Stopped(number)
 
 
 _kept: Final = _Kept()
@@ -75,6 +84,23 @@ def catch() -> None:
     for number in (signal.SIGTERM, signals.HANG_UP, *signals.IGNORED):
         if heeds(number):
             signal.signal(number, _kept.on_signal)
+
+
+def end_on_hang_up() -> None:
+    """Let SIGHUP end the command, also one that came in before: there will be nothing to load again."""
+    _kept.ends.add(signals.HANG_UP)
+    _kept.act()
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Hold back the end between what is begun and the note, in an exit stack, of how to end it."""
+    _kept.is_held = True
+    try:
+        yield
+    finally:
+        _kept.is_held = False
+    _kept.act()
 
 
 def take() -> list[int]:
