@@ -31,6 +31,7 @@ from bascule.supervisor.caught import CaughtSignals
 from bascule.supervisor.child import Child, check_kernel, in_words
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.losses import Losses
+from bascule.supervisor.orphans import Orphans
 from bascule.supervisor.shutdown import Shutdown
 from bascule.supervisor.sockets import Listeners, address
 from bascule.supervisor.succession import Succession
@@ -95,6 +96,7 @@ class Supervisor:
         self._start_all()
         self._watchdog.run()
         self.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
+        Orphans(self.children, self.do_later).run()
         while not self._shutdown.over:
             deadline = min([self._shutdown.deadline, *(at for at, _ in self._due)])
             for key, _ in self._selector.select(min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))):
