@@ -13,14 +13,25 @@ def test_no_more_than_the_most_fit_and_each_is_counted_until_its_end() -> None:
     words[GatewayWord.HTTP_IN_FLIGHT] = 7  # of a gateway that died
     exchanges = Exchanges(2, words)
     counts = [words[GatewayWord.HTTP_IN_FLIGHT]]
-    assert [exchanges.begin() for _ in range(3)] == [True, True, False]
+    assert [exchanges.begin() for _ in range(2)] == [True, True]
     for _ in range(2):
         counts.append(words[GatewayWord.HTTP_IN_FLIGHT])
-        exchanges.end()
-    assert counts == [0, 3, 2]
+        exchanges.end(True)
+    assert counts == [0, 2, 1]
+    assert words[GatewayWord.HTTP_IN_FLIGHT] == 0
+
+
+def test_those_that_do_not_fit_take_no_place_however_long_they_last() -> None:
+    words = CounterFile.create(1).gateway(0)
+    exchanges = Exchanges(1, words)
+    assert [exchanges.begin() for _ in range(3)] == [True, False, False]
     assert words[GatewayWord.HTTP_IN_FLIGHT] == 1
+    assert words[GatewayWord.HTTP_REFUSED] == 2
+    exchanges.end(True)
     assert exchanges.begin()
-    assert words[GatewayWord.HTTP_REFUSED] == 1
+    for fitted in (False, True, False):
+        exchanges.end(fitted)
+    assert words[GatewayWord.HTTP_IN_FLIGHT] == 0
 
 
 def test_answers_are_counted_by_the_class_of_their_status() -> None:
@@ -37,11 +48,11 @@ async def test_a_drain_waits_until_none_is_under_way_also_if_another_began_meanw
     exchanges.begin()
     waiting = asyncio.create_task(exchanges.wait_idle())
     await asyncio.sleep(0)
-    exchanges.end()
+    exchanges.end(True)
     exchanges.begin()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not waiting.done()
-    exchanges.end()
+    exchanges.end(True)
     async with asyncio.timeout(5):
         await waiting

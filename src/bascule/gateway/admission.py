@@ -349,7 +349,7 @@ class Admission:
                     answered.leg.close()
                     await error_answer(asked.leg, HandshakeRefused(503, TOO_MANY, (("Retry-After", "1"),)))
         finally:
-            self._exchanges.end()
+            self._exchanges.end(fits)
 
     def _switch(self, asked: _Asked, lease: Lease, opened: Switched) -> _NoSession | None:
         """Give both connections to a forwarder, and with them the 101 that it is to say.

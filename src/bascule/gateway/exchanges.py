@@ -40,27 +40,33 @@ class Exchanges:
     def __init__(self, most: int, words: memoryview) -> None:
         self._most = most
         self._words = words
+        self._fitting = 0
         self._under_way = 0
         self._idle = asyncio.Event()
         words[_IN_FLIGHT] = 0
 
     def begin(self) -> bool:
-        """Count one more, for which `end` must be called; tell whether it fits, else it is `TOO_MANY`."""
+        """Begin one more, and tell whether it fits, else it is `TOO_MANY`; `end` is to be told the same.
+
+        One that does not fit takes no place: its answer, and what its client still sends, may take seconds.
+        """
         self._under_way += 1
-        self._words[_IN_FLIGHT] = self._under_way
-        if self._under_way <= self._most:
-            return True
-        self._words[_REFUSED] += 1
-        return False
+        if self._fitting >= self._most:
+            self._words[_REFUSED] += 1
+            return False
+        self._fitting += 1
+        self._words[_IN_FLIGHT] = self._fitting
+        return True
 
     def answered(self, status: int) -> None:
         """Count an answer; a status that is in no class is one of the last (RFC 9110 §15)."""
         self._words[_BY_CLASS[min(status // 100, 5)]] += 1
 
-    def end(self) -> None:
-        """Count one less."""
+    def end(self, fitted: bool) -> None:
+        """End one."""
         self._under_way -= 1
-        self._words[_IN_FLIGHT] = self._under_way
+        self._fitting -= fitted
+        self._words[_IN_FLIGHT] = self._fitting
         if not self._under_way:
             self._idle.set()
 

@@ -205,7 +205,7 @@ class PlainProxy:
                 await browser.linger()
             return answer
         finally:
-            self._exchanges.end()
+            self._exchanges.end(fits)
 
     async def _answer(self, request: web.BaseRequest, browser: BrowserSide) -> web.StreamResponse:
         if request.version.major != 1:
