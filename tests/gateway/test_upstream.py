@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bascule.gateway.legs import PlainLeg
 from bascule.gateway.upstream import Answered, Dialler, Unreachable
 from bascule.policy.config import Config, Limits, Sockets
 from bascule.policy.routes import UpstreamAddress
 from bascule.protocol.handshake import Offer
 from tests.support.deaf import deaf_port
+from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +76,26 @@ async def test_addresses_that_all_say_nothing_take_no_longer_than_one(
     async with asyncio.timeout(1.8):
         with pytest.raises(Unreachable, match="connect timed out"):
             await dial(silent_port)
+
+
+async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, SPEAKING)
+    dialler = Dialler(Config())
+    read = PlainLeg.read
+
+    async def read_late(leg: PlainLeg) -> bytes:
+        there = select.poll()
+        there.register(leg._socket, select.POLLIN)
+        await eventually_async(lambda: there.poll(0), 5, "the answer is there")
+        for deadline in dialler._deadlines:
+            deadline.expire()
+        return await read(leg)  # the kernel gives what has come, though the connection is shut down
+
+    monkeypatch.setattr(PlainLeg, "read", read_late)
+    async with await asyncio.start_server(refuse, SPEAKING, 0) as server:
+        address = UpstreamAddress("http", "apps", server.sockets[0].getsockname()[1], b"apps")
+        with pytest.raises(Unreachable, match="handshake timed out"):
+            await dialler.open(address, b"/", [], OFFER)
 
 
 async def test_an_upstreams_connection_has_every_option(monkeypatch: pytest.MonkeyPatch) -> None:

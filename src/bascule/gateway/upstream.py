@@ -106,6 +106,8 @@ class Dialler:
                 if rest:
                     await leg.write(rest)
                 head, early = await self._read_head(leg)
+            if deadline.expired:  # what was read had come before the connection was shut down
+                raise ConnectionAbortedError
         except (OSError, BadAnswer) as error:
             leg.close()
             if deadline.expired:
