@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -130,6 +131,24 @@ def test_an_answer_that_ends_with_its_connection_is_relayed_whole(ask: Ask) -> N
     client = ask(until_the_end)
     assert client.head().status == 404
     assert client.goodbye() == body
+
+
+@pytest.mark.parametrize("how", ["it is reset", "it takes too long"])
+def test_an_answer_that_breaks_off_does_not_pass_for_whole(ask: Ask, how: str) -> None:
+    arrived = threading.Event()
+
+    def part(call: Call) -> None:
+        call.send(b"HTTP/1.1 403 No\r\n\r\npart")
+        if how == "it is reset":
+            assert arrived.wait(10)
+            call.reset()
+
+    client = ask(part)
+    assert client.head().status == 403
+    client.until(lambda data: data.endswith(b"part"), "the part")
+    arrived.set()
+    with pytest.raises(ConnectionResetError):
+        client.socket.recv(1)
 
 
 def test_login_cookies_and_redirects_of_the_upstream_pass_as_they_are(ask: Ask) -> None:

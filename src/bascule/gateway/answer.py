@@ -58,7 +58,8 @@ def error_bytes(refused: HandshakeRefused, accept: bytes | None = None) -> bytes
 async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
     """Relay what the upstream said instead of 101, byte for byte, and close both legs.
 
-    Only ``Date`` is added where it lacks one (RFC 9110 §6.6.1).
+    Only ``Date`` is added where it lacks one (RFC 9110 §6.6.1). An answer that breaks off, or takes too
+    long, is seen to be broken: by its framing, or by a reset where the end of the connection is its end.
 
     Args:
         leg: The browser's connection.
@@ -73,11 +74,14 @@ async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
     lines.append(b"Connection: close\r\n")
     date = b"" if head.values(b"date") else date_line()
     try:
-        with contextlib.suppress(OSError, TimeoutError, BadHead):
-            async with asyncio.timeout(within):
-                await leg.write(b"\r\n".join(lines) + date + b"\r\n")
-                await _relay_body(leg, answered)
-                await leave(leg)
+        async with asyncio.timeout(within):
+            await leg.write(b"\r\n".join(lines) + date + b"\r\n")
+            await _relay_body(leg, answered)
+        with contextlib.suppress(OSError):
+            await leave(leg)
+    except (OSError, BadHead):
+        if not answered.framing.chunked and answered.framing.length < 0:
+            leg.reset()
     except asyncio.CancelledError:
         leg.reset()  # we leave; the plain end of a connection may be the end of the answer
         raise
