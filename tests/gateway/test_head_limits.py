@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from bascule.gateway.http import HttpServer
+from bascule.gateway.bounded import Bounded
+from bascule.gateway.http import HttpProtocol, HttpServer
 from bascule.policy.config import Config, Limits
 from tests.support.certificates import make_certificate
 from tests.support.waiting import eventually_async
@@ -187,6 +188,54 @@ async def test_a_head_that_is_never_whole_is_the_end_in_time(server: Server, bef
         assert b"200 OK" not in await rest(reader)
         assert asyncio.get_running_loop().time() - began < 5 * PATIENCE
         await forgotten(server)
+
+
+async def begun(server: Server) -> HttpProtocol:
+    """Wait until a part of a head is there on the one connection, and nothing else; return that."""
+    (protocol,) = server.http.connections
+    assert isinstance(protocol, HttpProtocol)
+    found = protocol
+
+    async def has_begun() -> bool:
+        return found.head_has_begun and not found.owes_answer
+
+    await eventually_async(has_begun, 5, "a head has begun")
+    return found
+
+
+@pytest.mark.parametrize("before", ["kept", "pipelined"])
+async def test_a_request_that_has_begun_is_answered_though_the_idle_ones_are_shed(
+    server: Server, before: str
+) -> None:
+    async with connected(server) as (reader, writer):
+        writer.write(PLAIN + BEGUN[:5] if before == "pipelined" else PLAIN)
+        await answered(reader)
+        if before == "kept":
+            writer.write(BEGUN[:5])
+        protocol = await begun(server)
+        assert (len(server.http.idle), len(server.http.newcomers)) == (0, 1)
+        server.http.idle.shed(1)
+        protocol._next_keepalive_close_time = 0.0
+        protocol._process_keepalive()
+        writer.write(PLAIN[5:])
+        await answered(reader)
+        assert (len(server.http.idle), len(server.http.newcomers)) == (1, 0)
+
+
+async def test_of_too_many_whose_heads_are_not_whole_the_first_goes_though_it_has_been_answered_before(
+    server: Server,
+) -> None:
+    server.http.newcomers = Bounded(1)
+    async with connected(server) as (first, writer):
+        writer.write(PLAIN)
+        await answered(first)
+        writer.write(BEGUN[:5])
+        await begun(server)
+        async with connected(server) as (second, other):
+            other.write(PLAIN)
+            await answered(second)
+            other.write(BEGUN[:5])
+            assert await rest(first) == b""
 
 
 async def test_more_pipelined_requests_than_a_head_may_have_bytes_are_all_answered(server: Server) -> None:

@@ -31,10 +31,14 @@ class Bounded:
     def enter(self, connection: Hashable, drop: Callable[[], None]) -> None:
         """Count a connection; the one that has been there longest is dropped if it is one too many.
 
+        A second call changes nothing.
+
         Args:
             connection: What `leave` will name.
             drop: Ends the connection. It is not inside any more when this is called.
         """
+        if connection in self._inside:
+            return
         self.shed(len(self._inside) + 1 - self._most)
         self._inside[connection] = drop
 

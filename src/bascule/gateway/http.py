@@ -98,8 +98,8 @@ class HttpServer(PlainServer):
         on_upgrade: Takes over a connection.
 
     Attributes:
-        newcomers: Connections without a whole first head.
-        idle: Connections between two requests.
+        newcomers: Connections whose first head, or the one that has begun, is not whole.
+        idle: Connections between two requests, on which nothing has begun.
         retiring: Set when nobody is accepted any more, and there is time for every answer.
         heads: Connections on which a head has begun, or the first is awaited.
     """
@@ -172,7 +172,9 @@ class HttpServer(PlainServer):
             return answer
         finally:
             if (transport := connection.transport) is not None:  # else it has ended
-                self.idle.enter(connection, lambda: self.drop(transport))
+                begun = isinstance(connection, HttpProtocol) and connection.head_has_begun
+                waits = self.newcomers if begun else self.idle
+                waits.enter(connection, lambda: self.drop(transport))
 
     def drop(self, transport: asyncio.Transport) -> None:
         """Close a connection, and not abort it: the end of its answer may still be on its way.
@@ -259,8 +261,7 @@ class HttpProtocol(PlainProtocol):
         end = data.find(END_OF_HEAD)
         if end < 0 and self._may_be_whole_yet(data):
             if data:
-                # A byte a second must not hold a connection for ever.
-                self._heads.enter(self)
+                self._head_begins()
                 self._waiting = data
             return b""
         self._heads.leave(self)
@@ -288,6 +289,25 @@ class HttpProtocol(PlainProtocol):
             self._is_deaf = True  # it will say what is wrong
             self.accept = accept_in(head)
         return rest
+
+    def _head_begins(self) -> None:
+        """Be idle no more: whoever sheds those that are would take a request for nothing."""
+        # A byte a second must not hold a connection for ever.
+        self._heads.enter(self)
+        self._idle.leave(self)
+        if (transport := self.transport) is not None and not self.owes_answer:
+            self._newcomers.enter(self, lambda: self._drop(transport))
+
+    @property
+    def head_has_begun(self) -> bool:
+        """Whether a part of a head is there."""
+        return bool(self._waiting)
+
+    def _process_keepalive(self) -> None:
+        if self.head_has_begun:
+            self._keepalive_handle = None  # `heads` keeps the time; after its answer aiohttp begins again
+        else:
+            super()._process_keepalive()
 
     def _may_be_whole_yet(self, data: bytes) -> bool:
         """Tell whether more of it may make this a head that somebody takes."""
