@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import sys
+import termios
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,8 +28,10 @@ from tests.support.frames import (
 )
 
 if TYPE_CHECKING:
+    import socket
+
     from tests.forwarder.conftest import MakeWorld
-    from tests.support.relaying import Line, World
+    from tests.support.relaying import Line, Peer, World
 
 HEARTBEAT = b"\x8a\x00"
 BEAT = 20.0
@@ -147,6 +153,79 @@ def test_no_heartbeat_follows_a_close(make_world: MakeWorld) -> None:
     world.until(lambda: line.browser.frames)
     world.later(BEAT * 3)
     assert _opcodes(bytes(line.browser.received)) == [CLOSE]
+
+
+# -- behind frames without a pause ----------------------------------------------------------------
+
+BACKLOG = 6_000_000
+WINDOW = 65536
+
+SIZES = pytest.mark.parametrize("size", [1, 1000, 4093, 60_000, 100_000, 300_000])
+BOTH_WAYS = pytest.mark.parametrize("who", ["browser", "upstream"])
+
+
+def _busy(world: World, who: str, size: int) -> tuple[Line, Peer, Peer]:
+    """Return a line, who is sent frames of zeros back to back on it, and their sender."""
+    line = world.open()
+    receiver, sender, key = (
+        (line.browser, line.upstream, None) if who == "browser" else (line.upstream, line.browser, KEY)
+    )
+    data = frame(BINARY, bytes(size), key=key)
+    sender.send(data * (BACKLOG // len(data)))
+    for _ in range(5):
+        world.turn()
+    return line, receiver, sender
+
+
+def _bytes_before_a_pong(world: World, receiver: Peer, sender: Peer) -> int:
+    """Turn the loop until there is one; return how much was received before it, counted from now."""
+    got = len(receiver.received)
+    for _ in range(100):
+        if (at := receiver.received.find(0x80 | PONG, got)) >= 0:
+            break
+        world.turn()
+    assert sender.unsent, "there was a pause"
+    assert at >= 0, "nothing came"
+    return at - got
+
+
+@SIZES
+@BOTH_WAYS
+def test_a_pong_waits_for_one_frame_and_not_for_a_pause(make_world: MakeWorld, who: str, size: int) -> None:
+    world = make_world(window=WINDOW, unix=True)
+    _, receiver, sender = _busy(world, who, size)
+    receiver.send(frame(PING, b"alive?", key=KEY if who == "browser" else None))
+    # What is read in the turn in which the ping is, and the rest of the frame in which that ends.
+    assert _bytes_before_a_pong(world, receiver, sender) <= WINDOW + size
+
+
+@SIZES
+def test_a_heartbeat_waits_for_one_frame_and_not_for_a_pause(make_world: MakeWorld, size: int) -> None:
+    world = make_world(window=WINDOW, unix=True, heartbeat=BEAT)
+    _, receiver, sender = _busy(world, "browser", size)
+    world.late += BEAT + 1
+    world.relay.on_time(time.monotonic() + world.late)
+    assert _bytes_before_a_pong(world, receiver, sender) <= size + 2
+
+
+@SIZES
+@BOTH_WAYS
+def test_a_pong_to_a_peer_that_stalled_waits_for_what_is_queued_and_one_frame(
+    make_world: MakeWorld, who: str, size: int
+) -> None:
+    world = make_world(window=WINDOW, unix=True)
+    line, receiver, sender = _busy(world, who, size)
+    receiver.stalled = True
+    world.until(lambda: line.stashed)
+    receiver.send(frame(PING, b"alive?", key=KEY if who == "browser" else None))
+    world.quiet()
+    queued = _unread(receiver.socket) + line.stashed
+    receiver.stalled = False
+    assert _bytes_before_a_pong(world, receiver, sender) <= queued + size
+
+
+def _unread(connection: socket.socket) -> int:
+    return int.from_bytes(fcntl.ioctl(connection, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 # -- pings ----------------------------------------------------------------------------------------

@@ -411,7 +411,11 @@ cdef class Engine:
         cdef Py_ssize_t start = PREFIX
         cdef ssize_t size
         cdef size_t most = self.window
-        if flow.large and flow.remaining + GLIMPSE < most and flow.mode == RELAY and self._pipe[0] >= 0:
+        if flow.remaining and flow.wanted and flow.mode == RELAY:
+            # Not beyond the boundary: behind it there may always be more, and what waits would for ever.
+            if flow.remaining < most:
+                most = flow.remaining
+        elif flow.large and flow.remaining + GLIMPSE < most and flow.mode == RELAY and self._pipe[0] >= 0:
             most = flow.remaining + GLIMPSE
         size = recv(flow.source, self._buffer + PREFIX, most, MSG_DONTWAIT)
         if size < 0:

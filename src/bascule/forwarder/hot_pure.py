@@ -191,7 +191,11 @@ class Engine(HeaderWalk):
         ):
             return self._splice(flow, size) if size > 0 else signs.ERROR
         into = self._into
-        if flow.large and self._pipe and flow.mode == _RELAY:
+        if flow.remaining and flow.wanted and flow.mode == _RELAY:
+            # Not beyond the boundary: behind it there may always be more, and what waits would for ever.
+            if flow.remaining < self.window:
+                into = [self._view[PREFIX : PREFIX + flow.remaining]]
+        elif flow.large and self._pipe and flow.mode == _RELAY:
             most = flow.remaining + signs.GLIMPSE_BYTES
             if most < self.window:
                 into = [self._view[PREFIX : PREFIX + most]]
