@@ -7,7 +7,7 @@ import math
 import os
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -341,6 +341,74 @@ def test_closes_that_cross_both_pass(make_world: MakeWorld) -> None:
     assert line.browser.frames[0].code == 4002
     assert line.upstream.frames[0].code == 4001
     _cut(world, line)
+
+
+def _report_both(world: World, line: Line, first: bytes, said: bytes) -> list[Any]:
+    """Let something of the upstream's and a Close of the browser's be reported together, in this order."""
+    line.upstream.send(first)
+    line.browser.send(said)
+    signs_of = {flow.inbound: (flow, found) for flow, found in world.engine.turn(time.monotonic())}
+    return [signs_of[False], signs_of[True]]
+
+
+@pytest.mark.parametrize(
+    ("first", "answer"),
+    [
+        pytest.param(frame(PING, b"alive?"), [], id="a ping"),
+        pytest.param(b"\xff\x00", [(4000, b"bye")], id="a fault"),
+        pytest.param(close(4321), [(4321, b"")], id="a Close"),
+    ],
+)
+def test_nothing_of_ours_follows_a_close_that_passed_in_the_same_turn(
+    make_world: MakeWorld, first: bytes, answer: list[Any]
+) -> None:  # I2
+    world = make_world(unix=True)
+    line = world.open()
+    world.quiet()
+    for flow, found in _report_both(world, line, first, close(4000, b"bye", KEY)):
+        world.relay.on_signs(flow, found)
+    world.quiet()
+    assert [(found.opcode, found.code) for found in line.upstream.frames] == [(CLOSE, 4000)]
+    assert [(found.code, found.reason) for found in line.browser.frames] == answer
+    line.browser.close()
+    line.upstream.close()
+    world.until(lambda: line.ended)
+    assert line.ended is not None
+    assert line.ended.end == (End.UPSTREAM_CLOSED if first == close(4321) else End.CLIENT_CLOSED)
+
+
+def test_the_end_of_a_connection_is_answered_by_the_close_that_passed_in_the_same_turn(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(unix=True)
+    line = world.open()
+    world.quiet()
+    line.upstream.half_close()
+    for flow, found in _report_both(world, line, b"", close(4000, b"bye", KEY)):
+        world.relay.on_signs(flow, found)
+    world.quiet()
+    assert [found.code for found in line.upstream.frames] == [4000]
+    assert [(found.code, found.reason) for found in line.browser.frames] == [(4000, b"bye")]
+
+
+def test_an_order_that_comes_with_a_peers_close_in_one_turn_is_too_late(make_world: MakeWorld) -> None:  # I2
+    world = make_world(unix=True, closing=5.0)
+    line = world.open()
+    line.browser.send(close(4000, b"bye", KEY))
+    ((flow, found),) = world.engine.turn(time.monotonic())
+    assert not world.relay.end(line.id, End.DRAIN, within=0.5)
+    world.relay.on_signs(flow, found)
+    world.later(1.0)
+    assert [found.code for found in line.upstream.frames] == [4000]
+    assert line.browser.frames == []
+    line.upstream.send(close(4000, b"bye"))
+    line.upstream.close()
+    line.browser.half_close()
+    world.until(lambda: line.ended)
+    assert line.ended is not None
+    assert (line.ended.end, line.ended.code, line.ended.reason) == (End.CLIENT_CLOSED, 4000, b"bye")
+    assert [found.code for found in line.browser.frames] == [4000]
+    assert world.closes("browser", "4000-4999") == 1
 
 
 def test_our_close_and_the_peers_may_cross_and_only_one_goes_out(make_world: MakeWorld) -> None:  # I2

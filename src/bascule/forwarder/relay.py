@@ -152,8 +152,9 @@ class Relay:
         if session is None or session.end is not None:
             return False
         self._end(session, end, code, reason, within)
+        chosen = session.end
         self._settle(session)
-        return True
+        return chosen is end
 
     def live(self, request: int) -> list[Live]:
         """Return one `Live` for each session."""
@@ -182,11 +183,11 @@ class Relay:
             self._on_close(session, flow)
         if found & signs.FAULT:
             flow.heard = True
+            rows = _TOO_BIG if flow.fault == signs.FAULT_TOO_BIG else _BROKEN
+            self._end(session, rows[flow.inbound])
             if session.end in _CLOSED.values():
                 # It was sent the other side's Close and replied with this: we answer in its place.
                 self._tell(flow, session.code, session.reason)
-            rows = _TOO_BIG if flow.fault == signs.FAULT_TOO_BIG else _BROKEN
-            self._end(session, rows[flow.inbound])
         if found & (signs.EOF | signs.ERROR):
             self._on_gone(session, flow, bool(found & signs.ERROR))
         if found & signs.BOUNDARY:
@@ -239,7 +240,7 @@ class Relay:
             # a peer that is a write, and a read then finds a plain end of stream.
             given_up = (failed and flow.error in _GIVEN_UP) or back.error in _GIVEN_UP
             self._end(session, (_TIMEOUT if given_up else _ABORTED)[flow.inbound])
-        elif session.end in _CLOSED.values():
+        if session.end in _CLOSED.values():
             # It was told the other side's Close and left without answering: we answer for it.
             self._tell(flow, session.code, session.reason)
         elif flow.remaining and flow.mode == signs.RELAY:
@@ -253,6 +254,14 @@ class Relay:
         """Choose the row, once, and tell both sides what it says."""
         if session.end is not None:
             return
+        for flow in (session.inbound, session.outbound):
+            if _has_closed(flow):
+                # The sign of that Close may be in this report too, behind what asks for a row. The engine has
+                # forwarded the Close already: it was first, and nothing follows it (I2).
+                flow.told = True
+                if end not in _CLOSED.values():
+                    end, within = _CLOSED[flow.inbound], None
+                    code, reason = flow.close_code, flow.close_reason
         row = CLOSE_TABLE[end]
         session.end = end
         session.code = code or (row.to_browser or 0)
@@ -357,8 +366,8 @@ class Relay:
             return
         back = flow.opposite
         assert back is not None
-        if back.told:
-            return
+        if back.told or (_has_closed(back) and not back.stop):
+            return  # the other side's Close has passed, perhaps in this turn: its sign may be still to come
         word = ForwarderWord.PINGS_ANSWERED_BROWSER if flow.inbound else ForwarderWord.PINGS_ANSWERED_UPSTREAM
         self._words[word] += len(payloads)
         pongs = [control_frame(Opcode.PONG, payload, _key(back)) for payload in payloads]
@@ -439,6 +448,11 @@ def _pending(flow: Flow) -> Pending:
 def _key(flow: Flow) -> bytes | None:
     """Return a masking key for a frame of ours, where one is needed: towards the upstream (§5.3)."""
     return secrets.token_bytes(4) if flow.inbound else None
+
+
+def _has_closed(flow: Flow) -> bool:
+    """Tell whether the Close of a flow's source has come; its sign may be still to come."""
+    return flow.mode == signs.DEAD and not flow.fault
 
 
 def _give_up(flow: Flow) -> None:
