@@ -515,6 +515,23 @@ def test_an_upstream_whose_close_comes_with_its_reset_is_no_abort(make_world: Ma
     assert line.ended.end == End.UPSTREAM_CLOSED
 
 
+def test_a_close_that_cannot_be_passed_on_ends_the_session_by_its_deadline(make_world: MakeWorld) -> None:
+    world = make_world(closing=5.0)
+    line = world.open(receive=4096, send=8192)
+    # That direction waits for the browser, so the end of the upstream's connection is not read.
+    line.browser.stalled = True
+    line.upstream.send(frame(BINARY, bytes(900_000)))
+    world.until(lambda: line.stashed)
+    line.upstream.reset()
+    world.quiet()
+    line.browser.send(close(4000, b"bye", KEY))
+    world.quiet()
+    assert line.stashed
+    world.later(6.0)
+    assert line.ended is not None
+    assert line.ended.end == End.CLIENT_CLOSED
+
+
 # -- idleness -------------------------------------------------------------------------------------
 
 

@@ -212,11 +212,11 @@ class Relay:
         sender = "browser" if flow.inbound else "upstream"
         label = close_code_label(flow.close_code or None)
         self._words[close_code_word(sender, label)] += 1
-        if flow.stop:
-            return  # It answers our Close, or crossed it; ours was sent, or will be, instead of this one.
-        flow.told = True
-        if session.end is None:
-            self._end(session, _CLOSED[flow.inbound], flow.close_code, flow.close_reason)
+        if not flow.stop:
+            flow.told = True
+        # Otherwise it answers our Close, or crossed it: ours was sent, or will be, instead of this one. Or
+        # the sink has failed; then this is the row all the same, and with it there is a deadline.
+        self._end(session, _CLOSED[flow.inbound], flow.close_code, flow.close_reason)
 
     def _on_gone(self, session: Session, flow: Flow, failed: bool) -> None:
         silent = not flow.heard
