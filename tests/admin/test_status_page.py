@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,11 @@ from tests.support.browser import run_chromium
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from playwright.async_api import Page
+
+    from bascule.admin.view import SessionRow
 
 pytestmark = pytest.mark.real
 
@@ -254,6 +257,29 @@ async def test_it_says_so_when_the_listener_is_gone() -> None:
         await server.close()
         await reads(page, "#state-text", "No answer")
         assert "trying again" in await page.inner_text("#banner")
+
+
+async def test_it_says_so_when_the_listener_is_silent_and_comes_back() -> None:
+    view = pod(2, 10)
+    answers = asyncio.Event()
+    answers.set()
+    rows = view.sessions
+
+    async def sessions() -> Sequence[SessionRow]:
+        await answers.wait()
+        return await rows()
+
+    view.sessions = sessions  # type: ignore[method-assign]
+    async with status_page(view) as page:
+        await reads(page, "#in-flight", "2")
+        await page.clock.install()
+        answers.clear()  # nothing is closed
+        await page.clock.fast_forward("00:06")
+        await reads(page, "#state-text", "No answer")
+        assert "trying again" in await page.inner_text("#banner")
+        answers.set()
+        await page.clock.fast_forward("00:06")
+        await reads(page, "#state-text", "Ready")
 
 
 SPILLED = """() => {

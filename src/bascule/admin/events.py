@@ -145,11 +145,16 @@ class LiveFigures:
         return {"since": since, **_sample_json(self._since_last(now))}
 
     def history(self) -> dict[str, object]:
-        """Return the ring as parallel lists, oldest first."""
+        """Return the ring as parallel lists, oldest first.
+
+        With ``gap``, the longest time between two snapshots in seconds: one may wait for the peers.
+        """
         ring = list(self._ring)
         return {
             "every": SAMPLE_EVERY,
             "samples": SAMPLES,
+            "gap": _SNAPSHOT_EVERY
+            + (self._view.config.capacity.peer_timeout if self._peers.configured else 0.0),
             "at": [round(sample.at, 1) for sample in ring],
             "inFlight": [sample.in_flight for sample in ring],
             "max": [sample.max for sample in ring],

@@ -274,6 +274,9 @@ function draw(now) {
 let stream = null;
 let attempts = 0;
 let retry = 0;
+let deadline = 0;
+const PATIENCE = 5; // seconds without a word before the listener counts as silent
+const SPARE = 3; // what an event may come late
 
 const HANDLERS = {
   history: (data) => { hour = data; drawHour(); },
@@ -285,6 +288,7 @@ async function watch() {
   clearTimeout(retry);
   stream?.abort();
   const mine = (stream = new AbortController());
+  expectMore();
   try {
     const answer = await ask("events", { signal: mine.signal });
     table.start();
@@ -295,6 +299,7 @@ async function watch() {
       const { value, done } = await reader.read();
       if (done) throw new Error("the stream ended");
       attempts = 0;
+      expectMore();
       const blocks = (rest + value).split("\n\n");
       rest = blocks.pop();
       for (const block of blocks) {
@@ -304,9 +309,19 @@ async function watch() {
       }
     }
   } catch (error) {
-    if (mine.signal.aborted || error.status === 401) return;
-    lost(error);
+    if (mine.signal.aborted) return;
+    clearTimeout(deadline);
+    if (error.status !== 401) lost(error);
   }
+}
+
+// A process that is stopped and a network that is gone close nothing: only the clock tells.
+function expectMore() {
+  clearTimeout(deadline);
+  deadline = setTimeout(() => {
+    stream.abort();
+    lost(new Error("silent"));
+  }, Math.max(PATIENCE, (hour?.gap ?? 0) + SPARE) * 1000);
 }
 
 // Fetch-based, not EventSource: the token goes in a field, never in an address.
@@ -324,6 +339,7 @@ function lost(error) {
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     clearTimeout(retry);
+    clearTimeout(deadline);
     stream?.abort();
     table.stop();
   } else {
