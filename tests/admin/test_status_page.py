@@ -282,6 +282,34 @@ async def test_it_says_so_when_the_listener_is_silent_and_comes_back() -> None:
         await reads(page, "#state-text", "Ready")
 
 
+async def test_the_configuration_is_the_one_in_force_after_a_reload() -> None:
+    view = pod(0, 10)
+    cap = "#config-rows tr.set:has-text('maxSessionsPerApp') td:nth-child(2)"
+    async with status_page(view) as page:
+        await page.click("#config summary")
+        await reads(page, cap, "10")
+        view.config = pod(0, 20).config
+        await page.click("#config summary")
+        await page.click("#config summary")
+        await reads(page, cap, "20")
+
+
+async def test_the_configuration_is_asked_for_again_with_the_stream() -> None:
+    view = pod(0, 10)
+    cap = "#config-rows tr.set:has-text('maxSessionsPerApp') td:nth-child(2)"
+    async with run_chromium() as browser:
+        server = TestServer(Administration(view).app)
+        await server.start_server()
+        page = await browser.new_page()
+        await page.goto(str(server.make_url("/")))
+        await page.click("#config summary")
+        await reads(page, cap, "10")
+        port = server.port
+        await server.close()
+        async with TestServer(Administration(pod(0, 20)).app, port=port):
+            await reads(page, cap, "20")
+
+
 SPILLED = """() => {
   const card = document.querySelector("#sessions").getBoundingClientRect();
   const button = document.querySelector(".grid-row .c-act button").getBoundingClientRect();

@@ -352,8 +352,8 @@ document.addEventListener("visibilitychange", () => {
 
 let values = null;
 
+// Asked for whenever the stream begins, since after a reload another process answers, and when somebody looks.
 async function loadConfig() {
-  if (values) return;
   try {
     values = (await call("config")).values;
     drawConfig();
@@ -363,6 +363,7 @@ async function loadConfig() {
 }
 
 function drawConfig() {
+  if (!values) return;
   const set = values.filter((row) => row.source !== "default");
   text("config-count", `${set.length} of ${values.length} values set`);
   const shown = $("config-all").checked ? values : set;
@@ -378,6 +379,7 @@ function drawConfig() {
   );
 }
 $("config-all").addEventListener("change", drawConfig);
+$("config").addEventListener("toggle", () => { if ($("config").open) loadConfig(); });
 
 // --- what changes something ---
 
