@@ -146,6 +146,17 @@ async def test_it_asks_for_the_token_and_keeps_it_out_of_every_address() -> None
     assert not any("sesame" in url for url in asked)
 
 
+async def test_escape_does_not_take_the_question_for_the_token_away() -> None:
+    async with status_page(pod(4, 10, admin_token="open-sesame-now")) as page:
+        await page.wait_for_selector("#token-dialog[open]")
+        for _ in range(4):
+            await page.keyboard.press("Escape")
+        await page.fill("#token", "open-sesame-now")
+        await page.keyboard.press("Enter")
+        await reads(page, "#in-flight", "4")
+        assert not await page.is_visible("#token-dialog")
+
+
 async def test_ten_thousand_sessions_are_a_handful_of_rows() -> None:
     view = pod(9_800, 10_000)
     async with status_page(view) as page:

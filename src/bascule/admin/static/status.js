@@ -26,6 +26,7 @@ function text(id, value) {
 
 // --- talking to the admin listener ---
 
+let locked = false; // until a token is entered
 let token = sessionStorage.getItem("bascule-admin-token");
 
 class Refused extends Error {
@@ -52,6 +53,7 @@ const call = async (path, options) => (await ask(path, options)).json();
 function askForToken(wrong) {
   const dialog = $("token-dialog");
   text("token-error", wrong ? "That token is not the right one." : "");
+  locked = true;
   if (!dialog.open) dialog.showModal();
 }
 
@@ -60,10 +62,13 @@ $("token-dialog").querySelector("form").addEventListener("submit", (event) => {
   token = $("token").value.trim();
   sessionStorage.setItem("bascule-admin-token", token);
   $("token").value = "";
+  locked = false;
   $("token-dialog").close();
   watch();
 });
+// A second Escape closes it whatever is prevented, and without it there is no way to enter one.
 $("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
+$("token-dialog").addEventListener("close", () => { if (locked) $("token-dialog").showModal(); });
 
 // --- drawing ---
 
