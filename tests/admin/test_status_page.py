@@ -242,6 +242,38 @@ async def test_what_a_user_calls_himself_is_text() -> None:
         await reads(page, "#table-body .c-user", "<img src=x onerror=alert(1)>")
 
 
+# Where a character of an element's last text stands, from the left; below 0 it is counted from the end.
+LEFT = """([selector, index]) => {
+  const text = document.querySelector(selector).lastChild;
+  const start = index < 0 ? text.length + index : index;
+  const range = document.createRange();
+  range.setStart(text, start);
+  range.setEnd(text, start + 1);
+  return range.getBoundingClientRect().left;
+}"""
+
+
+async def test_a_name_that_turns_text_round_turns_only_itself_round() -> None:
+    view = pod(0, 10)
+    view.open(user="ada\u202e")
+    async with status_page(view) as page:
+        await page.locator("#table-body button").first.click()
+        assert "user ada\u202e, open for " in await page.inner_text("#close-what")
+        at = [await page.evaluate(LEFT, ["#close-what", index]) for index in range(-6, -1)]
+        assert at == sorted(at)
+
+
+async def test_of_a_name_that_is_written_from_the_right_the_beginning_is_shown() -> None:
+    view = pod(0, 10)
+    view.open(user="\u0639\u0628\u062f " * 40)
+    async with status_page(view) as page:
+        await page.wait_for_selector("#table-body .c-user")
+        box = await page.locator("#table-body .c-user").bounding_box()
+        assert box is not None
+        first = await page.evaluate(LEFT, ["#table-body .c-user", 0])
+        assert box["x"] <= first < box["x"] + box["width"]
+
+
 async def test_it_can_be_used_from_the_keyboard() -> None:
     view = pod(2, 10)
     async with status_page(view) as page:

@@ -131,7 +131,7 @@ function bars(id, rows) {
     let item = list.children[index];
     if (!item) {
       item = document.createElement("li");
-      item.innerHTML = '<span></span><span class="v"></span><span class="track"><i></i></span>';
+      item.innerHTML = '<span dir="auto"></span><span class="v"></span><span class="track"><i></i></span>';
       list.append(item);
     }
     const [name, value, track] = item.children;
@@ -394,9 +394,19 @@ function cancelable(dialog) {
 
 let closing = null;
 
+// A name may be written from the right, or turn round what follows it.
+function isolated(name) {
+  const element = document.createElement("bdi");
+  element.textContent = name;
+  return element;
+}
+
 function askToClose(row, gone) {
   closing = { row, gone };
-  text("close-what", `Session ${row.id} on ${row.route}, ${row.user === null ? "user unknown" : `user ${row.user}`}, open for ${duration(row.age)}, idle for ${duration(row.idle)}.`);
+  $("close-what").replaceChildren(
+    `Session ${row.id} on `, isolated(row.route), ", ", ...(row.user === null ? ["user unknown"] : ["user ", isolated(row.user)]),
+    `, open for ${duration(row.age)}, idle for ${duration(row.idle)}.`,
+  );
   text("close-error", "");
   countReason();
   $("close-dialog").showModal();

@@ -13,6 +13,7 @@ const COLUMNS = [
   ["in", "Sent", "bytesIn", (row) => bytes(row.bytesIn)],
   ["out", "Received", "bytesOut", (row) => bytes(row.bytesOut)],
 ];
+const NAMES = new Set(["route", "user"]);
 const RIGHT = new Set(["age", "idle", "in", "out"]);
 const SPARE = 12; // rows fetched beyond each edge, so that a short scroll shows rows at once
 const REFRESH = 2000;
@@ -180,6 +181,7 @@ export class SessionTable {
       const cell = document.createElement("div");
       cell.setAttribute("role", "cell");
       cell.className = `cell ${name} c-${name}${RIGHT.has(name) ? " r" : ""}`;
+      if (NAMES.has(name)) cell.dir = "auto"; // what is written from the right begins there, and is cut at its end
       element.append(cell);
       return cell;
     });
@@ -189,7 +191,7 @@ export class SessionTable {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = "Close…";
-    button.setAttribute("aria-label", `Close session ${row.id}${row.user ? ` of ${row.user}` : ""}…`);
+    button.setAttribute("aria-label", `Close session ${row.id}${row.user ? ` of \u2068${row.user}\u2069` : ""}…`);
     button.addEventListener("click", () => this.close(element.row, () => element.classList.add("going")));
     act.append(button);
     element.append(act);
