@@ -72,6 +72,15 @@ def test_every_rule_reads_only_what_exists(rule: dict[str, Any]) -> None:
     assert not names - known
 
 
+def test_every_runbook_says_where_its_words_are_explained() -> None:
+    for page in (ROOT / "docs" / "runbooks").glob("*.md"):
+        if page.name != "index.md":
+            text = page.read_text(encoding="utf-8")
+            assert "Words in capitals, `$TOKEN` and how to reach a pod: [the index](index.md)." in text, (
+                page.name
+            )
+
+
 def test_runbooks_belong_to_an_alert() -> None:
     pages = {re.sub(r".*/", "", rule["annotations"]["runbook_url"]) for rule in ALERTS}
     folder = ROOT / "docs" / "runbooks"

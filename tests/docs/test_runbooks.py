@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.docs.claims import claimed
 from tests.docs.oncall import PLACEHOLDERS, Operator, filled_in, operator_of_a_pod
@@ -24,6 +26,9 @@ LOOK = sorted(
     (command for command in COMMANDS if command not in {*REACH, *DRAIN}),
     key=lambda command: " rollback " not in command.text,
 )
+
+
+LIST_OF_SESSIONS = 'curl -s http://127.0.0.1:8081/sessions -H "Authorization: Bearer $TOKEN"'
 
 
 @pytest.fixture
@@ -54,11 +59,35 @@ def deployment(operator: Operator) -> dict[str, Any]:
     return found
 
 
+def listed(operator: Operator) -> str | None:
+    """Return the id of a session that the pod lists; the list may be a second old."""
+    found = re.search(r'"id": "([0-9a-f]+)"', operator.terminal.run(LIST_OF_SESSIONS))
+    return None if found is None else found[1]
+
+
+def close_a_session(operator: Operator, command: Command) -> None:
+    """Type a command that closes a session, with the id of one."""
+    pod = operator.pod
+    assert pod is not None
+    eventually(lambda: pod.in_flight == 0 and listed(operator) is None, 20, "the only slot is free")
+    with connect(pod.public_url.replace("http", "ws") + "/echo") as session:
+        its = eventually(lambda: listed(operator), 20, "it is listed")
+        operator.terminal.run(command.text.replace("/ID", f"/{its}"))
+        with pytest.raises(ConnectionClosed) as closed:
+            session.recv(timeout=20)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1008
+
+
 def test_every_runbooks_commands_find_what_the_page_looks_for(operator: Operator) -> None:
     for command in [*REACH, *LOOK]:
-        do(operator, command)
+        before = deployment(operator)["spec"]["replicas"]
+        if "/sessions/ID" in command.text:
+            close_a_session(operator, command)
+        else:
+            do(operator, command)
         if " scale " in command.text:
-            assert deployment(operator)["spec"]["replicas"] == 4
+            assert deployment(operator)["spec"]["replicas"] == before + 2
         if " rollback " in command.text:
             assert operator.cluster.store.below("/apis/autoscaling/v2/horizontalpodautoscalers") == []
 
