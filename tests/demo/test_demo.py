@@ -155,6 +155,10 @@ async def taken(page: Page, count: int, within: float = 20) -> None:
     await eventually_async(look, within, f"{count} slots are taken")
 
 
+async def unknown(page: Page) -> bool:
+    return await page.inner_text("#in-flight") == "\N{EN DASH}"
+
+
 async def badges(page: Page) -> str:
     script = "document.querySelector('#badge').shadowRoot.querySelector('.spoken').textContent"
     return str(await page.evaluate(script))
@@ -273,6 +277,37 @@ async def test_a_dead_upstream_has_a_reason_of_its_own(demo: str) -> None:
         await eventually_async(told, 15, "the refusal is shown")
         assert await page.inner_text("#refusal-code") == "1013"
         await taken(page, 0)
+
+
+@pytest.mark.real
+async def test_of_a_proxy_that_died_the_page_says_nothing_but_that(tmp_path: Path) -> None:
+    service, address = start(tmp_path, "--listen", "127.0.0.1:0")
+    try:
+        async with run_chromium() as browser:
+            page = await browser.new_page()
+            await page.goto(address)
+            await taken(page, 0)
+            await page.click("#fill")
+            await taken(page, 12)
+
+            async def red() -> bool:
+                return await badges(page) == "This instance is full. Cluster is full"
+
+            await eventually_async(red, 10, "the badges are red")
+            service.stop(30)
+
+            async def told() -> bool:
+                return (await page.inner_text("#silent")).startswith("The proxy does not answer")
+
+            await eventually_async(told, 20, "the page says so")
+            await eventually_async(lambda: unknown(page), 10, "the number is not shown any more")
+            assert await badges(page) == ""
+            await page.click("#ask")
+            await eventually_async(
+                lambda: page.is_visible("#log >> text=no answer"), 10, "the gate does not answer either"
+            )
+    finally:
+        service.stop(30)
 
 
 @pytest.mark.real

@@ -2,6 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const CAPACITY = "/.bascule/capacity";
+const ANSWER_TIMEOUT = 5000;
 const MEANINGS = {
   "WebSocket session cap reached (maxSessionsPerApp)":
     "The handshake was accepted with 101 so that the page can see this: a browser hides why an HTTP refusal failed. The upstream was not touched.",
@@ -10,6 +11,7 @@ const MEANINGS = {
 
 let cap = 0;
 let inFlight = 0;
+let known = false; // whether the last look had an answer
 let number = 0;
 const mine = new Map(); // number → session, those that are open or opening
 
@@ -144,12 +146,24 @@ function drawNow() {
     slot.dataset.number = session?.number ?? "";
     slot.textContent = session ? session.number : "";
     slot.disabled = !session;
-    slot.title = session ? `Session ${session.number}: press to close it` : foreign ? "A session of another page" : "Free";
+    slot.title = session ? `Session ${session.number}: press to close it` : foreign ? "A session of another page" : known ? "Free" : "Unknown";
     slot.setAttribute("aria-label", slot.title);
   });
-  $("in-flight").textContent = inFlight;
+  $("in-flight").textContent = known ? inFlight : "–";
   $("cap").textContent = cap;
   $("close-one").disabled = $("close-all").disabled = !own.length;
+}
+
+function hear(answered) {
+  known = answered;
+  const words = answered ? "" : "The proxy does not answer; trying again.";
+  if ($("silent").textContent !== words) $("silent").textContent = words;
+  $("slots").classList.toggle("unknown", !answered);
+  if (!answered) {
+    gate = null;
+    $("gate").textContent = "";
+  }
+  draw();
 }
 
 let looking = 0;
@@ -160,15 +174,18 @@ function look(delay) {
   if (document.hidden) return;
   looking = setTimeout(async () => {
     try {
-      const answer = await (await fetch(CAPACITY, { cache: "no-store" })).json();
+      const answer = await (await fetch(CAPACITY, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_TIMEOUT) })).json();
       inFlight = answer.instance.inFlight;
       cap = answer.instance.max;
       // This page asks often because it is a demo; elsewhere the badge asks by itself, every ten seconds.
       $("badge").reading = answer;
       judgeGate(answer.cluster.level !== "critical");
-      draw();
+      hear(true);
     } catch {
-      // The proxy is restarting or gone; the next look tells.
+      // The proxy is restarting or gone; the next look tells. What it said before is no longer so.
+      inFlight = 0;
+      $("badge").reading = null;
+      hear(false);
     }
     look(2000);
   }, delay);
@@ -203,7 +220,12 @@ function judgeGate(room) {
 
 // What a "Run Jupyter" button does: ask first, start only if there is room.
 async function askGate() {
-  const answer = await fetch(`${CAPACITY}/admission`, { method: "POST" });
+  const answer = await fetch(`${CAPACITY}/admission`, { method: "POST", signal: AbortSignal.timeout(ANSWER_TIMEOUT) }).catch(() => null);
+  if (!answer) {
+    note("gate", "no answer", "bad");
+    look(0);
+    return false;
+  }
   gate = answer.status === 204;
   if (gate) {
     $("gate").textContent = "204: there is a free slot, go ahead.";
