@@ -289,6 +289,42 @@ async def test_it_can_be_used_from_the_keyboard() -> None:
         assert not await page.is_visible("#close-dialog")
 
 
+async def focused(page: Page, what: str) -> None:
+    async def look() -> bool:
+        return what in str(
+            await page.evaluate(
+                "document.activeElement.getAttribute('aria-label') ?? document.activeElement.id"
+            )
+        )
+
+    await eventually_async(look, 15, f"the focus is at {what!r}")
+
+
+async def test_after_a_session_is_closed_the_focus_is_at_the_next() -> None:
+    view = pod(0, 10)
+    last, middle, first = (view.open(age=age, user=None) for age in (3000, 2000, 1000))
+    async with status_page(view) as page:
+        await page.focus(f"[aria-label*='{middle}']")
+        for next_one in (last, first):
+            await page.keyboard.press("Enter")
+            await page.click("#close-dialog .danger")
+            await focused(page, next_one)
+        await page.keyboard.press("Enter")
+        await page.click("#close-dialog .danger")
+        await focused(page, "table-empty")
+
+
+async def test_the_focus_is_not_lost_with_a_session_that_ends_while_one_is_asked_about_it() -> None:
+    view = pod(0, 10)
+    gone, _ = (view.open(user=None) for _ in range(2))
+    async with status_page(view) as page:
+        await page.click(f"[aria-label*='{gone}']")
+        view.close(gone)
+        await reads(page, "#found", "1")
+        await page.keyboard.press("Escape")
+        await focused(page, "Rows")
+
+
 async def test_it_says_so_when_the_listener_is_gone() -> None:
     view = pod(2, 10)
     async with run_chromium() as browser:

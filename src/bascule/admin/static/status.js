@@ -419,6 +419,8 @@ function countReason() {
 }
 $("close-reason").addEventListener("input", countReason);
 cancelable($("close-dialog"));
+// The session may have gone meanwhile, and its button with it.
+$("close-dialog").addEventListener("close", () => { if (!table.body.contains(document.activeElement)) table.rest().focus(); });
 $("close-dialog").querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const { row, gone } = closing;

@@ -158,6 +158,7 @@ export class SessionTable {
       element.setAttribute("aria-rowindex", offset + index + 2);
       keep.set(row.id, element);
     });
+    const heir = this.heir(keep);
     for (const [id, element] of this.rows) if (!keep.has(id)) element.remove();
     // In the order of the page, for those who read it without seeing it; moving a node costs its focus.
     let before = null;
@@ -171,6 +172,23 @@ export class SessionTable {
     }
     for (const element of keep.values()) if (!element.parentNode) this.space.append(element);
     this.rows = keep;
+    heir?.focus({ preventScroll: true });
+  }
+
+  // Who gets the focus of a row that goes: the next one, else the one before, else the list. Null: none is lost.
+  heir(keep) {
+    const row = document.activeElement.closest(".grid-row");
+    if (!this.space.contains(row) || keep.has(row.row.id)) return null;
+    const stays = (other) => keep.has(other.row.id);
+    const rows = [...this.space.children];
+    const at = rows.indexOf(row);
+    const next = rows.slice(at).find(stays) ?? rows.slice(0, at).findLast(stays);
+    return next ? next.querySelector("button") : this.rest();
+  }
+
+  // Where the focus can always be.
+  rest() {
+    return this.total ? this.body : this.empty;
   }
 
   makeRow(row) {
