@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 from bascule.admin.api import Administration
 from bascule.handover.counters import GatewayWord
 from bascule.policy.config import RouteConfig, WebSocketProxy
+from bascule.policy.endpoints import Endpoint
 from bascule.vocabulary import Kind
 from tests.admin.fake_view import ROUTES, FakeView, config
 from tests.support.browser import run_chromium
@@ -155,6 +156,20 @@ async def test_escape_does_not_take_the_question_for_the_token_away() -> None:
         await page.keyboard.press("Enter")
         await reads(page, "#in-flight", "4")
         assert not await page.is_visible("#token-dialog")
+
+
+async def test_a_listener_that_lets_nobody_in_is_not_asked_again() -> None:
+    asked: list[str] = []
+    async with status_page(pod(4, 10, admin=Endpoint("0.0.0.0", 8081))) as page:
+        await page.clock.install()
+        await page.reload()
+        await reads(page, "#state-text", "No access")
+        assert "needs adminToken" in await page.inner_text("#banner")
+        assert await page.is_disabled("#drain")
+        page.on("request", lambda request: asked.append(request.url))
+        await page.clock.run_for(60_000)
+        assert await page.inner_text("#state-text") == "No access"
+    assert asked == []
 
 
 async def test_ten_thousand_sessions_are_a_handful_of_rows() -> None:

@@ -316,7 +316,8 @@ async function watch() {
   } catch (error) {
     if (mine.signal.aborted) return;
     clearTimeout(deadline);
-    if (error.status !== 401) lost(error);
+    if (error.status === 403) shut(error);
+    else if (error.status !== 401) lost(error);
   }
 }
 
@@ -339,6 +340,16 @@ function lost(error) {
   const wait = Math.min(15000, 500 * 2 ** attempts) * (0.8 + 0.4 * Math.random());
   attempts += 1;
   retry = setTimeout(watch, wait);
+}
+
+// It answers, and will say the same until it is configured otherwise.
+function shut(error) {
+  table.stop();
+  document.body.dataset.state = "shut";
+  text("state-text", "No access");
+  text("uptime", "");
+  announce(error.message);
+  $("drain").disabled = true;
 }
 
 document.addEventListener("visibilitychange", () => {
