@@ -98,6 +98,24 @@ async def test_a_route_with_a_cap_of_its_own_says_so() -> None:
         assert await page.inner_text("#routes li:first-child .v") == "0"
 
 
+async def test_the_bar_of_a_route_is_full_at_its_own_cap_and_warns_there() -> None:
+    capped = RouteConfig(
+        name="few", kind=Kind.APP, path="/few/", upstream="http://127.0.0.1:1", max_sessions=2
+    )
+    view = pod(0, 100, routes=(*ROUTES, capped))
+    for _ in range(10):
+        view.open(kind=Kind.JUPYTER)
+    view.open(kind=Kind.APP, route="few")
+    bar = "document.querySelector('#routes li:last-child i').style.width"
+    async with status_page(view) as page:
+        await reads(page, "#routes li:last-child .v", "1 of 2")
+        assert await page.evaluate(bar) == "50%"
+        assert not await page.is_visible("#routes .at-cap")
+        view.open(kind=Kind.APP, route="few")
+        await reads(page, "#routes .at-cap .v", "2 of 2")
+        assert await page.evaluate(bar) == "100%"
+
+
 async def test_a_session_is_closed_with_the_code_and_reason_that_were_chosen() -> None:
     view = pod(3, 10)
     async with status_page(view) as page:

@@ -123,9 +123,10 @@ function addSample(sample) {
   }
 }
 
+// A row that has a bound of its own, `of`, is full at that; the others are beside the largest of them.
 function bars(id, rows) {
   const list = $(id);
-  const most = Math.max(1, ...rows.map((row) => row.share));
+  const most = Math.max(1, ...rows.filter((row) => !row.of).map((row) => row.share));
   while (list.children.length > rows.length) list.lastChild.remove();
   rows.forEach((row, index) => {
     let item = list.children[index];
@@ -139,7 +140,7 @@ function bars(id, rows) {
     if (row.title) name.title = row.title;
     value.textContent = row.value;
     item.className = row.style ?? "";
-    track.firstChild.style.width = `${(100 * row.share) / most}%`;
+    track.firstChild.style.width = `${Math.min(100, (100 * row.share) / (row.of || most))}%`;
   });
 }
 
@@ -263,7 +264,7 @@ function draw(now) {
   text("rejected-else", totals.atOtherCaps ? ` · ${totals.atOtherCaps.toLocaleString()} by a user's or route's` : "");
   text("failures-total", totals.upstreamFailures.toLocaleString());
   text("http-failures", totals.httpUpstreamFailures.toLocaleString());
-  bars("routes", now.routes.map((route) => ({ name: route.name, value: outOf(route.sessions, route.max), share: route.sessions, style: `k-${route.kind}`, title: `${route.kind} ${route.path}` })));
+  bars("routes", now.routes.map((route) => ({ name: route.name, value: outOf(route.sessions, route.max), share: route.sessions, of: route.max, style: `k-${route.kind}${route.max !== null && route.sessions >= route.max ? " at-cap" : ""}`, title: `${route.kind} ${route.path}` })));
   const ended = Object.entries(now.ended).sort((a, b) => b[1] - a[1]);
   bars("ended", ended.length ? ended.map(([cause, count]) => ({ name: CAUSES[cause] ?? cause, value: count.toLocaleString(), share: count })) : [{ name: "none yet", value: "0", share: 0 }]);
   bars("durations", ["0.5", "0.95", "0.99"].map((q) => ({ name: { 0.5: "p50", 0.95: "p95", 0.99: "p99" }[q], value: duration(durations.quantiles[q]), share: Math.log1p(durations.quantiles[q] ?? 0) })));
