@@ -311,6 +311,19 @@ async def test_of_a_proxy_that_died_the_page_says_nothing_but_that(tmp_path: Pat
 
 
 @pytest.mark.real
+async def test_a_slot_is_a_button_in_a_list(demo: str) -> None:
+    async with run_chromium() as browser:
+        page = await browser.new_page()
+        await page.goto(demo)
+        await page.click("[data-open='1']")
+        await taken(page, 1)
+        slots = page.get_by_role("list", name="Slots")
+        assert await slots.get_by_role("listitem").count() == 12
+        await slots.get_by_role("button", name="Session 1: press to close it").press("Enter")
+        await taken(page, 0)
+
+
+@pytest.mark.real
 async def test_a_pool_of_hundreds_fits_the_page_and_fills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,14 +132,15 @@ function drawNow() {
   while (slots.children.length < cap) {
     const slot = document.createElement("button");
     slot.type = "button";
-    slot.setAttribute("role", "listitem");
     slot.addEventListener("click", () => mine.get(Number(slot.dataset.number))?.socket.close(1000, "closed on the page"));
-    slots.append(slot);
+    const item = document.createElement("li");
+    item.append(slot);
+    slots.append(item);
   }
   const own = [...mine.values()].filter((session) => session.state !== "closed");
   const counted = own.filter((session) => session.state === "open").length;
   const others = Math.max(0, inFlight - counted);
-  [...slots.children].forEach((slot, index) => {
+  [...slots.children].forEach(({ firstChild: slot }, index) => {
     const session = own[index];
     const foreign = !session && index < own.length + others;
     slot.className = `slot ${session ? `on ${session.kind} ${session.state}` : foreign ? "on other" : ""}`;
