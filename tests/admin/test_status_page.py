@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -68,6 +69,17 @@ async def test_it_shows_the_pod_and_follows_it() -> None:
         await reads(page, "#in-flight", "10")
         await reads(page, "#state-text", "Full")
         assert "10 of 10" in await page.inner_text("#banner")
+
+
+async def test_a_time_has_its_date_and_its_zone() -> None:
+    async with status_page(pod(1, 10), timezone_id="Asia/Kolkata", locale="en-GB") as page:
+        await reads(page, "#in-flight", "1")
+        assert re.fullmatch(r"as of \d+ \w+ \d{4},? (at )?[\d:]+ GMT\+5:30", await page.inner_text("#as-of"))
+        assert re.fullmatch(r"[\d-]{10} [\d:]{8} UTC", await page.get_attribute("#as-of", "title") or "")
+        plot = await page.locator("#plot-flight").bounding_box()
+        assert plot is not None
+        await page.mouse.move(plot["x"] + plot["width"] - 2, plot["y"] + 20)
+        assert re.match(r"[\d:]+ GMT\+5:30 · ", await page.inner_text("#plot-flight .tip"))
 
 
 async def test_the_last_hour_has_what_the_totals_have() -> None:

@@ -11,7 +11,7 @@ function shape(name, attributes) {
 }
 
 function clock(seconds) {
-  return new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
 }
 
 // One chart: keeps its SVG and tooltip, redraws from whole series.

@@ -28,3 +28,12 @@ export function age(seconds) {
   if (whole < 3600) return `${Math.floor(whole / 60)} min`;
   return `${whole < 36000 ? Math.floor(whole / 360) / 10 : Math.floor(whole / 3600)} h`;
 }
+
+// A moment, with the zone it is told in: who reads a picture of the page is elsewhere.
+export function moment(seconds) {
+  return new Date(seconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "long" });
+}
+
+export function utc(seconds) {
+  return `${new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+}

@@ -1,7 +1,7 @@
 // The status page: one event stream for the figures, the table beside it, no framework.
 
 import { AreaChart, BarChart } from "./charts.js";
-import { bytes, duration } from "./format.js";
+import { bytes, duration, moment, utc } from "./format.js";
 import { SessionTable } from "./table.js";
 
 const CAUSES = {
@@ -272,7 +272,8 @@ function draw(now) {
   table.expect(instance.inFlight);
   table.routes(now.routes.map((route) => route.name));
   text("version", `Bascule ${now.version}`);
-  text("as-of", `as of ${new Date(now.at * 1000).toLocaleTimeString()}`);
+  text("as-of", `as of ${moment(now.at)}`);
+  $("as-of").title = utc(now.at);
 }
 
 // --- the stream ---
@@ -336,7 +337,7 @@ function lost(error) {
   table.stop();
   document.body.dataset.state = "lost";
   text("state-text", "No answer");
-  const since = latest ? ` Figures are from ${new Date(latest.at * 1000).toLocaleTimeString()}.` : "";
+  const since = latest ? ` Figures are from ${moment(latest.at)}.` : "";
   announce(error.status ? error.message : `The admin listener does not answer; trying again.${since}`);
   const wait = Math.min(15000, 500 * 2 ** attempts) * (0.8 + 0.4 * Math.random());
   attempts += 1;
