@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -115,6 +117,8 @@ def _live_through(proxy: RunningBascule) -> None:
             held.recv(timeout=20)
     eventually(lambda: proxy.in_flight == 0, 20, "the slot is free")
     assert _end(f"{address}/gone") == 1013, "nobody is there"
+    with pytest.raises(HTTPError, match="502"):
+        urlopen(f"{proxy.public_url}/gone", timeout=10)
     assert not proxy.reload(limits={"handshakeTimeout": "soon"}), "that is no duration"
     eventually(lambda: {"a process died", "session refused"} <= _events(proxy), 20, "the log says so")
 
