@@ -13,6 +13,7 @@ import pytest
 from bascule.errors import ConfigError
 from bascule.handover.setup import ForwarderSetup
 from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, Child, check_kernel
+from tests.support.bascule import run_bascule
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -172,3 +173,12 @@ def test_a_kernel_without_pidfds_is_told_in_one_line(monkeypatch: pytest.MonkeyP
     assert told.value.problems == [
         "pidfd_open(2): found ENOSYS; allowed: Linux 5.3 or later, and a sandbox that lets it through"
     ]
+
+
+def test_nothing_is_imported_from_the_working_directory(tmp_path: Path) -> None:
+    for name in ("structlog", "platform", "bascule"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this is not what was asked for')")
+    route = {"name": "r", "path": "/", "upstream": "http://127.0.0.1:9"}
+    with run_bascule(tmp_path, {"routes": [route]}) as proxy:
+        assert proxy.metric("bascule_gateway_restarts_total") == 0
+        assert proxy.metric("bascule_forwarder_restarts_total") == 0

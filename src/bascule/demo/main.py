@@ -129,7 +129,7 @@ def _own_routes(upstream: str) -> Iterator[RouteConfig]:
 def _own_upstream(admin: Endpoint, cap: int, tools: Sequence[str]) -> Iterator[str]:
     """Run the embedded upstream and yield its address."""
     with socket.create_server((HOST, 0)) as listener:
-        argv = [sys.executable, "-m", "bascule.demo.upstream", "--descriptor", str(listener.fileno())]
+        argv = [sys.executable, "-P", "-m", "bascule.demo.upstream", "--descriptor", str(listener.fileno())]
         argv += ["--admin", f"http://{admin}/", "--cap", str(cap)]
         for tool in tools:
             argv += ["--tool", tool]

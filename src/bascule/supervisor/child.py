@@ -108,7 +108,8 @@ class Child:
         told = setup.write()
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module, str(told)],
+                # Not from the working directory: a file there with a module's name would run in its place.
+                [sys.executable, "-P", "-m", self.module, str(told)],
                 pass_fds=(told, *setup.descriptors),
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C in a terminal goes to the whole group; here it is the supervisor's to act on.
