@@ -34,6 +34,7 @@ def server_context(tls: Tls) -> ssl.SSLContext | None:
         raise ConfigError([f"tls.key: {tls.key} is encrypted; allowed: a key without a passphrase"])
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves it to OpenSSL's configuration
     try:
         context.load_cert_chain(tls.certificate, tls.key, passphrase)
     except OSError as error:  # ssl.SSLError is one
