@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 Start = Callable[..., RunningBascule]
+
+# A proxy honours what it inherits, and `nohup` ignores this one: no reload would be tried.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Where CI is not set Hypothesis gives an example 200 ms by the wall clock; a busy machine may take longer.
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -145,9 +145,10 @@ async def _run(answer: web.WebSocketResponse, interpreter: Interpreter, line: st
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    runner = web.AppRunner(build_app(arguments.admin, arguments.cap, tuple(arguments.tool)), access_log=None)
+    app = build_app(arguments.admin, arguments.cap, tuple(arguments.tool))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
-    await web.SockSite(runner, socket.socket(fileno=arguments.descriptor), shutdown_timeout=0.5).start()
+    await web.SockSite(runner, socket.socket(fileno=arguments.descriptor)).start()
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     # The demo holds the other end of our standard input; its end is ours, whatever ended it.
