@@ -340,6 +340,22 @@ async def test_a_connection_whose_next_request_has_been_read_is_not_idle(server:
         server.http.idle.shed(1)  # in the same turn of the loop: descriptors have run out
 
 
+async def test_a_request_under_way_is_not_dropped_for_the_head_that_has_begun_behind_it(
+    server: Server,
+) -> None:
+    slow = PLAIN.replace(b"/ ", b"/slow ", 1)
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(PLAIN + slow + PLAIN[:10])
+        await reader.readuntil(b"\r\n\r\nplain")
+        server.http.newcomers.shed(1)
+        server.slow.set()
+        await reader.readuntil(b"\r\n\r\nplain")
+        writer.write(PLAIN[10:])
+        await reader.readuntil(b"\r\n\r\nplain")
+        await close(writer)
+
+
 async def test_no_handshake_is_taken_while_the_request_before_is_about_to_be_answered(server: Server) -> None:
     async with another_request_read(server):
         (protocol,) = server.http.connections

@@ -162,6 +162,7 @@ class HttpServer(PlainServer):
         """Answer a request; until the next one its connection is idle."""
         connection = request.protocol
         self.idle.leave(connection)
+        self.newcomers.leave(connection)  # where a head has begun behind this request
         # aiohttp waits for room with each answer's own writer, which small answers never fill: whoever
         # pipelines and reads nothing would have them all kept for it.
         await request.writer.drain()
