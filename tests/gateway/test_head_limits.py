@@ -18,7 +18,7 @@ from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from bascule.gateway.legs import Leg
@@ -220,6 +220,25 @@ async def test_a_request_that_has_begun_is_answered_though_the_idle_ones_are_she
         writer.write(PLAIN[5:])
         await answered(reader)
         assert (len(server.http.idle), len(server.http.newcomers)) == (1, 0)
+
+
+async def test_a_connection_whose_next_request_is_there_is_never_idle(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[int] = []
+    enter = server.http.idle.enter
+
+    def noted(connection: HttpProtocol, drop: Callable[[], None]) -> None:
+        entered.append(len(connection._messages))
+        enter(connection, drop)
+
+    monkeypatch.setattr(server.http.idle, "enter", noted)
+    async with connected(server) as (reader, writer):
+        writer.write(3 * PLAIN)
+        for _ in range(3):
+            await answered(reader)
+        await eventually_async(lambda: len(server.http.idle) == 1, 5, "all are answered")
+    assert entered == [0]
 
 
 async def test_of_too_many_whose_heads_are_not_whole_the_first_goes_though_it_has_been_answered_before(

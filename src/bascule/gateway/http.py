@@ -172,7 +172,8 @@ class HttpServer(PlainServer):
                 connection.keep_alive(False)  # as aiohttp does, but in a later turn of the loop
             return answer
         finally:
-            if (transport := connection.transport) is not None:  # else it has ended
+            # Else it has ended, or the next request is there already.
+            if (transport := connection.transport) is not None and not connection._messages:
                 begun = isinstance(connection, HttpProtocol) and connection.head_has_begun
                 waits = self.newcomers if begun else self.idle
                 waits.enter(connection, lambda: self.drop(transport))
