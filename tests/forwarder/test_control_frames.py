@@ -457,6 +457,20 @@ def test_a_close_that_waits_for_a_frame_whose_sender_leaves_is_given_up(
     assert line.ended.end == End.DRAIN
 
 
+def test_peers_that_both_leave_within_a_frame_are_waited_for_no_longer(make_world: MakeWorld) -> None:
+    world = make_world(unix=True)
+    line = world.open()
+    line.upstream.send(header(BINARY, 1000) + b"x" * 10)
+    line.browser.send(header(BINARY, 1000, key=KEY) + b"x" * 10)
+    world.until(lambda: line.browser.received and line.upstream.received)
+    world.relay.end(line.id, End.DRAIN)
+    line.upstream.half_close()
+    world.until(lambda: line.browser.over)
+    line.browser.half_close()
+    world.until(lambda: line.ended)
+    assert line.upstream.unfinished
+
+
 @pytest.mark.parametrize("who", ["browser", "upstream"])
 def test_who_was_told_is_heard_out_though_the_other_side_leaves_within_a_frame(
     make_world: MakeWorld, who: str

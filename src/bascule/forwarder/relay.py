@@ -233,17 +233,15 @@ class Relay:
             if back.mode == signs.RELAY:
                 back.mode = signs.DISCARD
             back.stop = True
-        if not silent:
-            return
-        if session.end is None:
+        if silent and session.end is None:
             # A failed connection reports its error only once, to the first call: while bytes wait for
             # a peer that is a write, and a read then finds a plain end of stream.
             given_up = (failed and flow.error in _GIVEN_UP) or back.error in _GIVEN_UP
             self._end(session, (_TIMEOUT if given_up else _ABORTED)[flow.inbound])
-        if session.end in _CLOSED.values():
+        if silent and session.end in _CLOSED.values():
             # It was told the other side's Close and left without answering: we answer for it.
             self._tell(flow, session.code, session.reason)
-        elif flow.remaining and flow.mode == signs.RELAY:
+        if flow.remaining and flow.mode == signs.RELAY:
             _give_up(flow)
 
     # -- ending -----------------------------------------------------------------------
