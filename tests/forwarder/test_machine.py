@@ -11,6 +11,7 @@ import errno
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -28,18 +29,20 @@ from bascule.forwarder.timers import Intervals
 from bascule.handover.counters import BLOCK_WORDS, ForwarderWord
 from bascule.handover.messages import Adopt
 from bascule.protocol.closing import CLOSE_TABLE, End
-from tests.support.frames import CLOSE, PING, PONG, close, frames_of, leftover
+from tests.support.frames import CLOSE, PING, PONG, close, frame, frames_of, leftover
 from tests.support.framestreams import THEIRS, streams
 from tests.support.syscalls import Kernel
 
 if TYPE_CHECKING:
-    import pytest
+    import random
 
     from bascule.handover.messages import Ended
     from tests.support.syscalls import Wire
 
 WINDOW = 300
 BEAT, IDLE, CLOSING = 20.0, 500.0, 5.0
+
+_ORDERED = st.sampled_from([End.DRAIN, End.ADMIN, End.IDLE])
 
 FAILURES = (errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH)
 
@@ -58,12 +61,14 @@ class Side:
 class Machine(RuleBasedStateMachine):
     """Two sessions at once, so that one cannot disturb the other unseen."""
 
-    monkeypatch: pytest.MonkeyPatch
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = pytest.MonkeyPatch()  # each example has a kernel of its own
 
     @initialize()
     def start(self) -> None:
         self.kernel = Kernel()
-        self.kernel.install(self.monkeypatch, hot_pure, relay, timers)
+        self.kernel.install(self.patches, hot_pure, relay, timers)
         self.words = memoryview(bytearray(BLOCK_WORDS * 8)).cast("Q")
         self.engine = hot_pure.Engine(WINDOW, self.words, 4096)
         self.reports: list[Ended] = []
@@ -132,11 +137,43 @@ class Machine(RuleBasedStateMachine):
             side.closing = True
             side.waiting += close(said[-1].code, key=b"abcd" if side.masked else None)
 
+    @rule(
+        which=st.integers(0, 3),
+        meets=st.sampled_from(["a ping", "a fault", "an end", "an order", "a Close"]),
+        backwards=st.booleans(),
+    )
+    def a_close_meets_something(self, which: int, meets: str, backwards: bool) -> None:
+        """Let a peer's Close be found in one turn with what its session's other peer or the gateway says."""
+        side, other = self.sides[which], self.sides[which ^ 1]
+        self.send(which, 5000)
+        self.send(which ^ 1, 5000)
+        self.turn(20)
+        for peer, said in ((side, "a Close"), (other, meets)):
+            if peer.closing or peer.wire.peer_ended or peer.waiting:
+                continue
+            key = b"abcd" if peer.masked else None
+            peer.waiting += {
+                "a ping": frame(PING, b"?", key=key), "a fault": b"\xff\x00", "a Close": close(4000, key=key),
+            }.get(said, b"")  # fmt: skip
+            peer.closing = said in ("a fault", "a Close")
+            peer.wire.peer_ended = said == "an end"
+        self.send(which, 5000)
+        self.send(which ^ 1, 5000)
+        self.kernel.order = list.reverse if backwards else list
+        if meets == "an order":
+            self.turn_with_an_order(which // 2 + 1, End.DRAIN, 0)
+        else:
+            self.turn(1)
+
     # -- what the kernel does -----------------------------------------------------------------------
 
     @rule(most=st.sampled_from([1, 3, 20, 1 << 20]))
     def move_at_most(self, most: int) -> None:
         self.kernel.most = most
+
+    @rule(order=st.randoms(use_true_random=False))
+    def report_in_another_order(self, order: random.Random) -> None:
+        self.kernel.order = order.shuffle
 
     @rule()
     def hiccup(self) -> None:
@@ -150,12 +187,20 @@ class Machine(RuleBasedStateMachine):
             for flow, found in self.engine.turn(0.0):
                 self.relay.on_signs(flow, found)
 
+    @rule(identifier=st.sampled_from([1, 2]), end=_ORDERED, ahead_of=st.integers(0, 4))
+    def turn_with_an_order(self, identifier: int, end: End, ahead_of: int) -> None:
+        """Let the gateway's order to end a session come in one turn with other things."""
+        for place, (flow, found) in enumerate(self.engine.turn(0.0)):
+            if place == ahead_of:
+                self.tell(identifier, end)
+            self.relay.on_signs(flow, found)
+
     @rule(seconds=st.sampled_from([BEAT + 1, CLOSING + 1, IDLE + 1]))
     def wait(self, seconds: float) -> None:
         self.late += seconds
         self.relay.on_time(time.monotonic() + self.late)
 
-    @rule(identifier=st.sampled_from([1, 2]), end=st.sampled_from([End.DRAIN, End.ADMIN, End.IDLE]))
+    @rule(identifier=st.sampled_from([1, 2]), end=_ORDERED)
     def tell(self, identifier: int, end: End) -> None:
         self.relay.end(identifier, end, within=60.0)
 
@@ -227,9 +272,14 @@ class Machine(RuleBasedStateMachine):
                 assert told == ([(report.code, report.reason)] if report.code else [])
 
     def teardown(self) -> None:
+        try:
+            if self.started:
+                self.let_both_leave()
+        finally:
+            self.patches.undo()
+
+    def let_both_leave(self) -> None:
         """Once both peers have left, each session ends by its deadline at the latest."""
-        if not self.started:
-            return
         self.kernel.most = 1 << 20
         for side in self.sides:
             side.wire.room = 1 << 20
@@ -243,11 +293,10 @@ class Machine(RuleBasedStateMachine):
         self.the_code_that_is_reported_is_that_of_the_close_that_the_browser_got()
 
 
-def test_the_relay_survives_whatever_the_kernel_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    Machine.monkeypatch = monkeypatch
+def test_the_relay_survives_whatever_the_kernel_does() -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=200, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

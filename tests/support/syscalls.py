@@ -8,12 +8,19 @@ used after it was closed, closed twice, or registered twice.
 import errno
 import os
 import select
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, Final, NoReturn
 
 import pytest
 
 __all__ = ["Kernel", "Wire"]
+
+_ORIGINS: Final = {
+    "os": os, "posix": os, "select": select, "socket": socket, "_socket": socket,
+}  # fmt: skip
+"""Modules that are stood in for, by the name that what they define bears."""
 
 HANGUP: Final = select.EPOLLHUP | select.EPOLLERR
 
@@ -55,12 +62,14 @@ class Kernel:
     Attributes:
         most: Most bytes that one read or write moves, for short ones.
         hiccup: Error with which the next reads and writes fail first: EAGAIN or EINTR has no other effect.
+        order: Puts what is reported together into an order; the kernel promises none.
     """
 
     def __init__(self) -> None:
         self.wires: dict[int, Wire] = {}
         self.most = 1 << 20
         self.hiccup = 0
+        self.order: Callable[[list[tuple[int, int]]], object] = list
         self._next = 1000
 
     def connect(self) -> tuple[int, Wire]:
@@ -70,11 +79,24 @@ class Kernel:
         return self._next, self.wires[self._next]
 
     def install(self, monkeypatch: pytest.MonkeyPatch, *modules: Any) -> None:
-        """Let modules of the product call this kernel instead of the real one."""
+        """Let modules of the product call this kernel instead of the real one.
+
+        What a module imported by name from there is replaced too; an `AttributeError` says what this
+        kernel does not have.
+        """
+        stand_ins: dict[ModuleType, Any] = {os: _Os(self), select: _Select(self), socket: _Socket(self)}
         for module in modules:
-            for name, stand_in in (("os", _Os(self)), ("select", _Select(self)), ("socket", _Socket(self))):
-                if hasattr(module, name):
-                    monkeypatch.setattr(module, name, stand_in)
+            replaced = 0
+            for name, value in list(vars(module).items()):
+                if isinstance(value, ModuleType) and value in stand_ins:
+                    stand_in = stand_ins[value]
+                elif callable(value) and (origin := _ORIGINS.get(getattr(value, "__module__", ""))):
+                    stand_in = getattr(stand_ins[origin], value.__name__)
+                else:
+                    continue
+                monkeypatch.setattr(module, name, stand_in)
+                replaced += 1
+            assert replaced, f"{module.__name__} calls nothing of the kernel, or another kernel already"
 
     def wire(self, descriptor: int) -> Wire:
         """Return a connection that is open."""
@@ -111,11 +133,10 @@ class Kernel:
         """Write what there is room for."""
         wire = self.wire(descriptor)
         self._hiccup()
-        assert not wire.shut, "written after shutdown"
         if wire.failure:
             number, wire.failure = wire.failure, 0
             raise OSError(number, os.strerror(number))
-        if wire.dead:
+        if wire.dead or wire.shut:
             raise BrokenPipeError(errno.EPIPE, "gone")
         size = min(len(data), wire.room, self.most)
         if not size:
@@ -166,6 +187,7 @@ class _Epoll:
 
     def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
         found = [(fd, self._kernel.ready(fd, interest)) for fd, interest in self._interest.items()]
+        self._kernel.order(found)
         return [event for event in found if event[1]][:most]
 
     def close(self) -> None:
