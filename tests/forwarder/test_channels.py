@@ -249,6 +249,18 @@ def test_what_ends_in_one_turn_is_told_in_one_packet(forwarder: Forwarder) -> No
         ]
 
 
+def test_a_forwarder_whose_supervisor_goes_while_it_starts_leaves_without_a_word(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    child, counters = Child("bascule.forwarder", 0), CounterFile.create(1)
+    with child.new_control() as theirs:
+        config = _DEFAULTS.model_dump_json(by_alias=True)
+        child.start(ForwarderSetup(config, theirs.fileno(), counters.descriptor, 1, slot=0), time.monotonic())
+    child.hang_up()
+    status, _ = child.reap(time.monotonic())
+    assert (status, capfd.readouterr().err) == (0, "")
+
+
 def test_an_interval_of_any_length_is_one() -> None:
     """The pool's keys in milliseconds have no upper bound, a float has."""
     never = WebSocketProxy(session_idle_timeout_ms=10**400, heartbeat_interval_ms=10**400)

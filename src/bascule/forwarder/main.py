@@ -107,7 +107,8 @@ class Forwarder:
             signal.signal(number, signal.SIG_IGN)
         engine, relay, words = self._engine, self._relay, self._words
         engine.watch(self._control.fileno(), self._on_control)
-        send_control(self._control, Ready(describe()))
+        with contextlib.suppress(OSError):  # the supervisor has gone: the first turn finds that
+            send_control(self._control, Ready(describe()))
         # Nothing the relay makes has cycles (tests/forwarder/test_garbage.py), so what is
         # alive now is alive for good and the collector need not look at it again.
         gc.collect()
