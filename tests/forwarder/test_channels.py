@@ -249,6 +249,18 @@ def test_what_ends_in_one_turn_is_told_in_one_packet(forwarder: Forwarder) -> No
         ]
 
 
+def test_a_session_that_was_on_its_way_when_all_were_to_end_is_told_too(forwarder: Forwarder) -> None:
+    with contextlib.ExitStack() as stack:
+        gateway = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(gateway) == Listed(0)
+        for identifier in (1, 2):  # while the first is being ended there is a forwarder to take the second
+            hand_over(gateway, [session := Session(stack, identifier)])
+            session.browser.settimeout(PATIENCE)
+            if identifier == 1:
+                forwarder.child.hang_up()
+            assert session.browser.recv(100)[2:4] == (1012).to_bytes(2, "big")
+
+
 def test_a_forwarder_whose_supervisor_goes_while_it_starts_leaves_without_a_word(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

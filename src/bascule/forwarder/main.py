@@ -217,6 +217,8 @@ class Forwarder:
         match message:
             case Adopt() if len(arrived) >= DESCRIPTORS_PER_SESSION:
                 self._relay.adopt(message, arrived.popleft(), arrived.popleft())
+                if self._orphan:  # it was on its way when all were told
+                    self._relay.end(message.id, End.DRAIN)
             case Adopt():
                 self._relay.give_back(message)
             case Close():
