@@ -157,6 +157,26 @@ def test_every_flag_is_checked_like_its_key(capsys: Capture, command: str) -> No
     ]
 
 
+@pytest.mark.parametrize("command", ["serve", "check", "config print"])
+def test_a_second_upstream_is_refused_and_not_preferred(capsys: Capture, command: str) -> None:
+    assert refused(capsys, *command.split(), "--upstream", "http://x", "--upstream", "http://y") == [
+        "--upstream: may be given once; several routes go in a file, for --config FILE"
+    ]
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_routes_that_an_upstream_replaces_are_told(
+    capsys: Capture, tmp_path: Path, started: list[Loaded], command: str
+) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text("listen: :1\nroutes: [{name: a, path: /a, upstream: 'http://x'}]")
+
+    run(command, "--config", str(path), "--upstream", "http://y")
+    assert capsys.readouterr().err == f"--upstream: replaces the routes of {path}:2\n"
+    run(command, "--config", str(path))
+    assert capsys.readouterr().err == ""
+
+
 def test_kind_needs_an_upstream(capsys: Capture) -> None:
     assert refused(capsys, "check", "--kind", "app") == [
         "--kind: needs --upstream; in a file each route has its kind"

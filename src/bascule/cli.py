@@ -57,7 +57,13 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             _config_option,
-            click.option("--upstream", metavar="URL", help="Serve one route, /, which leads there."),
+            click.option(
+                "--upstream",
+                "upstreams",
+                multiple=True,  # the last of several would win without a word
+                metavar="URL",
+                help="Serve one route, /, which leads there, and no other.",
+            ),
             click.option(
                 "--kind",
                 metavar="KIND",
@@ -134,7 +140,9 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
             raise ConfigError([_NOTHING_TO_SERVE])
         return loaded
 
-    sys.exit(run(load(), load=load))
+    loaded = load()
+    _tell_of_replaced(loaded)
+    sys.exit(run(loaded, load=load))
 
 
 @cli.command()
@@ -171,6 +179,7 @@ def check(files: tuple[Path, ...], **flags: Any) -> None:
     from bascule.policy.model import files as named_by
 
     loaded = _load(files, flags)
+    _tell_of_replaced(loaded)
     routes = len(loaded.config.routes)
     if routes:
         write(f"The configuration is good: {routes} {'route' if routes == 1 else 'routes'}.\n")
@@ -239,7 +248,10 @@ def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:
     from bascule.policy.loading import load
 
     kind = flags.pop("kind", None)
-    upstream = flags.pop("upstream", None)
+    upstreams = flags.pop("upstreams", ())
+    if len(upstreams) > 1:
+        raise ConfigError(["--upstream: may be given once; several routes go in a file, for --config FILE"])
+    upstream = upstreams[0] if upstreams else None
     overrides = _overrides(flags)
     if upstream is not None:
         overrides["routes"] = [{"name": "default", "kind": kind or "app", "path": "/", "upstream": upstream}]
@@ -248,6 +260,15 @@ def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:
     # Without a file this is somebody's own machine, and an open proxy to a notebook is an open shell.
     defaults = _LOCAL if upstream is not None and not files else {}
     return load(files, os.environ, overrides, defaults)
+
+
+def _tell_of_replaced(loaded: Loaded) -> None:
+    """Say that routes are not served, which may be on purpose: flags win over files."""
+    if loaded.replaced:
+        with telling():
+            click.echo(
+                _printable(f"--upstream: replaces the routes of {', '.join(loaded.replaced)}"), err=True
+            )
 
 
 _LOCAL: Final = {"listen": "127.0.0.1:8080"}

@@ -385,6 +385,20 @@ def test_the_host_name_names_the_pod_unless_something_else_does(file: Callable[.
     ]
 
 
+def test_routes_that_the_command_line_replaces_are_told_with_where_they_are(
+    file: Callable[..., Path],
+) -> None:
+    path, environ = (
+        file("listen: :1\n" + ROUTE),
+        {"BASCULE_ROUTES": "[{name: b, path: /, upstream: 'http://y'}]"},
+    )
+    flag: dict[str, object] = {"routes": [{"name": "c", "path": "/", "upstream": "http://z"}]}
+
+    assert load(path, environ, flag).replaced == ("b.yaml:2", "BASCULE_ROUTES")
+    assert load(path, environ).replaced == ()
+    assert load(file("routes: []", "none.yaml"), {}, flag).replaced == ()
+
+
 def test_problems_of_several_sources_are_told_together(file: Callable[..., Path]) -> None:
     assert problems(file("xyzzy: 1"), {"BASCULE_XYZZY": "2"}, {"drain.rate": -1}) == [
         "BASCULE_XYZZY: no such key",

@@ -67,11 +67,13 @@ class Loaded:
         sources: Dotted key path of every leaf → ``default``, ``file``, ``environment`` or ``flag``. The
             routes are one leaf; what one of them leaves out is there too: ``routes[0].auth`` → ``default``.
         files: Those it was read from.
+        replaced: Where there are routes that the command line replaces: ``bascule.yaml:7``.
     """
 
     config: Config
     sources: Mapping[str, str]
     files: tuple[Path, ...] = ()
+    replaced: tuple[str, ...] = ()
 
     def with_routes_of(self, config: Config, source: str) -> Loaded:
         """Return it with another configuration, whose routes come from somewhere else."""
@@ -153,7 +155,12 @@ def load(
     problems.stop()
     assert config is not None  # a configuration without a problem is one
     sources = {dotted(key): _source(layers, key) for key, _ in leaves(Config)}
-    return Loaded(config, {**sources, **dict.fromkeys(unwritten(config), "default")}, tuple(paths))
+    return Loaded(
+        config,
+        {**sources, **dict.fromkeys(unwritten(config), "default")},
+        tuple(paths),
+        _replaced(layers) if sources["routes"] == "flag" else (),
+    )
 
 
 def check_files(config: Config) -> None:
@@ -324,6 +331,13 @@ def _holds(layer: _Layer, path: tuple[str | int, ...]) -> bool:
         except (KeyError, IndexError, TypeError):
             return False
     return True
+
+
+def _replaced(layers: Sequence[_Layer]) -> tuple[str, ...]:
+    """Say where there are routes, other than on the command line."""
+    return tuple(
+        layer.where(("routes",)) for layer in layers if layer.source != "flag" and layer.data.get("routes")
+    )
 
 
 def _source(layers: Sequence[_Layer], path: KeyPath) -> str:
