@@ -153,8 +153,24 @@ def test_a_bad_configuration_is_one_line_a_problem_and_nothing_else(capsys: Capt
 def test_every_flag_is_checked_like_its_key(capsys: Capture, command: str) -> None:
     assert refused(capsys, command, "--upstream", "ftp://x", "--kind", "lab", "--listen", "x") == [
         f'command line: listen: found "x"; allowed: {ENDPOINT}',
-        'command line: routes[0].kind: found "lab"; allowed: "jupyter", "terminal" or "app"',
+        '--kind: found "lab"; allowed: "jupyter", "terminal" or "app"',
     ]
+
+
+@pytest.mark.parametrize(
+    ("upstream", "hint"),
+    [
+        ("localhost:8888", "; did you mean http://localhost:8888?"),
+        ("lab", "; did you mean http://lab?"),
+        ("ftp://x", ""),
+        ("x y:1", ""),
+    ],
+)
+def test_an_upstream_that_cannot_be_one_is_the_flags_fault(capsys: Capture, upstream: str, hint: str) -> None:
+    (problem,) = refused(capsys, "check", "--upstream", upstream)
+
+    assert problem.startswith(f'--upstream: found "{upstream}"; allowed: "http://host:port"')
+    assert problem.endswith("fragment" + hint)
 
 
 @pytest.mark.parametrize("command", ["serve", "check", "config print"])

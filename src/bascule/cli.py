@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -259,7 +260,25 @@ def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:
         raise ConfigError(["--kind: needs --upstream; in a file each route has its kind"])
     # Without a file this is somebody's own machine, and an open proxy to a notebook is an open shell.
     defaults = _LOCAL if upstream is not None and not files else {}
-    return load(files, os.environ, overrides, defaults)
+    try:
+        return load(files, os.environ, overrides, defaults)
+    except ConfigError as error:
+        raise ConfigError([_of_flag(problem, upstream) for problem in error.problems]) from error
+
+
+def _of_flag(problem: str, upstream: str | None) -> str:
+    """Name the flag where a problem names a key of the route that --upstream is."""
+    for flag in ("upstream", "kind"):
+        key = f"command line: routes[0].{flag}: "
+        if problem.startswith(key):
+            meant = flag == "upstream" and upstream is not None and _WITHOUT_SCHEME.fullmatch(upstream)
+            hint = f"; did you mean http://{upstream}?" if meant else ""
+            return f"--{flag}: {problem.removeprefix(key)}{hint}"
+    return problem
+
+
+_WITHOUT_SCHEME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?")
+"""An upstream that only lacks its http://."""
 
 
 def _tell_of_replaced(loaded: Loaded) -> None:
