@@ -193,17 +193,17 @@ async def test_a_peer_that_says_nothing_is_not_waited_for(log: Log) -> None:
 async def test_a_replica_that_starts_has_all_routes_before_it_is_ready() -> None:
     async with replicas(2, start=1) as (one, two):
         await one.add("/user/ada")
-        two.hub.complete = False
+        two.hub.complete.clear()
         assert readiness(two.view).reason == "the other replicas have not told JupyterHub's routes yet"
         await two.start()
-        await until(lambda: two.hub.complete)
+        await until(two.hub.complete.is_set)
         assert two.known == {"/user/ada": TARGET}
         assert readiness(two.view).ready
 
 
 async def test_a_replica_that_is_alone_is_ready() -> None:
     async with replicas(2, start=1) as (one, _):
-        await until(lambda: one.hub.complete)
+        await until(one.hub.complete.is_set)
         assert readiness(one.view).ready
 
 
@@ -211,7 +211,7 @@ async def test_a_gateway_that_has_taken_routes_over_is_ready_at_once() -> None:
     async with replicas(2, start=0) as (one, _):
         one.hub.put("/user/ada", {"target": TARGET})
         await one.start()
-        assert one.hub.complete
+        assert one.hub.complete.is_set()
 
 
 async def test_who_was_away_has_what_was_added_and_removed_meanwhile(log: Log) -> None:
@@ -274,7 +274,7 @@ async def test_many_routes_arrive_whole() -> None:
         for number in range(3 * hubsharing._AT_ONCE + 1):
             one.hub.put(f"/user/{number}", {"target": TARGET, "filling": "ä" * 100})
         await two.start()
-        await until(lambda: two.hub.complete)
+        await until(two.hub.complete.is_set)
         assert two.known == one.known
         assert two.hub.digest == one.hub.digest
 

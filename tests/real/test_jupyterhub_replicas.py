@@ -105,9 +105,6 @@ async def test_a_user_goes_on_working_while_each_proxy_is_replaced_in_turn(
             proxies.end(number)
             proxies.start(number)
             assert proxies.routes(number) == {"/", "/user/ada"}, "it has not been told by the Hub"
-        # A proxy that stops may be seen: JupyterLab then says so, and its user reads that and goes on.
-        told = page.locator("dialog.jp-Dialog")
-        await page.add_locator_handler(told, lambda: page.keyboard.press("Escape"))
         await page.get_by_role("menuitem", name="Edit").click()
         await page.get_by_text("Clear Outputs of All Cells").click()
         await eventually_async(lambda: says_nothing(page), 20, "the output is cleared")

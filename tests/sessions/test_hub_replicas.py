@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -34,8 +37,8 @@ class Replica:
         self.api = HubApi(f"http://{admin}", TOKEN)
         self.start()
 
-    def start(self) -> None:
-        self.proxy: RunningBascule = self._start(self._config)
+    def start(self, **config: str) -> None:
+        self.proxy: RunningBascule = self._start({**self._config, **config})
         eventually(lambda: self.api.call_if_up("GET", "/readyz") == READY, 10, "it is ready")
 
     def routes(self) -> dict[str, str]:
@@ -81,6 +84,43 @@ def test_a_replica_that_is_started_again_has_the_routes_as_soon_as_it_is_ready(
     two.start()
     assert two.serves("/user/ada")
     assert two.routes() == {"/user/ada": upstream.url}
+
+
+def test_a_replica_that_starts_answers_nobody_before_it_knows_the_routes(
+    replicas: tuple[Replica, Replica], upstream: RawUpstream
+) -> None:
+    one, two = replicas
+    public = f"127.0.0.1:{reserve_port()}"
+    one.api.add("/user/hopper", upstream.url, user="hopper")
+    for number in range(200):  # so that it takes a moment
+        one.api.add(f"/user/{number}", upstream.url)
+    upstream.scripts[b"/user/hopper/"] = lambda call: call.send(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    )
+    assert two.proxy.process.stop(20) == 0
+    statuses: set[int] = set()
+
+    def asking() -> None:
+        while not over.is_set():
+            try:
+                with urlopen(f"http://{public}/user/hopper/", timeout=20) as answer:
+                    statuses.add(answer.status)
+            except HTTPError as error:
+                with error:
+                    statuses.add(error.code)
+            except OSError:
+                pass  # nobody is there yet
+
+    over = threading.Event()
+    browser = threading.Thread(target=asking)
+    browser.start()
+    try:
+        two.start(listen=public)
+        eventually(lambda: statuses, 10, "a browser is answered")
+    finally:
+        over.set()
+        browser.join(30)
+    assert statuses == {200}
 
 
 def test_what_was_said_while_a_gateway_was_dead_is_known_to_the_next(

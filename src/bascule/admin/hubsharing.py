@@ -106,7 +106,8 @@ class HubSharing:
 
     def start(self) -> None:
         """Begin to compare."""
-        self._hub.complete = len(self._hub) > 0  # else the gateway before, if there was one, knew none
+        if not len(self._hub):  # the gateway before, if there was one, knew none
+            self._hub.complete.clear()
         self._comparing = spawn(self._keep_comparing(), "compare routes")
 
     async def close(self) -> None:
@@ -123,7 +124,7 @@ class HubSharing:
         grown_up = clock() + _YOUNG
         while True:
             await self.compare()
-            self._hub.complete = True
+            self._hub.complete.set()
             pause = _EVERY if clock() >= grown_up else _AT_FIRST
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
 

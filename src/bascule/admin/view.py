@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from bascule.errors import BasculeError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from aiohttp import web
@@ -135,11 +136,11 @@ class HubView(Protocol):
     """JupyterHub's routes as the admin API sees them.
 
     Attributes:
-        complete: Whether all routes are known, as far as other replicas know any.
+        complete: Set when all routes are known, as far as other replicas know any.
         peers_failing: Other replicas that do not share their routes with this one.
     """
 
-    complete: bool
+    complete: asyncio.Event
     peers_failing: int
 
     def __len__(self) -> int:

@@ -54,7 +54,7 @@ class HubLedger:
 
     Attributes:
         routes: The table.
-        complete: Whether all routes are known, as far as other replicas know any.
+        complete: Set when all routes are known, as far as other replicas know any.
         peers_failing: Other replicas that do not share their routes with this one.
     """
 
@@ -65,7 +65,8 @@ class HubLedger:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.routes = routes
-        self.complete = True
+        self.complete = asyncio.Event()
+        self.complete.set()
         self.peers_failing = 0
         self._changes = LastChanges()
         self._journal = journal

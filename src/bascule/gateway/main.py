@@ -212,6 +212,9 @@ class Gateway:
         admin.setblocking(False)
         await self._admin_listener.start(admin)
         ticking = spawn(self._metrics.keep_ticking(time.monotonic), "metrics tick")
+        if self._hub is not None:
+            # What is not known yet would be 404: browsers wait in the backlog.
+            await self._hub.complete.wait()
         self._listener.start()
         if self._redirect is not None:
             self._redirect.start()
@@ -318,6 +321,8 @@ class Gateway:
                 self._stopped.set()
                 self._called.set()
                 self._dispatch.changed.set()
+                if self._hub is not None:
+                    self._hub.complete.set()
                 return
             self._on_message(read_control(packet.data), packet)
 
