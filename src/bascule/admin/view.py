@@ -197,7 +197,7 @@ class HubView(Protocol):
         """
 
     def heard(self, routespec: str, at: float) -> None:
-        """Note that somebody was active at another replica then, in seconds since the epoch."""
+        """Note that somebody was active on a route then, in seconds since the epoch."""
 
 
 class GatewayView(Protocol):

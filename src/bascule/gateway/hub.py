@@ -93,7 +93,7 @@ class HubLedger:
     def _replay(self, said: dict[str, Any]) -> None:
         if (times := said.get("stirred")) is not None:
             for routespec, at in times.items():
-                self._active(routespec, at)
+                self.heard(routespec, at)
             return
         change = Change.read(said)
         key = self.routes.key(change.routespec)
@@ -226,7 +226,7 @@ class HubLedger:
         """
         key = self.routes.key(change.routespec)
         if not self._changes.is_news(key, change):
-            self._active(change.routespec, change.active)
+            self.heard(change.routespec, change.active)
             return False
         self._make_room()
         try:
@@ -235,10 +235,6 @@ class HubLedger:
             self._changes.note(key, change)
             raise
         return True
-
-    def heard(self, routespec: str, at: float) -> None:
-        """Note that somebody was active at another replica."""
-        self._active(routespec, at)
 
     # -- activity -------------------------------------------------------------------------
 
@@ -261,7 +257,7 @@ class HubLedger:
             # A forwarder that was not heard in time has told nothing of it, which is shown as 0.
             self._frames[identifier] = max(known, session.frames_in)
             if session.frames_in > known:
-                self._active(session.route, now - session.idle)
+                self.heard(session.route, now - session.idle)
 
     async def keep_activity(self) -> None:
         """Write down what has become active, so that a gateway which dies does not take it along.
@@ -291,9 +287,10 @@ class HubLedger:
     def ended(self, identifier: int, routespec: str, frames_in: int, idle: float) -> None:
         """Note what a session had received at its end, and for how many seconds nothing had moved by then."""
         if frames_in > self._frames.pop(identifier, 0):
-            self._active(routespec, self._clock() - idle)
+            self.heard(routespec, self._clock() - idle)
 
-    def _active(self, routespec: str, at: float) -> None:
+    def heard(self, routespec: str, at: float) -> None:
+        """Note that somebody was active on a route then, here or at another replica."""
         route = self.routes.get(routespec)
         if route is not None and route.last_activity < at:
             route.last_activity = at
