@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import Config
 
-__all__ = ["LINE_BYTES", "PeerClient"]
+__all__ = ["PeerClient"]
 
-LINE_BYTES: Final = 1 << 20
+_LINE_BYTES: Final = 1 << 20
 """Longest line of an answer that is read by lines."""
 
 _AT_ONCE: Final = 64
@@ -74,7 +74,7 @@ class PeerClient:
                 trust_env=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 connector=aiohttp.TCPConnector(limit=_AT_ONCE, force_close=True),
-                read_bufsize=LINE_BYTES // 2,  # a line may have twice that
+                read_bufsize=_LINE_BYTES // 2,  # a line may have twice that
             )
         return self._session.request(method, f"http://{target}{path}", allow_redirects=False, **request)
 

@@ -239,18 +239,17 @@ def deadlines(seconds: float) -> Waits[Deadline]:
 FAREWELL_SECONDS: Final = 2.0
 """Longest time to read what a peer still sends after our last word."""
 
-
-def dropped() -> Waits[asyncio.Transport]:
-    """Return what cuts connections that were closed and whose peers take nothing more of what is unsent."""
-    return Waits(FAREWELL_SECONDS, lambda transport: transport.abort())
-
-
 FAREWELL_BYTES: Final = 1024 * 1024
 """Most of it. Whoever has more to say than the largest request head is not listening."""
 
 _LEAVING: Final = Bounded(1024)
 """Those that are heard out now. Each holds a descriptor and nothing else; beyond as many as may be silent
 before their first head by default (``limits.maxHandshakes``) the one that has had the most time goes."""
+
+
+def dropped() -> Waits[asyncio.Transport]:
+    """Return what cuts connections that were closed and whose peers take nothing more of what is unsent."""
+    return Waits(FAREWELL_SECONDS, lambda transport: transport.abort())
 
 
 async def farewell(leg: Leg, is_last: Callable[[bytes], bool], leaving: Bounded = _LEAVING) -> None:
