@@ -37,6 +37,16 @@ def spawn(work: Coroutine[Any, Any, T], name: str, *, serves: bool = False) -> a
     return task
 
 
+async def end(task: asyncio.Task[Any] | None) -> None:
+    """Cancel a task, if there is one, and wait until it has ended, in whatever way.
+
+    Cancellation: safe.
+    """
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 def are_serving() -> bool:
     """Tell whether a task has a browser's connection, for which a process that is to leave stays."""
     return bool(_serving)

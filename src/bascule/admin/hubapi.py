@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bascule.policy.hubchanges import Change
     from bascule.policy.hubroutes import HubRoute
 
-__all__ = ["BODY_BYTES", "PATH", "HubApi"]
+__all__ = ["BODY_BYTES", "PATH", "HubApi", "ask_again"]
 
 PATH: Final = "/api/routes"
 
@@ -109,7 +109,7 @@ class HubApi:
         except ValueError as error:
             raise Problem(400, str(error)) from None
         except (Retired, OSError) as error:
-            raise _ask_again(error) from None
+            raise ask_again(error) from None
         await self._tell(change)
         return web.Response(status=201, headers={"Cache-Control": "no-store"})
 
@@ -117,7 +117,7 @@ class HubApi:
         try:
             change = self._hub.remove(_normal(_routespec(request) or "/"))
         except (Retired, OSError) as error:
-            raise _ask_again(error) from None
+            raise ask_again(error) from None
         if change is None:
             raise Problem(404, "There is no such route.")
         await self._tell(change)
@@ -154,7 +154,8 @@ def _is_shallow(data: object) -> bool:
     return not level
 
 
-def _ask_again(error: Exception) -> Problem:
+def ask_again(error: Exception) -> Problem:
+    """Return the problem that says why routes cannot be changed just now."""
     detail = (
         "Another gateway is about to take over. Try again."
         if isinstance(error, Retired)

@@ -29,10 +29,11 @@ import structlog
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from bascule import tasks
+from bascule.admin.hubapi import ask_again
 from bascule.admin.problem import Problem
 from bascule.admin.view import Retired
 from bascule.policy.hubchanges import Change, is_time
-from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -108,16 +109,14 @@ class HubSharing:
         """Begin to compare."""
         if not len(self._hub):  # the gateway before, if there was one, knew none
             self._hub.complete.clear()
-        self._comparing = spawn(self._keep_comparing(), "compare routes")
+        self._comparing = tasks.spawn(self._keep_comparing(), "compare routes")
 
     async def close(self) -> None:
         """Stop.
 
         Cancellation: safe.
         """
-        if self._comparing is not None:
-            self._comparing.cancel()
-            await asyncio.gather(self._comparing, return_exceptions=True)
+        await tasks.end(self._comparing)
 
     async def _keep_comparing(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -238,8 +237,8 @@ class HubSharing:
                 if (change := self._merge(line)) is not None:
                     said = "route removed" if change.data is None else "route added"
                     _log.info(said, routespec=change.routespec, by="a peer")
-        except (Retired, OSError):
-            raise Problem(503, "Ask for the routes a little later.", fields={"Retry-After": "1"}) from None
+        except (Retired, OSError) as error:
+            raise ask_again(error) from None
         except ValueError:
             raise Problem(400, "The body is not lines of changes of routes.") from None
         return web.Response(status=204)

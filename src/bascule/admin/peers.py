@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from bascule import tasks
 from bascule.admin.capacity import ClusterCapacity, PeerReading, cluster, usable
-from bascule.tasks import spawn
 from bascule.vocabulary import Level
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Peers:
         settings = self._view.config.capacity
         if self.configured and (self._read_at is None or self._clock() - self._read_at >= settings.cache_for):
             if self._round is None:
-                self._round = spawn(self._ask_all(), "ask peers")
+                self._round = tasks.spawn(self._ask_all(), "ask peers")
             await asyncio.shield(self._round)
         return cluster(self._view.capacity(), self._readings, settings.warning_share)
 
@@ -91,9 +91,7 @@ class Peers:
 
         Cancellation: safe.
         """
-        if self._round is not None:
-            self._round.cancel()
-            await asyncio.gather(self._round, return_exceptions=True)
+        await tasks.end(self._round)
 
     async def _ask_all(self) -> None:
         try:

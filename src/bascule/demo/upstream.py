@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import WSMsgType, web
 
+from bascule import tasks
 from bascule._version import __version__
 from bascule.demo.shell import GREETING, PROMPT, Closing, Interpreter
-from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -107,21 +107,15 @@ async def shell(request: web.Request) -> web.WebSocketResponse:
                 continue
             if message.data == INTERRUPT:
                 typed.clear()
-                await _cancel(running)
+                await tasks.end(running)
                 continue
             # Not waited for: whoever waits does not hear the Ctrl-C behind it.
             typed.append(message.data)
             if running is None or running.done():
-                running = spawn(_run_all(answer, interpreter, typed), "run")
+                running = tasks.spawn(_run_all(answer, interpreter, typed), "run")
     finally:
-        await _cancel(running)
+        await tasks.end(running)
     return answer
-
-
-async def _cancel(running: asyncio.Task[None] | None) -> None:
-    if running is not None:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def _run_all(answer: web.WebSocketResponse, interpreter: Interpreter, typed: deque[str]) -> None:
