@@ -17,6 +17,7 @@ from bascule.admin.api import Administration
 from bascule.admin.problem import problems
 from bascule.gateway import admin_listener as module
 from bascule.gateway.admin_listener import AdminListener
+from bascule.gateway.bounded import Bounded
 from bascule.gateway.legs import FAREWELL_SECONDS
 from tests.admin.fake_view import FakeView, config
 from tests.gateway.plain_support import Peer
@@ -53,9 +54,9 @@ async def _stream(request: web.Request) -> web.StreamResponse:
 
 
 @pytest.fixture
-def connections(monkeypatch: pytest.MonkeyPatch) -> list[web.RequestHandler]:
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[module._Connection]:
     """All that were made, in order."""
-    made: list[web.RequestHandler] = []
+    made: list[module._Connection] = []
 
     class Noted(module._Connection):
         __slots__ = ()
@@ -122,7 +123,7 @@ async def test_whoever_has_said_nothing_longest_goes(connect: Open) -> None:
 
 
 async def test_whoever_takes_nothing_of_its_answer_goes_all_the_same(
-    connect: Open, connections: list[web.RequestHandler]
+    connect: Open, connections: list[module._Connection]
 ) -> None:
     _, first = await connect()
     with socket.socket() as deaf:
@@ -134,6 +135,26 @@ async def test_whoever_takes_nothing_of_its_answer_goes_all_the_same(
         for _ in range(MOST):
             await connect()
         await eventually_async(lambda: its.transport is None, 3 * FAREWELL_SECONDS, "it is cut")
+
+
+async def test_a_connection_whose_next_request_is_there_is_not_idle(
+    connect: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[bool] = []
+    enter = Bounded.enter
+
+    def noted(idle: Bounded, connection: module._Connection, drop: Callable[[], None]) -> None:
+        entered.append(connection.has_more)
+        enter(idle, connection, drop)
+
+    reader, writer = await connect()
+    await _asked(reader, writer)
+    monkeypatch.setattr(Bounded, "enter", noted)
+    writer.write(3 * REQUEST)
+    for _ in range(3):
+        await reader.readuntil(b"now")
+    await eventually_async(lambda: entered, 5, "all are answered")
+    assert entered == [False]
 
 
 async def test_a_request_under_way_is_not_counted(connect: Open) -> None:

@@ -74,7 +74,8 @@ class AdminListener:
             try:
                 return await handler(request)
             finally:
-                if (transport := connection.transport) is not None:  # else it has ended
+                # Else it has ended, or the next request is there already.
+                if (transport := connection.transport) is not None and not connection.has_more:
                     self.idle.enter(connection, lambda: self._drop(transport))
 
         return count

@@ -161,6 +161,7 @@ class HttpServer(PlainServer):
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; until the next one its connection is idle."""
         connection = request.protocol
+        assert isinstance(connection, HttpProtocol)
         self.idle.leave(connection)
         self.newcomers.leave(connection)  # where a head has begun behind this request
         # aiohttp waits for room with each answer's own writer, which small answers never fill: whoever
@@ -173,9 +174,8 @@ class HttpServer(PlainServer):
             return answer
         finally:
             # Else it has ended, or the next request is there already.
-            if (transport := connection.transport) is not None and not connection._messages:
-                begun = isinstance(connection, HttpProtocol) and connection.head_has_begun
-                waits = self.newcomers if begun else self.idle
+            if (transport := connection.transport) is not None and not connection.has_more:
+                waits = self.newcomers if connection.head_has_begun else self.idle
                 waits.enter(connection, lambda: self.drop(transport))
 
     def drop(self, transport: asyncio.Transport) -> None:

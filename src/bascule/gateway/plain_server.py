@@ -125,7 +125,12 @@ class PlainProtocol(web.RequestHandler):
     @property
     def owes_answer(self) -> bool:
         """Whether a request waits or is answered."""
-        return self._current_request is not None or bool(self._messages)
+        return self._current_request is not None or self.has_more
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another request has been read: behind an answer its connection is not idle."""
+        return bool(self._messages)
 
     @property
     def expects_head(self) -> bool:
