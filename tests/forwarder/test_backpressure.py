@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -157,13 +159,51 @@ def test_a_sink_that_fails_with_bytes_waiting_gives_them_up(make_world: MakeWorl
 
 
 def test_a_waiting_session_costs_no_turns(make_world: MakeWorld) -> None:
-    # A source that may not be read leaves epoll; a failed one there would be reported for ever.
+    # The failure of a source that may not be read is reported whatever the interest, but once.
     world = make_world(window=WINDOW)
     line, sender, _ = _stalled(world, None, frame(BINARY, b"x" * MUCH))
     sender.reset()  # its error cannot be read while its bytes are stashed
     for _ in range(5):
         assert not world.turn(0.01)
     assert line.ended is None
+
+
+def _watched() -> set[int]:
+    """Return the descriptors that any epoll of this process has (proc(5), fdinfo)."""
+    found = set()
+    for descriptor in Path("/proc/self/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found |= {
+                int(line.split()[1]) for line in descriptor.read_text().splitlines() if line[:4] == "tfd:"
+            }
+    return found
+
+
+def test_no_connection_leaves_epoll_before_its_session_ends(make_world: MakeWorld) -> None:
+    # Adding one can fail: no memory, or the user's limit. A stall must not risk it.
+    world = make_world(window=WINDOW, unix=True)
+    line = world.open(limit=1 << 30, send=4608)
+    session = world.relay.sessions[line.id]
+    ours = {session.inbound.source, session.outbound.source}
+    for half_closes in (False, True):
+        line.browser.stalled = line.upstream.stalled = True
+        line.upstream.send(frame(BINARY, b"x" * MUCH))
+        line.browser.send(frame(BINARY, b"y" * MUCH, key=KEY))
+        world.until(lambda: session.inbound.stashed and session.outbound.stashed)
+        assert ours <= _watched()
+        line.upstream.stalled = False
+        world.until(lambda: not session.inbound.stashed and session.outbound.stashed)
+        assert ours <= _watched()
+        line.browser.stalled = False
+        world.until(lambda: not line.stashed)
+        assert ours <= _watched()
+        if half_closes:
+            line.browser.half_close()
+            world.until(lambda: session.inbound.gone)
+            assert ours <= _watched()
+    line.upstream.close()
+    world.until(lambda: line.ended)
+    assert not ours & _watched()
 
 
 def test_closing_gives_a_stalled_browser_until_the_deadline(make_world: MakeWorld) -> None:

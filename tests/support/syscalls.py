@@ -186,9 +186,16 @@ class _Epoll:
         del self._interest[descriptor]
 
     def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
-        found = [(fd, self._kernel.ready(fd, interest)) for fd, interest in self._interest.items()]
+        ready = [
+            (fd, self._kernel.ready(fd, interest)) for fd, interest in self._interest.items() if interest
+        ]
+        found = [event for event in ready if event[1]]
         self._kernel.order(found)
-        return [event for event in found if event[1]][:most]
+        del found[most:]
+        for descriptor, _ in found:
+            if self._interest[descriptor] & select.EPOLLONESHOT:
+                self._interest[descriptor] = 0  # not even a failure is reported again
+        return found
 
     def close(self) -> None:
         """There is nothing to release."""
@@ -224,6 +231,7 @@ class _Poll:
 class _Select:
     EPOLLIN = select.EPOLLIN
     EPOLLOUT = select.EPOLLOUT
+    EPOLLONESHOT = select.EPOLLONESHOT
     POLLIN = select.POLLIN
 
     def __init__(self, kernel: Kernel) -> None:

@@ -59,6 +59,7 @@ cdef extern from "sys/epoll.h" nogil:
     int EPOLL_CTL_MOD
     uint32_t EPOLLIN
     uint32_t EPOLLOUT
+    uint32_t EPOLLONESHOT
 
 cdef extern from "time.h" nogil:
     ctypedef long time_t
@@ -290,8 +291,8 @@ cdef class Engine:
 
     def watch(self, int descriptor, target):
         """Report a readable descriptor that is not a flow's, as ``(target, EPOLLIN)``."""
-        self._set(descriptor, target)
         self._control(EPOLL_CTL_ADD, descriptor, EPOLLIN)
+        self._set(descriptor, target)
 
     def unwatch(self, int descriptor):
         """Stop reporting it; before it is closed, or epoll would keep a dead entry."""
@@ -323,14 +324,11 @@ cdef class Engine:
             interest = EPOLLIN
         if opposite is not None and opposite.stash_bytes != NULL:
             interest |= EPOLLOUT
+        if not interest:
+            interest = EPOLLONESHOT
         if interest == flow.interest or flow.source < 0:
             return 0
-        if not flow.interest:
-            self._control(EPOLL_CTL_ADD, flow.source, interest)
-        elif interest:
-            self._control(EPOLL_CTL_MOD, flow.source, interest)
-        else:
-            self._control(EPOLL_CTL_DEL, flow.source, 0)
+        self._control(EPOLL_CTL_MOD if flow.interest else EPOLL_CTL_ADD, flow.source, interest)
         flow.interest = interest
         return 0
 

@@ -48,7 +48,7 @@ class Flow:
         stop: Turn to `DISCARD` at the next frame boundary.
         wanted: Something is waiting to be injected: report `BOUNDARY`.
         reading: The source has not ended; it is read unless bytes are stashed.
-        interest: The epoll events the source is registered for; 0 when it is not.
+        interest: The epoll events the source is registered for; 0 before `Engine.attach` and when detached.
         pings: Payloads of the latest pings swallowed since the owner last looked, unmasked, at most
             `signs.MAX_PINGS`; ``None`` when there were none.
         close_code: Of the peer's Close frame; 0 for none.

@@ -39,6 +39,8 @@ __all__ = ["Engine", "Flow", "count_allocations"]
 
 EPOLLIN: Final = select.EPOLLIN
 EPOLLOUT: Final = select.EPOLLOUT
+_PARKED: Final = select.EPOLLONESHOT
+"""Interest in nothing. Epoll reports a failed connection whatever the interest, this way at most once."""
 
 _MAX_EVENTS: Final = 256
 _STASHED: Final = int(ForwarderWord.STASHED_BYTES)
@@ -90,8 +92,8 @@ class Engine(HeaderWalk):
 
     def watch(self, descriptor: int, target: object) -> None:
         """Report a readable descriptor that is not a flow's, as ``(target, EPOLLIN)``."""
-        self._table[descriptor] = target
         self._epoll.register(descriptor, EPOLLIN)
+        self._table[descriptor] = target
 
     def unwatch(self, descriptor: int) -> None:
         """Stop reporting it; to be called before it is closed, or epoll would keep a dead entry."""
@@ -118,21 +120,20 @@ class Engine(HeaderWalk):
     def _apply(self, flow: Flow) -> None:
         """Bring epoll's interest in a flow's source in line with both directions.
 
-        A source without interest leaves epoll altogether: epoll reports a failed
-        connection whatever the interest, and would spin on one that may not be read.
+        A source that nothing is wanted of stays in epoll: putting it back could fail, for want of memory
+        or by the user's limit, and with it every session here.
         """
         opposite = flow.opposite
         interest = EPOLLIN if flow.reading and flow.stash is None else 0
         if opposite is not None and opposite.stash is not None:
             interest |= EPOLLOUT
+        interest = interest or _PARKED
         if interest == flow.interest or flow.source < 0:
             return
-        if not flow.interest:
-            self._epoll.register(flow.source, interest)
-        elif interest:
+        if flow.interest:
             self._epoll.modify(flow.source, interest)
         else:
-            self._epoll.unregister(flow.source)
+            self._epoll.register(flow.source, interest)
         flow.interest = interest
 
     # -- the loop -------------------------------------------------------------------
