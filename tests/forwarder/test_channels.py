@@ -16,7 +16,17 @@ import pytest
 from bascule.handover.control import ChannelLost, GatewayChannel, Ready, read_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
-from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, Listed, Live, Message, Moved, decode
+from bascule.handover.messages import (
+    MAX_JOINED_MESSAGES,
+    Adopt,
+    Ended,
+    List,
+    Listed,
+    Live,
+    Message,
+    Moved,
+    decode,
+)
 from bascule.handover.setup import ForwarderSetup
 from bascule.policy.config import Config, WebSocketProxy
 from bascule.supervisor.child import Child
@@ -147,6 +157,27 @@ def test_the_gateway_before_hears_that_there_is_another(forwarder: Forwarder) ->
         second = stack.enter_context(forwarder.connect())
         assert forwarder.hear(second) == Listed(0)
         assert isinstance(forwarder.hear(first), Moved)
+        assert first.recv(1) == b""
+
+
+def test_a_gateway_that_is_busy_hears_in_the_end_that_there_is_another(forwarder: Forwarder) -> None:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(forwarder.connect(room=4608))
+        assert forwarder.hear(first) == Listed(0)
+        hand_over(first, [Session(stack, 0, tag=b"t" * 2000)])
+        for number in range(1, 11):  # it asks for lists, and reads none of them
+            send_packet(first, List(number).encode())
+            hand_over(first, [session := Session(stack, number, answer=b"hello")])
+            session.browser.settimeout(PATIENCE)
+            assert session.browser.recv(100) == b"hello"
+        second = stack.enter_context(forwarder.connect())
+        assert forwarder.listed(second) == list(range(11))
+        with pytest.raises(BrokenPipeError):
+            send_packet(first, List(0).encode())
+        heard: list[Message] = []
+        while Moved() not in heard:
+            heard += forwarder.packet(first)
+        forwarder.wait(first)
         assert first.recv(1) == b""
 
 

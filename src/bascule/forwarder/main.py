@@ -91,6 +91,7 @@ class Forwarder:
         )
         self._reader = PacketReader()
         self._gateway: socket.socket | None = None
+        self._former: list[socket.socket] = []
         self._outbox: deque[bytes] = deque()
         self._unread: deque[bytes] = deque()
         self._left_unread = False
@@ -116,7 +117,7 @@ class Forwarder:
         while not (self._orphan and not relay.sessions):
             words[ForwarderWord.TURNS] += 1
             deadline = min(relay.next_at, self._stopping_at, self._ask_at, time.monotonic() + TURN_EVERY)
-            if self._outbox:
+            if self._outbox or self._former:
                 deadline = min(deadline, time.monotonic() + _RETRY)
             for target, found in engine.turn(deadline):
                 if isinstance(target, Flow):
@@ -128,6 +129,8 @@ class Forwarder:
                 relay.on_time(now)
             if self._outbox:
                 self._send_waiting()
+            if self._former:
+                self._tell_former()
             if now >= self._ask_at:
                 self._ask_channel()
             if now >= self._stopping_at:
@@ -177,10 +180,11 @@ class Forwarder:
         """Read what the gateway before still left, then tell the new one what lives here."""
         while self._receive():
             pass
-        if self._gateway is not None:
-            with contextlib.suppress(OSError):  # it has died, or reads nothing
-                send_packet(self._gateway, Moved().encode())
-            self._drop_gateway()
+        if (former := self._gateway) is not None:
+            self._engine.unwatch(former.fileno())
+            former.shutdown(socket.SHUT_RD)  # what it sends from now on fails, as on a closed channel
+            self._former.append(former)
+            self._tell_former()
             self._unread.clear()  # it reads on, to the end of the channel
         # Lists were for the one before, and half of one would pass for the whole; outcomes stay true.
         self._outbox = deque(said for said in self._outbox if is_outcome(said))
@@ -188,6 +192,23 @@ class Forwarder:
         self._gateway = channel
         self._engine.watch(channel.fileno(), self._receive)
         self._list(0)
+
+    def _tell_former(self) -> None:
+        """Tell the gateways before that there is another; one whose channel is full is told later.
+
+        One that finds the channel ended and was not told takes all it carried for lost.
+        """
+        waiting = []
+        for former in self._former:
+            try:
+                send_packet(former, Moved().encode())
+            except BlockingIOError:
+                waiting.append(former)
+                continue
+            except OSError:
+                pass  # it has died
+            former.close()
+        self._former = waiting
 
     def _receive(self) -> bool:
         """Receive one packet from the gateway; tell whether there may be more."""
