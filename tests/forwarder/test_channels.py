@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import resource
 import selectors
 import signal
 import socket
+import sys
+import termios
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -30,6 +33,7 @@ from bascule.handover.messages import (
 from bascule.handover.setup import ForwarderSetup
 from bascule.policy.config import Config, WebSocketProxy
 from bascule.supervisor.child import Child
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +129,10 @@ class Session:
         adopt = Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, tag, answer, b"", b"")
         self.message = adopt.encode()
         self.descriptors = (ours.fileno(), theirs.fileno())
+
+
+def _unread(channel: socket.socket) -> int:
+    return int.from_bytes(fcntl.ioctl(channel, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def hand_over(gateway: socket.socket, sessions: list[Session], without: int = 0) -> None:
@@ -230,6 +238,28 @@ def test_outcomes_that_a_gateway_left_unread_are_told_to_the_next_and_no_others(
         second.close()
         third = stack.enter_context(forwarder.connect())
         assert forwarder.hear(third) == Listed(0)
+
+
+def test_of_outcomes_that_a_gateway_read_one_by_one_and_late_few_are_told_twice(forwarder: Forwarder) -> None:
+    many = 300
+    with contextlib.ExitStack() as stack:
+        first = forwarder.connect()
+        assert forwarder.hear(first) == Listed(0)
+        hand_over(first, [Session(stack, 0)], without=1)
+        forwarder.wait(first)
+        one = _unread(first)
+        for identifier in range(1, many):  # when one is sent, the one before is still unread
+            hand_over(first, [Session(stack, identifier)], without=1)
+            eventually(lambda: _unread(first) == 2 * one, PATIENCE, "it is told")
+            assert isinstance(ended := forwarder.hear(first), Ended)
+            assert ended.id == identifier - 1
+        first.close()
+        second = stack.enter_context(forwarder.connect())
+        again = []
+        while isinstance(message := forwarder.hear(second), Ended):
+            again.append(message.id)
+        assert again == list(range(many))[-len(again) :]
+        assert len(again) < many / 5
 
 
 def test_outcomes_that_a_gateway_which_lives_has_not_read_yet_are_its_own(forwarder: Forwarder) -> None:

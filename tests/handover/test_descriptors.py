@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import math
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from bascule.handover.descriptors import (
     Packet,
     PacketReader,
     channel_pair,
-    has_read_all,
+    most_unread,
     send_packet,
     sessions_that_fit,
 )
@@ -117,15 +118,22 @@ def test_last_words_are_read_though_the_end_came_with_unread_packets_of_ours(cha
     assert reader.receive(right) == END
 
 
-def test_all_is_read_when_the_other_process_has_read_it_and_lives(channel: Channel) -> None:
+@pytest.mark.parametrize("size", [1, 60, 2000, MAX_PACKET_BYTES])
+def test_what_the_other_process_has_not_read_is_bounded_and_unknown_once_it_has_ended(
+    channel: Channel, size: int
+) -> None:
     left, right = channel
-    assert has_read_all(left)
-    send_packet(left, b"one")
-    assert not has_read_all(left)
+    assert most_unread(left) == 0
+    for packets in (1, 2, 3):
+        send_packet(left, bytes(size))
+        assert most_unread(left) >= packets * size
+    for packets in (2, 1):
+        PacketReader().receive(right)
+        assert packets * size <= most_unread(left) < packets * (2 * size + 5000)
     PacketReader().receive(right)
-    assert has_read_all(left)
+    assert most_unread(left) == 0
     right.close()
-    assert not has_read_all(left)
+    assert most_unread(left) == math.inf
 
 
 def test_a_burst_finds_more_room_than_a_socket_has_by_itself(channel: Channel) -> None:

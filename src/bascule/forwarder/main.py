@@ -36,7 +36,7 @@ from bascule.handover.control import (
     send_control,
 )
 from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord
-from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, has_read_all, send_packet
+from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, most_unread, send_packet
 from bascule.handover.messages import (
     MAX_EARLY_BYTES,
     Adopt,
@@ -94,6 +94,7 @@ class Forwarder:
         self._former: list[socket.socket] = []
         self._outbox: deque[bytes] = deque()
         self._unread: deque[bytes] = deque()
+        self._unread_bytes = 0
         self._left_unread = False
         self._uncounted: list[Ended] = []
         self._stopping_at = float("inf")
@@ -185,7 +186,7 @@ class Forwarder:
             former.shutdown(socket.SHUT_RD)  # what it sends from now on fails, as on a closed channel
             self._former.append(former)
             self._tell_former()
-            self._unread.clear()  # it reads on, to the end of the channel
+            self._forget_unread()  # it reads on, to the end of the channel
         # Lists were for the one before, and half of one would pass for the whole; outcomes stay true.
         self._outbox = deque(said for said in self._outbox if is_outcome(said))
         channel.setblocking(False)
@@ -263,8 +264,12 @@ class Forwarder:
         """
         if self._left_unread:
             self._outbox.extendleft(reversed(self._unread))
-        self._unread.clear()
+        self._forget_unread()
         self._left_unread = False
+
+    def _forget_unread(self) -> None:
+        self._unread.clear()
+        self._unread_bytes = 0
 
     def _list(self, request: int) -> None:
         for live in self._relay.live(request):
@@ -288,8 +293,7 @@ class Forwarder:
         gateway = self._gateway
         if gateway is None:
             return
-        if self._unread and has_read_all(gateway):
-            self._unread.clear()
+        self._forget_read(gateway)
         while self._outbox:
             packet, messages = join(self._outbox)
             try:
@@ -302,6 +306,17 @@ class Forwarder:
                 message = self._outbox.popleft()
                 if is_outcome(message):
                     self._unread.append(message)
+                    self._unread_bytes += len(message)
+
+    def _forget_read(self, gateway: socket.socket) -> None:
+        """Forget outcomes that the gateway has read: those for which what is unread has no room.
+
+        One that is always a packet behind would else let them grow, and be told all of them twice.
+        """
+        if self._unread:
+            most = most_unread(gateway)
+            while self._unread_bytes > most:
+                self._unread_bytes -= len(self._unread.popleft())
 
 
 def _intervals(heartbeat_ms: int, idle_ms: int, closing: float) -> Intervals:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import array
 import fcntl
+import math
 import select
 import socket
+import sys
 import termios
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -65,14 +67,17 @@ def send_packet(channel: socket.socket, packet: bytes, descriptors: Sequence[int
     channel.sendmsg((packet,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, rights),))
 
 
-def has_read_all(channel: socket.socket) -> bool:
-    """Tell whether the other process lives and has read every packet that was sent."""
-    if any(fcntl.ioctl(channel, termios.TIOCOUTQ, bytes(4))):
-        return False
+def most_unread(channel: socket.socket) -> float:
+    """Return a bound, in bytes, of the packets that were sent and that the other process has not read.
+
+    0 when it has read all, infinity when it has ended, and else more than their sizes: the kernel counts
+    what they cost it.
+    """
+    unread = int.from_bytes(fcntl.ioctl(channel, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     # One that ends is seen to have ended before what it left unread is thrown away.
     ends = select.poll()
     ends.register(channel, select.POLLRDHUP)
-    return not ends.poll(0)
+    return math.inf if ends.poll(0) else unread
 
 
 class Packet(NamedTuple):
