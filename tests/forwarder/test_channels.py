@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import resource
 import selectors
 import signal
@@ -33,6 +34,7 @@ from bascule.handover.messages import (
 from bascule.handover.setup import ForwarderSetup
 from bascule.policy.config import Config, WebSocketProxy
 from bascule.supervisor.child import Child
+from tests.support.parts import ROOT
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -47,8 +49,8 @@ _DEFAULTS = Config()
 class Forwarder:
     """A running forwarder, and the control channel to it."""
 
-    def __init__(self, config: Config = _DEFAULTS) -> None:
-        self.child = Child("bascule.forwarder", 0)
+    def __init__(self, config: Config = _DEFAULTS, module: str = "bascule.forwarder") -> None:
+        self.child = Child(module, 0)
         self._reader = PacketReader()
         self._heard: deque[Message] = deque()
         counters = CounterFile.create(1)
@@ -294,6 +296,27 @@ def test_a_channel_that_does_not_fit_is_asked_for_again_and_nobodys_session_ends
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
         second = stack.enter_context(forwarder.connect())
         assert forwarder.listed(second) == [1]
+
+
+def test_a_channel_that_epoll_does_not_take_is_asked_for_again_and_nobodys_session_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A child does not look for modules in the working directory.
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    with contextlib.ExitStack() as stack:
+        forwarder = Forwarder(module="tests.support.fewwatches")
+        stack.callback(forwarder.close)
+        sessions: list[int] = []
+        for identifier in (1, 2):
+            with forwarder.connect() as lost:
+                assert forwarder.said() == ChannelLost(0)
+                assert lost.recv(1) == b""
+            gateway = stack.enter_context(forwarder.connect())
+            assert forwarder.listed(gateway) == sessions
+            hand_over(gateway, [session := Session(stack, identifier, answer=b"hello")])
+            session.browser.settimeout(PATIENCE)
+            assert session.browser.recv(100) == b"hello"
+            sessions.append(identifier)
 
 
 def test_what_ends_in_one_turn_is_told_in_one_packet(forwarder: Forwarder) -> None:

@@ -170,7 +170,7 @@ class Forwarder:
                 pass  # the rest is for gateways
 
     def _ask_channel(self) -> None:
-        """Ask for the channel that did not fit; by now a session may have ended."""
+        """Ask for the channel that did not fit, or epoll did not take; by now a session may have ended."""
         self._ask_at = float("inf")
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
             send_control(self._control, ChannelLost(self._slot))
@@ -179,6 +179,12 @@ class Forwarder:
 
     def _change_gateway(self, channel: socket.socket) -> None:
         """Read what the gateway before still left, then tell the new one what lives here."""
+        try:
+            self._engine.watch(channel.fileno(), self._receive)
+        except OSError:  # for want of memory, or by the user's limit
+            channel.close()
+            self._ask_at = time.monotonic() + ASK_AGAIN
+            return
         while self._receive():
             pass
         if (former := self._gateway) is not None:
@@ -191,7 +197,6 @@ class Forwarder:
         self._outbox = deque(said for said in self._outbox if is_outcome(said))
         channel.setblocking(False)
         self._gateway = channel
-        self._engine.watch(channel.fileno(), self._receive)
         self._list(0)
 
     def _tell_former(self) -> None:
