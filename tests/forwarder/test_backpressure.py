@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bascule.forwarder import timers
 from bascule.handover.counters import ForwarderWord
 from bascule.protocol.closing import End
 from tests.support.frames import BINARY, CLOSE, KEY, TEXT, close, frame
@@ -215,3 +216,91 @@ def test_closing_gives_a_stalled_browser_until_the_deadline(make_world: MakeWorl
     world.later(PATIENCE * 101)
     assert line.ended is not None
     assert world.word(ForwarderWord.STASHED_BYTES) == 0
+
+
+CLOSING = 60.0
+
+
+def _takes_slowly(world: World, receiver: Peer, looks: int) -> None:
+    """Let a peer take up to 4 KiB in each quarter of a closing handshake's time."""
+    for _ in range(looks):
+        world.until(lambda: receiver.take(4096))
+        world.later(CLOSING / 4)
+
+
+def _saying_farewell(world: World, key: bytes | None) -> tuple[Line, Peer]:
+    """Return a line that is ending, with most of a window and a Close on their way to a peer."""
+    line = world.open(send=4608)
+    sender, receiver = _peers(line, key)
+    receiver.stalled = True
+    sender.send(frame(BINARY, b"x" * 1000, key=key) * 60 + close(1000, b"bye", key))
+    world.until(lambda: world.relay.sessions[line.id].end is not None)
+    return line, receiver
+
+
+@BOTH_WAYS
+def test_a_slow_peer_is_not_cut_while_it_takes_what_was_said_before_the_close(
+    make_world: MakeWorld, key: bytes | None
+) -> None:
+    world = make_world(window=WINDOW * 4, unix=True, closing=CLOSING)
+    line, receiver = _saying_farewell(world, key)
+    _takes_slowly(world, receiver, 8)
+    assert line.ended is None
+    receiver.stalled = False
+    world.quiet()
+    assert [found.opcode for found in receiver.frames] == [BINARY] * 60 + [CLOSE]
+    world.later(CLOSING / 4)  # sees that it has taken all
+    world.later(CLOSING * 0.9)
+    assert line.ended is None, "it has as long as any to answer"
+    world.later(CLOSING * 0.2)
+    assert line.ended is not None
+
+
+@BOTH_WAYS
+def test_a_slow_peer_that_takes_no_more_is_cut(make_world: MakeWorld, key: bytes | None) -> None:
+    world = make_world(window=WINDOW * 4, unix=True, closing=CLOSING)
+    line, receiver = _saying_farewell(world, key)
+    _takes_slowly(world, receiver, 8)
+    assert line.ended is None
+    for _ in range(6):
+        world.later(CLOSING / 4)
+    assert line.ended is not None
+
+
+@BOTH_WAYS
+def test_a_peer_that_takes_a_little_now_and_then_is_cut_in_the_end(
+    make_world: MakeWorld, key: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers, "_LONGEST_FAREWELL", CLOSING * 2)
+    world = make_world(window=WINDOW * 4, unix=True, closing=CLOSING)
+    line, receiver = _saying_farewell(world, key)
+    _takes_slowly(world, receiver, 7)
+    assert line.ended is None
+    _takes_slowly(world, receiver, 6)
+    assert line.ended is not None
+
+
+@BOTH_WAYS
+def test_a_peer_that_takes_slowly_cannot_put_off_an_end_on_purpose(
+    make_world: MakeWorld, key: bytes | None
+) -> None:
+    world = make_world(window=WINDOW * 4, unix=True, closing=CLOSING)
+    line, receiver = _saying_farewell(world, key)
+    assert world.relay.end(line.id, End.ADMIN) is False  # it had ended already
+    _takes_slowly(world, receiver, 3)
+    assert line.ended is None
+    _takes_slowly(world, receiver, 2)
+    assert line.ended is not None
+
+
+def test_an_upstream_that_does_not_heed_a_close_is_cut_though_its_browser_reads(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(window=WINDOW, unix=True, closing=CLOSING)
+    line, _, browser = _stalled(world, None, frame(BINARY, b"x" * 1000) * 1000)
+    line.browser.send(close(1000, key=KEY))
+    world.until(lambda: line.upstream.frames)
+    _takes_slowly(world, browser, 3)
+    assert line.ended is None
+    _takes_slowly(world, browser, 2)
+    assert line.ended is not None

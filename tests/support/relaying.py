@@ -153,6 +153,14 @@ class Peer:
             self.error = error.errno or errno.EIO
         return True
 
+    def take(self, most: int) -> bool:
+        """Read once, stalled or not; tell whether anything came, be it the end."""
+        try:
+            self.received += self.socket.recv(most)
+        except BlockingIOError:
+            return False
+        return True
+
     def half_close(self) -> None:
         """End our direction and go on reading."""
         self.socket.shutdown(socket.SHUT_WR)

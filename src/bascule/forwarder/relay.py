@@ -136,7 +136,7 @@ class Relay:
     def end(
         self, identifier: int, end: End, code: int = 0, reason: bytes = b"", within: float | None = None
     ) -> bool:
-        """End a session by a row of the close table.
+        """End a session by a row of the close table; one that is ending already may take no longer.
 
         Args:
             identifier: The session.
@@ -149,7 +149,10 @@ class Relay:
             Whether there was such a session and it was not ending already.
         """
         session = self.sessions.get(identifier)
-        if session is None or session.end is not None:
+        if session is None:
+            return False
+        if session.end is not None:
+            self._timers.hurry(session, self._engine.now, within)
             return False
         self._end(session, end, code, reason, within)
         chosen = session.end

@@ -37,11 +37,15 @@ class Session:
         end: The row of the close table that ended it; ``None`` while it lives. Chosen once.
         code: Close code of a peer that ended it, or of ours for the browser; 0 for none.
         reason: Close reason beside it.
-        waiting: Bytes that waited for a peer when it was last looked whether the session is idle; 0 before.
+        waiting: Bytes that waited for a peer when it was last looked whether the session is idle or, with
+            ``end``, whether a peer still takes them; 0 before.
         beat_at: When the next heartbeat is due, monotonic.
         boundary_by: Until when a Close of ours may wait for a frame boundary, monotonic; set with ``end``.
         over_by: When it is cut, whatever is still to come, monotonic; infinity for not. Set with ``end``.
-        told_at: When it ended or a Close of ours last went out, monotonic; set with ``end``.
+        farewell_by: Until when a peer may put its end off by taking what waits for it, monotonic; set with
+            ``end``.
+        told_at: When it ended, a Close of ours last went out or a peer was last seen to take what waited
+            for it, monotonic; set with ``end``.
     """
 
     __slots__ = (
@@ -49,6 +53,7 @@ class Session:
         "boundary_by",
         "code",
         "end",
+        "farewell_by",
         "id",
         "inbound",
         "kind",
@@ -76,6 +81,7 @@ class Session:
         self.beat_at = 0.0
         self.boundary_by = 0.0
         self.over_by = 0.0
+        self.farewell_by = 0.0
         self.told_at = 0.0
 
     @property

@@ -20,6 +20,7 @@ from bascule.forwarder.wheel import Wheel
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bascule.forwarder.hot import Flow
     from bascule.forwarder.session import Session
 
 __all__ = ["Intervals", "Timers"]
@@ -31,6 +32,13 @@ wheels until the next check: with an interval of a day and 50 sessions a second 
 
 _CLOSINGS_RESOLUTION: Final = 0.05
 """Seconds by which a closing handshake may overrun its limit."""
+
+_LOOKS: Final = 5
+"""Looks, in the time of a closing handshake, whether a peer still takes what waits for it."""
+
+_LONGEST_FAREWELL: Final = 300.0
+"""Most seconds for which a peer may put off the end of a session by taking what waits for it: 4 MiB, what
+Linux lets a send buffer grow to, at 14 kB/s. A byte at a time would hold a slot for months."""
 
 
 class Intervals(NamedTuple):
@@ -82,13 +90,23 @@ class Timers:
             session: The session.
             now: Monotonic time.
             within: Seconds until all must be over. Without it, a Close waits for a frame boundary as
-                long as a closing handshake may take, and has as long again to be answered.
+                long as a closing handshake may take, and has as long again to be answered. Both count
+                anew while a peer takes what waits for it, up to `_LONGEST_FAREWELL`.
         """
         closing = self._intervals.closing
         session.told_at = now
+        session.waiting = 0
         session.boundary_by = now + (closing if within is None else within)
         session.over_by = math.inf if within is None else session.boundary_by
-        self._closings.schedule(session.id, min(now + closing, session.boundary_by))
+        session.farewell_by = now + _LONGEST_FAREWELL
+        self._closings.schedule(session.id, min(now + closing / _LOOKS, session.boundary_by))
+
+    def hurry(self, session: Session, now: float, within: float | None) -> None:
+        """Give a session that is ending already no longer than one that begins to."""
+        over_by = now + (self._intervals.closing if within is None else within)
+        if over_by < session.over_by:
+            session.over_by = over_by
+            self._closings.schedule(session.id, over_by)
 
     def change(self, intervals: Intervals, now: float) -> None:
         """Go over to other intervals.
@@ -158,11 +176,17 @@ class Timers:
             session = self._sessions.get(identifier)
             if session is None or session.end is None:
                 continue
+            waiting = _last_waiting(session)
+            if waiting < session.waiting and now < session.farewell_by:
+                # A slow peer is still taking what was said before the Close.
+                session.told_at = now
+                session.boundary_by = max(session.boundary_by, now + closing)
+            session.waiting = waiting
             # A Close may wait for the end of a long frame, and a peer that gets it late has as long to reply.
             due = session.boundary_by if _is_waiting(session) else session.told_at + closing
             due = min(due, session.over_by)
             if now < due:
-                self._closings.schedule(identifier, min(due, now + closing))
+                self._closings.schedule(identifier, min(due, now + closing / _LOOKS))
             else:
                 yield session
 
@@ -191,6 +215,18 @@ def _waiting(session: Session) -> int:
     )
 
 
+def _last_waiting(session: Session) -> int:
+    """Return how many bytes wait for peers to whom nothing more is said but a Close.
+
+    Where more may follow it could rise and fall for ever, by an upstream that does not heed a Close.
+    """
+    return sum(
+        flow.stashed + _queued(flow.sink)
+        for flow in (session.inbound, session.outbound)
+        if flow.told or (flow.stashed and _has_close(flow))
+    )
+
+
 def _queued(descriptor: int) -> int:
     """Return the bytes of a connection that its peer has not acknowledged (SIOCOUTQ)."""
     try:
@@ -201,8 +237,11 @@ def _queued(descriptor: int) -> int:
 
 def _is_waiting(session: Session) -> bool:
     """Tell whether a Close of ours still waits for a frame boundary."""
-    waiting = (session.inbound.pending, session.outbound.pending)
-    return any(pending is not None and pending.close for pending in waiting)
+    return _has_close(session.inbound) or _has_close(session.outbound)
+
+
+def _has_close(flow: Flow) -> bool:
+    return flow.pending is not None and bool(flow.pending.close)
 
 
 def _resolution(interval: float) -> float:

@@ -159,8 +159,9 @@ class Limits(Block):
     closing_handshake_timeout: PositiveDuration = 5.0
     """Time for the other side to answer our Close before its connection is dropped.
 
-    5 s: an answer is one round trip, and the slot is held while we wait. A browser that was refused holds no
-    slot and has 2 s.
+    5 s: an answer is one round trip, and the slot is held while we wait. While a slow side still takes what
+    was said before the Close, it counts anew, for 300 s at most. A browser that was refused holds no slot and
+    has 2 s.
     """
     max_handshakes: Positive = 1024
     """Most connections at once that have not sent a whole request head; beyond it the oldest is dropped.
