@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import resource
 import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tests.support.certificates import make_certificate
 from tests.support.chatter import chatting
@@ -91,6 +93,25 @@ def test_a_gateway_without_descriptors_waits_and_does_not_spin(proxy: Proxy) -> 
     for client in waiting:
         client.close()
     eventually(lambda: bascule.in_flight == 0, 10, "all sessions have ended")
+
+
+def test_a_gateway_without_descriptors_tells_who_scrapes_it(proxy: Proxy) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    pid = gateway(bascule)
+    address = urlsplit(bascule.admin_url).netloc
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=10)) as scraper:
+
+        def scrape(name: str) -> float:
+            scraper.request("GET", f"/metrics?name={name}")
+            answer = scraper.getresponse()
+            assert answer.status == 200
+            return float(answer.read().split()[-1])
+
+        memory = scrape("bascule_memory_max_bytes")
+        with only(pid, 0):
+            assert scrape("bascule_open_descriptors") >= 0.8 * scrape("bascule_max_descriptors") > 0
+            assert scrape("bascule_memory_max_bytes") == memory
+            assert scrape("bascule_memory_used_bytes") > 1 << 20
 
 
 def test_a_gateway_without_descriptors_closes_connections_that_ask_for_nothing(proxy: Proxy) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from bascule.telemetry.processes import Descriptors, Processes
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from bascule.telemetry.spare import Spare
+from tests.support.fewdescriptors import no_descriptors_left
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -153,6 +152,16 @@ def test_our_open_descriptors_and_their_limit_are_the_kernels() -> None:
     assert after.limit == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def test_descriptors_are_counted_one_by_one_where_their_folder_has_no_size(
+    tree: Tree, processes: Processes
+) -> None:
+    tree.write("proc/7/limits", LIMITS)
+    folder = Path("/proc/self/ns")  # of no size, as folders of descriptors were before Linux 6.2
+    (tree.root / "proc/7/fd").symlink_to(folder)
+
+    assert processes.descriptors(7) == Descriptors(len(list(folder.iterdir())), 1024)
+
+
 def test_the_process_nearest_to_its_limit_is_shown(tree: Tree, processes: Processes) -> None:
     for pid, count in ((7, 3), (8, 5)):
         tree.write(f"proc/{pid}/limits", LIMITS)
@@ -181,3 +190,21 @@ def test_the_children_that_run_a_module_are_found(tree: Tree, processes: Process
 
     assert processes.children(7, "bascule.gateway") == [8]
     assert processes.children(8, "bascule.gateway") == [], "a kernel that does not list them"
+
+
+def test_processes_are_read_when_no_descriptor_is_left() -> None:
+    processes = Processes(spare=Spare())
+    pid = os.getpid()
+    total = processes.memory_limit()
+
+    with no_descriptors_left():
+        found = processes.descriptors(pid)
+        limit = processes.memory_limit()
+        reading = processes.read(pid)
+        used = processes.memory_used([pid])
+
+    assert found is not None
+    assert found.limit == found.open
+    assert limit == total
+    assert reading is not None
+    assert used > 1 << 20

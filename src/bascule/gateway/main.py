@@ -58,6 +58,7 @@ from bascule.telemetry.load import LoadMeter
 from bascule.telemetry.logs import configure
 from bascule.telemetry.processes import Processes
 from bascule.telemetry.reservoir import Reservoir
+from bascule.telemetry.spare import Spare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,7 +152,7 @@ class Gateway:
             access_log=self._access, words=self._words, exchanges=self._exchanges,
             generation=setup.generation, via=self._proxy.via,
         )  # fmt: skip
-        processes = Processes()
+        processes = Processes(spare=Spare())
         self._load = load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
         self._collector = CollectorClock(time.perf_counter)
         self._view = View(

@@ -8,6 +8,7 @@ not read is an ordinary answer (``None``, or the fallback that the function name
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,11 +17,13 @@ from bascule.telemetry.load import ProcessReading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
 __all__ = ["Descriptors", "Processes"]
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _TICK: Final = 1.0 / os.sysconf("SC_CLK_TCK")
+_NO_SPARE: Final = nullcontext()
 
 
 class Descriptors(NamedTuple):
@@ -35,11 +38,13 @@ class Processes:
 
     Args:
         root: Where `/proc` and `/sys` are.
+        spare: Entered around each look, so that one is possible when no descriptor is left.
     """
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(self, root: Path = Path("/"), spare: AbstractContextManager[None] = _NO_SPARE) -> None:
         self._root = root
         self._proc = root / "proc"
+        self._spare = spare
 
     def read(self, pid: int) -> ProcessReading | None:
         """Return the load of a process, or ``None`` when it is gone.
@@ -80,20 +85,23 @@ class Processes:
 
     def memory_limit(self) -> int:
         """Return how many bytes we may use: the smallest limit of our control groups, or all memory."""
-        limits = [
-            int(word)
-            for group in groups("memory", self._root)
-            for word in group.words("memory.max" if group.version == 2 else "memory.limit_in_bytes")
-            if word.isdigit()
-        ]
-        return min([self._memory_total(), *limits])
+        with self._spare:
+            limits = [
+                int(word)
+                for group in groups("memory", self._root)
+                for word in group.words("memory.max" if group.version == 2 else "memory.limit_in_bytes")
+                if word.isdigit()
+            ]
+            return min([self._memory_total(), *limits])
 
     def descriptors(self, pid: int) -> Descriptors | None:
         """Return the open descriptors of a process and its limit; ``None`` when they cannot be read."""
         directory = self._proc / str(pid) / "fd"
         try:
             # Since Linux 6.2 the directory's size is the number; before, it is 0 and we count.
-            count = directory.stat().st_size or len(os.listdir(directory))
+            if not (count := directory.stat().st_size):
+                with self._spare:
+                    count = len(os.listdir(directory))
         except OSError:
             return None
         for line in (self._text(pid, "limits") or "").splitlines():
@@ -113,7 +121,8 @@ class Processes:
 
     def _text(self, pid: int, name: str) -> str | None:
         try:
-            return (self._proc / str(pid) / name).read_text(encoding="ascii", errors="replace")
+            with self._spare:
+                return (self._proc / str(pid) / name).read_text(encoding="ascii", errors="replace")
         except OSError:
             return None
 
