@@ -15,6 +15,7 @@ from aiohttp import web
 from bascule.gateway.http import HttpServer, upgrade_head
 from bascule.policy.config import Config, Limits
 from bascule.protocol.http1 import BadHead
+from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -368,3 +369,33 @@ async def test_no_handshake_is_taken_behind_an_answer_that_ends_the_connection(s
     got = await talk(server, b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", until=b"taken")
     assert got.endswith(b"plain")
     assert server.taken == []
+
+
+async def test_a_head_that_has_begun_is_waited_for_and_a_silent_connection_is_not(server: Server) -> None:
+    _, silent = await asyncio.open_connection("127.0.0.1", server.port)
+    await eventually_async(lambda: len(server.http.newcomers) == 1, 5, "it is a newcomer")
+    async with asyncio.timeout(0.5):
+        await server.http.wait_for_heads()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HANDSHAKE[:30])
+    await eventually_async(lambda: len(server.http.arriving) == 1, 5, "its head has begun")
+
+    waits = asyncio.create_task(server.http.wait_for_heads())
+    writer.write(HANDSHAKE[30:])
+    await waits
+
+    assert len(server.taken) == 1
+    async with asyncio.timeout(5):
+        assert await reader.read(100) == b"taken"
+    await close(writer)
+    await close(silent)
+
+
+async def test_a_head_that_does_not_end_is_waited_for_a_second(server: Server) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HANDSHAKE[:30])
+    await eventually_async(lambda: len(server.http.arriving) == 1, 5, "its head has begun")
+    async with asyncio.timeout(5):
+        await server.http.wait_for_heads()
+    assert len(server.http.heads) == 1, "it has its time"
+    await close(writer)

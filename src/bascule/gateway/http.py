@@ -55,6 +55,13 @@ _UPGRADE: Final = b"\nupgrade:"
 _TLS_HANDSHAKE: Final = b"\x16"
 """What a TLS client says first (RFC 8446 §5.1); it waits for an answer and says no more."""
 
+_ARRIVES: Final = 1.0
+"""Seconds for a TLS handshake and a head that have begun when another gateway takes over: the round trips of
+a slow network. Nobody is accepted meanwhile, so who says nothing is not waited for."""
+
+_LOOK_EVERY: Final = 0.01
+"""Seconds between looks whether they are there."""
+
 _NOT_TLS: Final = HandshakeRefused(400, "This port speaks HTTP without TLS.")
 _MALFORMED: Final = HandshakeRefused(400, "The request head is malformed.")
 _TOO_LARGE: Final = HandshakeRefused(431, TOO_LARGE)
@@ -102,6 +109,7 @@ class HttpServer(PlainServer):
         idle: Connections between two requests, on which nothing has begun.
         retiring: Set when nobody is accepted any more, and there is time for every answer.
         heads: Connections on which a head has begun, or the first is awaited.
+        arriving: Those among them that lately began a head, or a TLS handshake before one.
     """
 
     def __init__(
@@ -117,6 +125,7 @@ class HttpServer(PlainServer):
         self.newcomers = Bounded(config.limits.max_handshakes)
         self.idle = Bounded(config.limits.max_idle_connections)
         self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
+        self.arriving = Waits[HttpProtocol](_ARRIVES, lambda _: None)
         self.retiring = False
         self._dropped = dropped()
 
@@ -138,6 +147,15 @@ class HttpServer(PlainServer):
             for connection in self.connections
             if (transport := connection.transport) is not None
         )
+
+    async def wait_for_heads(self) -> None:
+        """Wait for the heads that are on their way, a second at most: nobody is accepted any more."""
+        await asyncio.sleep(0)  # the task of a connection that was just accepted begins behind us
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ARRIVES):
+                while self.arriving:  # noqa: ASYNC110 - a count is no event
+                    await asyncio.sleep(_LOOK_EVERY)
+        await asyncio.sleep(0)  # and so does that of a head that has just come
 
     def cut(self) -> None:
         """End all connections now, so that nobody takes an answer for complete that is not.
@@ -193,6 +211,7 @@ class HttpProtocol(PlainProtocol):
     """One kept-alive connection."""
 
     __slots__ = (
+        "_arriving",
         "_body_left",
         "_drop",
         "_first",
@@ -210,6 +229,7 @@ class HttpProtocol(PlainProtocol):
     ) -> None:
         super().__init__(server, **options)
         self._heads = server.heads
+        self._arriving = server.arriving
         self._newcomers = server.newcomers
         self._idle = server.idle
         self._drop = server.drop
@@ -267,6 +287,7 @@ class HttpProtocol(PlainProtocol):
                 self._waiting = data
             return b""
         self._heads.leave(self)
+        self._arriving.leave(self)
         self._newcomers.leave(self)
         self._idle.leave(self)  # though its answer begins in a later turn of the loop
         end = len(data) if end < 0 else end + len(END_OF_HEAD)
@@ -296,6 +317,7 @@ class HttpProtocol(PlainProtocol):
         """Be idle no more: whoever sheds those that are would take a request for nothing."""
         # A byte a second must not hold a connection for ever.
         self._heads.enter(self)
+        self._arriving.enter(self)
         self._idle.leave(self)
         if (transport := self.transport) is not None and not self.owes_answer:
             self._newcomers.enter(self, lambda: self._drop(transport))
@@ -329,6 +351,7 @@ class HttpProtocol(PlainProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what was waiting."""
         self._heads.leave(self)
+        self._arriving.leave(self)
         self._newcomers.leave(self)
         self._idle.leave(self)
         super().connection_lost(exc)

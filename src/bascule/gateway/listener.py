@@ -165,15 +165,18 @@ class Listener:
 
     async def _serve(self, connection: socket.socket, first: bytes) -> None:
         """Give a connection to the HTTP side, behind the TLS handshake where there is one."""
+        protocol = self._http(first)
         timeout = None if self._tls is None else self._limits.handshake_timeout
         if self._tls is not None:
+            self._http.arriving.enter(protocol)
             # Wakes the loop with an end of stream; closing would pull the descriptor from under it.
             self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
             await self._loop.connect_accepted_socket(
-                lambda: self._http(first), connection, ssl=self._tls, ssl_handshake_timeout=timeout
+                lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=timeout
             )
         except (OSError, TimeoutError):
+            self._http.arriving.leave(protocol)
             connection.close()
         finally:
             self._http.newcomers.leave(connection)

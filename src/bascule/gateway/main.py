@@ -381,8 +381,9 @@ class Gateway:
             self._hub.observe(await self._view.sessions())
         self._stop_accepting()
         self._http.retiring = self._own_paths.retiring = True
-        self._admission.leaving = self._proxy.leaving = True
         self._http.idle.shed(len(self._http.idle))
+        await self._http.wait_for_heads()
+        self._admission.leaving = self._proxy.leaving = True
         await self._admission.settle(_SETTLE)
         self._leave_figures()
         if self._hub is not None:
