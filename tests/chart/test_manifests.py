@@ -641,6 +641,11 @@ def test_notes_count_the_pods(values: dict[str, Any], words: str) -> None:
             {"ingress": {"enabled": True}, "trustedProxies": ["10.0.0.0/8"]},
             "`trustedProxies` is empty",
         ),
+        (
+            {"prometheusRule": {"enabled": True}},
+            {"prometheusRule": {"enabled": True, "runbookBaseUrl": "https://docs.example/runbooks"}},
+            "`prometheusRule.runbookBaseUrl` has its default",
+        ),
         # 128 MiB, 32 for each of two forwarders, 64 KiB for each of 500 sessions
         (
             {"resources": {"limits": {"memory": "223Mi"}, "requests": {"cpu": 2}}},
