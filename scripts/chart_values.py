@@ -230,6 +230,9 @@ class Ingress(Block):
     """Cookie affinity."""
     hosts: Annotated[tuple[IngressHost, ...], Field(min_length=1)] = (IngressHost(),)
     """Hosts and paths."""
+    path_type: Literal["Prefix", "ImplementationSpecific"] = "Prefix"
+    """How the controller reads the paths. `ImplementationSpecific` is for one that reads them its own way, as
+    the one of GKE's load balancers, where `/jupyter/*` is a prefix. `Exact` would serve one URL."""
     tls: Objects = ()
     """As in the Ingress specification."""
 

@@ -452,6 +452,17 @@ def test_one_cookie_binds_a_browser_on_every_path_of_the_ingress() -> None:
     assert ingress["metadata"]["annotations"][prefix + "session-cookie-path"] == "/jupyter"
 
 
+def test_paths_are_prefixes_unless_the_controller_reads_them_its_own_way() -> None:
+    def kinds(**ingress: Any) -> set[tuple[str, str]]:
+        values = {"ingress": {"enabled": True, "hosts": [{"paths": ["/jupyter/*"]}], **ingress}}
+        (rule,) = one(render("v4", values), "Ingress")["spec"]["rules"]
+        return {(path["path"], path["pathType"]) for path in rule["http"]["paths"]}
+
+    assert kinds() == {("/jupyter/*", "Prefix")}
+    own = "ImplementationSpecific"
+    assert kinds(pathType=own) == {("/jupyter/*", own)}
+
+
 def test_a_deployment_that_scales_itself_names_no_replicas() -> None:
     assert "replicas" not in one(render("v4", CASES["everything"]), "Deployment")["spec"]
     assert one(render("v4", {}), "Deployment")["spec"]["replicas"] == 2

@@ -39,6 +39,7 @@ BAD: dict[str, dict[str, Any]] = {
     "a path without a slash": {"ingress": {"hosts": [{"paths": ["jupyter"]}]}},
     "a path with an empty segment": {"ingress": {"hosts": [{"paths": ["/jupyter//lab"]}]}},
     "a path that goes up": {"ingress": {"hosts": [{"paths": ["/jupyter/.."]}]}},
+    "paths of a single URL": {"ingress": {"pathType": "Exact"}},
     "a class no object can have": {"ingress": {"className": "Nginx"}},
     "a label with a space": {"podLabels": {"team": "data science"}},
     "a label that is too long": {"nodeSelector": {"pool": "x" * 64}},

@@ -171,6 +171,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
         ]
       }
     ],
+    "pathType": "Prefix",
     "tls": []
   },
   "serviceMonitor": {
