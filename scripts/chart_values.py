@@ -20,6 +20,7 @@ from scripts.chart_words import (
     LocalReference,
     ObjectName,
     PathPrefix,
+    Range,
     Replicas,
     Repository,
     Resources,
@@ -193,6 +194,27 @@ class Service(Block):
     """Its port."""
     annotations: Annotations = Field(default_factory=dict)
     """Annotations."""
+    app_protocol: Key | None = None
+    """What the port speaks, as in the Service specification. `null` is `http`, or `https` with `tls`; some
+    Gateways pass WebSockets on only with `kubernetes.io/ws`."""
+    node_port: Port | None = None
+    """Port of the nodes, with the types NodePort and LoadBalancer; `null` lets the cluster choose."""
+    external_traffic_policy: Literal["Cluster", "Local"] | None = None
+    """With the types NodePort and LoadBalancer: `Local` keeps the browsers' addresses, and reaches only the
+    pods of the node that was asked. `null` is the cluster's default, `Cluster`."""
+    load_balancer_class: Key | None = None
+    """Which load balancer, with the type LoadBalancer; `null` is the cluster's default. Fixed once it is
+    there."""
+    load_balancer_source_ranges: tuple[Range, ...] = ()
+    """Networks that the load balancer lets in, with the type LoadBalancer; empty lets in all."""
+    ip_family_policy: Literal["SingleStack", "PreferDualStack", "RequireDualStack"] | None = None
+    """Of all the chart's Services; `null` is the cluster's default. For IPv6 set `bindAddress` to `[::]`,
+    which takes IPv4 too."""
+    ip_families: Annotated[
+        tuple[Literal["IPv4", "IPv6"], ...], Field(max_length=2, json_schema_extra={"uniqueItems": True})
+    ] = ()
+    """Of all the chart's Services, `IPv4` and `IPv6`, the preferred one first; empty is the cluster's
+    default."""
 
 
 class Affinity(Block):

@@ -16,7 +16,7 @@ _DNS = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _IMAGE_PART = "[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*"
 
 Key = Annotated[str, Field(pattern=rf"^({_DNS}/)?{_LABEL}$")]
-"""Of a label or an annotation."""
+"""Of a label or an annotation; what has a prefix of a domain elsewhere looks the same."""
 Labels = dict[Key, Annotated[str, Field(pattern=f"^({_LABEL})?$")]]
 Annotations = dict[Key, str]
 
@@ -28,6 +28,9 @@ Host = Annotated[str, Field(pattern=rf"^((\*\.)?{_DNS})?$", max_length=253)]
 _SEGMENT = r"([^/.][^/]*|\.[^/.][^/]*|\.\.[^/]+)"
 """Of a path: not empty, and neither ``.`` nor ``..``."""
 PathPrefix = Annotated[str, Field(pattern=f"^/({_SEGMENT}(/{_SEGMENT})*/?)?$")]
+
+Range = Annotated[str, Field(pattern=r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9a-fA-F:]+/[0-9]{1,3})$")]
+"""Of addresses, with its prefix's length."""
 
 Repository = Annotated[
     str, Field(pattern=rf"^([A-Za-z0-9.-]+(:[0-9]+)?/)?{_IMAGE_PART}(/{_IMAGE_PART})*$", max_length=255)

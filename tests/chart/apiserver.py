@@ -95,4 +95,17 @@ def _autoscaler(manifest: Manifest) -> Iterator[str]:
         yield "minReplicas above maxReplicas"
 
 
-_KINDS = {"Deployment": _deployment, "HorizontalPodAutoscaler": _autoscaler}
+def _service(manifest: Manifest) -> Iterator[str]:
+    spec = manifest["spec"]
+    kind = spec.get("type", "ClusterIP")
+    if kind == "ClusterIP" and "externalTrafficPolicy" in spec:
+        yield "externalTrafficPolicy of a Service that only the cluster reaches"
+    if kind == "ClusterIP" and any("nodePort" in port for port in spec["ports"]):
+        yield "nodePort with type ClusterIP"
+    if kind != "LoadBalancer" and {"loadBalancerClass", "loadBalancerSourceRanges"} & spec.keys():
+        yield "a load balancer's field without one"
+    if len(spec.get("ipFamilies", [])) > 1 and not spec.get("ipFamilyPolicy", "").endswith("DualStack"):
+        yield "two families in a Service of one"
+
+
+_KINDS = {"Deployment": _deployment, "Service": _service, "HorizontalPodAutoscaler": _autoscaler}

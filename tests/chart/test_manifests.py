@@ -267,6 +267,13 @@ def test_a_grace_period_that_would_cut_sessions_is_refused(version: str) -> None
         ({"extraConfig": {"limits": {"closingHandshakeTimeout": "2m"}}}, "use the chart's own values"),
         ({"extraConfig": {"websocketProxy": {"maxSessionsPerApp": 5000}}}, "use the chart's own values"),
         ({"extraConfig": {"admin": "0.0.0.0:9999"}}, "use the chart's own values"),
+        ({"service": {"nodePort": 30080}}, "service.nodePort says nothing of a Service of type ClusterIP"),
+        ({"service": {"externalTrafficPolicy": "Local"}}, "service.externalTrafficPolicy says nothing"),
+        ({"service": {"type": "NodePort", "loadBalancerClass": "a"}}, "of a Service of type NodePort"),
+        ({"service": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}, "an API server refuses it"),
+        ({"service": {"ipFamilies": ["IPv6"]}}, "asks for IPv6, where nothing listens"),
+        ({"service": {"ipFamilyPolicy": "PreferDualStack"}}, "bindAddress is 0.0.0.0; [::] takes both"),
+        ({"bindAddress": "[::]", "service": {"ipFamilies": ["IPv6", "IPv4"]}}, "ipFamilyPolicy must allow"),
         ({"hopsworks": {"payara": {"websocketProxy": None}}}, "leave it out to have the default"),
         ({"hopsworks": None}, "leave it out to have the default"),
         (websocket_proxy(maxSessionsPerApp=None), "leave it out to have the default"),
@@ -409,6 +416,27 @@ def test_jupyterhub_tells_ready_pods_and_they_tell_each_other() -> None:
 def test_whoever_may_add_routes_needs_a_token() -> None:
     said = refusal("v4", {"hub": {"enabled": True}})
     assert "hub.enabled needs adminToken.name" in said
+
+
+def test_a_load_balancer_is_told_what_the_values_say_and_nothing_else_is() -> None:
+    values = CASES["a load balancer of both families"]
+    manifests = render("v4", values)
+    spec = one(manifests, "Service", "ws-bascule")["spec"]
+    (port,) = spec.pop("ports")
+    told = {key: value for key, value in spec.items() if key != "selector"}
+    asked = {**values["service"]}
+    assert (port["port"], port["nodePort"], port["appProtocol"]) == tuple(
+        asked.pop(key) for key in ("port", "nodePort", "appProtocol")
+    )
+    assert told == asked
+    for name in ("-peers", "-api"):
+        inside = one(manifests, "Service", name)["spec"]
+        assert inside["ipFamilies"] == ["IPv6", "IPv4"], name
+        assert inside["ipFamilyPolicy"] == "RequireDualStack"
+        assert not {"type", "loadBalancerClass", "externalTrafficPolicy"} & inside.keys()
+    usual = one(render("v4", {}), "Service", "ws-bascule")["spec"]
+    assert usual.keys() == {"type", "selector", "ports"}
+    assert usual["ports"][0]["appProtocol"] == "http"
 
 
 def test_peers_are_found_even_when_full_or_draining() -> None:

@@ -60,6 +60,9 @@ BAD: dict[str, dict[str, Any]] = {
     "a tag with a space": {"image": {"tag": "1.0 beta"}},
     "a repository in capitals": {"image": {"repository": "registry.example/Bascule"}},
     "a pull secret misspelt": {"imagePullSecrets": [{"nam": "pull"}]},
+    "a range without its length": {"service": {"loadBalancerSourceRanges": ["10.0.0.0"]}},
+    "a family twice": {"service": {"ipFamilies": ["IPv4", "IPv4"]}},
+    "a protocol with a space": {"service": {"appProtocol": "web socket"}},
     "a negative quantity": {"resources": {"requests": {"cpu": -1}}},
     "an unknown unit": {"resources": {"limits": {"memory": "1GB"}}},
     "a resource outside requests and limits": {"resources": {"cpu": 1}},
@@ -76,6 +79,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "images": {"image": {"repository": "Registry.example:5000/a/b__c--d.e", "tag": "v1.0_x", "digest": ""}},
     "intervals": {"podMonitor": {"interval": "30s"}, "serviceMonitor": {"interval": "30000ms"}},
     "short intervals": {"podMonitor": {"interval": "1s"}, "serviceMonitor": {"interval": "500ms"}},
+    "ranges": {
+        "service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.0/8", "2001:db8::/32"]}
+    },
+    "protocols": {"service": {"appProtocol": "kubernetes.io/ws"}},
     "quantities": {
         "resources": {
             "requests": {"cpu": 1.5, "memory": "1.5Gi", "ephemeral-storage": 1e9},

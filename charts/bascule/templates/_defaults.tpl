@@ -150,7 +150,14 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "service": {
     "type": "ClusterIP",
     "port": 80,
-    "annotations": {}
+    "annotations": {},
+    "appProtocol": null,
+    "nodePort": null,
+    "externalTrafficPolicy": null,
+    "loadBalancerClass": null,
+    "loadBalancerSourceRanges": [],
+    "ipFamilyPolicy": null,
+    "ipFamilies": []
   },
   "ingress": {
     "enabled": false,
@@ -263,6 +270,13 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "extraConfig",
   "resources",
   "service.annotations",
+  "service.appProtocol",
+  "service.nodePort",
+  "service.externalTrafficPolicy",
+  "service.loadBalancerClass",
+  "service.loadBalancerSourceRanges",
+  "service.ipFamilyPolicy",
+  "service.ipFamilies",
   "ingress.className",
   "ingress.annotations",
   "ingress.hosts",
