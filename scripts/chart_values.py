@@ -496,5 +496,11 @@ class Values(Block):
     """Additional volumes of the pod."""
     extra_volume_mounts: Objects = ()
     """Additional volume mounts of the container."""
+    common_labels: Labels = Field(default_factory=dict)
+    """Labels of every object, the pods among them, so that a change replaces the pods. Selectors stay as they
+    are."""
+    extra_objects: Objects = ()
+    """Objects that are installed with the chart's own, such as what makes a Secret of yours. Texts in them
+    are templates: `{{ .Release.Namespace }}` has its value, and `{{ "{{" }}` writes braces."""
     global_: dict[str, Any] = Field(default_factory=dict, alias="global")
     """Values shared with parent charts; not read."""

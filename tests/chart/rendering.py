@@ -81,6 +81,7 @@ CASES: dict[str, dict[str, Any]] = {
         "tls": {"secretName": "pod-tls"},
         "podAnnotations": {"a": "b"},
         "podLabels": {"team": "x"},
+        "commonLabels": {"cost-centre": "x"},
         "nodeSelector": {"pool": "web"},
         "tolerations": [{"key": "web", "operator": "Exists"}],
         "affinity": {"nodeAffinity": {}},

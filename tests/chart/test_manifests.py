@@ -130,6 +130,56 @@ def test_labels_and_annotations_of_the_values_replace_ours_instead_of_doubling_t
     assert one(manifests, "PodMonitor")["metadata"]["labels"]["app.kubernetes.io/part-of"] == "x"
 
 
+def test_common_labels_are_on_every_object_and_in_no_selector(version: str) -> None:
+    common = {"owner": "data", "app.kubernetes.io/part-of": "x", "app.kubernetes.io/name": "z"}
+    everything = CASES["everything"]
+    plain = render(version, everything)
+    manifests = render(version, {**everything, "commonLabels": common})
+    labels = [manifest["metadata"]["labels"] for manifest in manifests]
+    labels.append(one(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"])
+    for found in labels:
+        assert (found["owner"], found["app.kubernetes.io/part-of"]) == ("data", "x")
+        # A selector needs it.
+        assert found["app.kubernetes.io/name"] == "bascule"
+
+    def selectors(rendered: list[Manifest]) -> list[Any]:
+        return [manifest["spec"].get("selector") for manifest in rendered if "spec" in manifest]
+
+    assert selectors(manifests) == selectors(plain)
+    # What says it of one kind of object says more.
+    monitor = {"podMonitor": {"enabled": True, "labels": {"team": "monitoring"}}}
+    (found,) = [
+        manifest
+        for manifest in render(version, {**monitor, "commonLabels": {"team": "data"}})
+        if manifest["kind"] == "PodMonitor"
+    ]
+    assert found["metadata"]["labels"]["team"] == "monitoring"
+
+
+def test_extra_objects_are_templates_and_have_the_common_labels(version: str) -> None:
+    values = {
+        "commonLabels": {"team": "data", "tier": "web"},
+        "extraObjects": [
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": '{{ include "bascule.fullname" . }}-more', "labels": {"tier": "own"}},
+                "data": {"at": "{{ .Values.ports.admin }}", "text": 'a: "b"\n{{ "{{" }} x }}\n'},
+            },
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "two"}, "spec": {"priority": 1000000}},
+        ],
+    }
+    manifests = render(version, values)
+    extra = one(manifests, "ConfigMap", "ws-bascule-more")
+    assert extra["metadata"]["labels"] == {"team": "data", "tier": "own"}
+    assert extra["data"] == {"at": "8081", "text": 'a: "b"\n{{ x }}\n'}
+    other = one(manifests, "Pod", "two")
+    assert other["metadata"]["labels"] == {"team": "data", "tier": "web"}
+    assert other["spec"]["priority"] == 1000000
+    values.pop("commonLabels")
+    assert "labels" not in one(render(version, values), "Pod", "two")["metadata"]
+
+
 def test_a_misspelt_field_would_be_found() -> None:
     deployment = one(render("v4", {}), "Deployment")
     broken = yaml.safe_load(yaml.safe_dump(deployment).replace("minReadySeconds", "minReadySecond"))
@@ -274,6 +324,7 @@ def test_a_grace_period_that_would_cut_sessions_is_refused(version: str) -> None
         ({"service": {"ipFamilies": ["IPv6"]}}, "asks for IPv6, where nothing listens"),
         ({"service": {"ipFamilyPolicy": "PreferDualStack"}}, "bindAddress is 0.0.0.0; [::] takes both"),
         ({"bindAddress": "[::]", "service": {"ipFamilies": ["IPv6", "IPv4"]}}, "ipFamilyPolicy must allow"),
+        ({"extraObjects": [{"kind": '{{ "a\\x27 b" }}'}]}, "what the templates in it give is no YAML"),
         ({"hopsworks": {"payara": {"websocketProxy": None}}}, "leave it out to have the default"),
         ({"hopsworks": None}, "leave it out to have the default"),
         (websocket_proxy(maxSessionsPerApp=None), "leave it out to have the default"),

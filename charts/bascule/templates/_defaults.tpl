@@ -244,6 +244,8 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "extraEnv": [],
   "extraVolumes": [],
   "extraVolumeMounts": [],
+  "commonLabels": {},
+  "extraObjects": [],
   "global": {}
 }
 {{- end -}}
@@ -299,6 +301,8 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "extraEnv",
   "extraVolumes",
   "extraVolumeMounts",
+  "commonLabels",
+  "extraObjects",
   "global"
 ]
 {{- end -}}

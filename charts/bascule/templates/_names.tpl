@@ -58,7 +58,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* Kubernetes' recommended labels. */}}
-{{- define "bascule.labels" -}}
+{{- define "bascule.recommended" -}}
 {{ include "bascule.selector" . }}
 app.kubernetes.io/version: {{ include "bascule.version" . | quote }}
 app.kubernetes.io/component: proxy
@@ -67,11 +67,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
+{{/* Labels of an object: those, and what the values have for every object. */}}
+{{- define "bascule.labels" -}}
+{{- include "bascule.labelsWith" (list . dict) -}}
+{{- end -}}
+
 {{/* The same with further labels, `(list . further)`: one key once, and what a selector needs stays. */}}
 {{- define "bascule.labelsWith" -}}
-{{- $own := fromYaml (include "bascule.labels" (first .)) -}}
+{{- $values := (first .).Values -}}
+{{- $labels := fromYaml (include "bascule.recommended" (first .)) -}}
 {{- $selector := fromYaml (include "bascule.selector" (first .)) -}}
-{{- toYaml (mergeOverwrite $own (default dict (last .)) $selector) -}}
+{{- toYaml (mergeOverwrite $labels (default dict $values.commonLabels) (default dict (last .)) $selector) -}}
 {{- end -}}
 
 {{- define "bascule.image" -}}
