@@ -50,6 +50,15 @@ from bascule.policy.model import Block
 
 Objects = tuple[dict[str, Any], ...]
 TWO_CORES: Resources = {"requests": {"cpu": "2"}}
+A_ROUTE: list[dict[str, Any]] = [
+    {
+        "name": "jupyter",
+        "kind": "jupyter",
+        "path": "/jupyter/{port}/",
+        "upstream": "http://jupyter.hopsworks.svc:{port}",
+        "where": {"port": "4[0-9]{4}"},
+    }
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern="^([a-z]([-a-z0-9]*[a-z0-9])?)?$", max_length=46)]
 """Of a Service, with room for what follows in a pod's name; or empty."""
@@ -399,9 +408,10 @@ class Values(Block):
     """Replaces the whole name. `hopsworks-instance` gives the pods the name prefix that the dashboard
     strips."""
 
-    routes: tuple[RouteConfig, ...] = ()
+    routes: tuple[RouteConfig, ...] = Field(default=(), examples=[A_ROUTE])
     """What is served, by path: name, kind, path, upstream, stripPrefix, where, allowedOrigins, auth,
-    incomingBufferBytes, maxSessions. The pods do not start without at least one route, or `hub.enabled`."""
+    incomingBufferBytes, maxSessions, rejectMode. The pods do not start without at least one route, or
+    `hub.enabled`."""
     hub: ChartHub = ChartHub()
     """Routes that JupyterHub adds and removes."""
     trusted_proxies: tuple[Network, ...] = ()

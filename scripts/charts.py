@@ -79,7 +79,7 @@ def _inline(node: Any, definitions: dict[str, Any]) -> Any:
 
 
 def values_text() -> str:
-    """Return values.yaml: every key with its comment and its default."""
+    """Return values.yaml: every key with its comment, its default and an example if it has one."""
     return HEADER + "\n".join(_block(Values(), 0)) + "\n"
 
 
@@ -101,6 +101,8 @@ def _block(block: BaseModel, indent: int) -> list[str]:
             lines += [f"{margin}{key}:", *_block(value, indent + 2)]
         else:
             lines += _scalar(key, _plain(block, name), margin)
+        if field.examples:
+            lines += [f"{margin}# {line}" for line in _scalar(key, field.examples[0], "")]
     return lines
 
 

@@ -105,6 +105,23 @@ def test_the_schema_is_a_schema_and_accepts_the_defaults() -> None:
     assert "$ref" not in json.dumps(SCHEMA)
 
 
+def test_an_example_of_a_value_can_be_uncommented_in_place_of_its_default() -> None:
+    lines = (CHART / "values.yaml").read_text(encoding="utf-8").splitlines()
+    examples = {
+        name: field.examples[0]
+        for name, field in chart_values.Values.model_fields.items()
+        if field.examples is not None
+    }
+    assert "routes" in examples
+    for name, example in examples.items():
+        start = lines.index(f"# {name}:")
+        end = lines.index("", start)
+        values = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines[start:end]))
+        assert values == {name: example}
+        jsonschema.validate(values, SCHEMA)
+        chart_values.Values.model_validate(values)
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("version", HELMS)
 @pytest.mark.parametrize("values", GOOD.values(), ids=GOOD.keys())
