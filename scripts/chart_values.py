@@ -19,11 +19,15 @@ from scripts.chart_words import (
     Labels,
     LocalReference,
     ObjectName,
+    ParentReference,
     PathPrefix,
     Range,
     Replicas,
     Repository,
     Resources,
+    RouteDuration,
+    RouteHost,
+    RoutePath,
     SecretKey,
     Tag,
     Toleration,
@@ -59,6 +63,7 @@ A_ROUTE: list[dict[str, Any]] = [
         "where": {"port": "4[0-9]{4}"},
     }
 ]
+A_GATEWAY = [{"name": "gateway", "namespace": "gateway-system", "sectionName": "https"}]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern="^([a-z]([-a-z0-9]*[a-z0-9])?)?$", max_length=46)]
 """Of a Service, with room for what follows in a pod's name; or empty."""
@@ -268,6 +273,35 @@ class Ingress(Block):
     """As in the Ingress specification."""
 
 
+class RouteTimeouts(Block):
+    """How long the Gateway waits."""
+
+    request: RouteDuration | None = "0s"
+    """For a request until its answer's end, as in the HTTPRoute specification. `0s`, for no limit, because a
+    session or a download may last for hours; `null` leaves it to the Gateway."""
+
+
+class HttpRoute(Block):
+    """The HTTPRoute of the Gateway API, in place of the Ingress or beside it."""
+
+    enabled: bool = False
+    """Create one; needs the Gateway API, 1.2 or later, and a Gateway."""
+    annotations: Annotations = Field(default_factory=dict)
+    """Annotations."""
+    parent_refs: Annotated[tuple[ParentReference, ...], Field(max_length=32)] = Field(
+        default=(), examples=[A_GATEWAY]
+    )
+    """The Gateways that it is attached to, as in the HTTPRoute specification."""
+    hostnames: Annotated[tuple[RouteHost, ...], Field(max_length=16)] = ()
+    """Hosts; empty takes those of the Gateway's listener."""
+    paths: Annotated[tuple[RoutePath, ...], Field(min_length=1, max_length=64)] = ("/",)
+    """Path prefixes."""
+    timeouts: RouteTimeouts = RouteTimeouts()
+    """How long the Gateway waits; not each one can be told."""
+    rule: dict[str, Any] = Field(default_factory=dict)
+    """Merged over the rule, for what the chart does not know: `filters`, `retry`, `sessionPersistence`."""
+
+
 class Monitor(Block):
     """A scrape configuration for the Prometheus operator."""
 
@@ -466,6 +500,9 @@ class Values(Block):
     """The Service that the ingress talks to."""
     ingress: Ingress = Ingress()
     """The Ingress."""
+    http_route: HttpRoute = HttpRoute()
+    """The HTTPRoute of the Gateway API, in place of the Ingress or beside it. See
+    docs/howto/behind-a-gateway.md."""
     service_monitor: Monitor = Monitor()
     """ServiceMonitor; use this or the PodMonitor."""
     pod_monitor: Monitor = Monitor()

@@ -9,6 +9,8 @@ from typing import Any
 from cloudcoil.models.keda import v1alpha1
 from cloudcoil.models.prometheus_operator import v1
 
+from tests.chart.httproute import HTTPRoute
+
 __all__ = ["MODELS", "definitions"]
 
 MODELS: dict[str, Any] = {
@@ -16,7 +18,11 @@ MODELS: dict[str, Any] = {
     "PodMonitor": v1.PodMonitor,
     "PrometheusRule": v1.PrometheusRule,
     "ScaledObject": v1alpha1.ScaledObject,
+    "HTTPRoute": HTTPRoute,
 }
+
+UNAPPROVED = {"api-approved.kubernetes.io": "unapproved, a stand-in for the tests"}
+"""Without it an API server takes no definition in a group of Kubernetes's own."""
 
 Schema = dict[str, Any]
 
@@ -36,7 +42,7 @@ def _definition(kind: str, model: Any) -> dict[str, Any]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
+        "metadata": {"name": f"{plural}.{group}", "annotations": UNAPPROVED},
         "spec": {
             "group": group,
             "scope": "Namespaced",

@@ -94,6 +94,20 @@ CASES: dict[str, dict[str, Any]] = {
         "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
         "service": {"annotations": {"a": "b"}},
     },
+    "a gateway": {
+        "httpRoute": {
+            "enabled": True,
+            "annotations": {"a": "b"},
+            "parentRefs": [
+                {"name": "gateway", "namespace": "gateways", "sectionName": "https"},
+                {"group": "", "kind": "Service", "name": "mesh", "port": 80},
+            ],
+            "hostnames": ["hopsworks.example", "*.apps.example"],
+            "paths": ["/jupyter", "/.bascule"],
+            "rule": {"name": "all", "timeouts": {"backendRequest": "0s"}},
+        },
+        "service": {"port": 8000},
+    },
     "a pod monitor": {"podMonitor": {"enabled": True, "labels": {"release": "p"}}},
     "a login": {
         "routes": [{**ROUTES[0], "auth": "session"}],

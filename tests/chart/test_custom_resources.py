@@ -14,7 +14,7 @@ from tests.support.parts import require
 
 pytestmark = pytest.mark.real
 
-ELSEWHERE = {"ScaledObject": "keda", "PodMonitor": "a pod monitor"}
+ELSEWHERE = {"HTTPRoute": "a gateway", "ScaledObject": "keda", "PodMonitor": "a pod monitor"}
 
 
 def resource(kind: str) -> Manifest:

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.chart.rendering import CHART, helm
+from tests.chart.rendering import CHART, HELMS, helm, one, render, run
 from tests.docs.claims import claimed
-from tests.support.pages import Command, fenced
+from tests.support.pages import Command, blocks, fenced
 from tests.support.parts import ROOT, require
 
 
@@ -64,17 +65,24 @@ def test_haproxy_loads_the_pages_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_the_values_of_the_helm_page_render(tmp_path: Path) -> None:
-    values = tmp_path / "values.yaml"
-    values.write_text(fenced("docs/howto/helm.md", "yaml"), encoding="utf-8")
-    for version in ("v3", "v4"):
-        done = subprocess.run(
-            [str(helm(version)), "template", "bascule", str(CHART), "--values", str(values)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("version", HELMS)
+def test_the_values_of_the_helm_page_render(version: str) -> None:
+    done = run(version, "template", "bascule", str(CHART), values=fenced("docs/howto/helm.md", "yaml"))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("version", HELMS)
+def test_the_values_of_the_gateways_page_render_together(version: str) -> None:
+    page = "docs/howto/behind-a-gateway.md"
+    texts = [block.text for block in blocks() if (block.page, block.language) == (page, "yaml")]
+    first, persistence, policy = map(yaml.safe_load, texts)
+    first["httpRoute"] |= persistence["httpRoute"]
+    manifests = render(version, {**first, **policy, "tls": {"secretName": "tls"}})
+    (rule,) = one(manifests, "HTTPRoute")["spec"]["rules"]
+    assert rule["sessionPersistence"] == {"type": "Cookie", "sessionName": "bascule-pod"}
+    (target,) = one(manifests, "BackendTLSPolicy")["spec"]["targetRefs"]
+    assert target["name"] == rule["backendRefs"][0]["name"]
 
 
 @pytest.mark.real

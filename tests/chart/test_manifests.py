@@ -31,7 +31,7 @@ from tests.chart.rendering import (
 pytestmark = pytest.mark.real
 
 VERSIONS = ("1.27", "1.29", "1.31", "1.33", "1.35", "1.37")
-OURS = {"monitoring.coreos.com/v1", "keda.sh/v1alpha1"}
+OURS = {"gateway.networking.k8s.io/v1", "monitoring.coreos.com/v1", "keda.sh/v1alpha1"}
 
 
 @pytest.fixture(params=HELMS)
@@ -317,6 +317,7 @@ def test_a_grace_period_that_would_cut_sessions_is_refused(version: str) -> None
         ({"extraConfig": {"limits": {"closingHandshakeTimeout": "2m"}}}, "use the chart's own values"),
         ({"extraConfig": {"websocketProxy": {"maxSessionsPerApp": 5000}}}, "use the chart's own values"),
         ({"extraConfig": {"admin": "0.0.0.0:9999"}}, "use the chart's own values"),
+        ({"httpRoute": {"enabled": True}}, "a route without a Gateway is nobody's"),
         ({"service": {"nodePort": 30080}}, "service.nodePort says nothing of a Service of type ClusterIP"),
         ({"service": {"externalTrafficPolicy": "Local"}}, "service.externalTrafficPolicy says nothing"),
         ({"service": {"type": "NodePort", "loadBalancerClass": "a"}}, "of a Service of type NodePort"),
@@ -531,6 +532,36 @@ def test_one_cookie_binds_a_browser_on_every_path_of_the_ingress() -> None:
     assert ingress["metadata"]["annotations"][prefix + "session-cookie-path"] == "/jupyter"
 
 
+def test_a_gateway_sends_everything_to_the_service_and_never_ends_a_session() -> None:
+    route = one(render("v4", CASES["a gateway"]), "HTTPRoute")
+    asked = CASES["a gateway"]["httpRoute"]
+    assert route["metadata"]["annotations"] == {"a": "b"}
+    assert route["spec"]["parentRefs"] == asked["parentRefs"]
+    assert route["spec"]["hostnames"] == asked["hostnames"]
+    assert route["spec"]["rules"] == [
+        {
+            "name": "all",
+            "matches": [
+                {"path": {"type": "PathPrefix", "value": "/jupyter"}},
+                {"path": {"type": "PathPrefix", "value": "/.bascule"}},
+            ],
+            "backendRefs": [{"name": "ws-bascule", "port": 8000}],
+            "timeouts": {"request": "0s", "backendRequest": "0s"},
+        }
+    ]
+    plain = {"enabled": True, "parentRefs": [{"name": "gateway"}], "timeouts": {"request": None}}
+    spec = one(render("v4", {"httpRoute": plain}), "HTTPRoute")["spec"]
+    assert spec == {
+        "parentRefs": [{"name": "gateway"}],
+        "rules": [
+            {
+                "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+                "backendRefs": [{"name": "ws-bascule", "port": 80}],
+            }
+        ],
+    }
+
+
 def test_paths_are_prefixes_unless_the_controller_reads_them_its_own_way() -> None:
     def kinds(**ingress: Any) -> set[tuple[str, str]]:
         values = {"ingress": {"enabled": True, "hosts": [{"paths": ["/jupyter/*"]}], **ingress}}
@@ -729,7 +760,20 @@ def test_notes_count_the_pods(values: dict[str, Any], words: str) -> None:
         (
             {"ingress": {"enabled": True}},
             {"ingress": {"enabled": True}, "trustedProxies": ["10.0.0.0/8"]},
-            "`trustedProxies` is empty",
+            "`trustedProxies` is empty: every client appears as the ingress",
+        ),
+        (
+            {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}},
+            {
+                "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]},
+                "trustedProxies": ["10.0.0.0/8"],
+            },
+            "`trustedProxies` is empty: every client appears as the Gateway",
+        ),
+        (
+            {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}, "tls": {"secretName": "t"}},
+            {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}},
+            "only with a BackendTLSPolicy",
         ),
         (
             {"prometheusRule": {"enabled": True}},

@@ -20,6 +20,7 @@ TREE: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding
 MAY_BE_NULL = {tuple(path.split(".")) for path in charts.may_be_null(chart_values.Values())}
 ON: dict[str, Any] = {
     "dashboard": {"enabled": True},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]},
     "ingress": {"enabled": True},
     "networkPolicy": {"enabled": True},
     "podMonitor": {"enabled": True},
@@ -104,6 +105,8 @@ def test_no_routes_are_an_empty_list(version: str) -> None:
     [
         *((with_null({}, path), POOL) for path in OF_THE_POOL),
         ({"ingress": {"enabled": True, "hosts": None}}, "ingress.hosts is empty"),
+        ({"httpRoute": {"enabled": True, "parentRefs": None}}, "needs httpRoute.parentRefs"),
+        (with_null(ON, ("httpRoute", "paths")), "httpRoute.paths is empty"),
         *((with_null({}, path), path[-1]) for path in ONE_BY_ONE),
     ],
 )

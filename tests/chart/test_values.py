@@ -1,6 +1,7 @@
 """Values, their schema and the models they come from cannot drift apart."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -60,6 +61,12 @@ BAD: dict[str, dict[str, Any]] = {
     "a tag with a space": {"image": {"tag": "1.0 beta"}},
     "a repository in capitals": {"image": {"repository": "registry.example/Bascule"}},
     "a pull secret misspelt": {"imagePullSecrets": [{"nam": "pull"}]},
+    "a route's path with a percent": {"httpRoute": {"paths": ["/%7Euser"]}},
+    "a route's path that goes up": {"httpRoute": {"paths": ["/jupyter/.."]}},
+    "a route's host with a port": {"httpRoute": {"hostnames": ["hopsworks.example:443"]}},
+    "a route's host that is nothing": {"httpRoute": {"hostnames": [""]}},
+    "a route's time with a fraction": {"httpRoute": {"timeouts": {"request": "1.5s"}}},
+    "a gateway without a name": {"httpRoute": {"parentRefs": [{"namespace": "gateways"}]}},
     "a range without its length": {"service": {"loadBalancerSourceRanges": ["10.0.0.0"]}},
     "a family twice": {"service": {"ipFamilies": ["IPv4", "IPv4"]}},
     "a protocol with a space": {"service": {"appProtocol": "web socket"}},
@@ -74,6 +81,7 @@ BAD: dict[str, dict[str, Any]] = {
 GOOD: dict[str, dict[str, Any]] = {
     "hosts": {"ingress": {"hosts": [{"host": "*.hopsworks.example"}, {"host": ""}, {"host": "a-b.c1"}]}},
     "paths": {"ingress": {"hosts": [{"paths": ["/", "/a/", "/.bascule", "/a.b/..c", "/%7Euser"]}]}},
+    "paths of a route": {"httpRoute": {"paths": ["/", "/a/", "/.bascule", "/a.b/..c", "/~user", "/a:b@c"]}},
     "labels": {"podLabels": {"a": "", "example.com/b-c": "D.e_f", "x" * 63: "y" * 63}},
     "names": {"adminToken": {"name": "x" * 253, "key": "..data_-"}, "ingress": {"className": ""}},
     "images": {"image": {"repository": "Registry.example:5000/a/b__c--d.e", "tag": "v1.0_x", "digest": ""}},
@@ -107,19 +115,23 @@ def test_the_schema_is_a_schema_and_accepts_the_defaults() -> None:
 
 def test_an_example_of_a_value_can_be_uncommented_in_place_of_its_default() -> None:
     lines = (CHART / "values.yaml").read_text(encoding="utf-8").splitlines()
-    examples = {
-        name: field.examples[0]
-        for name, field in chart_values.Values.model_fields.items()
-        if field.examples is not None
-    }
-    assert "routes" in examples
-    for name, example in examples.items():
-        start = lines.index(f"# {name}:")
-        end = lines.index("", start)
-        values = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines[start:end]))
-        assert values == {name: example}
+    for block, indent, name in (((), "", "routes"), (("httpRoute",), "  ", "parentRefs")):
+        start = lines.index(f"{indent}# {name}:")
+        values = yaml.safe_load("\n".join(_uncommented(lines[start:], indent)))
+        assert values[name]
+        for key in reversed(block):
+            values = {key: values}
         jsonschema.validate(values, SCHEMA)
         chart_values.Values.model_validate(values)
+
+
+def _uncommented(lines: list[str], indent: str) -> Iterator[str]:
+    """Yield a block's first key, without its mark."""
+    for line in lines:
+        text = line.removeprefix(f"{indent}# ")
+        if text == line or (text[0] not in " -" and line is not lines[0]):
+            return
+        yield text
 
 
 @pytest.mark.real

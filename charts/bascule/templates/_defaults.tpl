@@ -181,6 +181,19 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
     "pathType": "Prefix",
     "tls": []
   },
+  "httpRoute": {
+    "enabled": false,
+    "annotations": {},
+    "parentRefs": [],
+    "hostnames": [],
+    "paths": [
+      "/"
+    ],
+    "timeouts": {
+      "request": "0s"
+    },
+    "rule": {}
+  },
   "serviceMonitor": {
     "enabled": false,
     "interval": "15s",
@@ -283,6 +296,12 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "ingress.annotations",
   "ingress.hosts",
   "ingress.tls",
+  "httpRoute.annotations",
+  "httpRoute.parentRefs",
+  "httpRoute.hostnames",
+  "httpRoute.paths",
+  "httpRoute.timeouts.request",
+  "httpRoute.rule",
   "serviceMonitor.labels",
   "podMonitor.labels",
   "prometheusRule.labels",

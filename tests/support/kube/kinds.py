@@ -54,6 +54,7 @@ KINDS: Final = (
     Kind(
         "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False
     ),
+    Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", custom=True),
     Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors", custom=True),
     Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", custom=True),
     Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", custom=True),
