@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from scripts.chart_words import (
+    AlertLabels,
     Annotations,
     Digest,
     Host,
@@ -321,6 +322,12 @@ class PrometheusRule(Block):
     """Create it; needs the operator's custom resources."""
     labels: Labels = Field(default_factory=dict)
     """Labels that the Prometheus resource selects by."""
+    alert_labels: AlertLabels = Field(default_factory=dict)
+    """Labels of every alert, for Alertmanager to route by, such as `team: data`. One that a rule has itself,
+    as each has `severity`, is replaced."""
+    disabled: tuple[str, ...] = ()
+    """Names of alerts to leave out, such as `BasculeRouteFull`. One with another threshold goes into
+    `extraObjects`, or into your own rules, in its place."""
     runbook_base_url: str = "https://bascule.example/docs/runbooks"
     """Where docs/runbooks is published; every alert links there."""
 

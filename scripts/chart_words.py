@@ -20,6 +20,9 @@ Key = Annotated[str, Field(pattern=rf"^({_DNS}/)?{_LABEL}$")]
 Labels = dict[Key, Annotated[str, Field(pattern=f"^({_LABEL})?$")]]
 Annotations = dict[Key, str]
 
+AlertLabels = dict[Annotated[str, Field(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")], str]
+"""Prometheus's, whose keys know no dot and no slash."""
+
 ObjectName = Annotated[str, Field(pattern=f"^({_DNS})?$", max_length=253)]
 """Of what the values refer to; or empty."""
 SecretKey = Annotated[str, Field(pattern="^[-._a-zA-Z0-9]+$", max_length=253)]

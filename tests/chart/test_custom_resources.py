@@ -3,13 +3,14 @@
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from dashboards import queries
 from tests.chart.definitions import MODELS
-from tests.chart.rendering import CASES, ROOT, Manifest, one, render
+from tests.chart.rendering import CASES, HELMS, ROOT, Manifest, one, render
 from tests.support.parts import require
 
 pytestmark = pytest.mark.real
@@ -50,6 +51,37 @@ def test_the_rules_are_the_committed_ones_with_the_runbooks_address(tmp_path: Pa
     rules.write_text(yaml.safe_dump(manifest["spec"]), encoding="utf-8")
     done = subprocess.run(
         [str(require("promtool")), "check", "rules", str(rules)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("version", HELMS)
+def test_alerts_are_labelled_for_their_readers_and_left_out_by_name(version: str, tmp_path: Path) -> None:
+    wanted = {"team": "data", "severity": "page", "summary": "{{ $labels.namespace }}"}
+    values = {
+        "enabled": True,
+        "alertLabels": wanted,
+        "disabled": ["BasculeRouteFull", "WebSocketClusterFull"],
+    }
+
+    def rules(of: Manifest) -> dict[str, dict[str, Any]]:
+        return {
+            rule.get("alert") or rule["record"]: rule
+            for group in of["spec"]["groups"]
+            for rule in group["rules"]
+        }
+
+    plain = rules(one(render(version, {"prometheusRule": {"enabled": True}}), "PrometheusRule"))
+    changed = one(render(version, {"prometheusRule": values}), "PrometheusRule")
+    found = rules(changed)
+    assert plain.keys() - found.keys() == {"BasculeRouteFull", "WebSocketClusterFull"}
+    for name, rule in found.items():
+        labels = {"labels": wanted} if "alert" in rule else {}
+        assert rule == {**plain[name], **labels}
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump(changed["spec"]), encoding="utf-8")
+    done = subprocess.run(
+        [str(require("promtool")), "check", "rules", str(path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

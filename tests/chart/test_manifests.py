@@ -318,6 +318,10 @@ def test_a_grace_period_that_would_cut_sessions_is_refused(version: str) -> None
         ({"extraConfig": {"websocketProxy": {"maxSessionsPerApp": 5000}}}, "use the chart's own values"),
         ({"extraConfig": {"admin": "0.0.0.0:9999"}}, "use the chart's own values"),
         ({"httpRoute": {"enabled": True}}, "a route without a Gateway is nobody's"),
+        (
+            {"prometheusRule": {"enabled": True, "disabled": ["BasculeRoutesFull"]}},
+            "no alert BasculeRoutesFull",
+        ),
         ({"service": {"nodePort": 30080}}, "service.nodePort says nothing of a Service of type ClusterIP"),
         ({"service": {"externalTrafficPolicy": "Local"}}, "service.externalTrafficPolicy says nothing"),
         ({"service": {"type": "NodePort", "loadBalancerClass": "a"}}, "of a Service of type NodePort"),

@@ -67,6 +67,7 @@ BAD: dict[str, dict[str, Any]] = {
     "a route's host that is nothing": {"httpRoute": {"hostnames": [""]}},
     "a route's time with a fraction": {"httpRoute": {"timeouts": {"request": "1.5s"}}},
     "a gateway without a name": {"httpRoute": {"parentRefs": [{"namespace": "gateways"}]}},
+    "an alert's label with a slash": {"prometheusRule": {"alertLabels": {"example.com/team": "data"}}},
     "a range without its length": {"service": {"loadBalancerSourceRanges": ["10.0.0.0"]}},
     "a family twice": {"service": {"ipFamilies": ["IPv4", "IPv4"]}},
     "a protocol with a space": {"service": {"appProtocol": "web socket"}},

@@ -207,6 +207,8 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "prometheusRule": {
     "enabled": false,
     "labels": {},
+    "alertLabels": {},
+    "disabled": [],
     "runbookBaseUrl": "https://bascule.example/docs/runbooks"
   },
   "dashboard": {
@@ -305,6 +307,8 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "serviceMonitor.labels",
   "podMonitor.labels",
   "prometheusRule.labels",
+  "prometheusRule.alertLabels",
+  "prometheusRule.disabled",
   "dashboard.labels",
   "networkPolicy.httpFrom",
   "networkPolicy.adminFrom",
