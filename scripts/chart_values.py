@@ -54,7 +54,7 @@ from bascule.policy.endpoints import Network
 from bascule.policy.model import Block
 
 Objects = tuple[dict[str, Any], ...]
-TWO_CORES: Resources = {"requests": {"cpu": "2"}}
+HALF_A_CORE: Resources = {"requests": {"cpu": "500m"}}
 A_ROUTE: list[dict[str, Any]] = [
     {
         "name": "jupyter",
@@ -462,8 +462,8 @@ class Values(Block):
     ports: Ports = Ports()
     """Ports inside the pod."""
     forwarders: Forwarders = Forwarders()
-    """The processes that relay frames. `count: null` is one for each core of the CPU limit (without one: of
-    the request), not of the node."""
+    """The processes that relay frames. `count: null` is one for each core of the CPU limit, not of the node;
+    without a limit one for each core of the request, and at least two, since the pod may use more."""
     limits: Limits = Limits()
     """Bounds before and beside a session."""
     sockets: Sockets = Sockets()
@@ -498,9 +498,10 @@ class Values(Block):
 
     sizing: Sizing = Sizing()
     """Memory tied to the cap."""
-    resources: Resources | None = Field(default=TWO_CORES)
+    resources: Resources | None = Field(default=HALF_A_CORE)
     """Resources of the container. Memory that is not set here is computed from the cap and `sizing`; a
-    request above its limit is lowered to the limit. No CPU limit: throttling delays every keystroke."""
+    request above its limit is lowered to the limit. Half a core carries 500 sessions of ten small messages a
+    second each, twice over. No CPU limit: throttling delays every keystroke."""
     probes: Probes = Probes()
     """Timing of the probes."""
     service: Service = Service()

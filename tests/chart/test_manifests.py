@@ -356,7 +356,7 @@ def test_memory_follows_the_cap() -> None:
 def test_what_the_values_say_of_resources_wins() -> None:
     resources = container(render("v4", CASES["cores from a limit"]))["resources"]
     assert resources["limits"] == {"cpu": "2500m", "memory": "1Gi"}
-    assert resources["requests"]["cpu"] == "2"
+    assert resources["requests"]["cpu"] == "500m"
 
 
 @pytest.mark.parametrize(
@@ -364,25 +364,25 @@ def test_what_the_values_say_of_resources_wins() -> None:
     [
         # Less than the default request of CPU, less memory than the cap is reckoned with.
         (
-            {"limits": {"cpu": 1, "memory": "128Mi"}},
-            {"cpu": 1, "memory": "128Mi"},
-            {"cpu": 1, "memory": "128Mi"},
+            {"limits": {"cpu": 0.2, "memory": "128Mi"}},
+            {"cpu": 0.2, "memory": "128Mi"},
+            {"cpu": 0.2, "memory": "128Mi"},
         ),
         (
-            {"limits": {"cpu": "500m", "memory": 1e8}},
-            {"cpu": "500m", "memory": 1e8},
-            {"cpu": "500m", "memory": 1e8},
+            {"limits": {"cpu": "250m", "memory": 1e8}},
+            {"cpu": "250m", "memory": 1e8},
+            {"cpu": "250m", "memory": 1e8},
         ),
-        ({"limits": {"memory": "1G"}}, {"cpu": "2", "memory": "224Mi"}, {"memory": "1G"}),
-        ({"limits": {"memory": "1Pi"}}, {"cpu": "2", "memory": "224Mi"}, {"memory": "1Pi"}),
+        ({"limits": {"memory": "1G"}}, {"cpu": "500m", "memory": "224Mi"}, {"memory": "1G"}),
+        ({"limits": {"memory": "1Pi"}}, {"cpu": "500m", "memory": "224Mi"}, {"memory": "1Pi"}),
         (
             {"requests": {"cpu": "250000u"}, "limits": {"cpu": "1"}},
             {"cpu": "250000u", "memory": "192Mi"},
             {"cpu": "1", "memory": "288Mi"},
         ),
-        ({"requests": {"memory": "2Gi"}}, {"cpu": "2", "memory": "2Gi"}, {"memory": "3072Mi"}),
-        ({"requests": {"cpu": "100m"}}, {"cpu": "100m", "memory": "192Mi"}, {"memory": "288Mi"}),
-        (None, {"memory": "192Mi"}, {"memory": "288Mi"}),
+        ({"requests": {"memory": "2Gi"}}, {"cpu": "500m", "memory": "2Gi"}, {"memory": "3072Mi"}),
+        ({"requests": {"cpu": "100m"}}, {"cpu": "100m", "memory": "224Mi"}, {"memory": "336Mi"}),
+        (None, {"memory": "224Mi"}, {"memory": "336Mi"}),
     ],
 )
 def test_no_request_is_above_its_limit(
@@ -400,7 +400,10 @@ def test_no_request_is_above_its_limit(
         (CASES["cores from a limit"], 3),
         (CASES["the contract's keys"], 1),
         (CASES["values that are false or nothing"], 3),
-        ({"resources": {"requests": {"cpu": "200m"}}}, 1),
+        # A request is not all that the pod may use; a limit is.
+        ({"resources": {"requests": {"cpu": "200m"}}}, 2),
+        ({"resources": {"limits": {"cpu": "200m"}}}, 1),
+        ({"resources": None}, 2),
         ({"resources": {"requests": {"cpu": 4}}}, 4),
     ],
 )

@@ -127,7 +127,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   },
   "resources": {
     "requests": {
-      "cpu": "2"
+      "cpu": "500m"
     }
   },
   "probes": {

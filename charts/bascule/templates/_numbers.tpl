@@ -87,7 +87,8 @@ cap alone must not turn a drain into an abort.
 
 {{/*
 Forwarders of one pod. A container sees every core of its node, so the number comes from its own CPU
-limit, or else its request, and stays under the pool's own bound.
+limit, or else its request, and stays under the pool's own bound. A request is what the pod is sure to get, not
+all it may use, and the death of one of two forwarders leaves half of the sessions: so without a limit at least two.
 */}}
 {{- define "bascule.forwarders" -}}
 {{- $count := .Values.forwarders.count -}}
@@ -95,7 +96,11 @@ limit, or else its request, and stays under the pool's own bound.
 {{- $resources := default dict .Values.resources -}}
 {{- $requests := default dict $resources.requests -}}
 {{- $limits := default dict $resources.limits -}}
-{{- $count = include "bascule.cores" (default (default 1 $requests.cpu) $limits.cpu) -}}
+{{- if $limits.cpu -}}
+{{- $count = include "bascule.cores" $limits.cpu -}}
+{{- else -}}
+{{- $count = max 2 (include "bascule.cores" (default 1 $requests.cpu)) -}}
+{{- end -}}
 {{- end -}}
 {{- min ($count | int64) (get (include "bascule.pool" . | fromYaml) "grizzlyWorkerPoolMaxSize" | int64) -}}
 {{- end -}}
