@@ -66,9 +66,21 @@ def test_haproxy_loads_the_pages_configuration(tmp_path: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("version", HELMS)
-def test_the_values_of_the_helm_page_render(version: str) -> None:
-    done = run(version, "template", "bascule", str(CHART), values=fenced("docs/howto/helm.md", "yaml"))
+@pytest.mark.parametrize("page", ["charts/bascule/README.md", "docs/howto/helm.md"])
+def test_the_first_values_of_a_page_render(version: str, page: str) -> None:
+    done = run(version, "template", "bascule", str(CHART), values=fenced(page, "yaml"))
     assert done.returncode == 0, done.stderr
+
+
+def test_the_charts_page_names_values_that_there_are() -> None:
+    text = (CHART / "README.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
+    named = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+    assert len(named) > 20
+    for name in named:
+        place = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+        for key in name.split("."):
+            place = place[key]
 
 
 @pytest.mark.real

@@ -28,6 +28,7 @@ CLAIMS: Final = (
     ("tests.docs.test_readme", r"README.md: (make demo|\.venv/bin/bascule serve)"),
     ("tests.docs.test_reload_command", r"reload.md: kill "),
     ("tests.docs.test_release", r"howto/(helm|tune-the-cap|drain-and-upgrade).md: helm .*upgrade "),
+    ("tests.docs.test_release", r"charts/bascule/README.md: helm upgrade "),
     ("tests.docs.test_release", r"howto/.*: helm -n hopsworks rollback "),
     ("tests.docs.test_release", r"howto/.*: kubectl .*(rollout (restart|status)|create secret)"),
     ("tests.docs.test_runbooks", r"docs/runbooks/"),

@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
 
-PAGES = ("helm", "tune-the-cap", "drain-and-upgrade")
+PAGES = ("README", "helm", "tune-the-cap", "drain-and-upgrade")
 """In the order in which somebody needs them."""
 
 NAMESPACE = "/namespaces/hopsworks"
@@ -58,8 +58,9 @@ def test_the_pages_take_a_release_from_its_first_day_to_a_rollback(operator: Ope
     secret = operator.cluster.store.get(f"/api/v1{NAMESPACE}/secrets/bascule-admin")
     assert secret is not None
     assert len(secret["data"]["token"]) == 88, "64 hexadecimal digits in base64"
-    # Installed; raised, as only --set says; upgraded from the file, which does not; and back again.
+    # Installed, and told again; raised, as only --set says; upgraded from the file, which does not; and back.
     assert seen == [
+        ("README", 500),
         ("helm", 500),
         ("tune-the-cap", 1000),
         ("drain-and-upgrade", 500),
