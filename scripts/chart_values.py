@@ -438,6 +438,10 @@ class Values(Block):
 
     replica_count: Replicas = 2
     """Number of pods; each has the whole cap to itself."""
+    min_ready_seconds: Annotated[int, Field(ge=0, le=2**30)] = 5
+    """Seconds between a new pod's being ready and the end of the next old one in a rollout. One that is told
+    to end counts no more, so drains overlap unless this is as long as one: see
+    docs/howto/drain-and-upgrade.md."""
     image: Image = Image()
     """Container image."""
     image_pull_secrets: tuple[LocalReference, ...] = ()

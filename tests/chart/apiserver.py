@@ -68,6 +68,8 @@ def _labels(metadata: dict[str, Any]) -> Iterator[str]:
 def _deployment(manifest: Manifest) -> Iterator[str]:
     spec = manifest["spec"]
     template = spec["template"]
+    if spec.get("minReadySeconds", 0) >= spec.get("progressDeadlineSeconds", 600):
+        yield "progressDeadlineSeconds not above minReadySeconds"
     yield from _labels(template["metadata"])
     if not spec["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items():
         yield "selector does not match template labels"

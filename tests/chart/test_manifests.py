@@ -268,6 +268,17 @@ def test_only_readiness_asks_whether_the_pod_takes_sessions() -> None:
         assert rendered[probe]["httpGet"] == {"path": "/healthz", "port": "admin"}
 
 
+def test_a_rollout_waits_as_long_as_it_is_told_and_does_not_fail_for_that() -> None:
+    def times(values: dict[str, Any]) -> tuple[int, int]:
+        manifest = one(render("v4", values), "Deployment")
+        assert not refusals(manifest)
+        return manifest["spec"]["minReadySeconds"], manifest["spec"]["progressDeadlineSeconds"]
+
+    assert times({}) == (5, 605)
+    assert times({"minReadySeconds": 0}) == (0, 600)
+    assert times({"minReadySeconds": 3_000_000}) == (3_000_000, 3_000_600)
+
+
 def test_the_kubelet_never_ends_a_drain(values: dict[str, Any], tmp_path: Any) -> None:
     manifests = render("v4", values)
     path = tmp_path / "config.yaml"

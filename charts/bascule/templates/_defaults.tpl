@@ -5,6 +5,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
 {{- define "bascule.defaults" -}}
 {
   "replicaCount": 2,
+  "minReadySeconds": 5,
   "image": {
     "repository": "bascule",
     "tag": "",
