@@ -47,7 +47,7 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "counts all.",
     },
     "Start, stop and drain": {
-        "listening": "It serves. `public` and `admin` are the addresses.",
+        "listening": "It serves. `public` and `admin` are the addresses; `open` and `status_page` are for a browser on this host.",
         "waiting for an address that is in use": "Another process has the address of `field`: an earlier proxy that is "
         "still stopping, as a rule.",
         "the open-file limit is too low for maxSessionsPerApp": "Sessions beyond what fits will be refused as `no_room`.",

@@ -11,7 +11,7 @@ import pytest
 from bascule.errors import ConfigError
 from bascule.policy.config import Config, Sockets
 from bascule.policy.endpoints import Endpoint
-from bascule.supervisor.sockets import Listeners, listen
+from bascule.supervisor.sockets import Listeners, listen, url
 
 HERE = Endpoint("127.0.0.1", 0)
 TCP = socket.IPPROTO_TCP
@@ -92,3 +92,17 @@ def test_what_is_taken_out_of_the_configuration_is_taken_from_the_socket() -> No
                 assert public.getsockopt(TCP, option) == fresh.getsockopt(TCP, option)
             names = [each.getsockopt(TCP, socket.TCP_CONGESTION, 16) for each in (public, fresh)]
             assert names[0] == names[1]
+
+
+@pytest.mark.parametrize(
+    ("host", "secure", "begins"),
+    [
+        ("127.0.0.1", False, "http://127.0.0.1"),
+        ("0.0.0.0", False, "http://localhost"),
+        ("::", True, "https://localhost"),
+        ("::1", True, "https://[::1]"),
+    ],
+)
+def test_the_url_of_a_socket_opens_in_a_browser_on_this_host(host: str, secure: bool, begins: str) -> None:
+    with closing(listen(Config(), Endpoint(host, 0), "listen")) as listening:
+        assert url(listening, secure=secure) == f"{begins}:{listening.getsockname()[1]}/"

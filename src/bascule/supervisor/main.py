@@ -33,7 +33,7 @@ from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.losses import Losses
 from bascule.supervisor.orphans import Orphans
 from bascule.supervisor.shutdown import Shutdown
-from bascule.supervisor.sockets import Listeners, address
+from bascule.supervisor.sockets import Listeners, address, url
 from bascule.supervisor.succession import Succession
 from bascule.supervisor.watchdog import Watchdog
 from bascule.telemetry.logs import configure
@@ -308,6 +308,8 @@ class Supervisor:
             "listening",
             public=address(self._listeners.public),
             admin=address(self._listeners.admin),
+            open=url(self._listeners.public, secure=self._config.tls.certificate is not None),
+            status_page=url(self._listeners.admin),
             **({} if redirect is None else {"redirect": address(redirect)}),
             forwarders=self._slots,
             hot_path=self._forwarders[0].hot_path,

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 
 from bascule.errors import ConfigError
-from bascule.policy.endpoints import host_port
+from bascule.policy.endpoints import Endpoint, host_port
 from bascule.policy.socketoptions import session_options
 
 if TYPE_CHECKING:
     from bascule.policy.config import Config, Sockets
-    from bascule.policy.endpoints import Endpoint
 
 _log = structlog.get_logger()
 
@@ -175,3 +174,10 @@ def _allowed() -> str:
 def address(listening: socket.socket) -> str:
     """Return where a socket listens, as ``host:port``."""
     return host_port(*listening.getsockname()[:2])
+
+
+def url(listening: socket.socket, *, secure: bool = False) -> str:
+    """Return what a browser on this host opens to reach a socket, over TLS if that is what it speaks."""
+    found = Endpoint(*listening.getsockname()[:2])
+    here = Endpoint("localhost", found.port) if found.is_unspecified else found
+    return f"{'https' if secure else 'http'}://{here}/"
