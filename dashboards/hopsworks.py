@@ -2,7 +2,8 @@
 
 The five panels of the pool page stand at the bottom under their exact titles, the
 `Memory` and `GC` panels it sends people to stand above them, and a row of our own
-between the two. Every description first says what the panel means, then what to do.
+between the two. At the top are six numbers that say whether there is anything to look for.
+Every description first says what the panel means, then what to do.
 """
 
 from __future__ import annotations
@@ -14,13 +15,69 @@ from grafana_foundation_sdk.builders.dashboard import AdHocVariable, Dashboard, 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
 
-from dashboards.panels import DATASOURCE, HALF, RED, Panel, Query, by_pod, row
+from dashboards.panels import DATASOURCE, GREEN, HALF, ORANGE, RED, Panel, Query, Stat, by_pod, row
 
 TITLE = "Hopsworks"
 FOLDER = "Hops"
 """Where the file goes: the annotation of the chart's ConfigMap and of `provider.yaml`."""
 
 JSON_FILE = Path(__file__).with_name("hopsworks.json")
+
+_CAPACITY = (
+    "sum(ws_connection_in_flight_count unless on (namespace, pod_name) (ws_draining == 1))"
+    " / sum(ws_pool_max_connections unless on (namespace, pod_name) (ws_draining == 1))"
+)
+
+NOW = (
+    Stat(
+        "Sessions",
+        "Open sessions of all pods: notebooks, terminals and apps that somebody has open, whether they move "
+        "anything or not. If it falls at once, sessions were cut: look at the causes below.",
+        "short",
+        "sum(ws_connection_in_flight_count)",
+    ),
+    Stat(
+        "Cluster capacity",
+        "Sessions over the caps of all pods that take new ones, in the colours of the badges: orange from "
+        "80 %, red when all are full. Add replicas or raise `maxSessionsPerApp` while it is orange.",
+        "percentunit",
+        _CAPACITY,
+        ((0, GREEN), (0.8, ORANGE), (1, RED)),
+    ),
+    Stat(
+        "Rejections, 5 min",
+        "Upgrades that were turned away because their pod was at its cap. Each one is a user, or a tab that "
+        "keeps trying, who has no session: the cap is too low, or the ingress fills one pod first.",
+        "short",
+        "sum(increase(ws_connection_rejections_total[5m]))",
+        ((0, GREEN), (0.5, RED)),
+    ),
+    Stat(
+        "Upstream failures, 5 min",
+        "Upgrades and plain requests that failed because the kernel, shell or app took no connection. "
+        "Some are tabs left open over stopped servers; a number that stays is an upstream that is down.",
+        "short",
+        "sum(increase(ws_upstream_connect_failures_total[5m]))"
+        " + sum(increase(bascule_http_upstream_failures_total[5m]))",
+        ((0, GREEN), (0.5, ORANGE)),
+    ),
+    Stat(
+        "Pods that take sessions",
+        "Pods that answer the scrape and do not drain. Fewer than there are replicas means that one is "
+        "draining, does not start, or is not scraped; none means that nobody gets a session.",
+        "short",
+        "count(ws_draining == 0) or vector(0)",
+        ((0, RED), (1, GREEN)),
+    ),
+    Stat(
+        "Sessions lost, 1 h",
+        "Sessions that were cut because a process of ours died. Always 0: anything else is a fault. Keep the "
+        "log of the pod and follow the runbook of `BasculeSessionsLost`.",
+        "short",
+        "sum(increase(bascule_sessions_lost_total[1h]))",
+        ((0, GREEN), (0.5, RED)),
+    ),
+)
 
 INSTANCE = (
     Panel(
@@ -67,13 +124,27 @@ OWN = (
         "`maxSessionsPerApp` before that.",
         "percentunit",
         (
-            Query(
-                "sum(ws_connection_in_flight_count unless on (namespace, pod_name) (ws_draining == 1))"
-                " / sum(ws_pool_max_connections unless on (namespace, pod_name) (ws_draining == 1))",
-                "in flight / cap",
-            ),
+            Query(_CAPACITY, "in flight / cap"),
             Query("vector(1)", "full", dashed=True, colour=RED),
         ),
+    ),
+    Panel(
+        "Bascule - sessions by route",
+        "Open sessions of all pods by configured route, the ten that have most. JupyterHub's routes are not "
+        "in it: they come and go. A route that takes what others need can be given a cap of its own "
+        "(`maxSessions`); those that have one are in `bascule_route_max_sessions`.",
+        "short",
+        (Query("topk(10, sum by (route) (bascule_route_sessions))", "{{route}}"),),
+        axis="sessions",
+    ),
+    Panel(
+        "Bascule - traffic",
+        "WebSocket payload bytes per second of all pods: `inbound` from browsers, `outbound` from kernels, "
+        "shells and apps. Outbound is the larger by far, but for uploads. Outbound that is cut off flat is a "
+        "limit of the network or of the pod's CPU; none at all with sessions open means that upstreams are "
+        "silent.",
+        "binBps",
+        (Query("sum by (direction) (rate(bascule_payload_bytes_total[1m]))", "{{direction}}"),),
     ),
     Panel(
         "Bascule - sessions ended by cause",
@@ -229,7 +300,12 @@ CONTRACT = (
     ),
 )
 
-ROWS = (("Instance", INSTANCE), ("Bascule", OWN), ("WebSocket", CONTRACT))
+ROWS: tuple[tuple[str, tuple[Panel | Stat, ...]], ...] = (
+    ("Now", NOW),
+    ("Instance", INSTANCE),
+    ("Bascule", OWN),
+    ("WebSocket", CONTRACT),
+)
 """Top to bottom. The pool page says that its panels live at the bottom."""
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import prometheus
-from grafana_foundation_sdk.builders.dashboard import FieldColor, Row
+from grafana_foundation_sdk.builders.common import ReduceDataOptions
+from grafana_foundation_sdk.builders.dashboard import FieldColor, Row, ThresholdsConfig
+from grafana_foundation_sdk.builders.stat import Panel as SingleStat
 from grafana_foundation_sdk.builders.timeseries import Panel as TimeSeries
 from grafana_foundation_sdk.models import common, dashboard
 
@@ -20,11 +22,11 @@ INSTANCE_PREFIX = "hopsworks-instance-"
 
 DATASOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
-PANEL_HEIGHT = 8
-THIRD, HALF, FULL = 8, 12, 24
+PANEL_HEIGHT, STAT_HEIGHT = 8, 4
+SIXTH, THIRD, HALF, FULL = 4, 8, 12, 24
 """Widths in Grafana's 24 columns."""
 
-RED = "red"
+GREEN, ORANGE, RED = "green", "orange", "red"
 
 
 def by_pod(expression: str) -> str:
@@ -132,6 +134,55 @@ class Panel:
                 else:
                     panel.override_by_name(query.legend, properties)
         return panel
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """One number with what it was lately, in the colour that says whether it is well.
+
+    Attributes:
+        title: What the number is.
+        description: What it means, then what to do when it looks wrong.
+        unit: Grafana's identifier of the unit.
+        expression: PromQL with one series for an answer.
+        colours: Each with the value from which on it is; the first holds for all below the second.
+    """
+
+    title: str
+    description: str
+    unit: str
+    expression: str
+    colours: tuple[tuple[float, str], ...] = ((0, GREEN),)
+
+    def build(self) -> SingleStat:
+        """Build the panel as Grafana's library types it."""
+        first, *others = self.colours
+        steps = [dashboard.Threshold(value=None, color=first[1])]
+        steps += [dashboard.Threshold(value=value, color=colour) for value, colour in others]
+        return (
+            SingleStat()
+            .title(self.title)
+            .description(self.description)
+            .datasource(DATASOURCE)
+            .unit(self.unit)
+            .min(0)
+            .decimals(0)
+            .height(STAT_HEIGHT)
+            .span(SIXTH)
+            .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
+            .thresholds(ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(steps))
+            .color_mode(common.BigValueColorMode.VALUE)
+            .graph_mode(common.BigValueGraphMode.AREA)
+            .reduce_options(ReduceDataOptions().calcs(["lastNotNull"]))
+            .with_target(
+                prometheus.Dataquery()
+                .ref_id("A")
+                .expr(self.expression)
+                .legend_format(self.title)
+                .range()
+                .datasource(DATASOURCE)
+            )
+        )
 
 
 def _overrides(query: Query) -> list[dashboard.DynamicConfigValue]:

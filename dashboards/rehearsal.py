@@ -2,8 +2,8 @@
 
 One pod is asked for more sessions than its cap, the other for half of it and then
 drained. Sessions send, idle, close or break off; some upgrades meet a dead upstream or
-no route. About a hundred sessions: enough to see every panel move, too few to mean
-anything as a measurement.
+no route, and pages are read meanwhile. About a hundred sessions: enough to see every
+panel move, too few to mean anything as a measurement.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -32,11 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from websockets.http11 import Request, Response
+
 CAP = 60
 POD_NAMES = ("hopsworks-instance-6f7d9c8b5-x2kqp", "hopsworks-instance-6f7d9c8b5-m8r4t")
 WANTED = (84, 34)
 """Sessions asked for at the height, a pod: above the cap, and about half of it."""
 KINDS = {"lab": "jupyter", "term": "terminal", "app": "app"}
+STATUSES = ([200, 304, 404, 500], [70, 20, 8, 2])
+"""Of the answers to plain requests, and how often each."""
 DRAIN_AT = 0.75
 """When the second pod is drained, as a share of the time there is."""
 
@@ -121,7 +126,10 @@ def _bascule(folder: Path, upstream: int) -> Iterator[Pod]:
 async def _load(
     upstream: list[int], running: list[Pod], ready: threading.Event, stop: threading.Event, seconds: float
 ) -> None:
-    async with serve(_echo, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
+    async with (
+        serve(_echo, "127.0.0.1", 0, process_request=_page, compression=None, ping_interval=None) as server,
+        aiohttp.ClientSession() as browser,
+    ):
         upstream.append(server.sockets[0].getsockname()[1])
         await asyncio.to_thread(ready.wait)
         begun = time.monotonic()
@@ -136,6 +144,7 @@ async def _load(
                         counts[index] += 1
                         stay = random.uniform(2, min(45.0, 0.35 * seconds))
                         group.create_task(_client(pod, index, counts, stop, stay))
+                    group.create_task(_read_page(browser, pod))
                 if share > DRAIN_AT and not drained:
                     drained = True
                     await asyncio.to_thread(_drain, running[1])
@@ -145,7 +154,23 @@ async def _load(
 async def _echo(connection: ServerConnection) -> None:
     with contextlib.suppress(ConnectionClosed):
         async for message in connection:
-            await connection.send(message)
+            await connection.send(message * 4)  # kernels say more than browsers
+
+
+def _page(connection: ServerConnection, request: Request) -> Response | None:
+    """Answer a plain request with a status of ours."""
+    if "Upgrade" in request.headers:
+        return None
+    statuses, often = STATUSES
+    return connection.respond(random.choices(statuses, often)[0], "A page.\n" * 100)
+
+
+async def _read_page(browser: aiohttp.ClientSession, pod: Pod) -> None:
+    """Read one page, as every tab does now and then."""
+    await asyncio.sleep(random.uniform(0, 0.25))
+    with contextlib.suppress(aiohttp.ClientError):
+        async with browser.get(f"http://{pod.public}/{random.choice([*KINDS])}/page") as answer:
+            await answer.read()
 
 
 async def _client(pod: Pod, index: int, counts: list[int], stop: threading.Event, stay: float) -> None:

@@ -59,6 +59,7 @@ class SamplePod:
         yield "ws_pool_alloc_bytes_per_second", "", sessions**2 * 9
         for kind, share in (("jupyter", 0.6), ("terminal", 0.1), ("app", 0.3)):
             yield "bascule_sessions", f'kind="{kind}"', round(sessions * share)
+            yield "bascule_route_sessions", f'route="{kind}"', round(sessions * share)
         yield "bascule_memory_used_bytes", "", 90e6 + sessions * 24e3
         yield "bascule_memory_max_bytes", "", 256 * 2**20
         yield "bascule_open_descriptors", "", 60 + 2 * sessions
@@ -80,6 +81,8 @@ class SamplePod:
             ("5xx", 0.2 * (1 - wave)),
         ):
             yield "bascule_http_responses_total", f'status="{status}"', rate
+        for direction, rate in (("inbound", 4e4), ("outbound", 3e6)):
+            yield "bascule_payload_bytes_total", f'direction="{direction}"', rate * wave
         yield "bascule_gc_seconds_total", 'process="gateway"', 0.004 * wave
         for by, cause, rate in (
             ("client", "closed", 2.0),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CLASSIC = ["#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#b877d9", "#5794f2", "#37872d", "#fa6400", "#96d98d"]
 """Grafana's classic palette without its red, which we keep for limits and refusals."""
 
-NAMED = {"red": "#e02f44"}
+NAMED = {"red": "#e02f44", "orange": "#ff780a", "green": "#73bf69"}
 SCRAPE_INTERVAL = 1.0
 CELL_WIDTH, CELL_HEIGHT = 0.72, 0.42
 """Inches of one of Grafana's 24 columns and of one unit of height."""
@@ -107,7 +107,7 @@ def formatted(unit: str, value: float) -> str:
 
 def drawing(panel: Mapping[str, Any], ref_id: str, name: str) -> dict[str, Any]:
     """Return the properties of one series: the panel's defaults, then the overrides that match."""
-    custom = panel["fieldConfig"]["defaults"]["custom"]
+    custom = panel["fieldConfig"]["defaults"].get("custom", {})
     properties: dict[str, Any] = {f"custom.{key}": value for key, value in custom.items()}
     for override in panel["fieldConfig"]["overrides"]:
         matcher = override["matcher"]
@@ -131,7 +131,7 @@ def answered(
                 times=[point[0] - end for point in item["values"]],
                 values=[float(point[1]) for point in item["values"]],
                 colour=NAMED.get(colour, colour),
-                dashed=properties["custom.lineStyle"]["fill"] == "dash",
+                dashed=properties.get("custom.lineStyle", {}).get("fill") == "dash",
                 stacked=properties.get("custom.stacking", {}).get("mode") == "normal",
             )
         )
@@ -192,6 +192,28 @@ def draw_panel(axes: Any, panel: Mapping[str, Any], series: Sequence[Series], th
     )
 
 
+def draw_stat(axes: Any, panel: Mapping[str, Any], series: Sequence[Series], theme: Theme) -> None:
+    """Draw one number, and below it what it was."""
+    defaults = panel["fieldConfig"]["defaults"]
+    axes.set_axis_off()
+    for one in series:
+        last = next((value for value in reversed(one.values) if not math.isnan(value)), math.nan)
+        colour = theme.text
+        for step in defaults["thresholds"]["steps"]:
+            if step["value"] is None or last >= step["value"]:
+                colour = NAMED[step["color"]]
+        text = formatted(defaults["unit"], round(last, 2 if defaults["unit"] == "percentunit" else None))
+        axes.text(
+            0.5, 0.62, text, transform=axes.transAxes, color=colour, fontsize=20, fontweight="bold",
+            ha="center", va="center",
+        )  # fmt: skip
+        axes.fill_between(one.times, one.values, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(one.times, one.values, color=colour, linewidth=0.8)
+        finite = [value for value in one.values if not math.isnan(value)] or [0.0]
+        axes.set_ylim(0, max(finite) * 4 or 1.0)
+        axes.set_xlim(one.times[0], one.times[-1])
+
+
 def draw(
     document: Mapping[str, Any], data: Mapping[int, Sequence[Series]], theme: Theme, note: str, out: Path
 ) -> None:
@@ -215,6 +237,12 @@ def draw(
                 box[:2], box[2], box[3], transform=figure.transFigure, facecolor=theme.panel, zorder=-1
             )
         )
+        if panel["type"] == "stat":
+            inner = (box[0], box[1], box[2], box[3] - 0.9 / rows)
+            title_at = (box[0] + 0.006, box[1] + box[3] - 0.62 / rows)
+            figure.text(*title_at, panel["title"], color=theme.text, fontsize=8.5, fontweight="bold")
+            draw_stat(figure.add_axes(inner), panel, data[panel["id"]], theme)
+            continue
         names = len(data[panel["id"]])
         legend = 0.53 * math.ceil(names / 2 if names > 3 else names) + 0.9
         inner = (box[0] + 0.036, box[1] + legend / rows, box[2] - 0.044, box[3] - (legend + 0.85) / rows)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from bascule.policy.config import Config
 from bascule.telemetry.catalogue import CATALOGUE
 from dashboards import hopsworks, panels, queries
 
@@ -113,6 +114,17 @@ def test_every_panel_says_what_it_means_has_a_unit_and_starts_at_zero(panel: dic
     assert len(panel["description"]) > 100
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert panel["fieldConfig"]["defaults"]["min"] == 0
+
+
+def test_six_numbers_at_the_top_say_whether_there_is_anything_to_look_for() -> None:
+    first = list(queries.panels(DOCUMENT))[:6]
+    assert {panel["type"] for panel in first} == {"stat"}
+    assert {panel["gridPos"]["y"] for panel in first} == {1}
+    steps = {panel["title"]: panel["fieldConfig"]["defaults"]["thresholds"]["steps"] for panel in first}
+    full = [(step["value"], step["color"]) for step in steps["Cluster capacity"]]
+    assert full == [(None, "green"), (Config().capacity.warning_share, "orange"), (1, "red")], (
+        "the badges' colours"
+    )
 
 
 def test_panels_do_not_overlap() -> None:
