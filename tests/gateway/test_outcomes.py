@@ -15,7 +15,7 @@ from bascule.handover.messages import Ended, Live
 from bascule.policy.budget import SessionBudget
 from bascule.protocol.closing import End
 from bascule.telemetry.accesslog import AccessLog
-from bascule.telemetry.durations import Durations
+from bascule.telemetry.durations import Durations, histogram
 from bascule.telemetry.reservoir import Reservoir
 from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
 from tests.support.recorder import Recorder
@@ -33,7 +33,7 @@ class Rig:
         self.counters = CounterFile.create(2)
         self.registry = Registry()
         self.budget = SessionBudget(2, per_user=1)
-        self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5), self.counters.durations(0))
+        self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5))
         self._log = Recorder()
         words = self.counters.gateway(0)
         log = AccessLog(self._log)
@@ -96,8 +96,9 @@ def test_what_is_lost_with_a_forwarder_is_counted_here_and_once(rig: Rig) -> Non
     rig.outcomes.on_lost(link(1))
     assert (rig.budget.in_use, len(rig.registry), rig.sampled, len(rig.lines)) == (0, 0, 2, 2)
     assert rig.counters.ended(Kind.JUPYTER, EndedBy.PROXY, Cause.INTERNAL) == 2
-    assert rig.counters.ended_count() == 2
-    assert rig.counters.ended_seconds() == pytest.approx(20, abs=5)
+    lasted = histogram(rig.counters.durations())
+    assert lasted.cumulative[-1] == 2
+    assert lasted.sum == pytest.approx(20, abs=5)
 
 
 def test_what_is_lost_with_one_that_had_not_told_all_is_the_supervisors_to_count(rig: Rig) -> None:

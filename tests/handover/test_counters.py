@@ -13,6 +13,7 @@ from bascule.handover.counters import (
     BLOCK_WORDS,
     CAUSES,
     DIRECTIONS,
+    DURATIONS_BASE,
     ENDED_BY,
     GATEWAYS,
     KINDS,
@@ -21,10 +22,14 @@ from bascule.handover.counters import (
     GatewayWord,
     close_code_label,
     close_code_word,
+    durations_of,
     ended_word,
     frames_word,
 )
+from bascule.telemetry.durations import WORDS
 from bascule.vocabulary import CLOSE_CODE_LABELS, CLOSE_SENDERS, Opcode
+
+DURATIONS = range(DURATIONS_BASE, DURATIONS_BASE + WORDS)
 
 
 def test_no_two_meanings_share_a_word_of_a_forwarder() -> None:
@@ -33,13 +38,14 @@ def test_no_two_meanings_share_a_word_of_a_forwarder() -> None:
         *(frames_word(*of) for of in product(DIRECTIONS, Opcode)),
         *(ended_word(*of) for of in product(KINDS, ENDED_BY, CAUSES)),
         *(close_code_word(*of) for of in product(CLOSE_SENDERS, CLOSE_CODE_LABELS)),
+        *DURATIONS,
     ]
     assert [word for word, times in Counter(words).items() if times > 1] == []
     assert max(words) < BLOCK_WORDS
 
 
 def test_no_two_meanings_share_a_word_of_the_gateway() -> None:
-    words = [*GatewayWord, *(ended_word(*of) for of in product(KINDS, ENDED_BY, CAUSES))]
+    words = [*GatewayWord, *(ended_word(*of) for of in product(KINDS, ENDED_BY, CAUSES)), *DURATIONS]
     assert len(set(words)) == len(words)
 
 
@@ -84,6 +90,13 @@ def test_what_gateways_counted_is_added_up_but_the_peak_is_the_highest() -> None
         counters.gateway(place)[GatewayWord.PEAK_IN_FLIGHT] = 10 - place
     assert counters.of_gateways(GatewayWord.ADMITTED) == sum(range(GATEWAYS))
     assert counters.peak() == 10
+
+
+def test_durations_are_added_up_over_all_who_counted_them() -> None:
+    counters = CounterFile.create(2)
+    for block in (counters.gateway(1), counters.forwarder(0), counters.forwarder(1)):
+        durations_of(block)[WORDS - 1] = 7
+    assert counters.durations() == [0] * (WORDS - 1) + [21]
 
 
 @pytest.mark.parametrize("place", [-1, GATEWAYS])

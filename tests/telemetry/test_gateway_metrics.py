@@ -15,11 +15,12 @@ from bascule.handover.counters import (
     ForwarderWord,
     GatewayWord,
     close_code_word,
+    durations_of,
     ended_word,
     frames_word,
 )
 from bascule.telemetry.catalogue import CATALOGUE
-from bascule.telemetry.durations import Durations
+from bascule.telemetry.durations import Durations, count_duration
 from bascule.telemetry.exposition import Exposition
 from bascule.telemetry.labels import LABELS
 from bascule.telemetry.load import LoadMeter, ProcessReading
@@ -97,7 +98,7 @@ class Rig:
         self.cpu = 0.0
         self.gateway_words = counters.gateway(0)
         self.forwarder_words = [counters.forwarder(slot) for slot in range(SLOTS)]
-        self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5), counters.durations(0))
+        self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5))
         self.metrics = GatewayMetrics(
             FakeGateway(), counters, self.durations,
             LoadMeter(SLOTS, lambda _: ProcessReading(self.cpu, self.cpu / 4, 4096)), Processes(),
@@ -189,7 +190,7 @@ def test_a_word_of_the_gateway_shows_in_one_series(
     after = rig.scrape()
 
     assert after[name, labels] == 77
-    # No other counter of the contract moves with it; a lost session is a closed one too.
+    # No other counter of the contract moves with it.
     counters = {key for key in after if key[0].startswith("ws_") and key[0].endswith("_total")}
     assert {key for key in counters if after[key] != before[key]} <= {(name, labels)}
 
@@ -203,7 +204,6 @@ def test_a_word_of_the_gateway_shows_in_one_series(
         (ForwarderWord.PINGS_ANSWERED_UPSTREAM, "bascule_pings_answered_total", ("upstream",)),
         (ForwarderWord.PAYLOAD_INBOUND, "bascule_payload_bytes_total", ("inbound",)),
         (ForwarderWord.PAYLOAD_OUTBOUND, "bascule_payload_bytes_total", ("outbound",)),
-        (ForwarderWord.ENDED, "ws_connection_duration_seconds_count", ()),
         (frames_word(Direction.OUTBOUND, Opcode.PONG), "bascule_frames_total", ("outbound", "pong")),
         (close_code_word("proxy", "1012"), "bascule_close_codes_total", ("1012", "proxy")),
         (
@@ -223,25 +223,40 @@ def test_a_word_of_the_forwarders_adds_up_over_slots(
 
 
 def test_the_sum_of_durations_is_exact_even_below_a_second(rig: Rig) -> None:
-    rig.forwarder_words[0][ForwarderWord.DURATION_MICROSECONDS] = 2_000_001
+    count_duration(durations_of(rig.forwarder_words[0]), 2.000001)
     assert rig.scrape()["ws_connection_duration_seconds_sum", ()] == pytest.approx(2.000001)
 
 
 def test_sessions_that_a_dead_forwarder_took_along_are_closed_sessions(rig: Rig) -> None:
-    rig.forwarder_words[0][ForwarderWord.ENDED] = 5
+    count_duration(durations_of(rig.forwarder_words[0]), 1.0)
     rig.gateway_words[GatewayWord.FORWARDER_LOST] = 2
-    rig.gateway_words[GatewayWord.LOST_DURATION_MICROSECONDS] = 3_000_000
+    for _ in range(2):
+        count_duration(durations_of(rig.gateway_words), 1.0)
     rig.gateway_words[ended_word(Kind.APP, EndedBy.PROXY, Cause.INTERNAL)] = 2
 
     found = rig.scrape()
 
-    assert found["ws_connection_duration_seconds_count", ()] == 7
+    assert found["ws_connection_duration_seconds_count", ()] == 3
     assert found["ws_connection_duration_seconds_sum", ()] == pytest.approx(3.0)
     assert found["bascule_sessions_ended_total", ("internal", "proxy", "app")] == 2
 
 
+def test_a_session_whose_end_nobody_saw_is_in_neither_the_count_nor_the_sum(rig: Rig) -> None:
+    count_duration(durations_of(rig.forwarder_words[0]), 90.0)
+    rig.forwarder_words[1][ForwarderWord.LOST] = 2
+
+    found = rig.scrape()
+
+    assert found["bascule_sessions_lost_total", ()] == 2
+    assert found["ws_connection_duration_seconds_count", ()] == 1
+    assert found["ws_connection_duration_seconds_sum", ()] == pytest.approx(90.0)
+    assert found["bascule_session_duration_seconds_bucket", ("+Inf",)] == 1
+    assert found["bascule_session_duration_seconds_sum", ()] == pytest.approx(90.0)
+
+
 def test_durations_show_as_quantiles_and_buckets(rig: Rig) -> None:
     rig.durations.record(12.0, rig.now)
+    count_duration(durations_of(rig.forwarder_words[0]), 12.0)
     found = rig.scrape()
 
     assert found["ws_connection_duration_seconds", ("0.99",)] == 12.0

@@ -118,9 +118,9 @@ cdef enum:
 
 # Words of the forwarder's block (handover/counters.py).
 cdef enum:
-    STASHED_WORD = 7
-    PAYLOAD_INBOUND = 9
-    PAYLOAD_OUTBOUND = 10
+    STASHED_WORD = 6
+    PAYLOAD_INBOUND = 8
+    PAYLOAD_OUTBOUND = 9
     FRAMES_INBOUND = 32
     FRAMES_OUTBOUND = 48
 

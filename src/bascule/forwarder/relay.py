@@ -39,11 +39,13 @@ from bascule.handover.counters import (
     ForwarderWord,
     close_code_label,
     close_code_word,
+    durations_of,
     ended_word,
 )
 from bascule.handover.messages import Adopt, Ended, Live
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.protocol.frames import HEARTBEAT, close_frame, control_frame
+from bascule.telemetry.durations import count_duration
 from bascule.vocabulary import Opcode
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class Relay:
         self.sessions: dict[int, Session] = {}
         self._engine = engine
         self._words = words
+        self._durations = durations_of(words)
         self._report = report
         self._flow = flow
         self._timers = Timers(self.sessions, intervals)
@@ -354,7 +357,7 @@ class Relay:
         """Count an outcome; the receiver of the report decides when."""
         row = CLOSE_TABLE[End(ended.end)]
         self._words[ForwarderWord.ENDED] += 1
-        self._words[ForwarderWord.DURATION_MICROSECONDS] += int(ended.duration * 1e6)
+        count_duration(self._durations, ended.duration)
         self._words[ended_word(KINDS[ended.kind], row.ended_by, row.cause)] += 1
 
     # -- control frames of ours ---------------------------------------------------------

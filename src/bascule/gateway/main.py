@@ -115,8 +115,7 @@ class Gateway:
         self._durations = Durations(
             Reservoir(
                 config.metrics.duration_half_life, config.metrics.recent_window, random=random.Random().random
-            ),
-            self._counters.durations(setup.place),
+            )
         )
         self._figures = Journal(setup.figures)
         self._access = AccessLog(structlog.get_logger().bind())

@@ -173,7 +173,7 @@ class GatewayMetrics:
             "ws_connection_duration_seconds_mean": lambda now: _one(durations.summary(now).mean),
             "ws_pool_cpu_cores": self._cpu_cores,
             "ws_pool_alloc_bytes_per_second": lambda now: _one(load.allocated_per_second(now)),
-            "bascule_session_duration_seconds": lambda _: histogram(self._counters.all_durations()),
+            "bascule_session_duration_seconds": lambda _: histogram(self._counters.durations()),
             "bascule_sessions": self._sessions,
             "bascule_route_sessions": lambda _: _by_name(live.sessions_by_route()),
             "bascule_route_max_sessions": lambda _: _by_name(live.caps_by_route()),
@@ -301,9 +301,10 @@ class GatewayMetrics:
 def closed_sessions(counters: CounterFile, durations: Durations, now: float) -> DurationSummary:
     """Summarise the durations of closed sessions: counted in shared memory, sampled in this process."""
     summary = durations.summary(now)
+    closed = histogram(counters.durations())
     return DurationSummary(
-        count=counters.ended_count(),
-        total=counters.ended_seconds(),
+        count=closed.cumulative[-1],
+        total=closed.sum,
         maximum=summary.max,
         mean=summary.mean,
         quantiles={float(text): summary.quantile(float(text)) for text in QUANTILES},

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bascule.gateway.registry import Record
-from bascule.handover.counters import KINDS, ForwarderWord, GatewayWord, ended_word
+from bascule.handover.counters import KINDS, ForwarderWord, GatewayWord, durations_of, ended_word
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.telemetry.accesslog import Errand, SessionEnd
+from bascule.telemetry.durations import count_duration
 
 if TYPE_CHECKING:
     from bascule.gateway.dispatch import Link
@@ -38,7 +39,7 @@ class Outcomes:
     Args:
         registry: Where sessions are recorded.
         budget: Whose leases they hold.
-        durations: How long they lasted.
+        durations: The sample of how long they lasted.
         access_log: One line for each.
         counters: All counters.
         words: The gateway's counter block.
@@ -61,6 +62,7 @@ class Outcomes:
         self._access = access_log
         self._counters = counters
         self._words = words
+        self._lasted = durations_of(words)
         self._hub = hub
 
     def on_live(self, slot: int, live: Live) -> None:
@@ -113,7 +115,7 @@ class Outcomes:
             self._registry.remove(record.id)
             duration = max(0.0, now - record.opened_at)
             self._words[ended_word(record.errand.kind, row.ended_by, row.cause)] += 1
-            self._words[GatewayWord.LOST_DURATION_MICROSECONDS] += int(duration * 1e6)
+            count_duration(self._lasted, duration)
             self._durations.record(duration, now)
             self._access.session_ended(
                 SessionEnd(

@@ -88,8 +88,6 @@ class GatewayWord(IntEnum):
     """Times a client that was not refused within the hold-off window was refused by the cap."""
     PEAK_IN_FLIGHT = auto()
     """Most sessions in flight at once since start."""
-    LOST_DURATION_MICROSECONDS = auto()
-    """Sum of the durations of sessions that ended with their forwarder."""
     HTTP_IN_FLIGHT = auto()
     """A gauge: plain HTTP requests under way."""
     HTTP_REFUSED = auto()
@@ -108,8 +106,6 @@ class ForwarderWord(IntEnum):
 
     ADOPTED = 0
     ENDED = auto()
-    DURATION_MICROSECONDS = auto()
-    """Sum of the durations of ended sessions."""
     HEARTBEATS = auto()
     ALLOCATED_BYTES = auto()
     """Bytes requested from the allocators; stays 0 where the extension is absent."""
@@ -131,8 +127,6 @@ class ForwarderWord(IntEnum):
     """Sessions that died with a process of the slot and that no gateway counted; the supervisor's word."""
 
 
-DURATIONS_BASE: Final = 32
-"""In a gateway's block: the histogram of the durations it was told of (`bascule.telemetry.durations`)."""
 FRAMES_BASE: Final = 32
 """In a forwarder's: one word per direction and opcode nibble, ``FRAMES_BASE + direction * 16 + opcode``."""
 ENDED_BASE: Final = 64
@@ -140,6 +134,9 @@ ENDED_BASE: Final = 64
 sessions that could not be counted by their forwarder because it died."""
 CLOSE_CODES_BASE: Final = 192
 """Then one word per side that sent it and close-code label."""
+DURATIONS_BASE: Final = 256
+"""Then the histogram of durations (`bascule.telemetry.durations`); a gateway's is that of sessions that were
+lost with their forwarder."""
 
 KINDS: Final = tuple(Kind)
 DIRECTIONS: Final = tuple(Direction)
@@ -181,6 +178,11 @@ def close_code_word(sender: str, label: str) -> int:
     )
 
 
+def durations_of(block: memoryview) -> memoryview:
+    """Return the histogram of durations in a process's block."""
+    return block[DURATIONS_BASE : DURATIONS_BASE + DURATION_WORDS]
+
+
 class CounterFile:
     """The shared memory file, mapped into this process.
 
@@ -214,14 +216,6 @@ class CounterFile:
         if not 0 <= place < GATEWAYS:
             raise IndexError(f"place {place} of {GATEWAYS}")
         return self._block(place)
-
-    def durations(self, place: int) -> memoryview:
-        """Return the histogram of durations in the block of a gateway's place."""
-        return self.gateway(place)[DURATIONS_BASE : DURATIONS_BASE + DURATION_WORDS]
-
-    def all_durations(self) -> list[int]:
-        """Return the histogram of durations of all gateways that there were."""
-        return [self.of_gateways(DURATIONS_BASE + word) for word in range(DURATION_WORDS)]
 
     def forwarder(self, slot: int) -> memoryview:
         """Return the block of a forwarder slot as writable 64-bit words.
@@ -257,23 +251,22 @@ class CounterFile:
         word = ended_word(kind, ended_by, cause)
         return self.total(word) + self.of_gateways(word)
 
-    def ended_count(self) -> int:
-        """Return how many sessions ended, those that were lost with their forwarder included."""
-        return self.total(ForwarderWord.ENDED) + self.lost_count()
+    def durations(self) -> list[int]:
+        """Return the histogram of the durations of all sessions that ended, whoever counted them.
+
+        One that was lost with its forwarder while no gateway knew of it is not among them.
+        """
+        words = range(DURATIONS_BASE, DURATIONS_BASE + DURATION_WORDS)
+        return [sum(self._each(word)) for word in words]
 
     def lost_count(self) -> int:
         """Return how many sessions were lost with their forwarder, whoever counted them."""
         return self.of_gateways(GatewayWord.FORWARDER_LOST) + self.total(ForwarderWord.LOST)
 
-    def ended_seconds(self) -> float:
-        """Return the sum of their durations."""
-        lost = self.of_gateways(GatewayWord.LOST_DURATION_MICROSECONDS)
-        return (self.total(ForwarderWord.DURATION_MICROSECONDS) + lost) / 1e6
-
 
 assert max(ForwarderWord) < FRAMES_BASE
-assert max(GatewayWord) < DURATIONS_BASE
-assert DURATIONS_BASE + DURATION_WORDS <= ENDED_BASE
+assert max(GatewayWord) < ENDED_BASE
 assert FRAMES_BASE + 32 <= ENDED_BASE
 assert ENDED_BASE + len(KINDS) * len(ENDED_BY) * len(CAUSES) <= CLOSE_CODES_BASE
-assert CLOSE_CODES_BASE + len(CLOSE_SENDERS) * len(CLOSE_CODE_LABELS) <= BLOCK_WORDS
+assert CLOSE_CODES_BASE + len(CLOSE_SENDERS) * len(CLOSE_CODE_LABELS) <= DURATIONS_BASE
+assert DURATIONS_BASE + DURATION_WORDS <= BLOCK_WORDS

@@ -129,8 +129,9 @@ _CONTRACT: Final = (
         "sum of all sessions.",
         "Labels `quantile` 0.5, 0.75, 0.95, 0.98, 0.99 and 0.999. The quantiles favour recent closes "
         "(`metrics.durationHalfLife`, 300 s) and are NaN when no session closed within "
-        "`metrics.recentWindow` (600 s). `_count` and `_sum` only ever grow. Quantiles of several pods "
-        "cannot be averaged; use `bascule_session_duration_seconds` instead.",
+        "`metrics.recentWindow` (600 s). `_count` and `_sum` only ever grow, and are those of "
+        "`bascule_session_duration_seconds`, which is to be used where there are several pods: their "
+        "quantiles cannot be averaged.",
         is_contract=True,
     ),
     Metric(
@@ -168,7 +169,8 @@ _SESSIONS: Final = (
     Metric(
         "bascule_session_duration_seconds", MetricKind.HISTOGRAM, Unit.SECONDS,
         "How long closed sessions lasted, in buckets from a second to a day.",
-        "Adds up over pods: `histogram_quantile(0.95, sum by (le) (rate(...[5m])))`.",
+        "Adds up over pods: `histogram_quantile(0.95, sum by (le) (rate(...[5m])))`. A session whose end "
+        "nobody saw, as `bascule_sessions_lost_total` has it, has no duration and is not in it.",
     ),
     Metric(
         "bascule_sessions", _G, Unit.SESSIONS,
@@ -200,7 +202,7 @@ _SESSIONS: Final = (
         "Sessions that ended because their forwarder process died.",
         "Should be 0. Find the forwarder's last words in the log; see `bascule_forwarder_restarts_total`. "
         "Sessions of a forwarder that died while there was no gateway are counted only here, since nobody "
-        "knows whose they were.",
+        "knows whose they were or how long they lasted.",
     ),
     Metric(
         "bascule_close_codes_total", _C, Unit.NONE,

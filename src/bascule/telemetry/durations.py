@@ -3,12 +3,13 @@
 Percentiles of different pods cannot be added up or averaged; bucket counts can. So every
 duration goes into both: `ws_connection_duration_seconds` (the contract's summary, whose
 quantiles come from the reservoir) and `bascule_session_duration_seconds` (a histogram,
-for ``histogram_quantile`` over the whole deployment).
+for ``histogram_quantile`` over the whole deployment). Count and sum of both are the histogram's.
 
-The buckets are words of shared memory, which outlive the gateway as all counters do; the reservoir is handed
-over by a gateway that leaves, and begins anew after one that died.
+The histogram is words of shared memory, counted on by whoever saw the session end: its forwarder, or the
+gateway for one that was lost with it. One whose end nobody saw has no duration, and is in none of them. The
+reservoir is the gateway's; one that leaves hands it over, and it begins anew after one that died.
 
-Rules of this file: pure; `Durations.record` is the only way in, so the two never differ.
+Rules of this file: pure; `count_duration` is the only way into a histogram.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from bascule.telemetry.reservoir import Reservoir, Summary
 
-__all__ = ["BUCKETS", "WORDS", "Durations", "histogram"]
+__all__ = ["BUCKETS", "WORDS", "Durations", "count_duration", "histogram"]
 
 _MINUTE: Final = 60.0
 _HOUR: Final = 3600.0
@@ -41,18 +42,16 @@ WORDS: Final = len(BUCKETS) + 2
 
 
 class Durations:
-    """Every closed session's duration, sampled and counted.
+    """A sample of the closed sessions' durations.
 
     Args:
         reservoir: Owned by this object from now on.
-        words: `WORDS` numbers of this process's own; counted on from what they are.
     """
 
-    __slots__ = ("_reservoir", "_summary", "_summary_at", "_words")
+    __slots__ = ("_reservoir", "_summary", "_summary_at")
 
-    def __init__(self, reservoir: Reservoir, words: memoryview | list[int]) -> None:
+    def __init__(self, reservoir: Reservoir) -> None:
         self._reservoir = reservoir
-        self._words = words
         self._summary: Summary | None = None
         self._summary_at = 0.0
 
@@ -66,10 +65,7 @@ class Durations:
         Raises:
             ValueError: The duration is not finite; nothing was recorded.
         """
-        seconds = max(0.0, seconds)
-        self._reservoir.update(seconds, now)
-        self._words[bisect_left(BUCKETS, seconds)] += 1
-        self._words[-1] += int(seconds * 1e6)
+        self._reservoir.update(max(0.0, seconds), now)
         self._summary = None
 
     def summary(self, now: float) -> Summary:
@@ -87,6 +83,13 @@ class Durations:
         """Take over the sample of the gateway before."""
         self._reservoir.restore(dumped)
         self._summary = None
+
+
+def count_duration(words: memoryview | list[int], seconds: float) -> None:
+    """Count one closed session in `WORDS` numbers; below zero counts as zero."""
+    seconds = max(0.0, seconds)
+    words[bisect_left(BUCKETS, seconds)] += 1
+    words[-1] += int(seconds * 1e6)
 
 
 def histogram(words: Sequence[int]) -> HistogramReading:
