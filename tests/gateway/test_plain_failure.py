@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ssl
 from typing import Any
 
 import aiohttp
@@ -15,12 +16,27 @@ KEY = aiohttp.client_reqrep.ConnectionKey("10.9.8.7", 1, False, True, None, None
 REFUSED = OSError(errno.ECONNREFUSED, "Connect call failed ('10.9.8.7', 1)")
 
 
+def distrust(code: int) -> ssl.SSLCertVerificationError:
+    """Return what OpenSSL says of a certificate, in words that have an address."""
+    error = ssl.SSLCertVerificationError(1, "10.9.8.7")
+    error.verify_code = code
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
         (aiohttp.ClientConnectorDNSError(KEY, OSError("no such name")), "name does not resolve"),
         (aiohttp.ClientConnectorError(KEY, REFUSED), "connect failed: ECONNREFUSED"),
         (aiohttp.ClientConnectorSSLError(KEY, OSError("handshake")), "TLS handshake failed"),
+        (
+            aiohttp.ClientConnectorCertificateError(KEY, distrust(18)),
+            "TLS handshake failed: the certificate is self-signed",
+        ),
+        (
+            aiohttp.ClientConnectorCertificateError(KEY, distrust(99)),
+            "TLS handshake failed: the certificate is not valid",
+        ),
         (aiohttp.ConnectionTimeoutError("to 10.9.8.7"), "connect timed out"),
         (TimeoutError(), "no answer in time"),
         (aiohttp.ServerDisconnectedError(), "the connection ended"),

@@ -448,7 +448,8 @@ def test_an_https_upstream_whose_certificate_is_another_is_unreachable(
         assert client.head().status == 101
         assert client.refusal().code == 1013
         (line,) = eventually(lambda: _refusals(suspicious), 10, "it is said")
-        assert (line["reason"], line["detail"]) == ("unreachable", "TLS handshake failed")
+        detail = "TLS handshake failed: the certificate is self-signed"
+        assert (line["reason"], line["detail"]) == ("unreachable", detail)
 
 
 def _refusals(bascule: RunningBascule) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Final
 import aiohttp
 
 from bascule.gateway.plain_client import FailedInUse
-from bascule.gateway.upstream import errno_name
+from bascule.gateway.upstream import errno_name, tls_failure
 
 __all__ = ["BAD_ANSWER", "BROKEN_OFF", "TIMEOUT", "UNREACHABLE", "describe"]
 
@@ -34,7 +34,7 @@ def describe(error: BaseException) -> str:
         case aiohttp.ClientConnectorDNSError():
             return "name does not resolve"
         case aiohttp.ClientSSLError():
-            return "TLS handshake failed"
+            return tls_failure(error.os_error)
         case aiohttp.ClientConnectorError():
             return f"connect failed: {errno_name(error.os_error)}"
         case aiohttp.ConnectionTimeoutError():

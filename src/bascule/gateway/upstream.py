@@ -188,7 +188,7 @@ class Dialler:
         except Unresolvable as error:
             raise Unreachable("name does not resolve") from error
         except ssl.SSLError as error:  # an OSError with a number of OpenSSL's
-            raise Unreachable("TLS handshake failed") from error
+            raise Unreachable(tls_failure(error)) from error
         except OSError as error:
             raise Unreachable(f"connect failed: {errno_name(error)}") from error
         finally:
@@ -285,6 +285,25 @@ async def _connected(loop: asyncio.AbstractEventLoop, connection: socket.socket)
 def _wake(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
+
+
+_CERTIFICATE: Final = {
+    10: "the certificate has expired",
+    18: "the certificate is self-signed",
+    19: "the certificate's CA is not trusted",
+    20: "the certificate's CA is not trusted",
+    62: "the certificate is for another name",
+    64: "the certificate is for another name",
+}
+"""OpenSSL's X509_V_ERR_…: 64 is the name's where it is an address."""
+
+
+def tls_failure(error: BaseException | None) -> str:
+    """Return how TLS failed, in words of ours: OpenSSL's repeat what the peer sent."""
+    text = "TLS handshake failed"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text += f": {_CERTIFICATE.get(error.verify_code, 'the certificate is not valid')}"
+    return text
 
 
 _UNNAMED: Final = "EIO"
