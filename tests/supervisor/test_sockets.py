@@ -17,9 +17,9 @@ HERE = Endpoint("127.0.0.1", 0)
 TCP = socket.IPPROTO_TCP
 
 
-def accepted(sockets: Sockets) -> socket.socket:
-    """Return the proxy's end of a browser's connection."""
-    with closing(listen(Config(sockets=sockets), HERE, "listen")) as listening:
+def accepted(sockets: Sockets, field: str = "listen") -> socket.socket:
+    """Return the proxy's end of a client's connection."""
+    with closing(listen(Config(sockets=sockets), HERE, field)) as listening:
         listening.setblocking(True)
         with socket.create_connection(listening.getsockname()) as browser:
             browser.sendall(b"GET")  # the kernel holds silent connections back
@@ -44,6 +44,14 @@ def test_a_browsers_connection_has_every_option() -> None:
         assert connection.getsockopt(TCP, socket.TCP_USER_TIMEOUT) == 10_000
         assert connection.getsockopt(TCP, 25) == 4096  # TCP_NOTSENT_LOWAT
         assert connection.getsockopt(TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+
+
+@pytest.mark.parametrize("field", ["listen", "admin", "tls.redirectFrom"])
+def test_whoever_connects_is_given_up_when_it_takes_nothing(field: str) -> None:
+    with accepted(Sockets(user_timeout=10, keepalive_idle=7), field) as connection:
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert connection.getsockopt(TCP, socket.TCP_KEEPIDLE) == 7
+        assert connection.getsockopt(TCP, socket.TCP_USER_TIMEOUT) == 10_000
 
 
 def test_without_a_congestion_control_it_is_the_nodes() -> None:
@@ -87,6 +95,7 @@ def test_what_is_taken_out_of_the_configuration_is_taken_from_the_socket() -> No
     after = Sockets(no_delay=False, user_timeout=0)
     with closing(listen(Config(sockets=before), HERE, "listen")) as public, socket.socket() as admin:
         Listeners(public, admin).set_options(after)
+        assert admin.getsockopt(TCP, socket.TCP_KEEPIDLE) == public.getsockopt(TCP, socket.TCP_KEEPIDLE)
         with closing(listen(Config(sockets=after), HERE, "listen")) as fresh:
             for option in (socket.TCP_NODELAY, socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE):
                 assert public.getsockopt(TCP, option) == fresh.getsockopt(TCP, option)

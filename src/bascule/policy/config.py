@@ -223,7 +223,7 @@ class Limits(Block):
 
 
 class Sockets(Block):
-    """TCP options of both connections of a session."""
+    """TCP options of both connections of a session, and of all others that are accepted."""
 
     no_delay: Annotated[bool, Field(strict=True)] = True
     """`TCP_NODELAY`: send small frames at once.

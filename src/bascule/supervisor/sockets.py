@@ -78,10 +78,10 @@ class Listeners:
         """
         with socket.socket() as fresh:  # to have none of one's own is to have the node's
             nodes = fresh.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
-        self.public.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, nodes.rstrip(b"\0"))
-        _set_options(self.public, sockets)
         for listening in (self.public, self.admin, self.redirect):
             if listening is not None:
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, nodes.rstrip(b"\0"))
+                _set_options(listening, sockets)
                 listening.listen(sockets.backlog)
 
 
@@ -101,7 +101,8 @@ def check_options(sockets: Sockets) -> None:
 def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
     """Bind and listen.
 
-    The options of sessions are set here once: Linux gives them to every connection accepted.
+    The options of sessions are set here once: Linux gives them to every connection accepted. They also end
+    those of operators, and of browsers that are redirected, whose peer is gone or takes nothing.
 
     Raises:
         ConfigError: The address cannot be bound, or the kernel does not take an option; names the field.
@@ -112,8 +113,7 @@ def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
         listening = socket.socket(addresses[0][0], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if field == "listen":
-                _set_options(listening, config.sockets)
+            _set_options(listening, config.sockets)
             listening.bind(addresses[0][4])
             listening.listen(config.sockets.backlog)
         except BaseException:
