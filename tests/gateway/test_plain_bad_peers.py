@@ -14,6 +14,7 @@ import pytest_asyncio
 from bascule.gateway.legs import reset
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
 from tests.support.deaf import deaf_port
+from tests.support.notls import NO_TLS, without_tls
 from tests.support.parts import require
 from tests.support.processes import reserve_port
 
@@ -69,6 +70,26 @@ async def test_an_upstream_that_does_not_accept_in_time_is_504(world: World) -> 
         front = await world.front(port, limits={"connectTimeout": 0.2})
         assert (await front.request(b"/")).status == 504
     assert front.failures == 1
+
+
+@pytest.mark.parametrize(("said", "detail"), NO_TLS)
+async def test_an_https_upstream_that_speaks_no_tls_is_said_to(
+    world: World, said: bytes | None, detail: str
+) -> None:
+    async with without_tls(said) as port:
+        tls = ssl.create_default_context()
+        front = await world.front(port, tls=tls, limits={"connectTimeout": 0.5})
+        status, reason = (504, "timeout") if said is None else (502, "unreachable")
+        assert (await front.request(b"/")).status == status
+        assert [(line["reason"], line["detail"]) for line in front.log.lines] == [(reason, detail)]
+
+
+async def test_an_https_upstream_that_does_not_accept_is_not_said_to_speak_no_tls(world: World) -> None:
+    with deaf_port() as port:
+        tls = ssl.create_default_context()
+        front = await world.front(port, tls=tls, limits={"connectTimeout": 0.2})
+        assert (await front.request(b"/")).status == 504
+        assert [line["detail"] for line in front.log.lines] == ["connect timed out"]
 
 
 async def test_an_upstream_that_never_answers_is_504(world: World) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bascule.gateway.plain_client import FailedInUse
+from bascule.gateway.plain_client import FailedInUse, TlsTimedOut
 from bascule.gateway.plain_failure import describe
 
 KEY = aiohttp.client_reqrep.ConnectionKey("10.9.8.7", 1, False, True, None, None, None)
@@ -28,7 +28,19 @@ def distrust(code: int) -> ssl.SSLCertVerificationError:
     [
         (aiohttp.ClientConnectorDNSError(KEY, OSError("no such name")), "name does not resolve"),
         (aiohttp.ClientConnectorError(KEY, REFUSED), "connect failed: ECONNREFUSED"),
-        (aiohttp.ClientConnectorSSLError(KEY, OSError("handshake")), "TLS handshake failed"),
+        (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError(1, "10.9.8.7")), "TLS handshake failed"),
+        (
+            aiohttp.ClientConnectorSSLError(KEY, ConnectionResetError("10.9.8.7")),
+            "TLS handshake failed: ECONNRESET",
+        ),
+        (
+            aiohttp.ClientConnectorSSLError(KEY, OSError(errno.EPIPE, "10.9.8.7")),
+            "TLS handshake failed: EPIPE",
+        ),
+        (
+            aiohttp.ClientConnectorSSLError(KEY, ConnectionAbortedError("10.9.8.7")),
+            "TLS handshake timed out",
+        ),
         (
             aiohttp.ClientConnectorCertificateError(KEY, distrust(18)),
             "TLS handshake failed: the certificate is self-signed",
@@ -38,6 +50,7 @@ def distrust(code: int) -> ssl.SSLCertVerificationError:
             "TLS handshake failed: the certificate is not valid",
         ),
         (aiohttp.ConnectionTimeoutError("to 10.9.8.7"), "connect timed out"),
+        (TlsTimedOut("to 10.9.8.7"), "TLS handshake timed out"),
         (TimeoutError(), "no answer in time"),
         (aiohttp.ServerDisconnectedError(), "the connection ended"),
         (aiohttp.ClientPayloadError("10.9.8.7"), "the connection ended"),

@@ -15,6 +15,7 @@ from bascule.policy.config import Config, Limits, Sockets
 from bascule.policy.routes import UpstreamAddress
 from bascule.protocol.handshake import Offer
 from tests.support.deaf import deaf_port
+from tests.support.notls import NO_TLS, without_tls
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
@@ -76,6 +77,21 @@ async def test_addresses_that_all_say_nothing_take_no_longer_than_one(
     async with asyncio.timeout(1.8):
         with pytest.raises(Unreachable, match="connect timed out"):
             await dial(silent_port)
+
+
+@pytest.mark.parametrize(("said", "detail"), NO_TLS)
+async def test_an_https_upstream_that_speaks_no_tls_is_said_to(said: bytes | None, detail: str) -> None:
+    async with without_tls(said) as port:
+        dialler = Dialler(Config(limits=Limits(connect_timeout=0.5)))
+        address = UpstreamAddress("https", "127.0.0.1", port, b"apps")
+        with pytest.raises(Unreachable, match=f"^{detail}$"):
+            await dialler.open(address, b"/", [], OFFER)
+
+
+async def test_an_https_upstream_that_does_not_accept_is_not_said_to_speak_no_tls(silent_port: int) -> None:
+    dialler = Dialler(Config(limits=Limits(connect_timeout=0.2)))
+    with pytest.raises(Unreachable, match=r"^connect timed out$"):
+        await dialler.open(UpstreamAddress("https", SILENT, silent_port, b"apps"), b"/", [], OFFER)
 
 
 async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,10 @@
-"""What asks upstreams plain requests: aiohttp's client, in eight things another.
+"""What asks upstreams plain requests: aiohttp's client, in nine things another.
 
 It parses no cookies; field values are any bytes; it tells of interim answers; it holds no body back; an
 answer whose framing or connection breaks in the middle ends with an error; one that is whole is good whatever
-comes behind it; no request is sent twice unless its connection was stale; and a kept connection on which
-something came unasked is not used. aiohttp looks at that when a connection comes back, not when it goes out
+comes behind it; no request is sent twice unless its connection was stale; where TLS fails, or takes too long,
+it is said to be that and no failure to connect; and a kept connection on which something came unasked is not
+used. aiohttp looks at that when a connection comes back, not when it goes out
 again: an answer that an upstream sent meanwhile would be taken for the answer to the next request, which is
 somebody else's (response-queue poisoning).
 """
@@ -61,6 +62,10 @@ class FailedInUse(aiohttp.ClientConnectionError):
     def __init__(self, reason: BaseException) -> None:
         super().__init__(*reason.args)
         self.reason = reason
+
+
+class TlsTimedOut(aiohttp.ConnectionTimeoutError):
+    """TCP connected in time, and TLS did not."""
 
 
 class _UpstreamConnection(ResponseHandler):
@@ -165,7 +170,7 @@ def _is_interim(message: RawResponseMessage) -> bool:
 
 
 class UpstreamPool(aiohttp.TCPConnector):
-    """aiohttp's pool, without connections that have spoken out of turn."""
+    """aiohttp's pool, without connections that spoke out of turn; and it tells TLS's failures from others."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -180,6 +185,26 @@ class UpstreamPool(aiohttp.TCPConnector):
                 return connection
             connection.close()
         return None
+
+    async def _wrap_create_connection(
+        self, *args: Any, req: aiohttp.ClientRequest, **options: Any
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        """Connect to one of some addresses."""
+        assert isinstance(req, _Request)
+        factory, *rest = args
+        req.is_connected = False
+
+        def connected() -> ResponseHandler:  # asked for when TCP has connected, and TLS is to begin
+            req.is_connected = True
+            made: ResponseHandler = factory()
+            return made
+
+        try:
+            return await super()._wrap_create_connection(connected, *rest, req=req, **options)
+        except aiohttp.ClientConnectorError as error:
+            if not req.is_connected or isinstance(error, aiohttp.ClientSSLError):
+                raise
+            raise aiohttp.ClientConnectorSSLError(req.connection_key, error.os_error) from error
 
 
 class _ForgetfulJar(aiohttp.DummyCookieJar):
@@ -198,6 +223,7 @@ class _Request(aiohttp.ClientRequest):
     """
 
     on_interim: OnInterim | None = None
+    is_connected = False
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send the head, by way of `write_bytes` if a byte of it is not ASCII, and begin to send the body."""
@@ -222,12 +248,20 @@ class _Request(aiohttp.ClientRequest):
 
 
 def telling(on_interim: OnInterim) -> ClientMiddlewareType:
-    """Return what makes a request tell of each interim answer, before its answer is there."""
+    """Return what makes a request tell of each interim answer, before its answer is there.
+
+    A request whose time ran out in the handshake of TLS fails with `TlsTimedOut`.
+    """
 
     async def tell(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         assert isinstance(request, _Request)
         request.on_interim = on_interim
-        return await handler(request)
+        try:
+            return await handler(request)
+        except aiohttp.ConnectionTimeoutError as error:
+            if request.is_connected:
+                raise TlsTimedOut(*error.args) from error
+            raise
 
     return tell
 

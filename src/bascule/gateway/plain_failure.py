@@ -13,7 +13,7 @@ from typing import Final
 
 import aiohttp
 
-from bascule.gateway.plain_client import FailedInUse
+from bascule.gateway.plain_client import FailedInUse, TlsTimedOut
 from bascule.gateway.upstream import errno_name, tls_failure
 
 __all__ = ["BAD_ANSWER", "BROKEN_OFF", "TIMEOUT", "UNREACHABLE", "describe"]
@@ -37,6 +37,8 @@ def describe(error: BaseException) -> str:
             return tls_failure(error.os_error)
         case aiohttp.ClientConnectorError():
             return f"connect failed: {errno_name(error.os_error)}"
+        case TlsTimedOut():
+            return tls_failure(TimeoutError())
         case aiohttp.ConnectionTimeoutError():
             return "connect timed out"
         case TimeoutError():

@@ -61,6 +61,10 @@ class Unreachable(BasculeError):
     """The upstream cannot be reached; the text says how, for the log."""
 
 
+class _TlsFailed(OSError):
+    """TCP connected, and TLS did not; the text says how, for the log."""
+
+
 class BadAnswer(BasculeError):
     """The upstream's answer is neither a valid 101 nor a usable HTTP answer."""
 
@@ -181,14 +185,13 @@ class Dialler:
                         return PlainLeg(loop, connection)
                 except OSError:
                     pass  # The others are tried below, and this again.
-            async with asyncio.timeout(self._limits.connect_timeout):
-                return await self._connect_in_turn(address, begun)
+            return await self._connect_in_turn(address, begun)
         except TimeoutError as error:
             raise Unreachable("connect timed out") from error
         except Unresolvable as error:
             raise Unreachable("name does not resolve") from error
-        except ssl.SSLError as error:  # an OSError with a number of OpenSSL's
-            raise Unreachable(tls_failure(error)) from error
+        except _TlsFailed as error:
+            raise Unreachable(str(error)) from error
         except OSError as error:
             raise Unreachable(f"connect failed: {errno_name(error)}") from error
         finally:
@@ -206,12 +209,14 @@ class Dialler:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.connect_timeout
         failure: OSError = OSError(errno.EHOSTUNREACH, "no address")
-        addresses = await self._resolver.resolve(address.host, address.port)
+        async with asyncio.timeout_at(deadline):
+            addresses = await self._resolver.resolve(address.host, address.port)
         for number, (family, where) in enumerate(addresses):
             connection = begun.pop()[0] if begun and begun[0][1] == where else self._socket(family)
+            now = loop.time()
+            until = now + (deadline - now) / (len(addresses) - number)
             try:
-                async with asyncio.timeout((deadline - loop.time()) / (len(addresses) - number)):
-                    return await self._connect_to(address, connection, where)
+                return await self._connect_to(address, connection, where, until)
             except OSError as error:  # its time is up, or it failed
                 connection.close()
                 failure = error
@@ -221,17 +226,22 @@ class Dialler:
         raise failure
 
     async def _connect_to(
-        self, address: UpstreamAddress, connection: socket.socket, where: tuple[object, ...]
+        self, address: UpstreamAddress, connection: socket.socket, where: tuple[object, ...], until: float
     ) -> Leg:
         """Connect to one address; the connection stays the caller's when that fails."""
         loop = asyncio.get_running_loop()
-        if not _begin_connect(connection, where):
-            await _connected(loop, connection)
+        async with asyncio.timeout_at(until):
+            if not _begin_connect(connection, where):
+                await _connected(loop, connection)
         if address.scheme != "https":
             return PlainLeg(loop, connection)
-        reader, writer = await asyncio.open_connection(
-            sock=connection, ssl=self._tls_context(), server_hostname=address.host
-        )
+        try:
+            async with asyncio.timeout_at(until):
+                reader, writer = await asyncio.open_connection(
+                    sock=connection, ssl=self._tls_context(), server_hostname=address.host
+                )
+        except OSError as error:
+            raise _TlsFailed(tls_failure(error)) from error
         return PumpedLeg(reader, writer)
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -292,18 +302,29 @@ _CERTIFICATE: Final = {
     18: "the certificate is self-signed",
     19: "the certificate's CA is not trusted",
     20: "the certificate's CA is not trusted",
+    21: "the certificate's CA is not trusted",
     62: "the certificate is for another name",
     64: "the certificate is for another name",
 }
 """OpenSSL's X509_V_ERR_…: 64 is the name's where it is an address."""
 
 
-def tls_failure(error: BaseException | None) -> str:
+def tls_failure(error: OSError) -> str:
     """Return how TLS failed, in words of ours: OpenSSL's repeat what the peer sent."""
-    text = "TLS handshake failed"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        text += f": {_CERTIFICATE.get(error.verify_code, 'the certificate is not valid')}"
-    return text
+    match error:
+        case ssl.SSLCertVerificationError():
+            why = _CERTIFICATE.get(error.verify_code, "the certificate is not valid")
+        case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):  # what came was no record of TLS at all
+            why = "the upstream does not speak TLS"
+        case ssl.SSLError():
+            return "TLS handshake failed"
+        case TimeoutError(errno=None) | ConnectionAbortedError(errno=None):  # ours; the loop's own, of 60 s
+            return "TLS handshake timed out"
+        case ConnectionResetError():  # without a number where it just ended
+            why = errno.errorcode[errno.ECONNRESET]
+        case _:
+            why = errno_name(error)
+    return f"TLS handshake failed: {why}"
 
 
 _UNNAMED: Final = "EIO"

@@ -149,7 +149,7 @@ class Limits(Block):
     is one or two packets, and a deadline for the whole of it is what stops a slow-loris client.
     """
     connect_timeout: PositiveDuration = 5.0
-    """Time to connect to the upstream over TCP, name resolution included; then the browser is told 1013.
+    """Time to connect to the upstream, name resolution and TLS included; then the browser is told 1013.
 
     5 s covers two lost SYN packets (1 s and 2 s later). The addresses of a name are tried in turn and share
     this time. Keep it below the ingress's read timeout, which runs meanwhile.
