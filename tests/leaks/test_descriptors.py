@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from tests.support.bascule import run_bascule
 from tests.support.echo import run_echo
 from tests.support.waiting import eventually
 
@@ -64,3 +65,10 @@ def test_every_descriptor_comes_back(bascule: Callable[..., RunningBascule]) -> 
             10,
             f"descriptors are back at {before}",
         )
+
+
+def test_a_proxy_that_stops_leaves_nothing_for_the_collector_to_close(tmp_path: Path) -> None:
+    config = {"routes": [{"name": "dead", "path": "/", "upstream": DEAD}], "forwarders": {"count": 1}}
+    with run_bascule(tmp_path, config, env={"PYTHONWARNINGS": "default::ResourceWarning"}) as proxy:
+        pass
+    assert "ResourceWarning" not in proxy.process.said()

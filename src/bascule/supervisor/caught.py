@@ -34,6 +34,12 @@ class CaughtSignals:
         # Whoever started us may ignore it, and then the kernel keeps no exit status of a child.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
+    def close(self) -> None:
+        """Wake nobody any more; signals end nothing still."""
+        signal.set_wakeup_fd(-1)
+        self.wake.close()
+        self._wake_writer.close()
+
     def take(self) -> list[int]:
         """Return what came in since the last call, in order."""
         self.wake.recv(4096)

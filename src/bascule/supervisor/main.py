@@ -91,7 +91,13 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
-        caught = CaughtSignals()
+        with contextlib.closing(self._listeners), contextlib.closing(CaughtSignals()) as caught:
+            self._serve(caught)
+        _log.info("stopped")
+        return self._shutdown.exit_status
+
+    def _serve(self, caught: CaughtSignals) -> None:
+        """Do what there is to do until the last child has left."""
         self._selector.register(caught.wake, selectors.EVENT_READ, lambda: self._on_signals(caught.take()))
         self._start_all()
         self._watchdog.run()
@@ -105,8 +111,6 @@ class Supervisor:
                     callback: Callable[[], None] = key.data
                     callback()
             self._on_time(time.monotonic())
-        _log.info("stopped")
-        return self._shutdown.exit_status
 
     @property
     def _config(self) -> Config:

@@ -69,6 +69,12 @@ class Listeners:
             bound.pop_all()
             return cls(public, admin, redirect)
 
+    def close(self) -> None:
+        """Close all; closing twice is harmless."""
+        for listening in (self.public, self.admin, self.redirect):
+            if listening is not None:
+                listening.close()
+
     def set_options(self, sockets: Sockets) -> None:
         """Give other options to the connections that are accepted from now on.
 
