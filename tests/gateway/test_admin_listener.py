@@ -157,6 +157,30 @@ async def test_a_connection_whose_next_request_is_there_is_not_idle(
     assert entered == [False]
 
 
+async def test_a_connection_whose_next_request_has_been_read_is_not_idle(
+    connect: Open, connections: list[module._Connection]
+) -> None:
+    reader, writer = await connect()
+    await _asked(reader, writer)
+    (its,) = connections
+    its.data_received(REQUEST)
+    its._listener.idle.shed(1)  # in the same turn of the loop: others have come
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"now")
+
+
+async def test_whoever_was_answered_before_the_application_was_asked_is_idle(
+    connect: Open, connections: list[module._Connection]
+) -> None:
+    reader, writer = await connect()
+    writer.write(REQUEST.replace(b"Host", b"Expect: nothing\r\nHost"))
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"\r\n\r\n")
+    (its,) = connections
+    its._listener.idle.shed(1)
+    assert await _is_cut(reader)
+
+
 async def test_a_request_under_way_is_not_counted(connect: Open) -> None:
     reader, writer = await connect()
     writer.write(ENDLESS)

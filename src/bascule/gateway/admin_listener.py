@@ -26,7 +26,7 @@ from bascule.gateway.waits import Waits
 if TYPE_CHECKING:
     import socket
 
-    from aiohttp.typedefs import Handler, Middleware
+    from aiohttp.typedefs import Handler
 
 MOST_IDLE: Final = 256
 """Connections at once that ask for nothing. A scraper has one, a status page six."""
@@ -44,7 +44,7 @@ class AdminListener:
         self.idle = Bounded(MOST_IDLE)
         self.heads = Waits(first_head, _Connection.expire)
         self._dropped = dropped()
-        app.middlewares.insert(0, self._counting())
+        app.middlewares.insert(0, _noting)
         self._runner = web.AppRunner(app, shutdown_timeout=1.0)
         self._server: asyncio.Server | None = None
 
@@ -64,26 +64,18 @@ class AdminListener:
             server.close()
             await self._runner.cleanup()
 
-    def _counting(self) -> Middleware:
-        @web.middleware
-        async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
-            connection = request.protocol
-            assert isinstance(connection, _Connection)
-            connection.begun(request, request.content)
-            self.idle.leave(connection)
-            try:
-                return await handler(request)
-            finally:
-                # Else it has ended, or the next request is there already.
-                if (transport := connection.transport) is not None and not connection.has_more:
-                    self.idle.enter(connection, lambda: self._drop(transport))
-
-        return count
-
-    def _drop(self, transport: asyncio.Transport) -> None:
+    def drop(self, transport: asyncio.Transport) -> None:
         """Close a connection; one that takes nothing of its answers would stay, with its descriptor."""
         transport.close()
         self._dropped.enter(transport)
+
+
+@web.middleware
+async def _noting(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a connection know which request it answers."""
+    assert isinstance(request.protocol, _Connection)
+    request.protocol.begun(request, request.content)
+    return await handler(request)
 
 
 class _Connection(PlainProtocol):
@@ -103,8 +95,10 @@ class _Connection(PlainProtocol):
         self._listener.heads.enter(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; the first head may be whole now."""
+        """Parse; the first head may be whole now, or another one."""
         super().data_received(data)
+        if self.has_more:
+            self._listener.idle.leave(self)  # though its answer begins in a later turn of the loop
         if self._messages or self._current_request is not None:
             self._listener.heads.leave(self)
 
@@ -122,7 +116,13 @@ class _Connection(PlainProtocol):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send an answer; ours, where aiohttp gives one before it asks the application (``Expect``)."""
+        """Send an answer; ours, where aiohttp gives one before it asks the application (``Expect``).
+
+        From now on the connection is idle, though it may take its time to take the answer.
+        """
+        # Else it has ended, or the next request is there already.
+        if (transport := self.transport) is not None and not self.has_more:
+            self._listener.idle.enter(self, lambda: self._listener.drop(transport))
         if isinstance(resp, web.HTTPError):
             resp = of_framework(request, resp)
         return await super().finish_response(request, resp, start_time)
