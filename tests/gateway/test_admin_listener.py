@@ -208,6 +208,39 @@ async def test_a_request_under_way_may_take_longer_than_a_head(connect: Open) ->
         assert await reader.readuntil(b"on")
 
 
+async def test_whoever_closes_it_again_waits_for_the_answer_under_way_too() -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+    said: list[str] = []
+
+    async def answer(_: web.Request) -> web.Response:
+        begun.set()
+        await goes_on.wait()
+        said.append("answered")
+        return web.Response(text="now")
+
+    async def close() -> None:
+        await listener.close()
+        said.append("closed")
+
+    app = web.Application()
+    app.router.add_get("/now", answer)
+    listener = AdminListener(app, 60.0)
+    listening = socket.create_server(("127.0.0.1", 0))
+    await listener.start(listening)
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(REQUEST)
+        await begun.wait()
+        async with asyncio.TaskGroup() as closing:
+            for _ in range(2):  # as a gateway does that retires, and when it ends
+                closing.create_task(close())
+            await asyncio.sleep(0)  # both have begun
+            goes_on.set()
+        assert said == ["answered", "closed", "closed"]
+        assert await reader.readuntil(b"now")
+        writer.close()
+
+
 # -- what does not parse ----------------------------------------------------------------------------------
 
 SECRET = "TOPSECRET"

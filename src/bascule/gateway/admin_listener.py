@@ -22,6 +22,7 @@ from bascule.gateway.bounded import Bounded
 from bascule.gateway.legs import dropped
 from bascule.gateway.plain_server import SETTINGS, PlainProtocol
 from bascule.gateway.waits import Waits
+from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     import socket
@@ -47,6 +48,7 @@ class AdminListener:
         app.middlewares.insert(0, _noting)
         self._runner = web.AppRunner(app, shutdown_timeout=1.0)
         self._server: asyncio.Server | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections."""
@@ -58,11 +60,17 @@ class AdminListener:
         self._server = await loop.create_server(lambda: _Connection(self, server, **options), sock=listening)
 
     async def close(self) -> None:
-        """Stop, and end what is under way; closing twice is harmless."""
+        """Stop, and end what is under way.
+
+        A second call waits for the end, too: one that retires has not ended before what it was asked has its
+        answer, or its time is up.
+        """
         server, self._server = self._server, None
         if server is not None:
             server.close()
-            await self._runner.cleanup()
+            self._closing = spawn(self._runner.cleanup(), "close admin listener")
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
 
     def drop(self, transport: asyncio.Transport) -> None:
         """Close a connection; one that takes nothing of its answers would stay, with its descriptor."""
