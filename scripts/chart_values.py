@@ -105,6 +105,8 @@ class Ports(Block):
     """Browsers, by way of the Service and the ingress."""
     admin: Port = 8081
     """Metrics, probes, status page; never routed by the ingress."""
+    redirect: Port = 8082
+    """Plain HTTP that is redirected to https, with `service.redirectPort`."""
 
 
 class SecretReference(Block):
@@ -207,6 +209,9 @@ class Service(Block):
     """Kind of Service."""
     port: Port = 80
     """Its port."""
+    redirect_port: Port | None = None
+    """A second port, at which plain HTTP is redirected to https at the first, such as 80 beside `port: 443`;
+    needs `tls.secretName`. `null` is none: behind an ingress or a Gateway that is theirs to do."""
     annotations: Annotations = Field(default_factory=dict)
     """Annotations."""
     app_protocol: Key | None = None

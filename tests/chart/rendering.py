@@ -130,6 +130,12 @@ CASES: dict[str, dict[str, Any]] = {
             "ipFamilies": ["IPv6", "IPv4"],
         },
     },
+    "a load balancer that redirects": {
+        "routes": ROUTES,
+        "tls": {"secretName": "cert"},
+        "service": {"type": "LoadBalancer", "port": 443, "redirectPort": 80},
+        "networkPolicy": {"enabled": True},
+    },
     "keda": {"autoscaling": {"enabled": True, "type": "keda"}},
     "a slow drain": {"drain": {"naturalEnd": "5m", "rate": 5}, **websocket_proxy(maxSessionsPerApp=1000)},
     "a drain of years": {"drain": {"rate": 5}, **websocket_proxy(maxSessionsPerApp=2147483647)},

@@ -334,6 +334,15 @@ def test_a_grace_period_that_would_cut_sessions_is_refused(version: str) -> None
             "no alert BasculeRoutesFull",
         ),
         ({"service": {"nodePort": 30080}}, "service.nodePort says nothing of a Service of type ClusterIP"),
+        ({"service": {"redirectPort": 8000}}, "service.redirectPort needs tls.secretName"),
+        (
+            {"tls": {"secretName": "a"}, "service": {"port": 443, "redirectPort": 443}},
+            "service.port and service.redirectPort are both 443",
+        ),
+        (
+            {"tls": {"secretName": "a"}, "service": {"redirectPort": 81}, "ports": {"redirect": 8081}},
+            "ports.redirect is 8081, which has another use",
+        ),
         ({"service": {"externalTrafficPolicy": "Local"}}, "service.externalTrafficPolicy says nothing"),
         ({"service": {"type": "NodePort", "loadBalancerClass": "a"}}, "of a Service of type NodePort"),
         ({"service": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}, "an API server refuses it"),
@@ -449,7 +458,7 @@ def test_a_change_that_only_a_start_can_make_replaces_the_pods() -> None:
         ("forwarders", "readBufferBytes"): {"forwarders": {"readBufferBytes": 4096}},
         ("tls", "redirectFrom"): {
             "tls": {"secretName": "a"},
-            "extraConfig": {"tls": {"redirectFrom": ":80"}},
+            "service": {"port": 443, "redirectPort": 80},
         },
     }
     assert set(changes) == set(ONLY_AT_A_START)
@@ -486,6 +495,22 @@ def test_jupyterhub_tells_ready_pods_and_they_tell_each_other() -> None:
 def test_whoever_may_add_routes_needs_a_token() -> None:
     said = refusal("v4", {"hub": {"enabled": True}})
     assert "hub.enabled needs adminToken.name" in said
+
+
+def test_plain_http_is_redirected_to_the_port_of_the_service() -> None:
+    manifests = render("v4", CASES["a load balancer that redirects"])
+    tls = yaml.safe_load(configuration(manifests))["tls"]
+    assert (tls["redirectFrom"], tls["redirectPort"]) == ("0.0.0.0:8082", 443)
+    ports = one(manifests, "Service", "ws-bascule")["spec"]["ports"]
+    assert [(port["name"], port["port"], port["targetPort"], port["appProtocol"]) for port in ports] == [
+        ("http", 443, "http", "https"),
+        ("redirect", 80, "redirect", "http"),
+    ]
+    (container,) = one(manifests, "Deployment", "ws-bascule")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "redirect", "containerPort": 8082, "protocol": "TCP"} in container["ports"]
+    open_to_browsers = one(manifests, "NetworkPolicy", "ws-bascule")["spec"]["ingress"][0]["ports"]
+    assert [port["port"] for port in open_to_browsers] == ["http", "redirect"]
+    assert "redirect" not in str(render("v4", {"tls": {"secretName": "cert"}}))
 
 
 def test_a_load_balancer_is_told_what_the_values_say_and_nothing_else_is() -> None:

@@ -32,6 +32,17 @@ accepts the result, and a test says so for every case of the matrix.
 {{- if eq (.Values.ports.http | int64) (.Values.ports.admin | int64) -}}
 {{- fail (printf "ports.http and ports.admin are both %d: each needs a port of its own" (.Values.ports.http | int64)) -}}
 {{- end -}}
+{{- with .Values.service.redirectPort -}}
+{{- if not $.Values.tls.secretName -}}
+{{- fail "service.redirectPort needs tls.secretName: nothing speaks https here" -}}
+{{- end -}}
+{{- if eq (. | int64) ($.Values.service.port | int64) -}}
+{{- fail (printf "service.port and service.redirectPort are both %d" (. | int64)) -}}
+{{- end -}}
+{{- if has ($.Values.ports.redirect | int64) (list ($.Values.ports.http | int64) ($.Values.ports.admin | int64)) -}}
+{{- fail (printf "ports.redirect is %d, which has another use: each needs a port of its own" ($.Values.ports.redirect | int64)) -}}
+{{- end -}}
+{{- end -}}
 {{- $extra := default dict .Values.extraConfig -}}
 {{- $computed := pick $extra "listen" "admin" "websocketProxy" "forwarders" "drain" | keys | sortAlpha -}}
 {{- if hasKey (default dict $extra.limits) "closingHandshakeTimeout" -}}
@@ -72,6 +83,10 @@ accepts the result, and a test says so for every case of the matrix.
 {{- end -}}
 {{- if .Values.tls.secretName -}}
 {{- $_ := set $config "tls" (dict "certificate" "/etc/bascule/tls/tls.crt" "key" "/etc/bascule/tls/tls.key") -}}
+{{- with .Values.service.redirectPort -}}
+{{- $_ := set $config.tls "redirectFrom" (printf "%s:%d" $.Values.bindAddress ($.Values.ports.redirect | int64)) -}}
+{{- $_ := set $config.tls "redirectPort" ($.Values.service.port | int64) -}}
+{{- end -}}
 {{- end -}}
 {{- $given := dig "auth" "session" "keyFile" "" $extra -}}
 {{- range .Values.routes -}}

@@ -31,7 +31,8 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "bindAddress": "0.0.0.0",
   "ports": {
     "http": 8080,
-    "admin": 8081
+    "admin": 8081,
+    "redirect": 8082
   },
   "forwarders": {
     "count": null,
@@ -151,6 +152,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "service": {
     "type": "ClusterIP",
     "port": 80,
+    "redirectPort": null,
     "annotations": {},
     "appProtocol": null,
     "nodePort": null,
@@ -287,6 +289,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "auth.session.issuer",
   "extraConfig",
   "resources",
+  "service.redirectPort",
   "service.annotations",
   "service.appProtocol",
   "service.nodePort",
