@@ -8,14 +8,12 @@ Rules of this file: it says what is due; what to do about it is up to the relay.
 
 from __future__ import annotations
 
-import fcntl
 import math
 import select
-import sys
-import termios
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.forwarder.wheel import Wheel
+from bascule.handover.descriptors import queued
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -210,9 +208,7 @@ def _waiting(session: Session) -> int:
     It falls as the peer takes them: while there is a stash its source is not read, and no
     heartbeat is sent.
     """
-    return sum(
-        flow.stashed + _queued(flow.sink) for flow in (session.inbound, session.outbound) if flow.stashed
-    )
+    return sum(_untaken(flow) for flow in (session.inbound, session.outbound) if flow.stashed)
 
 
 def _last_waiting(session: Session) -> int:
@@ -221,26 +217,26 @@ def _last_waiting(session: Session) -> int:
     Where more may follow it could rise and fall for ever, by an upstream that does not heed a Close.
     """
     return sum(
-        flow.stashed + _queued(flow.sink)
+        _untaken(flow)
         for flow in (session.inbound, session.outbound)
-        if flow.told or (flow.stashed and _has_close(flow))
+        if flow.told or (flow.stashed and _owes_close(flow))
     )
 
 
-def _queued(descriptor: int) -> int:
-    """Return the bytes of a connection that its peer has not acknowledged (SIOCOUTQ)."""
+def _untaken(flow: Flow) -> int:
+    """Return the bytes that the sink's peer has not taken, in our hands and in the kernel's."""
     try:
-        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return flow.stashed + queued(flow.sink)
     except OSError:
-        return 0
+        return flow.stashed
 
 
 def _is_waiting(session: Session) -> bool:
     """Tell whether a Close of ours still waits for a frame boundary."""
-    return _has_close(session.inbound) or _has_close(session.outbound)
+    return _owes_close(session.inbound) or _owes_close(session.outbound)
 
 
-def _has_close(flow: Flow) -> bool:
+def _owes_close(flow: Flow) -> bool:
     return flow.pending is not None and bool(flow.pending.close)
 
 

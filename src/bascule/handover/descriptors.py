@@ -67,13 +67,25 @@ def send_packet(channel: socket.socket, packet: bytes, descriptors: Sequence[int
     channel.sendmsg((packet,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, rights),))
 
 
+def queued(descriptor: int) -> int:
+    """Return the bytes sent on a connection that the kernel still keeps (SIOCOUTQ; see tcp(7)).
+
+    Those of TCP have not been acknowledged; packets of a Unix socket have not been read, and count with
+    what they cost the kernel.
+
+    Raises:
+        OSError: It is no connection.
+    """
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
 def most_unread(channel: socket.socket) -> float:
     """Return a bound, in bytes, of the packets that were sent and that the other process has not read.
 
     0 when it has read all, infinity when it has ended, and else more than their sizes: the kernel counts
     what they cost it.
     """
-    unread = int.from_bytes(fcntl.ioctl(channel, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    unread = queued(channel.fileno())
     # One that ends is seen to have ended before what it left unread is thrown away.
     ends = select.poll()
     ends.register(channel, select.POLLRDHUP)
