@@ -17,6 +17,8 @@ from bascule.policy.endpoints import Endpoint, host_port
 from bascule.policy.socketoptions import session_options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bascule.policy.config import Config, Sockets
 
 _log = structlog.get_logger()
@@ -71,9 +73,8 @@ class Listeners:
 
     def close(self) -> None:
         """Close all; closing twice is harmless."""
-        for listening in (self.public, self.admin, self.redirect):
-            if listening is not None:
-                listening.close()
+        for listening in self._all():
+            listening.close()
 
     def set_options(self, sockets: Sockets) -> None:
         """Give other options to the connections that are accepted from now on.
@@ -84,11 +85,15 @@ class Listeners:
         """
         with socket.socket() as fresh:  # to have none of one's own is to have the node's
             nodes = fresh.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
-        for listening in (self.public, self.admin, self.redirect):
-            if listening is not None:
-                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, nodes.rstrip(b"\0"))
-                _set_options(listening, sockets)
-                listening.listen(sockets.backlog)
+        for listening in self._all():
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, nodes.rstrip(b"\0"))
+            _set_options(listening, sockets)
+            listening.listen(sockets.backlog)
+
+    def _all(self) -> Iterator[socket.socket]:
+        yield from (self.public, self.admin)
+        if self.redirect is not None:
+            yield self.redirect
 
 
 def check_options(sockets: Sockets) -> None:
