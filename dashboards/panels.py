@@ -119,14 +119,7 @@ class Panel:
         if self.axis is not None:
             panel.axis_label(self.axis)
         for letter, query in zip("ABCDEFGH"[: len(self.queries)], self.queries, strict=True):
-            panel.with_target(
-                prometheus.Dataquery()
-                .ref_id(letter)
-                .expr(query.expression)
-                .legend_format(query.legend)
-                .range()
-                .datasource(DATASOURCE)
-            )
+            panel.with_target(_target(letter, query.expression, query.legend))
             if properties := _overrides(query):
                 # By name where the name is fixed, since that is what people see in the editor.
                 if "{{" in query.legend:
@@ -174,15 +167,14 @@ class Stat:
             .color_mode(common.BigValueColorMode.VALUE)
             .graph_mode(common.BigValueGraphMode.AREA)
             .reduce_options(ReduceDataOptions().calcs(["lastNotNull"]))
-            .with_target(
-                prometheus.Dataquery()
-                .ref_id("A")
-                .expr(self.expression)
-                .legend_format(self.title)
-                .range()
-                .datasource(DATASOURCE)
-            )
+            .with_target(_target("A", self.expression, self.title))
         )
+
+
+def _target(letter: str, expression: str, legend: str) -> prometheus.Dataquery:
+    """Return what a panel asks Prometheus."""
+    query = prometheus.Dataquery().ref_id(letter).expr(expression).legend_format(legend)
+    return query.range().datasource(DATASOURCE)
 
 
 def _overrides(query: Query) -> list[dashboard.DynamicConfigValue]:

@@ -237,17 +237,15 @@ def draw(
                 box[:2], box[2], box[3], transform=figure.transFigure, facecolor=theme.panel, zorder=-1
             )
         )
+        title_at = (box[0] + 0.006, box[1] + box[3] - 0.62 / rows)
+        figure.text(*title_at, panel["title"], color=theme.text, fontsize=8.5, fontweight="bold")
         if panel["type"] == "stat":
             inner = (box[0], box[1], box[2], box[3] - 0.9 / rows)
-            title_at = (box[0] + 0.006, box[1] + box[3] - 0.62 / rows)
-            figure.text(*title_at, panel["title"], color=theme.text, fontsize=8.5, fontweight="bold")
             draw_stat(figure.add_axes(inner), panel, data[panel["id"]], theme)
             continue
         names = len(data[panel["id"]])
         legend = 0.53 * math.ceil(names / 2 if names > 3 else names) + 0.9
         inner = (box[0] + 0.036, box[1] + legend / rows, box[2] - 0.044, box[3] - (legend + 0.85) / rows)
-        title_at = (box[0] + 0.006, box[1] + box[3] - 0.62 / rows)
-        figure.text(*title_at, panel["title"], color=theme.text, fontsize=8.5, fontweight="bold")
         draw_panel(figure.add_axes(inner), panel, data[panel["id"]], theme)
     figure.savefig(out, facecolor=theme.page)
 
