@@ -526,20 +526,25 @@ class Storm(threading.Thread):
         self.join()
 
 
+def weather(storms: list[Storm], bascule: RunningBascule, caps: range) -> None:
+    """Let gateways follow each other, one for each cap, while the storms go on; nobody may be turned away."""
+    for sessions in caps:
+        bascule.goes_over(sessions)
+        for storm in storms:
+            storm.goes_on()
+    for storm in storms:
+        storm.stop()
+    assert not [failure for storm in storms for failure in storm.failures]
+    assert not [code for storm in storms for code in storm.told]
+
+
 def test_nobody_who_comes_while_gateways_change_is_turned_away(proxy: Proxy) -> None:
     bascule = proxy()
     storms = [Storm(bascule.public_url) for _ in range(3)]
     with chatting(bascule.public_url, 4) as chatter:
-        for sessions in range(101, 106):
-            bascule.goes_over(sessions)
-            for storm in storms:
-                storm.goes_on()
-        for storm in storms:
-            storm.stop()
+        weather(storms, bascule, range(101, 106))
         chatter.progress()
         assert not chatter.ended
-    assert not [failure for storm in storms for failure in storm.failures]
-    assert not [code for storm in storms for code in storm.told]
     eventually(lambda: bascule.in_flight_if_up == 0, 10, "every lease comes back")
     count = sum(storm.used for storm in storms) + 4
     eventually(
@@ -554,14 +559,7 @@ def test_nobody_whose_tls_handshake_is_under_way_is_turned_away(
     first, _ = certificates
     bascule = proxy(tls=first.block())
     storms = [Storm(bascule.public_url, first.client()) for _ in range(6)]
-    for sessions in range(101, 111):
-        bascule.goes_over(sessions)
-        for storm in storms:
-            storm.goes_on()
-    for storm in storms:
-        storm.stop()
-    assert not [failure for storm in storms for failure in storm.failures]
-    assert not [code for storm in storms for code in storm.told]
+    weather(storms, bascule, range(101, 111))
 
 
 def test_several_at_once_end_with_the_last(proxy: Proxy) -> None:
