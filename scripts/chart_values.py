@@ -125,6 +125,10 @@ class ChartDrain(Drain):
     """Longest a stop may take in all. `null` computes it: `naturalEnd` plus the time to close a full pod's
     sessions at `rate` (or over `window`), taken as nine tenths of the whole, plus a closing handshake; at
     least 30 s."""
+    last_scrape: Duration | None = None  # type: ignore[assignment]  # the chart computes it
+    """Longest wait after that for Prometheus to read how it ended; `/metrics` that nobody reads is not waited
+    for. `null`, the default, is the interval of the ServiceMonitor or PodMonitor and 5 s more, or 0 without.
+    Set it for pods that are scraped by their annotations."""
 
 
 class Shutdown(Block):
@@ -134,7 +138,7 @@ class Shutdown(Block):
     """Time between the pod's removal from the Service and SIGTERM, for every ingress to notice. The pod
     serves as before meanwhile."""
     margin: Duration = 10.0
-    """Added to `preStopDelay` and the drain's timeout to give terminationGracePeriodSeconds."""
+    """Added to `preStopDelay`, the drain's timeout and `lastScrape` to give terminationGracePeriodSeconds."""
     termination_grace_period_seconds: Annotated[int, Field(ge=1)] | None = None
     """`null` computes it; a smaller value than the computed one is refused."""
 

@@ -55,6 +55,9 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "drain begins": "No session is admitted any more, and those that are open are told to reconnect.",
         "drain.timeout is too short for drain.rate": "The rest is told faster than at that rate.",
         "drain ends": "`left` sessions are cut off; the others ended by themselves (`natural`) or were told to (`closed`).",
+        "waiting for a last scrape": "Each of the `readers` may read `/metrics` once more: see "
+        "[`drain.lastScrape`](configuration.md#drainlastscrape).",
+        "no last scrape": "These `readers` did not come, and do not know what ended since they did.",
         "second signal: stopping at once": "Open sessions are cut, and have no line of their own.",
         "signal ignored": "Of one that means nothing to us.",
         "stopped": "The last line.",

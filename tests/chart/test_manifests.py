@@ -286,7 +286,8 @@ def test_the_kubelet_never_ends_a_drain(values: dict[str, Any], tmp_path: Any) -
     config = load(path, {}).config
     before = int(container(manifests)["lifecycle"]["preStop"]["exec"]["command"][1])
     grace = pod(manifests)["terminationGracePeriodSeconds"]
-    assert grace >= before + config.drain.timeout + config.limits.closing_handshake_timeout
+    stop = config.drain.timeout + config.drain.last_scrape
+    assert grace >= before + stop + config.limits.closing_handshake_timeout
     longest = config.drain.timeout == 10 * 365 * 86400
     if values.get("drain", {}).get("timeout") is None and config.drain.rate and not longest:
         spread = config.drain.window or config.websocket_proxy.max_sessions_per_app / config.drain.rate
@@ -303,6 +304,11 @@ def test_the_kubelet_never_ends_a_drain(values: dict[str, Any], tmp_path: Any) -
         (CASES["a fixed drain"], 10 + 46 + 10),
         (CASES["a drain in a window"], 600),
         ({"shutdown": {"preStopDelay": "1500ms", "margin": "1m"}}, 2 + 30 + 60),
+        # The last scrape is the monitor's interval and 5 s, unless it is given.
+        (CASES["a pod monitor"], 10 + 30 + (15 + 5) + 10),
+        ({"serviceMonitor": {"enabled": True, "interval": "30s"}}, 10 + 30 + (30 + 5) + 10),
+        ({"podMonitor": {"enabled": True}, "drain": {"lastScrape": 0}}, 50),
+        ({"drain": {"lastScrape": "1m"}}, 10 + 30 + 60 + 10),
     ],
 )
 def test_grace_periods_by_hand(values: dict[str, Any], grace: int) -> None:

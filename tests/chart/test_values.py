@@ -200,6 +200,7 @@ def test_every_block_of_the_configuration_can_be_set() -> None:
 
 DIFFERENT = {
     ("drain", "timeout"): "computed from the cap",
+    ("drain", "last_scrape"): "computed from the monitor's interval",
     ("readiness", "max_share"): "an unready pod loses its notebooks' HTTP too",
     ("log", "format"): "no terminal in a pod",
 }

@@ -6,6 +6,7 @@ The rolling replacement with real parts is in test_rolling_replacement.py.
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import threading
 import time
@@ -120,11 +121,9 @@ def capacity(proxy: RunningBascule) -> dict[str, Any]:
 
 
 def outcomes(proxy: RunningBascule) -> dict[str, float]:
-    found = {
-        word: proxy.metric("bascule_drain_sessions_total", outcome=word)
-        for word in ("natural", "closed", "aborted")
-    }
-    return {word: count for word, count in found.items() if count}
+    """Read what became of the sessions, all in one scrape."""
+    series = re.findall(r'^bascule_drain_sessions_total{.*outcome="(\w+)".*} (\S+)$', proxy.metrics(), re.M)
+    return {word: float(count) for word, count in series if float(count)}
 
 
 async def counted(proxy: RunningBascule, **expected: int) -> None:
@@ -357,3 +356,50 @@ async def test_a_drain_asked_for_can_be_finished_by_sigterm(bascule: Start, echo
         await exited(proxy)
     assert {code for _, code, _ in ends} == {RESTART}
     assert logged(proxy, "drain ends")["closed"] == 10
+
+
+async def test_who_scrapes_learns_how_the_drain_ended_before_the_proxy_goes(
+    bascule: Start, echo: str
+) -> None:
+    proxy = bascule(settings(echo, timeout=2, lastScrape=50))
+    async with joined(proxy, 3) as clients:
+        assert outcomes(proxy) == {}
+        terminate(proxy)
+        await asyncio.gather(*map(told, clients))
+    waiting = await asyncio.to_thread(proxy.all_events, "waiting for a last scrape", 1)
+    assert waiting[0]["readers"] == ["127.0.0.1"]
+    assert proxy.process.process.poll() is None
+    assert outcomes(proxy) == {"closed": 3}
+    await exited(proxy)
+    assert proxy.events("no last scrape") == []
+
+
+async def test_who_scrapes_learns_of_sessions_that_were_cut(bascule: Start) -> None:
+    with half_said() as (_, address):
+        proxy = bascule(settings(address, timeout=1, lastScrape=50))
+        async with join(proxy) as client:
+            await eventually_async(lambda: len(proxy.sessions()) == 1, 5, "the session is up")
+            assert outcomes(proxy) == {}
+            terminate(proxy)
+            await asyncio.to_thread(proxy.all_events, "waiting for a last scrape", 1)
+            assert sum(outcomes(proxy).values()) == 1
+            await exited(proxy)
+            assert (await told(client))[1] == 1006
+
+
+async def test_a_scrape_that_does_not_come_is_not_waited_for_for_ever(bascule: Start, echo: str) -> None:
+    proxy = bascule(settings(echo, timeout=1, lastScrape=1))
+    assert outcomes(proxy) == {}
+    terminate(proxy)
+    await exited(proxy)
+    assert proxy.events("no last scrape")[0]["readers"] == ["127.0.0.1"]
+
+
+async def test_a_gateway_that_follows_another_knows_who_scrapes(bascule: Start, echo: str) -> None:
+    proxy = bascule(settings(echo, timeout=1, lastScrape=50))
+    assert outcomes(proxy) == {}
+    assert proxy.reload(readiness={"maxShare": 0.9})
+    terminate(proxy)
+    await asyncio.to_thread(proxy.all_events, "waiting for a last scrape", 1)
+    assert outcomes(proxy) == {}
+    await exited(proxy)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.policy.config import Config
+from bascule.policy.config import Config, Drain
 from bascule.policy.drainplan import cut_after
 from bascule.supervisor.child import Child
 from bascule.supervisor.gateways import Gateways
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TIMEOUT = 30.0
+DRAIN = Drain(timeout=TIMEOUT, last_scrape=20.0)
 
 
 class Host(Sleepers):
@@ -48,7 +49,7 @@ class Host(Sleepers):
 
     def begin(self) -> None:
         """Hear the first signal."""
-        self.shutdown.on_signal(signal.SIGTERM, TIMEOUT)
+        self.shutdown.on_signal(signal.SIGTERM, DRAIN)
 
     def begins_with_a_former_gateway(self) -> Child:
         """Hear the first signal while another gateway has work left; return that one."""
@@ -63,7 +64,7 @@ class Host(Sleepers):
         assert self.shutdown.draining_since is not None
         now = self.shutdown.draining_since + after
         monkeypatch.setattr(time, "monotonic", lambda: now)
-        self.shutdown.on_signal(signal.SIGINT, TIMEOUT)
+        self.shutdown.on_signal(signal.SIGINT, DRAIN)
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_time_that_is_up_ends_the_children_and_then_kills_those_that_stay(host: 
     host.begin()
     host.shutdown.on_deadline()
     assert host.told(host.forwarder) == []
-    assert host.shutdown.deadline > begun + TIMEOUT
+    assert host.shutdown.deadline > begun + TIMEOUT + DRAIN.last_scrape
     host.shutdown.on_deadline()
     assert host.told(host.forwarder) == ["hung up"]
     assert host.shutdown.deadline < time.monotonic() + TIMEOUT

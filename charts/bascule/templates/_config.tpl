@@ -61,7 +61,8 @@ accepts the result, and a test says so for every case of the matrix.
 {{- $_ := set $config $block (get $.Values $block) -}}
 {{- end -}}
 {{- $_ := set $config "forwarders" (merge (dict "count" (include "bascule.forwarders" . | int64)) (omit .Values.forwarders "count")) -}}
-{{- $_ := set $config "drain" (merge (dict "timeout" (printf "%ss" (include "bascule.drainSeconds" .))) (omit .Values.drain "timeout")) -}}
+{{- $times := dict "timeout" (printf "%ss" (include "bascule.drainSeconds" .)) "lastScrape" (printf "%ss" (include "bascule.lastScrapeSeconds" .)) -}}
+{{- $_ := set $config "drain" (merge $times .Values.drain) -}}
 {{- $capacity := deepCopy .Values.capacity -}}
 {{- if and (kindIs "invalid" $capacity.headlessService) (empty $capacity.peers) -}}
 {{- $_ := set $capacity "headlessService" (printf "%s.%s.svc" (include "bascule.peers" .) .Release.Namespace) -}}

@@ -69,7 +69,8 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
     "timeout": null,
     "window": null,
     "rate": 50.0,
-    "naturalEnd": "0s"
+    "naturalEnd": "0s",
+    "lastScrape": null
   },
   "watchdog": "20s",
   "reloadOnChange": true,
@@ -281,6 +282,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "sockets.congestionControl",
   "drain.timeout",
   "drain.window",
+  "drain.lastScrape",
   "shutdown.terminationGracePeriodSeconds",
   "capacity.peers",
   "capacity.headlessService",

@@ -63,18 +63,35 @@ cap alone must not turn a drain into an abort.
 {{- end -}}
 {{- end -}}
 
+{{/*
+Seconds a stop may wait for Prometheus to read how it ended: its interval, and some for the scrape itself.
+*/}}
+{{- define "bascule.lastScrapeSeconds" -}}
+{{- if not (kindIs "invalid" .Values.drain.lastScrape) -}}
+{{- include "bascule.seconds" .Values.drain.lastScrape -}}
+{{- else -}}
+{{- $seconds := 0 -}}
+{{- range list .Values.serviceMonitor .Values.podMonitor -}}
+{{- if .enabled -}}
+{{- $seconds = add 5 (include "bascule.seconds" .interval) -}}
+{{- end -}}
+{{- end -}}
+{{- $seconds -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "bascule.preStopSeconds" -}}
 {{- include "bascule.seconds" .Values.shutdown.preStopDelay -}}
 {{- end -}}
 
-{{/* preStop delay + drain + margin: the kubelet must never be the one who ends a drain. */}}
+{{/* preStop delay + drain + last scrape + margin: the kubelet must never be the one who ends a drain. */}}
 {{- define "bascule.graceSeconds" -}}
-{{- $needed := add (include "bascule.preStopSeconds" .) (include "bascule.drainSeconds" .) (include "bascule.seconds" .Values.shutdown.margin) -}}
+{{- $needed := add (include "bascule.preStopSeconds" .) (include "bascule.drainSeconds" .) (include "bascule.lastScrapeSeconds" .) (include "bascule.seconds" .Values.shutdown.margin) -}}
 {{- $asked := .Values.shutdown.terminationGracePeriodSeconds -}}
 {{- if kindIs "invalid" $asked -}}
 {{- $needed -}}
 {{- else if lt ($asked | int64) $needed -}}
-{{- fail (printf "shutdown.terminationGracePeriodSeconds is %d, but preStopDelay, the drain and margin need %d: the kubelet would cut live sessions" ($asked | int64) $needed) -}}
+{{- fail (printf "shutdown.terminationGracePeriodSeconds is %d, but preStopDelay, the drain, its last scrape and margin need %d: the kubelet would cut live sessions" ($asked | int64) $needed) -}}
 {{- else -}}
 {{- $asked | int64 -}}
 {{- end -}}

@@ -28,6 +28,7 @@ from bascule.admin.peerclient import PeerClient
 from bascule.admin.peers import Peers
 from bascule.admin.problem import Problem, check_parameters, problems
 from bascule.admin.public import PublicAnswers, capacities
+from bascule.admin.scrapes import Scrapes
 from bascule.admin.settings import configuration
 from bascule.admin.view import Unheard
 from bascule.protocol.closing import CLOSE_TABLE, End
@@ -59,6 +60,7 @@ class Administration:
     """
 
     def __init__(self, view: GatewayView) -> None:
+        self.scrapes = Scrapes()
         self._view = view
         self._identity = secrets.token_hex(8)
         self._client = PeerClient(view.config)
@@ -128,6 +130,8 @@ class Administration:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         answer = self._view.render_metrics(request.query, request.headers.get("Accept", "*/*"))
+        if request.method == "GET" and answer.status == 200:
+            self.scrapes.note(request.remote or "")
         return web.Response(
             status=answer.status,
             body=answer.body,

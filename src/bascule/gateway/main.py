@@ -124,6 +124,7 @@ class Gateway:
         self._drain_begun = setup.draining
         self._expected = set(range(setup.forwarders))
         self._drain_task: asyncio.Task[None] | None = None
+        self._saying: asyncio.Task[None] | None = None
         self._listener: Listener | None = None
         self._admin_listener: AdminListener | None = None
         self._redirect: RedirectListener | None = None
@@ -246,6 +247,7 @@ class Gateway:
             self._durations.restore(left["durations"])
             self._load.restore(left["load"])
             self._administration.live.restore(left["hour"])
+            self._administration.scrapes.restore(left["scrapes"])
         self._figures.replace(())
 
     def _leave_figures(self) -> None:
@@ -254,6 +256,7 @@ class Gateway:
             "durations": self._durations.dump(),
             "load": self._load.dump(),
             "hour": self._administration.live.dump(),
+            "scrapes": self._administration.scrapes.dump(),
         }
         with contextlib.suppress(OSError):  # no memory: it begins anew, and that is all
             self._figures.replace((json.dumps(left).encode(),))
@@ -351,7 +354,8 @@ class Gateway:
                 self._stop_accepting()
                 self._begin_drain()
                 deadline = message.since + cut_after(self._config.drain.timeout)
-                spawn(self._say_drained(deadline), "say drained")
+                if self._saying is None:  # it is said again when we are ready, if it came before
+                    self._saying = spawn(self._say_drained(deadline), "say drained")
             case control.Serve():
                 if message.draining is not None:
                     self._drain_begun = message.draining
@@ -444,7 +448,7 @@ class Gateway:
         )
 
     async def _say_drained(self, deadline: float) -> None:
-        """Tell the supervisor when no session is left, and no download, upload or refusal either."""
+        """Tell the supervisor when no session is left, no download, upload or refusal, and that was read."""
         assert self._drain_task is not None
         await asyncio.wait([self._drain_task])
         with contextlib.suppress(TimeoutError):
@@ -453,6 +457,7 @@ class Gateway:
                 # An exchange is over when its answer is written; a refusal, when the browser was heard out.
                 while self._http.unsent or self._refuser.under_way:  # noqa: ASYNC110 - counts are no events
                     await asyncio.sleep(_LOOK_EVERY)
+        await self._administration.scrapes.wait_again(self._config.drain.last_scrape)
         with contextlib.suppress(OSError):  # it was said before, and the supervisor has hung up
             send_control(self._control, control.Drained(len(self._registry)))
 

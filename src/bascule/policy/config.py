@@ -274,9 +274,9 @@ class Drain(Block):
     timeout: Duration = 30.0
     """Longest that a stop may take in all, plain HTTP under way included; what is left then is cut.
 
-    The cut comes half a second earlier, so that the processes are gone in time; one that hangs is killed
-    within another four seconds. Whatever kills the proxy (Kubernetes, after `terminationGracePeriodSeconds`,
-    30 s by default) must wait longer: the chart computes that time from this one.
+    Only `lastScrape` is added. The cut comes half a second earlier, so that the processes are gone in time;
+    one that hangs is killed within another four seconds. Whatever kills the proxy (Kubernetes, after
+    `terminationGracePeriodSeconds`, 30 s by default) must wait longer: the chart computes that time.
     """
     window: Duration | None = None
     """Spread the closes evenly over this time. `null`, the default, uses `rate` instead."""
@@ -289,6 +289,14 @@ class Drain(Block):
     """Time at the start of a drain in which nothing is closed, so that sessions can end by themselves.
 
     0: notebooks do not end by themselves. New sessions are refused meanwhile.
+    """
+    last_scrape: Duration = 0.0
+    """Longest wait at the end of a stop, on top of `timeout`, for one more read of `/metrics`.
+
+    What a drain counts, and each session that it ends, is seen only by a scrape that comes afterwards. Each
+    address that has read in the last two minutes is waited for. 0, the default, waits for nobody: a proxy
+    that is started again in the same place should be back soon. Elsewhere a little more than the scrape
+    interval; the chart computes it from that of its monitor.
     """
 
 

@@ -461,7 +461,7 @@ class Supervisor:
             elif number == signals.HANG_UP and self._load is not None and not self._on_terminal:
                 reloads = True  # once, however often it was said
             else:
-                self._shutdown.on_signal(number, self._config.drain.timeout)
+                self._shutdown.on_signal(number, self._config.drain)
         if reloads:
             assert self._load is not None
             self._succession.begin(self._load)

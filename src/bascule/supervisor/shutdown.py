@@ -4,8 +4,9 @@
    sessions (readiness is false from here on);
 2. sessions end by themselves, or are told 1012 at a frame boundary, spread over time;
 3. when ``drain.timeout`` has nearly passed, what is left is cut, by former gateways as well;
-4. when none is left, the children are ended;
-5. exit status 0. A second signal goes straight to the end.
+4. when none is left, the gateway waits up to ``drain.lastScrape`` for one more scrape;
+5. the children are ended;
+6. exit status 0. A second signal goes straight to the end.
 
 Rules of this file: what is decided here, the supervisor carries out.
 """
@@ -25,6 +26,7 @@ from bascule.policy.drainplan import cut_after
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bascule.policy.config import Drain
     from bascule.supervisor.child import Child
     from bascule.supervisor.gateways import Gateways
     from bascule.supervisor.sockets import Listeners
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _GRACE: Final = 2.0
-"""Seconds beyond drain.timeout in which the gateway says that it is done, and children leave."""
+"""Seconds beyond drain.timeout and drain.lastScrape: the gateway says that it is done, and children leave."""
 
 _ECHO: Final = 0.01
 """Seconds in which a second signal is the first one again, sent to the process and to its group."""
@@ -91,12 +93,12 @@ class Shutdown:
         """Whether the children have been told to leave, and have left."""
         return self.ending and not any(child.alive for child in self._host.children())
 
-    def on_signal(self, number: int, drain_timeout: float) -> None:
+    def on_signal(self, number: int, drain: Drain) -> None:
         """Begin to stop, or, when that has begun, stop at once.
 
         Args:
             number: The signal.
-            drain_timeout: Seconds that may pass until the children are ended.
+            drain: How long it may take.
         """
         now = time.monotonic()
         if self._signals and now - self.signalled_at < _ECHO:
@@ -109,10 +111,10 @@ class Shutdown:
             self._kill()
             return
         _log.info(
-            "stopping", signal=signal.Signals(number).name, drain_timeout=drain_timeout, again="stops at once"
+            "stopping", signal=signal.Signals(number).name, drain_timeout=drain.timeout, again="stops at once"
         )
-        self.deadline = now + cut_after(drain_timeout)
-        self._up_at = now + drain_timeout + _GRACE
+        self.deadline = now + cut_after(drain.timeout)
+        self._up_at = now + drain.timeout + drain.last_scrape + _GRACE
         self._listeners.public.close()
         if self._listeners.redirect is not None:
             self._listeners.redirect.close()
