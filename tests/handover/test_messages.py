@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.errors import HandoverError
+from bascule.handover import messages
 from bascule.handover.messages import (
     MAX_ANSWER_BYTES,
     MAX_EARLY_BYTES,
@@ -150,3 +153,15 @@ def test_an_adoption_with_all_the_early_bytes_there_can_be_fits_a_packet() -> No
     early = bytes(MAX_EARLY_BYTES)
     adopt = Adopt(1, 0, 0, 0, 0.0, 1, bytes(1000), bytes(MAX_ANSWER_BYTES), early, early)
     assert len(adopt.encode()) <= MAX_PACKET_BYTES
+
+
+def test_the_layout_that_the_module_describes_is_the_one_there_is() -> None:
+    assert messages.__doc__ is not None
+    found = dict(re.findall(r"^    (\w+) +\w  ((?:.+|\n {15})+)", messages.__doc__, re.MULTILINE))
+    described = {
+        name: "=c" + "".join(letter * int(count or 1) for count, letter in re.findall(r":(\d?)(\w)", fields))
+        for name, fields in found.items()
+    }
+    structs = {"Adopt": messages._ADOPT, "Close": messages._CLOSE, "List": messages._LIST}
+    structs |= {"Ended": messages._ENDED, "Live": messages._LIVE, "Listed": messages._LIST}
+    assert described == {name: struct.format for name, struct in structs.items()}

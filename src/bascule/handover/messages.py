@@ -10,7 +10,8 @@ native byte order (both ends are the same build on one machine)::
                                                                 and two descriptors
     Close   C  id:Q end:B code:H within:d reason:B+bytes
     List    L  request:I
-    Ended   E  id:Q kind:B end:B code:H duration:d payload:2Q frames:2Q reason:B+bytes tag:H+bytes
+    Ended   E  id:Q kind:B end:B code:H duration:d idle:d payload:2Q frames:2Q
+               reason:B+bytes tag:H+bytes
     Live    V  request:I id:Q kind:B opened_at:d idle:d payload:2Q frames:2Q tag:H+bytes
     Listed  D  request:I
     Moved   M
