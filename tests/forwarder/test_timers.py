@@ -125,6 +125,23 @@ def test_a_closing_handshake_has_the_new_time(make_world: MakeWorld) -> None:
     assert not world.relay.sessions
 
 
+@pytest.mark.parametrize(("before", "after"), [(1000.0, 10.0), (10.0, 1000.0)])
+def test_a_close_that_was_sent_already_has_the_new_time_too(
+    make_world: MakeWorld, before: float, after: float
+) -> None:
+    world = make_world(closing=before)
+    line = world.open()
+    line.upstream.send(close(4000))
+    world.until(lambda: line.browser.frames)
+
+    change(world, closing=after)
+
+    world.later(0.9 * after)
+    assert line.id in world.relay.sessions
+    world.later(before / 5 + 0.2 * after)  # or as late as it looks again
+    assert not world.relay.sessions
+
+
 def beat_times(seconds: float, until: float, late: float) -> list[float]:
     """Return when one session's heartbeats are sent by a loop that is late by as much each time."""
     session = SimpleNamespace(id=1, end=None, beat_at=0.0)

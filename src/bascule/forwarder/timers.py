@@ -109,7 +109,8 @@ class Timers:
     def change(self, intervals: Intervals, now: float) -> None:
         """Go over to other intervals.
 
-        Sessions already ending keep the time they had, or get the new one if that is longer.
+        A Close that was sent already has the new time to be answered, which counts from when it was sent and
+        from the next look at it on; one that waits for a frame boundary keeps the time that it had.
         """
         before, self._intervals = self._intervals, intervals
         heartbeat, idle, _ = intervals
