@@ -1,1 +1,1 @@
-"""Pure measurement: the reservoir, the metric catalogue, the exposition."""
+"""Measurement: the reservoir, the metric catalogue, the exposition, load, log lines."""

@@ -291,6 +291,7 @@ const HANDLERS = {
   snapshot: draw,
 };
 
+// Fetch-based, not EventSource: the token goes in a field, never in an address.
 async function watch() {
   clearTimeout(retry);
   stream?.abort();
@@ -332,7 +333,6 @@ function expectMore() {
   }, Math.max(PATIENCE, (hour?.gap ?? 0) + SPARE) * 1000);
 }
 
-// Fetch-based, not EventSource: the token goes in a field, never in an address.
 function lost(error) {
   table.stop();
   document.body.dataset.state = "lost";
