@@ -701,4 +701,4 @@ def test_no_descriptor_is_left_after_a_hundred_sessions(make_world: MakeWorld) -
         world.lines.clear()
     assert _descriptors() == before
     assert world.word(ForwarderWord.OPEN) == 0
-    assert world.word(ForwarderWord.ADOPTED) == world.word(ForwarderWord.ENDED) == 100
+    assert len(world.reports) == 100

@@ -70,16 +70,16 @@ def test_its_descriptor_goes_with_it() -> None:
 
 def test_another_mapping_of_the_same_file_sees_what_was_counted() -> None:
     counters = CounterFile.create(1)
-    counters.forwarder(0)[ForwarderWord.ENDED] += 5
-    assert CounterFile(counters.descriptor, 1).forwarder(0)[ForwarderWord.ENDED] == 5
+    counters.forwarder(0)[ForwarderWord.HEARTBEATS] += 5
+    assert CounterFile(counters.descriptor, 1).forwarder(0)[ForwarderWord.HEARTBEATS] == 5
 
 
 def test_a_total_is_over_all_slots_and_not_the_gateway() -> None:
     counters = CounterFile.create(3)
-    counters.gateway(0)[ForwarderWord.ENDED] = 100
+    counters.gateway(0)[ForwarderWord.HEARTBEATS] = 100
     for slot in range(3):
-        counters.forwarder(slot)[ForwarderWord.ENDED] = slot + 1
-    assert counters.total(ForwarderWord.ENDED) == 6
+        counters.forwarder(slot)[ForwarderWord.HEARTBEATS] = slot + 1
+    assert counters.total(ForwarderWord.HEARTBEATS) == 6
 
 
 def test_what_gateways_counted_is_added_up_but_the_peak_is_the_highest() -> None:

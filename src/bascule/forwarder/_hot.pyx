@@ -118,9 +118,9 @@ cdef enum:
 
 # Words of the forwarder's block (handover/counters.py).
 cdef enum:
-    STASHED_WORD = 6
-    PAYLOAD_INBOUND = 8
-    PAYLOAD_OUTBOUND = 9
+    STASHED_WORD = 4
+    PAYLOAD_INBOUND = 6
+    PAYLOAD_OUTBOUND = 7
     FRAMES_INBOUND = 32
     FRAMES_OUTBOUND = 48
 

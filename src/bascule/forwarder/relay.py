@@ -116,7 +116,6 @@ class Relay:
             self.give_back(message, errno.errorcode.get(error.errno or 0, "epoll").encode())
             return
         self.sessions[session.id] = session
-        self._words[ForwarderWord.ADOPTED] += 1
         self._words[ForwarderWord.OPEN] = len(self.sessions)
         self._timers.begin(session, now)
         if found := self._engine.begin(outbound, message.answer):
@@ -128,7 +127,6 @@ class Relay:
     def give_back(self, message: Adopt, reason: bytes = b"no descriptors left") -> None:
         """End a session whose connections the kernel has dropped, or that epoll does not take."""
         duration = max(0.0, self._engine.now - message.opened_at)
-        self._words[ForwarderWord.ADOPTED] += 1
         self._report(
             Ended(
                 message.id, message.kind, End.NO_DESCRIPTORS, 0, duration, 0.0, 0, 0, 0, 0, reason,
@@ -356,7 +354,6 @@ class Relay:
     def count(self, ended: Ended) -> None:
         """Count an outcome; the receiver of the report decides when."""
         row = CLOSE_TABLE[End(ended.end)]
-        self._words[ForwarderWord.ENDED] += 1
         count_duration(self._durations, ended.duration)
         self._words[ended_word(KINDS[ended.kind], row.ended_by, row.cause)] += 1
 

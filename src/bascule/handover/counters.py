@@ -104,9 +104,7 @@ class GatewayWord(IntEnum):
 class ForwarderWord(IntEnum):
     """Single words at the head of a forwarder's block."""
 
-    ADOPTED = 0
-    ENDED = auto()
-    HEARTBEATS = auto()
+    HEARTBEATS = 0
     ALLOCATED_BYTES = auto()
     """Bytes requested from the allocators; stays 0 where the extension is absent."""
     PINGS_ANSWERED_UPSTREAM = auto()
