@@ -338,35 +338,48 @@ class Supervisor:
         if child in self._gateways.former:
             self._on_formers_death(child, status)
             return
-        is_gateway = child is self._gateways.serving
-        if is_gateway and status == _BAD_CONFIGURATION and not self._announced:
+        if child is self._gateways.serving:
+            self._on_servings_death(child, pid, status, delay)
+            return
+        _log.error(
+            "a process died",
+            child=child.name,
+            pid=pid,
+            status=in_words(status),
+            restart_in=delay,
+            sessions=held,
+        )
+        self._losses.on_forwarders_death(child.slot, child.restarts, held)
+        self.do_later(delay, lambda: self.start_again(child))
+
+    def _on_servings_death(self, child: Child, pid: int, status: int, delay: float) -> None:
+        if status == _BAD_CONFIGURATION and not self._announced:
             # It refused the configuration and has said why; another one would do the same. Once
             # we have served, what has gone bad since (a certificate) must not end the sessions.
             self._shutdown.exit_status = _BAD_CONFIGURATION
             self._shutdown.finish()
             return
-        if is_gateway and status == OTHER_VERSION:
+        if status == OTHER_VERSION:
             # No gateway of ours can be started any more. Whoever watches over us starts what is there now.
             _log.error("stopping", status=in_words(status), sessions=self.open_sessions())
             self._shutdown.exit_status = 1
             self._shutdown.finish()
             return
-        lost = {} if is_gateway else {"sessions": held}
-        _log.error(
-            "a process died", child=child.name, pid=pid, status=in_words(status), restart_in=delay, **lost
-        )
-        if is_gateway:
-            self._losses.settle()
-        else:
-            self._losses.on_forwarders_death(child.slot, child.restarts, held)
-        self._gateways.restarts += is_gateway
-        if is_gateway and self._succession.on_servings_death():
+        _log.error("a process died", child=child.name, pid=pid, status=in_words(status), restart_in=delay)
+        self._losses.settle()
+        self._gateways.restarts += 1
+        if self._succession.on_servings_death():
             return
-        if is_gateway and self._shutdown.asked_for:
+        if self._shutdown.asked_for:
             # Nobody is left to pace the drain: the forwarders end their sessions themselves.
             self._shutdown.finish()
             return
         self.do_later(delay, lambda: self.start_again(child))
+
+    def _on_formers_death(self, child: Child, status: int) -> None:
+        self._gateways.former.remove(child)
+        _log.info("a former gateway has left", status=in_words(status), left=len(self._gateways.former))
+        self._shutdown.finish_if_done()
 
     def _take_back_gauges(self, child: Child) -> int:
         """Set to 0 what a process said that it holds, which has ended with it; return the sessions.
@@ -393,11 +406,6 @@ class Supervisor:
                 action()
         if now >= self._shutdown.deadline:
             self._shutdown.on_deadline()
-
-    def _on_formers_death(self, child: Child, status: int) -> None:
-        self._gateways.former.remove(child)
-        _log.info("a former gateway has left", status=in_words(status), left=len(self._gateways.former))
-        self._shutdown.finish_if_done()
 
     # -- another configuration ----------------------------------------------------------------
 
