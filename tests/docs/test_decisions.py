@@ -1,7 +1,12 @@
-"""Every dependency has its reason, and no reason is left of one that is gone."""
+"""Every dependency has its reason, no reason outlives its dependency, and what is private of one is named."""
 
+import ast
+import importlib
+import inspect
 import re
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 from tests.support.parts import ROOT
 
@@ -40,3 +45,38 @@ def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
 def test_what_stands_elsewhere_does() -> None:
     for name, file in ELSEWHERE.items():
         assert re.search(rf"['\"]{name}\b", (ROOT / file).read_text(encoding="utf-8")), file
+
+
+def private_of_aiohttp(path: Path) -> Iterator[str]:
+    """Yield what is private of aiohttp and used: of other objects, and of the bases of our classes."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    module = importlib.import_module(".".join(path.relative_to(ROOT / "src").with_suffix("").parts))
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=whose), attr=name) if whose not in ("self", "cls"):
+                if re.fullmatch(r"_[a-z]\w*", name):
+                    yield name
+    for definition in tree.body:
+        if isinstance(definition, ast.ClassDef):
+            bases = inspect.getmro(getattr(module, definition.name))
+            theirs = "".join(
+                inspect.getsource(base) for base in bases if base.__module__.startswith("aiohttp")
+            )
+            known = set(re.findall(r"(?:self\.|def )(_[a-z]\w*)", theirs))
+            for node in ast.walk(definition):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in known:
+                    yield node.name
+                elif isinstance(node, ast.Attribute) and node.attr in known:
+                    yield node.attr
+
+
+def test_all_that_is_private_of_aiohttp_is_named_where_a_new_release_is_reviewed() -> None:
+    page = (ROOT / "docs/decisions/0003-plain-http.md").read_text(encoding="utf-8")
+    paragraph = page.partition("The undocumented parts of aiohttp")[2].partition("\n\n")[0]
+    users = [
+        path
+        for path in (ROOT / "src/bascule").rglob("*.py")
+        if re.search(r"^(?:import|from) aiohttp\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    used = {name for path in users for name in private_of_aiohttp(path)}
+    assert set(re.findall(r"`(?:\w+\.)?(_\w+)`", paragraph)) == used
