@@ -41,9 +41,10 @@ _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 """Where aiohttp takes a head for whole: a CR in front of a LF may be missing."""
 _SEEN: Final = 2
 """Bytes that the end of a head may have in common with what was received before."""
-_HEAD_BYTES: Final = 65536
-"""Longest field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
-_FIELDS: Final = 256
+_LONGEST_LINE: Final = 65536
+"""Most bytes of one field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
+_MOST_FIELDS: Final = 256
+"""Most fields of an upstream's answer."""
 _MOST_INTERIM: Final = 64
 """Most interim answers that wait for the browser; nothing stops an upstream that sends them without end."""
 
@@ -281,7 +282,7 @@ def upstream_session(connect_timeout: float, tls: ssl.SSLContext | bool) -> aioh
         read_bufsize=READ_AHEAD,
         request_class=_Request,
         timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout or None),
-        max_line_size=_HEAD_BYTES,
-        max_field_size=_HEAD_BYTES,
-        max_headers=_FIELDS,
+        max_line_size=_LONGEST_LINE,
+        max_field_size=_LONGEST_LINE,
+        max_headers=_MOST_FIELDS,
     )
