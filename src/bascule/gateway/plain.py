@@ -294,7 +294,6 @@ class PlainProxy:
             del headers[hdrs.EXPECT]  # HTTP/1.0 knows no 100: the body is asked for by us
         if request.body_exists:
             upload = Upload(request, browser, expects and http11, not known10)
-        if upload is not None:
             self._touch(match)
         try:
             answer = await self._ask(request, browser, match, headers, upload)
