@@ -23,14 +23,15 @@ class Departure:
     """Cancels the current task when the browser leaves, or we do.
 
     Use as a context manager around what takes long. When the browser leaves, what is inside is
-    cancelled and the task goes on behind it, with `seen` true; when we do, with `ours` true.
+    cancelled and the task goes on behind it, with `seen` true; when we do, with `ours` true. If somebody
+    else cancels the task as well, it ends.
 
     Args:
         leg: The browser's connection.
         looks: Made by `departures`, for all browsers.
     """
 
-    __slots__ = ("_leg", "_looks", "_task", "ours", "seen")
+    __slots__ = ("_cancelled", "_leg", "_looks", "_task", "ours", "seen")
 
     def __init__(self, leg: Leg, looks: Waits[Departure]) -> None:
         self._leg = leg
@@ -40,16 +41,18 @@ class Departure:
 
     def __enter__(self) -> Departure:
         self._task = asyncio.current_task()
+        assert self._task is not None
+        self._cancelled = self._task.cancelling()
         self._looks.enter(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         self._looks.leave(self)
-        if not (self.seen or self.ours) or kind is not asyncio.CancelledError:
+        if not (self.seen or self.ours):
             return False
         assert self._task is not None
-        self._task.uncancel()
-        return True
+        # As `asyncio.timeout` has it: what is left is somebody else's.
+        return self._task.uncancel() <= self._cancelled and kind is asyncio.CancelledError
 
     def look(self) -> None:
         """Cancel the task if the browser has left, else look again later."""
