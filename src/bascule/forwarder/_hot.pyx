@@ -406,7 +406,6 @@ cdef class Engine:
         return self._receive(flow)
 
     cdef int _receive(self, Flow flow) except -1:
-        cdef Py_ssize_t start = PREFIX
         cdef ssize_t size
         cdef size_t most = self.window
         if flow.remaining and flow.wanted and flow.mode == RELAY:
@@ -423,11 +422,7 @@ cdef class Engine:
             return ERROR_
         if size == 0:
             return EOF_
-        if flow.held_size:
-            start -= flow.held_size
-            memcpy(self._buffer + start, flow.held_bytes, flow.held_size)
-            flow.held_size = 0
-        return self._process(flow, start, PREFIX + size)
+        return self._process(flow, PREFIX + size)
 
     cdef int _splice(self, Flow flow) except -1:
         """Move payload of the current frame, at most a window and not beyond its end.
@@ -474,16 +469,16 @@ cdef class Engine:
                 break
         if done < <size_t>size:
             # The pipe is emptied, be it for the stash or for nobody.
-            size = self._take_back(size - done)
-            if not found and size:
-                self._stash(flow, self._buffer + PREFIX, size)
+            self._take_back(size - done)
+            if not found:
+                self._stash(flow, self._buffer + PREFIX, size - done)
         if refused:
             self._close_pipe()
         if flow.wanted and flow.remaining == 0 and flow.stash_bytes == NULL:
             found |= BOUNDARY
         return found
 
-    cdef ssize_t _take_back(self, size_t size) except -1:
+    cdef int _take_back(self, size_t size) except -1:
         """Read what is left in the pipe into the window; it fits, since no more than that was spliced."""
         cdef size_t done = 0
         cdef ssize_t taken
@@ -493,7 +488,7 @@ cdef class Engine:
                 done += taken
             elif taken == 0 or errno != EINTR:
                 PyErr_SetFromErrno(OSError)
-        return done
+        return 0
 
     def begin(self, Flow flow not None, bytes answer not None):
         """Write the answer to the browser's opening handshake, ahead of the first frame."""
@@ -511,20 +506,22 @@ cdef class Engine:
 
     def feed(self, Flow flow not None, bytes data not None):
         """Account for bytes that the gateway had already read, as if just received."""
-        cdef Py_ssize_t start = PREFIX
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
         if size > self._capacity:
             raise ValueError(f"{size} bytes at once, at most {self._capacity}")
+        memcpy(self._buffer + PREFIX, PyBytes_AS_STRING(data), size)
+        return self._process(flow, PREFIX + size)
+
+    cdef inline int _process(self, Flow flow, Py_ssize_t end) except -1:
+        """Walk what was received, whatever the flow's state, and send it."""
+        cdef Py_ssize_t start = PREFIX
+        cdef int found = 0
+        cdef uint64_t size
         if flow.held_size:
             start -= flow.held_size
             memcpy(self._buffer + start, flow.held_bytes, flow.held_size)
             flow.held_size = 0
-        memcpy(self._buffer + PREFIX, PyBytes_AS_STRING(data), size)
-        return self._process(flow, start, PREFIX + size)
-
-    cdef inline int _process(self, Flow flow, Py_ssize_t start, Py_ssize_t end) except -1:
-        cdef int found = 0
-        cdef uint64_t size = end - start
+        size = end - start
         if flow.mode == RELAY and flow.remaining >= size:
             flow.remaining -= size
             flow.active_at = self.now
