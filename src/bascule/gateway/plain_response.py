@@ -91,6 +91,7 @@ class BrowserSide:
         request: The request to answer.
 
     Attributes:
+        head_only: Whether the answer has no body, for the request is a HEAD.
         invited: Whether the browser was told to send the body of its request.
         keep_alive: Whether the connection stays open after the answer; decided by the
             request, and by whoever finds that it must not.

@@ -62,8 +62,15 @@ class Child:
         place: Of a gateway: which block of the counters is its own.
 
     Attributes:
+        process: The process; ``None`` while there is none.
+        pidfd: Readable when that has died; -1 while there is none.
+        control: Our end of the channel to it; ``None`` when it was hung up.
         prepared: Of a gateway: whether it has all it needs, and is told of sessions where it is to serve.
         ready: Whether it works.
+        hot_path: Of a forwarder: which build of the relay it runs, as it said last.
+        started_at: When the process was started, monotonic.
+        deaths_in_a_row: Deaths, each within `STABLE_AFTER` of its start, and starts that failed.
+        restarts: How often it was started again; -1 before the first start.
     """
 
     def __init__(self, module: str, slot: int, place: int = 0) -> None:
