@@ -24,6 +24,7 @@ from bascule._version import __version__
 from bascule.chp import chp
 from bascule.errors import ConfigError
 from bascule.output import Group, telling, write
+from bascule.telemetry.printable import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -232,7 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
     except ConfigError as error:
         with telling():
             for problem in error.problems:
-                click.echo(_printable(problem), err=True)
+                click.echo(escaped(problem), err=True)  # a file's content starts no second line
         sys.exit(_EXIT_CONFIG)
     except click.ClickException as error:
         with telling():
@@ -285,9 +286,7 @@ def _tell_of_replaced(loaded: Loaded) -> None:
     """Say that routes are not served, which may be on purpose: flags win over files."""
     if loaded.replaced:
         with telling():
-            click.echo(
-                _printable(f"--upstream: replaces the routes of {', '.join(loaded.replaced)}"), err=True
-            )
+            click.echo(escaped(f"--upstream: replaces the routes of {', '.join(loaded.replaced)}"), err=True)
 
 
 _LOCAL: Final = {"listen": "127.0.0.1:8080"}
@@ -316,8 +315,3 @@ def _version(context: click.Context) -> None:
         hot_path = describe()
     write(f"bascule {__version__} ({hot_path} hot path)\n")
     context.exit(0)
-
-
-def _printable(text: str) -> str:
-    """Keep a file's content from moving the cursor or starting a second line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -6,12 +6,12 @@ bidirectional overrides (to show one thing and be another). Python calls all of 
 printable*, as it does lone surrogates and unassigned code points, so one question in C answers for
 the common, harmless case.
 
-Rules of this file: pure; never raises; the output is printable and its length is bounded.
+Rules of this file: pure; never raises; the output is printable, and that of `printable` is bounded.
 """
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+__all__ = ["escaped", "printable"]
 
 
 def printable(text: str | bytes, limit: int) -> str:
@@ -31,6 +31,12 @@ def printable(text: str | bytes, limit: int) -> str:
     cut = len(text) > limit
     if cut:
         text = text[:limit]
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    text = escaped(text)
     return text + "…" if cut else text
+
+
+def escaped(text: str) -> str:
+    """Return the text with everything unprintable escaped, however long that is."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
