@@ -4,8 +4,10 @@ import ast
 import importlib
 import inspect
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from tests.support.parts import ROOT
@@ -45,6 +47,26 @@ def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
 def test_what_stands_elsewhere_does() -> None:
     for name, file in ELSEWHERE.items():
         assert re.search(rf"['\"]{name}\b", (ROOT / file).read_text(encoding="utf-8")), file
+
+
+def imported() -> set[str]:
+    """Return the distributions that our code imports from, by their top-level modules."""
+    modules = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules.add(node.module.partition(".")[0])
+    owners = packages_distributions()
+    ours = sys.stdlib_module_names | {"bascule", "streamlit"}  # streamlit runs the demo's app, if it is there
+    return {normalised(name) for module in modules - ours for name in owners[module]}
+
+
+def test_what_is_imported_is_asked_for_and_not_only_brought_along() -> None:
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    asked = {normalised(re.split(r"[^A-Za-z0-9._-]", one)[0]) for one in document["project"]["dependencies"]}
+    assert imported() == asked
 
 
 def private_of_aiohttp(path: Path) -> Iterator[str]:
