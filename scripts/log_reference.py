@@ -69,6 +69,8 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "configuration reloaded": "Another gateway serves. `former` is the process that still finishes what it had begun.",
         "configuration not reloaded": "All is as it was; `problem` says why. A line for each problem.",
         "a former gateway has left": "It has answered everything it had begun.",
+        "a forwarder that starts will take no session": "At a reload: somebody has lowered the supervisor's open-file "
+        "limit. Those that run go on.",
         "the listening sockets keep their old options": "The kernel did not take the new ones.",
         "not told of the intervals": "A forwarder's channel is full. It is tried again.",
         "sessions taken over": "As a gateway starts: sessions that forwarders have carried on.",

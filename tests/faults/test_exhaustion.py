@@ -256,6 +256,17 @@ def test_a_supervisor_without_descriptors_makes_the_channel_once_it_has(proxy: P
     last.close()
 
 
+def test_a_reload_under_a_limit_that_was_lowered_for_good_ends_nothing(proxy: Proxy) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    with chatting(bascule.public_url, 2) as chatter:
+        chatter.progress()
+        resource.prlimit(bascule.process.pid, resource.RLIMIT_NOFILE, (60, 60))
+        assert bascule.reload(readiness={"maxShare": 0.9})
+        eventually(lambda: _said(bascule, "a forwarder that starts will take no session"), 5, "it is said")
+        chatter.progress()
+        eventually(lambda: bascule.in_flight_if_up == 2, 5, "the sessions are taken over")
+
+
 def test_a_gateway_that_starts_while_a_forwarder_has_no_descriptors_hears_of_its_sessions_once_it_has(
     proxy: Proxy,
 ) -> None:

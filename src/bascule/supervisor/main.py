@@ -422,7 +422,10 @@ class Supervisor:
                 self._listeners.set_options(config.sockets)
             except (OSError, ConfigError) as error:  # `check_options` found them good a moment ago
                 _log.error("the listening sockets keep their old options", error=str(error))
-            openfiles.prepare(config.websocket_proxy.max_sessions_per_app, self._slots)
+            try:
+                openfiles.prepare(config.websocket_proxy.max_sessions_per_app, self._slots)
+            except ConfigError as error:  # lowered from outside: the forwarders that run keep what they have
+                _log.error("a forwarder that starts will take no session", error=str(error))
         self._call()
         self._connect_all()
         for forwarder in self._forwarders:
