@@ -40,6 +40,22 @@ class _Failing(socket.socket):
         return super()._accept()  # type: ignore[misc,no-any-return]
 
 
+class _Noting(socket.socket):
+    """A listening socket that tells of each connection before anything is done with it."""
+
+    def __init__(self, accepted: Callable[[], None]) -> None:
+        super().__init__()
+        self.bind(("127.0.0.1", 0))
+        self.listen()
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+        self._accepted = accepted
+
+    def _accept(self) -> tuple[int, Any]:
+        accepted = super()._accept()  # type: ignore[misc]
+        self._accepted()
+        return accepted  # type: ignore[no-any-return]
+
+
 async def _plain(_: web.BaseRequest) -> web.StreamResponse:
     return web.Response(text="plain")
 
@@ -143,3 +159,20 @@ async def test_one_that_was_closed_before_it_began_accepts_nobody() -> None:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             await asyncio.sleep(0.05)
             assert http.connections == []
+
+
+async def test_the_rest_of_a_head_that_begins_as_another_gateway_takes_over_is_waited_for() -> None:
+    waits: list[asyncio.Task[None]] = []
+    listening = _Noting(lambda: waits.append(asyncio.create_task(http.wait_for_heads())))
+    async with _listening(listening, Limits()) as http, asyncio.timeout(5.0):
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\n")
+        await eventually_async(lambda: len(http.newcomers) == 1, 5, "a part of it is there")
+        assert not waits[0].done()
+
+        writer.write(b"Host: a\r\nConnection: close\r\n\r\n")
+        await waits[0]
+
+        assert not http.arriving
+        assert (await reader.read()).endswith(b"plain")
+        writer.close()

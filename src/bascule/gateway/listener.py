@@ -167,8 +167,11 @@ class Listener:
         """Give a connection to the HTTP side, behind the TLS handshake where there is one."""
         protocol = self._http(first)
         timeout = None if self._tls is None else self._limits.handshake_timeout
+        if first or self._tls is not None:
+            self._http.arriving.enter(
+                protocol
+            )  # what it begins with is looked at in a later turn of the loop
         if self._tls is not None:
-            self._http.arriving.enter(protocol)
             # Wakes the loop with an end of stream; closing would pull the descriptor from under it.
             self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
