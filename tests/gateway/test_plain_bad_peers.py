@@ -13,7 +13,9 @@ import pytest_asyncio
 
 from bascule.gateway.legs import reset
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
+from tests.support.certificates import make_certificate
 from tests.support.deaf import deaf_port
+from tests.support.mutual import asking_for_certificates
 from tests.support.notls import NO_TLS, without_tls
 from tests.support.parts import require
 from tests.support.processes import reserve_port
@@ -760,3 +762,14 @@ async def test_an_https_upstream_that_cannot_be_verified_is_502(
     ):
         assert (await front.request(b"/")).status == status
     assert upstream.requests == []
+
+
+async def test_an_https_upstream_that_misses_a_certificate_of_ours_is_not_said_to_be_forbidden(
+    world: World, tmp_path: Path
+) -> None:
+    """TLS 1.3 says so behind our handshake, with a number of OpenSSL's that is EPERM of the kernel's."""
+    certificate = make_certificate(tmp_path)
+    with asking_for_certificates(certificate) as port:
+        front = await world.front(port, tls=certificate.client(), upstream_host="localhost")
+        assert (await front.request(b"/")).status == 502
+        assert [line["detail"] for line in front.log.lines] == ["the connection ended: EPROTO"]

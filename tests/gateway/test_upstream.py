@@ -14,12 +14,15 @@ from bascule.gateway.upstream import Answered, Dialler, Unreachable
 from bascule.policy.config import Config, Limits, Sockets
 from bascule.policy.routes import UpstreamAddress
 from bascule.protocol.handshake import Offer
+from tests.support.certificates import make_certificate
 from tests.support.deaf import deaf_port
+from tests.support.mutual import asking_for_certificates
 from tests.support.notls import NO_TLS, without_tls
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 OFFER = Offer(b"", (), frozenset(), b"front", None)
 SILENT, SPEAKING = "127.0.0.2", "127.0.0.3"
@@ -92,6 +95,18 @@ async def test_an_https_upstream_that_does_not_accept_is_not_said_to_speak_no_tl
     dialler = Dialler(Config(limits=Limits(connect_timeout=0.2)))
     with pytest.raises(Unreachable, match=r"^connect timed out$"):
         await dialler.open(UpstreamAddress("https", SILENT, silent_port, b"apps"), b"/", [], OFFER)
+
+
+async def test_an_https_upstream_that_misses_a_certificate_of_ours_is_not_said_to_be_forbidden(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """TLS 1.3 says so behind our handshake, with a number of OpenSSL's that is EPERM of the kernel's."""
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
+    with asking_for_certificates(certificate) as port:
+        address = UpstreamAddress("https", "127.0.0.1", port, b"apps")
+        with pytest.raises(Unreachable, match=r"^handshake failed: EPROTO$"):
+            await Dialler(Config()).open(address, b"/", [], OFFER)
 
 
 async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:

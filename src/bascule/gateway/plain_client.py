@@ -11,7 +11,9 @@ somebody else's (response-queue poisoning).
 
 from __future__ import annotations
 
+import errno
 import re
+import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +25,6 @@ from bascule.gateway.plain_server import READ_AHEAD
 
 if TYPE_CHECKING:
     import asyncio
-    import ssl
     from collections.abc import Awaitable, Callable
 
     from aiohttp import ClientHandlerType, ClientMiddlewareType, StreamReader
@@ -151,6 +152,8 @@ class _UpstreamConnection(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the answer that is awaited, or read."""
+        if isinstance(exc, ssl.SSLError):
+            exc = OSError(errno.EPROTO, "TLS broke")  # aiohttp takes OpenSSL's number for the kernel's
         if exc is not None and self._payload is not None and not self._payload.is_eof():
             self._payload.set_exception(aiohttp.ClientPayloadError("the connection failed"))
         super().connection_lost(exc)
