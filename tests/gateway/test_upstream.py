@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import socket
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from bascule.policy.routes import UpstreamAddress
 from bascule.protocol.handshake import Offer
 from tests.support.certificates import make_certificate
 from tests.support.deaf import deaf_port
+from tests.support.fewdescriptors import no_descriptors_left
 from tests.support.mutual import asking_for_certificates
 from tests.support.notls import NO_TLS, without_tls
 from tests.support.waiting import eventually_async
@@ -107,6 +109,26 @@ async def test_an_https_upstream_that_misses_a_certificate_of_ours_is_not_said_t
         address = UpstreamAddress("https", "127.0.0.1", port, b"apps")
         with pytest.raises(Unreachable, match=r"^handshake failed: EPROTO$"):
             await Dialler(Config()).open(address, b"/", [], OFFER)
+
+
+async def test_whoever_has_no_descriptor_left_at_the_first_handshake_trusts_the_next_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
+    dialler = Dialler(Config(limits=Limits(connect_timeout=0.5)))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for_the_connection = os.dup(0)
+        with no_descriptors_left():
+            os.close(for_the_connection)
+            address = UpstreamAddress("https", "127.0.0.1", silent.getsockname()[1], b"apps")
+            with pytest.raises(Unreachable, match=r"^TLS handshake timed out$"):
+                await dialler.open(address, b"/", [], OFFER)
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0, ssl=certificate.server()) as server:
+        address = UpstreamAddress("https", "127.0.0.1", server.sockets[0].getsockname()[1], b"apps")
+        answered = await dialler.open(address, b"/", [], OFFER)
+        assert isinstance(answered, Answered)
+        answered.leg.close()
 
 
 async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:

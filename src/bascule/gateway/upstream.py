@@ -82,7 +82,9 @@ class Dialler:
         self._sockets = config.sockets
         self._options = session_options(config.sockets, browser=False)
         self._resolver = Resolver()
-        self._tls: ssl.SSLContext | None = None
+        # Not when it is first needed: without a descriptor left OpenSSL reads no CA, says nothing, and would
+        # trust nobody from then on.
+        self._tls = ssl.create_default_context()
 
     async def open(
         self, address: UpstreamAddress, target: bytes, fields: list[tuple[bytes, bytes]], offer: Offer
@@ -238,16 +240,11 @@ class Dialler:
         try:
             async with asyncio.timeout_at(until):
                 reader, writer = await asyncio.open_connection(
-                    sock=connection, ssl=self._tls_context(), server_hostname=address.host
+                    sock=connection, ssl=self._tls, server_hostname=address.host
                 )
         except OSError as error:
             raise _TlsFailed(tls_failure(error)) from error
         return PumpedLeg(reader, writer)
-
-    def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-        return self._tls
 
     def _socket(self, family: socket.AddressFamily) -> socket.socket:
         connection = socket.socket(family, _NONBLOCKING_STREAM, 0)
