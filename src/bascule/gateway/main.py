@@ -274,7 +274,7 @@ class Gateway:
         if self._listener is not None:
             self._listener.close()
         if self._redirect is not None:
-            spawn(self._redirect.close(), "close redirect listener")
+            spawn(self._redirect.close(), "close redirect listener", serves=True)
 
     async def _wait_forwarders(self) -> None:
         """Wait until every forwarder has said which sessions it carries: the count must be exact.

@@ -55,8 +55,9 @@ class RedirectListener:
         self._listener.start()
 
     async def close(self) -> None:
-        """Stop accepting and end all connections; closing twice is harmless."""
+        """Stop accepting; answer heads that are on their way, and end all connections. Twice is harmless."""
         self._listener.close()
+        await self._http.wait_for_heads()
         await self._http.shutdown(1.0)
 
     def cut(self) -> None:
