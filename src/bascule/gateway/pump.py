@@ -42,8 +42,14 @@ async def _run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: 
 async def _from_stream(
     loop: asyncio.AbstractEventLoop, reader: asyncio.StreamReader, end: socket.socket
 ) -> None:
+    """Copy what the peer says. When nobody hears it any more, it may still be taking what was said before."""
+    is_heard = True
     while data := await reader.read(_CHUNK):
-        await loop.sock_sendall(end, data)
+        if is_heard:
+            try:
+                await loop.sock_sendall(end, data)
+            except OSError:
+                is_heard = False
         give_way(len(data))
     end.shutdown(socket.SHUT_WR)
 
