@@ -168,9 +168,8 @@ class Listener:
         protocol = self._http(first)
         timeout = None if self._tls is None else self._limits.handshake_timeout
         if first or self._tls is not None:
-            self._http.arriving.enter(
-                protocol
-            )  # what it begins with is looked at in a later turn of the loop
+            # What it begins with is looked at in a later turn of the loop.
+            self._http.arriving.enter(protocol)
         if self._tls is not None:
             # Wakes the loop with an end of stream; closing would pull the descriptor from under it.
             self._http.newcomers.enter(connection, lambda: _shutdown(connection))

@@ -329,7 +329,6 @@ _UNNAMED: Final = "EIO"
 
 def errno_name(error: OSError) -> str:
     """Return the kernel's name of an error, as ``ECONNREFUSED``; ``EPROTO`` where TLS broke."""
-    number = (
-        errno.EPROTO if isinstance(error, ssl.SSLError) else error.errno
-    )  # OpenSSL has numbers of its own
+    # OpenSSL has numbers of its own.
+    number = errno.EPROTO if isinstance(error, ssl.SSLError) else error.errno
     return errno.errorcode.get(number or 0, _UNNAMED)
