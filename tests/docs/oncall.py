@@ -117,8 +117,9 @@ def _live_through(proxy: RunningBascule) -> None:
             held.recv(timeout=20)
     eventually(lambda: proxy.in_flight == 0, 20, "the slot is free")
     assert _end(f"{address}/gone") == 1013, "nobody is there"
-    with pytest.raises(HTTPError, match="502"):
+    with pytest.raises(HTTPError, match="502") as gone:
         urlopen(f"{proxy.public_url}/gone", timeout=10)
+    gone.value.close()
     assert not proxy.reload(limits={"handshakeTimeout": "soon"}), "that is no duration"
     eventually(lambda: {"a process died", "session refused"} <= _events(proxy), 20, "the log says so")
 

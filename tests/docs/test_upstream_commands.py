@@ -44,7 +44,8 @@ def get(proxy: RunningBascule, path: str, host: str = NAME, body: Any = None) ->
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
-        return error.code, error.read()
+        with error:
+            return error.code, error.read()
 
 
 def status_of_socket(proxy: RunningBascule, path: str) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,5 +128,8 @@ async def says(page: Any, text: str) -> bool:
 def routed(hub: JupyterHub) -> set[str] | None:
     try:
         return set(hub.api.routes())
-    except (OSError, urllib.request.HTTPError):
+    except urllib.error.HTTPError as error:
+        error.close()
+        return None
+    except OSError:
         return None

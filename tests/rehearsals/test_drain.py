@@ -108,8 +108,9 @@ def is_ready(proxy: RunningBascule) -> bool:
         with urllib.request.urlopen(f"{proxy.admin_url}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)
     except urllib.error.HTTPError as error:
-        if error.code != 503:
-            raise
+        with error:
+            if error.code != 503:
+                raise
         return False
 
 

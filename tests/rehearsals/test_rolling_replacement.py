@@ -102,7 +102,8 @@ def ready(proxy: RunningBascule) -> bool | None:
     try:
         with urllib.request.urlopen(f"{proxy.admin_url}/readyz", timeout=5):
             return True
-    except urllib.error.HTTPError:
+    except urllib.error.HTTPError as error:
+        error.close()
         return False
     except OSError:
         return None

@@ -491,7 +491,7 @@ class Storm(threading.Thread):
     def __init__(self, url: str, context: ssl.SSLContext | None = None) -> None:
         super().__init__(daemon=True)
         self._url = url
-        self._context = context
+        self._tls = context  # a thread has a `_context` of its own from Python 3.14 on
         self._over = threading.Event()
         self.used = 0
         self.told: list[int] = []
@@ -506,7 +506,7 @@ class Storm(threading.Thread):
                 self.failures.append(error)
 
     def _open(self) -> None:
-        with connected(self._url, self._context) as client:
+        with connected(self._url, self._tls) as client:
             client.open()
             client.say(b"hello")
             found = client.reply()
@@ -528,12 +528,14 @@ class Storm(threading.Thread):
 
 def weather(storms: list[Storm], bascule: RunningBascule, caps: range) -> None:
     """Let gateways follow each other, one for each cap, while the storms go on; nobody may be turned away."""
-    for sessions in caps:
-        bascule.goes_over(sessions)
+    try:
+        for sessions in caps:
+            bascule.goes_over(sessions)
+            for storm in storms:
+                storm.goes_on()
+    finally:
         for storm in storms:
-            storm.goes_on()
-    for storm in storms:
-        storm.stop()
+            storm.stop()
     assert not [failure for storm in storms for failure in storm.failures]
     assert not [code for storm in storms for code in storm.told]
 

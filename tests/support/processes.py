@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,10 @@ def answers(url: str, fields: Mapping[str, str] | None = None) -> bool:
     try:
         with urllib.request.urlopen(request, timeout=5) as response:
             return bool(response.status == 200)
-    except OSError:  # URLError and HTTPError too
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+    except OSError:  # URLError too
         return False
 
 
