@@ -57,7 +57,7 @@ async def _from_stream(
 async def _to_stream(
     loop: asyncio.AbstractEventLoop, end: socket.socket, writer: asyncio.StreamWriter
 ) -> None:
-    while data := await loop.sock_recv(end, _CHUNK):
+    while data := await _said(loop, end):
         writer.write(data)
         await writer.drain()
         give_way(len(data))
@@ -65,3 +65,11 @@ async def _to_stream(
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
+
+
+async def _said(loop: asyncio.AbstractEventLoop, end: socket.socket) -> bytes:
+    """Return what was said next; nothing when that was all."""
+    try:
+        return await loop.sock_recv(end, _CHUNK)
+    except ConnectionResetError:  # ended with something from here unread, and behind all that was said
+        return b""
