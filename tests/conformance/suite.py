@@ -177,5 +177,5 @@ async def _main(role: str, *words: str) -> None:
 if __name__ == "__main__":
     asyncio.run(_main(*sys.argv[1:]))
     # Not by the interpreter's own end: threads of kosoku outlive the run, and one that wants the interpreter
-    # while it is taken down aborts the process, in one run of six, with every verdict told.
+    # while it is taken down aborts the process, in one run of five, with every verdict told.
     os._exit(0)

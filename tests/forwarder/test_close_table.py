@@ -219,7 +219,6 @@ def test_row(make_world: MakeWorld, end: End) -> None:
     )
     assert (line.ended.end, line.ended.code, line.ended.reason) == (end, code, reason)
     assert world.ended_as(end) == 1
-    assert len(world.reports) == 1
     assert [world.word(word) for word in (ForwarderWord.OPEN, ForwarderWord.STASHED_BYTES)] == [0, 0]
     assert world.relay.sessions == {}
     assert len(world.reports) == 1
