@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bascule.gateway.exchanges import STATUSES, Exchanges
 from bascule.gateway.http import HttpServer
+from bascule.gateway.life import Life
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain import PlainProxy
 from bascule.handover.counters import CounterFile, GatewayWord
@@ -164,6 +165,7 @@ class Front:
     """A proxy in front of upstreams."""
 
     proxy: PlainProxy
+    life: Life
     port: int
     words: memoryview
     log: Recorder
@@ -251,25 +253,27 @@ class World:
         )
         words = CounterFile.create(1).gateway(0)
         log = Recorder()
+        life = Life()
         proxy = PlainProxy(
             config,
             RouteTable(config.routes),
             words,
             AccessLog(log),
             Exchanges(config.limits.max_http_requests, words),
+            life,
             authorise=authorise,
             upstream_tls=tls,
         )
         await proxy.start()
         self.stack.push_async_callback(proxy.close)
-        server = HttpServer(proxy.handle, config, no_upgrade)
+        server = HttpServer(proxy.handle, config, no_upgrade, life)
         listening = socket.create_server(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         listener = Listener(config, listening, server, no_upgrade)
         listener.start()
         self.stack.callback(listener.close)
         self.stack.push_async_callback(server.shutdown, 0.1)
-        return Front(proxy, port, words, log, server, self.stack)
+        return Front(proxy, life, port, words, log, server, self.stack)
 
 
 async def no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from bascule.gateway import dispatch as module
 from bascule.gateway.dispatch import Dispatch
+from bascule.gateway.life import Life, Stage
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, List, Listed, Live, Moved, decode
+from tests.gateway.lives import at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 class Heard:
     """What a gateway was told, in order."""
 
-    def __init__(self, most: int | None = None) -> None:
+    def __init__(self, most: int | None = None, life: Life | None = None) -> None:
         self.log: list[tuple[str, int]] = []
         self.started = 0
         self.counts: Counter[int] = Counter()
@@ -32,6 +34,7 @@ class Heard:
             on_live=lambda _, live: self.log.append(("live", live.id)),
             on_ended=lambda _, ended: self.log.append(("ended", ended.id)),
             on_lost=lambda link: self.log.append(("lost", link.slot)),
+            life=life or Life(),
             most=most,
         )
 
@@ -111,16 +114,15 @@ async def test_a_second_channel_to_the_same_forwarder_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize("says_so", [False, True])
-@pytest.mark.parametrize("retired", [False, True])
-async def test_who_has_moved_to_another_gateway_is_not_lost(retired: bool, says_so: bool) -> None:
-    heard = Heard()
+@pytest.mark.parametrize("stage", Stage)
+async def test_who_has_moved_to_another_gateway_is_not_lost(stage: Stage, says_so: bool) -> None:
+    heard = Heard(life=at(stage))
     channel = heard.forwarder(0)
-    heard.dispatch.retired = retired
     if says_so:
         send_packet(channel, Moved().encode())
     channel.close()
     await heard.dispatch.changed.wait()
-    assert heard.log == ([] if retired and says_so else [("lost", 0)])
+    assert heard.log == ([] if stage is Stage.RETIRED and says_so else [("lost", 0)])
 
 
 def live(request: int, identifier: int) -> bytes:

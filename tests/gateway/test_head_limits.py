@@ -12,6 +12,7 @@ from aiohttp import web
 
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.http import HttpProtocol, HttpServer
+from bascule.gateway.life import Life
 from bascule.policy.config import Config, Limits
 from tests.support.certificates import make_certificate
 from tests.support.waiting import eventually_async
@@ -45,7 +46,7 @@ class Server:
         self.taken = 0
         self.begun = asyncio.Event()
         self.slow = asyncio.Event()
-        self.http = HttpServer(self.answer, Config(limits=LIMITS), self.on_upgrade)
+        self.http = HttpServer(self.answer, Config(limits=LIMITS), self.on_upgrade, Life())
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/slow":

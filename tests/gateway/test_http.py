@@ -13,6 +13,7 @@ import uvloop
 from aiohttp import web
 
 from bascule.gateway.http import HttpServer, upgrade_head
+from bascule.gateway.life import Life
 from bascule.policy.config import Config, Limits
 from bascule.protocol.http1 import BadHead
 from tests.support.waiting import eventually_async
@@ -65,7 +66,7 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
 
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] = answer
     limits = Limits(max_idle_connections=MOST_IDLE)
-    server.http = http = HttpServer(handler, Config(limits=limits), server.on_upgrade)
+    server.http = http = HttpServer(handler, Config(limits=limits), server.on_upgrade, Life())
     listening = await asyncio.get_running_loop().create_server(http, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
     yield server
@@ -128,7 +129,7 @@ def test_a_body_that_is_broken_before_its_request_is_looked_at_ends(
         return web.Response(text="plain")
 
     async def talk() -> bytes:
-        http = HttpServer(answer, Config(), Server().on_upgrade)
+        http = HttpServer(answer, Config(), Server().on_upgrade, Life())
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)

@@ -14,6 +14,7 @@ import uvloop
 from aiohttp import web
 
 from bascule.gateway.http import HttpServer
+from bascule.gateway.life import Life
 from bascule.gateway.listener import Listener
 from bascule.policy.config import Config, Limits
 from tests.support.waiting import eventually_async
@@ -67,7 +68,7 @@ async def _no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer:
 @contextlib.asynccontextmanager
 async def _listening(listening: socket.socket, limits: Limits) -> AsyncIterator[HttpServer]:
     config = Config(limits=limits)
-    http = HttpServer(_plain, config, _no_upgrade)
+    http = HttpServer(_plain, config, _no_upgrade, Life())
     listener = Listener(config, listening, http, _no_upgrade)
     listener.start()
     try:
@@ -150,7 +151,7 @@ async def test_one_that_comes_with_its_whole_head_drops_nobody_who_is_still_send
 
 
 async def test_one_that_was_closed_before_it_began_accepts_nobody() -> None:
-    http = HttpServer(_plain, Config(), _no_upgrade)
+    http = HttpServer(_plain, Config(), _no_upgrade, Life())
     with socket.create_server(("127.0.0.1", 0)) as supervisors:
         listener = Listener(Config(), supervisors.dup(), http, _no_upgrade)
         listener.close()

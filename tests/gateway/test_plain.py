@@ -497,7 +497,7 @@ async def test_a_draining_proxy_closes_after_each_answer(world: World) -> None:
     front = await world.front(await world.repeating(answer(body=b"x")))
     peer = await front.connect()
     await peer.request(b"/")
-    front.proxy.leaving = True
+    front.life.drain(0.0)
     assert (await peer.request(b"/")).value(b"Connection") == b"close"
     assert await peer.ended()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from bascule.gateway.life import Life
 from bascule.gateway.redirect import RedirectListener
 from bascule.policy.config import Config
 from tests.support.waiting import eventually_async
@@ -12,7 +13,7 @@ from tests.support.waiting import eventually_async
 
 async def test_a_head_that_has_begun_is_answered_before_the_listener_ends() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
-    redirect = RedirectListener(Config(), listening, 443)
+    redirect = RedirectListener(Config(), listening, 443, Life())
     redirect.start()
     async with asyncio.timeout(5.0):
         reader, writer = await asyncio.open_connection(*listening.getsockname())

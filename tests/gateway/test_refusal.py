@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.gateway.legs import PlainLeg
+from bascule.gateway.life import Life, Stage
 from bascule.gateway.refusal import Refuser, Refusing
 from bascule.policy.config import Limits
 from bascule.protocol.frames import CloseCode
 from bascule.protocol.handshake import Offer
+from tests.gateway.lives import at
 from tests.support.frames import BINARY, KEY, TEXT, close, frame, frames_of
 from tests.support.waiting import eventually_async
 
@@ -40,9 +42,9 @@ class InPieces(PlainLeg):
         return data
 
 
-def refused_often() -> Refuser:
+def refused_often(life: Life | None = None) -> Refuser:
     """Return what has refused somebody so often that it holds them for half a minute now."""
-    refuser = Refuser(LIMITS)
+    refuser = Refuser(LIMITS, life or Life())
     for _ in range(10):
         refuser.hold_off.refuse("who", b"/", time.monotonic())
     return refuser
@@ -138,7 +140,7 @@ async def test_what_a_held_browser_says_in_segments_is_not_taken_for_a_close(ear
 
 async def test_a_refused_browser_that_says_much_is_heard_out() -> None:
     browser, ours = connected()
-    refusal = refuse(Refuser(LIMITS), InPieces(ours))
+    refusal = refuse(Refuser(LIMITS, Life()), InPieces(ours))
     browser.send(MESSAGE + close(1013, key=KEY))
     assert await told(browser) == [(1013, b"full")]
     await refusal
@@ -155,14 +157,15 @@ async def test_a_browser_that_says_close_with_its_request_is_not_held() -> None:
 async def test_who_is_held_is_told_at_once_when_we_leave_and_nobody_is_held_from_then_on(
     mode: RejectMode,
 ) -> None:
-    refuser = refused_often()
+    refuser = refused_often(life := at(Stage.SERVING))
     refusals = []
     for _ in range(2):
         browser, ours = connected()
         refusals.append((browser, refuse(refuser, PlainLeg(asyncio.get_running_loop(), ours), mode=mode)))
         if not refusals[1:]:
             await eventually_async(lambda: refuser.held, 5, "it is held")
-            refuser.stop_holding()
+            life.go_on(Stage.STOPPING)
+            refuser.release()
             await eventually_async(lambda: not refuser.held, 5, "it is told")
     for browser, refusal in refusals:
         browser.shutdown(socket.SHUT_WR)  # it is heard out no longer
@@ -188,7 +191,7 @@ async def test_who_is_held_when_a_drain_begins_is_told_and_held_when_he_comes_ag
 
 async def test_of_a_refusal_that_is_cut_is_known_how_far_it_was() -> None:
     refuser = refused_often()
-    browsers, refusals = zip(*[await held(refuser), await held(Refuser(LIMITS))], strict=True)
+    browsers, refusals = zip(*[await held(refuser), await held(Refuser(LIMITS, Life()))], strict=True)
     for refusal in refusals:
         refusal.cancel()
     waited, was_heard_out = [await refusal for refusal in refusals]

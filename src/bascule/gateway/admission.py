@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from bascule.gateway.dispatch import Dispatch
     from bascule.gateway.exchanges import Exchanges
     from bascule.gateway.legs import Leg
+    from bascule.gateway.life import Life
     from bascule.gateway.refusal import Refuser
     from bascule.gateway.registry import Registry
     from bascule.gateway.upstream import Answered, Dialler
@@ -173,11 +174,9 @@ class Admission:
         access_log: One line per refusal.
         words: The gateway's counter block.
         exchanges: Counts the relaying of an upstream's refusal.
+        life: Whether anything more is admitted.
         generation: How many gateways came before this one, which makes ids unique.
         via: Our element of ``Via``.
-
-    Attributes:
-        leaving: Set when nothing more is admitted: the pod drains, or another gateway takes over.
     """
 
     def __init__(
@@ -194,6 +193,7 @@ class Admission:
         access_log: AccessLog,
         words: memoryview,
         exchanges: Exchanges,
+        life: Life,
         generation: int,
         via: bytes,
     ) -> None:
@@ -215,7 +215,7 @@ class Admission:
         self._withheld = config.auth.session.withheld
         self._dialling = departures()
         self._relaying = departures()
-        self.leaving = False
+        self._life = life
 
     async def upgrade(
         self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
@@ -257,7 +257,7 @@ class Admission:
             await self._answer(leg, refused, client, match)
             return
         asked = _Asked(leg, head, early, peer, scheme, client, offer, match, user)
-        if self.leaving:
+        if not self._life.admits:
             await self._refuse(asked, Refusal.DRAINING)
             return
         lease = self._budget.try_acquire(time.monotonic(), match.route.name, user)

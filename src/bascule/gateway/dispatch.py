@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 import structlog
 
 from bascule.errors import HandoverError
+from bascule.gateway.life import Life, Stage
 from bascule.handover.descriptors import END, PacketReader, send_packet, sessions_that_fit
 from bascule.handover.messages import Close, Ended, List, Listed, Live, Message, Moved, decode, join
 
@@ -111,13 +112,13 @@ class Dispatch:
         on_ended: An outcome.
         on_lost: A forwarder is gone with all it carried; the channel to it tells which, and whether all of
             that was known here.
+        life: Whether another gateway has what the forwarders carry: then one that says that it has moved is
+            not lost.
         most: Sessions that a forwarder may carry; as many as its descriptors allow if it is ``None``.
 
     Attributes:
         links: By slot.
         changed: Set when a forwarder has listed its sessions, or its channel has ended.
-        retired: Whether another gateway takes over what the forwarders carry. Then a forwarder that says
-            that it has moved is not lost.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Dispatch:
         on_live: Callable[[int, Live], None],
         on_ended: Callable[[int, Ended], None],
         on_lost: Callable[[Link], None],
+        life: Life,
         *,
         most: int | None = None,
     ) -> None:
@@ -141,7 +143,7 @@ class Dispatch:
         self._lists: dict[int, _Listing] = {}
         self._handed: list[_Offered] = []
         self.changed = asyncio.Event()
-        self.retired = False
+        self._life = life
 
     def add(self, slot: int, pid: int, restarts: int, hot_path: str, channel: socket.socket) -> None:
         """Take a channel to a forwarder; a former process of that slot is gone.
@@ -320,6 +322,6 @@ class Dispatch:
         if self.links.get(link.slot) is not link:
             return  # its process has another
         del self.links[link.slot]
-        if not (self.retired and link.moved):
+        if not (link.moved and self._life.stage is Stage.RETIRED):
             self._on_lost(link)
         self.changed.set()

@@ -43,6 +43,7 @@ from bascule.tasks import spawn
 if TYPE_CHECKING:
     from aiohttp import StreamReader, web
 
+    from bascule.gateway.life import Life
     from bascule.policy.config import Config, Limits
 
 OnUpgrade = Callable[[Leg, RequestHead | BadHead, bytes, str, bool], Coroutine[Any, Any, None]]
@@ -103,11 +104,11 @@ class HttpServer(PlainServer):
         handler: Answers plain requests.
         config: Limits.
         on_upgrade: Takes over a connection.
+        life: Whether there is time for whoever takes the end of an answer slowly.
 
     Attributes:
         newcomers: Connections whose first head, or the one that has begun, is not whole.
         idle: Connections between two requests, on which nothing has begun.
-        retiring: Set when nobody is accepted any more, and there is time for every answer.
         heads: Connections on which a head has begun, or the first is awaited.
         arriving: Those among them that lately began a head, or a TLS handshake before one.
     """
@@ -117,8 +118,10 @@ class HttpServer(PlainServer):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         config: Config,
         on_upgrade: OnUpgrade,
+        life: Life,
     ) -> None:
         super().__init__(self._handle, config)
+        self._life = life
         self._answer = handler
         self._on_upgrade = on_upgrade
         self._limits = config.limits
@@ -126,7 +129,6 @@ class HttpServer(PlainServer):
         self.idle = Bounded(config.limits.max_idle_connections)
         self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
         self.arriving = Waits[HttpProtocol](_ARRIVES, lambda _: None)
-        self.retiring = False
         self._dropped = dropped()
 
     def __call__(self, first: bytes = b"") -> HttpProtocol:
@@ -203,7 +205,7 @@ class HttpServer(PlainServer):
         unless we retire, when its room is wanted by nobody.
         """
         transport.close()
-        if not self.retiring:
+        if self._life.hurries:
             self._dropped.enter(transport)
 
 

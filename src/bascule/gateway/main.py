@@ -26,6 +26,7 @@ from bascule.gateway.drain import Draining
 from bascule.gateway.exchanges import Exchanges
 from bascule.gateway.http import HttpServer
 from bascule.gateway.hub import HubLedger
+from bascule.gateway.life import Life, Stage
 from bascule.gateway.listener import Listener
 from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.outcomes import Outcomes
@@ -103,6 +104,7 @@ class Gateway:
             {route.name: most for route in config.routes if (most := route.max_sessions) is not None},
         )
         self._registry = Registry()
+        self._life = Life(setup.draining)
         self._control = socket.socket(fileno=setup.control)
         self._reader = PacketReader()
         configured = RouteTable(config.routes)
@@ -121,7 +123,6 @@ class Gateway:
         self._access = AccessLog(structlog.get_logger().bind())
         self._called = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._drain_begun = setup.draining
         self._expected = set(range(setup.forwarders))
         self._drain_task: asyncio.Task[None] | None = None
         self._saying: asyncio.Task[None] | None = None
@@ -138,19 +139,19 @@ class Gateway:
             self._hub,
         )
         self._dispatch = Dispatch(
-            self._registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_lost
+            self._registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_lost, self._life
         )
         self._exchanges = Exchanges(config.limits.max_http_requests, self._words)
         self._proxy = PlainProxy(
-            config, self._routes, self._words, self._access, self._exchanges,
+            config, self._routes, self._words, self._access, self._exchanges, self._life,
             authorise=self._tokens.require, hub=self._hub,
         )  # fmt: skip
-        self._refuser = Refuser(config.limits)
+        self._refuser = Refuser(config.limits, self._life)
         self._admission = Admission(
             config=config, routes=self._routes, budget=self._budget, registry=self._registry,
             dispatch=self._dispatch, dialler=Dialler(config), refuser=self._refuser, tokens=self._tokens,
             access_log=self._access, words=self._words, exchanges=self._exchanges,
-            generation=setup.generation, via=self._proxy.via,
+            life=self._life, generation=setup.generation, via=self._proxy.via,
         )  # fmt: skip
         processes = Processes(spare=Spare())
         self._load = load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
@@ -158,7 +159,7 @@ class Gateway:
         self._view = View(
             config=config, sources=setup.sources, counters=self._counters, budget=self._budget,
             registry=self._registry, dispatch=self._dispatch, durations=self._durations, load=load,
-            tokens=self._tokens, collector=self._collector, hub=self._hub,
+            life=self._life, tokens=self._tokens, collector=self._collector, hub=self._hub,
             restarts=setup.restarts, started_at=setup.started_at, forwarder_restarts=setup.forwarder_restarts,
             reloaded=setup.reloaded, begin_drain=self._begin_drain,
         )  # fmt: skip
@@ -169,9 +170,9 @@ class Gateway:
         self._view.attach(Exposition(self._metrics.readers(), time.monotonic))
         self._administration = Administration(self._view)
         self._own_paths = OwnPaths(
-            self._administration.public, self._routes, self._proxy, is_hubs=config.hub.enabled
+            self._administration.public, self._routes, self._proxy, self._life, is_hubs=config.hub.enabled
         )
-        self._http = HttpServer(self._own_paths.handle, config, self._upgrade)
+        self._http = HttpServer(self._own_paths.handle, config, self._upgrade, self._life)
 
     # -- life -----------------------------------------------------------------------------
 
@@ -203,11 +204,12 @@ class Gateway:
         if self._stopped.is_set():
             return
         await self._proxy.start()
-        if self._drain_begun is not None:
+        if self._life.draining:
             self._begin_drain()
         public = socket.socket(fileno=self._setup.public)
         self._listener = Listener(self._config, public, self._http, self._upgrade, tls)
         self._redirect = self._redirects_to(public)
+        self._life.go_on(Stage.SERVING)
         self._admin_listener = AdminListener(self._administration.app, self._config.limits.handshake_timeout)
         admin = socket.socket(fileno=self._setup.admin)
         admin.setblocking(False)
@@ -227,7 +229,8 @@ class Gateway:
             # JupyterHub can no longer remove any of them, so in a later gateway they would be stale.
             Journal(self._setup.hub).replace(())
         await self._stopped.wait()
-        self._stop_accepting()
+        if self._life.accepts:  # nobody has asked us to stop: we are to leave at once
+            self._go_on(Stage.STOPPING)
         ticking.cancel()
         # What is under way has had its time: see `_say_drained`.
         self._http.cut()
@@ -266,15 +269,18 @@ class Gateway:
         if self._setup.redirect < 0:
             return None
         port = self._config.tls.redirect_port or public.getsockname()[1]
-        return RedirectListener(self._config, socket.socket(fileno=self._setup.redirect), port)
+        return RedirectListener(self._config, socket.socket(fileno=self._setup.redirect), port, self._life)
 
-    def _stop_accepting(self) -> None:
-        """Take no more connections of browsers, and hold none; where none were taken yet, that is nothing."""
-        self._refuser.stop_holding()
-        if self._listener is not None:
+    def _go_on(self, stage: Stage) -> None:
+        """Go on to another stage, and close what takes browsers' connections where they are taken no more."""
+        accepted = self._life.accepts
+        self._life.go_on(stage)
+        if accepted and not self._life.accepts:
+            self._refuser.release()
+            assert self._listener is not None
             self._listener.close()
-        if self._redirect is not None:
-            spawn(self._redirect.close(), "close redirect listener", serves=True)
+            if self._redirect is not None:
+                spawn(self._redirect.close(), "close redirect listener", serves=True)
 
     async def _wait_forwarders(self) -> None:
         """Wait until every forwarder has said which sessions it carries: the count must be exact.
@@ -345,24 +351,24 @@ class Gateway:
             case control.ForwarderChannel(slot, pid, hot_path, restarts):
                 self._dispatch.add(slot, pid, restarts, hot_path, socket.socket(fileno=packet.descriptors[0]))
                 self._view.set_restarts(slot, restarts)
-            case control.BeginDrain() if self._listener is None:
+            case control.BeginDrain() if self._life.stage is Stage.STARTING:
                 # What forwarders carry is not known yet: there would be nothing to end. It is said again when
                 # we are ready.
-                if self._drain_begun is None:
-                    self._drain_begun = message.since
+                self._life.drain(message.since)
             case control.BeginDrain():
-                self._stop_accepting()
+                self._go_on(Stage.STOPPING)
+                self._life.drain(message.since)
                 self._begin_drain()
                 deadline = message.since + cut_after(self._config.drain.timeout)
                 if self._saying is None:  # it is said again when we are ready, if it came before
                     self._saying = spawn(self._say_drained(deadline), "say drained")
             case control.Serve():
                 if message.draining is not None:
-                    self._drain_begun = message.draining
+                    self._life.drain(message.draining)
                 self._expected = set(message.slots)
                 self._view.reloaded = message.reloaded
                 self._called.set()
-                if self._drain_begun is not None and self._listener is not None:
+                if self._life.draining and self._life.stage is not Stage.STARTING:
                     self._begin_drain()  # the order was given to the one before, in its last moment
             case control.Retire():
                 spawn(self._retire(), "retire")
@@ -377,22 +383,20 @@ class Gateway:
         The sessions are the forwarders', and go on. Handshakes under way have a moment to become
         sessions. Plain requests, and sessions whose TLS this process ends, keep it alive.
         """
-        assert self._listener is not None
         assert self._admin_listener is not None
         if self._hub is not None:
             # While we still accept: a forwarder that hangs would make everybody wait.
             self._hub.observe(await self._view.sessions())
-        self._stop_accepting()
-        self._http.retiring = self._own_paths.retiring = True
+        self._go_on(Stage.RETIRING)
         self._http.idle.shed(len(self._http.idle))
         await self._http.wait_for_heads()
-        self._admission.leaving = self._proxy.leaving = True
+        self._go_on(Stage.SETTLING)
         await self._admission.settle(_SETTLE)
         self._leave_figures()
         if self._hub is not None:
             self._hub.retire()
         spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered
-        self._dispatch.retired = True
+        self._go_on(Stage.RETIRED)
         if self._drain_task is not None:
             self._drain_task.cancel()  # the other one goes on with it: nobody here could tell a session
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
@@ -424,18 +428,15 @@ class Gateway:
         """Begin a drain, or go on with the one that another gateway began."""
         if self._drain_task is not None:
             return
-        if self._drain_begun is None:
-            self._drain_begun = time.monotonic()
-        self._view.draining = True
-        self._admission.leaving = self._proxy.leaving = True
+        since = self._life.drain(time.monotonic())
         self._refuser.release()  # there is more room elsewhere; who comes back here is held again
         draining = Draining(
             self._config, self._drain_rows, self._drain_one, lambda: self._budget.in_use,
-            self._words, self._drain_begun,
+            self._words, since,
         )  # fmt: skip
         self._drain_task = spawn(draining.run(), "drain")
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-            send_control(self._control, control.DrainBegun(self._drain_begun))
+            send_control(self._control, control.DrainBegun(since))
 
     async def _drain_rows(self) -> list[tuple[int, float]]:
         listed = {live.id: live.idle for live in await self._dispatch.list_sessions()}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from bascule.admin.public import PublicAnswers
+    from bascule.gateway.life import Life
     from bascule.gateway.plain import PlainProxy
     from bascule.policy.routes import Routes
 
@@ -26,18 +27,18 @@ class OwnPaths:
         public: Answers on our own paths.
         routes: A path of ours without the prefix is a route's if one matches.
         proxy: For everything else.
+        life: Whether connections are kept.
         is_hubs: Whether we take JupyterHub's routes, and so its chart's probe.
-
-    Attributes:
-        retiring: Set when another gateway is about to take over: it knows, so connections end.
     """
 
-    def __init__(self, public: PublicAnswers, routes: Routes, proxy: PlainProxy, *, is_hubs: bool) -> None:
+    def __init__(
+        self, public: PublicAnswers, routes: Routes, proxy: PlainProxy, life: Life, *, is_hubs: bool
+    ) -> None:
         self._public = public
         self._routes = routes
         self._proxy = proxy
+        self._life = life
         self._is_hubs = is_hubs
-        self.retiring = False
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request.
@@ -47,7 +48,7 @@ class OwnPaths:
         if (segments := self._of(request)) is not None:
             answer = await self._public.handle(request, segments)
             answer.headers["Server"] = "bascule"
-            if self.retiring:
+            if not self._life.keeps:
                 answer.force_close()
             return answer
         if "websocket" in (upgrade := request.headers.get("Upgrade", "").lower()):

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.exchanges import Exchanges
     from bascule.gateway.hub import HubLedger
+    from bascule.gateway.life import Life
     from bascule.policy.config import Config
     from bascule.policy.forwarding import Fields
     from bascule.policy.routes import Match, Routes
@@ -132,6 +133,7 @@ class PlainProxy:
         words: The gateway's block of counters.
         access_log: One line per request that fails.
         exchanges: Where requests under way count.
+        life: Whether connections are kept.
         authorise: Called for routes that need credentials, with the values of ``Cookie``; raises
             `HandshakeRefused`. Without it such routes answer 503.
         hub: JupyterHub's routes, whose activity is noted.
@@ -139,7 +141,6 @@ class PlainProxy:
             default against the system's authorities.
 
     Attributes:
-        leaving: Set to let every answer close its connection: the pod drains, or another gateway takes over.
         via: Our element of ``Via`` for requests received with HTTP/1.1.
     """
 
@@ -150,6 +151,7 @@ class PlainProxy:
         words: memoryview,
         access_log: AccessLog,
         exchanges: Exchanges,
+        life: Life,
         *,
         authorise: Callable[[list[bytes]], object] | None = None,
         hub: HubLedger | None = None,
@@ -175,7 +177,7 @@ class PlainProxy:
         self._as_text = FieldsAsText()
         self._speaks_http10: set[bytes] = set()
         self._session: aiohttp.ClientSession | None = None
-        self.leaving = False
+        self._life = life
 
     async def start(self) -> None:
         """Open the pool of upstream connections."""
@@ -193,7 +195,7 @@ class PlainProxy:
         fits = self._exchanges.begin()
         try:
             browser = BrowserSide(request)
-            if self.leaving:
+            if not self._life.keeps:
                 browser.keep_alive = False
             if fits:
                 answer = await self._answer(request, browser)

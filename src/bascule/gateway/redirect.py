@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import socket
 
     from bascule.gateway.legs import Leg
+    from bascule.gateway.life import Life
     from bascule.policy.config import Config
     from bascule.protocol.http1 import RequestHead
 
@@ -43,11 +44,12 @@ class RedirectListener:
         config: Limits.
         listening: The listening socket; the supervisor's, so it outlives this process.
         port: Where https is.
+        life: The gateway's.
     """
 
-    def __init__(self, config: Config, listening: socket.socket, port: int) -> None:
+    def __init__(self, config: Config, listening: socket.socket, port: int, life: Life) -> None:
         self._port = port
-        self._http = HttpServer(self._answer, config, self._upgrade)
+        self._http = HttpServer(self._answer, config, self._upgrade, life)
         self._listener = Listener(config, listening, self._http, self._upgrade)
 
     def start(self) -> None:

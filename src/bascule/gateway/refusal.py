@@ -21,6 +21,7 @@ from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_pro
 
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
+    from bascule.gateway.life import Life
     from bascule.policy.config import Limits
     from bascule.policy.routeconfig import RejectMode
 
@@ -39,13 +40,15 @@ class Refuser:
 
     Args:
         limits: How long and how many repeats are held at most.
+        life: Whether anybody is held.
 
     Attributes:
         hold_off: Whom to hold, and for how long.
         under_way: How many are being refused: held, told or heard out.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, life: Life) -> None:
+        self._life = life
         self.hold_off = HoldOff(limits.refusal_hold_max)
         self.under_way = 0
         self._max_held = limits.max_held_refusals
@@ -62,11 +65,6 @@ class Refuser:
             if not hold.expired():
                 hold.reschedule(0)
 
-    def stop_holding(self) -> None:
-        """Hold nobody any more."""
-        self._max_held = 0
-        self.release()
-
     def seconds_for(self, client: str, path: bytes) -> float:
         """Return how long a client is held that is refused now: not at all the first time.
 
@@ -75,7 +73,7 @@ class Refuser:
             path: Where it leads.
         """
         seconds = self.hold_off.refuse(client, path, time.monotonic())
-        return seconds if self.held < self._max_held else 0.0
+        return seconds if self._life.holds and self.held < self._max_held else 0.0
 
     async def hold(self, leg: Leg, watch: CloseWatch, seconds: float) -> bool:
         """Wait while the browser stays; tell whether it did.
@@ -84,7 +82,7 @@ class Refuser:
         """
         try:
             # While the 101 was written we may have begun to leave.
-            async with asyncio.timeout(seconds if self._max_held else 0.0) as hold:
+            async with asyncio.timeout(seconds if self._life.holds else 0.0) as hold:
                 self._holds.add(hold)
                 try:
                     for _ in range(_HOLD_READS):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bascule.gateway.auth import SessionTokens
     from bascule.gateway.dispatch import Dispatch
     from bascule.gateway.hub import HubLedger
+    from bascule.gateway.life import Life
     from bascule.gateway.registry import Registry
     from bascule.handover.counters import CounterFile
     from bascule.policy.budget import SessionBudget
@@ -51,6 +52,7 @@ class View:
         dispatch: Dispatch,
         durations: Durations,
         load: LoadMeter,
+        life: Life,
         tokens: SessionTokens,
         collector: CollectorClock,
         hub: HubLedger | None,
@@ -77,8 +79,7 @@ class View:
         self._restarts = forwarder_restarts
         self._name = config.capacity.name or socket.gethostname()
         self._exposition: Exposition | None = None
-        self.draining = False
-        """Whether new sessions are refused because the pod is going away."""
+        self._life = life
         self.reloaded = reloaded
         """Whether the configuration in force is what was to be loaded last."""
 
@@ -116,6 +117,11 @@ class View:
     def started_at(self) -> float:
         """When the proxy started, in seconds since the epoch."""
         return self._started_at
+
+    @property
+    def draining(self) -> bool:
+        """Whether new sessions are refused because the pod is going away."""
+        return self._life.draining
 
     def capacity(self) -> InstanceCapacity:
         """Read the cap and the sessions in flight."""
