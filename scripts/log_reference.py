@@ -43,6 +43,9 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "request failed": "An upstream failed a plain HTTP request: `reason` is `unreachable`, `timeout`, `bad_answer` or "
         "`broken_off`.",
         "request refused": "We answered a plain HTTP request ourselves, since it led nowhere. Scanners cause many of them.",
+        "a connection without a PROXY header": "A load balancer listed in "
+        "[`proxyProtocolFrom`](configuration.md#proxyprotocolfrom) put no valid header in front of a connection, which was "
+        "closed. At most once a minute.",
         "accepting pauses": "No descriptor or no memory is left for another connection. At most once a minute; `pauses` "
         "counts all.",
     },

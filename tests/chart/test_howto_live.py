@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -91,6 +92,36 @@ def test_a_websocket_goes_through_the_pages_configuration(name: str, tmp_path: P
         browser.send("hello")
         assert browser.recv() == "hello"
         assert pod.in_flight == 1
+
+
+BYTES = """
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+
+frontend browsers
+  bind 127.0.0.1:8000
+  default_backend bascule
+
+backend bascule
+  server pod-1 127.0.0.1:8080 send-proxy-v2-ssl
+"""
+
+
+def test_haproxy_that_passes_on_bytes_says_whose_they_are(tmp_path: Path) -> None:
+    assert "`send-proxy-v2-ssl`" in (ROOT / "docs/howto/behind-haproxy.md").read_text(encoding="utf-8")
+    told = {"proxyProtocolFrom": ["127.0.0.1"]}
+    with (
+        proxied(tmp_path, "haproxy", BYTES, config=told) as (pod, _),
+        socket.create_connection(("127.0.0.1", 8000), 10, source_address=("127.0.0.9", 0)) as connection,
+        connect(f"ws://{FRONT}/x", sock=connection, origin=ORIGIN) as browser,
+    ):
+        browser.send("hello")
+        assert browser.recv() == "hello"
+        (session,) = pod.sessions()
+        assert session["client"] == "127.0.0.9"
 
 
 def test_traefik_leaves_a_silent_websocket_alone_as_the_page_says(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ from bascule.gateway.errorpages import accept_in
 from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg, dropped, reset
 from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
 from bascule.gateway.waits import Waits
-from bascule.policy.clientaddress import peer_address
 from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import (
     END_OF_HEAD,
@@ -43,12 +42,13 @@ from bascule.tasks import spawn
 if TYPE_CHECKING:
     from aiohttp import StreamReader, web
 
+    from bascule.gateway.announced import Peer
     from bascule.gateway.life import Life
     from bascule.policy.config import Config, Limits
 
 OnUpgrade = Callable[[Leg, RequestHead | BadHead, bytes, str, bool], Coroutine[Any, Any, None]]
 """Called with the leg, the head or what is wrong with it, what came behind it, the peer's address, and
-whether it is TLS."""
+whether that came over TLS."""
 
 _UPGRADE: Final = b"\nupgrade:"
 """What a head without the field does not hold. Browsers say ``Upgrade-Insecure-Requests`` with each page."""
@@ -131,15 +131,16 @@ class HttpServer(PlainServer):
         self.arriving = Waits[HttpProtocol](_ARRIVES, lambda _: None)
         self._dropped = dropped()
 
-    def __call__(self, first: bytes = b"") -> HttpProtocol:
+    def __call__(self, first: bytes = b"", peer: Peer | None = None) -> HttpProtocol:
         """Return the protocol of a new connection.
 
         Args:
             first: What has been read of it already, and is not the whole head of an upgrade. The
                 protocol takes it before the transport reads on, so nothing can overtake it.
+            peer: Whose it is; by default the connection's other end.
         """
         loop = asyncio.get_running_loop()
-        return HttpProtocol(self, self._on_upgrade, self._limits, first, loop=loop, **self._options)
+        return HttpProtocol(self, self._on_upgrade, self._limits, first, peer, loop=loop, **self._options)
 
     @property
     def unsent(self) -> int:
@@ -227,9 +228,15 @@ class HttpProtocol(PlainProtocol):
     )
 
     def __init__(
-        self, server: HttpServer, on_upgrade: OnUpgrade, limits: Limits, first: bytes, **options: Any
+        self,
+        server: HttpServer,
+        on_upgrade: OnUpgrade,
+        limits: Limits,
+        first: bytes,
+        peer: Peer | None,
+        **options: Any,
     ) -> None:
-        super().__init__(server, **options)
+        super().__init__(server, peer, **options)
         self._heads = server.heads
         self._arriving = server.arriving
         self._newcomers = server.newcomers
@@ -397,12 +404,11 @@ class HttpProtocol(PlainProtocol):
         transport = self.transport
         if transport is None:
             return False
-        address = peer_address(transport.get_extra_info("peername"))
+        peer = self.peer
         leg = self._leg(transport)
         if leg is None:
             return False
-        secure = isinstance(leg, PumpedLeg)
-        spawn(self._on_upgrade(leg, head, early, address, secure), "upgrade", serves=True)
+        spawn(self._on_upgrade(leg, head, early, *peer), "upgrade", serves=True)
         return True
 
     def _leg(self, transport: asyncio.Transport) -> Leg | None:

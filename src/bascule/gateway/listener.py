@@ -3,6 +3,8 @@
 A connection that begins with the whole head of an upgrade never meets aiohttp: its socket is
 handed over as it is. All others become kept-alive HTTP connections (`http`), which watch over heads.
 
+A load balancer may put a header in front of a connection that says whose it is (`announced`).
+
 Overload: when descriptors or memory run out the listener pauses instead of spinning,
 and connections wait in the backlog. Connections that have not sent a whole head are
 bounded in number; beyond that the one that has waited longest is closed, so that a
@@ -19,10 +21,12 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from bascule.gateway.announced import Peer, read_header
 from bascule.gateway.http import upgrade_head
 from bascule.gateway.legs import CHUNK, PlainLeg
-from bascule.policy.clientaddress import peer_address
+from bascule.policy.clientaddress import TrustedProxies, peer_address
 from bascule.protocol.http1 import END_OF_HEAD, without_empty_lines
+from bascule.protocol.proxyheader import BadProxyHeader
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
@@ -63,7 +67,7 @@ class Listener:
     """Accepts connections.
 
     Args:
-        config: Limits.
+        config: Limits, and who puts a PROXY header in front of connections.
         listening: The listening socket; the supervisor's, so it outlives this process.
         http: Takes connections with plain requests.
         on_upgrade: Takes connections with an upgrade.
@@ -79,6 +83,8 @@ class Listener:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._limits = config.limits
+        announcers = config.proxy_protocol_from
+        self._announcers = TrustedProxies(announcers) if announcers else None
         self._listening = listening
         self._family = int(listening.family)
         self._http = http
@@ -89,6 +95,7 @@ class Listener:
         self._closed = False
         self._pauses = 0
         self._say_again_at = 0.0
+        self._say_bad_again_at = 0.0
 
     def start(self) -> None:
         """Begin to accept, unless closed already: the order to leave may come before all is ready."""
@@ -124,17 +131,42 @@ class Listener:
             connection = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
             connection.setblocking(False)
             address = peer_address(peer)
-            if self._tls is None:
-                self._begin(connection, address)
+            if self._announcers is not None and address in self._announcers:
+                spawn(self._announced(connection, address), "PROXY header", serves=True)
             else:
-                spawn(self._serve(connection, b""), "connection", serves=True)
+                self._begin(connection, Peer(address))
 
-    def _begin(self, connection: socket.socket, peer: str) -> None:
+    async def _announced(self, connection: socket.socket, balancer: str) -> None:
+        """Start with the header that a balancer has put in front."""
+        # Wakes whoever waits for it with an end of stream.
+        self._http.newcomers.enter(connection, lambda: _shutdown(connection))
+        try:
+            header = await read_header(self._loop, connection, self._limits.handshake_timeout)
+        except BadProxyHeader as bad:
+            connection.close()
+            self._say_bad(balancer, bad)
+            return
+        except (OSError, TimeoutError):  # it has left, as health checks do, or says too little
+            connection.close()
+            return
+        finally:
+            self._http.newcomers.leave(connection)
+        self._begin(connection, Peer(header.address or balancer, secure=header.secure))
+
+    def _say_bad(self, balancer: str, bad: BadProxyHeader) -> None:
+        if (now := self._loop.time()) >= self._say_bad_again_at:
+            _log.warning("a connection without a PROXY header", peer=balancer, problem=str(bad))
+            self._say_bad_again_at = now + _SAY_EVERY
+
+    def _begin(self, connection: socket.socket, peer: Peer) -> None:
         """Start with what came along: the kernel wakes us when the request is there."""
+        if self._tls is not None:
+            spawn(self._serve(connection, b"", peer), "connection", serves=True)
+            return
         try:
             data = connection.recv(CHUNK)
         except BlockingIOError:
-            spawn(self._serve(connection, b""), "connection", serves=True)
+            spawn(self._serve(connection, b"", peer), "connection", serves=True)
             return
         except OSError:
             data = b""
@@ -147,9 +179,9 @@ class Listener:
             head = upgrade_head(data[:end], self._limits)
             if head is not None:
                 leg = PlainLeg(self._loop, connection)
-                spawn(self._on_upgrade(leg, head, data[end:], peer, False), "upgrade", serves=True)
+                spawn(self._on_upgrade(leg, head, data[end:], *peer), "upgrade", serves=True)
                 return
-        spawn(self._serve(connection, data), "connection", serves=True)
+        spawn(self._serve(connection, data, peer), "connection", serves=True)
 
     def _pause(self, error: OSError) -> None:
         now = self._loop.time()
@@ -163,9 +195,9 @@ class Listener:
         self._loop.remove_reader(self._listening.fileno())
         self._resume = self._loop.call_later(_PAUSE, self.start)
 
-    async def _serve(self, connection: socket.socket, first: bytes) -> None:
+    async def _serve(self, connection: socket.socket, first: bytes, peer: Peer) -> None:
         """Give a connection to the HTTP side, behind the TLS handshake where there is one."""
-        protocol = self._http(first)
+        protocol = self._http(first, peer)
         timeout = None if self._tls is None else self._limits.handshake_timeout
         if first or self._tls is not None:
             # What it begins with is looked at in a later turn of the loop.

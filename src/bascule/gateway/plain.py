@@ -50,9 +50,10 @@ from bascule.gateway.plain_client import telling, upstream_session
 from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREACHABLE, describe
 from bascule.gateway.plain_fields import FieldsAsText
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
+from bascule.gateway.plain_server import PlainProtocol
 from bascule.gateway.plain_upload import Upload
 from bascule.handover.counters import GatewayWord
-from bascule.policy.clientaddress import TrustedProxies, peer_address
+from bascule.policy.clientaddress import TrustedProxies
 from bascule.policy.config import AuthMode
 from bascule.policy.cookies import without_cookie
 from bascule.policy.forwarding import (
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from aiohttp.http import RawResponseMessage
     from multidict import CIMultiDict
 
+    from bascule.gateway.announced import Peer
     from bascule.gateway.exchanges import Exchanges
     from bascule.gateway.hub import HubLedger
     from bascule.gateway.life import Life
@@ -122,6 +124,12 @@ class _BrowserStalled(Exception):
 def _bytes(reason: str | None) -> bytes:
     """Return a reason phrase as it was received."""
     return (reason or "").encode("utf-8", "surrogateescape")
+
+
+def _peer(request: web.BaseRequest) -> Peer:
+    """Return whose connection a request came on."""
+    assert isinstance(request.protocol, PlainProtocol)
+    return request.protocol.peer
 
 
 class PlainProxy:
@@ -276,7 +284,7 @@ class PlainProxy:
         return await browser.answer(status, detail, extra, close=close)
 
     def _client(self, request: web.BaseRequest) -> str:
-        return client_address_of(peer_address(request.remote), request.raw_headers, self._trusted)
+        return client_address_of(_peer(request).address, request.raw_headers, self._trusted)
 
     async def _exchange(
         self,
@@ -330,11 +338,12 @@ class PlainProxy:
         self, request: web.BaseRequest, match: Match, fields: Fields, host: bytes
     ) -> CIMultiDict[str]:
         """Return the fields for the upstream."""
+        peer = _peer(request)
         sent = forwarded_fields(
-            peer_address(request.remote),
+            peer.address,
             self._trusted,
             fields,
-            b"https" if request.secure else b"http",
+            b"https" if peer.secure else b"http",
             host,
             match.prefix,
             self.via if request.version >= HttpVersion11 else self._via10,

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
+from bascule.gateway.announced import Peer
 from bascule.gateway.errorpages import error_page
+from bascule.policy.clientaddress import peer_address
 from bascule.policy.forwarding import values_of
 from bascule.protocol.http1 import TOO_MANY_FIELDS
 
@@ -96,20 +98,34 @@ class PlainRequest(web.BaseRequest):
 class PlainProtocol(web.RequestHandler):
     """One browser connection.
 
+    Args:
+        server: aiohttp's.
+        peer: Whose it is, where somebody in front of it has said so.
+        options: aiohttp's.
+
     Attributes:
+        peer: Whose it is.
         body: Body of the request that was read last.
         accept: What a head that does not parse says in ``Accept``: aiohttp tells nothing of its fields.
         shows_end: Whether the framing of the answer that was begun last tells its end: then the end of the
             connection does not pass for it.
     """
 
-    __slots__ = ("accept", "body", "shows_end")
+    __slots__ = ("accept", "body", "peer", "shows_end")
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, server: web.Server, peer: Peer | None = None, **options: Any) -> None:
+        super().__init__(server, **options)
+        self.peer = peer or Peer("")
         self.body: StreamReader | None = None
         self.accept = b""
         self.shows_end = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note who is at the other end."""
+        super().connection_made(transport)
+        address = self.peer.address or peer_address(transport.get_extra_info("peername"))
+        is_tls = transport.get_extra_info("ssl_object") is not None
+        self.peer = Peer(address, secure=is_tls or self.peer.secure)
 
     def begun(self, request: web.BaseRequest, body: StreamReader) -> None:
         """Note which request is to be answered next.
@@ -174,7 +190,7 @@ class PlainProtocol(web.RequestHandler):
         if status >= 500:
             _log.error("a plain HTTP request failed: %s", type(exc).__name__, exc_info=exc)
         else:
-            _log.debug("a request from %s cannot be parsed: %s", request.remote, type(exc).__name__)
+            _log.debug("a request from %s cannot be parsed: %s", self.peer.address, type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("the head of the answer is out already")
         detail = "The request could not be understood." if status < 500 else "Internal proxy error."

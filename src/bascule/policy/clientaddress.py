@@ -72,7 +72,7 @@ def peer_address(peer: object) -> str:
 
 
 class TrustedProxies:
-    """The proxies in front of us whose forwarding fields are believed.
+    """The proxies in front of us that are believed: their forwarding fields, or their PROXY headers.
 
     Args:
         networks: Networks (or single addresses) in CIDR form.

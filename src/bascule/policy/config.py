@@ -432,6 +432,14 @@ class Config(Block):
     WebSockets from `https` pages are refused where the ingress ends TLS. Where there is no
     `X-Forwarded-Proto`, `X-Scheme` counts, and upstreams are sent `X-Forwarded-Proto` with its value.
     """
+    proxy_protocol_from: tuple[Network, ...] = ()
+    """Networks of load balancers that pass on bytes, and put a PROXY header (version 1 or 2) in front of each
+    connection to `listen` and `tls.redirectFrom`. Empty, the default: nobody does.
+
+    The header tells the client's address, and with version 2 and its TLS value also that the balancer has
+    ended TLS. A connection from these networks that begins with anything else is closed; one from elsewhere
+    is taken as it is. List the balancers and nobody else: whoever is listed can claim to be anybody.
+    """
     drain: Drain = Drain()
     """How the proxy stops."""
     watchdog: Patience = 20.0
