@@ -51,6 +51,8 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
     },
     "Start, stop and drain": {
         "listening": "It serves. `public` and `admin` are the addresses; `open` and `status_page` are for a browser on this host.",
+        "certificates of upstreams are not checked": "`key` says so, which is as good as no TLS: anybody on the way can "
+        "read and change everything.",
         "waiting for an address that is in use": "Another process has the address of `field`: an earlier proxy that is "
         "still stopping, as a rule.",
         "the open-file limit is too low for maxSessionsPerApp": "Sessions beyond what fits will be refused as `no_room`.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,6 @@ from tests.support.http import Fields, HasFields, read_fields
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
-    import ssl
-
     from bascule.gateway.legs import Leg
     from bascule.protocol.http1 import BadHead, RequestHead
 
@@ -261,8 +260,8 @@ class World:
             AccessLog(log),
             Exchanges(config.limits.max_http_requests, words),
             life,
+            tls or ssl.create_default_context(),
             authorise=authorise,
-            upstream_tls=tls,
         )
         await proxy.start()
         self.stack.push_async_callback(proxy.close)

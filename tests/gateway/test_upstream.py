@@ -12,6 +12,7 @@ import pytest
 
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.upstream import Answered, Dialler, Unreachable
+from bascule.policy.certificate import upstream_context
 from bascule.policy.config import Config, Limits, Sockets
 from bascule.policy.routes import UpstreamAddress
 from bascule.protocol.handshake import Offer
@@ -37,6 +38,10 @@ def silent_port() -> Iterator[int]:
         yield port
 
 
+def dialler_of(config: Config) -> Dialler:
+    return Dialler(config, upstream_context(config.upstream_tls))
+
+
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
     async def resolve(_host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
@@ -47,7 +52,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
 async def opened(port: int, **blocks: Any) -> Answered:
     """Return what the upstream answers, its connection still open."""
     config = Config(limits=Limits(connect_timeout=1.0, upstream_handshake_timeout=5.0), **blocks)
-    answered = await Dialler(config).open(UpstreamAddress("http", "apps", port, b"apps"), b"/", [], OFFER)
+    answered = await dialler_of(config).open(UpstreamAddress("http", "apps", port, b"apps"), b"/", [], OFFER)
     assert isinstance(answered, Answered)
     return answered
 
@@ -87,14 +92,14 @@ async def test_addresses_that_all_say_nothing_take_no_longer_than_one(
 @pytest.mark.parametrize(("said", "detail"), NO_TLS)
 async def test_an_https_upstream_that_speaks_no_tls_is_said_to(said: bytes | None, detail: str) -> None:
     async with without_tls(said) as port:
-        dialler = Dialler(Config(limits=Limits(connect_timeout=0.5)))
+        dialler = dialler_of(Config(limits=Limits(connect_timeout=0.5)))
         address = UpstreamAddress("https", "127.0.0.1", port, b"apps")
         with pytest.raises(Unreachable, match=f"^{detail}$"):
             await dialler.open(address, b"/", [], OFFER)
 
 
 async def test_an_https_upstream_that_does_not_accept_is_not_said_to_speak_no_tls(silent_port: int) -> None:
-    dialler = Dialler(Config(limits=Limits(connect_timeout=0.2)))
+    dialler = dialler_of(Config(limits=Limits(connect_timeout=0.2)))
     with pytest.raises(Unreachable, match=r"^connect timed out$"):
         await dialler.open(UpstreamAddress("https", SILENT, silent_port, b"apps"), b"/", [], OFFER)
 
@@ -107,8 +112,10 @@ async def test_an_https_upstream_that_misses_a_certificate_of_ours_is_not_said_t
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
     with asking_for_certificates(certificate) as port:
         address = UpstreamAddress("https", "127.0.0.1", port, b"apps")
-        with pytest.raises(Unreachable, match=r"^handshake failed: EPROTO$"):
-            await Dialler(Config()).open(address, b"/", [], OFFER)
+        with pytest.raises(
+            Unreachable, match=r"^TLS handshake failed: the upstream asks for a certificate of ours$"
+        ):
+            await dialler_of(Config()).open(address, b"/", [], OFFER)
 
 
 async def test_whoever_has_no_descriptor_left_at_the_first_handshake_trusts_the_next_all_the_same(
@@ -116,7 +123,7 @@ async def test_whoever_has_no_descriptor_left_at_the_first_handshake_trusts_the_
 ) -> None:
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
-    dialler = Dialler(Config(limits=Limits(connect_timeout=0.5)))
+    dialler = dialler_of(Config(limits=Limits(connect_timeout=0.5)))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for_the_connection = os.dup(0)
         with no_descriptors_left():
@@ -133,7 +140,7 @@ async def test_whoever_has_no_descriptor_left_at_the_first_handshake_trusts_the_
 
 async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve_to(monkeypatch, SPEAKING)
-    dialler = Dialler(Config())
+    dialler = dialler_of(Config())
     read = PlainLeg.read
 
     async def read_late(leg: PlainLeg) -> bytes:

@@ -1,4 +1,4 @@
-"""What the public listener ends TLS with, and what is said when it cannot."""
+"""What listeners end TLS with, and what speaks it to upstreams; and what is said when that cannot be."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.errors import ConfigError
-from bascule.policy.certificate import server_context
-from bascule.policy.config import Tls
+from bascule.policy.certificate import check_certificates, server_context, upstream_context
+from bascule.policy.config import Config, Tls, UpstreamTls
+from tests.support.authority import Authority, make_authority
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.parts import require
 
@@ -76,3 +77,96 @@ def test_a_file_that_is_not_there_is_named(made: Certificate, tmp_path: Path) ->
         f"tls.certificate: {missing} and {made.key} cannot be used: No such file or directory"
         "; allowed: a certificate and its key in PEM"
     )
+
+
+# -- towards upstreams ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("authorities") / "ours")
+
+
+def problem_with(**keys: object) -> str:
+    with pytest.raises(ConfigError) as refused:
+        upstream_context(UpstreamTls.model_validate(keys))
+    (said,) = refused.value.problems
+    return said
+
+
+def test_without_a_ca_upstreams_are_checked_by_those_of_the_system() -> None:
+    context = upstream_context(UpstreamTls())
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.cert_store_stats()["x509_ca"] == ssl.create_default_context().cert_store_stats()["x509_ca"]
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+def test_a_ca_takes_the_place_of_the_systems(authority: Authority) -> None:
+    context = upstream_context(UpstreamTls(ca=authority.ca))
+    assert context.cert_store_stats()["x509"] == 1
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+def test_what_is_not_to_be_checked_is_not_though_there_is_a_ca(authority: Authority) -> None:
+    context = upstream_context(UpstreamTls(ca=authority.ca, verify=False))
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_NONE, False)
+
+
+def test_a_ca_that_is_not_there_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    assert problem_with(ca=missing) == (
+        f"upstreamTls.ca: {missing} cannot be used: No such file or directory"
+        "; allowed: certificates of CAs in PEM"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_file_without_a_ca_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text(text)
+    assert problem_with(ca=file).startswith(
+        f"upstreamTls.ca: {file} cannot be used: not what they should be ("
+    )
+
+
+def test_a_file_of_nothing_but_a_revocation_list_would_trust_nobody(
+    authority: Authority, tmp_path: Path
+) -> None:
+    authority.issue("any")
+    file = tmp_path / "list.pem"
+    command: list[str | Path] = [require("openssl"), "ca", "-gencrl", "-crldays", "1"]
+    command += ["-config", authority.home / "settings", "-cert", authority.ca]
+    subprocess.run(
+        [*command, "-keyfile", authority.home / "ca.key.pem", "-out", file], check=True, capture_output=True
+    )
+    assert problem_with(ca=file) == (
+        f"upstreamTls.ca: {file} cannot be used: no certificate is in it; allowed: certificates of CAs in PEM"
+    )
+
+
+def test_a_certificate_for_upstreams_that_cannot_be_used_is_named_by_its_key(
+    authority: Authority, made: Certificate
+) -> None:
+    ours = authority.issue("ours")
+    assert problem_with(certificate=ours.certificate, key=made.key).startswith(
+        f"upstreamTls.certificate: {ours.certificate} and {made.key} cannot be used: the key is another "
+    )
+    upstream_context(UpstreamTls(certificate=ours.certificate, key=ours.key))
+
+
+def test_all_that_cannot_be_used_is_told_at_once(made: Certificate, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(ConfigError) as refused:
+        check_certificates(
+            Config(
+                tls=Tls(certificate=missing, key=made.key),
+                upstream_tls=UpstreamTls(ca=missing),
+            )
+        )
+    assert [each.partition(":")[0] for each in refused.value.problems] == [
+        "tls.certificate",
+        "upstreamTls.ca",
+    ]
+    check_certificates(Config(tls=Tls(certificate=made.certificate, key=made.key)))

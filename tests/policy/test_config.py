@@ -206,6 +206,8 @@ def test_45_a_port_from_a_url_cannot_be_that_of_our_admin_listener() -> None:
         {"listen": "10.0.0.1:80", "admin": "127.0.0.1:80"},
         {"tls": {"certificate": "a", "key": "b", "redirectFrom": ":80", "redirectPort": 443}},
         {"tls": {"certificate": "a", "key": "b"}},
+        {"upstreamTls": {"ca": "a"}},
+        {"upstreamTls": {"ca": "a", "certificate": "b", "key": "c", "verify": False}},
         {"drain": {"naturalEnd": 30}},
         {"auth": {"session": {"keyFile": "k"}}, "routes": [route(auth="session")]},
         {"adminToken": "t"},
@@ -232,6 +234,11 @@ def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
         ),
         ({"tls": {"key": "k"}}, ("tls.certificate", "the path of a file, since key is set")),
         ({"tls": {"certificate": "c"}}, ("tls.key", "the path of a file, since certificate is set")),
+        ({"upstreamTls": {"key": "k"}}, ("upstreamTls.certificate", "the path of a file, since key is set")),
+        (
+            {"upstreamTls": {"certificate": "c"}},
+            ("upstreamTls.key", "the path of a file, since certificate is set"),
+        ),
         (
             {"adminToken": "a", "adminTokenFile": "b"},
             ("adminTokenFile", "null, since adminToken is set; use one of the two"),

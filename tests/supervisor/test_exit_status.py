@@ -124,6 +124,16 @@ def test_an_encrypted_key_is_a_bad_configuration_and_asks_no_terminal(tmp_path: 
     assert done.stderr == f"tls.key: {encrypted} is encrypted; allowed: a key without a passphrase\n"
 
 
+def test_certificates_for_upstreams_that_cannot_be_used_are_a_bad_configuration(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+    bad = tmp_path / "bad.pem"
+    bad.write_text("this is no certificate")
+    done = serve(tmp_path, tls=made.block(), upstreamTls={"ca": str(bad)})
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"upstreamTls.ca: {bad} cannot be used: ")
+
+
 def test_all_files_that_cannot_be_read_are_named_at_once_and_nothing_is_started(tmp_path: Path) -> None:
     names = {name: str(tmp_path / name) for name in ("certificate", "key", "token", "signing")}
     done = serve(

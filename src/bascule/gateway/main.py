@@ -44,7 +44,7 @@ from bascule.handover.descriptors import PacketReader
 from bascule.handover.journal import Journal
 from bascule.handover.setup import GatewaySetup
 from bascule.policy.budget import SessionBudget
-from bascule.policy.certificate import server_context
+from bascule.policy.certificate import server_context, upstream_context
 from bascule.policy.config import Config
 from bascule.policy.drainplan import cut_after
 from bascule.policy.hubroutes import HubRoutes
@@ -142,15 +142,18 @@ class Gateway:
             self._registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_lost, self._life
         )
         self._exchanges = Exchanges(config.limits.max_http_requests, self._words)
+        # Not when it is first needed: without a descriptor left OpenSSL reads no CA, says nothing, and would
+        # trust nobody from then on.
+        upstream_tls = upstream_context(config.upstream_tls)
         self._proxy = PlainProxy(
-            config, self._routes, self._words, self._access, self._exchanges, self._life,
+            config, self._routes, self._words, self._access, self._exchanges, self._life, upstream_tls,
             authorise=self._tokens.require, hub=self._hub,
         )  # fmt: skip
         self._refuser = Refuser(config.limits, self._life)
         self._admission = Admission(
             config=config, routes=self._routes, budget=self._budget, registry=self._registry,
-            dispatch=self._dispatch, dialler=Dialler(config), refuser=self._refuser, tokens=self._tokens,
-            access_log=self._access, words=self._words, exchanges=self._exchanges,
+            dispatch=self._dispatch, dialler=Dialler(config, upstream_tls), refuser=self._refuser,
+            tokens=self._tokens, access_log=self._access, words=self._words, exchanges=self._exchanges,
             life=self._life, generation=setup.generation, via=self._proxy.via,
         )  # fmt: skip
         processes = Processes(spare=Spare())

@@ -142,11 +142,10 @@ class PlainProxy:
         access_log: One line per request that fails.
         exchanges: Where requests under way count.
         life: Whether connections are kept.
+        upstream_tls: What speaks TLS to upstreams.
         authorise: Called for routes that need credentials, with the values of ``Cookie``; raises
             `HandshakeRefused`. Without it such routes answer 503.
         hub: JupyterHub's routes, whose activity is noted.
-        upstream_tls: How certificates of ``https://`` upstreams are verified; by
-            default against the system's authorities.
 
     Attributes:
         via: Our element of ``Via`` for requests received with HTTP/1.1.
@@ -160,10 +159,10 @@ class PlainProxy:
         access_log: AccessLog,
         exchanges: Exchanges,
         life: Life,
+        upstream_tls: ssl.SSLContext,
         *,
         authorise: Callable[[list[bytes]], object] | None = None,
         hub: HubLedger | None = None,
-        upstream_tls: ssl.SSLContext | None = None,
     ) -> None:
         self._routes = routes
         self._words = words
@@ -171,7 +170,7 @@ class PlainProxy:
         self._exchanges = exchanges
         self._authorise = authorise
         self._hub = hub
-        self._tls: ssl.SSLContext | bool = upstream_tls or True
+        self._tls = upstream_tls
         self._trusted = TrustedProxies(config.trusted_proxies)
         self._head_bytes = config.limits.request_head_bytes
         self._connect_timeout = config.limits.connect_timeout

@@ -22,6 +22,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import StreamWriter
 
 from bascule.gateway.plain_server import READ_AHEAD
+from bascule.gateway.upstream import alert
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,6 +50,9 @@ _MOST_FIELDS: Final = 256
 _MOST_INTERIM: Final = 64
 """Most interim answers that wait for the browser; nothing stops an upstream that sends them without end."""
 
+
+TLS_BROKE: Final = "TLS broke"
+"""The text of an error (`EPROTO`) where it did so for any other reason than our certificate."""
 
 _RETRIED: Final = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
 """After what aiohttp sends an idempotent request again."""
@@ -153,7 +157,8 @@ class _UpstreamConnection(ResponseHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the answer that is awaited, or read."""
         if isinstance(exc, ssl.SSLError):
-            exc = OSError(errno.EPROTO, "TLS broke")  # aiohttp takes OpenSSL's number for the kernel's
+            # aiohttp takes OpenSSL's number for the kernel's, and passes on the number and the text alone.
+            exc = OSError(errno.EPROTO, alert(exc) or TLS_BROKE)
         if exc is not None and self._payload is not None and not self._payload.is_eof():
             self._payload.set_exception(aiohttp.ClientPayloadError("the connection failed"))
         super().connection_lost(exc)
@@ -270,13 +275,12 @@ def telling(on_interim: OnInterim) -> ClientMiddlewareType:
     return tell
 
 
-def upstream_session(connect_timeout: float, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:
+def upstream_session(connect_timeout: float, tls: ssl.SSLContext) -> aiohttp.ClientSession:
     """Return what asks upstreams. It is given field values as latin-1, a character for each byte.
 
     Args:
         connect_timeout: Seconds to connect; 0 for no limit.
-        tls: How certificates of ``https://`` upstreams are verified; ``True``: against the system's
-            authorities.
+        tls: What speaks TLS to them.
     """
     return aiohttp.ClientSession(
         connector=UpstreamPool(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_ALIVE, ssl=tls),

@@ -74,17 +74,16 @@ class Dialler:
 
     Args:
         config: Time-outs, limits and socket options.
+        tls: What speaks TLS to upstreams.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, tls: ssl.SSLContext) -> None:
         self._limits = config.limits
         self._deadlines = deadlines(config.limits.upstream_handshake_timeout)
         self._sockets = config.sockets
         self._options = session_options(config.sockets, browser=False)
         self._resolver = Resolver()
-        # Not when it is first needed: without a descriptor left OpenSSL reads no CA, says nothing, and would
-        # trust nobody from then on.
-        self._tls = ssl.create_default_context()
+        self._tls = tls
 
     async def open(
         self, address: UpstreamAddress, target: bytes, fields: list[tuple[bytes, bytes]], offer: Offer
@@ -120,7 +119,7 @@ class Dialler:
                 raise Unreachable("handshake timed out") from error
             if isinstance(error, BadAnswer):
                 raise
-            raise Unreachable(f"handshake failed: {errno_name(error)}") from error
+            raise Unreachable(_failure(error)) from error
         except BaseException:
             leg.close()
             raise
@@ -306,9 +305,41 @@ _CERTIFICATE: Final = {
 """OpenSSL's X509_V_ERR_…: 64 is the name's where it is an address."""
 
 
+_ALERTS: Final = {
+    "CERTIFICATE_REQUIRED": "the upstream asks for a certificate of ours",
+    **dict.fromkeys(
+        (
+            "ACCESS_DENIED", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED",
+            "CERTIFICATE_UNKNOWN", "UNKNOWN_CA", "UNSUPPORTED_CERTIFICATE",
+        ),
+        "the upstream does not accept our certificate",
+    ),
+}  # fmt: skip
+"""RFC 8446 §6.2: what an upstream may say of the certificate that it was shown, or was not."""
+
+
+def alert(error: BaseException) -> str | None:
+    """Return what an upstream has said against our certificate, in words of ours; ``None`` if that is not it.
+
+    With TLS 1.3 it says so behind the handshake, which has succeeded here.
+    """
+    match error:
+        case ssl.SSLError(reason=str(reason)):
+            return _ALERTS.get(reason.partition("_ALERT_")[2])  # in front of it is a version
+        case _:
+            return None
+
+
+def _failure(error: OSError) -> str:
+    """Return how a handshake failed on a connection that was there, in words of ours."""
+    return f"handshake failed: {errno_name(error)}" if alert(error) is None else tls_failure(error)
+
+
 def tls_failure(error: OSError) -> str:
     """Return how TLS failed, in words of ours: OpenSSL's repeat what the peer sent."""
     match error:
+        case ssl.SSLError() if (said := alert(error)) is not None:
+            why = said
         case ssl.SSLCertVerificationError():
             why = _CERTIFICATE.get(error.verify_code, "the certificate is not valid")
         case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):  # what came was no record of TLS at all

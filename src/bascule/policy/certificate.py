@@ -1,6 +1,7 @@
-"""The certificate of the public listener.
+"""Certificates: those that listeners show, and those that upstreams are shown and checked by.
 
-The supervisor loads it to know that it is one, before anything is started with it; the gateway to use it.
+The supervisor loads them to know that they are some, before anything is started with them; the gateway to
+use them.
 """
 
 from __future__ import annotations
@@ -11,13 +12,36 @@ from typing import TYPE_CHECKING, Final
 from bascule.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bascule.policy.config import Tls
+    from collections.abc import Callable
+    from pathlib import Path
 
-__all__ = ["server_context"]
+    from bascule.policy.config import Config, Tls, UpstreamTls
+
+__all__ = ["check_certificates", "server_context", "upstream_context"]
 
 
 _NO_PAIR: Final = frozenset({"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 """What OpenSSL says of a certificate with the key of another, be that of the same kind or not."""
+
+
+def check_certificates(config: Config) -> None:
+    """Look whether all certificates, keys and CAs that a configuration names can be used.
+
+    Raises:
+        ConfigError: Some cannot; names the key of each.
+    """
+    problems: list[str] = []
+    contexts: tuple[Callable[[], object], ...] = (
+        lambda: server_context(config.tls),
+        lambda: upstream_context(config.upstream_tls),
+    )
+    for made in contexts:
+        try:
+            made()
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
 
 
 def server_context(tls: Tls) -> ssl.SSLContext | None:
@@ -28,26 +52,89 @@ def server_context(tls: Tls) -> ssl.SSLContext | None:
     """
     if tls.certificate is None:
         return None
-
-    def passphrase() -> str:
-        # Without this OpenSSL asks the terminal, and waits: at each start, reload and renewal.
-        raise ConfigError([f"tls.key: {tls.key} is encrypted; allowed: a key without a passphrase"])
-
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load_pair(context, "tls", tls.certificate, tls.key)
+    return _settled(context)
+
+
+def upstream_context(tls: UpstreamTls) -> ssl.SSLContext:
+    """Return what speaks TLS to upstreams.
+
+    Raises:
+        ConfigError: The files cannot be read, or are not what they should be; names the key.
+    """
+    if tls.ca is None:
+        context = ssl.create_default_context()
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _trust(context, "upstreamTls.ca", tls.ca)
+    if tls.certificate is not None:
+        _load_pair(context, "upstreamTls", tls.certificate, tls.key)
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return _settled(context)
+
+
+def _settled(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves it to OpenSSL's configuration
-    try:
-        context.load_cert_chain(tls.certificate, tls.key, passphrase)
-    except OSError as error:  # ssl.SSLError is one
-        reason = _reason(error) if isinstance(error, ssl.SSLError) else error.strerror
-        found = f"{tls.certificate} and {tls.key} cannot be used: {reason}"
-        problem = f"tls.certificate: {found}; allowed: a certificate and its key in PEM"
-        raise ConfigError([problem]) from error
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
-def _reason(error: ssl.SSLError) -> str:
+def _load_pair(context: ssl.SSLContext, block: str, certificate: Path, key: Path | None) -> None:
+    """Let a context show a certificate.
+
+    Args:
+        context: The context.
+        block: The block of keys that names the files.
+        certificate: The file with the certificate.
+        key: The one with its key.
+
+    Raises:
+        ConfigError: The files cannot be read, are no certificate and its key, or the key is encrypted.
+    """
+
+    def passphrase() -> str:
+        # Without this OpenSSL asks the terminal, and waits: at each start, reload and renewal.
+        raise ConfigError([f"{block}.key: {key} is encrypted; allowed: a key without a passphrase"])
+
+    try:
+        context.load_cert_chain(certificate, key, passphrase)
+    except OSError as error:  # ssl.SSLError is one
+        found = f"{certificate} and {key} cannot be used: {_reason(error)}"
+        problem = f"{block}.certificate: {found}; allowed: a certificate and its key in PEM"
+        raise ConfigError([problem]) from error
+
+
+def _trust(context: ssl.SSLContext, key: str, file: Path) -> None:
+    """Let a context trust the CAs in a file.
+
+    With the same flags in every Python, which those of its default contexts are not: what the operator trusts
+    needs no root, and no extension that CAs made by hand leave out.
+
+    Args:
+        context: The context.
+        key: The key that names the file.
+        file: The file.
+
+    Raises:
+        ConfigError: It cannot be read, or no CA is in it.
+    """
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        context.load_verify_locations(file)
+        why = None if context.cert_store_stats()["x509"] else "no certificate is in it"
+    except OSError as error:
+        why = _reason(error)
+    if why is not None:
+        raise ConfigError([f"{key}: {file} cannot be used: {why}; allowed: certificates of CAs in PEM"])
+
+
+def _reason(error: OSError) -> str:
     """Return OpenSSL's word for what is wrong, which is hardly ever one for people."""
+    if not isinstance(error, ssl.SSLError):
+        return str(error.strerror)
     if error.reason in _NO_PAIR:
         return "the key is another certificate's"
     return f"not what they should be ({error.reason or error})"

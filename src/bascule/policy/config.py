@@ -20,6 +20,7 @@ from bascule.policy.endpoints import Endpoint, Network
 from bascule.policy.hubconfig import Hub
 from bascule.policy.model import Block, File
 from bascule.policy.routeconfig import AuthMode, RejectMode, RouteConfig
+from bascule.policy.tlsconfig import UpstreamTls
 
 __all__ = [
     "Auth",
@@ -38,6 +39,7 @@ __all__ = [
     "SessionAuth",
     "Sockets",
     "Tls",
+    "UpstreamTls",
     "WebSocketProxy",
 ]
 
@@ -469,6 +471,8 @@ class Config(Block):
     """Standard error."""
     tls: Tls = Tls()
     """TLS of the public listener."""
+    upstream_tls: UpstreamTls = UpstreamTls()
+    """TLS towards `https` upstreams."""
 
     @property
     def asks_for_sessions(self) -> bool:

@@ -97,12 +97,14 @@ def _sessions_need_a_key(config: Config) -> Iterator[Inconsistency]:
                 return
 
 
+def _pairs(config: Config) -> Iterator[Inconsistency]:
+    for block, tls in (("tls", config.tls), ("upstreamTls", config.upstream_tls)):
+        if (tls.certificate is None) != (tls.key is None):
+            missing, present = ("certificate", "key") if tls.certificate is None else ("key", "certificate")
+            yield Inconsistency((block, missing), None, f"the path of a file, since {present} is set")
+
+
 def _tls(config: Config) -> Iterator[Inconsistency]:
-    if (config.tls.certificate is None) != (config.tls.key is None):
-        missing, present = (
-            ("certificate", "key") if config.tls.certificate is None else ("key", "certificate")
-        )
-        yield Inconsistency(("tls", missing), None, f"the path of a file, since {present} is set")
     if config.tls.redirect_from is not None and config.tls.certificate is None:
         allowed = "null, since there is no tls.certificate: https would not work"
         yield Inconsistency(("tls", "redirectFrom"), str(config.tls.redirect_from), allowed)
@@ -150,4 +152,6 @@ def _drain(config: Config) -> Iterator[Inconsistency]:
         yield Inconsistency(("drain", "naturalEnd"), config.drain.natural_end, allowed)
 
 
-_RULES: Final = (_same_routes, _own_listeners, _sessions_need_a_key, _tls, _tokens, _hub, _listeners, _drain)
+_RULES: Final = (
+    _same_routes, _own_listeners, _sessions_need_a_key, _pairs, _tls, _tokens, _hub, _listeners, _drain,
+)  # fmt: skip

@@ -83,9 +83,8 @@ class RouteConfig(Block):
     """Where it leads: `http://host:port` or `https://host:port`, without a path.
 
     Names captured by `path` may be used in the host, within a label, and as the port if their pattern matches
-    only digits. A host taken from a URL is never an IP address and never `localhost`. Certificates of `https`
-    upstreams are checked against the system's CAs, or those in the file that the environment variable
-    `SSL_CERT_FILE` names.
+    only digits. A host taken from a URL is never an IP address and never `localhost`. `upstreamTls` says how
+    certificates of `https` upstreams are checked.
     """
     strip_prefix: Annotated[bool, Field(strict=True)] = False
     """Strip the matched prefix before forwarding, and send it as `X-Forwarded-Prefix`.

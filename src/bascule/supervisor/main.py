@@ -24,7 +24,7 @@ from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import PacketReader, channel_pair
 from bascule.handover.journal import Journal
 from bascule.handover.setup import OTHER_VERSION, ChildSetup, ForwarderSetup, GatewaySetup
-from bascule.policy.certificate import server_context
+from bascule.policy.certificate import check_certificates
 from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
 from bascule.supervisor.caught import CaughtSignals
@@ -319,6 +319,12 @@ class Supervisor:
             hot_path=self._forwarders[0].hot_path,
             max_sessions=self._config.websocket_proxy.max_sessions_per_app,
         )
+        self._warn()
+
+    def _warn(self) -> None:
+        """Say what of the configuration in force is dangerous."""
+        if not self._config.upstream_tls.verify:
+            _log.warning("certificates of upstreams are not checked", key="upstreamTls.verify")
 
     def _on_death(self, child: Child) -> None:
         assert child.process is not None
@@ -417,6 +423,7 @@ class Supervisor:
         """See `succession.Host.go_over`."""
         config, serving = self._config, self._gateways.serving
         configure(config.log.level, config.log.format, process="supervisor")
+        self._warn()
         if not self.is_leaving:
             try:
                 self._listeners.set_options(config.sockets)
@@ -506,7 +513,7 @@ def run(
     """
     config = loaded.config
     check_files(config)
-    server_context(config.tls)
+    check_certificates(config)
     check_kernel()
     configure(config.log.level, config.log.format, process="supervisor")
     return Supervisor(loaded, listeners or Listeners.open(config, patience), load).run()

@@ -22,7 +22,7 @@ import structlog
 
 from bascule.errors import ConfigError
 from bascule.handover.control import NotReloaded, Retire, send_control
-from bascule.policy.certificate import server_context
+from bascule.policy.certificate import check_certificates
 from bascule.policy.loading import check_files
 from bascule.policy.reloading import check_reload
 from bascule.supervisor.renewal import Renewal
@@ -117,7 +117,7 @@ class Succession:
             # Before the gateway reads them: what is renewed from now on is renewed again.
             self._next_renewal = Renewal.of_named(self.wanted.config)
             check_files(self.wanted.config)
-            server_context(self.wanted.config.tls)
+            check_certificates(self.wanted.config)
             check_reload(self.loaded.config, self.wanted.config)
             check_options(self.wanted.config.sockets)
             successor = gateways.prepare()
