@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from bascule.admin.peerclient import PeerClient
-from bascule.policy.config import Capacity
+from bascule.policy.config import AdminTls, Capacity
 from bascule.policy.endpoints import Endpoint
 from tests.admin.fake_view import config
+from tests.support.authority import Authority, make_authority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Asked = Callable[[str], Awaitable[str]]
 
 ADMIN = Endpoint("127.0.0.1", 8081)
 
@@ -98,3 +107,72 @@ async def test_an_address_that_the_service_no_longer_lists_is_gone(names: Names)
 @pytest.mark.parametrize("name", ["a..b", f"{'a' * 64}.svc"])
 async def test_a_headless_service_that_can_be_no_host_name_has_no_addresses(name: str) -> None:
     assert await targets(client(headless_service=name)) == []
+
+
+# -- over TLS ---------------------------------------------------------------------------------------------
+
+SERVICE = "bascule-peers.ns.svc"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("authorities") / "ours")
+
+
+@contextlib.asynccontextmanager
+async def asked_over_tls(authority: Authority, names: str, **capacity: Any) -> AsyncIterator[Asked]:
+    """Run a peer that has a certificate for some names and asks for one; yields what asks it at a host."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=f"{request.scheme} {request.path}")
+
+    app = web.Application()
+    app.router.add_get("/capacity", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    context = authority.server(authority.issue("peer", names=names))
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    port = runner.addresses[0][1]
+    shown = authority.issue("us")
+    peers = tuple(Endpoint(host, port) for host in capacity.pop("hosts", ()))
+    asking = PeerClient(
+        config(
+            admin=Endpoint("127.0.0.1", port),
+            admin_tls=AdminTls(certificate=shown.certificate, key=shown.key, peer_ca=authority.ca),
+            capacity=Capacity(name="a", peers=peers, **capacity),
+        )
+    )
+
+    async def ask(host: str) -> str:
+        async with asking.ask("GET", Endpoint(host, port), "/capacity") as answer:
+            return await answer.text()
+
+    yield ask
+    await asking.close()
+    await runner.cleanup()
+
+
+async def test_a_listed_peer_is_known_by_the_host_that_is_listed(authority: Authority) -> None:
+    async with asked_over_tls(authority, "DNS:localhost", hosts=["localhost"]) as ask:
+        assert await ask("localhost") == "https /capacity"
+    async with asked_over_tls(authority, "DNS:localhost", hosts=["127.0.0.1"]) as ask:
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await ask("127.0.0.1")
+
+
+async def test_an_address_of_a_headless_service_is_known_by_the_services_name(authority: Authority) -> None:
+    async with asked_over_tls(authority, f"DNS:{SERVICE}", headless_service=SERVICE) as ask:
+        assert await ask("127.0.0.1") == "https /capacity"
+    async with asked_over_tls(authority, "IP:127.0.0.1", headless_service=SERVICE) as ask:
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await ask("127.0.0.1")
+
+
+async def test_a_peer_that_is_listed_and_served_is_known_by_the_host_that_is_listed(
+    authority: Authority,
+) -> None:
+    async with asked_over_tls(
+        authority, "IP:127.0.0.1", headless_service=SERVICE, hosts=["127.0.0.1"]
+    ) as ask:
+        assert await ask("127.0.0.1") == "https /capacity"

@@ -334,6 +334,11 @@ def test_a_grace_period_that_would_cut_sessions_is_refused(version: str) -> None
         ({"extraConfig": {"limits": {"closingHandshakeTimeout": "2m"}}}, "use the chart's own values"),
         ({"extraConfig": {"websocketProxy": {"maxSessionsPerApp": 5000}}}, "use the chart's own values"),
         ({"extraConfig": {"admin": "0.0.0.0:9999"}}, "use the chart's own values"),
+        ({"extraConfig": {"adminTls": {"certificate": "c", "key": "k"}}}, "adminTls: not in this chart"),
+        (
+            {"extraEnv": [{"name": "BASCULE_ADMINTLS__CERTIFICATE", "value": "c"}]},
+            "adminTls: not in this chart",
+        ),
         ({"httpRoute": {"enabled": True}}, "a route without a Gateway is nobody's"),
         (
             {"prometheusRule": {"enabled": True, "disabled": ["BasculeRoutesFull"]}},

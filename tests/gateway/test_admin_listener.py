@@ -19,6 +19,7 @@ from bascule.gateway import admin_listener as module
 from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.legs import FAREWELL_SECONDS
+from bascule.policy.config import Config, Limits
 from tests.admin.fake_view import FakeView, config
 from tests.gateway.plain_support import Peer
 from tests.support.waiting import eventually_async
@@ -53,6 +54,11 @@ async def _stream(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.02)
 
 
+def patient(seconds: float) -> Config:
+    """Return a configuration that gives a first head so long."""
+    return Config(limits=Limits(handshake_timeout=seconds))
+
+
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[module._Connection]:
     """All that were made, in order."""
@@ -77,7 +83,7 @@ async def connect(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
     app.router.add_get("/now", _now)
     app.router.add_get("/stream", _stream)
     app.router.add_get("/much", _much)
-    listener = AdminListener(app, getattr(request, "param", 60.0))
+    listener = AdminListener(app, patient(getattr(request, "param", 60.0)))
     listening = socket.create_server(("127.0.0.1", 0))
     await listener.start(listening)
     async with contextlib.AsyncExitStack() as stack:
@@ -224,7 +230,7 @@ async def test_whoever_closes_it_again_waits_for_the_answer_under_way_too() -> N
 
     app = web.Application()
     app.router.add_get("/now", answer)
-    listener = AdminListener(app, 60.0)
+    listener = AdminListener(app, patient(60.0))
     listening = socket.create_server(("127.0.0.1", 0))
     await listener.start(listening)
     async with asyncio.timeout(5):
@@ -255,7 +261,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 @contextlib.asynccontextmanager
 async def served(app: web.Application) -> AsyncIterator[Peer]:
     """Serve an application, and connect to it."""
-    listener = AdminListener(app, 60.0)
+    listener = AdminListener(app, patient(60.0))
     listening = socket.create_server(("127.0.0.1", 0))
     await listener.start(listening)
     peer = Peer(*await asyncio.open_connection(*listening.getsockname()))

@@ -56,6 +56,11 @@ def distrust(code: int) -> ssl.SSLCertVerificationError:
         (aiohttp.ClientPayloadError("10.9.8.7"), "the connection ended"),
         (ConnectionResetError(errno.ECONNRESET, "10.9.8.7"), "the connection ended: ECONNRESET"),
         (FailedInUse(ConnectionResetError(errno.ECONNRESET, "10.9.8.7")), "the connection ended: ECONNRESET"),
+        (OSError(errno.EPROTO, "10.9.8.7"), "the connection ended: EPROTO"),
+        (
+            FailedInUse(aiohttp.ClientOSError(errno.EPROTO, "the upstream asks for a certificate of ours")),
+            "TLS handshake failed: the upstream asks for a certificate of ours",
+        ),
         (aiohttp.ClientError("10.9.8.7"), "not valid HTTP"),
         (ValueError("10.9.8.7"), "not valid HTTP"),
     ],

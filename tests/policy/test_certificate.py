@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.errors import ConfigError
-from bascule.policy.certificate import check_certificates, server_context, upstream_context
-from bascule.policy.config import Config, Tls, UpstreamTls
+from bascule.policy.certificate import (
+    admin_context,
+    check_certificates,
+    peer_context,
+    server_context,
+    upstream_context,
+)
+from bascule.policy.config import AdminTls, Config, Tls, UpstreamTls
 from tests.support.authority import Authority, make_authority
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.parts import require
@@ -154,6 +160,78 @@ def test_a_certificate_for_upstreams_that_cannot_be_used_is_named_by_its_key(
         f"upstreamTls.certificate: {ours.certificate} and {made.key} cannot be used: the key is another "
     )
     upstream_context(UpstreamTls(certificate=ours.certificate, key=ours.key))
+
+
+# -- certificates of callers, and the admin listener ------------------------------------------------------
+
+
+def test_without_a_certificate_the_admin_listener_and_those_of_peers_speak_plainly() -> None:
+    assert admin_context(AdminTls()) is None
+    assert peer_context(AdminTls()) is None
+
+
+def test_callers_are_asked_for_a_certificate_where_there_is_a_ca(
+    authority: Authority, made: Certificate
+) -> None:
+    pair = {"certificate": made.certificate, "key": made.key}
+    for ca, wanted in ((None, ssl.CERT_NONE), (authority.ca, ssl.CERT_REQUIRED)):
+        for context in (
+            server_context(Tls(**pair, client_ca=ca)),
+            admin_context(AdminTls(**pair, client_ca=ca)),
+        ):
+            assert context is not None
+            assert context.verify_mode == wanted
+            assert not context.check_hostname
+
+
+@pytest.mark.parametrize("strict", [0, 0x20])
+def test_a_ca_means_the_same_in_every_python(
+    monkeypatch: pytest.MonkeyPatch, authority: Authority, made: Certificate, strict: int
+) -> None:
+    """Python 3.13 has X509_V_FLAG_X509_STRICT in its default contexts."""
+    default = ssl.create_default_context
+
+    def stricter(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> ssl.SSLContext:
+        context = default(purpose)
+        context.verify_flags |= strict
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", stricter)
+    tls = AdminTls(certificate=made.certificate, key=made.key, client_ca=authority.ca, peer_ca=authority.ca)
+    for context in (admin_context(tls), peer_context(tls), upstream_context(UpstreamTls(ca=authority.ca))):
+        assert context is not None
+        assert not context.verify_flags & ssl.VERIFY_X509_STRICT
+        assert context.verify_flags & ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
+def test_peers_are_checked_by_a_ca_of_theirs_or_the_systems(authority: Authority, made: Certificate) -> None:
+    pair = {"certificate": made.certificate, "key": made.key}
+    ours, systems = peer_context(AdminTls(**pair, peer_ca=authority.ca)), peer_context(AdminTls(**pair))
+    assert ours is not None
+    assert systems is not None
+    assert ours.cert_store_stats()["x509"] == 1
+    assert systems.cert_store_stats() == ssl.create_default_context().cert_store_stats()
+    for context in (ours, systems):
+        assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+def test_the_files_of_the_admin_listener_are_named_by_their_keys_and_once(
+    made: Certificate, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("no PEM")
+    for keys, named in (
+        ({"certificate": bad, "key": bad}, ["adminTls.certificate"]),
+        (
+            {**made.block(), "client_ca": bad, "peer_ca": bad},
+            ["adminTls.clientCa", "adminTls.peerCa"],
+        ),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            check_certificates(Config(admin_tls=AdminTls.model_validate(keys)))
+        assert [each.partition(":")[0] for each in refused.value.problems] == named
+    with pytest.raises(ConfigError, match=r"^tls\.clientCa: "):
+        check_certificates(Config(tls=Tls.model_validate({**made.block(), "client_ca": bad})))
 
 
 def test_all_that_cannot_be_used_is_told_at_once(made: Certificate, tmp_path: Path) -> None:

@@ -208,6 +208,8 @@ def test_45_a_port_from_a_url_cannot_be_that_of_our_admin_listener() -> None:
         {"tls": {"certificate": "a", "key": "b"}},
         {"upstreamTls": {"ca": "a"}},
         {"upstreamTls": {"ca": "a", "certificate": "b", "key": "c", "verify": False}},
+        {"tls": {"certificate": "a", "key": "b", "clientCa": "c"}},
+        {"adminTls": {"certificate": "a", "key": "b", "clientCa": "c", "peerCa": "d"}},
         {"drain": {"naturalEnd": 30}},
         {"auth": {"session": {"keyFile": "k"}}, "routes": [route(auth="session")]},
         {"adminToken": "t"},
@@ -238,6 +240,19 @@ def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
         (
             {"upstreamTls": {"certificate": "c"}},
             ("upstreamTls.key", "the path of a file, since certificate is set"),
+        ),
+        ({"adminTls": {"key": "k"}}, ("adminTls.certificate", "the path of a file, since key is set")),
+        (
+            {"tls": {"clientCa": "c"}},
+            ("tls.clientCa", "null, since there is no tls.certificate: nobody speaks TLS there"),
+        ),
+        (
+            {"adminTls": {"clientCa": "c"}},
+            ("adminTls.clientCa", "null, since there is no adminTls.certificate: nobody speaks TLS there"),
+        ),
+        (
+            {"adminTls": {"peerCa": "c"}},
+            ("adminTls.peerCa", "null, since there is no adminTls.certificate: nobody speaks TLS there"),
         ),
         (
             {"adminToken": "a", "adminTokenFile": "b"},

@@ -9,8 +9,11 @@ import http.client
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["HubApi"]
 
@@ -20,16 +23,22 @@ class HubApi:
     """The API of one proxy.
 
     Attributes:
-        url: ``http://host:port`` of it.
+        url: ``http://host:port`` of it, or ``https://``.
         token: What opens it.
+        tls: What speaks TLS to it, where it has some.
     """
 
     url: str
     token: str
+    tls: ssl.SSLContext | None = None
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         """Call the API; returns the status and the body."""
-        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=10)
+        host = self.url.rpartition("/")[2]
+        if self.tls is None:
+            connection = http.client.HTTPConnection(host, timeout=10)
+        else:
+            connection = http.client.HTTPSConnection(host, timeout=10, context=self.tls)
         try:
             fields = {"Authorization": f"token {self.token}"}
             connection.request(method, path, None if body is None else json.dumps(body), fields)

@@ -48,6 +48,14 @@ accepts the result, and a test says so for every case of the matrix.
 {{- if hasKey (default dict $extra.limits) "closingHandshakeTimeout" -}}
 {{- $computed = append $computed "limits.closingHandshakeTimeout" -}}
 {{- end -}}
+{{- range $variable := default list .Values.extraEnv -}}
+{{- if hasPrefix "BASCULE_ADMINTLS__" (upper (toString $variable.name)) -}}
+{{- $_ := set $extra "adminTls" $variable.name -}}
+{{- end -}}
+{{- end -}}
+{{- if $extra.adminTls -}}
+{{- fail "adminTls: not in this chart, whose probes, monitors and other pods ask the admin port over http; networkPolicy.enabled says who reaches it" -}}
+{{- end -}}
 {{- range $key := $computed -}}
 {{- fail (printf "extraConfig.%s: use the chart's own values for it, which ports, memory and the grace period follow" $key) -}}
 {{- end -}}

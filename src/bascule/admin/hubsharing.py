@@ -22,6 +22,7 @@ import errno
 import itertools
 import json
 import random
+import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -34,6 +35,7 @@ from bascule.admin.hubapi import ask_again
 from bascule.admin.problem import Problem
 from bascule.admin.view import Retired
 from bascule.policy.hubchanges import Change, is_time
+from bascule.protocol.tlsfailure import alert, errno_name, tls_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -317,6 +319,12 @@ def _said(error: Exception) -> str:
         return "another gateway is about to take over here"
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return tls_failure(error.os_error, "it")
+    if isinstance(
+        error.__cause__, ssl.SSLError
+    ):  # behind the handshake: a library takes its number for another
+        return alert(error.__cause__, "it") or f"it cannot be reached: {errno_name(error.__cause__)}"
     if isinstance(error, OSError) and (name := errno.errorcode.get(error.errno or 0)):
         return f"it cannot be reached: {name}"
     return str(error) if type(error) is ValueError else type(error).__name__

@@ -1,4 +1,8 @@
-"""Where the other instances are, and how they are asked: HTTP at their admin listeners."""
+"""Where the other instances are, and how they are asked: HTTP at their admin listeners.
+
+Over TLS where our own admin listener speaks that, for all have the same configuration. Whoever is known by an
+address that a headless service has told is known by no name but that of the service.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
+from bascule.policy.certificate import peer_context
 from bascule.policy.endpoints import Endpoint
 
 if TYPE_CHECKING:
@@ -28,12 +33,17 @@ class PeerClient:
     """The peers: the configured list, and the addresses of the headless service.
 
     Args:
-        config: Its `capacity` block, and the port of the admin listeners.
+        config: Its `capacity` block, and the port and TLS of the admin listeners.
+
+    Raises:
+        ConfigError: A certificate, key or CA cannot be used.
     """
 
     def __init__(self, config: Config) -> None:
         self._settings = config.capacity
         self._port = config.admin.port
+        # Not when it is first needed: without a descriptor left OpenSSL reads no CA, and says nothing.
+        self._tls = peer_context(config.admin_tls)
         self._found: dict[Endpoint, None] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -73,10 +83,15 @@ class PeerClient:
                 auto_decompress=False,
                 trust_env=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(limit=_AT_ONCE, force_close=True),
+                connector=aiohttp.TCPConnector(limit=_AT_ONCE, force_close=True, ssl=self._tls or True),
                 read_bufsize=_LINE_BYTES // 2,  # a line may have twice that
             )
-        return self._session.request(method, f"http://{target}{path}", allow_redirects=False, **request)
+        if self._tls is None:
+            return self._session.request(method, f"http://{target}{path}", allow_redirects=False, **request)
+        name = None if target in self._settings.peers else self._settings.headless_service
+        return self._session.request(
+            method, f"https://{target}{path}", allow_redirects=False, server_hostname=name, **request
+        )
 
     async def close(self) -> None:
         """Stop asking.

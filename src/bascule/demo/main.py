@@ -72,7 +72,7 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
         with early.held():
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bascule-demo-")))
         cap = config.websocket_proxy.max_sessions_per_app
-        upstream = stack.enter_context(_own_upstream(config.admin, cap, TOOL_PATHS if tools else ()))
+        upstream = stack.enter_context(_own_upstream(_status_page(config), cap, TOOL_PATHS if tools else ()))
         tool_routes = start_tools(stack, tools, home, config.listen, token) if tools else ()
         config = config.model_copy(update={"routes": (*tool_routes, *_own_routes(upstream))})
         page = f"http://{config.listen}/" + (f"?token={token}" if tools else "")
@@ -125,12 +125,16 @@ def _own_routes(upstream: str) -> Iterator[RouteConfig]:
     yield RouteConfig(name="page", kind=Kind.APP, path="/", upstream=upstream)
 
 
+def _status_page(config: Config) -> str:
+    return f"{'http' if config.admin_tls.certificate is None else 'https'}://{config.admin}/"
+
+
 @contextlib.contextmanager
-def _own_upstream(admin: Endpoint, cap: int, tools: Sequence[str]) -> Iterator[str]:
+def _own_upstream(admin: str, cap: int, tools: Sequence[str]) -> Iterator[str]:
     """Run the embedded upstream and yield its address."""
     with socket.create_server((HOST, 0)) as listener:
         argv = [sys.executable, "-P", "-m", "bascule.demo.upstream", "--descriptor", str(listener.fileno())]
-        argv += ["--admin", f"http://{admin}/", "--cap", str(cap)]
+        argv += ["--admin", admin, "--cap", str(cap)]
         for tool in tools:
             argv += ["--tool", tool]
         # A session of its own: Ctrl-C is for the supervisor, and the upstream outlives the drain.

@@ -7,6 +7,9 @@ counted: an event stream is one.
 
 Whoever can connect can also send what does not parse, with a token in it or without:
 the answer is a problem detail as all others are, and the log hears nothing of it.
+
+Over TLS connections are accepted as on the public listener: those whose handshake is under way, of which
+asyncio's own servers tell nothing, are to be bounded as well.
 """
 
 from __future__ import annotations
@@ -20,14 +23,21 @@ from bascule.admin.assets import PAGE_FIELDS
 from bascule.admin.problem import Problem, of_framework
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.legs import dropped
+from bascule.gateway.listener import Listener
 from bascule.gateway.plain_server import SETTINGS, PlainProtocol
 from bascule.gateway.waits import Waits
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     import socket
+    import ssl
 
     from aiohttp.typedefs import Handler
+
+    from bascule.gateway.announced import Peer
+    from bascule.gateway.legs import Leg
+    from bascule.policy.config import Config
+    from bascule.protocol.http1 import BadHead, RequestHead
 
 MOST_IDLE: Final = 256
 """Connections at once that ask for nothing. A scraper has one, a status page six."""
@@ -38,26 +48,44 @@ class AdminListener:
 
     Args:
         app: Not started yet.
-        first_head: Seconds that a connection may take to send its first request's head.
+        config: Its limits: the first head has as long as on the public listener, and so has TLS.
+        tls: Context of a TLS listener; ``None`` for a plain one.
+
+    Attributes:
+        idle: Connections that ask for nothing.
+        newcomers: Those whose TLS handshake is under way.
+        heads: Those whose first head is awaited.
+        arriving: The same; nobody waits for them.
     """
 
-    def __init__(self, app: web.Application, first_head: float) -> None:
+    def __init__(self, app: web.Application, config: Config, tls: ssl.SSLContext | None = None) -> None:
         self.idle = Bounded(MOST_IDLE)
-        self.heads = Waits(first_head, _Connection.expire)
+        self.newcomers = Bounded(MOST_IDLE)
+        self.heads = Waits(config.limits.handshake_timeout, _Connection.expire)
+        self.arriving = Waits[Any](config.limits.handshake_timeout, lambda _: None)
+        # Balancers pass on what is for browsers.
+        self._config = config.model_copy(update={"proxy_protocol_from": ()})
+        self._tls = tls
         self._dropped = dropped()
         app.middlewares.insert(0, _noting)
         self._runner = web.AppRunner(app, shutdown_timeout=1.0)
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | Listener | None = None
         self._closing: asyncio.Task[None] | None = None
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections."""
         await self._runner.setup()
+        if self._tls is None:
+            self._server = await asyncio.get_running_loop().create_server(self, sock=listening)
+        else:
+            self._server = Listener(self._config, listening, self, _no_upgrade, self._tls)
+            self._server.start()
+
+    def __call__(self, first: bytes = b"", peer: Peer | None = None) -> _Connection:
+        """Return the protocol of a new connection; nothing has been read of it, and it is its other end's."""
         server = self._runner.server
         assert server is not None
-        loop = asyncio.get_running_loop()
-        options = {**SETTINGS, "loop": loop}
-        self._server = await loop.create_server(lambda: _Connection(self, server, **options), sock=listening)
+        return _Connection(self, server, **SETTINGS, loop=asyncio.get_running_loop())
 
     async def close(self) -> None:
         """Stop, and end what is under way.
@@ -68,6 +96,7 @@ class AdminListener:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+            self.newcomers.shed(len(self.newcomers))
             self._closing = spawn(self._runner.cleanup(), "close admin listener")
         if self._closing is not None:
             await asyncio.shield(self._closing)
@@ -76,6 +105,11 @@ class AdminListener:
         """Close a connection; one that takes nothing of its answers would stay, with its descriptor."""
         transport.close()
         self._dropped.enter(transport)
+
+
+async def _no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool) -> None:
+    """Take an upgrade, of which there are none over TLS: every connection is given to us."""
+    leg.close()
 
 
 @web.middleware
@@ -98,6 +132,7 @@ class _Connection(PlainProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first head."""
         super().connection_made(transport)
+        self._listener.arriving.leave(self)
         # uvloop's transports do not derive from asyncio's.
         self._listener.idle.enter(self, cast("asyncio.Transport", transport).abort)
         self._listener.heads.enter(self)

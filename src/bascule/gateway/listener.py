@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
@@ -32,7 +32,9 @@ from bascule.tasks import spawn
 if TYPE_CHECKING:
     import ssl
 
-    from bascule.gateway.http import HttpServer, OnUpgrade
+    from bascule.gateway.bounded import Bounded
+    from bascule.gateway.http import OnUpgrade
+    from bascule.gateway.waits import Waits
     from bascule.policy.config import Config
 
 _log = structlog.get_logger()
@@ -63,6 +65,23 @@ _ACCEPT_BATCH: Final = 64
 """Connections accepted before others get a turn."""
 
 
+class Connections(Protocol):
+    """What connections with plain requests are given to, and which of them ask for nothing yet.
+
+    See `bascule.gateway.http.HttpServer`.
+    """
+
+    newcomers: Bounded
+    idle: Bounded
+
+    @property
+    def arriving(self) -> Waits[Any]:
+        """Those that lately began a head, or a TLS handshake before one."""
+
+    def __call__(self, first: bytes = b"", peer: Peer | None = None) -> asyncio.Protocol:
+        """Return the protocol of a new connection, of which so much has been read; and whose it is."""
+
+
 class Listener:
     """Accepts connections.
 
@@ -78,7 +97,7 @@ class Listener:
         self,
         config: Config,
         listening: socket.socket,
-        http: HttpServer,
+        http: Connections,
         on_upgrade: OnUpgrade,
         tls: ssl.SSLContext | None = None,
     ) -> None:

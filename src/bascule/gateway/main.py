@@ -44,7 +44,7 @@ from bascule.handover.descriptors import PacketReader
 from bascule.handover.journal import Journal
 from bascule.handover.setup import GatewaySetup
 from bascule.policy.budget import SessionBudget
-from bascule.policy.certificate import server_context, upstream_context
+from bascule.policy.certificate import admin_context, server_context, upstream_context
 from bascule.policy.config import Config
 from bascule.policy.drainplan import cut_after
 from bascule.policy.hubroutes import HubRoutes
@@ -189,7 +189,7 @@ class Gateway:
         loop.add_reader(self._control.fileno(), self._on_control)
         self._collector.install()
         self._count_turn()
-        tls = server_context(self._config.tls)
+        tls, admin_tls = server_context(self._config.tls), admin_context(self._config.admin_tls)
         # Everything that can be wrong with a configuration has been found by now: while the previous gateway,
         # if any, still serves, and before a forwarder tells us what nobody else would hear of.
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
@@ -213,7 +213,7 @@ class Gateway:
         self._listener = Listener(self._config, public, self._http, self._upgrade, tls)
         self._redirect = self._redirects_to(public)
         self._life.go_on(Stage.SERVING)
-        self._admin_listener = AdminListener(self._administration.app, self._config.limits.handshake_timeout)
+        self._admin_listener = AdminListener(self._administration.app, self._config, admin_tls)
         admin = socket.socket(fileno=self._setup.admin)
         admin.setblocking(False)
         await self._admin_listener.start(admin)

@@ -22,7 +22,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import StreamWriter
 
 from bascule.gateway.plain_server import READ_AHEAD
-from bascule.gateway.upstream import alert
+from bascule.protocol.tlsfailure import alert
 
 if TYPE_CHECKING:
     import asyncio
@@ -50,9 +50,6 @@ _MOST_FIELDS: Final = 256
 _MOST_INTERIM: Final = 64
 """Most interim answers that wait for the browser; nothing stops an upstream that sends them without end."""
 
-
-TLS_BROKE: Final = "TLS broke"
-"""The text of an error (`EPROTO`) where it did so for any other reason than our certificate."""
 
 _RETRIED: Final = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
 """After what aiohttp sends an idempotent request again."""
@@ -158,7 +155,7 @@ class _UpstreamConnection(ResponseHandler):
         """End the answer that is awaited, or read."""
         if isinstance(exc, ssl.SSLError):
             # aiohttp takes OpenSSL's number for the kernel's, and passes on the number and the text alone.
-            exc = OSError(errno.EPROTO, alert(exc) or TLS_BROKE)
+            exc = OSError(errno.EPROTO, alert(exc) or "TLS broke")
         if exc is not None and self._payload is not None and not self._payload.is_eof():
             self._payload.set_exception(aiohttp.ClientPayloadError("the connection failed"))
         super().connection_lost(exc)

@@ -14,8 +14,8 @@ from typing import Final
 
 import aiohttp
 
-from bascule.gateway.plain_client import TLS_BROKE, FailedInUse, TlsTimedOut
-from bascule.gateway.upstream import errno_name, tls_failure
+from bascule.gateway.plain_client import FailedInUse, TlsTimedOut
+from bascule.protocol.tlsfailure import ALERTS, errno_name, tls_failure
 
 __all__ = ["BAD_ANSWER", "BROKEN_OFF", "TIMEOUT", "UNREACHABLE", "describe"]
 
@@ -48,7 +48,7 @@ def describe(error: BaseException) -> str:
             return "the connection ended"
         case FailedInUse():
             return describe(error.reason)
-        case OSError(errno=errno.EPROTO, strerror=why) if why != TLS_BROKE:
+        case OSError(errno=errno.EPROTO, strerror=why) if why in ALERTS:
             return f"TLS handshake failed: {why}"
         case OSError():
             return f"the connection ended: {errno_name(error)}"

@@ -12,7 +12,6 @@ import errno
 import os
 import random
 import socket
-import ssl
 from binascii import b2a_base64
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -30,8 +29,11 @@ from bascule.protocol.http1 import (
     has_bare_line_feed,
     parse_response_head,
 )
+from bascule.protocol.tlsfailure import alert, errno_name, tls_failure
 
 if TYPE_CHECKING:
+    import ssl
+
     from bascule.policy.config import Config
     from bascule.policy.routes import UpstreamAddress
 
@@ -293,73 +295,6 @@ def _wake(done: asyncio.Future[None]) -> None:
         done.set_result(None)
 
 
-_CERTIFICATE: Final = {
-    10: "the certificate has expired",
-    18: "the certificate is self-signed",
-    19: "the certificate's CA is not trusted",
-    20: "the certificate's CA is not trusted",
-    21: "the certificate's CA is not trusted",
-    62: "the certificate is for another name",
-    64: "the certificate is for another name",
-}
-"""OpenSSL's X509_V_ERR_…: 64 is the name's where it is an address."""
-
-
-_ALERTS: Final = {
-    "CERTIFICATE_REQUIRED": "the upstream asks for a certificate of ours",
-    **dict.fromkeys(
-        (
-            "ACCESS_DENIED", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED",
-            "CERTIFICATE_UNKNOWN", "UNKNOWN_CA", "UNSUPPORTED_CERTIFICATE",
-        ),
-        "the upstream does not accept our certificate",
-    ),
-}  # fmt: skip
-"""RFC 8446 §6.2: what an upstream may say of the certificate that it was shown, or was not."""
-
-
-def alert(error: BaseException) -> str | None:
-    """Return what an upstream has said against our certificate, in words of ours; ``None`` if that is not it.
-
-    With TLS 1.3 it says so behind the handshake, which has succeeded here.
-    """
-    match error:
-        case ssl.SSLError(reason=str(reason)):
-            return _ALERTS.get(reason.partition("_ALERT_")[2])  # in front of it is a version
-        case _:
-            return None
-
-
 def _failure(error: OSError) -> str:
     """Return how a handshake failed on a connection that was there, in words of ours."""
     return f"handshake failed: {errno_name(error)}" if alert(error) is None else tls_failure(error)
-
-
-def tls_failure(error: OSError) -> str:
-    """Return how TLS failed, in words of ours: OpenSSL's repeat what the peer sent."""
-    match error:
-        case ssl.SSLError() if (said := alert(error)) is not None:
-            why = said
-        case ssl.SSLCertVerificationError():
-            why = _CERTIFICATE.get(error.verify_code, "the certificate is not valid")
-        case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):  # what came was no record of TLS at all
-            why = "the upstream does not speak TLS"
-        case ssl.SSLError():
-            return "TLS handshake failed"
-        case TimeoutError(errno=None) | ConnectionAbortedError(errno=None):  # ours; the loop's own, of 60 s
-            return "TLS handshake timed out"
-        case ConnectionResetError():  # without a number where it just ended
-            why = errno.errorcode[errno.ECONNRESET]
-        case _:
-            why = errno_name(error)
-    return f"TLS handshake failed: {why}"
-
-
-_UNNAMED: Final = "EIO"
-
-
-def errno_name(error: OSError) -> str:
-    """Return the kernel's name of an error, as ``ECONNREFUSED``; ``EPROTO`` where TLS broke."""
-    # OpenSSL has numbers of its own.
-    number = errno.EPROTO if isinstance(error, ssl.SSLError) else error.errno
-    return errno.errorcode.get(number or 0, _UNNAMED)

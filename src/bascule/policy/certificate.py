@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bascule.policy.config import Config, Tls, UpstreamTls
+    from bascule.policy.config import AdminTls, Config, Tls, UpstreamTls
 
-__all__ = ["check_certificates", "server_context", "upstream_context"]
+__all__ = ["admin_context", "check_certificates", "peer_context", "server_context", "upstream_context"]
 
 
 _NO_PAIR: Final = frozenset({"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
@@ -34,6 +34,8 @@ def check_certificates(config: Config) -> None:
     contexts: tuple[Callable[[], object], ...] = (
         lambda: server_context(config.tls),
         lambda: upstream_context(config.upstream_tls),
+        lambda: admin_context(config.admin_tls),
+        lambda: peer_context(config.admin_tls),
     )
     for made in contexts:
         try:
@@ -41,19 +43,37 @@ def check_certificates(config: Config) -> None:
         except ConfigError as error:
             problems += error.problems
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))  # a certificate has two uses
 
 
 def server_context(tls: Tls) -> ssl.SSLContext | None:
     """Return what the public listener ends TLS with; ``None`` where it speaks plainly.
 
     Raises:
-        ConfigError: The files cannot be read, are no certificate and its key, or the key is encrypted.
+        ConfigError: The files cannot be read, or are not what they should be; names the key.
+    """
+    return _listeners(tls, "tls")
+
+
+def admin_context(tls: AdminTls) -> ssl.SSLContext | None:
+    """Return what the admin listener ends TLS with; ``None`` where it speaks plainly.
+
+    Raises:
+        ConfigError: The files cannot be read, or are not what they should be; names the key.
+    """
+    return _listeners(tls, "adminTls")
+
+
+def peer_context(tls: AdminTls) -> ssl.SSLContext | None:
+    """Return what speaks TLS to the admin listeners of the other replicas; ``None`` where they speak plainly.
+
+    Raises:
+        ConfigError: The files cannot be read, or are not what they should be; names the key.
     """
     if tls.certificate is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    _load_pair(context, "tls", tls.certificate, tls.key)
+    context = _asking("adminTls.peerCa", tls.peer_ca)
+    _load_pair(context, "adminTls", tls.certificate, tls.key)
     return _settled(context)
 
 
@@ -63,17 +83,46 @@ def upstream_context(tls: UpstreamTls) -> ssl.SSLContext:
     Raises:
         ConfigError: The files cannot be read, or are not what they should be; names the key.
     """
-    if tls.ca is None:
-        context = ssl.create_default_context()
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        _trust(context, "upstreamTls.ca", tls.ca)
+    context = _asking("upstreamTls.ca", tls.ca)
     if tls.certificate is not None:
         _load_pair(context, "upstreamTls", tls.certificate, tls.key)
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return _settled(context)
+
+
+def _listeners(tls: Tls | AdminTls, block: str) -> ssl.SSLContext | None:
+    """Return what a listener ends TLS with, as a block of keys has it.
+
+    Raises:
+        ConfigError: The files cannot be read, or are not what they should be; names the key.
+    """
+    if tls.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load_pair(context, block, tls.certificate, tls.key)
+    if tls.client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        _trust(context, f"{block}.clientCa", tls.client_ca)
+    return _settled(context)
+
+
+def _asking(key: str, ca: Path | None) -> ssl.SSLContext:
+    """Return what speaks TLS to servers whose certificates it checks.
+
+    Args:
+        key: The key that names the file.
+        ca: The file with the CAs; ``None`` for those of the system.
+
+    Raises:
+        ConfigError: It cannot be read, or no CA is in it.
+    """
+    if ca is None:
+        return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _trust(context, key, ca)
+    return context
 
 
 def _settled(context: ssl.SSLContext) -> ssl.SSLContext:
@@ -122,6 +171,7 @@ def _trust(context: ssl.SSLContext, key: str, file: Path) -> None:
         ConfigError: It cannot be read, or no CA is in it.
     """
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     try:
         context.load_verify_locations(file)
         why = None if context.cert_store_stats()["x509"] else "no certificate is in it"

@@ -20,9 +20,10 @@ from bascule.policy.endpoints import Endpoint, Network
 from bascule.policy.hubconfig import Hub
 from bascule.policy.model import Block, File
 from bascule.policy.routeconfig import AuthMode, RejectMode, RouteConfig
-from bascule.policy.tlsconfig import UpstreamTls
+from bascule.policy.tlsconfig import AdminTls, UpstreamTls
 
 __all__ = [
+    "AdminTls",
     "Auth",
     "AuthMode",
     "Capacity",
@@ -376,6 +377,12 @@ class Tls(Block):
     """File with the certificate chain (PEM). Set `key` too."""
     key: File | None = None
     """File with the private key (PEM). It must not be encrypted: nobody is there to type a passphrase."""
+    client_ca: File | None = None
+    """File with the CAs (PEM) of browsers: each has to show a certificate of one of them.
+
+    `null`, the default, asks for none. Upstreams are not told whose certificate it is. Health checks at
+    `listen` need one, too.
+    """
     redirect_from: Endpoint | None = None
     """Address at which plain HTTP is redirected to https, such as `:80`. `null`, the default: none.
 
@@ -473,6 +480,8 @@ class Config(Block):
     """TLS of the public listener."""
     upstream_tls: UpstreamTls = UpstreamTls()
     """TLS towards `https` upstreams."""
+    admin_tls: AdminTls = AdminTls()
+    """TLS of the admin listener."""
 
     @property
     def asks_for_sessions(self) -> bool:

@@ -98,10 +98,23 @@ def _sessions_need_a_key(config: Config) -> Iterator[Inconsistency]:
 
 
 def _pairs(config: Config) -> Iterator[Inconsistency]:
-    for block, tls in (("tls", config.tls), ("upstreamTls", config.upstream_tls)):
+    blocks = (("tls", config.tls), ("upstreamTls", config.upstream_tls), ("adminTls", config.admin_tls))
+    for block, tls in blocks:
         if (tls.certificate is None) != (tls.key is None):
             missing, present = ("certificate", "key") if tls.certificate is None else ("key", "certificate")
             yield Inconsistency((block, missing), None, f"the path of a file, since {present} is set")
+
+
+def _authorities(config: Config) -> Iterator[Inconsistency]:
+    tls, admin = config.tls, config.admin_tls
+    for block, key, certificate, found in (
+        ("tls", "clientCa", tls.certificate, tls.client_ca),
+        ("adminTls", "clientCa", admin.certificate, admin.client_ca),
+        ("adminTls", "peerCa", admin.certificate, admin.peer_ca),
+    ):
+        if found is not None and certificate is None:
+            allowed = f"null, since there is no {block}.certificate: nobody speaks TLS there"
+            yield Inconsistency((block, key), str(found), allowed)
 
 
 def _tls(config: Config) -> Iterator[Inconsistency]:
@@ -153,5 +166,6 @@ def _drain(config: Config) -> Iterator[Inconsistency]:
 
 
 _RULES: Final = (
-    _same_routes, _own_listeners, _sessions_need_a_key, _pairs, _tls, _tokens, _hub, _listeners, _drain,
+    _same_routes, _own_listeners, _sessions_need_a_key, _pairs, _authorities, _tls, _tokens, _hub, _listeners,
+    _drain,
 )  # fmt: skip

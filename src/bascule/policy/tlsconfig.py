@@ -6,7 +6,7 @@ from pydantic import Field
 
 from bascule.policy.model import Block, File
 
-__all__ = ["UpstreamTls"]
+__all__ = ["AdminTls", "UpstreamTls"]
 
 
 class UpstreamTls(Block):
@@ -29,4 +29,33 @@ class UpstreamTls(Block):
     """Whether certificates of upstreams are checked: their CA, dates, and the host in the upstream's address.
 
     Without that anybody on the way can read and change everything, so the log tells of `false` at each start.
+    """
+
+
+class AdminTls(Block):
+    """TLS of the admin listener. Without a certificate it speaks plain HTTP.
+
+    Renewed files are picked up within half a minute.
+    """
+
+    certificate: File | None = None
+    """File with the certificate chain (PEM). Set `key` too.
+
+    Whoever asks at `admin` then has to do so over TLS: Prometheus (`scheme: https`), JupyterHub, probes. The
+    other replicas need a certificate as well: they are asked over TLS, and shown this one if they want to see
+    one.
+    """
+    key: File | None = None
+    """File with the private key (PEM). It must not be encrypted: nobody is there to type a passphrase."""
+    client_ca: File | None = None
+    """File with the CAs (PEM) of callers: each has to show a certificate of one of them.
+
+    Tokens are asked for as without it. `null`, the default, asks for no certificate. A kubelet has none to
+    show, so probes have to go to `listen` then.
+    """
+    peer_ca: File | None = None
+    """File with the CAs (PEM) by which the other replicas' certificates are checked, instead of the system's.
+
+    Those of `capacity.peers` have to be for the host that is listed there, and all of those behind
+    `capacity.headlessService` for its name.
     """

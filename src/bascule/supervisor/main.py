@@ -313,7 +313,7 @@ class Supervisor:
             public=address(self._listeners.public),
             admin=address(self._listeners.admin),
             open=url(self._listeners.public, secure=self._config.tls.certificate is not None),
-            status_page=url(self._listeners.admin),
+            status_page=url(self._listeners.admin, secure=self._config.admin_tls.certificate is not None),
             **({} if redirect is None else {"redirect": address(redirect)}),
             forwarders=self._slots,
             hot_path=self._forwarders[0].hot_path,
