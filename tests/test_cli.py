@@ -16,6 +16,7 @@ import pytest
 from bascule import __version__, cli
 from bascule.policy.allowed import published_schema
 from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED
+from bascule.policy.config import AdminTls, UpstreamTls
 from bascule.policy.loading import Loaded, load
 
 if TYPE_CHECKING:
@@ -425,6 +426,36 @@ def test_every_argument_of_chp_sets_its_key(started: list[Loaded]) -> None:
 
 
 @pytest.mark.usefixtures("_token")
+def test_chp_is_started_as_jupyterhub_starts_it_with_internal_ssl(started: list[Loaded]) -> None:
+    run(
+        "chp",
+        *("--api-ssl-key", "ak.pem", "--api-ssl-cert", "ac.pem", "--api-ssl-ca", "aca.pem"),
+        *("--api-ssl-request-cert", "--api-ssl-reject-unauthorized"),
+        *("--client-ssl-key", "ck.pem", "--client-ssl-cert", "cc.pem", "--client-ssl-ca", "cca.pem"),
+        *("--client-ssl-request-cert", "--client-ssl-reject-unauthorized"),
+    )
+
+    config = started[0].config
+    assert config.admin_tls == AdminTls(
+        certificate=Path("ac.pem"), key=Path("ak.pem"), client_ca=Path("aca.pem")
+    )
+    assert config.upstream_tls == UpstreamTls(
+        certificate=Path("cc.pem"), key=Path("ck.pem"), ca=Path("cca.pem"), verify=True
+    )
+
+
+@pytest.mark.usefixtures("_token")
+def test_the_other_arguments_of_chp_about_tls_set_their_keys(started: list[Loaded]) -> None:
+    run(
+        *("chp", "--ssl-key", "k.pem", "--ssl-cert", "c.pem", "--ssl-ca", "ca.pem", "--ssl-request-cert"),
+        *("--ssl-reject-unauthorized", "--insecure"),
+    )
+
+    config = started[0].config
+    assert (str(config.tls.client_ca), config.upstream_tls.verify) == ("ca.pem", False)
+
+
+@pytest.mark.usefixtures("_token")
 def test_without_arguments_chp_is_at_the_ports_jupyterhub_knows(started: list[Loaded]) -> None:
     run("chp")
 
@@ -497,10 +528,10 @@ def test_chp_knows_every_argument_that_it_cannot_heed(capsys: Capture, name: str
 
 
 def test_chp_tells_all_that_it_cannot_heed_at_once(capsys: Capture) -> None:
-    told = refused(capsys, "chp", "--insecure", "--timeout", "5", "--storage-backend", "redis")
+    told = refused(capsys, "chp", "--no-x-forward", "--timeout", "5", "--storage-backend", "redis")
 
     assert sorted(line.partition(":")[0] for line in told) == [
-        "--insecure", "--storage-backend", "--timeout", "CONFIGPROXY_AUTH_TOKEN",
+        "--no-x-forward", "--storage-backend", "--timeout", "CONFIGPROXY_AUTH_TOKEN",
     ]  # fmt: skip
 
 

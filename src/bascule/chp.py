@@ -25,11 +25,27 @@ __all__ = ["chp"]
 _KEYS: Final = {
     "ssl_key": "tls.key",
     "ssl_cert": "tls.certificate",
+    "ssl_ca": "tls.clientCa",
+    "api_ssl_key": "adminTls.key",
+    "api_ssl_cert": "adminTls.certificate",
+    "api_ssl_ca": "adminTls.clientCa",
+    "client_ssl_key": "upstreamTls.key",
+    "client_ssl_cert": "upstreamTls.certificate",
+    "client_ssl_ca": "upstreamTls.ca",
     "default_target": "hub.defaultTarget",
     "error_target": "hub.errorTarget",
     "redirect_to": "tls.redirectPort",
 }
 """Argument → the key it sets as it is."""
+
+_SWITCHES: Final = (
+    "ssl_request_cert", "ssl_reject_unauthorized", "api_ssl_request_cert", "api_ssl_reject_unauthorized",
+    "insecure",
+)  # fmt: skip
+"""Arguments about TLS that have no value, and say something together with others."""
+
+_AS_ALWAYS: Final = ("client_ssl_request_cert", "client_ssl_reject_unauthorized")
+"""Those that ask for what is done without them."""
 
 _PATIENCE: Final = 8.0
 """Seconds to wait for the ports of a proxy that still ends its sessions, which takes 5 s (`drain.timeout`).
@@ -53,8 +69,22 @@ def _everywhere() -> str:
 @click.option("--port", type=int, metavar="N", help="Public port, 8000 by default.")
 @click.option("--ssl-key", metavar="FILE", help="Private key of the public listener.")
 @click.option("--ssl-cert", metavar="FILE", help="Certificate for that key.")
+@click.option("--ssl-ca", metavar="FILE", help="CAs of browsers' certificates, with --ssl-request-cert.")
+@click.option("--ssl-request-cert", is_flag=True, help="Require a certificate of each browser.")
+@click.option("--ssl-reject-unauthorized", is_flag=True, help="The same, with --ssl-request-cert.")
 @click.option("--api-ip", metavar="IP", help="Address of the API and of /metrics, localhost by default.")
 @click.option("--api-port", type=int, metavar="N", help="Port of the API: --port plus one, or 8001.")
+@click.option("--api-ssl-key", metavar="FILE", help="Private key of the API.")
+@click.option("--api-ssl-cert", metavar="FILE", help="Certificate for that key.")
+@click.option("--api-ssl-ca", metavar="FILE", help="CAs of its callers, with --api-ssl-request-cert.")
+@click.option("--api-ssl-request-cert", is_flag=True, help="Require a certificate of the API's callers.")
+@click.option("--api-ssl-reject-unauthorized", is_flag=True, help="The same, with --api-ssl-request-cert.")
+@click.option("--client-ssl-key", metavar="FILE", help="Private key of the certificate for https targets.")
+@click.option("--client-ssl-cert", metavar="FILE", help="Certificate that https targets are shown.")
+@click.option("--client-ssl-ca", metavar="FILE", help="CAs of https targets, instead of the system's.")
+@click.option("--client-ssl-request-cert", is_flag=True, help="Check the targets' certificates, as always.")
+@click.option("--client-ssl-reject-unauthorized", is_flag=True, help="The same.")
+@click.option("--insecure", is_flag=True, help="Do not check the certificates of https targets.")
 @click.option("--redirect-port", type=int, metavar="N", help="Port that redirects http to https, at --ip.")
 @click.option(
     "--redirect-to", type=int, metavar="N", help="Port named in the redirect, the public one by default."
@@ -90,6 +120,9 @@ def chp(
     from bascule.supervisor.main import run
 
     values = {key: more.pop(name) for name, key in _KEYS.items()}
+    switches = {name.replace("_", "-") for name in _SWITCHES if more.pop(name)}
+    for name in _AS_ALWAYS:
+        del more[name]
     values["log.level"] = None if log_level is None else LOG_LEVELS[log_level]
     said = {name.replace("_", "-"): value for name, value in more.items() if value is not None}
 
@@ -98,7 +131,8 @@ def chp(
         given = overrides(
             everywhere=everywhere, ip=ip, port=port, api_ip=api_ip, api_port=api_port,
             redirect_port=redirect_port, host_routing=host_routing, include_prefix=not no_include_prefix,
-            prepend_path=not no_prepend_path, values=values, environ=os.environ, unsupported=said,
+            prepend_path=not no_prepend_path, values=values, switches=switches, environ=os.environ,
+            unsupported=said,
         )  # fmt: skip
         return load(files, os.environ, given, defaults(everywhere=everywhere, port=port))
 

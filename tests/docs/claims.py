@@ -21,7 +21,7 @@ CLAIMS: Final = (
     ("tests.docs.test_calls", r'drain-and-upgrade.md: curl .* "X-Bascule-Admin: 1"'),
     ("tests.docs.test_completion", r"cli.md: eval "),
     ("tests.docs.test_fuzz_commands", r"fuzz/README.md: "),
-    ("tests.docs.test_hub_page", r"jupyterhub.md: curl "),
+    ("tests.docs.test_hub_page", r"jupyterhub.md: curl -s -H "),
     ("tests.docs.test_image", r": podman "),
     ("tests.docs.test_make_commands", r": make (check|develop|install|test)\b"),
     ("tests.docs.test_picture_commands", r": python -m scripts\."),
@@ -37,6 +37,7 @@ CLAIMS: Final = (
     ("tests.docs.test_runbooks", r'drain-and-upgrade.md: curl .* "Authorization: '),
     ("tests.docs.test_runbooks", r"helm.md: kubectl -n hopsworks logs POD"),
     ("tests.docs.test_upstream_commands", r"jupyter-and-streamlit.md: (jupyter|streamlit) "),
+    ("tests.real.test_jupyterhub_internal_ssl", r"jupyterhub.md: curl -s --cacert "),
     ("tests.soak.test_idle_sessions", r": make soak"),
 )
 

@@ -29,8 +29,8 @@ def said(**changes: Any) -> dict[str, object]:
     bare: dict[str, Any] = {
         "everywhere": "::", "ip": None, "port": None, "api_ip": None, "api_port": None,
         "redirect_port": None, "host_routing": False,
-        "include_prefix": True, "prepend_path": True, "values": {}, "environ": {TOKEN_VARIABLE: TOKEN},
-        "unsupported": {},
+        "include_prefix": True, "prepend_path": True, "values": {}, "switches": (),
+        "environ": {TOKEN_VARIABLE: TOKEN}, "unsupported": {},
     }  # fmt: skip
     return overrides(**{**bare, **changes})
 
@@ -182,11 +182,44 @@ def test_what_is_not_done_here_is_refused_by_its_name(name: str) -> None:
     assert problems(unsupported={name: True}) == [f"--{name}: not supported: {UNSUPPORTED[name]}"]
 
 
+@pytest.mark.parametrize(
+    ("prefix", "key", "block"),
+    [("ssl", "tls.clientCa", "tls"), ("api-ssl", "adminTls.clientCa", "admin_tls")],
+)
+def test_certificates_of_callers_are_asked_for_where_all_of_it_is_said(
+    prefix: str, key: str, block: str
+) -> None:
+    pair = {f"{key.partition('.')[0]}.{name}": f"{name}.pem" for name in ("certificate", "key")}
+    for more in ((), (f"{prefix}-reject-unauthorized",)):
+        config = loaded(values={**pair, key: "ca.pem"}, switches={f"{prefix}-request-cert", *more})
+        assert str(getattr(config, block).client_ca) == "ca.pem"
+
+
+@pytest.mark.parametrize("prefix", ["ssl", "api-ssl"])
+def test_half_of_the_arguments_for_certificates_of_callers_are_refused(prefix: str) -> None:
+    key = {"ssl": "tls.clientCa", "api-ssl": "adminTls.clientCa"}[prefix]
+    asks, rejects = f"{prefix}-request-cert", f"{prefix}-reject-unauthorized"
+
+    assert problems(switches={asks, rejects}) == [
+        f"--{asks}: needs --{prefix}-ca, by which certificates are checked"
+    ]
+    assert problems(switches={rejects}) == [f"--{rejects}: needs --{asks}, which asks for certificates"]
+    (problem,) = problems(values={key: "ca.pem"})
+    assert problem.startswith(f"--{prefix}-ca: needs --{asks}, which asks for certificates; intermediate ")
+    assert problem.endswith(f"belong into the file of --{prefix}-cert")
+
+
+def test_certificates_of_targets_are_checked_unless_it_is_insecure() -> None:
+    assert loaded().upstream_tls.verify
+    assert "upstreamTls.verify" not in said()
+    assert not loaded(switches={"insecure"}).upstream_tls.verify
+
+
 def test_all_that_is_wrong_is_told_at_once() -> None:
-    unsupported = {"timeout": "5", "insecure": True}
+    unsupported = {"timeout": "5", "no-x-forward": True}
 
     assert [problem.partition(":")[0] for problem in problems(unsupported=unsupported, environ={})] == [
-        "--timeout", "--insecure", "CONFIGPROXY_AUTH_TOKEN",
+        "--timeout", "--no-x-forward", "CONFIGPROXY_AUTH_TOKEN",
     ]  # fmt: skip
 
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import parts
 from tests.support.browser import SocketLog
-from tests.support.jupyterhub import COMMAND, JupyterHub, run_jupyterhub
+from tests.support.jupyterhub import JupyterHub, passed_of_its_own_tests, run_jupyterhub
 from tests.support.labpage import LOAD, open_notebook, output_of, run_first_cell, write_notebook
 from tests.support.proctree import children, kill
 from tests.support.waiting import eventually, eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.async_api import Browser
 
@@ -85,38 +80,7 @@ async def test_a_server_that_was_killed_is_told_in_the_words_of_the_hub(
 
 
 def test_the_hubs_own_tests_of_its_proxy_pass(tmp_path: Path) -> None:
-    command = parts.require("jupyterhub")
-    (tmp_path / "configurable-http-proxy").symlink_to(COMMAND)
-
-    try:
-        done = subprocess.run(
-            [
-                command.parent / "python", "-m", "pytest", "--pyargs", "jupyterhub.tests.test_proxy",
-                "-q", "-rs", "--timeout=60", "-p", "no:cacheprovider", "-W", "ignore",
-                "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=module",
-                "-o", "asyncio_default_test_loop_scope=module",
-            ],
-            cwd=tmp_path,
-            env={**os.environ, "PATH": f"{tmp_path}:{command.parent}:{os.environ['PATH']}"},
-            capture_output=True,
-            text=True,
-            timeout=360,
-            check=False,
-        )  # fmt: skip
-    finally:
-        end_what_has(str(tmp_path))
-
-    assert done.returncode == 0, done.stdout[-4000:]
-    passed = int(done.stdout.rpartition(" passed")[0].split()[-1])
-    assert passed >= 32, done.stdout[-1000:]
-
-
-def end_what_has(folder: str) -> None:
-    """End the processes with a folder in their environment: a hub's servers are in sessions of their own."""
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # it has ended, or is another user's
-            if folder.encode() in environment.read_bytes():
-                os.kill(int(environment.parent.name), signal.SIGKILL)
+    assert passed_of_its_own_tests(tmp_path, "test_proxy") >= 32
 
 
 async def says(page: Any, text: str) -> bool:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import ssl
+import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +21,15 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Page
 
-__all__ = ["COMMAND", "TOKEN", "JupyterHub", "run_jupyterhub", "run_jupyterhub_behind"]
+__all__ = [
+    "COMMAND",
+    "TOKEN",
+    "JupyterHub",
+    "passed_of_its_own_tests",
+    "run_jupyterhub",
+    "run_jupyterhub_behind",
+    "run_jupyterhub_with_internal_ssl",
+]  # fmt: skip
 
 COMMAND: Final = Path(sys.executable).parent / "bascule"
 
@@ -46,6 +58,11 @@ _ITS_OWN_PROXY: Final = """\
 c.ConfigurableHTTPProxy.command = ["{command}", "chp"]
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{api_port}"
 c.ConfigurableHTTPProxy.pid_file = "{home}/proxy.pid"
+"""
+
+_INTERNAL_SSL: Final = """\
+c.JupyterHub.internal_ssl = True
+c.JupyterHub.internal_certs_location = "{home}/internal-ssl"  # the name it has anyway; servers run elsewhere
 """
 
 _OTHER_PROXIES: Final = """\
@@ -102,6 +119,26 @@ def run_jupyterhub(home: Path) -> Iterator[JupyterHub]:
 
 
 @contextlib.contextmanager
+def run_jupyterhub_with_internal_ssl(home: Path, api_port: int | None = None) -> Iterator[JupyterHub]:
+    """Run a hub that gives itself, its proxy and each server certificates, by which they know each other.
+
+    Args:
+        home: An empty directory. The certificates are below ``internal-ssl``.
+        api_port: Where the proxy's API is to be; ``None`` for any port.
+    """
+    port, api_port = reserve_port(), api_port or reserve_port()
+    proxy = _ITS_OWN_PROXY.format(command=COMMAND, api_port=api_port, home=home)
+    proxy = proxy.replace("http://", "https://") + _INTERNAL_SSL.format(home=home)
+    url, api = f"http://127.0.0.1:{port}", f"https://127.0.0.1:{api_port}"
+    with _run(home, url, api, proxy, reserve_port()) as hub:
+        made = home / "internal-ssl"
+        context = ssl.create_default_context(cafile=str(made / "hub-ca_trust.crt"))
+        own = made / "hub-internal"
+        context.load_cert_chain(own / "hub-internal.crt", own / "hub-internal.key")
+        yield replace(hub, api=replace(hub.api, tls=context))
+
+
+@contextlib.contextmanager
 def run_jupyterhub_behind(home: Path, url: str, api: str, hub_port: int) -> Iterator[JupyterHub]:
     """Run a hub in an empty directory, with proxies that run already.
 
@@ -113,6 +150,45 @@ def run_jupyterhub_behind(home: Path, url: str, api: str, hub_port: int) -> Iter
     """
     with _run(home, url, api, _OTHER_PROXIES.format(api=api), hub_port) as hub:
         yield hub
+
+
+def passed_of_its_own_tests(home: Path, *modules: str) -> int:
+    """Run tests of JupyterHub's own with Bascule as its proxy, and return how many passed: all of them.
+
+    Args:
+        home: An empty directory.
+        modules: Of ``jupyterhub.tests``.
+    """
+    command = parts.require("jupyterhub")
+    (home / "configurable-http-proxy").symlink_to(COMMAND)
+    try:
+        done = subprocess.run(
+            [
+                command.parent / "python", "-m", "pytest", "--pyargs",
+                *(f"jupyterhub.tests.{module}" for module in modules),
+                "-q", "-rs", "--timeout=60", "-p", "no:cacheprovider", "-W", "ignore",
+                "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=module",
+                "-o", "asyncio_default_test_loop_scope=module",
+            ],
+            cwd=home,
+            env={**os.environ, "PATH": f"{home}:{command.parent}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=360,
+            check=False,
+        )  # fmt: skip
+    finally:
+        _end_what_has(str(home))
+    assert done.returncode == 0, done.stdout[-4000:]
+    return int(done.stdout.rpartition(" passed")[0].split()[-1])
+
+
+def _end_what_has(folder: str) -> None:
+    """End the processes with a folder in their environment: a hub's servers are in sessions of their own."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if folder.encode() in environment.read_bytes():
+                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 @contextlib.contextmanager

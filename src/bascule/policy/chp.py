@@ -15,7 +15,7 @@ from bascule.errors import ConfigError
 from bascule.policy.endpoints import host_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 __all__ = ["DEFAULTS", "LOG_LEVELS", "TOKEN_VARIABLE", "UNSUPPORTED", "defaults", "overrides"]
 
@@ -40,8 +40,6 @@ DEFAULTS: Final[dict[str, object]] = {
 }
 """Keys whose defaults are not ours, and do not hang on an argument."""
 
-_API_TLS: Final = "the API speaks plain HTTP; restrict it to the host or network of the Hub"
-_TARGET_TLS: Final = "certificates of https targets are checked against the system's authorities"
 _SOCKET: Final = "only TCP is supported: use --ip and --port, --api-ip and --api-port"
 _METRICS: Final = "the metrics are at /metrics on the API's port"
 _CIPHERS: Final = "TLS settings are the defaults of the system's OpenSSL"
@@ -49,24 +47,10 @@ _CIPHERS: Final = "TLS settings are the defaults of the system's OpenSSL"
 UNSUPPORTED: Final = {
     "socket": _SOCKET,
     "api-socket": _SOCKET,
-    "ssl-ca": "client certificates are not requested",
-    "ssl-request-cert": "client certificates are not requested",
-    "ssl-reject-unauthorized": "client certificates are not requested",
     "ssl-protocol": _CIPHERS,
     "ssl-ciphers": _CIPHERS,
     "ssl-allow-rc4": _CIPHERS,
     "ssl-dhparam": _CIPHERS,
-    "api-ssl-key": _API_TLS,
-    "api-ssl-cert": _API_TLS,
-    "api-ssl-ca": _API_TLS,
-    "api-ssl-request-cert": _API_TLS,
-    "api-ssl-reject-unauthorized": _API_TLS,
-    "client-ssl-key": _TARGET_TLS,
-    "client-ssl-cert": _TARGET_TLS,
-    "client-ssl-ca": _TARGET_TLS,
-    "client-ssl-request-cert": _TARGET_TLS,
-    "client-ssl-reject-unauthorized": _TARGET_TLS,
-    "insecure": _TARGET_TLS,
     "error-path": "error pages come from --error-target, or are built in",
     "pid-file": "the process that was started is the supervisor",
     "no-x-forward": "X-Forwarded fields are always sent: without them the client is unknown",
@@ -84,14 +68,11 @@ UNSUPPORTED: Final = {
 }
 """Argument → what there is instead."""
 
-SWITCHES: Final = frozenset(
-    {
-        "ssl-request-cert", "ssl-reject-unauthorized", "ssl-allow-rc4", "api-ssl-request-cert",
-        "api-ssl-reject-unauthorized", "client-ssl-request-cert", "client-ssl-reject-unauthorized",
-        "insecure", "no-x-forward", "auto-rewrite", "change-origin",
-    }
-)  # fmt: skip
+SWITCHES: Final = frozenset({"ssl-allow-rc4", "no-x-forward", "auto-rewrite", "change-origin"})
 """Those of them that have no value."""
+
+_CALLERS: Final = {"ssl": "tls.clientCa", "api-ssl": "adminTls.clientCa"}
+"""What the arguments of a listener begin with → the key of the CAs of its callers."""
 
 
 def defaults(*, everywhere: str, port: int | None) -> dict[str, object]:
@@ -120,6 +101,7 @@ def overrides(
     include_prefix: bool,
     prepend_path: bool,
     values: Mapping[str, object],
+    switches: Collection[str],
     environ: Mapping[str, str],
     unsupported: Mapping[str, object],
 ) -> dict[str, object]:
@@ -138,6 +120,8 @@ def overrides(
         include_prefix: Unless it is false nothing is said of ``hub.includePrefix``.
         prepend_path: The same of ``hub.prependPath``.
         values: Key → what its argument says.
+        switches: Those that were given of ``--ssl-request-cert``, ``--ssl-reject-unauthorized``, the same two
+            of the API, and ``--insecure``.
         environ: Where the token is.
         unsupported: Argument of `UNSUPPORTED` → what was said.
 
@@ -147,6 +131,7 @@ def overrides(
     problems = [f"--{name}: not supported: {UNSUPPORTED[name]}" for name in unsupported]
     if not (token := environ.get(TOKEN_VARIABLE, "").strip()):
         problems.append(f"{TOKEN_VARIABLE}: found nothing; allowed: the API token in this variable")
+    problems += _about_callers(values, switches)
     if port == _LAST_PORT and api_port is None:
         problems.append(f"--api-port: found nothing; allowed: a port, for none is one above --port {port}")
     if problems:
@@ -169,8 +154,28 @@ def overrides(
         said["hub.prependPath"] = False
     if redirect_port is not None:
         said["tls.redirectFrom"] = _endpoint(ip or "", everywhere, redirect_port)
+    if "insecure" in switches:
+        said["upstreamTls.verify"] = False
     said.update({key: value for key, value in values.items() if value is not None})
     return said
+
+
+def _about_callers(values: Mapping[str, object], switches: Collection[str]) -> Iterator[str]:
+    """Yield what makes no sense of the arguments by which certificates are asked for.
+
+    The proxy we replace takes them one by one; yet without ``request-cert`` it asks nobody for a certificate,
+    and with it it refuses whoever has none, whatever else is said.
+    """
+    why = "which asks for certificates"
+    for prefix, key in _CALLERS.items():
+        ca, asks = values.get(key) is not None, f"{prefix}-request-cert" in switches
+        if ca and not asks:
+            where = f"intermediate certificates belong into the file of --{prefix}-cert"
+            yield f"--{prefix}-ca: needs --{prefix}-request-cert, {why}; {where}"
+        if asks and not ca:
+            yield f"--{prefix}-request-cert: needs --{prefix}-ca, by which certificates are checked"
+        if f"{prefix}-reject-unauthorized" in switches and not asks:
+            yield f"--{prefix}-reject-unauthorized: needs --{prefix}-request-cert, {why}"
 
 
 def _api_port(port: int | None) -> int:
