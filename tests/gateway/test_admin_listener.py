@@ -247,6 +247,94 @@ async def test_whoever_closes_it_again_waits_for_the_answer_under_way_too() -> N
         writer.close()
 
 
+# -- another gateway takes over ---------------------------------------------------------------------------
+
+POSTED = b"POST /body HTTP/1.1\r\nHost: admin\r\nContent-Length: 4\r\n\r\n"
+
+
+@contextlib.asynccontextmanager
+async def retiring(*, asked: bool = False) -> AsyncIterator[tuple[AdminListener, Peer]]:
+    """Serve, and connect; whoever has asked has been answered once."""
+
+    async def body(request: web.Request) -> web.Response:
+        return web.Response(text=await request.text())
+
+    app = web.Application()
+    app.router.add_get("/now", _now)
+    app.router.add_post("/body", body)
+    listener = AdminListener(app, patient(60.0))
+    listening = socket.create_server(("127.0.0.1", 0))
+    await listener.start(listening)
+    peer = Peer(*await asyncio.open_connection(*listening.getsockname()))
+    async with asyncio.timeout(10):
+        if asked:
+            await peer.send(REQUEST)
+            assert (await peer.message()).body == b"now"
+        else:
+            await eventually_async(lambda: len(listener.heads), 5, "it is accepted")
+        yield listener, peer
+        await peer.close()
+        await listener.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "rest", "body"),
+    [
+        (False, b"", REQUEST, b"now"),
+        (False, REQUEST[:10], REQUEST[10:], b"now"),
+        (True, REQUEST[:10], REQUEST[10:], b"now"),
+        (True, b"\r\n" + REQUEST[:10], REQUEST[10:], b"now"),
+        (False, POSTED + b"ab", b"cd", b"abcd"),
+    ],
+    ids=["connected", "half", "half of another", "half behind an empty line", "half a body"],
+)
+async def test_who_has_begun_to_ask_is_answered(asked: bool, first: bytes, rest: bytes, body: bytes) -> None:
+    async with retiring(asked=asked) as (listener, peer):
+        await peer.send(first)
+        await asyncio.sleep(0.05)
+        closed = asyncio.create_task(listener.retire())
+        await asyncio.sleep(0.05)
+        await peer.send(rest)
+        assert (await peer.message()).body == body
+        assert await peer.ended()
+        await closed
+
+
+async def test_who_asks_for_nothing_more_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ARRIVES", 60.0)
+    async with retiring(asked=True) as (listener, peer):
+        await peer.send(b"\r\n")
+        await asyncio.sleep(0.05)
+        await listener.retire()
+        assert await peer.ended()
+
+
+async def test_who_goes_on_beginning_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ARRIVES", 0.1)
+    async with retiring() as (listener, peer):
+        await peer.send(REQUEST[:10])
+        await listener.retire()
+        assert await peer.ended()
+
+
+async def test_a_stop_waits_for_nobody_who_has_only_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ARRIVES", 60.0)
+    async with retiring() as (listener, peer):
+        closed = asyncio.create_task(listener.retire())
+        await asyncio.sleep(0.05)
+        await listener.close()
+        assert await peer.ended()
+        await closed
+
+
+@pytest.mark.parametrize("connect", [FIRST_HEAD], indirect=True)
+async def test_a_later_head_has_its_time(connect: Open) -> None:
+    reader, writer = await connect()
+    await _asked(reader, writer)
+    writer.write(REQUEST[:10])
+    assert await _is_cut(reader)
+
+
 # -- what does not parse ----------------------------------------------------------------------------------
 
 SECRET = "TOPSECRET"

@@ -476,6 +476,19 @@ def test_a_head_that_had_begun_is_answered_by_the_gateway_that_has_its_beginning
     eventually(lambda: len(gateways(bascule)) == 1, 10, "the former one has left")
 
 
+def test_a_request_to_the_admin_listener_that_had_begun_is_answered(proxy: Proxy) -> None:
+    bascule = proxy()
+    with connected(bascule.admin_url) as client:
+        ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        client.send(ask)
+        assert client.answer().status == 200
+        client.send(ask[:20])
+        bascule.goes_over(7)
+        client.send(ask[20:])
+        assert client.answer().status == 200
+    eventually(lambda: len(gateways(bascule)) == 1, 10, "the former one has left")
+
+
 def _accepted(bascule: RunningBascule) -> int:
     """Count the connections of the gateway to its public listener."""
     port = int(bascule.public_url.rpartition(":")[2])

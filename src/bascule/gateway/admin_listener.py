@@ -1,7 +1,7 @@
 """The admin listener's connections: bounded while they ask for nothing, so that they starve nobody.
 
 In a cluster the listener is open to whoever scrapes, and all of this process's connections
-share its descriptors. A first request has the same time as on the public listener; whoever
+share its descriptors. A head has the same time as on the public listener; whoever
 waits longer than others when there are too many goes. Requests under way are not
 counted: an event stream is one.
 
@@ -15,6 +15,7 @@ asyncio's own servers tell nothing, are to be bounded as well.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
@@ -42,20 +43,26 @@ if TYPE_CHECKING:
 MOST_IDLE: Final = 256
 """Connections at once that ask for nothing. A scraper has one, a status page six."""
 
+_ARRIVES: Final = 1.0
+"""Seconds for requests that have begun, and for the first on a connection, when another gateway serves."""
+
+_LOOK_EVERY: Final = 0.01
+"""Seconds between looks whether they are there."""
+
 
 class AdminListener:
     """Serves the admin application on a listening socket.
 
     Args:
         app: Not started yet.
-        config: Its limits: the first head has as long as on the public listener, and so has TLS.
+        config: Its limits: a head has as long as on the public listener, and so has TLS.
         tls: Context of a TLS listener; ``None`` for a plain one.
 
     Attributes:
         idle: Connections that ask for nothing.
         newcomers: Those whose TLS handshake is under way.
-        heads: Those whose first head is awaited.
-        arriving: The same; nobody waits for them.
+        heads: Those whose first head is awaited, or on which another has begun.
+        arriving: The same as `newcomers`: a gateway that retires waits for them.
     """
 
     def __init__(self, app: web.Application, config: Config, tls: ssl.SSLContext | None = None) -> None:
@@ -101,6 +108,30 @@ class AdminListener:
         if self._closing is not None:
             await asyncio.shield(self._closing)
 
+    async def retire(self) -> None:
+        """Accept nobody more, and close when all requests that have begun are there, or a second later.
+
+        A client that has just connected is about to ask: nobody waits for us meanwhile, since another gateway
+        accepts.
+        """
+        if self._server is not None:
+            self._server.close()
+            await asyncio.sleep(0)  # the task of a connection that was just accepted begins behind us
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ARRIVES):
+                    while self._is_awaited():  # noqa: ASYNC110 - what arrives is no event
+                        await asyncio.sleep(_LOOK_EVERY)
+        await self.close()
+
+    def _is_awaited(self) -> bool:
+        """Tell whether a request is still to come; it is not when all is closed meanwhile."""
+        server = self._runner.server
+        if self._server is None or server is None:
+            return False
+        return bool(self.arriving) or any(
+            isinstance(each, _Connection) and each.arrives for each in server.connections
+        )
+
     def drop(self, transport: asyncio.Transport) -> None:
         """Close a connection; one that takes nothing of its answers would stay, with its descriptor."""
         transport.close()
@@ -138,12 +169,20 @@ class _Connection(PlainProtocol):
         self._listener.heads.enter(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; the first head may be whole now, or another one."""
+        """Parse; a head may be whole now, or another one have begun."""
         super().data_received(data)
         if self.has_more:
             self._listener.idle.leave(self)  # though its answer begins in a later turn of the loop
-        if self._messages or self._current_request is not None:
+        if self.owes_answer:
             self._listener.heads.leave(self)
+        elif self.expects_head and data.strip(b"\r\n"):  # old clients end a body with an empty line
+            self._listener.heads.enter(self)
+
+    @property
+    def arrives(self) -> bool:
+        """Whether a request is on its way: the first, or one whose head has begun or whose body goes on."""
+        waits = self in self._listener.heads or self.has_more
+        return waits or (self.body is not None and not self.body.is_eof())
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it."""
@@ -152,7 +191,7 @@ class _Connection(PlainProtocol):
         super().connection_lost(exc)
 
     def expire(self) -> None:
-        """The first head was not whole in time."""
+        """A head was not whole in time."""
         if self.transport is not None:
             self.transport.abort()
 

@@ -398,7 +398,8 @@ class Gateway:
         self._leave_figures()
         if self._hub is not None:
             self._hub.retire()
-        spawn(self._admin_listener.close(), "close admin listener")  # till now probes were answered
+        # Till now probes were answered; and what has begun to arrive keeps this process.
+        spawn(self._admin_listener.retire(), "close admin listener", serves=True)
         self._go_on(Stage.RETIRED)
         if self._drain_task is not None:
             self._drain_task.cancel()  # the other one goes on with it: nobody here could tell a session

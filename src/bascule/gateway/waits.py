@@ -35,6 +35,9 @@ class Waits(Generic[Who]):
     def __len__(self) -> int:
         return len(self._due)
 
+    def __contains__(self, who: Who) -> bool:
+        return who in self._due
+
     def __iter__(self) -> Iterator[Who]:
         return iter(tuple(self._due))
 
