@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
+import os
 import resource
+import signal
 import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from bascule.handover.control import ASK_AGAIN
 from tests.support.certificates import make_certificate
 from tests.support.chatter import chatting
-from tests.support.proctree import cpu_seconds, descriptors, forwarders, gateway, kill
+from tests.support.proctree import cpu_seconds, descriptors, forwarders, gateway, gateways, kill
 from tests.support.rawclient import connect, connected, upgrade
 from tests.support.waiting import eventually
 
@@ -287,6 +290,40 @@ def test_a_gateway_that_starts_while_a_forwarder_has_no_descriptors_hears_of_its
         assert forwarders(bascule) == [pid]
         chatter.progress()
     assert bascule.metric("bascule_sessions_lost_total") == 0
+
+
+def test_a_channel_that_had_no_room_at_either_end_is_made_again_once_and_nobodys_session_is_lost(
+    proxy: Proxy,
+) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    (pid,) = forwarders(bascule)
+    supervisor, before = bascule.process.pid, gateway(bascule)
+    limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with chatting(bascule.public_url, 2) as chatter:
+        chatter.progress()
+        kill(before)
+        eventually(lambda: before not in gateways(bascule) and gateways(bascule), 10, "another one starts")
+        os.kill(supervisor, signal.SIGSTOP)
+        successor = gateway(bascule)
+        eventually(lambda: _waits(successor), 20, "it is prepared")
+        with only(successor, 0):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limit[1]))
+            os.kill(supervisor, signal.SIGCONT)
+            eventually(lambda: _said(bascule, "no descriptors left for a forwarder's channel"), 10, "it is")
+            free = next(number for number in itertools.count() if number not in descriptors(pid))
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (free + 1, limit[1]))
+        eventually(lambda: bascule.in_flight_if_up == 2, 20, "the gateway is back and counts them")
+        time.sleep(2 * ASK_AGAIN)
+        assert not _said(bascule, "forwarder lost")
+        chatter.progress()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+
+
+def _waits(pid: int) -> bool:
+    """Tell whether a process that has begun does nothing for a while."""
+    used = cpu_seconds(pid)
+    time.sleep(0.5)
+    return used > 0.1 and cpu_seconds(pid) == used
 
 
 def _when(bascule: RunningBascule, event: str) -> list[datetime]:

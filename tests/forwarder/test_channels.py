@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import resource
 import selectors
@@ -54,6 +55,8 @@ class Forwarder:
         self._reader = PacketReader()
         self._heard: deque[Message] = deque()
         counters = CounterFile.create(1)
+        self._numbers = itertools.count(1)
+        self.missed = 0
         with self.child.new_control() as theirs:
             setup = ForwarderSetup(
                 config.model_dump_json(by_alias=True), theirs.fileno(), counters.descriptor, 1, slot=0
@@ -68,7 +71,8 @@ class Forwarder:
         ours, theirs = channel_pair()
         if room:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
-        send_control(self.control, GatewayChannel(), theirs.fileno())
+        self.missed = next(self._numbers)
+        send_control(self.control, GatewayChannel(self.missed), theirs.fileno())
         theirs.close()
         return ours
 
@@ -291,7 +295,7 @@ def test_a_channel_that_does_not_fit_is_asked_for_again_and_nobodys_session_ends
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limit[1]))
         for _ in range(2):
             with forwarder.connect() as lost:
-                assert forwarder.said() == ChannelLost(0)
+                assert forwarder.said() == ChannelLost(0, forwarder.missed)
                 assert lost.recv(1) == b""
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
         second = stack.enter_context(forwarder.connect())
@@ -309,7 +313,7 @@ def test_a_channel_that_epoll_does_not_take_is_asked_for_again_and_nobodys_sessi
         sessions: list[int] = []
         for identifier in (1, 2):
             with forwarder.connect() as lost:
-                assert forwarder.said() == ChannelLost(0)
+                assert forwarder.said() == ChannelLost(0, forwarder.missed)
                 assert lost.recv(1) == b""
             gateway = stack.enter_context(forwarder.connect())
             assert forwarder.listed(gateway) == sessions

@@ -66,7 +66,7 @@ class Gateway:
         """Give it the channel to its forwarder, whose end is returned."""
         ours, theirs = channel_pair()
         with theirs:
-            send_control(self.control, ForwarderChannel(0, 1, "pure", 0), theirs.fileno())
+            send_control(self.control, ForwarderChannel(0, 1, "pure", 0, 1), theirs.fileno())
         return ours
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "message",
     [
-        ForwarderChannel(3, 17, "pure", 0),
+        ForwarderChannel(3, 17, "pure", 0, 5),
         ChangeIntervals(0, 2**63, 0.5),
         BeginDrain(12.5),
         Serve([0, 2], None, reloaded=False),

@@ -99,6 +99,7 @@ class Forwarder:
         self._uncounted: list[Ended] = []
         self._stopping_at = float("inf")
         self._ask_at = float("inf")
+        self._missed = 0
         self._orphan = False
 
     def run(self) -> None:
@@ -159,31 +160,36 @@ class Forwarder:
             return
         message = read_control(packet.data)
         match message:
-            case GatewayChannel() if not packet.complete:
-                self._ask_at = time.monotonic() + ASK_AGAIN
-            case GatewayChannel():
+            case GatewayChannel(number) if not packet.complete:
+                self._has_missed(number)
+            case GatewayChannel(number):
                 self._ask_at = float("inf")  # whoever it was for
-                self._change_gateway(socket.socket(fileno=packet.descriptors[0]))
+                self._change_gateway(socket.socket(fileno=packet.descriptors[0]), number)
             case ChangeIntervals(heartbeat_ms, idle_ms, closing):
                 self._relay.change(_intervals(heartbeat_ms, idle_ms, closing))
             case _:
                 pass  # the rest is for gateways
 
+    def _has_missed(self, number: int) -> None:
+        """Ask for another channel a little later: this one did not fit, or epoll did not take it."""
+        self._missed = number
+        self._ask_at = time.monotonic() + ASK_AGAIN
+
     def _ask_channel(self) -> None:
-        """Ask for the channel that did not fit, or epoll did not take; by now a session may have ended."""
+        """Ask for another channel; by now a session may have ended."""
         self._ask_at = float("inf")
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-            send_control(self._control, ChannelLost(self._slot))
+            send_control(self._control, ChannelLost(self._slot, self._missed))
 
     # -- the gateway --------------------------------------------------------------------
 
-    def _change_gateway(self, channel: socket.socket) -> None:
+    def _change_gateway(self, channel: socket.socket, number: int) -> None:
         """Read what the gateway before still left, then tell the new one what lives here."""
         try:
             self._engine.watch(channel.fileno(), self._receive)
         except OSError:  # for want of memory, or by the user's limit
             channel.close()
-            self._ask_at = time.monotonic() + ASK_AGAIN
+            self._has_missed(number)
             return
         while self._receive():
             pass

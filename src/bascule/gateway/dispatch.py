@@ -148,8 +148,8 @@ class Dispatch:
     def add(self, slot: int, pid: int, restarts: int, hot_path: str, channel: socket.socket) -> None:
         """Take a channel to a forwarder; a former process of that slot is gone.
 
-        The same process may be given a second channel, if descriptors run short on both sides and each asks.
-        It lists its sessions again; what it still says on the first is read until it closes that one.
+        The same process is given a second channel where it had no descriptor for the first, whose end may be
+        still to be read.
         """
         former = self.links.get(slot)
         if former is not None and former.restarts != restarts:

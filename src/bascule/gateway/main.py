@@ -338,19 +338,19 @@ class Gateway:
                 return
             self._on_message(read_control(packet.data), packet)
 
-    def _on_lost_channel(self, slot: int) -> None:
+    def _on_lost_channel(self, slot: int, number: int) -> None:
         """Ask for another channel a little later: a forwarder without one is of no use to anybody."""
         _log.warning("no descriptors left for a forwarder's channel", slot=slot, seconds=ASK_AGAIN)
-        asyncio.get_running_loop().call_later(ASK_AGAIN, self._ask_channel, slot)
+        asyncio.get_running_loop().call_later(ASK_AGAIN, self._ask_channel, slot, number)
 
-    def _ask_channel(self, slot: int) -> None:
+    def _ask_channel(self, slot: int, number: int) -> None:
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-            send_control(self._control, control.ChannelLost(slot))
+            send_control(self._control, control.ChannelLost(slot, number))
 
     def _on_message(self, message: control.ControlMessage, packet: Packet) -> None:
         match message:
             case control.ForwarderChannel() if not packet.complete:
-                self._on_lost_channel(message.slot)
+                self._on_lost_channel(message.slot, message.number)
             case control.ForwarderChannel(slot, pid, hot_path, restarts):
                 self._dispatch.add(slot, pid, restarts, hot_path, socket.socket(fileno=packet.descriptors[0]))
                 self._view.set_restarts(slot, restarts)

@@ -27,7 +27,13 @@ ASK_AGAIN: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class GatewayChannel:
-    """A new channel to the gateway; its descriptor travels beside it."""
+    """A new channel to the gateway; its descriptor travels beside it.
+
+    Attributes:
+        number: Of the channel, among all there ever were.
+    """
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +63,14 @@ class ForwarderChannel:
         pid: Its process.
         hot_path: Which build of the relay it runs.
         restarts: How often the slot was started again.
+        number: Of the channel, among all there ever were.
     """
 
     slot: int
     pid: int
     hot_path: str
     restarts: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +135,15 @@ class HasRetired:
 
 @dataclass(frozen=True, slots=True)
 class ChannelLost:
-    """A channel came without its descriptor: make another.
+    """A channel came without its descriptor: make another, unless that was done meanwhile.
 
     Attributes:
         slot: Slot of the forwarder at one end of it.
+        number: Of the channel. Both ends may miss it, and each says so.
     """
 
     slot: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ what a stop is, and another configuration, is decided in `bascule.supervisor.shu
 from __future__ import annotations
 
 import contextlib
+import itertools
 import selectors
 import signal
 import time
@@ -86,6 +87,8 @@ class Supervisor:
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._losses = Losses(self._counters, self._gateways, self.do_later)
         self._watchdog = Watchdog(self._counters, config.watchdog, self.do_later)
+        self._channels = itertools.count(1)
+        self._last_channel: dict[int, int] = {}
         self._announced = False
         self._on_terminal = terminal.is_there()
 
@@ -225,24 +228,34 @@ class Supervisor:
         ):
             return  # whichever is not there yet is given one when it is
         assert forwarder.process is not None
+        number = self._last_channel[forwarder.slot] = next(self._channels)
         try:
             left, right = channel_pair()
         except OSError as error:
             _log.error("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
-            self.do_later(ASK_AGAIN, lambda: self._connect(forwarder))
+            self.do_later(ASK_AGAIN, lambda: self._connect_again(forwarder, number))
             return
         try:
-            send_control(forwarder.control, control.GatewayChannel(), right.fileno())
+            send_control(forwarder.control, control.GatewayChannel(number), right.fileno())
             channel = control.ForwarderChannel(
-                forwarder.slot, forwarder.process.pid, forwarder.hot_path, forwarder.restarts
+                forwarder.slot, forwarder.process.pid, forwarder.hot_path, forwarder.restarts, number
             )
             send_control(gateway.control, channel, left.fileno())
         except OSError as error:  # one of them has just died, and its pidfd tells the rest; or reads nothing
             _log.warning("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
-            self.do_later(ASK_AGAIN, lambda: self._connect(forwarder))
+            self.do_later(ASK_AGAIN, lambda: self._connect_again(forwarder, number))
         finally:
             left.close()
             right.close()
+
+    def _connect_again(self, forwarder: Child, number: int) -> None:
+        """Make a channel in the place of one, unless that was done meanwhile.
+
+        With a channel too many, of which the forwarder has no room for its end, the gateway would take a
+        forwarder that lives for dead.
+        """
+        if self._last_channel.get(forwarder.slot) == number:
+            self._connect(forwarder)
 
     def _on_control(self, child: Child) -> None:
         if child.control is None:
@@ -265,7 +278,7 @@ class Supervisor:
                 forwarder = self._forwarders[message.slot]
                 if child is forwarder:  # the gateway says it itself
                     _log.warning("no descriptors left for the gateway's channel", child=child.name)
-                self._connect(forwarder)
+                self._connect_again(forwarder, message.number)
             case control.DrainBegun():
                 # What POST /drain began outlives the gateway that was asked, and its time goes on.
                 self._shutdown.draining_since = message.since
