@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.handover.control import ChannelLost, GatewayChannel, Ready, read_control, send_control
+from bascule.handover.control import (
+    ASK_AGAIN,
+    ChannelLost,
+    GatewayChannel,
+    Ready,
+    read_control,
+    send_control,
+)
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.messages import (
@@ -58,6 +65,7 @@ class Forwarder:
         self._numbers = itertools.count(1)
         self.missed = 0
         with self.child.new_control() as theirs:
+            self.their_control = theirs.dup()
             setup = ForwarderSetup(
                 config.model_dump_json(by_alias=True), theirs.fileno(), counters.descriptor, 1, slot=0
             )
@@ -114,6 +122,7 @@ class Forwarder:
         """End it."""
         self.child.signal(signal.SIGKILL)
         self.child.reap(time.monotonic())
+        self.their_control.close()
 
 
 @pytest.fixture
@@ -300,6 +309,26 @@ def test_a_channel_that_does_not_fit_is_asked_for_again_and_nobodys_session_ends
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
         second = stack.enter_context(forwarder.connect())
         assert forwarder.listed(second) == [1]
+
+
+def test_a_channel_is_asked_for_again_when_a_supervisor_that_stood_still_reads_on(
+    forwarder: Forwarder,
+) -> None:
+    assert forwarder.child.process is not None
+    pid = forwarder.child.process.pid
+    limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with contextlib.suppress(BlockingIOError):
+        while True:  # whatever it has not read
+            forwarder.their_control.send(b"x" * 4096)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limit[1]))
+    with forwarder.connect() as lost:
+        forwarder.wait(lost)  # it has found no room for it
+    time.sleep(1.5 * ASK_AGAIN)
+    said = b"x"
+    while said.startswith(b"x"):
+        forwarder.wait(forwarder.control)
+        said = forwarder.control.recv(4096)
+    assert read_control(said) == ChannelLost(0, forwarder.missed)
 
 
 def test_a_channel_that_epoll_does_not_take_is_asked_for_again_and_nobodys_session_ends(

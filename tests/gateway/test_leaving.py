@@ -1,9 +1,11 @@
-"""A gateway that is told to leave before it serves: its supervisor hangs up, or a stop has begun."""
+"""A gateway before it serves: its supervisor hangs up, a stop has begun, or a channel is lost on its way."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import resource
+import select
 import socket
 import subprocess
 import sys
@@ -13,7 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.handover.control import BeginDrain, ForwarderChannel, read_control, send_control
+from bascule.handover.control import (
+    ASK_AGAIN,
+    BeginDrain,
+    ChannelLost,
+    ForwarderChannel,
+    read_control,
+    send_control,
+)
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.journal import Journal
@@ -47,7 +56,7 @@ class Gateway:
                 pass_fds=(told, *setup.descriptors),
                 stderr=subprocess.PIPE,
             )
-        theirs.close()
+        self.their_control = theirs
         assert eventually(self.says, 30, "it is prepared") == "Prepared"
 
     def says(self) -> str | None:
@@ -67,6 +76,8 @@ class Gateway:
         ours, theirs = channel_pair()
         with theirs:
             send_control(self.control, ForwarderChannel(0, 1, "pure", 0, 1), theirs.fileno())
+        ours.setblocking(True)
+        ours.settimeout(10)
         return ours
 
 
@@ -77,9 +88,11 @@ def gateway() -> Iterator[Gateway]:
     gateway.process.kill()
     gateway.process.communicate()
     gateway.control.close()
+    gateway.their_control.close()
 
 
 def test_one_that_waits_for_its_forwarders_leaves_at_once_and_without_a_word(gateway: Gateway) -> None:
+    gateway.their_control.close()
     gateway.control.close()
     _, errors = gateway.process.communicate(timeout=8)
     assert (gateway.process.returncode, errors) == (0, b"")
@@ -94,3 +107,20 @@ def test_one_that_does_not_know_its_sessions_yet_does_not_say_that_none_is_left(
         while said[-1] != "Ready":
             said.append(eventually(gateway.says, 30, "it goes on"))
     assert said == ["DrainBegun", "Ready"]
+
+
+def test_a_channel_is_asked_for_again_when_a_supervisor_that_stood_still_reads_on(gateway: Gateway) -> None:
+    pid = gateway.process.pid
+    limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with contextlib.suppress(BlockingIOError):
+        while True:  # whatever it has not read
+            gateway.their_control.send(b"x" * 4096)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limit[1]))
+    with gateway.connect() as lost:
+        assert lost.recv(1) == b""  # it has found no room for it
+    time.sleep(1.5 * ASK_AGAIN)
+    said = b"x"
+    while said.startswith(b"x"):
+        select.select([gateway.control], [], [], 10)
+        said = gateway.control.recv(4096)
+    assert read_control(said) == ChannelLost(0, 1)

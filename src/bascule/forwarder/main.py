@@ -178,8 +178,10 @@ class Forwarder:
     def _ask_channel(self) -> None:
         """Ask for another channel; by now a session may have ended."""
         self._ask_at = float("inf")
-        with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
+        try:
             send_control(self._control, ChannelLost(self._slot, self._missed))
+        except OSError:  # full; or the supervisor has hung up, and we are leaving
+            self._has_missed(self._missed)
 
     # -- the gateway --------------------------------------------------------------------
 

@@ -341,11 +341,16 @@ class Gateway:
     def _on_lost_channel(self, slot: int, number: int) -> None:
         """Ask for another channel a little later: a forwarder without one is of no use to anybody."""
         _log.warning("no descriptors left for a forwarder's channel", slot=slot, seconds=ASK_AGAIN)
-        asyncio.get_running_loop().call_later(ASK_AGAIN, self._ask_channel, slot, number)
+        self._ask_later(control.ChannelLost(slot, number))
 
-    def _ask_channel(self, slot: int, number: int) -> None:
-        with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
-            send_control(self._control, control.ChannelLost(slot, number))
+    def _ask_later(self, lost: control.ChannelLost) -> None:
+        asyncio.get_running_loop().call_later(ASK_AGAIN, self._ask_channel, lost)
+
+    def _ask_channel(self, lost: control.ChannelLost) -> None:
+        try:
+            send_control(self._control, lost)
+        except OSError:  # full; or the supervisor has hung up, and we are leaving
+            self._ask_later(lost)
 
     def _on_message(self, message: control.ControlMessage, packet: Packet) -> None:
         match message:
