@@ -29,13 +29,13 @@ TAG = b"lab\x0010.0.0.7\x00lab:8888\x00ada"
 class Rig:
     """A gateway's bookkeeping, with room for two sessions and one of each user."""
 
-    def __init__(self) -> None:
-        self.counters = CounterFile.create(2)
+    def __init__(self, counters: CounterFile | None = None, place: int = 0) -> None:
+        self.counters = counters or CounterFile.create(2)
         self.registry = Registry()
         self.budget = SessionBudget(2, per_user=1)
         self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5))
         self._log = Recorder()
-        words = self.counters.gateway(0)
+        words = self.counters.gateway(place)
         log = AccessLog(self._log)
         self.outcomes = Outcomes(self.registry, self.budget, self.durations, log, self.counters, words, None)
 
@@ -99,6 +99,18 @@ def test_what_is_lost_with_a_forwarder_is_counted_here_and_once(rig: Rig) -> Non
     lasted = histogram(rig.counters.durations())
     assert lasted.cumulative[-1] == 2
     assert lasted.sum == pytest.approx(20, abs=5)
+
+
+def test_what_two_gateways_know_to_be_lost_is_counted_and_logged_by_one(rig: Rig) -> None:
+    former = Rig(rig.counters, place=1)
+    for each in (rig, former):
+        each.live(1, time.monotonic())
+        each.outcomes.on_lost(link(0))
+    assert (rig.budget.in_use, former.budget.in_use) == (0, 0)
+    assert (len(rig.lines), len(former.lines), rig.sampled, former.sampled) == (1, 0, 1, 0)
+    assert rig.counters.lost_count() == 1
+    assert rig.counters.ended(Kind.JUPYTER, EndedBy.PROXY, Cause.INTERNAL) == 1
+    assert histogram(rig.counters.durations()).cumulative[-1] == 1
 
 
 def test_what_is_lost_with_one_that_had_not_told_all_is_the_supervisors_to_count(rig: Rig) -> None:

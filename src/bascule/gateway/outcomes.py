@@ -98,7 +98,10 @@ class Outcomes:
         )  # fmt: skip
 
     def on_lost(self, link: Link) -> None:
-        """Let the sessions of a forwarder go that died: they ended with it."""
+        """Let the sessions of a forwarder go that died: they ended with it.
+
+        A gateway before may know of them, too: one that reads nothing is not told that they have another.
+        """
         slot = link.slot
         records = self._registry.of_slot(slot)
         counted = self._counters.forwarder(slot)
@@ -106,13 +109,17 @@ class Outcomes:
         if link.listed and counted[ForwarderWord.LOST_COUNTED] <= link.restarts:
             counted[ForwarderWord.LOST_COUNTED] = link.restarts + 1
             self._words[GatewayWord.FORWARDER_LOST] += len(records)
-        if not records:
+        is_told = counted[ForwarderWord.LOST_TOLD] > link.restarts
+        if link.listed and not is_told:
+            counted[ForwarderWord.LOST_TOLD] = link.restarts + 1
+        for record in records:
+            self._registry.remove(record.id)
+        if not records or is_told:
             return
         now = time.monotonic()
         row = CLOSE_TABLE[End.FORWARDER_LOST]
         _log.error("forwarder lost", slot=slot, sessions=len(records))
         for record in records:
-            self._registry.remove(record.id)
             duration = max(0.0, now - record.opened_at)
             self._words[ended_word(record.errand.kind, row.ended_by, row.cause)] += 1
             count_duration(self._lasted, duration)

@@ -121,6 +121,9 @@ class ForwarderWord(IntEnum):
     LOST_COUNTED = auto()
     """Of how many of the slot's processes, in a row, the sessions that died with them have been counted.
     Written by who counts them: a gateway, or else the supervisor (`bascule.supervisor.losses`)."""
+    LOST_TOLD = auto()
+    """Of how many of them a gateway that knew all they carried has counted each session as one that ended,
+    and logged it: a former gateway and the one that serves may both know of a death."""
     LOST = auto()
     """Sessions that died with a process of the slot and that no gateway counted; the supervisor's word."""
 
