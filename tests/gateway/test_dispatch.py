@@ -299,3 +299,23 @@ async def test_what_nobody_takes_in_time_is_left(
     heard = Heard()
     sessions = hand_over(heard, 3, handed)
     assert await asyncio.gather(*(session.outcome for session in sessions)) == [None] * 3
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_what_a_forwarder_that_reads_nothing_had_no_room_for_is_not_lost_with_it(
+    handed: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 5.0 if comes_back else 0.2)
+    heard = Heard()
+    silent = await ready(heard, 0, handed)
+    while heard.dispatch.close_session(0, 1, 0):
+        pass
+    sessions = hand_over(heard, 3, handed)
+    await asyncio.sleep(0.05)
+    silent.close()
+    channel = await ready(heard, 0, handed) if comes_back else None
+    outcomes = await asyncio.gather(*(session.outcome for session in sessions))
+    assert outcomes == [0 if comes_back else None] * 3
+    if channel is not None:
+        assert sorted(identifier for packet in packets(channel) for identifier in packet) == [0, 1, 2]
+        heard.forget()
