@@ -215,7 +215,9 @@ def _waiting(session: Session) -> int:
 def _last_waiting(session: Session) -> int:
     """Return how many bytes wait for peers to whom nothing more is said but a Close.
 
-    Where more may follow it could rise and fall for ever, by an upstream that does not heed a Close.
+    Where more may follow it could rise and fall for ever, by an upstream that does not heed a Close. So a
+    browser that has sent one, and is slow to take what still comes, has the time of a closing handshake and
+    no more: it passes nothing on to its page from then on (WHATWG WebSockets, readyState CLOSING).
     """
     return sum(
         _untaken(flow)
