@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.browser import run_chromium
+from tests.support.network import ip, own_network
 from tests.support.processes import Service, answers, reserve_port
 from tests.support.proctree import alive, children
 from tests.support.waiting import eventually, eventually_async
@@ -78,6 +79,23 @@ def test_an_address_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
         assert f"127.0.0.1:{port}" in run.stderr
     finally:
         service.stop(30)
+
+
+@pytest.mark.parametrize("lacks", ["address", "link"])
+@pytest.mark.parametrize("arguments", [(), ("--listen", "0.0.0.0:0", "--admin", "0.0.0.0:0")])
+def test_a_machine_without_a_loopback_is_told_in_one_line(
+    tmp_path: Path, lacks: str, arguments: tuple[str, ...]
+) -> None:
+    with own_network():
+        if lacks == "address":
+            ip("address", "del", "127.0.0.1/8", "dev", "lo")
+        else:
+            ip("link", "set", "lo", "down")
+        argv = [sys.executable, "-m", "bascule", "demo", *arguments]
+        run = subprocess.run(argv, capture_output=True, text=True, timeout=30, cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (2, "")
+    (line,) = run.stderr.splitlines()
+    assert "loopback (127.0.0.1)" in line
 
 
 def test_a_demo_whose_address_cannot_be_printed_runs_all_the_same(tmp_path: Path) -> None:

@@ -8,12 +8,27 @@ import time
 import urllib.request
 from typing import Final
 
+from bascule.errors import ConfigError
+
 HOST: Final = "127.0.0.1"
 """Where everything of the demo listens unless told otherwise."""
 _UP_WITHIN: Final = 90.0
 """Seconds: a first start of JupyterLab takes 12 on an idle machine and several times that on a busy one."""
 _DOWN_WITHIN: Final = 5.0
 _TICK: Final = 0.1
+
+
+def check_loopback() -> None:
+    """See that the loopback can be used, without which the parts of the demo do not find each other.
+
+    Raises:
+        ConfigError: It has no such address, or is down: a container or a namespace may be made without it.
+    """
+    try:
+        free_port()
+    except OSError as error:
+        problem = f"demo: the loopback ({HOST}) cannot be used: {error.strerror or error}"
+        raise ConfigError([problem]) from error
 
 
 def free_port() -> int:
@@ -23,7 +38,7 @@ def free_port() -> int:
     """
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
-        with socket.create_connection((HOST, port)):
+        with socket.create_connection((HOST, port), _DOWN_WITHIN):
             served, _ = listener.accept()
             served.close()
         return port

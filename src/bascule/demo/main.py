@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from bascule import standard
-from bascule.demo.children import HOST, end, wait_for
+from bascule.demo.children import HOST, check_loopback, end, wait_for
 from bascule.demo.tools import TOOL_PATHS, Tools, start_tools
 from bascule.errors import ConfigError
 from bascule.policy.config import RouteConfig
@@ -57,8 +57,10 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
         The exit status of the supervisor.
 
     Raises:
-        ConfigError: The configuration cannot be used here, such as an address in use.
+        ConfigError: The configuration cannot be used here, such as an address in use; or there is no
+            loopback.
     """
+    check_loopback()
     token = secrets.token_urlsafe(12)
     early.end_on_hang_up()
     with contextlib.ExitStack() as stack:
