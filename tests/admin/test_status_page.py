@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -319,6 +320,14 @@ async def test_of_a_name_that_is_written_from_the_right_the_beginning_is_shown()
         assert box["x"] <= first < box["x"] + box["width"]
 
 
+IN_SIGHT = """(() => {
+  const box = document.activeElement.getBoundingClientRect();
+  const list = document.querySelector('#table-body').getBoundingClientRect();
+  return box.top >= list.top && box.bottom <= list.bottom + 1;
+})()"""
+"""Whether what has the focus is inside what is seen of the list."""
+
+
 async def test_it_can_be_used_from_the_keyboard() -> None:
     view = pod(2, 10)
     async with status_page(view) as page:
@@ -343,6 +352,63 @@ async def focused(page: Page, what: str) -> None:
         )
 
     await eventually_async(look, 15, f"the focus is at {what!r}")
+
+
+async def test_hundreds_of_sessions_are_one_stop_of_the_tab_key_and_arrows_reach_each() -> None:
+    async with status_page(pod(400, 512)) as page:
+        await reads(page, "#found", "400")
+        await page.wait_for_selector("#table-body button")
+        await page.focus("#table-body")
+        await page.keyboard.press("Tab")
+        place = "Number(document.activeElement.closest('[role=row]').getAttribute('aria-rowindex'))"
+        assert await page.evaluate(place) == 2
+        for row in (3, 4, 3):
+            await page.keyboard.press("ArrowUp" if row < await page.evaluate(place) else "ArrowDown")
+            assert await page.evaluate(place) == row
+
+        async def far() -> bool:
+            await page.keyboard.press("ArrowDown")
+            return bool(await page.evaluate(place) >= 100)
+
+        await eventually_async(far, 30, "rows that were not there yet are reached")
+        assert await page.evaluate(IN_SIGHT)
+        assert await page.locator("#table-body button[tabindex='0']").count() == 1
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.closest('#config') !== null")
+        await page.keyboard.press("Shift+Tab")
+        assert await page.evaluate(place) >= 100
+
+
+async def test_the_tab_key_leads_to_a_row_in_sight() -> None:
+    async with status_page(pod(400, 512)) as page:
+        await reads(page, "#found", "400")
+        await page.focus("#table-body")
+        await page.evaluate("document.querySelector('#table-body').scrollTop = 1e9")
+        await page.wait_for_selector("#table-body [aria-rowindex='401']")
+        await page.keyboard.press("Tab")
+        assert await page.evaluate(IN_SIGHT)
+
+
+async def test_it_can_be_printed() -> None:
+    async with status_page(pod(400, 512)) as page:
+        await reads(page, "#found", "400")
+        await page.wait_for_selector("#table-body button")
+        assert not await page.is_visible("#table-printed")
+        await page.emulate_media(media="print")
+        said = await page.inner_text("#table-printed")
+        count = await page.locator("#table-body [role=row]").count()
+        assert said == f"Printed: 1 to {count} of 400"
+        for hidden in ("#filters", "#table-body button"):
+            assert not await page.locator(hidden).first.is_visible()
+        boxes = [await row.bounding_box() for row in await page.locator("#table-body [role=row]").all()]
+        assert all(
+            upper and lower and upper["y"] + upper["height"] <= lower["y"] + 0.5
+            for upper, lower in itertools.pairwise(boxes)
+        )
+        under = await page.locator("#table-printed").bounding_box()
+        assert under
+        assert boxes[-1]
+        assert boxes[-1]["y"] < under["y"]
 
 
 async def test_after_a_session_is_closed_the_focus_is_at_the_next() -> None:

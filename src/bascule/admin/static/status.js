@@ -78,7 +78,7 @@ const traffic = new AreaChart($("plot-traffic"), "Payload to browsers");
 const failures = new BarChart($("plot-failures"), "Upstream not reachable");
 const table = new SessionTable({
   head: $("table-head"), body: $("table-body"), space: $("table-space"), empty: $("table-empty"), found: $("found"),
-  filters: $("filters"), call, close: askToClose,
+  printed: $("table-printed"), filters: $("filters"), call, close: askToClose,
 });
 
 let hour = null;

@@ -19,17 +19,20 @@ const SPARE = 12; // rows fetched beyond each edge, so that a short scroll shows
 const REFRESH = 2000;
 
 export class SessionTable {
-  constructor({ head, body, space, empty, found, filters, call, close }) {
-    Object.assign(this, { head, body, space, empty, found, filters, call, close });
+  constructor({ head, body, space, empty, found, printed, filters, call, close }) {
+    Object.assign(this, { head, body, space, empty, found, printed, filters, call, close });
     this.sort = "age"; // newest first
     this.rows = new Map();
     this.total = 0;
+    this.last = null;
     this.asked = 0;
     this.timer = 0;
     this.seen = false;
     this.running = false;
     this.makeHead();
     body.addEventListener("scroll", () => this.soon(60), { passive: true });
+    space.addEventListener("keydown", (event) => this.step(event));
+    space.addEventListener("focusin", () => this.oneStop());
     addEventListener("resize", () => this.soon(100));
     filters.addEventListener("submit", (event) => event.preventDefault());
     filters.addEventListener("input", () => {
@@ -173,6 +176,31 @@ export class SessionTable {
     for (const element of keep.values()) if (!element.parentNode) this.space.append(element);
     this.rows = keep;
     heir?.focus({ preventScroll: true });
+    this.oneStop();
+    const last = offset + sessions.length;
+    this.printed.textContent = last - offset < total ? `Printed: ${offset + 1} to ${last} of ${total.toLocaleString()}` : "";
+  }
+
+  // One row's button is reached with the Tab key, and from there the others with the arrows: a few hundred stops
+  // would keep those without a mouse from all that follows. It is the one that has the focus or had it last, else
+  // the first in sight.
+  oneStop() {
+    const rows = [...this.rows.values()];
+    const { top, bottom } = this.body.getBoundingClientRect();
+    const seen = rows.filter((row) => row.getBoundingClientRect().top >= top && row.getBoundingClientRect().bottom <= bottom + 1);
+    const focused = rows.find((row) => row.contains(document.activeElement));
+    if (focused) this.last = focused;
+    const stop = focused ?? (seen.includes(this.last) ? this.last : seen[0] ?? rows[0]);
+    for (const row of rows) row.querySelector("button").tabIndex = row === stop ? 0 : -1;
+  }
+
+  step(event) {
+    const way = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const row = event.target.closest(".grid-row");
+    if (!way || !row || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const place = Number(row.getAttribute("aria-rowindex")) + way;
+    this.space.querySelector(`[aria-rowindex="${place}"] button`)?.focus();
   }
 
   // Who gets the focus of a row that goes: the next one, else the one before, else the list. Null: none is lost.
