@@ -241,6 +241,25 @@ def test_check_says_how_many_routes_there_are(capsys: Capture, tmp_path: Path) -
     ]
 
 
+def test_a_jupyter_without_its_prefix_is_used_and_doubted(
+    capsys: Capture, tmp_path: Path, started: list[Loaded]
+) -> None:
+    route = "{{name: {0}, kind: {0}, path: '{1}', upstream: 'http://x', stripPrefix: {2}}}"
+    routes = [
+        ("jupyter", "/lab/", "true"), ("app", "/app/", "true"), ("terminal", "/", "true"),
+    ]  # fmt: skip
+    path = tmp_path / "b.yaml"
+    path.write_text(f"routes: [{', '.join(route.format(*each) for each in routes)}]")
+    for command, status in (("check", 0), ("serve", 7)):
+        assert run(command, "--config", str(path)) == status
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("routes[0].stripPrefix: ")
+        assert "/lab/ as its base_url" in line
+    path.write_text(f"routes: [{route.format('jupyter', '/lab/', 'false')}]")
+    run("check", "--config", str(path))
+    assert capsys.readouterr().err == ""
+
+
 def test_check_names_the_files_it_has_not_read(capsys: Capture, tmp_path: Path) -> None:
     path = tmp_path / "b.yaml"
     path.write_text("{adminTokenFile: /nowhere/token, tls: {certificate: c.pem, key: k.pem}}")

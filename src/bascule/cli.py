@@ -143,7 +143,7 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
         return loaded
 
     loaded = load()
-    _tell_of_replaced(loaded)
+    _tell_of_doubts(loaded)
     sys.exit(run(loaded, load=load))
 
 
@@ -181,7 +181,7 @@ def check(files: tuple[Path, ...], **flags: Any) -> None:
     from bascule.policy.model import files as named_by
 
     loaded = _load(files, flags)
-    _tell_of_replaced(loaded)
+    _tell_of_doubts(loaded)
     routes = len(loaded.config.routes)
     if routes:
         write(f"The configuration is good: {routes} {'route' if routes == 1 else 'routes'}.\n")
@@ -282,11 +282,16 @@ _WITHOUT_SCHEME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?")
 """An upstream that only lacks its http://."""
 
 
-def _tell_of_replaced(loaded: Loaded) -> None:
-    """Say that routes are not served, which may be on purpose: flags win over files."""
+def _tell_of_doubts(loaded: Loaded) -> None:
+    """Say what may be on purpose and is often none: flags win over the routes of files, for example."""
+    from bascule.policy.consistency import doubts
+
+    lines = doubts(loaded.config)
     if loaded.replaced:
-        with telling():
-            click.echo(escaped(f"--upstream: replaces the routes of {', '.join(loaded.replaced)}"), err=True)
+        lines.append(f"--upstream: replaces the routes of {', '.join(loaded.replaced)}")
+    with telling():
+        for line in lines:
+            click.echo(escaped(line), err=True)
 
 
 _LOCAL: Final = {"listen": "127.0.0.1:8080"}

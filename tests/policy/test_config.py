@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bascule.policy.authconfig import SessionAuth
 from bascule.policy.config import AuthMode, Config, Endpoint, Hub, WebSocketProxy
-from bascule.policy.consistency import inconsistencies
+from bascule.policy.consistency import doubts, inconsistencies
 from bascule.policy.model import blocks, leaves
 from bascule.policy.problems import dotted
 from bascule.policy.routeconfig import RouteConfig
@@ -33,6 +33,22 @@ def found(**values: Any) -> list[tuple[str, str]]:
         Config.model_validate(values)
     (error,) = caught.value.errors()
     return [(dotted(problem.path), problem.allowed) for problem in error["ctx"]["problems"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "strips", "doubted"),
+    [
+        ("jupyter", "/lab/", True, True),
+        ("jupyter", "/lab/", False, False),
+        ("jupyter", "/", True, False),
+        ("app", "/lab/", True, False),
+    ],
+)
+def test_a_jupyter_whose_prefix_is_stripped_is_doubted(
+    kind: str, path: str, strips: bool, doubted: bool
+) -> None:
+    config = Config.model_validate({"routes": [route(kind=kind, path=path, stripPrefix=strips)]})
+    assert [line.partition(": ")[0] for line in doubts(config)] == ["routes[0].stripPrefix"] * doubted
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:

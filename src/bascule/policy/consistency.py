@@ -16,13 +16,14 @@ from bascule.policy.endpoints import Endpoint
 from bascule.policy.hubroutes import read_target
 from bascule.policy.routeconfig import AuthMode
 from bascule.policy.templates import PathTemplate, UpstreamTemplate
+from bascule.vocabulary import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from bascule.policy.config import Config
 
-__all__ = ["Inconsistency", "inconsistencies"]
+__all__ = ["Inconsistency", "doubts", "inconsistencies"]
 
 
 class Inconsistency(NamedTuple):
@@ -36,6 +37,16 @@ class Inconsistency(NamedTuple):
 def inconsistencies(config: Config) -> list[Inconsistency]:
     """Return every problem that more than one key is part of."""
     return [problem for rule in _RULES for problem in rule(config)]
+
+
+def doubts(config: Config) -> list[str]:
+    """Return a line for all that may be used, and is nearly always a mistake."""
+    return [
+        f"routes[{index}].stripPrefix: with kind jupyter nearly always a mistake, for Jupyter's links begin "
+        f"with its base URL; leave it out, and start Jupyter with {route.path} as its base_url"
+        for index, route in enumerate(config.routes)
+        if route.kind is Kind.JUPYTER and route.strip_prefix and route.path != "/"
+    ]
 
 
 def _same_routes(config: Config) -> Iterator[Inconsistency]:
