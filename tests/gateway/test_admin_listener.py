@@ -422,6 +422,21 @@ async def test_a_body_whose_framing_breaks_is_a_bad_request(admin: Peer) -> None
     assert await admin.ended()
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        POST + GIVEN + CHUNKED + b"0\r\nX-User: TOPSECRET\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    ],
+    ids=["trailer", "upgrade"],
+)
+async def test_nobody_is_taken_for_another_who_shares_a_connection(admin: Peer, first: bytes) -> None:
+    """The parser puts a trailer among the next request's fields, and loses what came behind an upgrade."""
+    await admin.send(first)
+    assert (await admin.message()).value(b"Connection") == b"close"
+    assert await admin.ended()
+
+
 async def test_a_client_that_leaves_with_its_body_half_sent_is_no_fault(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -25,7 +25,7 @@ from bascule.admin.problem import Problem, of_framework
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.legs import dropped
 from bascule.gateway.listener import Listener
-from bascule.gateway.plain_server import SETTINGS, PlainProtocol
+from bascule.gateway.plain_server import SETTINGS, PlainProtocol, is_last
 from bascule.gateway.waits import Waits
 from bascule.tasks import spawn
 
@@ -207,6 +207,8 @@ class _Connection(PlainProtocol):
             self._listener.idle.enter(self, lambda: self._listener.drop(transport))
         if isinstance(resp, web.HTTPError):
             resp = of_framework(request, resp)
+        if is_last(request):
+            resp.force_close()
         return await super().finish_response(request, resp, start_time)
 
     def error_answer(self, request: web.BaseRequest, status: int, detail: str) -> web.Response:

@@ -38,6 +38,7 @@ __all__ = [
     "PlainRequest",
     "PlainServer",
     "error_response",
+    "is_last",
 ]
 
 KEEP_ALIVE_SECONDS: Final = 75.0
@@ -75,8 +76,8 @@ def error_response(status: int, detail: str, accept: bytes | None) -> web.Respon
     return answer
 
 
-class PlainRequest(web.BaseRequest):
-    """A request whose connection ends with it where aiohttp cannot be trusted with the next one.
+def is_last(request: web.BaseRequest) -> bool:
+    """Tell whether a connection ends with a request, since aiohttp cannot be trusted with the next one.
 
     * After a chunked body: the compiled parser keeps its last trailer and puts it among
       the fields of the next request on the connection (seen with 3.14.5). Behind a proxy
@@ -87,12 +88,17 @@ class PlainRequest(web.BaseRequest):
 
     Browsers do neither in plain HTTP, so nobody misses the connection.
     """
+    fields = request.headers
+    return hdrs.TRANSFER_ENCODING in fields or hdrs.UPGRADE in fields
+
+
+class PlainRequest(web.BaseRequest):
+    """A request whose connection ends with it where it must (`is_last`)."""
 
     @property
     def keep_alive(self) -> bool:
         """Whether the connection may carry another request."""
-        fields = self.headers
-        return super().keep_alive and hdrs.TRANSFER_ENCODING not in fields and hdrs.UPGRADE not in fields
+        return super().keep_alive and not is_last(self)
 
 
 class PlainProtocol(web.RequestHandler):
