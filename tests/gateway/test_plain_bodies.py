@@ -382,6 +382,77 @@ async def test_a_trailer_never_becomes_a_field_of_the_next_request(world: World)
     assert [request.target for request in upstream.requests] == [b"/one"]
 
 
+CHUNKED = b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+async def test_a_connection_goes_on_behind_chunks_whose_end_is_plain(world: World, size: int) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    for _ in range(3):
+        sent = request_head(b"/one", b"Transfer-Encoding: chunked", method=b"POST") + CHUNKED
+        for begin in range(0, len(sent), size):
+            await peer.send(sent[begin : begin + size])
+            await asyncio.sleep(0)
+        got = await peer.message()
+        assert (got.status, got.value(b"Connection")) == (200, None)
+        assert upstream.requests[-1].body == b"abcde"
+    assert (await peer.request(b"/two")).status == 200
+    assert [request.target for request in upstream.requests] == [b"/one"] * 3 + [b"/two"]
+    assert [field[0].lower() for field in upstream.requests[-1].fields].count(b"host") == 1
+
+
+async def test_requests_behind_chunks_in_one_packet_are_answered_in_turn(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    chunked = request_head(b"/one", b"Transfer-Encoding: chunked", method=b"POST") + CHUNKED
+    await peer.send(chunked + request_head(b"/two") + request_head(b"/three"))
+    for _ in range(3):
+        assert (await peer.message()).status == 200
+    assert [request.target for request in upstream.requests] == [b"/one", b"/two", b"/three"]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        CHUNKED.replace(b"3\r", b"3;a=b\r"),
+        CHUNKED.replace(b"0\r\n", b"0;a\r\n"),
+        CHUNKED[:-2] + b"X-User: admin\r\n\r\n",
+        # What looks like a plain end is one of another request's, whose beginning is behind a trailer.
+        (
+            b"0\r\nX-User: admin\r\n\r\n"
+            b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        ),
+    ],
+)
+async def test_a_connection_ends_behind_chunks_that_may_be_read_in_two_ways(
+    world: World, chunks: bytes
+) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    await peer.send(request_head(b"/one", b"Transfer-Encoding: chunked", method=b"POST") + chunks)
+    got = await peer.message()
+    assert (got.status, got.value(b"Connection")) == (200, b"close")
+    assert await peer.ended()
+    assert [request.target for request in upstream.requests] == [b"/one"]
+
+
+async def test_a_forged_head_in_a_chunk_is_data(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    forged = b"\r\n0\r\n\r\n" + request_head(b"/forged")
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(forged), forged)
+    await peer.send(request_head(b"/one", b"Transfer-Encoding: chunked", method=b"POST") + chunks)
+    assert (await peer.message()).status == 200
+    assert (await peer.request(b"/two")).status == 200
+    assert [request.target for request in upstream.requests] == [b"/one", b"/two"]
+    assert upstream.requests[0].body == forged
+
+
 async def test_a_compressed_upload_is_not_touched(world: World) -> None:
     upstream = await world.repeating(answer())
     front = await world.front(upstream)

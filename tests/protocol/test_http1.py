@@ -318,6 +318,25 @@ def test_the_end_is_found_at_every_split() -> None:
         assert scanner.done
 
 
+@pytest.mark.parametrize(
+    ("body", "plain"),
+    [
+        (b"0\r\n\r\n", True),
+        (b"5\r\nhello\r\nA\r\n0123456789\r\n0\r\n\r\n", True),
+        (b"5\r\na;b=c\r\n0\r\n\r\n", True),
+        (b"5;a\r\nhello\r\n0\r\n\r\n", False),
+        (b"0 ;a\r\n\r\n", False),
+        (b"5\r\nhello\r\n0\r\nX: y\r\n\r\n", False),
+    ],
+)
+@each_way
+def test_extensions_and_trailers_are_seen(body: bytes, plain: bool, cut: Cut) -> None:
+    scanner = ChunkScanner()
+    for piece in cut(body):
+        scanner.feed(piece)
+    assert (scanner.done, scanner.is_plain) == (True, plain)
+
+
 def test_what_comes_behind_the_body_is_left() -> None:
     assert ChunkScanner().feed(CHUNKED + b"next") == len(CHUNKED)
 

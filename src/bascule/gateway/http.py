@@ -6,7 +6,8 @@ aiohttp parses it; a request for a WebSocket takes the connection out of aiohttp
 
 Rules of this file: aiohttp bounds a field, and neither a head nor the time for it. So it is given a head
 when that is whole and within its limit, and each by itself: it drops what it has read already when what
-follows in the same packet is no request. Where a body ends is aiohttp's to say (`_body_length`).
+follows in the same packet is no request. Where a body ends is aiohttp's to say, and the next head is looked
+for where our own reading says the same (`_of_body`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import (
     END_OF_HEAD,
     BadHead,
+    ChunkScanner,
     RequestHead,
     has_bare_line_feed,
     parse_request_head,
@@ -90,10 +92,9 @@ def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
 
 
 def _body_length(message: RawRequestMessage, body: StreamReader) -> int:
-    """Return how many bytes of body follow a head; -1 when nothing but the body follows on its connection."""
+    """Return how many bytes of body follow a head; -1 when its chunks tell, or nothing does."""
     if body.is_eof():
         return 0
-    # With a chunked body its connection ends: see `PlainRequest`.
     return -1 if message.chunked else int(message.headers.get(hdrs.CONTENT_LENGTH, -1))
 
 
@@ -216,6 +217,7 @@ class HttpProtocol(PlainProtocol):
     __slots__ = (
         "_arriving",
         "_body_left",
+        "_chunks",
         "_drop",
         "_first",
         "_heads",
@@ -247,6 +249,7 @@ class HttpProtocol(PlainProtocol):
         self._first = first
         self._waiting = b""
         self._body_left = 0
+        self._chunks: tuple[ChunkScanner, StreamReader] | None = None
         self._is_deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -273,9 +276,7 @@ class HttpProtocol(PlainProtocol):
         data, self._waiting = self._waiting + data, b""
         while data and not self._is_deaf:
             if self._body_left:
-                # A forged handshake in the body of a request must not be taken for the next head.
-                part = data if self._body_left < 0 else data[: self._body_left]
-                self._body_left = max(self._body_left - len(part), -1)
+                part = self._of_body(data)
                 super().data_received(part)
                 data = data[len(part) :]
             elif self._is_full:
@@ -283,6 +284,31 @@ class HttpProtocol(PlainProtocol):
                 return
             else:
                 data = self._head_received(without_empty_lines(data))
+
+    def _of_body(self, data: bytes) -> bytes:
+        """Return what of it is the body's: a forged handshake in a body must not be taken for the next head.
+
+        Chunks are followed while there is one way to read them. Then all else is taken for the body, and the
+        connection ends with it: see `is_last`.
+        """
+        if self._body_left > 0:
+            part = data[: self._body_left]
+            self._body_left -= len(part)
+            return part
+        if self._chunks is None:
+            return data
+        chunks, body = self._chunks
+        try:
+            size = chunks.feed(data)
+        except BadHead:
+            size = -1
+        if size < 0 or not chunks.is_plain:
+            self._chunks = None
+            return data
+        if chunks.done:
+            self._chunks, self._body_left = None, 0
+            self.ended_plainly = body
+        return data[:size]
 
     def _head_received(self, data: bytes) -> bytes:
         """Pass on a head, or wait for the rest of it; return what is behind it."""
@@ -317,6 +343,7 @@ class HttpProtocol(PlainProtocol):
         message, body = self._messages[-1]
         if isinstance(message, RawRequestMessage):
             self._body_left = _body_length(message, body)
+            self._chunks = (ChunkScanner(), body) if message.chunked and self._body_left else None
         else:
             self._is_deaf = True  # it will say what is wrong
             self.accept = accept_in(head)

@@ -93,8 +93,9 @@ class BrowserSide:
     Attributes:
         head_only: Whether the answer has no body, for the request is a HEAD.
         invited: Whether the browser was told to send the body of its request.
-        keep_alive: Whether the connection stays open after the answer; decided by the
-            request, and by whoever finds that it must not.
+        keep_alive: Whether the connection stays open after the answer; decided by whoever
+            finds that it must not, and by the request, of which more is known then, as the
+            answer begins.
         status: Status of the answer once its head is out, else 0.
     """
 
@@ -118,7 +119,7 @@ class BrowserSide:
         self._framed = False
         self.head_only = request.method == "HEAD"
         self.invited = False
-        self.keep_alive = request.keep_alive
+        self.keep_alive = True
         self.status = 0
 
     async def invite_body(self) -> None:
@@ -170,6 +171,7 @@ class BrowserSide:
         lines += [b"%b: %b\r\n" % field for field in fields]
         if not dated:
             lines.append(date_line())
+        self.keep_alive = self.keep_alive and self._request.keep_alive
         if not length_known:
             if self._http11:
                 self._chunked = True

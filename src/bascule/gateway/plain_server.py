@@ -79,17 +79,22 @@ def error_response(status: int, detail: str, accept: bytes | None) -> web.Respon
 def is_last(request: web.BaseRequest) -> bool:
     """Tell whether a connection ends with a request, since aiohttp cannot be trusted with the next one.
 
-    * After a chunked body: the compiled parser keeps its last trailer and puts it among
-      the fields of the next request on the connection (seen with 3.14.5). Behind a proxy
-      that shares connections that request is somebody else's, and the trailer could be
-      its ``X-Forwarded-User``.
+    * After a chunked body, unless its end was seen to be behind no trailer: the compiled
+      parser keeps the last one and puts it among the fields of the next request on the
+      connection (seen with 3.14.5). Behind a proxy that shares connections that request is
+      somebody else's, and the trailer could be its ``X-Forwarded-User``.
     * After an ``Upgrade`` that was not followed: what came in the same packet is lost, so
       the next bytes could be the middle of a request.
 
-    Browsers do neither in plain HTTP, so nobody misses the connection.
+    What is said of a chunked request may change until its body is there.
     """
     fields = request.headers
-    return hdrs.TRANSFER_ENCODING in fields or hdrs.UPGRADE in fields
+    if hdrs.TRANSFER_ENCODING in fields:
+        connection, body = request.protocol, request.content
+        seen = isinstance(connection, PlainProtocol) and connection.ended_plainly is body and body.is_eof()
+        if not seen:
+            return True
+    return hdrs.UPGRADE in fields
 
 
 class PlainRequest(web.BaseRequest):
@@ -112,17 +117,19 @@ class PlainProtocol(web.RequestHandler):
     Attributes:
         peer: Whose it is.
         body: Body of the request that was read last.
+        ended_plainly: The last chunked body whose end was seen, with neither extensions nor trailers.
         accept: What a head that does not parse says in ``Accept``: aiohttp tells nothing of its fields.
         shows_end: Whether the framing of the answer that was begun last tells its end: then the end of the
             connection does not pass for it.
     """
 
-    __slots__ = ("accept", "body", "peer", "shows_end")
+    __slots__ = ("accept", "body", "ended_plainly", "peer", "shows_end")
 
     def __init__(self, server: web.Server, peer: Peer | None = None, **options: Any) -> None:
         super().__init__(server, **options)
         self.peer = peer or Peer("")
         self.body: StreamReader | None = None
+        self.ended_plainly: StreamReader | None = None
         self.accept = b""
         self.shows_end = False
 

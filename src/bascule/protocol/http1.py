@@ -204,7 +204,11 @@ def framing_of(head: ResponseHead) -> Framing:
 class ChunkScanner:
     """Finds the end of a chunked body (RFC 9112 §7.1) without decoding it.
 
-    Used for the rare answer to an upgrade that is not a 101 and has no length.
+    Used for the rare answer to an upgrade that is not a 101 and has no length, and for uploads.
+
+    Attributes:
+        is_plain: Whether there are neither chunk extensions nor trailers so far, of which readers differ.
+        done: Whether the end was seen.
     """
 
     _SIZE_LINE: Final = 1024
@@ -215,6 +219,7 @@ class ChunkScanner:
         self._left = 0
         self._after_chunk = False
         self._trailers = False
+        self.is_plain = True
         self.done = False
 
     def feed(self, data: bytes) -> int:
@@ -251,10 +256,12 @@ class ChunkScanner:
             return
         if self._trailers:
             self.done = line == b"\r\n"
+            self.is_plain &= self.done
             return
-        size = re.fullmatch(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\r\n]*)?\r\n", line)
+        size = re.fullmatch(rb"([0-9A-Fa-f]{1,15})([ \t]*;[^\r\n]*)?\r\n", line)
         if size is None:
             raise BadHead(502, "The upstream's chunked body is malformed.")
+        self.is_plain &= size[2] is None
         length = int(size[1], 16)
         self._left = length
         self._after_chunk = length > 0
