@@ -1,6 +1,6 @@
-"""``bascule``, and ``python -m bascule``: what concerns the whole process, then the command line.
+"""The entry point of ``bascule`` and ``python -m bascule``: it prepares the process, then runs the command.
 
-Rules of this file: what is done here cannot wait until the command line is imported.
+Rules of this file: it does only what cannot wait until the command line is imported.
 """
 
 from bascule import standard

@@ -1,6 +1,6 @@
 """`bascule chp`: the proxy of JupyterHub, with the arguments of configurable-http-proxy.
 
-Rules of this file: those of `bascule.cli`; what an argument means is in `bascule.policy.chp`.
+Rules of this file: the same as in `bascule.cli`. `bascule.policy.chp` decides what an argument means.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _KEYS: Final = {
     "error_target": "hub.errorTarget",
     "redirect_to": "tls.redirectPort",
 }
-"""Argument → the key it sets as it is."""
+"""Argument → the configuration key that gets its value unchanged."""
 
 _SWITCHES: Final = (
     "ssl_request_cert", "ssl_reject_unauthorized", "api_ssl_request_cert", "api_ssl_reject_unauthorized",
@@ -48,19 +48,19 @@ _AS_ALWAYS: Final = ("client_ssl_request_cert", "client_ssl_reject_unauthorized"
 """Those that ask for what is done without them."""
 
 _PATIENCE: Final = 8.0
-"""Seconds to wait for the ports of a proxy that still ends its sessions, which takes 5 s (`drain.timeout`).
-JupyterHub tells it to stop and waits for nothing; started anew it gives the next one 10 s to be there."""
+"""Seconds to wait for our ports while a former proxy still ends its sessions, within 5 s (`drain.timeout`).
+JupyterHub tells the former proxy to stop, does not wait for its end, and gives the next one 10 s to start."""
 
 
 def _unsupported(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Know the arguments that cannot be heeded, to say so."""
+    """Accept the arguments that we do not support, so that the error can say what to do instead."""
     for name in UNSUPPORTED:
         command = click.option(f"--{name}", is_flag=name in SWITCHES, default=None, hidden=True)(command)
     return command
 
 
 def _everywhere() -> str:
-    """Return the address that stands for all: IPv6's, where there is IPv6, for it takes IPv4 as well."""
+    """Return the address that means all: ``::`` where the kernel has IPv6, since it takes IPv4 as well."""
     return "::" if Path("/proc/net/if_inet6").exists() else "0.0.0.0"
 
 

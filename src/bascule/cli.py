@@ -3,9 +3,9 @@
 Exit status 0: success. 1: it ran and failed. 2: wrong arguments or an unusable configuration,
 with one line for each problem on standard error and nothing else. Never a traceback for either.
 
-Rules of this file: no decisions of its own; every option sets a key of the configuration, but for
---upstream and --kind, which are a route, and --jupyter of the demo.
-What serves is imported when it is needed, so `check` needs no network code.
+Rules of this file: it decides nothing itself. Every option sets a key of the configuration, except
+--upstream and --kind, which make a route, and the demo's --jupyter. A command imports the serving
+code only when it serves, so `check` needs no network code.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _config_option = click.option(
     "--config",
     "files",
-    type=click.Path(path_type=Path, readable=False),  # the loader tells, in its own words
+    type=click.Path(path_type=Path, readable=False),  # the loader reports it, in its own words
     multiple=True,
     envvar="BASCULE_CONFIG",
     metavar="FILE",
@@ -62,7 +62,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--upstream",
                 "upstreams",
-                multiple=True,  # the last of several would win without a word
+                multiple=True,  # otherwise click would take the last of several and say nothing
                 metavar="URL",
                 help="Serve one route, /, which leads there, and no other.",
             ),
@@ -220,8 +220,8 @@ cli.add_command(_version_option("-V", "--version")(chp))  # as configurable-http
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit.
 
-    A link to the program that is called as JupyterHub's own proxy is ``bascule chp``, for a chart that
-    knows only that name.
+    When the program is called ``configurable-http-proxy``, as by a link of that name, it runs
+    ``bascule chp``: some charts know only that name.
 
     Args:
         arguments: Without the program's name; ``None`` takes those of the process.
@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
     except ConfigError as error:
         with telling():
             for problem in error.problems:
-                click.echo(escaped(problem), err=True)  # a file's content starts no second line
+                click.echo(escaped(problem), err=True)  # a value from a file must not begin a second line
         sys.exit(_EXIT_CONFIG)
     except click.ClickException as error:
         with telling():
@@ -259,7 +259,7 @@ def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:
         overrides["routes"] = [{"name": "default", "kind": kind or "app", "path": "/", "upstream": upstream}]
     elif kind is not None:
         raise ConfigError(["--kind: needs --upstream; in a file each route has its kind"])
-    # Without a file this is somebody's own machine, and an open proxy to a notebook is an open shell.
+    # Without a file we run on the user's own machine, where an open proxy to a notebook is an open shell.
     defaults = _LOCAL if upstream is not None and not files else {}
     try:
         return load(files, os.environ, overrides, defaults)
@@ -268,7 +268,7 @@ def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:
 
 
 def _of_flag(problem: str, upstream: str | None) -> str:
-    """Name the flag where a problem names a key of the route that --upstream is."""
+    """Name the flag in a problem that names a key of the route made from --upstream."""
     for flag in ("upstream", "kind"):
         key = f"command line: routes[0].{flag}: "
         if problem.startswith(key):
@@ -283,7 +283,7 @@ _WITHOUT_SCHEME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?")
 
 
 def _tell_of_doubts(loaded: Loaded) -> None:
-    """Say what may be on purpose and is often none: flags win over the routes of files, for example."""
+    """Say what is valid and often a mistake, such as an --upstream that replaces the routes of a file."""
     from bascule.policy.consistency import doubts
 
     lines = doubts(loaded.config)

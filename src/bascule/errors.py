@@ -1,8 +1,7 @@
-"""The base of our errors, those that several packages know, and how each side is told.
+"""The base of our errors, and the errors that several packages share.
 
-``HandshakeRefused`` is answered with an HTTP status, an upgrade's before the 101; errors after
-the 101 are rows of the close table (`bascule.protocol.closing`); ``ConfigError``
-ends the start with exit status 2.
+``HandshakeRefused`` becomes an HTTP answer; an upgrade gets it instead of the 101. Errors after the 101
+are rows of the close table (`bascule.protocol.closing`). ``ConfigError`` ends a start with exit status 2.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class ConfigError(BasculeError):
 
 
 class HandshakeRefused(BasculeError):
-    """An HTTP answer of ours: instead of a 101, or of what a plain request is to get.
+    """We answer a request ourselves: instead of a 101, or of the upstream's answer to a plain request.
 
     Attributes:
         status: HTTP status code.

@@ -1,7 +1,8 @@
-"""What commands print, where it may not be possible: a full disk, or a stream that is closed.
+"""How commands print, though the disk may be full or the stream closed.
 
-Rules of this file: what cannot be printed is one line on standard error and exit status 1; what cannot be
-said there is said nowhere.
+Rules of this file: when standard output cannot be written, the command exits with status 1. It says why in
+one line on standard error, except when the reader has left (a broken pipe). Text that standard error cannot
+take is lost.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def write(text: str) -> None:
 
     Raises:
         click.ClickException: It cannot be written.
-        BrokenPipeError: Nobody reads it any more.
+        BrokenPipeError: The reader of standard output has left.
     """
     with _writing():
         click.echo(text, nl=False)
@@ -34,7 +35,7 @@ def write(text: str) -> None:
 
 @contextlib.contextmanager
 def telling() -> Iterator[None]:
-    """Write to standard error; what cannot be written is lost, and the exit status is left to tell."""
+    """Enclose writes to standard error: text that cannot be written is lost, and nothing is raised."""
     try:
         yield
     except OSError:
@@ -53,7 +54,7 @@ def _writing() -> Iterator[None]:
 
 
 class Command(click.Command):
-    """A command that prints its help, which `click` does as it reads the arguments, as all else."""
+    """A command whose help is written as by `write`; `click` prints help while it reads the arguments."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Read the arguments; raises as `write` does."""

@@ -1,4 +1,4 @@
-"""The standard streams: there from the start, and given up when they take nothing.
+"""The standard streams: open from the start, and given up once they cannot be written.
 
 Rules of this file: the lowest layer; imports nothing of ours.
 """
@@ -17,7 +17,7 @@ __all__ = ["give_up", "open_closed"]
 
 _MODES: Final = (
     os.O_RDONLY,
-    os.O_RDONLY,  # whoever prints something is told that nobody gets it
+    os.O_RDONLY,  # printing fails then: a command must not succeed with its output lost
     os.O_WRONLY,
 )
 """How the null device stands in for standard input, output and error."""
@@ -26,15 +26,15 @@ _MODES: Final = (
 def open_closed() -> None:
     """Open the null device for each standard descriptor that is closed, for us and all that we start.
 
-    Else the next socket has its number, and those who write to standard error write to that.
+    Otherwise the next socket would get that number, and text for standard error would go to the socket.
     """
     for descriptor, mode in enumerate(_MODES):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest number that is free is this one: those below it are open.
+            # os.open returns the lowest free number, which is this one: all below it are open.
             os.set_inheritable(os.open(os.devnull, mode), True)
-    # Python has none for a descriptor that was closed when it began.
+    # Python sets a stream to None when its descriptor was closed at the start.
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
@@ -42,7 +42,7 @@ def open_closed() -> None:
 
 
 def give_up(stream: TextIO) -> None:
-    """Drop what a stream could not write, and all that follows: Python would write it once more on exit."""
+    """Discard a stream's unwritten and later text; otherwise Python would try to write it again on exit."""
     with contextlib.suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

@@ -1,8 +1,8 @@
 """The one way to start a background task: named, and kept until it is done.
 
-asyncio keeps only a weak reference to a task, so one that nobody holds may vanish in
-the middle of its work; and an exception nobody asks for is never seen. Both are
-closed here.
+asyncio keeps only a weak reference to a task, so a task without another reference may vanish in
+the middle of its work. It also reports an exception that is never retrieved only when the task is
+collected. `spawn` keeps a reference until the task is done, and logs its exception at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def spawn(work: Coroutine[Any, Any, T], name: str, *, serves: bool = False) -> a
     Args:
         work: What it does.
         name: For the log.
-        serves: Whether a browser would lose its connection with it: see `are_serving`.
+        serves: Whether a browser's connection depends on the task: see `are_serving`.
     """
     task = asyncio.get_running_loop().create_task(work, name=name)
     _running.add(task)
@@ -48,7 +48,7 @@ async def end(task: asyncio.Task[Any] | None) -> None:
 
 
 def are_serving() -> bool:
-    """Tell whether a task has a browser's connection, for which a process that is to leave stays."""
+    """Tell whether a browser's connection depends on a running task; a gateway that retires waits for it."""
     return bool(_serving)
 
 

@@ -60,7 +60,7 @@ class Cause(StrEnum):
 
 
 class Refusal(StrEnum):
-    """Why an upgrade became no session: the log's ``reason``, and the metrics' as far as one counts it.
+    """Why an upgrade did not become a session: the log's ``reason``; `REFUSALS_COUNTED` are a metric's too.
 
     Attributes:
         meaning: One sentence for the documents.
@@ -93,7 +93,7 @@ class Refusal(StrEnum):
 
 
 REFUSALS_COUNTED = tuple(why for why in Refusal if why not in (Refusal.CAP, Refusal.UNREACHABLE))
-"""Those that ``bascule_refusals_total`` counts. The two others have metrics in the contract:
+"""The refusals that ``bascule_refusals_total`` counts. The contract has metrics for the two others:
 ``ws_connection_rejections_total`` and ``ws_upstream_connect_failures_total``."""
 
 CLOSE_SENDERS = ("browser", "upstream", "proxy")
@@ -138,7 +138,7 @@ ROUTE_CAP_REASON = "WebSocket session cap of this route reached (maxSessions)"
 """See `Refusal.ROUTE_CAP`."""
 
 DRAINING_REASON = "The proxy is restarting"
-"""For sessions that are let go, and for `Refusal.DRAINING`."""
+"""Close reason of sessions that a drain ends, and of `Refusal.DRAINING`."""
 
 NO_ROOM_REASON = "No forwarder can take a session"
 """See `Refusal.NO_ROOM`."""
