@@ -6,7 +6,7 @@ documentation prints it, and each row has a test.
 
 Constraints the rows obey:
 
-* What a peer sent passes unchanged (rows ``*_closed``).
+* A Close that a peer sent passes unchanged (rows ``*_closed``).
 * No row sends 1000 or 1001 to a browser: JupyterLab 4.6 and later stop reconnecting on them.
   Idle, drain and restart say 1012. (An administrator may ask for 1000.)
 * 1005, 1006 and 1015 never reach the wire (RFC 6455 §7.4.1).
@@ -47,7 +47,7 @@ class End(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one end means.
+    """A row of the table: who ended the session, why, and what we tell each side.
 
     Attributes:
         ended_by: Who ended the session.

@@ -77,7 +77,9 @@ HEARTBEAT: Final = control_frame(Opcode.PONG, b"")
 
 
 def close_payload(code: int | None, reason: str | bytes = b"") -> bytes:
-    """Build the payload of a Close frame; a reason is cut to 123 bytes at a character.
+    """Build the payload of a Close frame; empty without a code.
+
+    A reason is cut to at most 123 bytes, between two characters.
 
     Raises:
         ValueError: The code may not appear on the wire.
@@ -110,10 +112,10 @@ def parse_close_payload(payload: bytes) -> CloseFrame | None:
 
 
 class CloseWatch:
-    """Tells when a whole Close frame has come, on a connection that is relayed by nobody.
+    """Finds the first whole Close frame on a connection that no forwarder relays.
 
-    What came may be cut anywhere; no more is kept of it than the beginning of a header. Behind something
-    that is no frame nothing can be one: from there on no Close is found.
+    The data may arrive cut at any byte; only the beginning of a header is kept. After data that is not a
+    frame it is unknown where the next frame begins, so from there on no Close is found.
     """
 
     __slots__ = ("_closing", "_header", "_left", "_lost", "seen")
@@ -126,7 +128,7 @@ class CloseWatch:
         self._left = 0
 
     def feed(self, data: bytes) -> bool:
-        """Go on with what has come next; tell whether a Close has come by now."""
+        """Take the next bytes received; tell whether a whole Close frame has come by now."""
         data, self._header = self._header + data, b""
         position, self._left = self._left, 0
         while not (self.seen or self._lost):
@@ -146,10 +148,10 @@ class CloseWatch:
 
 
 def _frame_bytes(data: bytes, start: int) -> int:
-    """Return how long the frame is that begins there; 0 while its header does not tell, -1 if it is none."""
+    """Return the size of the frame at ``start`` in bytes; 0 while too little has come, -1 if it is none."""
     first = data[start]
     if first & 0x70 or first & 0x07 > 2:
-        return -1  # reserved: we agree on no extension with whom we do not relay
+        return -1  # a reserved bit or opcode: we agreed on no extension, since we do not relay
     if start + 1 == len(data):
         return 0
     length = data[start + 1] & 0x7F

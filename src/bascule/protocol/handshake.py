@@ -1,11 +1,11 @@
 """The opening handshake of RFC 6455 §4, on both sides of a proxy.
 
-Extensions and subprotocols are the upstream's choice: the browser's offer travels on
-untouched, and the upstream's answer comes back, provided that it answers the offer.
+The upstream chooses the extensions and the subprotocol: we pass the browser's offer on
+untouched, and pass the upstream's choice back if it is part of the offer.
 
-The key sent upstream is our own. An upstream (or somebody behind it who can make it
-repeat what he sent) can therefore not produce a valid ``Sec-WebSocket-Accept`` by
-knowing the browser's key, and a 101 that is not an answer to *us* is no upgrade.
+We send the upstream a key of our own. An upstream, or an attacker who can make it repeat what he
+sent, therefore cannot produce a valid ``Sec-WebSocket-Accept`` from the browser's key. A 101 that
+does not answer *our* key is no upgrade.
 
 Rules of this file: heads in, decisions out; refusals never repeat what was sent.
 """
@@ -23,7 +23,7 @@ from bascule.protocol.path import is_host
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
-"""Base64 of 16 bytes. The last character has four bits too many: canonical ones are zero."""
+"""Base64 of 16 bytes. The last character before ``==`` has four spare bits, which must be zero."""
 _TOKEN: Final = re.compile(TOKEN)
 
 RSV1: Final = 0x40
@@ -31,7 +31,7 @@ ALL_RSV: Final = 0x70
 
 _WEBSOCKET: Final = [b"websocket"]
 _UPGRADE: Final = [b"Upgrade"]
-"""What nearly everybody writes, compared first."""
+"""What nearly every client writes; compared first, to save parsing it."""
 
 _ANSWER: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
@@ -46,7 +46,7 @@ _SPOKEN: Final = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
 OURS: Final = frozenset(
     (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-accept", b"expect", b"content-length")
 )
-"""Fields of a handshake that each hop writes for itself."""
+"""Fields of a handshake that belong to one hop: `upgrade_request` writes its own, or leaves them out."""
 
 
 _SHA1: Final = hashlib.sha1(usedforsecurity=False)
@@ -58,7 +58,7 @@ class Offer(NamedTuple):
 
     Attributes:
         key: Its ``Sec-WebSocket-Key``.
-        subprotocols: In its order; may hold credentials, so it is never logged.
+        subprotocols: In the browser's order; may hold credentials, so they are never logged.
         extensions: Names, in lower case.
         host: The value of ``Host``.
         origin: The value of ``Origin``, or ``None``.
@@ -75,7 +75,7 @@ class Agreement(NamedTuple):
     """What the upstream chose.
 
     Attributes:
-        rsv_first: Reserved bits that its extensions allow on first frames.
+        rsv_first: Reserved bits, as a mask of byte 0, that its extensions allow on a message's first frame.
         rsv_continuation: The same for continuation frames.
         fields: Subprotocol and extension fields for the browser's 101.
     """
@@ -86,7 +86,7 @@ class Agreement(NamedTuple):
 
 
 def wants_websocket(head: RequestHead) -> bool:
-    """Tell whether a request asks for a WebSocket, however badly."""
+    """Tell whether a request asks for a WebSocket, even if its handshake is not valid."""
     values = head.values(b"upgrade")
     return values == _WEBSOCKET or b"websocket" in tokens(values)
 
@@ -142,7 +142,7 @@ def check_request(head: RequestHead) -> Offer:
 
 
 def _extension_names(values: list[bytes]) -> list[bytes]:
-    """Return the names in ``Sec-WebSocket-Extensions`` lines; quoted commas are not in any we know."""
+    """Return the names in ``Sec-WebSocket-Extensions`` lines; no extension we know uses a quoted comma."""
     return [
         name
         for value in values
@@ -188,8 +188,8 @@ def check_response(head: ResponseHead, offer: Offer, key: bytes) -> Agreement | 
 def _reserved_bits(extensions: list[bytes]) -> tuple[int, int]:
     """Return the reserved bits that extensions allow, on first and on continuation frames.
 
-    permessage-deflate marks the first frame of a message with RSV1 (RFC 7692 §6). What
-    an extension we do not know means by them is the endpoints' business.
+    permessage-deflate marks the first frame of a message with RSV1 (RFC 7692 §6). An
+    extension that we do not know may use all three bits on any frame.
     """
     first = continuation = 0
     for name in extensions:
@@ -201,9 +201,9 @@ def _reserved_bits(extensions: list[bytes]) -> tuple[int, int]:
 
 
 def refusal_subprotocol(offer: Offer) -> bytes | None:
-    """Return the subprotocol that a refusing 101 must echo: the first offered.
+    """Return the subprotocol that a refusing 101 must echo: the first offered; ``None`` without a valid one.
 
-    Without it browsers fail the handshake and the close code is never seen.
+    Without the echo a browser fails the handshake, and the page never sees the close code.
     """
     if offer.subprotocols and _TOKEN.fullmatch(offer.subprotocols[0]):
         return offer.subprotocols[0]
@@ -213,13 +213,13 @@ def refusal_subprotocol(offer: Offer) -> bytes | None:
 def switching_protocols(
     key: bytes, fields: list[tuple[bytes, bytes]] | tuple[tuple[bytes, bytes], ...]
 ) -> bytes:
-    """Build the 101 for the browser (§4.2.2), with further fields behind the four it needs."""
+    """Build the 101 for the browser (§4.2.2): the three fields it needs, then ``fields``."""
     lines = [_ANSWER + accept_value(key), *map(b": ".join, fields), b"\r\n"]
     return b"\r\n".join(lines)
 
 
 def upgrade_request(target: bytes, key: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
-    """Build the handshake for the upstream; ``fields`` are those that travel on."""
+    """Build the handshake for the upstream (§4.1); of ``fields`` those in `OURS` are left out."""
     lines = [b"GET " + target + b" HTTP/1.1"]
     lines += [b": ".join(field) for field in fields if field[0].lower() not in OURS]
     lines.append(_REQUEST + key)

@@ -1,7 +1,7 @@
 """Strict heads of HTTP/1.1 messages (RFC 9112), for the opening handshakes.
 
-Two regular expressions decide whether a head is well formed, one for its first line and
-one that must match every other line; what they do not match is refused. So line
+Two regular expressions decide whether a head is well formed: one for its first line and
+one that must match every other line. A head that they do not match is refused. So line
 folding (§5.2), a bare CR or LF (§2.2), white space before a colon (§5.1), control
 bytes and an empty field name are errors, not guesses: two parsers that guess
 differently are how requests are smuggled.
@@ -20,19 +20,19 @@ from bascule.errors import HandshakeRefused
 END_OF_HEAD: Final = b"\r\n\r\n"
 
 ONLY_HTTP_1: Final = "Only HTTP/1 is supported."
-"""What is said with 505 (RFC 9110 §15.6.6)."""
+"""The text of a 505 (RFC 9110 §15.6.6)."""
 
 TOO_MANY_FIELDS: Final = "The request has too many header fields."
-"""What is said with 431 (RFC 6585 §5)."""
+"""The text of a 431 (RFC 6585 §5)."""
 
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-"""A token (RFC 9110 §5.6.2); what it took it does not give back, so nothing is tried twice."""
+"""A token (RFC 9110 §5.6.2). ``++`` is possessive: the expression never backtracks into it."""
 _REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t \x21-\x7e\x80-\xff]*))?\r\n")
 _FIELD_LINES: Final = re.compile(rb"^(" + TOKEN + rb"):[ \t]*+([\t \x21-\x7e\x80-\xff]*+)\r\n", re.MULTILINE)
-"""Begins at the beginning of a line and matches all of it, so as many matches as lines mean that
-each line is a field line. White space behind a value is cut off afterwards, where there is any:
-one pass costs half of two. Nothing is given back (``*+``), so no line costs more than its length."""
+"""Each match is one whole line, so when there are as many matches as lines, every line is a field line.
+White space behind a value is cut off afterwards, and only where there is any: one pass costs half of two.
+``*+`` is possessive, so the time for a line is proportional to its length."""
 
 
 class BadHead(HandshakeRefused):
@@ -56,7 +56,7 @@ class _Head:
         self._index = index
 
     def values(self, name: bytes) -> list[bytes]:
-        """Return the values of one field, a line each; ``name`` in lower case."""
+        """Return the values of one field, one for each line; ``name`` in lower case."""
         return self._index.get(name) or []
 
 
@@ -133,7 +133,7 @@ def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
 
 
 def without_empty_lines(data: bytes) -> bytes:
-    """Return what was received where a head is expected, without empty lines in front (RFC 9112 §2.2)."""
+    """Return received data without the empty lines that may precede a head (RFC 9112 §2.2)."""
     position = 0
     while data.startswith(b"\r\n", position):
         position += 2
@@ -141,7 +141,7 @@ def without_empty_lines(data: bytes) -> bytes:
 
 
 def has_bare_line_feed(data: bytes) -> bool:
-    """Tell whether a line ends without CR (RFC 9112 §2.2): whatever follows, it is no head that we take."""
+    """Tell whether a line ends without CR (RFC 9112 §2.2): whatever follows, we do not accept such a head."""
     return data.count(b"\n") != data.count(b"\r\n")
 
 
@@ -172,8 +172,8 @@ class Framing(NamedTuple):
     """Where the body of a response ends (RFC 9112 §6.3).
 
     Attributes:
-        chunked: By its chunked coding.
-        length: Its length in bytes; -1 for the end of the connection, and when it is chunked.
+        chunked: Whether it has the chunked coding, which marks its own end.
+        length: Its length in bytes; -1 when it is chunked, or ends with the connection.
     """
 
     chunked: bool
@@ -184,7 +184,8 @@ def framing_of(head: ResponseHead) -> Framing:
     """Return where the body of a final response to GET ends.
 
     Raises:
-        BadHead: Its fields contradict each other or say what we do not know; its status is 502.
+        BadHead: Its framing fields are invalid, contradict each other, or name a coding other than
+            chunked; its status is 502.
     """
     codings = tokens(head.values(b"transfer-encoding"))
     lengths = head.values(b"content-length")
@@ -207,7 +208,7 @@ class ChunkScanner:
     Used for the rare answer to an upgrade that is not a 101 and has no length, and for uploads.
 
     Attributes:
-        is_plain: Whether there are neither chunk extensions nor trailers so far, of which readers differ.
+        is_plain: Whether there are neither chunk extensions nor trailers so far: readers of those differ.
         done: Whether the end was seen.
     """
 
@@ -223,10 +224,10 @@ class ChunkScanner:
         self.done = False
 
     def feed(self, data: bytes) -> int:
-        """Account for bytes and return how many of them belong to the body.
+        """Take the next bytes received; return how many of them belong to the body.
 
         Raises:
-            BadHead: The chunked coding is malformed; its status is 502.
+            BadHead: The chunked coding is malformed; its status is 502. The scanner is of no use then.
         """
         position = 0
         while position < len(data) and not self.done:
@@ -251,7 +252,7 @@ class ChunkScanner:
         line, self._line = self._line, b""
         if not line.endswith(b"\r\n"):
             raise BadHead(502, "The upstream's chunked body is malformed.")
-        if self._after_chunk:  # then it is no longer than that
+        if self._after_chunk:  # `feed` allows two bytes here, so the line is CR LF
             self._after_chunk = False
             return
         if self._trailers:

@@ -1,35 +1,33 @@
-"""The one reading of a request-target: everything that looks at a path looks at it through here.
+"""The one parser of request-targets: all code that looks at a path uses its result.
 
-A proxy decides by one reading of the path and the server behind it acts on another:
-that gap is the whole family of `..%2f`, `..;/`, `//` and `%252e` attacks. So nothing is
-"cleaned". A target is either taken as it is and forwarded byte for byte, or refused
-with 400. Three readings of a path exist:
+If a proxy decides by one reading of the path and the server behind it acts on another, attacks such
+as `..%2f`, `..;/`, `//` and `%252e` get through. So nothing is "cleaned". A target is either accepted
+as it is and forwarded byte for byte, or refused with 400. Three readings of a path exist:
 
 * **as received**: what is forwarded;
 * **normal**: needless escapes undone (``%7E`` is ``~``, RFC 3986 §6.2.2.2), the others in
   upper case; what routes and their patterns are matched against, so that ``/%6cab`` and
   ``/lab`` are the same route;
-* **credulous**: what the most gullible server could make of it: escapes undone up to
-  three times, ``%2F`` and ``%5C`` a slash, ``;parameters`` dropped, empty segments dropped.
+* **credulous**: what the most gullible server could make of it: escapes undone up to three
+  times, ``%2F`` and ``%5C`` read as a slash, ``;parameters`` and empty segments dropped.
 
 Refused everywhere in the target: control bytes, spaces, bytes above ASCII, ``#``.
-Refused in the path: a raw backslash (browsers send a slash for it); escaped control bytes,
-``%00`` first (ends a name in C, or a line in a header); an escape that is not two
-hexadecimal digits; overlong UTF-8 (``%C0%AE`` is a dot to a lax decoder); a dot segment in the
-credulous reading, which covers ``%2e`` in any mix and ``..;x``; an empty first segment in any
-reading, since ``//host/`` is a host to whoever resolves it as a reference (RFC 3986 §4.2), a
-redirect for example.
+Refused in the path: a raw backslash (browsers send a slash for it); escaped control bytes (``%00``
+ends a name in C, ``%0A`` a line in a header); an escape that is not two hexadecimal digits; overlong
+UTF-8 (``%C0%AE`` is a dot to a lax decoder); a dot segment in the credulous reading, which covers
+``%2e`` in any mix and ``..;x``; an empty first segment in any reading, since ``//host/`` names a host
+when it is resolved as a reference (RFC 3986 §4.2), for example in a redirect.
 
 **An escaped slash or backslash, a second escape, a semicolon and an empty segment** are allowed
-where they cannot matter. Jupyter's contents API and single-page apps put ``%2F`` inside one
+where they cannot change the route. Jupyter's contents API and single-page apps put ``%2F`` inside one
 segment, matrix parameters exist, a file may be called ``100%`` or have a backslash in its
 name, and nbviewer and BinderHub have whole URLs in their paths (``/url/https://host/x``,
 ``/v2/git/https%3A%2F%2Fhost%2Fx/main``). The rule:
 
 1. never in the part that a route matches: a literal cannot contain them, and a segment that
    is empty or contains one of the others matches no pattern;
-2. the credulous reading must lead to the same route (`bascule.policy.routes` compares),
-   or the target is refused. So ``/lab%2Fapi``, ``/lab;x/api`` and ``/;/lab/api`` cannot slip
+2. the credulous reading must lead to the same route, or the target is refused
+   (`bascule.policy.routes` compares). So ``/lab%2Fapi``, ``/lab;x/api`` and ``/;/lab/api`` cannot slip
    past the rules of ``/lab/`` through a shorter route such as ``/``;
 3. what is left once a route's prefix is taken off must be acceptable by itself.
 
@@ -53,7 +51,7 @@ ASTERISK: Final = b"*"
 """The target of ``OPTIONS *``: the server as a whole. It is no path, so the caller compares it first."""
 
 _OUTSIDE: Final = re.compile(rb"[^!-~]|#")
-"""What no target may contain."""
+"""Characters that no target may contain."""
 
 _UNUSUAL: Final = re.compile(rb"[^!$&-.0-:<-\[\]-~/]|/[./]")
 """What makes a path worth a second look: ``" # % ; \\``, a dot or a slash behind a slash.
@@ -67,7 +65,7 @@ _AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-
 _HOST: Final = re.compile(
     rb"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]++|%[0-9A-Fa-f]{2})*+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
 )
-"""RFC 3986 §3.2.2 and §3.2.3: what a server has to take, where `_AUTHORITY` is what we take in a target."""
+"""Host and port as RFC 3986 §3.2.2 and §3.2.3 allow them in Host; in a target we accept only `_AUTHORITY`."""
 
 _MALFORMED: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
@@ -75,7 +73,7 @@ _OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80
 
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _ROUNDS: Final = 3
-"""How often escapes are undone. A client that needs a fourth round is up to something."""
+"""How often escapes are undone. A path that has some left after the last round is refused."""
 
 _NORMAL: Final = tuple(
     b"%%%02X" % byte if not 0x21 <= byte <= 0x7E or byte in b"/\\%;#?" else bytes((byte,))
@@ -146,7 +144,7 @@ def parse_target(raw: bytes) -> Target:
 
 
 def is_host(value: bytes) -> bool:
-    """Tell whether the value of a Host field is one (RFC 9112 §3.2); an empty one is."""
+    """Tell whether the value of a Host field is valid (RFC 9112 §3.2); an empty value is."""
     return _HOST.fullmatch(value) is not None
 
 
@@ -187,5 +185,5 @@ def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None]:
 
 
 def normal_segment(decoded: bytes) -> bytes:
-    """Return a segment whose escapes are undone as the normal reading writes it."""
+    """Write an unescaped segment as the normal reading has it."""
     return b"".join([_NORMAL[byte] for byte in decoded])

@@ -1,10 +1,10 @@
 """The header that a load balancer puts in front of a connection: HAProxy's PROXY protocol, versions 1 and 2.
 
-A balancer that passes on bytes cannot add a field to a request. So it says first, on the connection itself,
-whose connection it passes on.
+A balancer that only passes bytes on cannot add a field to a request. Instead it begins the connection with
+a header that names the client.
 
-Rules of this file: pure; what is not exactly a header is refused, for it could be anything. The checksum of
-version 2 is not verified: TCP has one.
+Rules of this file: pure; data that is not exactly a header is refused. The checksum of version 2 is not
+verified: TCP has one.
 
 Source: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, sections 2.1 and 2.2.
 """
@@ -20,7 +20,7 @@ from bascule.errors import BasculeError
 __all__ = ["LONGEST", "BadProxyHeader", "ProxyHeader", "parse_proxy_header"]
 
 LONGEST: Final = 4096
-"""Most bytes of a header: one with a client's certificate in it has one or two thousand."""
+"""Longest header that we accept, in bytes; one with a client's certificate has one or two thousand."""
 
 _LONGEST_1: Final = 107
 _LINE_END: Final = b"\r\n"
@@ -45,17 +45,17 @@ _CLIENT_SSL: Final = 0x01
 
 
 class BadProxyHeader(BasculeError):
-    """What a connection begins with is no header; the text says why, and repeats nothing of it."""
+    """A connection does not begin with a valid header; the text says why, and repeats nothing received."""
 
 
 class ProxyHeader(NamedTuple):
     """What a header says.
 
     Attributes:
-        length: Its bytes; behind them the client's begin.
-        address: The client's; ``None`` where the balancer does not know it, or speaks for itself, as in a
-            health check.
-        secure: Whether the client came over TLS, which the balancer has ended.
+        length: Its length in bytes; the client's own bytes follow it.
+        address: The client's; ``None`` when the header names no TCP client: the balancer does not know it,
+            or connects for itself, as for a health check.
+        secure: Whether the client used TLS, which the balancer ended. Only version 2 can say so.
     """
 
     length: int
@@ -67,13 +67,13 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
     """Read the header that a connection begins with.
 
     Args:
-        data: What has come so far.
+        data: All bytes received so far.
 
     Returns:
-        The header; ``None`` where more must come first.
+        The header; ``None`` while it is incomplete.
 
     Raises:
-        BadProxyHeader: It is none, whatever may come.
+        BadProxyHeader: The data is no header, whatever bytes may follow.
     """
     if data.startswith(_BEGIN_2):
         return _parse_2(data)
@@ -130,18 +130,18 @@ def _parse_2(data: bytes) -> ProxyHeader | None:
 
 
 def _text(address: IPv4Address | IPv6Address) -> str:
-    """Return an address as everybody writes it: IPv4's in IPv6's form (RFC 4291 §2.5.5.2) as IPv4's."""
+    """Return an address as text; an IPv4 address in IPv6's form (RFC 4291 §2.5.5.2) is written as IPv4."""
     return str(address.ipv4_mapped or address if isinstance(address, IPv6Address) else address)
 
 
 def _came_by_tls(values: bytes) -> bool:
-    """Look for what is said of TLS.
+    """Tell whether the header says that the client used TLS.
 
     Args:
-        values: All behind the addresses: each value has a type, two bytes of length, and as many bytes.
+        values: The bytes behind the addresses. A value is one byte of type, two of length, and as many bytes.
 
     Raises:
-        BadProxyHeader: One of them is longer than the header.
+        BadProxyHeader: A value does not end within the header.
     """
     secure = False
     while values:
