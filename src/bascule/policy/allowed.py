@@ -2,8 +2,8 @@
 
 Rules of this file: everything is derived from the JSON schema that pydantic makes of the
 models. A type whose schema says too little (an endpoint, a duration) carries its words
-in the private keyword ``x-allowed``; ``x-secret`` and ``x-duration`` mark what is printed
-in a way of its own. The published schema no longer has them.
+in the private keyword ``x-allowed``; ``x-secret`` and ``x-duration`` mark values that are
+printed in a special form. `published_schema` leaves these keywords out.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _resolved(schema: Schema) -> Schema:
 
 
 def _alternative(schema: Schema) -> Schema:
-    """Return what a nullable key is when it is not null."""
+    """Return the schema of a nullable key for values other than null."""
     options = cast("list[Schema]", schema.get("anyOf", [schema]))
     return _resolved(next(option for option in options if option.get("type") != "null"))
 

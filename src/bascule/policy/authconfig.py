@@ -60,7 +60,7 @@ class SessionAuth(Block):
 
     @property
     def withheld(self) -> bytes | None:
-        """The cookie that no upstream may see; ``None`` while no key makes it ours."""
+        """Name of the cookie that no upstream may see; ``None`` without a key, when it is not ours."""
         return None if self.key_file is None else self.cookie.encode()
 
     @property

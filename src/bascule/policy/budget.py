@@ -1,8 +1,8 @@
-"""The session budget: one counter, one lease for each session, exact.
+"""The session budget: one counter, and one lease for each session.
 
-The cap is per pod and exact because one gateway admits, in one thread, with no
-suspension point between the check and the count (I7). With *n* pods a cluster admits
-*n* times as many. The shares that one user and one route may hold are counted separately, by the same leases.
+The cap holds for one pod. It is exact because only one gateway admits sessions, in one thread, with no
+suspension point between the check and the count (I7). With *n* pods a cluster admits *n* times as many. The
+same leases are also counted by user and by route, each of which may have a cap of its own.
 
 Rules of this file: synchronous; only `SessionBudget.try_acquire`, `SessionBudget.restore`
 and `Lease.release` change the counters.
@@ -64,11 +64,11 @@ class SessionBudget:
         Args:
             now: Monotonic time, in seconds.
             route: Name of the route that was asked for.
-            user: Whose it is, where that is known.
+            user: The user who asks; ``None`` where that is not known.
 
         Returns:
-            The lease; or the cap that was reached, the pod's first: what the contract says about a full
-            pod holds for every caller.
+            The lease; or the cap that was reached. The pod's cap comes first, since the contract fixes the
+            answer of a full pod for every caller.
         """
         if len(self._held) >= self.limit:
             return Refusal.CAP
@@ -80,10 +80,10 @@ class SessionBudget:
         return self.restore(now, route, user)
 
     def restore(self, since: float, route: str, user: str | None = None) -> Lease:
-        """Take a lease for a session that lives already, since that monotonic time (after a restart).
+        """Take a lease for a session that is open already, since that monotonic time (after a restart).
 
-        A session that is open counts, whatever the limits: the gauge tells the truth, and
-        nothing new is admitted until enough have ended.
+        An open session counts even beyond a cap, so the gauge is right, and no new session is
+        admitted until enough have ended.
         """
         lease = Lease(self._give_back, since, route, user)
         self._held.add(lease)
@@ -105,8 +105,8 @@ class SessionBudget:
 class Lease:
     """Proof of holding one unit of the budget. Releasing it twice is harmless (I3).
 
-    As a context manager it is released at the end of the block, unless it was `keep`-ed: somebody else
-    releases it then.
+    As a context manager it is released at the end of the block, unless `keep` was called: then its new owner
+    must release it.
 
     Attributes:
         since: When it was taken, monotonic, in seconds.

@@ -1,7 +1,7 @@
-"""Certificates: those that listeners show, and those that upstreams are shown and checked by.
+"""Certificates and keys: of our listeners, and for connections to upstreams and to other replicas.
 
-The supervisor loads them to know that they are some, before anything is started with them; the gateway to
-use them.
+The supervisor loads them as a check, before it starts a process with them; the gateway loads them to use
+them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["admin_context", "check_certificates", "peer_context", "server_contex
 
 
 _NO_PAIR: Final = frozenset({"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
-"""What OpenSSL says of a certificate with the key of another, be that of the same kind or not."""
+"""OpenSSL's reasons for a key that belongs to another certificate, of the same kind of key or another."""
 
 
 def check_certificates(config: Config) -> None:
-    """Look whether all certificates, keys and CAs that a configuration names can be used.
+    """Check that all certificates, keys and CAs that a configuration names can be used.
 
     Raises:
         ConfigError: Some cannot; names the key of each.
@@ -43,11 +43,11 @@ def check_certificates(config: Config) -> None:
         except ConfigError as error:
             problems += error.problems
     if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))  # a certificate has two uses
+        raise ConfigError(list(dict.fromkeys(problems)))  # adminTls.certificate is loaded twice
 
 
 def server_context(tls: Tls) -> ssl.SSLContext | None:
-    """Return what the public listener ends TLS with; ``None`` where it speaks plainly.
+    """Return the TLS context of the public listener; ``None`` when it does not use TLS.
 
     Raises:
         ConfigError: The files cannot be read, or are not what they should be; names the key.
@@ -56,7 +56,7 @@ def server_context(tls: Tls) -> ssl.SSLContext | None:
 
 
 def admin_context(tls: AdminTls) -> ssl.SSLContext | None:
-    """Return what the admin listener ends TLS with; ``None`` where it speaks plainly.
+    """Return the TLS context of the admin listener; ``None`` when it does not use TLS.
 
     Raises:
         ConfigError: The files cannot be read, or are not what they should be; names the key.
@@ -65,7 +65,7 @@ def admin_context(tls: AdminTls) -> ssl.SSLContext | None:
 
 
 def peer_context(tls: AdminTls) -> ssl.SSLContext | None:
-    """Return what speaks TLS to the admin listeners of the other replicas; ``None`` where they speak plainly.
+    """Return the TLS context for the other replicas' admin listeners; ``None`` when these do not use TLS.
 
     Raises:
         ConfigError: The files cannot be read, or are not what they should be; names the key.
@@ -78,7 +78,7 @@ def peer_context(tls: AdminTls) -> ssl.SSLContext | None:
 
 
 def upstream_context(tls: UpstreamTls) -> ssl.SSLContext:
-    """Return what speaks TLS to upstreams.
+    """Return the TLS context for connections to upstreams.
 
     Raises:
         ConfigError: The files cannot be read, or are not what they should be; names the key.
@@ -93,7 +93,7 @@ def upstream_context(tls: UpstreamTls) -> ssl.SSLContext:
 
 
 def _listeners(tls: Tls | AdminTls, block: str) -> ssl.SSLContext | None:
-    """Return what a listener ends TLS with, as a block of keys has it.
+    """Return the TLS context of a listener from its block of keys; ``None`` without a certificate.
 
     Raises:
         ConfigError: The files cannot be read, or are not what they should be; names the key.
@@ -109,7 +109,7 @@ def _listeners(tls: Tls | AdminTls, block: str) -> ssl.SSLContext | None:
 
 
 def _asking(key: str, ca: Path | None) -> ssl.SSLContext:
-    """Return what speaks TLS to servers whose certificates it checks.
+    """Return a TLS context for servers, whose certificates it checks.
 
     Args:
         key: The key that names the file.
@@ -141,7 +141,7 @@ def _load_pair(context: ssl.SSLContext, block: str, certificate: Path, key: Path
         key: The one with its key.
 
     Raises:
-        ConfigError: The files cannot be read, are no certificate and its key, or the key is encrypted.
+        ConfigError: The files cannot be read, are not a certificate and its key, or the key is encrypted.
     """
 
     def passphrase() -> str:
@@ -159,8 +159,8 @@ def _load_pair(context: ssl.SSLContext, block: str, certificate: Path, key: Path
 def _trust(context: ssl.SSLContext, key: str, file: Path) -> None:
     """Let a context trust the CAs in a file.
 
-    With the same flags in every Python, which those of its default contexts are not: what the operator trusts
-    needs no root, and no extension that CAs made by hand leave out.
+    The flags are set here because Python's default contexts differ between versions. A CA that the operator
+    trusts need not be a root, nor have the extensions that CAs made by hand leave out.
 
     Args:
         context: The context.
@@ -182,7 +182,7 @@ def _trust(context: ssl.SSLContext, key: str, file: Path) -> None:
 
 
 def _reason(error: OSError) -> str:
-    """Return OpenSSL's word for what is wrong, which is hardly ever one for people."""
+    """Say what is wrong: in plain words for the likeliest mistake, otherwise in the system's or OpenSSL's."""
     if not isinstance(error, ssl.SSLError):
         return str(error.strerror)
     if error.reason in _NO_PAIR:

@@ -1,4 +1,4 @@
-"""Whose address counts as the client's: the rightmost one that no trusted proxy has.
+"""Which address counts as the client's: the rightmost one that is not a trusted proxy's.
 
 ``X-Forwarded-For`` is a list that every proxy on the way appends to, so it is worth
 exactly as much as the peer that sent it. Read from the right: our peer is certain;
@@ -28,11 +28,11 @@ _LONGEST_ADDRESS: Final = 64
 _MOST_HOPS: Final = 32
 """Entries of ``X-Forwarded-For`` that are looked at, from the right: no chain of proxies is longer.
 
-Where everybody is trusted, a head that is full of them took the gateway's one thread 0.1 s.
+Without this bound, where every peer is trusted, a head full of entries took the gateway's one thread 0.1 s.
 """
 
 _MAPPED_BITS: Final = 96
-"""What stands in front of the IPv4 address in an IPv4-mapped one (RFC 4291 §2.5.5.2)."""
+"""Bits in front of the IPv4 address in an IPv4-mapped one (RFC 4291 §2.5.5.2)."""
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
@@ -60,11 +60,11 @@ def normal_address(text: str) -> str | None:
 
 
 def peer_address(peer: object) -> str:
-    """Return the address of a connection's other end as everybody else writes it.
+    """Return the address of a connection's other end in its usual form; empty for one without an address.
 
     Args:
         peer: As the kernel gives it, with or without its port: a listener on ``[::]`` sees IPv4 clients as
-            ``::ffff:a.b.c.d``. Anything but a text or a tuple is a connection without an address.
+            ``::ffff:a.b.c.d``. A connection that has no address gives neither a text nor a tuple.
     """
     host = peer[0] if isinstance(peer, tuple) else peer
     text = host if isinstance(host, str) else ""
@@ -102,7 +102,7 @@ class TrustedProxies:
 
 
 def _as_written_here(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """Return IPv4's own form of a network that is written in IPv6's, as ``::ffff:10.0.0.0/104``."""
+    """Return a network in IPv4's form if it is written in IPv6's, as ``::ffff:10.0.0.0/104`` is."""
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
     if mapped is None:
         return network
@@ -118,8 +118,8 @@ def client_address(peer: str, forwarded_for: Sequence[bytes], trusted: TrustedPr
         trusted: The proxies that are believed.
 
     Returns:
-        The rightmost address that is not a trusted proxy; the last trusted one
-        when its own entry is missing, is no address, or is one too many.
+        The rightmost address that is not a trusted proxy; the last trusted one when the entry to its left is
+        missing, is no address, or is beyond `_MOST_HOPS`.
     """
     last = peer
     if peer not in trusted:

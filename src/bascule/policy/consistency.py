@@ -1,8 +1,8 @@
-"""What several keys together must make sense of.
+"""Rules about keys that must fit each other.
 
 Each rule is one function, and each problem names the one key to change.
 
-Rules of this file: pure; no rule looks at a single key, for that is the model's own.
+Rules of this file: pure; a rule about a single key belongs to its model.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _same_routes(config: Config) -> Iterator[Inconsistency]:
 
 
 def _own_listeners(config: Config) -> Iterator[Inconsistency]:
-    """A way to ourselves is a loop, or leads from outside to the admin listener."""
+    """Refuse a target that is a listener of ours: requests would loop, or reach the admin listener."""
     listeners = (
         ("listen", config.listen),
         ("admin", config.admin),
@@ -81,7 +81,7 @@ def _own_listeners(config: Config) -> Iterator[Inconsistency]:
 
 
 def _ways(config: Config) -> Iterator[tuple[tuple[str | int, ...], str, str, Callable[[int], bool]]]:
-    """Where requests are sent to: each key, its value, the host, and whether a port may be the one."""
+    """Yield each target of requests: its key, the key's value, the host, and a test of a port number."""
     for index, route in enumerate(config.routes):
         upstream = UpstreamTemplate.parse(route.upstream, route.where)
         if "{" not in upstream.host:
@@ -152,7 +152,7 @@ def _hub(config: Config) -> Iterator[Inconsistency]:
         yield Inconsistency(("capacity", "headlessService"), None, allowed)
     if not config.hub.enabled:
         for name, field in type(config.hub).model_fields.items():
-            # What was written is not asked: a configuration that is printed, or passed on, says every key.
+            # Values are compared, not which keys were written: a printed configuration has every key.
             if (found := getattr(config.hub, name)) != field.default:
                 allowed = f"{json.dumps(field.default)}, for hub.enabled is false (bascule chp sets it)"
                 yield Inconsistency(("hub", str(field.alias)), found, allowed)

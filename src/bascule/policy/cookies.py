@@ -1,7 +1,7 @@
-"""The proxy's own cookie among those of a browser: read, and kept from what runs behind it.
+"""The proxy's own login cookie: find it among a browser's cookies, and remove it from what goes upstream.
 
-Both go by one reading of ``Cookie`` (RFC 6265 §4.2.1 and §5.4), so that nothing is taken for a
-credential here and passed on there.
+Both functions read ``Cookie`` in the same way (RFC 6265 §4.2.1 and §5.4), so no cookie can be accepted
+as a credential by one and passed on by the other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which sessions are told when during a drain.
+"""When a drain tells each session to end.
 
 Rules of this file: pure; randomness comes as an argument.
 """
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LEAVING: Final = 0.5
-"""Seconds that the processes need to end themselves, when the last session has gone."""
+"""Seconds that our processes need to exit after the last session has ended."""
 
 
 def cut_after(timeout: float) -> float:
-    """Return the seconds after which what is left is cut, so that a stop fits into its time-out.
+    """Return the seconds after which the remaining sessions are cut, so that a stop fits its time-out.
 
     Args:
         timeout: ``drain.timeout``, in seconds.
@@ -25,14 +25,14 @@ def cut_after(timeout: float) -> float:
 
 
 def slot_width(count: int, *, rate: float, window: float | None, available: float) -> float:
-    """Return the seconds between two sessions that are told.
+    """Return the seconds from telling one session to end until telling the next.
 
     Args:
         count: Sessions still to be told.
         rate: Sessions per second; 0 for all at once.
         window: Seconds to spread all of them over, instead of a rate; ``None`` for the rate.
-        available: Seconds there are. The spread never takes longer, even if that is faster
-            than the rate: a session that is told in time comes back without an error.
+        available: Most seconds that the spread may take, even if the rate is then exceeded: the
+            browser of a session that is told in time reconnects without an error.
     """
     if not count:
         return 0.0
@@ -50,10 +50,9 @@ def plan(
 ) -> list[tuple[int, float]]:
     """Return ``(session id, delay in seconds)`` in order of delay, quietest session first.
 
-    The first to go are those that nobody is looking at, and a busy one gets the longest
-    time to finish. Each session has a slot of the same width and is told at a random
-    point of it: as many per second as the rate says, and never on a beat that clients
-    could fall into step with.
+    Quiet sessions go first, since probably no user is looking at them, and a busy one gets the
+    longest time to finish. Each session has a slot of the same width and is told at a random
+    point of it. So the rate is kept, and the clients do not all come back in step.
 
     Args:
         rows: Session id, and seconds since its last data frame.

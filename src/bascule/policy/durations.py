@@ -20,7 +20,7 @@ _ALLOWED: Final = 'a number of seconds, or a text such as "500ms", "30s", "5m", 
 _POSITIVE_ALLOWED: Final = f"{_ALLOWED}; more than 0"
 _WHOLE_ALLOWED: Final = "whole seconds from 1s to 32767s"
 _LEAST_PATIENCE: Final = 5.0
-"""Seconds: five of the signs of life that patience goes by, for one of them may be late."""
+"""Seconds in which a process gives five signs of life, so that a late one does not end it."""
 _PATIENCE_ALLOWED: Final = f"{_ALLOWED}; 0, or from 5s on"
 _LONGEST: Final = 10 * 365 * 86400.0
 """Ten years. Larger values are slips, and some overflow a kernel field."""
@@ -55,7 +55,7 @@ def parse_duration(value: object) -> float:
         seconds = float(min(value, 2 * _LONGEST))  # min first: a huge int does not fit a float
     if seconds is None or not 0 <= seconds <= _LONGEST:
         raise PydanticCustomError("malformed", "{allowed}", {"allowed": _ALLOWED})
-    return round(seconds, 6)  # microseconds: 0.1 * 3 noise never reaches a printed configuration
+    return round(seconds, 6)  # microseconds: a printed configuration has 0.3, not 0.1 * 3
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema(_SCHEMA)]

@@ -1,27 +1,27 @@
-"""Which fields of a message travel on, and what we say about the client.
+"""Which fields of a message are forwarded, and what we say about the client.
 
 Towards the upstream (`forwarded_fields`):
 
-* connection-specific fields go (RFC 9110 §7.6.1): the fixed set below, and what
+* Connection-specific fields are dropped (RFC 9110 §7.6.1): the fixed set below, and what
   ``Connection`` nominates, except protected names. A client must not be able to
   take ``X-Forwarded-For`` or ``Authorization`` out of a request by nominating them.
-* ``Proxy`` and ``Proxy-*`` go: they were meant for us, or for nobody (httpoxy).
-* names with an underscore go: CGI and WSGI servers cannot tell ``X_Forwarded_For``
-  from ``X-Forwarded-For``, so one is an alias by which the other is forged.
-* ``X-Forwarded-For``, ``-Proto``, ``-Host``, ``-Prefix`` are written here: from a
-  trusted proxy they are kept, and our peer's address and our own prefix appended;
-  from anybody else they are replaced. What it says in ``X-Scheme`` alone is in
-  ``-Proto``, too, or there were two accounts of one page. Other ``X-Forwarded-*`` and the fields in
-  `_CLAIMS` pass from a trusted proxy and go otherwise.
-* ``Forwarded`` (RFC 7239) gets our element appended if it comes from a trusted
-  proxy, and goes otherwise; we never start one, since two accounts can disagree.
-* ``X-Real-IP`` is ours alone, from any peer: the client's address by the rule of
-  `bascule.policy.clientaddress`. A proxy in front that does not set it passes on
-  what the browser sent, so a trusted peer is no reason to believe it.
-* ``Via`` gets our pseudonym (RFC 9110 §7.6.3), by which a loop is seen.
-* ``Host`` and everything else pass unchanged, in order, duplicates included.
+* ``Proxy`` and ``Proxy-*`` are dropped: they are for a proxy, never for an upstream (httpoxy).
+* Names with an underscore are dropped: CGI and WSGI servers cannot tell ``X_Forwarded_For``
+  from ``X-Forwarded-For``, so a client could forge one by the other.
+* ``X-Forwarded-For``, ``-Proto``, ``-Host`` and ``-Prefix`` of a trusted proxy are kept, and our
+  peer's address and our own prefix are appended; those of any other peer are replaced. If a trusted
+  proxy sends ``X-Scheme`` but no ``-Proto``, we write that scheme into ``-Proto``, so that the two
+  agree. Other ``X-Forwarded-*`` and the fields in `_CLAIMS` pass from a trusted proxy only.
+* ``Forwarded`` (RFC 7239) of a trusted proxy gets our element appended; that of any other peer is
+  dropped. We never start one, since it could contradict ``X-Forwarded-*``.
+* ``X-Real-IP`` is always replaced by the client's address, which `bascule.policy.clientaddress`
+  finds. A trusted proxy that does not set this field passes on what the browser sent, so we do not
+  believe it even then.
+* ``Via`` gets our pseudonym (RFC 9110 §7.6.3), by which we recognise a loop.
+* ``Host`` and all other fields pass unchanged, in order, duplicates included.
 
-Towards the browser (`end_to_end_fields`) only connection-specific fields go, but for ``Upgrade`` in a 426.
+Towards the browser (`end_to_end_fields`) only connection-specific fields are dropped, except ``Upgrade`` in a
+426.
 
 Rules of this file: bytes in, bytes out; no field value is decoded, none is echoed.
 """
@@ -84,20 +84,20 @@ _PROTECTED: Final = frozenset(
 
 _PROTECTED_PREFIXES: Final = (b"x-forwarded", b"sec-")
 
+# What becomes of a request field. Plain numbers, since members of an enumeration cost twice the time.
 _PASS: Final = 1
 _DROP: Final = 2
 _CONNECTION: Final = 3
 _CLAIM: Final = 4
 """Passes from a trusted proxy only."""
 _ACCOUNT: Final = 5
-"""Appended to if it comes from a trusted proxy, else replaced."""
+"""Extended if it comes from a trusted proxy, otherwise replaced."""
 _VIA: Final = 6
 _SCHEME: Final = 7
-"""``X-Scheme``: a claim, which Tornado reads, and the account's scheme where that has none."""
-"""What becomes of a request field. Numbers, since an enumeration's members cost twice the time."""
+"""``X-Scheme``: a claim, which Tornado reads; used for ``X-Forwarded-Proto`` where that is absent."""
 
 _OURS: Final = frozenset({b"proxy", b"x-real-ip"})
-"""Nobody's word is believed for these."""
+"""Dropped, whoever sent them; we write ``X-Real-IP`` ourselves."""
 
 _CLAIMS: Final = frozenset(
     {
@@ -113,7 +113,7 @@ _CLAIMS: Final = frozenset(
         b"x-url-scheme",
     }
 )
-"""Other names by which servers are told where a request came from."""
+"""Other fields from which servers learn where a request came from."""
 
 _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"close", b"upgrade", b"Upgrade", b"Keep-Alive", b""})
 """Values of ``Connection`` that nominate nothing which is not already in the fixed set."""
@@ -145,8 +145,8 @@ def end_to_end_fields(fields: Fields, status: int) -> list[tuple[bytes, bytes]]:
 
     Args:
         fields: The answer's.
-        status: Its status. A 426 must say in ``Upgrade`` what is wanted (RFC 9110 §15.5.22), and whoever
-            sends that names it in ``Connection`` (§7.8).
+        status: Its status. A 426 must name a protocol in ``Upgrade`` (RFC 9110 §15.5.22), and a sender of
+            ``Upgrade`` must name it in ``Connection`` (§7.8).
     """
     nominated = _nominated(fields)
     specific = _CONNECTION_SPECIFIC | nominated if nominated else _CONNECTION_SPECIFIC
@@ -173,10 +173,10 @@ def seen_by_browser(
 ) -> tuple[bytes, bytes]:
     """Return the scheme and authority in the browser's address bar, for the check of ``Origin``.
 
-    Ours, unless a trusted proxy in front says otherwise; the innermost one's word
-    (the last element) counts, a scheme that is not HTTP's does not. The scheme is in
-    ``X-Forwarded-Proto``, or in ``X-Scheme`` where there is none of that: JupyterHub's
-    page on nginx sets nothing else.
+    They are ``scheme`` and ``host``, unless a trusted proxy says otherwise. Of several elements
+    the last counts, which the innermost proxy wrote; a scheme that is not HTTP's is ignored.
+    The scheme is read from ``X-Forwarded-Proto``, and only where that is absent from ``X-Scheme``:
+    nginx set up as JupyterHub's documentation says sends nothing else.
     """
     if peer_address in trusted:
         schemes = values_of(fields, b"x-forwarded-proto") or values_of(fields, b"x-scheme")
@@ -218,7 +218,7 @@ def forwarded_fields(
         host: The request's ``Host``; empty for none (HTTP/1.0).
         prefix: Path prefix that was stripped from the target; empty for none.
         via: Our element of ``Via``; empty for none.
-        client: What `client_address_of` says, where the caller has asked it already.
+        client: The result of `client_address_of`; ``None`` if the caller has not asked for it.
 
     Returns:
         New field lines. ``Connection``, ``Upgrade`` and framing fields are not
@@ -297,7 +297,7 @@ def _append_account(
     prefix: bytes,
     via: bytes,
 ) -> None:
-    """Append what we say about the client, given what trusted proxies said already."""
+    """Append our own fields. ``account`` has what trusted proxies said, and any peer's ``Via``."""
     peer = peer_address.encode("ascii", "replace")
     if not account:
         kept += (

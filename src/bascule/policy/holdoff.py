@@ -1,10 +1,10 @@
 """How long a repeat refusal is held before its Close.
 
 JupyterLab's kernel connection and Streamlit reset their back-off when a socket
-*opens*, and a refusal opens it (101, then Close). Answered at once, one refused tab
-would come back at once, for ever. So the first refusal of a client for a path is
-immediate, as the contract demands, and each repeat is held longer, with jitter, up to
-a maximum. A client that stays away is forgotten.
+*opens*, and a refusal opens it (101, then Close). If we sent every Close at once, a refused
+tab would reconnect at once, for ever. So we close the first refusal of a client for a path
+immediately, as the contract demands, and hold each repeat longer, with jitter, up to a
+maximum. A client that stays away is forgotten.
 
 Rules of this file: time and randomness come as arguments; memory is bounded, in bytes too.
 """
@@ -16,14 +16,14 @@ from collections import OrderedDict
 from typing import Final
 
 FIRST_HOLD: Final = 0.5
-"""Seconds of the second refusal's hold; each further one doubles."""
+"""Longest hold of a second refusal, in seconds; it doubles with each further one."""
 
 MAX_CLIENTS: Final = 10_000
 """Most client-and-path pairs remembered; beyond, the one refused longest ago is forgotten."""
 
 
 class HoldOff:
-    """Remembers who was refused lately.
+    """Remembers which clients were refused lately.
 
     Args:
         maximum: Longest hold in seconds; 0 switches holding off.
@@ -75,14 +75,14 @@ class HoldOff:
         return self._maximum + 10.0
 
     def admitted(self, client: str, path: bytes) -> None:
-        """Forget a client that got in."""
+        """Forget that a client was refused for a path: it was admitted."""
         if self._refused:
             self._refused.pop(_key(client, path), None)
 
 
 def _key(client: str, path: bytes) -> int:
-    """Stand for a client and a path, which can be as long as a request head may be.
+    """Return a number that stands for a client and a path; the path may be as long as a request head.
 
-    Two that collide share a hold, once in 2^60; the hash is keyed, so nobody can make them.
+    Two pairs that collide, once in 2^60, share a hold; the hash is keyed, so no client can bring that about.
     """
     return hash((client, path))

@@ -1,15 +1,15 @@
-"""What JupyterHub has said of its routes last: replicas tell each other, and then have the same routes.
+"""The last change of each of JupyterHub's routes: replicas exchange these, and so have the same routes.
 
-A *change* adds a route or takes it away, at a time. Of two changes of one route the later counts, whatever
-the order in which they are heard of (a last-writer-wins map). A change is given a time later than all that
-is known of its route, so what the Hub says last counts, however wrong a clock is, as long as the replica
-that is told has heard of what was said before.
+A *change* adds or removes a route, and has a time. Of two changes of one route the later counts, in whatever
+order a replica hears of them (a last-writer-wins map). A replica gives a new change a later time than any
+change of that route it knows of. So the Hub's last request counts even when clocks are wrong, provided that
+the replica which received it had heard of the requests before.
 
-That a route is gone is remembered too, or a replica that has not heard of it would bring the route back; for
-an hour only, since JupyterHub removes such a route itself when it next looks.
+A removal is remembered too: a replica that has not heard of it would otherwise bring the route back. An hour
+is enough, since JupyterHub itself removes a route that came back when it next checks.
 
-Rules of this file: pure, and the clock is the caller's. A *key* is what a route is found by
-(`HubRoutes.key`); times are seconds since the epoch.
+Rules of this file: pure; the caller gives the time. A *key* identifies a route (`HubRoutes.key`); times are
+seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["KEPT", "MOST_GONE", "Change", "LastChanges", "is_time"]
 
 KEPT: Final = 3600.0
-"""Seconds for which a route that is gone is remembered. JupyterHub looks every 300 s whether all is right."""
+"""Seconds for which a removal is remembered. JupyterHub checks its routes every 300 s."""
 
 MOST_GONE: Final = 20_000
-"""Routes that are gone and remembered, at most: some 5 MB."""
+"""Most removals that are remembered, some 5 MB; beyond, the one noted longest ago is forgotten."""
 
 _FAR: Final = 1e11
 """Seconds since the epoch, in the year 5138: no clock is as wrong as that."""
@@ -37,13 +37,13 @@ _WORD: Final = 1 << 64
 
 
 class Change(NamedTuple):
-    """What was said of one route.
+    """One change of one route.
 
     Attributes:
         routespec: The route.
-        at: When it was said.
-        data: What was said, ``target`` among it; ``None`` if the route was removed.
-        active: When somebody last did something there.
+        at: Time of the change.
+        data: What JupyterHub said of the route, ``target`` included; ``None`` if it was removed.
+        active: When the route last had activity.
     """
 
     routespec: str
@@ -60,10 +60,10 @@ class Change(NamedTuple):
 
     @classmethod
     def read(cls, said: object) -> Change:
-        """Read what `encode` wrote, from JSON.
+        """Read a change that `encode` wrote and ``json.loads`` parsed.
 
         Raises:
-            ValueError: It is none.
+            ValueError: ``said`` is not a change.
         """
         match said:
             case {"remove": str(routespec), "at": at} if is_time(at):
@@ -85,7 +85,7 @@ class _Last(NamedTuple):
 
     Attributes:
         at: Its time.
-        mark: Tells it from others of the same time, and is never 0; 0 for a removal.
+        mark: 0 for a removal, otherwise a hash that tells additions of the same time apart and is never 0.
     """
 
     at: float
@@ -96,7 +96,7 @@ _NEVER: Final = _Last(-1.0, 0)
 
 
 class LastChanges:
-    """The last change of each route, and a digest of all routes there are."""
+    """The last change of each route, and a digest of all present routes."""
 
     def __init__(self) -> None:
         self._last: dict[str, _Last] = {}
@@ -105,11 +105,11 @@ class LastChanges:
 
     @property
     def digest(self) -> str:
-        """What two replicas with the same routes have in common, and two others have not."""
+        """A text that two replicas have in common when their routes were made by the same changes."""
         return f"{self._sum:016x}"
 
     def after(self, key: str, now: float) -> float:
-        """Return the time of a change that is made now."""
+        """Return the time for a change made now: later than that of any change known of its route."""
         return max(now, math.nextafter(self._last.get(key, _NEVER).at, math.inf))
 
     def is_news(self, key: str, change: Change) -> bool:
@@ -117,7 +117,7 @@ class LastChanges:
         return _last(key, change) > self._last.get(key, _NEVER)
 
     def at(self, key: str) -> float:
-        """Return when a route that is there was added."""
+        """Return the time of a present route's last change."""
         return self._last[key].at
 
     def note(self, key: str, change: Change) -> None:
@@ -132,7 +132,7 @@ class LastChanges:
                 self._forget(next(iter(self._gone)))
 
     def gone(self, now: float) -> Iterator[Change]:
-        """Return the removals that are still remembered, and forget those of more than `KEPT` ago."""
+        """Yield the removals that are still remembered; forget those older than `KEPT`."""
         for key, routespec in list(self._gone.items()):
             at = self._last[key].at
             if at < now - KEPT:

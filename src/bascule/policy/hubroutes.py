@@ -3,11 +3,11 @@
 A route has a *routespec*, as JupyterHub calls it: its path, unescaped, with a leading and without
 a trailing slash (``/user/alice``); with host routing the first segment is a host
 (``/alice.example.org/user/alice``). The deepest route wins, by whole segments of the path's
-normal reading, and a route of the configuration that matches wins over all of them. What is
-said in `bascule.policy.routes` about two readings of one path holds for these as well.
+normal reading, and a matching route of the configuration wins over all of them. What
+`bascule.policy.routes` says about two readings of one path holds for these routes as well.
 
-Rules of this file: pure, and the clock is the caller's. A routespec or a target that cannot be
-used raises `ValueError` with a text for whoever sent it.
+Rules of this file: pure; the caller gives the time. A routespec or a target that cannot be
+used raises `ValueError` with a text for its sender.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["HubRoute", "HubRoutes", "read_routespec", "read_target"]
 
 ROOT: Final = "/"
-"""The routespec of what no other route has."""
+"""The routespec of the route for all paths that no other route matches."""
 
 _LONGEST_USER: Final = 255
-"""Characters; JupyterHub's own bound. Each session carries the name over from gateway to gateway."""
+"""Most characters of a user's name, as in JupyterHub: each session carries it from gateway to gateway."""
 
 _DEEPEST: Final = 64
 """Most segments of a routespec: each is a node of the tree. JupyterHub's have three, and its base URL's."""
@@ -50,12 +50,13 @@ class HubRoute:
 
     Attributes:
         routespec: Its path, unescaped.
-        data: All that was said of it, ``target`` among it.
+        data: All that JupyterHub said of it, ``target`` included.
         upstream: Where it leads.
-        base: The path of its target, without a trailing slash; comes before the request's.
+        base: The path of its target, without a trailing slash; it is put in front of the request's.
         depth: Segments of its routespec.
         user: Whose server it is; ``None`` for services and the Hub itself.
-        last_activity: When somebody last did something there, in seconds since the epoch.
+        last_activity: When it last had activity, in seconds since the epoch.
+        by_kind: The equivalent routes of the configuration, one for each kind asked for so far.
     """
 
     routespec: str
@@ -79,11 +80,13 @@ class _Node:
 
 
 class HubRoutes:
-    """All of them, and the configuration's. ``hub.defaultTarget`` is where all else goes; it is none of them.
+    """JupyterHub's routes, in front of them the configuration's, and behind them ``hub.defaultTarget``.
+
+    The default target is not a route: it is neither counted nor listed.
 
     Args:
         configured: Routes of the configuration.
-        settings: Of JupyterHub's routes.
+        settings: The configuration's ``hub`` block.
     """
 
     def __init__(self, configured: RouteTable, settings: Hub) -> None:
@@ -115,7 +118,7 @@ class HubRoutes:
         return self._routes.get(key)
 
     def key(self, routespec: str) -> str:
-        """Return what a route is found by: two routespecs with the same key are one route.
+        """Return the key of a routespec: two routespecs with the same key are one route.
 
         Raises:
             ValueError: No route can have this routespec.
@@ -125,16 +128,17 @@ class HubRoutes:
     def put(
         self, routespec: str, data: Mapping[str, object], last_activity: float, *, bounded: bool = True
     ) -> HubRoute:
-        """Add a route, or put it in the place of one that has the same routespec.
+        """Add a route, or replace the one with the same key.
 
         Args:
-            routespec: Its path; slashes at both ends mean nothing.
-            data: What is known of it. ``target`` is where it leads, ``user`` whose server it is.
+            routespec: Its path; slashes at both ends are ignored.
+            data: What JupyterHub said of it. ``target`` is where it leads, ``user`` whose server it is.
             last_activity: In seconds since the epoch.
-            bounded: Whether ``hub.maxRoutes`` holds: not for those that were there when it was lowered.
+            bounded: Whether ``hub.maxRoutes`` holds. It does not for routes of a former gateway or of
+                another replica, which may have more.
 
         Raises:
-            ValueError: One of them cannot be used, or there are ``hub.maxRoutes``. Nothing was changed.
+            ValueError: An argument cannot be used, or ``hub.maxRoutes`` is reached. Nothing was changed.
         """
         routespec, _ = read_routespec(routespec)
         known_as, segments = read_routespec(self._with_plain_host(routespec))
@@ -158,7 +162,7 @@ class HubRoutes:
         return route
 
     def remove(self, routespec: str) -> HubRoute | None:
-        """Remove a route by its routespec, in the form of `read_routespec`; what it carries goes on."""
+        """Remove a route by its routespec, in the form of `read_routespec`; its open sessions go on."""
         route = self._routes.pop(self._with_plain_host(routespec), None)
         if route is not None:
             _, segments = read_routespec(self._with_plain_host(route.routespec))
@@ -168,8 +172,8 @@ class HubRoutes:
     def _with_plain_host(self, routespec: str) -> str:
         """Return a routespec with its host, if it has one, in lower case: one host is one route.
 
-        The route keeps the spelling that it came with. JupyterHub makes hosts of users' names as they
-        are, compares as it has said, and removes what it does not know.
+        The route itself keeps JupyterHub's spelling. JupyterHub makes hosts of users' names without
+        changing their case, compares our list with the spelling that it sent, and removes other routes.
         """
         if not self._settings.host_routing:
             return routespec
@@ -214,7 +218,7 @@ class HubRoutes:
         return route
 
     def _as_configured(self, route: HubRoute, kind: Kind) -> RouteConfig:
-        """Return what a route of the configuration that did the same would be; its name is the routespec."""
+        """Return the equivalent route of the configuration; its name is the routespec."""
         if (known := route.by_kind.get(kind)) is None:
             known = route.by_kind[kind] = RouteConfig.model_construct(
                 name=route.routespec,
@@ -228,10 +232,13 @@ class HubRoutes:
 
 
 def read_routespec(text: str) -> tuple[str, tuple[bytes, ...]]:
-    """Read a routespec: in its one form, and as the segments that a request's are compared with.
+    """Read a routespec.
+
+    Returns:
+        Its canonical form, and the segments that a request's segments are compared with.
 
     Raises:
-        ValueError: No request could ever match it.
+        ValueError: It is too deep, or no request could ever match it.
     """
     pieces = [piece for piece in text.strip("/").split("/") if text.strip("/")]
     segments = [normal_segment(piece.encode("utf-8", "surrogatepass")) for piece in pieces]
@@ -251,10 +258,10 @@ def read_routespec(text: str) -> tuple[str, tuple[bytes, ...]]:
 
 
 def read_target(text: str) -> tuple[UpstreamAddress, bytes]:
-    """Read where a route leads: the address, and the path in front of the request's.
+    """Read where a route leads: the address, and the path to put in front of the request's.
 
     Raises:
-        ValueError: It is no URL that we could ask.
+        ValueError: It is not a URL that we can forward to.
     """
     scheme, mark, rest = text.partition("://")
     authority, slash, path = rest.partition("/")
@@ -271,7 +278,7 @@ def read_target(text: str) -> tuple[UpstreamAddress, bytes]:
 
 
 def _cut(node: _Node, segments: Sequence[bytes]) -> None:
-    """Take a route out of the tree, and the branch that bore only it."""
+    """Take a route out of the tree, with the nodes that only it needed."""
     on_the_way = [node]
     for segment in segments:
         on_the_way.append(on_the_way[-1].children[segment])
@@ -284,7 +291,7 @@ def _cut(node: _Node, segments: Sequence[bytes]) -> None:
 
 
 def _kind(route: HubRoute, segments: Sequence[bytes]) -> Kind:
-    """Tell what a request is for, by where Jupyter servers have what: by the path behind the route's own."""
+    """Tell the kind of a request by the path behind its route's, as Jupyter servers lay out their paths."""
     if route.user is None or _PROXY in segments:
         return Kind.APP
     return Kind.TERMINAL if _TERMINALS in segments else Kind.JUPYTER

@@ -1,17 +1,17 @@
 """The one loader: defaults < files < environment < flags.
 
-Every problem of a configuration is found in one run and told with where it stands.
-A whole values file of the Hopsworks chart (``hopsworks.payara.websocketProxy``) is accepted
-as it is: its five keys are taken, the rest of that file is somebody else's.
+One run reports every problem of a configuration, each with its place.
+A whole values file of the Hopsworks chart is accepted as it is: the five keys below
+``hopsworks.payara.websocketProxy`` are read, the other keys belong to other programs.
 
 Environment: ``BASCULE_`` and the key path, blocks separated by two underscores, in any case:
 ``BASCULE_LISTEN``, ``BASCULE_WEBSOCKETPROXY__MAXSESSIONSPERAPP``. Values are YAML; lists may
 also be written with commas. An empty variable counts as not set. What Kubernetes sets
 for a Service called "bascule" (``BASCULE_PORT=tcp://…``, ``BASCULE_SERVICE_HOST``…) is not ours.
 
-Rules of this file: the command line loads, the supervisor does again for a reload, and the result
-is passed on; nothing else takes configuration from files or the environment. What ``…File`` keys
-and ``tls`` name is not read here, but by whoever needs it.
+Rules of this file: only the command line, and the supervisor for a reload, load a configuration, and they
+pass the result on; no other code takes configuration from files or the environment. The files that
+``…File`` keys and ``tls`` name are not read here, but by the code that needs them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["Loaded", "check_files", "load", "unwritten"]
 
 PREFIX: Final = "BASCULE_"
 RESERVED: Final = frozenset({"BASCULE_PURE", "BASCULE_CONFIG"})
-"""Variables that are no keys: the switch to the pure-Python forwarder, and the file's path (cli)."""
+"""Variables that are no keys: the switch to the pure hot path, and the configuration file's path."""
 _FOREIGN: Final = re.compile(
     # Kubernetes' service links, by name and value: a key of ours that is misspelt may end in _PORT, too.
     r"BASCULE_(?:[A-Z0-9_]+_)?(?:"
@@ -51,11 +51,11 @@ _FOREIGN: Final = re.compile(
 )
 _HOPSWORKS: Final = ("hopsworks", "payara", "websocketProxy")
 _ANYBODYS: Final = frozenset({"admin", "auth", "capacity", "drain", "log", "metrics", "readiness"})
-"""Keys of ours that a platform's values file may have for a chart or a setting of its own. None of them opens
-anything when it is not taken: `admin` stays on the loopback, and a login is refused without its key."""
+"""Keys that a platform's values file may use for a chart or a setting of its own, so we ignore them there.
+That is safe even if one was meant for us: `admin` stays on the loopback, and no login works without a key."""
 
 _MISSPELT: Final = 0.9
-"""Likeness (difflib) from which a key of a platform's file is taken for one of these, misspelt."""
+"""Likeness (difflib) from which a key of a platform's file counts as a misspelling of one in `_HOPSWORKS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Loaded:
     Attributes:
         config: The configuration.
         sources: Dotted key path of every leaf → ``default``, ``file``, ``environment`` or ``flag``. The
-            routes are one leaf; what one of them leaves out is there too: ``routes[0].auth`` → ``default``.
-        files: Those it was read from.
-        replaced: Where there are routes that the command line replaces: ``bascule.yaml:7``.
+            routes are one leaf; a key that a route leaves out has an entry: ``routes[0].auth`` → ``default``.
+        files: The files it was read from.
+        replaced: Where routes stand that the command line replaces, such as ``bascule.yaml:7``.
     """
 
     config: Config
@@ -76,7 +76,7 @@ class Loaded:
     replaced: tuple[str, ...] = ()
 
     def with_routes_of(self, config: Config, source: str) -> Loaded:
-        """Return it with another configuration, whose routes come from somewhere else."""
+        """Return the same for another configuration, whose routes come from ``source``."""
         kept = {key: each for key, each in self.sources.items() if not key.startswith("routes[")}
         return Loaded(
             config, {**kept, "routes": source, **dict.fromkeys(unwritten(config), "default")}, self.files
@@ -84,7 +84,7 @@ class Loaded:
 
 
 def unwritten(config: Config) -> Iterator[str]:
-    """Yield the dotted key paths of what the routes leave to the model's defaults."""
+    """Yield the dotted key paths that the routes leave out, so that the model's defaults hold."""
     for index, route in enumerate(config.routes):
         for name, field in type(route).model_fields.items():
             if name not in route.model_fields_set:
@@ -98,11 +98,11 @@ class _Layer:
     source: str
     data: dict[str, object]
     where: Callable[[tuple[str | int, ...]], str]
-    """Key → how a problem with it is introduced: ``bascule.yaml:7``."""
+    """Key → where it stands, as a problem names it: ``bascule.yaml:7``."""
 
 
 class _Problems:
-    """Collects lines until the end of a step."""
+    """Collects a line for each problem; `stop` raises `ConfigError` with all of them, if there are any."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -164,10 +164,10 @@ def load(
 
 
 def check_files(config: Config) -> None:
-    """Look whether the files that a configuration names can be read; what is in them is for those who use it.
+    """Check that the files that a configuration names can be opened; the code that uses them checks the rest.
 
     Raises:
-        ConfigError: Some cannot; names the keys and the files.
+        ConfigError: Some cannot be opened; names the keys and the files.
     """
     problems = []
     for key, named in files(config):
@@ -203,7 +203,7 @@ def _file_layer(path: Path, problems: _Problems) -> _Layer:
 def _hopsworks(data: dict[str, object], shown: str, problems: _Problems) -> dict[str, object]:
     """Take the five keys out of a values file of the Hopsworks chart."""
     for key in (field.alias for field in Config.model_fields.values()):
-        if key in data and key not in _ANYBODYS:  # a mixed file: half of it would be lost without a word
+        if key in data and key not in _ANYBODYS:  # a mixed file: our own keys in it would be ignored silently
             text = "put Bascule's own keys into a second file; this one is a Hopsworks values file"
             problems.add(shown, Mistake((key,), text))
     inner: object = data
@@ -212,7 +212,7 @@ def _hopsworks(data: dict[str, object], shown: str, problems: _Problems) -> dict
             return {}
         misspelt = _misspelling(step, inner)
         if misspelt is not None:
-            # Keys of others are none of our business, but these would be lost without a word.
+            # Other programs' keys are not ours to check, but a misspelt one of ours would be lost silently.
             problems.add(
                 shown, Mistake((*_HOPSWORKS[:depth], misspelt), f'unknown key; did you mean "{step}"?')
             )
@@ -221,7 +221,11 @@ def _hopsworks(data: dict[str, object], shown: str, problems: _Problems) -> dict
 
 
 def _misspelling(key: str, block: dict[str, object]) -> str | None:
-    """Return another key that was meant to be this one: nearly the same, or only written another way."""
+    """Return a key of a block that was probably meant as ``key``.
+
+    It is nearly the same; or, if the block has ``key`` as well, it differs only in capitals, hyphens and
+    underscores.
+    """
     others = {folded(str(each)): str(each) for each in block if each != key}
     return nearest(folded(key), others, 1.0 if key in block else _MISSPELT)
 
@@ -267,7 +271,7 @@ def _unknown_variable(name: str) -> Mistake:
         return Mistake(blocks_by_name[path], "a block of keys; set its keys one by one")
     for key, _ in leaves(Config):
         if folded("".join(key)) == folded(name):
-            # Two underscores stand for a dot, and one is soon forgotten.
+            # Two underscores stand for a dot; an operator easily writes only one.
             return Mistake((), f"no such key; did you mean {PREFIX}{'__'.join(key).upper()}?")
     known = blocks_by_name.get(path[:-1])
     near = nearest_key((*known, path[-1]) if known else (path[-1],))
@@ -334,7 +338,7 @@ def _holds(layer: _Layer, path: tuple[str | int, ...]) -> bool:
 
 
 def _replaced(layers: Sequence[_Layer]) -> tuple[str, ...]:
-    """Say where there are routes, other than on the command line."""
+    """Return the places of routes other than the command line's."""
     return tuple(
         layer.where(("routes",)) for layer in layers if layer.source != "flag" and layer.data.get("routes")
     )
@@ -345,7 +349,7 @@ def _source(layers: Sequence[_Layer], path: KeyPath) -> str:
 
 
 def _where(layers: Sequence[_Layer], path: tuple[str | int, ...]) -> str:
-    """Say where a key was set; for one that is set nowhere, where the nearest one above it was."""
+    """Return where a key was set, or else the nearest key above it; empty if none was."""
     for length in range(len(path), 0, -1):
         for layer in reversed(layers):
             if _holds(layer, path[:length]):

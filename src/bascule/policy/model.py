@@ -45,7 +45,7 @@ File = Annotated[
     BeforeValidator(_file),
     WithJsonSchema({"x-allowed": "the path of a file", "type": "string", "minLength": 1}),
 ]
-"""The path of a file. It is read by whoever needs it, when it needs it."""
+"""The path of a file. The code that needs its content reads it, not the loader."""
 
 
 def leaves(model: type[Block], above: KeyPath = ()) -> Iterator[tuple[KeyPath, FieldInfo]]:

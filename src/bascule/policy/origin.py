@@ -1,16 +1,16 @@
 """Whether a WebSocket upgrade may come from the page it says it comes from.
 
 A browser lets any page open a WebSocket to us and sends our cookies along; only the
-server can refuse (RFC 6455 §10.2). It always sends ``Origin`` and no script can
-change it. So:
+server can refuse (RFC 6455 §10.2). The browser always sends ``Origin``, and no script can
+change that field. So:
 
 * the origin must be the one the request went to (``Host`` and our scheme, default
   ports made explicit), or be listed in the route's ``allowedOrigins``, where a lone
   ``*`` lists every origin, ``null`` included;
 * a list, ``null``, a path, user information and anything else that is not exactly
   one ``scheme://host[:port]`` is refused;
-* a request without ``Origin`` is allowed: no browser sends it, and a program could
-  send whatever it likes. What it may do is up to authentication.
+* a request without ``Origin`` is allowed: it comes from a program, not from a browser, and a
+  program could send any origin. Authentication decides what it may do.
 
 Rules of this file: compared as bytes after lower-casing; nothing is decoded, no
 suffix and no pattern is ever matched.
@@ -57,8 +57,8 @@ def origin_allowed(origin: bytes | None, host: bytes, scheme: bytes, allowed: Se
         origin: The value of ``Origin``; ``None`` when the field is absent. With
             several field lines the caller refuses, or passes them joined by ``, ``.
         host: The value of ``Host``.
-        scheme: ``http``, ``https``, ``ws`` or ``wss``, as the browser sees us: behind a trusted
-            proxy that ends TLS, what it says (`bascule.policy.forwarding.seen_by_browser`).
+        scheme: ``http``, ``https``, ``ws`` or ``wss``, as the browser sees us: behind a trusted proxy
+            that ends TLS, what that proxy says (`bascule.policy.forwarding.seen_by_browser`).
         allowed: Further origins, written as ``https://app.example.org[:port]``, or ``*``.
     """
     if origin is None:
@@ -74,17 +74,17 @@ def origin_allowed(origin: bytes | None, host: bytes, scheme: bytes, allowed: Se
 
 
 def why_refused(origin: bytes | None, host: bytes) -> str:
-    """Return what a refused browser and the log are told.
+    """Return the sentence that a refused browser gets and the log has.
 
-    Behind a proxy that ends TLS and is not trusted every page is of another scheme, and
-    nothing works; whoever looks for the reason finds it in this sentence.
+    Behind a proxy that ends TLS but is not trusted, we see another scheme than the browser, so every
+    upgrade is refused. The sentence then tells the operator that cause.
 
     Args:
         origin: The value of ``Origin`` that `origin_allowed` refused.
         host: The value of ``Host``.
     """
     wanted = _origin(origin or b"")
-    if wanted is not None and wanted == _authority(host, b"https"):  # so we are seen by http
+    if wanted is not None and wanted == _authority(host, b"https"):  # only the scheme differs
         return (
             "Pages of this https origin may not open a WebSocket here: the proxy that ends TLS "
             "is not in trustedProxies, or sends neither X-Forwarded-Proto nor X-Scheme. "

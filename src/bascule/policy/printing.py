@@ -3,7 +3,7 @@
 The text is a configuration file again: every value, with its source as a comment.
 Loading it gives the same configuration, unless a secret was masked.
 
-Rules of this file: pure; a masked secret is never an accepted value of anything else.
+Rules of this file: pure; no secret is ever printed, not even its length.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What is wrong with a configuration, in one line a problem.
+"""What is wrong with a configuration, one line for each problem.
 
 A line is ``where: key: found X; allowed: Y``: the file and line, the environment variable or
-the command line; the full path of the key; what stands there; what may. A misspelt
-key names the nearest one that exists, in the same block or, for a key that is in the
-wrong block, anywhere.
+the command line; the full path of the key; the value found; the values allowed. For an unknown
+key the line names the nearest known one: of the same block, or, for a key in the wrong block, of any.
 
 Rules of this file: pydantic's own texts are never shown; secrets are never shown.
 """
@@ -105,7 +104,7 @@ def nearest_key(path: Path) -> str | None:
 
 
 def nearest(wanted: str, known: dict[str, str], likeness: float) -> str | None:
-    """Return what the folded key that is nearest to a folded one stands for; ``None`` if none is like it."""
+    """Return the value of the folded key nearest to ``wanted``, itself folded; ``None`` if none is near."""
     near = difflib.get_close_matches(wanted, known, n=1, cutoff=likeness)
     return known[near[0]] if near else None
 
@@ -122,7 +121,7 @@ def _known() -> dict[str, str]:
 
 
 def folded(key: str) -> str:
-    """Return a key without what people write differently: capitals, hyphens and underscores."""
+    """Return a key without the differences in spelling that people make: capitals, hyphens, underscores."""
     return key.lower().replace("_", "").replace("-", "")
 
 

@@ -1,6 +1,6 @@
-"""Where a request is told to go instead (RFC 9110 §15.4): to https, or to the same page with its slash.
+"""Where a request is redirected (RFC 9110 §15.4): to https, or to the same path with a slash at its end.
 
-Rules of this file: pure. A host and a path that would not be served are not repeated in an answer.
+Rules of this file: pure; an answer repeats no host and no path that we would not serve.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def https_location(raw_target: bytes, host: bytes, port: int) -> str | None:
         port: Where https is; the scheme's own is left out.
 
     Raises:
-        BadTarget: The target is refused, as it would be there.
+        BadTarget: The target is refused, as the https listener would refuse it.
     """
     target = parse_target(raw_target)
     authority = target.authority if target.authority is not None else host
@@ -37,14 +37,14 @@ def https_location(raw_target: bytes, host: bytes, port: int) -> str | None:
 
 
 def slash_location(raw_target: bytes, match: Match) -> bytes | None:
-    """Return where to go from a prefix that is stripped and lacks its slash; ``None`` from elsewhere.
+    """Return the redirect for a request for a stripped prefix without its final slash, else ``None``.
 
-    The page's relative links would lead to outside of the prefix. The location is relative, since somebody in
-    front of us may have stripped a prefix, too.
+    Without the slash, the page's relative links would lead outside the prefix. The location is relative,
+    since a proxy in front of us may have stripped a prefix too.
 
     Args:
         raw_target: The request-target as received.
-        match: Where it leads.
+        match: Its match.
     """
     if not match.prefix:
         return None

@@ -1,8 +1,8 @@
-"""What a running proxy can take over from a configuration that was read again.
+"""Which changes a running proxy can take over from a configuration that was read again.
 
-All or nothing: what is shown is what is in force, so a configuration is refused as a whole when
-it changes what only a start can. These are where it listens, and what the forwarders are: they
-outlive every gateway, and their sessions with them.
+All or none: the configuration that we show is the one in force, so one that changes a key which only a
+start can change is refused as a whole. These keys say where we listen and how the forwarders run: listening
+sockets and forwarders outlive every gateway.
 
 Rules of this file: pure.
 """
@@ -33,7 +33,7 @@ ONLY_AT_A_START: Final[tuple[KeyPath, ...]] = (
 
 
 def check_reload(running: Config, wanted: Config) -> None:
-    """Look whether a running proxy can go over to another configuration.
+    """Check whether a running proxy can take over another configuration.
 
     Raises:
         ConfigError: It changes what only a start can; names each key.

@@ -3,13 +3,13 @@
 Matching goes by whole segments of the path's normal reading (`bascule.protocol.path`):
 ``/user/test/`` never matches ``/user/testtest``. The deepest route wins; at the same depth
 the one whose first differing segment is literal. The order of the configuration and
-the Host field mean nothing.
+the Host field do not matter.
 
 The table is a tree with one node per segment. A request does one dictionary look-up per
 segment; at nodes with ``{name}`` children both branches are searched, which visits each node
 at most once, so the cost of a path is bounded by the size of the table.
 
-What was matched is what is forwarded, byte for byte. A path whose credulous reading leads
+The path that was matched is forwarded byte for byte. A path whose credulous reading leads
 to another route is refused: the upstream behind the shorter route could be the same
 server, and the request would bypass the rules of the longer one.
 
@@ -103,7 +103,7 @@ class _Node:
 
 
 _Found = tuple[int, int, _Entry, UpstreamAddress]
-"""Depth, one bit a segment (1 for a literal), and what was found there. No two compare equal."""
+"""Depth; one bit for each segment, 1 for a literal; the entry and its upstream. The first two never tie."""
 
 
 class RouteTable:
@@ -135,7 +135,7 @@ class RouteTable:
             host: Its Host field, which means nothing here.
 
         Returns:
-            The match; ``None`` if no route has it (404), and for all that bascule itself answers.
+            The match; ``None`` if no route matches (404), and for the paths that bascule itself answers.
 
         Raises:
             BadTarget: The target is refused (400), whatever the routes.
@@ -144,7 +144,7 @@ class RouteTable:
         return None if is_reserved(target.segments) else self.find(target)
 
     def find(self, target: Target) -> Match | None:
-        """Find the route of a target that is not ours: see `match`."""
+        """Find the route of a target that bascule does not answer itself: see `match`."""
         found = self._find(target.segments)
         if target.credulous is not None:
             other = self._find(target.credulous)
@@ -216,7 +216,7 @@ def without_prefix(target: Target, depth: int) -> tuple[bytes, bytes]:
     """Take the first ``depth`` segments off a path; return them, and the rest of the path.
 
     Raises:
-        BadTarget: The rest would be refused, had it been received.
+        BadTarget: The rest would be refused as a target of its own.
     """
     end = 0
     for _ in range(depth):

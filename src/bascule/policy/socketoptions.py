@@ -12,7 +12,7 @@ Option = tuple[int, int, int | bytes]
 """Level, option, value: what ``setsockopt`` takes."""
 
 DEFER_ACCEPT_SECONDS = 5
-"""How long the kernel holds a silent connection back before we get it as it is."""
+"""How long the kernel holds back a connection on which nothing has come; then we get it all the same."""
 
 _TCP_NOTSENT_LOWAT = 25
 """<linux/tcp.h>; the socket module names it from 3.12 on."""
@@ -22,16 +22,16 @@ _LONGEST: Final = 2**31 - 1
 
 
 def _milliseconds(seconds: float) -> int:
-    """Return milliseconds as the kernel takes them; 0 would mean its own time."""
+    """Return milliseconds as the kernel takes them; at least 1, since 0 means the kernel's own time-out."""
     return min(max(1, round(seconds * 1000)), _LONGEST)
 
 
 def keepalive_start(sockets: Sockets, share: float) -> Option:
-    """Return when an upstream's connection is first probed: somewhere in the second half of the time.
+    """Return the option for an upstream's first probe: at a random point of the idle time's second half.
 
-    Sessions that were opened together, as after a restart, would probe together for ever; and a
-    burst of thousands of probes overflows the kernel's queue (``net.core.netdev_max_backlog``),
-    which loses them without a word until healthy peers are given up.
+    Otherwise sessions that were opened together, as after a restart, would probe together for ever. A
+    burst of thousands of probes overflows the kernel's queue (``net.core.netdev_max_backlog``), which
+    drops probes silently until TCP gives up healthy peers.
 
     Args:
         sockets: The settings.
@@ -55,15 +55,15 @@ def session_options(sockets: Sockets, *, browser: bool) -> tuple[Option, ...]:
         (tcp, socket.TCP_KEEPIDLE, int(sockets.keepalive_idle)),
         (tcp, socket.TCP_KEEPINTVL, int(sockets.keepalive_interval)),
         (tcp, socket.TCP_KEEPCNT, sockets.keepalive_probes),
-        # These may be set on a socket that had others (a reload), so off is said, too.
+        # A reload may set these on a socket that has other values, so "off" is set explicitly.
         (tcp, socket.TCP_NODELAY, int(sockets.no_delay)),
         (tcp, socket.TCP_USER_TIMEOUT, _milliseconds(sockets.user_timeout) if sockets.user_timeout else 0),
     ]
     if sockets.congestion_control:
         options.append((tcp, socket.TCP_CONGESTION, sockets.congestion_control.encode()))
     if browser:
-        # Wakes us with the request, not with the connection. It also keeps connections that
-        # never ask for anything in the kernel, until the time is up.
+        # The kernel wakes us when the request arrives, not when the connection does. Until the time
+        # is up it also keeps connections that never send anything.
         options.append((tcp, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS))
         options.append((tcp, _TCP_NOTSENT_LOWAT, sockets.notsent_lowat_bytes))
     return tuple(options)

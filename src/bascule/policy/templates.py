@@ -13,8 +13,8 @@ or be its port. The segment can never widen what the template says:
   ``2130706433``, ``0177``) and never ``localhost``;
 * a port that came from a URL is 1 to 65535 in plain decimal.
 
-Rules of this file: pure; `ValueError` carries a text for the operator. Whatever does not
-fit when a request comes is no match.
+Rules of this file: pure; `ValueError` carries a text for the operator. A segment that does
+not fit when a request comes is no match.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PROBES: Final = (
 """What no pattern may match. A probe cannot prove a pattern safe, so requests are checked again."""
 _ESCAPED: Final = re.compile(rb"%(?:2F|5C|25|3B)|[;\\]")
 _LONGEST_SEGMENT: Final = 255
-"""No name of anything is longer, and a slow pattern has little to chew on."""
+"""Longest segment that a pattern is tried on: names are not longer, and a slow pattern then costs little."""
 
 _UPSTREAM: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[^\]]*\]|[^:/?#@\[\]]*)(?::(?P<port>[^:/?#@]*))?/?"
@@ -82,8 +82,8 @@ def check_pattern(pattern: str) -> re.Pattern[bytes]:
     """Compile the pattern of a ``{name}``.
 
     Raises:
-        ValueError: It is no regular expression, not ASCII, or would match what no segment
-            may bring into another place.
+        ValueError: It is no regular expression, is not ASCII, or matches one of `_PROBES`; says what is
+            allowed.
     """
     if not pattern.isascii():
         raise ValueError("a pattern in ASCII: segments are matched in their escaped form")
@@ -116,7 +116,7 @@ class PathTemplate:
         """Read a route's path.
 
         Raises:
-            ValueError: It is no path that a request could have.
+            ValueError: It is no path that a request could have, or bascule itself answers it.
         """
         if not text.startswith("/"):
             raise ValueError('a path that starts with "/"')
@@ -133,7 +133,7 @@ class PathTemplate:
             if "{" in piece or "}" in piece:
                 raise ValueError('a "{name}" (a-z, 0-9, _) that is a whole segment')
             if "*" in piece:
-                # It would mean itself, and whoever writes it means something else.
+                # It would match only itself, which its author hardly means.
                 raise ValueError('a path without "*": it covers all below it anyway ("*" itself is "%2A")')
             parts.append(_literal(piece))
         if parts[:1] == [RESERVED_SEGMENT]:
@@ -147,7 +147,7 @@ class PathTemplate:
 
     @property
     def shape(self) -> tuple[bytes | None, ...]:
-        """What two routes may not have in common: the path with the names left out."""
+        """The path with the names left out; two routes may not have the same."""
         return tuple(None if isinstance(part, str) else part for part in self.segments)
 
 
@@ -166,7 +166,7 @@ def _literal(piece: str) -> bytes:
 
 
 def may_capture(segment: bytes) -> bool:
-    """Tell whether a segment in its normal reading may be put to a pattern at all."""
+    """Tell whether a segment in its normal reading may be tried on a pattern at all."""
     return 0 < len(segment) <= _LONGEST_SEGMENT and _ESCAPED.search(segment) is None
 
 
@@ -193,7 +193,7 @@ class UpstreamTemplate:
             where: The names that the path captures, with their patterns.
 
         Raises:
-            ValueError: It is none, or a name could reach more than a label or a port.
+            ValueError: It is no upstream, or a name could stand for more than one label or the port.
         """
         found = _UPSTREAM.fullmatch(text)
         if found is None:

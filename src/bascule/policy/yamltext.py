@@ -2,8 +2,7 @@
 
 PyYAML reads YAML 1.1, in which ``no`` is false, ``0777`` is octal and ``12:30`` is 750.
 Here only the words of the YAML 1.2 core schema are special: ``null``, ``true``, ``false``
-and decimal numbers. Everything else is text and is then refused by name if a number
-was meant.
+and decimal numbers. Everything else is text, and a key that takes a number refuses it.
 
 Rules of this file: text in, plain values out; the safe constructor only.
 """
@@ -20,7 +19,7 @@ __all__ = ["Document", "YamlProblem", "parse_yaml", "yaml_scalar"]
 
 
 class YamlProblem(ValueError):
-    """The text is no YAML.
+    """The text is not YAML as this module accepts it.
 
     Attributes:
         line: Where, from 1.
@@ -38,7 +37,7 @@ class YamlProblem(ValueError):
 _TAG: Final = "tag:yaml.org,2002:"
 _MERGE: Final = _TAG + "merge"
 _HALF: Final = re.compile("[\ud800-\udfff]")
-"""What an escape can name and no text can hold (a surrogate): it can be neither written nor opened."""
+"""A surrogate: an escape can name it, but it can neither be printed nor stand in a file's name."""
 
 
 class _Loader(yaml.SafeLoader):
