@@ -43,7 +43,7 @@ def accepts_plain_text(accept: str | None) -> bool:
         specificity = _RANGES.index(media_range)
         found = _WEIGHT.search(element)
         value = float(found[1]) if found else 1.0
-        # The same range with different parameters may come twice: the kindest one counts.
+        # The same range with different parameters may come twice: the highest weight counts.
         if specificity > decisive or (specificity == decisive and value > weight):
             decisive, weight = specificity, value
     return weight > 0.0

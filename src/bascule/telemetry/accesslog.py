@@ -1,12 +1,13 @@
 """One line for each session that ended, for each that was refused, and for each request that failed.
 
-The line answers the questions of whoever looks for a user's lost notebook: whose, where to,
-how long, how much, and above all who ended it and why. It holds no cookie, token, path or
-query string (invariant I10) because it is never given one: the route's name stands for the path.
+The line tells an operator who looks for a user's lost notebook whose session it was, where it led,
+how long it lasted, how much it carried, and above all who ended it and why. It holds no cookie, token,
+path or query string (invariant I10) because this module is never given one: the route's name stands for
+the path.
 
 Rules of this file: field names are public and change only with a major version; texts that come from
-a peer (address, user, close reason) are bounded here, whatever the logging is set up to do. The cost is
-measured by a test: a thousand sessions may end in one second when a pod drains.
+a peer (address, user, close reason) are bounded here, however logging is set up. A test measures the cost
+of a line: a thousand sessions may end in one second when a pod drains.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ class EventLog(Protocol):
         """Log an event."""
 
     def debug(self, event: str, **fields: object) -> object:
-        """Log an event that is of use only to who looks for it."""
+        """Log an event that only an operator who looks for it needs."""
 
 
 class Errand(NamedTuple):
-    """Whose a session is and where it leads: what is told of it wherever it is told of.
+    """Whose a session is and where it leads, for log lines, lists of sessions and later gateways.
 
     Attributes:
         route: Name of the route.
         kind: Of the route.
         client: Address of the browser.
         upstream: Where it leads, ``host:port``.
-        user: Who it belongs to; ``None`` where the route asks nobody.
+        user: The signed-in user, or the owner of the JupyterHub server; ``None`` where there is neither.
     """
 
     route: str
@@ -58,14 +59,14 @@ class Errand(NamedTuple):
     user: str | None
 
     def tag(self) -> bytes:
-        """Return what a later gateway needs beside what a forwarder knows, for that to keep."""
+        """Return what a later gateway needs and the forwarder does not know; the forwarder keeps it."""
         route, _, client, upstream, user = self
         known = f"{route}\0{client}\0{upstream}" if user is None else f"{route}\0{client}\0{upstream}\0{user}"
         return known.encode("utf-8", "surrogatepass")
 
     @classmethod
     def of_tag(cls, tag: bytes, kind: Kind) -> Self:
-        """Read a tag."""
+        """Read a tag; the forwarder tells the kind beside it."""
         route, client, upstream, *user = tag.decode("utf-8", "surrogatepass").split("\0", 3)
         return cls(route, kind, client, upstream, user[0] if user else None)
 
@@ -83,8 +84,8 @@ class SessionEnd:
         close_code: Of the Close frame that ended it; ``None`` without a frame or code.
         close_reason: Beside the code.
         forwarder: Slot that carried it; ``None`` if none did.
-        bytes_inbound: Payload towards the upstream; ``None``, as the next three, where nobody knows.
-        bytes_outbound: Payload towards the browser.
+        bytes_inbound: Payload bytes towards the upstream; like the next three, ``None`` when not known.
+        bytes_outbound: Payload bytes towards the browser.
         frames_inbound: Data frames towards the upstream.
         frames_outbound: Data frames towards the browser.
     """
@@ -107,7 +108,8 @@ class AccessLog:
     """Write the lines.
 
     Args:
-        log: Where they go, at level info; requests that anybody can have refused, at level debug.
+        log: Gets the lines at level info; those of refused plain requests, which any scanner can cause, at
+            level debug.
     """
 
     __slots__ = ("_log",)
@@ -149,8 +151,9 @@ class AccessLog:
 
         Args:
             reason: Why.
-            whose: Whose it would have been; where no route matched, the address of the browser.
-            status: HTTP status of the answer, when it was one; without a code, too, it left before.
+            whose: Whose session it would have been; where no route matched, the address of the browser.
+            status: HTTP status of the answer, if it was an HTTP error. With neither this nor
+                ``close_code``, the browser had left before the answer.
             close_code: Of the Close frame behind the 101, when that was the answer.
             held_seconds: How long a repeated refusal was held back.
             detail: One sentence; may quote an error.
@@ -172,7 +175,7 @@ class AccessLog:
         Args:
             reason: A word of a closed set: ``unreachable``, ``timeout``, ``bad_answer``, ``broken_off``.
             whose: Whose it was.
-            status: HTTP status of our answer; ``None`` when a part of the upstream's was out already.
+            status: HTTP status of our answer; ``None`` when part of the upstream's had been sent already.
             detail: A few words.
         """
         answered = {} if status is None else {"status": status}
@@ -185,18 +188,18 @@ class AccessLog:
         )
 
     def request_refused(self, client: str, status: int, detail: str) -> None:
-        """Write the line of a plain HTTP request that went nowhere; scanners cause as many as they like.
+        """Write the line of a plain HTTP request that we refused; scanners can cause any number of them.
 
         Args:
             client: Address of the browser.
             status: HTTP status of our answer.
-            detail: The sentence that it was told.
+            detail: The sentence in the answer.
         """
         self._log.debug("request refused", status=status, **_told(client), detail=detail)
 
 
 def _told(whose: Errand | str) -> dict[str, object]:
-    """Return the fields of a line that say whose it is; of a mere address, that one."""
+    """Return the fields of a line that say whose it is; only ``client`` where no more than that is known."""
     if isinstance(whose, str):
         return {"client": printable(whose, _ADDRESS_LIMIT)}
     fields: dict[str, object] = {

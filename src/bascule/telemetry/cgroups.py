@@ -1,7 +1,7 @@
-"""Which control groups we are in: ours and every one above it, for a limit binds all below.
+"""Which control groups we are in: our own and all above it, since the limit of a group binds all below.
 
-In a container the path that `/proc/self/cgroup` shows may not exist inside; the mount's root is
-then our own group.
+In a container the path that `/proc/self/cgroup` shows may not exist inside; then the mount's root is
+our own group.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Group(NamedTuple):
     folder: Path
 
     def words(self, name: str) -> list[str]:
-        """Return what is in one of its files, word by word; nothing when it cannot be read."""
+        """Return the words of one of its files; none when it cannot be read."""
         try:
             return (self.folder / name).read_text(encoding="ascii", errors="replace").split()
         except OSError:

@@ -5,9 +5,10 @@ duration goes into both: `ws_connection_duration_seconds` (the contract's summar
 quantiles come from the reservoir) and `bascule_session_duration_seconds` (a histogram,
 for ``histogram_quantile`` over the whole deployment). Count and sum of both are the histogram's.
 
-The histogram is words of shared memory, counted on by whoever saw the session end: its forwarder, or the
-gateway for one that was lost with it. One whose end nobody saw has no duration, and is in none of them. The
-reservoir is the gateway's; one that leaves hands it over, and it begins anew after one that died.
+The histogram is words of shared memory. The forwarder counts a session that ended; the gateway counts one
+that was lost with its forwarder. A session that was lost while there was no gateway has no duration, and is
+in neither. The reservoir belongs to the gateway: one that retires hands it over, and after one that died it
+starts empty.
 
 Rules of this file: pure; `count_duration` is the only way into a histogram.
 """
@@ -34,11 +35,11 @@ BUCKETS: Final = (
     1.0, 5.0, 15.0, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE,
     _HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR, 12 * _HOUR, 24 * _HOUR,
 )  # fmt: skip
-"""Upper bounds in seconds. Below a second lie probes and failed starts; above a day detail helps nobody."""
+"""Upper bounds in seconds. Below a second lie probes and failed starts; above a day detail is of no use."""
 
 
 WORDS: Final = len(BUCKETS) + 2
-"""Numbers of a histogram: one a bucket, one for what is above them, and the sum in microseconds."""
+"""Numbers of a histogram: one for each bucket, one for longer durations, and the sum in microseconds."""
 
 
 class Durations:
@@ -76,11 +77,11 @@ class Durations:
         return self._summary
 
     def dump(self) -> dict[str, Any]:
-        """Return the sample, for the gateway that comes next: `Reservoir.dump`."""
+        """Return the sample, for the next gateway: `Reservoir.dump`."""
         return self._reservoir.dump()
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
-        """Take over the sample of the gateway before."""
+        """Take over the former gateway's sample: `Reservoir.restore`."""
         self._reservoir.restore(dumped)
         self._summary = None
 

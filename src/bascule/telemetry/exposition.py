@@ -4,8 +4,8 @@ The text is written by prometheus_client; this module only turns readings into i
 families and answers as the MicroProfile Metrics 5.1 endpoint does: ``scope`` and ``name``
 narrow the answer, an unknown one is 404, an `Accept` without ``text/plain`` is 406.
 
-Rules of this file: no clock but the one given; no state; what a client sent comes back
-escaped and short. OpenMetrics is not offered: its rules would rename the contract's metrics.
+Rules of this file: no clock but the one given; no state; a client's text is repeated only
+escaped and cut. OpenMetrics is not offered: its rules would rename the contract's metrics.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Answer(NamedTuple):
 class _FirstLabel(str):
     """A label name that sorts before every other.
 
-    The library sorts labels by name. Order means nothing to Prometheus, but everybody
-    who reads the text looks for the scope in front, where the contract's examples have it.
+    The library sorts labels by name. The order means nothing to Prometheus, but people who read
+    the text look for the scope in front, where the contract's examples have it.
     """
 
     __slots__ = ()
@@ -108,7 +108,7 @@ class Exposition:
 
         Returns:
             200 with the metrics; 404 for a scope or a name that does not exist; 406 when plain text is
-            not acceptable. The body of an error says which it was.
+            not acceptable. The body of an error says what was wrong.
         """
         if not accepts_plain_text(accept):
             return _error(406, f"[{printable(accept or '', _ECHO_LIMIT)}] not acceptable")

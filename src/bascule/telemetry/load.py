@@ -1,19 +1,19 @@
 """CPU and allocation rate of the forwarders, from readings on a fixed tick.
 
-The contract's figures are deltas divided by wall-clock time. Taken between scrapes, two
-scrapers would shorten each other's window; so a background tick (one second) reads the
-forwarders and keeps a ring of readings, and a scrape only divides: newest reading minus the
+The contract's figures are deltas divided by wall-clock time. If scrapes took the readings, two
+scrapers would shorten each other's window. So a background tick (one second) reads the
+forwarders and keeps a ring of readings. A scrape only divides: the newest reading minus the
 one a window (10 s) before it, by the time between the two.
 
 A forwarder that is replaced starts counting from zero. A *slot* does not: it keeps what its
 former processes used, so its totals only rise and no rate is ever negative. What a process
 used between its last reading and its death, at most a second, is not seen. A gateway that
-leaves hands all of it over, since the forwarders stay; after one that died a slot has used what
-its present process has.
+retires hands all readings over, since the forwarders go on. After a gateway died, the totals of
+a slot begin with those of its present process.
 
-`Time` here is what the scheduler says about a process (`/proc/PID/schedstat`): time on a CPU,
-and time ready to run but waiting for one. The second is what a CPU limit does to users,
-and no figure of the contract shows it.
+Two times come from the scheduler (`/proc/PID/schedstat`): the time a process was on a CPU, and
+the time it was ready to run but waited for one. The second shows what a CPU limit costs users;
+no figure of the contract does.
 
 Rules of this file: pure; the clock and the reader are given. One thread ticks and reads.
 """
@@ -148,11 +148,11 @@ class LoadMeter:
             self._ticks.popleft()
 
     def dump(self) -> dict[str, Any]:
-        """Return all that is known, for another process of this machine: the monotonic clock is the same."""
+        """Return all readings, for another process of this machine, which has the same monotonic clock."""
         return {"slots": [slot.dump() for slot in self._slots], "ticks": list(self._ticks)}
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
-        """Go on with what another one knew, and nothing else; what it knew of other slots is no use.
+        """Replace all readings by those of another meter; ignore them if it had another number of slots.
 
         Args:
             dumped: What `dump` returned, also after JSON.
@@ -194,9 +194,9 @@ class LoadMeter:
         return len(self._slots)
 
     def _span(self, now: float) -> tuple[_Tick, _Tick] | None:
-        """Return the readings that a rate is made of.
+        """Return the two readings that a rate is made of, ``None`` without.
 
-        A rate from long ago would be shown as the present one if the ticks stopped.
+        There are none once the ticks have stopped for a window: an old rate must not pass for the present.
         """
         if len(self._ticks) < 2 or now - self._ticks[-1].at > self._window:
             return None

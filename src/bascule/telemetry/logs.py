@@ -47,7 +47,7 @@ _TRACEBACKS: Final = frozenset({"exception", "stack", "stack_info"})
 
 _FIRST: Final = ("time", "level", "process", "event")
 _NOISY: Final = ("asyncio", "aiohttp", "urllib3")
-"""Libraries whose information is none to an operator; their warnings are."""
+"""Libraries whose info lines do not help an operator; only their warnings and errors are logged."""
 
 
 class LineWriter:
@@ -57,7 +57,7 @@ class LineWriter:
     ``PIPE_BUF``). The call blocks while a pipe is full, as standard error does.
 
     Args:
-        descriptor: Stays the caller's.
+        descriptor: Where lines go; the caller keeps it open, and closes it.
     """
 
     __slots__ = ("_descriptor", "_torn", "lost")
@@ -66,10 +66,10 @@ class LineWriter:
         self._descriptor = descriptor
         self._torn = False
         self.lost = 0
-        """Lines that could not be written, as on a full disk; where would one say so?"""
+        """Lines that could not be written, for example to a full disk; there is nowhere to log that."""
 
     def msg(self, line: str) -> None:
-        """Write one line."""
+        """Write one line, on a new line even if the one before was written only in part."""
         rest = (("\n" if self._torn else "") + line + "\n").encode("utf-8", "backslashreplace")
         try:
             while rest:
@@ -161,7 +161,7 @@ def configure(level: str, style: str, *, process: str, descriptor: int = 2) -> L
     root.setLevel(number)
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
-    # It would log paths with their query strings; our own lines say what there is to say.
+    # aiohttp's access log would have paths with their query strings; ours (`accesslog`) replaces it.
     logging.getLogger("aiohttp.access").disabled = True
     return writer
 
@@ -175,7 +175,7 @@ def _renderer(people: bool) -> Processor:
     encode = json.JSONEncoder(default=_fallback, separators=(",", ":")).encode
 
     def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-        # What every line has comes first, so that a reader's eye finds it.
+        # The fields that every line has come first, so that people find them.
         first = {name: event.pop(name) for name in _FIRST if name in event}
         return encode({**first, **event})
 

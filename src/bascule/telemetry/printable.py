@@ -1,10 +1,9 @@
 """Make text from a peer safe to print: no control characters, no line ends, no endless lines.
 
 A path, a user name or a close reason may carry CR and LF (to forge a log line), ANSI escapes (to
-rewrite the terminal of whoever reads it), U+2028 (a line end to some viewers) or
-bidirectional overrides (to show one thing and be another). Python calls all of these *not
-printable*, as it does lone surrogates and unassigned code points, so one question in C answers for
-the common, harmless case.
+rewrite the reader's terminal), U+2028 (a line end to some viewers) or bidirectional overrides (to
+show one thing and be another). Python calls all of these *not printable*, like lone surrogates and
+unassigned code points, so one fast call of ``str.isprintable`` recognises the common, harmless text.
 
 Rules of this file: pure; never raises; the output is printable, and that of `printable` is bounded.
 """
@@ -19,7 +18,7 @@ def printable(text: str | bytes, limit: int) -> str:
 
     Args:
         text: From a peer. Bytes are read as UTF-8; what is not is shown as ``\xNN``.
-        limit: Characters of the input that are kept. An escape takes at most ten for one.
+        limit: Characters of the input that are kept. An escape replaces one by at most ten.
 
     Returns:
         The text itself when it is harmless and short, which costs next to nothing. A cut is

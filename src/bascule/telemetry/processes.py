@@ -1,8 +1,8 @@
 """What Linux says about our processes: CPU time, memory, descriptors, limits.
 
-Rules of this file: reads `/proc` and, by `cgroups`, `/sys/fs/cgroup`, and nothing else; every path hangs on a
-root that a test can replace; a process that is gone, a file that the kernel does not have or that we may
-not read is an ordinary answer (``None``, or the fallback that the function names), never an error.
+Rules of this file: it reads only `/proc` and, through `cgroups`, `/sys/fs/cgroup`; every path begins at a
+root that a test can replace. When a process is gone, or a file is absent or may not be read, that is no
+error: the function returns ``None``, or the fallback that it names. Only `/proc/meminfo` must be there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Processes:
 
     Args:
         root: Where `/proc` and `/sys` are.
-        spare: Entered around each look, so that one is possible when no descriptor is left.
+        spare: Entered around each reading of a file, so that it succeeds when no descriptor is left.
     """
 
     def __init__(self, root: Path = Path("/"), spare: AbstractContextManager[None] = _NO_SPARE) -> None:
@@ -80,11 +80,15 @@ class Processes:
         ]
 
     def memory_used(self, pids: Iterable[int]) -> int:
-        """Return the resident sets of several processes added up; those that are gone count nothing."""
+        """Return the sum of the resident sets of several processes; a process that is gone counts as 0."""
         return sum(self.resident_bytes(pid) or 0 for pid in pids)
 
     def memory_limit(self) -> int:
-        """Return how many bytes we may use: the smallest limit of our control groups, or all memory."""
+        """Return how many bytes we may use: the smallest limit of our control groups, or all memory.
+
+        Raises:
+            OSError: `/proc/meminfo` cannot be read.
+        """
         with self._spare:
             limits = [
                 int(word)

@@ -207,7 +207,7 @@ class Reservoir:
         }
 
     def restore(self, dumped: Mapping[str, Any]) -> None:
-        """Hold what another one held, and nothing else; what was weighed by another half-life is no use.
+        """Replace all values by another reservoir's; ignore them if its half-life or size does not fit.
 
         Args:
             dumped: What `dump` returned, also after JSON.

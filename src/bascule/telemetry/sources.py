@@ -1,9 +1,9 @@
-"""What the exposition needs to know, in types of its own: one reader per metric of the catalogue.
+"""The types in which the exposition gets its figures: one reader per metric of the catalogue.
 
-The counters live in shared memory that this layer may not know, the sessions in the
-gateway, the CPU times in `/proc`. The process that exposes metrics gives one function per
-metric name (`bascule.gateway.metrics` in the proxy, a plain dictionary in a test), and the
-exposition refuses to start unless the names are exactly the catalogue's.
+The counters live in shared memory, which this layer may not know, the sessions in the gateway,
+the CPU times in `/proc`. The process that exposes metrics gives one function per metric
+name (`bascule.gateway.metrics` in the proxy, a plain dictionary in a test), and the exposition
+refuses to start unless the names are exactly the catalogue's.
 
 Rules of this file: types only.
 """

@@ -1,6 +1,6 @@
-"""A descriptor kept back, so that a process that has no other left can still read a file and say so.
+"""A descriptor kept in reserve, so that a process that has run out of them can still read a file.
 
-Rules of this file: one descriptor, one file read at a time, in one thread; to run out is no error.
+Rules of this file: one descriptor, for one file at a time, in one thread; having none in reserve is no error.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ __all__ = ["Spare"]
 
 
 class Spare:
-    """Holds one descriptor, and gives its number to whatever is opened in a ``with`` block.
+    """Holds one descriptor, and frees it for a file that is opened in a ``with`` block.
 
-    What is opened there has to be closed there. Held until the process ends; where it cannot be taken back
-    it is after the next block.
+    The file must be closed in the block. At its end the descriptor is taken back; if that fails, the end of
+    the next block tries again.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Spare:
         self._keep()
 
     def __enter__(self) -> None:
-        """Let the descriptor go."""
+        """Free the descriptor."""
         if self._held is not None:
             os.close(self._held)
             self._held = None
