@@ -1,9 +1,9 @@
 """What the supervisor and its children say to each other: JSON packets on a channel.
 
-These are rare (starts, deaths, stops), so they are readable rather than small: the class's name, and its
+They are rare (starts, deaths, stops), so they are readable rather than small: the class's name, and its
 fields. Times are monotonic, in seconds.
 
-Rules of this file: what is no message of these raises `HandoverError`; nothing else does.
+Rules of this file: a packet that is no control message raises `HandoverError`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import socket
 
 ASK_AGAIN: Final = 1.0
-"""Seconds from a channel that came without its descriptor to `ChannelLost`: a line is logged each time."""
+"""Seconds to wait before `ChannelLost` asks for a channel again: each failure logs a line."""
 
 
 # -- to a forwarder ---------------------------------------------------------------------------
@@ -38,7 +38,7 @@ class GatewayChannel:
 
 @dataclass(frozen=True, slots=True)
 class ChangeIntervals:
-    """Go over to other times for heartbeats, idleness and closing handshakes.
+    """Use other times for heartbeats, idleness and closing handshakes.
 
     Attributes:
         heartbeat_ms: ``heartbeatIntervalMs``.
@@ -78,7 +78,7 @@ class BeginDrain:
     """Refuse new sessions, end the live ones.
 
     Attributes:
-        since: When that was asked for.
+        since: When the drain was asked for.
     """
 
     since: float
@@ -86,7 +86,7 @@ class BeginDrain:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """Another gateway takes over: take nothing more, end what was begun."""
+    """Another gateway takes over: accept nothing more, finish what was begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,9 @@ class Serve:
     """Take over.
 
     Attributes:
-        slots: The forwarders to wait for.
-        draining: When a drain began, which is to go on; ``None`` if none did.
-        reloaded: Whether the configuration in force is what was to be loaded last.
+        slots: Slots of the forwarders whose lists of sessions to wait for.
+        draining: When the drain began that this gateway must continue; ``None`` if none did.
+        reloaded: Whether the configuration in force is the one that the last reload, if any, was to load.
     """
 
     slots: list[int]
@@ -117,7 +117,7 @@ class Ready:
     """The child works.
 
     Attributes:
-        hot_path: Which build of the relay a forwarder runs; a gateway says nothing.
+        hot_path: Which build of the relay a forwarder runs; empty for a gateway.
     """
 
     hot_path: str = ""
@@ -148,7 +148,7 @@ class ChannelLost:
 
 @dataclass(frozen=True, slots=True)
 class DrainBegun:
-    """A drain has begun: the gateways to come go on with it.
+    """A drain has begun: later gateways must continue it.
 
     Attributes:
         since: When.
@@ -159,10 +159,10 @@ class DrainBegun:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """No session is left, or no time.
+    """The drain is over: no session is left, or its time is up.
 
     Attributes:
-        left: Sessions that are.
+        left: Sessions that are still open.
     """
 
     left: int

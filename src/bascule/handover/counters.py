@@ -1,11 +1,11 @@
-"""Counters in shared memory: one block a process, one writer a block.
+"""Counters in shared memory: one block for each process, one writer for each block.
 
 The supervisor creates one anonymous memory file and passes it on. The gateway in place *n*
-writes block *n*: one serves, the others may be former ones that still end what they began.
-The forwarder in slot *n* writes block *GATEWAYS + n*; anybody may read any block. A process
-that dies leaves its block behind and its successor counts on from there, so no counter ever
-goes back. Its gauges are set to 0 by the supervisor, which also counts in a forwarder's block the
-sessions that were lost with it and that no gateway could count.
+writes block *n*: one gateway serves, the others may be former ones that still finish what they began.
+The forwarder in slot *n* writes block *GATEWAYS + n*; every process may read every block. When a process
+dies, its successor counts on in the same block, so no counter ever goes back. The supervisor then sets
+the block's gauges to 0. In a forwarder's block it also counts the sessions that were lost with the
+forwarder and that no gateway could count.
 
 Layout: a block is ``BLOCK_WORDS`` unsigned 64-bit words in native order, each word
 written by one store. A reader sees the old or the new value of a word, never half
@@ -41,17 +41,17 @@ BLOCK_WORDS: Final = 512
 BLOCK_BYTES: Final = BLOCK_WORDS * 8
 
 TURN_EVERY: Final = 1.0
-"""Longest time, in seconds, in which a process that is well adds nothing to its ``TURNS``."""
+"""Most seconds between two increments of ``TURNS`` by a process that does not hang."""
 
 GATEWAYS: Final = 8
-"""Places for gateways: one that serves, one that is to take over, and the former ones that have work left."""
+"""Places for gateways: the one that serves, one that is to take over, and former ones with work left."""
 
 
 class GatewayWord(IntEnum):
     """Words at the head of a gateway's block."""
 
     REJECTIONS = 0
-    """Upgrades refused, as in the eight words that follow; what each reason means is `Refusal.meaning`."""
+    """`Refusal.CAP`. This word and the next eight count refused upgrades; see `Refusal.meaning`."""
     UPSTREAM_CONNECT_FAILURES = auto()
     """`Refusal.UNREACHABLE`."""
     HANDSHAKES_REFUSED = auto()
@@ -71,9 +71,9 @@ class GatewayWord(IntEnum):
     DRAINED_NATURAL = auto()
     """Sessions that a drain found open and that ended by themselves."""
     DRAINED_CLOSED = auto()
-    """Sessions that a drain told to go, and that went."""
+    """Sessions that a drain told to end, and that ended in time."""
     DRAINED_ABORTED = auto()
-    """Sessions that a drain found open, and still at its end."""
+    """Sessions that a drain found open, and that were still open at its end."""
     ADMITTED = auto()
     """Leases taken."""
     HTTP_REQUESTS = auto()
@@ -93,7 +93,7 @@ class GatewayWord(IntEnum):
     HTTP_REFUSED = auto()
     """Plain HTTP requests answered 503 because ``limits.maxHttpRequests`` were under way."""
     HTTP_2XX = auto()
-    """Plain HTTP requests that were answered with such a status, and upgrades with the upstream's own."""
+    """Plain HTTP requests answered with a status of this class, and upgrades that got the upstream's own."""
     HTTP_3XX = auto()
     HTTP_4XX = auto()
     HTTP_5XX = auto()
@@ -125,16 +125,16 @@ class ForwarderWord(IntEnum):
     """Of how many of them a gateway that knew all they carried has counted each session as one that ended,
     and logged it: a former gateway and the one that serves may both know of a death."""
     LOST = auto()
-    """Sessions that died with a process of the slot and that no gateway counted; the supervisor's word."""
+    """Sessions that died with a process of the slot and that no gateway counted; the supervisor writes it."""
 
 
 FRAMES_BASE: Final = 32
-"""In a forwarder's: one word per direction and opcode nibble, ``FRAMES_BASE + direction * 16 + opcode``."""
+"""In a forwarder's block: one word per direction and opcode, ``FRAMES_BASE + direction * 16 + opcode``."""
 ENDED_BASE: Final = 64
 """Then one word per kind, ended-by and cause. A gateway's block has these words as well, for
-sessions that could not be counted by their forwarder because it died."""
+sessions whose forwarder died before it could count them."""
 CLOSE_CODES_BASE: Final = 192
-"""Then one word per side that sent it and close-code label."""
+"""Then one word per sender of a Close frame and close-code label."""
 DURATIONS_BASE: Final = 256
 """Then the histogram of durations (`bascule.telemetry.durations`); a gateway's is that of sessions that were
 lost with their forwarder."""
@@ -201,7 +201,7 @@ class CounterFile:
 
     @classmethod
     def create(cls, forwarders: int) -> CounterFile:
-        """Create a zeroed file for so many forwarder slots; its descriptor goes with the object."""
+        """Create a zeroed file for so many forwarder slots; its descriptor is closed with the object."""
         descriptor = os.memfd_create("bascule-counters", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, (GATEWAYS + forwarders) * BLOCK_BYTES)
         created = cls(descriptor, forwarders)
@@ -255,7 +255,7 @@ class CounterFile:
     def durations(self) -> list[int]:
         """Return the histogram of the durations of all sessions that ended, whoever counted them.
 
-        One that was lost with its forwarder while no gateway knew of it is not among them.
+        Sessions that were lost with their forwarder while there was no gateway are not included.
         """
         words = range(DURATIONS_BASE, DURATIONS_BASE + DURATION_WORDS)
         return [sum(self._each(word)) for word in words]

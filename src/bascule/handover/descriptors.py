@@ -1,10 +1,13 @@
 """Packets and file descriptors between processes (unix(7), SCM_RIGHTS).
 
-Traps this file closes: a receive buffer too small for the descriptors silently
-closes the rest and sets ``MSG_CTRUNC`` (checked); a descriptor received without
-close-on-exec would leak into children (always set); one message carries at most
-253 descriptors; a process that ends with packets unread is a reset of the channel, which
-is reported before the packets that it had sent (read on).
+Traps that this file avoids:
+
+* If the receive buffer is too small for the descriptors, the kernel silently closes the rest
+  and sets ``MSG_CTRUNC``; it is checked.
+* A descriptor received without close-on-exec would leak into children; the flag is always set.
+* One message carries at most 253 descriptors.
+* When a process ends with packets unread, the other side gets a reset before the packets that
+  the process had sent; we read on.
 """
 
 from __future__ import annotations
@@ -70,23 +73,23 @@ def send_packet(channel: socket.socket, packet: bytes, descriptors: Sequence[int
 def queued(descriptor: int) -> int:
     """Return the bytes sent on a connection that the kernel still keeps (SIOCOUTQ; see tcp(7)).
 
-    Those of TCP have not been acknowledged; packets of a Unix socket have not been read, and count with
-    what they cost the kernel.
+    On TCP these are the bytes not yet acknowledged; on a Unix socket the packets not yet read, counted with
+    the memory that they cost the kernel.
 
     Raises:
-        OSError: It is no connection.
+        OSError: The descriptor is no connection.
     """
     return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def most_unread(channel: socket.socket) -> float:
-    """Return a bound, in bytes, of the packets that were sent and that the other process has not read.
+    """Return an upper bound, in bytes, of the packets that we sent and the other process has not read.
 
-    0 when it has read all, infinity when it has ended, and else more than their sizes: the kernel counts
-    what they cost it.
+    It is 0 when the process has read all, and infinity when it has ended. Otherwise it is more than the
+    packets' sizes, since the kernel counts the memory that they cost it.
     """
     unread = queued(channel.fileno())
-    # One that ends is seen to have ended before what it left unread is thrown away.
+    # Asked second: when a process ends, this shows before the kernel discards what it left unread.
     ends = select.poll()
     ends.register(channel, select.POLLRDHUP)
     return math.inf if ends.poll(0) else unread
@@ -98,10 +101,10 @@ class Packet(NamedTuple):
     Attributes:
         data: The packet; empty at the end of the channel, when the other process is gone.
         descriptors: Those that came with it, which are the caller's to close.
-        complete: Whether that is all of them. The kernel closes what this process may open no more for;
-            the first ones come.
-        after_reset: Whether the other process was found to have ended with packets of ours unread. It is
-            said once, ahead of what it had sent.
+        complete: Whether all of them came. When this process may open no more, the kernel delivers the
+            first ones and closes the others.
+        after_reset: Whether the other process has ended with packets of ours unread. Only the first packet
+            received after that says so.
     """
 
     data: bytes
@@ -111,7 +114,7 @@ class Packet(NamedTuple):
 
 
 END: Final = Packet(b"", ())
-"""What is found where the other process is gone."""
+"""The packet that stands for the end of the channel: the other process is gone."""
 
 
 class PacketReader:
@@ -122,7 +125,7 @@ class PacketReader:
         self._view = memoryview(self._buffer)
 
     def receive(self, channel: socket.socket) -> Packet:
-        """Receive one packet and its descriptors; one without data is the end.
+        """Receive one packet and its descriptors; a packet without data is the end of the channel.
 
         Raises:
             BlockingIOError: Nothing is there.

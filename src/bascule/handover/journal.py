@@ -1,14 +1,14 @@
-"""Lines that a process leaves for the one that comes after it, in a memory file that both have.
+"""Lines that a gateway leaves for its successor, in a memory file that both have open.
 
-The supervisor makes it and carries it from gateway to gateway; one process at a time writes.
+The supervisor makes the file and passes it from gateway to gateway; one process at a time writes.
 Layout, native byte order::
 
     start:Q end:Q   the lines between the two, each with a line feed
 
-Whoever is killed while it writes has written a line or has not: the bytes come first, and the
-16 bytes that make them count are written at once.
+A process that is killed while it writes leaves a whole line or none: it writes the line's bytes first,
+and then, in one call, the 16 bytes that make them count.
 
-Rules of this file: what a line says is for others to know.
+Rules of this file: it does not know what a line means.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Journal:
 
     @classmethod
     def create(cls, name: str) -> Self:
-        """Make an empty one, whose descriptor goes with the object; ``name`` is what ``/proc`` calls it."""
+        """Make an empty one; its descriptor is closed with the object. ``/proc`` shows its ``name``."""
         journal = cls(os.memfd_create(name, os.MFD_CLOEXEC))
         weakref.finalize(journal, os.close, journal.descriptor)
         journal._bound(_BOUNDS.size, _BOUNDS.size)
@@ -67,14 +67,15 @@ class Journal:
         self._bound(start, self._write(end, line + b"\n"))
 
     def replace(self, lines: Iterable[bytes]) -> None:
-        """Put other lines into the place of all.
+        """Replace all lines.
 
         Raises:
-            OSError: There is no memory. The lines are those there were.
+            OSError: There is no memory. The lines are as before.
         """
         data = b"".join(line + b"\n" for line in lines)
         start, end = self._bounds()
-        # In front of the old ones if they fit there, else behind: the old ones stay whole until then.
+        # The new lines go in front of the old ones if they fit there, else behind, so the old ones stay
+        # whole until the bounds change.
         begin = _BOUNDS.size if _BOUNDS.size + len(data) <= start else end
         self._bound(begin, self._write(begin, data))
         os.ftruncate(self.descriptor, begin + len(data))

@@ -1,8 +1,8 @@
 """Every message between the gateway and a forwarder: encode and decode, no I/O.
 
-The channel is a Unix ``SOCK_SEQPACKET`` pair, so a packet cannot be torn. It carries one
-message or several, one behind the other: what happened in one turn of a loop costs the
-other process one wake-up, which is a third of the price of an opening handshake. Layout,
+The channel is a Unix ``SOCK_SEQPACKET`` pair, so a packet cannot be torn. A packet carries one
+message or several, one behind the other. So all that happened in one turn of a loop costs the
+other process only one wake-up; a wake-up is a third of the cost of an opening handshake. Layout,
 native byte order (both ends are the same build on one machine)::
 
     Adopt   A  id:Q kind:B rsv_first:B rsv_continuation:B opened_at:d frame_limit:Q
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_PACKET_BYTES: Final = 200 * 1024
-"""Receive size of the channel; an answer and what was read early of both connections fit."""
+"""Receive size of the channel; a 101 and the early bytes of both connections fit."""
 
 MAX_JOINED_MESSAGES: Final = 64
-"""Most messages of one packet; whoever has read it gets back to its other work soon."""
+"""Most messages of one packet, so that its reader soon gets back to other work."""
 
 MAX_JOINED_BYTES: Final = 32 * 1024
 """Longest packet of several messages, so that a send buffer of any size takes it or is full."""
 
 MAX_EARLY_BYTES: Final = 64 * 1024
-"""Most bytes of either connection that a gateway has read behind a handshake when it hands over:
-the bound of ``limits.earlyBytes``, and four times what is read at once of an upstream."""
+"""Most bytes that a gateway has read from either connection behind its handshake when it hands over:
+the upper bound of ``limits.earlyBytes``, and four times what it reads at once from an upstream."""
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 """Longest 101 that is handed over; twice what any server we know sends as a head."""
@@ -97,7 +97,7 @@ class Close(NamedTuple):
         id: The session.
         end: The row.
         code: Replaces the row's close code towards the browser, unless 0.
-        within: Seconds until all must be over; negative for the configured time of a closing handshake.
+        within: Seconds until the session must be over; negative for the usual times of a closing handshake.
         reason: Replaces the row's reason, unless empty.
     """
 
@@ -125,8 +125,9 @@ class List(NamedTuple):
 class Ended(NamedTuple):
     """A session is over and both its connections are closed.
 
-    Code and reason are those of the Close that ended it: a peer's, or ours if the browser was told one.
-    Kind, tag and idle time are for a gateway that has never heard of it, because it ended between two.
+    Code and reason are those of the Close that ended it: a peer's, or the one that we sent the browser.
+    Kind, tag and idle time are for a gateway that does not know the session, since it ended while there was
+    no gateway.
 
     Attributes:
         duration: Seconds since admission.
@@ -197,7 +198,7 @@ class Listed(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """The last word on a channel: another gateway has one, and hears of the sessions from now on."""
+    """The last message on a channel: another gateway has a channel now, and hears of the sessions."""
 
     def encode(self) -> bytes:
         """Return the packet."""
@@ -231,7 +232,7 @@ def decode(packet: bytes) -> list[Message]:
     """Read one packet: its messages, in order, at least one.
 
     Raises:
-        HandoverError: It is empty or truncated, or holds what is no message.
+        HandoverError: It is empty or truncated, or has an unknown message.
     """
     messages: list[Message] = []
     position = 0

@@ -15,10 +15,10 @@ from typing import Final, Self
 from bascule._version import __version__
 
 OTHER_VERSION: Final = 3
-"""Exit status of a child that finds itself of another version than the supervisor that started it.
+"""Exit status of a child whose version is not that of the supervisor that started it.
 
-Messages and shared counters have the layout of one version, and after an upgrade in place a child comes from
-the new code while the supervisor is of the old.
+After an upgrade in place a new child runs the new code while the supervisor still runs the old, and the
+layout of messages and shared counters may differ between them.
 """
 
 
@@ -44,7 +44,7 @@ class ChildSetup:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What the child inherits; a field that is -1 has none."""
+        """The descriptors that the child inherits; -1 in a field stands for none."""
         named = (getattr(self, one.name) for one in fields(self) if one.metadata == _INHERITED)
         return tuple(descriptor for descriptor in named if descriptor >= 0)
 
@@ -82,7 +82,7 @@ class ForwarderSetup(ChildSetup):
     """What a forwarder is told besides.
 
     Attributes:
-        slot: Its own.
+        slot: Its own slot.
     """
 
     slot: int
@@ -99,14 +99,14 @@ class GatewaySetup(ChildSetup):
         redirect: Descriptor of the listening socket of redirects; -1 without one.
         figures: Descriptor of the journal of what the former gateway had measured.
         hub: Descriptor of the journal of JupyterHub's routes.
-        place: Which block of the counters is its own.
+        place: The number of its own block of the counters.
         generation: How many gateways there were before this one, which makes ids unique.
         restarts: How many of them died while they served.
         forwarder_restarts: How often each forwarder slot was started again.
-        successor: Whether another gateway serves, which this one is to take over from when it is told to.
+        successor: Whether another gateway still serves; this one takes over from it when it gets `Serve`.
         started_at: Unix time at which the whole proxy was started, in seconds.
         draining: When a gateway before this one began to drain, monotonic, in seconds; ``None`` if none did.
-        reloaded: Whether the configuration in force is what was to be loaded last.
+        reloaded: Whether the configuration in force is the one that the last reload, if any, was to load.
     """
 
     sources: dict[str, str]

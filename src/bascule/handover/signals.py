@@ -1,6 +1,6 @@
-"""Which signals mean something to the proxy: to its supervisor, which alone acts on them.
+"""The signals that the proxy handles. Only the supervisor acts on them.
 
-Its children let them pass, since service managers and shells signal whole groups.
+Its children ignore them, since service managers and shells signal whole process groups.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HANG_UP: Final = signal.SIGHUP
 """Load the configuration again, as for other servers; but stop when the terminal we run on was closed."""
 
 IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2)
-"""Other servers reopen their logs or reload on these, and whoever is used to that must not stop us."""
+"""Other servers reopen their logs or reload on these; an operator who is used to that must not stop us."""
 
 HANDLED: Final = (*STOP, HANG_UP, *IGNORED)
-"""All that must not end a process by itself."""
+"""All signals whose default action, which ends the process, must not be taken."""
