@@ -8,7 +8,7 @@ tests/forwarder/test_twins.py feeds both the same bytes. What is different:
   touches no Python object and allocates nothing;
 * ``epoll_wait``, ``recv``, ``send`` and ``splice`` are called directly;
 * the allocator hook lives here: `count_allocations` wraps CPython's allocators and adds
-  up the bytes they are asked for, which is what ``ws_pool_alloc_bytes_per_second`` shows.
+  up the bytes requested from them; ``ws_pool_alloc_bytes_per_second`` shows the rate.
 
 The GIL is kept while waiting: a forwarder has one thread, and letting go of it costs
 more than a small frame.
@@ -134,7 +134,7 @@ cdef inline double _monotonic() noexcept nogil:
 cdef class Flow:
     """One direction of a session; attributes as in `hot_pure.Flow`."""
 
-    # What every message needs comes first: two lines of the cache, and not four.
+    # The fields that every message needs come first: they fill two cache lines, not four.
     cdef public int source
     cdef public int sink
     cdef readonly uint64_t remaining
@@ -164,7 +164,7 @@ cdef class Flow:
     cdef public Flow opposite
     cdef public list pings
     cdef readonly object close_reason
-    # The owner's.
+    # These belong to the owner; the engine ignores them.
     cdef public bint heard
     cdef public bint gone
     cdef public bint told
@@ -191,7 +191,7 @@ cdef class Flow:
 
     @property
     def at_boundary(self):
-        """Whether everything written so far ends at a frame boundary, nothing stashed."""
+        """Whether everything written so far ends at a frame boundary, and nothing is stashed."""
         return self.remaining == 0 and self.stash_bytes == NULL
 
     @property
@@ -229,7 +229,7 @@ cdef class Engine:
     cdef object _words_owner
     cdef list _table
     cdef epoll_event _events[MAX_EVENTS]
-    cdef bint _alone  # where much of a frame is still to come: what is to be sent is of that frame only
+    cdef bint _alone  # whether the bytes to send belong to one frame only, of which more is still to come
 
     cdef void _close_pipe(self) noexcept:
         if self._pipe[0] >= 0:
@@ -248,8 +248,8 @@ cdef class Engine:
         self._buffer = <uint8_t *>malloc(PREFIX + self._capacity)
         if self._buffer == NULL:
             raise MemoryError
-        # One pipe for all sessions: it is empty whenever a turn leaves it. Without one, as when
-        # descriptors are short, everything is copied.
+        # One pipe for all sessions: every turn leaves it empty. If none can be had, as when descriptors
+        # are short, all payload is copied.
         if pipe2(self._pipe, O_CLOEXEC | O_NONBLOCK) < 0:
             self._pipe[0] = self._pipe[1] = -1
         elif fcntl(self._pipe[1], F_SETPIPE_SZ, PIPE_BYTES) < 0:
@@ -295,7 +295,7 @@ cdef class Engine:
         self._set(descriptor, target)
 
     def unwatch(self, int descriptor):
-        """Stop reporting it; before it is closed, or epoll would keep a dead entry."""
+        """Stop reporting a descriptor. Call it before closing the descriptor, or epoll keeps a dead entry."""
         self._set(descriptor, None)
         self._control(EPOLL_CTL_DEL, descriptor, 0)
 
@@ -305,7 +305,7 @@ cdef class Engine:
         self._apply(flow)
 
     def detach(self, Flow flow not None):
-        """Forget a flow's source; before it is closed."""
+        """Forget a flow's source. Call it before closing the source."""
         if flow.interest:
             self._control(EPOLL_CTL_DEL, flow.source, 0)
             flow.interest = 0
@@ -345,7 +345,7 @@ cdef class Engine:
         cdef Flow flow
         cdef double now = _monotonic()
         while True:
-            # From the last wake-up on: what was done since then is short beside any deadline.
+            # Counted from the last wake-up: the work since then is short compared with any deadline.
             left = deadline - now
             if left <= 0:
                 timeout = 0
@@ -409,7 +409,7 @@ cdef class Engine:
         cdef ssize_t size
         cdef size_t most = self.window
         if flow.remaining and flow.wanted and flow.mode == RELAY:
-            # Not beyond the boundary: behind it there may always be more, and what waits would for ever.
+            # Not beyond the boundary: a source that never pauses would delay our control frame for ever.
             if flow.remaining < most:
                 most = flow.remaining
         elif flow.large and flow.remaining + GLIMPSE < most and flow.mode == RELAY and self._pipe[0] >= 0:
@@ -439,13 +439,13 @@ cdef class Engine:
         size = splice(flow.source, NULL, self._pipe[1], NULL, most, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
         if size < 0:
             if errno == EINVAL or errno == ENOSYS:
-                self._close_pipe()  # not with this kernel or this kind of socket: copy from now on
+                self._close_pipe()  # this kernel or this kind of socket cannot splice: copy from now on
             elif errno != EAGAIN and errno != EINTR:
                 flow.error = errno
                 return ERROR_
         if size <= 0:
-            # "Nothing there" and "the end" are not to be believed: splice stops in front of a TCP
-            # urgent byte, and says either while epoll goes on saying that there is something to read.
+            # Do not trust "nothing there" or "the end" from splice: it stops in front of a TCP urgent
+            # byte and reports either, while epoll keeps reporting that there is something to read.
             return self._receive(flow)
         flow.remaining -= size
         flow.active_at = self.now
@@ -468,7 +468,7 @@ cdef class Engine:
                 found = SINK_ERROR
                 break
         if done < <size_t>size:
-            # The pipe is emptied, be it for the stash or for nobody.
+            # The pipe must be empty afterwards: its data is stashed, or dropped if the sink has failed.
             self._take_back(size - done)
             if not found:
                 self._stash(flow, self._buffer + PREFIX, size - done)
@@ -542,7 +542,7 @@ cdef class Engine:
         cdef ssize_t sent = 0
         cdef int flags = MSG_NOSIGNAL | MSG_DONTWAIT
         # While much of a frame is still to come the kernel need not send a short segment for the tail of a
-        # write. It may keep that back for 200 ms, so nobody may be waiting for a byte of it.
+        # write. It may hold that back for 200 ms, so the write must have bytes of that frame only.
         if flow.remaining >= SPLICE_FROM and self._alone and flow.mode == RELAY:
             flags |= MSG_MORE
         while flow.stash_bytes == NULL:
@@ -561,7 +561,7 @@ cdef class Engine:
         return 0
 
     cdef int _stash(self, Flow flow, const uint8_t *data, size_t size) except -1:
-        """Keep bytes for the sink, behind what waits for it already."""
+        """Keep bytes for the sink, behind those that already wait for it."""
         cdef size_t waiting = flow.stash_end - flow.stash_at
         cdef uint8_t *stash = <uint8_t *>malloc(waiting + size)
         if stash == NULL:
@@ -851,11 +851,11 @@ cdef void _counting_free(void *ctx, void *ptr) noexcept nogil:
 
 
 def count_allocations(words, Py_ssize_t word):
-    """Add every byte asked of CPython's allocators to one word, from now on.
+    """Add every byte requested from CPython's allocators to one word, from now on.
 
-    Wraps the memory and object domains and calls through; one addition per allocation. Not
-    the raw domain: what is too large for pymalloc is asked of it by the other two, and would
-    be counted twice. Calling it twice is an error for the same reason.
+    Wraps the memory and object domains and calls through; one addition per allocation. The raw
+    domain is not wrapped: the other two request from it what is too large for pymalloc, which
+    would be counted twice. Calling this twice is an error for the same reason.
 
     Args:
         words: The forwarder's counter block.

@@ -23,7 +23,7 @@ _STEPS: Final = {
     inbound: tuple(header + second - base if 0 <= second - base < 126 else 0 for second in range(256))
     for inbound, base, header in ((True, 0x80, 6), (False, 0, 2))
 }
-"""By direction and second byte: size of a frame with a short length, 0 where it has none."""
+"""By direction and second byte: size in bytes of a frame with a 7-bit length; 0 where it is none of these."""
 
 
 class Flow:
@@ -63,7 +63,7 @@ class Flow:
         whole: First bytes of the frames that `walk_pure.HeaderWalk._skip` may pass over.
         steps: `_STEPS` of the direction.
         heard: The source's last frame has come: its Close, its fault, or the end of its connection. This
-            and what follows is the owner's, and means nothing to the engine.
+            attribute and those below belong to the owner; the engine ignores them.
         gone: The source has ended for reading.
         told: A Close has been written to the sink, or it can no longer be told anything.
         closed: A Close of ours has been written to the sink, or waits in the stash.
@@ -147,7 +147,7 @@ class Flow:
         self.payload = 0
         self.active_at = now
         self.between = True
-        # What is passed over is not compared with the limit: all short frames must be under it.
+        # `_skip` does not compare a frame's length with the limit, so it may run only where none exceeds it.
         self.whole = _WHOLE[rsv_first & 0x70] if limit >= 65535 else _NOTHING
         self.steps = _STEPS[inbound]
         self.heard = False
@@ -159,7 +159,7 @@ class Flow:
 
     @property
     def at_boundary(self) -> bool:
-        """Whether everything written so far ends at a frame boundary, nothing stashed."""
+        """Whether everything written so far ends at a frame boundary, and nothing is stashed."""
         return self.remaining == 0 and self.stash is None
 
     @property

@@ -4,8 +4,8 @@ The compiled twin is `_hot.pyx`; both have this interface and must take the same
 actions for any bytes, valid or not (tests/forwarder/test_twins.py).
 
 Why frames are walked at all: a control frame of ours may only go out at a frame
-boundary, a frame over the size limit must be refused at its header, and pings are
-answered here. Only *headers* are parsed, and control frames read; the payload of data
+boundary, a frame over the size limit must be refused at its header, and the forwarder
+answers pings itself. Only *headers* are parsed, and control frames read; the payload of data
 frames is never unmasked or decoded, and copied only when the sink does not take it.
 
 Rules of this file:
@@ -40,7 +40,7 @@ __all__ = ["Engine", "Flow", "count_allocations"]
 EPOLLIN: Final = select.EPOLLIN
 EPOLLOUT: Final = select.EPOLLOUT
 _PARKED: Final = select.EPOLLONESHOT
-"""Interest in nothing. Epoll reports a failed connection whatever the interest, this way at most once."""
+"""Interest in no event. Epoll reports a failed connection even so; with this flag it does so only once."""
 
 _MAX_EVENTS: Final = 256
 _STASHED: Final = int(ForwarderWord.STASHED_BYTES)
@@ -96,7 +96,7 @@ class Engine(HeaderWalk):
         self._table[descriptor] = target
 
     def unwatch(self, descriptor: int) -> None:
-        """Stop reporting it; to be called before it is closed, or epoll would keep a dead entry."""
+        """Stop reporting a descriptor. Call it before closing the descriptor, or epoll keeps a dead entry."""
         self._table.pop(descriptor, None)
         self._epoll.unregister(descriptor)
 
@@ -106,7 +106,7 @@ class Engine(HeaderWalk):
         self._apply(flow)
 
     def detach(self, flow: Flow) -> None:
-        """Forget a flow's source; to be called before it is closed."""
+        """Forget a flow's source. Call it before closing the source."""
         if flow.interest:
             self._epoll.unregister(flow.source)
             flow.interest = 0
@@ -120,8 +120,8 @@ class Engine(HeaderWalk):
     def _apply(self, flow: Flow) -> None:
         """Bring epoll's interest in a flow's source in line with both directions.
 
-        A source that nothing is wanted of stays in epoll: putting it back could fail, for want of memory
-        or by the user's limit, and with it every session here.
+        A source from which we want nothing stays in epoll: adding it again could fail, for want of memory
+        or by the user's limit, and end this process with all its sessions.
         """
         opposite = flow.opposite
         interest = EPOLLIN if flow.reading and flow.stash is None else 0
@@ -146,8 +146,8 @@ class Engine(HeaderWalk):
 
         Returns:
             Flows with their signs, and watched targets; empty when only the deadline
-            passed or, in the compiled build, a signal came in: Python waits on by itself
-            (PEP 475). `now` is the time of the last wake-up.
+            passed or, in the compiled build, a signal came in (in the pure build Python
+            itself goes on waiting, PEP 475). `now` is the time of the last wake-up.
         """
         table = self._table
         poll = self._epoll.poll
@@ -193,7 +193,7 @@ class Engine(HeaderWalk):
             return self._splice(flow, size) if size > 0 else signs.ERROR
         into = self._into
         if flow.remaining and flow.wanted and flow.mode == _RELAY:
-            # Not beyond the boundary: behind it there may always be more, and what waits would for ever.
+            # Not beyond the boundary: a source that never pauses would delay our control frame for ever.
             if flow.remaining < self.window:
                 into = [self._view[PREFIX : PREFIX + flow.remaining]]
         elif flow.large and self._pipe and flow.mode == _RELAY:
@@ -228,8 +228,8 @@ class Engine(HeaderWalk):
         """Move payload of the current frame into the pipe, at most a window and not beyond its end.
 
         Returns:
-            How much; -1 if reading the source failed. 0 if nothing could be moved, which says nothing
-            about the source: splice stops in front of a TCP urgent byte and reports that there is
+            Bytes moved; 0 if nothing could be moved; -1 if reading the source failed. 0 does not mean
+            that the source is empty: splice stops in front of a TCP urgent byte and reports that there is
             nothing, or the end, while epoll keeps reporting that there is something to read.
         """
         try:
@@ -271,7 +271,7 @@ class Engine(HeaderWalk):
                 flow.error = error.errno or errno.EIO
                 found = signs.SINK_ERROR
         if left:
-            # The pipe is emptied, whether into the stash or to discard the data.
+            # The pipe must be empty afterwards: its data is stashed, or dropped if the sink has failed.
             rest = _read_exactly(taking, left)
             if not found:
                 self._stash(flow, rest)
@@ -333,7 +333,7 @@ class Engine(HeaderWalk):
         if start != end:
             found |= self._send(flow, start, end)
         if flow.wanted and (flow.remaining == 0 or flow.mode != _RELAY) and flow.stash is None:
-            # The rest of a frame that is not forwarded must keep nobody waiting.
+            # The rest of a frame that is not forwarded must not delay our control frames.
             found |= _BOUNDARY
         return found
 
@@ -361,7 +361,7 @@ class Engine(HeaderWalk):
         """Write the stash; when it is gone, read the source again.
 
         Returns:
-            `BOUNDARY` when something was waiting for the stash to go, `SINK_ERROR`, or 0.
+            `BOUNDARY` when the stash is gone and a control frame was waiting for that, `SINK_ERROR`, or 0.
         """
         stash = flow.stash
         if stash is None:
@@ -405,17 +405,17 @@ class Engine(HeaderWalk):
 
 
 def count_allocations(words: memoryview, word: int) -> bool:
-    """Add every byte that this process asks its allocators for to a counter word.
+    """Add every byte that this process requests from its allocators to a counter word.
 
     Returns:
-        Whether they are counted. Not here: CPython has no such counter, and only the
-        extension can hook the allocators, so the word stays as it is.
+        Whether they are counted: in this build never, since only the extension can hook
+        CPython's allocators. The word stays as it is.
     """
     return False
 
 
 def _new_pipe() -> tuple[int, ...]:
-    """Return both ends of a pipe for splicing; nothing if there is none: then everything is copied."""
+    """Return both ends of a pipe for splicing; empty if none can be had: then all payload is copied."""
     try:
         ends = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -430,7 +430,7 @@ def _new_pipe() -> tuple[int, ...]:
 
 
 def _read_exactly(descriptor: int, size: int) -> bytes:
-    """Read what is known to be there."""
+    """Read ``size`` bytes that are known to be there."""
     data = os.read(descriptor, size)
     while len(data) < size:
         data += os.read(descriptor, size - len(data))

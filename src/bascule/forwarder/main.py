@@ -1,12 +1,12 @@
 """One forwarder: a thread, an epoll, and the sessions handed to it.
 
 The loop: the engine relays until something needs attention, then channels, signs and
-timers are served. It talks to the gateway over a channel that the supervisor sends
-it, and to a new one when the gateway was replaced; between the two, sessions go on
-and reports wait.
+timers are served. The supervisor sends the forwarder a channel to the gateway, and
+another when that gateway is replaced. While there is no gateway, sessions go on and
+their outcomes wait.
 
-When the control channel ends, the supervisor is done or gone: the forwarder ends its
-sessions and leaves, so that no orphan keeps anything alive. Signals are not for it.
+When the control channel ends, the supervisor is stopping or dead: the forwarder ends
+its sessions and leaves, so that no orphan remains. It ignores signals.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ _RETRY: Final = 0.02
 """Seconds until a full channel is tried again."""
 
 _LEAVING: Final = 10.0
-"""Longest time to end the sessions in when the supervisor has gone; a closing handshake takes less."""
+"""Most seconds to end the sessions when the supervisor has gone; a closing handshake takes less."""
 
 
 _LONGEST: Final = 2**63 - 1
-"""What the pool's own reader of those keys takes at most, in milliseconds."""
+"""The most that the pool's own reader of ``…Ms`` keys accepts, in milliseconds."""
 
 
 class Forwarder:
@@ -200,17 +200,17 @@ class Forwarder:
             former.shutdown(socket.SHUT_RD)  # what it sends from now on fails, as on a closed channel
             self._former.append(former)
             self._tell_former()
-            self._forget_unread()  # it reads on, to the end of the channel
-        # Lists were for the one before, and half of one would pass for the whole; outcomes stay true.
+            self._forget_unread()  # the former gateway reads on, to the end of its channel
+        # Lists were for the former gateway, and half of one would pass for the whole; outcomes are for any.
         self._outbox = deque(said for said in self._outbox if is_outcome(said))
         channel.setblocking(False)
         self._gateway = channel
         self._list(0)
 
     def _tell_former(self) -> None:
-        """Tell the gateways before that there is another; one whose channel is full is told later.
+        """Tell the former gateways that there is another; one whose channel is full is told later.
 
-        One that finds the channel ended and was not told takes all it carried for lost.
+        A gateway that finds its channel ended and was not told takes this forwarder's sessions for lost.
         """
         waiting = []
         for former in self._former:
@@ -248,11 +248,11 @@ class Forwarder:
         return True
 
     def _on_message(self, message: Message, arrived: deque[int]) -> None:
-        """Act on one message; what it takes of the descriptors is taken from their front."""
+        """Act on one message; an `Adopt` takes its descriptors from the front of ``arrived``."""
         match message:
             case Adopt() if len(arrived) >= DESCRIPTORS_PER_SESSION:
                 self._relay.adopt(message, arrived.popleft(), arrived.popleft())
-                if self._orphan:  # it was on its way when all were told
+                if self._orphan:  # it was on its way when `_stop` ended the others
                     self._relay.end(message.id, End.DRAIN)
             case Adopt():
                 self._relay.give_back(message)
@@ -271,9 +271,9 @@ class Forwarder:
             self._gateway = None
 
     def _take_back_unread(self) -> None:
-        """Keep the outcomes for the next gateway that one which died may have left unread.
+        """Keep for the next gateway the outcomes that a gateway which died may have left unread.
 
-        It may have read some of them: an outcome is told once, or, seldom, twice, and never not at all.
+        The dead gateway may have read some of them: an outcome is sent at least once, and seldom twice.
         """
         if self._left_unread:
             self._outbox.extendleft(reversed(self._unread))
@@ -298,8 +298,8 @@ class Forwarder:
         self._outbox.append(message.encode())
 
     def _send_waiting(self) -> None:
-        # Not when they ended: what is counted and was not told when this process is killed, the
-        # gateway counts once more, as lost.
+        # Counted now, and not when they ended: if this process were killed in between, the gateway
+        # would count those sessions a second time, as lost.
         for ended in self._uncounted:
             self._relay.count(ended)
         self._uncounted.clear()
@@ -312,7 +312,7 @@ class Forwarder:
             try:
                 send_packet(gateway, packet)
             except OSError as error:
-                # It is full; or gone, and the supervisor will send another channel.
+                # The channel is full; or the gateway is gone, and the supervisor will send another channel.
                 self._left_unread |= isinstance(error, ConnectionResetError)
                 return
             for _ in range(messages):
@@ -322,9 +322,9 @@ class Forwarder:
                     self._unread_bytes += len(message)
 
     def _forget_read(self, gateway: socket.socket) -> None:
-        """Forget outcomes that the gateway has read: those for which what is unread has no room.
+        """Forget the outcomes that the gateway must have read: more bytes than can still be unread.
 
-        One that is always a packet behind would else let them grow, and be told all of them twice.
+        Otherwise, behind a gateway that is always a packet late they would grow, and all be sent twice.
         """
         if self._unread:
             most = most_unread(gateway)
@@ -333,11 +333,11 @@ class Forwarder:
 
 
 def _intervals(heartbeat_ms: int, idle_ms: int, closing: float) -> Intervals:
-    """Return them in seconds; the pool's keys have no upper bound, and a float has."""
+    """Return the intervals in seconds; the pool's keys have no upper bound, but a float has."""
     return Intervals(min(heartbeat_ms, _LONGEST) / 1000, min(idle_ms, _LONGEST) / 1000, closing)
 
 
 def main() -> None:
     """Run a forwarder with the setup named by the command line."""
-    faulthandler.enable()  # where it stood, when compiled code fails or the supervisor gives it up
+    faulthandler.enable()  # tells where it stood when compiled code fails or the supervisor gives it up
     Forwarder(ForwarderSetup.read()).run()

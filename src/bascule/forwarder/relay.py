@@ -10,8 +10,8 @@ side is then *told* (a Close frame at a boundary, or nothing where it is gone) a
 writing; when both connections have also ended for reading, or the deadline of the
 closing handshake has passed, the session is over. Reading to the end matters: a
 connection closed with unread bytes is reset, and a reset can overtake our Close.
-Each flow keeps this of its own two ends: whether its source was heard and is gone,
-whether its sink was told and is shut.
+Each flow records this for its own two ends: whether its source was heard and is gone,
+and whether its sink was told and is shut.
 
 Rules of this file:
 
@@ -56,7 +56,7 @@ _ABORTED = {True: End.CLIENT_ABORTED, False: End.UPSTREAM_ABORTED}
 _TIMEOUT = {True: End.CLIENT_TIMEOUT, False: End.UPSTREAM_TIMEOUT}
 _BROKEN = {True: End.CLIENT_PROTOCOL_ERROR, False: End.UPSTREAM_PROTOCOL_ERROR}
 _TOO_BIG = {True: End.CLIENT_TOO_BIG, False: End.UPSTREAM_TOO_BIG}
-"""Rows by *the source is the browser*."""
+"""Rows by whether the source of the flow is the browser."""
 
 _GIVEN_UP: Final = frozenset((errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH))
 """Errors by which TCP says that a peer no longer answers; a router may have given the reason."""
@@ -68,9 +68,9 @@ class Relay:
     Args:
         engine: Moves the frames.
         words: The forwarder's counter block.
-        intervals: How long everything takes.
-        report: Called once per session with its outcome, which is still to be counted.
-        flow: The flows of the engine's build.
+        intervals: Times of heartbeats, idleness and closing handshakes.
+        report: Called once per session with its outcome; the receiver must pass that to `count`.
+        flow: The class of flows of the engine's build.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class Relay:
     # -- the life of a session ------------------------------------------------------
 
     def adopt(self, message: Adopt, browser: int, upstream: int) -> None:
-        """Start relaying a session; takes over both descriptors whatever happens.
+        """Start relaying a session; from here on both descriptors are this object's to close.
 
         The answer to the browser goes out first; then the bytes that the gateway had already read
-        are processed (I12).
+        are processed (I12). If epoll takes no more connections, both are closed and the session ends.
         """
         now = self._engine.now
         session = Session(message.id, message.kind, message.opened_at, message.tag)
@@ -125,7 +125,7 @@ class Relay:
                 self.on_signs(flow, self._engine.feed(flow, early))
 
     def give_back(self, message: Adopt, reason: bytes = b"no descriptors left") -> None:
-        """End a session whose connections the kernel has dropped, or that epoll does not take."""
+        """Report the end of a session whose connections the kernel dropped, or epoll did not take."""
         duration = max(0.0, self._engine.now - message.opened_at)
         self._report(
             Ended(
@@ -137,7 +137,7 @@ class Relay:
     def end(
         self, identifier: int, end: End, code: int = 0, reason: bytes = b"", within: float | None = None
     ) -> bool:
-        """End a session by a row of the close table; one that is ending already may take no longer.
+        """End a session by a row of the close table; if it is ending already, only its deadline may move up.
 
         Args:
             identifier: The session.
@@ -190,7 +190,7 @@ class Relay:
             rows = _TOO_BIG if flow.fault == signs.FAULT_TOO_BIG else _BROKEN
             self._end(session, rows[flow.inbound])
             if session.end in _CLOSED.values():
-                # It was sent the other side's Close and replied with this: we answer in its place.
+                # This peer got the other side's Close and replied with a bad frame: we answer in its place.
                 self._tell(flow, session.code, session.reason)
         if found & (signs.EOF | signs.ERROR):
             self._on_gone(session, flow, bool(found & signs.ERROR))
@@ -200,13 +200,13 @@ class Relay:
             self._settle(session)
 
     def _sink_failed(self, flow: Flow) -> None:
-        """A connection takes no more bytes.
+        """Note that a flow's sink takes no more bytes.
 
-        That decides nothing yet: what its own direction still holds, perhaps a Close, is
-        read first, and the end of that direction picks the row.
+        That does not pick a row yet. What the sink's peer has sent, perhaps a Close, is read
+        first, and how that direction ends picks the row.
         """
         flow.told = True
-        flow.closed = False  # nothing is written behind a Close: it was still in the stash
+        flow.closed = False  # we write nothing behind a Close, so a Close of ours was still in the stash
         if flow.mode == signs.RELAY:
             flow.mode = signs.DISCARD
         flow.stop = True
@@ -218,8 +218,8 @@ class Relay:
         self._words[close_code_word(sender, label)] += 1
         if not flow.stop:
             flow.told = True
-        # Otherwise it answers our Close, or crossed it: ours was sent, or will be, instead of this one. Or
-        # the sink has failed; then this is the row all the same, and with it there is a deadline.
+        # Otherwise this Close answers ours, or crosses it: the sink gets ours instead of this one. Or the
+        # sink has failed: even then this Close picks the row, which sets a deadline.
         self._end(session, _CLOSED[flow.inbound], flow.close_code, flow.close_reason)
 
     def _on_gone(self, session: Session, flow: Flow, failed: bool) -> None:
@@ -243,7 +243,7 @@ class Relay:
             given_up = (failed and flow.error in _GIVEN_UP) or back.error in _GIVEN_UP
             self._end(session, (_TIMEOUT if given_up else _ABORTED)[flow.inbound])
         if silent and session.end in _CLOSED.values():
-            # It was told the other side's Close and left without answering: we answer for it.
+            # This peer got the other side's Close and left without an answer: we answer in its place.
             self._tell(flow, session.code, session.reason)
         if flow.remaining and flow.mode == signs.RELAY:
             _give_up(flow)
@@ -258,8 +258,8 @@ class Relay:
             return
         for flow in (session.inbound, session.outbound):
             if _has_closed(flow):
-                # The sign of that Close may be in this report too, behind what asks for a row. The engine has
-                # forwarded the Close already: it was first, and nothing follows it (I2).
+                # The engine has forwarded this peer's Close already, though its sign may still be to come in
+                # this report. So the Close was first, and nothing may follow it (I2).
                 flow.told = True
                 if end not in _CLOSED.values():
                     end, within = _CLOSED[flow.inbound], None
@@ -321,7 +321,7 @@ class Relay:
         del self.sessions[session.id]
         engine = self._engine
         if session.end not in _CLOSED.values() and (not session.outbound.closed or session.outbound.stashed):
-            # The browser was told nothing: it was gone, or inside a frame to the last.
+            # No Close of ours reached the browser: it was gone, or inside a frame to the last.
             session.code, session.reason = 0, b""
         self._release(session)
         inbound, outbound = session.inbound, session.outbound
@@ -416,7 +416,7 @@ class Relay:
             self._finish(session)
 
     def change(self, intervals: Intervals) -> None:
-        """Go over to other intervals, for the sessions that live, too."""
+        """Use other intervals from now on, for live sessions too."""
         self._timers.change(intervals, self._engine.now)
 
     def _beat(self, session: Session) -> None:
@@ -429,8 +429,8 @@ class Relay:
             if self._engine.inject(flow, HEARTBEAT):
                 self._sink_failed(flow)
         elif not flow.stashed:
-            # In the middle of a frame: one waits for its end. With bytes stashed there is
-            # traffic on the way already, and a stalled browser must not collect pongs.
+            # In the middle of a frame the heartbeat waits for the frame's end. With bytes stashed
+            # none is sent: there is traffic already, and a stalled browser must not collect pongs.
             _pending(flow).heartbeat = HEARTBEAT
             flow.wanted = True
 
@@ -452,14 +452,14 @@ def _key(flow: Flow) -> bytes | None:
 
 
 def _has_closed(flow: Flow) -> bool:
-    """Tell whether the Close of a flow's source has come; its sign may be still to come."""
+    """Tell whether the Close of a flow's source has come, even if its sign has not been acted on yet."""
     return flow.mode == signs.DEAD and not flow.fault
 
 
 def _give_up(flow: Flow) -> None:
-    """Tell a sink nothing any more: it is inside a frame whose sender is gone, and which will never end.
+    """Say nothing more to a sink that is inside a frame which will never end: the frame's sender is gone.
 
-    Only dropping its connection is honest, so what it still says does not matter either.
+    Only dropping the sink's connection is honest, so we do not wait for what its peer still says either.
     """
     assert flow.opposite is not None
     flow.told = flow.opposite.heard = True

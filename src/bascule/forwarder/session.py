@@ -1,4 +1,4 @@
-"""One session as the forwarder holds it: a record and its two flows, which know how far each has ended."""
+"""One session as the forwarder holds it: a record, and two flows that record how far each side has ended."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class Session:
         id: Given by the gateway.
         kind: Index into ``tuple(Kind)``.
         opened_at: Monotonic time of admission, in seconds.
-        tag: The gateway's own note, returned with all that is told of it.
+        tag: The gateway's own note (`Errand.tag`), sent back with every `Live` and `Ended`.
         inbound: Browser to upstream.
         outbound: Upstream to browser.
         end: The row of the close table that ended it; ``None`` while it lives. Chosen once.
-        code: Close code of a peer that ended it, or of ours for the browser; 0 for none.
+        code: Close code of the peer that ended it, or else ours for the browser; 0 for none.
         reason: Close reason beside it.
-        waiting: Bytes that waited for a peer when it was last looked whether the session is idle or, with
-            ``end``, whether a peer still takes them; 0 before.
+        waiting: Bytes that waited for a slow peer at the last check whether the session is idle or, once
+            ``end`` is set, whether a peer still takes them; 0 before the first check.
         beat_at: When the next heartbeat is due, monotonic.
         boundary_by: Until when a Close of ours may wait for a frame boundary, monotonic; set with ``end``.
-        over_by: When it is cut, whatever is still to come, monotonic; infinity for not. Set with ``end``.
-        farewell_by: Until when a peer may put its end off by taking what waits for it, monotonic; set with
-            ``end``.
-        told_at: When it ended, a Close of ours last went out or a peer was last seen to take what waited
-            for it, monotonic; set with ``end``.
+        over_by: When the session is cut in any case, monotonic; infinity for never. Set with ``end``.
+        farewell_by: Until when a peer may delay the end by taking bytes that wait for it, monotonic; set
+            with ``end``.
+        told_at: When the session ended, or later when a Close of ours last went out, or when a peer was
+            last seen to take waiting bytes; monotonic; set with ``end``.
     """
 
     __slots__ = (

@@ -30,9 +30,9 @@ CLOSE: Final = 16
 FAULT: Final = 32
 """The peer broke the framing or its frame is over the limit; `Flow.fault` says which."""
 BOUNDARY: Final = 64
-"""Nothing is stashed, something is pending, and the flow stands at a frame boundary, or in a frame that is
-not forwarded. `flush` reports it as soon as the stash is gone, when the frame may not have ended: whoever
-acts on it looks."""
+"""A control frame is pending, nothing is stashed, and the flow stands at a frame boundary, or in a frame
+that is not forwarded. `flush` reports it as soon as the stash is gone, even inside a frame: the owner must
+check."""
 
 # Values of Flow.fault.
 NO_FAULT: Final = 0
@@ -40,18 +40,19 @@ FAULT_PROTOCOL: Final = 1
 FAULT_TOO_BIG: Final = 2
 
 MAX_PINGS: Final = 16
-"""Pings remembered, and so answered at once, of those that came together. RFC 6455 §5.5.3 asks only for
-the most recent; peers that send a handful expect each, and a flood must not be answered in kind."""
+"""Most pings answered of those that came together, the latest ones. RFC 6455 §5.5.3 asks only for the most
+recent. A peer that sends a handful expects an answer to each, but a flood must not cause another."""
 
 NO_CLOSE_CODE: Final = 0
 """`Flow.close_code` of a Close frame without a code, or before any."""
 
 SPLICE_FROM: Final = 65536
-"""Payload still to come from which on it is spliced (docs/decisions/0004-splice-and-windows.md)."""
+"""With at least so many payload bytes of a frame to come, they are spliced
+(docs/decisions/0004-splice-and-windows.md)."""
 
 GLIMPSE_BYTES: Final = 16384
-"""Most that is read behind a frame with so much payload, where another one is likely: its header, and
-little of what can be spliced."""
+"""Most bytes read at once behind a frame with so much payload, where another such frame is likely: enough for
+its header, and little of the payload that could be spliced."""
 
 PREFIX_BYTES: Final = 256
 """Room in front of the receive window for held bytes: an unfinished header or control frame

@@ -1,9 +1,9 @@
-"""What becomes due in a session without anybody sending anything: a heartbeat, idleness, a deadline.
+"""What becomes due in a session by time alone: a heartbeat, idleness, a deadline.
 
-Timers live in wheels (`bascule.forwarder.wheel`), which cannot cancel an entry; so an entry that comes due is
-checked again, and dropped or rescheduled if it no longer applies or has been put off meanwhile.
+Timers live in wheels (`bascule.forwarder.wheel`), which cannot cancel an entry. So an entry that comes due is
+checked: it is dropped if it no longer applies, and scheduled again if it was put off meanwhile.
 
-Rules of this file: it says what is due; what to do about it is up to the relay.
+Rules of this file: it says what is due; the relay decides what to do.
 """
 
 from __future__ import annotations
@@ -24,28 +24,29 @@ if TYPE_CHECKING:
 __all__ = ["Intervals", "Timers"]
 
 _LONGEST_LOOK: Final = 60.0
-"""Most seconds between checks whether a session is idle or needs a heartbeat. One that ends stays in the
-wheels until the next check: with an interval of a day and 50 sessions a second that would be about
+"""Most seconds between checks whether a session is idle or needs a heartbeat. A session that has ended stays
+in the wheels until its next check: with an interval of a day and 50 sessions a second that would be about
 180 MiB."""
 
 _CLOSINGS_RESOLUTION: Final = 0.05
 """Seconds by which a closing handshake may overrun its limit."""
 
 _LOOKS: Final = 5
-"""Looks, in the time of a closing handshake, whether a peer still takes what waits for it."""
+"""Checks whether a peer still takes bytes that wait for it, in the time of a closing handshake."""
 
 _LONGEST_FAREWELL: Final = 300.0
-"""Most seconds for which a peer may put off the end of a session by taking what waits for it: 4 MiB, what
-Linux lets a send buffer grow to, at 14 kB/s. A byte at a time would hold a slot for months."""
+"""Most seconds for which a peer may delay the end of a session by taking bytes that wait for it: enough for
+4 MiB, to which Linux lets a send buffer grow, at 14 kB/s. Without this limit a peer that takes a byte at a
+time would hold a slot for months."""
 
 
 class Intervals(NamedTuple):
-    """How long everything takes, in seconds.
+    """Times of heartbeats, idleness and closing handshakes, in seconds.
 
     Attributes:
         heartbeat: Between two heartbeats towards a browser; 0 for none.
-        idle: Without a data frame until a session ends; 0 for never.
-        closing: For a closing handshake.
+        idle: Time without a data frame after which a session ends; 0 for never.
+        closing: Time for a closing handshake.
     """
 
     heartbeat: float
@@ -57,8 +58,8 @@ class Timers:
     """The wheels of all sessions of one forwarder.
 
     Args:
-        sessions: Those that live, by id.
-        intervals: How long everything takes.
+        sessions: The live sessions by id.
+        intervals: The configured times.
     """
 
     def __init__(self, sessions: Mapping[int, Session], intervals: Intervals) -> None:
@@ -74,7 +75,7 @@ class Timers:
         return min(self._beats.next_at, self._idles.next_at, self._closings.next_at)
 
     def begin(self, session: Session, now: float) -> None:
-        """Take up a new session."""
+        """Schedule the heartbeat and the idle check of a new session."""
         heartbeat, idle, _ = self._intervals
         if heartbeat:
             self._await_beat(session, now + heartbeat, now)
@@ -87,9 +88,9 @@ class Timers:
         Args:
             session: The session.
             now: Monotonic time.
-            within: Seconds until all must be over. Without it, a Close waits for a frame boundary as
-                long as a closing handshake may take, and has as long again to be answered. Both count
-                anew while a peer takes what waits for it, up to `_LONGEST_FAREWELL`.
+            within: Seconds until the session must be over. If ``None``, a Close may wait for a frame
+                boundary for the time of a closing handshake, and its answer may take as long again. Both
+                times begin anew while a peer takes bytes that wait for it, up to `_LONGEST_FAREWELL`.
         """
         closing = self._intervals.closing
         session.told_at = now
@@ -100,17 +101,17 @@ class Timers:
         self._closings.schedule(session.id, min(now + closing / _LOOKS, session.boundary_by))
 
     def hurry(self, session: Session, now: float, within: float | None) -> None:
-        """Give a session that is ending already no longer than one that begins to."""
+        """Give a session that is ending already no more time than one that begins to end now."""
         over_by = now + (self._intervals.closing if within is None else within)
         if over_by < session.over_by:
             session.over_by = over_by
             self._closings.schedule(session.id, over_by)
 
     def change(self, intervals: Intervals, now: float) -> None:
-        """Go over to other intervals.
+        """Use other intervals from now on.
 
-        A Close that was sent already has the new time to be answered, which counts from when it was sent and
-        from the next look at it on; one that waits for a frame boundary keeps the time that it had.
+        The answer to a Close that was sent already gets the new time, counted from when the Close was sent;
+        it holds from the next check on. A Close that waits for a frame boundary keeps its deadline.
         """
         before, self._intervals = self._intervals, intervals
         heartbeat, idle, _ = intervals
@@ -118,7 +119,7 @@ class Timers:
         if heartbeat != before.heartbeat:
             self._beats = Wheel(_resolution(heartbeat))
             if heartbeat:
-                # As far apart as before, or evenly: in any case not all at the same moment.
+                # As far apart as before, or spread evenly, whichever is sooner: never all at one moment.
                 sessions.sort(key=lambda session: session.beat_at)
                 for place, session in enumerate(sessions, 1):
                     share = max(0.0, session.beat_at - now) / before.heartbeat if before.heartbeat else 1.0
@@ -139,8 +140,8 @@ class Timers:
             if session.beat_at > now:
                 self._await_beat(session, session.beat_at, now)
             else:
-                # At a fixed rate, as the pool's: from when this one was due, up to a slot ago. But what was
-                # missed while we were held up is not made up for.
+                # At a fixed rate, like the pool's: the next is counted from when this one was due, not from
+                # now. But heartbeats that were missed while this process was held up are not made up for.
                 heartbeat = self._intervals.heartbeat
                 due = session.beat_at + heartbeat
                 self._await_beat(session, due if due > now else now + heartbeat, now)
@@ -158,11 +159,11 @@ class Timers:
                 session.waiting = 0
                 self._idles.schedule(identifier, min(due, now + _LONGEST_LOOK))
             elif _has_unread(session):
-                # We were held up (stopped, or short of CPU time): read what has arrived first.
+                # This process was held up (stopped, or short of CPU time): read first what has arrived.
                 self._idles.schedule(identifier, now + self._idles.resolution)
             elif (waiting := _waiting(session)) and not 0 < session.waiting <= waiting:
-                # A slow peer may still be taking what we read long ago. One that took nothing of
-                # it from one look to the next is as silent as the other.
+                # A slow peer may still be taking what we read long ago, which is no idleness. If it
+                # takes nothing from one check to the next, it is as silent as the other side.
                 session.waiting = waiting
                 self._idles.schedule(identifier, now + idle)
             else:
@@ -177,11 +178,12 @@ class Timers:
                 continue
             waiting = _last_waiting(session)
             if waiting < session.waiting and now < session.farewell_by:
-                # A slow peer is still taking what was said before the Close.
+                # A slow peer is still taking what was sent before the Close.
                 session.told_at = now
                 session.boundary_by = max(session.boundary_by, now + closing)
             session.waiting = waiting
-            # A Close may wait for the end of a long frame, and a peer that gets it late has as long to reply.
+            # A Close may wait for the end of a long frame; a peer that gets it late still has its full time
+            # to reply.
             due = session.boundary_by if _is_waiting(session) else session.told_at + closing
             due = min(due, session.over_by)
             if now < due:
@@ -195,7 +197,7 @@ class Timers:
 
 
 def _has_unread(session: Session) -> bool:
-    """Tell whether something has come that the engine may read and has not read yet."""
+    """Tell whether bytes have come that the engine may read and has not read yet."""
     unread = select.poll()
     for flow in (session.inbound, session.outbound):
         if flow.reading and not flow.stashed:
@@ -204,16 +206,15 @@ def _has_unread(session: Session) -> bool:
 
 
 def _waiting(session: Session) -> int:
-    """Return how many bytes wait for a peer that cannot take them, in our hands and in the kernel's.
+    """Return how many bytes wait, in our stashes and in the kernel, for peers that do not take them.
 
-    It falls as the peer takes them: while there is a stash its source is not read, and no
-    heartbeat is sent.
+    The number can only fall: while there is a stash, its source is not read and no heartbeat is sent.
     """
     return sum(_untaken(flow) for flow in (session.inbound, session.outbound) if flow.stashed)
 
 
 def _last_waiting(session: Session) -> int:
-    """Return how many bytes wait for peers to whom nothing more is said but a Close.
+    """Return how many bytes wait for peers to which nothing more goes out, except a Close.
 
     Where more may follow it could rise and fall for ever, by an upstream that does not heed a Close. So a
     browser that has sent one, and is slow to take what still comes, has the time of a closing handshake and
@@ -227,7 +228,7 @@ def _last_waiting(session: Session) -> int:
 
 
 def _untaken(flow: Flow) -> int:
-    """Return the bytes that the sink's peer has not taken, in our hands and in the kernel's."""
+    """Return the bytes, in our stash and in the kernel, that the sink's peer has not taken."""
     try:
         return flow.stashed + queued(flow.sink)
     except OSError:

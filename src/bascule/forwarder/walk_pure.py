@@ -1,4 +1,4 @@
-"""The header walk of the pure hot path: what of the bytes in the window goes on, and what they say.
+"""The header walk of the pure hot path: which bytes of the window are forwarded, and what control frames say.
 
 Headers are read in place and payload is passed over. Everything that makes a frame
 invalid is decided here, at its header (RFC 6455 §5), before a byte of it moves; pings are cut
@@ -27,7 +27,7 @@ _PAYLOAD_INBOUND: Final = int(ForwarderWord.PAYLOAD_INBOUND)
 _PAYLOAD_OUTBOUND: Final = int(ForwarderWord.PAYLOAD_OUTBOUND)
 
 _SPARE: Final = 4
-"""Bytes behind the window that `HeaderWalk._skip` may look at, and then finds to be beyond the end."""
+"""Bytes behind the window that `HeaderWalk._skip` may read before it finds that they lie beyond the end."""
 
 
 class HeaderWalk:
@@ -76,7 +76,7 @@ class HeaderWalk:
             position += step
             frames += 1
         if position > end:
-            # The last short one is not all there.
+            # The last frame is not whole.
             position -= step
             frames -= 1
         if frames:
@@ -123,7 +123,7 @@ class HeaderWalk:
                 if remaining:
                     break
             if flow.stop and flow.mode == signs.RELAY:
-                # Everything up to here is forwarded; from here on we only look.
+                # Everything up to here is forwarded; from here on frames are only walked.
                 written = self._join(written, run, position)
                 flow.mode = signs.DISCARD
                 flow.remaining = 0

@@ -1,8 +1,8 @@
 """A timer wheel: many deadlines, few wake-ups, nothing per timer but an integer in a list.
 
 Deadlines are rounded up to slots of ``resolution`` seconds, so a timer is late by
-less than one slot and never early. Timers are not cancelled: what is due is an
-identifier, and its owner looks whether it still means anything.
+less than one slot and never early. Timers are not cancelled: `Wheel.expire` returns
+identifiers, and the owner checks whether each still has something due.
 """
 
 from __future__ import annotations
