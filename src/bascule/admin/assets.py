@@ -56,7 +56,7 @@ class Asset:
             request: The request.
             max_age: Seconds for which the browser need not ask again.
         """
-        # A version in the query makes the address name one content only, so it never needs asking again.
+        # With the version in its query an address has only one content, so browsers may keep that for good.
         pinned = request.query.get("v") == self.tag.strip('"')
         fields = {
             "ETag": self.tag,

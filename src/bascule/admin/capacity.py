@@ -1,21 +1,20 @@
 """Capacity as users see it: levels, the cluster's sum and the start gate's refusal.
 
-Rules of this file: pure functions over readings; no clock, no I/O. What
-each level means is as on the Hopsworks page "Session Capacity Warnings", and the badges' texts
-(`static/badge.js`) are; the threshold behind "few free slots" is not public, so `capacity.warningShare` is
-ours and the documents say so.
+Rules of this file: pure functions over readings; no clock, no I/O. The levels mean what the
+Hopsworks page "Session Capacity Warnings" says, and the badges (`static/badge.js`) use its texts.
+Its threshold for "few free slots" is not public, so `capacity.warningShare` is ours, and the
+documents say so.
 
-Honesty about silent peers, in three rules:
+Three rules keep the figures honest when a peer is silent:
 
-1. A peer that does not answer keeps the cap it last told us in the sum, so the
-   cluster never looks smaller because somebody is slow.
-2. Its sessions are unknown and counted nowhere; ``reporting < instances`` says so.
+1. The cap that a silent peer last told us stays in the sum, so the cluster never looks
+   smaller because a peer is slow.
+2. The sessions of a silent peer are unknown and not counted; ``reporting < instances`` says so.
 3. "Full" is a statement about *every* instance, so a partial answer is never
    critical: the worst it says is that the cluster is close to its limit.
 
-And about one that drains: it takes no new session, so it is critical whatever its cap,
-and no more of the cap counts for the cluster than is taken. Its free slots are
-nobody's.
+An instance that drains takes no new session. So it is critical whatever its cap, and of its cap
+only the part in use counts for the cluster.
 """
 
 from __future__ import annotations
@@ -60,13 +59,13 @@ def level(in_flight: int, maximum: int, warning_share: float) -> Level:
 
 
 def usable(in_flight: int, maximum: int, judged: Level) -> int:
-    """Return how much of an instance's cap counts for the cluster: none that it gives to nobody."""
+    """Return how much of an instance's cap counts for the cluster: of a critical one, only what is in use."""
     return min(in_flight, maximum) if judged is Level.CRITICAL else maximum
 
 
 @dataclass(frozen=True, slots=True)
 class PeerReading:
-    """What is known of one other instance.
+    """What we know of one other instance.
 
     Attributes:
         in_flight: Sessions it reported in this round; ``None`` if it did not answer.

@@ -1,8 +1,8 @@
-"""The live figures of the status page: one snapshot a second while somebody watches, and the last hour.
+"""The live figures of the status page: one snapshot a second while a page is open, and the last hour.
 
-Rules of this file: a snapshot is computed and encoded once for all watchers; without
-watchers only the hour's ring is fed, with one sample every ten seconds (numbers that
-are in memory anyway). A watcher that cannot keep up misses snapshots and holds no
+Rules of this file: a snapshot is computed and encoded once for all watchers (the open status
+pages); without watchers only the hour's ring is fed, with one sample every ten seconds (numbers
+that are in memory anyway). A watcher that cannot keep up misses snapshots and costs no
 memory: it always gets the newest one.
 
 The stream (`text/event-stream`) has three events: ``history`` once, then ``snapshot``
@@ -50,14 +50,14 @@ SAMPLES: Final = 360
 _SNAPSHOT_EVERY: Final = 1.0
 _MOST_WATCHERS: Final = 32
 _WRITE_TIMEOUT: Final = 30.0
-"""Seconds after which a watcher that takes nothing is let go."""
+"""Seconds after which a watcher that takes nothing is disconnected."""
 _MOST_OF_HUB: Final = 20
 """Routes of JupyterHub that are shown; the table of sessions names all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One point of the last hour; the counts are those of the ten seconds before it."""
+    """One point of the last hour: the time since the epoch, and the counts of the ten seconds before it."""
 
     at: float
     in_flight: int
@@ -98,7 +98,7 @@ class LiveFigures:
         ]
 
     async def close(self) -> None:
-        """Let all watchers go.
+        """End the streams of all watchers.
 
         Cancellation: safe.
         """
@@ -140,14 +140,14 @@ class LiveFigures:
         return Sample(now, pool.in_flight, pool.max, counts[0] - before[0], counts[1] - before[1])
 
     def _open(self, now: float) -> dict[str, object]:
-        # With the time of the sample before it: a watcher that is slow may have a newer one.
+        # With the time of the sample that it continues: a slow watcher may already have a newer sample.
         since = round(self._ring[-1].at, 1) if self._ring else 0.0
         return {"since": since, **_sample_json(self._since_last(now))}
 
     def history(self) -> dict[str, object]:
         """Return the ring as parallel lists, oldest first.
 
-        With ``gap``, the longest time between two snapshots in seconds: one may wait for the peers.
+        ``gap`` is the longest time between two snapshots, in seconds: a snapshot may wait for the peers.
         """
         ring = list(self._ring)
         return {
@@ -239,7 +239,7 @@ class LiveFigures:
         """Answer one watcher until it leaves or the listener closes.
 
         Raises:
-            Problem: 503, when too many watch already.
+            Problem: 503, when too many pages are open already.
 
         Cancellation: safe.
         """
@@ -268,7 +268,7 @@ class LiveFigures:
                 await self._send(response, sample + self._snapshot if count != sampled else self._snapshot)
                 sampled = count
         except TimeoutError:
-            # It takes nothing any more: to wait until the rest has gone out would be to wait for ever.
+            # The watcher takes nothing any more, so the rest of the answer would never go out.
             if request.transport is not None:
                 request.transport.abort()
         except ConnectionError:
@@ -309,8 +309,9 @@ class LiveFigures:
         if hub is None:
             return []
         by_kind = Counter((row.route, row.kind) for row in rows)
-        kinds = {route: kind for (route, kind), _ in reversed(by_kind.most_common())}  # the commonest stays
-        configured = {route.name for route in self._view.config.routes}  # the ledger may read one as a host
+        # Of a route's kinds the most common one comes last, and stays.
+        kinds = {route: kind for (route, kind), _ in reversed(by_kind.most_common())}
+        configured = {route.name for route in self._view.config.routes}  # `hub.get` may read one as a host
         busy = [
             (name, count)
             for name, count in by_route.most_common()

@@ -1,9 +1,10 @@
 """`/api/routes`: the REST API by which JupyterHub tells configurable-http-proxy its routes.
 
-The statuses are that proxy's, for JupyterHub goes by them: 201 added, 204 removed, 400 not usable,
-403 without the token, 404 unknown. Error bodies are ours, which nobody reads but people. A routespec
-is the path behind ``/api/routes``, unescaped as a whole, as it is there; the route ``/`` is added and
-removed with a slash there or nothing, and has no path of its own to be read at, for both are all of them.
+The statuses are those of configurable-http-proxy, since JupyterHub relies on them: 201 added, 204 removed,
+400 not usable, 403 without the token, 404 unknown. The bodies of errors are our own, since only people read
+them. A routespec is the path behind ``/api/routes``, unescaped as a whole, as in configurable-http-proxy.
+Where that path is empty or a slash, POST and DELETE mean the route ``/``, but GET means all routes; so the
+route ``/`` cannot be read alone.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ BODY_BYTES: Final = 65536
 """Longest body of a request. JupyterHub's have some hundred bytes."""
 
 _DEEPEST: Final = 64
-"""Most levels of what a body holds. JupyterHub's have one."""
+"""Most nested levels in a body. JupyterHub's have one."""
 
 _AT_ONCE: Final = 200
 """Routes written without a pause: some 2 ms of the gateway's only thread."""
 
 _INACTIVE_SINCE: Final = ("inactiveSince", "inactive_since")
-"""Both spellings are in use; the first one that is there counts."""
+"""Both spellings are in use; the first one that is present counts."""
 
 
 class HubApi:
@@ -51,9 +52,9 @@ class HubApi:
 
     Args:
         hub: The routes.
-        sessions: The live sessions, by which it is known who is active.
+        sessions: The live sessions, which show where users are active.
         within: Seconds that the body of a request may take.
-        sharing: The other replicas, which are told what we are; ``None`` where there are none.
+        sharing: Tells the other replicas what JupyterHub tells us; ``None`` where routes are not shared.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class HubApi:
         return _json("{" + ", ".join(await self._written(since)) + "}")
 
     async def _written(self, since: float | None) -> list[str]:
-        """Write the routes that were active before a time, so many at once that upgrades wait for none."""
+        """Write the routes that have been inactive since a time, with pauses so that upgrades do not wait."""
         written = []
         for number, route in enumerate(list(self._hub), 1):
             if since is None or route.last_activity < since:
@@ -129,7 +130,7 @@ class HubApi:
 
 
 def _read_json(body: bytes) -> object:
-    """Return what a body says; ``None`` if it is no JSON, or cannot be written again (1e999, too deep)."""
+    """Parse a body; ``None`` if it is not JSON, or cannot be written as JSON again (1e999, too deep)."""
     try:
         data: object = json.loads(body)
         if not _is_shallow(data):
@@ -141,7 +142,7 @@ def _read_json(body: bytes) -> object:
 
 
 def _is_shallow(data: object) -> bool:
-    """Tell whether it can be written from wherever the stack stands, not only from here."""
+    """Tell whether data has at most `_DEEPEST` levels, so that it can be written from any depth of stack."""
     level = [data]
     for _ in range(_DEEPEST):
         level = [
@@ -170,7 +171,7 @@ def _routespec(request: web.Request) -> str:
     Raises:
         Problem: 400, it is not UTF-8.
     """
-    # By its slashes: a client may have escaped letters of the API's path, and the router takes that for it.
+    # Cut off by counting slashes: the router also accepts the API's path with escaped letters.
     behind = request.rel_url.raw_path.split("/")[PATH.count("/") + 1 :]
     try:
         return unquote("/".join(behind), errors="strict")
@@ -179,7 +180,7 @@ def _routespec(request: web.Request) -> str:
 
 
 def _normal(routespec: str) -> str:
-    """Return a routespec in the form in which routes are kept; one that no route can have as it is."""
+    """Return a routespec in the form in which routes are kept; unchanged if no route can have it."""
     try:
         return read_routespec(routespec)[0]
     except ValueError:
@@ -187,10 +188,10 @@ def _normal(routespec: str) -> str:
 
 
 def _since(query: Mapping[str, str]) -> float | None:
-    """Read the time before which a route must have been active last, in seconds since the epoch.
+    """Read the time since which a route must have been inactive, in seconds since the epoch, or ``None``.
 
     Raises:
-        Problem: 400, it is no time.
+        Problem: 400, the parameter is no time.
     """
     for name in _INACTIVE_SINCE:
         if name in query:
@@ -198,7 +199,7 @@ def _since(query: Mapping[str, str]) -> float | None:
                 time = datetime.fromisoformat(query[name])
             except ValueError:
                 raise Problem(400, "Invalid datestamp: must be ISO8601.", parameter=name) from None
-            # As JavaScript has it, a day is one of UTC's; who gives an hour without a zone means it, too.
+            # A date without a time is UTC, as in JavaScript; here, so is a time without a zone.
             return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
     return None
 

@@ -3,16 +3,17 @@
 Three calls between replicas, with the admin token, in lines of JSON:
 
 ``POST /hub/changes``
-    Changes that the Hub has just told another replica: it waits for us, `capacity.peerTimeout` at most,
-    before it answers the Hub, which sends a user to a new server at once, through whichever replica.
+    Changes that the Hub has just told another replica. That replica waits for our answer, at most
+    `capacity.peerTimeout`, before it answers the Hub: right after that the Hub sends the user to the new
+    server, through any replica.
 ``GET /hub/changes``
     All routes and the latest removals; 304 where ``If-None-Match`` holds the digest of our routes. Each
-    replica asks all others every `_EVERY` seconds, so whoever has missed a change has it a little later; and
-    when it starts, before it is ready and every second for a while.
+    replica asks all others every `_EVERY` seconds, so one that missed a change soon gets it. A replica that
+    starts asks before it is ready, and then every second for a while.
 ``GET /hub/activity``
-    When somebody was last active on each route. Asked as the Hub asks us that.
+    When each route last had activity. A replica asks the others when the Hub asks it for that.
 
-What counts when two replicas were told differently: `bascule.policy.hubchanges`.
+`bascule.policy.hubchanges` decides which change counts when two replicas were told differently.
 """
 
 from __future__ import annotations
@@ -54,19 +55,19 @@ CHANGES: Final = "/hub/changes"
 ACTIVITY: Final = "/hub/activity"
 
 _EVERY: Final = 10.0
-"""Seconds between two comparisons with the peers, half of that more or less. One that finds no difference
+"""Seconds between two comparisons with the peers, plus or minus half. A comparison that finds no difference
 costs a request of some 200 bytes for each peer."""
 
 _AT_FIRST: Final = 1.0
 _YOUNG: Final = 30.0
-"""Seconds between comparisons, and for how long, as a replica starts: name services tell the others of it
-only when they have forgotten what they knew, so it is told nothing yet."""
+"""Seconds between comparisons while a replica is young, and seconds for which it is. Until the others' name
+services forget their cached answers, the others do not know the new replica and tell it nothing."""
 
 _WHOLE: Final = 30.0
 """Seconds for all routes of a peer to arrive."""
 
 _ACTIVITY_WITHIN: Final = 5.0
-"""Seconds for its activity, which its forwarders may be two seconds late to tell. The Hub waits for 20."""
+"""Seconds for a peer's activity: it may wait two for its forwarders. The Hub waits 20 for our answer."""
 
 _AT_ONCE: Final = 200
 """Routes read or written without a pause: some 2 ms of the gateway's only thread."""
@@ -88,9 +89,9 @@ class HubSharing:
 
     Args:
         hub: The routes here.
-        sessions: The live sessions here, by which it is known who is active.
+        sessions: The live sessions here, which show where users are active.
         client: Asks the peers.
-        token: The admin token, which is theirs, too.
+        token: The admin token, the same in all replicas.
         patience: Seconds a peer may take, `capacity.peerTimeout`.
     """
 
@@ -109,7 +110,7 @@ class HubSharing:
 
     def start(self) -> None:
         """Begin to compare."""
-        if not len(self._hub):  # the gateway before, if there was one, knew none
+        if not len(self._hub):  # the former gateway, if there was one, knew none
             self._hub.complete.clear()
         self._comparing = tasks.spawn(self._keep_comparing(), "compare routes")
 
@@ -132,7 +133,7 @@ class HubSharing:
     # -- asking the peers -----------------------------------------------------------------
 
     async def tell(self, change: Change) -> None:
-        """Tell all peers what the Hub has said; whoever does not take it asks for it later.
+        """Tell all peers what the Hub has said; a peer that does not take it gets it by comparing later.
 
         Cancellation: safe.
         """
@@ -145,7 +146,7 @@ class HubSharing:
         await self._each(one, self._patience)
 
     async def compare(self) -> None:
-        """Take over what the peers know and we do not.
+        """Take over the changes that the peers know and we do not.
 
         Cancellation: safe.
         """
@@ -165,7 +166,7 @@ class HubSharing:
         await self._each(one, _WHOLE)
 
     async def collect_activity(self) -> None:
-        """Take over who has been active at the peers.
+        """Take over from the peers when each route last had activity there.
 
         Cancellation: safe.
         """
@@ -179,7 +180,7 @@ class HubSharing:
         await self._each(one, _ACTIVITY_WITHIN)
 
     async def _each(self, one: Callable[[Endpoint], Awaitable[None]], within: float) -> None:
-        """Do something with each peer at the same time; who fails is named in the log, once."""
+        """Run ``one`` for all peers at once, at most ``within`` seconds; log a peer's first failure only."""
         now = asyncio.get_running_loop().time()
         deadline = now + within
 
@@ -204,7 +205,7 @@ class HubSharing:
     def _ask(
         self, method: str, target: Endpoint, path: str, *, within: float | None = None, **request: Any
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Ask one peer; ``within`` is how long it may say nothing, if that is not the usual."""
+        """Ask one peer; ``within`` is the longest silence in seconds, `capacity.peerTimeout` by default."""
         request["headers"] = {**self._fields, **request.get("headers", {})}
         timeout = aiohttp.ClientTimeout(sock_connect=self._patience, sock_read=within or self._patience)
         return self._client.ask(method, target, path, timeout=timeout, **request)
@@ -251,10 +252,10 @@ class HubSharing:
         return await _stream(request, times, {"Cache-Control": "no-store"})
 
     def _merge(self, line: bytes) -> Change | None:
-        """Take a change over; return it if it was news.
+        """Take a change over; return it if it was news, ``None`` if not or if it cannot be used here.
 
         Raises:
-            ValueError: The line is none.
+            ValueError: The line is no change.
             Retired: Another gateway is about to take over.
             OSError: There is no memory.
         """
@@ -270,7 +271,7 @@ class HubSharing:
 
 
 async def _stream(request: web.Request, lines: Iterator[bytes], fields: dict[str, str]) -> web.StreamResponse:
-    """Send lines, so many at once that upgrades wait for none."""
+    """Send lines, with pauses so that upgrades do not wait."""
     answer = web.StreamResponse(headers={"Content-Type": _NDJSON, **fields})
     await answer.prepare(request)
     while some := b"".join(line + b"\n" for line in itertools.islice(lines, _AT_ONCE)):
@@ -281,7 +282,7 @@ async def _stream(request: web.Request, lines: Iterator[bytes], fields: dict[str
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Return the lines of an answer as they come, and let others have a turn of the loop."""
+    """Yield the lines of an answer as they come, with pauses so that upgrades do not wait."""
     number = 0
     async for line in content:
         yield line
@@ -291,10 +292,10 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
 
 
 def _read_activity(line: bytes) -> tuple[str, float]:
-    """Read when somebody was last active on a route.
+    """Read a route and when it last had activity.
 
     Raises:
-        ValueError: The line does not say.
+        ValueError: The line is no activity.
     """
     match json.loads(line):
         case [str(routespec), at] if is_time(at):
@@ -304,10 +305,10 @@ def _read_activity(line: bytes) -> tuple[str, float]:
 
 
 def _check(answer: aiohttp.ClientResponse, status: int) -> None:
-    """Raise what an answer of another status means.
+    """Check the status of an answer.
 
     Raises:
-        ValueError: It has another.
+        ValueError: It is another; the text says what that means.
     """
     if answer.status != status:
         raise ValueError(_MEANINGS.get(answer.status, f"it answered {answer.status}"))

@@ -1,8 +1,8 @@
-"""The list of live sessions: one reading shared by all who look, filtered, sorted and cut.
+"""The list of live sessions: one reading shared by all callers, filtered, sorted and cut.
 
-Two ways to page, for two purposes. Walking through everything goes by ``cursor`` in the
-order of the ids: what ends or starts meanwhile neither repeats nor hides another row.
-Looking at one stretch of a sorted table, as the status page does, goes by ``offset``.
+There are two ways to page. A caller that wants all sessions uses ``cursor``, in the order of the
+ids: a session that ends or starts meanwhile neither repeats nor hides another row. A caller that
+shows one stretch of a sorted table, as the status page does, uses ``offset``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 MAX_LIMIT: Final = 1000
 _DEFAULT_LIMIT: Final = 100
 _FRESH: Final = 0.5
-"""Seconds for which one reading serves everybody. Asking 8 forwarders for 10,000 rows takes some ten
-milliseconds of the gateway's only thread, so watchers share it."""
+"""Seconds for which one reading serves all callers. Asking 8 forwarders for 10,000 rows takes some ten
+milliseconds of the gateway's only thread."""
 
 _SORT_KEYS: Final[dict[str, str]] = {
     "id": "id",
@@ -160,7 +160,7 @@ def answer(rows: Sequence[SessionRow], query: Query) -> dict[str, object]:
 
 
 def _born(number: str) -> tuple[int, str]:
-    """Return what orders ids as they were given: hexadecimal numbers without leading zeros."""
+    """Return a key that sorts ids in the order they were given: hexadecimal numbers without leading zeros."""
     return len(number), number
 
 

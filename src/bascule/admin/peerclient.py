@@ -56,7 +56,7 @@ class PeerClient:
         """Return where the peers are. A headless service lists this instance too.
 
         Args:
-            deadline: When the name service is waited for no longer, in the time of the loop.
+            deadline: When to stop waiting for the name service, in the loop's time.
         """
         if (service := self._settings.headless_service) is not None:
             try:
@@ -66,7 +66,7 @@ class PeerClient:
                     )
                 self._found = dict.fromkeys(Endpoint(str(address[4][0]), self._port) for address in found)
             except (OSError, TimeoutError, UnicodeError):  # the last for what can be no host name
-                pass  # No answer from the name service is not an answer of "nobody": keep those we know.
+                pass  # No answer from the name service does not mean that there are no peers: keep them.
         return list(dict.fromkeys(self._settings.peers) | self._found)
 
     def ask(

@@ -1,13 +1,13 @@
 """Asks the other instances how full they are.
 
-Each is asked ``GET /capacity?scope=instance``. One round serves everybody who asks within
+Each is asked ``GET /capacity?scope=instance``. One round serves all callers within
 `capacity.cacheFor`, callers that arrive during a round wait for that round, and a round takes at
 most `capacity.peerTimeout`, name resolution included.
 
 A headless service lists this pod too, under an address it cannot know, and a pod may be listed
 more than once: by list and service, or with an address of each family. An instance is recognised
-by the random identity in the answer, not by its name, for two proxies of one machine may
-have the same name; each counts once.
+by the random identity in its answer and counted once. Its name will not do: two proxies of one
+machine may have the same name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bascule.policy.endpoints import Endpoint
 
 _ANSWER_BYTES: Final = 4096
-"""An answer has under 200 bytes; whatever is longer does not come from us."""
+"""Most bytes read of an answer. A peer's has under 200; a longer one is not a peer's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Peers:
 
     Args:
         view: The gateway.
-        client: Asks them.
+        client: Asks the peers.
         identity: Random text that tells this instance from all others.
         clock: Monotonic seconds.
     """
@@ -100,7 +100,7 @@ class Peers:
             answers = await asyncio.gather(*(self._ask(target, deadline) for target in targets))
             counted = {self._identity}
             readings = []
-            # Those that answered come first: another address of one of them may be silent.
+            # Peers that answered come first: another address of the same peer may be silent.
             for target, in_flight in sorted(
                 zip(targets, answers, strict=True), key=lambda answer: answer[1] is None
             ):

@@ -71,12 +71,12 @@ class Problem(BasculeError):
             headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", **self.fields},
         )
         if self.status == 408:
-            answer.force_close()  # RFC 9110 §15.5.9: nobody waits for the rest
+            answer.force_close()  # RFC 9110 §15.5.9: we do not wait for the rest of the request
         return answer
 
 
 def check_parameters(query: Mapping[str, str], known: frozenset[str]) -> None:
-    """Refuse what a call does not know, so that a misspelt parameter is not taken for an absent one.
+    """Refuse parameters that a call does not know, so that a misspelt one is not taken for an absent one.
 
     Raises:
         Problem: 400, naming the parameter.
@@ -124,7 +124,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def of_framework(request: web.BaseRequest, error: web.HTTPError) -> web.Response:
-    """Say in our words what the framework has found wrong."""
+    """Turn an error of the framework into our answer."""
     allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     if request.path.startswith("/metrics/"):
         return web.Response(status=404, text="Not available paths to consume\n")

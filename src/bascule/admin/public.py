@@ -1,13 +1,12 @@
 """What the public listener answers itself: capacity, the start gate and the badge's script.
 
-Rules of this file: figures are for anybody who is signed in (`GatewayView.authenticated`), the
-script for everybody; nothing tells names of users or routes; the gate takes no slot, it only says
-whether one is free now, so a start may still be refused a moment later.
+Rules of this file: only signed-in users get figures (`GatewayView.authenticated`), everyone gets the
+script; no answer names users or routes. The gate takes no slot, it only says whether one is free now,
+so a start may still be refused a moment later.
 
-The paths without prefix are those a Hopsworks front end may use; a route that matches
-them wins, and then the same answers are found below `/.bascule/`, which no route can take.
-Paths come as the segments of the route table's reading (`bascule.protocol.path`); aiohttp's
-own, which undoes escapes, is not asked.
+The paths without prefix are those a Hopsworks front end may use. A route that matches them wins; the
+same answers are always found below `/.bascule/`, which no route can take. Paths are read as the
+route table reads them (`bascule.protocol.path`), not as aiohttp does, which undoes escapes.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ PUBLIC_PATHS: Final = frozenset({(b"api", b"capacity"), (b"api", b"capacity", b"
 """Answered here unless a route matches them first; `/.bascule/` is always answered here."""
 
 HUB_PROBE: Final = b"_chp_healthz"
-"""Where JupyterHub's chart looks whether its proxy is alive; answered here where we are that proxy."""
+"""Where JupyterHub's chart checks whether its proxy is alive; answered here when we are that proxy."""
 
 BADGE_MAX_AGE: Final = 3600
 _RETRY_AFTER: Final = (10, 20)
-"""Bounds of Retry-After in seconds, drawn at random: those refused together do not return together."""
+"""Bounds of Retry-After in seconds, drawn at random: users refused together do not return together."""
 
 
 class PublicAnswers:
@@ -64,7 +63,7 @@ class PublicAnswers:
         }
 
     async def handle(self, request: web.BaseRequest, segments: Sequence[bytes]) -> web.Response:
-        """Answer a request whose path is ours: one of `PUBLIC_PATHS`, or any below `/.bascule/`.
+        """Answer a request whose path is ours: in `PUBLIC_PATHS`, `HUB_PROBE`, or below `/.bascule/`.
 
         Args:
             request: The request.
@@ -126,10 +125,10 @@ class PublicAnswers:
 
 
 async def capacities(query: Mapping[str, str], view: GatewayView, peers: Peers) -> dict[str, object]:
-    """Return how full this instance and the cluster are, or the one of both that is asked for.
+    """Return how full this instance and the cluster are, or only the one that ``scope`` names.
 
     Raises:
-        Problem: 400, it is asked for something else.
+        Problem: 400, ``scope`` names neither.
 
     Cancellation: safe.
     """

@@ -1,9 +1,9 @@
-"""Who reads `/metrics`, so that a proxy that stops can let them read how it ended.
+"""Which addresses read `/metrics`, so that a proxy that stops can wait until they have read once more.
 
-A counter is only known as of its last scrape. What a drain counts in its last seconds, and every session that
-it ends, would otherwise be missing from the operator's figures, with each rollout.
+The operator knows a counter only as of its last scrape. Without that wait, each rollout would lose what a
+drain counts in its last seconds, and the sessions that it ends.
 
-Rules of this file: a reader is an address; who has not read for a while is none; a wait has an end.
+Rules of this file: a reader is an address that has read within `RECENT`; every wait has an end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["RECENT", "Scrapes"]
 _log = structlog.get_logger()
 
 RECENT: Final = 120.0
-"""Seconds after which a reader is thought to have gone: two of Prometheus's own default intervals."""
+"""Seconds after its last read until a reader counts as gone: two of Prometheus's default intervals."""
 
 _MOST_READERS: Final = 64
 """Addresses that are remembered. A pair of Prometheus servers and a few people are usual."""

@@ -17,7 +17,7 @@ def configuration(config: Config, sources: Mapping[str, str]) -> list[dict[str, 
 
     Args:
         config: The configuration.
-        sources: Dotted key path → source. What is not in it has the source of what it is part of.
+        sources: Dotted key path → source. A key that is not in it has the source of the nearest one above.
     """
     return [
         {"key": key, "value": value, "source": _source(key, sources)}

@@ -6,15 +6,15 @@ Rules of this file, in the order they are applied:
    the internet can point its own name at 127.0.0.1, but it cannot choose the Host.
 2. **Foreign pages.** A request that a browser says comes from another site is refused,
    whatever the method.
-3. **Token.** If a token is configured, or the listener is not loopback, everything but
-   `OPEN_PATHS` needs ``Authorization: Bearer``. A listener that needs a token and has
-   none answers nothing but those paths. JupyterHub says ``token`` for ``Bearer``, and at
-   its own path it is told 403 as by configurable-http-proxy, not 401.
+3. **Token.** If a token is configured, or the listener is not loopback, everything but the
+   open paths (`_is_open`) needs ``Authorization: Bearer``. A listener that needs a token and has
+   none answers only those paths. JupyterHub writes ``token`` for ``Bearer``; on the path of its
+   routes it gets 403, as from configurable-http-proxy, not 401.
 4. **CSRF.** A call that changes something needs a bearer token or the field
    ``X-Bascule-Admin``: a plain form of a foreign page can send neither.
 
-`OPEN_PATHS` are what probes and scrapers read, the numbers that `/metrics` tells
-anyway, and the files of the status page, which carry no data.
+The open paths are `OPEN_PATHS`, which probes and scrapers read; the capacity of this instance,
+which `/metrics` tells anyway; and the files of the status page, which carry no data.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 def read_token(config: Config) -> str | None:
     """Return the admin token of the configuration, ``None`` if there is none.
 
-    A blank file is refused, not taken for none: a secret that was not filled in must
-    not open what it was meant to close.
+    A blank file is an error and does not mean "no token": a secret that the operator forgot to
+    fill in must not open what it was meant to close.
 
     Raises:
         ConfigError: The token's file cannot be read, or holds none.
@@ -81,7 +81,7 @@ def guard(listener: Endpoint, token: str | None) -> Middleware:
         if request.headers.get("Sec-Fetch-Site") == "cross-site" and request.path != "/":
             raise Problem(403, "Pages from other sites may not call the admin listener.")
         if request.match_info.http_exception is not None:
-            return await handler(request)  # nobody serves it: its 404 or 405 tells nothing
+            return await handler(request)  # no call has this path: the 404 or 405 tells nothing
         bearer = _bearer(request)
         if token is not None and bearer is not None and not _same(bearer, token):
             raise _unauthorized(request, "The bearer token is wrong.")

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 class Unheard(BasculeError):
-    """A forwarder has more to read already than its channel holds; asking again helps."""
+    """A forwarder cannot be told anything now: its channel is full, or there is none; asking again helps."""
 
 
 class Retired(BasculeError):
-    """Another gateway takes routes by now; asking again helps."""
+    """This gateway no longer takes routes, since another takes over; asking again helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class SessionRow:
         id: Hexadecimal, unique for the life of the pod.
         route: The route's name, never the raw path.
         kind: One of `bascule.vocabulary.Kind`.
-        user: Who it belongs to; ``None`` where the route asks nobody.
+        user: The signed-in user, or the owner of the JupyterHub server; ``None`` where there is neither.
         client: The browser's address, without a port.
         upstream: Where it leads, ``host:port``.
         forwarder: Slot of the forwarder that carries it.
@@ -136,7 +136,8 @@ class HubView(Protocol):
     """JupyterHub's routes as the admin API sees them.
 
     Attributes:
-        complete: Set when all routes are known, as far as other replicas know any.
+        complete: Cleared while there are no routes here and the other replicas, which share theirs, have not
+            been asked yet; otherwise set.
         peers_failing: Other replicas that do not share their routes with this one.
     """
 
@@ -153,7 +154,7 @@ class HubView(Protocol):
         """Return a route."""
 
     def put(self, routespec: str, data: Mapping[str, object]) -> Change:
-        """Add a route, or put it in the place of another; return what other replicas are to be told.
+        """Add or replace a route; return what the other replicas are to be told.
 
         Raises:
             ValueError: It cannot be used; the text says why.
@@ -164,7 +165,7 @@ class HubView(Protocol):
     def remove(self, routespec: str) -> Change | None:
         """Remove a route; return what other replicas are to be told, ``None`` if there was no such route.
 
-        What it carries goes on.
+        Its open sessions go on.
 
         Raises:
             Retired: Ask again.
@@ -182,13 +183,13 @@ class HubView(Protocol):
 
     @property
     def digest(self) -> str:
-        """What replicas with the same routes have in common."""
+        """A text that is the same on replicas with the same routes."""
 
     def changes(self) -> Iterator[Change]:
-        """Return what makes another replica have these routes. They may change meanwhile."""
+        """Yield the changes that give another replica these routes; routes may change meanwhile."""
 
     def merge(self, change: Change) -> bool:
-        """Do what another replica was told, unless something later is known; tell whether it was done.
+        """Apply a change that another replica was told, unless a later one is known; tell whether it was.
 
         Raises:
             ValueError: It cannot be used here; nothing was changed.
@@ -197,7 +198,7 @@ class HubView(Protocol):
         """
 
     def heard(self, routespec: str, at: float) -> None:
-        """Note that somebody was active on a route then, in seconds since the epoch."""
+        """Note that a route had activity at that time, in seconds since the epoch."""
 
 
 class GatewayView(Protocol):
@@ -222,7 +223,7 @@ class GatewayView(Protocol):
 
     @property
     def hub(self) -> HubView | None:
-        """JupyterHub's routes; ``None`` where none are taken."""
+        """JupyterHub's routes; ``None`` unless ``hub.enabled``."""
 
     @property
     def draining(self) -> bool:
@@ -236,7 +237,7 @@ class GatewayView(Protocol):
         """Read the cap and the sessions in flight."""
 
     def oldest_age(self, now: float) -> float:
-        """Return how old the oldest live session is at the monotonic time `now`, in seconds; 0.0 without."""
+        """Return the age of the oldest live session at the monotonic time `now`, in seconds; 0.0 if none."""
 
     def reservoir_summary(self, now: float) -> DurationSummary:
         """Summarise the durations of closed sessions at the monotonic time `now`."""
@@ -270,7 +271,7 @@ class GatewayView(Protocol):
         """Render `/metrics` for a query (`scope`, `name`) and the value of Accept."""
 
     def authenticated(self, request: web.BaseRequest) -> bool:
-        """Tell whether a request on the public listener comes from somebody signed in.
+        """Tell whether a request on the public listener comes from a signed-in user.
 
         Always true where no route of the configuration asks for a session.
         """
