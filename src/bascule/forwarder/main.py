@@ -163,7 +163,7 @@ class Forwarder:
             case GatewayChannel(number) if not packet.complete:
                 self._has_missed(number)
             case GatewayChannel(number):
-                self._ask_at = float("inf")  # whoever it was for
+                self._ask_at = float("inf")  # any channel will do, even one that we did not ask for
                 self._change_gateway(socket.socket(fileno=packet.descriptors[0]), number)
             case ChangeIntervals(heartbeat_ms, idle_ms, closing):
                 self._relay.change(_intervals(heartbeat_ms, idle_ms, closing))
@@ -176,7 +176,7 @@ class Forwarder:
         self._ask_at = time.monotonic() + ASK_AGAIN
 
     def _ask_channel(self) -> None:
-        """Ask for another channel; by now a session may have ended."""
+        """Ask again for a channel that did not fit or could not be watched: a session may have ended."""
         self._ask_at = float("inf")
         try:
             send_control(self._control, ChannelLost(self._slot, self._missed))
@@ -186,7 +186,7 @@ class Forwarder:
     # -- the gateway --------------------------------------------------------------------
 
     def _change_gateway(self, channel: socket.socket, number: int) -> None:
-        """Read what the gateway before still left, then tell the new one what lives here."""
+        """Read what the former gateway still sent, then tell the new one which sessions live here."""
         try:
             self._engine.watch(channel.fileno(), self._receive)
         except OSError:  # for want of memory, or by the user's limit

@@ -216,9 +216,10 @@ def _waiting(session: Session) -> int:
 def _last_waiting(session: Session) -> int:
     """Return how many bytes wait for peers to which nothing more goes out, except a Close.
 
-    Where more may follow it could rise and fall for ever, by an upstream that does not heed a Close. So a
-    browser that has sent one, and is slow to take what still comes, has the time of a closing handshake and
-    no more: it passes nothing on to its page from then on (WHATWG WebSockets, readyState CLOSING).
+    A direction that still forwards is left out: with an upstream that ignores a Close, its number could rise
+    and fall for ever. So a browser that has sent a Close, and is slow to take what its upstream still sends,
+    gets no more time than a closing handshake has: it no longer shows its page any of it (WHATWG WebSockets,
+    readyState CLOSING).
     """
     return sum(
         _untaken(flow)

@@ -135,7 +135,7 @@ class HasRetired:
 
 @dataclass(frozen=True, slots=True)
 class ChannelLost:
-    """A channel came without its descriptor: make another, unless that was done meanwhile.
+    """A channel came without its descriptor, or could not be watched: make one more, unless one was made.
 
     Attributes:
         slot: Slot of the forwarder at one end of it.

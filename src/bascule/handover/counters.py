@@ -119,11 +119,12 @@ class ForwarderWord(IntEnum):
     TURNS = auto()
     """Rises every `TURN_EVERY`, or oftener, while its loop goes round (`bascule.supervisor.watch`)."""
     LOST_COUNTED = auto()
-    """Of how many of the slot's processes, in a row, the sessions that died with them have been counted.
-    Written by who counts them: a gateway, or else the supervisor (`bascule.supervisor.losses`)."""
+    """Number of the slot's processes, from the first on, whose lost sessions have been counted. Written by
+    the process that counts them: a gateway, or else the supervisor (`bascule.supervisor.losses`)."""
     LOST_TOLD = auto()
-    """Of how many of them a gateway that knew all they carried has counted each session as one that ended,
-    and logged it: a former gateway and the one that serves may both know of a death."""
+    """Number of the slot's processes, from the first on, whose lost sessions a gateway has logged, and
+    counted among those that ended. A former gateway and the serving one may both know of a death: one of
+    them does it."""
     LOST = auto()
     """Sessions that died with a process of the slot and that no gateway counted; the supervisor writes it."""
 
