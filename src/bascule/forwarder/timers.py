@@ -217,8 +217,8 @@ def _last_waiting(session: Session) -> int:
     """Return how many bytes wait for peers to which nothing more goes out, except a Close.
 
     A direction that still forwards is left out: with an upstream that ignores a Close, its number could rise
-    and fall for ever. So a browser that has sent a Close, and is slow to take what its upstream still sends,
-    gets no more time than a closing handshake has: it no longer shows its page any of it (WHATWG WebSockets,
+    and fall for ever. So a browser that has sent a Close, and is slow to take what still comes, has only the
+    time of a closing handshake: from its Close on it passes nothing to its page (WHATWG WebSockets,
     readyState CLOSING).
     """
     return sum(

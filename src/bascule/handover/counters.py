@@ -122,9 +122,8 @@ class ForwarderWord(IntEnum):
     """Number of the slot's processes, from the first on, whose lost sessions have been counted. Written by
     the process that counts them: a gateway, or else the supervisor (`bascule.supervisor.losses`)."""
     LOST_TOLD = auto()
-    """Number of the slot's processes, from the first on, whose lost sessions a gateway has logged, and
-    counted among those that ended. A former gateway and the serving one may both know of a death: one of
-    them does it."""
+    """Number of these processes of which a gateway that knew all their sessions has counted each session as
+    ended, and logged it: a former gateway and the one that serves may both know of a death."""
     LOST = auto()
     """Sessions that died with a process of the slot and that no gateway counted; the supervisor writes it."""
 

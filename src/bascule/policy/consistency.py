@@ -40,7 +40,7 @@ def inconsistencies(config: Config) -> list[Inconsistency]:
 
 
 def doubts(config: Config) -> list[str]:
-    """Return a line for all that may be used, and is nearly always a mistake."""
+    """Return a line for each setting that is allowed but nearly always a mistake."""
     return [
         f"routes[{index}].stripPrefix: with kind jupyter nearly always a mistake, for Jupyter's links begin "
         f"with its base URL; leave it out, and start Jupyter with {route.path} as its base_url"
