@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import ssl
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,13 @@ def bascule(tmp_path: Path) -> Iterator[Start]:
             return running.enter_context(run_bascule(home, config, env=env))
 
         yield start
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """Return a folder with a short name: the path of a Unix socket has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="bascule-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

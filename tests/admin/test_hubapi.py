@@ -241,7 +241,10 @@ async def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
         (
             "/a",
             {"target": "ftp://a"},
-            "target must be http://host:port or https://host:port; a path may follow, but no query.",
+            (
+                "target must be http://host:port, https://host:port or http+unix://%2Fpath%2Fof.sock;"
+                " a path may follow, but no query."
+            ),
         ),
         ("/a//b", {"target": TARGET}, "A route may not contain an empty segment."),
         (

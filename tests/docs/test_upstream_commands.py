@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -25,7 +26,7 @@ from tests.support.processes import Service
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
-JUPYTER, STRIPPED, PREFIXED = (command.text for command in claimed(__name__))
+JUPYTER, ON_A_SOCKET, STRIPPED, PREFIXED = (command.text for command in claimed(__name__))
 PAGE = "docs/howto/jupyter-and-streamlit.md"
 REMOTE = "--ServerApp.allow_remote_access=True"
 NAME = "notebooks.example"
@@ -61,7 +62,14 @@ def status_of_socket(proxy: RunningBascule, path: str) -> int:
 
 @contextmanager
 def served(
-    tmp_path: Path, part: str, command: str, up: str, env: Mapping[str, str], *, strip: bool = True
+    tmp_path: Path,
+    part: str,
+    command: str,
+    up: str,
+    env: Mapping[str, str],
+    *,
+    strip: bool = True,
+    lab: str | None = None,
 ) -> Iterator[RunningBascule]:
     """Run a command of the page, and Bascule with the page's routes in front of it."""
     path = f"{require(part).parent}{os.pathsep}{os.environ['PATH']}"
@@ -70,6 +78,8 @@ def served(
     config = yaml.safe_load(fenced(PAGE, "yaml"))
     if not strip:
         del config["routes"][1]["stripPrefix"]
+    if lab is not None:
+        config["routes"][0]["upstream"] = lab
     with own_network(), run_bascule(home, config) as proxy:
         everything = {**env, "HOME": str(tmp_path), "PATH": path}
         argv = ["bash", "-c", f"exec {command}"]
@@ -82,32 +92,46 @@ def served(
 
 
 @contextmanager
-def lab(tmp_path: Path, command: str) -> Iterator[RunningBascule]:
+def lab(tmp_path: Path, command: str, upstream: str | None = None, **more: str) -> Iterator[RunningBascule]:
     """Run JupyterLab with a token, and as root where the tests are run so."""
     (tmp_path / "config").mkdir()
     allowed = json.dumps({"ServerApp": {"allow_root": True}})
     (tmp_path / "config/jupyter_server_config.json").write_text(allowed)
     names = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}
     env = {name: str(tmp_path / folder) for name, folder in names.items()} | {"JUPYTER_TOKEN": TOKEN}
-    with served(tmp_path, "jupyter", command, LAB + "api/status", env) as proxy:
+    up = LAB + "api/status"
+    with served(tmp_path, "jupyter", command, up, {**env, **more}, lab=upstream) as proxy:
         yield proxy
 
 
 def test_jupyter_opens_every_socket_of_a_tab_under_another_name_than_localhost(tmp_path: Path) -> None:
     with lab(tmp_path, JUPYTER) as proxy:
-        assert get(proxy, LAB + "lab")[0] == 200
-        kernel = json.loads(get(proxy, LAB + "api/kernels", body={"name": "python3"})[1])["id"]
-        terminal = json.loads(get(proxy, LAB + "api/terminals", body={})[1])["name"]
-        paths = ("api/events/subscribe", f"api/kernels/{kernel}/channels", f"terminals/websocket/{terminal}")
-        assert paths_of_the_table() == [
-            "api/events/subscribe",
-            "api/kernels/ID/channels",
-            "terminals/websocket/NAME",
-        ]
-        for path in paths:
-            assert status_of_socket(proxy, f"{LAB}{path}?token={TOKEN}") == 101
-            assert status_of_socket(proxy, LAB + path) == 403, "there is no token"
-        assert TOKEN not in proxy.process.log.read_text()
+        works_in_every_way(proxy)
+
+
+def test_jupyter_on_a_unix_socket_prints_what_the_route_needs(tmp_path: Path, socket_folder: Path) -> None:
+    upstream = f"http+unix://{quote(str(socket_folder), safe='')}%2Flab.sock"
+    with lab(tmp_path, ON_A_SOCKET, upstream, XDG_RUNTIME_DIR=str(socket_folder)) as proxy:
+        works_in_every_way(proxy)
+        assert f"{upstream}/" in (tmp_path / "log").read_text()
+        assert (socket_folder / "lab.sock").stat().st_mode & 0o777 == 0o600
+
+
+def works_in_every_way(proxy: RunningBascule) -> None:
+    """Open every socket of a tab, with a token and without."""
+    assert get(proxy, LAB + "lab")[0] == 200
+    kernel = json.loads(get(proxy, LAB + "api/kernels", body={"name": "python3"})[1])["id"]
+    terminal = json.loads(get(proxy, LAB + "api/terminals", body={})[1])["name"]
+    paths = ("api/events/subscribe", f"api/kernels/{kernel}/channels", f"terminals/websocket/{terminal}")
+    assert paths_of_the_table() == [
+        "api/events/subscribe",
+        "api/kernels/ID/channels",
+        "terminals/websocket/NAME",
+    ]
+    for path in paths:
+        assert status_of_socket(proxy, f"{LAB}{path}?token={TOKEN}") == 101
+        assert status_of_socket(proxy, LAB + path) == 403, "there is no token"
+    assert TOKEN not in proxy.process.log.read_text()
 
 
 def paths_of_the_table() -> list[str]:

@@ -216,6 +216,14 @@ class World:
         self.upstreams.append(upstream)
         return upstream
 
+    async def unix_upstream(self, script: Script, path: str) -> Upstream:
+        """Start one at a Unix socket."""
+        upstream = Upstream(script)
+        server = await asyncio.start_unix_server(upstream.serve, path, limit=2**20)
+        self.stack.callback(server.close)
+        self.upstreams.append(upstream)
+        return upstream
+
     async def repeating(self, data: bytes) -> Upstream:
         """An upstream that answers each request of each connection with the same bytes."""
 
@@ -234,17 +242,17 @@ class World:
         authorise: Any = None,
         tls: ssl.SSLContext | None = None,
         upstream_host: str = "127.0.0.1",
+        upstream_url: str | None = None,
         limits: dict[str, Any] | None = None,
         trusted: list[str] | None = None,
         **route: Any,
     ) -> Front:
         port = upstream if isinstance(upstream, int) else upstream.port
         scheme = "http" if tls is None else "https"
+        url = upstream_url or f"{scheme}://{upstream_host}:{port}"
         config = Config.model_validate(
             {
-                "routes": [
-                    {"name": "r", "path": "/", "upstream": f"{scheme}://{upstream_host}:{port}", **route}
-                ],
+                "routes": [{"name": "r", "path": "/", "upstream": url, **route}],
                 "limits": limits or {},
                 "trustedProxies": trusted or [],
                 "auth": {"session": {"keyFile": "/nonexistent"}},  # credentials are checked by the test

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import gzip
 import socket
+import ssl
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -16,9 +18,11 @@ from aiohttp.test_utils import TestServer
 
 from bascule.gateway import hubpages as module
 from bascule.gateway.hubpages import HubPages
+from bascule.gateway.plain_client import upstream_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -200,3 +204,26 @@ async def test_a_field_that_is_not_utf_8_is_passed_on(session: aiohttp.ClientSes
         page = await HubPages(f"http://127.0.0.1:{port}", VIA).page(session, 404, "/")
 
     assert page == ([(b"Content-Type", b"text/\xe9"), NO_STORE], b"page")
+
+
+@pytest.mark.parametrize("scheme", ["http+unix", "unix+http"])
+async def test_a_hub_on_a_unix_socket_is_asked_by_a_name_that_servers_take(
+    socket_folder: Path, scheme: str
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text=f"{request.host} {request.raw_path}", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, str(socket_folder / "s")).start()
+        target = f"{scheme}://{quote(str(socket_folder / 's'), safe='')}/hub/error"
+        async with upstream_session(1.0, ssl.create_default_context()) as upstreams:
+            page = await HubPages(target, VIA).page(upstreams, 503, "/user/alice")
+    finally:
+        await runner.cleanup()
+
+    assert page is not None
+    assert page[1] == b"localhost /hub/error/503?url=%2Fuser%2Falice"

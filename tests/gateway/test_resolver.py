@@ -130,3 +130,10 @@ def test_names_that_nobody_answers_for_keep_no_other_name_waiting(own_name_serve
     assert said["found"] == "127.0.0.1"
     assert said["pending"] == 20
     assert said["seconds"] < 3
+
+
+async def test_the_path_of_a_unix_socket_is_an_address() -> None:
+    resolver = Resolver()
+    for _ in range(2):
+        assert await resolver.resolve("/run/app.sock", 0) == [(socket.AF_UNIX, "/run/app.sock")]
+    assert resolver.known("/run/app.sock", 0) == [(socket.AF_UNIX, "/run/app.sock")]

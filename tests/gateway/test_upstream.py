@@ -178,3 +178,34 @@ async def test_an_upstreams_connection_has_every_option(monkeypatch: pytest.Monk
             assert connection.getsockopt(tcp, socket.TCP_KEEPCNT) == 9
             assert connection.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 10_000
             assert connection.getsockopt(tcp, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+
+
+async def test_a_unix_socket_is_an_upstream_with_no_option_of_tcp(socket_folder: Path) -> None:
+    path = str(socket_folder / "s")
+    address = UpstreamAddress("http+unix", path, 0, b"s")
+    async with await asyncio.start_unix_server(refuse, path):
+        dialler = dialler_of(Config(sockets=Sockets(congestion_control="reno")))
+        for _ in range(2):  # the second time its path is known
+            answered = await dialler.open(address, b"/", [], OFFER)
+            assert isinstance(answered, Answered)
+            assert answered.head.status == 404
+            with answered.leg.let_go() as connection:
+                assert connection.family is socket.AF_UNIX
+                assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE)
+
+
+async def test_a_unix_socket_that_nobody_serves_is_not_reachable(socket_folder: Path) -> None:
+    path = socket_folder / "s"
+    dialler = dialler_of(Config(limits=Limits(connect_timeout=0.3)))
+    address = UpstreamAddress("http+unix", str(path), 0, b"s")
+    with pytest.raises(Unreachable, match=r"^connect failed: ENOENT$"):
+        await dialler.open(address, b"/", [], OFFER)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        with pytest.raises(Unreachable, match=r"^connect failed: ECONNREFUSED$"):
+            await dialler.open(address, b"/", [], OFFER)
+        listener.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(str(path))
+            with pytest.raises(Unreachable, match=r"^connect timed out$"):  # there is no room in its backlog
+                await dialler.open(address, b"/", [], OFFER)

@@ -347,7 +347,7 @@ def test_every_key_of_the_hub_is_refused_while_it_is_off() -> None:
 
 @pytest.mark.parametrize("url", ["ftp://hub/", "hub:8081", "http://hub/?next=x", "http://user@hub/"])
 def test_a_target_of_jupyterhub_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(ValidationError, match=r'"http://host:port" or "https://host:port"'):
+    with pytest.raises(ValidationError, match=r'"http://host:port", "https://host:port" or'):
         Hub(enabled=True, default_target=url)
 
 

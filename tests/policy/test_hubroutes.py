@@ -23,7 +23,10 @@ ALICE = "http://10.0.0.1:8888"
 BOB = "http://10.0.0.2:8888"
 FRONT = b"hub.example.org"
 NO_ESCAPE = 'A route may not contain ";", "\\" or an escape.'
-NO_TARGET = "target must be http://host:port or https://host:port; a path may follow, but no query."
+NO_TARGET = (
+    "target must be http://host:port, https://host:port or http+unix://%2Fpath%2Fof.sock;"
+    " a path may follow, but no query."
+)
 
 
 def table(*routespecs: str, configured: tuple[RouteConfig, ...] = (), **settings: Any) -> HubRoutes:
@@ -117,6 +120,9 @@ def test_a_routespec_that_was_read_reads_as_itself_and_is_found(text: str) -> No
         ("http://hub:80/base/", UpstreamAddress("http", "hub", 80, b"hub"), b"/base"),
         ("https://hub/a/b%20c", UpstreamAddress("https", "hub", 443, b"hub"), b"/a/b%20c"),
         ("https://[::1]:9/x", UpstreamAddress("https", "::1", 9, b"[::1]:9"), b"/x"),
+        ("http+unix://%2Fa.sock", UpstreamAddress("http+unix", "/a.sock", 0, b"%2Fa.sock"), b""),
+        ("http+unix://%2Fa.sock/b/", UpstreamAddress("http+unix", "/a.sock", 0, b"%2Fa.sock"), b"/b"),
+        ("unix+http://%2Fa.sock/b", UpstreamAddress("http+unix", "/a.sock", 0, b"%2Fa.sock"), b"/b"),
     ],
 )
 def test_a_target_is_an_address_and_a_path(text: str, address: UpstreamAddress, base: bytes) -> None:
@@ -145,6 +151,9 @@ def test_a_target_is_an_address_and_a_path(text: str, address: UpstreamAddress, 
         "http://hub/../b",
         "http://hub/é",
         "http://hub/a b",
+        "http+unix:///run/a.sock",
+        "http+unix://%2Frun%2F{name}.sock",
+        "unix:/run/a.sock",
     ],
 )
 def test_a_target_that_cannot_be_asked_is_refused(text: str) -> None:

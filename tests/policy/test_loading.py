@@ -214,7 +214,10 @@ BAD_VARIABLES = {
     ],
     ("BASCULE_ROUTES", "[{name: a}]"): [
         'BASCULE_ROUTES: routes[0].path: missing; needed: a path that starts with "/"',
-        'BASCULE_ROUTES: routes[0].upstream: missing; needed: "http://host:port" or "https://host:port"',
+        (
+            'BASCULE_ROUTES: routes[0].upstream: missing; needed: "http://host:port", "https://host:port"'
+            ' or "http+unix://%2Frun%2Fapp.sock"'
+        ),
     ],
     ("BASCULE_TRUSTEDPROXIES", "::1,x"): [
         f'BASCULE_TRUSTEDPROXIES: trustedProxies[1]: found "x"; allowed: {NETWORK}'

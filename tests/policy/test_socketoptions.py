@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from bascule.policy.config import Sockets
-from bascule.policy.socketoptions import DEFER_ACCEPT_SECONDS, keepalive_start, session_options
+from bascule.policy.socketoptions import DEFER_ACCEPT_SECONDS, keepalive_start, session_options, unix_options
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,10 @@ def test_an_algorithm_that_is_named_is_set() -> None:
     wanted = (socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
     assert wanted in session_options(Sockets(congestion_control="cubic"), browser=False)
     assert socket.TCP_CONGESTION not in {option for _, option, _ in session_options(Sockets(), browser=True)}
+
+
+def test_a_unix_socket_takes_its_options() -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        for option in unix_options():
+            connection.setsockopt(*option)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE)

@@ -109,6 +109,11 @@ def test_a_path_that_no_request_can_have_or_nobody_means_is_refused(text: str, r
             UpstreamAddress("https", "lab.example.org.", 443, b"lab.example.org."),
         ),
         ("https://[::1]:80", UpstreamAddress("https", "::1", 80, b"[::1]:80")),
+        (
+            "http+unix://%2frun%2FApp%5b1%5D.sock",
+            UpstreamAddress("http+unix", "/run/App[1].sock", 0, b"%2Frun%2FApp%5B1%5D.sock"),
+        ),
+        ("http+unix://%2Fa/", UpstreamAddress("http+unix", "/a", 0, b"%2Fa")),
     ],
 )
 def test_a_fixed_upstream_is_one_address(text: str, address: UpstreamAddress) -> None:
@@ -121,12 +126,21 @@ def test_a_fixed_upstream_is_one_address(text: str, address: UpstreamAddress) ->
 def test_an_address_is_shown_with_its_port_and_an_ipv6_one_in_brackets() -> None:
     assert UpstreamAddress("http", "lab", 80, b"lab").endpoint == "lab:80"
     assert UpstreamAddress("http", "::1", 80, b"[::1]:80").endpoint == "[::1]:80"
+    assert UpstreamAddress("http+unix", "/run/a.sock", 0, b"%2Frun%2Fa.sock").endpoint == "unix:/run/a.sock"
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("ftp://x", '"http://host:port"'),
+        ("unix:/run/app.sock", '"http+unix://%2Frun%2Fapp.sock"'),
+        ("http://unix:/run/app.sock", '"http+unix://%2Frun%2Fapp.sock"'),
+        ("https+unix://%2Frun%2Fapp.sock", '"http+unix://%2Frun%2Fapp.sock"'),
+        ("unix+http://%2Frun%2Fapp.sock", '"http+unix://%2Frun%2Fapp.sock"'),
+        ("http+unix:///run/app.sock", 'each "/" as "%2F"'),
+        ("http+unix://%2Frun%2Fapp.sock/path", 'each "/" as "%2F"'),
+        ("http+unix://%2Frun%2Fapp.sock:80x?y", 'each "/" as "%2F"'),
+        ("http+unix://%2Frun%2F{app}.sock", 'without "{name}"'),
         ("http://", "a host name or an address"),
         ("http://u:p@x", "without user"),
         ("http://u@x", "without user"),

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +25,8 @@ class RunningBascule:
     """A running proxy.
 
     Attributes:
-        public_url: ``http://host:port`` for browsers.
-        admin_url: ``http://host:port`` of the admin listener.
+        public_url: ``http://host:port`` for browsers; ``unix:/path`` where it listens at a Unix socket.
+        admin_url: The same of the admin listener.
         process: The supervisor.
         file: Its configuration.
     """
@@ -148,9 +148,18 @@ def _listening(log: Path) -> dict[str, Any] | None:
     return next((line for line in _decoded(log) if line.get("event") == "listening"), None)
 
 
+def _url(address: str) -> str:
+    return address if address.startswith("unix:") else f"http://{address}"
+
+
 @contextlib.contextmanager
 def run_bascule(
-    home: Path, config: Mapping[str, Any], *, env: Mapping[str, str] | None = None, status: int = 0
+    home: Path,
+    config: Mapping[str, Any],
+    *,
+    env: Mapping[str, str] | None = None,
+    status: int = 0,
+    under: Sequence[str] = (),
 ) -> Iterator[RunningBascule]:
     """Run the proxy on ports that the kernel chooses, and end it with SIGTERM.
 
@@ -159,6 +168,7 @@ def run_bascule(
         config: The configuration; listeners, log format and a quick drain are added where it has none.
         env: More environment, such as ``BASCULE_PURE=1``.
         status: What it is to end with.
+        under: A command in front of it, such as ``setpriv``.
 
     Yields:
         The proxy, ready to serve.
@@ -177,11 +187,12 @@ def run_bascule(
     file.write_text(json.dumps(whole, indent=1))  # JSON is YAML
     script = Path(sys.executable).parent / "bascule"
     start = [script] if os.access(script, os.X_OK) else [sys.executable, "-m", "bascule"]
-    service = Service("bascule", [*start, "serve", "--config", file], home / "bascule.log", cwd=home, env=env)
+    command = [*under, *start, "serve", "--config", file]
+    service = Service("bascule", command, home / "bascule.log", cwd=home, env=env)
     clean = False
     try:
         said = service.wait_until(lambda: _listening(service.log), _UP_WITHIN)
-        yield RunningBascule(f"http://{said['public']}", f"http://{said['admin']}", service, file)
+        yield RunningBascule(_url(said["public"]), _url(said["admin"]), service, file)
         clean = True
     finally:
         ended = service.stop(_DOWN_WITHIN)

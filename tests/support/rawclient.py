@@ -203,17 +203,26 @@ class RawClient:
 
 
 def connect(url: str, context: ssl.SSLContext | None = None, buffers: int = 0) -> RawClient:
-    """Connect to ``http://host:port``; with a context over TLS, with a size for both its kernel buffers."""
+    """Connect to ``http://host:port`` or ``unix:/path``.
+
+    Args:
+        url: Where.
+        context: For TLS.
+        buffers: Size of both kernel buffers; 0 leaves them alone.
+    """
     where = urlsplit(url)
-    assert where.hostname is not None
-    assert where.port is not None
-    connection = socket.socket(socket.AF_INET6 if ":" in where.hostname else socket.AF_INET)
+    is_unix = where.scheme == "unix"
+    ip = socket.AF_INET6 if ":" in (where.hostname or "") else socket.AF_INET
+    connection = socket.socket(socket.AF_UNIX if is_unix else ip)
     connection.settimeout(PATIENCE)
     if buffers:  # before it connects: they decide what window it offers
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
-    connection.connect((where.hostname, where.port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if is_unix:
+        connection.connect(where.path)
+    else:
+        connection.connect((where.hostname, where.port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if context is not None:
         connection = context.wrap_socket(connection, server_hostname=where.hostname)
     return RawClient(connection)

@@ -12,7 +12,9 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from tests.support.frames import CLOSE, Frame, close, frame, frames_of
 from tests.support.http import HasFields, read_fields
@@ -136,18 +138,24 @@ class RawUpstream:
     """The server.
 
     Attributes:
-        url: ``http://host:port``.
+        url: ``http://host:port``, or ``http+unix://`` and a path with escaped slashes.
         scripts: What to do, by path (without the query); the longest prefix that matches is taken.
         calls: Every connection that sent a head.
         connections: How many were accepted.
         errors: What went wrong in scripts.
     """
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None, path: Path | None = None) -> None:
         self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.port = self._listener.getsockname()[1]
-        self.url = f"{'http' if context is None else 'https'}://127.0.0.1:{self.port}"
+        if path is None:
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+            self.port = self._listener.getsockname()[1]
+            self.url = f"{'http' if context is None else 'https'}://127.0.0.1:{self.port}"
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen(1024)
+            self.url = f"http+unix://{quote(str(path), safe='')}"
         self.scripts: dict[bytes, Script] = {b"/": echo}
         self.calls: list[Call] = []
         self.connections = 0
@@ -202,9 +210,14 @@ class RawUpstream:
 
 
 @contextlib.contextmanager
-def run_upstream(context: ssl.SSLContext | None = None) -> Iterator[RawUpstream]:
-    """Run one for the length of a block; a script that went wrong fails the block."""
-    upstream = RawUpstream(context)
+def run_upstream(context: ssl.SSLContext | None = None, *, path: Path | None = None) -> Iterator[RawUpstream]:
+    """Run one for the length of a block; a script that went wrong fails the block.
+
+    Args:
+        context: For TLS.
+        path: A Unix socket to listen at, instead of a port.
+    """
+    upstream = RawUpstream(context, path)
     try:
         yield upstream
     finally:

@@ -61,7 +61,7 @@ class SessionRow:
         kind: One of `bascule.vocabulary.Kind`.
         user: The signed-in user, or the owner of the JupyterHub server; ``None`` where there is neither.
         client: The browser's address, without a port.
-        upstream: Where it leads, ``host:port``.
+        upstream: Where it leads, ``host:port`` or ``unix:/path``.
         forwarder: Slot of the forwarder that carries it.
         age: Seconds since admission.
         idle: Seconds since the last data frame in either direction.

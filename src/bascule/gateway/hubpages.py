@@ -15,6 +15,9 @@ import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
+from bascule.policy.hubroutes import read_target
+from bascule.policy.socketfiles import UNIX_SCHEME
+
 if TYPE_CHECKING:
     from bascule.policy.forwarding import Fields
 
@@ -44,8 +47,11 @@ class HubPages:
     """
 
     def __init__(self, error_target: str, via: bytes) -> None:
-        self._base = error_target.rstrip("/")
+        address, path = read_target(error_target)
+        self._base = f"{address.scheme}://{address.authority.decode()}{path.decode()}"
         self._fields = {**_ASKED_WITH, hdrs.VIA: via.decode()}
+        if address.scheme == UNIX_SCHEME:
+            self._fields[hdrs.HOST] = "localhost"  # a path is no host, and servers refuse it
 
     async def page(
         self, session: aiohttp.ClientSession, status: int, raw_target: str

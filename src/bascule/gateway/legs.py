@@ -77,7 +77,7 @@ class Leg(Protocol):
 
 
 class PlainLeg:
-    """A TCP connection."""
+    """A connection that is a socket as it is: of TCP, or a Unix socket."""
 
     __slots__ = ("_loop", "_socket")
 

@@ -1,27 +1,31 @@
-"""What asks upstreams plain requests: aiohttp's client, in nine things another.
+"""What asks upstreams plain requests: aiohttp's client, in ten things another.
 
-It parses no cookies; field values are any bytes; it tells of interim answers; it holds no body back; an
-answer whose framing or connection breaks in the middle ends with an error; one that is whole is good whatever
-comes behind it; no request is sent twice unless its connection was stale; where TLS fails, or takes too long,
-it is said to be that and no failure to connect; and a kept connection on which something came unasked is not
-used. aiohttp looks at that when a connection comes back, not when it goes out
-again: an answer that an upstream sent meanwhile would be taken for the answer to the next request, which is
-somebody else's (response-queue poisoning).
+One pool has the connections of TCP and of Unix sockets; it parses no cookies; field values are any bytes; it
+tells of interim answers; it holds no body back; an answer whose framing or connection breaks in the middle
+ends with an error; one that is whole is good whatever comes behind it; no request is sent twice unless its
+connection was stale; where TLS fails, or takes too long, it is said to be that and no failure to connect; and
+a kept connection on which something came unasked is not used. aiohttp looks at that when a connection comes
+back, not when it goes out again: an answer that an upstream sent meanwhile would be taken for the answer to
+the next request, which is somebody else's (response-queue poisoning).
 """
 
 from __future__ import annotations
 
 import errno
 import re
+import socket
 import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from aiohttp.client_exceptions import UnixClientConnectorError
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import StreamWriter
 
+from bascule.gateway.connecting import NONBLOCKING_STREAM, connect
 from bascule.gateway.plain_server import READ_AHEAD
+from bascule.policy.socketfiles import UNIX_SCHEME, socket_path
 from bascule.protocol.tlsfailure import alert
 
 if TYPE_CHECKING:
@@ -176,7 +180,12 @@ def _is_interim(message: RawResponseMessage) -> bool:
 
 
 class UpstreamPool(aiohttp.TCPConnector):
-    """aiohttp's pool, without connections that spoke out of turn; and it tells TLS's failures from others."""
+    """aiohttp's pool, without connections that spoke out of turn; it tells TLS's failures from others.
+
+    It connects to Unix sockets, too: a URL's host is then the path, which no other host can look like.
+    """
+
+    allowed_protocol_schema_set = aiohttp.TCPConnector.allowed_protocol_schema_set | {UNIX_SCHEME}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -191,6 +200,23 @@ class UpstreamPool(aiohttp.TCPConnector):
                 return connection
             connection.close()
         return None
+
+    async def _create_connection(self, req: aiohttp.ClientRequest, *more: Any) -> ResponseHandler:
+        """Connect to an upstream."""
+        if req.url.scheme != UNIX_SCHEME:
+            return await super()._create_connection(req, *more)
+        path = socket_path(req.host)
+        try:
+            connection = socket.socket(socket.AF_UNIX, NONBLOCKING_STREAM)
+            try:
+                await connect(connection, path)
+                _, protocol = await self._loop.create_unix_connection(self._factory, sock=connection)
+            except BaseException:
+                connection.close()
+                raise
+        except OSError as error:
+            raise UnixClientConnectorError(path, req.connection_key, error) from error
+        return protocol
 
     async def _wrap_create_connection(
         self, *args: Any, req: aiohttp.ClientRequest, **options: Any

@@ -1,4 +1,4 @@
-"""Host names to addresses, remembered for a few seconds.
+"""Host names to addresses, remembered for a few seconds. A Unix socket's path is one already.
 
 A reconnect storm asks for the same few names hundreds of times a second, and each
 look-up costs a thread. Ten seconds is short beside the time a Kubernetes Service
@@ -25,7 +25,10 @@ AT_ONCE: Final = 32
 """Look-ups under way at the same time, each on a thread. A name whose zone is dead takes the system's own
 time-out (10 s as a rule); with the two that libuv allows by default, two of those keep everybody waiting."""
 
-Address = tuple[socket.AddressFamily, tuple[object, ...]]
+SocketAddress = tuple[object, ...] | str
+"""What ``connect`` takes: a text is the path of a Unix socket."""
+
+Address = tuple[socket.AddressFamily, SocketAddress]
 
 
 class Unresolvable(OSError):
@@ -88,6 +91,8 @@ class Resolver:
 
 
 def _literal(host: str, port: int) -> Address | None:
+    if host.startswith("/"):
+        return socket.AF_UNIX, host
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -13,12 +13,13 @@ import os
 import random
 import socket
 from binascii import b2a_base64
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bascule.errors import BasculeError
+from bascule.gateway.connecting import NONBLOCKING_STREAM, begin_connect, connect
 from bascule.gateway.legs import Deadline, Leg, PlainLeg, PumpedLeg, deadlines
 from bascule.gateway.resolver import Resolver, Unresolvable
-from bascule.policy.socketoptions import keepalive_start, session_options
+from bascule.policy.socketoptions import keepalive_start, session_options, unix_options
 from bascule.protocol.handshake import Agreement, Offer, check_response, upgrade_request
 from bascule.protocol.http1 import (
     END_OF_HEAD,
@@ -34,11 +35,9 @@ from bascule.protocol.tlsfailure import alert, errno_name, tls_failure
 if TYPE_CHECKING:
     import ssl
 
+    from bascule.gateway.resolver import SocketAddress
     from bascule.policy.config import Config
     from bascule.policy.routes import UpstreamAddress
-
-
-_NONBLOCKING_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
 class Switched(NamedTuple):
@@ -84,6 +83,7 @@ class Dialler:
         self._deadlines = deadlines(config.limits.upstream_handshake_timeout)
         self._sockets = config.sockets
         self._options = session_options(config.sockets, browser=False)
+        self._unix_options = unix_options()
         self._resolver = Resolver()
         self._tls = tls
 
@@ -173,17 +173,17 @@ class Dialler:
             Unreachable: None did, or not in time.
         """
         loop = asyncio.get_running_loop()
-        begun: list[tuple[socket.socket, tuple[object, ...]]] = []
+        begun: list[tuple[socket.socket, SocketAddress]] = []
         try:
             addresses = self._resolver.known(address.host, address.port)
-            if addresses is not None and address.scheme == "http":
+            if addresses is not None and address.scheme != "https":
                 # The usual case, a recently resolved name and a network that answers at once, needs
                 # no time-out; anything slower goes on below.
                 family, where = addresses[0]
                 connection = self._socket(family)
                 begun.append((connection, where))
                 try:
-                    if _begin_connect(connection, where):
+                    if begin_connect(connection, where):
                         begun.clear()
                         return PlainLeg(loop, connection)
                 except OSError:
@@ -202,7 +202,7 @@ class Dialler:
                 connection.close()
 
     async def _connect_in_turn(
-        self, address: UpstreamAddress, begun: list[tuple[socket.socket, tuple[object, ...]]]
+        self, address: UpstreamAddress, begun: list[tuple[socket.socket, SocketAddress]]
     ) -> Leg:
         """Try every address in turn, the one that was begun already first.
 
@@ -229,13 +229,12 @@ class Dialler:
         raise failure
 
     async def _connect_to(
-        self, address: UpstreamAddress, connection: socket.socket, where: tuple[object, ...], until: float
+        self, address: UpstreamAddress, connection: socket.socket, where: SocketAddress, until: float
     ) -> Leg:
         """Connect to one address; the connection stays the caller's when that fails."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout_at(until):
-            if not _begin_connect(connection, where):
-                await _connected(loop, connection)
+            await connect(connection, where)
         if address.scheme != "https":
             return PlainLeg(loop, connection)
         try:
@@ -248,51 +247,13 @@ class Dialler:
         return PumpedLeg(reader, writer)
 
     def _socket(self, family: socket.AddressFamily) -> socket.socket:
-        connection = socket.socket(family, _NONBLOCKING_STREAM, 0)
-        for level, option, value in self._options:
+        connection = socket.socket(family, NONBLOCKING_STREAM, 0)
+        is_unix = family is socket.AF_UNIX
+        for level, option, value in self._unix_options if is_unix else self._options:
             connection.setsockopt(level, option, value)
-        connection.setsockopt(*keepalive_start(self._sockets, random.random()))
+        if not is_unix:
+            connection.setsockopt(*keepalive_start(self._sockets, random.random()))
         return connection
-
-
-def _begin_connect(connection: socket.socket, where: tuple[object, ...]) -> bool:
-    """Begin a non-blocking connect, or check on one; tell whether it is done.
-
-    The first call says *in progress* even on the same machine, where the second says *done*.
-
-    Raises:
-        OSError: It failed; the connection is still open and the caller's.
-    """
-    code = connection.connect_ex(where)
-    if code == errno.EINPROGRESS:
-        code = connection.connect_ex(where)
-    if code in (0, errno.EISCONN):
-        return True
-    if code in (errno.EALREADY, errno.EINPROGRESS):
-        return False
-    raise OSError(code, "connect")
-
-
-async def _connected(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-    """Wait for the end of a connect.
-
-    Raises:
-        OSError: It failed.
-    """
-    done: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(connection.fileno(), _wake, done)
-    try:
-        await done
-    finally:
-        loop.remove_writer(connection.fileno())
-    code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code:
-        raise OSError(code, "connect")
-
-
-def _wake(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)
 
 
 def _failure(error: OSError) -> str:

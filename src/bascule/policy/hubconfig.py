@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from bascule.policy.endpoints import Origin
 from bascule.policy.hubroutes import read_target
 from bascule.policy.model import Block
+from bascule.policy.socketfiles import SOCKET_ALLOWED
 
 __all__ = ["Hub"]
 
@@ -16,7 +17,7 @@ def _target(text: str) -> str:
     try:
         read_target(text)
     except ValueError:
-        allowed = '"http://host:port" or "https://host:port", and a path may follow'
+        allowed = f'"http://host:port", "https://host:port" or {SOCKET_ALLOWED}, and a path may follow'
         raise PydanticCustomError("bascule", "{allowed}", {"allowed": allowed}) from None
     return text
 
@@ -26,9 +27,9 @@ HubTarget = Annotated[
     AfterValidator(_target),
     WithJsonSchema(
         {
-            "x-allowed": '"http://host:port/path" or "https://host:port/path"',
+            "x-allowed": f'"http://host:port/path", "https://host:port/path" or {SOCKET_ALLOWED}',
             "type": "string",
-            "pattern": "^https?://[^?#@]+$",
+            "pattern": r"^(https?|http\+unix|unix\+http)://[^?#@]+$",
         }
     ),
 ]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.policy.routeconfig import AuthMode, RouteConfig
 from bascule.policy.routes import BadTarget, Match, RouteTable, is_reserved, without_prefix
+from bascule.policy.socketfiles import UNIX_SCHEME
 from bascule.policy.templates import UpstreamTemplate
 from bascule.protocol.path import normal_segment, parse_target, without_port
 from bascule.vocabulary import Kind
@@ -38,6 +39,9 @@ _LONGEST_USER: Final = 255
 
 _DEEPEST: Final = 64
 """Most segments of a routespec: each is a node of the tree. JupyterHub's have three, and its base URL's."""
+
+_UNIX_REVERSED: Final = "unix+http"
+"""Another spelling of that scheme, which configurable-http-proxy takes and JupyterHub calls deprecated."""
 
 _TERMINALS: Final = b"terminals"
 _PROXY: Final = b"proxy"
@@ -264,6 +268,8 @@ def read_target(text: str) -> tuple[UpstreamAddress, bytes]:
         ValueError: It is not a URL that we can forward to.
     """
     scheme, mark, rest = text.partition("://")
+    if scheme == _UNIX_REVERSED:
+        scheme = UNIX_SCHEME
     authority, slash, path = rest.partition("/")
     try:
         address = UpstreamTemplate.parse(scheme + mark + authority, {}).address({})
@@ -272,7 +278,8 @@ def read_target(text: str) -> tuple[UpstreamAddress, bytes]:
         address = None
     if address is None or target.query:
         raise ValueError(
-            "target must be http://host:port or https://host:port; a path may follow, but no query."
+            "target must be http://host:port, https://host:port or http+unix://%2Fpath%2Fof.sock;"
+            " a path may follow, but no query."
         )
     return address, target.path.rstrip(b"/")
 

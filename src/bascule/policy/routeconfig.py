@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from bascule.policy.endpoints import Origin
 from bascule.policy.model import Block
+from bascule.policy.socketfiles import SOCKET_ALLOWED
 from bascule.policy.templates import PathTemplate, UpstreamTemplate, check_pattern
 from bascule.vocabulary import Kind
 
@@ -41,9 +42,9 @@ def _pattern(text: str) -> str:
 
 
 _UPSTREAM_SCHEMA: Final = {
-    "x-allowed": '"http://host:port" or "https://host:port"',
+    "x-allowed": f'"http://host:port", "https://host:port" or {SOCKET_ALLOWED}',
     "type": "string",
-    "pattern": "^https?://[^/?#@]+/?$",
+    "pattern": "^(https?|http\\+unix)://[^/?#@]+/?$",
 }
 _PATH_SCHEMA: Final = {"x-allowed": 'a path that starts with "/"', "type": "string", "pattern": "^/[^?#]*$"}
 
@@ -85,6 +86,10 @@ class RouteConfig(Block):
     Names captured by `path` may be used in the host, within a label, and as the port if their pattern matches
     only digits. A host taken from a URL is never an IP address and never `localhost`. `upstreamTls` says how
     certificates of `https` upstreams are checked.
+
+    `http+unix://%2Frun%2Fapp.sock` is the Unix socket `/run/app.sock`, as Jupyter servers print it: the path,
+    each slash escaped. No captured name may be part of it. Bascule's user needs write permission for the
+    socket, and the right to enter the directories above it.
     """
     strip_prefix: Annotated[bool, Field(strict=True)] = False
     """Strip the matched prefix before forwarding, and send it as `X-Forwarded-Prefix`.

@@ -1,4 +1,7 @@
-"""Socket options of a session's connections, from the configuration's ``sockets`` block."""
+"""Socket options of a session's connections, from the configuration's ``sockets`` block.
+
+They are TCP's: a Unix socket has no network in between, and one option of its own, whatever is configured.
+"""
 
 from __future__ import annotations
 
@@ -67,3 +70,11 @@ def session_options(sockets: Sockets, *, browser: bool) -> tuple[Option, ...]:
         options.append((tcp, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS))
         options.append((tcp, _TCP_NOTSENT_LOWAT, sockets.notsent_lowat_bytes))
     return tuple(options)
+
+
+def unix_options() -> tuple[Option, ...]:
+    """Return the options of a session's connection over a Unix socket: urgent bytes stay in the stream.
+
+    Since Linux 5.15 such a socket has them, too.
+    """
+    return ((socket.SOL_SOCKET, socket.SO_OOBINLINE, 1),)

@@ -11,7 +11,8 @@ or be its port. The segment can never widen what the template says:
   labels written out in the template stay where they are;
 * a host that came from a URL is never an address in any notation (``0x7f000001``,
   ``2130706433``, ``0177``) and never ``localhost``;
-* a port that came from a URL is 1 to 65535 in plain decimal.
+* a port that came from a URL is 1 to 65535 in plain decimal;
+* a Unix socket's path holds no name at all: no pattern could say which files are harmless.
 
 Rules of this file: pure; `ValueError` carries a text for the operator. A segment that does
 not fit when a request comes is no match.
@@ -26,6 +27,7 @@ from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.policy.endpoints import host_port
+from bascule.policy.socketfiles import SOCKET_ALLOWED, UNIX_SCHEME, socket_host, socket_path
 from bascule.protocol.path import BadTarget, parse_target
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ _LABEL: Final = re.compile(rb"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _IN_LABEL: Final = re.compile(rb"[A-Za-z0-9_-]+")
 _NUMERIC: Final = re.compile(rb"[0-9]+|0x[0-9a-f]*")
 """A last label that makes a resolver read the whole host as an IPv4 address (WHATWG URL §3.5)."""
+_UNIX: Final = f"{UNIX_SCHEME}://"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -61,10 +64,10 @@ class UpstreamAddress(NamedTuple):
     """Where to connect.
 
     Attributes:
-        scheme: ``http`` or ``https``.
-        host: Name or address; no brackets.
-        port: 1 to 65535.
-        authority: ``host[:port]`` for the Host field, without the scheme's own port.
+        scheme: ``http``, ``https`` or ``http+unix``.
+        host: Name or address; no brackets. With ``http+unix`` the path of a Unix socket.
+        port: 1 to 65535; 0 with ``http+unix``.
+        authority: ``host[:port]`` as in a URL, without the scheme's own port.
     """
 
     scheme: str
@@ -74,8 +77,8 @@ class UpstreamAddress(NamedTuple):
 
     @property
     def endpoint(self) -> str:
-        """``host:port``, as the log and the list of sessions name it."""
-        return host_port(self.host, self.port)
+        """``host:port`` or ``unix:/path``, as the log and the list of sessions name it."""
+        return host_port(self.host, self.port) if self.port else f"unix:{self.host}"
 
 
 def check_pattern(pattern: str) -> re.Pattern[bytes]:
@@ -175,9 +178,9 @@ class UpstreamTemplate:
     """An upstream whose host and port may hold names.
 
     Attributes:
-        scheme: ``http`` or ``https``.
-        host: Text with ``{name}``; brackets around an IPv6 address.
-        port: A number, or the name that captures it.
+        scheme: ``http``, ``https`` or ``http+unix``.
+        host: Text with ``{name}``; brackets around an IPv6 address. With ``http+unix`` a path, without names.
+        port: A number, or the name that captures it; 0 with ``http+unix``.
     """
 
     scheme: str
@@ -189,16 +192,19 @@ class UpstreamTemplate:
         """Read a route's upstream.
 
         Args:
-            text: ``http://host[:port]``.
+            text: ``http://host[:port]``, or ``http+unix://`` and a path with escaped slashes.
             where: The names that the path captures, with their patterns.
 
         Raises:
             ValueError: It is no upstream, or a name could stand for more than one label or the port.
         """
+        if text.startswith(_UNIX):
+            return cls(UNIX_SCHEME, socket_path(text.removeprefix(_UNIX).removesuffix("/")), 0)
         found = _UPSTREAM.fullmatch(text)
         if found is None:
             raise ValueError(
-                '"http://host:port" or "https://host:port", without user, path, query and fragment'
+                '"http://host:port" or "https://host:port", without user, path, query and fragment, '
+                f"or {SOCKET_ALLOWED}"
             )
         for name in _NAME.findall(text):
             if name not in where:
@@ -232,6 +238,8 @@ class UpstreamTemplate:
             Where to connect; ``None`` if the result is no host name or no port, which
             the caller treats as no match.
         """
+        if self.scheme == UNIX_SCHEME:
+            return UpstreamAddress(self.scheme, self.host, 0, socket_host(self.host).encode("ascii"))
         host = self.host.strip("[]")
         if "{" in host:
             # A pattern may match a dot where no probe looked; then labels would move.

@@ -48,7 +48,7 @@ class Errand(NamedTuple):
         route: Name of the route.
         kind: Of the route.
         client: Address of the browser.
-        upstream: Where it leads, ``host:port``.
+        upstream: Where it leads, ``host:port`` or ``unix:/path``.
         user: The signed-in user, or the owner of the JupyterHub server; ``None`` where there is neither.
     """
 

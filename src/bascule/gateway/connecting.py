@@ -1,0 +1,76 @@
+"""Connecting a socket without waiting for what is there at once."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from bascule.gateway.resolver import SocketAddress
+
+__all__ = ["NONBLOCKING_STREAM", "begin_connect", "connect"]
+
+NONBLOCKING_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+_ASK_AGAIN: Final = 0.02
+"""Seconds until a Unix socket whose backlog is full is asked again; TCP repeats its SYN by itself."""
+
+
+def begin_connect(connection: socket.socket, where: SocketAddress) -> bool:
+    """Begin a non-blocking connect, or check on one; tell whether it is done.
+
+    The first call says *in progress* even on the same machine, where the second says *done*.
+
+    Raises:
+        OSError: It failed; the connection is still open and the caller's.
+    """
+    code = connection.connect_ex(where)
+    if code == errno.EINPROGRESS:
+        code = connection.connect_ex(where)
+    if code in (0, errno.EISCONN):
+        return True
+    if code in (errno.EALREADY, errno.EINPROGRESS):
+        return False
+    raise OSError(code, "connect")
+
+
+async def connect(connection: socket.socket, where: SocketAddress) -> None:
+    """Connect, however long it takes; goes on with what `begin_connect` began.
+
+    Raises:
+        OSError: It failed; the connection is still open and the caller's.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            if not begin_connect(connection, where):
+                await _connected(loop, connection)
+        except BlockingIOError:
+            # Not an event: epoll calls such a socket writable, and it never becomes connected by itself.
+            await asyncio.sleep(_ASK_AGAIN)
+        else:
+            return
+
+
+async def _connected(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+    """Wait for the end of a connect.
+
+    Raises:
+        OSError: It failed.
+    """
+    done: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(connection.fileno(), _wake, done)
+    try:
+        await done
+    finally:
+        loop.remove_writer(connection.fileno())
+    code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, "connect")
+
+
+def _wake(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)

@@ -1,0 +1,66 @@
+"""Connecting: what is there at once, what takes its time, and a Unix socket whose backlog is full."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bascule.gateway.connecting import NONBLOCKING_STREAM, begin_connect, connect
+from tests.support.deaf import deaf_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def listening(path: Path, backlog: int = 8) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(backlog)
+    return listener
+
+
+async def test_a_unix_socket_connects_at_once(socket_folder: Path) -> None:
+    path = socket_folder / "s"
+    with listening(path), socket.socket(socket.AF_UNIX, NONBLOCKING_STREAM) as connection:
+        assert begin_connect(connection, str(path))
+
+
+async def test_one_whose_backlog_is_full_is_asked_again_until_it_has_room(socket_folder: Path) -> None:
+    path = socket_folder / "s"
+    with listening(path, 0) as listener, socket.socket(socket.AF_UNIX) as first:
+        first.connect(str(path))
+        with socket.socket(socket.AF_UNIX, NONBLOCKING_STREAM) as connection:
+            waiting = asyncio.ensure_future(connect(connection, str(path)))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            listener.accept()[0].close()
+            await asyncio.wait_for(waiting, 5)
+            connection.send(b"x")
+            with listener.accept()[0] as accepted:
+                assert accepted.recv(1) == b"x"
+
+
+@pytest.mark.parametrize(("is_there", "number"), [(False, errno.ENOENT), (True, errno.ECONNREFUSED)])
+async def test_one_that_nobody_serves_fails(socket_folder: Path, is_there: bool, number: int) -> None:
+    path = socket_folder / "s"
+    if is_there:
+        listening(path).close()
+    with (
+        socket.socket(socket.AF_UNIX, NONBLOCKING_STREAM) as connection,
+        pytest.raises(OSError) as failed,  # noqa: PT011 - the number is compared
+    ):
+        await connect(connection, str(path))
+    assert failed.value.errno == number
+
+
+async def test_an_address_that_says_nothing_is_waited_for() -> None:
+    with (
+        deaf_port() as port,
+        socket.socket(socket.AF_INET, NONBLOCKING_STREAM) as connection,
+        pytest.raises(TimeoutError),
+    ):
+        await asyncio.wait_for(connect(connection, ("127.0.0.1", port)), 0.1)
