@@ -28,7 +28,7 @@ MORE: Final[dict[str, tuple[str, ...]]] = {
     "request refused": ("client",),
     "drain ends": ("natural", "closed", "aborted"),
     "a process died": ("sessions",),
-    "listening": ("redirect",),
+    "listening": ("open", "redirect", "status_page"),
 }  # fmt: skip
 """Fields that the call of an event does not spell out."""
 
@@ -50,7 +50,7 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "counts all.",
     },
     "Start, stop and drain": {
-        "listening": "It serves. `public` and `admin` are the addresses; `open` and `status_page` are for a browser on this host.",
+        "listening": "It serves. `public` and `admin` are the addresses; `open` and `status_page` are for a browser on this host, which opens no Unix socket.",
         "certificates of upstreams are not checked": "`key` says so, which is as good as no TLS: anybody on the way can "
         "read and change everything.",
         "waiting for an address that is in use": "Another process has the address of `field`: an earlier proxy that is "

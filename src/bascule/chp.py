@@ -64,9 +64,15 @@ def _everywhere() -> str:
     return "::" if Path("/proc/net/if_inet6").exists() else "0.0.0.0"
 
 
+def _absolute(path: str | None) -> str | None:
+    """Return a path that means the same wherever it is read."""
+    return None if path is None else str(Path.cwd() / path)
+
+
 @click.command(cls=Command)
 @click.option("--ip", metavar="IP", help="Public address; all addresses by default.")
 @click.option("--port", type=int, metavar="N", help="Public port, 8000 by default.")
+@click.option("--socket", metavar="PATH", help="Unix socket instead of both.")
 @click.option("--ssl-key", metavar="FILE", help="Private key of the public listener.")
 @click.option("--ssl-cert", metavar="FILE", help="Certificate for that key.")
 @click.option("--ssl-ca", metavar="FILE", help="CAs of browsers' certificates, with --ssl-request-cert.")
@@ -74,6 +80,7 @@ def _everywhere() -> str:
 @click.option("--ssl-reject-unauthorized", is_flag=True, help="The same, with --ssl-request-cert.")
 @click.option("--api-ip", metavar="IP", help="Address of the API and of /metrics, localhost by default.")
 @click.option("--api-port", type=int, metavar="N", help="Port of the API: --port plus one, or 8001.")
+@click.option("--api-socket", metavar="PATH", help="Unix socket of the API instead of both.")
 @click.option("--api-ssl-key", metavar="FILE", help="Private key of the API.")
 @click.option("--api-ssl-cert", metavar="FILE", help="Certificate for that key.")
 @click.option("--api-ssl-ca", metavar="FILE", help="CAs of its callers, with --api-ssl-request-cert.")
@@ -105,9 +112,9 @@ def _everywhere() -> str:
 )  # fmt: skip
 @_unsupported
 def chp(
-    files: tuple[Path, ...], ip: str | None, port: int | None, api_ip: str | None, api_port: int | None,
-    redirect_port: int | None, host_routing: bool, no_include_prefix: bool, no_prepend_path: bool,
-    log_level: str | None, **more: Any,
+    files: tuple[Path, ...], ip: str | None, port: int | None, socket: str | None, api_ip: str | None,
+    api_port: int | None, api_socket: str | None, redirect_port: int | None, host_routing: bool,
+    no_include_prefix: bool, no_prepend_path: bool, log_level: str | None, **more: Any,
 ) -> None:  # fmt: skip
     """Run as JupyterHub's proxy, replacing configurable-http-proxy.
 
@@ -129,8 +136,9 @@ def chp(
     def again() -> Loaded:
         everywhere = _everywhere()
         given = overrides(
-            everywhere=everywhere, ip=ip, port=port, api_ip=api_ip, api_port=api_port,
-            redirect_port=redirect_port, host_routing=host_routing, include_prefix=not no_include_prefix,
+            everywhere=everywhere, ip=ip, port=port, socket=_absolute(socket), api_ip=api_ip,
+            api_port=api_port, api_socket=_absolute(api_socket), redirect_port=redirect_port,
+            host_routing=host_routing, include_prefix=not no_include_prefix,
             prepend_path=not no_prepend_path, values=values, switches=switches, environ=os.environ,
             unsupported=said,
         )  # fmt: skip

@@ -71,8 +71,12 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="KIND",
                 help="Kind of that upstream: jupyter, terminal or app (the default).",
             ),
-            click.option("--listen", metavar="HOST:PORT", help="Address that browsers connect to (listen)."),
-            click.option("--admin", metavar="HOST:PORT", help="Address of the admin listener (admin)."),
+            click.option(
+                "--listen",
+                metavar="ADDRESS",
+                help="Where browsers connect (listen): HOST:PORT or unix:/PATH.",
+            ),
+            click.option("--admin", metavar="ADDRESS", help="Where the admin listener is (admin)."),
             click.option(
                 "--max-sessions",
                 type=int,

@@ -4,7 +4,7 @@ import pytest
 
 from bascule.admin.tokens import read_token
 from bascule.errors import ConfigError
-from bascule.policy.endpoints import Endpoint
+from bascule.policy.endpoints import Endpoint, SocketFile
 from tests.admin.fake_view import config
 from tests.admin.support import CSRF, admin
 
@@ -145,3 +145,22 @@ async def test_the_field_or_the_token_lets_a_change_through() -> None:
         assert (await client.post("/drain", headers=CSRF)).status == 401
         assert (await client.post("/drain", headers=BEARER)).status == 202
         assert view.draining
+
+
+@pytest.mark.parametrize(
+    ("token", "host", "sent", "status"),
+    [
+        (None, "localhost", {}, 200),
+        (None, "bascule.example", {}, 421),
+        (None, "%2Frun%2Fadmin.sock", {}, 421),
+        (TOKEN, "localhost", {}, 401),
+        (TOKEN, "%2Frun%2Fadmin.sock", {}, 421),
+        (TOKEN, "%2Frun%2Fadmin.sock", BEARER, 200),
+        (TOKEN, "%2Frun%2Fadmin.sock", {"Authorization": "Bearer wrong"}, 421),
+    ],
+)
+async def test_a_unix_socket_is_as_the_loopback_but_that_the_token_may_come_under_any_name(
+    token: str | None, host: str, sent: dict[str, str], status: int
+) -> None:
+    async with admin(admin=SocketFile("/run/admin.sock"), admin_token=token) as (client, _):
+        assert (await client.get("/sessions", headers={"Host": host, **sent})).status == status

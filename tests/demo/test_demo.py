@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bascule.demo.main import run
+from bascule.errors import ConfigError
+from bascule.policy.loading import load
 from tests.support.browser import run_chromium
 from tests.support.network import ip, own_network
 from tests.support.processes import Service, answers, reserve_port
@@ -361,3 +364,10 @@ async def test_a_pool_of_hundreds_fits_the_page_and_fills(
     finally:
         status = service.stop(30)
     assert status == 0, service.said()
+
+
+@pytest.mark.parametrize("field", ["listen", "admin"])
+def test_the_demo_listens_where_a_browser_can_open_it(field: str) -> None:
+    loaded = load((), {}, {field: "unix:/run/demo.sock"})
+    with pytest.raises(ConfigError, match=f'{field}: found "unix:/run/demo.sock"; allowed: "host:port"'):
+        run(loaded)

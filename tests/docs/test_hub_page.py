@@ -150,7 +150,7 @@ def test_the_file_of_a_replica_on_a_host_is_a_configuration(tmp_path: Path) -> N
     (tmp_path / "bascule.yaml").write_text(text)
     config = load(tmp_path / "bascule.yaml", {}, {}).config
     assert config.hub.share_routes
-    assert {peer.port for peer in config.capacity.peers} == {config.admin.port}
+    assert {peer.port for peer in config.capacity.peers} == {int(str(config.admin).rpartition(":")[2])}
 
 
 def test_the_bounds_are_those_in_force_without_a_word_of_the_operator() -> None:

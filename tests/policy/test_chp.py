@@ -16,6 +16,7 @@ from bascule.policy.chp import (
     defaults,
     overrides,
 )
+from bascule.policy.endpoints import Endpoint
 from bascule.policy.loading import load
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ TOKEN = "a-token-nobody-guesses"
 def said(**changes: Any) -> dict[str, object]:
     """Return what is set by the arguments of a bare command, but for those given here."""
     bare: dict[str, Any] = {
-        "everywhere": "::", "ip": None, "port": None, "api_ip": None, "api_port": None,
+        "everywhere": "::", "ip": None, "port": None, "socket": None, "api_ip": None, "api_port": None,
+        "api_socket": None,
         "redirect_port": None, "host_routing": False,
         "include_prefix": True, "prepend_path": True, "values": {}, "switches": (),
         "environ": {TOKEN_VARIABLE: TOKEN}, "unsupported": {},
@@ -38,6 +40,11 @@ def said(**changes: Any) -> dict[str, object]:
 def loaded(variables: dict[str, str] | None = None, **changes: Any) -> Config:
     otherwise = defaults(everywhere=changes.get("everywhere", "::"), port=changes.get("port"))
     return load(None, variables or {}, said(**changes), otherwise).config
+
+
+def listeners(config: Config) -> list[Endpoint]:
+    """Return where both listen, where that is TCP."""
+    return [where for where in (config.listen, config.admin) if isinstance(where, Endpoint)]
 
 
 def problems(**changes: Any) -> list[str]:
@@ -57,7 +64,7 @@ def test_what_it_sets_is_a_configuration_without_routes() -> None:
 
     assert (config.routes, config.hub.enabled, config.admin_token) == ((), True, TOKEN)
     assert (config.drain.timeout, config.drain.rate) == (5.0, 0)
-    assert [str(network) for network in config.trusted_proxies] == ["0.0.0.0/0", "::/0"]
+    assert [str(network) for network in config.trusted_proxies] == ["0.0.0.0/0", "::/0", "unix:"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,7 @@ def test_without_a_port_the_api_is_one_above(
 ) -> None:
     config = loaded(port=port, api_port=api_port)
 
-    assert (config.listen.port, config.admin.port) == ports
+    assert tuple(where.port for where in listeners(config)) == ports
 
 
 @pytest.mark.parametrize("changes", [{}, {"api_ip": "10.0.0.1"}])
@@ -113,7 +120,7 @@ def test_a_port_that_is_none_is_told_of_itself_only() -> None:
 def test_an_address_is_read_for_both_listeners(ip: str, host: str) -> None:
     config = loaded(ip=ip, api_ip=ip)
 
-    assert (config.listen.host, config.admin.host) == (host, host)
+    assert [where.host for where in listeners(config)] == [host, host]
 
 
 LISTENERS = {"BASCULE_LISTEN": "127.0.0.1:9000", "BASCULE_ADMIN": "127.0.0.1:9001"}
@@ -135,6 +142,40 @@ def test_a_listener_that_no_argument_speaks_of_is_left_to_others(
     config = loaded(LISTENERS, **said)
 
     assert (str(config.listen), str(config.admin)) == (listen, admin)
+
+
+def test_a_socket_takes_the_place_of_address_and_port() -> None:
+    config = loaded(socket="/run/proxy.sock", api_socket="/run/api.sock")
+    assert (str(config.listen), str(config.admin)) == ("unix:/run/proxy.sock", "unix:/run/api.sock")
+    config = loaded(port=65535, api_socket="/run/api.sock")
+    assert (str(config.listen), str(config.admin)) == ("[::]:65535", "unix:/run/api.sock")
+    assert str(loaded(socket="/run/proxy.sock").admin) == "localhost:8001"
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        (
+            {"ip": "", "port": 8000},
+            ["--socket: cannot be used with --ip", "--socket: cannot be used with --port"],
+        ),
+        ({"api_ip": "::"}, ["--api-socket: cannot be used with --api-ip"]),
+        ({"api_port": 0}, ["--api-socket: cannot be used with --api-port"]),
+    ],
+)
+def test_a_socket_and_an_address_are_two_answers_to_one_question(
+    others: dict[str, Any], told: list[str]
+) -> None:
+    found = problems(socket="/run/proxy.sock", api_socket="/run/api.sock", **others)
+    assert [problem.partition(";")[0] for problem in found] == told
+
+
+def test_a_socket_that_cannot_be_one_is_told_of_itself_only() -> None:
+    with pytest.raises(ConfigError) as refused:
+        loaded(socket="/" + 107 * "s")
+    (problem,) = refused.value.problems
+    assert problem.startswith('command line: listen: found "unix:/sss')
+    assert "at most 107 bytes" in problem
 
 
 def test_switches_set_their_keys() -> None:

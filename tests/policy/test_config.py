@@ -14,7 +14,7 @@ from bascule.policy.authconfig import SessionAuth
 from bascule.policy.config import AuthMode, Config, Endpoint, Hub, WebSocketProxy
 from bascule.policy.consistency import doubts, inconsistencies
 from bascule.policy.model import blocks, leaves
-from bascule.policy.problems import dotted
+from bascule.policy.problems import dotted, problems_of
 from bascule.policy.routeconfig import RouteConfig
 from bascule.vocabulary import Kind
 from tests.policy.strategies import configurations
@@ -180,6 +180,16 @@ def test_45_48_a_route_to_ourselves_is_refused(listen: str, upstream: str, own: 
     assert f'our own "{own}"' in text
 
 
+@pytest.mark.parametrize("own", ["listen", "admin"])
+def test_48_a_route_to_a_socket_of_ours_is_refused(own: str) -> None:
+    ((path, text),) = found(
+        **{own: "unix:/run/ours.sock"}, routes=[route(upstream="http+unix://%2frun%2Fours.sock")]
+    )
+
+    assert path == "routes[0].upstream"
+    assert text.endswith(f'our own "{own}" (unix:/run/ours.sock)')
+
+
 def test_48_a_route_to_what_only_redirects_is_refused() -> None:
     tls = {"certificate": "c", "key": "k", "redirectFrom": ":80"}
     ((path, text),) = found(tls=tls, routes=[route(upstream="http://127.0.0.1")])
@@ -220,6 +230,14 @@ def test_45_a_port_from_a_url_cannot_be_that_of_our_admin_listener() -> None:
         {"listen": ":80", "routes": [route(upstream="http://lab")]},
         {"listen": ":0", "routes": [route(path="/{p}/", upstream="http://[::1]:{p}", where={"p": "[0-7]"})]},
         {"listen": "10.0.0.1:80", "admin": "127.0.0.1:80"},
+        {"listen": "unix:/run/a", "admin": "unix:/run/b"},
+        {"listen": "unix:/run/a", "routes": [route(upstream="http+unix://%2Frun%2Fb")]},
+        {"listen": "unix:/run/a", "routes": [route(upstream="http://127.0.0.1:80")]},
+        {"listen": "unix:/run/a", "capacity": {"headlessService": "peers.ns.svc"}},
+        {
+            "listen": "unix:/run/a",
+            "tls": {"certificate": "a", "key": "b", "redirectFrom": ":80", "redirectPort": 443},
+        },
         {"tls": {"certificate": "a", "key": "b", "redirectFrom": ":80", "redirectPort": 443}},
         {"tls": {"certificate": "a", "key": "b"}},
         {"upstreamTls": {"ca": "a"}},
@@ -249,6 +267,21 @@ def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
         (
             {"routes": [route(auth="session"), route(name="b", path="/b", auth="session")]},
             ("auth.session.keyFile", 'the path of a file, since route "lab" has "auth: session"'),
+        ),
+        (
+            {"listen": "unix:/run/a", "admin": "unix:/run/a"},
+            ("admin", 'another Unix socket than "listen"'),
+        ),
+        (
+            {"listen": "unix:/run/a", "tls": {"certificate": "a", "key": "b", "redirectFrom": ":80"}},
+            ("tls.redirectPort", 'the port where browsers find https, since "listen" is a Unix socket'),
+        ),
+        (
+            {"admin": "unix:/run/a", "capacity": {"headlessService": "peers.ns.svc"}},
+            (
+                "capacity.headlessService",
+                'null, since "admin" is a Unix socket (unix:/run/a): the others are asked at its port',
+            ),
         ),
         ({"tls": {"key": "k"}}, ("tls.certificate", "the path of a file, since key is set")),
         ({"tls": {"certificate": "c"}}, ("tls.key", "the path of a file, since certificate is set")),
@@ -369,3 +402,25 @@ def test_no_key_lies_above_another(path: tuple[str, ...]) -> None:
     others = [other for other, _ in leaves(Config) if other != path]
 
     assert all(other[: len(path)] != path for other in others)
+
+
+@pytest.mark.parametrize("mode", ["0660", "660", "0777", "000"])
+def test_a_mode_is_octal_text(mode: str) -> None:
+    assert Config(listen_mode=mode, admin_mode=mode).listen_mode == mode
+
+
+@pytest.mark.parametrize("mode", [432, "", "0", "01770", "0o660", "u=rw", "888", None])
+def test_what_yaml_makes_of_a_mode_without_quotes_is_refused(mode: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Config.model_validate({"listenMode": mode})
+    (problem,) = problems_of(refused.value.errors())
+    assert problem.path == ("listenMode",)
+    assert problem.text.endswith('permissions in octal, as text: "0660", in quotes')
+
+
+@pytest.mark.parametrize(
+    "values", [{"tls": {"redirectFrom": "unix:/run/a"}}, {"capacity": {"peers": ["unix:/run/a"]}}]
+)
+def test_what_has_to_be_tcp_is_told_so(values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="not a Unix socket, which has no port"):
+        Config.model_validate(values)

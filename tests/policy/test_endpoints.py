@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from bascule.policy.endpoints import Endpoint, Network, Origin
+from bascule.policy.endpoints import Endpoint, Listen, Network, Origin, SocketFile, TrustedProxy
 
 endpoint = TypeAdapter(Endpoint)
 network: TypeAdapter[Any] = TypeAdapter(Network)
@@ -150,3 +150,64 @@ def test_an_origin_is_what_browsers_send(written: str) -> None:
 def test_anything_else_is_no_origin(written: object) -> None:
     with pytest.raises(ValidationError, match="an origin as browsers send it"):
         origin.validate_python(written)
+
+
+# -- Unix sockets -------------------------------------------------------------------------------------------
+
+listening: TypeAdapter[Any] = TypeAdapter(Listen)
+trusted: TypeAdapter[Any] = TypeAdapter(TrustedProxy)
+
+
+@pytest.mark.parametrize(
+    ("written", "where"),
+    [
+        ("unix:/run/bascule/public.sock", SocketFile("/run/bascule/public.sock")),
+        (" unix:/run/A b.sock ", SocketFile("/run/A b.sock")),
+        (SocketFile("/run/a"), SocketFile("/run/a")),
+        ("unix:80", Endpoint("unix", 80)),
+        ("127.0.0.1:80", Endpoint("127.0.0.1", 80)),
+        (Endpoint("::", 1), Endpoint("::", 1)),
+    ],
+)
+def test_a_listener_is_an_endpoint_or_a_socket(written: object, where: Endpoint | SocketFile) -> None:
+    assert listening.validate_python(written) == where
+    assert listening.validate_python(listening.dump_python(where)) == where
+    assert listening.dump_json(where).decode() == f'"{where}"'
+
+
+def test_a_socket_is_of_this_host() -> None:
+    assert SocketFile("/run/a").is_loopback
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("unix:/", "the whole path"),
+        ("unix:/run/", "the whole path"),
+        ("unix:/" + 107 * "s", "at most 107 bytes"),
+        ("unix:/a\nb", "without control characters"),
+    ],
+)
+def test_a_socket_that_cannot_be_one_is_told_why(written: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        listening.validate_python(written)
+
+
+@pytest.mark.parametrize("written", ["unix:", "unix:run/a.sock", "http+unix://%2Frun%2Fa.sock", None])
+def test_what_is_neither_is_told_what_there_is(written: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        listening.validate_python(written)
+    assert refused.value.errors()[0]["type"] == "malformed"
+
+
+def test_where_only_tcp_will_do_a_socket_is_told_so() -> None:
+    with pytest.raises(ValidationError, match="not a Unix socket, which has no port"):
+        endpoint.validate_python("unix:/run/a.sock")
+
+
+def test_a_trusted_proxy_is_a_network_or_whoever_connects_to_a_socket() -> None:
+    assert trusted.validate_python("unix:") == "unix:"
+    assert trusted.validate_python("10.0.0.0/8") == ip_network("10.0.0.0/8")
+    assert trusted.dump_json(ip_network("10.0.0.0/8")) == b'"10.0.0.0/8"'
+    with pytest.raises(ValidationError):
+        trusted.validate_python("unix:/run/a.sock")

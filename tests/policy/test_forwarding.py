@@ -404,8 +404,10 @@ def test_a_single_address_is_a_network_too() -> None:
         (("::ffff:10.0.0.1", 80, 0, 0), "10.0.0.1"),
         (("2001:db8::1", 80, 0, 0), "2001:db8::1"),
         (("::ffff:1", 80, 0, 0), "::ffff:1"),
-        ("10.0.0.1", "10.0.0.1"),
-        (b"", ""),
+        ("", "unix:"),
+        ("/run/client.sock", "unix:"),
+        ("10.0.0.1", "unix:"),  # the name of a file, which a client may bind to
+        (b"\x0010.0.0.1", "unix:"),
         (None, ""),
     ],
 )
@@ -561,3 +563,57 @@ def test_nobody_but_connection_nominates(name: bytes) -> None:  # as long as its
 def test_the_host_of_the_target_takes_the_place_of_every_other() -> None:
     fields = [(b"A", b"1"), (b"HOST", b"x"), (b"host", b"y"), (b"B", b"2")]
     assert forwarding.with_host(fields, b"z") == [(b"Host", b"z"), (b"A", b"1"), (b"B", b"2")]
+
+
+# -- Unix sockets -----------------------------------------------------------------------------------------
+
+FRONT = TrustedProxies(["unix:", "10.0.0.0/8"])
+
+
+def test_whoever_connects_to_a_unix_socket_is_trusted_only_if_that_is_said() -> None:
+    assert "unix:" in FRONT
+    assert "unix:" not in TrustedProxies(["0.0.0.0/0", "::/0"])
+    assert "10.0.0.1" not in TrustedProxies(["unix:"])
+    assert "" not in FRONT
+
+
+@pytest.mark.parametrize(
+    ("said", "client"),
+    [
+        ([], "unix:"),
+        ([b"203.0.113.9"], "203.0.113.9"),
+        ([b"1.2.3.4, 203.0.113.9, 10.1.1.1"], "203.0.113.9"),
+        ([b"unix:"], "unix:"),
+        ([b"203.0.113.9", b"unix:"], "unix:"),
+    ],
+)
+def test_the_client_is_the_one_that_the_proxy_at_the_socket_names(said: list[bytes], client: str) -> None:
+    fields = [(b"X-Forwarded-For", each) for each in said]
+    assert client_address_of("unix:", fields, FRONT) == client
+    assert client_address_of("unix:", fields, NOBODY) == "unix:"
+
+
+def test_an_upstream_is_told_the_client_and_nothing_of_the_socket() -> None:
+    fields = [
+        (b"X-Forwarded-For", b"203.0.113.9"),
+        (b"X-Forwarded-Proto", b"https"),
+        (b"Forwarded", b"for=203.0.113.9"),
+    ]
+    sent = send(fields, "unix:", FRONT, via=b"1.1 us")
+    assert value(sent, b"x-forwarded-for") == b"203.0.113.9"
+    assert value(sent, b"x-real-ip") == b"203.0.113.9"
+    assert value(sent, b"x-forwarded-proto") == b"https"
+    assert value(sent, b"forwarded") == (b'for=203.0.113.9, for="unknown";host="hops.example.org";proto=http')
+    assert seen_by_browser("unix:", FRONT, fields, b"http", b"ours") == (b"https", b"ours")
+
+
+@pytest.mark.parametrize("trusted", [NOBODY, FRONT])
+@pytest.mark.parametrize("via", [[], [(b"Via", b"1.1 somebody")]])
+def test_without_an_address_upstreams_are_told_none(
+    trusted: TrustedProxies, via: list[tuple[bytes, bytes]]
+) -> None:
+    said = [] if trusted is FRONT else [(b"X-Forwarded-For", b"1.2.3.4"), (b"X-Real-IP", b"1.2.3.4")]
+    sent = send([*said, *via], "unix:", trusted, via=b"1.1 us")
+    assert value(sent, b"x-forwarded-for") is None
+    assert value(sent, b"x-real-ip") is None
+    assert value(sent, b"x-forwarded-proto") == b"http"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = Path(__file__).parent
-ENDPOINT = '"host:port", "[::1]:port" or ":port" (all IPv4 addresses), port 0 to 65535'
-NETWORK = 'a network such as "10.0.0.0/8" (no bits set behind the mask) or an address'
+ENDPOINT = '"host:port", "[::1]:port" or ":port" (all IPv4 addresses), port 0 to 65535; or "unix:/path"'
+NETWORK = 'a network such as "10.0.0.0/8" (no bits set behind the mask) or an address; or "unix:"'
 ROUTE = "routes: [{name: a, path: /, upstream: 'http://x'}]\n"
 
 
@@ -60,7 +60,7 @@ def test_flags_win_over_the_environment_which_wins_over_the_file(file: Callable[
 
     loaded = load(path, environ, {"listen": ":3", "drain.rate": 3})
 
-    assert (loaded.config.listen.port, loaded.config.admin.port) == (3, 11)
+    assert (str(loaded.config.listen), str(loaded.config.admin)) == ("0.0.0.0:3", "0.0.0.0:11")
     assert (loaded.config.drain.rate, loaded.config.drain.timeout, loaded.config.drain.natural_end) == (
         3,
         2,
@@ -91,7 +91,7 @@ def test_a_command_may_prefer_another_default(file: Callable[..., Path]) -> None
 
     assert load(None, {}, None, preferred).config.listen == Endpoint("127.0.0.1", 8080)
     assert load(None, {}, None, preferred).sources["listen"] == "default"
-    assert load(file("listen: :9"), {}, None, preferred).config.listen.port == 9
+    assert str(load(file("listen: :9"), {}, None, preferred).config.listen) == "0.0.0.0:9"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "limits:\nauth:\n  session:\n"])

@@ -13,6 +13,8 @@ from bascule.policy.reloading import ONLY_AT_A_START, check_reload
 
 OTHER: dict[tuple[str, ...], Any] = {
     ("listen",): "127.0.0.1:1",
+    ("listenMode",): "0666",
+    ("adminMode",): "0660",
     ("tls", "redirectFrom"): "127.0.0.1:80",
     ("admin",): "127.0.0.1:2",
     ("websocketProxy", "grizzlyWorkerPoolMaxSize"): 3,

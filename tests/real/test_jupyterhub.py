@@ -83,6 +83,10 @@ def test_the_hubs_own_tests_of_its_proxy_pass(tmp_path: Path) -> None:
     assert passed_of_its_own_tests(tmp_path, "test_proxy") >= 32
 
 
+def test_the_hubs_own_test_of_a_proxy_at_unix_sockets_passes(tmp_path: Path) -> None:
+    assert passed_of_its_own_tests(tmp_path, "test_unix_socket") >= 1
+
+
 async def says(page: Any, text: str) -> bool:
     return text in await output_of(page)
 

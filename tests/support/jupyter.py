@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 
@@ -96,8 +97,10 @@ class Jupyter:
             return await answer.json() if answer.status != 204 else None
 
 
-def start_jupyter(home: Path) -> tuple[Service, dict[str, Any]]:
+def start_jupyter(home: Path, sock: Path | None = None) -> tuple[Service, dict[str, Any]]:
     """Start JupyterLab in an empty directory and wait until it answers.
+
+    With a path it listens at that Unix socket, and may not answer yet.
 
     Its iopub data limit is raised, as everybody does who prints more than 3 MB: with the default
     Jupyter itself drops the output, and nothing of it reaches a proxy.
@@ -117,8 +120,7 @@ def start_jupyter(home: Path) -> tuple[Service, dict[str, Any]]:
             "lab",
             "--allow-root",
             "--no-browser",
-            "--ip=127.0.0.1",
-            f"--port={port}",
+            *(["--ip=127.0.0.1", f"--port={port}"] if sock is None else [f"--sock={sock}"]),
             "--ServerApp.port_retries=0",
             f"--ServerApp.root_dir={root}",
             f"--ServerApp.base_url={BASE}",
@@ -140,9 +142,12 @@ def start_jupyter(home: Path) -> tuple[Service, dict[str, Any]]:
             "IPYTHONDIR": str(home / "ipython"),
         },
     )
-    origin = f"http://127.0.0.1:{port}"
+    origin = f"http://127.0.0.1:{port}" if sock is None else f"http+unix://{quote(str(sock), safe='')}"
     try:
-        service.wait_until(lambda: answers(f"{origin}{BASE}api/status?token={token}"), _UP_WITHIN)
+        if sock is None:
+            service.wait_until(lambda: answers(f"{origin}{BASE}api/status?token={token}"), _UP_WITHIN)
+        else:
+            service.wait_until(sock.is_socket, _UP_WITHIN)
     except RuntimeError:
         service.stop()
         raise

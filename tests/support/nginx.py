@@ -39,7 +39,7 @@ def run_nginx(home: Path, behind: str, *, upstream: str = "", location: str = ""
 
     Args:
         home: An existing directory for all its files.
-        behind: ``http://host:port`` it passes everything to.
+        behind: ``http://host:port`` or ``unix:/path`` it passes everything to.
         upstream: More directives for its ``upstream`` block, such as ``keepalive 4;``.
         location: More directives for its ``location``, such as ``proxy_read_timeout 5s;``.
 

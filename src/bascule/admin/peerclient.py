@@ -41,7 +41,8 @@ class PeerClient:
 
     def __init__(self, config: Config) -> None:
         self._settings = config.capacity
-        self._port = config.admin.port
+        # A Unix socket has none; then there is no headless service either.
+        self._port = config.admin.port if isinstance(config.admin, Endpoint) else 0
         # Not when it is first needed: without a descriptor left OpenSSL reads no CA, and says nothing.
         self._tls = peer_context(config.admin_tls)
         self._found: dict[Endpoint, None] = {}

@@ -4,6 +4,9 @@ Rules of this file, in the order they are applied:
 
 1. **Rebinding.** On a loopback listener the Host must name the loopback. A page on
    the internet can point its own name at 127.0.0.1, but it cannot choose the Host.
+   At a Unix socket, which counts as one, it need not with the right token: JupyterHub
+   says the socket's path. Without a token the rule keeps a proxy in front from opening
+   to everybody what only this host's users may.
 2. **Foreign pages.** A request that a browser says comes from another site is refused,
    whatever the method.
 3. **Token.** If a token is configured, or the listener is not loopback, everything but the
@@ -27,7 +30,7 @@ from aiohttp import web
 from bascule.admin.hubapi import PATH as HUB_PATH
 from bascule.admin.problem import Problem
 from bascule.errors import ConfigError
-from bascule.policy.endpoints import Endpoint
+from bascule.policy.endpoints import Endpoint, SocketFile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,7 +68,7 @@ def read_token(config: Config) -> str | None:
     return token
 
 
-def guard(listener: Endpoint, token: str | None) -> Middleware:
+def guard(listener: Endpoint | SocketFile, token: str | None) -> Middleware:
     """Build the middleware that applies the rules above.
 
     Args:
@@ -73,10 +76,12 @@ def guard(listener: Endpoint, token: str | None) -> Middleware:
         token: The bearer token; ``None`` if there is none.
     """
     loopback = listener.is_loopback
+    is_unix = isinstance(listener, SocketFile)
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if loopback and not Endpoint(_host_without_port(request.host), 0).is_loopback:
+        named = Endpoint(_host_without_port(request.host), 0).is_loopback
+        if loopback and not named and not (is_unix and _knows(request, token)):
             raise Problem(421, "This listener answers only to names of the loopback address.")
         if request.headers.get("Sec-Fetch-Site") == "cross-site" and request.path != "/":
             raise Problem(403, "Pages from other sites may not call the admin listener.")
@@ -111,6 +116,12 @@ def _is_open(request: web.Request) -> bool:
 def _bearer(request: web.Request) -> str | None:
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     return value.strip() if scheme.lower() in _SCHEMES and value.strip() else None
+
+
+def _knows(request: web.Request, token: str | None) -> bool:
+    """Tell whether a request has the token: JupyterHub names a Unix socket by its path."""
+    bearer = _bearer(request)
+    return token is not None and bearer is not None and _same(bearer, token)
 
 
 def _same(given: str, token: str) -> bool:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from bascule import standard
 from bascule.demo.children import HOST, check_loopback, end, wait_for
@@ -66,16 +66,15 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
     with contextlib.ExitStack() as stack:
         # Bound first and kept: a port only looked up can be somebody else's by the time it is needed.
         config = _choose_settings(loaded, CAP_WITH_TOOLS if tools else CAP)
-        public = stack.enter_context(_bind(loaded, config, "listen"))
-        admin = stack.enter_context(_bind(loaded, config, "admin"))
-        config = config.model_copy(
-            update={"listen": _with_port(config.listen, public), "admin": _with_port(config.admin, admin)}
-        )
+        wanted = {field: _endpoint(config, field) for field in ("listen", "admin")}
+        public, admin = (stack.enter_context(_bind(loaded, config, field)) for field in wanted)
+        listen_at, admin_at = _with_port(wanted["listen"], public), _with_port(wanted["admin"], admin)
+        config = config.model_copy(update={"listen": listen_at, "admin": admin_at})
         with early.held():
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bascule-demo-")))
         cap = config.websocket_proxy.max_sessions_per_app
         upstream = stack.enter_context(_own_upstream(_status_page(config), cap, TOOL_PATHS if tools else ()))
-        tool_routes = start_tools(stack, tools, home, config.listen, token) if tools else ()
+        tool_routes = start_tools(stack, tools, home, listen_at, token) if tools else ()
         config = config.model_copy(update={"routes": (*tool_routes, *_own_routes(upstream))})
         page = f"http://{config.listen}/" + (f"?token={token}" if tools else "")
         threading.Thread(target=_announce, args=(page,), daemon=True).start()
@@ -93,17 +92,30 @@ def _choose_settings(loaded: Loaded, cap: int) -> Config:
     if _is_default(loaded, "log.level"):
         log = log.model_copy(update={"level": "warning"})
     if _is_default(loaded, "listen"):
-        public = Endpoint(HOST, public.port)
+        public = Endpoint(HOST, _endpoint(config, "listen").port)
     return config.model_copy(update={"websocket_proxy": pool, "drain": drain, "log": log, "listen": public})
 
 
-def _bind(loaded: Loaded, config: Config, field: Literal["listen", "admin"]) -> socket.socket:
+def _endpoint(config: Config, field: str) -> Endpoint:
+    """Return where to listen.
+
+    Raises:
+        ConfigError: It is a Unix socket, which no browser opens.
+    """
+    where = getattr(config, field)
+    if isinstance(where, Endpoint):
+        return where
+    problem = f'{field}: found "{where}"; allowed: "host:port", for the demo is opened in a browser'
+    raise ConfigError([problem])
+
+
+def _bind(loaded: Loaded, config: Config, field: str) -> socket.socket:
     """Listen where the configuration says; where nobody said, on any port when the usual one is taken.
 
     Raises:
         ConfigError: An address that somebody asked for cannot be bound; names the field.
     """
-    endpoint: Endpoint = getattr(config, field)
+    endpoint = _endpoint(config, field)
     try:
         return listen(config, endpoint, field)
     except ConfigError:

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
@@ -30,7 +32,6 @@ from bascule.gateway.waits import Waits
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
-    import socket
     import ssl
 
     from aiohttp.typedefs import Handler
@@ -82,11 +83,14 @@ class AdminListener:
     async def start(self, listening: socket.socket) -> None:
         """Accept connections."""
         await self._runner.setup()
-        if self._tls is None:
-            self._server = await asyncio.get_running_loop().create_server(self, sock=listening)
-        else:
+        loop = asyncio.get_running_loop()
+        if self._tls is not None:
             self._server = Listener(self._config, listening, self, _no_upgrade, self._tls)
             self._server.start()
+        elif listening.family is socket.AF_UNIX:
+            self._server = await loop.create_unix_server(self, sock=listening, **_keeping_file(loop))
+        else:
+            self._server = await loop.create_server(self, sock=listening)
 
     def __call__(self, first: bytes = b"", peer: Peer | None = None) -> _Connection:
         """Return the protocol of a new connection; nothing has been read of it, and it is its other end's."""
@@ -141,6 +145,15 @@ class AdminListener:
 async def _no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool) -> None:
     """Take an upgrade, of which there are none over TLS: every connection is given to us."""
     leg.close()
+
+
+def _keeping_file(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
+    """Return what keeps a loop from removing the socket's file in the end: it is the supervisor's.
+
+    asyncio's own loop does so from Python 3.13 on, uvloop never.
+    """
+    has_option = isinstance(loop, asyncio.SelectorEventLoop) and sys.version_info >= (3, 13)
+    return {"cleanup_socket": False} if has_option else {}
 
 
 @web.middleware

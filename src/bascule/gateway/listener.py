@@ -25,6 +25,7 @@ from bascule.gateway.announced import Peer, read_header
 from bascule.gateway.http import upgrade_head
 from bascule.gateway.legs import CHUNK, PlainLeg
 from bascule.policy.clientaddress import TrustedProxies, peer_address
+from bascule.policy.socketoptions import unix_options
 from bascule.protocol.http1 import END_OF_HEAD, without_empty_lines
 from bascule.protocol.proxyheader import BadProxyHeader
 from bascule.tasks import spawn
@@ -106,6 +107,7 @@ class Listener:
         self._announcers = TrustedProxies(announcers) if announcers else None
         self._listening = listening
         self._family = int(listening.family)
+        self._is_unix = listening.family is socket.AF_UNIX
         self._http = http
         self._on_upgrade = on_upgrade
         self._tls = tls
@@ -149,6 +151,9 @@ class Listener:
                 return
             connection = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
             connection.setblocking(False)
+            if self._is_unix:  # it has nothing of the listening socket's options
+                for option in unix_options():
+                    connection.setsockopt(*option)
             address = peer_address(peer)
             if self._announcers is not None and address in self._announcers:
                 spawn(self._announced(connection, address), "PROXY header", serves=True)

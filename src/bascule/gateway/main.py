@@ -271,7 +271,7 @@ class Gateway:
         """Return the listener that redirects http to the public one, if one is configured."""
         if self._setup.redirect < 0:
             return None
-        port = self._config.tls.redirect_port or public.getsockname()[1]
+        port = self._config.tls.redirect_port or public.getsockname()[1]  # a Unix socket needs the former
         return RedirectListener(self._config, socket.socket(fileno=self._setup.redirect), port, self._life)
 
     def _go_on(self, stage: Stage) -> None:

@@ -134,7 +134,7 @@ class PlainProtocol(web.RequestHandler):
         self.shows_end = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note who is at the other end."""
+        """Note who is at the other end: a request names a Unix socket's by what that end has chosen."""
         super().connection_made(transport)
         address = self.peer.address or peer_address(transport.get_extra_info("peername"))
         is_tls = transport.get_extra_info("ssl_object") is not None

@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bascule.errors import ConfigError
-from bascule.policy.endpoints import host_port
+from bascule.policy.clientaddress import UNIX_PEER
+from bascule.policy.endpoints import SocketFile, host_port
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -36,17 +37,14 @@ DEFAULTS: Final[dict[str, object]] = {
     "drain.timeout": 5.0,
     "drain.rate": 0,
     # The proxy it knows believes every one of these fields, and JupyterHub needs the scheme that they tell.
-    "trustedProxies": ["0.0.0.0/0", "::/0"],
+    "trustedProxies": ["0.0.0.0/0", "::/0", UNIX_PEER],
 }
 """Keys whose defaults are not ours, and do not hang on an argument."""
 
-_SOCKET: Final = "only TCP is supported: use --ip and --port, --api-ip and --api-port"
 _METRICS: Final = "the metrics are at /metrics on the API's port"
 _CIPHERS: Final = "TLS settings are the defaults of the system's OpenSSL"
 
 UNSUPPORTED: Final = {
-    "socket": _SOCKET,
-    "api-socket": _SOCKET,
     "ssl-protocol": _CIPHERS,
     "ssl-ciphers": _CIPHERS,
     "ssl-allow-rc4": _CIPHERS,
@@ -94,8 +92,10 @@ def overrides(
     everywhere: str,
     ip: str | None,
     port: int | None,
+    socket: str | None,
     api_ip: str | None,
     api_port: int | None,
+    api_socket: str | None,
     redirect_port: int | None,
     host_routing: bool,
     include_prefix: bool,
@@ -113,8 +113,10 @@ def overrides(
         everywhere: The address that stands for all, which ``*`` and an empty one mean.
         ip: Public address.
         port: Public port.
+        socket: Path of a Unix socket, absolute, instead of both.
         api_ip: Address of the API.
         api_port: Its port.
+        api_socket: Path of a Unix socket, absolute, instead of both.
         redirect_port: Where plain HTTP is told to come by https, at ``ip``.
         host_routing: Whether routes begin with a host.
         include_prefix: Unless it is false nothing is said of ``hub.includePrefix``.
@@ -132,14 +134,27 @@ def overrides(
     if not (token := environ.get(TOKEN_VARIABLE, "").strip()):
         problems.append(f"{TOKEN_VARIABLE}: found nothing; allowed: the API token in this variable")
     problems += _about_callers(values, switches)
-    if port == _LAST_PORT and api_port is None:
+    for name, path, others in (
+        ("socket", socket, {"ip": ip, "port": port}),
+        ("api-socket", api_socket, {"api-ip": api_ip, "api-port": api_port}),
+    ):
+        problems += [
+            f"--{name}: cannot be used with --{other}; one of them says where to listen"
+            for other, said_too in others.items()
+            if path is not None and said_too is not None
+        ]
+    if port == _LAST_PORT and api_port is None and api_socket is None:
         problems.append(f"--api-port: found nothing; allowed: a port, for none is one above --port {port}")
     if problems:
         raise ConfigError(problems)
     said: dict[str, object] = {"adminToken": token, "hub.enabled": True}
-    if ip is not None or port is not None:
+    if socket is not None:
+        said["listen"] = str(SocketFile(socket))
+    elif ip is not None or port is not None:
         said["listen"] = _endpoint(ip or "", everywhere, _PORT if port is None else port)
-    if api_ip is not None or api_port is not None:
+    if api_socket is not None:
+        said["admin"] = str(SocketFile(api_socket))
+    elif api_ip is not None or api_port is not None:
         said["admin"] = _endpoint(
             _API_IP if api_ip is None else api_ip,
             everywhere,

@@ -5,6 +5,10 @@ exactly as much as the peer that sent it. Read from the right: our peer is certa
 what a trusted peer appended is believed; the first address that is not a trusted
 proxy is the client, and whatever stands to the left of it may be invented.
 
+Whoever connects to a Unix socket has no address, and is called ``unix:``, as in nginx: no address looks so.
+It is believed only if ``trustedProxies`` says so: what merely passes bytes on (``ssh -L``) connects there,
+too, and behind that each browser could say who it is.
+
 Rules of this file: an address is compared after one normalisation (``::ffff:a.b.c.d``
 is ``a.b.c.d``, no zone, no port); a text that is no address is never believed.
 """
@@ -17,7 +21,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["TrustedProxies", "client_address", "normal_address", "peer_address"]
+__all__ = ["UNIX_PEER", "TrustedProxies", "client_address", "normal_address", "peer_address"]
+
+UNIX_PEER: Final = "unix:"
+"""Stands for the address of whoever connects to a Unix socket."""
 
 _REMEMBERED: Final = 4096
 """Addresses whose answer is kept; then the memory is emptied, so it cannot grow."""
@@ -63,28 +70,34 @@ def peer_address(peer: object) -> str:
     """Return the address of a connection's other end in its usual form; empty for one without an address.
 
     Args:
-        peer: As the kernel gives it, with or without its port: a listener on ``[::]`` sees IPv4 clients as
-            ``::ffff:a.b.c.d``. A connection that has no address gives neither a text nor a tuple.
+        peer: As the kernel gives it: a listener on ``[::]`` sees IPv4 clients as ``::ffff:a.b.c.d``. One at a
+            Unix socket sees a text or bytes that the client has chosen, so even one that looks like an
+            address is none. ``None`` is a connection that has ended.
     """
-    host = peer[0] if isinstance(peer, tuple) else peer
-    text = host if isinstance(host, str) else ""
-    return text.removeprefix("::ffff:") if "." in text else text
+    if isinstance(peer, tuple):
+        text = str(peer[0])
+        return text.removeprefix("::ffff:") if "." in text else text
+    return "" if peer is None else UNIX_PEER
 
 
 class TrustedProxies:
     """The proxies in front of us that are believed: their forwarding fields, or their PROXY headers.
 
     Args:
-        networks: Networks (or single addresses) in CIDR form.
+        networks: Networks (or single addresses) in CIDR form, and `UNIX_PEER`.
 
     Raises:
         ValueError: A text is not a network.
     """
 
-    __slots__ = ("_known", "_networks")
+    __slots__ = ("_known", "_networks", "_unix")
 
     def __init__(self, networks: Iterable[str | IPv4Network | IPv6Network] = ()) -> None:
-        self._networks = tuple(_as_written_here(ip_network(network)) for network in networks)
+        networks = tuple(networks)
+        self._unix = UNIX_PEER in networks
+        self._networks = tuple(
+            _as_written_here(ip_network(network)) for network in networks if network != UNIX_PEER
+        )
         self._known: dict[str, bool] = {}
 
     def __contains__(self, address: str) -> bool:
@@ -97,6 +110,8 @@ class TrustedProxies:
         return known
 
     def _look_up(self, text: str) -> bool:
+        if text == UNIX_PEER:
+            return self._unix
         address = _address(text)
         return address is not None and any(address in network for network in self._networks)
 
@@ -113,7 +128,7 @@ def client_address(peer: str, forwarded_for: Sequence[bytes], trusted: TrustedPr
     """Return the address that logs, the hold-off of refusals and ``X-Real-IP`` call the client.
 
     Args:
-        peer: Address of the connection's other end.
+        peer: Address of the connection's other end, or `UNIX_PEER`.
         forwarded_for: The values of all ``X-Forwarded-For`` field lines, in order.
         trusted: The proxies that are believed.
 

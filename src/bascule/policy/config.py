@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from bascule.policy.authconfig import Auth, SessionAuth
 from bascule.policy.consistency import inconsistencies
 from bascule.policy.durations import Duration, Patience, PositiveDuration, WholeSeconds
-from bascule.policy.endpoints import Endpoint, Network
+from bascule.policy.endpoints import Endpoint, Listen, Network, TrustedProxy
 from bascule.policy.hubconfig import Hub
 from bascule.policy.model import Block, File
 from bascule.policy.routeconfig import AuthMode, RejectMode, RouteConfig
@@ -74,6 +74,17 @@ Token = Annotated[
     AfterValidator(_token),
     Field(json_schema_extra={"x-allowed": "text with a token in it", "minLength": 1}),
 ]
+
+
+Mode = Annotated[
+    str,
+    Field(
+        strict=True,
+        pattern=r"^0?[0-7]{3}$",
+        json_schema_extra={"x-allowed": 'permissions in octal, as text: "0660", in quotes'},
+    ),
+]
+"""Permissions of a file, as ``chmod`` takes them."""
 
 
 class WebSocketProxy(Block):
@@ -399,18 +410,33 @@ class Tls(Block):
 class Config(Block):
     """Everything that can be set."""
 
-    listen: Endpoint = Endpoint("0.0.0.0", 8080)
+    listen: Listen = Endpoint("0.0.0.0", 8080)
     """Where browsers connect, usually through an ingress. All addresses: a pod's is not known beforehand.
 
     With `bascule serve --upstream` and no file it is 127.0.0.1:8080.
+
+    `unix:/run/bascule/public.sock` is a Unix socket, for a proxy on the same host: see `listenMode`, and set
+    `trustedProxies: ["unix:"]`. A socket that a dead process has left there is replaced, and nothing else is.
     """
-    admin: Endpoint = Endpoint("127.0.0.1", 8081)
+    listen_mode: Mode = "0660"
+    """Permissions of `listen` where it is a Unix socket. Whoever may write to it may connect.
+
+    0660: the user and the group that Bascule runs as, so let nginx's user be in that group, or let Bascule
+    run with nginx's.
+    """
+    admin: Listen = Endpoint("127.0.0.1", 8081)
     """Where `/metrics`, health, the session list and drain are served.
 
     By default only this host can reach it.
 
     For Prometheus in a cluster set 0.0.0.0:8081 and an `adminTokenFile`; never expose it through the
-    ingress.
+    ingress. `unix:/run/bascule/admin.sock` is a Unix socket: whoever may connect needs no token unless one
+    is set, as on the loopback address.
+    """
+    admin_mode: Mode = "0600"
+    """Permissions of `admin` where it is a Unix socket.
+
+    0600: the user that Bascule runs as, and nobody else.
     """
     admin_token: Annotated[Token | None, Field(repr=False, json_schema_extra={"x-secret": True})] = None
     """Bearer token that the admin listener requires; leading and trailing white space is ignored.
@@ -434,8 +460,11 @@ class Config(Block):
     """Bounds before and beside a session."""
     sockets: Sockets = Sockets()
     """TCP options."""
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: tuple[TrustedProxy, ...] = ()
     """Networks whose `X-Forwarded-…` fields are trusted. Empty, the default, trusts nobody.
+
+    `unix:` is whoever connects to `listen` where that is a Unix socket. Such a peer has no address: without
+    this every client is called `unix:`, in logs and by limits, and upstreams are told no address.
 
     Set the ingress's pod network here, or every client address in logs and limits will be the ingress's, and
     WebSockets from `https` pages are refused where the ingress ends TLS. Where there is no
@@ -447,7 +476,8 @@ class Config(Block):
 
     The header tells the client's address, and with version 2 and its TLS value also that the balancer has
     ended TLS. A connection from these networks that begins with anything else is closed; one from elsewhere
-    is taken as it is. List the balancers and nobody else: whoever is listed can claim to be anybody.
+    is taken as it is. List the balancers and nobody else: whoever is listed can claim to be anybody. Only
+    over TCP: whoever connects to a Unix socket tells the client's address in `X-Forwarded-For`.
     """
     drain: Drain = Drain()
     """How the proxy stops."""

@@ -12,7 +12,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bascule.policy.endpoints import Endpoint
+from bascule.policy.endpoints import Endpoint, SocketFile
 from bascule.policy.hubroutes import read_target
 from bascule.policy.routeconfig import AuthMode
 from bascule.policy.templates import PathTemplate, UpstreamTemplate
@@ -71,6 +71,12 @@ def _own_listeners(config: Config) -> Iterator[Inconsistency]:
     for path, found, host, may_be in _ways(config):
         target = Endpoint(host, 0)
         for key, own in listeners:
+            if isinstance(own, SocketFile):
+                if host == own.path:
+                    yield Inconsistency(
+                        path, found, f'any other server; this leads to our own "{key}" ({own})'
+                    )
+                continue
             if own is None or not own.port or not may_be(own.port):
                 continue
             if target.host == own.host or (
@@ -132,6 +138,13 @@ def _tls(config: Config) -> Iterator[Inconsistency]:
     if config.tls.redirect_from is not None and config.tls.certificate is None:
         allowed = "null, since there is no tls.certificate: https would not work"
         yield Inconsistency(("tls", "redirectFrom"), str(config.tls.redirect_from), allowed)
+    if (
+        config.tls.redirect_from is not None
+        and config.tls.redirect_port is None
+        and isinstance(config.listen, SocketFile)
+    ):
+        allowed = 'the port where browsers find https, since "listen" is a Unix socket'
+        yield Inconsistency(("tls", "redirectPort"), None, allowed)
     if config.tls.redirect_port is not None and config.tls.redirect_from is None:
         allowed = "null, since there is no tls.redirectFrom"
         yield Inconsistency(("tls", "redirectPort"), config.tls.redirect_port, allowed)
@@ -159,15 +172,25 @@ def _hub(config: Config) -> Iterator[Inconsistency]:
 
 
 def _listeners(config: Config) -> Iterator[Inconsistency]:
-    before = [("listen", config.listen)]
+    before: list[tuple[str, Endpoint | SocketFile]] = [("listen", config.listen)]
     for path, endpoint in ((("admin",), config.admin), (("tls", "redirectFrom"), config.tls.redirect_from)):
         if endpoint is None:
             continue
         for name, other in before:
+            if isinstance(endpoint, SocketFile) or isinstance(other, SocketFile):
+                if endpoint == other:
+                    yield Inconsistency(path, str(endpoint), f'another Unix socket than "{name}"')
+                continue
             overlap = endpoint.host == other.host or endpoint.is_unspecified or other.is_unspecified
             if endpoint.port and endpoint.port == other.port and overlap:
                 yield Inconsistency(path, str(endpoint), f'another port than "{name}" ({other})')
         before.append((".".join(path), endpoint))
+
+
+def _replicas(config: Config) -> Iterator[Inconsistency]:
+    if config.capacity.headless_service is not None and isinstance(config.admin, SocketFile):
+        allowed = f'null, since "admin" is a Unix socket ({config.admin}): the others are asked at its port'
+        yield Inconsistency(("capacity", "headlessService"), config.capacity.headless_service, allowed)
 
 
 def _drain(config: Config) -> Iterator[Inconsistency]:
@@ -178,5 +201,5 @@ def _drain(config: Config) -> Iterator[Inconsistency]:
 
 _RULES: Final = (
     _same_routes, _own_listeners, _sessions_need_a_key, _pairs, _authorities, _tls, _tokens, _hub, _listeners,
-    _drain,
+    _replicas, _drain,
 )  # fmt: skip

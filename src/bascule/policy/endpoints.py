@@ -1,4 +1,4 @@
-"""Addresses as operators write them: ``host:port``, networks, origins.
+"""Addresses as operators write them: ``host:port``, ``unix:/path``, networks, origins.
 
 Rules of this file: parsing only, no name is resolved here. Every text that parses
 prints back to a text that parses to the same value.
@@ -14,12 +14,16 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
+    PlainValidator,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-__all__ = ["Endpoint", "Network", "Origin", "host_port"]
+from bascule.policy.clientaddress import UNIX_PEER
+from bascule.policy.socketfiles import check_socket_path
+
+__all__ = ["Endpoint", "Listen", "Network", "Origin", "SocketFile", "TrustedProxy", "host_port"]
 
 _HOST_NAME: Final = re.compile(
     r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)"
@@ -27,6 +31,9 @@ _HOST_NAME: Final = re.compile(
     re.ASCII,
 )
 _ENDPOINT_ALLOWED: Final = '"host:port", "[::1]:port" or ":port" (all IPv4 addresses), port 0 to 65535'
+_LISTEN_ALLOWED: Final = f'{_ENDPOINT_ALLOWED}; or "unix:/path"'
+_UNIX_SOCKET: Final = "unix:/"
+"""How a Unix socket begins; a host may have the name ``unix``."""
 _NETWORK_ALLOWED: Final = 'a network such as "10.0.0.0/8" (no bits set behind the mask) or an address'
 _ORIGIN_ALLOWED: Final = (
     'an origin as browsers send it, "https://host" or "https://host:port", in lower case and '
@@ -83,6 +90,9 @@ class Endpoint:
         if isinstance(value, cls):
             return value
         if isinstance(value, str):
+            if value.strip().startswith(_UNIX_SOCKET):
+                allowed = f"{_ENDPOINT_ALLOWED}; not a Unix socket, which has no port"
+                raise PydanticCustomError("bascule", "{allowed}", {"allowed": allowed})
             host, colon, port = value.strip().rpartition(":")
             if colon and re.fullmatch("[0-9]{1,5}", port, re.ASCII) and int(port) <= 65535:
                 if host == "":
@@ -119,6 +129,51 @@ def _is_ipv6(text: str) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class SocketFile:
+    """A Unix socket to listen at.
+
+    Attributes:
+        path: Of its file, absolute.
+    """
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this host can reach it."""
+        return True
+
+
+def _listen(value: object) -> Endpoint | SocketFile:
+    if isinstance(value, SocketFile):
+        return value
+    if isinstance(value, str) and value.strip().startswith(_UNIX_SOCKET):
+        try:
+            return SocketFile(check_socket_path(value.strip().removeprefix("unix:")))
+        except ValueError as error:
+            raise PydanticCustomError("bascule", "{allowed}", {"allowed": str(error)}) from None
+    return Endpoint.parse(value)
+
+
+Listen = Annotated[
+    Endpoint | SocketFile,
+    PlainValidator(_listen),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema(
+        {
+            "x-allowed": _LISTEN_ALLOWED,
+            "type": "string",
+            "pattern": r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]*):[0-9]{1,5}|unix:/.*[^/])$",
+        }
+    ),
+]
+"""Where to listen: an endpoint, or ``unix:/path``."""
+
+
 def _network(value: object) -> IPv4Network | IPv6Network:
     if isinstance(value, (IPv4Network, IPv6Network)):
         return value
@@ -141,6 +196,24 @@ Network = Annotated[
     WithJsonSchema({"x-allowed": _NETWORK_ALLOWED, "type": "string"}),
 ]
 """A network in CIDR form; one address is a network of itself."""
+
+
+def _trusted(value: object) -> IPv4Network | IPv6Network | str:
+    return UNIX_PEER if value == UNIX_PEER else _network(value)
+
+
+TrustedProxy = Annotated[
+    IPv4Network | IPv6Network | str,
+    PlainValidator(_trusted),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema(
+        {
+            "x-allowed": f'{_NETWORK_ALLOWED}; or "{UNIX_PEER}"',
+            "type": "string",
+        }
+    ),
+]
+"""A network, or ``unix:``."""
 
 
 def _origin(value: object) -> str:

@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from bascule.policy.clientaddress import TrustedProxies, client_address
+from bascule.policy.clientaddress import UNIX_PEER, TrustedProxies, client_address
 
 __all__ = [
     "Fields",
@@ -297,14 +297,18 @@ def _append_account(
     prefix: bytes,
     via: bytes,
 ) -> None:
-    """Append our own fields. ``account`` has what trusted proxies said, and any peer's ``Via``."""
-    peer = peer_address.encode("ascii", "replace")
+    """Append our own fields. ``account`` has what trusted proxies said, and any peer's ``Via``.
+
+    A peer on a Unix socket has no address, so we name none: upstreams that read the last element would take
+    any other text for the client's. The proxy in front has named the client.
+    """
+    peer = b"" if peer_address == UNIX_PEER else peer_address.encode("ascii", "replace")
     if not account:
-        kept += (
-            (b"X-Forwarded-For", peer),
-            (b"X-Forwarded-Proto", scheme),
-            (b"X-Real-IP", peer),
-        )
+        if peer:
+            kept.append((b"X-Forwarded-For", peer))
+        kept.append((b"X-Forwarded-Proto", scheme))
+        if peer:
+            kept.append((b"X-Real-IP", peer))
         if host:
             kept.append((b"X-Forwarded-Host", host))
         if prefix:
@@ -314,11 +318,12 @@ def _append_account(
         return
     protos = account.get(b"x-forwarded-proto", ())
     seen = _innermost_scheme(protos or account.get(b"x-scheme", ()), scheme)
-    kept += (
-        (b"X-Forwarded-For", b", ".join((*account.get(b"x-forwarded-for", ()), peer))),
-        (b"X-Forwarded-Proto", b", ".join(protos) or seen),
-        (b"X-Real-IP", client.encode("ascii", "replace")),
-    )
+    hops = account.get(b"x-forwarded-for", ())
+    if hops or peer:
+        kept.append((b"X-Forwarded-For", b", ".join((*hops, peer) if peer else hops)))
+    kept.append((b"X-Forwarded-Proto", b", ".join(protos) or seen))
+    if client != UNIX_PEER:
+        kept.append((b"X-Real-IP", client.encode("ascii", "replace")))
     if hosts := b", ".join(account.get(b"x-forwarded-host", ())) or host:
         kept.append((b"X-Forwarded-Host", hosts))
     outer = account.get(b"x-forwarded-prefix")
@@ -327,7 +332,7 @@ def _append_account(
     if prefix:
         kept.append((b"X-Forwarded-Prefix", prefix))
     if b"forwarded" in account:
-        element = _forwarded_element(peer, scheme, host)
+        element = _forwarded_element(peer or b"unknown", scheme, host)
         kept.append((b"Forwarded", b", ".join((*account[b"forwarded"], element))))
     through = account.get(b"via", ())
     if through or via:
@@ -335,7 +340,10 @@ def _append_account(
 
 
 def _forwarded_element(peer: bytes, scheme: bytes, host: bytes) -> bytes:
-    """Return our element of ``Forwarded`` (RFC 7239 §4): quoted, since ``:`` is no token character."""
+    """Return our element of ``Forwarded`` (RFC 7239 §4): quoted, since ``:`` is no token character.
+
+    Without an address the peer is ``unknown`` (§6.2).
+    """
     node = b"[%b]" % peer if b":" in peer else peer
     quoted = host.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     return b'for="%b";host="%b";proto=%b' % (node, quoted, scheme)

@@ -23,7 +23,9 @@ __all__ = ["ONLY_AT_A_START", "check_reload"]
 
 ONLY_AT_A_START: Final[tuple[KeyPath, ...]] = (
     ("listen",),
+    ("listenMode",),
     ("admin",),
+    ("adminMode",),
     ("tls", "redirectFrom"),
     ("websocketProxy", "grizzlyWorkerPoolMaxSize"),
     ("forwarders", "count"),

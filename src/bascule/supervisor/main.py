@@ -320,14 +320,17 @@ class Supervisor:
         self._succession.go_on()
 
     def _announce(self) -> None:
-        redirect = self._listeners.redirect
+        public, admin, redirect = self._listeners.public, self._listeners.admin, self._listeners.redirect
+        said = {
+            "open": url(public, secure=self._config.tls.certificate is not None),
+            "status_page": url(admin, secure=self._config.admin_tls.certificate is not None),
+            "redirect": None if redirect is None else address(redirect),
+        }
         _log.info(
             "listening",
-            public=address(self._listeners.public),
-            admin=address(self._listeners.admin),
-            open=url(self._listeners.public, secure=self._config.tls.certificate is not None),
-            status_page=url(self._listeners.admin, secure=self._config.admin_tls.certificate is not None),
-            **({} if redirect is None else {"redirect": address(redirect)}),
+            public=address(public),
+            admin=address(admin),
+            **{name: value for name, value in said.items() if value is not None},
             forwarders=self._slots,
             hot_path=self._forwarders[0].hot_path,
             max_sessions=self._config.websocket_proxy.max_sessions_per_app,

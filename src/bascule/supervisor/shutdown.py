@@ -115,9 +115,7 @@ class Shutdown:
         )
         self.deadline = now + cut_after(drain.timeout)
         self._up_at = now + drain.timeout + drain.last_scrape + _GRACE
-        self._listeners.public.close()
-        if self._listeners.redirect is not None:
-            self._listeners.redirect.close()
+        self._listeners.close_public()
         self._drain()
 
     def _drain(self) -> None:

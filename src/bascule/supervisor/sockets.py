@@ -6,15 +6,16 @@ import contextlib
 import errno
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
 from bascule.errors import ConfigError
-from bascule.policy.endpoints import Endpoint, host_port
+from bascule.policy.endpoints import Endpoint, SocketFile, host_port
 from bascule.policy.socketoptions import session_options
+from bascule.supervisor.socketfiles import SocketPlace, bind_socket_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,13 @@ _LOOK_EVERY: Final = 0.1
 
 _ALLOWED: Final = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 
+_WHY: Final = {
+    errno.ENOENT: "its directory does not exist",
+    errno.EACCES: "the permissions of its directory do not allow it",
+    errno.EEXIST: "there is a file that is no socket",
+}
+"""What the kernel's words leave open where the address is a file."""
+
 _LONGEST_NAME: Final = 16
 """Bytes of the name of a congestion control: ``TCP_CA_NAME_MAX``."""
 
@@ -40,11 +48,13 @@ class Listeners:
         public: For browsers.
         admin: For operators.
         redirect: For browsers that are told to come by https; ``None`` where there is none.
+        places: Field → its file, where the socket is a Unix one and the file is still there.
     """
 
     public: socket.socket
     admin: socket.socket
     redirect: socket.socket | None = None
+    places: dict[str, SocketPlace] = field(default_factory=dict)
 
     @classmethod
     def open(cls, config: Config, patience: float = 0.0) -> Self:
@@ -60,21 +70,44 @@ class Listeners:
             ConfigError: An address cannot be bound; names the field. Nothing stays bound.
         """
         give_up_at = time.monotonic() + patience
+        places: dict[str, SocketPlace] = {}
         with contextlib.ExitStack() as bound:
-            admin = bound.enter_context(_listen_once_free(config, config.admin, "admin", give_up_at))
+
+            def taken(where: Endpoint | SocketFile, key: str) -> socket.socket:
+                listening = bound.enter_context(_listen_once_free(config, where, key, give_up_at))
+                if isinstance(where, SocketFile):
+                    places[key] = SocketPlace.of(where.path)
+                    bound.callback(places[key].remove)
+                return listening
+
+            admin = taken(config.admin, "admin")
             redirect = None
             if (endpoint := config.tls.redirect_from) is not None:
-                redirect = bound.enter_context(
-                    _listen_once_free(config, endpoint, "tls.redirectFrom", give_up_at)
-                )
-            public = bound.enter_context(_listen_once_free(config, config.listen, "listen", give_up_at))
+                redirect = taken(endpoint, "tls.redirectFrom")
+            public = taken(config.listen, "listen")
             bound.pop_all()
-            return cls(public, admin, redirect)
+            return cls(public, admin, redirect, places)
+
+    def close_public(self) -> None:
+        """Close what is for browsers; closing twice is harmless.
+
+        A file goes first, or whoever finds it in between would take it for that of a dead process.
+        """
+        self._remove("listen")
+        self.public.close()
+        if self.redirect is not None:
+            self.redirect.close()
 
     def close(self) -> None:
         """Close all; closing twice is harmless."""
-        for listening in self._all():
-            listening.close()
+        self.close_public()
+        self._remove("admin")
+        self.admin.close()
+
+    def _remove(self, key: str) -> None:
+        """Remove a file, once: without the socket another may have its number."""
+        if (place := self.places.pop(key, None)) is not None:
+            place.remove()
 
     def set_options(self, sockets: Sockets) -> None:
         """Give other options to the connections that are accepted from now on.
@@ -86,8 +119,9 @@ class Listeners:
         with socket.socket() as fresh:  # to have none of one's own is to have the node's
             nodes = fresh.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
         for listening in self._all():
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, nodes.rstrip(b"\0"))
-            _set_options(listening, sockets)
+            if listening.family is not socket.AF_UNIX:
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, nodes.rstrip(b"\0"))
+                _set_options(listening, sockets)
             listening.listen(sockets.backlog)
 
     def _all(self) -> Iterator[socket.socket]:
@@ -109,7 +143,7 @@ def check_options(sockets: Sockets) -> None:
         raise ConfigError([f"sockets: {error.strerror or error}"]) from error
 
 
-def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
+def listen(config: Config, where: Endpoint | SocketFile, key: str) -> socket.socket:
     """Bind and listen.
 
     The options of sessions are set here once: Linux gives them to every connection accepted. They also end
@@ -118,25 +152,56 @@ def listen(config: Config, endpoint: Endpoint, field: str) -> socket.socket:
     Raises:
         ConfigError: The address cannot be bound, or the kernel does not take an option; names the field.
     """
-    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     try:
-        addresses = socket.getaddrinfo(endpoint.host, endpoint.port, family, socket.SOCK_STREAM)
-        listening = socket.socket(addresses[0][0], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        if isinstance(where, SocketFile):
+            listening = _bound_file(config, where, key)
+        else:
+            listening = _bound_port(config, where)
         try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _set_options(listening, config.sockets)
-            listening.bind(addresses[0][4])
             listening.listen(config.sockets.backlog)
         except BaseException:
             listening.close()
             raise
     except OSError as error:
-        problem = f"{field}: cannot listen on {endpoint}: {error.strerror or error}"
-        raise ConfigError([problem]) from error
+        why = (
+            (_WHY.get(error.errno or 0) if isinstance(where, SocketFile) else None) or error.strerror or error
+        )
+        raise ConfigError([f"{key}: cannot listen on {where}: {why}"]) from error
     return listening
 
 
-def _listen_once_free(config: Config, endpoint: Endpoint, field: str, give_up_at: float) -> socket.socket:
+def _bound_file(config: Config, where: SocketFile, key: str) -> socket.socket:
+    """Bind to a file; there is no option to set, for those accepted there would not have it.
+
+    Raises:
+        OSError: See `bind_socket_file`.
+    """
+    return bind_socket_file(where.path, int(config.admin_mode if key == "admin" else config.listen_mode, 8))
+
+
+def _bound_port(config: Config, endpoint: Endpoint) -> socket.socket:
+    """Bind to a port.
+
+    Raises:
+        ConfigError: The kernel does not take an option.
+        OSError: The address cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    addresses = socket.getaddrinfo(endpoint.host, endpoint.port, family, socket.SOCK_STREAM)
+    listening = socket.socket(addresses[0][0], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _set_options(listening, config.sockets)
+        listening.bind(addresses[0][4])
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _listen_once_free(
+    config: Config, where: Endpoint | SocketFile, key: str, give_up_at: float
+) -> socket.socket:
     """Listen as soon as nobody else does.
 
     Raises:
@@ -145,7 +210,7 @@ def _listen_once_free(config: Config, endpoint: Endpoint, field: str, give_up_at
     is_told = False
     while True:
         try:
-            return listen(config, endpoint, field)
+            return listen(config, where, key)
         except ConfigError as error:
             cause = error.__cause__
             is_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
@@ -153,7 +218,7 @@ def _listen_once_free(config: Config, endpoint: Endpoint, field: str, give_up_at
                 raise
         if not is_told:
             is_told = True
-            _log.warning("waiting for an address that is in use", field=field, address=str(endpoint))
+            _log.warning("waiting for an address that is in use", field=key, address=str(where))
         time.sleep(_LOOK_EVERY)
 
 
@@ -183,12 +248,19 @@ def _allowed() -> str:
 
 
 def address(listening: socket.socket) -> str:
-    """Return where a socket listens, as ``host:port``."""
+    """Return where a socket listens, as ``host:port`` or ``unix:/path``."""
+    if listening.family is socket.AF_UNIX:
+        return str(SocketFile(listening.getsockname()))
     return host_port(*listening.getsockname()[:2])
 
 
-def url(listening: socket.socket, *, secure: bool = False) -> str:
-    """Return what a browser on this host opens to reach a socket, over TLS if that is what it speaks."""
+def url(listening: socket.socket, *, secure: bool = False) -> str | None:
+    """Return what a browser on this host opens to reach a socket, over TLS if that is what it speaks.
+
+    ``None`` for a Unix socket, which no browser opens.
+    """
+    if listening.family is socket.AF_UNIX:
+        return None
     found = Endpoint(*listening.getsockname()[:2])
     here = Endpoint("localhost", found.port) if found.is_unspecified else found
     return f"{'https' if secure else 'http'}://{here}/"
