@@ -52,6 +52,7 @@ from bascule.policy.config import (
 from bascule.policy.durations import Duration, Patience
 from bascule.policy.endpoints import Network
 from bascule.policy.model import Block
+from bascule.policy.tlsconfig import UpstreamTls
 
 Objects = tuple[dict[str, Any], ...]
 HALF_A_CORE: Resources = {"requests": {"cpu": "500m"}}
@@ -470,6 +471,8 @@ class Values(Block):
     """Routes that JupyterHub adds and removes."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks whose `X-Forwarded-…` fields are trusted: the pod network of the ingress."""
+    proxy_protocol_from: tuple[Network, ...] = ()
+    """Networks of load balancers that put a PROXY header in front of each connection."""
     bind_address: Annotated[str, Field(pattern=r"^([0-9.]+|\[[0-9a-fA-F:.]+\])$")] = "0.0.0.0"
     """Address inside the pod; `[::]`, with its brackets, in an IPv6 cluster."""
     ports: Ports = Ports()
@@ -506,6 +509,8 @@ class Values(Block):
     """Standard error."""
     tls: Tls = Tls()
     """TLS between the ingress and the pod."""
+    upstream_tls: UpstreamTls = UpstreamTls()
+    """TLS towards `https` upstreams. `extraVolumes` and `extraVolumeMounts` bring the files into the pods."""
     extra_config: dict[str, Any] = Field(default_factory=dict)
     """Merged over the configuration file, for keys that the chart does not know."""
 

@@ -193,7 +193,8 @@ def test_every_block_of_the_configuration_can_be_set() -> None:
     computed = {"listen", "admin", "adminTokenFile", "websocketProxy"}
     # A token in the values would be a token in the ConfigMap. And a Hub tells its routes to one pod, which
     # JupyterHub's own chart runs. The listeners of a pod are TCP, for what is outside could reach no others.
-    never = {"adminToken", "hub", "listenMode", "adminMode"}
+    # And what asks at the admin port, the kubelet among them, has no certificate.
+    never = {"adminToken", "hub", "listenMode", "adminMode", "adminTls"}
     blocks = {field.alias for field in Config.model_fields.values()}
     assert blocks - computed - never <= set(DEFAULTS)
 

@@ -64,8 +64,10 @@ accepts the result, and a test says so for every case of the matrix.
 {{- $_ := set $config "admin" (printf "%s:%d" .Values.bindAddress (.Values.ports.admin | int64)) -}}
 {{- $_ := set $config "websocketProxy" (include "bascule.pool" . | fromYaml) -}}
 {{- $_ := set $config "routes" (default list .Values.routes) -}}
-{{- $_ := set $config "trustedProxies" (default list .Values.trustedProxies) -}}
-{{- range $block := list "limits" "sockets" "watchdog" "reloadOnChange" "readiness" "metrics" "log" -}}
+{{- range $networks := list "trustedProxies" "proxyProtocolFrom" -}}
+{{- $_ := set $config $networks (default list (get $.Values $networks)) -}}
+{{- end -}}
+{{- range $block := list "limits" "sockets" "watchdog" "reloadOnChange" "readiness" "metrics" "log" "upstreamTls" -}}
 {{- $_ := set $config $block (get $.Values $block) -}}
 {{- end -}}
 {{- $_ := set $config "forwarders" (merge (dict "count" (include "bascule.forwarders" . | int64)) (omit .Values.forwarders "count")) -}}

@@ -28,6 +28,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
     "maxRoutes": 20000
   },
   "trustedProxies": [],
+  "proxyProtocolFrom": [],
   "bindAddress": "0.0.0.0",
   "ports": {
     "http": 8080,
@@ -120,6 +121,12 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   },
   "tls": {
     "secretName": ""
+  },
+  "upstreamTls": {
+    "ca": null,
+    "certificate": null,
+    "key": null,
+    "verify": true
   },
   "extraConfig": {},
   "sizing": {
@@ -278,6 +285,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "hub.errorTarget",
   "hub.allowedOrigins",
   "trustedProxies",
+  "proxyProtocolFrom",
   "forwarders.count",
   "sockets.congestionControl",
   "drain.timeout",
@@ -289,6 +297,9 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "capacity.name",
   "auth.session.algorithms",
   "auth.session.issuer",
+  "upstreamTls.ca",
+  "upstreamTls.certificate",
+  "upstreamTls.key",
   "extraConfig",
   "resources",
   "service.redirectPort",
