@@ -463,7 +463,9 @@ def test_a_change_that_a_running_proxy_takes_over_replaces_no_pod() -> None:
 def test_a_change_that_only_a_start_can_make_replaces_the_pods() -> None:
     changes: dict[tuple[str, ...], dict[str, Any]] = {
         ("listen",): {"ports": {"http": 9000}},
+        ("listenMode",): {"extraConfig": {"listenMode": "0600"}},
         ("admin",): {"ports": {"admin": 9001}},
+        ("adminMode",): {"extraConfig": {"adminMode": "0660"}},
         ("websocketProxy", "grizzlyWorkerPoolMaxSize"): pool(grizzlyWorkerPoolMaxSize=1),
         ("forwarders", "count"): {"forwarders": {"count": 7}},
         ("forwarders", "readBufferBytes"): {"forwarders": {"readBufferBytes": 4096}},

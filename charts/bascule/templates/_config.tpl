@@ -115,7 +115,7 @@ What of the configuration replaces the pods when it changes: all of it, or what 
 {{- define "bascule.atAStart" -}}
 {{- $config := include "bascule.config" . | fromYaml -}}
 {{- if $config.reloadOnChange -}}
-{{- $keys := pick $config "listen" "admin" "forwarders" -}}
+{{- $keys := pick $config "listen" "listenMode" "admin" "adminMode" "forwarders" -}}
 {{- $_ := set $keys "websocketProxy" (pick $config.websocketProxy "grizzlyWorkerPoolMaxSize") -}}
 {{- $_ := set $keys "tls" (pick (default dict $config.tls) "redirectFrom") -}}
 {{- $keys | toYaml -}}
