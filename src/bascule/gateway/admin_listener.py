@@ -1,15 +1,15 @@
-"""The admin listener's connections: bounded while they ask for nothing, so that they starve nobody.
+"""The admin listener's connections: bounded while they ask for nothing, so that they starve no others.
 
-In a cluster the listener is open to whoever scrapes, and all of this process's connections
-share its descriptors. A head has the same time as on the public listener; whoever
-waits longer than others when there are too many goes. Requests under way are not
-counted: an event stream is one.
+In a cluster any client may reach this listener, and all connections of this process share
+its descriptors. A head has the same time as on the public listener. When too many
+connections ask for nothing, the one that has waited longest is closed. Requests under way
+are not counted: an event stream is one.
 
-Whoever can connect can also send what does not parse, with a token in it or without:
-the answer is a problem detail as all others are, and the log hears nothing of it.
+A client may send what does not parse, perhaps with a token in it: it gets a problem detail
+like any other error, and nothing of it reaches the log.
 
-Over TLS connections are accepted as on the public listener: those whose handshake is under way, of which
-asyncio's own servers tell nothing, are to be bounded as well.
+Over TLS we accept connections as on the public listener, so that those whose handshake is under way are
+bounded as well: asyncio's own servers do not report them.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ MOST_IDLE: Final = 256
 """Connections at once that ask for nothing. A scraper has one, a status page six."""
 
 _ARRIVES: Final = 1.0
-"""Seconds for requests that have begun, and for the first on a connection, when another gateway serves."""
+"""Seconds for first requests, and requests that have begun, to arrive when another gateway serves."""
 
 _LOOK_EVERY: Final = 0.01
-"""Seconds between looks whether they are there."""
+"""Seconds between checks whether they have arrived."""
 
 
 class AdminListener:
     """Serves the admin application on a listening socket.
 
     Args:
-        app: Not started yet.
-        config: Its limits: a head has as long as on the public listener, and so has TLS.
+        app: The application, not started yet.
+        config: Its limits: a head and a TLS handshake have as long as on the public listener.
         tls: Context of a TLS listener; ``None`` for a plain one.
 
     Attributes:
         idle: Connections that ask for nothing.
-        newcomers: Those whose TLS handshake is under way.
-        heads: Those whose first head is awaited, or on which another has begun.
+        newcomers: Connections whose TLS handshake is under way.
+        heads: Connections that wait for their first head, or on which another has begun.
         arriving: The same as `newcomers`: a gateway that retires waits for them.
     """
 
@@ -71,7 +71,7 @@ class AdminListener:
         self.newcomers = Bounded(MOST_IDLE)
         self.heads = Waits(config.limits.handshake_timeout, _Connection.expire)
         self.arriving = Waits[Any](config.limits.handshake_timeout, lambda _: None)
-        # Balancers pass on what is for browsers.
+        # Balancers, and so PROXY headers, are in front of the public listener only.
         self._config = config.model_copy(update={"proxy_protocol_from": ()})
         self._tls = tls
         self._dropped = dropped()
@@ -93,16 +93,16 @@ class AdminListener:
             self._server = await loop.create_server(self, sock=listening)
 
     def __call__(self, first: bytes = b"", peer: Peer | None = None) -> _Connection:
-        """Return the protocol of a new connection; nothing has been read of it, and it is its other end's."""
+        """Return the protocol of a new connection; the arguments are never set here."""
         server = self._runner.server
         assert server is not None
         return _Connection(self, server, **SETTINGS, loop=asyncio.get_running_loop())
 
     async def close(self) -> None:
-        """Stop, and end what is under way.
+        """Stop accepting, and end what is under way.
 
-        A second call waits for the end, too: one that retires has not ended before what it was asked has its
-        answer, or its time is up.
+        A second call waits for the same end: a listener that retires may still be answering requests, until
+        their time is up.
         """
         server, self._server = self._server, None
         if server is not None:
@@ -113,14 +113,14 @@ class AdminListener:
             await asyncio.shield(self._closing)
 
     async def retire(self) -> None:
-        """Accept nobody more, and close when all requests that have begun are there, or a second later.
+        """Stop accepting; close when all requests that have begun have arrived, or after `_ARRIVES`.
 
-        A client that has just connected is about to ask: nobody waits for us meanwhile, since another gateway
-        accepts.
+        A client that has just connected is about to ask. Another gateway accepts meanwhile, so our wait
+        delays no other client.
         """
         if self._server is not None:
             self._server.close()
-            await asyncio.sleep(0)  # the task of a connection that was just accepted begins behind us
+            await asyncio.sleep(0)  # the task of a connection that was just accepted begins after us
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ARRIVES):
                     while self._is_awaited():  # noqa: ASYNC110 - what arrives is no event
@@ -128,7 +128,7 @@ class AdminListener:
         await self.close()
 
     def _is_awaited(self) -> bool:
-        """Tell whether a request is still to come; it is not when all is closed meanwhile."""
+        """Tell whether a request is still to come; not if the listener was closed meanwhile."""
         server = self._runner.server
         if self._server is None or server is None:
             return False
@@ -137,20 +137,20 @@ class AdminListener:
         )
 
     def drop(self, transport: asyncio.Transport) -> None:
-        """Close a connection; one that takes nothing of its answers would stay, with its descriptor."""
+        """Close a connection; abort it if its client does not take the rest of an answer in time."""
         transport.close()
         self._dropped.enter(transport)
 
 
 async def _no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool) -> None:
-    """Take an upgrade, of which there are none over TLS: every connection is given to us."""
+    """Close a leg. Never called: over TLS `Listener` gives every connection to the HTTP server."""
     leg.close()
 
 
 def _keeping_file(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
-    """Return what keeps a loop from removing the socket's file in the end: it is the supervisor's.
+    """Return the options that keep a loop from removing the socket's file, which the supervisor owns.
 
-    asyncio's own loop does so from Python 3.13 on, uvloop never.
+    asyncio's own loop removes it from Python 3.13 on, uvloop never.
     """
     has_option = isinstance(loop, asyncio.SelectorEventLoop) and sys.version_info >= (3, 13)
     return {"cleanup_socket": False} if has_option else {}
@@ -158,7 +158,7 @@ def _keeping_file(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
 
 @web.middleware
 async def _noting(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a connection know which request it answers."""
+    """Tell a connection which request it answers."""
     assert isinstance(request.protocol, _Connection)
     request.protocol.begun(request, request.content)
     return await handler(request)
@@ -182,10 +182,10 @@ class _Connection(PlainProtocol):
         self._listener.heads.enter(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; a head may be whole now, or another one have begun."""
+        """Parse; then a head may be whole, or another one may have begun."""
         super().data_received(data)
         if self.has_more:
-            self._listener.idle.leave(self)  # though its answer begins in a later turn of the loop
+            self._listener.idle.leave(self)  # at once, although the answer begins in a later turn of the loop
         if self.owes_answer:
             self._listener.heads.leave(self)
         elif self.expects_head and data.strip(b"\r\n"):  # old clients end a body with an empty line
@@ -198,24 +198,24 @@ class _Connection(PlainProtocol):
         return waits or (self.body is not None and not self.body.is_eof())
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget it."""
+        """Forget the connection."""
         self._listener.heads.leave(self)
         self._listener.idle.leave(self)
         super().connection_lost(exc)
 
     def expire(self) -> None:
-        """A head was not whole in time."""
+        """Abort the connection: a head was not whole in time."""
         if self.transport is not None:
             self.transport.abort()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send an answer; ours, where aiohttp gives one before it asks the application (``Expect``).
+        """Send an answer; replace one that aiohttp makes without asking the application (``Expect``).
 
-        From now on the connection is idle, though it may take its time to take the answer.
+        From now on the connection counts as idle, although the client may be slow to take the answer.
         """
-        # Else it has ended, or the next request is there already.
+        # Otherwise the connection has ended, or the next request is there already.
         if (transport := self.transport) is not None and not self.has_more:
             self._listener.idle.enter(self, lambda: self._listener.drop(transport))
         if isinstance(resp, web.HTTPError):
@@ -225,7 +225,7 @@ class _Connection(PlainProtocol):
         return await super().finish_response(request, resp, start_time)
 
     def error_answer(self, request: web.BaseRequest, status: int, detail: str) -> web.Response:
-        """Return the problem that says so."""
+        """Return this error as a problem detail."""
         answer = Problem(status, detail).response()
         answer.headers.update(PAGE_FIELDS)
         return answer

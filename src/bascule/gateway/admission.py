@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _LOOK_EVERY: Final = 0.01
-"""Seconds between checks whether handshakes under way have settled: another gateway waits for that."""
+"""Seconds between checks whether handshakes under way are over: another gateway waits for that."""
 
 
 class _Asked(NamedTuple):
@@ -96,7 +96,7 @@ class _Asked(NamedTuple):
 
     @property
     def path(self) -> bytes:
-        """What was asked for, without the query: what a hold-off goes by."""
+        """The target without its query: beside `who`, what a hold-off goes by."""
         return self.head.target.partition(b"?")[0]
 
 
@@ -145,7 +145,7 @@ class _OnItsWay:
         self.upstream = upstream
 
     def taken(self, slot: int) -> None:
-        """See `Handed.taken`: the lease goes with the outcome, the forwarder has its own descriptors."""
+        """See `Handed.taken`: the outcome will release the lease; the forwarder has its own descriptors."""
         self._record.slot = slot
         self._admission.took(self._asked, self._record)
         self.browser.close()
@@ -169,12 +169,12 @@ class Admission:
         registry: Where sessions are recorded.
         dispatch: The forwarders.
         dialler: Opens upstream connections.
-        refuser: Answers those who are not let in.
+        refuser: Answers upgrades that become no session, and holds repeated ones.
         tokens: Checks credentials.
         access_log: One line per refusal.
         words: The gateway's counter block.
         exchanges: Counts the relaying of an upstream's refusal.
-        life: Whether anything more is admitted.
+        life: Tells whether new sessions are admitted.
         generation: How many gateways came before this one, which makes ids unique.
         via: Our element of ``Via``.
     """
@@ -268,7 +268,7 @@ class Admission:
             with lease:
                 none = await self._open(asked, lease)
         except BaseException:
-            asked.leg.close()  # we are leaving, or it is a fault of ours: nobody has the session
+            asked.leg.close()  # cancelled, or a fault of ours: no forwarder has the session
             raise
         if none is not None:
             await self._explain(asked, none)
@@ -281,7 +281,7 @@ class Admission:
         return self._tokens.require(head.values(b"cookie"))
 
     async def _open(self, asked: _Asked, lease: Lease) -> _NoSession | None:
-        """Dial and, if the upstream agrees, hand over, with the lease: then ``None``."""
+        """Dial; if the upstream agrees, hand the session over, with the lease, and return ``None``."""
         if not self._dispatch.has_room():
             return _NoSession(Refusal.NO_ROOM)
         self._words[GatewayWord.ADMITTED] += 1
@@ -308,7 +308,7 @@ class Admission:
             return _NoSession(Refusal.UPSTREAM, 502, str(error), _NOT_VALID)
 
     def _fields(self, asked: _Asked) -> list[tuple[bytes, bytes]]:
-        """Return the fields of the request that travel on."""
+        """Return the fields for the upstream."""
         match = asked.match
         received = asked.head.fields
         if match.authority is not None:
@@ -352,10 +352,10 @@ class Admission:
             self._exchanges.end(fits)
 
     def _switch(self, asked: _Asked, lease: Lease, opened: Switched) -> _NoSession | None:
-        """Give both connections to a forwarder, and with them the 101 that it is to say.
+        """Give both connections to a forwarder, and with them the 101 that the forwarder sends.
 
         Until a forwarder has them the browser has seen nothing; so whatever happens to this
-        process, a browser that has seen a 101 has a session (I6).
+        process, a browser that has seen this 101 has a session (I6).
         """
         answer_fields = [
             field
@@ -386,7 +386,7 @@ class Admission:
                 upstream.close()
                 raise
         except OSError:
-            # A TLS leg needs two more descriptors. The browser has had no answer yet, and gets one.
+            # A TLS leg needs two more descriptors. The browser has had no answer yet, and now gets one.
             opened.leg.close()
             return _NoSession(Refusal.NO_ROOM)
         lease.keep()
@@ -394,10 +394,10 @@ class Admission:
         return None
 
     async def settle(self, seconds: float) -> None:
-        """Wait until no handshake is under way; those still waiting for an upstream then are refused.
+        """Wait for handshakes under way, refuse those that still wait for an upstream, and wait again.
 
         Args:
-            seconds: How long each has to become a session. New ones are refused before this is called.
+            seconds: Longest time of each of the two waits. The caller has already stopped admitting.
 
         Cancellation: safe.
         """
@@ -407,23 +407,23 @@ class Admission:
         await self._wait_settled(seconds)
 
     async def _wait_settled(self, seconds: float) -> None:
-        """Wait until every lease belongs to a session, at most that many seconds."""
+        """Wait until every lease belongs to a session, at most ``seconds``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._budget.in_use > len(self._registry):  # noqa: ASYNC110 - a count is no event
                     await asyncio.sleep(_LOOK_EVERY)
 
     def took(self, asked: _Asked, record: Record) -> None:
-        """Record a session that a forwarder has; from here on the lease is the record's."""
+        """Record a session that a forwarder has; from here on its record owns the lease."""
         self._registry.add(record)
         self._refuser.hold_off.admitted(asked.who, asked.path)
 
     async def refuse_without_room(self, asked: _Asked) -> None:
-        """Tell a browser that no forwarder takes its session; nothing is held for it."""
+        """Tell a browser that no forwarder takes its session; its lease has been released."""
         await self._refuse(asked, Refusal.NO_ROOM)
 
     async def _refuse(self, asked: _Asked, why: Refusal, detail: str | None = None) -> None:
-        """Say 101 and Close, or whatever is configured."""
+        """Answer with 101 and Close, or with 503, as ``rejectMode`` says; then log the refusal."""
         self._count(why)
         if why is Refusal.CAP and self._refuser.hold_off.is_new(asked.who, time.monotonic()):
             self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
@@ -433,7 +433,7 @@ class Admission:
         refusing = Refusing(self._refuser, asked.leg, asked.early, asked.offer, mode, code, reason)
         try:
             await refusing.run(self._refuser.seconds_for(asked.who, asked.path))
-        finally:  # it was counted, and has its line though time is up for the rest
+        finally:  # the refusal was counted, so it is logged even if this task is cancelled
             said: dict[str, int] = {}
             if refusing.said:
                 said = {"close_code": int(code)} if mode == "close" else {"status": REFUSED_STATUS}

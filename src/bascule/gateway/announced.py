@@ -1,6 +1,6 @@
-"""Whose a connection is, where a load balancer says so in front of it.
+"""Reads the PROXY header, in which a load balancer says whose connection it passes on.
 
-Rules of this file: of what is behind the header nothing is taken.
+Rules of this file: no byte after the header is read.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ __all__ = ["Peer", "read_header"]
 
 
 class Peer(NamedTuple):
-    """Who is at the other end of a connection.
+    """The client of a connection, as far as its bytes tell and before any header field is read.
 
     Attributes:
         address: As `bascule.policy.clientaddress.peer_address` writes it.
-        secure: Whether it came over TLS that ended before us.
+        secure: Whether the client used TLS, which may have ended at a balancer.
     """
 
     address: str
@@ -36,15 +36,17 @@ async def read_header(
 
     Args:
         loop: The running one.
-        connection: Of which nothing has been read yet; it does not block.
-        within: Seconds.
+        connection: A non-blocking socket from which nothing has been read yet.
+        within: Seconds for the whole header.
 
     Raises:
-        BadProxyHeader: It begins with something else.
-        TimeoutError: There is no whole header in time.
-        OSError: It has ended before, or failed.
+        BadProxyHeader: The connection does not begin with a valid header.
+        TimeoutError: The header was not whole in time.
+        OSError: The connection ended before, or failed.
 
-    Cancellation: safe; the connection stays the caller's.
+    The caller owns the connection also after an error.
+
+    Cancellation: safe.
     """
     async with asyncio.timeout(within):
         while (header := _header(connection)) is None:
@@ -55,7 +57,12 @@ async def read_header(
 
 
 def _header(connection: socket.socket) -> ProxyHeader | None:
-    """Look at what has come; ``None`` where it is no whole header yet, and more of it wakes who waits."""
+    """Peek at the bytes so far and parse them; ``None`` if the header is not whole yet.
+
+    Raises:
+        BadProxyHeader: See `read_header`.
+        OSError: The connection ended, or failed.
+    """
     try:
         seen = connection.recv(LONGEST, socket.MSG_PEEK)
     except BlockingIOError:
@@ -63,13 +70,13 @@ def _header(connection: socket.socket) -> ProxyHeader | None:
     if not seen:
         raise ConnectionResetError
     if (header := parse_proxy_header(seen)) is None:
-        # What was only looked at is still there, and would be news for ever.
+        # The bytes that we peeked at are still there, and would wake `_more` at once, again and again.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(seen) + 1)
     return header
 
 
 async def _more(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-    """Wait until there is more to read than was looked at, or the end."""
+    """Wait until there are more bytes than `_header` peeked at, or the end."""
     done: asyncio.Future[None] = loop.create_future()
     loop.add_reader(connection.fileno(), _wake, done)
     try:

@@ -1,7 +1,7 @@
-"""HTTP answers that end a connection which is no aiohttp's: our own errors, and the upstream's to an upgrade.
+"""HTTP answers on a connection outside aiohttp: our own errors, and an upstream's answer instead of 101.
 
-The connection ends with either: what follows on a connection whose upgrade failed is
-not worth guessing at.
+The connection ends with either answer: we do not guess what would follow on a connection
+whose upgrade failed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def error_answer(leg: Leg, refused: HandshakeRefused, accept: bytes | None
 def error_bytes(refused: HandshakeRefused, accept: bytes | None = None) -> bytes:
     """Build an error of ours, as `error_answer` writes it."""
     page_fields, body = error_page(refused.status, refused.detail, accept)
-    # Whoever sends Upgrade must name it in Connection (RFC 9110 §7.8).
+    # A sender of Upgrade must name it in Connection (RFC 9110 §7.8).
     options = ["close", *("upgrade" for name, _ in refused.fields if name == "Upgrade")]
     lines = [
         f"HTTP/1.1 {refused.status} {reason_phrase(refused.status)}",
@@ -58,13 +58,15 @@ def error_bytes(refused: HandshakeRefused, accept: bytes | None = None) -> bytes
 async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
     """Relay what the upstream said instead of 101, byte for byte, and close both legs.
 
-    Only ``Date`` is added where it lacks one (RFC 9110 §6.6.1). An answer that breaks off, or takes too
-    long, is seen to be broken: by its framing, or by a reset where the end of the connection is its end.
+    ``Date`` is added if the answer lacks one (RFC 9110 §6.6.1). If the answer breaks off, or takes too
+    long, the browser can tell: by the framing, or by a reset if only the end of the connection ends it.
 
     Args:
         leg: The browser's connection.
         answered: The answer's head, and where its body comes from.
-        within: Seconds it may take.
+        within: Seconds for the whole answer.
+
+    Cancellation: both legs are closed, the browser's with a reset.
     """
     head = answered.head
     lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason)]
@@ -83,7 +85,7 @@ async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
         if not answered.framing.chunked and answered.framing.length < 0:
             leg.reset()
     except asyncio.CancelledError:
-        leg.reset()  # we leave; the plain end of a connection may be the end of the answer
+        leg.reset()  # a plain end of the connection could pass for the end of the answer
         raise
     finally:
         answered.leg.close()
@@ -105,7 +107,7 @@ async def _relay_body(leg: Leg, answered: Answered) -> None:
             data = data[:left]
             left -= len(data)
         await leg.write(data)
-        # Reading and writing without waiting gives nobody else a turn, the time-out neither.
+        # If reads and writes never wait, other tasks get no turn, and the time-out does not fire.
         await asyncio.sleep(0)
         data = b""
         if scanner is not None and scanner.done:
@@ -113,6 +115,6 @@ async def _relay_body(leg: Leg, answered: Answered) -> None:
 
 
 async def leave(leg: Leg) -> None:
-    """Let the client know that this was all, and hear it out."""
+    """Tell the client that the answer is complete, and read what it still sends."""
     leg.end()
     await farewell(leg, is_last=lambda _: False)

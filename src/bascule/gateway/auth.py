@@ -1,10 +1,10 @@
 """Who is asking: the session cookie of the platform, a signed token (RFC 7519).
 
-A route with ``auth: session`` lets in whoever carries a valid token in the configured
+A route with ``auth: session`` admits a browser with a valid token in the configured
 cookie; an upgrade is checked exactly like a GET. The check is made once, at the
-handshake: a 101 cannot renew a cookie later. Anything that goes wrong refuses.
+handshake: a 101 cannot renew a cookie later. If anything goes wrong, the request is refused.
 
-Tokens are never logged and never sent on.
+Tokens are never logged and never forwarded.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 _MAX_USER_BYTES: Final = 1024
-"""Longest ``sub``, in UTF-8: it goes to the forwarder and comes back with every row. JupyterHub's names have
-at most 255 characters."""
+"""Longest ``sub``, in UTF-8: we send it to the forwarder, which returns it with each outcome and in each list
+of sessions. JupyterHub's names have at most 255 characters."""
 
 _REFUSALS: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
-"""PyJWT's own error, and what its releases before 2.15 let through: of JSON nested too deeply, in a header
-before its signature is checked, and of times that are infinite or no number."""
+"""PyJWT's own error, and errors that its releases before 2.15 do not catch: from JSON nested too deeply, in
+a header before its signature is checked, and from times that are infinite or not a number."""
 
 
 class SessionTokens:
@@ -34,7 +34,7 @@ class SessionTokens:
 
     Args:
         config: Which cookie, which key, which claims.
-        needed: Whether any route asks for it.
+        needed: Whether any route asks for the cookie.
 
     Raises:
         ConfigError: The key cannot be read, cannot check a signature, or is missing and a route asks for it.
@@ -59,7 +59,7 @@ class SessionTokens:
         """Return the user of the token in these ``Cookie`` values.
 
         Raises:
-            HandshakeRefused: 401, there is no valid one.
+            HandshakeRefused: 401, there is no valid token.
         """
         user = self.check(cookies)
         if user is None:
@@ -68,7 +68,7 @@ class SessionTokens:
         return user
 
     def check(self, cookies: list[bytes]) -> str | None:
-        """Return the user of the token in these ``Cookie`` values; ``None`` without a valid one."""
+        """Return the user of the token in these ``Cookie`` values; ``None`` without a valid token."""
         token = cookie_value(cookies, self._config.cookie.encode())
         if token is None or self._key is None:
             return None
@@ -94,7 +94,11 @@ class SessionTokens:
 
 
 def _look_at(key: bytes, config: SessionAuth) -> None:
-    """Refuse at the start a key that every token would be refused with."""
+    """Check at the start that the key can check signatures at all.
+
+    Raises:
+        ConfigError: With this key every token would be refused.
+    """
     for algorithm in config.algorithms:
         try:
             jwt.get_algorithm_by_name(algorithm).prepare_key(key)

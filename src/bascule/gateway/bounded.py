@@ -1,8 +1,8 @@
-"""Connections of one sort, bounded in number: those without a head yet, between two requests, or heard out.
+"""Connections in one state, bounded in number: without a head yet, between two requests, or in a farewell.
 
-A connection costs a descriptor while it says nothing, so a thousand silent ones must not
-keep anybody out: beyond the bound the one that has been there longest goes. How long
-each may stay is its owner's to see to.
+A connection costs a descriptor even while it is silent, and a thousand silent ones must not
+keep other clients out: beyond the bound the one that has been there longest is dropped. The
+owner of a connection decides how long it may stay.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Bounded:
-    """All of one sort, in the order in which they came.
+    """All connections in one state, in the order in which they came.
 
     Args:
         most: Most at once.
@@ -29,13 +29,13 @@ class Bounded:
         return len(self._inside)
 
     def enter(self, connection: Hashable, drop: Callable[[], None]) -> None:
-        """Count a connection; the one that has been there longest is dropped if it is one too many.
+        """Count a connection; if that is one too many, drop the one that has been there longest.
 
-        A second call changes nothing.
+        A second call with the same connection changes nothing.
 
         Args:
             connection: What `leave` will name.
-            drop: Ends the connection. It is not inside any more when this is called.
+            drop: Ends the connection. It is no longer counted when this is called.
         """
         if connection in self._inside:
             return
@@ -43,7 +43,7 @@ class Bounded:
         self._inside[connection] = drop
 
     def leave(self, connection: Hashable) -> None:
-        """Forget a connection that is of this sort no more, or has ended; doing so twice is harmless."""
+        """Forget a connection that has left this state, or has ended; doing so twice is harmless."""
         self._inside.pop(connection, None)
 
     def shed(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""``Date``, which an answer of ours must have (RFC 9110 §6.6.1): formatted once a second for all of them."""
+"""``Date``, which each answer of ours must have (RFC 9110 §6.6.1): formatted once a second for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connecting a socket without waiting for what is there at once."""
+"""Connecting a socket, without a turn of the loop if the connect succeeds at once."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _ASK_AGAIN: Final = 0.02
 def begin_connect(connection: socket.socket, where: SocketAddress) -> bool:
     """Begin a non-blocking connect, or check on one; tell whether it is done.
 
-    The first call says *in progress* even on the same machine, where the second says *done*.
+    Even on the same machine the first system call says *in progress*, and the second one *done*.
 
     Raises:
-        OSError: It failed; the connection is still open and the caller's.
+        BlockingIOError: The backlog of a Unix socket is full.
+        OSError: The connect failed. The caller still owns the connection, which is open.
     """
     code = connection.connect_ex(where)
     if code == errno.EINPROGRESS:
@@ -37,10 +38,10 @@ def begin_connect(connection: socket.socket, where: SocketAddress) -> bool:
 
 
 async def connect(connection: socket.socket, where: SocketAddress) -> None:
-    """Connect, however long it takes; goes on with what `begin_connect` began.
+    """Connect, however long it takes; a connect that `begin_connect` began goes on.
 
     Raises:
-        OSError: It failed; the connection is still open and the caller's.
+        OSError: The connect failed. The caller still owns the connection, which is open.
     """
     loop = asyncio.get_running_loop()
     while True:
@@ -48,7 +49,7 @@ async def connect(connection: socket.socket, where: SocketAddress) -> None:
             if not begin_connect(connection, where):
                 await _connected(loop, connection)
         except BlockingIOError:
-            # Not an event: epoll calls such a socket writable, and it never becomes connected by itself.
+            # No event tells: epoll calls such a socket writable, and it never connects by itself.
             await asyncio.sleep(_ASK_AGAIN)
         else:
             return
@@ -58,7 +59,7 @@ async def _connected(loop: asyncio.AbstractEventLoop, connection: socket.socket)
     """Wait for the end of a connect.
 
     Raises:
-        OSError: It failed.
+        OSError: The connect failed.
     """
     done: asyncio.Future[None] = loop.create_future()
     loop.add_writer(connection.fileno(), _wake, done)

@@ -1,8 +1,8 @@
-"""Ends the wait for what an upstream says to an upgrade: the browser has left, or we are about to.
+"""Ends the wait for an upstream's answer to an upgrade when the browser leaves, or the gateway is about to.
 
-A notebook server may take half a minute to answer an upgrade. Whoever has closed the tab by
-then, and perhaps opened it again and again, must not hold a slot for each time. The
-connection is only looked at, once a second: bytes that wait there are the forwarder's.
+A notebook server may take half a minute to answer an upgrade. A user who has closed the tab by
+then, and perhaps opened it again and again, must not hold a lease for each time. We check the
+connection once a second and read nothing from it: bytes that wait there are for the forwarder.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
 
 LOOK_EVERY: Final = 1.0
-"""Seconds between two looks. Most upstreams have answered before the first."""
+"""Seconds between two checks. Most upstreams have answered before the first."""
 
 
 class Departure:
-    """Cancels the current task when the browser leaves, or we do.
+    """Cancels the current task when the browser leaves, or the gateway does.
 
-    Use as a context manager around what takes long. When the browser leaves, what is inside is
-    cancelled and the task goes on behind it, with `seen` true; when we do, with `ours` true. If somebody
-    else cancels the task as well, it ends.
+    Use as a context manager around what takes long. When the browser leaves, the body of the block is
+    cancelled and the task goes on after the block, with `seen` true; when the gateway leaves, with `ours`
+    true. If the task is cancelled for another reason as well, the cancellation goes on.
 
     Args:
         leg: The browser's connection.
@@ -51,11 +51,11 @@ class Departure:
         if not (self.seen or self.ours):
             return False
         assert self._task is not None
-        # As `asyncio.timeout` has it: what is left is somebody else's.
+        # Like `asyncio.timeout`: a cancellation that is left is not ours.
         return self._task.uncancel() <= self._cancelled and kind is asyncio.CancelledError
 
     def look(self) -> None:
-        """Cancel the task if the browser has left, else look again later."""
+        """Cancel the task if the browser has left, else check again later."""
         if self._leg.is_gone():
             self.seen = True
             self._cancel()
@@ -65,7 +65,7 @@ class Departure:
     def leave(self) -> None:
         """Cancel the task: whatever the browser does, we cannot wait any longer."""
         self.ours = True
-        self._looks.leave(self)  # a task that is cancelled twice would stay so
+        self._looks.leave(self)  # `__exit__` undoes one cancellation only, so `look` must not add another
         self._cancel()
 
     def _cancel(self) -> None:
@@ -74,5 +74,5 @@ class Departure:
 
 
 def departures() -> Waits[Departure]:
-    """Return what looks after all browsers that wait for their upstreams."""
+    """Return the `Waits` for all browsers that wait for their upstreams."""
     return Waits(LOOK_EVERY, Departure.look)

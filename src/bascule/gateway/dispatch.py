@@ -1,12 +1,12 @@
 """Channels to the forwarders: hand sessions over, hear how they ended.
 
-Either a forwarder has the session, or nobody has it and its owner is told so; there is no
-third case. Everything handed over in one turn of the loop travels in one packet: the
-forwarder wakes up once, and the two processes do not push each other off a core for
-each session.
+Either a forwarder takes a session, or no forwarder has it and its `Handed` is told so; there
+is no third case. Everything handed over to a forwarder in one turn of the loop travels in one
+packet: the forwarder wakes up once, and the two processes do not push each other off a core
+for each session.
 
-A new channel begins with a list of the sessions the forwarder already carries, which
-is how another gateway takes over the count.
+On a new channel the forwarder first lists the sessions that it already carries: so
+another gateway takes over the count.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ _RETRY: Final = 0.02
 """Seconds until a session that no forwarder could take is offered again."""
 
 _PATIENCE: Final = 2.0
-"""Seconds until such a session is given up; a forwarder that is restarting is back by then."""
+"""Seconds until such a session is given up; a forwarder that is being restarted is back by then."""
 
 _LIST_TIMEOUT: Final = 2.0
 """Seconds a forwarder may take to list its sessions."""
 
 
 class Handed(Protocol):
-    """A session on its way to a forwarder, and what becomes of it: one of two calls.
+    """A session on its way to a forwarder; `Dispatch` calls either `taken` or `left`, once.
 
     Attributes:
         message: Its `Adopt`, encoded.
-        browser: The browser's connection, which stays its own.
-        upstream: The upstream's.
+        browser: The browser's connection. The forwarder gets a duplicate; closing this one is up to `Handed`.
+        upstream: The upstream's connection, likewise.
     """
 
     message: bytes
@@ -57,18 +57,18 @@ class Handed(Protocol):
     upstream: socket.socket
 
     def taken(self, slot: int) -> None:
-        """A forwarder has it, and duplicates of both connections."""
+        """A forwarder has the session, and duplicates of both connections."""
 
     def left(self) -> None:
-        """No forwarder could take it in `_PATIENCE`."""
+        """No forwarder took the session in `_PATIENCE`."""
 
 
 _Offered: TypeAlias = tuple[float, Handed]
-"""When it is given up, monotonic, and the session."""
+"""The monotonic time at which a session is given up, and the session."""
 
 
 class Link:
-    """The channel to one forwarder: the process of a slot after so many restarts."""
+    """The channel to one forwarder: the process that a slot has after its number of restarts."""
 
     def __init__(self, slot: int, pid: int, restarts: int, channel: socket.socket) -> None:
         self.slot = slot
@@ -81,11 +81,11 @@ class Link:
 
 
 class _Listing:
-    """A list of the sessions that was asked for, and the forwarders that have not sent their part.
+    """One request for a list of all sessions, and what the forwarders have answered.
 
     Attributes:
         found: The sessions so far.
-        waiting: Slots of those forwarders.
+        waiting: Slots of the forwarders that have not sent their part.
         done: Set when there are none left.
     """
 
@@ -97,7 +97,7 @@ class _Listing:
             self.done.set()
 
     def heard(self, slot: int) -> None:
-        """Wait no more for a forwarder: it has sent its part, or is gone."""
+        """Wait no more for a forwarder: it has sent its part, or its channel has ended."""
         self.waiting.discard(slot)
         if not self.waiting:
             self.done.set()
@@ -108,16 +108,16 @@ class Dispatch:
 
     Args:
         counts: Sessions by slot, for placement.
-        on_live: A session that lives already, found on a new channel.
-        on_ended: An outcome.
-        on_lost: A forwarder is gone with all it carried; the channel to it tells which, and whether all of
-            that was known here.
-        life: Whether another gateway has what the forwarders carry: then one that says that it has moved is
-            not lost.
-        most: Sessions that a forwarder may carry; as many as its descriptors allow if it is ``None``.
+        on_live: Called with each session that a forwarder lists on a new channel.
+        on_ended: Called with each outcome.
+        on_lost: Called when a forwarder is gone with its sessions. The `Link` says which forwarder, and by
+            `listed` whether we knew all of them.
+        life: Tells whether this gateway has retired: then a forwarder that has moved to another gateway is
+            not lost when its channel ends.
+        most: Sessions that a forwarder may carry; ``None`` for as many as its descriptors allow.
 
     Attributes:
-        links: By slot.
+        links: The channels by slot.
         changed: Set when a forwarder has listed its sessions, or its channel has ended.
     """
 
@@ -148,12 +148,12 @@ class Dispatch:
     def add(self, slot: int, pid: int, restarts: int, hot_path: str, channel: socket.socket) -> None:
         """Take a channel to a forwarder; a former process of that slot is gone.
 
-        The same process is given a second channel where it had no descriptor for the first, whose end may be
-        still to be read.
+        The same process gets a second channel if it had no descriptor for the first. Then we may still
+        have to read the end of the first.
         """
         former = self.links.get(slot)
         if former is not None and former.restarts != restarts:
-            # An outcome still to be read counts as one: that session was not lost with its forwarder.
+            # Outcomes that are still to be read count: those sessions were not lost with their forwarder.
             while self._receive(former):
                 pass
             if self.links.get(slot) is former:
@@ -178,9 +178,9 @@ class Dispatch:
         }
 
     def hand_over(self, session: Handed) -> None:
-        """Give a session to the forwarder with the fewest, at the end of this turn of the loop.
+        """Give a session to the forwarder with the fewest sessions, at the end of this turn of the loop.
 
-        Then `Handed.taken` is called, or `Handed.left` when none could take it for two seconds.
+        Then `Handed.taken` is called, or `Handed.left` if no forwarder took the session in `_PATIENCE`.
         """
         if not self._handed:
             asyncio.get_running_loop().call_soon(self._offer)
@@ -193,7 +193,7 @@ class Dispatch:
         while waiting and loads:
             for slot, share in self._shares(waiting, loads).items():
                 if not_taken := self._send(slot, share):
-                    # Full, or dead and not yet known to be: the next best takes them.
+                    # Its channel is full, or it has died and we do not know yet: another forwarder is next.
                     loads.pop(slot, None)
                     waiting.extend(not_taken)
         now = time.monotonic()
@@ -205,10 +205,10 @@ class Dispatch:
                 session.left()
 
     def _shares(self, waiting: deque[_Offered], loads: dict[int, int]) -> dict[int, list[_Offered]]:
-        """Take sessions for each forwarder, the one with the fewest first, until they or the room end.
+        """Share waiting sessions out, each to the forwarder with the fewest, until none is left or none fits.
 
-        Sessions live for hours, so a hash or a turn-taking would keep an imbalance for hours; counting
-        keeps none.
+        Sessions live for hours, so with a hash or by turns an imbalance would last for hours; with counts
+        it does not.
         """
         shares: dict[int, list[_Offered]] = {}
         while waiting and loads:
@@ -240,7 +240,7 @@ class Dispatch:
         """Tell a forwarder to end a session; return whether the order was sent.
 
         Args:
-            slot: Of the forwarder.
+            slot: The forwarder's slot.
             identifier: The session.
             end: The row of the close table.
             code: Replaces the row's close code towards the browser, unless 0.
@@ -320,7 +320,7 @@ class Dispatch:
         for listing in self._lists.values():
             listing.heard(link.slot)
         if self.links.get(link.slot) is not link:
-            return  # its process has another
+            return  # its forwarder has another channel
         del self.links[link.slot]
         if not (link.moved and self._life.stage is Stage.RETIRED):
             self._on_lost(link)

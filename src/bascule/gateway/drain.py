@@ -1,11 +1,11 @@
 """Ending all sessions without a storm: quietest first, at a rate, with jitter.
 
-Clients come back the moment they are closed, so what arrives elsewhere is as steep as
-what is closed here. ``drain.naturalEnd`` gives sessions time to end by themselves;
-then they are told 1012 at ``drain.rate`` per second, or over ``drain.window``; faster if
-``drain.timeout`` leaves no time for that. Who has not gone when it is over is cut.
+Browsers come back the moment their sessions are closed, so other instances get them at the
+rate at which we close. ``drain.naturalEnd`` gives sessions time to end by themselves; then
+we close them with 1012 at ``drain.rate`` per second, or over ``drain.window``; faster if
+``drain.timeout`` leaves no time for that. Sessions that are left at the end are cut.
 
-The plan is made anew every few seconds. A long drain would otherwise go by what was
+We make the plan anew every second or so. Otherwise a long drain would go by which sessions were
 quiet at its beginning, and would never tell a session whose handshake was under way then.
 """
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _LAST_SHARE: Final = 0.9
-"""Share of the time after which everybody has been told: the rest is for closing handshakes."""
+"""Share of the time in which all sessions are told; the rest is for closing handshakes."""
 
 _ROUND: Final = 1.0
-"""Seconds after which the sessions are listed and the plan is made anew."""
+"""Seconds after which we list the sessions and make the plan anew."""
 
 _TICK: Final = 0.05
-"""Seconds between two looks at how many are left."""
+"""Seconds between two checks how many sessions are left."""
 
 _CUT_WITHIN: Final = 0.5
-"""Seconds the forwarders have to say that they cut what was left."""
+"""Seconds for the forwarders to report that they have cut the remaining sessions."""
 
 OUTCOMES: Final = {
     "natural": GatewayWord.DRAINED_NATURAL,
     "closed": GatewayWord.DRAINED_CLOSED,
     "aborted": GatewayWord.DRAINED_ABORTED,
 }
-"""What may become of a session (`LABELS["outcome"]`), and where it is counted."""
+"""How a session may end in a drain (`LABELS["outcome"]`), and where it is counted."""
 
 Silence = tuple[int, float]
 """Session id, and seconds since its last data frame."""
@@ -56,15 +56,15 @@ class Draining:
     Args:
         config: The drain settings.
         rows: Lists the live sessions.
-        close: Tells one session, with the seconds its closing handshake may take; returns whether it
-            will hear of it. A channel that is full has room again a moment later.
-        in_flight: Counts the live sessions.
+        close: Orders one session closed, with the seconds that its closing handshake may take; returns
+            false if the order could not be sent, since a full channel has room again a moment later.
+        in_flight: Counts the leases: live sessions, and handshakes under way.
         words: The gateway's counter block; outcomes are counted there.
-        begun: When it was asked for, monotonic, in seconds: now, or while another gateway served. Its time
-            counts from there.
+        begun: Monotonic time in seconds of the order to drain, perhaps under a former gateway;
+            ``drain.timeout`` counts from there.
 
     Attributes:
-        outcomes: What became of the sessions so far, under this gateway; only ever grows.
+        outcomes: How many sessions have ended in each way so far, under this gateway; only ever grows.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class Draining:
         self._rows = rows
         self._close = close
         self._in_flight = in_flight
-        # Counted here: who leaves between the order and the first step of `run` has left naturally.
+        # Counted here: a session that ends between the order and the first step of `run` ends naturally.
         self._at_start = in_flight()
         self._seen: set[int] = set()
         self._told: set[int] = set()
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
 
     async def run(self) -> None:
-        """End all sessions; returns when none is left or the time is up.
+        """End all sessions; return when none is left or the time is up.
 
         Cancellation: safe; sessions that were told go on closing.
         """
@@ -97,7 +97,7 @@ class Draining:
         loop = asyncio.get_running_loop()
         started = loop.time()  # of the same clock as `time.monotonic`
         available = cut_after(settings.timeout)
-        # One that has little left still leaves time for closing handshakes.
+        # A drain with little time left still gives closing handshakes some.
         deadline = max(self._begun + available, started + available * (1 - _LAST_SHARE))
         last = self._begun + available * _LAST_SHARE
         closing = min(last, self._begun + settings.natural_end)
@@ -108,7 +108,8 @@ class Draining:
             seconds_gone=round(max(0.0, started - self._begun), 3),  # the loop's time is that of its turn
         )
         await self._look()
-        # Who left while they were listed; a handshake that is under way is listed as soon as it ends.
+        # Those that ended before the list was complete. A handshake under way is in flight, and in the list
+        # only when it has become a session.
         self._count("natural", max(0, self._at_start - max(len(self._seen), self._in_flight())))
         await self._wait(closing)
         await self._close_all(closing, last, deadline)
@@ -123,7 +124,7 @@ class Draining:
         _log.info("drain ends", seconds=round(loop.time() - started, 3), left=left, **self.outcomes)
 
     async def _look(self) -> list[Silence]:
-        """List the sessions, count those that are gone, and return those not told yet."""
+        """List the sessions, count those that are gone, and return those that are not told yet."""
         rows = await self._rows()
         live = {identifier for identifier, _ in rows}
         gone = self._seen - live
@@ -138,13 +139,13 @@ class Draining:
         self._words[OUTCOMES[outcome]] += sessions
 
     async def _close_all(self, first: float, last: float, deadline: float) -> None:
-        """Tell every session, in rounds; ``drain.window`` began at ``first``, or would have."""
+        """Tell every session, in rounds; ``drain.window`` counts from ``first``, even if we are late."""
         settings = self._settings
         loop = asyncio.get_running_loop()
         begin = loop.time()
         is_first = True
         while untold := await self._look():
-            begin = max(begin, loop.time())  # What a slow look cost is not made up for by a burst.
+            begin = max(begin, loop.time())  # No burst makes up for the time that a slow list took.
             window = None if settings.window is None else first + settings.window - begin
             available = last - begin
             slot = slot_width(len(untold), rate=settings.rate, window=window, available=available)
@@ -160,21 +161,21 @@ class Draining:
                 unheard |= not self._tell(identifier, deadline)
                 if told * slot >= _ROUND:
                     break
-            # The next round begins where this one's slots end, not now: the rate is kept across rounds.
+            # The next round begins where this one's slots end, not now, so that the rate stays the same.
             begin += told * slot
             await asyncio.sleep(max(_TICK if unheard else 0.0, begin - loop.time()))
             if unheard and loop.time() >= deadline:
                 return
 
     def _tell(self, identifier: int, deadline: float) -> bool:
-        """Tell one session, and whether it will hear of it; one that will not is told in the next round."""
+        """Order one session closed; return false if that could not be sent: the next round repeats it."""
         heard = self._close(identifier, max(0.0, deadline - asyncio.get_running_loop().time()))
         if heard:
             self._told.add(identifier)
         return heard
 
     async def _wait(self, until: float, *, tell_late: bool = False) -> None:
-        """Wait until no session is left or the time has come; who appears late may be told at once."""
+        """Wait until no session is left or the time has come; ``tell_late``: tell new sessions at once."""
         loop = asyncio.get_running_loop()
         look_at = loop.time() + _ROUND
         while self._in_flight() and (now := loop.time()) < until:

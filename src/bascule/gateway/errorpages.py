@@ -1,10 +1,10 @@
 """The short answer a browser or a program gets when we answer instead of the upstream.
 
-HTML for who asks for HTML by name (browsers that navigate), problem details (RFC
-9457) for everybody else, and text for upgrades, of which browsers show nothing.
+HTML for clients that ask for HTML by name (browsers that navigate), problem details (RFC
+9457) for all other plain requests, and text for upgrades, whose answers browsers do not show.
 
-Rules of this file: a pure function; every word comes from our own tables, is escaped
-all the same, and nothing of the request is repeated.
+Rules of this file: pure functions; every word is our own and escaped all the same; nothing
+of the request is repeated.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ h1{{font-size:1.4rem}}p{{color:#555}}
 <body><h1>{status} {title}</h1><p>{detail}</p>{again}</body></html>
 """
 _PASSING: Final = frozenset((502, 503, 504))
-"""What may be over in a moment: an app that reloads its page while it restarts must not end up here."""
+"""Statuses that may pass in a moment: a page that reloads while its app restarts must not stay an error."""
 
 _AGAIN_AFTER: Final = 5
-"""Seconds after which a page asks again by itself."""
+"""Seconds after which the page of such an error reloads itself."""
 
 _REFRESH: Final = f'<meta http-equiv="refresh" content="{_AGAIN_AFTER}">'
 _AGAIN: Final = f"<p>This page tries again every {_AGAIN_AFTER} seconds.</p>"
@@ -50,7 +50,7 @@ def reason_phrase(status: int) -> str:
 
 
 def accept_in(head: bytes) -> bytes:
-    """Return what a head says in ``Accept``, though it may be malformed, or not whole."""
+    """Return what a head says in ``Accept``, even if the head is malformed, or not whole."""
     return b",".join(_ACCEPT.findall(head))
 
 

@@ -1,7 +1,7 @@
 """HTTP exchanges under way: plain requests, and upgrades whose upstream's refusal is being relayed.
 
-They draw nothing from the cap, and how long each lasts is up to two peers; so they are
-bounded in number by themselves, and a drain waits for them.
+They take no lease, and two peers decide how long each lasts; so they have a bound of their
+own, and a drain waits for them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ _IN_FLIGHT: Final = int(GatewayWord.HTTP_IN_FLIGHT)
 _REFUSED: Final = int(GatewayWord.HTTP_REFUSED)
 
 TOO_MANY: Final = "Too many requests are under way."
-"""What one that does not fit is answered, with 503."""
+"""Detail of the 503 for an exchange that does not fit."""
 
 
 class Exchanges:
-    """All of them.
+    """All exchanges of this gateway.
 
     Args:
         most: Most at once (``limits.maxHttpRequests``).
-        words: The gateway's counter block. What the gateway before us had under way has ended with it.
+        words: The gateway's counter block. Its count in flight is set to 0: the exchanges of a gateway that
+            had the block before have ended with it.
     """
 
     def __init__(self, most: int, words: memoryview) -> None:
@@ -46,9 +47,10 @@ class Exchanges:
         words[_IN_FLIGHT] = 0
 
     def begin(self) -> bool:
-        """Begin one more, and tell whether it fits, else it is `TOO_MANY`; `end` is to be told the same.
+        """Begin one more; tell whether it fits. If not, answer it with `TOO_MANY`. Pass the result to `end`.
 
-        One that does not fit takes no place: its answer, and what its client still sends, may take seconds.
+        An exchange that does not fit takes no place, although it may take seconds to write its answer and to
+        read what its client still sends.
         """
         self._under_way += 1
         if self._fitting >= self._most:
@@ -59,11 +61,15 @@ class Exchanges:
         return True
 
     def answered(self, status: int) -> None:
-        """Count an answer; a status that is in no class is one of the last (RFC 9110 §15)."""
+        """Count an answer; a status of 600 or more counts as 5xx (RFC 9110 §15)."""
         self._words[_BY_CLASS[min(status // 100, 5)]] += 1
 
     def end(self, fitted: bool) -> None:
-        """End one."""
+        """End an exchange.
+
+        Args:
+            fitted: What `begin` returned.
+        """
         self._under_way -= 1
         self._fitting -= fitted
         self._words[_IN_FLIGHT] = self._fitting

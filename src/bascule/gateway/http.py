@@ -1,13 +1,13 @@
-"""Kept-alive HTTP connections, on any of whose requests an upgrade may arrive.
+"""Kept-alive HTTP connections: any request on them may be an upgrade.
 
 nginx with upstream keep-alive sends plain requests and upgrades over the same
-connections. So whenever a connection is idle, the next head is looked at before
-aiohttp parses it; a request for a WebSocket takes the connection out of aiohttp's hands.
+connections. So whenever a connection is idle, we look at the next head before
+aiohttp parses it; if it asks for a WebSocket, we take the connection from aiohttp.
 
-Rules of this file: aiohttp bounds a field, and neither a head nor the time for it. So it is given a head
-when that is whole and within its limit, and each by itself: it drops what it has read already when what
-follows in the same packet is no request. Where a body ends is aiohttp's to say, and the next head is looked
-for where our own reading says the same (`_of_body`).
+Rules of this file: aiohttp bounds the size of a field, but neither the size of a head nor its time. So we
+give aiohttp a head only when it is whole and within its limit, and each head alone: when bytes that follow a
+request in the same packet do not parse, aiohttp drops that request as well. aiohttp decides where a body
+ends, and we look for the next head only where our own reading agrees (`_of_body`).
 """
 
 from __future__ import annotations
@@ -49,21 +49,22 @@ if TYPE_CHECKING:
     from bascule.policy.config import Config, Limits
 
 OnUpgrade = Callable[[Leg, RequestHead | BadHead, bytes, str, bool], Coroutine[Any, Any, None]]
-"""Called with the leg, the head or what is wrong with it, what came behind it, the peer's address, and
-whether that came over TLS."""
+"""Called with the leg, the head or what is wrong with it, the bytes after it, the peer's address, and
+whether the client used TLS."""
 
 _UPGRADE: Final = b"\nupgrade:"
-"""What a head without the field does not hold. Browsers say ``Upgrade-Insecure-Requests`` with each page."""
+"""Every head with the field ``Upgrade`` contains this. ``Upgrade-Insecure-Requests``, which browsers send
+for each page, does not."""
 
 _TLS_HANDSHAKE: Final = b"\x16"
-"""What a TLS client says first (RFC 8446 §5.1); it waits for an answer and says no more."""
+"""First byte from a TLS client (RFC 8446 §5.1), which then waits for an answer and sends no more."""
 
 _ARRIVES: Final = 1.0
-"""Seconds for a TLS handshake and a head that have begun when another gateway takes over: the round trips of
-a slow network. Nobody is accepted meanwhile, so who says nothing is not waited for."""
+"""Seconds that a retiring gateway waits for TLS handshakes and heads that have begun: the round trips of a
+slow network. No gateway accepts meanwhile, so it does not wait for connections on which nothing has begun."""
 
 _LOOK_EVERY: Final = 0.01
-"""Seconds between looks whether they are there."""
+"""Seconds between checks whether they have arrived."""
 
 _NOT_TLS: Final = HandshakeRefused(400, "This port speaks HTTP without TLS.")
 _MALFORMED: Final = HandshakeRefused(400, "The request head is malformed.")
@@ -74,11 +75,12 @@ def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
     """Tell whether a request is for a WebSocket.
 
     Args:
-        data: Its whole head, or what there is of one that is over the limit already.
-        limits: Of heads.
+        data: The whole head, or what has come of one that can no longer become valid.
+        limits: Limits of heads.
 
     Returns:
-        Its head; what is wrong with it, if it speaks of an upgrade; ``None`` for any other request.
+        The head of a request for a WebSocket; what is wrong with a head that has the field ``Upgrade``;
+        ``None`` for any other request.
     """
     if _UPGRADE not in data.lower():
         return None
@@ -92,26 +94,27 @@ def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
 
 
 def _body_length(message: RawRequestMessage, body: StreamReader) -> int:
-    """Return how many bytes of body follow a head; -1 when its chunks tell, or nothing does."""
+    """Return how many bytes of body follow a head; -1 when the body is chunked, or has no length."""
     if body.is_eof():
         return 0
     return -1 if message.chunked else int(message.headers.get(hdrs.CONTENT_LENGTH, -1))
 
 
 class HttpServer(PlainServer):
-    """aiohttp's server for plain requests, which gives upgrades away.
+    """aiohttp's server for plain requests; it gives connections with an upgrade to ``on_upgrade``.
 
     Args:
         handler: Answers plain requests.
         config: Limits.
         on_upgrade: Takes over a connection.
-        life: Whether there is time for whoever takes the end of an answer slowly.
+        life: Tells whether a closed connection is cut soon.
 
     Attributes:
-        newcomers: Connections whose first head, or the one that has begun, is not whole.
+        newcomers: Connections that wait for their first head, or whose next head has begun and is not whole.
         idle: Connections between two requests, on which nothing has begun.
-        heads: Connections on which a head has begun, or the first is awaited.
-        arriving: Those among them that lately began a head, or a TLS handshake before one.
+        heads: Connections that wait for their first head, or for the rest of one that has begun; each has
+            ``limits.handshakeTimeout`` for it.
+        arriving: Connections on which a head, or the TLS handshake before it, began in the last `_ARRIVES`.
     """
 
     def __init__(
@@ -136,16 +139,16 @@ class HttpServer(PlainServer):
         """Return the protocol of a new connection.
 
         Args:
-            first: What has been read of it already, and is not the whole head of an upgrade. The
+            first: What has been read from the connection; not the whole head of an upgrade. The
                 protocol takes it before the transport reads on, so nothing can overtake it.
-            peer: Whose it is; by default the connection's other end.
+            peer: The client; by default the connection's other end.
         """
         loop = asyncio.get_running_loop()
         return HttpProtocol(self, self._on_upgrade, self._limits, first, peer, loop=loop, **self._options)
 
     @property
     def unsent(self) -> int:
-        """Bytes of answers that are written, and that clients have not taken from this process yet."""
+        """Bytes of answers that are written, and that the kernel has not taken from this process yet."""
         return sum(
             transport.get_write_buffer_size()
             for connection in self.connections
@@ -153,21 +156,22 @@ class HttpServer(PlainServer):
         )
 
     async def wait_for_heads(self) -> None:
-        """Wait for the heads that are on their way, a second at most: nobody is accepted any more."""
-        await asyncio.sleep(0)  # the task of a connection that was just accepted begins behind us
+        """Wait for heads that are on their way, `_ARRIVES` at most; called when accepting has stopped."""
+        await asyncio.sleep(0)  # the task of a connection that was just accepted begins after us
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ARRIVES):
                 while self.arriving:  # noqa: ASYNC110 - a count is no event
                     await asyncio.sleep(_LOOK_EVERY)
-        await asyncio.sleep(0)  # and so does that of a head that has just come
+        await asyncio.sleep(0)  # so does the task for a head that has just arrived
 
     def cut(self) -> None:
-        """End all connections now, so that nobody takes an answer for complete that is not.
+        """End all connections now, so that no client takes an incomplete answer for a complete one.
 
-        Where its framing does not tell, that is a reset; else what the kernel has of it still arrives.
+        If the framing of an answer does not show its end, the connection is reset; else the client still
+        gets what the kernel holds.
 
-        aiohttp's `shutdown` tells a client that sends a body that it is not valid, closes a connection in the
-        middle of an answer as it does behind one, and waits before each.
+        We do not call aiohttp's `shutdown`: it tells a client that still sends a body that the body is not
+        valid, closes a connection in the middle of an answer as if it were whole, and waits before each.
         """
         for connection in self.connections:
             if (transport := connection.transport) is None:
@@ -181,13 +185,13 @@ class HttpServer(PlainServer):
                 reset(transport)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request; until the next one its connection is idle."""
+        """Answer a request; afterwards its connection is idle until the next one begins."""
         connection = request.protocol
         assert isinstance(connection, HttpProtocol)
         self.idle.leave(connection)
-        self.newcomers.leave(connection)  # where a head has begun behind this request
-        # aiohttp waits for room with each answer's own writer, which small answers never fill: whoever
-        # pipelines and reads nothing would have them all kept for it.
+        self.newcomers.leave(connection)  # it may be there if another head has begun after this request
+        # aiohttp waits for room in each answer's own writer, which a small answer never fills: without this
+        # we would keep every answer for a client that pipelines requests and reads nothing.
         await request.writer.drain()
         try:
             answer = await self._answer(request)
@@ -195,16 +199,16 @@ class HttpServer(PlainServer):
                 connection.keep_alive(False)  # as aiohttp does, but in a later turn of the loop
             return answer
         finally:
-            # Else it has ended, or the next request is there already.
+            # Otherwise the connection has ended, or the next request is there already.
             if (transport := connection.transport) is not None and not connection.has_more:
                 waits = self.newcomers if connection.head_has_begun else self.idle
                 waits.enter(connection, lambda: self.drop(transport))
 
     def drop(self, transport: asyncio.Transport) -> None:
-        """Close a connection, and not abort it: the end of its answer may still be on its way.
+        """Close a connection without aborting it: the end of its answer may still be on its way.
 
-        A client that takes nothing more, or does not answer the end of TLS, does not keep it for that;
-        unless we retire, when its room is wanted by nobody.
+        If the client does not take that, or does not answer the end of TLS, in `FAREWELL_SECONDS`, the
+        connection is aborted; not while we retire, since no other client of ours needs its room then.
         """
         transport.close()
         if self._life.hurries:
@@ -253,7 +257,7 @@ class HttpProtocol(PlainProtocol):
         self._is_deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take what was read before there was a transport, or wait for the first head."""
+        """Take the bytes that were read before there was a transport, or wait for the first head."""
         super().connection_made(transport)
         first, self._first = self._first, b""
         if END_OF_HEAD not in first:
@@ -262,7 +266,7 @@ class HttpProtocol(PlainProtocol):
             self._heads.enter(self)
         if first:
             self.data_received(first)
-            # uvloop begins to read behind this call, and does so though it was told to pause.
+            # uvloop begins to read after this call, although it was told to pause.
             asyncio.get_running_loop().call_soon(self._pause_again)
 
     def _pause_again(self) -> None:
@@ -286,10 +290,10 @@ class HttpProtocol(PlainProtocol):
                 data = self._head_received(without_empty_lines(data))
 
     def _of_body(self, data: bytes) -> bytes:
-        """Return what of it is the body's: a forged handshake in a body must not be taken for the next head.
+        """Return the part that belongs to the body: a handshake forged in a body must not pass for a head.
 
-        Chunks are followed while there is one way to read them. Then all else is taken for the body, and the
-        connection ends with it: see `is_last`.
+        We follow chunks as long as they can be read in one way only. If not, we take everything that follows
+        for the body, and the connection ends with the request: see `is_last`.
         """
         if self._body_left > 0:
             part = data[: self._body_left]
@@ -311,7 +315,7 @@ class HttpProtocol(PlainProtocol):
         return data[:size]
 
     def _head_received(self, data: bytes) -> bytes:
-        """Pass on a head, or wait for the rest of it; return what is behind it."""
+        """Pass a head to aiohttp, or wait for the rest of it; return the bytes after it."""
         if data.startswith(_TLS_HANDSHAKE) and not self._is_secure:
             self._refuse(_NOT_TLS, None)
             return b""
@@ -324,7 +328,7 @@ class HttpProtocol(PlainProtocol):
         self._heads.leave(self)
         self._arriving.leave(self)
         self._newcomers.leave(self)
-        self._idle.leave(self)  # though its answer begins in a later turn of the loop
+        self._idle.leave(self)  # at once, although its answer begins in a later turn of the loop
         end = len(data) if end < 0 else end + len(END_OF_HEAD)
         head, rest = data[:end], data[end:]
         if self.expects_head:
@@ -337,7 +341,7 @@ class HttpProtocol(PlainProtocol):
         known = len(self._messages)
         super().data_received(head)
         if len(self._messages) == known:
-            # Unless it is closing, it has passed over what is no empty line for us.
+            # Unless it is closing, aiohttp has skipped as an empty line what is none for us.
             self._refuse(_MALFORMED, accept_in(head))
             return b""
         message, body = self._messages[-1]
@@ -345,13 +349,13 @@ class HttpProtocol(PlainProtocol):
             self._body_left = _body_length(message, body)
             self._chunks = (ChunkScanner(), body) if message.chunked and self._body_left else None
         else:
-            self._is_deaf = True  # it will say what is wrong
+            self._is_deaf = True  # aiohttp answers this head, and says what is wrong
             self.accept = accept_in(head)
         return rest
 
     def _head_begins(self) -> None:
-        """Be idle no more: whoever sheds those that are would take a request for nothing."""
-        # A byte a second must not hold a connection for ever.
+        """Leave the idle connections, which may be shed: this one has a request on its way."""
+        # A client that sends a byte a second must not hold a connection for ever.
         self._heads.enter(self)
         self._arriving.enter(self)
         self._idle.leave(self)
@@ -360,23 +364,26 @@ class HttpProtocol(PlainProtocol):
 
     @property
     def head_has_begun(self) -> bool:
-        """Whether a part of a head is there."""
+        """Whether a part of a head has arrived."""
         return bool(self._waiting)
 
     def _process_keepalive(self) -> None:
         if self.head_has_begun:
-            self._keepalive_handle = None  # `heads` keeps the time; after its answer aiohttp begins again
+            self._keepalive_handle = None  # `heads` has the timer; aiohttp sets its own after the answer
         else:
             super()._process_keepalive()
 
     def _may_be_whole_yet(self, data: bytes) -> bool:
-        """Tell whether more of it may make this a head that somebody takes."""
+        """Tell whether further bytes can still make this a valid head."""
         too_large = len(data) > self._limits.request_head_bytes
         return not too_large and not has_bare_line_feed(data.lstrip(b"\r\n"))
 
     @property
     def _is_full(self) -> bool:
-        """Whether aiohttp takes no head now, for it keeps a body's end or requests enough; it will ask."""
+        """Whether aiohttp takes no head now: it lacks the end of a body, or has enough requests waiting.
+
+        When it can go on, it calls `data_received` with no bytes.
+        """
         body = self._messages[-1][1] if self._messages else self.body
         return (body is not None and not body.is_eof()) or len(self._messages) >= self._max_msg_queue_size
 
@@ -393,14 +400,14 @@ class HttpProtocol(PlainProtocol):
         super().connection_lost(exc)
 
     def expire(self) -> None:
-        """A head was not whole in time; while an answer is owed there is more of it."""
+        """Abort the connection: a head was not whole in time. While an answer is owed, wait once more."""
         if self.owes_answer:
             self._heads.enter(self)
         elif self.transport is not None:
             self.transport.abort()
 
     def _refuse(self, why: HandshakeRefused, accept: bytes | None) -> None:
-        """Hear nothing more, since the next head is none; say why, unless an answer is under way."""
+        """Read nothing more, since the next head is not valid; say why, unless an answer is under way."""
         transport = self.transport
         self._is_deaf = True
         if transport is None:
@@ -408,12 +415,12 @@ class HttpProtocol(PlainProtocol):
         if self.expects_head:
             spawn(self._say(transport, why, accept), "answer", serves=True)
         else:
-            self.close()  # when what is under way has been answered
+            self.close()  # after the answers to the requests under way
 
     async def _say(self, transport: asyncio.Transport, why: HandshakeRefused, accept: bytes | None) -> None:
         """Take the connection and answer with an error of ours.
 
-        In a task: uvloop does not let go of a transport within `connection_made`.
+        This runs in a task, since uvloop does not release a transport within `connection_made`.
         """
         if transport.is_closing():
             return
@@ -441,15 +448,15 @@ class HttpProtocol(PlainProtocol):
     def _leg(self, transport: asyncio.Transport) -> Leg | None:
         """Take the connection from aiohttp; ``None`` when that is not possible now."""
         secure = self._is_secure
-        # What is not written yet would be lost with a plain transport. A TLS one is kept, and its
-        # handshake's last words (session tickets) are often still to be written at this point.
+        # We drop a plain transport, and bytes that it has not written yet would be lost. We keep a TLS
+        # transport, which often has the handshake's last words (session tickets) still to write here.
         if not secure and transport.get_write_buffer_size():
             return None
         self._is_deaf = True
         return self._stream(transport) if secure else self._plain(transport)
 
     def _plain(self, transport: asyncio.Transport) -> Leg:
-        """Keep the socket and let the transport go."""
+        """Keep the socket and drop the transport."""
         connection = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         connection.setblocking(False)
         transport.abort()
@@ -460,8 +467,8 @@ class HttpProtocol(PlainProtocol):
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        # aiohttp's side ends as if the connection had: its task must not outlive it. It closes
-        # the transport that it knows, so it may not know this one any more.
+        # For aiohttp the connection ends here, since its task must not outlive it. aiohttp closes
+        # the transport that it knows, so it must no longer know this one.
         transport.set_protocol(protocol)
         self.transport = None
         self.connection_lost(None)

@@ -1,13 +1,13 @@
-"""JupyterHub's routes: taken from it, kept for the next gateway, shared, and who is active on them.
+"""JupyterHub's routes, and their activity: taken from the Hub, kept for the next gateway, and shared.
 
-What counts as activity is what somebody does: a data frame from the browser, a plain request that has a
-body, and an answer to any whose status is below 300, when it is over. Pongs, pings, heartbeats, redirects
-and errors do not, nor does what an upstream says of its own accord; so a kernel that pings an open
-tab does not keep its server.
+Activity is what a user does: a data frame from the browser, a plain request with a body, and the
+end of an answer to any plain request, if its status is below 300. Pongs, pings, heartbeats, redirects
+and errors do not count, nor does what an upstream sends of its own accord; so a kernel that pings an
+open tab does not keep its server alive.
 
-When a session's browser last sent a data frame is not measured for each frame. Between two looks at
-the sessions a browser that sent any has been active, at the time of the last data frame of either
-direction, which is there already.
+We do not measure when a browser sent each data frame. If a browser has sent any between two looks at
+the sessions, we take the time of the session's last data frame in either direction, which is known
+anyway.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class HubLedger:
 
     Args:
         routes: The table, still without JupyterHub's routes.
-        journal: Where they are kept.
+        journal: Keeps the routes for the next gateway.
         clock: Seconds since the epoch.
 
     Attributes:
         routes: The table.
-        complete: Set when all routes are known, as far as other replicas know any.
-        peers_failing: Other replicas that do not share their routes with this one.
+        complete: Set when all routes are known that other replicas can tell us.
+        peers_failing: How many other replicas do not share their routes with this one.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class HubLedger:
     # -- life -----------------------------------------------------------------------------
 
     def take_over(self) -> None:
-        """Read what the gateway before has left; it writes nothing more."""
+        """Read what the former gateway has left; that gateway must have stopped writing."""
         for line in self._journal.lines():
             said: dict[str, Any] = json.loads(line)
             try:
                 self._replay(said)
-            except ValueError as error:  # what can be had has changed with the configuration
+            except ValueError as error:  # the configuration in force no longer allows this route
                 _log.warning("a route was not taken over", problem=str(error))
         self._write_anew()
         if self.routes:
@@ -100,10 +100,10 @@ class HubLedger:
         try:
             self._put_in_place(change)
         finally:
-            self._changes.note(key, change)  # what cannot be used here is not asked for again
+            self._changes.note(key, change)  # noted, so that we do not ask the replicas for it again
 
     def retire(self) -> None:
-        """Leave the routes to another gateway, with what is known of their activity if there is memory."""
+        """Leave the routes to another gateway, with their latest activity if there is memory for it."""
         if not self._retired:
             self._retired = True
             self._write_anew()
@@ -117,16 +117,16 @@ class HubLedger:
         return iter(self.routes)
 
     def get(self, routespec: str) -> HubRoute | None:
-        """Return a route."""
+        """Return a route; ``None`` if there is no such route."""
         return self.routes.get(routespec)
 
     def put(self, routespec: str, data: Mapping[str, object]) -> Change:
-        """Add a route, or put it in the place of another; return what other replicas are to be told.
+        """Add or replace a route; return the change, for the other replicas.
 
         Raises:
-            ValueError: It cannot be used; the text says why.
-            Retired: Ask again.
-            OSError: There is no memory to keep it for the next gateway. Nothing was changed.
+            ValueError: The route cannot be used; the text says why. Nothing was changed.
+            Retired: Another gateway is about to take over: the Hub must ask again.
+            OSError: There is no memory to keep the route for the next gateway. Nothing was changed.
         """
         self._make_room()
         routespec, _ = read_routespec(routespec)
@@ -137,13 +137,13 @@ class HubLedger:
         return change
 
     def remove(self, routespec: str) -> Change | None:
-        """Remove a route; return what other replicas are to be told, ``None`` if there was no such route.
+        """Remove a route; return the change, for the other replicas, or ``None`` if there was no such route.
 
-        What it carries goes on.
+        Its sessions and requests under way go on.
 
         Raises:
-            Retired: Ask again.
-            OSError: There is no memory to remember it for the next gateway. Nothing was changed.
+            Retired: Another gateway is about to take over: the Hub must ask again.
+            OSError: There is no memory to note the removal for the next gateway. Nothing was changed.
         """
         self._make_room()
         if (route := self.routes.get(routespec)) is None:
@@ -155,10 +155,10 @@ class HubLedger:
         return change
 
     def _do(self, key: str, change: Change, *, bounded: bool = False) -> None:
-        """Do what was said, and keep it for the next gateway.
+        """Make a change, and keep it for the next gateway.
 
         Raises:
-            ValueError: It cannot be used. Nothing was changed.
+            ValueError: The change cannot be used. Nothing was changed.
             OSError: There is no memory. Nothing was changed.
         """
         before = self.routes.get(change.routespec)
@@ -179,7 +179,11 @@ class HubLedger:
             self.routes.put(change.routespec, change.data, change.active, bounded=bounded)
 
     def _make_room(self) -> None:
-        """Have room for another line, before anything is changed."""
+        """Rewrite the journal if it has grown too long; call this before anything is changed.
+
+        Raises:
+            Retired: Another gateway is about to take over.
+        """
         if self._retired:
             raise Retired
         self._trim()
@@ -189,11 +193,11 @@ class HubLedger:
             self._write_anew()
 
     def _write_anew(self) -> None:
-        """Write all routes as they are now; where there is no memory, the journal stays as good as it was."""
+        """Write the journal anew, with all routes as they are now; without memory it stays as it was."""
         try:
             self._journal.replace(change.encode() for change in self.changes())
         except OSError as error:
-            # All routes are in it, and none but those: only longer than need be, and with older activity.
+            # The journal still gives exactly the routes; it is longer than need be, and its activity older.
             _log.warning("no memory to rewrite the routes", error=str(error))
             return
         self._rewritten = len(self._journal)
@@ -203,11 +207,11 @@ class HubLedger:
 
     @property
     def digest(self) -> str:
-        """What replicas with the same routes have in common."""
+        """A digest of the routes: replicas with the same routes have the same digest."""
         return self._changes.digest
 
     def changes(self) -> Iterator[Change]:
-        """Return what makes another replica have these routes: all of them, and the latest that are gone.
+        """Yield the changes that give another replica these routes: all routes, and the latest removals.
 
         Routes may be added and removed meanwhile.
         """
@@ -217,12 +221,12 @@ class HubLedger:
         yield from self._changes.gone(self._clock())
 
     def merge(self, change: Change) -> bool:
-        """Do what another replica was told, unless something later is known; tell whether it was done.
+        """Make a change that another replica was told, unless we know a later one; tell whether it was made.
 
         Raises:
-            ValueError: It cannot be used here. Nothing was changed, and it is no news any more.
-            Retired: Ask again.
-            OSError: There is no memory to keep it for the next gateway. Nothing was changed.
+            ValueError: The change cannot be used here. No route was changed; the change is no news any more.
+            Retired: Another gateway is about to take over: the replica must ask again.
+            OSError: There is no memory to keep the change for the next gateway. Nothing was changed.
         """
         key = self.routes.key(change.routespec)
         if not self._changes.is_news(key, change):
@@ -239,32 +243,32 @@ class HubLedger:
     # -- activity -------------------------------------------------------------------------
 
     def touch(self, route: HubRoute) -> None:
-        """Note that somebody did something there just now."""
+        """Note activity on a route, just now."""
         route.last_activity = self._clock()
         self._stirred.add(route.routespec)
 
     def observe(self, sessions: Iterable[SessionRow]) -> None:
-        """Note on whose sessions a browser has sent something since this was last called.
+        """Note activity for each session whose browser has sent data frames since the last call.
 
         Args:
-            sessions: All there are.
+            sessions: All live sessions.
         """
         now = self._clock()
         before, self._frames = self._frames, {}
         for session in sessions:
             identifier = int(session.id, 16)
             known = before.get(identifier, 0)
-            # A forwarder that was not heard in time has told nothing of it, which is shown as 0.
+            # 0 may also mean that its forwarder did not list its sessions in time.
             self._frames[identifier] = max(known, session.frames_in)
             if session.frames_in > known:
                 self.heard(session.route, now - session.idle)
 
     async def keep_activity(self) -> None:
-        """Write down what has become active, so that a gateway which dies does not take it along.
+        """Write new activity to the journal, so that it outlives this gateway.
 
-        Called when the Hub asks, every few minutes: a line for each request is too much.
+        Called when the Hub asks, every few minutes: a line for each request would be too much.
 
-        Cancellation: safe; what is not written yet is the next time.
+        Cancellation: safe; the next call writes what is not written yet.
         """
         stirred = list(self._stirred)
         for begin in range(0, len(stirred), _AT_ONCE):
@@ -275,22 +279,39 @@ class HubLedger:
             self._trim()
             try:
                 self._journal.append(json.dumps({"stirred": times}).encode())
-            except OSError:  # no memory: the next time
+            except OSError:  # no memory: the next call tries again
                 return
             self._stirred.difference_update(some)
             await asyncio.sleep(0)
 
     def carried(self, identifier: int, frames_in: int) -> None:
-        """Note what a session of the gateway before had received till now; when it did is not known."""
+        """Note how many data frames a session that we take over has sent: they are no new activity.
+
+        Args:
+            identifier: The session.
+            frames_in: Data frames from its browser so far; when they came is not known.
+        """
         self._frames[identifier] = frames_in
 
     def ended(self, identifier: int, routespec: str, frames_in: int, idle: float) -> None:
-        """Note what a session had received at its end, and for how many seconds nothing had moved by then."""
+        """Note activity of a session that has ended, if its browser has sent data frames since the last look.
+
+        Args:
+            identifier: The session.
+            routespec: Its route.
+            frames_in: Data frames from its browser, in all.
+            idle: Seconds from its last data frame to its end.
+        """
         if frames_in > self._frames.pop(identifier, 0):
             self.heard(routespec, self._clock() - idle)
 
     def heard(self, routespec: str, at: float) -> None:
-        """Note that somebody was active on a route then, here or at another replica."""
+        """Note activity on a route, here or at another replica, unless later activity is known.
+
+        Args:
+            routespec: The route; one that is not known is left out.
+            at: Seconds since the epoch.
+        """
         route = self.routes.get(routespec)
         if route is not None and route.last_activity < at:
             route.last_activity = at

@@ -1,8 +1,8 @@
-"""The page of an error as JupyterHub has it, which offers to start a server that has stopped.
+"""JupyterHub's error pages, which offer to start a server that has stopped.
 
-It is asked as by configurable-http-proxy: ``GET <errorTarget>/<status>?url=<target>``. The status that
-the browser gets is ours whatever it answers; so are the fields, but for those that describe the page.
-If ``errorTarget`` leads back to us, our own mark in ``Via`` ends that.
+We ask the Hub like configurable-http-proxy: ``GET <errorTarget>/<status>?url=<target>``. Whatever the Hub
+answers, the browser gets our status, and our fields except for those that describe the page.
+If ``errorTarget`` leads back to us, our own mark in ``Via`` ends the loop.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["HubPages"]
 
 _PATIENCE: Final = 5.0
-"""Seconds for a page; then the browser gets ours. The Hub makes one in some milliseconds."""
+"""Seconds for a page; then the browser gets our own. The Hub makes one in some milliseconds."""
 
 _MOST_BYTES: Final = 1 << 20
 """Longest page. JupyterHub's have about 10 KB."""
@@ -32,17 +32,17 @@ _MOST_BYTES: Final = 1 << 20
 _KEPT: Final = (hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING)
 
 _LOOP: Final = 508
-"""What we say to a request that has been here before."""
+"""Our status for a request that has passed through this proxy before."""
 
 _ASKED_WITH: Final = {hdrs.ACCEPT: "text/html", hdrs.ACCEPT_ENCODING: "identity"}
-"""Unencoded: what the browser could decode is not looked at."""
+"""No encoding: we do not look at which ones the browser can decode."""
 
 
 class HubPages:
-    """Asks for pages.
+    """Asks the Hub for error pages.
 
     Args:
-        error_target: Whom, a URL to whose path the status is added.
+        error_target: The Hub's URL, to whose path the status is added.
         via: Our element of ``Via``.
     """
 
@@ -56,12 +56,12 @@ class HubPages:
     async def page(
         self, session: aiohttp.ClientSession, status: int, raw_target: str
     ) -> tuple[Fields, bytes] | None:
-        """Return the fields and the body of a page; ``None`` where there is none to be had.
+        """Return the fields and the body of a page; ``None`` if the Hub gives no usable one.
 
         Args:
-            session: Connections.
-            status: What the browser is told.
-            raw_target: What it has asked for.
+            session: The pool of connections.
+            status: The status that the browser gets.
+            raw_target: The target that the browser asked for.
 
         Cancellation: safe.
         """
@@ -76,7 +76,7 @@ class HubPages:
                     body += await answer.content.readany()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
-        # A redirect would be followed by nobody, for the status is not its own.
+        # The page is sent with another status, so a browser would not follow a redirect.
         if 300 <= answer.status < 400 or answer.status == _LOOP or not 0 < len(body) <= _MOST_BYTES:
             return None
         fields = [

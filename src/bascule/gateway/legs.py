@@ -1,10 +1,10 @@
-"""The gateway's ends of a session before it is relayed: read, write, then let go of the socket.
+"""The gateway's two connections of a session before the hand-over: read, write, then let go of the socket.
 
-A leg that is not a plain TCP connection (TLS) becomes one when it lets go: a socket
-pair whose other end the gateway pumps, so the forwarder knows one kind of leg.
+When a TLS leg lets go, the forwarder gets one end of a socket pair, and the gateway pumps
+the other; so the forwarder knows one kind of leg.
 
-Rules of this file: sockets are used directly, since a transport would read ahead; what
-a leg has read is the caller's to account for (I12).
+Rules of this file: sockets are used directly, since a transport would read ahead; the caller
+accounts for every byte that a leg has read (I12).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHUNK: Final = 16 * 1024
-"""Bytes read at once during a handshake: the bound of what arrives early behind a head."""
+"""Most bytes read at once during a handshake, and so most that arrive early after a head."""
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
@@ -54,20 +54,20 @@ class Leg(Protocol):
         """
 
     def let_go(self) -> socket.socket:
-        """Return a socket to hand over; the leg is no longer usable, the socket is the caller's.
+        """Return a socket to hand over, which the caller owns; the leg is no longer usable.
 
         Raises:
             OSError: There are no descriptors left; the leg is as it was.
         """
 
     def end(self) -> None:
-        """Say that nothing more will be written, where that can be said."""
+        """Tell the peer that nothing more will be written; over TLS, do nothing."""
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
 
     def reset(self) -> None:
-        """Close the connection with a reset: a plain end may pass for the end of what was said."""
+        """Close the connection with a reset: the peer could take a plain end for the end of an answer."""
 
     def is_gone(self) -> bool:
         """Tell whether the peer has ended the connection, as far as that can be seen without reading."""
@@ -77,7 +77,7 @@ class Leg(Protocol):
 
 
 class PlainLeg:
-    """A connection that is a socket as it is: of TCP, or a Unix socket."""
+    """A connection without TLS: a TCP or a Unix socket."""
 
     __slots__ = ("_loop", "_socket")
 
@@ -87,7 +87,7 @@ class PlainLeg:
 
     async def read(self) -> bytes:
         """See `Leg.read`."""
-        # Not tried first: what is read here is an answer, and hardly ever there yet.
+        # No read is tried before the wait: what we await is an answer, which is hardly ever there yet.
         return await self._loop.sock_recv(self._socket, CHUNK)
 
     def write_now(self, data: bytes) -> bytes:
@@ -123,13 +123,13 @@ class PlainLeg:
 
     def is_gone(self) -> bool:
         """See `Leg.is_gone`."""
-        # Tells of an end behind bytes that wait, too; a look at those bytes would not.
+        # Shows an end behind unread bytes as well; peeking at those bytes would not.
         ends = select.poll()
         ends.register(self._socket, select.POLLRDHUP)
         return bool(ends.poll(0))
 
     def interrupt(self) -> None:
-        """See `Leg.interrupt`; the descriptor stays, since the loop may be watching it."""
+        """See `Leg.interrupt`; the descriptor stays open, since the loop may be watching it."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -148,7 +148,7 @@ class PumpedLeg:
         return await self._reader.read(CHUNK)
 
     def write_now(self, data: bytes) -> bytes:
-        """See `Leg.write_now`; a stream cannot tell, so nothing."""
+        """See `Leg.write_now`; a stream cannot tell how much it could take, so this writes nothing."""
         return data
 
     async def write(self, data: bytes) -> None:
@@ -168,9 +168,9 @@ class PumpedLeg:
         """See `Leg.end`; TLS has no half-close that peers agree on."""
 
     def close(self) -> None:
-        """See `Leg.close`; what was written is still sent, as a kernel does for a plain connection.
+        """See `Leg.close`; bytes already written are still sent, as the kernel does for a plain connection.
 
-        The loop cuts a client that does not take it within the time for ending TLS (30 s).
+        If the peer does not take them within the time for ending TLS (30 s), the loop cuts the connection.
         """
         self._writer.close()
 
@@ -188,7 +188,7 @@ class PumpedLeg:
 
 
 def reset(transport: asyncio.WriteTransport) -> None:
-    """Close a connection with a reset, whatever is still to be written."""
+    """Close a connection with a reset; bytes that are still to be written are lost."""
     connection: socket.socket | None = transport.get_extra_info("socket")
     if connection is not None:
         _reset_on_close(connection)
@@ -201,13 +201,13 @@ def _reset_on_close(connection: socket.socket) -> None:
 
 
 class Deadline:
-    """Interrupts a leg when time is up: a small part of the cost of a time-out scope per handshake.
+    """Interrupts a leg when time is up, at a small part of what `asyncio.timeout` costs per handshake.
 
     Use as a context manager around reads and writes of one leg; afterwards `expired` tells
-    why they ended.
+    whether time ran out.
 
     Args:
-        leg: What is interrupted.
+        leg: The leg to interrupt.
         waits: Made by `deadlines`, for all legs with the same time-out.
     """
 
@@ -226,42 +226,46 @@ class Deadline:
         self._waits.leave(self)
 
     def expire(self) -> None:
-        """Time is up."""
+        """Interrupt the leg: time is up."""
         self.expired = True
         self._leg.interrupt()
 
 
 def deadlines(seconds: float) -> Waits[Deadline]:
-    """Return what keeps the time of deadlines of one length."""
+    """Return the `Waits` for deadlines of one length.
+
+    Args:
+        seconds: That length.
+    """
     return Waits(seconds, Deadline.expire)
 
 
 FAREWELL_SECONDS: Final = 2.0
-"""Longest time to read what a peer still sends after our last word."""
+"""Longest time, in seconds, to read what a peer still sends after our last bytes."""
 
 FAREWELL_BYTES: Final = 1024 * 1024
-"""Most of it. Whoever has more to say than the largest request head is not listening."""
+"""Most bytes to read then. A peer that sends more than the largest request head is not listening."""
 
 _LEAVING: Final = Bounded(1024)
-"""Those that are heard out now. Each holds a descriptor and nothing else; beyond as many as may be silent
-before their first head by default (``limits.maxHandshakes``) the one that has had the most time goes."""
+"""Farewells under way, as many as the default of ``limits.maxHandshakes``. Each holds a descriptor and
+nothing else; beyond that number the one that has had the most time ends."""
 
 
 def dropped() -> Waits[asyncio.Transport]:
-    """Return what cuts connections that were closed and whose peers take nothing more of what is unsent."""
+    """Return the `Waits` that abort closed connections whose peers do not take the rest in time."""
     return Waits(FAREWELL_SECONDS, lambda transport: transport.abort())
 
 
 async def farewell(leg: Leg, is_last: Callable[[bytes], bool], leaving: Bounded = _LEAVING) -> None:
-    """Read what the peer still sends, so that closing is no reset that overtakes our last word.
+    """Read what the peer still sends: closing with unread bytes is a reset, which overtakes our last bytes.
 
     Args:
-        leg: Our last word is written.
-        is_last: Tells whether what was read ends the wait, besides the end of the stream.
-        leaving: All that are heard out.
+        leg: The connection, to which our last bytes have been written.
+        is_last: Tells whether the bytes just read end the wait; the end of the stream ends it as well.
+        leaving: All farewells under way.
     """
     left = FAREWELL_BYTES
-    # No `Deadline`: it cuts a TLS connection, and with it what a slow peer has still to be sent.
+    # Not a `Deadline`: it would abort a TLS connection, and lose bytes that a slow peer has still to take.
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(FAREWELL_SECONDS) as patience:
             leaving.enter(patience, lambda: None if patience.expired() else patience.reschedule(0))

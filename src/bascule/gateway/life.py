@@ -1,14 +1,14 @@
-"""Where a gateway is in its life, and what it does there.
+"""The stages of a gateway's life, and what the gateway does at each.
 
-It starts, it serves, and then it stops or makes way for another one::
+A gateway starts, serves, and then either stops or makes way for another gateway::
 
     STARTING → SERVING → STOPPING
                        → RETIRING → SETTLING → RETIRED
 
-Whether sessions are being drained is another question: after ``POST /drain`` a gateway goes on serving, and
-one that takes over from it goes on draining. `bascule.gateway.main` decides when each stage begins.
+A drain is not a stage: after ``POST /drain`` a gateway goes on serving, and a gateway that takes over from
+it goes on draining. `bascule.gateway.main` decides when each stage begins.
 
-Rules of this file: no gateway goes back, and everybody who does something only for a while asks here.
+Rules of this file: no gateway goes back a stage, and code that does something only at some stages asks here.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ __all__ = ["Life", "Stage"]
 
 
 class Stage(Enum):
-    """Where a gateway is."""
+    """A stage of a gateway's life."""
 
     STARTING = auto()
-    """It learns what the forwarders carry, and what the gateway before it knew."""
+    """The gateway learns which sessions the forwarders carry, and what the former gateway knew."""
     SERVING = auto()
-    """It is the one that browsers meet."""
+    """Browsers connect to this gateway."""
     STOPPING = auto()
-    """The proxy ends: what is under way is finished, in the time there is."""
+    """The whole proxy stops: the gateway finishes what is under way, in the time that is left."""
     RETIRING = auto()
-    """Another gateway is about to serve: heads that have begun are awaited."""
+    """Another gateway is about to serve: this one waits for heads that have begun."""
     SETTLING = auto()
     """Handshakes under way become sessions, or are refused."""
     RETIRED = auto()
-    """Another gateway serves: what was begun here ends, however long it takes."""
+    """Another gateway serves: this one finishes what it began, however long that takes."""
 
 
 class _Does(NamedTuple):
@@ -69,16 +69,16 @@ class Life:
     """The life of one gateway.
 
     Attributes:
-        stage: Where it is.
-        draining_since: Monotonic time at which a drain began, be it under a gateway before this one;
-            ``None`` while there is none.
-        accepts: Whether it takes connections.
-        keeps: Whether another request may follow on a connection: not while sessions are drained, either.
-            Where not, the connection is closed behind the answer.
-        holds: Whether clients wait who were refused and come again.
-        admits: Whether it takes sessions: not while others are drained, either.
-        hurries: Whether connections end whose client does not take the end of its answer: others want the
-            room.
+        stage: The current stage.
+        draining_since: Monotonic time in seconds at which a drain began, perhaps under a former gateway;
+            ``None`` while there is no drain.
+        accepts: Whether the gateway accepts connections.
+        keeps: Whether another request may follow on a connection; never during a drain. If not, the gateway
+            closes the connection after the answer.
+        holds: Whether a browser that is refused again is held before it is told.
+        admits: Whether the gateway admits sessions; never during a drain.
+        hurries: Whether a closed connection is cut soon, though its client has not taken the end of an
+            answer: other clients need its room.
     """
 
     __slots__ = ("accepts", "admits", "draining_since", "holds", "hurries", "keeps", "stage")
@@ -90,24 +90,24 @@ class Life:
 
     @property
     def draining(self) -> bool:
-        """Whether sessions are being drained, or will be as soon as it is known which there are."""
+        """Whether a drain has begun, or will begin as soon as the forwarders have listed their sessions."""
         return self.draining_since is not None
 
     def go_on(self, stage: Stage) -> None:
-        """Go on to another stage; to be told twice of one changes nothing.
+        """Go on to another stage; a call with the current stage changes nothing.
 
         Raises:
-            AssertionError: From where we are nothing leads there.
+            AssertionError: That stage does not follow the current one. Nothing was changed.
         """
         assert stage is self.stage or stage in _NEXT[self.stage], f"{self.stage.name} → {stage.name}"
         self.stage = stage
         self._look_up()
 
     def drain(self, since: float) -> float:
-        """Note that a drain has begun; of two the earlier counts, and when that was is returned.
+        """Note that a drain has begun; return when, which is the earlier time if one was noted before.
 
         Args:
-            since: When, monotonic.
+            since: Monotonic time in seconds.
         """
         self.draining_since = since if self.draining_since is None else min(since, self.draining_since)
         self._look_up()

@@ -1,14 +1,14 @@
-"""The public listening socket: accept, and look at what came along.
+"""The public listening socket: accept connections, and look at their first bytes.
 
-A connection that begins with the whole head of an upgrade never meets aiohttp: its socket is
-handed over as it is. All others become kept-alive HTTP connections (`http`), which watch over heads.
+A connection that begins with the whole head of an upgrade never reaches aiohttp: its socket goes
+to admission as it is. All others become kept-alive HTTP connections (`http`), which check each head.
 
-A load balancer may put a header in front of a connection that says whose it is (`announced`).
+A load balancer may send a header ahead of a connection's bytes, which names the client (`announced`).
 
 Overload: when descriptors or memory run out the listener pauses instead of spinning,
 and connections wait in the backlog. Connections that have not sent a whole head are
 bounded in number; beyond that the one that has waited longest is closed, so that a
-thousand silent connections cannot keep anybody out.
+thousand silent connections cannot keep other clients out.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ _OF_THE_CONNECTION: Final = frozenset(
 )  # fmt: skip
 """Errors of accept(2) that say nothing about the next connection.
 
-The first eight are the new connection's own, which Linux reports here; the manual page says to treat them
-like EAGAIN, under "Error handling". The others: it was gone before we accepted it, a signal, a firewall rule.
+The first eight are errors of the new connection that Linux reports here; accept(2) says under "Error
+handling" to treat them like EAGAIN. The others: the client left before accept, a signal, a firewall rule.
 """
 
 _PAUSE: Final = 0.1
-"""Seconds without accepting after such an error."""
+"""Seconds without accepting after an error of `_OVERLOAD`."""
 
 _SAY_EVERY: Final = 60.0
-"""Seconds between log lines about it: ten a second would fill a disk."""
+"""Seconds between log lines about overload, or bad PROXY headers: ten a second would fill a disk."""
 
 _ACCEPT_BATCH: Final = 64
-"""Connections accepted before others get a turn."""
+"""Connections accepted in one turn of the loop, before its other work goes on."""
 
 
 class Connections(Protocol):
-    """What connections with plain requests are given to, and which of them ask for nothing yet.
+    """The server to which the listener gives connections, and its connections that ask for nothing yet.
 
     See `bascule.gateway.http.HttpServer`.
     """
@@ -77,18 +77,18 @@ class Connections(Protocol):
 
     @property
     def arriving(self) -> Waits[Any]:
-        """Those that lately began a head, or a TLS handshake before one."""
+        """Connections on which a head, or the TLS handshake before it, began lately."""
 
     def __call__(self, first: bytes = b"", peer: Peer | None = None) -> asyncio.Protocol:
-        """Return the protocol of a new connection, of which so much has been read; and whose it is."""
+        """Return the protocol of a new connection: ``first`` was read from it, ``peer`` says whose it is."""
 
 
 class Listener:
     """Accepts connections.
 
     Args:
-        config: Limits, and who puts a PROXY header in front of connections.
-        listening: The listening socket; the supervisor's, so it outlives this process.
+        config: Limits, and the addresses of balancers that send a PROXY header first.
+        listening: Our descriptor of the listening socket, which the supervisor owns: it outlives us.
         http: Takes connections with plain requests.
         on_upgrade: Takes connections with an upgrade.
         tls: Context of a TLS listener; ``None`` for a plain one.
@@ -119,14 +119,14 @@ class Listener:
         self._say_bad_again_at = 0.0
 
     def start(self) -> None:
-        """Begin to accept, unless closed already: the order to leave may come before all is ready."""
+        """Begin to accept, unless closed: the order to leave may come before the gateway is ready."""
         if self._closed:
             return
         self._listening.setblocking(False)
         self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def close(self) -> None:
-        """Stop accepting and close our descriptor of the socket; connections go on."""
+        """Stop accepting and close our descriptor of the socket; connections go on. Twice is harmless."""
         if self._closed:
             return
         self._closed = True
@@ -138,8 +138,8 @@ class Listener:
     def _accept(self) -> None:
         for _ in range(_ACCEPT_BATCH):
             try:
-                # What socket.accept does, without asking the kernel and two enumerations what
-                # kind of socket it is.
+                # Does what socket.accept does, except for asking the kernel and two enumerations
+                # what kind of socket this is.
                 descriptor, peer = self._listening._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 return
@@ -151,7 +151,7 @@ class Listener:
                 return
             connection = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
             connection.setblocking(False)
-            if self._is_unix:  # it has nothing of the listening socket's options
+            if self._is_unix:  # a Unix socket inherits no options of its listening socket
                 for option in unix_options():
                     connection.setsockopt(*option)
             address = peer_address(peer)
@@ -161,8 +161,8 @@ class Listener:
                 self._begin(connection, Peer(address))
 
     async def _announced(self, connection: socket.socket, balancer: str) -> None:
-        """Start with the header that a balancer has put in front."""
-        # Wakes whoever waits for it with an end of stream.
+        """Read the PROXY header that a balancer sends first, then begin as on any connection."""
+        # A shutdown wakes `read_header` with an end of stream.
         self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
             header = await read_header(self._loop, connection, self._limits.handshake_timeout)
@@ -170,7 +170,7 @@ class Listener:
             connection.close()
             self._say_bad(balancer, bad)
             return
-        except (OSError, TimeoutError):  # it has left, as health checks do, or says too little
+        except (OSError, TimeoutError):  # the balancer left, as health checks do, or sent too little in time
             connection.close()
             return
         finally:
@@ -183,7 +183,7 @@ class Listener:
             self._say_bad_again_at = now + _SAY_EVERY
 
     def _begin(self, connection: socket.socket, peer: Peer) -> None:
-        """Start with what came along: the kernel wakes us when the request is there."""
+        """Look at the first bytes: the kernel wakes us when the request is there."""
         if self._tls is not None:
             spawn(self._serve(connection, b"", peer), "connection", serves=True)
             return
@@ -199,7 +199,7 @@ class Listener:
             return
         data = without_empty_lines(data)
         if (end := data.find(END_OF_HEAD) + len(END_OF_HEAD)) >= len(END_OF_HEAD):
-            # A whole head came along, as it nearly always does.
+            # A whole head is there, as nearly always.
             head = upgrade_head(data[:end], self._limits)
             if head is not None:
                 leg = PlainLeg(self._loop, connection)
@@ -210,7 +210,7 @@ class Listener:
     def _pause(self, error: OSError) -> None:
         now = self._loop.time()
         self._pauses += 1
-        # A new connection matters more than an idle one, and needs a descriptor for its upstream, too.
+        # New connections matter more than idle ones, and each needs a second descriptor for its upstream.
         self._http.idle.shed(2 * _ACCEPT_BATCH)
         if now >= self._say_again_at:
             name = errno.errorcode.get(error.errno or 0)
@@ -220,14 +220,14 @@ class Listener:
         self._resume = self._loop.call_later(_PAUSE, self.start)
 
     async def _serve(self, connection: socket.socket, first: bytes, peer: Peer) -> None:
-        """Give a connection to the HTTP side, behind the TLS handshake where there is one."""
+        """Give a connection to the HTTP server, after the TLS handshake if there is one."""
         protocol = self._http(first, peer)
         timeout = None if self._tls is None else self._limits.handshake_timeout
         if first or self._tls is not None:
-            # What it begins with is looked at in a later turn of the loop.
+            # A later turn of the loop looks at its first bytes; till then it must count as arriving.
             self._http.arriving.enter(protocol)
         if self._tls is not None:
-            # Wakes the loop with an end of stream; closing would pull the descriptor from under it.
+            # A shutdown wakes the loop with an end of stream; a close would take the descriptor away from it.
             self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
             await self._loop.connect_accepted_socket(

@@ -72,7 +72,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _SETTLE: Final = 2.0
-"""Seconds for handshakes under way before another gateway takes over. Nothing is accepted meanwhile."""
+"""Seconds that handshakes under way have, twice, before another gateway takes over. No gateway accepts
+connections meanwhile."""
 
 _LOOK_EVERY: Final = 0.1
 """Seconds between checks whether a leaving gateway has any work left."""
@@ -81,8 +82,7 @@ _CLOSING: Final = 0.25
 """Seconds for requests to the admin listener in the end: half of what a stop leaves for the processes."""
 
 _FORWARDERS_READY: Final = 10.0
-"""Seconds to wait until each forwarder has said what it carries, or has another gateway; after that the
-gateway goes on without it."""
+"""Seconds to wait until each forwarder has listed its sessions; then the gateway serves without the rest."""
 
 
 class Gateway:
@@ -142,8 +142,8 @@ class Gateway:
             self._registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_lost, self._life
         )
         self._exchanges = Exchanges(config.limits.max_http_requests, self._words)
-        # Not when it is first needed: without a descriptor left OpenSSL reads no CA, says nothing, and would
-        # trust nobody from then on.
+        # Built now and not at its first use: when no descriptor is left, OpenSSL reads no CA, reports
+        # nothing, and would trust no upstream from then on.
         upstream_tls = upstream_context(config.upstream_tls)
         self._proxy = PlainProxy(
             config, self._routes, self._words, self._access, self._exchanges, self._life, upstream_tls,
@@ -190,16 +190,16 @@ class Gateway:
         self._collector.install()
         self._count_turn()
         tls, admin_tls = server_context(self._config.tls), admin_context(self._config.admin_tls)
-        # Everything that can be wrong with a configuration has been found by now: while the previous gateway,
-        # if any, still serves, and before a forwarder tells us what nobody else would hear of.
+        # By now we have found whatever is wrong with the configuration: while the former gateway, if any,
+        # still serves, and before a forwarder tells us outcomes that no other gateway would learn.
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
             send_control(self._control, control.Prepared())
         if self._setup.successor:
             await self._called.wait()
             if self._stopped.is_set():
                 return
-        # Before the forwarders report sessions that ended meanwhile: those belong in the sample, too, and on
-        # a route of the Hub they are a user's activity.
+        # Before the forwarders report sessions that ended meanwhile: we add their durations to this sample,
+        # and on a route of the Hub we count them as activity.
         self._take_over_figures()
         if self._hub is not None:
             self._hub.take_over()
@@ -219,7 +219,7 @@ class Gateway:
         await self._admin_listener.start(admin)
         ticking = spawn(self._metrics.keep_ticking(time.monotonic), "metrics tick")
         if self._hub is not None:
-            # What is not known yet would be 404: browsers wait in the backlog.
+            # A route that we do not know yet would be 404; until we know all, browsers wait in the backlog.
             await self._hub.complete.wait()
         self._listener.start()
         if self._redirect is not None:
@@ -229,13 +229,13 @@ class Gateway:
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
             send_control(self._control, control.Ready())
         if self._hub is None:
-            # JupyterHub can no longer remove any of them, so in a later gateway they would be stale.
+            # JupyterHub can no longer remove any of its routes, so in a later gateway they would be stale.
             Journal(self._setup.hub).replace(())
         await self._stopped.wait()
-        if self._life.accepts:  # nobody has asked us to stop: we are to leave at once
+        if self._life.accepts:  # the supervisor hung up without an order to drain or retire: leave at once
             self._go_on(Stage.STOPPING)
         ticking.cancel()
-        # What is under way has had its time: see `_say_drained`.
+        # Requests under way have had their time: see `_say_drained`.
         self._http.cut()
         if self._redirect is not None:
             self._redirect.cut()
@@ -247,7 +247,7 @@ class Gateway:
                 await self._proxy.close()
 
     def _take_over_figures(self) -> None:
-        """Go on with what the previous gateway measured; after one that died we begin afresh."""
+        """Go on with what the former gateway measured; one that died has left nothing, so we begin afresh."""
         for line in self._figures.lines():
             left = json.loads(line)
             self._durations.restore(left["durations"])
@@ -257,14 +257,14 @@ class Gateway:
         self._figures.replace(())
 
     def _leave_figures(self) -> None:
-        """Leave the figures that only this process has to the next gateway."""
+        """Leave to the next gateway the figures that only this process has."""
         left = {
             "durations": self._durations.dump(),
             "load": self._load.dump(),
             "hour": self._administration.live.dump(),
             "scrapes": self._administration.scrapes.dump(),
         }
-        with contextlib.suppress(OSError):  # no memory: it begins anew, and that is all
+        with contextlib.suppress(OSError):  # no memory: the next gateway's figures begin afresh
             self._figures.replace((json.dumps(left).encode(),))
 
     def _redirects_to(self, public: socket.socket) -> RedirectListener | None:
@@ -275,7 +275,7 @@ class Gateway:
         return RedirectListener(self._config, socket.socket(fileno=self._setup.redirect), port, self._life)
 
     def _go_on(self, stage: Stage) -> None:
-        """Go on to another stage, and close what takes browsers' connections where they are taken no more."""
+        """Go on to a stage; if it accepts no more, close the listeners and tell held browsers at once."""
         accepted = self._life.accepts
         self._life.go_on(stage)
         if accepted and not self._life.accepts:
@@ -286,9 +286,9 @@ class Gateway:
                 spawn(self._redirect.close(), "close redirect listener", serves=True)
 
     async def _wait_forwarders(self) -> None:
-        """Wait until every forwarder has said which sessions it carries: the count must be exact.
+        """Wait until every forwarder has listed its sessions: the count must be exact.
 
-        A gateway that is told to leave meanwhile stops waiting.
+        The wait ends after `_FORWARDERS_READY` seconds, or when the supervisor hangs up.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FORWARDERS_READY):
@@ -298,7 +298,7 @@ class Gateway:
         if self._stopped.is_set():
             return
         if unheard := self._unheard():
-            # Their sessions are not in the count until they are heard of.
+            # The count lacks the sessions of these forwarders until they list them.
             _log.error("serving without some forwarders", unheard=len(unheard), of=len(self._expected))
         if self._registry:
             _log.info("sessions taken over", sessions=len(self._registry))
@@ -308,7 +308,7 @@ class Gateway:
         return self._expected - {slot for slot, link in self._dispatch.links.items() if link.listed}
 
     def _count_turn(self) -> None:
-        """Let the supervisor see that the loop goes round."""
+        """Let the supervisor see that our event loop still runs."""
         self._words[GatewayWord.TURNS] += 1
         asyncio.get_running_loop().call_later(TURN_EVERY, self._count_turn)
 
@@ -339,7 +339,7 @@ class Gateway:
             self._on_message(read_control(packet.data), packet)
 
     def _on_lost_channel(self, slot: int, number: int) -> None:
-        """Ask for another channel a little later: a forwarder without one is of no use to anybody."""
+        """Ask for another channel after `ASK_AGAIN`: without one the forwarder can be given no session."""
         _log.warning("no descriptors left for a forwarder's channel", slot=slot, seconds=ASK_AGAIN)
         self._ask_later(control.ChannelLost(slot, number))
 
@@ -360,15 +360,15 @@ class Gateway:
                 self._dispatch.add(slot, pid, restarts, hot_path, socket.socket(fileno=packet.descriptors[0]))
                 self._view.set_restarts(slot, restarts)
             case control.BeginDrain() if self._life.stage is Stage.STARTING:
-                # What forwarders carry is not known yet: there would be nothing to end. It is said again when
-                # we are ready.
+                # We do not know yet which sessions the forwarders carry, so there would be none to end. The
+                # supervisor repeats the order when we are ready.
                 self._life.drain(message.since)
             case control.BeginDrain():
                 self._go_on(Stage.STOPPING)
                 self._life.drain(message.since)
                 self._begin_drain()
                 deadline = message.since + cut_after(self._config.drain.timeout)
-                if self._saying is None:  # it is said again when we are ready, if it came before
+                if self._saying is None:  # the supervisor repeats an order that it gave before we were ready
                     self._saying = spawn(self._say_drained(deadline), "say drained")
             case control.Serve():
                 if message.draining is not None:
@@ -377,7 +377,7 @@ class Gateway:
                 self._view.reloaded = message.reloaded
                 self._called.set()
                 if self._life.draining and self._life.stage is not Stage.STARTING:
-                    self._begin_drain()  # the order was given to the one before, in its last moment
+                    self._begin_drain()  # the former gateway was told to drain in its last moment
             case control.Retire():
                 spawn(self._retire(), "retire")
             case control.NotReloaded():
@@ -386,14 +386,14 @@ class Gateway:
                 _log.error("unknown control message", message=type(message).__name__)
 
     async def _retire(self) -> None:
-        """Leave what lasts to another gateway, and finish what was begun here.
+        """Leave routes and figures to another gateway, finish what was begun here, and then leave.
 
-        The sessions are the forwarders', and go on. Handshakes under way have a moment to become
-        sessions. Plain requests, and sessions whose TLS this process ends, keep it alive.
+        Sessions go on in the forwarders. Handshakes under way have `_SETTLE` to become sessions. Plain
+        requests, and sessions whose TLS this process pumps, keep it alive.
         """
         assert self._admin_listener is not None
         if self._hub is not None:
-            # While we still accept: a forwarder that hangs would make everybody wait.
+            # While we still accept: a forwarder that hangs delays the list, and browsers would have to wait.
             self._hub.observe(await self._view.sessions())
         self._go_on(Stage.RETIRING)
         self._http.idle.shed(len(self._http.idle))
@@ -403,11 +403,11 @@ class Gateway:
         self._leave_figures()
         if self._hub is not None:
             self._hub.retire()
-        # Till now probes were answered; and what has begun to arrive keeps this process.
+        # We have answered probes until now. Requests that have begun to arrive keep this process alive.
         spawn(self._admin_listener.retire(), "close admin listener", serves=True)
         self._go_on(Stage.RETIRED)
         if self._drain_task is not None:
-            self._drain_task.cancel()  # the other one goes on with it: nobody here could tell a session
+            self._drain_task.cancel()  # the other gateway goes on: from here no session can be told any more
         with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
             send_control(self._control, control.HasRetired())
         await self._wait_unlinked()
@@ -418,16 +418,16 @@ class Gateway:
         self._stopped.set()
 
     def _has_work(self) -> bool:
-        """Tell whether this process, which takes no more connections, still answers or pumps any.
+        """Tell whether this process, which accepts no more connections, still answers or pumps any.
 
-        A request is over when its answer is written; its connection, when the browser has taken that.
+        A connection counts until the browser has taken the answer, not only until the answer is written.
         """
         return len(self._http.connections) > 0 or are_serving()
 
     async def _wait_unlinked(self) -> None:
-        """Wait until every forwarder has another gateway: until then, outcomes are reported to this one.
+        """Wait until every forwarder has another gateway: until then it reports outcomes to this one.
 
-        A forwarder that hangs is given up by the supervisor; only we know of its sessions then.
+        If a forwarder hangs, the supervisor kills it, and only this gateway knows which sessions it had.
         """
         while self._dispatch.links:
             self._dispatch.changed.clear()
@@ -438,7 +438,7 @@ class Gateway:
         if self._drain_task is not None:
             return
         since = self._life.drain(time.monotonic())
-        self._refuser.release()  # there is more room elsewhere; who comes back here is held again
+        self._refuser.release()  # other instances may have room; a browser that comes back here is held again
         draining = Draining(
             self._config, self._drain_rows, self._drain_one, lambda: self._budget.in_use,
             self._words, since,
@@ -458,22 +458,26 @@ class Gateway:
         )
 
     async def _say_drained(self, deadline: float) -> None:
-        """Tell the supervisor when no session is left, no download, upload or refusal, and that was read."""
+        """Tell the supervisor when sessions, plain requests and refusals are over, or time is up.
+
+        Before that, wait until `/metrics` has been read once more (``drain.lastScrape``).
+        """
         assert self._drain_task is not None
         await asyncio.wait([self._drain_task])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._exchanges.wait_idle()
-                # An exchange is over when its answer is written; a refusal, when the browser was heard out.
+                # An exchange ends when its answer is written, though the client has not taken all of it yet;
+                # a refusal ends when we have read what the browser still sends.
                 while self._http.unsent or self._refuser.under_way:  # noqa: ASYNC110 - counts are no events
                     await asyncio.sleep(_LOOK_EVERY)
         await self._administration.scrapes.wait_again(self._config.drain.last_scrape)
-        with contextlib.suppress(OSError):  # it was said before, and the supervisor has hung up
+        with contextlib.suppress(OSError):  # the supervisor has hung up: we are leaving
             send_control(self._control, control.Drained(len(self._registry)))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return uvloop's loop; asyncio's own does the same, slower, where there is no uvloop."""
+    """Return what makes the event loop: uvloop, or asyncio's slower one where uvloop is not installed."""
     try:
         import uvloop
     except ImportError:
@@ -483,7 +487,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 def main() -> None:
     """Run a gateway with the setup named by the command line."""
-    faulthandler.enable()  # where it stood, when compiled code fails or the supervisor gives it up
+    faulthandler.enable()  # prints the stack when compiled code fails or the supervisor gives us up
     setup = GatewaySetup.read()
     config = Config.model_validate_json(setup.config)
     configure(config.log.level, config.log.format, process="gateway")

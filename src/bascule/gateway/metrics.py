@@ -3,8 +3,8 @@
 The telemetry layer knows names and texts, the shared counters know words, the gateway knows its
 sessions. This is the one place where they meet: one reader for each metric.
 
-Rules of this file: reading only, and nothing that waits; what a scrape needs and takes time to find
-out (CPU) is measured by `GatewayMetrics.keep_ticking` beforehand.
+Rules of this file: a reader only reads, and never waits; figures that take time to measure (CPU) are
+measured beforehand by `GatewayMetrics.keep_ticking`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _ENDS: Final = tuple(dict.fromkeys((row.ended_by, row.cause) for row in CLOSE_TA
 """Pairs that the close table knows; the other combinations cannot happen and are not exposed."""
 
 _GATEWAY: Final = "bascule.gateway"
-"""The module that a gateway runs. One that has another successor is known to nobody but the supervisor."""
+"""The module that a gateway runs, by which we find former gateways: only the supervisor knows them."""
 
 
 class LiveGateway(Protocol):
@@ -68,7 +68,7 @@ class LiveGateway(Protocol):
 
     @property
     def reloaded(self) -> bool:
-        """Whether the configuration in force is what was to be loaded last."""
+        """Whether the configuration that was asked for last, with the files it names, is in force."""
 
     def in_flight(self) -> int:
         """Return the leases taken now."""
@@ -120,9 +120,9 @@ class GatewayMetrics:
         live: The gateway.
         counters: The shared counters.
         durations: Fed by the gateway with every session that ends.
-        load: Has as many slots as `counters`.
+        load: CPU and memory of the forwarders; has as many slots as `counters`.
         processes: Reads memory and descriptors.
-        version: Of the running code.
+        version: Version of the running code.
         is_start: Whether the forwarders begin with this gateway, and no other was scraped before.
     """
 
@@ -235,8 +235,8 @@ class GatewayMetrics:
         return SummaryReading(closed.count, closed.total, closed.quantiles.__getitem__)
 
     def _cpu_cores(self, now: float) -> Series:
-        # The contract: 0 on the first scrape after startup. The tick would often know better by then,
-        # but somebody's alert may rely on the letter.
+        # The contract says 0 on the first scrape after startup. By then a tick has often measured more,
+        # but an operator's alert may rely on the letter of the contract.
         first, self._is_first_scrape = self._is_first_scrape, False
         return _one(0.0 if first else self._load.cpu_cores(now))
 

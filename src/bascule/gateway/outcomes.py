@@ -1,8 +1,8 @@
-"""What forwarders tell of sessions: which there are, how each ended, which were lost with their forwarder.
+"""Acts on what forwarders tell: which sessions live, how each ended, which were lost with their forwarder.
 
-Each outcome gives its lease back, is in the sample of durations, counts as activity on a route of
-JupyterHub, and has its line in the log. Forwarders count what ends in them; a lost session is counted here,
-since nobody is left who could, and is no activity: what it had received is known to nobody.
+For each outcome we release the lease, put the duration in the sample, note activity on a route of
+JupyterHub, and write a line to the log. A forwarder counts the sessions that end in it. A lost session is
+counted here, since its forwarder is gone, and is no activity: no process knows what it had received.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _log = structlog.get_logger()
 
 
 class Outcomes:
-    """Takes what `bascule.gateway.dispatch.Dispatch` hears.
+    """Takes the reports that `bascule.gateway.dispatch.Dispatch` receives.
 
     Args:
         registry: Where sessions are recorded.
-        budget: Whose leases they hold.
-        durations: The sample of how long they lasted.
-        access_log: One line for each.
+        budget: Whose leases the sessions hold.
+        durations: The sample of how long sessions lasted.
+        access_log: Gets one line for each session that ended.
         counters: All counters.
         words: The gateway's counter block.
-        hub: JupyterHub's routes; ``None`` where none are taken.
+        hub: JupyterHub's routes; ``None`` where we take none.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Outcomes:
         self._hub = hub
 
     def on_live(self, slot: int, live: Live) -> None:
-        """Take over a session that a forwarder already carries; a known one is left alone."""
+        """Take over a session that a forwarder already carries; do nothing if it is known."""
         if self._registry.get(live.id) is not None:
             return
         errand = Errand.of_tag(live.tag, KINDS[live.kind])
@@ -80,8 +80,8 @@ class Outcomes:
         )  # fmt: skip
 
     def on_ended(self, slot: int, ended: Ended) -> None:
-        """Let a session go that is over."""
-        self._registry.remove(ended.id)  # not there if it ended between two gateways
+        """Remove a session that has ended, and record its outcome."""
+        self._registry.remove(ended.id)  # unknown here if it ended between two gateways
         row = CLOSE_TABLE[End(ended.end)]
         errand = Errand.of_tag(ended.tag, KINDS[ended.kind])
         self._durations.record(ended.duration, time.monotonic())
@@ -98,14 +98,15 @@ class Outcomes:
         )  # fmt: skip
 
     def on_lost(self, link: Link) -> None:
-        """Let the sessions of a forwarder go that died: they ended with it.
+        """Remove the sessions of a forwarder that died: they ended with it.
 
-        A gateway before may know of them, too: one that reads nothing is not told that they have another.
+        A former gateway may do so as well: if its channel was full, no `Moved` told it to leave them to us.
         """
         slot = link.slot
         records = self._registry.of_slot(slot)
         counted = self._counters.forwarder(slot)
-        # One that had not told all that it carried is the supervisor's to count, and one it has counted.
+        # If the forwarder had not listed all its sessions here, the supervisor counts them. What it has
+        # counted, it has noted in the same word.
         if link.listed and counted[ForwarderWord.LOST_COUNTED] <= link.restarts:
             counted[ForwarderWord.LOST_COUNTED] = link.restarts + 1
             self._words[GatewayWord.FORWARDER_LOST] += len(records)

@@ -1,4 +1,4 @@
-"""Plain requests as they come in: those to our own few paths are answered here, all others are proxied."""
+"""The entry for plain requests: we answer those to our own few paths, and proxy all others."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class OwnPaths:
 
     Args:
         public: Answers on our own paths.
-        routes: A path of ours without the prefix is a route's if one matches.
-        proxy: For everything else.
-        life: Whether connections are kept.
-        is_hubs: Whether we take JupyterHub's routes, and so its chart's probe.
+        routes: A route that matches comes before `PUBLIC_PATHS`.
+        proxy: Takes all other requests.
+        life: Tells whether connections are kept.
+        is_hubs: Whether we take JupyterHub's routes, and so answer the probe of its chart.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class OwnPaths:
                 answer.force_close()
             return answer
         if "websocket" in (upgrade := request.headers.get("Upgrade", "").lower()):
-            # An upgrade is taken before aiohttp sees it; one that arrives here was sent behind
-            # a request whose answer was not awaited, or names something else.
+            # We take an upgrade before aiohttp sees it. One that arrives here was sent before the
+            # answer to an earlier request, or its Upgrade names something else as well.
             detail = (
                 "A WebSocket handshake must not be pipelined."
                 if upgrade == "websocket"
@@ -63,9 +63,9 @@ class OwnPaths:
         return await self._proxy.handle(request)
 
     def _of(self, request: web.BaseRequest) -> list[bytes] | None:
-        """Return the path of a request that we answer ourselves; ``None`` for all others, bad ones too."""
+        """Return the path of a request if we answer it ourselves; ``None`` for all others, also bad ones."""
         if request.version.major != 1:
-            return None  # refused, whatever it asks for
+            return None  # the proxy refuses it, whatever its path
         raw_target = request.raw_path.encode("utf-8", "surrogateescape")
         try:
             segments = parse_target(raw_target).segments

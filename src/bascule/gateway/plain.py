@@ -11,19 +11,19 @@ What holds for every exchange:
   the connection, for HTTP/1.0). Trailers are discarded (RFC 9110 §6.5.1), never merged;
 * an answer is complete or visibly broken: if the upstream dies in the middle, the browser gets
   what there is and no end; its connection is reset only where a plain end would be one (HTTP/1.0);
-* an upstream that fails is one line in the log, whatever the browser was told;
-* interim answers (1xx) pass to whoever may know them, which is not HTTP/1.0 (RFC 9110 §15.2);
-* a browser that goes away cancels the exchange, and with it the upstream's;
-* ``Expect: 100-continue`` is for the upstream to answer, within a second: not every one supports it,
-  and a body that comes without an invitation is on its way at once;
+* a failure of an upstream is one line in the log, whatever the browser was told;
+* interim answers (1xx) are passed on, but not to a browser that speaks HTTP/1.0 (RFC 9110 §15.2);
+* a browser that goes away cancels the exchange, also the upstream's side;
+* the upstream has a second to answer ``Expect: 100-continue``, then we do: not every upstream supports it;
+  a body that comes without an invitation is forwarded at once;
 * a request is sent a second time only if it is idempotent, has no body, and its
   connection had been kept and turned out to be closed.
 
 Status codes of our own: 400 target, host or fields, 404 no route, 405 CONNECT and TRACE,
 408 the browser stalled, 431 head too large, 501 a transfer coding other than chunked,
 502 upstream unreachable or not HTTP, 503 too many under way, 504 upstream too slow, 505 not
-HTTP/1, 508 the request was here before; and those of authentication. On JupyterHub's routes
-an unreachable upstream is 503, by which JupyterLab knows that its server has stopped.
+HTTP/1, 508 the request passed through this proxy before; and those of authentication. On JupyterHub's
+routes an unreachable upstream is 503, by which JupyterLab knows that its server has stopped.
 
 Rules of this file: no field is decided here (`bascule.policy.forwarding`), no byte is
 written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-plain-http.md.
@@ -96,13 +96,13 @@ _MOST_REMEMBERED: Final = 4096
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 
 _CODINGS: Final = ("chunked", "identity")
-"""Transfer codings that aiohttp takes off; ``identity`` is the word of RFC 2616 for none."""
+"""Transfer codings that aiohttp decodes; ``identity`` is RFC 2616's word for none."""
 
 _BROWSERS_FIELDS: Final = frozenset({hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT})
 _INVENTED: Final = (*_BROWSERS_FIELDS, hdrs.CONTENT_TYPE)
-"""What aiohttp adds to requests that lack it, unless told not to.
+"""Fields that aiohttp adds to requests that lack them, unless told not to.
 
-Telling costs as much as copying the fields, and a browser's GET lacks none of them.
+Telling it costs as much as copying the fields, and a browser's GET lacks none of `_BROWSERS_FIELDS`.
 """
 
 _ALLOWED: Final = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
@@ -140,12 +140,12 @@ class PlainProxy:
         routes: Where a target leads.
         words: The gateway's block of counters.
         access_log: One line per request that fails.
-        exchanges: Where requests under way count.
-        life: Whether connections are kept.
-        upstream_tls: What speaks TLS to upstreams.
+        exchanges: Counts the requests under way.
+        life: Tells whether connections are kept.
+        upstream_tls: The TLS context for upstreams.
         authorise: Called for routes that need credentials, with the values of ``Cookie``; raises
             `HandshakeRefused`. Without it such routes answer 503.
-        hub: JupyterHub's routes, whose activity is noted.
+        hub: Notes activity on JupyterHub's routes.
 
     Attributes:
         via: Our element of ``Via`` for requests received with HTTP/1.1.
@@ -229,7 +229,7 @@ class PlainProxy:
             return await browser.answer(204, extra=_ALLOWED)
         fields: Fields = request.raw_headers
         known = request.headers
-        # aiohttp decodes chunks and no other coding, and the upstream would not be told of the others.
+        # aiohttp decodes only chunks, and the upstream would not be told of any other coding.
         if known.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
             return await self._refuse(
                 request, browser, 501, "This transfer coding is not supported.", close=True
@@ -276,7 +276,7 @@ class PlainProxy:
         *,
         close: bool = False,
     ) -> web.StreamResponse:
-        """Answer a request that goes nowhere."""
+        """Log a request that is not forwarded, and answer it."""
         self._access.request_refused(self._client(request), status, detail)
         if status == 404:
             return await self._say(request, browser, status, detail)
@@ -300,7 +300,7 @@ class PlainProxy:
         http11 = request.version >= HttpVersion11
         known10 = match.upstream.authority in self._speaks_http10
         if expects and not (request.body_exists and http11 and not known10):
-            del headers[hdrs.EXPECT]  # HTTP/1.0 knows no 100: the body is asked for by us
+            del headers[hdrs.EXPECT]  # HTTP/1.0 knows no 100: we ask for the body ourselves
         if request.body_exists:
             upload = Upload(request, browser, expects and http11, not known10)
             self._touch(match)
@@ -397,7 +397,7 @@ class PlainProxy:
     async def _pass_on(
         self, browser: BrowserSide, upload: Upload | None, interim: RawResponseMessage
     ) -> None:
-        """Pass on what an upstream says before its answer; an invitation only to who waits for one."""
+        """Pass on an interim answer of an upstream; a 100 only if the browser waits for one."""
         with contextlib.suppress(MalformedHead, ConnectionError):
             if interim.code == 100:
                 if upload is not None:
@@ -420,7 +420,7 @@ class PlainProxy:
         lengths = known.getall(hdrs.CONTENT_LENGTH, ())
         codings = known.getall(hdrs.TRANSFER_ENCODING, ())
         if (
-            status < 200  # a 101 nobody asked for
+            status < 200  # a 101 that no request asked for
             or status > 599
             or answer.version not in _VERSIONS
             or len(lengths) > 1
@@ -432,7 +432,7 @@ class PlainProxy:
         if status == 204 and lengths:
             fields = [field for field in fields if field[0].lower() != b"content-length"]
         if browser.body_is_missing:
-            browser.keep_alive = False  # an early answer: what follows is the rest of an unwanted body
+            browser.keep_alive = False  # an early answer: the rest of the unwanted body still follows
         content = answer.content
         try:
             first = b"" if bodiless else content.read_nowait()
@@ -486,7 +486,7 @@ class PlainProxy:
         return await browser.answer(status, detail)
 
     def _touch(self, match: Match) -> None:
-        """Note that somebody is active on a route of JupyterHub."""
+        """Note activity if this is a route of JupyterHub."""
         if self._hub is not None and match.hub_route is not None:
             self._hub.touch(match.hub_route)
 

@@ -1,12 +1,17 @@
-"""What asks upstreams plain requests: aiohttp's client, in ten things another.
+"""The client that sends plain requests to upstreams: aiohttp's, with ten differences.
 
-One pool has the connections of TCP and of Unix sockets; it parses no cookies; field values are any bytes; it
-tells of interim answers; it holds no body back; an answer whose framing or connection breaks in the middle
-ends with an error; one that is whole is good whatever comes behind it; no request is sent twice unless its
-connection was stale; where TLS fails, or takes too long, it is said to be that and no failure to connect; and
-a kept connection on which something came unasked is not used. aiohttp looks at that when a connection comes
-back, not when it goes out again: an answer that an upstream sent meanwhile would be taken for the answer to
-the next request, which is somebody else's (response-queue poisoning).
+1. One pool holds connections to TCP and to Unix sockets.
+2. It parses no cookies.
+3. Field values may be any bytes.
+4. It reports interim answers.
+5. It holds no body back.
+6. An answer whose framing or connection breaks in the middle ends with an error.
+7. A whole answer is good, whatever comes after it.
+8. A request is sent twice only if its connection was stale.
+9. If TLS fails, or takes too long, the error says so, and not that the connect failed.
+10. A kept connection on which bytes arrived unasked is not used again. aiohttp checks that when a connection
+    comes back to the pool, but not when it leaves it: it would take an answer that an upstream sent meanwhile
+    for the answer to the next request, which is another browser's (response-queue poisoning).
 """
 
 from __future__ import annotations
@@ -44,26 +49,26 @@ if TYPE_CHECKING:
 _KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
 _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
-"""Where aiohttp takes a head for whole: a CR in front of a LF may be missing."""
+"""The end of a head, as aiohttp sees it: the CR in front of a LF may be missing."""
 _SEEN: Final = 2
-"""Bytes that the end of a head may have in common with what was received before."""
+"""Most bytes of the end of a head that an earlier read may have received."""
 _LONGEST_LINE: Final = 65536
 """Most bytes of one field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
 _MOST_FIELDS: Final = 256
 """Most fields of an upstream's answer."""
 _MOST_INTERIM: Final = 64
-"""Most interim answers that wait for the browser; nothing stops an upstream that sends them without end."""
+"""Most interim answers that wait for the browser: an upstream might send them without end."""
 
 
 _RETRIED: Final = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
-"""After what aiohttp sends an idempotent request again."""
+"""Errors after which aiohttp sends an idempotent request again."""
 
 
 class FailedInUse(aiohttp.ClientConnectionError):
-    """A connection failed whose upstream may have acted on the request; aiohttp does not send it again.
+    """A connection failed after the upstream may have acted on the request; aiohttp does not send it again.
 
     Attributes:
-        reason: In aiohttp's words.
+        reason: aiohttp's error.
     """
 
     def __init__(self, reason: BaseException) -> None:
@@ -72,21 +77,21 @@ class FailedInUse(aiohttp.ClientConnectionError):
 
 
 class TlsTimedOut(aiohttp.ConnectionTimeoutError):
-    """TCP connected in time, and TLS did not."""
+    """TCP connected in time, but the TLS handshake did not end in time."""
 
 
 class _UpstreamConnection(ResponseHandler):
-    """A connection that keeps apart what aiohttp mixes: an answer, and what else comes.
+    """A connection that tells an answer from other bytes, where plain aiohttp does not.
 
-    * A body's reader, too, is told what is wrong with it. aiohttp alone tells whoever waits for the next
-      head, and the reader waits for ever.
-    * An answer ends where RFC 9112 §6.3 says; what comes behind it ends the connection, and it is never the
-      next answer. aiohttp alone drops an answer if anything in the packet of its head cannot be parsed.
-    * A request is sent again only if its connection was kept, and ended without a word: then it was most
-      likely closed before (RFC 9112 §9.3.1). aiohttp alone asks twice when a fresh connection ends.
-    * Interim answers are told of. aiohttp alone skips them.
-    * A body without length ends with the connection, and not with its failure. aiohttp alone makes no
-      difference.
+    * If the framing of a body is broken, its reader gets the error. Plain aiohttp tells only a task that
+      waits for the next head, and the reader waits for ever.
+    * An answer ends where RFC 9112 §6.3 says. Bytes after it end the connection, and are never the
+      next answer. Plain aiohttp drops an answer if anything in the packet of its head cannot be parsed.
+    * A request is sent again only if its connection was kept, and ended without a byte: then it was most
+      likely closed before (RFC 9112 §9.3.1). Plain aiohttp also sends it again when a fresh connection ends.
+    * Interim answers are reported. Plain aiohttp skips them.
+    * A body without length is complete when the connection ends, but not when it fails. Plain aiohttp makes
+      no difference.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -131,7 +136,7 @@ class _UpstreamConnection(ResponseHandler):
         return self._payload is not None and self._payload.is_eof()
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Take the answer that is expected, and interim ones before it; let nobody have any other."""
+        """Take the expected answer, and interim ones before it; for any other, close the connection."""
         if not self._expects_head:
             self._turn_away()
             return
@@ -143,29 +148,29 @@ class _UpstreamConnection(ResponseHandler):
         super().feed_data(data, size)
 
     async def read(self) -> tuple[RawResponseMessage, StreamReader]:
-        """Return the next answer, and tell if it is an interim one."""
+        """Return the next answer; report it first if it is an interim one."""
         message, body = await super().read()
         if self.on_interim is not None and _is_interim(message):
             await self.on_interim(message)
         return message, body
 
     def _turn_away(self) -> None:
-        """Hear no more on a connection that spoke out of turn."""
+        """Close a connection on which bytes arrived unasked."""
         self.force_close()
         if self.transport is not None:
             self.transport.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End the answer that is awaited, or read."""
+        """End the answer that a task waits for, or reads."""
         if isinstance(exc, ssl.SSLError):
-            # aiohttp takes OpenSSL's number for the kernel's, and passes on the number and the text alone.
+            # aiohttp takes OpenSSL's error number for the kernel's, and passes on only number and text.
             exc = OSError(errno.EPROTO, alert(exc) or "TLS broke")
         if exc is not None and self._payload is not None and not self._payload.is_eof():
             self._payload.set_exception(aiohttp.ClientPayloadError("the connection failed"))
         super().connection_lost(exc)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        """Fail the answer that is awaited, or read."""
+        """Fail the answer that a task waits for, or reads."""
         if not self._may_be_stale and isinstance(exc, _RETRIED):
             exc = FailedInUse(exc)
         super().set_exception(exc, *cause)
@@ -180,9 +185,9 @@ def _is_interim(message: RawResponseMessage) -> bool:
 
 
 class UpstreamPool(aiohttp.TCPConnector):
-    """aiohttp's pool, without connections that spoke out of turn; it tells TLS's failures from others.
+    """aiohttp's pool, without connections on which bytes arrived unasked; it tells TLS failures from others.
 
-    It connects to Unix sockets, too: a URL's host is then the path, which no other host can look like.
+    It connects to Unix sockets as well: the URL's host is then the path, which no other host can look like.
     """
 
     allowed_protocol_schema_set = aiohttp.TCPConnector.allowed_protocol_schema_set | {UNIX_SCHEME}
@@ -193,7 +198,7 @@ class UpstreamPool(aiohttp.TCPConnector):
         self._factory = partial(connection, loop=self._loop)
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
-        """Return a connection that waits for its next request; ``None`` when there is none."""
+        """Return a kept connection that is fit for the next request; ``None`` if there is none."""
         while (connection := await super()._get(key, traces)) is not None:
             assert connection.protocol is not None
             if not connection.protocol.should_close:
@@ -221,12 +226,12 @@ class UpstreamPool(aiohttp.TCPConnector):
     async def _wrap_create_connection(
         self, *args: Any, req: aiohttp.ClientRequest, **options: Any
     ) -> tuple[asyncio.Transport, ResponseHandler]:
-        """Connect to one of some addresses."""
+        """Connect to one of several addresses; tell a failure of TLS from a failed connect."""
         assert isinstance(req, _Request)
         factory, *rest = args
         req.is_connected = False
 
-        def connected() -> ResponseHandler:  # asked for when TCP has connected, and TLS is to begin
+        def connected() -> ResponseHandler:  # called when TCP has connected, before TLS begins
             req.is_connected = True
             made: ResponseHandler = factory()
             return made
@@ -240,25 +245,25 @@ class UpstreamPool(aiohttp.TCPConnector):
 
 
 class _ForgetfulJar(aiohttp.DummyCookieJar):
-    """Cookies are between the browser and the upstream; not even parsed here."""
+    """Keeps no cookies, and does not even parse them: they are between the browser and the upstream."""
 
     def update_cookies_from_headers(self, headers: object, response_url: object) -> None:
         """Do nothing."""
 
 
 class _Request(aiohttp.ClientRequest):
-    """A request whose fields are sent byte for byte, and whose body decides itself when to go (`Upload`).
+    """A request whose fields are sent byte for byte, and whose body `Upload` sends when it likes.
 
-    aiohttp alone encodes values as UTF-8 and leaves out what is none, though they are opaque (RFC 9110 §5.5);
-    and it holds a body back until it is invited: one that is there already, too, and for ever if the upstream
-    ignores ``Expect``, which waits for the body.
+    Field values are opaque (RFC 9110 §5.5), but plain aiohttp encodes them as UTF-8 and leaves out the rest.
+    It also holds a body back until the upstream invites it, even one that has arrived already: for ever, if
+    the upstream ignores ``Expect`` and waits for the body.
     """
 
     on_interim: OnInterim | None = None
     is_connected = False
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Send the head, by way of `write_bytes` if a byte of it is not ASCII, and begin to send the body."""
+        """Send the head, through `write_bytes` if it is not all ASCII, and begin to send the body."""
         assert isinstance(conn.protocol, _UpstreamConnection)
         conn.protocol.on_interim = self.on_interim
         if not all(map(str.isascii, self.headers.values())):
@@ -276,13 +281,13 @@ class _Request(aiohttp.ClientRequest):
         await super().write_bytes(writer, conn, content_length)
 
     def update_expect_continue(self, expect: bool = False) -> None:
-        """Wait for nothing."""
+        """Do nothing, so that the body does not wait for an invitation."""
 
 
 def telling(on_interim: OnInterim) -> ClientMiddlewareType:
-    """Return what makes a request tell of each interim answer, before its answer is there.
+    """Return a middleware that reports each interim answer of a request, before its final answer.
 
-    A request whose time ran out in the handshake of TLS fails with `TlsTimedOut`.
+    A request whose time ran out in the TLS handshake fails with `TlsTimedOut`.
     """
 
     async def tell(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
@@ -299,11 +304,11 @@ def telling(on_interim: OnInterim) -> ClientMiddlewareType:
 
 
 def upstream_session(connect_timeout: float, tls: ssl.SSLContext) -> aiohttp.ClientSession:
-    """Return what asks upstreams. It is given field values as latin-1, a character for each byte.
+    """Return the client for upstreams. It takes field values as latin-1, a character for each byte.
 
     Args:
         connect_timeout: Seconds to connect; 0 for no limit.
-        tls: What speaks TLS to them.
+        tls: The TLS context for upstreams.
     """
     return aiohttp.ClientSession(
         connector=UpstreamPool(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_ALIVE, ssl=tls),

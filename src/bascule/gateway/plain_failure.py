@@ -1,4 +1,4 @@
-"""What the log says of a plain HTTP request that its upstream failed.
+"""What the log says of a plain HTTP request whose upstream failed.
 
 The words are those of a refused session's line (`bascule.gateway.upstream`), so that one
 table in the runbook serves both.
@@ -22,11 +22,11 @@ __all__ = ["BAD_ANSWER", "BROKEN_OFF", "TIMEOUT", "UNREACHABLE", "describe"]
 UNREACHABLE: Final = "unreachable"
 """No connection, or it ended before the answer began: 502."""
 BAD_ANSWER: Final = "bad_answer"
-"""The answer was not HTTP/1.1 as RFC 9112 has it: 502."""
+"""The answer was not valid HTTP/1 (RFC 9112): 502."""
 TIMEOUT: Final = "timeout"
 """No connection or no head of the answer in time: 504."""
 BROKEN_OFF: Final = "broken_off"
-"""The answer ended in its middle: the browser got the beginning, and no end."""
+"""The answer ended in its middle: the browser got the beginning without an end."""
 
 
 def describe(error: BaseException) -> str:

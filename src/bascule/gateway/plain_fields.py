@@ -1,4 +1,4 @@
-"""Fields of a request in the form in which aiohttp's client takes them: text, a character for each byte.
+"""Puts the fields of a request into the form that aiohttp's client takes: text, a character for each byte.
 
 Rules of this file: no field is decided here (`bascule.policy.forwarding`).
 """
@@ -21,7 +21,7 @@ _LONGEST_NAME: Final = 64
 
 
 class FieldsAsText:
-    """Puts fields into that form, and remembers the names: browsers send the same ones again and again."""
+    """Puts fields into that form, and remembers names: browsers send the same ones again and again."""
 
     def __init__(self) -> None:
         self._names: dict[bytes, istr] = {}
@@ -36,10 +36,10 @@ class FieldsAsText:
             headers = CIMultiDict(
                 [(names.get(name) or name.decode("ascii"), value.decode("latin-1")) for name, value in fields]
             )
-        # Lower-cased: whether names that differ in case are one key to iterate over is multidict's to change.
+        # Lower-cased: a release of multidict may count names that differ in case as one key, or as two.
         if len(set(map(str.lower, headers))) != len(headers):
             spelt: dict[str, str] = {}
-            # ClientSession takes a name that differs from an earlier one in case only for its replacement.
+            # For ClientSession, a name that differs from an earlier one in case only would replace that one.
             headers = CIMultiDict(
                 [(spelt.setdefault(name.lower(), name), value) for name, value in headers.items()]
             )

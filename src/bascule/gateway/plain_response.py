@@ -1,14 +1,14 @@
 """The browser's side of one plain HTTP exchange: heads and bodies written as bytes.
 
-aiohttp parses the request and owns the connection; the answer is written here, because
-an answer that is only passed on must not go through a dictionary that merges, re-cases
+aiohttp parses the request and owns the connection. We write the answer here, because
+an answer that is passed on must not go through aiohttp's dictionary, which merges, re-cases
 and completes its fields.
 
-Rules of this file: everything leaves through ``request.writer``, so back-pressure and
-the count of bytes sent stay aiohttp's. An answer that cannot be finished ends with the
-connection, plainly where its framing shows that something is missing: a reset would
-destroy what the client has not read yet. An answer without a framing, which only an
-HTTP/1.0 client gets, ends with a reset: a plain end would be its complete end.
+Rules of this file: everything is written through ``request.writer``, so aiohttp keeps
+the back-pressure and the count of bytes sent. If an answer cannot be finished, we end the
+connection: plainly if the framing shows that something is missing, since a reset would
+destroy what the client has not read yet; with a reset if there is no framing, as only an
+HTTP/1.0 client gets it, since a plain end would look like the end of the answer.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["BrowserSide", "MalformedHead", "SentResponse"]
 
 _MOST_COPIED: Final = 65536
-"""Largest body that is copied behind its head or chunk size; a larger one is written apart from it."""
+"""Largest part of a body that is copied behind its head or chunk size; a larger one is written separately."""
 
 _LINGER: Final = 10.0
-"""Seconds for which an unwanted body is read and discarded, or the rest of a cut answer may be taken."""
+"""Seconds to read and discard an unwanted body, or for the client to take the rest of a cut answer."""
 
 _CLOSE: Final = b"Connection: close\r\n"
 _KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
@@ -51,7 +51,7 @@ def _head(lines: list[bytes]) -> bytes:
     """Return a head without its empty line.
 
     Raises:
-        MalformedHead: There are not as many lines as there seem to be.
+        MalformedHead: A line holds a further line break.
     """
     head = b"".join(lines)
     if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
@@ -60,7 +60,7 @@ def _head(lines: list[bytes]) -> bytes:
 
 
 class SentResponse(web.StreamResponse):
-    """What `PlainProxy.handle` returns: the answer is out, only keep-alive is still open."""
+    """What `PlainProxy.handle` returns: the answer is sent; only keep-alive is left for aiohttp to decide."""
 
     def __init__(self, status: int, keep_alive: bool) -> None:
         super().__init__(status=status, reason="")
@@ -73,15 +73,15 @@ class SentResponse(web.StreamResponse):
 
     @property
     def prepared(self) -> bool:
-        """Always: nothing may be added to it."""
+        """Always true: nothing may be added to the answer."""
         return True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Do nothing: the head is out."""
+        """Do nothing: the head is sent."""
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: the end is out."""
+        """Do nothing: the end is sent."""
 
 
 class BrowserSide:
@@ -91,12 +91,12 @@ class BrowserSide:
         request: The request to answer.
 
     Attributes:
-        head_only: Whether the answer has no body, for the request is a HEAD.
+        head_only: Whether the answer has no body because the request is a HEAD.
         invited: Whether the browser was told to send the body of its request.
-        keep_alive: Whether the connection stays open after the answer; decided by whoever
-            finds that it must not, and by the request, of which more is known then, as the
-            answer begins.
-        status: Status of the answer once its head is out, else 0.
+        keep_alive: Whether the connection stays open after the answer. Callers set it to false if
+            it must not; when the answer begins, `start` also asks the request, of which more is
+            known by then.
+        status: Status of the answer once its head is sent, else 0.
     """
 
     __slots__ = (
@@ -123,13 +123,17 @@ class BrowserSide:
         self.status = 0
 
     async def invite_body(self) -> None:
-        """Send ``100 Continue``, unless that was said, or the answer has begun without the body."""
+        """Send ``100 Continue``, unless it was sent, the answer has begun, or the browser speaks HTTP/1.0.
+
+        Raises:
+            ConnectionError: The browser is gone.
+        """
         if self._http11 and not self.status and not self.invited:
             self.invited = True
             await self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def interim(self, status: int, reason: bytes, fields: Fields) -> None:
-        """Pass an interim answer on, to a browser that may know one (RFC 9110 §15.2).
+        """Pass an interim answer on, unless the browser speaks HTTP/1.0 (RFC 9110 §15.2).
 
         Raises:
             MalformedHead: A field would break out of its line. Nothing was sent.
@@ -151,7 +155,7 @@ class BrowserSide:
         length_known: bool,
         whole: bool,
     ) -> None:
-        """Send the head and what is there of the body.
+        """Send the head and the first part of the body.
 
         Args:
             status: Status code.
@@ -219,7 +223,7 @@ class BrowserSide:
     async def answer(
         self, status: int, detail: str = "", extra: Fields = (), *, close: bool = False
     ) -> SentResponse:
-        """Answer ourselves, with an error page; 204 has none.
+        """Send an answer of ours, with an error page; 204 has none.
 
         Args:
             status: Status code.
@@ -238,7 +242,7 @@ class BrowserSide:
         return await self.answer_with(status, fields, body)
 
     async def answer_with(self, status: int, fields: Fields, body: bytes) -> SentResponse:
-        """Answer ourselves, with a page that is there; 204 has none.
+        """Send an answer of ours, with a given page; 204 has none.
 
         Args:
             status: Status code.
@@ -263,10 +267,10 @@ class BrowserSide:
         return self._request.body_exists and not self._request.content.is_eof()
 
     async def linger(self) -> None:
-        """Discard the rest of a body that nobody wants, then close.
+        """Discard the rest of an unwanted body, at most for `_LINGER`, then close the connection.
 
         Closing with bytes unread resets the connection, and the answer may be lost with
-        it (RFC 9112 §9.6). The exchange is not over until then, for what is left of the
+        it (RFC 9112 §9.6). The exchange is not over until then, since the rest of the
         body must never be taken for the next request.
 
         Cancellation: safe.
@@ -281,31 +285,31 @@ class BrowserSide:
             self._request.transport.close()
 
     def sent(self) -> SentResponse:
-        """Return what aiohttp needs to know of the answer."""
+        """Return the answer as aiohttp needs it."""
         return SentResponse(self.status or 500, self.keep_alive)
 
     async def break_off(self, rest: bytes) -> SentResponse:
-        """End an answer of which nothing more will come, so that nobody takes it for complete.
+        """End an answer that cannot be finished, so that no client takes it for complete.
 
         Args:
-            rest: What is there of the body and not sent yet.
+            rest: Bytes of the body that have arrived and are not sent yet.
 
         Cancellation: safe.
         """
         transport = self._request.transport
         if transport is None or not self._framed:
             return self.abort()
-        self.keep_alive = False  # by which aiohttp closes the connection
+        self.keep_alive = False  # so aiohttp closes the connection
         asyncio.get_running_loop().call_later(_LINGER, transport.abort)
         with contextlib.suppress(ConnectionError):
             if rest:
                 await self.write(rest)
             if self.body_is_missing and transport.can_write_eof():
-                transport.write_eof()  # the client has not finished, and need not wait until we do
+                transport.write_eof()  # the client, which still sends, need not wait until we close
         return self.sent()
 
     def abort(self) -> SentResponse:
-        """End the connection with a reset, so that nobody takes the answer for complete."""
+        """End the connection with a reset, so that no client takes the answer for complete."""
         self.keep_alive = False
         if (transport := self._request.transport) is not None:
             reset(transport)

@@ -2,8 +2,8 @@
 
 Rules of this file: bodies are never decompressed; a handler is cancelled when its
 browser goes away; a request that does not parse is answered with a page of ours that
-repeats nothing of it, logged at debug level only, and its connection closed. The admin
-listener's connections (`bascule.gateway.admin_listener`) keep them but the second.
+repeats nothing of it, logged at debug level only, and its connection closed. All but the
+second rule hold for the admin listener's connections (`bascule.gateway.admin_listener`) as well.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 KEEP_ALIVE_SECONDS: Final = 75.0
-"""How long an idle browser connection is kept: nginx's default, above the 60 s of most balancers."""
+"""Seconds for which an idle connection is kept: nginx's default, above the 60 s of most balancers."""
 
 READ_AHEAD: Final = 32768
 """Bytes of a body that may wait for the other side before no more is read: twice that, and one read's worth.
@@ -51,10 +51,10 @@ aiohttp's own 64 KiB made a stalled download hold 1.5 MB instead of 0.9, and cos
 """
 
 TOO_LARGE: Final = "The request head is too large."
-"""What is said with 431, whoever finds it out."""
+"""Detail of a 431."""
 
 _TOO_MANY: Final = "Too many headers"
-"""How aiohttp's text begins for more fields than it was told to take: it has no class for that."""
+"""How the text of aiohttp's error begins if there are too many fields: it has no class for that."""
 
 _log = logging.getLogger("bascule.http")
 
@@ -64,7 +64,7 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "keepalive_timeout": KEEP_ALIVE_SECONDS,
     "logger": _log,
 }
-"""What aiohttp is told for every connection of ours."""
+"""aiohttp's settings for every connection of ours."""
 
 
 def error_response(status: int, detail: str, accept: bytes | None) -> web.Response:
@@ -77,16 +77,16 @@ def error_response(status: int, detail: str, accept: bytes | None) -> web.Respon
 
 
 def is_last(request: web.BaseRequest) -> bool:
-    """Tell whether a connection ends with a request, since aiohttp cannot be trusted with the next one.
+    """Tell whether a connection must end with a request, since aiohttp might misread the next one.
 
-    * After a chunked body, unless its end was seen to be behind no trailer: the compiled
-      parser keeps the last one and puts it among the fields of the next request on the
-      connection (seen with 3.14.5). Behind a proxy that shares connections that request is
-      somebody else's, and the trailer could be its ``X-Forwarded-User``.
-    * After an ``Upgrade`` that was not followed: what came in the same packet is lost, so
+    * After a chunked body, unless we have seen it end without a trailer: the compiled
+      parser keeps the last trailer and puts it among the fields of the next request on the
+      connection (seen with 3.14.5). Behind a proxy that shares connections that request may be
+      another user's, and the trailer could be its ``X-Forwarded-User``.
+    * After an ``Upgrade`` that was not followed: bytes that came in the same packet are lost, so
       the next bytes could be the middle of a request.
 
-    What is said of a chunked request may change until its body is there.
+    For a chunked request the result may change until its body has arrived.
     """
     fields = request.headers
     if hdrs.TRANSFER_ENCODING in fields:
@@ -98,7 +98,7 @@ def is_last(request: web.BaseRequest) -> bool:
 
 
 class PlainRequest(web.BaseRequest):
-    """A request whose connection ends with it where it must (`is_last`)."""
+    """A request that ends its connection where it must (`is_last`)."""
 
     @property
     def keep_alive(self) -> bool:
@@ -110,16 +110,16 @@ class PlainProtocol(web.RequestHandler):
     """One browser connection.
 
     Args:
-        server: aiohttp's.
-        peer: Whose it is, where somebody in front of it has said so.
-        options: aiohttp's.
+        server: aiohttp's server.
+        peer: The client, if a PROXY header named it.
+        options: aiohttp's options.
 
     Attributes:
-        peer: Whose it is.
-        body: Body of the request that was read last.
-        ended_plainly: The last chunked body whose end was seen, with neither extensions nor trailers.
-        accept: What a head that does not parse says in ``Accept``: aiohttp tells nothing of its fields.
-        shows_end: Whether the framing of the answer that was begun last tells its end: then the end of the
+        peer: The client.
+        body: Body of the request that `begun` named last.
+        ended_plainly: The last chunked body that we have seen end, without extensions and trailers.
+        accept: What a head that does not parse says in ``Accept``: aiohttp does not report its fields.
+        shows_end: Whether the framing of the answer that was begun last shows its end: then the end of the
             connection does not pass for it.
     """
 
@@ -134,7 +134,7 @@ class PlainProtocol(web.RequestHandler):
         self.shows_end = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note who is at the other end: a request names a Unix socket's by what that end has chosen."""
+        """Note the client here: on a Unix socket a request would give a name that the client chose."""
         super().connection_made(transport)
         address = self.peer.address or peer_address(transport.get_extra_info("peername"))
         is_tls = transport.get_extra_info("ssl_object") is not None
@@ -143,8 +143,8 @@ class PlainProtocol(web.RequestHandler):
     def begun(self, request: web.BaseRequest, body: StreamReader) -> None:
         """Note which request is to be answered next.
 
-        aiohttp does so itself when its task begins, which Python 3.11 leaves to a later turn of the loop;
-        what is read between the two would find nobody waiting.
+        aiohttp does so when its task begins, which with Python 3.11 is in a later turn of the loop. For bytes
+        that are read in between, no request would be under way.
         """
         self._current_request = request
         self.shows_end = False
@@ -153,30 +153,30 @@ class PlainProtocol(web.RequestHandler):
 
     @property
     def owes_answer(self) -> bool:
-        """Whether a request waits or is answered."""
+        """Whether a request waits for its answer, or is being answered."""
         return self._current_request is not None or self.has_more
 
     @property
     def has_more(self) -> bool:
-        """Whether another request has been read: behind an answer its connection is not idle."""
+        """Whether another request has been read: then the connection is not idle after an answer."""
         return bool(self._messages)
 
     @property
     def expects_head(self) -> bool:
         """Whether the next byte is the first of a request.
 
-        It is not while a request waits or is answered, nor while aiohttp still discards
-        a body that was answered early: a WebSocket handshake inside such a body is an
-        attack on whoever shares the connection.
+        It is not while an answer is owed, nor while aiohttp still discards a body that
+        was answered early: a WebSocket handshake inside such a body is an attack on
+        the other users of the connection.
         """
         return not self.owes_answer and (self.body is None or (self._keepalive and self.body.is_eof()))
 
     def data_received(self, data: bytes) -> None:
         """Parse; and end a body whose framing is broken, which aiohttp leaves open for ever.
 
-        The compiled parser reports broken framing as a message of its own behind the
-        request it belongs to. A message can never be complete while the body before
-        it is not, so that is how it is seen.
+        The compiled parser reports broken framing as a further message after the request.
+        A true message can never come while the body before it is not complete, so such a
+        message means broken framing.
         """
         super().data_received(data)
         if (current := self._current_request) is not None:
@@ -196,7 +196,7 @@ class PlainProtocol(web.RequestHandler):
         """Answer a request that does not parse (400), is too long (431), or meets a fault of ours (500).
 
         Raises:
-            ConnectionError: The client has left meanwhile, or the head of an answer is out already.
+            ConnectionError: The client has left meanwhile, or the head of an answer has been sent.
         """
         if isinstance(exc, ConnectionError):
             raise exc
@@ -211,7 +211,7 @@ class PlainProtocol(web.RequestHandler):
             status, detail = 431, TOO_LARGE
         elif isinstance(exc, BadHttpMessage) and exc.message.startswith(_TOO_MANY):
             status, detail = 431, TOO_MANY_FIELDS
-        # aiohttp takes what does not parse for HTTP/1.0, and lets no answer to that say that it is the last.
+        # aiohttp takes a request that does not parse for HTTP/1.0, and sends no Connection: close to that.
         request._version = HttpVersion11
         answer = self.error_answer(request, status, detail)
         answer.headers["Server"] = "bascule"
@@ -219,12 +219,12 @@ class PlainProtocol(web.RequestHandler):
         return answer
 
     def error_answer(self, request: web.BaseRequest, status: int, detail: str) -> web.Response:
-        """Return the page that says so."""
+        """Return the page for this error."""
         accept = b",".join(values_of(request.raw_headers, b"accept"))
         return error_response(status, detail, accept or self.accept)
 
     def log_exception(self, *args: Any, **options: Any) -> None:
-        """Say what ends the connection: a fault of ours, unless a body breaks off that nobody wants."""
+        """Log what ends the connection: a fault of ours, unless it is an unwanted body that breaks off."""
         if isinstance(error := options.get("exc_info"), web.RequestPayloadError):
             _log.debug("an unwanted body breaks off: %s", type(error).__name__)
         else:

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 _INVITATION: Final = 1.0
-"""Seconds for which the upstream may take to invite a body, as with curl (RFC 9110 §10.1.1: not for ever)."""
+"""Seconds that an upstream may take to invite a body, as with curl (RFC 9110 §10.1.1: not for ever)."""
 
 
 class Upload:
     """The body of a request on its way to the upstream, and the patience for the answer.
 
-    The deadline for the answer's head runs anew with each part of the body, so that
-    an upload may take as long as it moves. A browser that waits for an invitation
+    Each part of the body starts the deadline for the answer's head anew, so an upload may
+    take long as long as it moves. A browser that waits for an invitation
     (``Expect: 100-continue``) gets the upstream's, or after a second ours; what it sends
-    without one is on its way at once.
+    without an invitation is forwarded at once.
 
     Args:
-        request: Whose body it is.
-        browser: Invites it.
+        request: The request with that body.
+        browser: Sends the invitation.
         expects: Whether the browser waits for an invitation.
-        upstream_invites: Whether the upstream is asked for one.
+        upstream_invites: Whether the upstream may send one.
     """
 
     __slots__ = ("_asks", "_browser", "_deadline", "_expects", "_patience", "_reads", "_request")
@@ -50,11 +50,16 @@ class Upload:
 
     @property
     def waits_for_browser(self) -> bool:
-        """Whether the next part is the browser's to send."""
+        """Whether we wait for the browser to send the next part."""
         return self._reads and (self._browser.invited or not self._expects)
 
     def watch(self, deadline: asyncio.Timeout | None, patience: float) -> None:
-        """Push this deadline back whenever the body moves; ``None`` when the head is there."""
+        """Push a deadline back whenever the body moves; ``None`` when the answer's head has arrived.
+
+        Args:
+            deadline: The deadline for the answer's head.
+            patience: Seconds from a part of the body to the deadline; 0 to leave it alone.
+        """
         self._deadline = deadline
         self._patience = patience
 
@@ -68,7 +73,7 @@ class Upload:
         content = self._request.content
         loop = asyncio.get_running_loop()
         part = content.read_nowait()
-        # The first part may be empty: it sends the head, which aiohttp holds back for it.
+        # The first part may be empty: aiohttp sends the head only together with it.
         yield part
         while True:
             self._expects = self._expects and not part

@@ -1,9 +1,8 @@
 """Copies bytes between a TLS stream and one end of a socket pair, for the session's life.
 
-Opaque bytes in both directions with back-pressure: each direction waits until its
-destination has taken what it read before it reads again. The end of the stream
-half-closes the pair; the end of the pair closes the stream, since TLS has no half-close that peers
-agree on.
+Each direction copies opaque bytes with back-pressure: it reads again only when its
+destination has taken what it read before. The end of the stream half-closes the pair; the
+end of the pair closes the stream, since TLS has no half-close that peers agree on.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _CHUNK: Final = 64 * 1024
 
 
 def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: socket.socket) -> None:
-    """Start pumping; takes over both."""
+    """Start pumping; the pump owns the stream and the end from now on."""
     spawn(_run(reader, writer, end), "pump", serves=True)
 
 
@@ -42,7 +41,10 @@ async def _run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: 
 async def _from_stream(
     loop: asyncio.AbstractEventLoop, reader: asyncio.StreamReader, end: socket.socket
 ) -> None:
-    """Copy what the peer says. When nobody hears it any more, it may still be taking what was said before."""
+    """Copy what the peer sends. If the forwarder takes no more, read on and discard.
+
+    The peer may still be taking bytes that were sent to it before.
+    """
     is_heard = True
     while data := await reader.read(_CHUNK):
         if is_heard:
@@ -61,15 +63,15 @@ async def _to_stream(
         writer.write(data)
         await writer.drain()
         give_way(len(data))
-    # TLS has no half-close that peers agree on: what we say last is said, so close.
+    # TLS has no half-close that peers agree on. All our bytes are written, so close.
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
 
 
 async def _said(loop: asyncio.AbstractEventLoop, end: socket.socket) -> bytes:
-    """Return what was said next; nothing when that was all."""
+    """Return the next bytes from the forwarder; none at the end."""
     try:
         return await loop.sock_recv(end, _CHUNK)
-    except ConnectionResetError:  # ended with something from here unread, and behind all that was said
+    except ConnectionResetError:  # the forwarder closed with bytes of ours unread; we have had all of its own
         return b""

@@ -1,7 +1,7 @@
-"""A listener that only tells browsers to come by https.
+"""A listener that only redirects browsers to https.
 
-What comes there is bounded in number and time as on the public listener, and counts for itself: it may
-not keep anybody out who comes by https.
+Its connections are bounded in number and time as on the public listener, and counted separately: they
+cannot keep out browsers that use https.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ __all__ = ["RedirectListener"]
 _NO_HOST: Final = "One valid Host field is needed to come by https."
 
 _MAX_AGE: Final = 3600
-"""Seconds for which a browser may come by https unasked: without a bound it would for ever, and find nobody
-there when TLS is given up or its port is another."""
+"""Seconds for which a browser may remember the redirect: it could remember one without a bound for ever, and
+would then fail when TLS is given up or its port changes."""
 
 
 class RedirectListener:
@@ -42,9 +42,9 @@ class RedirectListener:
 
     Args:
         config: Limits.
-        listening: The listening socket; the supervisor's, so it outlives this process.
-        port: Where https is.
-        life: The gateway's.
+        listening: Our descriptor of the listening socket, which the supervisor owns: it outlives us.
+        port: The port of https.
+        life: The gateway's life.
     """
 
     def __init__(self, config: Config, listening: socket.socket, port: int, life: Life) -> None:
@@ -57,7 +57,7 @@ class RedirectListener:
         self._listener.start()
 
     async def close(self) -> None:
-        """Stop accepting; answer heads that are on their way, and end all connections. Twice is harmless."""
+        """Stop accepting; answer heads that are on their way, then end all connections. Twice is harmless."""
         self._listener.close()
         await self._http.wait_for_heads()
         await self._http.shutdown(1.0)
@@ -77,11 +77,11 @@ class RedirectListener:
         fields = {"Server": "bascule", "Location": location, "Cache-Control": f"max-age={_MAX_AGE}"}
         answer = web.Response(status=redirect_status(request.method), text="Come by https.\n", headers=fields)
         if request.body_exists:
-            answer.force_close()  # nobody reads what it would bring
+            answer.force_close()  # no handler reads the body
         return answer
 
     def _location(self, target: bytes, hosts: list[bytes]) -> str:
-        """Return where the same is by https.
+        """Return the same address with https.
 
         Raises:
             HandshakeRefused: The target is refused, or there is not one valid host.
@@ -94,7 +94,7 @@ class RedirectListener:
     async def _upgrade(
         self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
     ) -> None:
-        """Say the same to a WebSocket, though browsers follow no redirect with one."""
+        """Answer an upgrade with the same redirect, although browsers follow none for a WebSocket."""
         with contextlib.suppress(OSError):
             await error_answer(leg, head if isinstance(head, BadHead) else self._refusal(head))
 

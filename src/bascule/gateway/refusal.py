@@ -1,8 +1,8 @@
-"""Refusals by Close: a 101 followed by nothing but a Close frame; or, if it is so configured, by 503.
+"""Refusals by Close: a 101 followed by nothing but a Close frame. Or by 503, if ``rejectMode`` says so.
 
 The 101 echoes the first subprotocol offered, or browsers would fail the handshake and
-never see the close code. A refused connection is no session and holds no lease; held
-ones are bounded in number, and above the bound nobody is held.
+never see the close code. A refused connection is no session and holds no lease. The number
+of held connections is bounded; beyond the bound a browser is told without a hold.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from bascule.policy.routeconfig import RejectMode
 
 REFUSED_STATUS: Final = 503
-"""The status of a refusal that is none by Close."""
+"""The status of a refusal that is not by Close."""
 
 _HOLD_READS: Final = 64
-"""Reads of what a held browser says; whoever says more waits unread."""
+"""Most reads from a held browser; what it sends beyond them stays unread."""
 
 _LOOK_EVERY: Final = 1.0
-"""Seconds between two looks whether such a one has left."""
+"""Seconds between checks whether a browser with unread bytes has left."""
 
 
 class Refuser:
     """Answers upgrades that become no session.
 
     Args:
-        limits: How long and how many repeats are held at most.
-        life: Whether anybody is held.
+        limits: How long a repeat is held, and how many browsers are held at once, at most.
+        life: Tells whether this gateway holds browsers.
 
     Attributes:
-        hold_off: Whom to hold, and for how long.
-        under_way: How many are being refused: held, told or heard out.
+        hold_off: Decides for how long a browser is held.
+        under_way: Refusals under way: browsers that are held, being told, or given time to close.
     """
 
     def __init__(self, limits: Limits, life: Life) -> None:
@@ -56,32 +56,32 @@ class Refuser:
 
     @property
     def held(self) -> int:
-        """How many are held now."""
+        """How many browsers are held now."""
         return len(self._holds)
 
     def release(self) -> None:
-        """Tell those at once who are held now."""
+        """End all holds, so that held browsers are told at once."""
         for hold in self._holds:
             if not hold.expired():
                 hold.reschedule(0)
 
     def seconds_for(self, client: str, path: bytes) -> float:
-        """Return how long a client is held that is refused now: not at all the first time.
+        """Note a refusal; return for how many seconds to hold the browser: 0 for a first refusal.
 
         Args:
-            client: Who it is.
-            path: Where it leads.
+            client: The user's name where it is known, else the client's address.
+            path: The path that was asked for, without the query.
         """
         seconds = self.hold_off.refuse(client, path, time.monotonic())
         return seconds if self._life.holds and self.held < self._max_held else 0.0
 
     async def hold(self, leg: Leg, watch: CloseWatch, seconds: float) -> bool:
-        """Wait while the browser stays; tell whether it did.
+        """Hold a browser, at most ``seconds``; tell whether it is still connected.
 
-        Who says Close is answered with ours at once (RFC 6455 §5.5.1), and hears the reason so.
+        A Close from the browser ends the hold: it gets ours, with the reason, at once (RFC 6455 §5.5.1).
         """
         try:
-            # While the 101 was written we may have begun to leave.
+            # The gateway may have begun to leave while the 101 was written.
             async with asyncio.timeout(seconds if self._life.holds else 0.0) as hold:
                 self._holds.add(hold)
                 try:
@@ -101,20 +101,21 @@ class Refuser:
 
 
 class Refusing:
-    """One refusal: a 101, a wait for a client that repeats itself, and a Close; or the wait and a 503.
+    """One refusal: a 101, a hold if the browser was refused before, and a Close; or the hold and a 503.
 
     Args:
-        refuser: Of all.
+        refuser: Holds the browser.
         leg: The browser's connection.
-        early: What was read of it behind the head.
-        offer: What it asked for.
-        mode: How it is told.
-        code: Of the Close.
-        reason: Of the Close, or what the 503 says.
+        early: Bytes that were read after the head.
+        offer: What the browser asked for.
+        mode: Whether it is told by Close or by 503.
+        code: The close code.
+        reason: The close reason, or the detail of the 503.
 
     Attributes:
-        held: Seconds it was held: less than was meant when the browser left or said Close, or we leave.
-        said: Whether what it is told was written. A browser that leaves before hears nothing.
+        held: Seconds the browser was held: fewer than planned if it left or sent Close, or the hold was
+            ended because the gateway leaves or drains.
+        said: Whether the Close or the 503 was written. A browser that leaves before gets neither.
     """
 
     __slots__ = ("_by_close", "_early", "_last", "_leg", "_opening", "_refuser", "_watch", "held", "said")
@@ -143,12 +144,12 @@ class Refusing:
             self._opening, self._last = b"", error_bytes(refused)
 
     async def run(self, hold: float) -> None:
-        """Do it; the leg is closed then.
+        """Refuse the browser, then close the leg.
 
         Args:
-            hold: Seconds to wait before the last word.
+            hold: Seconds to wait before the Close or the 503.
 
-        Cancellation: safe; the leg is closed, and what came of it till then is known.
+        Cancellation: safe; the leg is closed, and `held` and `said` are right.
         """
         self._refuser.under_way += 1
         try:
@@ -162,7 +163,7 @@ class Refusing:
             self._refuser.under_way -= 1
 
     async def _stays(self, hold: float) -> bool:
-        """Hold the browser; tell whether it is still there."""
+        """Hold the browser; tell whether it is still connected."""
         began = time.monotonic()
         if self._opening:
             await self._leg.write(self._opening)
@@ -173,7 +174,7 @@ class Refusing:
             self.held = min(hold, time.monotonic() - began)
 
     async def _say(self) -> None:
-        """Say the last word, and hear the browser out."""
+        """Write the Close or the 503, then read what the browser still sends."""
         leg = self._leg
         if rest := leg.write_now(self._opening + self._last):
             await leg.write(rest)
@@ -185,7 +186,7 @@ class Refusing:
 
 
 _close: Final = lru_cache(maxsize=64)(close_frame)
-"""The refusals' Closes, of which there are as many as rows with one (`bascule.gateway.refusal_table`)."""
+"""Builds the Close of a refusal; there are as many as rows with a code (`bascule.gateway.refusal_table`)."""
 
 
 def _opening(offer: Offer) -> bytes:

@@ -1,6 +1,6 @@
-"""The refusal table: what each reason for which an upgrade becomes no session is counted as, and told.
+"""The refusal table: for each reason why an upgrade becomes no session, its counter and its Close.
 
-One row for the log's word, the counter and the browser's Close, so that none of them can disagree.
+The log's word, the counter and the browser's Close stand in one row, so that none of them can disagree.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["REFUSAL_TABLE", "RefusalRow"]
 
 
 class RefusalRow(NamedTuple):
-    """What one refusal means.
+    """What the gateway does for one reason.
 
     Attributes:
-        word: Where the gateway counts it.
-        code: Close code the browser is told; ``None`` where it gets an HTTP answer, or has left.
-        reason: Close reason beside it.
+        word: The counter.
+        code: Close code that the browser gets; ``None`` if it gets an HTTP answer, or has left.
+        reason: Close reason beside the code.
     """
 
     word: GatewayWord
@@ -51,4 +51,4 @@ REFUSAL_TABLE: Final = {
     Refusal.UPSTREAM: RefusalRow(GatewayWord.UPSTREAM_REFUSED),
     Refusal.GONE: RefusalRow(GatewayWord.CLIENT_GONE),
 }
-"""What each means is `Refusal.meaning`."""
+"""`Refusal.meaning` says what each reason means."""

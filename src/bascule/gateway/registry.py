@@ -1,8 +1,8 @@
 """The sessions of this pod as the gateway knows them: one record and one lease each.
 
-A record is written when a session is handed over and leaves with its outcome, or with
-the forwarder that carried it. When another gateway serves, the records come back
-from the forwarders, with the tag the former gateway had given each session.
+A record is written when a session is handed over, and removed with its outcome or with
+the death of its forwarder. Another gateway gets the records back from the forwarders,
+with the tag that the former gateway gave each session.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Record:
 
     Attributes:
         id: Unique on this pod.
-        errand: Whose it is.
-        opened_at: Monotonic time of admission.
+        errand: Whose session it is, and where it leads.
+        opened_at: Monotonic time of admission, in seconds.
         slot: Forwarder that carries it.
         lease: Its unit of the budget.
     """
@@ -53,7 +53,7 @@ class Registry:
         return iter(self._records.values())
 
     def get(self, identifier: int) -> Record | None:
-        """Return a record."""
+        """Return a record; ``None`` if the session is not known."""
         return self._records.get(identifier)
 
     def add(self, record: Record) -> None:
@@ -63,7 +63,7 @@ class Registry:
         self.by_kind[record.errand.kind] += 1
 
     def remove(self, identifier: int) -> Record | None:
-        """Remove and return a record; its lease is released."""
+        """Remove a record, release its lease and return it; ``None`` if the session is not known."""
         record = self._records.pop(identifier, None)
         if record is not None:
             self.by_slot[record.slot] -= 1
@@ -72,5 +72,5 @@ class Registry:
         return record
 
     def of_slot(self, slot: int) -> list[Record]:
-        """Return the records that one forwarder carries."""
+        """Return the records of the sessions that one forwarder carries."""
         return [record for record in self._records.values() if record.slot == slot]

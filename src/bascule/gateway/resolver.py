@@ -1,4 +1,4 @@
-"""Host names to addresses, remembered for a few seconds. A Unix socket's path is one already.
+"""Resolves host names to addresses, and remembers them for a few seconds. A Unix socket's path is an address.
 
 A reconnect storm asks for the same few names hundreds of times a second, and each
 look-up costs a thread. Ten seconds is short beside the time a Kubernetes Service
@@ -16,17 +16,17 @@ from typing import Final
 from bascule.tasks import spawn
 
 REMEMBER: Final = 10.0
-"""Seconds an answer is used."""
+"""Seconds for which an answer is used."""
 
 MAX_NAMES: Final = 4096
 """Most names remembered: names come from route patterns, so a client can vary them."""
 
 AT_ONCE: Final = 32
-"""Look-ups under way at the same time, each on a thread. A name whose zone is dead takes the system's own
-time-out (10 s as a rule); with the two that libuv allows by default, two of those keep everybody waiting."""
+"""Most look-ups at the same time, each on a thread. A name whose zone is dead takes the system's own
+time-out (10 s as a rule); libuv allows two by default, so two such names would delay all other look-ups."""
 
 SocketAddress = tuple[object, ...] | str
-"""What ``connect`` takes: a text is the path of a Unix socket."""
+"""What ``connect`` takes; a text is the path of a Unix socket."""
 
 Address = tuple[socket.AddressFamily, SocketAddress]
 
@@ -39,13 +39,13 @@ class Resolver:
     """Looks names up; literal addresses never wait."""
 
     def __init__(self) -> None:
-        # libuv reads this at its first look-up, of whoever that is, and gives half of its threads to them.
+        # libuv reads this at the first look-up of the process, and uses half of its threads for look-ups.
         os.environ.setdefault("UV_THREADPOOL_SIZE", str(2 * AT_ONCE))
         self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
         self._asking: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
 
     def known(self, host: str, port: int) -> list[Address] | None:
-        """Return the addresses of a host if they are known without asking."""
+        """Return the addresses of a host; ``None`` unless an answer is remembered."""
         known = self._known.get((host, port))
         if known is None or known[0] <= asyncio.get_running_loop().time():
             return None
@@ -55,7 +55,7 @@ class Resolver:
         """Return the addresses of a host, in the order to try them.
 
         Raises:
-            Unresolvable: There is none.
+            Unresolvable: The name has no address, or the look-up failed.
         """
         known = self.known(host, port)
         if known is not None:
@@ -74,7 +74,7 @@ class Resolver:
         return addresses
 
     async def _look_up(self, host: str, port: int) -> list[Address]:
-        """Ask the system and remember what it says; nothing when there is no such name."""
+        """Ask the system, and remember its answer; return no address, and remember nothing, if that fails."""
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -1,8 +1,8 @@
 """The upstream side of an opening handshake: resolve, connect, ask, check the answer.
 
-Three outcomes: a true 101 (`Switched`), another answer (`Answered`), or an upstream that
-cannot be reached (`Unreachable`: refused, timed out, unresolvable, or gone before it
-answered). Bytes from the browser are not sent before the 101 is checked.
+Four outcomes: a true 101 (`Switched`), another HTTP answer (`Answered`), an answer that is not
+valid (`BadAnswer`), or an upstream that cannot be reached (`Unreachable`: refused, timed out,
+unresolvable, or gone before it answered). Bytes from the browser are not sent before the 101 is checked.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Switched(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """The upstream said something else; its body is still to be read from ``leg``."""
+    """The upstream gave another answer; the rest of its body, after ``early``, is still to be read."""
 
     leg: Leg
     head: ResponseHead
@@ -75,7 +75,7 @@ class Dialler:
 
     Args:
         config: Time-outs, limits and socket options.
-        tls: What speaks TLS to upstreams.
+        tls: The TLS context for upstreams.
     """
 
     def __init__(self, config: Config, tls: ssl.SSLContext) -> None:
@@ -90,17 +90,17 @@ class Dialler:
     async def open(
         self, address: UpstreamAddress, target: bytes, fields: list[tuple[bytes, bytes]], offer: Offer
     ) -> Switched | Answered:
-        """Dial and shake hands.
+        """Connect, send the upgrade request, and check the answer.
 
         Args:
             address: Where the route leads.
             target: Request target, byte for byte.
-            fields: Fields that travel on.
+            fields: The fields that are forwarded.
             offer: What the browser offers.
 
         Raises:
-            Unreachable: Nothing was answered.
-            BadAnswer: What was answered is no answer.
+            Unreachable: The upstream did not answer.
+            BadAnswer: The answer is neither a valid 101 nor a usable HTTP answer.
 
         Cancellation: safe; the connection is closed.
         """
@@ -113,7 +113,7 @@ class Dialler:
                 if rest:
                     await leg.write(rest)
                 head, early = await self._read_head(leg)
-            if deadline.expired:  # what was read had come before the connection was shut down
+            if deadline.expired:  # the head had arrived before the deadline shut the connection down
                 raise ConnectionAbortedError
         except (OSError, BadAnswer) as error:
             leg.close()
@@ -150,7 +150,7 @@ class Dialler:
                     raise BadAnswer("a bare line feed in the response head")
                 chunk = await leg.read()
                 if not chunk:
-                    # Treated like a reset, for the same reason: it died without answering.
+                    # Treated like a reset: the upstream died without answering.
                     raise ConnectionResetError(errno.ECONNRESET, "ended before it answered")
                 data += chunk
                 continue
@@ -164,21 +164,21 @@ class Dialler:
             data = data[end:]
             if head.status >= 200 or head.status == 101:
                 return head, data
-            limit -= end  # for all heads together: an endless series of them must not loop for ever
+            limit -= end  # one limit for all heads together, so that interim ones cannot follow without end
 
     async def _connect(self, address: UpstreamAddress) -> Leg:
-        """Connect to the first address that takes us.
+        """Connect to the first address that accepts the connection.
 
         Raises:
-            Unreachable: None did, or not in time.
+            Unreachable: No address did, or not in time.
         """
         loop = asyncio.get_running_loop()
         begun: list[tuple[socket.socket, SocketAddress]] = []
         try:
             addresses = self._resolver.known(address.host, address.port)
             if addresses is not None and address.scheme != "https":
-                # The usual case, a recently resolved name and a network that answers at once, needs
-                # no time-out; anything slower goes on below.
+                # In the usual case the name was resolved lately and the network answers at once, so no
+                # time-out is needed; anything slower goes on below.
                 family, where = addresses[0]
                 connection = self._socket(family)
                 begun.append((connection, where))
@@ -187,7 +187,7 @@ class Dialler:
                         begun.clear()
                         return PlainLeg(loop, connection)
                 except OSError:
-                    pass  # The others are tried below, and this again.
+                    pass  # All addresses are tried below, this one again.
             return await self._connect_in_turn(address, begun)
         except TimeoutError as error:
             raise Unreachable("connect timed out") from error
@@ -204,9 +204,9 @@ class Dialler:
     async def _connect_in_turn(
         self, address: UpstreamAddress, begun: list[tuple[socket.socket, SocketAddress]]
     ) -> Leg:
-        """Try every address in turn, the one that was begun already first.
+        """Try the addresses in turn; a connect that has begun to the first one goes on.
 
-        Each gets an equal share of the time that is left, so that a silent one leaves some for the
+        Each address gets an equal share of the time that is left, so that a silent one leaves some for the
         others.
         """
         loop = asyncio.get_running_loop()
@@ -220,7 +220,7 @@ class Dialler:
             until = now + (deadline - now) / (len(addresses) - number)
             try:
                 return await self._connect_to(address, connection, where, until)
-            except OSError as error:  # its time is up, or it failed
+            except OSError as error:  # this address's time is up, or the connect failed
                 connection.close()
                 failure = error
             except BaseException:
@@ -231,7 +231,7 @@ class Dialler:
     async def _connect_to(
         self, address: UpstreamAddress, connection: socket.socket, where: SocketAddress, until: float
     ) -> Leg:
-        """Connect to one address; the connection stays the caller's when that fails."""
+        """Connect to one address; if that fails, the caller still owns the connection."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout_at(until):
             await connect(connection, where)
@@ -257,5 +257,5 @@ class Dialler:
 
 
 def _failure(error: OSError) -> str:
-    """Return how a handshake failed on a connection that was there, in words of ours."""
+    """Return how a handshake failed after the connect, in our own words."""
     return f"handshake failed: {errno_name(error)}" if alert(error) is None else tls_failure(error)

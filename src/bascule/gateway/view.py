@@ -81,10 +81,10 @@ class View:
         self._exposition: Exposition | None = None
         self._life = life
         self.reloaded = reloaded
-        """Whether the configuration in force is what was to be loaded last."""
+        """Whether the configuration that was asked for last, with the files it names, is in force."""
 
     def attach(self, exposition: Exposition) -> None:
-        """Give the exposition, which needs this view to exist first."""
+        """Set the exposition, which needs this view to exist first."""
         self._exposition = exposition
 
     def set_restarts(self, slot: int, restarts: int) -> None:
@@ -105,7 +105,7 @@ class View:
 
     @property
     def hub(self) -> HubLedger | None:
-        """JupyterHub's routes; ``None`` where none are taken."""
+        """JupyterHub's routes; ``None`` if we take none."""
         return self._hub
 
     @property
@@ -201,7 +201,7 @@ class View:
         return True
 
     def drain(self) -> None:
-        """Begin to drain, but stay alive."""
+        """Begin a drain; this gateway goes on serving."""
         self._begin_drain()
 
     def render_metrics(self, query: Mapping[str, str], accept: str) -> Answer:
@@ -210,7 +210,7 @@ class View:
         return self._exposition.answer(query.get("scope"), query.get("name"), accept or None)
 
     def authenticated(self, request: web.BaseRequest) -> bool:
-        """Tell whether a request on the public listener comes from somebody signed in."""
+        """Tell whether a request on the public listener has a valid session cookie, or needs none."""
         if not self._config.asks_for_sessions:
             return True
         cookies = [value.encode("utf-8", "surrogateescape") for value in request.headers.getall("Cookie", [])]
@@ -219,7 +219,7 @@ class View:
     # -- LiveGateway, beside what both ask for ----------------------------------------
 
     def in_flight(self) -> int:
-        """Return the sessions that are open."""
+        """Return the leases taken now."""
         return self._budget.in_use
 
     def cap(self) -> int:

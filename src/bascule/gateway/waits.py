@@ -1,7 +1,7 @@
 """Waits that all last equally long, with one timer for all of them.
 
 Every opening handshake has two and every plain connection one, and hardly any ever runs
-out; a timer of the loop's for each would cost a tenth of a handshake.
+out; if each set a timer of the event loop, that would cost a tenth of a handshake.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ Who = TypeVar("Who", bound="Hashable")
 
 
 class Waits(Generic[Who]):
-    """Who waits, in the order in which their time runs out.
+    """Objects that wait, in the order in which their time runs out.
 
     Args:
         seconds: How long each may wait.
-        expire: Called with each whose time is up; it waits no longer when this is called.
+        expire: Called with each object whose time is up; it waits no longer when this is called.
     """
 
     def __init__(self, seconds: float, expire: Callable[[Who], None]) -> None:
         self._seconds = seconds
         self._expire = expire
         self._loop = asyncio.get_running_loop()
-        # To look for the first of a plain dict's entries is to pass over all that went before.
+        # Not a plain dict: finding its first entry takes a step for each entry that was removed before it.
         self._due: OrderedDict[Who, float] = OrderedDict()
         self._armed = False
 
@@ -42,7 +42,7 @@ class Waits(Generic[Who]):
         return iter(tuple(self._due))
 
     def enter(self, who: Who) -> None:
-        """Let somebody wait; a second call does not extend a wait."""
+        """Begin to wait; a second call does not extend a wait."""
         if who in self._due:
             return
         due = self._loop.time() + self._seconds
@@ -62,7 +62,7 @@ class Waits(Generic[Who]):
             while self._due and next(iter(self._due.values())) <= now:
                 who, _ = self._due.popitem(last=False)
                 self._expire(who)
-        finally:  # one whose end fails must not keep the others waiting for ever
+        finally:  # an error of `expire` must not keep the others waiting for ever
             self._armed = bool(self._due)
             if self._armed:
                 self._loop.call_at(next(iter(self._due.values())), self._look)
