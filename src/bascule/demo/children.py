@@ -1,4 +1,4 @@
-"""Ports and child processes of the demo: find a free one, wait until it answers, end it."""
+"""Ports and child processes of the demo: find a free port, wait until a child answers, end it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import Final
 from bascule.errors import ConfigError
 
 HOST: Final = "127.0.0.1"
-"""Where everything of the demo listens unless told otherwise."""
+"""Address at which everything of the demo listens unless told otherwise."""
 _UP_WITHIN: Final = 90.0
-"""Seconds: a first start of JupyterLab takes 12 on an idle machine and several times that on a busy one."""
+"""Seconds for a child to answer: JupyterLab's first start takes 12 on an idle machine, and far more on a
+busy one."""
 _DOWN_WITHIN: Final = 5.0
 _TICK: Final = 0.1
 
 
 def check_loopback() -> None:
-    """See that the loopback can be used, without which the parts of the demo do not find each other.
+    """Check that the loopback can be used, by which the parts of the demo reach each other.
 
     Raises:
-        ConfigError: It has no such address, or is down: a container or a namespace may be made without it.
+        ConfigError: It has no address, or is down: a container or a namespace may lack it.
     """
     try:
         free_port()
@@ -32,9 +33,12 @@ def check_loopback() -> None:
 
 
 def free_port() -> int:
-    """Return a port of the loopback that is free and stays so for whoever is told.
+    """Return a free port of the loopback, which stays free until the caller or its child binds it.
 
-    It is left in TIME_WAIT, so that the kernel gives it to nobody else before it is bound.
+    A connection of ours leaves it in TIME_WAIT, so the kernel gives it to no process that asks for any port.
+
+    Raises:
+        OSError: The loopback cannot be used.
     """
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -48,7 +52,7 @@ def wait_for(address: str) -> None:
     """Wait until an address answers with 200.
 
     Raises:
-        TimeoutError: It did not.
+        TimeoutError: It did not within `_UP_WITHIN`.
     """
     deadline = time.monotonic() + _UP_WITHIN
     while not _answers(address):
@@ -58,9 +62,9 @@ def wait_for(address: str) -> None:
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """End a child: by the end of its input if we hold it, or SIGTERM; by SIGKILL if it takes its time."""
+    """End a child: close its input if we hold that, else send SIGTERM; SIGKILL after `_DOWN_WITHIN`."""
     if child.stdin is not None:
-        child.stdin.close()  # and no signal: it could come while the loop is being closed
+        child.stdin.close()  # and no signal: it could arrive while the child closes its event loop
     else:
         child.terminate()
     try:

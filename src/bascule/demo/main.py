@@ -1,11 +1,11 @@
-"""``bascule demo``: Bascule with a small cap in front of something to try it on, at one address.
+"""``bascule demo``: Bascule with a small cap in front of an upstream to try it on, at one address.
 
 Without tools the upstream is our own (`bascule.demo.upstream`). With them a real
 JupyterLab and a real Streamlit app run behind the same proxy (`bascule.demo.tools`).
 
-Rules of this file: everything listens on the loopback unless told otherwise; whatever
-is started here ends with it; one line on standard output, the address, and only once
-it answers.
+Rules of this file: everything listens on the loopback unless told otherwise; every process
+started here ends with the demo; standard output gets one line, the address, and only when
+that answers.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from bascule.policy.loading import Loaded
 
 CAP: Final = 12
-"""Small enough to fill by hand."""
+"""The demo's cap: small enough to fill by hand."""
 CAP_WITH_TOOLS: Final = 24
-"""A JupyterLab tab with a notebook and a terminal takes three or four."""
+"""The cap with tools: a JupyterLab tab with a notebook and a terminal takes three or four sessions."""
 _DEAD: Final = f"http://{HOST}:1"
-"""tcpmux: nobody listens there, so a session to it shows what an unreachable upstream looks like."""
+"""tcpmux: no process listens there, so a session to it shows what an unreachable upstream looks like."""
 
 
 def run(loaded: Loaded, tools: Tools | None = None) -> int:
@@ -51,7 +51,7 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
     Args:
         loaded: The configuration; its routes are replaced, and what it leaves at the default is chosen
             for a demo: free ports of the loopback, a cap that can be filled by hand, a quiet log.
-        tools: Real tools to run behind it.
+        tools: Real tools to run behind the proxy; ``None`` for none.
 
     Returns:
         The exit status of the supervisor.
@@ -64,7 +64,7 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
     token = secrets.token_urlsafe(12)
     early.end_on_hang_up()
     with contextlib.ExitStack() as stack:
-        # Bound first and kept: a port only looked up can be somebody else's by the time it is needed.
+        # Bound first and kept: another process can take a port that was only looked up.
         config = _choose_settings(loaded, CAP_WITH_TOOLS if tools else CAP)
         wanted = {field: _endpoint(config, field) for field in ("listen", "admin")}
         public, admin = (stack.enter_context(_bind(loaded, config, field)) for field in wanted)
@@ -82,7 +82,7 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
 
 
 def _choose_settings(loaded: Loaded, cap: int) -> Config:
-    """Return the configuration with what the demo sets where nobody else did."""
+    """Return the configuration with the demo's values for settings that the user has left at the default."""
     config = loaded.config
     pool, drain, log, public = config.websocket_proxy, config.drain, config.log, config.listen
     if _is_default(loaded, "websocketProxy.maxSessionsPerApp"):
@@ -97,7 +97,7 @@ def _choose_settings(loaded: Loaded, cap: int) -> Config:
 
 
 def _endpoint(config: Config, field: str) -> Endpoint:
-    """Return where to listen.
+    """Return the address of a listener.
 
     Raises:
         ConfigError: It is a Unix socket, which no browser opens.
@@ -110,10 +110,10 @@ def _endpoint(config: Config, field: str) -> Endpoint:
 
 
 def _bind(loaded: Loaded, config: Config, field: str) -> socket.socket:
-    """Listen where the configuration says; where nobody said, on any port when the usual one is taken.
+    """Listen where the configuration says; if a default address cannot be bound, listen on any port.
 
     Raises:
-        ConfigError: An address that somebody asked for cannot be bound; names the field.
+        ConfigError: An address that the user has set cannot be bound; names the field.
     """
     endpoint = _endpoint(config, field)
     try:
@@ -151,7 +151,7 @@ def _own_upstream(admin: str, cap: int, tools: Sequence[str]) -> Iterator[str]:
         argv += ["--admin", admin, "--cap", str(cap)]
         for tool in tools:
             argv += ["--tool", tool]
-        # A session of its own: Ctrl-C is for the supervisor, and the upstream outlives the drain.
+        # A process session of its own: Ctrl-C is for the supervisor, and the upstream outlives the drain.
         child = subprocess.Popen(
             argv, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True
         )
@@ -168,5 +168,5 @@ def _announce(address: str) -> None:
         try:
             sys.stdout.write(f"\n  Bascule is up: {address}\n\n")
             sys.stdout.flush()
-        except OSError:  # it runs all the same, for whoever chose the address
+        except OSError:  # the demo runs all the same, for a user who chose the address
             standard.give_up(sys.stdout)

@@ -1,8 +1,8 @@
 """A line interpreter that feels like a shell and can do nothing: it has no access to the machine.
 
-Rules of this file: pure text in, text out, over time; no process, no file, no
-evaluation of what is typed. The demo listens on the loopback only, and still
-nothing typed into it may ever reach a real shell.
+Rules of this file: it takes text and yields text, over time; it starts no process, opens no
+file and evaluates nothing. Even if the demo listens on the loopback only, nothing typed into
+it may ever reach a real shell.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ GREETING: Final = "A pretend shell behind Bascule. Type help.\n"
 PROMPT: Final = "$ "
 _MOST_LINES: Final = 100_000
 _LARGEST: Final = 1e12
-"""Numbers end here, for what is typed may also be inf."""
+"""Largest number that is accepted: the user may type inf."""
 _LONGEST_SLEEP: Final = 3600.0
 _FLOOD_CHUNK: Final = 200
-"""Lines a chunk of `flood`: a frame of about 13 kB, as a busy terminal sends them."""
+"""Lines in a chunk of `flood`: a frame of about 11 kB, like those of a busy terminal."""
 
 HELP: Final = """\
 help            this text
@@ -42,7 +42,7 @@ exit            let the upstream close with 1000
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """The upstream wants to close, as the person asked it to."""
+    """The upstream is to close the session, as the user asked."""
 
     code: int
     reason: str
@@ -62,7 +62,7 @@ class Interpreter:
         self._started = clock()
 
     async def run(self, line: str) -> AsyncGenerator[str | Closing, None]:
-        """Run one line; yields text to send, and `Closing` at the end if the line asks for it.
+        """Run one line; yield text to send, and `Closing` at the end if the line asks for it.
 
         Cancellation: safe; it is how Ctrl-C ends a command.
         """

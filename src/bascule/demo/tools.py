@@ -1,8 +1,8 @@
 """A real JupyterLab and a real Streamlit app for the demo, from virtual environments that have them.
 
-Their home is a temporary directory: the demo neither reads nor writes the person's
+Their home is a temporary directory: the demo neither reads nor writes the user's
 own settings, and its notebooks are gone afterwards. JupyterLab asks for a token even
-here, because its terminals are real and other users of this machine are not this person.
+here: its terminals are real, and other users of this machine must not get at them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
 _PARTS: Final = Path("build/parts")
-"""Where scripts/install-parts puts them, relative to the checkout."""
+"""Where scripts/install-parts puts the tools, relative to the checkout."""
 TOOL_PATHS: Final = ("/lab/", "/app/")
 _STREAMLIT_MESSAGE: Final = 209_715_200
 """Streamlit's own bound on one message, in bytes."""
@@ -47,7 +47,7 @@ class Tools:
 
     @classmethod
     def find(cls) -> Tools:
-        """Find them where `make demo-jupyter` installs them, or on the PATH.
+        """Find the commands where `make demo-jupyter` installs them, or on the PATH.
 
         Raises:
             ConfigError: One of them is in neither place.
@@ -58,12 +58,12 @@ class Tools:
 def start_tools(
     stack: ExitStack, tools: Tools, home: Path, public: Endpoint, token: str
 ) -> tuple[RouteConfig, ...]:
-    """Start both, wait until they answer, and return the routes to them.
+    """Start both tools, wait until they answer, and return the routes to them.
 
     Args:
-        stack: Ends them.
-        tools: Where they are.
-        home: A directory for everything they write.
+        stack: Ends the tools.
+        tools: The commands.
+        home: A directory for everything that the tools write.
         public: Where the proxy will listen.
         token: What JupyterLab asks for.
 
@@ -122,7 +122,7 @@ def _command(name: str) -> Path:
 
 
 def _decline_news(home: Path) -> None:
-    """Answer JupyterLab's question about news beforehand; it would cover the demo's first notebook."""
+    """Decline JupyterLab's news beforehand: its question would cover the demo's first notebook."""
     folder = home / "lab/user-settings/@jupyterlab/apputils-extension"
     folder.mkdir(parents=True)
     (folder / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
@@ -131,7 +131,7 @@ def _decline_news(home: Path) -> None:
 def _start(stack: ExitStack, argv: Sequence[str | Path], home: Path) -> None:
     log = stack.enter_context((home / f"{os.path.basename(argv[0])}.log").open("wb"))
     settings = {"HOME": str(home), "JUPYTER_CONFIG_DIR": str(home), "JUPYTER_DATA_DIR": str(home / "data")}
-    with early.held():  # it outlives us unless it is ended
+    with early.held():  # without the callback, a child would outlive us
         child = subprocess.Popen(
             [str(word) for word in argv],
             stdin=subprocess.DEVNULL,

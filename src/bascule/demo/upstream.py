@@ -1,8 +1,8 @@
 """The demo's upstream: a page, an echo and a shell-like stream, in a process of its own.
 
-``python -m bascule.demo.upstream --descriptor N --admin URL`` serves on a listening
-socket it inherits and ends when its standard input does, so that it never outlives
-the demo, however that ended.
+``python -m bascule.demo.upstream --descriptor N --admin URL --cap N`` serves on a listening
+socket that it inherits. It ends when its standard input does, so that it never outlives
+the demo, however the demo ended.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 INTERRUPT: Final = "\x03"
 """What Ctrl-C sends, as in a terminal."""
 _FIELDS: Final = {
-    # The page speaks to the proxy it came from; its links may lead elsewhere, what it loads may not.
+    # The page talks to the proxy that it came from; its links may lead elsewhere, but it loads nothing else.
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
@@ -44,8 +44,8 @@ def build_app(admin_url: str, cap: int, tools: tuple[str, ...] = ()) -> web.Appl
     """Build the upstream.
 
     Args:
-        admin_url: Where the page links to for status and metrics.
-        cap: The proxy's cap, for the page's first drawing.
+        admin_url: The address to which the page links for status and metrics.
+        cap: The proxy's cap, for the first drawing of the page.
         tools: Paths of real tools behind the same proxy (``/lab/``, ``/app/``); empty without them.
     """
     facts = {"admin": admin_url, "cap": cap, "version": __version__, "tools": list(tools)}
@@ -81,7 +81,7 @@ async def echo(request: web.Request) -> web.WebSocketResponse:
     """
     answer = web.WebSocketResponse(max_msg_size=0)
     await answer.prepare(request)
-    with contextlib.suppress(ConnectionError):  # whoever opened it may leave in the middle of an answer
+    with contextlib.suppress(ConnectionError):  # the browser may leave in the middle of an answer
         async for message in answer:
             if message.type is WSMsgType.TEXT:
                 await answer.send_str(message.data)
@@ -109,7 +109,7 @@ async def shell(request: web.Request) -> web.WebSocketResponse:
                 typed.clear()
                 await tasks.end(running)
                 continue
-            # Not waited for: whoever waits does not hear the Ctrl-C behind it.
+            # Not awaited here: otherwise we would not read a Ctrl-C that follows the line.
             typed.append(message.data)
             if running is None or running.done():
                 running = tasks.spawn(_run_all(answer, interpreter, typed), "run")
@@ -145,7 +145,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     await web.SockSite(runner, socket.socket(fileno=arguments.descriptor)).start()
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
-    # The demo holds the other end of our standard input; its end is ours, whatever ended it.
+    # The demo holds the other end of our standard input: when the demo ends, however it does, so do we.
     loop.add_reader(sys.stdin.fileno(), lambda: over.set() if not os.read(sys.stdin.fileno(), 1) else None)
     loop.add_signal_handler(signal.SIGTERM, over.set)
     await over.wait()
@@ -154,7 +154,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Serve until the standard input ends."""
+    """Serve until the standard input ends, or SIGTERM comes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--descriptor", type=int, required=True)
     parser.add_argument("--admin", required=True)

@@ -1,4 +1,4 @@
-"""The signals that the supervisor catches, as something its selector can wait for."""
+"""The signals that the supervisor catches, in a form that its selector can wait for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bascule.supervisor import early
 class CaughtSignals:
     """Installs the handlers; from then on no signal of `bascule.handover.signals` ends the process by itself.
 
-    What came in before, and ended nothing, is the first to be taken (`bascule.supervisor.early`).
+    `take` also returns, first, signals that came in earlier and ended nothing (`bascule.supervisor.early`).
 
     Attributes:
         wake: Readable when a signal came in.
@@ -26,22 +26,22 @@ class CaughtSignals:
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         for number in signals.HANDLED:
             if early.heeds(number):
-                # The wake-up descriptor carries the number, too, but takes no more when it is full.
+                # The wake-up descriptor also carries the number, but takes no more when it is full.
                 signal.signal(number, lambda number, _: self._caught.append(number))
         if earlier := early.take():
             self._caught[:0] = earlier
             self._wake_writer.send(b"\0")
-        # Whoever started us may ignore it, and then the kernel keeps no exit status of a child.
+        # We may have inherited that it is ignored, and then the kernel keeps no exit status of a child.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def close(self) -> None:
-        """Wake nobody any more; signals end nothing still."""
+        """Stop waking the selector; the handlers stay, so signals still do not end the process."""
         signal.set_wakeup_fd(-1)
         self.wake.close()
         self._wake_writer.close()
 
     def take(self) -> list[int]:
-        """Return what came in since the last call, in order."""
+        """Return the signals that came in since the last call, in order."""
         self.wake.recv(4096)
         caught, self._caught = self._caught, []
         return caught

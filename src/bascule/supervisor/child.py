@@ -1,4 +1,4 @@
-"""One child process: started, watched by a pidfd, started again with back-off."""
+"""One child process: the supervisor starts it, watches its pidfd, and restarts it with back-off."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from bascule.handover.setup import ChildSetup
 
 STABLE_AFTER: Final = 30.0
-"""Seconds a child must live for its death to count as the first."""
+"""Seconds after which a child is stable: its death then counts as the first in a row."""
 
 BACK_OFF: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Seconds before the first, second, … restart in a row: at once, unless it keeps dying."""
+"""Seconds before the first, second, … restart in a row: at once, unless the child keeps dying."""
 
 
 def check_kernel() -> None:
-    """Find out whether children can be watched here.
+    """Check that this system has pidfds, by which we watch children.
 
     Raises:
-        ConfigError: They cannot.
+        ConfigError: It has none.
     """
     try:
         os.close(os.pidfd_open(os.getpid()))
@@ -42,7 +42,11 @@ def check_kernel() -> None:
 
 
 def in_words(status: int) -> str:
-    """Return the exit status of a child, as `subprocess` has it, for the log."""
+    """Return the exit status of a child for the log, in words.
+
+    Args:
+        status: As `subprocess` has it: negative for a signal.
+    """
     if status == OTHER_VERSION:
         return f"{status}: the code on disk is of another version than the proxy that runs; restart it"
     if status >= 0:
@@ -57,20 +61,20 @@ class Child:
     """A gateway or a forwarder.
 
     Args:
-        module: What to run with ``python -m``.
+        module: The module to run with ``python -m``.
         slot: Slot of a forwarder; -1 for a gateway.
-        place: Of a gateway: which block of the counters is its own.
+        place: For a gateway, the number of its block of the counters.
 
     Attributes:
         process: The process; ``None`` while there is none.
-        pidfd: Readable when that has died; -1 while there is none.
-        control: Our end of the channel to it; ``None`` when it was hung up.
-        prepared: Of a gateway: whether it has all it needs, and is told of sessions where it is to serve.
-        ready: Whether it works.
-        hot_path: Of a forwarder: which build of the relay it runs, as it said last.
-        started_at: When the process was started, monotonic.
+        pidfd: Readable when the process has died; -1 while there is none.
+        control: Our end of the control channel; ``None`` if it was hung up.
+        prepared: For a gateway: whether it has all it needs, so that forwarders may be connected to it.
+        ready: Whether it has reported that it works.
+        hot_path: For a forwarder: which build of the relay it runs, by its last report.
+        started_at: Monotonic time in seconds at which the process was started.
         deaths_in_a_row: Deaths, each within `STABLE_AFTER` of its start, and starts that failed.
-        restarts: How often it was started again; -1 before the first start.
+        restarts: How often the process was started again; -1 before the first start.
     """
 
     def __init__(self, module: str, slot: int, place: int = 0) -> None:
@@ -89,7 +93,7 @@ class Child:
 
     @property
     def is_gateway(self) -> bool:
-        """Whether it is a gateway, and not a forwarder."""
+        """Whether this is a gateway, and not a forwarder."""
         return self.slot < 0
 
     @property
@@ -106,20 +110,20 @@ class Child:
         """Start the process.
 
         Args:
-            setup: What it is told, and which descriptors it inherits.
-            now: Monotonic time.
+            setup: What the process is told, and which descriptors it inherits.
+            now: Monotonic time in seconds.
 
         Raises:
-            OSError: There is no process: see `not_started`.
+            OSError: There is no process. Call `not_started` then, unless nothing is to be started again.
         """
         told = setup.write()
         try:
             self.process = subprocess.Popen(
-                # Not from the working directory: a file there with a module's name would run in its place.
+                # -P: a file in the working directory with a module's name must not run in its place.
                 [sys.executable, "-P", "-m", self.module, str(told)],
                 pass_fds=(told, *setup.descriptors),
                 stdin=subprocess.DEVNULL,
-                # Ctrl-C in a terminal goes to the whole group; here it is the supervisor's to act on.
+                # Ctrl-C in a terminal goes to the whole group, and only the supervisor is to act on it.
                 process_group=0,
             )
         finally:
@@ -144,13 +148,20 @@ class Child:
             self.pidfd = -1
 
     def new_control(self) -> socket.socket:
-        """Make a control channel; keep one end and return the child's."""
+        """Make a control channel; keep our end and return the child's.
+
+        Raises:
+            OSError: There are no descriptors left.
+        """
         ours, theirs = channel_pair()
         self.control = ours
         return theirs
 
     def reap(self, now: float) -> tuple[int, float]:
-        """Note that it died.
+        """Note that the process died.
+
+        Args:
+            now: Monotonic time in seconds.
 
         Returns:
             Its exit status as `subprocess` has it, and the seconds to wait before a restart.
@@ -167,7 +178,7 @@ class Child:
         return status, self._back_off()
 
     def not_started(self) -> float:
-        """Note that a start failed; return the seconds to wait before the next."""
+        """Note that a start failed; return the seconds to wait before the next one."""
         self.hang_up()
         return max(self._back_off(), BACK_OFF[1])
 
@@ -183,12 +194,12 @@ class Child:
             self.control = None
 
     def kill(self, pid: int) -> None:
-        """Kill the process of that number, unless it has died; another that was started since stays."""
+        """Kill the process with that id, unless it has died; one that was started in its place stays."""
         if self.process is not None and self.process.pid == pid:
             self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal; the process may be gone."""
+        """Send a signal; do nothing if the process is gone."""
         if self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, number)

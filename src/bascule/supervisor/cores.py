@@ -1,7 +1,7 @@
-"""How many cores there are for us: what the scheduler allows, and what a container's quota pays for.
+"""How many cores we may use: as many as the scheduler allows, and as a container's quota pays for.
 
-A container with a limit of two cores on a machine with sixty-four sees sixty-four; as
-many forwarders would share two cores' worth of time and be throttled in turn.
+A container with a limit of two cores on a machine with sixty-four sees sixty-four. As many
+forwarders would share the time of two cores, and the kernel would throttle them in turn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def available(root: Path = Path("/")) -> int:
-    """Return the number of cores to use, at least one: the least that a control group of ours pays for.
+    """Return the number of cores to use, at least one: the least that the scheduler or a quota allows.
 
     Args:
         root: Where `/proc` and `/sys` are.

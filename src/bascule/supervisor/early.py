@@ -1,12 +1,13 @@
-"""The signals before the supervisor catches them: while files are read, and addresses or tools waited for.
+"""Signals before the supervisor catches them: while we read files, and wait for addresses or tools.
 
-Without a handler, the kernel drops what is sent to the first process of a container, which would then go on
-until it is killed; and elsewhere SIGHUP would end a proxy that is to load its configuration again.
+The kernel drops signals without a handler that are sent to the first process of a container, which would then
+go on until it is killed; elsewhere SIGHUP would end a proxy that is to load its configuration again.
 
-SIGTERM ends the command through its exit stacks, as SIGINT does in Python. What means something to a proxy
-that serves is kept until it does.
+SIGTERM ends the command through its exit stacks, as SIGINT does in Python. Signals with a meaning for a
+proxy that serves are kept until it serves.
 
-Rules of this file: handlers are a whole process's, and so is what they keep. It is imported before all else.
+Rules of this file: a process has one set of handlers, so the signals they keep are global as well. This file
+is imported before all else.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ class Stopped(SystemExit):
         self._number = number
 
     def end(self) -> NoReturn:
-        """End the process by the signal, as whoever sent it expects."""
+        """End the process by the signal, as its sender expects."""
         signal.signal(self._number, signal.SIG_DFL)
         signal.raise_signal(self._number)
-        sys.exit(self.code)  # the first process of a container does not die of it
+        sys.exit(self.code)  # the first process of a container does not die of the signal
 
 
 class _Kept:
-    """What came in so far, and what it is to do."""
+    """The signals that came in so far, and which of them end the command."""
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
@@ -58,7 +59,11 @@ class _Kept:
         self.act()
 
     def act(self) -> None:
-        """End the command, if a signal is to; once, for what it does then is to end in order."""
+        """End the command if a signal that came in is to; only once, so that it can end in order.
+
+        Raises:
+            Stopped: Such a signal came in.
+        """
         if self.is_held or self.is_over:
             return
         for number in self.numbers:
@@ -71,15 +76,16 @@ _kept: Final = _Kept()
 
 
 def heeds(number: int) -> bool:
-    """Tell whether a signal is ours to catch.
+    """Tell whether we catch a signal.
 
-    nohup's word counts. But SIGINT is ignored in all that a script runs in the background.
+    We leave SIGHUP alone if it is ignored, as nohup does. For SIGINT that means nothing: it is ignored in
+    every process that a script runs in the background.
     """
     return number != signals.HANG_UP or signal.getsignal(number) is not signal.SIG_IGN
 
 
 def catch() -> None:
-    """Install the handlers. SIGINT stays as it is: Python has a handler, which ends the command."""
+    """Install the handlers, except for SIGINT: Python has a handler that ends the command."""
     _kept.ends = {signal.SIGTERM, *((signals.HANG_UP,) if terminal.is_there() else ())}
     for number in (signal.SIGTERM, signals.HANG_UP, *signals.IGNORED):
         if heeds(number):
@@ -87,14 +93,22 @@ def catch() -> None:
 
 
 def end_on_hang_up() -> None:
-    """Let SIGHUP end the command, also one that came in before: there will be nothing to load again."""
+    """Let SIGHUP end the command, also one that came in earlier: there will be nothing to load again.
+
+    Raises:
+        Stopped: SIGHUP came in earlier.
+    """
     _kept.ends.add(signals.HANG_UP)
     _kept.act()
 
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Hold back the end between what is begun and the note, in an exit stack, of how to end it."""
+    """Hold signals back while something is begun and an exit stack learns how to end it.
+
+    Raises:
+        Stopped: A signal came in meanwhile; raised after the block.
+    """
     _kept.is_held = True
     try:
         yield
@@ -104,6 +118,6 @@ def held() -> Iterator[None]:
 
 
 def take() -> list[int]:
-    """Return what is kept, in order, once others catch the signals."""
+    """Return and forget the signals that are kept, in order, when `CaughtSignals` catches further ones."""
     numbers, _kept.numbers = _kept.numbers, []
     return numbers

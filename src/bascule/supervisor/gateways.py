@@ -1,6 +1,6 @@
-"""Which gateways there are: one that serves, perhaps one that is to take over, and former ones.
+"""Which gateways there are: one that serves, perhaps a successor that is to take over, and former ones.
 
-Rules of this file: bookkeeping; who starts, asks and ends them is `bascule.supervisor.main`.
+Rules of this file: bookkeeping; `bascule.supervisor.main` starts, asks and ends the processes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Gateways:
     """All gateways of one proxy.
 
     Attributes:
-        serving: The one that accepts and admits, or is to be started again for that.
-        successor: One that is to take over from it.
-        former: Those that accept nothing more, and have not ended yet.
-        started: How many were started.
-        restarts: How many died while they served.
+        serving: The gateway that accepts and admits, or is to be started again for that.
+        successor: A gateway that is to take over from it; ``None`` while there is none.
+        former: Gateways that accept nothing more, and have not ended yet.
+        started: How many gateways were started.
+        restarts: How many died while they were the serving one.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Gateways:
         return self.successor is not None and self.successor.prepared
 
     def prepare(self) -> Child | None:
-        """Make a successor, not started yet; ``None`` when former gateways have all places left."""
+        """Make a successor, not started yet; return ``None`` if other gateways occupy all places."""
         taken = {child.place for child in self}
         place = next((place for place in range(GATEWAYS) if place not in taken), None)
         if place is None:
@@ -55,7 +55,7 @@ class Gateways:
         return self.successor
 
     def take_over(self) -> Child:
-        """Let the successor be the one that serves, and return the one that did."""
+        """Make the successor the serving gateway, and return the one that was."""
         assert self.successor is not None
         before, self.serving = self.serving, self.successor
         self.successor = None
@@ -64,7 +64,7 @@ class Gateways:
         return before
 
     def give_up_successor(self) -> None:
-        """Forget the successor: it died, or could not be started."""
+        """Forget the successor, if there is one: it died, or could not be started."""
         if self.successor is not None:
             self.successor.hang_up()
             self.successor = None

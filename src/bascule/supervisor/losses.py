@@ -1,10 +1,11 @@
 """Sessions that were lost with their forwarder, and that no gateway has counted.
 
-A gateway counts them as it hears of the death, with a line for each. One that dies about then, or had not
-been told yet what the forwarder carried, does not: then they are counted here, as many as the forwarder held,
-and what they were is known to nobody.
+When a forwarder dies, the gateway counts its sessions and logs a line for each. A gateway that dies at about
+the same time, or did not have the forwarder's list yet, does not. Then the supervisor counts as many as the
+forwarder held, without knowing which sessions they were.
 
-Rules of this file: whoever counts a death says so in the forwarder's block (`ForwarderWord.LOST_COUNTED`).
+Rules of this file: the process that counts a death notes it in the forwarder's block
+(`ForwarderWord.LOST_COUNTED`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from bascule.supervisor.gateways import Gateways
 
 _WITHIN: Final = 5.0
-"""Seconds in which a gateway that lives has counted: it hears of a death at once."""
+"""Seconds after which a living gateway has counted a death, of which it hears at once."""
 
 
 class _Death(NamedTuple):
@@ -29,12 +30,12 @@ class _Death(NamedTuple):
 
 
 class Losses:
-    """The deaths of forwarders of which it is not known whether a gateway has counted what they took along.
+    """Deaths of forwarders whose sessions a gateway may not have counted.
 
     Args:
-        counters: Where it is counted.
-        gateways: Who counts.
-        do_later: Calls something in so many seconds.
+        counters: All counters.
+        gateways: The gateways, of which the serving one counts.
+        do_later: Calls something after that many seconds.
     """
 
     def __init__(
@@ -53,8 +54,8 @@ class Losses:
 
         Args:
             slot: Its slot.
-            restarts: How often the slot had been started again before, which tells its processes apart.
-            sessions: How many it held.
+            restarts: How often the slot had been restarted before, which tells its processes apart.
+            sessions: How many sessions it held.
         """
         if not sessions:
             return
@@ -66,7 +67,7 @@ class Losses:
             self.settle()
 
     def settle(self) -> None:
-        """Count what no gateway has counted: it has had the time, or has died."""
+        """Count the sessions that no gateway has counted: it has had the time, or has died."""
         deaths, self._deaths = self._deaths, []
         for slot, restarts, sessions in deaths:
             words = self._counters.forwarder(slot)

@@ -1,10 +1,10 @@
-"""The supervisor: binds the sockets, starts the other processes, restarts what dies, stops all in order.
+"""The supervisor: binds the sockets, starts the other processes, restarts those that die, stops all in order.
 
 It reads nothing that comes from the network and carries no data, so little can go
 wrong in it. It waits for pidfds, control channels, signals and deadlines, and for
-nothing else. A child that hangs is killed, and then treated as one that died (`bascule.supervisor.watchdog`);
-what a stop is, and another configuration, is decided in `bascule.supervisor.shutdown` and
-`bascule.supervisor.succession`.
+nothing else. `bascule.supervisor.watchdog` kills a child that hangs, which is then treated as one
+that died. `bascule.supervisor.shutdown` decides how the proxy stops, and
+`bascule.supervisor.succession` how another configuration comes into force.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _LONGEST_WAIT: Final = 3600.0
-"""Most seconds of one wait: epoll_wait(2) counts milliseconds in 32 bits, and a drain may last longer."""
+"""Most seconds of one wait: epoll_wait(2) counts milliseconds in 32 bits, and a drain may exceed that."""
 
 _BAD_CONFIGURATION: Final = 2
 """Exit status of a gateway that cannot use the configuration, and then of the whole proxy."""
@@ -62,8 +62,8 @@ class Supervisor:
 
     Args:
         loaded: The configuration in force.
-        listeners: Where it listens.
-        load: Loads it again; ``None`` where it came from no file that could have changed.
+        listeners: The listening sockets.
+        load: Loads the configuration again; ``None`` if it came from no file that could change.
     """
 
     def __init__(self, loaded: Loaded, listeners: Listeners, load: Callable[[], Loaded] | None) -> None:
@@ -73,7 +73,7 @@ class Supervisor:
         self._listeners = listeners
         count = config.forwarders.count or cores.available()
         self._slots = min(count, config.websocket_proxy.grizzly_worker_pool_max_size)
-        # Before anything is opened: where too little is allowed, that is what there is to say.
+        # Before anything is opened: if the limit is too low, this is the error to report.
         openfiles.prepare(config.websocket_proxy.max_sessions_per_app, self._slots)
         self._counters = CounterFile.create(self._slots)
         self._figures = Journal.create("bascule-figures")
@@ -93,14 +93,14 @@ class Supervisor:
         self._on_terminal = terminal.is_there()
 
     def run(self) -> int:
-        """Serve until told to stop; returns the exit status."""
+        """Serve until told to stop; return the exit status."""
         with contextlib.closing(self._listeners), contextlib.closing(CaughtSignals()) as caught:
             self._serve(caught)
         _log.info("stopped")
         return self._shutdown.exit_status
 
     def _serve(self, caught: CaughtSignals) -> None:
-        """Do what there is to do until the last child has left."""
+        """Start the children, and act on events until the last child has left."""
         self._selector.register(caught.wake, selectors.EVENT_READ, lambda: self._on_signals(caught.take()))
         self._start_all()
         self._watchdog.run()
@@ -109,7 +109,7 @@ class Supervisor:
         while not self._shutdown.over:
             deadline = min([self._shutdown.deadline, *(at for at, _ in self._due)])
             for key, _ in self._selector.select(min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))):
-                # One called before may have closed it; its number may be another's by now.
+                # An earlier callback may have closed this descriptor, and its number may be in use again.
                 if self._selector.get_map().get(key.fd) is key:
                     callback: Callable[[], None] = key.data
                     callback()
@@ -140,7 +140,7 @@ class Supervisor:
             try:
                 self.start(child)
             except OSError as error:
-                # No session is lost by it yet. Whoever started us is told, and may do so again.
+                # There is no session to lose yet. The exit status tells the service manager, which may retry.
                 _log.error("a process could not be started", child=child.name, error=str(error))
                 self._shutdown.give_up(1)
                 return
@@ -157,7 +157,7 @@ class Supervisor:
         try:
             self._selector.register(child.control, selectors.EVENT_READ, lambda: self._on_control(child))
             self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
-        except OSError:  # no memory, or no epoll watch: nobody would hear of its death
+        except OSError:  # no memory, or no epoll watch: we would not notice its death
             self.hang_up(child)
             child.abandon()
             raise
@@ -166,7 +166,7 @@ class Supervisor:
         self._gateways.started += child.is_gateway
 
     def _setup(self, child: Child, control: int) -> ChildSetup:
-        """Return what a child is told that is started now.
+        """Return the setup of a child that is about to be started.
 
         Args:
             child: The child.
@@ -192,7 +192,7 @@ class Supervisor:
             place=child.place,
             generation=gateways.started,
             restarts=gateways.restarts,
-            # One that is down just now has no channel, by which a gateway would learn it.
+            # The gateway learns the restarts with each channel; a forwarder that is down now has none.
             forwarder_restarts=[max(0, each.restarts) for each in self._forwarders],
             successor=is_successor,
             started_at=self._started_at,
@@ -203,7 +203,7 @@ class Supervisor:
     def start_again(self, child: Child) -> None:
         """See `succession.Host.start_again`."""
         if child.alive or child not in self.children():
-            return  # it was started meanwhile, or another one has taken over
+            return  # it was started meanwhile, or another gateway has taken over
         try:
             self.start(child)
         except OSError as error:
@@ -217,16 +217,16 @@ class Supervisor:
             self._connect(forwarder)
 
     def _connect(self, forwarder: Child) -> None:
-        """Give the gateway and a forwarder a channel to each other; when that fails, later."""
+        """Give the serving gateway and a forwarder a channel to each other; if that fails, do so later."""
         gateway = self._gateways.serving
-        # A gateway that dies before it is prepared would take along what it was told, and had not read.
+        # Outcomes told to a gateway that dies before it is prepared would be lost with it, unread.
         if (
             not gateway.prepared
             or gateway.control is None
             or forwarder.control is None
             or not forwarder.ready
         ):
-            return  # whichever is not there yet is given one when it is
+            return  # this is called again when the process that is not there yet is
         assert forwarder.process is not None
         number = self._last_channel[forwarder.slot] = next(self._channels)
         try:
@@ -241,7 +241,7 @@ class Supervisor:
                 forwarder.slot, forwarder.process.pid, forwarder.hot_path, forwarder.restarts, number
             )
             send_control(gateway.control, channel, left.fileno())
-        except OSError as error:  # one of them has just died, and its pidfd tells the rest; or reads nothing
+        except OSError as error:  # one of the two has just died (its pidfd tells the rest), or reads nothing
             _log.warning("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
             self.do_later(ASK_AGAIN, lambda: self._connect_again(forwarder, number))
         finally:
@@ -249,10 +249,10 @@ class Supervisor:
             right.close()
 
     def _connect_again(self, forwarder: Child, number: int) -> None:
-        """Make a channel in the place of one, unless that was done meanwhile.
+        """Make another channel in the place of a lost one, unless that was done meanwhile.
 
-        With a channel too many, of which the forwarder has no room for its end, the gateway would take a
-        forwarder that lives for dead.
+        If we made one too many and the forwarder had no descriptor for its end, the gateway would see that
+        channel end, and take a living forwarder for dead.
         """
         if self._last_channel.get(forwarder.slot) == number:
             self._connect(forwarder)
@@ -276,11 +276,11 @@ class Supervisor:
                 self._on_ready(child)
             case control.ChannelLost():
                 forwarder = self._forwarders[message.slot]
-                if child is forwarder:  # the gateway says it itself
+                if child is forwarder:  # a gateway logs this itself
                     _log.warning("no descriptors left for the gateway's channel", child=child.name)
                 self._connect_again(forwarder, message.number)
             case control.DrainBegun():
-                # What POST /drain began outlives the gateway that was asked, and its time goes on.
+                # A drain that POST /drain began outlives the gateway that was asked, and its time runs on.
                 self._shutdown.draining_since = message.since
                 if child in self._gateways.former:
                     self._call()
@@ -289,7 +289,7 @@ class Supervisor:
             case control.Prepared() if child is self._gateways.serving:
                 child.prepared = True
                 if self._announced:
-                    # Others wait for all forwarders to begin; here it is known which could tell anything.
+                    # A first gateway waits for all forwarders; now we know which have sessions to list.
                     self._call()
                 self._connect_all()
             case control.Prepared() if child is self._gateways.successor:
@@ -308,7 +308,7 @@ class Supervisor:
         if child in self._forwarders:
             self._connect(child)
             return
-        # Only now: to start, it wants the processor like anybody else.
+        # Only now: while it starts, a gateway needs the processor as much as other processes.
         scheduling.stand_back(child.process.pid)
         if self._shutdown.asked_for:
             assert child.control is not None
@@ -338,7 +338,7 @@ class Supervisor:
         self._warn()
 
     def _warn(self) -> None:
-        """Say what of the configuration in force is dangerous."""
+        """Warn about dangerous settings of the configuration in force."""
         if not self._config.upstream_tls.verify:
             _log.warning("certificates of upstreams are not checked", key="upstreamTls.verify")
 
@@ -376,13 +376,13 @@ class Supervisor:
 
     def _on_servings_death(self, child: Child, pid: int, status: int, delay: float) -> None:
         if status == _BAD_CONFIGURATION and not self._announced:
-            # It refused the configuration and has said why; another one would do the same. Once
-            # we have served, what has gone bad since (a certificate) must not end the sessions.
+            # The gateway refused the configuration and logged why; the next one would do the same. Once
+            # we have served, a file that has gone bad since (a certificate) must not end the sessions.
             self._shutdown.exit_status = _BAD_CONFIGURATION
             self._shutdown.finish()
             return
         if status == OTHER_VERSION:
-            # No gateway of ours can be started any more. Whoever watches over us starts what is there now.
+            # We can start no gateway of our version any more. The service manager starts the one on disk.
             _log.error("stopping", status=in_words(status), sessions=self.open_sessions())
             self._shutdown.exit_status = 1
             self._shutdown.finish()
@@ -393,7 +393,7 @@ class Supervisor:
         if self._succession.on_servings_death():
             return
         if self._shutdown.asked_for:
-            # Nobody is left to pace the drain: the forwarders end their sessions themselves.
+            # No gateway is left to pace the drain: the forwarders end their sessions themselves.
             self._shutdown.finish()
             return
         self.do_later(delay, lambda: self.start_again(child))
@@ -404,9 +404,9 @@ class Supervisor:
         self._shutdown.finish_if_done()
 
     def _take_back_gauges(self, child: Child) -> int:
-        """Set to 0 what a process said that it holds, which has ended with it; return the sessions.
+        """Set the gauges of a process that died to 0; return how many sessions it held.
 
-        Its successor may die before it could.
+        The next process in its place would reset them, but may die before it does.
         """
         if child.is_gateway:
             self._counters.gateway(child.place)[GatewayWord.HTTP_IN_FLIGHT] = 0
@@ -447,20 +447,20 @@ class Supervisor:
                 _log.error("the listening sockets keep their old options", error=str(error))
             try:
                 openfiles.prepare(config.websocket_proxy.max_sessions_per_app, self._slots)
-            except ConfigError as error:  # lowered from outside: the forwarders that run keep what they have
+            except ConfigError as error:  # the limit was lowered from outside; running forwarders keep theirs
                 _log.error("a forwarder that starts will take no session", error=str(error))
         self._call()
         self._connect_all()
         for forwarder in self._forwarders:
             self._tell_intervals(forwarder)
-        # The one that is to serve has no longer than others: nobody else accepts until it does.
+        # The gateway that is to serve gets no extra time to start: until it serves, no gateway accepts.
         self._watchdog.begin_anew(config.watchdog, serving)
 
     def _call(self) -> None:
-        """Tell the gateway that took over, or was started again, to serve, and how things stand."""
+        """Tell the serving gateway to serve, which forwarders to wait for, and of a drain or a reload."""
         channel = self._gateways.serving.control
         if channel is not None:
-            # One that starts again carries nothing, and for one that hangs nobody can wait.
+            # A forwarder that is being started carries nothing, and one that hangs must not be waited for.
             ready = [
                 forwarder.slot
                 for forwarder in self._forwarders
@@ -472,7 +472,7 @@ class Supervisor:
                 )
 
     def _tell_intervals(self, forwarder: Child) -> None:
-        """Tell a forwarder what of the configuration in force it goes by; one that starts is told then."""
+        """Tell a forwarder the times of the configuration in force; a start tells them as well."""
         if forwarder.control is None:
             return
         proxy, limits = self._config.websocket_proxy, self._config.limits
@@ -481,7 +481,7 @@ class Supervisor:
         )
         try:
             send_control(forwarder.control, intervals)
-        except OSError as error:  # it has just died, and its pidfd tells the rest; or it reads nothing
+        except OSError as error:  # it has just died (its pidfd tells the rest), or it reads nothing
             _log.warning("not told of the intervals", forwarder=forwarder.name, error=str(error))
             self.do_later(ASK_AGAIN, lambda: self._tell_intervals(forwarder))
 
@@ -493,7 +493,7 @@ class Supervisor:
             if number in signals.IGNORED:
                 _log.warning("signal ignored", signal=signal.Signals(number).name)
             elif number == signals.HANG_UP and self._load is not None and not self._on_terminal:
-                reloads = True  # once, however often it was said
+                reloads = True  # reload once, however many signals came
             else:
                 self._shutdown.on_signal(number, self._config.drain)
         if reloads:
@@ -518,8 +518,8 @@ def run(
     Args:
         loaded: The configuration in force.
         listeners: Where to listen, for a caller that had to know the ports beforehand; bound here when None.
-        load: Loads the configuration again, for a reload; raises `ConfigError` where it cannot be used.
-        patience: Seconds to wait for an address that somebody has.
+        load: Loads the configuration again, for a reload; raises `ConfigError` if it cannot be used.
+        patience: Seconds to wait for an address that another process has.
 
     Returns:
         The exit status: 0; 2 when the gateway could not use the configuration; 1 after another failure.

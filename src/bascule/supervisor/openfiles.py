@@ -1,4 +1,4 @@
-"""The limit of open files: raised as far as it goes, and said at the start when the cap cannot fit."""
+"""The limit of open files: we raise it as far as it goes, and warn at the start if the cap cannot fit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _log = structlog.get_logger()
 
 
 def prepare(cap: int, forwarders: int) -> None:
-    """Raise the limit, for us and all that we start, and look whether it is enough.
+    """Raise the limit, for this process and all that it starts, and check that it is enough.
 
     Args:
-        cap: Sessions at once.
-        forwarders: How many share them.
+        cap: Most sessions at once.
+        forwarders: How many forwarders share them.
 
     Raises:
         ConfigError: Not one session fits.

@@ -1,9 +1,9 @@
-"""Orphans of a container, which the kernel gives to its first process: to us, where nothing else is that.
+"""Reaps orphans of a container. The kernel gives them to its first process: to us, unless that is another.
 
-Whoever runs something in the container (an exec probe, ``kubectl exec``) may leave some. One that has ended
-keeps its process id, of which a container has only so many, until it is reaped.
+Commands that run in the container (an exec probe, ``kubectl exec``) may leave some. An orphan that has ended
+keeps its process id until it is reaped, and a container has only so many.
 
-Rules of this file: the exit status of a child of ours is the supervisor's to take.
+Rules of this file: only the supervisor takes the exit status of a child of ours.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from bascule.supervisor.child import Child
 
 _LOOK_EVERY: Final = 1.0
-"""Seconds between two looks: as often as the watchdog wakes us anyway."""
+"""Seconds between two looks: the watchdog wakes us as often anyway."""
 
 
 class Orphans:
-    """Reaps them now and then.
+    """Reaps orphans now and then.
 
     Args:
-        children: Tells all that are no orphans, alive or not.
-        do_later: Calls something in so many seconds.
+        children: Returns our own children, alive or not.
+        do_later: Calls something after that many seconds.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Orphans:
         self._do_later = do_later
 
     def run(self) -> None:
-        """Reap those that have ended, and do so again; only the first process of a container is given any."""
+        """Reap orphans that have ended, now and every `_LOOK_EVERY`; only process 1 is given any."""
         if os.getpid() != 1:
             return
         self._do_later(_LOOK_EVERY, self.run)
@@ -46,13 +46,13 @@ class Orphans:
 
 
 def reap(ours: Collection[int]) -> None:
-    """Reap all children that have ended, but for ours.
+    """Reap all processes given to us that have ended, except for our own children.
 
     Args:
-        ours: Process ids.
+        ours: Process ids of our own children.
     """
     with contextlib.suppress(ChildProcessError):  # there is no child at all
         while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if found.si_pid in ours:
-                return  # it hides the others until its pidfd has told of it, which is before the next look
+                return  # it hides the others until the supervisor takes its status, before the next look
             os.waitid(os.P_PID, found.si_pid, os.WEXITED | os.WNOHANG)

@@ -1,10 +1,10 @@
-"""When files were renewed: those that a configuration names, and its own where that is wanted.
+"""Finds out when files were renewed: those that a configuration names, and its own if that is wanted.
 
-Whoever renews them (a cert-manager, certbot, a kubelet that mounts a Secret or a ConfigMap) signals
-nobody, and may write certificate and key one after the other. So they are looked at now and then, and
-have been renewed when two looks in a row find the same that is not what was there before.
+A tool that renews files (cert-manager, certbot, a kubelet that mounts a Secret or a ConfigMap) sends
+no signal, and may write certificate and key one after the other. So we look at the files now and then:
+they were renewed when two looks in a row find the same state, and it differs from the state before.
 
-Rules of this file: files are looked at and not read.
+Rules of this file: it looks at files and does not read them.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from bascule.policy.config import Config
 
 LOOK_EVERY: Final = 10.0
-"""Seconds between two looks: certificates are renewed days before they end."""
+"""Seconds between two looks: certificates are renewed days before they expire."""
 
 TRY_AGAIN: Final = 30
 """Looks until files that could not be taken over are tried again: five minutes."""
 
 _State = tuple[int, ...]
-"""Device, inode, size and time of the last change; nothing for a file that is not there."""
+"""Device, inode, size and time of the last change; empty for a file that is not there."""
 
 
 class Renewal:
-    """Looks after files, as they are now.
+    """Watches files, from their present state on.
 
     Args:
-        paths: Where they are.
+        paths: The files.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -43,14 +43,14 @@ class Renewal:
 
     @classmethod
     def of_named(cls, config: Config) -> Self:
-        """Look after what a configuration names: certificates, keys and tokens."""
+        """Watch the files that a configuration names: certificates, keys and tokens."""
         return cls(named for _, named in files(config))
 
     def _look(self) -> list[_State]:
         return [_state(named) for named in self._files]
 
     def look(self) -> bool:
-        """Look again; tell whether they were renewed: once, unless `failed` says that it was no use."""
+        """Look again; tell whether the files were renewed: once each time, unless `failed` is called."""
         last, self._last = self._last, self._look()
         self._until_again -= 1
         if self._last != last or (self._last == self._in_force and self._until_again):
@@ -59,12 +59,12 @@ class Renewal:
         return True
 
     def taken(self) -> None:
-        """Note that they are about to be read."""
+        """Note that the files are about to be read."""
         self._in_force = self._last = self._look()
         self._until_again = 0
 
     def failed(self) -> None:
-        """Note that they could not be taken over. The reason may pass: it is told again some time later."""
+        """Note that the files could not be used. The reason may pass: `look` tells again in `TRY_AGAIN`."""
         self._until_again = TRY_AGAIN
 
 

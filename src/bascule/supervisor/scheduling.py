@@ -1,15 +1,15 @@
 """How the kernel takes turns with our processes: the forwarders first, the gateway after them.
 
-A keystroke waits for whoever has the processor when it arrives. Linux's scheduler (EEVDF)
-lets that one finish its slice, 3 ms as a rule, and notices its end only when somebody wakes
-up or the clock ticks. A short slice takes nothing from anybody's share: turns become
-smaller, and the others come sooner.
+A keystroke waits for the process that has the processor when it arrives. Linux's scheduler (EEVDF)
+lets that process finish its slice, 3 ms as a rule, and notices the end of the slice only when a process
+wakes up or the clock ticks. A short slice does not change the share of any process: turns become
+shorter, and other processes get theirs sooner.
 
-The forwarders keep the system's slice: woken sooner they find less in each read, and large
-messages with several under way cost a third more.
+The forwarders keep the system's slice: if they woke up sooner they would find less in each read, and
+several large messages at once would cost a third more.
 
-Rules of this file: everything here is a wish. Kernels before 6.12 take it and go on as they
-did; a system that refuses it changes nothing but the latency under load.
+Rules of this file: everything here is a wish. Kernels before 6.12 accept a slice and ignore it; where
+the system refuses a wish, only the latency under load suffers.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import struct
 from typing import Final
 
 SLICE: Final = 100_000
-"""Nanoseconds of a turn of the gateway: the shortest the kernel grants."""
+"""Nanoseconds of a turn of the gateway: the shortest slice that the kernel grants."""
 
 NICENESS: Final = 19
-"""How far the gateway stands back behind the forwarders (nice(1)): as far as that goes. A forwarder that
-wakes up with less behind it than its share waits for the next tick of the clock, and the
-smaller the gateway's share the seldomer that is. Where forwarders want every core the gateway keeps
+"""How far the gateway stands back behind the forwarders (nice(1)): as far as possible. A forwarder that
+wakes up with less to claim than its share waits for the next tick of the clock; the smaller the
+gateway's share, the more seldom that happens. If forwarders want every core, the gateway still has
 a seventieth, which is enough for probes."""
 
 _SYSCALL: Final = {"x86_64": 314, "aarch64": 274}
@@ -38,10 +38,10 @@ _ATTRIBUTES: Final = struct.Struct("=IIQiIQQQ")
 
 
 def stand_back(pid: int) -> None:
-    """Put the gateway behind the forwarders: a small share, short turns, and it never pre-empts anybody.
+    """Put the gateway behind the forwarders: a small share, short turns, and no pre-emption by it.
 
-    Sessions under way come before handshakes when processors are short: a storm of
-    refusals must not be felt by those who are in.
+    Live sessions come before handshakes when processors are short: they must not suffer
+    from a storm of refusals.
     """
     with contextlib.suppress(OSError):  # not allowed; or it has just died
         nice = min(19, os.getpriority(os.PRIO_PROCESS, pid) + NICENESS)

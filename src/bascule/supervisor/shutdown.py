@@ -3,12 +3,12 @@
 1. the first ``SIGTERM`` or ``SIGINT``: the gateway stops accepting and refuses new
    sessions (readiness is false from here on);
 2. sessions end by themselves, or are told 1012 at a frame boundary, spread over time;
-3. when ``drain.timeout`` has nearly passed, what is left is cut, by former gateways as well;
-4. when none is left, the gateway waits up to ``drain.lastScrape`` for one more scrape;
-5. the children are ended;
+3. when ``drain.timeout`` has nearly passed, the gateway and former gateways cut what is left;
+4. when nothing is left, the gateway waits up to ``drain.lastScrape`` for one more scrape;
+5. the supervisor ends the children;
 6. exit status 0. A second signal goes straight to the end.
 
-Rules of this file: what is decided here, the supervisor carries out.
+Rules of this file: it decides; the supervisor carries out.
 """
 
 from __future__ import annotations
@@ -34,39 +34,40 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _GRACE: Final = 2.0
-"""Seconds beyond drain.timeout and drain.lastScrape: the gateway says that it is done, and children leave."""
+"""Seconds beyond drain.timeout and drain.lastScrape for the gateway to report; then for children to leave."""
 
 _ECHO: Final = 0.01
-"""Seconds in which a second signal is the first one again, sent to the process and to its group."""
+"""Seconds in which a second signal counts as the first, which may be sent to the process and to its group."""
 
 
 class Host(Protocol):
-    """What is needed of the supervisor."""
+    """What this file needs of the supervisor."""
 
     def children(self) -> Iterable[Child]:
-        """All processes, alive or not."""
+        """Return all children, alive or not."""
 
     def hang_up(self, child: Child) -> None:
-        """Close a child's control channel: it ends what it has and leaves."""
+        """Close a child's control channel: the child ends what it has and leaves."""
 
     def open_sessions(self) -> int:
-        """How many sessions there are."""
+        """Return how many sessions the forwarders carry."""
 
 
 class Shutdown:
     """Whether the proxy stops, and how far it is.
 
     Args:
-        gateways: Who is asked to drain.
-        listeners: What is closed.
+        gateways: The gateways, of which the serving one is told to drain.
+        listeners: The listening sockets, of which the public ones are closed.
         host: The supervisor.
 
     Attributes:
-        draining_since: Monotonic time at which a drain began, be it by a signal or by ``POST /drain``.
-        signalled_at: Monotonic time of the last signal.
+        draining_since: Monotonic time at which a drain began, by a signal or by ``POST /drain``; ``None``
+            while there is no drain.
+        signalled_at: Monotonic time of the last signal; 0.0 before the first.
         deadline: Monotonic time at which `on_deadline` is to be called.
-        ending: Whether the children have been told to leave: nothing is started any more.
-        exit_status: What the process is to say in the end.
+        ending: Whether the children have been told to leave: no process is started any more.
+        exit_status: Exit status of the supervisor.
     """
 
     def __init__(self, gateways: Gateways, listeners: Listeners, host: Host) -> None:
@@ -85,7 +86,7 @@ class Shutdown:
 
     @property
     def asked_for(self) -> bool:
-        """Whether a signal asked for it."""
+        """Whether a signal asked for a stop."""
         return self._signals > 0
 
     @property
@@ -94,11 +95,11 @@ class Shutdown:
         return self.ending and not any(child.alive for child in self._host.children())
 
     def on_signal(self, number: int, drain: Drain) -> None:
-        """Begin to stop, or, when that has begun, stop at once.
+        """Begin to stop; at a second signal, stop at once.
 
         Args:
             number: The signal.
-            drain: How long it may take.
+            drain: How long the stop may take.
         """
         now = time.monotonic()
         if self._signals and now - self.signalled_at < _ECHO:
@@ -119,7 +120,7 @@ class Shutdown:
         self._drain()
 
     def _drain(self) -> None:
-        """Let the gateway drain; one that is about to take over does so when it serves."""
+        """Tell the serving gateway to drain; a prepared successor takes over first, and is told then."""
         if self.draining_since is None:
             self.draining_since = self.signalled_at
         gateways = self._gateways
@@ -136,17 +137,17 @@ class Shutdown:
             self.finish()
 
     def on_drained(self) -> None:
-        """The gateway has nothing left."""
+        """The serving gateway has nothing left, or its time is up."""
         self._drained = True
         self.finish_if_done()
 
     def finish_if_done(self) -> None:
-        """End the children when the gateway has drained, and former ones have nothing left, or no time."""
+        """End the children if the gateway has drained, and former gateways have left or were told to."""
         if self._drained and (self._is_cut or not self._gateways.former):
             self.finish()
 
     def finish(self) -> None:
-        """End the children; they have nothing left, or no time left."""
+        """Tell the children to leave: they have nothing left, or no time left."""
         if self.ending:
             return
         self.ending = True
@@ -155,10 +156,10 @@ class Shutdown:
             self._host.hang_up(child)
 
     def give_up(self, status: int) -> None:
-        """End children that begin, at once: told to leave, each would say that nobody listens to it.
+        """Kill children that are still starting: told to leave, each would log that nothing listens to it.
 
         Args:
-            status: What the process is to say in the end.
+            status: Exit status of the supervisor.
         """
         self.exit_status = status
         self.finish()
@@ -174,7 +175,7 @@ class Shutdown:
             self._cut()
 
     def _cut(self) -> None:
-        """Let former gateways cut what they still have; the one that serves does so by itself."""
+        """Tell former gateways to cut what they still have; the serving one does so by itself."""
         self._is_cut = True
         self.deadline = self._up_at
         for former in self._gateways.former:

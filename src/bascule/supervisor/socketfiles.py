@@ -1,7 +1,7 @@
 """Unix sockets to listen at. Each is a file, and a file outlives the process that made it.
 
-One that a dead process has left is replaced. One that is served is not, nor is what is no socket: two proxies
-that are told the same path must not take it from each other, and a wrong path must not cost a file.
+We replace a socket that a dead process has left. We do not replace one that is served, or any other file: two
+proxies that are told the same path must not take it from each other, and a wrong path must not cost a file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SocketPlace", "bind_socket_file"]
 
 _OTHERS_BIND: Final = 1.0
-"""Most seconds to wait while another process binds in the same directory, which takes it milliseconds."""
+"""Most seconds to wait while another proxy binds in the same directory, which takes milliseconds."""
 
 _LOOK_EVERY: Final = 0.01
 
@@ -31,9 +31,9 @@ class SocketPlace(NamedTuple):
     """A file that a socket of ours is bound to.
 
     Attributes:
-        path: Where.
-        device: With ``inode``, which file that was when it was bound.
-        inode: See there.
+        path: The path of the file.
+        device: The device that held the file when the socket was bound.
+        inode: The file's inode number on that device.
     """
 
     path: str
@@ -42,16 +42,19 @@ class SocketPlace(NamedTuple):
 
     @classmethod
     def of(cls, path: str) -> Self:
-        """Return what is there now.
+        """Return the file that is there now.
 
         Raises:
-            OSError: Nothing.
+            OSError: There is no file.
         """
         found = os.lstat(path)
         return cls(path, found.st_dev, found.st_ino)
 
     def remove(self) -> None:
-        """Remove the file if it is still that one, while the socket is open: then no other has its number."""
+        """Remove the file if it is still ours.
+
+        Call this while the socket is open: afterwards another file may have its inode number.
+        """
         with contextlib.suppress(OSError):  # it is gone, or not ours to remove any more
             if SocketPlace.of(self.path) == self:
                 Path(self.path).unlink()
@@ -61,12 +64,12 @@ def bind_socket_file(path: str, mode: int) -> socket.socket:
     """Return a socket that is bound to a path, and does not listen yet.
 
     Args:
-        path: Where.
-        mode: Its permissions, from the first moment on.
+        path: The path of its file.
+        mode: The file's permissions, from the first moment on.
 
     Raises:
         FileExistsError: There is a file that is no socket.
-        OSError: ``EADDRINUSE`` where somebody serves a socket that is there; else what the kernel says.
+        OSError: ``EADDRINUSE`` if the path is a socket that a process serves; else the kernel's error.
     """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -85,10 +88,10 @@ def bind_socket_file(path: str, mode: int) -> socket.socket:
 
 @contextlib.contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """Keep other proxies from binding in a directory: of two that find a dead socket one would lose its own.
+    """Lock a directory: of two proxies that find a dead socket, one would remove the other's new one.
 
-    Where the directory cannot be locked nobody is kept from anything; where it stays locked, no longer than
-    `_OTHERS_BIND`, for whoever locks it for so long does something else.
+    If the directory cannot be locked, go on without the lock. If it stays locked, wait `_OTHERS_BIND` at
+    most: no proxy holds the lock for so long.
     """
     with contextlib.ExitStack() as opened:
         with contextlib.suppress(OSError):
@@ -109,11 +112,11 @@ def _lock(descriptor: int) -> bool:
 
 
 def _remove_dead(path: str) -> None:
-    """Remove a socket that nobody serves.
+    """Remove a socket that no process serves; do nothing if there is no file.
 
     Raises:
-        FileExistsError: There is something else.
-        OSError: It is served, or cannot be removed.
+        FileExistsError: The file is no socket.
+        OSError: The socket is served, or cannot be removed.
     """
     try:
         kind = os.lstat(path).st_mode
@@ -122,7 +125,7 @@ def _remove_dead(path: str) -> None:
     if not stat.S_ISSOCK(kind):
         raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
-        # EAGAIN is one whose backlog is full, and EACCES one that may be served.
+        # EAGAIN means that its backlog is full, and EACCES that it may be served.
         if asking.connect_ex(path) != errno.ECONNREFUSED:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     Path(path).unlink()

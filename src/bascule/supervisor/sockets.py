@@ -1,4 +1,4 @@
-"""The listening sockets: bound here, so that they outlive every gateway."""
+"""The listening sockets: the supervisor binds them, so that they outlive every gateway."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _LOOK_EVERY: Final = 0.1
-"""Seconds between two tries to bind an address that somebody has."""
+"""Seconds between two tries to bind an address that another process has."""
 
 _ALLOWED: Final = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 
@@ -34,10 +34,10 @@ _WHY: Final = {
     errno.EACCES: "the permissions of its directory do not allow it",
     errno.EEXIST: "there is a file that is no socket",
 }
-"""What the kernel's words leave open where the address is a file."""
+"""Clearer words than the kernel's, for an address that is a file."""
 
 _LONGEST_NAME: Final = 16
-"""Bytes of the name of a congestion control: ``TCP_CA_NAME_MAX``."""
+"""Most bytes of the name of a congestion control: ``TCP_CA_NAME_MAX``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Listeners:
     Attributes:
         public: For browsers.
         admin: For operators.
-        redirect: For browsers that are told to come by https; ``None`` where there is none.
-        places: Field → its file, where the socket is a Unix one and the file is still there.
+        redirect: For browsers that are redirected to https; ``None`` if none is configured.
+        places: By field of the configuration, the files of Unix sockets that we have not removed yet.
     """
 
     public: socket.socket
@@ -58,13 +58,14 @@ class Listeners:
 
     @classmethod
     def open(cls, config: Config, patience: float = 0.0) -> Self:
-        """Bind all, the public one last: a proxy that is about to leave has given that one up already.
+        """Bind all sockets, the public one last, which a former proxy that stops closes first.
 
-        Whoever waits for the public address and then asks at the admin one asks this proxy, not the former.
+        So when the public address is ours, the admin address is ours as well: a client that waits for the
+        first never asks the former proxy at the second.
 
         Args:
-            config: Where.
-            patience: Seconds to wait for an address that somebody has.
+            config: The addresses.
+            patience: Seconds to wait for an address that another process has.
 
         Raises:
             ConfigError: An address cannot be bound; names the field. Nothing stays bound.
@@ -89,9 +90,10 @@ class Listeners:
             return cls(public, admin, redirect, places)
 
     def close_public(self) -> None:
-        """Close what is for browsers; closing twice is harmless.
+        """Close the sockets for browsers; closing twice is harmless.
 
-        A file goes first, or whoever finds it in between would take it for that of a dead process.
+        A Unix socket's file is removed before the socket is closed: in between, another proxy would take
+        it for the file of a dead process.
         """
         self._remove("listen")
         self.public.close()
@@ -105,18 +107,20 @@ class Listeners:
         self.admin.close()
 
     def _remove(self, key: str) -> None:
-        """Remove a file, once: without the socket another may have its number."""
+        """Remove a socket's file, once: when the socket is closed, another file may get its inode number."""
         if (place := self.places.pop(key, None)) is not None:
             place.remove()
 
     def set_options(self, sockets: Sockets) -> None:
-        """Give other options to the connections that are accepted from now on.
+        """Set other options for the connections that are accepted from now on.
+
+        After an error, some sockets may have the new options and others not.
 
         Raises:
-            ConfigError: The kernel does not take one: see `check_options`.
-            OSError: There is no socket to learn from what the node is set to.
+            ConfigError: The kernel does not take the congestion control: see `check_options`.
+            OSError: There is no descriptor left, or the kernel does not take another option.
         """
-        with socket.socket() as fresh:  # to have none of one's own is to have the node's
+        with socket.socket() as fresh:  # without a congestion control of its own it has the node's
             nodes = fresh.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
         for listening in self._all():
             if listening.family is not socket.AF_UNIX:
@@ -131,10 +135,10 @@ class Listeners:
 
 
 def check_options(sockets: Sockets) -> None:
-    """Look whether the kernel takes the options of the browser's side.
+    """Check that the kernel takes the options of the browser's side.
 
     Raises:
-        ConfigError: It does not; names the field.
+        ConfigError: The kernel does not take one; names the field.
     """
     try:
         with socket.socket() as probe:
@@ -146,8 +150,8 @@ def check_options(sockets: Sockets) -> None:
 def listen(config: Config, where: Endpoint | SocketFile, key: str) -> socket.socket:
     """Bind and listen.
 
-    The options of sessions are set here once: Linux gives them to every connection accepted. They also end
-    those of operators, and of browsers that are redirected, whose peer is gone or takes nothing.
+    The options of sessions are set here, once: on Linux every accepted TCP connection inherits them. So
+    connections of operators, and of redirected browsers, also end when the peer is gone or takes nothing.
 
     Raises:
         ConfigError: The address cannot be bound, or the kernel does not take an option; names the field.
@@ -171,7 +175,7 @@ def listen(config: Config, where: Endpoint | SocketFile, key: str) -> socket.soc
 
 
 def _bound_file(config: Config, where: SocketFile, key: str) -> socket.socket:
-    """Bind to a file; there is no option to set, for those accepted there would not have it.
+    """Bind to a file; set no option, since accepted Unix connections would not inherit it.
 
     Raises:
         OSError: See `bind_socket_file`.
@@ -205,7 +209,7 @@ def _listen_once_free(
     """Listen as soon as nobody else does.
 
     Raises:
-        ConfigError: See `listen`; that the address is in use only when it still is at the end.
+        ConfigError: See `listen`; an address in use is an error only if it still is at ``give_up_at``.
     """
     is_told = False
     while True:
@@ -242,7 +246,7 @@ def _set_options(listening: socket.socket, sockets: Sockets) -> None:
 
 
 def _allowed() -> str:
-    """Name what this process may choose from."""
+    """Name the congestion controls that this process may choose."""
     names = _ALLOWED.read_text().split() if _ALLOWED.exists() else []
     return ", ".join(f'"{name}"' for name in sorted(names)) or "what the kernel allows"
 
@@ -255,9 +259,11 @@ def address(listening: socket.socket) -> str:
 
 
 def url(listening: socket.socket, *, secure: bool = False) -> str | None:
-    """Return what a browser on this host opens to reach a socket, over TLS if that is what it speaks.
+    """Return the URL by which a browser on this host reaches a socket; ``None`` for a Unix socket.
 
-    ``None`` for a Unix socket, which no browser opens.
+    Args:
+        listening: The socket.
+        secure: Whether it speaks TLS.
     """
     if listening.family is socket.AF_UNIX:
         return None

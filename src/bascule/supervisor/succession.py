@@ -2,14 +2,14 @@
 
 In order:
 
-1. the configuration is loaded again, and looked at;
-2. another gateway starts with it, and says when it has all it needs. Until then everything that is wrong
-   means that all goes on as before;
-3. the one that serves stops accepting, gives handshakes under way a moment, and says so;
-4. the other one is told by the forwarders which sessions there are, and serves;
-5. the former one ends what it has begun, and leaves.
+1. the supervisor loads the configuration again, and checks it;
+2. it starts a successor with that configuration, which reports when it has all it needs. If anything fails
+   until then, all goes on as before;
+3. the serving gateway stops accepting, gives handshakes under way a moment, and reports that it has retired;
+4. the forwarders tell the successor which sessions they carry, and it serves;
+5. the former gateway finishes what it has begun, and leaves.
 
-Rules of this file: processes are started and watched by the supervisor; here is decided which.
+Rules of this file: it decides which processes start; the supervisor starts and watches them.
 """
 
 from __future__ import annotations
@@ -38,47 +38,47 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _PREPARE: Final = 60.0
-"""Seconds a gateway that is to take over may take to have all it needs."""
+"""Seconds that a successor may take to have all it needs; then it is killed."""
 
 _RETIRE: Final = 10.0
-"""Seconds a gateway may take to let another one serve; then it is killed, as one that hangs."""
+"""Seconds that the serving gateway may take to retire; then it is killed, as one that hangs."""
 
 
 class Host(Protocol):
-    """What is needed of the supervisor."""
+    """What this file needs of the supervisor."""
 
     def start(self, child: Child) -> None:
         """Start a process.
 
         Raises:
-            OSError: There is none.
+            OSError: The process could not be started.
         """
 
     def start_again(self, child: Child) -> None:
-        """Start a process that died; when the system is short of something, later."""
+        """Start a process that died; try again later if it cannot be started now."""
 
     def do_later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Call something in so many seconds, unless all is over then."""
+        """Call something after that many seconds, unless the children have been told to leave by then."""
 
     def go_over(self) -> None:
-        """Let the gateway that is to serve do so, and all else go by the configuration in force."""
+        """Tell the gateway that is to serve to do so, and apply the configuration in force to all else."""
 
     @property
     def is_leaving(self) -> bool:
-        """Whether we were told to stop."""
+        """Whether the proxy stops."""
 
 
 class Succession:
-    """What is in force, and what is to be.
+    """The configuration in force, and the one that is to follow it.
 
     Args:
-        loaded: What is in force at the start.
-        gateways: All gateways; here it is decided which serves.
+        loaded: The configuration in force at the start.
+        gateways: All gateways; this class decides which one serves.
         host: The supervisor.
 
     Attributes:
-        loaded: What is in force.
-        wanted: What is to be in force when the successor takes over; the same where there is none.
+        loaded: The configuration in force.
+        wanted: The configuration of the successor; without a successor, the one in force.
     """
 
     def __init__(self, loaded: Loaded, gateways: Gateways, host: Host) -> None:
@@ -93,14 +93,14 @@ class Succession:
 
     @property
     def reloaded(self) -> bool:
-        """Whether what was to be in force last is: a configuration, and the files that it names."""
+        """Whether the configuration that was asked for last, with the files it names, is in force."""
         return not (self._failed_to_load or self._failed_to_renew)
 
     def begin(self, load: Callable[[], Loaded]) -> None:
-        """Load a configuration, and start a gateway that is to take over with it.
+        """Load a configuration, and start a successor with it.
 
-        While another one is about to take over, or the first to serve, this waits for that: what that one
-        read may be older.
+        While another successor is about to take over, or the serving gateway still starts, this is put off
+        until then: what that gateway has read may be older.
         """
         if self._host.is_leaving:
             return
@@ -114,7 +114,7 @@ class Succession:
             if not self._renews:
                 self._edits.taken()
             self.wanted = load()
-            # Before the gateway reads them: what is renewed from now on is renewed again.
+            # Before the successor reads the files: one that is renewed from now on counts as renewed again.
             self._next_renewal = Renewal.of_named(self.wanted.config)
             check_files(self.wanted.config)
             check_certificates(self.wanted.config)
@@ -134,22 +134,22 @@ class Succession:
             gateways.give_up_successor()
             self._fail([f"cannot start a process: {error}"])
         except Exception as fault:
-            # Whatever a file may hold: what cannot be read must not end the sessions of those who live.
+            # Whatever a file holds: one that cannot be read must not end live sessions.
             _log.error("internal error", exc_info=fault)
             gateways.give_up_successor()
             self._fail(["internal error: see the line before"])
 
     def look_for_renewal(self, load: Callable[[], Loaded] | None) -> None:
-        """Go over to renewed files.
+        """Begin a reload if files were renewed.
 
-        Those of the configuration itself are read again only where it says so: else somebody edits them,
-        and will say when it is done. Certificates, keys and tokens are taken over without it.
+        The files of the configuration itself count only with ``reloadOnChange``: otherwise an operator
+        edits them, and signals when that is done. Certificates, keys and tokens always count.
 
         Args:
-            load: Loads the configuration again.
+            load: Loads the configuration again; ``None`` if it came from no file that could change.
         """
         if self._next_load is not None:
-            return  # they will be read all the same; and are looked at again where it cannot be used
+            return  # a reload that is put off reads all files; if it fails, we look at them again
         if load is not None and self.loaded.config.reload_on_change and self._edits.look():
             _log.info("a configuration file has changed")
             self.begin(load)
@@ -158,17 +158,17 @@ class Succession:
             self.begin(self._as_it_is)
 
     def _as_it_is(self) -> Loaded:
-        """Load nothing: what is in force is to stay, with files that were renewed."""
+        """Load nothing: the configuration in force stays, with files that were renewed."""
         return self.loaded
 
     def go_on(self) -> None:
-        """Do what was asked for meanwhile, once nobody is about to take over or to serve."""
+        """Begin a reload that was put off, now that no gateway is about to take over or to serve."""
         load, self._next_load = self._next_load, None
         if load is not None:
             self.begin(load)
 
     def _fail(self, problems: list[str]) -> None:
-        """Say that all goes on with the configuration there was."""
+        """Log why a reload failed, and tell the serving gateway; the configuration in force stays."""
         self.wanted = self.loaded
         if self._host.is_leaving:
             return
@@ -186,7 +186,7 @@ class Succession:
         self.go_on()
 
     def _end_if_late(self, child: Child, seconds: float, is_late: Callable[[], bool]) -> None:
-        """Kill a gateway that does not get on; its pidfd tells the rest."""
+        """Kill a gateway that is late after ``seconds``; its pidfd tells the rest."""
         assert child.process is not None
         pid = child.process.pid
         self._host.do_later(seconds, lambda: child.kill(pid) if is_late() else None)
@@ -212,35 +212,35 @@ class Succession:
         self._end_if_late(before, _RETIRE, lambda: before is gateways.serving)
 
     def on_retired(self) -> None:
-        """The gateway that served accepts nothing more."""
-        # Who was asked for a successor that died since may say so while another one only begins.
+        """The serving gateway has retired: it accepts nothing more."""
+        # It may have been asked for a successor that has died since, and the next one may only be starting.
         if self._gateways.prepared:
             self._take_over()
 
     def _take_over(self) -> None:
-        """Let the prepared gateway serve; the one before ends what it has begun."""
+        """Let the prepared successor serve; the former gateway finishes what it has begun."""
         before = self._gateways.take_over()
         self.loaded = self.wanted
         self._renewal = self._next_renewal
         self._failed_to_renew = False
-        self._failed_to_load &= self._renews  # what is in force already is no answer to what was asked for
+        self._failed_to_load &= self._renews  # renewed files do not make good a configuration that failed
         self._host.go_over()
         _log.info("configuration reloaded", former=before.process.pid if before.process else None)
 
     def on_servings_death(self) -> bool:
-        """The gateway that served died; tell whether a successor takes its place, now or when it can."""
+        """The serving gateway died; tell whether a successor takes its place, now or once it is prepared."""
         gateways = self._gateways
         if gateways.successor is None:
-            self.go_on()  # with what it had it may never serve, and wait for ever
+            self.go_on()  # now: a gateway that dies each time it starts would put the reload off for ever
         if gateways.successor is None:
             return False
         if gateways.prepared:
             self._take_over()
             return True
-        return not self._host.is_leaving  # it was told to leave, too
+        return not self._host.is_leaving  # a stop has told the successor to leave as well
 
     def on_successors_death(self, status: str) -> None:
-        """The gateway that was to take over died."""
+        """The successor died: give it up, and see that a gateway serves with the configuration in force."""
         gateways = self._gateways
         had_asked = gateways.prepared
         gateways.give_up_successor()
@@ -248,5 +248,5 @@ class Succession:
         if not gateways.serving.alive:
             self._host.start_again(gateways.serving)
         elif had_asked:
-            # It accepts nothing more by now, and the one that will is started when it has gone.
+            # The serving gateway accepts nothing more; when it has died, we start one that does.
             gateways.serving.signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Whether there is a terminal that controls us: the one whose end the kernel tells with SIGHUP."""
+"""Whether this process has a controlling terminal, at whose end the kernel sends SIGHUP."""
 
 from __future__ import annotations
 

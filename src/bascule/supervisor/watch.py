@@ -1,8 +1,8 @@
-"""Which processes hang: alive, as a pidfd has it, but their loop goes round no more.
+"""Which processes hang: their pidfd says that they live, but their event loop stands still.
 
 Each process counts the turns of its loop in its own block of the counters, one every
-`TURN_EVERY` at least. Who looks, looks as often, and counts looks rather than seconds: a machine
-that was asleep, or a container that was frozen, wakes up with hours gone by and nobody to blame.
+`TURN_EVERY` at least. The supervisor looks as often, and counts looks rather than seconds: when a
+machine was asleep, or a container frozen, hours have gone by although no process hangs.
 
 Rules of this file: pure, but for one look at our own log.
 """
@@ -16,20 +16,20 @@ from typing import Final
 from bascule.handover.counters import TURN_EVERY
 
 STARTING: Final = 60.0
-"""Seconds within which one that starts begins to count its turns, however slow the machine is."""
+"""Seconds after which a process that starts must count its turns, however slow the machine is."""
 
 _STILL: Final = 3
-"""Looks after which nobody waits for a process any more: a turn may end just behind a look, or two."""
+"""Looks without a turn after which a process stands still: a turn may end just after a look, or two."""
 
 LAST_WORDS: Final = 1.0
-"""Seconds from SIGABRT, at which a process writes where it stands, to SIGKILL, which needs no cooperation."""
+"""Seconds from SIGABRT, at which a process prints its stack, to SIGKILL, which needs no cooperation."""
 
 
 class Watch:
-    """Looks after one process.
+    """Watches one process.
 
     Args:
-        patience: Seconds its loop may stand still; 0 for ever.
+        patience: Seconds for which its loop may stand still; 0 for no limit.
     """
 
     __slots__ = ("_looks", "_still", "_turns")
@@ -41,11 +41,11 @@ class Watch:
 
     @property
     def stands_still(self) -> bool:
-        """Whether the last looks found no turn, be it long enough to hang or not."""
+        """Whether the last `_STILL` looks found no turn, even if the process does not count as hung yet."""
         return self._still >= _STILL
 
     def look(self, turns: int) -> bool:
-        """Look at the turns it has counted; tell whether it hangs. It is told so once, not at each look."""
+        """Look at the turns that the process has counted; return true when it is found to hang, once."""
         if turns != self._turns:
             self._turns = turns
             self._still = 0
@@ -57,11 +57,11 @@ class Watch:
 def is_read(log: int) -> bool:
     """Tell whether a log takes another line now.
 
-    One that does not is a full pipe, and whoever writes to it waits there: that is no fault of
-    theirs, and nobody who takes their place would do better.
+    If not, the log is a full pipe, and each process that writes to it waits. That is not the fault of
+    the process, and one that is started in its place would wait as well.
 
     Args:
-        log: Its descriptor.
+        log: The log's descriptor.
     """
     poll = select.poll()
     poll.register(log, select.POLLOUT)

@@ -1,8 +1,8 @@
 """Ends processes that hang, so that the supervisor finds them dead and starts others.
 
-One that is started counts no turns yet, and has longer; one that works has what is configured.
+A process that starts does not count turns yet, and has longer; one that works has the configured time.
 
-Rules of this file: who hangs is decided in `bascule.supervisor.watch`; here it is looked at and acted on.
+Rules of this file: `bascule.supervisor.watch` decides which process hangs; this file looks and acts.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _LOG: Final = 2
 
 
 class Watchdog:
-    """Looks after processes.
+    """Watches all processes.
 
     Args:
-        counters: Where they count their turns.
-        patience: Seconds that a loop may stand still; 0 for ever.
-        do_later: Calls something in so many seconds.
+        counters: Where the processes count their turns.
+        patience: Seconds for which a loop may stand still; 0 for no limit.
+        do_later: Calls something after that many seconds.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Watchdog:
         self._watched: dict[Child, watch.Watch] = {}
 
     def run(self) -> None:
-        """Look whether all loops go round, and do so again."""
+        """Check that all loops run, now and every `TURN_EVERY`."""
         self._do_later(TURN_EVERY, self.run)
         if not watch.is_read(_LOG):
             return
@@ -53,23 +53,23 @@ class Watchdog:
                 self._give_up(child)
 
     def started(self, child: Child) -> None:
-        """Look after a process that begins."""
+        """Watch a process that starts, with the longer patience."""
         self._watched[child] = watch.Watch(max(self._patience, watch.STARTING) if self._patience else 0)
 
     def works(self, child: Child) -> None:
-        """Look after a process that has begun, as strictly as is configured."""
+        """Watch a process that works, with the configured patience."""
         self._watched[child] = watch.Watch(self._patience)
 
     def has_died(self, child: Child) -> None:
-        """Look after a process no more."""
+        """Stop watching a process."""
         self._watched.pop(child, None)
 
     def begin_anew(self, patience: float, needed: Child) -> None:
-        """Go by another patience, for all.
+        """Watch all processes with another patience.
 
         Args:
-            patience: As above.
-            needed: Who is looked after as one that works, though it may still begin.
+            patience: Seconds for which a loop may stand still; 0 for no limit.
+            needed: A process that is watched as one that works, although it may still be starting.
         """
         self._patience = patience
         for child in self._watched:
@@ -80,7 +80,7 @@ class Watchdog:
         self.works(needed)
 
     def stands_still(self, child: Child) -> bool:
-        """Tell whether nobody should wait for a process, be it long enough to hang or not."""
+        """Tell whether the loop of a process stands still, even if it does not count as hung yet."""
         return self._watched[child].stands_still
 
     def _turns_of(self, child: Child) -> int:
@@ -93,5 +93,5 @@ class Watchdog:
         assert child.process is not None
         pid = child.process.pid
         _log.error("a process hangs", child=child.name, pid=pid, watchdog=self._patience)
-        child.signal(signal.SIGABRT)  # it says where it stands, and dies, if it can do so much
+        child.signal(signal.SIGABRT)  # it prints its stack and dies, if it still can
         self._do_later(watch.LAST_WORDS, lambda: child.kill(pid))
