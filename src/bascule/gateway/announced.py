@@ -9,6 +9,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
+from bascule.gateway.readiness import readable
 from bascule.protocol.proxyheader import LONGEST, parse_proxy_header
 
 if TYPE_CHECKING:
@@ -29,13 +30,10 @@ class Peer(NamedTuple):
     secure: bool = False
 
 
-async def read_header(
-    loop: asyncio.AbstractEventLoop, connection: socket.socket, within: float
-) -> ProxyHeader:
+async def read_header(connection: socket.socket, within: float) -> ProxyHeader:
     """Take the header from the beginning of a connection.
 
     Args:
-        loop: The running one.
         connection: A non-blocking socket from which nothing has been read yet.
         within: Seconds for the whole header.
 
@@ -50,7 +48,7 @@ async def read_header(
     """
     async with asyncio.timeout(within):
         while (header := _header(connection)) is None:
-            await _more(loop, connection)
+            await readable(connection)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
     connection.recv(header.length)
     return header
@@ -70,21 +68,6 @@ def _header(connection: socket.socket) -> ProxyHeader | None:
     if not seen:
         raise ConnectionResetError
     if (header := parse_proxy_header(seen)) is None:
-        # The bytes that we peeked at are still there, and would wake `_more` at once, again and again.
+        # The bytes that we peeked at are still there, and would wake us at once, again and again.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(seen) + 1)
     return header
-
-
-async def _more(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-    """Wait until there are more bytes than `_header` peeked at, or the end."""
-    done: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(connection.fileno(), _wake, done)
-    try:
-        await done
-    finally:
-        loop.remove_reader(connection.fileno())
-
-
-def _wake(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)

@@ -7,6 +7,8 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Final
 
+from bascule.gateway.readiness import writable
+
 if TYPE_CHECKING:
     from bascule.gateway.resolver import SocketAddress
 
@@ -43,35 +45,14 @@ async def connect(connection: socket.socket, where: SocketAddress) -> None:
     Raises:
         OSError: The connect failed. The caller still owns the connection, which is open.
     """
-    loop = asyncio.get_running_loop()
     while True:
         try:
             if not begin_connect(connection, where):
-                await _connected(loop, connection)
+                await writable(connection)
+                if code := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    raise OSError(code, "connect")
         except BlockingIOError:
             # No event tells: epoll calls such a socket writable, and it never connects by itself.
             await asyncio.sleep(_ASK_AGAIN)
         else:
             return
-
-
-async def _connected(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-    """Wait for the end of a connect.
-
-    Raises:
-        OSError: The connect failed.
-    """
-    done: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(connection.fileno(), _wake, done)
-    try:
-        await done
-    finally:
-        loop.remove_writer(connection.fileno())
-    code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code:
-        raise OSError(code, "connect")
-
-
-def _wake(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)

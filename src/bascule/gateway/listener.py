@@ -165,7 +165,7 @@ class Listener:
         # A shutdown wakes `read_header` with an end of stream.
         self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
-            header = await read_header(self._loop, connection, self._limits.handshake_timeout)
+            header = await read_header(connection, self._limits.handshake_timeout)
         except BadProxyHeader as bad:
             connection.close()
             self._say_bad(balancer, bad)
