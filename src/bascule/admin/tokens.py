@@ -80,17 +80,18 @@ def guard(listener: Endpoint | SocketFile, token: str | None) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        named = Endpoint(_host_without_port(request.host), 0).is_loopback
-        if loopback and not named and not (is_unix and _knows(request, token)):
+        bearer = _bearer(request)
+        known = token is not None and bearer is not None and _same(bearer, token)
+        # JupyterHub names a Unix socket by its path.
+        by_any_name = not loopback or (is_unix and known)
+        if not by_any_name and not Endpoint(_host_without_port(request.host), 0).is_loopback:
             raise Problem(421, "This listener answers only to names of the loopback address.")
         if request.headers.get("Sec-Fetch-Site") == "cross-site" and request.path != "/":
             raise Problem(403, "Pages from other sites may not call the admin listener.")
         if request.match_info.http_exception is not None:
             return await handler(request)  # no call has this path: the 404 or 405 tells nothing
-        bearer = _bearer(request)
-        if token is not None and bearer is not None and not _same(bearer, token):
+        if token is not None and bearer is not None and not known:
             raise _unauthorized(request, "The bearer token is wrong.")
-        known = token is not None and bearer is not None
         if not known and not _is_open(request):
             if token is not None:
                 raise _unauthorized(request, "This call needs the admin token as a bearer token.")
@@ -116,12 +117,6 @@ def _is_open(request: web.Request) -> bool:
 def _bearer(request: web.Request) -> str | None:
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     return value.strip() if scheme.lower() in _SCHEMES and value.strip() else None
-
-
-def _knows(request: web.Request, token: str | None) -> bool:
-    """Tell whether a request has the token: JupyterHub names a Unix socket by its path."""
-    bearer = _bearer(request)
-    return token is not None and bearer is not None and _same(bearer, token)
 
 
 def _same(given: str, token: str) -> bool:
