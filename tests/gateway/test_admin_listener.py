@@ -16,6 +16,7 @@ from aiohttp import web
 from bascule.admin.api import Administration
 from bascule.admin.problem import problems
 from bascule.gateway import admin_listener as module
+from bascule.gateway import arrivals
 from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.legs import FAREWELL_SECONDS
@@ -301,7 +302,7 @@ async def test_who_has_begun_to_ask_is_answered(asked: bool, first: bytes, rest:
 
 
 async def test_who_asks_for_nothing_more_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ARRIVES", 60.0)
+    monkeypatch.setattr(arrivals, "ARRIVES", 60.0)
     async with retiring(asked=True) as (listener, peer):
         await peer.send(b"\r\n")
         await asyncio.sleep(0.05)
@@ -310,7 +311,7 @@ async def test_who_asks_for_nothing_more_is_not_waited_for(monkeypatch: pytest.M
 
 
 async def test_who_goes_on_beginning_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ARRIVES", 0.1)
+    monkeypatch.setattr(arrivals, "ARRIVES", 0.1)
     async with retiring() as (listener, peer):
         await peer.send(REQUEST[:10])
         await listener.retire()
@@ -318,7 +319,7 @@ async def test_who_goes_on_beginning_is_waited_for_a_while(monkeypatch: pytest.M
 
 
 async def test_a_stop_waits_for_nobody_who_has_only_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ARRIVES", 60.0)
+    monkeypatch.setattr(arrivals, "ARRIVES", 60.0)
     async with retiring() as (listener, peer):
         closed = asyncio.create_task(listener.retire())
         await asyncio.sleep(0.05)

@@ -15,7 +15,6 @@ bounded as well: asyncio's own servers do not report them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -24,6 +23,7 @@ from aiohttp import web
 
 from bascule.admin.assets import PAGE_FIELDS
 from bascule.admin.problem import Problem, of_framework
+from bascule.gateway.arrivals import wait_for_arrivals
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.legs import dropped
 from bascule.gateway.listener import Listener
@@ -43,12 +43,6 @@ if TYPE_CHECKING:
 
 MOST_IDLE: Final = 256
 """Connections at once that ask for nothing. A scraper has one, a status page six."""
-
-_ARRIVES: Final = 1.0
-"""Seconds for first requests, and requests that have begun, to arrive when another gateway serves."""
-
-_LOOK_EVERY: Final = 0.01
-"""Seconds between checks whether they have arrived."""
 
 
 class AdminListener:
@@ -113,18 +107,14 @@ class AdminListener:
             await asyncio.shield(self._closing)
 
     async def retire(self) -> None:
-        """Stop accepting; close when all requests that have begun have arrived, or after `_ARRIVES`.
+        """Stop accepting; close when all requests that have begun have arrived, or their time is up.
 
         A client that has just connected is about to ask. Another gateway accepts meanwhile, so our wait
         delays no other client.
         """
         if self._server is not None:
             self._server.close()
-            await asyncio.sleep(0)  # the task of a connection that was just accepted begins after us
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ARRIVES):
-                    while self._is_awaited():  # noqa: ASYNC110 - what arrives is no event
-                        await asyncio.sleep(_LOOK_EVERY)
+            await wait_for_arrivals(self._is_awaited)
         await self.close()
 
     def _is_awaited(self) -> bool:

@@ -24,6 +24,7 @@ from aiohttp.http import RawRequestMessage
 
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_answer
+from bascule.gateway.arrivals import ARRIVES, wait_for_arrivals
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.errorpages import accept_in
 from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg, dropped, reset
@@ -58,13 +59,6 @@ for each page, does not."""
 
 _TLS_HANDSHAKE: Final = b"\x16"
 """First byte from a TLS client (RFC 8446 §5.1), which then waits for an answer and sends no more."""
-
-_ARRIVES: Final = 1.0
-"""Seconds that a retiring gateway waits for TLS handshakes and heads that have begun: the round trips of a
-slow network. No gateway accepts meanwhile, so it does not wait for connections on which nothing has begun."""
-
-_LOOK_EVERY: Final = 0.01
-"""Seconds between checks whether they have arrived."""
 
 _NOT_TLS: Final = HandshakeRefused(400, "This port speaks HTTP without TLS.")
 _MALFORMED: Final = HandshakeRefused(400, "The request head is malformed.")
@@ -114,7 +108,7 @@ class HttpServer(PlainServer):
         idle: Connections between two requests, on which nothing has begun.
         heads: Connections that wait for their first head, or for the rest of one that has begun; each has
             ``limits.handshakeTimeout`` for it.
-        arriving: Connections on which a head, or the TLS handshake before it, began in the last `_ARRIVES`.
+        arriving: Connections on which a head, or the TLS handshake before it, began in the last `ARRIVES`.
     """
 
     def __init__(
@@ -132,7 +126,7 @@ class HttpServer(PlainServer):
         self.newcomers = Bounded(config.limits.max_handshakes)
         self.idle = Bounded(config.limits.max_idle_connections)
         self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
-        self.arriving = Waits[HttpProtocol](_ARRIVES, lambda _: None)
+        self.arriving = Waits[HttpProtocol](ARRIVES, lambda _: None)
         self._dropped = dropped()
 
     def __call__(self, first: bytes = b"", peer: Peer | None = None) -> HttpProtocol:
@@ -156,12 +150,11 @@ class HttpServer(PlainServer):
         )
 
     async def wait_for_heads(self) -> None:
-        """Wait for heads that are on their way, `_ARRIVES` at most; called when accepting has stopped."""
-        await asyncio.sleep(0)  # the task of a connection that was just accepted begins after us
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_ARRIVES):
-                while self.arriving:  # noqa: ASYNC110 - a count is no event
-                    await asyncio.sleep(_LOOK_EVERY)
+        """Wait for heads that are on their way; called when accepting has stopped.
+
+        No gateway accepts meanwhile, so we do not wait for connections on which nothing has begun.
+        """
+        await wait_for_arrivals(lambda: self.arriving)
         await asyncio.sleep(0)  # so does the task for a head that has just arrived
 
     def cut(self) -> None:
