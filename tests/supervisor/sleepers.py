@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from bascule.handover.descriptors import PacketReader
 if TYPE_CHECKING:
     import socket
 
+    from bascule.handover.control import ControlMessage
     from bascule.supervisor.child import Child
 
 
@@ -31,17 +33,32 @@ class Sleepers:
         child.pidfd = os.pidfd_open(child.process.pid)
         self.started.append(child)
 
+    def messages(self, child: Child) -> list[ControlMessage]:
+        """Return what a child was told since the last time."""
+        said: list[ControlMessage] = []
+        with contextlib.suppress(BlockingIOError):
+            while data := self._receive(child):
+                said.append(read_control(data))
+        return said
+
     def told(self, child: Child) -> list[str]:
         """Return what a child was told since the last time, by class; ``"hung up"`` is its channel's end."""
         said: list[str] = []
-        while True:
-            try:
-                packet = self._reader.receive(self._theirs[child])
-            except BlockingIOError:
-                return said
-            if not packet.data:
-                return [*said, "hung up"]
-            said.append(type(read_control(packet.data)).__name__)
+        with contextlib.suppress(BlockingIOError):
+            while data := self._receive(child):
+                said.append(type(read_control(data)).__name__)
+            said.append("hung up")
+        return said
+
+    def _receive(self, child: Child) -> bytes:
+        packet = self._reader.receive(self._theirs[child])
+        for descriptor in packet.descriptors:
+            os.close(descriptor)
+        return packet.data
+
+    def goes_deaf(self, child: Child) -> None:
+        """Close its end of the control channel, as a process does just before it dies."""
+        self._theirs[child].close()
 
     def dies(self, child: Child) -> None:
         """Let it die by itself."""

@@ -10,7 +10,6 @@ that died. `bascule.supervisor.shutdown` decides how the proxy stops, and
 from __future__ import annotations
 
 import contextlib
-import itertools
 import selectors
 import signal
 import time
@@ -22,13 +21,14 @@ from bascule.errors import ConfigError
 from bascule.handover import control, signals
 from bascule.handover.control import ASK_AGAIN, read_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
-from bascule.handover.descriptors import PacketReader, channel_pair
+from bascule.handover.descriptors import PacketReader
 from bascule.handover.journal import Journal
 from bascule.handover.setup import OTHER_VERSION, ChildSetup, ForwarderSetup, GatewaySetup
 from bascule.policy.certificate import check_certificates
 from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
 from bascule.supervisor.caught import CaughtSignals
+from bascule.supervisor.channels import Channels
 from bascule.supervisor.child import Child, check_kernel, in_words
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.losses import Losses
@@ -87,8 +87,7 @@ class Supervisor:
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._losses = Losses(self._counters, self._gateways, self.do_later)
         self._watchdog = Watchdog(self._counters, config.watchdog, self.do_later)
-        self._channels = itertools.count(1)
-        self._last_channel: dict[int, int] = {}
+        self._channels = Channels(self._gateways, self._forwarders, self.do_later)
         self._announced = False
         self._on_terminal = terminal.is_there()
 
@@ -212,51 +211,6 @@ class Supervisor:
             _log.error("a process could not be started", child=child.name, error=str(error), retry_in=delay)
             self.do_later(delay, lambda: self.start_again(child))
 
-    def _connect_all(self) -> None:
-        for forwarder in self._forwarders:
-            self._connect(forwarder)
-
-    def _connect(self, forwarder: Child) -> None:
-        """Give the serving gateway and a forwarder a channel to each other; if that fails, do so later."""
-        gateway = self._gateways.serving
-        # Outcomes told to a gateway that dies before it is prepared would be lost with it, unread.
-        if (
-            not gateway.prepared
-            or gateway.control is None
-            or forwarder.control is None
-            or not forwarder.ready
-        ):
-            return  # this is called again when the process that is not there yet is
-        assert forwarder.process is not None
-        number = self._last_channel[forwarder.slot] = next(self._channels)
-        try:
-            left, right = channel_pair()
-        except OSError as error:
-            _log.error("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
-            self.do_later(ASK_AGAIN, lambda: self._connect_again(forwarder, number))
-            return
-        try:
-            send_control(forwarder.control, control.GatewayChannel(number), right.fileno())
-            channel = control.ForwarderChannel(
-                forwarder.slot, forwarder.process.pid, forwarder.hot_path, forwarder.restarts, number
-            )
-            send_control(gateway.control, channel, left.fileno())
-        except OSError as error:  # one of the two has just died (its pidfd tells the rest), or reads nothing
-            _log.warning("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
-            self.do_later(ASK_AGAIN, lambda: self._connect_again(forwarder, number))
-        finally:
-            left.close()
-            right.close()
-
-    def _connect_again(self, forwarder: Child, number: int) -> None:
-        """Make another channel in the place of a lost one, unless that was done meanwhile.
-
-        If we made one too many and the forwarder had no descriptor for its end, the gateway would see that
-        channel end, and take a living forwarder for dead.
-        """
-        if self._last_channel.get(forwarder.slot) == number:
-            self._connect(forwarder)
-
     def _on_control(self, child: Child) -> None:
         if child.control is None:
             return
@@ -275,10 +229,9 @@ class Supervisor:
                 child.hot_path = message.hot_path
                 self._on_ready(child)
             case control.ChannelLost():
-                forwarder = self._forwarders[message.slot]
-                if child is forwarder:  # a gateway logs this itself
+                if not child.is_gateway:  # a gateway logs this itself
                     _log.warning("no descriptors left for the gateway's channel", child=child.name)
-                self._connect_again(forwarder, message.number)
+                self._channels.replace(message.slot, message.number)
             case control.DrainBegun():
                 # A drain that POST /drain began outlives the gateway that was asked, and its time runs on.
                 self._shutdown.draining_since = message.since
@@ -291,7 +244,7 @@ class Supervisor:
                 if self._announced:
                     # A first gateway waits for all forwarders; now we know which have sessions to list.
                     self._call()
-                self._connect_all()
+                self._channels.connect_all()
             case control.Prepared() if child is self._gateways.successor:
                 self._succession.on_prepared()
             case control.HasRetired() if child is self._gateways.serving:
@@ -306,7 +259,7 @@ class Supervisor:
         if child.restarts:
             _log.info("a process is back", child=child.name, restarts=child.restarts)
         if child in self._forwarders:
-            self._connect(child)
+            self._channels.connect(child)
             return
         # Only now: while it starts, a gateway needs the processor as much as other processes.
         scheduling.stand_back(child.process.pid)
@@ -450,7 +403,7 @@ class Supervisor:
             except ConfigError as error:  # the limit was lowered from outside; running forwarders keep theirs
                 _log.error("a forwarder that starts will take no session", error=str(error))
         self._call()
-        self._connect_all()
+        self._channels.connect_all()
         for forwarder in self._forwarders:
             self._tell_intervals(forwarder)
         # The gateway that is to serve gets no extra time to start: until it serves, no gateway accepts.

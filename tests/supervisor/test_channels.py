@@ -1,0 +1,115 @@
+"""The serving gateway and each forwarder get a channel to each other, and another one if that is lost."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bascule.handover.control import ForwarderChannel, GatewayChannel
+from bascule.supervisor.channels import Channels
+from bascule.supervisor.child import Child
+from bascule.supervisor.gateways import Gateways
+from tests.supervisor.sleepers import Sleepers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Rig(Sleepers):
+    """A gateway and two forwarders, all started and ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gateways = Gateways()
+        self.gateway = self.gateways.serving
+        self.forwarders = [Child("bascule.forwarder", slot) for slot in range(2)]
+        self.later: list[Callable[[], None]] = []
+        self.channels = Channels(self.gateways, self.forwarders, lambda _, action: self.later.append(action))
+        for child in (self.gateway, *self.forwarders):
+            self.start(child)
+            child.prepared = child.ready = True
+
+    def pass_time(self) -> None:
+        due, self.later = self.later, []
+        for action in due:
+            action()
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    rig = Rig()
+    yield rig
+    rig.end()
+
+
+def test_both_ends_of_a_channel_have_one_number_that_no_other_channel_has(rig: Rig) -> None:
+    rig.channels.connect_all()
+    first, second = rig.messages(rig.gateway)
+    assert isinstance(first, ForwarderChannel)
+    assert isinstance(second, ForwarderChannel)
+    assert (first.slot, second.slot) == (0, 1)
+    assert first.number != second.number
+    assert rig.messages(rig.forwarders[0]) == [GatewayChannel(first.number)]
+    assert rig.messages(rig.forwarders[1]) == [GatewayChannel(second.number)]
+
+
+def test_a_gateway_that_is_not_prepared_gets_none(rig: Rig) -> None:
+    rig.gateway.prepared = False
+    rig.channels.connect_all()
+    assert rig.told(rig.gateway) == rig.told(rig.forwarders[0]) == []
+    assert not rig.later  # whoever prepares it connects it
+
+
+def test_a_forwarder_that_is_not_ready_gets_none(rig: Rig) -> None:
+    rig.forwarders[0].ready = False
+    rig.channels.connect_all()
+    assert rig.told(rig.gateway) == ["ForwarderChannel"]
+    assert rig.told(rig.forwarders[0]) == []
+    assert not rig.later
+
+
+def test_a_channel_that_was_lost_is_replaced(rig: Rig) -> None:
+    rig.channels.connect_all()
+    lost = rig.messages(rig.gateway)[0]
+    assert isinstance(lost, ForwarderChannel)
+    rig.channels.replace(0, lost.number)
+    (other,) = rig.messages(rig.gateway)
+    assert isinstance(other, ForwarderChannel)
+    assert other.slot == 0
+    assert other.number > lost.number
+
+
+def test_a_channel_that_was_replaced_meanwhile_is_not_replaced_again(rig: Rig) -> None:
+    rig.channels.connect_all()
+    lost = rig.messages(rig.gateway)[0]
+    assert isinstance(lost, ForwarderChannel)
+    rig.channels.connect(rig.forwarders[0])
+    rig.told(rig.gateway)
+    rig.channels.replace(0, lost.number)
+    assert rig.told(rig.gateway) == []
+
+
+def test_without_descriptors_for_a_channel_it_is_made_later(rig: Rig) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        rig.channels.connect(rig.forwarders[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert rig.told(rig.gateway) == []
+    rig.pass_time()
+    assert rig.told(rig.gateway) == ["ForwarderChannel"]
+    assert not rig.later
+
+
+def test_a_gateway_that_has_just_died_is_tried_again_and_its_successor_gets_the_channel(rig: Rig) -> None:
+    rig.goes_deaf(rig.gateway)
+    rig.channels.connect(rig.forwarders[0])
+    assert rig.told(rig.forwarders[0]) == ["GatewayChannel"]
+    rig.dies(rig.gateway)
+    rig.start(rig.gateway)
+    rig.gateway.prepared = True
+    rig.pass_time()
+    assert rig.told(rig.gateway) == ["ForwarderChannel"]
