@@ -16,7 +16,7 @@ from aiohttp import hdrs
 from yarl import URL
 
 from bascule.policy.hubroutes import read_target
-from bascule.policy.socketfiles import UNIX_SCHEME
+from bascule.policy.socketpath import UNIX_SCHEME
 
 if TYPE_CHECKING:
     from bascule.policy.forwarding import Fields

@@ -54,7 +54,6 @@ from bascule.gateway.plain_server import PlainProtocol
 from bascule.gateway.plain_upload import Upload
 from bascule.handover.counters import GatewayWord
 from bascule.policy.clientaddress import TrustedProxies
-from bascule.policy.config import AuthMode
 from bascule.policy.cookies import without_cookie
 from bascule.policy.forwarding import (
     client_address_of,
@@ -64,6 +63,7 @@ from bascule.policy.forwarding import (
     with_host,
 )
 from bascule.policy.redirecting import slash_location
+from bascule.policy.routeconfig import AuthMode
 from bascule.protocol.http1 import ONLY_HTTP_1
 from bascule.protocol.path import ASTERISK, is_host
 from bascule.telemetry.accesslog import Errand

@@ -30,7 +30,7 @@ from aiohttp.http import StreamWriter
 
 from bascule.gateway.connecting import NONBLOCKING_STREAM, connect
 from bascule.gateway.plain_server import READ_AHEAD
-from bascule.policy.socketfiles import UNIX_SCHEME, socket_path
+from bascule.policy.socketpath import UNIX_SCHEME, socket_path
 from bascule.protocol.tlsfailure import alert
 
 if TYPE_CHECKING:

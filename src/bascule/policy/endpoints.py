@@ -21,7 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from bascule.policy.clientaddress import UNIX_PEER
-from bascule.policy.socketfiles import check_socket_path
+from bascule.policy.socketpath import check_socket_path
 
 __all__ = ["Endpoint", "Listen", "Network", "Origin", "SocketFile", "TrustedProxy", "host_port"]
 

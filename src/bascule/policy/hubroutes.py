@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.policy.routeconfig import AuthMode, RouteConfig
 from bascule.policy.routes import BadTarget, Match, RouteTable, is_reserved, without_prefix
-from bascule.policy.socketfiles import UNIX_SCHEME
+from bascule.policy.socketpath import UNIX_SCHEME
 from bascule.policy.templates import UpstreamTemplate
 from bascule.protocol.path import normal_segment, parse_target, without_port
 from bascule.vocabulary import Kind

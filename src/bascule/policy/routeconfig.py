@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from bascule.policy.endpoints import Origin
 from bascule.policy.model import Block
-from bascule.policy.socketfiles import SOCKET_ALLOWED
+from bascule.policy.socketpath import SOCKET_ALLOWED
 from bascule.policy.templates import PathTemplate, UpstreamTemplate, check_pattern
 from bascule.vocabulary import Kind
 

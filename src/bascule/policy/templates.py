@@ -27,7 +27,7 @@ from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.policy.endpoints import host_port
-from bascule.policy.socketfiles import SOCKET_ALLOWED, UNIX_SCHEME, socket_host, socket_path
+from bascule.policy.socketpath import SOCKET_ALLOWED, UNIX_SCHEME, socket_host, socket_path
 from bascule.protocol.path import BadTarget, parse_target
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.policy.socketfiles import check_socket_path, socket_host, socket_path
+from bascule.policy.socketpath import check_socket_path, socket_host, socket_path
 
 if TYPE_CHECKING:
     from pathlib import Path
