@@ -24,6 +24,7 @@ from bascule.admin.events import LiveFigures
 from bascule.admin.health import readiness
 from bascule.admin.hubapi import BODY_BYTES, HubApi
 from bascule.admin.hubsharing import HubSharing
+from bascule.admin.jsonanswer import json_answer
 from bascule.admin.peerclient import PeerClient
 from bascule.admin.peers import Peers
 from bascule.admin.problem import Problem, check_parameters, problems
@@ -140,15 +141,15 @@ class Administration:
         )
 
     async def _healthz(self, request: web.Request) -> web.Response:
-        return _json({"status": "ok", "version": __version__})
+        return json_answer({"status": "ok", "version": __version__})
 
     async def _readyz(self, request: web.Request) -> web.Response:
         state = readiness(self._view)
-        return _json({"ready": state.ready, "reason": state.reason}, status=200 if state.ready else 503)
+        return json_answer({"ready": state.ready, "reason": state.reason}, status=200 if state.ready else 503)
 
     async def _list_sessions(self, request: web.Request) -> web.Response:
         query = listing.parse_query(request.query)
-        return _json(listing.answer(await self._sessions.rows(), query))
+        return json_answer(listing.answer(await self._sessions.rows(), query))
 
     async def _end_session(self, request: web.Request) -> web.Response:
         session_id = request.match_info["id"]
@@ -162,17 +163,19 @@ class Administration:
             raise Problem(503, detail, fields={"Retry-After": "1"}) from None
         if not known:
             raise Problem(404, "There is no such session; it may have ended by itself.")
-        return _json({"id": session_id, "code": code, "reason": reason}, status=202)
+        return json_answer({"id": session_id, "code": code, "reason": reason}, status=202)
 
     async def _drain(self, request: web.Request) -> web.Response:
         self._view.drain()
-        return _json({"draining": True, "sessions": self._view.capacity().in_flight}, status=202)
+        return json_answer({"draining": True, "sessions": self._view.capacity().in_flight}, status=202)
 
     async def _capacity(self, request: web.Request) -> web.Response:
-        return _json({"identity": self._identity, **await capacities(request.query, self._view, self._peers)})
+        return json_answer(
+            {"identity": self._identity, **await capacities(request.query, self._view, self._peers)}
+        )
 
     async def _config(self, request: web.Request) -> web.Response:
-        return _json({"values": configuration(self._view.config, self._view.sources)})
+        return json_answer({"values": configuration(self._view.config, self._view.sources)})
 
     async def _describe(self, request: web.Request) -> web.Response:
         return web.Response(
@@ -219,12 +222,3 @@ async def _add_common_fields(request: web.Request, response: web.StreamResponse)
     for name, value in PAGE_FIELDS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = "bascule"
-
-
-def _json(body: object, *, status: int = 200) -> web.Response:
-    return web.Response(
-        status=status,
-        body=json.dumps(body).encode(),
-        content_type="application/json",
-        headers={"Cache-Control": "no-store"},
-    )

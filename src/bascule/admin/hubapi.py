@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from bascule.admin.jsonanswer import json_text
 from bascule.admin.problem import Problem
 from bascule.admin.view import Retired
 from bascule.policy.hubroutes import read_routespec
@@ -84,8 +85,8 @@ class HubApi:
             route = self._hub.get(_normal(routespec))
             if route is None:
                 raise Problem(404, "There is no such route.")
-            return _json(_route_json(route))
-        return _json("{" + ", ".join(await self._written(since)) + "}")
+            return json_text(_route_json(route))
+        return json_text("{" + ", ".join(await self._written(since)) + "}")
 
     async def _written(self, since: float | None) -> list[str]:
         """Write the routes that have been inactive since a time, with pauses so that upgrades do not wait."""
@@ -207,7 +208,3 @@ def _since(query: Mapping[str, str]) -> float | None:
 def _route_json(route: HubRoute) -> str:
     time = datetime.fromtimestamp(route.last_activity, UTC).isoformat(timespec="milliseconds")
     return json.dumps({**route.data, "last_activity": time.replace("+00:00", "Z")})
-
-
-def _json(text: str) -> web.Response:
-    return web.json_response(text=text, headers={"Cache-Control": "no-store"})

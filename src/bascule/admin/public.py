@@ -11,7 +11,6 @@ route table reads them (`bascule.protocol.path`), not as aiohttp does, which und
 
 from __future__ import annotations
 
-import json
 import random
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +18,7 @@ from aiohttp import web
 
 from bascule.admin.assets import admin_folder, load
 from bascule.admin.capacity import cluster_json, instance_json, pool_full_json
+from bascule.admin.jsonanswer import json_answer
 from bascule.admin.problem import Problem
 from bascule.policy.templates import RESERVED_SEGMENT
 
@@ -89,7 +89,7 @@ class PublicAnswers:
         Cancellation: safe.
         """
         self._demand_sign_in(request)
-        return _json(await capacities(request.query, self._view, self._peers))
+        return json_answer(await capacities(request.query, self._view, self._peers))
 
     async def admission(self, request: web.BaseRequest) -> web.Response:
         """Tell whether a session may be started: 204, or 503 in the shape of Hopsworks's errors.
@@ -102,7 +102,7 @@ class PublicAnswers:
             return web.Response(status=204, headers={"Cache-Control": "no-store"})
         # Not a secret: the draw only spreads the retries.
         retry_after = random.randint(*_RETRY_AFTER)
-        return _json(pool_full_json(), status=503, fields={"Retry-After": str(retry_after)})
+        return json_answer(pool_full_json(), status=503, fields={"Retry-After": str(retry_after)})
 
     async def badge(self, request: web.BaseRequest) -> web.Response:
         """Send the web component.
@@ -116,7 +116,7 @@ class PublicAnswers:
 
         Cancellation: safe.
         """
-        return _json({"status": "OK"})
+        return json_answer({"status": "OK"})
 
     def _demand_sign_in(self, request: web.BaseRequest) -> None:
         if not self._view.authenticated(request):
@@ -141,12 +141,3 @@ async def capacities(query: Mapping[str, str], view: GatewayView, peers: Peers) 
     if scope != "instance":
         body["cluster"] = cluster_json(await peers.read())
     return body
-
-
-def _json(body: object, *, status: int = 200, fields: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        status=status,
-        body=json.dumps(body).encode(),
-        content_type="application/json",
-        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(fields or {})},
-    )
