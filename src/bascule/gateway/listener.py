@@ -29,6 +29,7 @@ from bascule.policy.socketoptions import unix_options
 from bascule.protocol.http1 import END_OF_HEAD, without_empty_lines
 from bascule.protocol.proxyheader import BadProxyHeader
 from bascule.tasks import spawn
+from bascule.telemetry.rarely import Rarely
 
 if TYPE_CHECKING:
     import ssl
@@ -60,7 +61,7 @@ _PAUSE: Final = 0.1
 """Seconds without accepting after an error of `_OVERLOAD`."""
 
 _SAY_EVERY: Final = 60.0
-"""Seconds between log lines about overload, or bad PROXY headers: ten a second would fill a disk."""
+"""Seconds between log lines about overload, or bad PROXY headers."""
 
 _ACCEPT_BATCH: Final = 64
 """Connections accepted in one turn of the loop, before its other work goes on."""
@@ -115,8 +116,8 @@ class Listener:
         self._resume: asyncio.TimerHandle | None = None
         self._closed = False
         self._pauses = 0
-        self._say_again_at = 0.0
-        self._say_bad_again_at = 0.0
+        self._says_pause = Rarely(_SAY_EVERY)
+        self._says_bad = Rarely(_SAY_EVERY)
 
     def start(self) -> None:
         """Begin to accept, unless closed: the order to leave may come before the gateway is ready."""
@@ -178,9 +179,8 @@ class Listener:
         self._begin(connection, Peer(header.address or balancer, secure=header.secure))
 
     def _say_bad(self, balancer: str, bad: BadProxyHeader) -> None:
-        if (now := self._loop.time()) >= self._say_bad_again_at:
+        if self._says_bad.now(self._loop.time()):
             _log.warning("a connection without a PROXY header", peer=balancer, problem=str(bad))
-            self._say_bad_again_at = now + _SAY_EVERY
 
     def _begin(self, connection: socket.socket, peer: Peer) -> None:
         """Look at the first bytes: the kernel wakes us when the request is there."""
@@ -208,14 +208,12 @@ class Listener:
         spawn(self._serve(connection, data, peer), "connection", serves=True)
 
     def _pause(self, error: OSError) -> None:
-        now = self._loop.time()
         self._pauses += 1
         # New connections matter more than idle ones, and each needs a second descriptor for its upstream.
         self._http.idle.shed(2 * _ACCEPT_BATCH)
-        if now >= self._say_again_at:
+        if self._says_pause.now(self._loop.time()):
             name = errno.errorcode.get(error.errno or 0)
             _log.warning("accepting pauses", error=name, seconds=_PAUSE, pauses=self._pauses)
-            self._say_again_at = now + _SAY_EVERY
         self._loop.remove_reader(self._listening.fileno())
         self._resume = self._loop.call_later(_PAUSE, self.start)
 
