@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.browser import SocketLog
-from tests.support.jupyterhub import JupyterHub, passed_of_its_own_tests, run_jupyterhub
-from tests.support.labpage import LOAD, open_notebook, output_of, run_first_cell, write_notebook
+from tests.support.jupyterhub import SAYS, JupyterHub, passed_of_its_own_tests, run_jupyterhub
+from tests.support.labpage import run_and_await
 from tests.support.proctree import children, kill
 from tests.support.waiting import eventually, eventually_async
 
@@ -31,15 +30,7 @@ def hub(tmp_path: Path) -> Iterator[JupyterHub]:
 async def test_a_user_works_in_jupyterlab_while_the_gateway_dies_and_is_offered_another_server_after_a_stop(
     hub: JupyterHub, chromium: Browser
 ) -> None:
-    page = await (await chromium.new_context()).new_page()
-    page.set_default_timeout(LOAD * 1000)
-    log = SocketLog(page)
-    (hub.home / "ada").mkdir()
-    write_notebook(hub.home / "ada" / "sum.ipynb", 'print("the kernel says", 6 * 7)')
-    await hub.sign_in(page, "ada")
-    await open_notebook(page, log, "sum.ipynb")
-    await run_first_cell(page)
-    await eventually_async(lambda: says(page, "the kernel says 42"), 60, "the output is there")
+    page, log = await hub.work(chromium, "ada")
 
     rows = hub.api.sessions()
     assert {(row["route"], row["user"], row["kind"]) for row in rows} == {("/user/ada", "ada", "jupyter")}
@@ -50,8 +41,7 @@ async def test_a_user_works_in_jupyterlab_while_the_gateway_dies_and_is_offered_
     kill(gateway)
     eventually(lambda: routed(hub) == set(routes), 20, "another gateway has the routes")
     before = hub.api.last_activity("/user/ada")
-    await run_first_cell(page)
-    await eventually_async(lambda: says(page, "the kernel says 42"), 60, "the output is there again")
+    await run_and_await(page, SAYS)
     await eventually_async(
         lambda: hub.api.last_activity("/user/ada") > before, 10, "what was typed is activity"
     )
@@ -85,10 +75,6 @@ def test_the_hubs_own_tests_of_its_proxy_pass(tmp_path: Path) -> None:
 
 def test_the_hubs_own_test_of_a_proxy_at_unix_sockets_passes(tmp_path: Path) -> None:
     assert passed_of_its_own_tests(tmp_path, "test_unix_socket") >= 1
-
-
-async def says(page: Any, text: str) -> bool:
-    return text in await output_of(page)
 
 
 def routed(hub: JupyterHub) -> set[str] | None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.bascule import RunningBascule, run_bascule
-from tests.support.browser import SocketLog
 from tests.support.hubapi import HubApi
-from tests.support.jupyterhub import TOKEN, run_jupyterhub_behind
-from tests.support.labpage import LOAD, open_notebook, output_of, run_first_cell, write_notebook
+from tests.support.jupyterhub import SAYS, TOKEN, run_jupyterhub_behind
+from tests.support.labpage import output_of, run_and_await
 from tests.support.nginx import run_nginx
 from tests.support.processes import reserve_port
 from tests.support.waiting import eventually, eventually_async
@@ -89,16 +88,9 @@ async def test_a_user_goes_on_working_while_each_proxy_is_replaced_in_turn(
     proxies: Proxies, tmp_path: Path, chromium: Browser
 ) -> None:
     home = tmp_path / "hub"
-    (home / "ada").mkdir(parents=True)
-    write_notebook(home / "ada" / "sum.ipynb", 'print("the kernel says", 6 * 7)')
+    home.mkdir()
     with run_jupyterhub_behind(home, proxies.public, proxies.api, reserve_port()) as hub:
-        page = await (await chromium.new_context()).new_page()
-        page.set_default_timeout(LOAD * 1000)
-        log = SocketLog(page)
-        await hub.sign_in(page, "ada")
-        await open_notebook(page, log, "sum.ipynb")
-        await run_first_cell(page)
-        await eventually_async(lambda: says(page), 60, "the output is there")
+        page, _ = await hub.work(chromium, "ada")
         assert proxies.routes(0) == proxies.routes(1) == {"/", "/user/ada"}
 
         for number in range(2):
@@ -108,13 +100,8 @@ async def test_a_user_goes_on_working_while_each_proxy_is_replaced_in_turn(
         await page.get_by_role("menuitem", name="Edit").click()
         await page.get_by_text("Clear Outputs of All Cells").click()
         await eventually_async(lambda: says_nothing(page), 20, "the output is cleared")
-        await run_first_cell(page)
-        await eventually_async(lambda: says(page), 60, "the output is there again")
-
-
-async def says(page: Page) -> bool:
-    return "the kernel says 42" in await output_of(page)
+        await run_and_await(page, SAYS)
 
 
 async def says_nothing(page: Page) -> bool:
-    return not await says(page)
+    return SAYS not in await output_of(page)

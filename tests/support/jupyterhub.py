@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.support import parts
+from tests.support.browser import SocketLog
 from tests.support.hubapi import HubApi
+from tests.support.labpage import LOAD, open_notebook, run_and_await, write_notebook
 from tests.support.processes import Service, answers, reserve_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.async_api import Page
+    from playwright.async_api import Browser, Page
 
 __all__ = [
     "COMMAND",
+    "SAYS",
     "TOKEN",
     "JupyterHub",
     "passed_of_its_own_tests",
@@ -34,6 +37,10 @@ __all__ = [
 COMMAND: Final = Path(sys.executable).parent / "bascule"
 
 TOKEN: Final = "the-token-of-the-hub"
+
+SAYS: Final = "the kernel says 42"
+"""What the cell of each user's first notebook prints."""
+
 _UP_WITHIN: Final = 60.0
 _SPAWNED_WITHIN: Final = 90_000.0
 """Milliseconds. A single-user JupyterLab starts in 4 s on an idle machine of two cores."""
@@ -107,6 +114,22 @@ class JupyterHub:
         await page.fill("#password_input", "any")
         await page.click("#login_submit")
         await page.wait_for_selector("#jp-main-dock-panel", timeout=_SPAWNED_WITHIN)
+
+    async def work(self, browser: Browser, user: str) -> tuple[Page, SocketLog]:
+        """Sign in, and run a notebook's first cell, whose output is ``SAYS``.
+
+        Returns:
+            The page with the notebook in front, and the log of its WebSockets.
+        """
+        page = await (await browser.new_context()).new_page()
+        page.set_default_timeout(LOAD * 1000)
+        log = SocketLog(page)
+        (self.home / user).mkdir(exist_ok=True)
+        write_notebook(self.home / user / "sum.ipynb", 'print("the kernel says", 6 * 7)')
+        await self.sign_in(page, user)
+        await open_notebook(page, log, "sum.ipynb")
+        await run_and_await(page, SAYS)
+        return page, log
 
 
 @contextlib.contextmanager

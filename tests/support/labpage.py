@@ -21,6 +21,7 @@ __all__ = [
     "open_notebook",
     "open_terminal",
     "output_of",
+    "run_and_await",
     "run_first_cell",
     "type_into_terminal",
     "write_notebook",
@@ -129,6 +130,16 @@ async def output_of(page: Page) -> str:
         "panel => document.querySelector(panel + ' .jp-CodeCell .jp-OutputArea')?.textContent ?? ''", _PANEL
     )
     return str(text)
+
+
+async def run_and_await(page: Page, output: str) -> None:
+    """Run the first cell of the notebook in front, and wait until its output has this text."""
+    await run_first_cell(page)
+
+    async def said() -> bool:
+        return output in await output_of(page)
+
+    await eventually_async(said, LOAD, f"the cell says {output!r}")
 
 
 async def open_terminal(page: Page) -> None:
