@@ -244,7 +244,6 @@ def test_a_path_escaped_more_often_than_we_look_is_refused() -> None:
         (b"/a%2fb", [b"a%2Fb"], [b"a", b"b"]),
         (b"/lab;v=1/x", [b"lab%3Bv=1", b"x"], [b"lab", b"x"]),
         (b"/x%25y", [b"x%25y"], None),
-        (b"/x%3Fy%23", [b"x%3Fy%23"], None),
         (b"/x%2541", [b"x%2541"], [b"xA"]),
         (b"/x%5cy", [b"x%5Cy"], [b"x", b"y"]),
         (b"/x%252Fy%255cz", [b"x%252Fy%255cz"], [b"x", b"y", b"z"]),
@@ -264,7 +263,26 @@ def test_the_normal_and_the_credulous_reading(
 ) -> None:
     target = parse_target(raw)
 
-    assert (target.segments, target.credulous) == (segments, credulous)
+    assert (target.segments, target.credulous, target.truncated) == (segments, credulous, None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "credulous", "truncated"),
+    [
+        (b"/x%3Fy%23", None, [b"x"]),
+        (b"/x%23/y", None, [b"x"]),
+        (b"/a%2Fb%253Fc/d", [b"a", b"b%3Fc", b"d"], [b"a", b"b"]),
+        (b"/%3Fx", None, [b""]),
+        (b"/x/%3F", None, [b"x", b""]),
+        (b"/x;%3F/y", [b"x", b"y"], [b"x"]),
+    ],
+)
+def test_an_escaped_mark_of_a_query_or_a_fragment_ends_the_truncated_reading(
+    raw: bytes, credulous: list[bytes] | None, truncated: list[bytes]
+) -> None:
+    target = parse_target(raw)
+
+    assert (target.credulous, target.truncated) == (credulous, truncated)
 
 
 def test_an_escape_that_is_not_needed_is_undone_and_others_are_in_upper_case() -> None:

@@ -4,7 +4,8 @@ A route has a *routespec*, as JupyterHub calls it: its path, unescaped, with a l
 a trailing slash (``/user/alice``); with host routing the first segment is a host
 (``/alice.example.org/user/alice``). The deepest route wins, by whole segments of the path's
 normal reading, and a matching route of the configuration wins over all of them. What
-`bascule.policy.routes` says about two readings of one path holds for these routes as well.
+`bascule.policy.routes` says about two readings of one path holds for these routes as well, except for the
+truncated one: users may be called ``ada#EXT#``, and JupyterHub's own servers take the query off first.
 
 Rules of this file: pure; the caller gives the time. A routespec or a target that cannot be
 used raises `ValueError` with a text for its sender.

@@ -9,7 +9,7 @@ The table is a tree with one node per segment. A request does one dictionary loo
 segment; at nodes with ``{name}`` children both branches are searched, which visits each node
 at most once, so the cost of a path is bounded by the size of the table.
 
-The path that was matched is forwarded byte for byte. A path whose credulous reading leads
+The path that was matched is forwarded byte for byte. A path with a reading that leads
 to another route is refused: the upstream behind the shorter route could be the same
 server, and the request would bypass the rules of the longer one.
 
@@ -146,8 +146,10 @@ class RouteTable:
     def find(self, target: Target) -> Match | None:
         """Find the route of a target that bascule does not answer itself: see `match`."""
         found = self._find(target.segments)
-        if target.credulous is not None:
-            other = self._find(target.credulous)
+        for reading in (target.credulous, target.truncated):
+            if reading is None:
+                continue
+            other = self._find(reading)
             if (found and found[2]) is not (other and other[2]):
                 raise BadTarget("The path can be read in two ways.")
         if found is None:

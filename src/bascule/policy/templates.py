@@ -41,7 +41,7 @@ _PROBES: Final = (
     "a%2Fb", "a%25b", "../a", "..;", "",
 )  # fmt: skip
 """What no pattern may match. A probe cannot prove a pattern safe, so requests are checked again."""
-_ESCAPED: Final = re.compile(rb"%(?:2F|5C|25|3B)|[;\\]")
+_ESCAPED: Final = re.compile(rb"%(?:2F|5C|25|3B|3F|23)|[;\\]")
 _LONGEST_SEGMENT: Final = 255
 """Longest segment that a pattern is tried on: names are not longer, and a slow pattern then costs little."""
 
@@ -162,9 +162,9 @@ def _literal(piece: str) -> bytes:
     except UnicodeEncodeError:
         raise ValueError('a path in ASCII, other characters escaped ("%C3%A9")') from None
     if target.query:
-        raise ValueError('a path without a query ("?" is written "%3F")')
-    if target.credulous is not None or _ESCAPED.search(target.segments[0]):
-        raise ValueError('a path without ";" and without escaped "/", ";", "%" or "\\"')
+        raise ValueError("a path without a query")
+    if target.credulous or target.truncated or _ESCAPED.search(target.segments[0]):
+        raise ValueError('a path without ";" and without escaped "/", ";", "%", "\\", "?" or "#"')
     return target.segments[0]
 
 

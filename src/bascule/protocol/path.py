@@ -2,21 +2,24 @@
 
 If a proxy decides by one reading of the path and the server behind it acts on another, attacks such
 as `..%2f`, `..;/`, `//` and `%252e` get through. So nothing is "cleaned". A target is either accepted
-as it is and forwarded byte for byte, or refused with 400. Three readings of a path exist:
+as it is and forwarded byte for byte, or refused with 400. Four readings of a path exist:
 
 * **as received**: what is forwarded;
 * **normal**: needless escapes undone (``%7E`` is ``~``, RFC 3986 §6.2.2.2), the others in
   upper case; what routes and their patterns are matched against, so that ``/%6cab`` and
   ``/lab`` are the same route;
-* **credulous**: what the most gullible server could make of it: escapes undone up to three
-  times, ``%2F`` and ``%5C`` read as a slash, ``;parameters`` and empty segments dropped.
+* **credulous**: what the most gullible servers could make of it: escapes undone up to three
+  times, ``%2F`` and ``%5C`` read as a slash, ``;parameters`` and empty segments dropped;
+* **truncated**: the credulous reading of a server that undoes escapes before it takes the query off, so
+  that ``%3F`` or ``%23`` ends the path.
 
 Refused everywhere in the target: control bytes, spaces, bytes above ASCII, ``#``.
 Refused in the path: a raw backslash (browsers send a slash for it); escaped control bytes (``%00``
 ends a name in C, ``%0A`` a line in a header); an escape that is not two hexadecimal digits; overlong
 UTF-8 (``%C0%AE`` is a dot to a lax decoder); a dot segment in the credulous reading, which covers
-``%2e`` in any mix and ``..;x``; an empty first segment in any reading, since ``//host/`` names a host
-when it is resolved as a reference (RFC 3986 §4.2), for example in a redirect.
+``%2e`` in any mix and ``..;x``, or in the truncated one; an empty first segment in any reading,
+since ``//host/`` names a host when it is resolved as a reference (RFC 3986 §4.2), for example in a
+redirect.
 
 **An escaped slash or backslash, a second escape, a semicolon and an empty segment** are allowed
 where they cannot change the route. Jupyter's contents API and single-page apps put ``%2F`` inside one
@@ -25,10 +28,10 @@ name, and nbviewer and BinderHub have whole URLs in their paths (``/url/https://
 ``/v2/git/https%3A%2F%2Fhost%2Fx/main``). The rule:
 
 1. never in the part that a route matches: a literal cannot contain them, and a segment that
-   is empty or contains one of the others matches no pattern;
-2. the credulous reading must lead to the same route, or the target is refused
-   (`bascule.policy.routes` compares). So ``/lab%2Fapi``, ``/lab;x/api`` and ``/;/lab/api`` cannot slip
-   past the rules of ``/lab/`` through a shorter route such as ``/``;
+   is empty or contains one of the others, or an escaped ``?`` or ``#``, matches no pattern;
+2. the credulous and the truncated reading must lead to the same route, or the target is refused
+   (`bascule.policy.routes` compares). So ``/lab%2Fapi``, ``/lab;x/api``, ``/;/lab/api`` and ``/lab%3Fapi``
+   cannot slip past the rules of ``/lab/`` through a shorter route such as ``/``;
 3. what is left once a route's prefix is taken off must be acceptable by itself.
 
 A query is opaque: it may hold ``%2F``, ``..`` and ``//`` and is forwarded untouched.
@@ -72,6 +75,7 @@ _OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80
 """UTF-8 that is longer than it need be (RFC 3629 §3)."""
 
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
+_END_OF_PATH: Final = re.compile(rb"[?#]")
 _ROUNDS: Final = 3
 """How often escapes are undone. A path that has some left after the last round is refused."""
 
@@ -102,6 +106,7 @@ class Target(NamedTuple):
             when the path ends in a slash.
         credulous: The credulous reading, escaped like the normal one; ``None`` when
             both are the same.
+        truncated: The truncated reading, escaped like them; ``None`` when nothing ends the path.
     """
 
     path: bytes
@@ -109,6 +114,7 @@ class Target(NamedTuple):
     authority: bytes | None
     segments: list[bytes]
     credulous: list[bytes] | None
+    truncated: list[bytes] | None
 
 
 def parse_target(raw: bytes) -> Target:
@@ -138,9 +144,8 @@ def parse_target(raw: bytes) -> Target:
     if mark and _OUTSIDE.search(query):
         raise BadTarget("The query of the request target contains a character that must be escaped.")
     if _UNUSUAL.search(path) is None:
-        return Target(path, mark + query, authority, path[1:].split(b"/"), None)
-    segments, credulous = _second_look(path)
-    return Target(path, mark + query, authority, segments, credulous)
+        return Target(path, mark + query, authority, path[1:].split(b"/"), None, None)
+    return Target(path, mark + query, authority, *_second_look(path))
 
 
 def is_host(value: bytes) -> bool:
@@ -155,8 +160,8 @@ def without_port(authority: bytes) -> bytes:
     return authority.partition(b":")[0]
 
 
-def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None]:
-    """Return the normal and the credulous reading of a path that is not ordinary."""
+def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None, list[bytes] | None]:
+    """Return the normal, the credulous and the truncated reading of a path that is not ordinary."""
     if _OUTSIDE.search(path):
         raise BadTarget("The path contains a character that must be escaped.")
     if _MALFORMED.search(path):
@@ -174,14 +179,22 @@ def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None]:
         raise BadTarget("The path contains an escaped control character.")
     if _OVERLONG.search(decoded):
         raise BadTarget("The path contains overlong UTF-8.")
+    credulous = _credulous(decoded)
+    shorter = _END_OF_PATH.split(decoded, 1)[0]
+    truncated = None if shorter == decoded else _credulous(shorter) if shorter else [b""]
+    return normal, None if credulous == normal else credulous, truncated
+
+
+def _credulous(decoded: bytes) -> list[bytes]:
+    """Return the segments that a gullible server makes of a path whose escapes are undone."""
     pieces = [piece.partition(b";")[0] for piece in decoded.replace(b"\\", b"/").split(b"/")]
     if any(piece in {b".", b".."} for piece in pieces):
         raise BadTarget("The path contains a dot segment.")
     if pieces[0] == b"":
         raise BadTarget("The path begins with an empty segment.")
-    credulous = [normal_segment(piece) for piece in pieces[:-1] if piece]
-    credulous.append(normal_segment(pieces[-1]))  # an empty one says that the path ends in a slash
-    return normal, None if credulous == normal else credulous
+    segments = [normal_segment(piece) for piece in pieces[:-1] if piece]
+    segments.append(normal_segment(pieces[-1]))  # an empty one says that the path ends in a slash
+    return segments
 
 
 def normal_segment(decoded: bytes) -> bytes:
