@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import termios
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -141,6 +142,7 @@ class Session:
         self.browser, ours, theirs, _ = (
             stack.enter_context(end) for _ in range(2) for end in socket.socketpair()
         )
+        self.identifier = identifier
         adopt = Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, tag, answer, b"", b"")
         self.message = adopt.encode()
         self.descriptors = (ours.fileno(), theirs.fileno())
@@ -155,6 +157,16 @@ def hand_over(gateway: socket.socket, sessions: list[Session], without: int = 0)
     arriving = sessions[: len(sessions) - without]
     descriptors = [descriptor for session in arriving for descriptor in session.descriptors]
     send_packet(gateway, b"".join(session.message for session in sessions), descriptors)
+
+
+def _hand_over_each(gateway: socket.socket, sessions: list[Session], accepted: list[int]) -> None:
+    """Hand over sessions one by one until the channel takes no more; note those that it took."""
+    for session in sessions:
+        try:
+            hand_over(gateway, [session])
+        except BrokenPipeError:
+            return
+        accepted.append(session.identifier)
 
 
 def test_a_new_gateway_hears_of_every_session_before_the_list_ends(forwarder: Forwarder) -> None:
@@ -202,6 +214,26 @@ def test_a_gateway_that_is_busy_hears_in_the_end_that_there_is_another(forwarder
             heard += forwarder.packet(first)
         forwarder.wait(first)
         assert first.recv(1) == b""
+
+
+def test_what_a_gateway_hands_over_while_another_comes_is_adopted_or_refused_but_never_lost(
+    forwarder: Forwarder,
+) -> None:
+    """It sends as fast as it can, so that some packets come in the middle of the change."""
+    with contextlib.ExitStack() as stack:
+        gateway = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(gateway) == Listed(0)
+        accepted: list[int] = []
+        for change in range(30):
+            sessions = [Session(stack, 100 * change + number) for number in range(4)]
+            hand_over(gateway, sessions[:1])
+            sender = threading.Thread(target=_hand_over_each, args=(gateway, sessions[1:], accepted))
+            accepted.append(100 * change)
+            successor = stack.enter_context(forwarder.connect())
+            sender.start()
+            sender.join()
+            assert forwarder.listed(successor) == sorted(accepted)
+            gateway = successor
 
 
 def test_sessions_of_one_packet_are_adopted_in_order(forwarder: Forwarder) -> None:

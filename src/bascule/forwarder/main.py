@@ -36,7 +36,13 @@ from bascule.handover.control import (
     send_control,
 )
 from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord
-from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, PacketReader, most_unread, send_packet
+from bascule.handover.descriptors import (
+    DESCRIPTORS_PER_SESSION,
+    Packet,
+    PacketReader,
+    most_unread,
+    send_packet,
+)
 from bascule.handover.messages import (
     MAX_EARLY_BYTES,
     Adopt,
@@ -198,9 +204,12 @@ class Forwarder:
         if (former := self._gateway) is not None:
             self._engine.unwatch(former.fileno())
             former.shutdown(socket.SHUT_RD)  # what it sends from now on fails, as on a closed channel
+            more = True
+            while more:
+                more = self._act(self._reader.receive(former))  # it came just before
+            self._take_back_unread()  # unless the former gateway has died, it reads on, to the end
             self._former.append(former)
             self._tell_former()
-            self._forget_unread()  # the former gateway reads on, to the end of its channel
         # Lists were for the former gateway, and half of one would pass for the whole; outcomes are for any.
         self._outbox = deque(said for said in self._outbox if is_outcome(said))
         channel.setblocking(False)
@@ -233,10 +242,20 @@ class Forwarder:
             packet = self._reader.receive(gateway)
         except BlockingIOError:
             return False
+        if self._act(packet):
+            return True
+        self._drop_gateway()
+        self._take_back_unread()
+        return False
+
+    def _act(self, packet: Packet) -> bool:
+        """Act on a packet of the gateway, and close the descriptors in it that nobody took.
+
+        Returns:
+            Whether it was one, and not the end of the channel.
+        """
         self._left_unread |= packet.after_reset
         if not packet.data:
-            self._drop_gateway()
-            self._take_back_unread()
             return False
         arrived = deque(packet.descriptors)
         try:
