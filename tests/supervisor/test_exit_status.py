@@ -81,6 +81,15 @@ def test_a_limit_of_open_files_that_allows_no_session_is_one_line(tmp_path: Path
     )
 
 
+def test_a_start_that_fails_leaves_no_files_of_unix_sockets(tmp_path: Path) -> None:
+    done = serve(
+        tmp_path, "prlimit", "--nofile=60", listen=f"unix:{tmp_path}/p.sock", admin=f"unix:{tmp_path}/a.sock"
+    )
+    assert done.returncode == 2
+    assert "the open-file limit (ulimit -n) is 60: " in done.stderr
+    assert not list(tmp_path.glob("*.sock"))
+
+
 def test_a_start_without_descriptors_for_all_processes_ends_them_and_fails(tmp_path: Path) -> None:
     done = serve(
         tmp_path, "prlimit", "--nofile=80",

@@ -73,7 +73,7 @@ class Supervisor:
         self._listeners = listeners
         count = config.forwarders.count or cores.available()
         self._slots = min(count, config.websocket_proxy.grizzly_worker_pool_max_size)
-        # Before anything is opened: if the limit is too low, this is the error to report.
+        # Before any other descriptor is opened: if the limit is too low, this is the error to report.
         openfiles.prepare(config.websocket_proxy.max_sessions_per_app, self._slots)
         self._counters = CounterFile.create(self._slots)
         self._figures = Journal.create("bascule-figures")
@@ -93,7 +93,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until told to stop; return the exit status."""
-        with contextlib.closing(self._listeners), contextlib.closing(CaughtSignals()) as caught:
+        with contextlib.closing(CaughtSignals()) as caught:
             self._serve(caught)
         _log.info("stopped")
         return self._shutdown.exit_status
@@ -485,4 +485,5 @@ def run(
     check_certificates(config)
     check_kernel()
     configure(config.log.level, config.log.format, process="supervisor")
-    return Supervisor(loaded, listeners or Listeners.open(config, patience), load).run()
+    with contextlib.closing(listeners or Listeners.open(config, patience)) as bound:
+        return Supervisor(loaded, bound, load).run()
