@@ -211,17 +211,19 @@ class Supervisor:
             _log.error("a process could not be started", child=child.name, error=str(error), retry_in=delay)
             self.do_later(delay, lambda: self.start_again(child))
 
-    def _on_control(self, child: Child) -> None:
-        if child.control is None:
-            return
+    def _on_control(self, child: Child) -> bool:
+        """Act on one message of a child; tell whether there may be more."""
+        if child.control is None or child.control not in self._selector.get_map():
+            return False
         try:
             packet = self._reader.receive(child.control)
         except BlockingIOError:
-            return
+            return False
         if packet.data:
             self._on_message(child, read_control(packet.data))
-        else:
-            self._selector.unregister(child.control)  # its pidfd tells the rest
+            return True
+        self._selector.unregister(child.control)  # its pidfd tells the rest
+        return False
 
     def _on_message(self, child: Child, message: control.ControlMessage) -> None:
         match message:
@@ -298,6 +300,8 @@ class Supervisor:
     def _on_death(self, child: Child) -> None:
         assert child.process is not None
         pid = child.process.pid
+        while self._on_control(child):
+            pass  # what it said last counts: that a drain has begun, or that it has retired
         self._selector.unregister(child.pidfd)
         if child.control is not None and child.control in self._selector.get_map():
             self._selector.unregister(child.control)
