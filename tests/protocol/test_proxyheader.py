@@ -93,8 +93,9 @@ def test_version_2_without_a_tcp_client_says_nothing_of_one(family: int, size: i
     assert parse_proxy_header(version_2(family, values)) == ProxyHeader(16 + size, None, secure=False)
 
 
-def test_a_balancer_that_speaks_for_itself_is_not_asked_further() -> None:
-    header = parse_proxy_header(version_2(TCP4, b"what it says is to be skipped", command=0x20))
+@pytest.mark.parametrize("family", [TCP4, UNSPEC, 0x10, 0x23, 0x40, 0xFF])
+def test_a_balancer_that_speaks_for_itself_is_not_asked_further(family: int) -> None:
+    header = parse_proxy_header(version_2(family, b"what it says is to be skipped", command=0x20))
     assert header == ProxyHeader(45, None, secure=False)
 
 

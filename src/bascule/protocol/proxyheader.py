@@ -110,15 +110,15 @@ def _parse_2(data: bytes) -> ProxyHeader | None:
     length = _FIXED_2 + int.from_bytes(data[14:16])
     if command not in (_LOCAL, _PROXY):
         raise BadProxyHeader("its PROXY header has an unknown version or command")
-    if (size := _ADDRESSES_2.get(family)) is None:
+    if command == _PROXY and family not in _ADDRESSES_2:
         raise BadProxyHeader("its PROXY header has an unknown address family or transport")
     if length > LONGEST:
         raise BadProxyHeader(f"its PROXY header is longer than {LONGEST} bytes")
     if len(data) < length:
         return None
-    if command == _LOCAL:
+    if command == _LOCAL:  # a health check of the balancer: the specification says to ignore the rest
         return ProxyHeader(length, None, secure=False)
-    end = _FIXED_2 + size
+    end = _FIXED_2 + _ADDRESSES_2[family]
     if length < end:
         raise BadProxyHeader("its PROXY header is too short for its addresses")
     client: str | None = None
