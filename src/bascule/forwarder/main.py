@@ -23,6 +23,7 @@ from typing import Final
 
 from bascule.errors import HandoverError
 from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
+from bascule.forwarder.outbox import Outbox
 from bascule.forwarder.relay import Relay
 from bascule.forwarder.timers import Intervals
 from bascule.handover import signals
@@ -40,22 +41,17 @@ from bascule.handover.descriptors import (
     DESCRIPTORS_PER_SESSION,
     Packet,
     PacketReader,
-    most_unread,
     send_packet,
 )
 from bascule.handover.messages import (
     MAX_EARLY_BYTES,
     Adopt,
     Close,
-    Ended,
     List,
     Listed,
-    Live,
     Message,
     Moved,
     decode,
-    is_outcome,
-    join,
 )
 from bascule.handover.setup import ForwarderSetup
 from bascule.policy.config import Config
@@ -93,16 +89,12 @@ class Forwarder:
                 proxy.session_idle_timeout_ms,
                 config.limits.closing_handshake_timeout,
             ),
-            report=self._report,
+            report=lambda ended: self._outbox.put(ended),
         )
         self._reader = PacketReader()
         self._gateway: socket.socket | None = None
         self._former: list[socket.socket] = []
-        self._outbox: deque[bytes] = deque()
-        self._unread: deque[bytes] = deque()
-        self._unread_bytes = 0
-        self._left_unread = False
-        self._uncounted: list[Ended] = []
+        self._outbox = Outbox(self._relay.count)
         self._stopping_at = float("inf")
         self._ask_at = float("inf")
         self._missed = 0
@@ -136,7 +128,7 @@ class Forwarder:
             if relay.next_at <= now:
                 relay.on_time(now)
             if self._outbox:
-                self._send_waiting()
+                self._outbox.send(self._gateway)
             if self._former:
                 self._tell_former()
             if now >= self._ask_at:
@@ -207,11 +199,10 @@ class Forwarder:
             more = True
             while more:
                 more = self._act(self._reader.receive(former))  # it came just before
-            self._take_back_unread()  # unless the former gateway has died, it reads on, to the end
+            self._outbox.leave_gateway()
             self._former.append(former)
             self._tell_former()
-        # Lists were for the former gateway, and half of one would pass for the whole; outcomes are for any.
-        self._outbox = deque(said for said in self._outbox if is_outcome(said))
+        self._outbox.drop_lists()
         channel.setblocking(False)
         self._gateway = channel
         self._list(0)
@@ -245,7 +236,7 @@ class Forwarder:
         if self._act(packet):
             return True
         self._drop_gateway()
-        self._take_back_unread()
+        self._outbox.leave_gateway()
         return False
 
     def _act(self, packet: Packet) -> bool:
@@ -254,7 +245,8 @@ class Forwarder:
         Returns:
             Whether it was one, and not the end of the channel.
         """
-        self._left_unread |= packet.after_reset
+        if packet.after_reset:
+            self._outbox.note_reset()
         if not packet.data:
             return False
         arrived = deque(packet.descriptors)
@@ -289,66 +281,10 @@ class Forwarder:
             self._gateway.close()
             self._gateway = None
 
-    def _take_back_unread(self) -> None:
-        """Keep for the next gateway the outcomes that a gateway which died may have left unread.
-
-        The dead gateway may have read some of them: an outcome is sent at least once, and seldom twice.
-        """
-        if self._left_unread:
-            self._outbox.extendleft(reversed(self._unread))
-        self._forget_unread()
-        self._left_unread = False
-
-    def _forget_unread(self) -> None:
-        self._unread.clear()
-        self._unread_bytes = 0
-
     def _list(self, request: int) -> None:
         for live in self._relay.live(request):
-            self._send(live)
-        self._send(Listed(request))
-
-    def _report(self, ended: Ended) -> None:
-        self._uncounted.append(ended)
-        self._send(ended)
-
-    def _send(self, message: Ended | Live | Listed) -> None:
-        """Send a message at the end of this turn, together with the turn's others."""
-        self._outbox.append(message.encode())
-
-    def _send_waiting(self) -> None:
-        # Counted now, and not when they ended: if this process were killed in between, the gateway
-        # would count those sessions a second time, as lost.
-        for ended in self._uncounted:
-            self._relay.count(ended)
-        self._uncounted.clear()
-        gateway = self._gateway
-        if gateway is None:
-            return
-        self._forget_read(gateway)
-        while self._outbox:
-            packet, messages = join(self._outbox)
-            try:
-                send_packet(gateway, packet)
-            except OSError as error:
-                # The channel is full; or the gateway is gone, and the supervisor will send another channel.
-                self._left_unread |= isinstance(error, ConnectionResetError)
-                return
-            for _ in range(messages):
-                message = self._outbox.popleft()
-                if is_outcome(message):
-                    self._unread.append(message)
-                    self._unread_bytes += len(message)
-
-    def _forget_read(self, gateway: socket.socket) -> None:
-        """Forget the outcomes that the gateway must have read: more bytes than can still be unread.
-
-        Otherwise, behind a gateway that is always a packet late they would grow, and all be sent twice.
-        """
-        if self._unread:
-            most = most_unread(gateway)
-            while self._unread_bytes > most:
-                self._unread_bytes -= len(self._unread.popleft())
+            self._outbox.put(live)
+        self._outbox.put(Listed(request))
 
 
 def _intervals(heartbeat_ms: int, idle_ms: int, closing: float) -> Intervals:

@@ -1,0 +1,105 @@
+"""What a forwarder has to tell the gateway, and what the gateway may not have read yet.
+
+All messages of one turn travel together. An outcome is told at least once: when a gateway dies with packets
+unread, the next one is told what was in them. A list is only for the gateway that it was made for.
+
+Rules of this file: it sends on the channel that it is given; whose channel that is, the forwarder knows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from bascule.handover.descriptors import most_unread, send_packet
+from bascule.handover.messages import Ended, is_outcome, join
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from bascule.handover.messages import Listed, Live
+
+
+class Outbox:
+    """Messages to the gateway, in order.
+
+    Args:
+        count: Counts an outcome in the shared counters.
+    """
+
+    def __init__(self, count: Callable[[Ended], None]) -> None:
+        self._count = count
+        self._waiting: deque[bytes] = deque()
+        self._uncounted: list[Ended] = []
+        self._unread: deque[bytes] = deque()
+        self._unread_bytes = 0
+        self._was_reset = False
+
+    def __bool__(self) -> bool:
+        """Tell whether anything waits to be sent."""
+        return bool(self._waiting)
+
+    def put(self, message: Ended | Live | Listed) -> None:
+        """Put in a message, to be sent at the end of this turn with the turn's others."""
+        if isinstance(message, Ended):
+            self._uncounted.append(message)
+        self._waiting.append(message.encode())
+
+    def send(self, gateway: socket.socket | None) -> None:
+        """Send what the channel takes; the rest waits.
+
+        Args:
+            gateway: The channel; ``None`` while there is no gateway, and then everything waits.
+        """
+        # Counted now, and not when they ended: if this process were killed in between, the gateway
+        # would count those sessions a second time, as lost.
+        for ended in self._uncounted:
+            self._count(ended)
+        self._uncounted.clear()
+        if gateway is None:
+            return
+        self._forget_read(gateway)
+        while self._waiting:
+            packet, messages = join(self._waiting)
+            try:
+                send_packet(gateway, packet)
+            except OSError as error:
+                # The channel is full; or the gateway is gone, and the supervisor will send another channel.
+                self._was_reset |= isinstance(error, ConnectionResetError)
+                return
+            for _ in range(messages):
+                message = self._waiting.popleft()
+                if is_outcome(message):
+                    self._unread.append(message)
+                    self._unread_bytes += len(message)
+
+    def note_reset(self) -> None:
+        """Note that the gateway has ended with packets of ours unread."""
+        self._was_reset = True
+
+    def leave_gateway(self) -> None:
+        """Make ready for another gateway: nothing more is sent to this one.
+
+        One that lives on reads its channel to the end. What one that died may have left unread waits for the
+        next; it may have read some of it, so a few outcomes are told twice.
+        """
+        if self._was_reset:
+            self._waiting.extendleft(reversed(self._unread))
+        self._unread.clear()
+        self._unread_bytes = 0
+        self._was_reset = False
+
+    def drop_lists(self) -> None:
+        """Drop what only the gateway before was to be told: half of a list would pass for the whole."""
+        self._waiting = deque(message for message in self._waiting if is_outcome(message))
+
+    def _forget_read(self, gateway: socket.socket) -> None:
+        """Forget the outcomes that the gateway must have read: more bytes than can still be unread.
+
+        Otherwise, behind a gateway that is always a packet late they would grow, and all be sent twice.
+        """
+        if self._unread:
+            most = most_unread(gateway)
+            while self._unread_bytes > most:
+                self._unread_bytes -= len(self._unread.popleft())
