@@ -88,8 +88,13 @@ class Fleet:
         started = []
         for peer in peers:
             echo = Echo(0 if peer.heartbeats else beat)
-            running = Running(peer, echo.port, heartbeat_ms=beat if peer.heartbeats else 0, **setting)
-            started.append((echo, running))
+            try:
+                running = Running(peer, echo.port, heartbeat_ms=beat if peer.heartbeats else 0, **setting)
+            except OSError as error:
+                echo.stop()
+                self.results.note(f"did not start: {peer.name}: {error}")
+            else:
+                started.append((echo, running))
         stands = []
         for echo, running in started:
             try:

@@ -224,7 +224,16 @@ def soak(arguments: argparse.Namespace, home: Path) -> dict[str, Any]:
     """Run it all and return the figures."""
     raise_descriptor_limit()
     behind = start([sys.executable, __file__, "--upstream"], home / "upstream.log")
-    origin = f"http://127.0.0.1:{wait_for_line(home / 'upstream.log', behind, '')}"
+    try:
+        origin = f"http://127.0.0.1:{wait_for_line(home / 'upstream.log', behind, '')}"
+        return soak_before(origin, arguments, home)
+    finally:
+        behind.kill()
+        behind.wait()
+
+
+def soak_before(origin: str, arguments: argparse.Namespace, home: Path) -> dict[str, Any]:
+    """Run the proxy in front of an upstream, with its clients, and return the figures."""
     configuration = {
         "listen": "127.0.0.1:0",
         "admin": "127.0.0.1:0",
@@ -259,8 +268,6 @@ def soak(arguments: argparse.Namespace, home: Path) -> dict[str, Any]:
     finally:
         proxy.send_signal(signal.SIGTERM)
         status = proxy.wait()
-        behind.kill()
-        behind.wait()
     beats = client.heartbeats.values()
     return {
         "sessions": arguments.sessions,

@@ -54,7 +54,8 @@ def in_turn(
     """Every stand once a round, forwards and backwards alternately; one that fails is left out of the rest.
 
     The first round warms caches, allocators and congestion windows: the callback sees it as any other, so it
-    must measure what the later rounds measure; its samples are kept because the median does not mind them.
+    must measure what the later rounds measure. Its samples are kept: the median of a full run does not mind
+    them.
     """
     failed: set[str] = set()
     for number in range(rounds):
