@@ -1,7 +1,7 @@
 """Where the other instances are, and how they are asked: HTTP at their admin listeners.
 
-Over TLS where our own admin listener speaks that, for all have the same configuration. Whoever is known by an
-address that a headless service has told is known by no name but that of the service.
+Over TLS where our own admin listener speaks that, for all have the same configuration. The certificate of an
+instance found through the headless service must be for the name of that service: it has no other name.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class GatewayWord(IntEnum):
     DRAINED_ABORTED = auto()
     """Sessions that a drain found open, and that were still open at its end."""
     ADMITTED = auto()
-    """Leases taken."""
+    """Leases taken while a forwarder had room."""
     HTTP_REQUESTS = auto()
     """Plain HTTP requests proxied."""
     HTTP_UPSTREAM_FAILURES = auto()
@@ -122,8 +122,8 @@ class ForwarderWord(IntEnum):
     """Number of the slot's processes, from the first on, whose lost sessions have been counted. Written by
     the process that counts them: a gateway, or else the supervisor (`bascule.supervisor.losses`)."""
     LOST_TOLD = auto()
-    """Number of these processes of which a gateway that knew all their sessions has counted each session as
-    ended, and logged it: a former gateway and the one that serves may both know of a death."""
+    """How many of these processes a gateway that knew all their sessions has told of: it has counted each
+    session as ended, and logged it. A former gateway and the one that serves may both know of a death."""
     LOST = auto()
     """Sessions that died with a process of the slot and that no gateway counted; the supervisor writes it."""
 

@@ -119,8 +119,8 @@ def overrides(
         api_socket: Path of a Unix socket, absolute, instead of both.
         redirect_port: Where plain HTTP is told to come by https, at ``ip``.
         host_routing: Whether routes begin with a host.
-        include_prefix: Unless it is false nothing is said of ``hub.includePrefix``.
-        prepend_path: The same of ``hub.prependPath``.
+        include_prefix: ``False`` sets ``hub.includePrefix`` to that; otherwise the key is left alone.
+        prepend_path: The same for ``hub.prependPath``.
         values: Key → what its argument says.
         switches: Those that were given of ``--ssl-request-cert``, ``--ssl-reject-unauthorized``, the same two
             of the API, and ``--insecure``.
@@ -176,7 +176,7 @@ def overrides(
 
 
 def _about_callers(values: Mapping[str, object], switches: Collection[str]) -> Iterator[str]:
-    """Yield what makes no sense of the arguments by which certificates are asked for.
+    """Yield a problem for each contradiction among the arguments by which certificates are asked for.
 
     The proxy we replace takes them one by one; yet without ``request-cert`` it asks nobody for a certificate,
     and with it it refuses whoever has none, whatever else is said.

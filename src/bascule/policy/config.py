@@ -47,10 +47,9 @@ __all__ = [
 INT_MAX: Final = 2147483647
 """The original reads three of its keys as Java ints; the same files must stay valid in both."""
 
-JavaInt = Annotated[int, Field(strict=True, ge=1, le=INT_MAX)]
+Positive = Annotated[int, Field(strict=True, ge=1, le=INT_MAX)]
 JavaLong = Annotated[int, Field(strict=True, ge=0)]
 Count = Annotated[int, Field(strict=True, ge=0, le=INT_MAX)]
-Positive = Annotated[int, Field(strict=True, ge=1, le=INT_MAX)]
 CongestionControl = Annotated[
     str,
     Field(
@@ -90,21 +89,21 @@ Mode = Annotated[
 class WebSocketProxy(Block):
     """The five keys of the pool, with the names, units, defaults and bounds of its Helm chart."""
 
-    max_sessions_per_app: JavaInt = 500
+    max_sessions_per_app: Positive = 500
     """The cap: the most WebSocket sessions open at once on this pod, all kinds together.
 
     One upgrade more is answered with 101 and Close 1013. 500 is the pool's own default. One JupyterLab tab
     costs one session before any notebook is open, and one more for each kernel and each terminal, so 500
     sessions are not 500 users.
     """
-    incoming_buffer_bytes: JavaInt = 33554432
+    incoming_buffer_bytes: Positive = 33554432
     """Largest single WebSocket frame accepted, in bytes; a larger one ends the session with 1009.
 
     32 MiB, as in the pool: well above Jupyter's iopub budget of 3 MB, which does not bound a `display_data`.
     No buffer of this size is ever allocated. Streamlit's own maximum is 200 MB a message: raise the value for
     its routes (`routes[].incomingBufferBytes`).
     """
-    grizzly_worker_pool_max_size: JavaInt = 200
+    grizzly_worker_pool_max_size: Positive = 200
     """Upper bound on the number of forwarder processes, whatever `forwarders.count` says.
 
     The name is the pool's, kept so that its values files work: there it bounded the threads that carry the
