@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import faulthandler
 import gc
-import json
 import os
 import random
 import socket
@@ -24,6 +23,7 @@ from bascule.gateway.auth import SessionTokens
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.drain import Draining
 from bascule.gateway.exchanges import Exchanges
+from bascule.gateway.figures import Figures
 from bascule.gateway.http import HttpServer
 from bascule.gateway.hub import HubLedger
 from bascule.gateway.life import Life, Stage
@@ -119,7 +119,6 @@ class Gateway:
                 config.metrics.duration_half_life, config.metrics.recent_window, random=random.Random().random
             )
         )
-        self._figures = Journal(setup.figures)
         self._access = AccessLog(structlog.get_logger().bind())
         self._called = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -172,6 +171,15 @@ class Gateway:
         )  # fmt: skip
         self._view.attach(Exposition(self._metrics.readers(), time.monotonic))
         self._administration = Administration(self._view)
+        self._figures = Figures(
+            Journal(setup.figures),
+            {
+                "durations": self._durations,
+                "load": self._load,
+                "hour": self._administration.live,
+                "scrapes": self._administration.scrapes,
+            },
+        )
         self._own_paths = OwnPaths(
             self._administration.public, self._routes, self._proxy, self._life, is_hubs=config.hub.enabled
         )
@@ -200,7 +208,7 @@ class Gateway:
                 return
         # Before the forwarders report sessions that ended meanwhile: we add their durations to this sample,
         # and on a route of the Hub we count them as activity.
-        self._take_over_figures()
+        self._figures.take_over()
         if self._hub is not None:
             self._hub.take_over()
         await self._wait_forwarders()
@@ -245,27 +253,6 @@ class Gateway:
                     await asyncio.sleep(0)
                 await self._admin_listener.close()
                 await self._proxy.close()
-
-    def _take_over_figures(self) -> None:
-        """Go on with what the former gateway measured; one that died has left nothing, so we begin afresh."""
-        for line in self._figures.lines():
-            left = json.loads(line)
-            self._durations.restore(left["durations"])
-            self._load.restore(left["load"])
-            self._administration.live.restore(left["hour"])
-            self._administration.scrapes.restore(left["scrapes"])
-        self._figures.replace(())
-
-    def _leave_figures(self) -> None:
-        """Leave to the next gateway the figures that only this process has."""
-        left = {
-            "durations": self._durations.dump(),
-            "load": self._load.dump(),
-            "hour": self._administration.live.dump(),
-            "scrapes": self._administration.scrapes.dump(),
-        }
-        with contextlib.suppress(OSError):  # no memory: the next gateway's figures begin afresh
-            self._figures.replace((json.dumps(left).encode(),))
 
     def _redirects_to(self, public: socket.socket) -> RedirectListener | None:
         """Return the listener that redirects http to the public one, if one is configured."""
@@ -400,7 +387,7 @@ class Gateway:
         await self._http.wait_for_heads()
         self._go_on(Stage.SETTLING)
         await self._admission.settle(_SETTLE)
-        self._leave_figures()
+        self._figures.leave()
         if self._hub is not None:
             self._hub.retire()
         # We have answered probes until now. Requests that have begun to arrive keep this process alive.
