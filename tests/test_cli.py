@@ -242,6 +242,19 @@ def test_check_says_how_many_routes_there_are(capsys: Capture, tmp_path: Path) -
     ]
 
 
+def test_a_configuration_whose_routes_jupyterhub_adds_needs_none_of_its_own(
+    capsys: Capture, tmp_path: Path, started: list[Loaded]
+) -> None:
+    # check said that serve needs a route, and serve started without one.
+    path = tmp_path / "b.yaml"
+    path.write_text("{hub: {enabled: true}, adminToken: hush}")
+
+    assert run("check", "--config", str(path)) == 0
+    assert capsys.readouterr().out == "The configuration is good: JupyterHub adds the routes.\n"
+    assert run("serve", "--config", str(path)) == 7
+    assert started[0].config.routes == ()
+
+
 def test_a_jupyter_without_its_prefix_is_used_and_doubted(
     capsys: Capture, tmp_path: Path, started: list[Loaded]
 ) -> None:

@@ -189,6 +189,8 @@ def check(files: tuple[Path, ...], **flags: Any) -> None:
     routes = len(loaded.config.routes)
     if routes:
         write(f"The configuration is good: {routes} {'route' if routes == 1 else 'routes'}.\n")
+    elif loaded.config.hub.enabled:
+        write("The configuration is good: JupyterHub adds the routes.\n")
     else:
         write("The configuration is good, but has no routes: serve needs one, or --upstream URL.\n")
     if named := [".".join(key) for key, _ in named_by(loaded.config)]:
