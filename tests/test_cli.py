@@ -343,6 +343,14 @@ def test_help_is_status_0(capsys: Capture) -> None:
     assert "serve" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["serve", "check", "config print"])
+@pytest.mark.parametrize("option", ["--listen", "--admin"])
+def test_help_says_how_an_address_is_written(capsys: Capture, command: str, option: str) -> None:
+    assert run(*command.split(), "--help") == 0
+    said = capsys.readouterr().out.partition(f"  {option} ADDRESS ")[2].partition("  --")[0]
+    assert " ".join(said.split()).endswith(": HOST:PORT or unix:/PATH.")
+
+
 def test_an_interrupt_is_told_to_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise click.Abort

@@ -76,7 +76,11 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="ADDRESS",
                 help="Where browsers connect (listen): HOST:PORT or unix:/PATH.",
             ),
-            click.option("--admin", metavar="ADDRESS", help="Where the admin listener is (admin)."),
+            click.option(
+                "--admin",
+                metavar="ADDRESS",
+                help="Where the admin listener is (admin): HOST:PORT or unix:/PATH.",
+            ),
             click.option(
                 "--max-sessions",
                 type=int,
