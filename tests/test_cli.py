@@ -343,6 +343,12 @@ def test_help_is_status_0(capsys: Capture) -> None:
     assert "serve" in capsys.readouterr().out
 
 
+def test_the_help_of_the_demo_says_what_its_flag_needs(capsys: Capture) -> None:
+    assert run("demo", "--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Nothing else is needed, except for --jupyter: JupyterLab and Streamlit" in said
+
+
 @pytest.mark.parametrize("command", ["serve", "check", "config print"])
 @pytest.mark.parametrize("option", ["--listen", "--admin"])
 def test_help_says_how_an_address_is_written(capsys: Capture, command: str, option: str) -> None:

@@ -164,7 +164,8 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
 def demo(jupyter: bool, **flags: Any) -> None:
     """Run the proxy with a built-in upstream and the status page.
 
-    Nothing else is needed.
+    Nothing else is needed, except for --jupyter: JupyterLab and Streamlit, as `make demo-jupyter`
+    installs them.
     """
     from bascule.policy.loading import load
 
