@@ -343,6 +343,15 @@ def test_help_is_status_0(capsys: Capture) -> None:
     assert "serve" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["config", "--help"]])
+def test_no_command_is_described_by_half_a_sentence(capsys: Capture, arguments: list[str]) -> None:
+    # click cuts what is too long for a line of 80 columns.
+    assert run(*arguments) == 0
+    commands = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert len(commands) >= 2
+    assert [line for line in commands if line.endswith("...")] == []
+
+
 def test_the_help_of_the_demo_says_what_its_flag_needs(capsys: Capture) -> None:
     assert run("demo", "--help") == 0
     said = " ".join(capsys.readouterr().out.split())

@@ -218,7 +218,10 @@ def schema() -> None:
 @config.command("print")
 @_options
 def print_(files: tuple[Path, ...], **flags: Any) -> None:
-    """Print every value with its source, as a configuration file; secrets are masked."""
+    """Print every value with its source; secrets are masked.
+
+    What is printed is a configuration file.
+    """
     from bascule.policy.printing import print_config
 
     loaded = _load(files, flags)
