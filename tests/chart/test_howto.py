@@ -88,11 +88,13 @@ def test_the_charts_page_names_values_that_there_are() -> None:
 def test_the_values_of_the_gateways_page_render_together(version: str) -> None:
     page = "docs/howto/behind-a-gateway.md"
     texts = [block.text for block in blocks() if (block.page, block.language) == (page, "yaml")]
-    first, persistence, policy = map(yaml.safe_load, texts)
-    first["httpRoute"] |= persistence["httpRoute"]
+    first, filters, persistence, policy = map(yaml.safe_load, texts)
+    first["httpRoute"]["rule"] = filters["httpRoute"]["rule"] | persistence["httpRoute"]["rule"]
     manifests = render(version, {**first, **policy, "tls": {"secretName": "tls"}})
     (rule,) = one(manifests, "HTTPRoute")["spec"]["rules"]
     assert rule["sessionPersistence"] == {"type": "Cookie", "sessionName": "bascule-pod"}
+    (modifier,) = rule["filters"]
+    assert "X-Forwarded-User" in modifier["requestHeaderModifier"]["remove"]
     (target,) = one(manifests, "BackendTLSPolicy")["spec"]["targetRefs"]
     assert target["name"] == rule["backendRefs"][0]["name"]
 

@@ -15,11 +15,13 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from tests.support.bascule import RunningBascule, run_bascule
+from tests.support.certificates import make_certificate
 from tests.support.echo import run_echo
 from tests.support.network import own_network
 from tests.support.pages import fenced
 from tests.support.parts import ROOT, require
 from tests.support.processes import Service, answers
+from tests.support.rawupstream import run_upstream
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
@@ -94,6 +96,56 @@ def test_a_websocket_goes_through_the_pages_configuration(name: str, tmp_path: P
         assert pod.in_flight == 1
 
 
+ELSEWHERE = "127.0.0.9"
+
+
+def from_elsewhere() -> socket.socket:
+    """Connect to the ingress from an address that nobody trusts."""
+    return socket.create_connection(("127.0.0.1", 8000), 10, source_address=(ELSEWHERE, 0))
+
+
+FORGED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Prefix", "X-Forwarded-Proto")
+"""What Bascule believes of a proxy that it trusts."""
+
+
+@pytest.mark.parametrize("name", INGRESSES)
+def test_what_a_browser_claims_stops_at_the_pages_configuration(
+    name: str, tmp_path: Path, socket_folder: Path
+) -> None:
+    # HAProxy passed on a prefix, and a list of addresses that began with the browser's own.
+    with run_upstream(path=socket_folder / "app.sock") as upstream:
+        config = {
+            "trustedProxies": ["127.0.0.0/8"],
+            "routes": [{"name": "all", "path": "/", "upstream": upstream.url}],
+        }
+        claims = dict.fromkeys(FORGED, "forged")
+        with (
+            proxied(tmp_path, name, page(name), config=config),
+            from_elsewhere() as connection,
+            connect(f"ws://{FRONT}/x", sock=connection, origin=ORIGIN, additional_headers=claims),
+        ):
+            (call,) = upstream.calls_for(b"/x")
+            assert [field for field in call.fields if b"forged" in field[1]] == []
+
+
+def test_haproxy_that_ends_tls_lets_the_pages_websockets_in(tmp_path: Path) -> None:
+    # The page had it say http, whatever the browser had used, and Bascule compares that with the origin.
+    certificate = make_certificate(tmp_path)
+    both = tmp_path / "both.pem"
+    both.write_text(certificate.certificate.read_text() + certificate.key.read_text())
+    bind = f"bind {FRONT}\n"
+    text = page("haproxy").replace(bind, f"{bind}  bind 127.0.0.1:8443 ssl crt {both}\n")
+    trust = {"trustedProxies": ["127.0.0.1"]}
+    with (
+        proxied(tmp_path, "haproxy", text, config=trust),
+        connect(
+            "wss://127.0.0.1:8443/x", origin=Origin("https://127.0.0.1:8443"), ssl=certificate.client()
+        ) as browser,
+    ):
+        browser.send("hello")
+        assert browser.recv() == "hello"
+
+
 BYTES = """
 defaults
   mode tcp
@@ -115,13 +167,13 @@ def test_haproxy_that_passes_on_bytes_says_whose_they_are(tmp_path: Path) -> Non
     told = {"proxyProtocolFrom": ["127.0.0.1"]}
     with (
         proxied(tmp_path, "haproxy", BYTES, config=told) as (pod, _),
-        socket.create_connection(("127.0.0.1", 8000), 10, source_address=("127.0.0.9", 0)) as connection,
+        from_elsewhere() as connection,
         connect(f"ws://{FRONT}/x", sock=connection, origin=ORIGIN) as browser,
     ):
         browser.send("hello")
         assert browser.recv() == "hello"
         (session,) = pod.sessions()
-        assert session["client"] == "127.0.0.9"
+        assert session["client"] == ELSEWHERE
 
 
 def test_traefik_leaves_a_silent_websocket_alone_as_the_page_says(tmp_path: Path) -> None:
