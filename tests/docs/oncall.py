@@ -32,6 +32,7 @@ PLACEHOLDERS: Final = {
     "POD": "hopsworks-instance-5f7d4-x2x7k",
     "NODE": "node-1",
     "ROUTE": "echo",
+    "NAME": "ada",
     "ID": "ID",  # whoever types it looks it up
     # Not the release's name, so that a command with the one in the other's place finds nothing.
     "DEPLOYMENT": "hopsworks-instance",

@@ -3,12 +3,13 @@
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from tests.docs.claims import claimed
 from tests.docs.oncall import PLACEHOLDERS, Operator, filled_in, operator_of_a_pod
@@ -65,13 +66,19 @@ def listed(operator: Operator) -> str | None:
     return None if found is None else found[1]
 
 
-def close_a_session(operator: Operator, command: Command) -> None:
-    """Type a command that closes a session, with the id of one."""
+@contextmanager
+def a_session(operator: Operator) -> Iterator[tuple[ClientConnection, str]]:
+    """Open one; yields it and its id when the pod lists it."""
     pod = operator.pod
     assert pod is not None
     eventually(lambda: pod.in_flight == 0 and listed(operator) is None, 20, "the only slot is free")
     with connect(pod.public_url.replace("http", "ws") + "/echo") as session:
-        its = eventually(lambda: listed(operator), 20, "it is listed")
+        yield session, eventually(lambda: listed(operator), 20, "it is listed")
+
+
+def close_a_session(operator: Operator, command: Command) -> None:
+    """Type a command that closes a session, with the id of one."""
+    with a_session(operator) as (session, its):
         operator.terminal.run(command.text.replace("/ID", f"/{its}"))
         with pytest.raises(ConnectionClosed) as closed:
             session.recv(timeout=20)
@@ -79,11 +86,19 @@ def close_a_session(operator: Operator, command: Command) -> None:
     assert closed.value.rcvd.code == 1008
 
 
+def count_sessions(operator: Operator, command: Command) -> None:
+    """Type a command that counts whose sessions there are."""
+    with a_session(operator):
+        assert ' 1 "client": "127.0.0.1"' in do(operator, command)
+
+
 def test_every_runbooks_commands_find_what_the_page_looks_for(operator: Operator) -> None:
     for command in [*REACH, *LOOK]:
         before = deployment(operator)["spec"]["replicas"]
         if "/sessions/ID" in command.text:
             close_a_session(operator, command)
+        elif " uniq -c " in command.text:
+            count_sessions(operator, command)
         else:
             do(operator, command)
         if " scale " in command.text:
