@@ -50,8 +50,11 @@ class AdminTls(Block):
     client_ca: File | None = None
     """File with the CAs (PEM) of callers: each has to show a certificate of one of them.
 
-    Tokens are asked for as without it. `null`, the default, asks for no certificate. A kubelet has none to
-    show, so probes have to go to `listen` then.
+    Tokens are asked for as without it. `null`, the default, asks for no certificate.
+
+    A kubelet has none to show. Let its probes ask `listen` for `/.bascule/badge.js`, or with `hub.enabled`
+    for `/_chp_healthz`: that says that the gateway answers, not that the pod is ready. With `tls.clientCa`
+    too only a TCP probe works.
     """
     peer_ca: File | None = None
     """File with the CAs (PEM) by which the other replicas' certificates are checked, instead of the system's.
