@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
-from tests.support.jupyterhub import SAYS, JupyterHub, passed_of_its_own_tests, run_jupyterhub
+from tests.support.jupyterhub import (
+    SAYS,
+    JupyterHub,
+    passed_of_its_own_tests,
+    run_jupyterhub,
+    run_jupyterhub_at_unix_sockets,
+)
 from tests.support.labpage import run_and_await
+from tests.support.nginx import run_nginx
+from tests.support.pages import blocks
 from tests.support.proctree import children, kill
 from tests.support.waiting import eventually, eventually_async
 
@@ -67,6 +76,28 @@ async def test_a_server_that_was_killed_is_told_in_the_words_of_the_hub(
     assert answer.status == 503
     assert "Service Unavailable" in await page.content()
     assert "JupyterHub" in await page.title()
+
+
+async def test_a_user_works_where_the_proxy_is_at_the_pages_unix_sockets(
+    tmp_path: Path, socket_folder: Path, chromium: Browser
+) -> None:
+    (lines,) = [
+        block.text
+        for block in blocks()
+        if block.page == "docs/howto/jupyterhub.md" and "http+unix" in block.text
+    ]
+    assert lines.count("%2Frun%2Fjupyterhub%2F") == 2
+    lines = lines.replace("%2Frun%2Fjupyterhub", quote(str(socket_folder), safe=""))
+    for name in ("nginx", "hub"):
+        (tmp_path / name).mkdir()
+    public = socket_folder / "proxy.sock"
+    with (
+        run_nginx(tmp_path / "nginx", f"unix:{public}") as front,
+        run_jupyterhub_at_unix_sockets(tmp_path / "hub", front, lines) as hub,
+    ):
+        await hub.work(chromium, "ada")
+        assert public.stat().st_mode & 0o777 == 0o660
+        assert (socket_folder / "api.sock").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_hubs_own_tests_of_its_proxy_pass(tmp_path: Path) -> None:

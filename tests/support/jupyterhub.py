@@ -30,6 +30,7 @@ __all__ = [
     "JupyterHub",
     "passed_of_its_own_tests",
     "run_jupyterhub",
+    "run_jupyterhub_at_unix_sockets",
     "run_jupyterhub_behind",
     "run_jupyterhub_with_internal_ssl",
 ]  # fmt: skip
@@ -138,6 +139,20 @@ def run_jupyterhub(home: Path) -> Iterator[JupyterHub]:
     port, api_port = reserve_port(), reserve_port()
     proxy = _ITS_OWN_PROXY.format(command=COMMAND, api_port=api_port, home=home)
     with _run(home, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{api_port}", proxy, reserve_port()) as hub:
+        yield hub
+
+
+@contextlib.contextmanager
+def run_jupyterhub_at_unix_sockets(home: Path, url: str, lines: str) -> Iterator[JupyterHub]:
+    """Run a hub in an empty directory, which starts its proxy; its API is at no port that one could call.
+
+    Args:
+        home: The directory.
+        url: ``http://host:port`` of what passes browsers on to the proxy's socket.
+        lines: Those of the configuration that say where the sockets are.
+    """
+    proxy = _ITS_OWN_PROXY.format(command=COMMAND, api_port=0, home=home)
+    with _run(home, url, "", proxy + lines, reserve_port()) as hub:
         yield hub
 
 
