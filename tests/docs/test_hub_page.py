@@ -129,6 +129,13 @@ def test_a_balancer_that_ends_tls_and_says_nothing_of_it_needs_the_line_of_the_p
         assert service.stop(10) == 0
 
 
+def test_a_balancer_that_says_it_in_a_proxy_header_is_listed_as_the_page_does() -> None:
+    said = re.search(r'`(BASCULE_PROXYPROTOCOLFROM): "([^"]+)"`', (ROOT / PAGE).read_text())
+    assert said is not None
+    config = load(None, {said[1]: said[2]}, {}, DEFAULTS).config
+    assert [str(network) for network in config.proxy_protocol_from] == [said[2]]
+
+
 def test_pods_of_our_own_chart_serve_one_hub_where_the_page_says() -> None:
     (values,) = [yaml.safe_load(text) for text in on_the_page("yaml") if "Bascule's chart" in text]
     (settings,) = [text for text in on_the_page("python") if "should_start" in text]
