@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,13 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
     named = re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
     assert set(named) <= targets
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/howto/systemd.md"])
+def test_a_page_says_which_pythons_it_runs_with(page: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    versions = [found[1] for one in project["classifiers"] if (found := re.search(r":: (3\.\d+)$", one))]
+    assert f"with Python {versions[0]} to {versions[-1]}." in (ROOT / page).read_text(encoding="utf-8")
 
 
 @pytest.fixture
