@@ -1,5 +1,9 @@
-"""The unit file of the page starts what there is, and systemd gives it the time it needs."""
+"""The unit file of the page starts what there is, and systemd gives it the time it needs.
 
+The commands are typed on a host that is this one with an /etc of its own, where no systemd runs.
+"""
+
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +14,10 @@ import pytest
 
 from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, SPARE_DESCRIPTORS
 from bascule.policy.config import Config
+from tests.docs.claims import claimed
 from tests.support.pages import fenced
+from tests.support.parts import ROOT
+from tests.support.terminal import open_terminal
 
 UNIT = fenced("docs/howto/systemd.md", "ini")
 PROGRAM = "/opt/bascule/.venv/bin/bascule"
@@ -57,3 +64,23 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+ITS_OWN_ETC = 'mount --bind "$0" /etc && exec "$@"'
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not all(map(shutil.which, ("useradd", "systemctl", "unshare"))),
+    reason="there is no root, useradd or systemctl here",
+)
+def test_the_commands_leave_a_service_that_starts_with_the_host(tmp_path: Path) -> None:
+    etc = tmp_path / "etc"
+    subprocess.run(["cp", "-a", "/etc", etc], check=True)
+    under = ("unshare", "--mount", "sh", "-c", ITS_OWN_ETC, str(etc))
+    with open_terminal(tmp_path, at=ROOT, env={"SYSTEMD_OFFLINE": "1"}, under=under) as terminal:
+        terminal.run(f"cat >/etc/systemd/system/bascule.service <<'.'\n{UNIT}.")
+        for command in claimed(__name__):
+            terminal.run(command.text)
+        assert terminal.run("stat -c '%U %G %a' /etc/bascule/bascule.yaml") == "root bascule 640\n"
+        assert terminal.run("id -gn bascule") == "bascule\n"
+    assert (etc / "systemd/system/multi-user.target.wants/bascule.service").is_symlink()
