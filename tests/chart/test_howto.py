@@ -66,7 +66,15 @@ def test_haproxy_loads_the_pages_configuration(tmp_path: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("version", HELMS)
-@pytest.mark.parametrize("page", ["charts/bascule/README.md", "docs/howto/helm.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "charts/bascule/README.md",
+        "docs/howto/helm.md",
+        "docs/howto/behind-nginx.md",
+        "docs/howto/behind-traefik.md",
+    ],
+)
 def test_the_first_values_of_a_page_render(version: str, page: str) -> None:
     done = run(version, "template", "bascule", str(CHART), values=fenced(page, "yaml"))
     assert done.returncode == 0, done.stderr
