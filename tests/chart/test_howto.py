@@ -108,6 +108,18 @@ def test_the_values_of_the_gateways_page_render_together(version: str) -> None:
 
 
 @pytest.mark.real
+def test_the_table_of_annotations_is_what_the_chart_sets() -> None:
+    prefix = "nginx.ingress.kubernetes.io/"
+    text = (ROOT / "docs/howto/behind-nginx.md").read_text(encoding="utf-8")
+    table = text.partition("| annotation |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (`.+?`) \| (.+?) \|", table, re.MULTILINE)
+    named = {name for names, value in rows if value != "not set" for name in re.findall(r"`(\S+?)`", names)}
+    manifests = render("v4", {"ingress": {"enabled": True}, "tls": {"secretName": "tls"}})
+    annotations = one(manifests, "Ingress")["metadata"]["annotations"]
+    assert {f"{prefix}{name}" for name in named} == annotations.keys()
+
+
+@pytest.mark.real
 def test_the_sizing_table_is_what_the_chart_computes() -> None:
     text = (ROOT / "docs" / "howto" / "tune-the-cap.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d+)Mi \| (\d+)Mi \|$", text, re.MULTILINE)
