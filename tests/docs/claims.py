@@ -38,7 +38,10 @@ CLAIMS: Final = (
     ("tests.docs.test_runbooks", r"helm.md: kubectl -n hopsworks logs POD"),
     ("tests.docs.test_systemd", r"systemd.md: (useradd|install|systemctl) "),
     ("tests.docs.test_tls_page", r"howto/tls.md: "),
-    ("tests.docs.test_upstream_commands", r"jupyter-and-streamlit.md: (jupyter|streamlit) "),
+    (
+        "tests.docs.test_upstream_commands",
+        r"jupyter-and-streamlit.md: (jupyter|streamlit|\.venv/bin/bascule) ",
+    ),
     ("tests.real.test_jupyterhub_internal_ssl", r"jupyterhub.md: curl -s --cacert "),
     ("tests.soak.test_idle_sessions", r": make soak"),
 )

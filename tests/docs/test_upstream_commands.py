@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import urllib.error
 import urllib.request
@@ -19,14 +20,15 @@ from websockets.typing import Origin
 
 from tests.docs.claims import claimed
 from tests.support.bascule import RunningBascule, run_bascule
+from tests.support.echo import run_echo
 from tests.support.network import own_network
 from tests.support.pages import fenced
 from tests.support.parts import ROOT, require
-from tests.support.processes import Service
+from tests.support.processes import Service, answers
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
-JUPYTER, ON_A_SOCKET, STRIPPED, PREFIXED = (command.text for command in claimed(__name__))
+START, JUPYTER, ON_A_SOCKET, STRIPPED, PREFIXED = (command.text for command in claimed(__name__))
 PAGE = "docs/howto/jupyter-and-streamlit.md"
 REMOTE = "--ServerApp.allow_remote_access=True"
 NAME = "notebooks.example"
@@ -102,6 +104,24 @@ def lab(tmp_path: Path, command: str, upstream: str | None = None, **more: str) 
     up = LAB + "api/status"
     with served(tmp_path, "jupyter", command, up, {**env, **more}, lab=upstream) as proxy:
         yield proxy
+
+
+def test_bascule_serves_both_where_the_page_says_and_nowhere_else(project: Path) -> None:
+    addresses = re.findall(r"<(http://127.0.0.1:8080\S+)>", (ROOT / PAGE).read_text(encoding="utf-8"))
+    (project / "bascule.yaml").write_text(fenced(PAGE, "yaml"))
+    with own_network(), run_echo(8888), run_echo(8501):
+        service = Service("bascule", ["bash", "-c", f"exec {START}"], project / "log", cwd=project)
+        try:
+            service.wait_until(lambda: answers("http://127.0.0.1:8081/readyz"), 30)
+            assert [address.removeprefix("http://127.0.0.1:8080") for address in addresses] == [LAB, APP]
+            for address in addresses:
+                with connect(address.replace("http", "ws")) as session:
+                    session.send("hello")
+                    assert session.recv(timeout=10) == "hello"
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.2", 8080))
+        finally:
+            assert service.stop(20) == 0
 
 
 def test_jupyter_opens_every_socket_of_a_tab_under_another_name_than_localhost(tmp_path: Path) -> None:
