@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, HELMS, helm, one, render, run
+from tests.chart.rendering import CHART, HELMS, configuration, helm, one, render, run
 from tests.docs.claims import claimed
 from tests.support.pages import Command, blocks, fenced
 from tests.support.parts import ROOT, require
@@ -105,6 +105,21 @@ def test_the_values_of_the_gateways_page_render_together(version: str) -> None:
     assert "X-Forwarded-User" in modifier["requestHeaderModifier"]["remove"]
     (target,) = one(manifests, "BackendTLSPolicy")["spec"]["targetRefs"]
     assert target["name"] == rule["backendRefs"][0]["name"]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("version", HELMS)
+def test_the_values_for_a_load_balancer_render_together(version: str) -> None:
+    texts = [
+        block.text for block in blocks() if (block.page, block.language) == ("docs/howto/helm.md", "yaml")
+    ]
+    first, header, browsers = map(
+        yaml.safe_load, texts[texts.index("proxyProtocolFrom: [10.0.0.0/16]\n") - 1 :][:3]
+    )
+    said = yaml.safe_load(configuration(render(version, {**first, **header, **browsers})))
+    assert said["proxyProtocolFrom"] == header["proxyProtocolFrom"]
+    assert said["tls"]["clientCa"].startswith(browsers["extraVolumeMounts"][0]["mountPath"])
+    assert said["tls"]["certificate"], "the chart's own keys stay"
 
 
 @pytest.mark.real
