@@ -63,7 +63,7 @@ def test_a_line_of_version_1_says_who_the_client_is(line: bytes, client: str | N
         b"\r\nGET / HTTP/1.1\r\n",
     ],
 )
-def test_what_is_no_line_of_version_1_is_refused_and_not_repeated(line: bytes) -> None:
+def test_what_is_no_line_of_version_1_is_refused_and_not_repeated(line: bytes) -> None:  # 91
     with pytest.raises(BadProxyHeader) as refused:
         parse_proxy_header(line)
     assert "192.0.2" not in str(refused.value)
@@ -130,7 +130,7 @@ def test_version_2_says_whether_the_client_came_over_tls(values: tuple[bytes, ..
         SIGNATURE[:-1] + b"\r" + bytes(4),
     ],
 )
-def test_what_is_no_header_of_version_2_is_refused(data: bytes) -> None:
+def test_what_is_no_header_of_version_2_is_refused(data: bytes) -> None:  # 91
     with pytest.raises(BadProxyHeader):
         parse_proxy_header(data)
 

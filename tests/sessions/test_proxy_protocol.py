@@ -179,7 +179,7 @@ def test_fields_of_a_trusted_proxy_are_believed_if_the_header_names_that(
 @pytest.mark.parametrize("begin", [GET, upgrade(b"/lab"), b"PROXY TCP4 me you 1 2\r\n"])
 def test_a_balancer_that_does_not_say_whose_a_connection_is_gets_no_answer_and_a_line_in_the_log(
     balanced: Balanced, upstream: RawUpstream, clients: Clients, begin: bytes
-) -> None:
+) -> None:  # 91
     bascule = balanced()
     for _ in range(3):
         client = clients(bascule.public_url)
@@ -190,7 +190,9 @@ def test_a_balancer_that_does_not_say_whose_a_connection_is_gets_no_answer_and_a
     assert (line["level"], line["peer"]) == ("warning", "127.0.0.1")
 
 
-def test_from_elsewhere_a_connection_is_taken_as_it_is(balanced: Balanced, upstream: RawUpstream) -> None:
+def test_from_elsewhere_a_connection_is_taken_as_it_is(
+    balanced: Balanced, upstream: RawUpstream
+) -> None:  # 92
     bascule = balanced()
     client = from_elsewhere(bascule)
     client.open(b"/lab")
@@ -205,7 +207,7 @@ def test_from_elsewhere_a_connection_is_taken_as_it_is(balanced: Balanced, upstr
 
 def test_a_header_that_does_not_come_to_its_end_is_waited_for_as_long_as_a_handshake(
     balanced: Balanced, clients: Clients
-) -> None:
+) -> None:  # 93
     bascule = balanced(limits={"handshakeTimeout": "300ms"})
     client = clients(bascule.public_url)
     client.send(LINE[:-1])
@@ -224,7 +226,7 @@ def test_health_checks_that_say_nothing_leave_nothing_behind(balanced: Balanced,
     assert [line for line in bascule.log_lines if line["level"] in ("warning", "error")] == []
 
 
-def test_silent_ones_are_bounded_like_other_newcomers(balanced: Balanced, clients: Clients) -> None:
+def test_silent_ones_are_bounded_like_other_newcomers(balanced: Balanced, clients: Clients) -> None:  # 93
     bascule = balanced(limits={"maxHandshakes": 2})
     silent = [clients(bascule.public_url) for _ in range(3)]
     for each in silent:
