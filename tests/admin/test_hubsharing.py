@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -184,6 +185,19 @@ async def test_a_peer_that_says_nothing_is_not_waited_for(log: Log) -> None:
             assert one.known == {"/user/ada": TARGET}
         assert log.of("a peer does not share its routes") == [
             {"peer": f"127.0.0.1:{two.port}", "problem": "it did not answer in time"}
+        ]
+
+
+async def test_a_peer_that_ends_the_connection_is_said_to(log: Log) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with replicas(2, start=0) as (one, two):
+        async with await asyncio.start_server(hang_up, "127.0.0.1", two.port):
+            await one.start()
+            await one.add("/user/ada")
+        assert log.of("a peer does not share its routes") == [
+            {"peer": f"127.0.0.1:{two.port}", "problem": "it ended the connection without an answer"}
         ]
 
 

@@ -326,6 +326,8 @@ def _said(error: Exception) -> str:
         error.__cause__, ssl.SSLError
     ):  # behind the handshake: a library takes its number for another
         return alert(error.__cause__, "it") or f"it cannot be reached: {errno_name(error.__cause__)}"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it ended the connection without an answer"
     if isinstance(error, OSError) and (name := errno.errorcode.get(error.errno or 0)):
         return f"it cannot be reached: {name}"
     return str(error) if type(error) is ValueError else type(error).__name__
