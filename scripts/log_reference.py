@@ -41,7 +41,7 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "session refused": "An upgrade became no session: `reason` is that of "
         "[`bascule_refusals_total`](metrics.md#labels), or `cap` or `unreachable`.",
         "request failed": "An upstream failed a plain HTTP request: `reason` is `unreachable`, `timeout`, `bad_answer` or "
-        "`broken_off`.",
+        "`broken_off`; or `no_room`, and it is this host that had no descriptor, memory or port left.",
         "request refused": "We answered a plain HTTP request ourselves, since it led nowhere. Scanners cause many of them.",
         "a connection without a PROXY header": "A load balancer listed in "
         "[`proxyProtocolFrom`](configuration.md#proxyprotocolfrom) put no valid header in front of a connection, which was "

@@ -84,7 +84,10 @@ class Refusal(StrEnum):
         "draining",
         "After `POST /drain` or SIGTERM; or another gateway was about to take over in a reload.",
     )
-    NO_ROOM = "no_room", "The open-file limit is too low for the cap, or every forwarder was restarting."
+    NO_ROOM = (
+        "no_room",
+        "The open-file limit is too low for the cap, no port was left, or every forwarder was restarting.",
+    )
     GONE = "gone", "The client left while the upstream was being dialled."
     USER_CAP = "user_cap", "The user has `limits.maxSessionsPerUser` sessions."
     ROUTE_CAP = "route_cap", "The route has `maxSessions` sessions."

@@ -201,9 +201,32 @@ def test_an_upstream_connection_that_cannot_be_made_is_a_refusal(proxy: Proxy) -
     with only(pid, 1), connected(bascule.public_url) as client:  # one is enough for the browser's
         client.send(REQUEST)
         assert client.head().status == 101
-        assert client.refusal().code == 1013
+        said = client.refusal()
+        assert (said.code, said.reason) == (1013, b"No forwarder can take a session")
     eventually(lambda: bascule.in_flight == 0, 5, "the lease is given back")
+    (line,) = bascule.all_events("session refused", 1)
+    assert (line["reason"], line["detail"]) == ("no_room", "connect failed: EMFILE")
+    assert bascule.metric("bascule_refusals_total", reason="no_room") == 1
+    assert bascule.metric("ws_upstream_connect_failures_total") == 0
     _opened(bascule).close()
+
+
+def test_a_plain_request_whose_upstream_connection_cannot_be_made_is_told_to_come_again(
+    proxy: Proxy, clients: Clients
+) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    client = clients(bascule.public_url)
+    client.send(b"GET /.bascule/capacity HTTP/1.1\r\nHost: front\r\n\r\n")
+    assert client.answer().status == 200
+    with only(gateway(bascule), 0):
+        client.send(b"GET /page HTTP/1.1\r\nHost: front\r\n\r\n")
+        said = client.head()
+        assert (said.status, said.values(b"Retry-After")) == (503, [b"1"])
+    (line,) = bascule.all_events("request failed", 1)
+    assert (line["reason"], line["status"]) == ("no_room", 503)
+    assert line["detail"] == "connect failed: EMFILE"
+    assert bascule.metric("bascule_http_requests_refused_total") == 1
+    assert bascule.metric("bascule_http_upstream_failures_total") == 0
 
 
 def test_a_tls_leg_that_cannot_be_handed_over_is_a_refusal(proxy: Proxy, tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.gateway.connecting import NONBLOCKING_STREAM, begin_connect, connect
+from bascule.gateway.connecting import NONBLOCKING_STREAM, begin_connect, connect, lacks_room
 from tests.support.deaf import deaf_port
 
 if TYPE_CHECKING:
@@ -64,3 +65,23 @@ async def test_an_address_that_says_nothing_is_waited_for() -> None:
         pytest.raises(TimeoutError),
     ):
         await asyncio.wait_for(connect(connection, ("127.0.0.1", port)), 0.1)
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL]
+)
+def test_what_this_host_lacks_is_no_fault_of_the_upstream(number: int) -> None:
+    assert lacks_room(OSError(number, "connect"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ECONNREFUSED, "connect"),
+        OSError(errno.EHOSTUNREACH, "connect"),
+        TimeoutError(),
+        ssl.SSLError(errno.ENOMEM, "OpenSSL numbers its errors by itself"),
+    ],
+)
+def test_what_the_upstream_or_the_way_there_lacks_is_none_of_this_host(error: OSError) -> None:
+    assert not lacks_room(error)

@@ -34,6 +34,16 @@ def test_those_that_do_not_fit_take_no_place_however_long_they_last() -> None:
     assert words[GatewayWord.HTTP_IN_FLIGHT] == 0
 
 
+def test_one_that_fits_and_finds_no_room_further_on_is_counted_among_those_that_do_not() -> None:
+    words = CounterFile.create(1).gateway(0)
+    exchanges = Exchanges(2, words)
+    assert exchanges.begin()
+    exchanges.refused()
+    assert (words[GatewayWord.HTTP_REFUSED], words[GatewayWord.HTTP_IN_FLIGHT]) == (1, 1)
+    exchanges.end(True)
+    assert words[GatewayWord.HTTP_IN_FLIGHT] == 0
+
+
 def test_answers_are_counted_by_the_class_of_their_status() -> None:
     words = CounterFile.create(1).gateway(0)
     exchanges = Exchanges(2, words)

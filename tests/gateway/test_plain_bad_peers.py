@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import subprocess
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from bascule.gateway.legs import reset
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
 from tests.support.certificates import make_certificate
 from tests.support.deaf import deaf_port
+from tests.support.fewdescriptors import no_descriptors_left
 from tests.support.mutual import asking_for_certificates
 from tests.support.notls import NO_TLS, without_tls
 from tests.support.parts import require
@@ -65,6 +67,22 @@ async def test_each_failure_is_one_line_in_the_log_with_its_cause_and_nothing_of
 async def test_a_name_that_does_not_resolve_is_502(world: World) -> None:
     front = await world.front(80, upstream_host="does-not-exist.invalid")
     assert (await front.request(b"/")).status == 502
+
+
+async def test_a_name_that_this_process_has_no_descriptor_to_look_up_is_503(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    async def look_up(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    front = await world.front(80, upstream_host="lab")
+    peer = await front.connect()
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    with no_descriptors_left():
+        got = await peer.request(b"/")
+    assert (got.status, got.value(b"Retry-After")) == (503, b"1")
+    assert front.log.said("reason", "status", "detail") == [("no_room", 503, "connect failed: EMFILE")]
+    assert (front.refused, front.failures) == (1, 0)
 
 
 async def test_an_upstream_that_does_not_accept_in_time_is_504(world: World) -> None:

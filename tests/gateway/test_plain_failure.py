@@ -10,9 +10,10 @@ import aiohttp
 import pytest
 
 from bascule.gateway.plain_client import FailedInUse, TlsTimedOut
-from bascule.gateway.plain_failure import describe
+from bascule.gateway.plain_failure import NO_ROOM, UNREACHABLE, describe, why_unreachable
 
 KEY = aiohttp.client_reqrep.ConnectionKey("10.9.8.7", 1, False, True, None, None, None)
+FULL = OSError(errno.EMFILE, "Too many open files")
 REFUSED = OSError(errno.ECONNREFUSED, "Connect call failed ('10.9.8.7', 1)")
 
 
@@ -27,6 +28,8 @@ def distrust(code: int) -> ssl.SSLCertVerificationError:
     ("error", "said"),
     [
         (aiohttp.ClientConnectorDNSError(KEY, OSError("no such name")), "name does not resolve"),
+        (aiohttp.ClientConnectorDNSError(KEY, FULL), "connect failed: EMFILE"),
+        (aiohttp.ClientConnectorError(KEY, FULL), "connect failed: EMFILE"),
         (aiohttp.ClientConnectorError(KEY, REFUSED), "connect failed: ECONNREFUSED"),
         (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError(1, "10.9.8.7")), "TLS handshake failed"),
         (
@@ -67,3 +70,20 @@ def distrust(code: int) -> ssl.SSLCertVerificationError:
 )
 def test_an_error_is_told_in_the_words_of_the_runbook(error: Any, said: str) -> None:
     assert describe(error) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (aiohttp.ClientConnectorDNSError(KEY, FULL), NO_ROOM),
+        (aiohttp.ClientConnectorError(KEY, FULL), NO_ROOM),
+        (aiohttp.ClientConnectorDNSError(KEY, OSError("no such name")), UNREACHABLE),
+        (aiohttp.ClientConnectorError(KEY, REFUSED), UNREACHABLE),
+        (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError(errno.ENOMEM, "10.9.8.7")), UNREACHABLE),
+        (aiohttp.ServerDisconnectedError(), UNREACHABLE),
+    ],
+)
+def test_a_connection_that_this_host_had_no_room_for_is_not_called_unreachable(
+    error: Any, reason: str
+) -> None:
+    assert why_unreachable(error) == reason

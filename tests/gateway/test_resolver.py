@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bascule.gateway.resolver import REMEMBER, Resolver, Unresolvable
+from tests.support.fewdescriptors import no_descriptors_left
 from tests.support.network import ip, named_network
 from tests.support.parts import ROOT
 
@@ -78,6 +80,21 @@ async def test_an_answer_is_remembered_for_a_while_and_then_asked_for_again(name
     assert resolver.known("lab", 80) is None
     await resolver.resolve("lab", 80)
     assert names.asked == ["lab", "lab"]
+
+
+@pytest.mark.parametrize(
+    "said", [socket.gaierror(socket.EAI_NONAME, "no such name"), OSError(errno.EMFILE, "Too many open files")]
+)
+async def test_a_look_up_that_lacks_a_descriptor_does_not_say_that_there_is_no_such_name(
+    monkeypatch: pytest.MonkeyPatch, said: OSError
+) -> None:
+    async def look_up(*_: Any, **__: Any) -> Any:
+        raise said
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    with no_descriptors_left(), pytest.raises(OSError) as failed:  # noqa: PT011 - the number is compared
+        await Resolver().resolve("lab", 80)
+    assert failed.value.errno == errno.EMFILE
 
 
 async def test_a_failure_is_not_remembered(names: Names) -> None:

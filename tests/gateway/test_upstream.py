@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bascule.gateway.legs import PlainLeg
-from bascule.gateway.upstream import Answered, Dialler, Unreachable
+from bascule.gateway.upstream import Answered, Dialler, NoRoom, Unreachable
 from bascule.policy.certificate import upstream_context
 from bascule.policy.config import Config, Limits, Sockets
 from bascule.policy.routes import UpstreamAddress
@@ -136,6 +136,15 @@ async def test_whoever_has_no_descriptor_left_at_the_first_handshake_trusts_the_
         answered = await dialler.open(address, b"/", [], OFFER)
         assert isinstance(answered, Answered)
         answered.leg.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_connection_that_this_process_has_no_descriptor_for_is_not_the_upstreams_fault(
+    host: str, silent_port: int
+) -> None:
+    dialler = dialler_of(Config(limits=Limits(connect_timeout=5.0)))
+    with no_descriptors_left(), pytest.raises(NoRoom, match=r"^connect failed: EMFILE$"):
+        await dialler.open(UpstreamAddress("http", host, silent_port, b"apps"), b"/", [], OFFER)
 
 
 async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:

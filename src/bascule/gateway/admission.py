@@ -24,7 +24,7 @@ from bascule.gateway.legs import PlainLeg
 from bascule.gateway.refusal import REFUSED_STATUS, Refusing
 from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.gateway.registry import Record
-from bascule.gateway.upstream import BadAnswer, Switched, Unreachable
+from bascule.gateway.upstream import BadAnswer, NoRoom, Switched, Unreachable
 from bascule.handover.counters import KINDS, GatewayWord
 from bascule.handover.messages import MAX_ANSWER_BYTES, Adopt
 from bascule.policy.clientaddress import TrustedProxies
@@ -304,6 +304,8 @@ class Admission:
             return _NoSession(Refusal.UPSTREAM, opened.head.status, answer=opened)
         except Unreachable as error:
             return _NoSession(Refusal.UNREACHABLE, detail=str(error))
+        except NoRoom as error:
+            return _NoSession(Refusal.NO_ROOM, detail=str(error))
         except BadAnswer as error:
             return _NoSession(Refusal.UPSTREAM, 502, str(error), _NOT_VALID)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from typing import TYPE_CHECKING, Final
 
 from bascule.gateway.readiness import writable
@@ -12,12 +13,33 @@ from bascule.gateway.readiness import writable
 if TYPE_CHECKING:
     from bascule.gateway.resolver import SocketAddress
 
-__all__ = ["NONBLOCKING_STREAM", "begin_connect", "connect"]
+__all__ = ["NONBLOCKING_STREAM", "begin_connect", "connect", "lacks_room", "why_not_found"]
 
 NONBLOCKING_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
+_NO_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL))
+"""No descriptor, no memory or, for `EADDRNOTAVAIL`, no port or address of our side is left."""
+
 _ASK_AGAIN: Final = 0.02
 """Seconds until a Unix socket whose backlog is full is asked again; TCP repeats its SYN by itself."""
+
+
+def lacks_room(error: OSError) -> bool:
+    """Tell whether a look-up or a connect failed for want of something of this host: no upstream's fault."""
+    return error.errno in _NO_ROOM and not isinstance(error, ssl.SSLError)  # OpenSSL has numbers of its own
+
+
+def why_not_found() -> OSError | None:
+    """Return what a look-up that has just failed lacked on this host; ``None`` if the name has no address.
+
+    A look-up opens files and sockets, and without a descriptor for them the C library may say that there is
+    no such name.
+    """
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return error
+    return None
 
 
 def begin_connect(connection: socket.socket, where: SocketAddress) -> bool:

@@ -54,11 +54,15 @@ class Exchanges:
         """
         self._under_way += 1
         if self._fitting >= self._most:
-            self._words[_REFUSED] += 1
+            self.refused()
             return False
         self._fitting += 1
         self._words[_IN_FLIGHT] = self._fitting
         return True
+
+    def refused(self) -> None:
+        """Count one that gets a 503 of ours for want of room; `begin` counts those that do not fit."""
+        self._words[_REFUSED] += 1
 
     def answered(self, status: int) -> None:
         """Count an answer; a status of 600 or more counts as 5xx (RFC 9110 §15)."""

@@ -21,9 +21,9 @@ What holds for every exchange:
 
 Status codes of our own: 400 target, host or fields, 404 no route, 405 CONNECT and TRACE,
 408 the browser stalled, 431 head too large, 501 a transfer coding other than chunked,
-502 upstream unreachable or not HTTP, 503 too many under way, 504 upstream too slow, 505 not
-HTTP/1, 508 the request passed through this proxy before; and those of authentication. On JupyterHub's
-routes an unreachable upstream is 503, by which JupyterLab knows that its server has stopped.
+502 upstream unreachable or not HTTP, 503 too many under way or no descriptor for one more, 504 upstream
+too slow, 505 not HTTP/1, 508 the request passed through this proxy before; and those of authentication. On
+JupyterHub's routes an unreachable upstream is 503, by which JupyterLab knows that its server has stopped.
 
 Rules of this file: no field is decided here (`bascule.policy.forwarding`), no byte is
 written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-plain-http.md.
@@ -47,7 +47,15 @@ from bascule.gateway.exchanges import TOO_MANY
 from bascule.gateway.giveway import give_way
 from bascule.gateway.hubpages import HubPages
 from bascule.gateway.plain_client import telling, upstream_session
-from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, UNREACHABLE, describe
+from bascule.gateway.plain_failure import (
+    BAD_ANSWER,
+    BROKEN_OFF,
+    NO_ROOM,
+    TIMEOUT,
+    UNREACHABLE,
+    describe,
+    why_unreachable,
+)
 from bascule.gateway.plain_fields import FieldsAsText
 from bascule.gateway.plain_response import BrowserSide, MalformedHead
 from bascule.gateway.plain_server import PlainProtocol
@@ -110,11 +118,12 @@ _ALLOWED: Final = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 _SAFE: Final = ("GET", "HEAD")
 _SOON: Final = ((b"Retry-After", b"1"),)
 _ANSWERS: Final = {
+    NO_ROOM: (503, "This proxy cannot connect to any more applications at the moment."),
     UNREACHABLE: (502, "The application behind this address cannot be reached."),
     BAD_ANSWER: (502, "The application behind this address gave an answer that is not valid HTTP."),
     TIMEOUT: (504, "The application behind this address did not answer in time."),
 }
-"""Status and page for each way in which an upstream fails before its answer has begun."""
+"""Status and page for each way in which there is no answer of an upstream to begin with."""
 
 
 class _BrowserStalled(Exception):
@@ -313,7 +322,7 @@ class PlainProxy:
         except (aiohttp.ClientConnectionError, OSError) as error:
             if upload is not None and request.content.exception() is not None:
                 return await browser.answer(400, "The request's body is not valid.", close=True)
-            return await self._failed(request, browser, match, UNREACHABLE, describe(error))
+            return await self._failed(request, browser, match, why_unreachable(error), describe(error))
         except (aiohttp.ClientError, ValueError) as error:
             return await self._failed(request, browser, match, BAD_ANSWER, describe(error))
         if answer.version == HttpVersion10:
@@ -468,8 +477,12 @@ class PlainProxy:
     async def _failed(
         self, request: web.BaseRequest, browser: BrowserSide, match: Match, reason: str, detail: str
     ) -> web.StreamResponse:
-        """Answer for an upstream that gave no answer."""
+        """Answer for an upstream that gave no answer, or was not asked."""
         status, page = _ANSWERS[reason]
+        if reason is NO_ROOM:
+            self._exchanges.refused()
+            self._log_failure(request, match, reason, status, detail)
+            return await browser.answer(status, page, _SOON)  # no room, either, to ask JupyterHub for a page
         if reason == UNREACHABLE and match.hub_route is not None:
             status = 503
         self._note_failure(request, match, reason, status, detail)
@@ -494,6 +507,11 @@ class PlainProxy:
         self, request: web.BaseRequest, match: Match, reason: str, status: int | None, detail: str
     ) -> None:
         self._words[_FAILURES] += 1
+        self._log_failure(request, match, reason, status, detail)
+
+    def _log_failure(
+        self, request: web.BaseRequest, match: Match, reason: str, status: int | None, detail: str
+    ) -> None:
         route = match.route
         whose = Errand(route.name, route.kind, self._client(request), match.upstream.endpoint, None)
         self._access.request_failed(reason, whose, status=status, detail=detail)

@@ -1,4 +1,4 @@
-"""The client that sends plain requests to upstreams: aiohttp's, with ten differences.
+"""The client that sends plain requests to upstreams: aiohttp's, with eleven differences.
 
 1. One pool holds connections to TCP and to Unix sockets.
 2. It parses no cookies.
@@ -12,6 +12,7 @@
 10. A kept connection on which bytes arrived unasked is not used again. aiohttp checks that when a connection
     comes back to the pool, but not when it leaves it: it would take an answer that an upstream sent meanwhile
     for the answer to the next request, which is another browser's (response-queue poisoning).
+11. A look-up that fails for want of a descriptor says so.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from aiohttp.client_exceptions import UnixClientConnectorError
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import StreamWriter
 
-from bascule.gateway.connecting import NONBLOCKING_STREAM, connect
+from bascule.gateway.connecting import NONBLOCKING_STREAM, connect, why_not_found
 from bascule.gateway.plain_server import READ_AHEAD
 from bascule.policy.socketpath import UNIX_SCHEME, socket_path
 from bascule.protocol.tlsfailure import alert
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp import ClientHandlerType, ClientMiddlewareType, StreamReader
-    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.abc import AbstractStreamWriter, ResolveResult
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
@@ -222,6 +223,15 @@ class UpstreamPool(aiohttp.TCPConnector):
         except OSError as error:
             raise UnixClientConnectorError(path, req.connection_key, error) from error
         return protocol
+
+    async def _resolve_host(self, host: str, port: int, *more: Any, **options: Any) -> list[ResolveResult]:
+        """Look a name up; tell a name without an address from a host without a descriptor."""
+        try:
+            return await super()._resolve_host(host, port, *more, **options)
+        except OSError as error:
+            if (lacks := why_not_found()) is not None:
+                raise lacks from error
+            raise
 
     async def _wrap_create_connection(
         self, *args: Any, req: aiohttp.ClientRequest, **options: Any

@@ -14,13 +14,16 @@ from typing import Final
 
 import aiohttp
 
+from bascule.gateway.connecting import lacks_room
 from bascule.gateway.plain_client import FailedInUse, TlsTimedOut
 from bascule.protocol.tlsfailure import ALERTS, errno_name, tls_failure
 
-__all__ = ["BAD_ANSWER", "BROKEN_OFF", "TIMEOUT", "UNREACHABLE", "describe"]
+__all__ = ["BAD_ANSWER", "BROKEN_OFF", "NO_ROOM", "TIMEOUT", "UNREACHABLE", "describe", "why_unreachable"]
 
 UNREACHABLE: Final = "unreachable"
 """No connection, or it ended before the answer began: 502."""
+NO_ROOM: Final = "no_room"
+"""This host had no descriptor, memory or port left for a connection; the upstream was not asked: 503."""
 BAD_ANSWER: Final = "bad_answer"
 """The answer was not valid HTTP/1 (RFC 9112): 502."""
 TIMEOUT: Final = "timeout"
@@ -29,10 +32,19 @@ BROKEN_OFF: Final = "broken_off"
 """The answer ended in its middle: the browser got the beginning without an end."""
 
 
+def why_unreachable(error: BaseException) -> str:
+    """Return `NO_ROOM` if no connection was made for want of something of this host, else `UNREACHABLE`."""
+    match error:
+        case aiohttp.ClientConnectorError() if lacks_room(error.os_error):
+            return NO_ROOM
+        case _:
+            return UNREACHABLE
+
+
 def describe(error: BaseException) -> str:
     """Return what went wrong between us and the upstream, in a few words without an address."""
     match error:
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorDNSError() if why_unreachable(error) is UNREACHABLE:
             return "name does not resolve"
         case aiohttp.ClientSSLError():
             return tls_failure(error.os_error)

@@ -13,6 +13,7 @@ import os
 import socket
 from typing import Final
 
+from bascule.gateway.connecting import why_not_found
 from bascule.tasks import spawn
 
 REMEMBER: Final = 10.0
@@ -42,7 +43,7 @@ class Resolver:
         # libuv reads this at the first look-up of the process, and uses half of its threads for look-ups.
         os.environ.setdefault("UV_THREADPOOL_SIZE", str(2 * AT_ONCE))
         self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
-        self._asking: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
+        self._asking: dict[tuple[str, int], asyncio.Task[list[Address] | OSError]] = {}
 
     def known(self, host: str, port: int) -> list[Address] | None:
         """Return the addresses of a host; ``None`` unless an answer is remembered."""
@@ -56,6 +57,7 @@ class Resolver:
 
         Raises:
             Unresolvable: The name has no address, or the look-up failed.
+            OSError: This host lacks what a look-up needs.
         """
         known = self.known(host, port)
         if known is not None:
@@ -68,18 +70,20 @@ class Resolver:
         if asking is None:
             asking = self._asking[host, port] = spawn(self._look_up(host, port), "look-up")
             asking.add_done_callback(lambda _: self._asking.pop((host, port), None))
-        addresses = await asyncio.shield(asking)
-        if not addresses:
-            raise Unresolvable("name does not resolve")
-        return addresses
+        found = await asyncio.shield(asking)
+        if isinstance(found, OSError):
+            raise found
+        return found
 
-    async def _look_up(self, host: str, port: int) -> list[Address]:
-        """Ask the system, and remember its answer; return no address, and remember nothing, if that fails."""
+    async def _look_up(self, host: str, port: int) -> list[Address] | OSError:
+        """Ask the system, and remember its answer; if that fails, return why, and remember nothing."""
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError):
-            return []
+            return why_not_found() or Unresolvable("name does not resolve")
+        except OSError as error:
+            return error
         addresses: list[Address] = [(family, tuple(where)) for family, _, _, _, where in found]
         return self._remember(host, port, addresses, loop.time() + REMEMBER)
 

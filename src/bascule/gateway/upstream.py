@@ -1,8 +1,9 @@
 """The upstream side of an opening handshake: resolve, connect, ask, check the answer.
 
-Four outcomes: a true 101 (`Switched`), another HTTP answer (`Answered`), an answer that is not
-valid (`BadAnswer`), or an upstream that cannot be reached (`Unreachable`: refused, timed out,
-unresolvable, or gone before it answered). Bytes from the browser are not sent before the 101 is checked.
+Five outcomes: a true 101 (`Switched`), another HTTP answer (`Answered`), an answer that is not
+valid (`BadAnswer`), an upstream that cannot be reached (`Unreachable`: refused, timed out,
+unresolvable, or gone before it answered), or a host of ours that has nothing left to reach one with
+(`NoRoom`). Bytes from the browser are not sent before the 101 is checked.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from binascii import b2a_base64
 from typing import TYPE_CHECKING, NamedTuple
 
 from bascule.errors import BasculeError
-from bascule.gateway.connecting import NONBLOCKING_STREAM, begin_connect, connect
+from bascule.gateway.connecting import NONBLOCKING_STREAM, begin_connect, connect, lacks_room
 from bascule.gateway.legs import Deadline, Leg, PlainLeg, PumpedLeg, deadlines
 from bascule.gateway.resolver import Resolver, Unresolvable
 from bascule.policy.socketoptions import keepalive_start, session_options, unix_options
@@ -62,6 +63,10 @@ class Unreachable(BasculeError):
     """The upstream cannot be reached; the text says how, for the log."""
 
 
+class NoRoom(BasculeError):
+    """This host has no descriptor, memory or port left for an upstream; the text says which, for the log."""
+
+
 class _TlsFailed(OSError):
     """TCP connected, and TLS did not; the text says how, for the log."""
 
@@ -100,6 +105,7 @@ class Dialler:
 
         Raises:
             Unreachable: The upstream did not answer.
+            NoRoom: This host lacks what the connection needs.
             BadAnswer: The answer is neither a valid 101 nor a usable HTTP answer.
 
         Cancellation: safe; the connection is closed.
@@ -171,6 +177,7 @@ class Dialler:
 
         Raises:
             Unreachable: No address did, or not in time.
+            NoRoom: This host lacks what the connection needs.
         """
         loop = asyncio.get_running_loop()
         begun: list[tuple[socket.socket, SocketAddress]] = []
@@ -196,7 +203,8 @@ class Dialler:
         except _TlsFailed as error:
             raise Unreachable(str(error)) from error
         except OSError as error:
-            raise Unreachable(f"connect failed: {errno_name(error)}") from error
+            why = NoRoom if lacks_room(error) else Unreachable
+            raise why(f"connect failed: {errno_name(error)}") from error
         finally:
             for connection, _ in begun:
                 connection.close()
@@ -207,11 +215,12 @@ class Dialler:
         """Try the addresses in turn; a connect that has begun to the first one goes on.
 
         Each address gets an equal share of the time that is left, so that a silent one leaves some for the
-        others.
+        others. If all fail, an upstream's fault is told rather than one of this host: an address that needs
+        IPv6, which this host lacks, may stand beside one that refuses.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.connect_timeout
-        failure: OSError = OSError(errno.EHOSTUNREACH, "no address")
+        failure: OSError | None = None
         async with asyncio.timeout_at(deadline):
             addresses = await self._resolver.resolve(address.host, address.port)
         for number, (family, where) in enumerate(addresses):
@@ -222,11 +231,12 @@ class Dialler:
                 return await self._connect_to(address, connection, where, until)
             except OSError as error:  # this address's time is up, or the connect failed
                 connection.close()
-                failure = error
+                if failure is None or not lacks_room(error):
+                    failure = error
             except BaseException:
                 connection.close()
                 raise
-        raise failure
+        raise failure or OSError(errno.EHOSTUNREACH, "no address")
 
     async def _connect_to(
         self, address: UpstreamAddress, connection: socket.socket, where: SocketAddress, until: float

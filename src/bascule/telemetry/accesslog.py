@@ -170,10 +170,11 @@ class AccessLog:
         self._log.info("session refused", **fields)
 
     def request_failed(self, reason: str, whose: Errand, *, status: int | None, detail: str) -> None:
-        """Write the line of a plain HTTP request that its upstream failed.
+        """Write the line of a plain HTTP request that its upstream failed, or that could not be sent to it.
 
         Args:
-            reason: A word of a closed set: ``unreachable``, ``timeout``, ``bad_answer``, ``broken_off``.
+            reason: A word of a closed set: ``unreachable``, ``timeout``, ``bad_answer``, ``broken_off``,
+                ``no_room``.
             whose: Whose it was.
             status: HTTP status of our answer; ``None`` when part of the upstream's had been sent already.
             detail: A few words.

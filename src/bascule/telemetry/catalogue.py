@@ -288,8 +288,9 @@ _REFUSALS: Final = (
     Metric(
         "bascule_http_requests_refused_total", _C, Unit.NONE,
         "Plain HTTP requests, and upgrades that their upstream refused, answered with 503 because too many "
-        "were under way.",
-        "Somebody keeps many requests open, or `limits.maxHttpRequests` is too low for the pod.",
+        "were under way, or no descriptor, memory or port was left to reach the upstream.",
+        "Somebody keeps many requests open; or `limits.maxHttpRequests` is too low for the pod, or the "
+        "open-file limit is.",
     ),
     Metric(
         "bascule_http_upstream_failures_total", _C, Unit.NONE,
