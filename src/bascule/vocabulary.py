@@ -92,7 +92,10 @@ class Refusal(StrEnum):
     USER_CAP = "user_cap", "The user has `limits.maxSessionsPerUser` sessions."
     ROUTE_CAP = "route_cap", "The route has `maxSessions` sessions."
     CAP = "cap", "The cap is reached; the upstream is not touched."
-    UNREACHABLE = "unreachable", "The upstream refused the connection, timed out or did not resolve."
+    UNREACHABLE = (
+        "unreachable",
+        "The upstream refused the connection, timed out, did not resolve, or is where no URL may lead.",
+    )
 
 
 REFUSALS_COUNTED = tuple(why for why in Refusal if why not in (Refusal.CAP, Refusal.UNREACHABLE))

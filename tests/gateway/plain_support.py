@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bascule.gateway.exchanges import STATUSES, Exchanges
+from bascule.gateway.fence import Fence
 from bascule.gateway.http import HttpServer
 from bascule.gateway.life import Life
 from bascule.gateway.listener import Listener
@@ -245,6 +246,7 @@ class World:
         upstream_url: str | None = None,
         limits: dict[str, Any] | None = None,
         trusted: list[str] | None = None,
+        own: Iterable[int] = (),
         **route: Any,
     ) -> Front:
         port = upstream if isinstance(upstream, int) else upstream.port
@@ -269,6 +271,7 @@ class World:
             Exchanges(config.limits.max_http_requests, words),
             life,
             tls or ssl.create_default_context(),
+            Fence(own),
             authorise=authorise,
         )
         await proxy.start()

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bascule.gateway.fence import Fence
 from bascule.gateway.legs import PlainLeg
+from bascule.gateway.resolver import REMEMBER
 from bascule.gateway.upstream import Answered, Dialler, NoRoom, Unreachable
 from bascule.policy.certificate import upstream_context
 from bascule.policy.config import Config, Limits, Sockets
@@ -20,6 +22,7 @@ from tests.support.certificates import make_certificate
 from tests.support.deaf import deaf_port
 from tests.support.fewdescriptors import no_descriptors_left
 from tests.support.mutual import asking_for_certificates
+from tests.support.network import own_addresses
 from tests.support.notls import NO_TLS, without_tls
 from tests.support.waiting import eventually_async
 
@@ -39,7 +42,7 @@ def silent_port() -> Iterator[int]:
 
 
 def dialler_of(config: Config) -> Dialler:
-    return Dialler(config, upstream_context(config.upstream_tls))
+    return Dialler(config, upstream_context(config.upstream_tls), Fence(()))
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
@@ -218,3 +221,82 @@ async def test_a_unix_socket_that_nobody_serves_is_not_reachable(socket_folder: 
             first.connect(str(path))
             with pytest.raises(Unreachable, match=r"^connect timed out$"):  # there is no room in its backlog
                 await dialler.open(address, b"/", [], OFFER)
+
+
+HERE = "10.9.8.7"
+"""An address of this host that is not on its loopback."""
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    with own_addresses(f"{HERE}/24"):
+        yield
+
+
+def named_by_url(port: int, scheme: str = "http") -> UpstreamAddress:
+    return UpstreamAddress(scheme, "apps", port, b"apps", named_by_url=True)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_45_a_host_that_a_url_named_is_not_connected_to_on_the_loopback(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    resolve_to(monkeypatch, SPEAKING)
+    dialler = dialler_of(Config())
+    with socket.create_server((SPEAKING, 0)) as listening:
+        for _ in range(2):  # the second time the name is known
+            address = named_by_url(listening.getsockname()[1], scheme)
+            with pytest.raises(Unreachable, match=r"^name resolves to a loopback address$"):
+                await dialler.open(address, b"/", [], OFFER)
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+async def test_45_nor_by_an_address_of_its_name_that_has_others(
+    monkeypatch: pytest.MonkeyPatch, here: None
+) -> None:
+    resolve_to(monkeypatch, SPEAKING, HERE)
+    with socket.create_server((SPEAKING, 0)) as listening:
+        port = listening.getsockname()[1]
+        dialler = dialler_of(Config())
+        for _ in range(2):
+            with pytest.raises(Unreachable, match=r"^connect failed: ECONNREFUSED$"):
+                await dialler.open(named_by_url(port), b"/", [], OFFER)
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+async def test_46_a_name_that_means_another_address_later_leads_nowhere(
+    monkeypatch: pytest.MonkeyPatch, here: None
+) -> None:
+    loop = asyncio.get_running_loop()
+    dialler = dialler_of(Config())
+    async with await asyncio.start_server(refuse, HERE, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with socket.create_server((SPEAKING, port)):
+            resolve_to(monkeypatch, HERE)
+            address = named_by_url(port)
+            for host in (HERE, SPEAKING):  # what was looked at is connected to, whatever the name means now
+                resolve_to(monkeypatch, host)
+                answered = await dialler.open(address, b"/", [], OFFER)
+                assert isinstance(answered, Answered)
+                answered.leg.close()
+            now = loop.time
+            monkeypatch.setattr(loop, "time", lambda: now() + REMEMBER)
+            with pytest.raises(Unreachable, match=r"^name resolves to a loopback address$"):
+                await dialler.open(address, b"/", [], OFFER)
+
+
+async def test_45_a_host_that_a_url_named_is_not_connected_to_where_we_listen_ourselves(
+    monkeypatch: pytest.MonkeyPatch, here: None
+) -> None:
+    resolve_to(monkeypatch, HERE)
+    with socket.create_server(("", 0)) as listening:
+        dialler = Dialler(Config(), upstream_context(Config().upstream_tls), Fence((listening.fileno(),)))
+        with pytest.raises(Unreachable, match=r"^name resolves to a listener of our own$"):
+            await dialler.open(named_by_url(listening.getsockname()[1]), b"/", [], OFFER)
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()

@@ -184,7 +184,9 @@ def address(template: str, **captured: bytes) -> UpstreamAddress | None:
 def test_a_captured_name_fills_a_label() -> None:
     found = address("http://app-{app}.{project}.svc:8501", app=b"Plot-1", project=b"a_b")
 
-    assert found == UpstreamAddress("http", "app-plot-1.a_b.svc", 8501, b"app-plot-1.a_b.svc:8501")
+    assert found == UpstreamAddress(
+        "http", "app-plot-1.a_b.svc", 8501, b"app-plot-1.a_b.svc:8501", named_by_url=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,6 +213,13 @@ def test_a_captured_name_fills_a_label() -> None:
 def test_45_a_host_from_a_url_is_never_an_address_nor_this_host(name: bytes) -> None:
     assert address("http://{app}:8080", app=name) is None
     assert address("http://x.{app}:8080", app=name) is None
+
+
+def test_45_a_host_is_marked_if_a_part_of_it_came_from_a_url() -> None:
+    for template, marked in (("http://{app}.svc", True), ("http://apps.svc", False), ("http://[::1]", False)):
+        found = address(template, app=b"a")
+        assert found is not None
+        assert found.named_by_url is marked
 
 
 def test_45_digits_are_fine_where_they_cannot_be_read_as_an_address() -> None:

@@ -4,6 +4,8 @@
 moves into a new namespace with a loopback and nothing else. What it starts there, threads and processes, is
 there too; the rest of this process stays where it was.
 
+`own_addresses`: such a network, in which this host has some addresses besides.
+
 `named_network`: another machine, as far as a test can tell; ``ip netns exec NAME`` runs a program there.
 """
 
@@ -17,7 +19,7 @@ from typing import Final
 
 from tests.support.parts import missing, require
 
-__all__ = ["ip", "named_network", "own_network"]
+__all__ = ["ip", "named_network", "own_addresses", "own_network"]
 
 _CLONE_NEWNET: Final = 0x40000000
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -38,6 +40,15 @@ def own_network() -> Iterator[None]:
             assert _libc.setns(home, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
     finally:
         os.close(home)
+
+
+@contextlib.contextmanager
+def own_addresses(*networks: str) -> Iterator[tuple[str, ...]]:
+    """Put this thread on a network of its own, with these addresses; return them without their masks."""
+    with own_network():
+        for each in networks:
+            ip("address", "add", each, "dev", "lo", *(("nodad",) if ":" in each else ()))
+        yield tuple(each.partition("/")[0] for each in networks)
 
 
 @contextlib.contextmanager

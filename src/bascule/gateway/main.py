@@ -24,6 +24,7 @@ from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.drain import Draining
 from bascule.gateway.exchanges import Exchanges
 from bascule.gateway.figures import Figures
+from bascule.gateway.fence import Fence
 from bascule.gateway.http import HttpServer
 from bascule.gateway.hub import HubLedger
 from bascule.gateway.life import Life, Stage
@@ -144,14 +145,15 @@ class Gateway:
         # Built now and not at its first use: when no descriptor is left, OpenSSL reads no CA, reports
         # nothing, and would trust no upstream from then on.
         upstream_tls = upstream_context(config.upstream_tls)
+        fence = Fence(each for each in (setup.public, setup.admin, setup.redirect) if each >= 0)
         self._proxy = PlainProxy(
-            config, self._routes, self._words, self._access, self._exchanges, self._life, upstream_tls,
+            config, self._routes, self._words, self._access, self._exchanges, self._life, upstream_tls, fence,
             authorise=self._tokens.require, hub=self._hub,
         )  # fmt: skip
         self._refuser = Refuser(config.limits, self._life)
         self._admission = Admission(
             config=config, routes=self._routes, budget=self._budget, registry=self._registry,
-            dispatch=self._dispatch, dialler=Dialler(config, upstream_tls), refuser=self._refuser,
+            dispatch=self._dispatch, dialler=Dialler(config, upstream_tls, fence), refuser=self._refuser,
             tokens=self._tokens, access_log=self._access, words=self._words, exchanges=self._exchanges,
             life=self._life, generation=setup.generation, via=self._proxy.via,
         )  # fmt: skip

@@ -86,6 +86,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.announced import Peer
     from bascule.gateway.exchanges import Exchanges
+    from bascule.gateway.fence import Fence
     from bascule.gateway.hub import HubLedger
     from bascule.gateway.life import Life
     from bascule.policy.config import Config
@@ -152,6 +153,7 @@ class PlainProxy:
         exchanges: Counts the requests under way.
         life: Tells whether connections are kept.
         upstream_tls: The TLS context for upstreams.
+        fence: Says which addresses a host may have that a URL named.
         authorise: Called for routes that need credentials, with the values of ``Cookie``; raises
             `HandshakeRefused`. Without it such routes answer 503.
         hub: Notes activity on JupyterHub's routes.
@@ -169,6 +171,7 @@ class PlainProxy:
         exchanges: Exchanges,
         life: Life,
         upstream_tls: ssl.SSLContext,
+        fence: Fence,
         *,
         authorise: Callable[[list[bytes]], object] | None = None,
         hub: HubLedger | None = None,
@@ -180,6 +183,7 @@ class PlainProxy:
         self._authorise = authorise
         self._hub = hub
         self._tls = upstream_tls
+        self._fence = fence
         self._trusted = TrustedProxies(config.trusted_proxies)
         self._head_bytes = config.limits.request_head_bytes
         self._connect_timeout = config.limits.connect_timeout
@@ -193,17 +197,24 @@ class PlainProxy:
         self._as_text = FieldsAsText()
         self._speaks_http10: set[bytes] = set()
         self._session: aiohttp.ClientSession | None = None
+        self._fenced: aiohttp.ClientSession | None = None
         self._life = life
 
     async def start(self) -> None:
-        """Open the pool of upstream connections."""
+        """Open the pools of upstream connections.
+
+        A request whose URL named the host gets no connection that was made for one whose host the operator
+        named, and which no fence has seen.
+        """
         self._session = upstream_session(self._connect_timeout, self._tls)
+        self._fenced = upstream_session(self._connect_timeout, self._tls, self._fence)
 
     async def close(self) -> None:
         """Close all upstream connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        sessions, self._session, self._fenced = (self._session, self._fenced), None, None
+        for session in sessions:
+            if session is not None:
+                await session.close()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; the answer is already sent when this returns."""
@@ -372,8 +383,9 @@ class PlainProxy:
             _BrowserStalled: Time ran out while the browser owed us the body.
             TimeoutError: Time ran out.
         """
-        assert self._session is not None, "start() was not called"
         upstream = match.upstream
+        session = self._fenced if upstream.named_by_url else self._session
+        assert session is not None, "start() was not called"
         # The whole target is given as the path: yarl would drop the "?" of an empty query.
         url = URL.build(
             scheme=upstream.scheme,
@@ -386,7 +398,7 @@ class PlainProxy:
             async with asyncio.timeout(self._patience or None) as deadline:
                 if upload is not None:
                     upload.watch(deadline, self._patience)
-                return await self._session.request(
+                return await session.request(
                     request.method,
                     url,
                     headers=headers,

@@ -1,4 +1,4 @@
-"""The client that sends plain requests to upstreams: aiohttp's, with eleven differences.
+"""The client that sends plain requests to upstreams: aiohttp's, with twelve differences.
 
 1. One pool holds connections to TCP and to Unix sockets.
 2. It parses no cookies.
@@ -13,6 +13,7 @@
     comes back to the pool, but not when it leaves it: it would take an answer that an upstream sent meanwhile
     for the answer to the next request, which is another browser's (response-queue poisoning).
 11. A look-up that fails for want of a descriptor says so.
+12. Where a fence is given, a name's addresses pass it before they are connected to.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
     from aiohttp.tracing import Trace
+
+    from bascule.gateway.fence import Fence
 
     OnInterim = Callable[[RawResponseMessage], Awaitable[None]]
 
@@ -189,12 +192,17 @@ class UpstreamPool(aiohttp.TCPConnector):
     """aiohttp's pool, without connections on which bytes arrived unasked; it tells TLS failures from others.
 
     It connects to Unix sockets as well: the URL's host is then the path, which no other host can look like.
+
+    Args:
+        fence: Says which addresses a host may have; ``None`` for hosts that may have any.
+        options: See aiohttp.
     """
 
     allowed_protocol_schema_set = aiohttp.TCPConnector.allowed_protocol_schema_set | {UNIX_SCHEME}
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, fence: Fence | None, **options: Any) -> None:
         super().__init__(**options)
+        self._fence = fence
         connection: type[ResponseHandler] = _UpstreamConnection
         self._factory = partial(connection, loop=self._loop)
 
@@ -225,13 +233,21 @@ class UpstreamPool(aiohttp.TCPConnector):
         return protocol
 
     async def _resolve_host(self, host: str, port: int, *more: Any, **options: Any) -> list[ResolveResult]:
-        """Look a name up; tell a name without an address from a host without a descriptor."""
+        """Return the addresses to connect to: those are connected to, and none is looked up again.
+
+        Raises:
+            AddressRefused: The fence lets none of them pass.
+            OSError: The name has no address, or this host lacks what a look-up needs; says which.
+        """
         try:
-            return await super()._resolve_host(host, port, *more, **options)
+            found = await super()._resolve_host(host, port, *more, **options)
         except OSError as error:
             if (lacks := why_not_found()) is not None:
                 raise lacks from error
             raise
+        if self._fence is None:
+            return found
+        return self._fence.permitted(found, lambda each: (each["host"], each["port"]))
 
     async def _wrap_create_connection(
         self, *args: Any, req: aiohttp.ClientRequest, **options: Any
@@ -313,15 +329,18 @@ def telling(on_interim: OnInterim) -> ClientMiddlewareType:
     return tell
 
 
-def upstream_session(connect_timeout: float, tls: ssl.SSLContext) -> aiohttp.ClientSession:
+def upstream_session(
+    connect_timeout: float, tls: ssl.SSLContext, fence: Fence | None = None
+) -> aiohttp.ClientSession:
     """Return the client for upstreams. It takes field values as latin-1, a character for each byte.
 
     Args:
         connect_timeout: Seconds to connect; 0 for no limit.
         tls: The TLS context for upstreams.
+        fence: Says which addresses a host may have; ``None`` for hosts that may have any.
     """
     return aiohttp.ClientSession(
-        connector=UpstreamPool(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_ALIVE, ssl=tls),
+        connector=UpstreamPool(fence, limit=0, limit_per_host=0, keepalive_timeout=_KEEP_ALIVE, ssl=tls),
         cookie_jar=_ForgetfulJar(),
         auto_decompress=False,
         read_bufsize=READ_AHEAD,

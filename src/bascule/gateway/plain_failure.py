@@ -15,6 +15,7 @@ from typing import Final
 import aiohttp
 
 from bascule.gateway.connecting import lacks_room
+from bascule.gateway.fence import AddressRefused
 from bascule.gateway.plain_client import FailedInUse, TlsTimedOut
 from bascule.protocol.tlsfailure import ALERTS, errno_name, tls_failure
 
@@ -44,6 +45,8 @@ def why_unreachable(error: BaseException) -> str:
 def describe(error: BaseException) -> str:
     """Return what went wrong between us and the upstream, in a few words without an address."""
     match error:
+        case aiohttp.ClientConnectorDNSError() if isinstance(error.os_error, AddressRefused):
+            return str(error.os_error)
         case aiohttp.ClientConnectorDNSError() if why_unreachable(error) is UNREACHABLE:
             return "name does not resolve"
         case aiohttp.ClientSSLError():

@@ -2,8 +2,8 @@
 
 Five outcomes: a true 101 (`Switched`), another HTTP answer (`Answered`), an answer that is not
 valid (`BadAnswer`), an upstream that cannot be reached (`Unreachable`: refused, timed out,
-unresolvable, or gone before it answered), or a host of ours that has nothing left to reach one with
-(`NoRoom`). Bytes from the browser are not sent before the 101 is checked.
+unresolvable, off limits, or gone before it answered), or a host of ours that has nothing left to
+reach one with (`NoRoom`). Bytes from the browser are not sent before the 101 is checked.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bascule.errors import BasculeError
 from bascule.gateway.connecting import NONBLOCKING_STREAM, begin_connect, connect, lacks_room
+from bascule.gateway.fence import AddressRefused
 from bascule.gateway.legs import Deadline, Leg, PlainLeg, PumpedLeg, deadlines
 from bascule.gateway.resolver import Resolver, Unresolvable
 from bascule.policy.socketoptions import keepalive_start, session_options, unix_options
@@ -36,7 +37,8 @@ from bascule.protocol.tlsfailure import alert, errno_name, tls_failure
 if TYPE_CHECKING:
     import ssl
 
-    from bascule.gateway.resolver import SocketAddress
+    from bascule.gateway.fence import Fence
+    from bascule.gateway.resolver import Address, SocketAddress
     from bascule.policy.config import Config
     from bascule.policy.routes import UpstreamAddress
 
@@ -81,9 +83,10 @@ class Dialler:
     Args:
         config: Time-outs, limits and socket options.
         tls: The TLS context for upstreams.
+        fence: Says which addresses a host may have that a URL named.
     """
 
-    def __init__(self, config: Config, tls: ssl.SSLContext) -> None:
+    def __init__(self, config: Config, tls: ssl.SSLContext, fence: Fence) -> None:
         self._limits = config.limits
         self._deadlines = deadlines(config.limits.upstream_handshake_timeout)
         self._sockets = config.sockets
@@ -91,6 +94,7 @@ class Dialler:
         self._unix_options = unix_options()
         self._resolver = Resolver()
         self._tls = tls
+        self._fence = fence
 
     async def open(
         self, address: UpstreamAddress, target: bytes, fields: list[tuple[bytes, bytes]], offer: Offer
@@ -186,7 +190,7 @@ class Dialler:
             if addresses is not None and address.scheme != "https":
                 # In the usual case the name was resolved lately and the network answers at once, so no
                 # time-out is needed; anything slower goes on below.
-                family, where = addresses[0]
+                family, where = self._permitted(address, addresses)[0]
                 connection = self._socket(family)
                 begun.append((connection, where))
                 try:
@@ -200,7 +204,7 @@ class Dialler:
             raise Unreachable("connect timed out") from error
         except Unresolvable as error:
             raise Unreachable("name does not resolve") from error
-        except _TlsFailed as error:
+        except (_TlsFailed, AddressRefused) as error:
             raise Unreachable(str(error)) from error
         except OSError as error:
             why = NoRoom if lacks_room(error) else Unreachable
@@ -222,7 +226,7 @@ class Dialler:
         deadline = loop.time() + self._limits.connect_timeout
         failure: OSError | None = None
         async with asyncio.timeout_at(deadline):
-            addresses = await self._resolver.resolve(address.host, address.port)
+            addresses = self._permitted(address, await self._resolver.resolve(address.host, address.port))
         for number, (family, where) in enumerate(addresses):
             connection = begun.pop()[0] if begun and begun[0][1] == where else self._socket(family)
             now = loop.time()
@@ -237,6 +241,10 @@ class Dialler:
                 connection.close()
                 raise
         raise failure or OSError(errno.EHOSTUNREACH, "no address")
+
+    def _permitted(self, address: UpstreamAddress, found: list[Address]) -> list[Address]:
+        """Return the addresses that may be connected to; raises `AddressRefused` if there is none."""
+        return self._fence.permitted(found, _place) if address.named_by_url else found
 
     async def _connect_to(
         self, address: UpstreamAddress, connection: socket.socket, where: SocketAddress, until: float
@@ -264,6 +272,16 @@ class Dialler:
         if not is_unix:
             connection.setsockopt(*keepalive_start(self._sockets, random.random()))
         return connection
+
+
+def _place(found: Address) -> tuple[str, int]:
+    """Return address and port of what a look-up found."""
+    where = found[1]
+    assert not isinstance(where, str), "no URL names a Unix socket"
+    host, port, *_ = where
+    assert isinstance(host, str)
+    assert isinstance(port, int)
+    return host, port
 
 
 def _failure(error: OSError) -> str:

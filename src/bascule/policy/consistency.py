@@ -90,7 +90,7 @@ def _ways(config: Config) -> Iterator[tuple[tuple[str | int, ...], str, str, Cal
     """Yield each target of requests: its key, the key's value, the host, and a test of a port number."""
     for index, route in enumerate(config.routes):
         upstream = UpstreamTemplate.parse(route.upstream, route.where)
-        if "{" not in upstream.host:
+        if "{" not in upstream.host:  # what a URL names is looked at before we connect (gateway/fence.py)
             may_be = partial(_may_be, upstream.port, where=route.where)
             yield ("routes", index, "upstream"), route.upstream, upstream.host.strip("[]"), may_be
     for key, url in (("defaultTarget", config.hub.default_target), ("errorTarget", config.hub.error_target)):

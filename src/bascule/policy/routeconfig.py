@@ -84,8 +84,11 @@ class RouteConfig(Block):
     """Where it leads: `http://host:port` or `https://host:port`, without a path.
 
     Names captured by `path` may be used in the host, within a label, and as the port if their pattern matches
-    only digits. A host taken from a URL is never an IP address and never `localhost`. `upstreamTls` says how
-    certificates of `https` upstreams are checked.
+    only digits. A host taken from a URL is never an IP address and never `localhost`, and it is connected to
+    at no address that leads into this host: none of the loopback, unspecified, link-local (a cloud's metadata
+    service) or multicast ones, and none of this host's own where Bascule listens. Such a request is answered
+    as if the upstream were down. Programs on this host need a route that names the host; the port may still
+    come from the URL. `upstreamTls` says how certificates of `https` upstreams are checked.
 
     `http+unix://%2Frun%2Fapp.sock` is the Unix socket `/run/app.sock`, as Jupyter servers print it: the path,
     each slash escaped. No captured name may be part of it. Bascule's user needs write permission for the

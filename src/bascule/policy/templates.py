@@ -10,7 +10,8 @@ or be its port. The segment can never widen what the template says:
 * in a host it is part of one label: letters, digits, ``-`` and ``_``, never a dot, so the
   labels written out in the template stay where they are;
 * a host that came from a URL is never an address in any notation (``0x7f000001``,
-  ``2130706433``, ``0177``) and never ``localhost``;
+  ``2130706433``, ``0177``) and never ``localhost``, and it is marked: what its name means
+  is not known before a look-up (`bascule.policy.offlimits`);
 * a port that came from a URL is 1 to 65535 in plain decimal;
 * a Unix socket's path holds no name at all: no pattern could say which files are harmless.
 
@@ -68,12 +69,14 @@ class UpstreamAddress(NamedTuple):
         host: Name or address; no brackets. With ``http+unix`` the path of a Unix socket.
         port: 1 to 65535; 0 with ``http+unix``.
         authority: ``host[:port]`` as in a URL, without the scheme's own port.
+        named_by_url: Whether a part of the host came from a request's URL.
     """
 
     scheme: str
     host: str
     port: int
     authority: bytes
+    named_by_url: bool = False
 
     @property
     def endpoint(self) -> str:
@@ -260,7 +263,7 @@ class UpstreamTemplate:
         shown = f"[{host}]" if ":" in host else host
         if port != _DEFAULT_PORTS[self.scheme]:
             shown = f"{shown}:{port}"
-        return UpstreamAddress(self.scheme, host, port, shown.encode("ascii"))
+        return UpstreamAddress(self.scheme, host, port, shown.encode("ascii"), "{" in self.host)
 
 
 def _port(text: str | None, scheme: str, where: Mapping[str, str]) -> int | str:

@@ -1,0 +1,129 @@
+"""A plain request whose URL names the host leads neither into this host nor to our own listeners (45, 46)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bascule.gateway.plain_client import UpstreamPool
+from tests.gateway.plain_support import World, new_world
+from tests.support.network import own_addresses
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.gateway.plain_support import Front
+
+HERE = "10.9.8.7"
+"""An address of this host that is not on its loopback."""
+LOOPBACK = "127.0.0.3"
+KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+LAST = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with new_world() as world:
+        yield world
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    with own_addresses(f"{HERE}/24"):
+        yield
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
+    """Let every name mean these addresses; an address means itself, since asyncio looks that up as well."""
+
+    async def resolve(name: str, port: int, **_: object) -> list[tuple[Any, ...]]:
+        found = (name,) if name[0].isdigit() else hosts
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in found]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+
+
+async def front_of(world: World, port: int, own: tuple[int, ...] = ()) -> Front:
+    """Return a proxy whose route leads to the host that the first segment of a path names."""
+    url = f"http://{{app}}:{port}"
+    return await world.front(port, path="/{app}/", upstream_url=url, where={"app": "[a-z]+"}, own=own)
+
+
+async def refused_as(front: Front, detail: str) -> None:
+    before = len(front.log.lines)
+    assert (await front.request(b"/apps/")).status == 502
+    said = front.log.said("reason", "status", "detail")[before:]
+    assert said == [("unreachable", 502, f"name resolves to {detail}")]
+
+
+async def test_45_it_is_not_sent_to_the_loopback(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+    resolve_to(monkeypatch, LOOPBACK)
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        front = await front_of(world, listening.getsockname()[1])
+        for _ in range(2):  # the second time the name is known
+            await refused_as(front, "a loopback address")
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+    assert front.failures == 2
+
+
+def forget(front: Front) -> None:
+    """Do what time does, which is aiohttp's own: forget the name, and the connection that was kept."""
+    assert front.proxy._fenced is not None
+    pool = front.proxy._fenced.connector
+    assert isinstance(pool, UpstreamPool)
+    pool.clear_dns_cache()
+    for connections in pool._conns.values():
+        for connection, _ in connections:
+            connection.close()
+
+
+@pytest.mark.parametrize("answer", [KEPT, LAST])
+async def test_46_a_name_that_means_another_address_later_leads_nowhere(
+    monkeypatch: pytest.MonkeyPatch, world: World, here: None, answer: bytes
+) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(answer)
+            if answer is LAST:
+                break
+        writer.close()
+
+    server = await asyncio.start_server(speak, HERE, 0)
+    world.stack.callback(server.close)
+    port = server.sockets[0].getsockname()[1]
+    front = await front_of(world, port)
+    with socket.create_server((LOOPBACK, port)) as listening:
+        for host in (HERE, LOOPBACK):  # what was looked at is connected to, whatever the name means now
+            resolve_to(monkeypatch, host)
+            assert (await front.request(b"/apps/")).status == 200
+        forget(front)
+        await refused_as(front, "a loopback address")
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+async def test_45_it_is_not_sent_to_where_we_listen_ourselves(
+    monkeypatch: pytest.MonkeyPatch, world: World, here: None
+) -> None:
+    resolve_to(monkeypatch, HERE)
+    with socket.create_server(("", 0)) as listening:
+        front = await front_of(world, listening.getsockname()[1], (listening.fileno(),))
+        await refused_as(front, "a listener of our own")
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+async def test_a_host_that_the_operator_named_may_be_on_the_loopback(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    upstream = await world.repeating(KEPT)
+    resolve_to(monkeypatch, "127.0.0.1")
+    front = await world.front(upstream.port, upstream_host="apps")
+    assert (await front.request(b"/")).status == 200
