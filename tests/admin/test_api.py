@@ -166,6 +166,7 @@ async def test_capacity_has_the_shape_of_the_facts() -> None:
             "reporting": 1,
             "level": "warning",
         }
+        assert await (await client.get("/api/capacity")).json() == body
         assert "cluster" not in await (await client.get("/capacity?scope=instance")).json()
         assert "instance" not in await (await client.get("/capacity?scope=cluster")).json()
         assert (await client.get("/capacity?scope=world")).status == 400

@@ -18,8 +18,9 @@ OPEN = [
     "/openapi.json",
     "/static/status.css",
     "/capacity?scope=instance",
+    "/api/capacity?scope=instance",
 ]
-GUARDED = ["/sessions", "/config", "/capacity", "/capacity?scope=cluster", "/events"]
+GUARDED = ["/sessions", "/config", "/capacity", "/capacity?scope=cluster", "/api/capacity", "/events"]
 
 
 @pytest.mark.parametrize("path", OPEN)

@@ -90,7 +90,8 @@ class Administration:
         app.router.add_get("/sessions", self._list_sessions)
         app.router.add_delete("/sessions/{id}", self._end_session)
         app.router.add_post("/drain", self._drain)
-        app.router.add_get("/capacity", self._capacity)
+        for path in tokens.CAPACITY_PATHS:
+            app.router.add_get(path, self._capacity)
         app.router.add_get("/config", self._config)
         app.router.add_get("/events", self.live.stream, allow_head=False)
         app.router.add_get("/openapi.json", self._describe)

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 CSRF_FIELD: Final = "X-Bascule-Admin"
 OPEN_PATHS: Final = frozenset({"/", "/metrics", "/healthz", "/readyz", "/openapi.json"})
+CAPACITY_PATHS: Final = ("/capacity", "/api/capacity")
+"""The latter is that of the public listener."""
 _SCHEMES: Final = frozenset({"bearer", "token"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -111,7 +113,7 @@ def guard(listener: Endpoint | SocketFile, token: str | None) -> Middleware:
 def _is_open(request: web.Request) -> bool:
     if request.path in OPEN_PATHS or request.path.startswith("/static/"):
         return True
-    return request.path == "/capacity" and request.query.get("scope") == "instance"
+    return request.path in CAPACITY_PATHS and request.query.get("scope") == "instance"
 
 
 def _bearer(request: web.Request) -> str | None:
