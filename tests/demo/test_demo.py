@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.async_api import Page
+    from playwright.async_api import Page, WebSocketRoute
 
 REASON = "WebSocket session cap reached (maxSessionsPerApp)"
 
@@ -298,6 +298,38 @@ async def test_a_dead_upstream_has_a_reason_of_its_own(demo: str) -> None:
         await eventually_async(told, 15, "the refusal is shown")
         assert await page.inner_text("#refusal-code") == "1013"
         await taken(page, 0)
+
+
+MARKUP = "<img src=x onerror='document.stolen = 1'><b class=peer>58</b>"
+
+
+@pytest.mark.real
+async def test_58_a_reason_that_is_markup_is_shown_as_text(demo: str) -> None:
+    async with run_chromium() as browser:
+        page = await browser.new_page()
+
+        async def refuse(session: WebSocketRoute) -> None:
+            await session.close(code=4001, reason=MARKUP)
+
+        async def say_and_close(session: WebSocketRoute) -> None:
+            session.send("$ ")
+            await session.close(code=4002, reason=MARKUP)
+
+        await page.route_web_socket("**/echo", refuse)
+        await page.route_web_socket("**/shell", say_and_close)
+        await page.goto(demo)
+        await page.click("#echo-toggle")
+        await page.click("#shell-toggle")
+
+        async def told() -> bool:
+            said = [await page.inner_text(f"#{part}-screen") for part in ("echo", "shell")]
+            return f"refused: 4001 {MARKUP}" in said[0] and f"[closed: 4002 {MARKUP}]" in said[1]
+
+        await eventually_async(told, 10, "both streams are over, and say why")
+        assert await page.inner_text("#refusal-reason") == MARKUP
+        assert (await page.inner_text("#log")).count(f"\N{LEFT DOUBLE QUOTATION MARK}{MARKUP}") == 2
+        assert await page.locator(".peer, [onerror]").count() == 0
+        assert await page.evaluate("document.stolen") is None
 
 
 @pytest.mark.real
