@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     Proxy = Callable[..., RunningBascule]
 
+ROUNDS = int(os.environ.get("BASCULE_TEST_ROUNDS", "1"))
+"""Proxies whose processes die at random points, four deaths each: after more, a restart waits for longer."""
+
 FULL = b"WebSocket session cap reached (maxSessionsPerApp)"
 
 
@@ -352,15 +355,16 @@ def test_a_session_that_ends_while_a_gateway_fails_to_start_has_its_line(
 # -- all of it, at random ----------------------------------------------------------------------------------
 
 
-def test_random_deaths_under_load_leave_nothing_behind(proxy: Proxy) -> None:  # 90
+@pytest.mark.parametrize("seed", range(20, 20 + ROUNDS))
+def test_random_deaths_under_load_leave_nothing_behind(proxy: Proxy, seed: int) -> None:  # 90
     bascule = proxy(websocketProxy={"maxSessionsPerApp": 30, "heartbeatIntervalMs": 50})
-    dice = random.Random(20)
+    dice = random.Random(seed)
     _new_session_works(bascule)
     _settles_at(bascule, 0)
     baseline = len(descriptors(bascule.process.pid))
     with chatting(bascule.public_url, 20) as chatter:
-        chatter.progress(messages=5)
         for _ in range(4):
+            chatter.progress(messages=dice.randrange(1, 10))
             victim = dice.choice([gateway(bascule), *forwarders(bascule)])
             kill(victim)
             chatter.check()
