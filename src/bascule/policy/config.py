@@ -380,7 +380,9 @@ class Log(Block):
 class Tls(Block):
     """TLS of the public listener. Without a certificate it speaks plain HTTP, as behind an ingress.
 
-    A renewed certificate is picked up within half a minute, and no session ends.
+    A renewed certificate is picked up within half a minute, and no session ends. It takes a new gateway, and
+    while seven former ones still carry sessions over TLS, it waits until one of them has left: it is tried
+    every five minutes, and `BasculeReloadFailed` fires.
     """
 
     certificate: File | None = None
