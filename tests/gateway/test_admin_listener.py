@@ -19,7 +19,7 @@ from bascule.gateway import admin_listener as module
 from bascule.gateway import arrivals
 from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.bounded import Bounded
-from bascule.gateway.legs import FAREWELL_SECONDS
+from bascule.gateway.farewell import FAREWELL_SECONDS
 from bascule.policy.config import Config, Limits
 from tests.admin.fake_view import FakeView, config
 from tests.gateway.plain_support import Peer

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bascule.gateway.legs import FAREWELL_SECONDS
+from bascule.gateway.farewell import FAREWELL_SECONDS
 from tests.support import slowreader
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.chatter import chatting

@@ -25,7 +25,7 @@ from bascule.admin.assets import PAGE_FIELDS
 from bascule.admin.problem import Problem, of_framework
 from bascule.gateway.arrivals import wait_for_arrivals
 from bascule.gateway.bounded import Bounded
-from bascule.gateway.legs import dropped
+from bascule.gateway.farewell import dropped
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain_server import SETTINGS, PlainProtocol, is_last
 from bascule.gateway.waits import Waits

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bascule.gateway.clock import date_line
 from bascule.gateway.errorpages import error_page, reason_phrase
-from bascule.gateway.legs import farewell
+from bascule.gateway.farewell import farewell
 from bascule.policy.forwarding import end_to_end_fields
 from bascule.protocol.http1 import BadHead, ChunkScanner
 

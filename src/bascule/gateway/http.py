@@ -27,7 +27,8 @@ from bascule.gateway.answer import error_answer
 from bascule.gateway.arrivals import ARRIVES, wait_for_arrivals
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.errorpages import accept_in
-from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg, dropped, reset
+from bascule.gateway.farewell import dropped
+from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg, reset
 from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
 from bascule.gateway.waits import Waits
 from bascule.protocol.handshake import wants_websocket

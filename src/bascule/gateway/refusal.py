@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.errors import HandshakeRefused
 from bascule.gateway.answer import error_bytes, leave
-from bascule.gateway.legs import farewell
+from bascule.gateway.farewell import farewell
 from bascule.policy.holdoff import HoldOff
 from bascule.protocol.frames import CloseCode, CloseWatch, close_frame
 from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_protocols
