@@ -161,6 +161,18 @@ def test_a_tls_client_that_says_nothing_does_not_keep_the_descriptor_of_a_closed
     eventually(lambda: len(descriptors(gateway(bascule))) == before + 1, 10, "all but one are closed")
 
 
+def test_a_tls_client_that_was_refused_and_says_nothing_keeps_no_descriptor(
+    proxy: Proxy, clients: Clients, tmp_path: Path
+) -> None:
+    certificate = make_certificate(tmp_path)
+    bascule = proxy(forwarders={"count": 1}, tls=certificate.block())
+    before = len(_settled(gateway(bascule)))
+    for client in [clients(bascule.public_url, certificate.client()) for _ in range(20)]:
+        client.send(upgrade(b"/", without=(b"sec-websocket-key",)))
+        assert client.head().status == 400
+    eventually(lambda: len(descriptors(gateway(bascule))) == before, 15, "all are closed")
+
+
 def test_a_forwarder_without_descriptors_loses_only_what_it_could_not_take(
     proxy: Proxy, clients: Clients
 ) -> None:

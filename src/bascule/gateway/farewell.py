@@ -10,6 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from bascule.gateway.bounded import Bounded
+from bascule.gateway.taking import taken
 from bascule.gateway.waits import Waits
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.legs import Leg
 
-__all__ = ["FAREWELL_SECONDS", "dropped", "farewell"]
+__all__ = ["FAREWELL_SECONDS", "close_soon", "dropped", "farewell"]
 
 FAREWELL_SECONDS: Final = 2.0
 """Longest time, in seconds, to read what a peer still sends after our last bytes."""
@@ -28,6 +29,12 @@ FAREWELL_BYTES: Final = 1024 * 1024
 _LEAVING: Final = Bounded(1024)
 """Farewells under way, as many as the default of ``limits.maxHandshakes``. Each holds a descriptor and
 nothing else; beyond that number the one that has had the most time ends."""
+
+_CLOSING: Final = Bounded(1024)
+"""Connections of `close_soon`, as many again. One that ends sooner counts until it is looked at."""
+
+_LOOKS: Final = 15
+"""Most times that such a connection is looked at: 30 s in all, which asyncio gives a peer to end TLS."""
 
 
 def dropped() -> Waits[asyncio.Transport]:
@@ -53,3 +60,41 @@ async def farewell(leg: Leg, is_last: Callable[[bytes], bool], leaving: Bounded 
                     left -= len(data)
             finally:
                 leaving.leave(patience)
+
+
+def close_soon(transport: asyncio.WriteTransport, closing: Bounded = _CLOSING) -> None:
+    """Close a connection; bytes already written are still sent, as the kernel does for a plain socket.
+
+    A peer may take nothing, or not answer the end of TLS. asyncio would wait for it for ever, or 30 s. We cut
+    the connection as soon as its peer has taken nothing for `FAREWELL_SECONDS`.
+
+    Args:
+        transport: The connection.
+        closing: All connections that end in this way; beyond the bound the first is cut at once.
+    """
+    transport.close()
+    _Closing(transport, closing)
+
+
+class _Closing:
+    """A connection that is closed and has not ended yet."""
+
+    __slots__ = ("_closing", "_looks", "_loop", "_taken", "_transport")
+
+    def __init__(self, transport: asyncio.WriteTransport, closing: Bounded) -> None:
+        self._transport = transport
+        self._closing = closing
+        self._taken = taken(transport)
+        self._looks = _LOOKS
+        self._loop = asyncio.get_running_loop()
+        closing.enter(self, transport.abort)
+        self._loop.call_later(FAREWELL_SECONDS, self._look)
+
+    def _look(self) -> None:
+        before, self._taken = self._taken, taken(self._transport)
+        self._looks -= 1
+        if self._taken is not None and self._taken != before and self._looks:
+            self._loop.call_later(FAREWELL_SECONDS, self._look)
+        else:
+            self._closing.leave(self)
+            self._transport.abort()

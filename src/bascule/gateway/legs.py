@@ -15,6 +15,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, Protocol
 
+from bascule.gateway.farewell import close_soon
 from bascule.gateway.pump import pump
 from bascule.gateway.waits import Waits
 
@@ -135,9 +136,10 @@ class PlainLeg:
 class PumpedLeg:
     """A TLS connection, as an asyncio stream."""
 
-    __slots__ = ("_reader", "_writer")
+    __slots__ = ("_closed", "_reader", "_writer")
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._closed = False
         self._reader = reader
         self._writer = writer
 
@@ -166,11 +168,10 @@ class PumpedLeg:
         """See `Leg.end`; TLS has no half-close that peers agree on."""
 
     def close(self) -> None:
-        """See `Leg.close`; bytes already written are still sent, as the kernel does for a plain connection.
-
-        If the peer does not take them within the time for ending TLS (30 s), the loop cuts the connection.
-        """
-        self._writer.close()
+        """See `Leg.close`; bytes already written are still sent: see `close_soon`."""
+        if not self._closed:
+            self._closed = True
+            close_soon(self._writer.transport)
 
     def reset(self) -> None:
         """See `Leg.reset`."""

@@ -12,6 +12,7 @@ import contextlib
 import socket
 from typing import Final
 
+from bascule.gateway.farewell import close_soon
 from bascule.gateway.giveway import give_way
 from bascule.tasks import spawn
 
@@ -64,7 +65,7 @@ async def _to_stream(
         await writer.drain()
         give_way(len(data))
     # TLS has no half-close that peers agree on. All our bytes are written, so close.
-    writer.close()
+    close_soon(writer.transport)
     with contextlib.suppress(OSError):
         await writer.wait_closed()
 
