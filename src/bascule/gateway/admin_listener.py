@@ -28,6 +28,7 @@ from bascule.gateway.bounded import Bounded
 from bascule.gateway.farewell import dropped
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain_server import SETTINGS, PlainProtocol, is_last
+from bascule.gateway.unread import Unread
 from bascule.gateway.waits import Waits
 from bascule.tasks import spawn
 
@@ -54,7 +55,8 @@ class AdminListener:
         tls: Context of a TLS listener; ``None`` for a plain one.
 
     Attributes:
-        idle: Connections that ask for nothing.
+        idle: Connections that ask for nothing, and those whose client has to read more of an answer first.
+        unread: Counts the latter, and cuts those whose client reads nothing.
         newcomers: Connections whose TLS handshake is under way.
         heads: Connections that wait for their first head, or on which another has begun.
         arriving: The same as `newcomers`: a gateway that retires waits for them.
@@ -62,6 +64,7 @@ class AdminListener:
 
     def __init__(self, app: web.Application, config: Config, tls: ssl.SSLContext | None = None) -> None:
         self.idle = Bounded(MOST_IDLE)
+        self.unread = Unread(self.idle, self.drop)
         self.newcomers = Bounded(MOST_IDLE)
         self.heads = Waits(config.limits.handshake_timeout, _Connection.expire)
         self.arriving = Waits[Any](config.limits.handshake_timeout, lambda _: None)
@@ -162,6 +165,7 @@ class _Connection(PlainProtocol):
     def __init__(self, listener: AdminListener, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._listener = listener
+        self.unread = listener.unread
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first head."""
@@ -203,16 +207,17 @@ class _Connection(PlainProtocol):
     ) -> tuple[web.StreamResponse, bool]:
         """Send an answer; replace one that aiohttp makes without asking the application (``Expect``).
 
-        From now on the connection counts as idle, although the client may be slow to take the answer.
+        Then the connection counts as idle, although the client may be slow to take the end of the answer.
         """
-        # Otherwise the connection has ended, or the next request is there already.
-        if (transport := self.transport) is not None and not self.has_more:
-            self._listener.idle.enter(self, lambda: self._listener.drop(transport))
         if isinstance(resp, web.HTTPError):
             resp = of_framework(request, resp)
         if is_last(request):
             resp.force_close()
-        return await super().finish_response(request, resp, start_time)
+        finished = await super().finish_response(request, resp, start_time)
+        # Otherwise the connection has ended, or the next request is there already.
+        if (transport := self.transport) is not None and not self.has_more:
+            self._listener.idle.enter(self, lambda: self._listener.drop(transport))
+        return finished
 
     def error_answer(self, request: web.BaseRequest, status: int, detail: str) -> web.Response:
         """Return this error as a problem detail."""

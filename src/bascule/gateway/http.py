@@ -30,6 +30,7 @@ from bascule.gateway.errorpages import accept_in
 from bascule.gateway.farewell import dropped
 from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg, reset
 from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
+from bascule.gateway.unread import Unread
 from bascule.gateway.waits import Waits
 from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import (
@@ -106,7 +107,9 @@ class HttpServer(PlainServer):
 
     Attributes:
         newcomers: Connections that wait for their first head, or whose next head has begun and is not whole.
-        idle: Connections between two requests, on which nothing has begun.
+        idle: Connections between two requests, on which nothing has begun, and those whose client has to read
+            answers before the next one can begin.
+        unread: Counts the latter, and cuts those whose client reads nothing.
         heads: Connections that wait for their first head, or for the rest of one that has begun; each has
             ``limits.handshakeTimeout`` for it.
         arriving: Connections on which a head, or the TLS handshake before it, began in the last `ARRIVES`.
@@ -126,6 +129,7 @@ class HttpServer(PlainServer):
         self._limits = config.limits
         self.newcomers = Bounded(config.limits.max_handshakes)
         self.idle = Bounded(config.limits.max_idle_connections)
+        self.unread = Unread(self.idle, self._shed)
         self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
         self.arriving = Waits[HttpProtocol](ARRIVES, lambda _: None)
         self._dropped = dropped()
@@ -187,16 +191,23 @@ class HttpServer(PlainServer):
         # aiohttp waits for room in each answer's own writer, which a small answer never fills: without this
         # we would keep every answer for a client that pipelines requests and reads nothing.
         await request.writer.drain()
+        connection.unread = None  # a request under way is bounded by limits.maxHttpRequests
         try:
             answer = await self._answer(request)
             if not (request.keep_alive if answer.keep_alive is None else answer.keep_alive):
                 connection.keep_alive(False)  # as aiohttp does, but in a later turn of the loop
             return answer
         finally:
+            connection.unread = self.unread
             # Otherwise the connection has ended, or the next request is there already.
             if (transport := connection.transport) is not None and not connection.has_more:
                 waits = self.newcomers if connection.head_has_begun else self.idle
                 waits.enter(connection, lambda: self.drop(transport))
+
+    def _shed(self, transport: asyncio.Transport) -> None:
+        """Drop a connection whose client reads no answers; while we retire it keeps its time for that."""
+        if self._life.hurries:
+            self.drop(transport)
 
     def drop(self, transport: asyncio.Transport) -> None:
         """Close a connection without aborting it: the end of its answer may still be on its way.
@@ -241,6 +252,7 @@ class HttpProtocol(PlainProtocol):
         self._arriving = server.arriving
         self._newcomers = server.newcomers
         self._idle = server.idle
+        self.unread = server.unread
         self._drop = server.drop
         self._on_upgrade = on_upgrade
         self._limits = limits

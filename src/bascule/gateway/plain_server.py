@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
 
+    from bascule.gateway.unread import Unread
     from bascule.policy.config import Config
 
 __all__ = [
@@ -121,9 +122,10 @@ class PlainProtocol(web.RequestHandler):
         accept: What a head that does not parse says in ``Accept``: aiohttp does not report its fields.
         shows_end: Whether the framing of the answer that was begun last shows its end: then the end of the
             connection does not pass for it.
+        unread: Bounds the waits for the client to read what was written; ``None`` while something else does.
     """
 
-    __slots__ = ("accept", "body", "ended_plainly", "peer", "shows_end")
+    __slots__ = ("accept", "body", "ended_plainly", "peer", "shows_end", "unread")
 
     def __init__(self, server: web.Server, peer: Peer | None = None, **options: Any) -> None:
         super().__init__(server, **options)
@@ -132,6 +134,7 @@ class PlainProtocol(web.RequestHandler):
         self.ended_plainly: StreamReader | None = None
         self.accept = b""
         self.shows_end = False
+        self.unread: Unread | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the client here: on a Unix socket a request would give a name that the client chose."""
@@ -181,6 +184,14 @@ class PlainProtocol(web.RequestHandler):
         super().data_received(data)
         if (current := self._current_request) is not None:
             self._end_broken(current.content)
+
+    async def _drain_helper(self) -> None:
+        """Wait until the client has read enough for more to be written: aiohttp waits only here for that."""
+        if self.unread is None or self.transport is None or not self.writing_paused:
+            await super()._drain_helper()
+            return
+        with self.unread.waiting(self.transport):
+            await super()._drain_helper()
 
     def _end_broken(self, body: StreamReader) -> None:
         if self._messages and not body.is_eof() and body.exception() is None:

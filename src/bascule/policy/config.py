@@ -186,7 +186,9 @@ class Limits(Block):
     """Most connections kept open at once between plain HTTP requests; beyond that the one that has been idle
     longest is closed, and so are some when no descriptor is left for a new connection.
 
-    2048 of them cost 19 MiB. An ingress keeps tens or hundreds, a browser six; each is closed after 75 s.
+    2048 of them cost 19 MiB. An ingress keeps tens or hundreds, a browser six; each is closed after 75 s. A
+    client that sends one request after another and does not read the answers counts as well, at about 1 MB,
+    most of it in the kernel; it is cut when it has read nothing for 60 s to 120 s.
     """
     max_sessions_per_user: Count = 0
     """Most WebSocket sessions that one user may have at once on this pod; 0, the default, sets no limit.
