@@ -241,6 +241,23 @@ def test_a_plain_request_whose_upstream_connection_cannot_be_made_is_told_to_com
     assert bascule.metric("bascule_http_upstream_failures_total") == 0
 
 
+def test_an_upgrade_on_a_kept_connection_is_answered_without_a_descriptor(proxy: Proxy) -> None:
+    bascule = proxy(forwarders={"count": 1})
+    with connected(bascule.public_url) as client, connected(bascule.public_url) as other:
+        for kept in (client, other):
+            kept.send(b"GET /.bascule/capacity HTTP/1.1\r\nHost: front\r\n\r\n")
+            assert kept.answer().status == 200
+        with only(gateway(bascule), 0):
+            client.send(REQUEST)
+            assert client.head().status == 101
+            assert client.refusal().code == 1013
+            other.send(REQUEST[:-2] + b"no field\r\n\r\n")
+            assert other.head().status == 400
+        bascule.all_events("session refused", 2)
+    eventually(lambda: bascule.in_flight == 0, 5, "the lease is given back")
+    _opened(bascule).close()
+
+
 def test_a_tls_leg_that_cannot_be_handed_over_is_a_refusal(proxy: Proxy, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     bascule = proxy(forwarders={"count": 1}, tls=certificate.block())

@@ -430,9 +430,7 @@ class HttpProtocol(PlainProtocol):
         """
         if transport.is_closing():
             return
-        leg = None
-        with contextlib.suppress(OSError):  # no descriptor is left
-            leg = self._leg(transport)
+        leg = self._leg(transport)
         if leg is None:
             self._drop(transport)
             return
@@ -459,17 +457,24 @@ class HttpProtocol(PlainProtocol):
         if not secure and transport.get_write_buffer_size():
             return None
         self._is_deaf = True
-        return self._stream(transport) if secure else self._plain(transport)
+        if not secure:
+            with contextlib.suppress(OSError):  # no descriptor is left: keep the one that the transport has
+                return self._plain(transport)
+        return self._stream(transport)
 
     def _plain(self, transport: asyncio.Transport) -> Leg:
-        """Keep the socket and drop the transport."""
+        """Keep the socket and drop the transport.
+
+        Raises:
+            OSError: No descriptor is left; nothing was changed.
+        """
         connection = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         connection.setblocking(False)
         transport.abort()
         return PlainLeg(asyncio.get_running_loop(), connection)
 
     def _stream(self, transport: asyncio.Transport) -> Leg:
-        """Keep the transport, since it holds the TLS state, and give it another protocol."""
+        """Keep the transport, which holds the TLS state if there is TLS, and give it another protocol."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)

@@ -134,7 +134,7 @@ class PlainLeg:
 
 
 class PumpedLeg:
-    """A TLS connection, as an asyncio stream."""
+    """A connection with TLS, or one for which no other descriptor was left, as an asyncio stream."""
 
     __slots__ = ("_closed", "_reader", "_writer")
 
