@@ -258,6 +258,7 @@ async def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
             'A route may not contain ";", "\\" or an escape.',
         ),
         ("/.bascule/x", {"target": TARGET}, "The paths below /.bascule/ are the proxy's own."),
+        ("/" + "a" * 2048, {"target": TARGET}, "A route may be at most 2048 bytes long."),
         ("/a%FF", {"target": TARGET}, "The path of the route is not UTF-8."),
         ("/b", {"target": TARGET}, "There are already hub.maxRoutes (1) routes."),
     ],

@@ -67,6 +67,7 @@ def hit(routes: HubRoutes, raw: bytes, host: bytes = FRONT) -> Match:
         ("/100%", "/100%", (b"100%25",)),
         ("/.hidden/...", "/.hidden/...", (b".hidden", b"...")),
         ("/.basculer", "/.basculer", (b".basculer",)),
+        ("/" + "a" * 2047, "/" + "a" * 2047, (b"a" * 2047,)),
     ],
 )
 def test_a_routespec_has_one_form_and_the_segments_of_a_request(
@@ -87,6 +88,7 @@ def test_a_routespec_has_one_form_and_the_segments_of_a_request(
         ("/a%2Fb", NO_ESCAPE),
         ("/a;b", NO_ESCAPE),
         ("/%41", NO_ESCAPE),
+        ("/" + "é" * 1024, "A route may be at most 2048 bytes long."),
         (".bascule", "The paths below /.bascule/ are the proxy's own."),
         ("/.bascule/x", "The paths below /.bascule/ are the proxy's own."),
     ],

@@ -381,6 +381,11 @@ class Admission:
             asked.early, opened.early,
         )  # fmt: skip
         try:
+            message = adopt.encode()
+        except BaseException:
+            opened.leg.close()
+            raise
+        try:
             upstream = opened.leg.let_go()
             try:
                 browser = asked.leg.let_go()
@@ -392,7 +397,7 @@ class Admission:
             opened.leg.close()
             return _NoSession(Refusal.NO_ROOM)
         lease.keep()
-        self._dispatch.hand_over(_OnItsWay(self, asked, record, adopt.encode(), browser, upstream))
+        self._dispatch.hand_over(_OnItsWay(self, asked, record, message, browser, upstream))
         return None
 
     async def settle(self, seconds: float) -> None:

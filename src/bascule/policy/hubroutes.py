@@ -41,6 +41,9 @@ _LONGEST_USER: Final = 255
 _DEEPEST: Final = 64
 """Most segments of a routespec: each is a node of the tree. JupyterHub's have three, and its base URL's."""
 
+_LONGEST_BYTES: Final = 2048
+"""Longest routespec, in UTF-8: each session carries it from gateway to gateway. JupyterHub's have 300."""
+
 _UNIX_REVERSED: Final = "unix+http"
 """Another spelling of that scheme, which configurable-http-proxy takes and JupyterHub calls deprecated."""
 
@@ -243,8 +246,10 @@ def read_routespec(text: str) -> tuple[str, tuple[bytes, ...]]:
         Its canonical form, and the segments that a request's segments are compared with.
 
     Raises:
-        ValueError: It is too deep, or no request could ever match it.
+        ValueError: It is too long or too deep, or no request could ever match it.
     """
+    if len(text.encode("utf-8", "surrogatepass")) > _LONGEST_BYTES:
+        raise ValueError(f"A route may be at most {_LONGEST_BYTES} bytes long.")
     pieces = [piece for piece in text.strip("/").split("/") if text.strip("/")]
     segments = [normal_segment(piece.encode("utf-8", "surrogatepass")) for piece in pieces]
     if len(segments) > _DEEPEST:

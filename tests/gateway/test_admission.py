@@ -1,0 +1,93 @@
+"""Whatever goes wrong between the upstream's 101 and the hand-over, nothing is held afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bascule.gateway.admission import Admission
+from bascule.gateway.exchanges import Exchanges
+from bascule.gateway.legs import PlainLeg
+from bascule.gateway.life import Stage
+from bascule.gateway.refusal import Refuser
+from bascule.gateway.registry import Registry
+from bascule.gateway.upstream import Switched
+from bascule.handover.counters import GatewayWord
+from bascule.policy.budget import SessionBudget
+from bascule.policy.config import Config
+from bascule.policy.routeconfig import AuthMode, RouteConfig
+from bascule.policy.routes import Match
+from bascule.policy.templates import UpstreamTemplate
+from bascule.protocol.handshake import Agreement
+from bascule.protocol.http1 import ResponseHead, parse_request_head
+from tests.gateway.lives import at
+from tests.support.rawclient import upgrade
+
+
+class World:
+    """An admission whose only route leads to an upstream that has said 101.
+
+    Args:
+        route: Name of the route; a configuration would refuse one that is too long.
+
+    Attributes:
+        browser: The browser's end, and ours.
+        upstream: The upstream's end, and ours.
+        budget: The leases.
+        handed: What forwarders were given.
+    """
+
+    def __init__(self, route: str) -> None:
+        config, life = Config(), at(Stage.SERVING)
+        address = UpstreamTemplate.parse("http://app:80", {}).address({})
+        assert address is not None
+        match = Match(
+            RouteConfig.model_construct(name=route, path="/", upstream="http://app:80", auth=AuthMode.NONE),
+            address, b"/", b"", None,
+        )  # fmt: skip
+        self.browser, self.upstream = socket.socketpair(), socket.socketpair()
+        for end in (self.browser[0], self.upstream[0]):
+            end.settimeout(5)
+        self.handed: list[object] = []
+        self.budget = SessionBudget(10)
+        words = memoryview(bytearray(8 * len(GatewayWord))).cast("Q")
+        fakes: Any = SimpleNamespace(
+            match=lambda *_: match,
+            has_room=lambda: True,
+            open=self._open,
+            hand_over=self.handed.append,
+            session_refused=lambda *_, **__: None,
+        )
+        self.admission = Admission(
+            config=config, routes=fakes, budget=self.budget, registry=Registry(), dispatch=fakes,
+            dialler=fakes, refuser=Refuser(config.limits, life), tokens=fakes, access_log=fakes, words=words,
+            exchanges=Exchanges(10, words), life=life, generation=0, via=b"1.1 here",
+        )  # fmt: skip
+
+    def leg(self, ours: socket.socket) -> PlainLeg:
+        ours.setblocking(False)
+        return PlainLeg(asyncio.get_running_loop(), ours)
+
+    async def _open(self, *_: object) -> Switched:
+        head = ResponseHead(1, 101, b"Switching Protocols", [])
+        return Switched(self.leg(self.upstream[1]), head, Agreement(0, 0, ()), b"")
+
+    def close(self) -> None:
+        for end in (*self.browser, *self.upstream):
+            end.close()
+
+
+async def test_a_session_that_cannot_be_told_to_a_forwarder_holds_nothing() -> None:
+    world = World("x" * 70_000)  # longer than its tag may be
+    with pytest.raises(struct.error):
+        await world.admission.upgrade(
+            world.leg(world.browser[1]), parse_request_head(upgrade(), 100), b"", "10.0.0.1", False
+        )
+    assert world.budget.in_use == len(world.handed) == 0
+    assert [end.recv(1) for end in (world.browser[0], world.upstream[0])] == [b"", b""]
+    world.close()
