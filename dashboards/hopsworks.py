@@ -187,12 +187,12 @@ OWN = (
     Panel(
         "Bascule - refusals by reason",
         "Upgrades per second that did not become a session. `handshake`: an HTTP error from Bascule "
-        "(malformed head, no route, a foreign origin, a missing login). `upstream`: the kernel, shell or app "
-        "refused it, or gave no valid answer. `draining`: the pod is going away. `no_room`: the "
-        "forwarders are restarting, or out of descriptors. `gone`: the browser left while the upstream was "
-        "being dialled. `user_cap` and `route_cap`: the user or the route is at its own cap. "
-        "The cap and unreachable upstreams have panels of their own. Many `handshake` refusals after "
-        "a configuration change mean that the change is wrong.",
+        "(malformed head, no route, a foreign origin, a missing login). `not_permitted`: a valid login that "
+        "the route is not for. `upstream`: the kernel, shell or app refused it, or gave no valid answer. "
+        "`draining`: the pod is going away. `no_room`: the forwarders are restarting, or out of descriptors. "
+        "`gone`: the browser left while the upstream was being dialled. `user_cap` and `route_cap`: the user "
+        "or the route is at its own cap. The cap and unreachable upstreams have panels of their own. "
+        "Many `handshake` refusals after a configuration change mean that the change is wrong.",
         "cps",
         (Query("sum by (reason) (rate(bascule_refusals_total[5m]))", "{{reason}}"),),
         stacked=True,

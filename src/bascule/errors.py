@@ -6,7 +6,7 @@ are rows of the close table (`bascule.protocol.closing`). ``ConfigError`` ends a
 
 from __future__ import annotations
 
-__all__ = ["BasculeError", "ConfigError", "HandoverError", "HandshakeRefused"]
+__all__ = ["BasculeError", "ConfigError", "HandoverError", "HandshakeRefused", "NotPermitted"]
 
 
 class BasculeError(Exception):
@@ -40,6 +40,18 @@ class HandshakeRefused(BasculeError):
         self.status = status
         self.detail = detail
         self.fields = fields
+
+
+class NotPermitted(HandshakeRefused):
+    """The login is valid, and does not open this route: answered with 403.
+
+    Attributes:
+        user: Who asked.
+    """
+
+    def __init__(self, detail: str, user: str) -> None:
+        super().__init__(403, detail)
+        self.user = user
 
 
 class HandoverError(BasculeError):

@@ -76,6 +76,10 @@ class Refusal(StrEnum):
         return member
 
     HANDSHAKE = "handshake", "A malformed handshake, origin, route or credentials: an HTTP error of ours."
+    NOT_PERMITTED = (
+        "not_permitted",
+        "The login is valid, but not what the route's `requiredClaims` demand: 403.",
+    )
     UPSTREAM = (
         "upstream",
         "The upstream's answer was not a valid 101; it was passed on, or became our 502 if it was not valid.",

@@ -23,6 +23,7 @@ CLAIMS: Final = (
     ("tests.docs.test_fuzz_commands", r"fuzz/README.md: "),
     ("tests.docs.test_hub_page", r"jupyterhub.md: curl -s -H "),
     ("tests.docs.test_image", r": podman "),
+    ("tests.docs.test_login_commands", r"require-a-login.md: "),
     ("tests.docs.test_make_commands", r": make (check|develop|install|test)\b"),
     ("tests.docs.test_picture_commands", r": python -m scripts\."),
     ("tests.docs.test_readme", r"README.md: (make demo|\.venv/bin/bascule serve)"),

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hmac
 import time
 from base64 import urlsafe_b64encode
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import jwt
 import pytest
 
-from bascule.errors import ConfigError, HandshakeRefused
+from bascule.errors import ConfigError, HandshakeRefused, NotPermitted
 from bascule.gateway.auth import SessionTokens
 from bascule.policy.authconfig import Algorithm, SessionAuth
+from bascule.policy.routeconfig import AuthMode, RouteConfig
+from bascule.policy.routes import RouteTable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bascule.policy.routes import Match
 
 KEY = b"k" * 64
 HEADER = '{"alg": "HS512"}'
@@ -104,14 +108,45 @@ def test_a_malformed_token_is_refused_though_its_signature_is_right(
     assert _tokens(tmp_path, KEY).check([b"proxy_session=" + signed + b"." + signature]) is None
 
 
+def _match(**more: Any) -> Match:
+    route = RouteConfig(name="r", path="/", upstream="http://r", auth=AuthMode.SESSION, **more)
+    match = RouteTable([route]).match(b"/")
+    assert match is not None
+    return match
+
+
 def test_who_must_be_known_is_named_or_refused(tmp_path: Path) -> None:
     tokens = _tokens(tmp_path, KEY)
-    assert tokens.require(_signed(KEY, "HS512", "ada")) == "ada"
+    assert tokens.require(_signed(KEY, "HS512", "ada"), _match()) == "ada"
     for cookies in ([], [b"proxy_session=x"], [b"other=x"]):
         with pytest.raises(HandshakeRefused) as refused:
-            tokens.require(cookies)
+            tokens.require(cookies, _match())
         assert (refused.value.status, refused.value.detail) == (401, "Unauthorized access.")
         # RFC 9110 §15.5.2 wants a challenge; one that browsers know would have them ask for a password.
         assert refused.value.fields == (
             ("WWW-Authenticate", 'Cookie realm="bascule", cookie-name=proxy_session'),
         )
+
+
+def test_a_login_that_is_not_the_one_demanded_is_told_the_claim_and_not_what_it_says(tmp_path: Path) -> None:
+    tokens = _tokens(tmp_path, KEY)
+    match = _match(required_claims={"sub": "bob"})
+    assert tokens.require(_signed(KEY, "HS512", "bob"), match) == "bob"
+    with pytest.raises(NotPermitted) as refused:
+        tokens.require(_signed(KEY, "HS512", "ada"), match)
+    assert (refused.value.status, refused.value.user) == (403, "ada")
+    assert '"sub"' in refused.value.detail
+    assert "ada" not in refused.value.detail
+    assert "bob" not in refused.value.detail
+
+
+def test_a_routes_own_audiences_take_the_place_of_the_usual_one(tmp_path: Path) -> None:
+    tokens = _tokens(tmp_path, KEY)
+    for audiences, let_in in ((("OTHER",), False), (("OTHER", "PROXY"), True), ((), True)):
+        match = _match(audiences=audiences)
+        if let_in:
+            assert tokens.require(_signed(KEY, "HS512"), match) == "meb10000"
+            continue
+        with pytest.raises(HandshakeRefused) as refused:
+            tokens.require(_signed(KEY, "HS512"), match)
+        assert refused.value.status == 401

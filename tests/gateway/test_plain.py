@@ -651,7 +651,7 @@ async def test_a_route_with_credentials_is_closed_when_nobody_checks_them(world:
 
 
 async def test_credentials_are_checked_and_not_passed_on(world: World) -> None:
-    def authorise(cookies: list[bytes]) -> None:
+    def authorise(cookies: list[bytes], _: object) -> None:
         if cookies != [b"a=1; proxy_session=good; b=2"]:
             raise HandshakeRefused(401, "Unauthorized access.", (("WWW-Authenticate", "Cookie"),))
 

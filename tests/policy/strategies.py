@@ -45,6 +45,12 @@ def _routes(draw: st.DrawFn) -> tuple[RouteConfig, ...]:
     for place, name in enumerate(names):
         captured = draw(st.booleans())
         more: dict[str, Any] = {"where": {"x": "[a-z0-9-]{2,9}"}} if captured else {}
+        if draw(st.booleans()):
+            more["auth"] = "session"
+            more["audiences"] = ("A", "B")
+            more["required_claims"] = {draw(text): (draw(text.filter(_is_plain)),)}
+            if captured:
+                more["required_claims"]["sub"] = ("root", "u:{x}")
         routes.append(
             RouteConfig(
                 name=name,
@@ -60,6 +66,10 @@ def _routes(draw: st.DrawFn) -> tuple[RouteConfig, ...]:
             )
         )
     return tuple(routes)
+
+
+def _is_plain(value: str) -> bool:
+    return not set("{}") & set(value)
 
 
 configurations = st.builds(
@@ -95,7 +105,7 @@ configurations = st.builds(
         name=st.none() | text,
     ),
     metrics=st.builds(Metrics, duration_half_life=some_seconds),
-    auth=st.builds(Auth, session=st.builds(SessionAuth, key_file=st.none() | files, audience=text)),
+    auth=st.builds(Auth, session=st.builds(SessionAuth, key_file=files, audience=text)),
     log=st.builds(Log, level=st.sampled_from(["debug", "info", "warning", "error"])),
     tls=st.just(Tls()) | st.builds(Tls, certificate=files, key=files),
 )

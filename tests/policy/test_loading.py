@@ -298,7 +298,8 @@ def test_what_a_route_leaves_out_is_a_default(file: Callable[..., Path]) -> None
     loaded = load(file("routes: [{name: a, path: /, upstream: 'http://a', auth: none}]"), {})
     of_routes = {key: source for key, source in loaded.sources.items() if key.startswith("routes")}
     left_out = (
-        "kind", "stripPrefix", "where", "allowedOrigins", "incomingBufferBytes", "maxSessions", "rejectMode",
+        "kind", "stripPrefix", "where", "allowedOrigins", "requiredClaims", "audiences",
+        "incomingBufferBytes", "maxSessions", "rejectMode",
     )  # fmt: skip
     assert of_routes == {"routes": "file", **{f"routes[0].{key}": "default" for key in left_out}}
 

@@ -163,6 +163,7 @@ def test_every_refusal_of_the_log_is_counted_by_its_word_or_by_the_contracts_met
         (GatewayWord.UPSTREAM_CONNECT_FAILURES, "ws_upstream_connect_failures_total", ()),
         (GatewayWord.FORWARDER_LOST, "bascule_sessions_lost_total", ()),
         (GatewayWord.HANDSHAKES_REFUSED, "bascule_refusals_total", ("handshake",)),
+        (GatewayWord.NOT_PERMITTED, "bascule_refusals_total", ("not_permitted",)),
         (GatewayWord.UPSTREAM_REFUSED, "bascule_refusals_total", ("upstream",)),
         (GatewayWord.DRAINING, "bascule_refusals_total", ("draining",)),
         (GatewayWord.NO_ROOM, "bascule_refusals_total", ("no_room",)),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import HandshakeRefused, NotPermitted
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.departure import Departure, departures
 from bascule.gateway.exchanges import TOO_MANY
@@ -278,7 +278,7 @@ class Admission:
             return match.hub_route.user
         if match.route.auth is AuthMode.NONE:
             return None
-        return self._tokens.require(head.values(b"cookie"))
+        return self._tokens.require(head.values(b"cookie"), match)
 
     async def _open(self, asked: _Asked, lease: Lease) -> _NoSession | None:
         """Dial; if the upstream agrees, hand the session over, with the lease, and return ``None``."""
@@ -455,8 +455,11 @@ class Admission:
         self._access.session_refused(why, asked.errand, **said)
 
     async def _answer(self, leg: Leg, refused: HandshakeRefused, client: str, match: Match | None) -> None:
-        self._count(Refusal.HANDSHAKE)
-        whose = client if match is None else _errand(match, client, None)
-        self._access.session_refused(Refusal.HANDSHAKE, whose, status=refused.status, detail=refused.detail)
+        why, user = Refusal.HANDSHAKE, None
+        if isinstance(refused, NotPermitted):
+            why, user = Refusal.NOT_PERMITTED, refused.user
+        self._count(why)
+        whose = client if match is None else _errand(match, client, user)
+        self._access.session_refused(why, whose, status=refused.status, detail=refused.detail)
         with contextlib.suppress(OSError):
             await error_answer(leg, refused)

@@ -1,8 +1,9 @@
 """Who is asking: the session cookie of the platform, a signed token (RFC 7519).
 
 A route with ``auth: session`` admits a browser with a valid token in the configured
-cookie; an upgrade is checked exactly like a GET. The check is made once, at the
-handshake: a 101 cannot renew a cookie later. If anything goes wrong, the request is refused.
+cookie, whose claims are what the route demands (`bascule.policy.claims`); an upgrade is checked exactly like
+a GET. The check is made once, at the handshake: a 101 cannot renew a cookie later. If anything goes wrong,
+the request is refused.
 
 Tokens are never logged and never forwarded.
 """
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 
-from bascule.errors import ConfigError, HandshakeRefused
+from bascule.errors import ConfigError, HandshakeRefused, NotPermitted
+from bascule.policy.claims import first_unmet
 from bascule.policy.cookies import cookie_value
 
 if TYPE_CHECKING:
     from bascule.policy.config import SessionAuth
+    from bascule.policy.routes import Match
 
 
 _MAX_USER_BYTES: Final = 1024
@@ -55,20 +58,31 @@ class SessionTokens:
         if self._key:
             _look_at(self._key, config)
 
-    def require(self, cookies: list[bytes]) -> str:
-        """Return the user of the token in these ``Cookie`` values.
+    def require(self, cookies: list[bytes], match: Match) -> str:
+        """Return the user of the token in these ``Cookie`` values, whom the route lets through.
 
         Raises:
-            HandshakeRefused: 401, there is no valid token.
+            HandshakeRefused: 401, there is no valid token for this route.
+            NotPermitted: 403, its claims are not what the route demands.
         """
-        user = self.check(cookies)
-        if user is None:
+        claims = self._claims(cookies, match.route.audiences or (self._config.audience,))
+        if claims is None:
             challenge = (("WWW-Authenticate", self._config.challenge),)
             raise HandshakeRefused(401, "Unauthorized access.", challenge)
+        user: str = claims["sub"]
+        if (claim := first_unmet(match.demands, claims)) is not None:
+            raise NotPermitted(
+                f'The claim "{claim}" of this login is not one that this address admits.', user
+            )
         return user
 
     def check(self, cookies: list[bytes]) -> str | None:
         """Return the user of the token in these ``Cookie`` values; ``None`` without a valid token."""
+        claims = self._claims(cookies, (self._config.audience,))
+        return None if claims is None else claims["sub"]
+
+    def _claims(self, cookies: list[bytes], audiences: tuple[str, ...]) -> dict[str, Any] | None:
+        """Return what the token in these ``Cookie`` values claims; ``None`` without a valid token."""
         token = cookie_value(cookies, self._config.cookie.encode())
         if token is None or self._key is None:
             return None
@@ -77,7 +91,7 @@ class SessionTokens:
                 token.strip(b'"'),
                 self._key,
                 algorithms=list(self._config.algorithms),
-                audience=self._config.audience,
+                audience=audiences,
                 issuer=self._config.issuer,
                 leeway=self._config.leeway,
                 options={"require": ["exp"]},
@@ -90,7 +104,7 @@ class SessionTokens:
             or not 0 < len(subject.encode("utf-8", "surrogatepass")) <= _MAX_USER_BYTES
         ):
             return None
-        return subject
+        return claims
 
 
 def _look_at(key: bytes, config: SessionAuth) -> None:

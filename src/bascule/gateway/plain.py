@@ -154,8 +154,8 @@ class PlainProxy:
         life: Tells whether connections are kept.
         upstream_tls: The TLS context for upstreams.
         fence: Says which addresses a host may have that a URL named.
-        authorise: Called for routes that need credentials, with the values of ``Cookie``; raises
-            `HandshakeRefused`. Without it such routes answer 503.
+        authorise: Called for routes that need credentials, with the values of ``Cookie`` and the match;
+            raises `HandshakeRefused`. Without it such routes answer 503.
         hub: Notes activity on JupyterHub's routes.
 
     Attributes:
@@ -173,7 +173,7 @@ class PlainProxy:
         upstream_tls: ssl.SSLContext,
         fence: Fence,
         *,
-        authorise: Callable[[list[bytes]], object] | None = None,
+        authorise: Callable[[list[bytes], Match], object] | None = None,
         hub: HubLedger | None = None,
     ) -> None:
         self._routes = routes
@@ -275,7 +275,7 @@ class PlainProxy:
             if match.route.auth is not AuthMode.NONE:
                 if self._authorise is None:
                     raise HandshakeRefused(503, "Authentication is not set up.")
-                self._authorise(values_of(fields, b"cookie"))
+                self._authorise(values_of(fields, b"cookie"), match)
             if self._withheld is not None:
                 fields = without_cookie(fields, self._withheld)
         except HandshakeRefused as refusal:

@@ -48,6 +48,7 @@ REFUSAL_TABLE: Final = {
     Refusal.DRAINING: RefusalRow(GatewayWord.DRAINING, CloseCode.SERVICE_RESTART, DRAINING_REASON),
     Refusal.NO_ROOM: RefusalRow(GatewayWord.NO_ROOM, _LATER, NO_ROOM_REASON),
     Refusal.HANDSHAKE: RefusalRow(GatewayWord.HANDSHAKES_REFUSED),
+    Refusal.NOT_PERMITTED: RefusalRow(GatewayWord.NOT_PERMITTED),
     Refusal.UPSTREAM: RefusalRow(GatewayWord.UPSTREAM_REFUSED),
     Refusal.GONE: RefusalRow(GatewayWord.CLIENT_GONE),
 }

@@ -51,11 +51,13 @@ class GatewayWord(IntEnum):
     """Words at the head of a gateway's block."""
 
     REJECTIONS = 0
-    """`Refusal.CAP`. This word and the next eight count refused upgrades; see `Refusal.meaning`."""
+    """`Refusal.CAP`. This word and the next nine count refused upgrades; see `Refusal.meaning`."""
     UPSTREAM_CONNECT_FAILURES = auto()
     """`Refusal.UNREACHABLE`."""
     HANDSHAKES_REFUSED = auto()
     """`Refusal.HANDSHAKE`."""
+    NOT_PERMITTED = auto()
+    """`Refusal.NOT_PERMITTED`."""
     UPSTREAM_REFUSED = auto()
     """`Refusal.UPSTREAM`."""
     NO_ROOM = auto()

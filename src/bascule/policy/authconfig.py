@@ -53,9 +53,12 @@ class SessionAuth(Block):
     issuer: str | None = None
     """The issuer (`iss`) a token must name. `null`, the default, accepts any issuer that has the key."""
     leeway: Duration = 900.0
-    """Clock difference forgiven when expiry is checked.
+    """How long after its expiry a token is still good. It also forgives clocks that differ (`nbf`, `iat`).
 
-    900 s is Hopsworks's own value; its token renewal relies on it.
+    900 s is Hopsworks's own value: within it, a request to Hopsworks itself is answered with a new cookie.
+    Bascule renews none. In a tab where nothing else does, open sessions go on, but once `leeway` is over each
+    new request and session is answered with 401 until the user logs in again, or opens a page that renews the
+    cookie.
     """
 
     @property

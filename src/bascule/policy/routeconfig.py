@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from bascule.policy.claims import ClaimTemplate
 from bascule.policy.endpoints import Origin
 from bascule.policy.model import Block
 from bascule.policy.socketpath import SOCKET_ALLOWED
@@ -41,6 +42,21 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _texts(value: object) -> object:
+    texts = (value,) if isinstance(value, str) else value
+    if isinstance(texts, (list, tuple)) and texts and all(isinstance(text, str) and text for text in texts):
+        return texts
+    raise PydanticCustomError("bascule", "{allowed}", {"allowed": _VALUES_ALLOWED})
+
+
+_VALUES_ALLOWED: Final = "a text, or a list of them, of which one is needed; numbers and booleans in quotes"
+_VALUES_SCHEMA: Final = {
+    "x-allowed": _VALUES_ALLOWED,
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+    ],
+}
 _UPSTREAM_SCHEMA: Final = {
     "x-allowed": f'"http://host:port", "https://host:port" or {SOCKET_ALLOWED}',
     "type": "string",
@@ -51,6 +67,8 @@ _PATH_SCHEMA: Final = {"x-allowed": 'a path that starts with "/"', "type": "stri
 RoutePath = Annotated[str, AfterValidator(_path), WithJsonSchema(_PATH_SCHEMA)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 Upstream = Annotated[str, WithJsonSchema(_UPSTREAM_SCHEMA)]
+ClaimName = Annotated[str, Field(min_length=1)]
+ClaimValues = Annotated[tuple[str, ...], BeforeValidator(_texts), WithJsonSchema(_VALUES_SCHEMA)]
 RouteName = Annotated[
     str,
     Field(
@@ -114,7 +132,25 @@ class RouteConfig(Block):
     auth: AuthMode = AuthMode.NONE
     """`session` requires the login cookie; set `auth.session.keyFile` too.
 
-    `none`, the default, leaves it to the upstream or the ingress: Jupyter has a token of its own.
+    `none`, the default, leaves it to the upstream or the ingress: Jupyter has a token of its own. With
+    `session` alone every user passes; `requiredClaims` says whose route it is.
+    """
+    required_claims: dict[ClaimName, ClaimValues] = Field(default_factory=dict)
+    """What the login's token must claim, or the answer is 403. With a `{user}` in `path`: `{sub: "{user}"}`.
+
+    For each claim a text, or a list of texts of which it must have one: `{roles: [admin, staff]}`. All claims
+    must be met; empty, the default, demands nothing. A `{name}` stands for the segment that `path` captured,
+    with its escapes undone. If the claim is a list, one of its members must be equal.
+
+    The comparison is exact: `Ada` is not `ada`, and Unicode is not normalised. Whole numbers and booleans are
+    compared as JSON writes them (`"8888"`, `"true"`); other values are never equal. Host names have no case,
+    so a `{name}` that is also part of the upstream's host must be in lower case.
+    """
+    audiences: tuple[Annotated[str, Field(strict=True, min_length=1)], ...] = ()
+    """Audiences of which a token must name one on this route. Empty, the default: `auth.session.audience`.
+
+    For tokens that open this route and no other: a route without the audience refuses them with 401. List
+    `auth.session.audience` too if the usual login is to open it as well.
     """
     incoming_buffer_bytes: Annotated[int, Field(strict=True, ge=1, le=2147483647)] | None = None
     """Largest frame on this route, in bytes. `null`, the default, is `websocketProxy.incomingBufferBytes`.
@@ -147,6 +183,18 @@ class RouteConfig(Block):
         for name in self.where:
             if name not in names:
                 _refuse(f"where.{name}", self.where[name], "patterns for names that the path captures")
+        for claim, values in self.required_claims.items():
+            try:
+                ClaimTemplate.parse(claim, values, names)
+            except ValueError as error:
+                found = values[0] if len(values) == 1 else values
+                _refuse(f"requiredClaims.{claim}", found, str(error))
+        if self.auth is AuthMode.NONE:
+            for key, given in (("requiredClaims", self.required_claims), ("audiences", self.audiences)):
+                if given:
+                    _refuse(
+                        key, given, 'nothing, unless the route has "auth: session": no token is looked at'
+                    )
         try:
             UpstreamTemplate.parse(self.upstream, self.where)
         except ValueError as error:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from bascule.policy.claims import ClaimTemplate
 from bascule.policy.templates import (
     RESERVED_SEGMENT,
     PathTemplate,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Sequence
 
+    from bascule.policy.claims import Demand
     from bascule.policy.config import RouteConfig
     from bascule.policy.hubroutes import HubRoute
     from bascule.protocol.path import Target
@@ -56,6 +58,7 @@ class Match:
         authority: The host of an absolute-form target, to be used instead of the Host field
             (RFC 9112 §3.2.2); ``None`` otherwise.
         hub_route: The route that JupyterHub added; ``None`` for one of the configuration.
+        demands: What a login's token must claim, with what the path captured filled in.
     """
 
     route: RouteConfig
@@ -64,6 +67,7 @@ class Match:
     prefix: bytes
     authority: bytes | None
     hub_route: HubRoute | None = None
+    demands: tuple[Demand, ...] = ()
 
 
 class Routes(Protocol):
@@ -76,7 +80,7 @@ class Routes(Protocol):
 class _Entry:
     """A route, ready for use."""
 
-    __slots__ = ("depth", "fixed", "names", "route", "upstream")
+    __slots__ = ("claims", "depth", "fixed", "names", "route", "upstream")
 
     def __init__(self, route: RouteConfig, path: PathTemplate) -> None:
         self.route = route
@@ -84,11 +88,19 @@ class _Entry:
         self.names = tuple((place, part) for place, part in enumerate(path.segments) if isinstance(part, str))
         self.upstream = UpstreamTemplate.parse(route.upstream, route.where)
         self.fixed = self.upstream.address({}) if self.upstream.is_fixed else None
+        self.claims = tuple(
+            ClaimTemplate.parse(claim, values, path.names) for claim, values in route.required_claims.items()
+        )
 
     def address(self, segments: list[bytes]) -> UpstreamAddress | None:
-        if self.fixed is not None:
-            return self.fixed
-        return self.upstream.address({name: segments[place] for place, name in self.names})
+        return self.upstream.address(self._captured(segments)) if self.fixed is None else self.fixed
+
+    def demands(self, segments: list[bytes]) -> tuple[Demand, ...]:
+        captured, in_host = self._captured(segments), self.upstream.names_in_host
+        return tuple(claim.fill(captured, in_host) for claim in self.claims)
+
+    def _captured(self, segments: list[bytes]) -> dict[str, bytes]:
+        return {name: segments[place] for place, name in self.names}
 
 
 class _Node:
@@ -159,7 +171,8 @@ class RouteTable:
         prefix = b""
         if entry.route.strip_prefix and entry.depth:
             prefix, path = without_prefix(target, entry.depth)
-        return Match(entry.route, upstream, path + target.query, prefix, target.authority)
+        demands = entry.demands(target.segments) if entry.claims else ()
+        return Match(entry.route, upstream, path + target.query, prefix, target.authority, demands=demands)
 
     def _find(self, segments: list[bytes]) -> _Found | None:
         if not self._literal_only:

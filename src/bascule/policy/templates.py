@@ -34,9 +34,10 @@ from bascule.protocol.path import BadTarget, parse_target
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PathTemplate", "UpstreamAddress", "UpstreamTemplate", "check_pattern"]
+__all__ = ["BRACED", "PathTemplate", "UpstreamAddress", "UpstreamTemplate", "check_pattern"]
 
-_NAME: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+BRACED: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+"""A ``{name}``; its group is the name."""
 _PROBES: Final = (
     "/", "..", ".", "%", ";", "\\", "%2F", "%2f", "%2E", "%5C", "%00", "%25", "%3B", "a/b", "a;b", "a\\b",
     "a%2Fb", "a%25b", "../a", "..;", "",
@@ -129,7 +130,7 @@ class PathTemplate:
         parts: list[bytes | str] = []
         pieces = text[1:].split("/")
         for piece in pieces[:-1] if pieces[-1] == "" else pieces:
-            if name := _NAME.fullmatch(piece):
+            if name := BRACED.fullmatch(piece):
                 if name[1] in parts:
                     raise ValueError(f"a path in which {{{name[1]}}} occurs only once")
                 parts.append(name[1])
@@ -209,15 +210,15 @@ class UpstreamTemplate:
                 '"http://host:port" or "https://host:port", without user, path, query and fragment, '
                 f"or {SOCKET_ALLOWED}"
             )
-        for name in _NAME.findall(text):
+        for name in BRACED.findall(text):
             if name not in where:
                 raise ValueError(f"names that the path captures; {{{name}}} is none")
         scheme, host = found["scheme"], found["host"]
         # With every name replaced by a letter the template must be a host already.
-        sample = _NAME.sub("a", host).lower()
+        sample = BRACED.sub("a", host).lower()
         if not (_is_host(sample.encode("ascii", "replace")) or _is_address(host)):
             raise ValueError('a host name or an address ("[::1]"), with each "{name}" inside a label')
-        for name in _NAME.findall(host):
+        for name in BRACED.findall(host):
             compiled = re.compile(where[name].encode())
             for probe in (b"a.b", b"127.0.0.1", b"a:1", b"a@b"):
                 if compiled.fullmatch(probe):
@@ -230,6 +231,11 @@ class UpstreamTemplate:
     def is_fixed(self) -> bool:
         """Whether it is the same for every request."""
         return isinstance(self.port, int) and "{" not in self.host
+
+    @property
+    def names_in_host(self) -> frozenset[str]:
+        """The names that the host is made of."""
+        return frozenset(BRACED.findall(self.host))
 
     def address(self, captured: Mapping[str, bytes]) -> UpstreamAddress | None:
         """Fill in what a request brought.
@@ -246,9 +252,9 @@ class UpstreamTemplate:
         host = self.host.strip("[]")
         if "{" in host:
             # A pattern may match a dot where no probe looked; then labels would move.
-            if not all(_IN_LABEL.fullmatch(captured[name]) for name in _NAME.findall(host)):
+            if not all(_IN_LABEL.fullmatch(captured[name]) for name in BRACED.findall(host)):
                 return None
-            filled = _NAME.sub(lambda name: captured[name[1]].decode("ascii"), host).lower()
+            filled = BRACED.sub(lambda name: captured[name[1]].decode("ascii"), host).lower()
             encoded = filled.encode()
             last = encoded.rstrip(b".").rpartition(b".")[2]
             if not _is_host(encoded) or _NUMERIC.fullmatch(last) or last == b"localhost":
@@ -269,7 +275,7 @@ class UpstreamTemplate:
 def _port(text: str | None, scheme: str, where: Mapping[str, str]) -> int | str:
     if text is None:
         return _DEFAULT_PORTS[scheme]
-    if name := _NAME.fullmatch(text):
+    if name := BRACED.fullmatch(text):
         if not _DIGITS_ONLY.fullmatch(where[name[1]]):
             raise ValueError(
                 f'a port pinned by a pattern of digits, such as "[0-9]{{5}}"; that of {name[0]} is not'
