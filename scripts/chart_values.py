@@ -60,9 +60,9 @@ A_ROUTE: list[dict[str, Any]] = [
     {
         "name": "jupyter",
         "kind": "jupyter",
-        "path": "/jupyter/{port}/",
+        "path": "/hopsworks-api/jupyter/{port}/",
         "upstream": "http://jupyter.hopsworks.svc:{port}",
-        "where": {"port": "4[0-9]{4}"},
+        "where": {"port": "8[89][0-9]{2}"},
     }
 ]
 A_GATEWAY = [{"name": "gateway", "namespace": "gateway-system", "sectionName": "https"}]
@@ -465,8 +465,9 @@ class Values(Block):
 
     routes: tuple[RouteConfig, ...] = Field(default=(), examples=[A_ROUTE])
     """What is served, by path: name, kind, path, upstream, stripPrefix, where, allowedOrigins, auth,
-    incomingBufferBytes, maxSessions, rejectMode. The pods do not start without at least one route, or
-    `hub.enabled`."""
+    requiredClaims, audiences, incomingBufferBytes, maxSessions, rejectMode. The pods do not start without at
+    least one route, or `hub.enabled`. Allow a `{port}` no more ports than Jupyter has: a URL selects one, and
+    whatever listens there can be reached."""
     hub: ChartHub = ChartHub()
     """Routes that JupyterHub adds and removes."""
     trusted_proxies: tuple[Network, ...] = ()
