@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bascule.telemetry.catalogue import CATALOGUE, MetricKind
 from tests.support.chatter import chatting
 from tests.support.figures import Figures
 from tests.support.frames import CLOSE
@@ -245,6 +246,42 @@ def test_counters_go_on_from_where_they_were(proxy: Proxy, upstream: RawUpstream
             kill(pid)
         eventually(lambda: bascule.in_flight_if_up == 0, 10, "it is back, and the session is gone")
         assert {name: bascule.metric(name) for name in before} == before
+
+
+def test_no_counter_goes_back_when_everything_dies(proxy: Proxy) -> None:  # FH10
+    bascule = proxy()
+    with chatting(bascule.public_url, 4) as chatter:
+        chatter.progress()
+    _settles_at(bascule, 0)
+    # Twice: what the first processes used is then more than what those that are there now have used.
+    _replace_all(bascule)
+    before = _counters(bascule)
+    _replace_all(bascule)
+    after = _counters(bascule)
+    for name in ("bascule_forwarder_cpu_seconds_total", "bascule_gc_seconds_total"):
+        assert all(value > 0 for series, value in before.items() if series.startswith(name))
+    assert {series: after[series] for series, value in before.items() if after[series] < value} == {}
+
+
+def _replace_all(bascule: RunningBascule) -> None:
+    """Kill the forwarders and then the gateway, and wait until others are there."""
+    victims = forwarders(bascule)
+    for pid in victims:
+        kill(pid)
+    eventually(lambda: len(set(forwarders(bascule)) - set(victims)) == 2, 10, "forwarders are replaced")
+    kill(gateway(bascule))
+    _settles_at(bascule, 0)
+
+
+def _counters(bascule: RunningBascule) -> dict[str, float]:
+    """Return the value of every counter's series."""
+    kinds = {metric.name: metric.kind for metric in CATALOGUE}
+    lines = (line.rpartition(" ") for line in bascule.metrics().splitlines() if not line.startswith("#"))
+    return {
+        series: float(value)
+        for series, _, value in lines
+        if kinds.get(series.partition("{")[0]) is MetricKind.COUNTER
+    }
 
 
 def test_gateway_and_forwarder_may_die_together(proxy: Proxy) -> None:

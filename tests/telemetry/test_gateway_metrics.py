@@ -86,9 +86,6 @@ class FakeGateway:
     def reloaded(self) -> bool:
         return False
 
-    def collector_seconds(self) -> Mapping[str, float]:
-        return {"gateway": 0.25}
-
 
 class Rig:
     """A whole exposition over fake sessions and real counters."""
@@ -96,12 +93,13 @@ class Rig:
     def __init__(self, counters: CounterFile) -> None:
         self.now = 110.0
         self.cpu = 0.0
+        self.counters = counters
         self.gateway_words = counters.gateway(0)
         self.forwarder_words = [counters.forwarder(slot) for slot in range(SLOTS)]
         self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5))
         self.metrics = GatewayMetrics(
             FakeGateway(), counters, self.durations,
-            LoadMeter(SLOTS, lambda _: ProcessReading(self.cpu, self.cpu / 4, 4096)), Processes(),
+            LoadMeter(SLOTS, lambda _: ProcessReading(self.cpu, 0.0, 4096)), Processes(),
             version="1.2.3",
         )  # fmt: skip
         self.exposition = Exposition(self.metrics.readers(), clock=lambda: self.now)
@@ -141,7 +139,6 @@ def test_the_live_gauges_come_from_the_gateway(rig: Rig) -> None:
     assert found["bascule_config_last_reload_successful", ()] == 0
     assert found["bascule_hub_routes", ()] == 42
     assert found["bascule_hub_peers_failing", ()] == 2
-    assert found["bascule_gc_seconds_total", ("gateway",)] == 0.25
     assert found["bascule_build_info", ("pure", "1.2.3")] == 1
 
 
@@ -283,9 +280,25 @@ def test_cores_are_zero_on_the_first_scrape_and_right_afterwards(rig: Rig) -> No
     assert first["ws_pool_cpu_cores", ()] == 0.0
     assert second_scrape["ws_pool_cpu_cores", ()] == pytest.approx(0.5)
     assert first["ws_pool_alloc_bytes_per_second", ()] == 1000.0
-    assert first["bascule_forwarder_cpu_seconds_total", ("0",)] == 2.0
-    assert first["bascule_forwarder_wait_seconds_total", ("0",)] == 0.5
+    assert first["bascule_forwarder_resident_bytes", ("0",)] == 4096
     assert first["bascule_forwarder_resident_bytes", ("1",)] == 0
+
+
+def test_times_on_a_processor_are_those_that_the_supervisor_noted(rig: Rig) -> None:
+    rig.forwarder_words[1][ForwarderWord.CPU_NANOSECONDS] = 2_000_000_000
+    rig.forwarder_words[1][ForwarderWord.WAIT_NANOSECONDS] = 500_000_000
+
+    found = rig.scrape()
+
+    assert found["bascule_forwarder_cpu_seconds_total", ("0",)] == 0.0
+    assert found["bascule_forwarder_cpu_seconds_total", ("1",)] == 2.0
+    assert found["bascule_forwarder_wait_seconds_total", ("1",)] == 0.5
+
+
+def test_the_collectors_time_is_that_of_all_gateways(rig: Rig) -> None:
+    for place, nanoseconds in ((0, 250_000_000), (7, 125_000_000)):
+        rig.counters.gateway(place)[GatewayWord.COLLECTOR_NANOSECONDS] = nanoseconds
+    assert rig.scrape()["bascule_gc_seconds_total", ("gateway",)] == 0.375
 
 
 def test_a_scrape_of_something_else_is_not_the_first_scrape(rig: Rig) -> None:

@@ -159,11 +159,11 @@ class Gateway:
         )  # fmt: skip
         processes = Processes(spare=Spare())
         self._load = load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
-        self._collector = CollectorClock(time.perf_counter)
+        self._collector = CollectorClock(time.perf_counter_ns, self._words, GatewayWord.COLLECTOR_NANOSECONDS)
         self._view = View(
             config=config, sources=setup.sources, counters=self._counters, budget=self._budget,
             registry=self._registry, dispatch=self._dispatch, durations=self._durations, load=load,
-            life=self._life, tokens=self._tokens, collector=self._collector, hub=self._hub,
+            life=self._life, tokens=self._tokens, hub=self._hub,
             restarts=setup.restarts, started_at=setup.started_at, forwarder_restarts=setup.forwarder_restarts,
             reloaded=setup.reloaded, begin_drain=self._begin_drain,
         )  # fmt: skip

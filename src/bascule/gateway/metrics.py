@@ -109,9 +109,6 @@ class LiveGateway(Protocol):
     def hub_peers_failing(self) -> int:
         """Return how many other replicas do not share JupyterHub's routes with this one."""
 
-    def collector_seconds(self) -> Mapping[str, float]:
-        """Return the time spent in the cycle collector by process, for the processes that report it."""
-
 
 class GatewayMetrics:
     """Readers for every metric of the catalogue.
@@ -120,7 +117,7 @@ class GatewayMetrics:
         live: The gateway.
         counters: The shared counters.
         durations: Fed by the gateway with every session that ends.
-        load: CPU and memory of the forwarders; has as many slots as `counters`.
+        load: CPU rate and memory of the forwarders; has as many slots as `counters`.
         processes: Reads memory and descriptors.
         version: Version of the running code.
         is_start: Whether the forwarders begin with this gateway, and no other was scraped before.
@@ -195,14 +192,10 @@ class GatewayMetrics:
             "bascule_http_requests_in_flight": gateway(GatewayWord.HTTP_IN_FLIGHT),
             "bascule_http_requests_refused_total": gateway(GatewayWord.HTTP_REFUSED),
             "bascule_http_upstream_failures_total": gateway(GatewayWord.HTTP_UPSTREAM_FAILURES),
-            "bascule_forwarder_cpu_seconds_total": lambda _: self._by_slot(
-                load.slot(slot).cpu_seconds for slot in range(len(load))
-            ),
-            "bascule_forwarder_wait_seconds_total": lambda _: self._by_slot(
-                load.slot(slot).wait_seconds for slot in range(len(load))
-            ),
+            "bascule_forwarder_cpu_seconds_total": self._forwarder_seconds(ForwarderWord.CPU_NANOSECONDS),
+            "bascule_forwarder_wait_seconds_total": self._forwarder_seconds(ForwarderWord.WAIT_NANOSECONDS),
             "bascule_forwarder_resident_bytes": lambda _: self._by_slot(
-                load.slot(slot).resident_bytes for slot in range(len(load))
+                load.resident_bytes(slot) for slot in range(len(load))
             ),
             "bascule_forwarder_restarts_total": lambda _: self._by_slot(live.forwarder_restarts()),
             "bascule_gateway_restarts_total": lambda _: _one(live.gateway_restarts()),
@@ -212,7 +205,9 @@ class GatewayMetrics:
             "bascule_hub_peers_failing": lambda _: _one(live.hub_peers_failing()),
             "bascule_memory_used_bytes": lambda _: _one(self._processes.memory_used(self._pids())),
             "bascule_memory_max_bytes": lambda _: _one(self._processes.memory_limit()),
-            "bascule_gc_seconds_total": lambda _: _by_name(live.collector_seconds()),
+            "bascule_gc_seconds_total": lambda _: _by_name(
+                {"gateway": self._counters.of_gateways(GatewayWord.COLLECTOR_NANOSECONDS) / 1e9}
+            ),
             "bascule_open_descriptors": lambda _: _one(
                 self._processes.tightest_descriptors(self._pids()).open
             ),
@@ -229,6 +224,13 @@ class GatewayMetrics:
 
     def _total(self, word: int) -> Reader:
         return lambda _: _one(self._counters.total(word))
+
+    def _forwarder_seconds(self, word: ForwarderWord) -> Reader:
+        """Return the reader of a word in nanoseconds, by slot."""
+        counters = self._counters
+        return lambda _: self._by_slot(
+            counters.forwarder(slot)[word] / 1e9 for slot in range(counters.forwarders)
+        )
 
     def _duration(self, now: float) -> SummaryReading:
         closed = closed_sessions(self._counters, self._durations, now)

@@ -15,6 +15,7 @@ from bascule.admin.view import (
     Unheard,
 )
 from bascule.gateway.metrics import closed_sessions
+from bascule.handover.counters import ForwarderWord
 from bascule.protocol.closing import End
 from bascule.vocabulary import Kind, Level
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from bascule.policy.config import Config
     from bascule.telemetry.durations import Durations
     from bascule.telemetry.exposition import Answer, Exposition
-    from bascule.telemetry.garbage import CollectorClock
     from bascule.telemetry.load import LoadMeter
 
 
@@ -54,7 +54,6 @@ class View:
         load: LoadMeter,
         life: Life,
         tokens: SessionTokens,
-        collector: CollectorClock,
         hub: HubLedger | None,
         restarts: int,
         forwarder_restarts: list[int],
@@ -71,7 +70,6 @@ class View:
         self._durations = durations
         self._load = load
         self._tokens = tokens
-        self._collector = collector
         self._hub = hub
         self._own_restarts = restarts
         self._begin_drain = begin_drain
@@ -149,16 +147,16 @@ class View:
         rows = []
         for slot in range(self._counters.forwarders):
             link = self._dispatch.links.get(slot)
-            load = self._load.slot(slot)
+            words = self._counters.forwarder(slot)
             rows.append(
                 ForwarderRow(
                     slot=slot,
                     pid=link.pid if link else 0,
                     sessions=self._registry.by_slot[slot],
                     cpu_cores=self._load.slot_cores(slot, now),
-                    cpu_seconds=load.cpu_seconds,
-                    wait_seconds=load.wait_seconds,
-                    rss_bytes=load.resident_bytes,
+                    cpu_seconds=words[ForwarderWord.CPU_NANOSECONDS] / 1e9,
+                    wait_seconds=words[ForwarderWord.WAIT_NANOSECONDS] / 1e9,
+                    rss_bytes=self._load.resident_bytes(slot),
                     restarts=self._restarts[slot],
                     hot_path=link.hot_path if link else "",
                 )
@@ -266,7 +264,3 @@ class View:
     def hub_peers_failing(self) -> int:
         """Return how many other replicas do not share JupyterHub's routes with this one."""
         return 0 if self._hub is None else self._hub.peers_failing
-
-    def collector_seconds(self) -> Mapping[str, float]:
-        """Return the time spent in the cycle collector."""
-        return {"gateway": self._collector.seconds}

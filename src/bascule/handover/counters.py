@@ -4,8 +4,8 @@ The supervisor creates one anonymous memory file and passes it on. The gateway i
 writes block *n*: one gateway serves, the others may be former ones that still finish what they began.
 The forwarder in slot *n* writes block *GATEWAYS + n*; every process may read every block. When a process
 dies, its successor counts on in the same block, so no counter ever goes back. The supervisor then sets
-the block's gauges to 0. In a forwarder's block it also counts the sessions that were lost with the
-forwarder and that no gateway could count.
+the block's gauges to 0. In every block it notes the processor time, which a process that is killed could
+not note itself; in a forwarder's also the sessions that were lost with it and that no gateway could count.
 
 Layout: a block is ``BLOCK_WORDS`` unsigned 64-bit words in native order, each word
 written by one store. A reader sees the old or the new value of a word, never half
@@ -101,6 +101,12 @@ class GatewayWord(IntEnum):
     HTTP_5XX = auto()
     TURNS = auto()
     """Rises every `TURN_EVERY` while its loop goes round (`bascule.supervisor.watch`)."""
+    COLLECTOR_NANOSECONDS = auto()
+    """Time spent in Python's cycle collector."""
+    CPU_NANOSECONDS = auto()
+    """Time on a CPU of all processes that the place has had; the supervisor writes it."""
+    WAIT_NANOSECONDS = auto()
+    """Time for which these were ready to run but had no CPU; the supervisor writes it."""
 
 
 class ForwarderWord(IntEnum):
@@ -128,6 +134,10 @@ class ForwarderWord(IntEnum):
     session as ended, and logged it. A former gateway and the one that serves may both know of a death."""
     LOST = auto()
     """Sessions that died with a process of the slot and that no gateway counted; the supervisor writes it."""
+    CPU_NANOSECONDS = auto()
+    """Time on a CPU of all processes that the slot has had; the supervisor writes it."""
+    WAIT_NANOSECONDS = auto()
+    """Time for which these were ready to run but had no CPU; the supervisor writes it."""
 
 
 FRAMES_BASE: Final = 32

@@ -36,8 +36,10 @@ from bascule.supervisor.orphans import Orphans
 from bascule.supervisor.shutdown import Shutdown
 from bascule.supervisor.sockets import Listeners, address, url
 from bascule.supervisor.succession import Succession
+from bascule.supervisor.usage import Usage
 from bascule.supervisor.watchdog import Watchdog
 from bascule.telemetry.logs import configure
+from bascule.telemetry.processes import Processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +89,7 @@ class Supervisor:
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._losses = Losses(self._counters, self._gateways, self.do_later)
         self._watchdog = Watchdog(self._counters, config.watchdog, self.do_later)
+        self._usage = Usage(self._counters, Processes().read, self.do_later)
         self._channels = Channels(self._gateways, self._forwarders, self.do_later)
         self._announced = False
         self._on_terminal = terminal.is_there()
@@ -103,6 +106,7 @@ class Supervisor:
         self._selector.register(caught.wake, selectors.EVENT_READ, lambda: self._on_signals(caught.take()))
         self._start_all()
         self._watchdog.run()
+        self._usage.run()
         self.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
         Orphans(self.children, self.do_later).run()
         while not self._shutdown.over:
@@ -161,6 +165,7 @@ class Supervisor:
             child.abandon()
             raise
         self._watchdog.started(child)
+        self._usage.started(child)
         _log.debug("started", child=child.name, pid=child.process.pid)
         self._gateways.started += child.is_gateway
 
@@ -306,6 +311,7 @@ class Supervisor:
         if child.control is not None and child.control in self._selector.get_map():
             self._selector.unregister(child.control)
         self._watchdog.has_died(child)
+        self._usage.has_died(child)
         now = time.monotonic()
         status, delay = child.reap(now)
         held = self._take_back_gauges(child)

@@ -4,7 +4,7 @@ The `GC` panel of the contract shows the collector of the JVM. Ours collects cyc
 everything else is freed at once by reference counting, and relaying makes no cycles, so
 the line should lie at zero.
 
-Rules of this file: the callback does no more than two clock readings for each collection.
+Rules of this file: the callback does no more than two clock readings and a store for each collection.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ import gc
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableSequence
 
 __all__ = ["CollectorClock"]
 
 
 class CollectorClock:
-    """Add up the time spent in the cycle collector.
+    """Add the time spent in the cycle collector to a counter.
 
     Args:
-        clock: Seconds, monotonic; such as ``time.perf_counter``.
+        clock: Nanoseconds, monotonic; such as ``time.perf_counter_ns``.
+        words: The counters.
+        word: The index of the one to add nanoseconds to.
     """
 
-    __slots__ = ("_clock", "_started_at", "seconds")
+    __slots__ = ("_clock", "_started_at", "_word", "_words")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], int], words: MutableSequence[int] | memoryview, word: int) -> None:
         self._clock = clock
-        self._started_at: float | None = None
-        self.seconds = 0.0
-        """Total since `install`."""
+        self._words = words
+        self._word = word
+        self._started_at: int | None = None
 
     def install(self) -> None:
         """Begin to measure, for the life of the process."""
@@ -41,5 +43,5 @@ class CollectorClock:
         if phase == "start":
             self._started_at = self._clock()
         elif self._started_at is not None:
-            self.seconds += self._clock() - self._started_at
+            self._words[self._word] += self._clock() - self._started_at
             self._started_at = None

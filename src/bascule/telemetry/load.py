@@ -1,4 +1,4 @@
-"""CPU and allocation rate of the forwarders, from readings on a fixed tick.
+"""CPU cores and allocation rate of the forwarders, from readings on a fixed tick.
 
 The contract's figures are deltas divided by wall-clock time. If scrapes took the readings, two
 scrapers would shorten each other's window. So a background tick (one second) reads the
@@ -6,10 +6,10 @@ forwarders and keeps a ring of readings. A scrape only divides: the newest readi
 one a window (10 s) before it, by the time between the two.
 
 A forwarder that is replaced starts counting from zero. A *slot* does not: it keeps what its
-former processes used, so its totals only rise and no rate is ever negative. What a process
-used between its last reading and its death, at most a second, is not seen. A gateway that
-retires hands all readings over, since the forwarders go on. After a gateway died, the totals of
-a slot begin with those of its present process.
+former processes used, so no rate is ever negative. What a process used between its last reading and its
+death, at most a second, is not seen. A gateway that retires hands all readings over, since the forwarders
+go on. The totals that are shown as counters outlive a gateway's death as well, so the supervisor keeps them
+(`bascule.supervisor.usage`).
 
 Two times come from the scheduler (`/proc/PID/schedstat`): the time a process was on a CPU, and
 the time it was ready to run but waited for one. The second shows what a CPU limit costs users;
@@ -21,13 +21,12 @@ Rules of this file: pure; the clock and the reader are given. One thread ticks a
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["LoadMeter", "ProcessReading", "SlotLoad"]
+__all__ = ["LoadMeter", "ProcessReading"]
 
 
 class ProcessReading(NamedTuple):
@@ -44,21 +43,6 @@ class ProcessReading(NamedTuple):
     resident_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class SlotLoad:
-    """A slot's totals over all processes that it has had.
-
-    Attributes:
-        cpu_seconds: Time on a CPU.
-        wait_seconds: Time ready to run without a CPU.
-        resident_bytes: Memory of the present process; 0 while there is none.
-    """
-
-    cpu_seconds: float
-    wait_seconds: float
-    resident_bytes: int
-
-
 class _Tick(NamedTuple):
     at: float
     cpu_seconds: tuple[float, ...]
@@ -68,13 +52,12 @@ class _Tick(NamedTuple):
 class _Slot:
     """One slot: what its dead processes used, and the last reading of the present one."""
 
-    __slots__ = ("_cpu_before", "_last", "_pid", "_wait_before")
+    __slots__ = ("_cpu_before", "_last", "_pid")
 
     def __init__(self) -> None:
         self._pid: int | None = None
         self._last = ProcessReading(0.0, 0.0, 0)
         self._cpu_before = 0.0
-        self._wait_before = 0.0
 
     def take(self, pid: int | None, reading: ProcessReading | None) -> None:
         """Take in the present process and its reading; ``None`` where there is none."""
@@ -82,7 +65,6 @@ class _Slot:
         replaced = pid != self._pid or (reading is not None and reading.cpu_seconds < self._last.cpu_seconds)
         if replaced:
             self._cpu_before += self._last.cpu_seconds
-            self._wait_before += self._last.wait_seconds
             self._last = ProcessReading(0.0, 0.0, 0)
             self._pid = pid
         if reading is not None:
@@ -90,21 +72,23 @@ class _Slot:
         else:
             self._last = self._last._replace(resident_bytes=0)
 
-    def dump(self) -> tuple[int | None, ProcessReading, float, float]:
-        return self._pid, self._last, self._cpu_before, self._wait_before
+    def dump(self) -> tuple[int | None, ProcessReading, float]:
+        return self._pid, self._last, self._cpu_before
 
     @classmethod
     def of(cls, dumped: Sequence[Any]) -> Self:
         slot = cls()
-        slot._pid, last, slot._cpu_before, slot._wait_before = dumped
+        slot._pid, last, slot._cpu_before = dumped
         slot._last = ProcessReading(*last)
         return slot
 
-    def load(self) -> SlotLoad:
-        last = self._last
-        return SlotLoad(
-            self._cpu_before + last.cpu_seconds, self._wait_before + last.wait_seconds, last.resident_bytes
-        )
+    @property
+    def cpu_seconds(self) -> float:
+        return self._cpu_before + self._last.cpu_seconds
+
+    @property
+    def resident_bytes(self) -> int:
+        return self._last.resident_bytes
 
 
 class LoadMeter:
@@ -141,7 +125,7 @@ class LoadMeter:
             return
         for slot, pid in zip(self._slots, pids, strict=True):
             slot.take(pid, self._read(pid) if pid else None)
-        cpu = tuple(slot.load().cpu_seconds for slot in self._slots)
+        cpu = tuple(slot.cpu_seconds for slot in self._slots)
         self._ticks.append(_Tick(now, cpu, allocated))
         # Keep one reading that is a whole window old, so that a rate covers all of it.
         while len(self._ticks) > 2 and self._ticks[1].at <= now - self._window:
@@ -186,9 +170,9 @@ class LoadMeter:
         first, last = span
         return max(0.0, (last.allocated - first.allocated) / (last.at - first.at))
 
-    def slot(self, slot: int) -> SlotLoad:
-        """Return one slot's totals as of the last tick."""
-        return self._slots[slot].load()
+    def resident_bytes(self, slot: int) -> int:
+        """Return the memory of a slot's present process as of the last tick; 0 while there is none."""
+        return self._slots[slot].resident_bytes
 
     def __len__(self) -> int:
         return len(self._slots)

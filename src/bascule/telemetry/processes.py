@@ -49,9 +49,10 @@ class Processes:
     def read(self, pid: int) -> ProcessReading | None:
         """Return the load of a process, or ``None`` when it is gone.
 
-        The times are those of the main thread, which in a forwarder is the only one. Where
-        the kernel keeps no scheduler statistics, CPU time comes from `stat` in steps of 10 ms
-        and waiting time is 0.
+        The times are those of the main thread: in a forwarder the only one, in a gateway the one that does
+        everything but look up names. A process that has ended can still be read until its parent has taken
+        its exit status. Where the kernel keeps no scheduler statistics, CPU time comes from `stat` in steps
+        of 10 ms, of all threads, and waiting time is 0.
         """
         resident = self.resident_bytes(pid)
         if resident is None:
