@@ -219,7 +219,26 @@ OWN = (
                 by_pod("sum by (pod_name) (rate(bascule_forwarder_wait_seconds_total[1m]))"), "{{pod_short}}"
             ),
         ),
+        width=HALF,
         axis="seconds per second",
+    ),
+    Panel(
+        "Bascule - gateway CPU",
+        "CPU cores that the busiest gateway of a pod uses, and how much of the time it waits for one. It is "
+        "one process, so 1 is all it can do: handshakes, plain HTTP, TLS, and the bytes of sessions with TLS "
+        "on either side. Above 0.8 these are late: add replicas, or let the ingress do TLS. More "
+        "CPU helps only while it waits.",
+        "short",
+        (
+            Query(by_pod("max by (pod_name) (rate(bascule_gateway_cpu_seconds_total[1m]))"), "{{pod_short}}"),
+            Query(
+                by_pod("max by (pod_name) (rate(bascule_gateway_wait_seconds_total[1m]))"),
+                "{{pod_short}} waits",
+            ),
+            Query("vector(1)", "one core", dashed=True, colour=RED),
+        ),
+        width=HALF,
+        axis="CPU cores",
     ),
     Panel(
         "Bascule - restarts and lost sessions",
@@ -233,6 +252,7 @@ OWN = (
             Query("sum(changes(bascule_start_time_seconds[5m]))", "container restarts"),
             Query("sum(increase(bascule_sessions_lost_total[5m]))", "sessions lost", colour=RED),
         ),
+        width=HALF,
     ),
     Panel(
         "Bascule - descriptors",
@@ -241,6 +261,7 @@ OWN = (
         "`maxSessionsPerApp`.",
         "percentunit",
         (Query(by_pod("bascule_open_descriptors / bascule_max_descriptors"), "{{pod_short}}"),),
+        width=HALF,
     ),
 )
 
@@ -282,7 +303,7 @@ CONTRACT = (
         "WebSocket - pool CPU",
         "CPU cores that the forwarders of a pod use; 1.0 is one core. Compare with the pod's CPU request and "
         "limit. At the limit sessions become slow before anything is rejected: raise the limit or add "
-        "replicas.",
+        "replicas. With TLS on either side most of the work is the gateway's, which has a panel above.",
         "short",
         (Query(by_pod("ws_pool_cpu_cores"), "{{pod_short}}"),),
         width=HALF,

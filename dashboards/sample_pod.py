@@ -100,6 +100,8 @@ class SamplePod:
         for forwarder in (0, 1):
             yield "bascule_forwarder_wait_seconds_total", f'forwarder="{forwarder}"', 0.03 * wave
             yield "bascule_forwarder_restarts_total", f'forwarder="{forwarder}"', 0.0
+        yield "bascule_gateway_cpu_seconds_total", 'gateway="0"', 0.05 + 0.3 * wave
+        yield "bascule_gateway_wait_seconds_total", 'gateway="0"', 0.01 + 0.05 * wave
         yield "bascule_gateway_restarts_total", "", 0.0
         yield "bascule_start_time_seconds", "", 0.0
         yield "bascule_sessions_lost_total", "", 0.0

@@ -67,4 +67,9 @@ def test_every_label_is_explained_and_used() -> None:
 
 
 def test_only_labels_that_we_choose_ourselves_are_open() -> None:
-    assert {name for name, label in LABELS.items() if not label.values} == {"forwarder", "route", "version"}
+    assert {name for name, label in LABELS.items() if not label.values} == {
+        "forwarder",
+        "gateway",
+        "route",
+        "version",
+    }

@@ -295,6 +295,20 @@ def test_times_on_a_processor_are_those_that_the_supervisor_noted(rig: Rig) -> N
     assert found["bascule_forwarder_wait_seconds_total", ("1",)] == 0.5
 
 
+def test_a_gateways_times_show_at_its_place_and_places_without_one_do_not(rig: Rig) -> None:
+    def shown(name: str) -> dict[str, float]:
+        return {labels[0]: value for (found, labels), value in rig.scrape(name).items() if found == name}
+
+    assert shown("bascule_gateway_cpu_seconds_total") == {"0": 0.0}
+    for place, cpu, wait in ((0, 2.0, 0.5), (3, 0.25, 0.0)):
+        words = rig.counters.gateway(place)
+        words[GatewayWord.CPU_NANOSECONDS] = int(cpu * 1e9)
+        words[GatewayWord.WAIT_NANOSECONDS] = int(wait * 1e9)
+
+    assert shown("bascule_gateway_cpu_seconds_total") == {"0": 2.0, "3": 0.25}
+    assert shown("bascule_gateway_wait_seconds_total") == {"0": 0.5, "3": 0.0}
+
+
 def test_the_collectors_time_is_that_of_all_gateways(rig: Rig) -> None:
     for place, nanoseconds in ((0, 250_000_000), (7, 125_000_000)):
         rig.counters.gateway(place)[GatewayWord.COLLECTOR_NANOSECONDS] = nanoseconds

@@ -17,6 +17,7 @@ from bascule.gateway.drain import OUTCOMES
 from bascule.gateway.exchanges import STATUSES
 from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.handover.counters import (
+    GATEWAYS,
     ForwarderWord,
     GatewayWord,
     close_code_word,
@@ -194,6 +195,8 @@ class GatewayMetrics:
             "bascule_http_upstream_failures_total": gateway(GatewayWord.HTTP_UPSTREAM_FAILURES),
             "bascule_forwarder_cpu_seconds_total": self._forwarder_seconds(ForwarderWord.CPU_NANOSECONDS),
             "bascule_forwarder_wait_seconds_total": self._forwarder_seconds(ForwarderWord.WAIT_NANOSECONDS),
+            "bascule_gateway_cpu_seconds_total": self._gateway_seconds(GatewayWord.CPU_NANOSECONDS),
+            "bascule_gateway_wait_seconds_total": self._gateway_seconds(GatewayWord.WAIT_NANOSECONDS),
             "bascule_forwarder_resident_bytes": lambda _: self._by_slot(
                 load.resident_bytes(slot) for slot in range(len(load))
             ),
@@ -231,6 +234,15 @@ class GatewayMetrics:
         return lambda _: self._by_slot(
             counters.forwarder(slot)[word] / 1e9 for slot in range(counters.forwarders)
         )
+
+    def _gateway_seconds(self, word: GatewayWord) -> Reader:
+        """Return the reader of a word in nanoseconds, by place: the first, and those that had a gateway."""
+        blocks = [self._counters.gateway(place) for place in range(GATEWAYS)]
+        return lambda _: [
+            ((str(place),), words[word] / 1e9)
+            for place, words in enumerate(blocks)
+            if place == 0 or words[GatewayWord.CPU_NANOSECONDS]
+        ]
 
     def _duration(self, now: float) -> SummaryReading:
         closed = closed_sessions(self._counters, self._durations, now)

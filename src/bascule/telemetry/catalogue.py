@@ -153,7 +153,8 @@ _CONTRACT: Final = (
         "Run time of the forwarder processes over the last `metrics.cpuWindow` (10 s), measured every second "
         "in the background, so scrapers do not disturb each other; a reload is not a start. Compare with the "
         "pod's CPU limit; when `bascule_forwarder_wait_seconds_total` rises with it, the limit is what holds "
-        "the pod back.",
+        "the pod back. The gateway is not in it, which with TLS on either side of a session does most of the "
+        "work: see `bascule_gateway_cpu_seconds_total`.",
         is_contract=True,
     ),
     Metric(
@@ -311,6 +312,21 @@ _PROCESSES: Final = (
         "If it grows, the pod's CPU limit (or the node) starves the forwarder: keystrokes wait. Raise the "
         "limit before the cap.",
         ("forwarder",),
+    ),
+    Metric(
+        "bascule_gateway_cpu_seconds_total", _C, Unit.SECONDS,
+        "CPU time used by the gateway, including processes that are gone.",
+        "Its rate cannot exceed 1, since all of a gateway's work is done in one thread: handshakes, plain "
+        "HTTP, TLS, and the bytes of sessions with TLS on either side. From 0.8 on all of these are late. "
+        "Threads that look up names are not counted.",
+        ("gateway",),
+    ),
+    Metric(
+        "bascule_gateway_wait_seconds_total", _C, Unit.SECONDS,
+        "Time that the gateway was ready to run but had to wait for a core.",
+        "The gateway stands back behind the forwarders, so it is the first to wait when the pod's CPU is "
+        "used up.",
+        ("gateway",),
     ),
     Metric(
         "bascule_forwarder_resident_bytes", _G, Unit.BYTES,

@@ -57,6 +57,10 @@ LABELS: Final[dict[str, Label]] = {
     ),
     "route": Label("Name of a configured route."),
     "forwarder": Label("Slot of the forwarder process, from 0; a successor keeps its predecessor's slot."),
+    "gateway": Label(
+        "Place of the gateway process, from 0. One that is started again keeps its place; after a reload the "
+        "gateway that serves has another place than a former one that still has work to do."
+    ),
     "process": Label("Whose collector: only `gateway`, since relaying creates no cycles.", ("gateway",)),
     "outcome": Label(
         "`natural`: ended by itself while draining. `closed`: told to go with 1012. "
