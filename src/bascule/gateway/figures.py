@@ -1,6 +1,6 @@
 """Figures that only a gateway's own memory has, and how a gateway that retires leaves them to the next one.
 
-They are percentiles, CPU figures, the hour of the status page, and who reads `/metrics`. All else that is
+They are percentiles, CPU rates, the hour of the status page, and who reads `/metrics`. All else that is
 counted lies in shared memory, and outlives a gateway that dies, too.
 
 Rules of this file: it carries what each owner dumps and restores, and looks at nothing in it.

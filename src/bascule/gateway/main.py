@@ -23,8 +23,8 @@ from bascule.gateway.auth import SessionTokens
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.drain import Draining
 from bascule.gateway.exchanges import Exchanges
-from bascule.gateway.figures import Figures
 from bascule.gateway.fence import Fence
+from bascule.gateway.figures import Figures
 from bascule.gateway.http import HttpServer
 from bascule.gateway.hub import HubLedger
 from bascule.gateway.life import Life, Stage
