@@ -72,7 +72,10 @@ def close_soon(transport: asyncio.WriteTransport, closing: Bounded = _CLOSING) -
         transport: The connection.
         closing: All connections that end in this way; beyond the bound the first is cut at once.
     """
-    transport.close()
+    if (
+        not transport.is_closing()
+    ):  # asyncio's transport for TLS can be asked nothing any more when closed twice
+        transport.close()
     _Closing(transport, closing)
 
 
