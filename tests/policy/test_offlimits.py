@@ -10,6 +10,7 @@ LOOPBACK = "a loopback address"
 UNSPECIFIED = "an unspecified address"
 LINK_LOCAL = "a link-local address"
 MULTICAST = "a multicast address"
+METADATA = "an address of a metadata service"
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,8 @@ MULTICAST = "a multicast address"
         ("fe80::1%eth0", LINK_LOCAL),
         ("224.0.0.1", MULTICAST),
         ("ff02::1", MULTICAST),
+        ("fd00:ec2::254", METADATA),
+        ("168.63.129.16", METADATA),
     ],
 )
 def test_45_what_leads_into_this_host_is_off_limits(host: str, kind: str) -> None:
@@ -42,6 +45,7 @@ def test_45_what_leads_into_this_host_is_off_limits(host: str, kind: str) -> Non
         ("64:ff9b::127.0.0.1", LOOPBACK),
         ("64:ff9b::169.254.169.254", LINK_LOCAL),
         ("2001:0:a00:1::80ff:fffe", LOOPBACK),
+        ("64:ff9b::100.100.100.200", METADATA),
     ],
 )
 def test_45_no_spelling_of_ipv6_hides_an_address_that_is(host: str, kind: str) -> None:

@@ -20,6 +20,11 @@ __all__ = ["off_limits", "unmapped"]
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 """RFC 6052 §2.1: a translator on the way makes of it the IPv4 address in its last 32 bits."""
 
+_METADATA: Final = frozenset(
+    map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"))
+)
+"""Metadata services whose addresses are not link-local: of AWS and Google over IPv6, of Alibaba, of Azure."""
+
 _REMEMBERED: Final = 1024
 
 
@@ -56,6 +61,8 @@ def _kind(address: IPv4Address | IPv6Address) -> str | None:
         return "an unspecified address"
     if address.is_link_local:
         return "a link-local address"
+    if address in _METADATA:
+        return "an address of a metadata service"
     return "a multicast address" if address.is_multicast else None
 
 
