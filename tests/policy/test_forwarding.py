@@ -476,6 +476,12 @@ def test_a_426_keeps_upgrade_and_nothing_else_that_is_connection_specific(
     assert end_to_end_fields(answer[-1:], status) == [(b"Date", b"now")]
 
 
+@pytest.mark.parametrize(("status", "passes"), [(103, False), (204, False), (200, True), (304, True)])
+def test_no_length_passes_where_there_is_none(status: int, passes: bool) -> None:
+    answer = [(b"content-Length", b"5"), (b"Date", b"now")]
+    assert end_to_end_fields(answer, status) == answer[not passes :]
+
+
 tokens = st.text("abcdefghijklmnopqrstuvwxyz-_", min_size=1, max_size=20).map(str.encode)
 interesting = st.sampled_from(
     [

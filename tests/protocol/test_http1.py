@@ -243,6 +243,8 @@ def test_an_upstreams_head_may_have_as_many_fields_as_the_limit() -> None:
         (204, [b"Content-Length: 12"], Framing(False, 0)),
         (304, [b"Content-Length: 12"], Framing(False, 0)),
         (304, [b"Transfer-Encoding: chunked"], Framing(False, 0)),
+        (200, [b"Transfer-Encoding: identity"], Framing(False, -1)),
+        (599, [], Framing(False, -1)),
         (203, [], Framing(False, -1)),
         (205, [], Framing(False, -1)),
         (303, [], Framing(False, -1)),
@@ -273,9 +275,26 @@ def test_the_fields_of_an_answer_say_where_its_body_ends(
         [b"Content-Length: " + b"9" * 19],
     ],
 )
-def test_fields_that_leave_the_end_of_a_body_in_doubt_are_502(fields: list[bytes]) -> None:
+@pytest.mark.parametrize("status", [200, 204, 304])
+def test_fields_that_leave_the_end_of_a_body_in_doubt_are_502(fields: list[bytes], status: int) -> None:
+    start = b"HTTP/1.1 %d X" % status
     with pytest.raises(BadHead) as caught:
-        framing_of(parse_response_head(response(*fields), MAX_FIELDS))
+        framing_of(parse_response_head(response(*fields, start=start), MAX_FIELDS))
+    assert caught.value.status == 502
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        response(start=b"HTTP/1.1 600 X"),
+        response(b"Content-Length: 0", start=b"HTTP/1.1 799 X"),
+        response(b"Transfer-Encoding: chunked", start=b"HTTP/1.0 200 OK"),
+        response(b"Transfer-Encoding: identity", start=b"HTTP/1.0 404 Not Found"),
+    ],
+)
+def test_a_status_of_no_class_and_a_coding_that_http_1_0_does_not_know_are_502(head: bytes) -> None:
+    with pytest.raises(BadHead) as caught:
+        framing_of(parse_response_head(head, MAX_FIELDS))
     assert caught.value.status == 502
 
 

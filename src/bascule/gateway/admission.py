@@ -362,7 +362,7 @@ class Admission:
         answer_fields = [
             field
             for field in end_to_end_fields(opened.head.fields, 101)
-            if (name := field[0].lower()) != b"content-length" and not name.startswith(b"sec-websocket-")
+            if not field[0].lower().startswith(b"sec-websocket-")
         ]
         answer = switching_protocols(asked.offer.key, [*opened.agreement.fields, *answer_fields])
         if len(answer) > MAX_ANSWER_BYTES:

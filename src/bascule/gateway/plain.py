@@ -72,7 +72,7 @@ from bascule.policy.forwarding import (
 )
 from bascule.policy.redirecting import slash_location
 from bascule.policy.routeconfig import AuthMode
-from bascule.protocol.http1 import ONLY_HTTP_1
+from bascule.protocol.http1 import ONLY_HTTP_1, BadHead, ResponseHead, framing_of
 from bascule.protocol.path import ASTERISK, is_host
 from bascule.telemetry.accesslog import Errand
 
@@ -103,9 +103,6 @@ _MOST_REMEMBERED: Final = 4096
 """Most upstreams remembered whose last answer was HTTP/1.0; beyond that the memory is emptied."""
 
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
-
-_CODINGS: Final = ("chunked", "identity")
-"""Transfer codings that aiohttp decodes; ``identity`` is RFC 2616's word for none."""
 
 _BROWSERS_FIELDS: Final = frozenset({hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT})
 _INVENTED: Final = (*_BROWSERS_FIELDS, hdrs.CONTENT_TYPE)
@@ -425,7 +422,6 @@ class PlainProxy:
                     await upload.invite()
                 return
             fields = end_to_end_fields(interim.raw_headers, interim.code)
-            fields = [field for field in fields if field[0].lower() != b"content-length"]
             await browser.interim(interim.code, _bytes(interim.reason), fields)
 
     async def _relay(
@@ -437,21 +433,15 @@ class PlainProxy:
     ) -> web.StreamResponse:
         """Pass the answer on, head first, then each part of the body as it arrives."""
         status = answer.status
-        known = answer.headers
-        lengths = known.getall(hdrs.CONTENT_LENGTH, ())
-        codings = known.getall(hdrs.TRANSFER_ENCODING, ())
-        if (
-            status < 200  # a 101 that no request asked for
-            or status > 599
-            or answer.version not in _VERSIONS
-            or len(lengths) > 1
-            or (codings and (lengths or len(codings) > 1 or codings[0].lower() not in _CODINGS))
-        ):
+        if status < 200 or answer.version not in _VERSIONS:  # a 101 that no request asked for; HTTP/2.0
             return await self._failed(request, browser, match, BAD_ANSWER, "its head is not acceptable")
-        fields = end_to_end_fields(answer.raw_headers, status)
-        bodiless = browser.head_only or status in (204, 304)
-        if status == 204 and lengths:
-            fields = [field for field in fields if field[0].lower() != b"content-length"]
+        raw = list(answer.raw_headers)
+        try:
+            framing = framing_of(ResponseHead(answer.version.minor, status, b"", raw))
+        except BadHead as error:
+            return await self._failed(request, browser, match, BAD_ANSWER, error.detail)
+        fields = end_to_end_fields(raw, status)
+        bodiless = browser.head_only or framing.length == 0
         if browser.body_is_missing:
             browser.keep_alive = False  # an early answer: the rest of the unwanted body still follows
         content = answer.content
@@ -463,7 +453,7 @@ class PlainProxy:
         try:
             await browser.start(
                 status, _bytes(answer.reason), fields, first,
-                dated=hdrs.DATE in known, length_known=bodiless or bool(lengths), whole=whole,
+                dated=hdrs.DATE in answer.headers, length_known=bodiless or framing.length > 0, whole=whole,
             )  # fmt: skip
         except MalformedHead:
             return await self._failed(request, browser, match, BAD_ANSWER, "a line break inside a field")

@@ -21,7 +21,7 @@ Towards the upstream (`forwarded_fields`):
 * ``Host`` and all other fields pass unchanged, in order, duplicates included.
 
 Towards the browser (`end_to_end_fields`) only connection-specific fields are dropped, except ``Upgrade`` in a
-426.
+426, and a ``Content-Length`` that must not be there.
 
 Rules of this file: bytes in, bytes out; no field value is decoded, none is echoed.
 """
@@ -60,6 +60,9 @@ _CONNECTION_SPECIFIC: Final = frozenset(
     }
 )
 """Never forwarded. ``Trailer`` is among them because we discard trailers (RFC 9110 §6.5.1)."""
+
+_HAS_NO_LENGTH: Final = _CONNECTION_SPECIFIC | {b"content-length"}
+"""What an answer without a length has not, either."""
 
 _PROTECTED: Final = frozenset(
     {
@@ -146,10 +149,12 @@ def end_to_end_fields(fields: Fields, status: int) -> list[tuple[bytes, bytes]]:
     Args:
         fields: The answer's.
         status: Its status. A 426 must name a protocol in ``Upgrade`` (RFC 9110 §15.5.22), and a sender of
-            ``Upgrade`` must name it in ``Connection`` (§7.8).
+            ``Upgrade`` must name it in ``Connection`` (§7.8). No 1xx and no 204 has a length (§8.6).
     """
     nominated = _nominated(fields)
-    specific = _CONNECTION_SPECIFIC | nominated if nominated else _CONNECTION_SPECIFIC
+    specific = _HAS_NO_LENGTH if status < 200 or status == 204 else _CONNECTION_SPECIFIC
+    if nominated:
+        specific |= nominated
     if status == 426 and values_of(fields, b"upgrade"):
         kept = [field for field in fields if field[0].lower() not in specific - {b"upgrade"}]
         return [*kept, (b"Connection", b"upgrade")]

@@ -168,6 +168,10 @@ def tokens(values: list[bytes]) -> list[bytes]:
     ]
 
 
+_CODINGS: Final = ([b"chunked"], [b"identity"])
+"""Transfer codings that we read."""
+
+
 class Framing(NamedTuple):
     """Where the body of a response ends (RFC 9112 §6.3).
 
@@ -181,25 +185,27 @@ class Framing(NamedTuple):
 
 
 def framing_of(head: ResponseHead) -> Framing:
-    """Return where the body of a final response to GET ends.
+    """Return where the body of a final response to GET ends; the one to HEAD has the same fields and no body.
+
+    ``identity`` is the word of RFC 2616 for no coding; other proxies take it.
 
     Raises:
-        BadHead: Its framing fields are invalid, contradict each other, or name a coding other than
-            chunked; its status is 502.
+        BadHead: Its status is of no class, or its framing fields are invalid, contradict each other, or name
+            a coding other than chunked, which HTTP/1.0 does not know (§6.1); the error's status is 502.
     """
+    if head.status > 599:
+        raise BadHead(502, "The upstream's status is not valid.")
     codings = tokens(head.values(b"transfer-encoding"))
     lengths = head.values(b"content-length")
+    if codings and (codings not in _CODINGS or lengths or head.minor < 1):
+        raise BadHead(502, "The upstream's transfer coding is not supported.")
+    if lengths and (len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 18):
+        raise BadHead(502, "The upstream's Content-Length is not valid.")
     if head.status in (204, 304):
         return Framing(False, 0)
-    if codings:
-        if codings != [b"chunked"] or lengths:
-            raise BadHead(502, "The upstream's transfer coding is not supported.")
+    if codings == [b"chunked"]:
         return Framing(True, -1)
-    if not lengths:
-        return Framing(False, -1)
-    if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
-        raise BadHead(502, "The upstream's Content-Length is not valid.")
-    return Framing(False, int(lengths[0]))
+    return Framing(False, int(lengths[0]) if lengths else -1)
 
 
 class ChunkScanner:
