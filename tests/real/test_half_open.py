@@ -1,5 +1,8 @@
 """A browser whose network is cut without a word: found by TCP, and its slot is free again.
 
+While we send heartbeats it is what we sent that nobody acknowledges (TCP_USER_TIMEOUT); where nobody sends
+anything it is keepalive's probes.
+
 Two network namespaces stand for the browser's machine and ours; the cable between them
 is pulled. Needs root.
 """
@@ -8,7 +11,6 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -23,7 +25,9 @@ import sys
 from websockets.sync.client import connect
 with connect(sys.argv[1], ping_interval=None) as ws:
     ws.send("here")
-    print(ws.recv(), flush=True)
+    said = ws.recv()
+    ws.pong()  # acknowledges that: while anything is not, it is sent again, and no keepalive begins
+    print(said, flush=True)
     sys.stdin.read()
 """
 
@@ -44,8 +48,22 @@ def cable() -> Iterator[tuple[str, str, Callable[[], None]]]:
 
 @pytest.mark.real
 @pytest.mark.xdist_group("cable")
+@pytest.mark.parametrize(
+    ("heartbeat", "sockets"),
+    [
+        pytest.param(500, {"userTimeout": "2s"}, id="heartbeats"),
+        pytest.param(
+            0,
+            {"userTimeout": 0, "keepaliveIdle": 1, "keepaliveInterval": 1, "keepaliveProbes": 2},
+            id="keepalive",
+        ),
+    ],
+)
 def test_a_browser_that_vanished_gives_its_slot_back(
-    cable: tuple[str, str, Callable[[], None]], bascule: Callable[..., RunningBascule], tmp_path: Path
+    cable: tuple[str, str, Callable[[], None]],
+    bascule: Callable[..., RunningBascule],
+    heartbeat: int,
+    sockets: dict[str, int | str],
 ) -> None:
     namespace, address, pull = cable
     with run_echo() as echo:
@@ -53,8 +71,8 @@ def test_a_browser_that_vanished_gives_its_slot_back(
             {
                 "listen": f"{address}:0",
                 "routes": [{"name": "echo", "path": "/", "upstream": echo}],
-                "websocketProxy": {"heartbeatIntervalMs": 500},
-                "sockets": {"userTimeout": "2s"},
+                "websocketProxy": {"heartbeatIntervalMs": heartbeat},
+                "sockets": sockets,
             }
         )
         url = proxy.public_url.replace("http", "ws")
@@ -73,6 +91,7 @@ def test_a_browser_that_vanished_gives_its_slot_back(
 
             eventually(lambda: proxy.in_flight == 0, 15, "the slot comes back")
             assert proxy.metric("bascule_sessions_ended_total", cause="timeout", ended_by="client") == 1
+            assert (proxy.metric("bascule_heartbeats_total") > 0) == (heartbeat > 0)
         finally:
             browser.kill()
             browser.communicate()

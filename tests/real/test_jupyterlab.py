@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.async_api import Browser
 
+from tests.support.bascule import RunningBascule
 from tests.support.jupyter import Jupyter
 from tests.support.labpage import (
     notebook_in_front,
@@ -15,6 +16,7 @@ from tests.support.labpage import (
     open_notebook,
     open_terminal,
     output_of,
+    run_and_await,
     run_first_cell,
     type_into_terminal,
 )
@@ -29,6 +31,13 @@ line = "y" * 99 + "\\n"
 for _ in range({MEGABYTES * 5}):
     print(line * 2000, end="")
 print("that was " + "all")
+"""
+
+IDLE_MS = 2000
+
+COUNTS_ITS_RUNS = """\
+runs = globals().get("runs", 0) + 1
+print("run", runs)
 """
 
 PRINTS_SUM = 'print("the second kernel says", 6 * 7)'
@@ -78,3 +87,38 @@ async def test_a_terminal_runs_what_is_typed(
     await eventually_async(effect.exists, 30, "the command took effect")
     await eventually_async(lambda: effect.read_text() == "R=42\n", 5, "the command's output is there")
     assert len(log.to("/terminals/websocket/")) == 1
+
+
+async def test_after_an_idle_close_kernel_and_terminal_go_on_by_themselves(
+    jupyter: Jupyter, bascule: Callable[..., RunningBascule], chromium: Browser
+) -> None:
+    proxy = bascule({"websocketProxy": {"sessionIdleTimeoutMs": IDLE_MS}, "routes": [jupyter.route()]})
+    before, after = jupyter.root / "before-reaper.txt", jupyter.root / "after-reaper.txt"
+    before.unlink(missing_ok=True)
+    after.unlink(missing_ok=True)
+    jupyter.write_notebook("reaped.ipynb", [COUNTS_ITS_RUNS])
+    page, log = await open_lab(chromium, jupyter, proxy.public_url)
+    await open_terminal(page)
+    await type_into_terminal(page, f"KEPT=$((6*7)); echo $KEPT > {before}")
+    await eventually_async(before.exists, 30, "the terminal works")
+    await open_notebook(page, log, "reaped.ipynb")
+    await run_and_await(page, "run 1")
+    reaped = ("/channels", "/terminals/websocket/")
+    opened = {part: len(log.to(part)) for part in reaped}
+
+    def are_back() -> bool:
+        return all(len(log.to(part)) > opened[part] and log.live(part) for part in reaped)
+
+    await eventually_async(are_back, 30, "both sockets were closed and opened again")
+    # From here on nothing is idle, so that what is done next is not done in the moment of a close.
+    assert proxy.reload(websocketProxy={"sessionIdleTimeoutMs": 0})
+    await eventually_async(are_back, 30, "both are open")
+
+    await run_and_await(page, "run 2")
+    await page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text="Terminal").first.click()
+    await type_into_terminal(page, f"echo $KEPT > {after}")
+    await eventually_async(after.exists, 30, "the terminal still works")
+    await eventually_async(lambda: after.read_text() == "42\n", 5, "it is the same shell")
+    assert await page.locator(".jp-Dialog").count() == 0, "JupyterLab has asked or told something"
+    reasons = {(line["ended_by"], line["cause"]) for line in proxy.events("session ended")}
+    assert reasons == {("proxy", "idle")}
