@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
+from bascule.admin.api import Administration
 from bascule.admin.scrapes import RECENT, Scrapes
+from tests.admin.fake_view import FakeView, config
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 LONG = 30.0
@@ -77,3 +84,26 @@ def test_readers_without_number_are_not_remembered() -> None:
     kept = scrapes.dump()
     assert len(kept) == 64
     assert list(kept) == [f"2001:db8::{number}" for number in range(936, 1000)]
+
+
+async def test_at_a_unix_socket_all_readers_are_one_whatever_they_call_themselves(tmp_path: Path) -> None:
+    """Each name that somebody chose would be waited for at the end."""
+    administration = Administration(FakeView(config()))
+    runner = web.AppRunner(administration.app)
+    await runner.setup()
+    path = str(tmp_path / "admin.sock")
+    try:
+        await web.UnixSite(runner, path).start()
+        for name in ("", str(tmp_path / "192.0.2.1"), f"\0{tmp_path}"):
+            with socket.socket(socket.AF_UNIX) as connection:
+                if name:
+                    connection.bind(name)
+                connection.connect(path)
+                connection.setblocking(False)
+                reader, writer = await asyncio.open_unix_connection(sock=connection)
+                writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+                writer.close()
+    finally:
+        await runner.cleanup()
+    assert list(administration.scrapes.dump()) == ["unix:"]

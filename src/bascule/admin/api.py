@@ -32,7 +32,7 @@ from bascule.admin.public import PublicAnswers, capacities
 from bascule.admin.scrapes import Scrapes
 from bascule.admin.settings import configuration
 from bascule.admin.view import Unheard
-from bascule.policy.clientaddress import UNIX_PEER
+from bascule.policy.clientaddress import UNIX_PEER, peer_address
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.protocol.frames import MAX_REASON_BYTES
 
@@ -134,7 +134,8 @@ class Administration:
     async def _metrics(self, request: web.Request) -> web.Response:
         answer = self._view.render_metrics(request.query, request.headers.get("Accept", "*/*"))
         if request.method == "GET" and answer.status == 200:
-            self.scrapes.note(request.remote or UNIX_PEER)
+            # Not `request.remote`, which on a Unix socket is a name that the client chose.
+            self.scrapes.note(peer_address(request.get_extra_info("peername")) or UNIX_PEER)
         return web.Response(
             status=answer.status,
             body=answer.body,
