@@ -160,7 +160,7 @@ class HttpServer(PlainServer):
         No gateway accepts meanwhile, so we do not wait for connections on which nothing has begun.
         """
         await wait_for_arrivals(lambda: self.arriving)
-        await asyncio.sleep(0)  # so does the task for a head that has just arrived
+        await asyncio.sleep(0)  # the task for a head that has just arrived begins after us
 
     def cut(self) -> None:
         """End all connections now, so that no client takes an incomplete answer for a complete one.
@@ -168,8 +168,8 @@ class HttpServer(PlainServer):
         If the framing of an answer does not show its end, the connection is reset; else the client still
         gets what the kernel holds.
 
-        We do not call aiohttp's `shutdown`: it tells a client that still sends a body that the body is not
-        valid, closes a connection in the middle of an answer as if it were whole, and waits before each.
+        aiohttp's `shutdown` would tell a client that still sends a body that the body is not valid, close a
+        connection in the middle of an answer as if it were whole, and wait before each.
         """
         for connection in self.connections:
             if (transport := connection.transport) is None:
