@@ -836,6 +836,12 @@ def test_notes_count_the_pods(values: dict[str, Any], words: str) -> None:
             {"prometheusRule": {"enabled": True, "runbookBaseUrl": "https://docs.example/runbooks"}},
             "`prometheusRule.runbookBaseUrl` has its default",
         ),
+        ({}, {"podMonitor": {"enabled": True}}, "set `podMonitor.enabled`, and `prometheusRule.enabled`"),
+        (
+            {"prometheusRule": {"enabled": True}},
+            {"serviceMonitor": {"enabled": True}},
+            "set `podMonitor.enabled`; for one without it there is a job in `alerts/prometheus/scrape.yaml`",
+        ),
         # 128 MiB, 32 for each of two forwarders, 64 KiB for each of 500 sessions
         (
             {"resources": {"limits": {"memory": "223Mi"}, "requests": {"cpu": 2}}},
