@@ -65,6 +65,37 @@ async def test_a_stripped_prefix_is_told_in_a_field(world: World) -> None:
     assert upstream.requests[0].value(b"X-Forwarded-Prefix") == b"/apps/demo"
 
 
+@pytest.mark.parametrize(
+    ("outer", "location", "told"),
+    [
+        pytest.param(b"", b"/login", b"/apps/demo/login", id="path"),
+        pytest.param(b"", b"http://127.0.0.1:PORT/login", b"/apps/demo/login", id="own address"),
+        pytest.param(b"", b"http://front/items/", b"http://front/apps/demo/items/", id="slash"),
+        pytest.param(b"", b"https://elsewhere.example/", b"https://elsewhere.example/", id="elsewhere"),
+        pytest.param(b"/outer/", b"/login", b"/outer/apps/demo/login", id="behind another"),
+        pytest.param(b"/outer", b"/outer/apps/demo/x", b"/outer/apps/demo/x", id="told"),
+    ],
+)
+async def test_a_redirect_stays_below_a_stripped_prefix(
+    world: World, outer: bytes, location: bytes, told: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        where = location.replace(b"PORT", b"%d" % upstream.port)
+        await peer.send(answer(b"location: " + where, b"X: /login", status=b"307 Temporary Redirect"))
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream, path="/apps/demo/", stripPrefix=True, trusted=["127.0.0.1"])
+    got = await front.request(b"/apps/demo/items?x=1", b"X-Forwarded-Prefix: " + outer)
+    assert got.fields[:2] == [(b"location", told), (b"X", b"/login")]
+
+
+async def test_a_redirect_of_an_upstream_that_knows_its_prefix_passes_as_it_is(world: World) -> None:
+    upstream = await world.repeating(answer(b"Location: /login", status=b"302 Found"))
+    front = await world.front(upstream, path="/apps/demo/")
+    assert (await front.request(b"/apps/demo/x")).value(b"Location") == b"/login"
+
+
 async def test_a_page_at_a_stripped_prefix_without_its_slash_is_sent_there(world: World) -> None:
     upstream = await world.repeating(answer())
     front = await world.front(upstream, path="/apps/demo/", stripPrefix=True)

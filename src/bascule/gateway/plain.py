@@ -70,6 +70,7 @@ from bascule.policy.forwarding import (
     values_of,
     with_host,
 )
+from bascule.policy.location import inside_prefix
 from bascule.policy.redirecting import slash_location
 from bascule.policy.routeconfig import AuthMode
 from bascule.protocol.http1 import ONLY_HTTP_1, BadHead, ResponseHead, framing_of
@@ -131,6 +132,22 @@ class _BrowserStalled(Exception):
 def _bytes(reason: str | None) -> bytes:
     """Return a reason phrase as it was received."""
     return (reason or "").encode("utf-8", "surrogateescape")
+
+
+def _kept_inside(fields: Fields, match: Match, asked: CIMultiDict[str]) -> list[tuple[bytes, bytes]]:
+    """Return an answer's fields with a ``Location`` that stays below the prefix that was stripped."""
+    prefix, host = (
+        asked.get(name, "").encode("utf-8", "surrogateescape") for name in ("X-Forwarded-Prefix", hdrs.HOST)
+    )
+    return [
+        (
+            name,
+            inside_prefix(value, prefix, upstream=match.upstream.authority, host=host, target=match.target),
+        )
+        if name.lower() == b"location"
+        else (name, value)
+        for name, value in fields
+    ]
 
 
 def _peer(request: web.BaseRequest) -> Peer:
@@ -341,7 +358,7 @@ class PlainProxy:
             self._speaks_http10.discard(match.upstream.authority)
         complete = False
         try:
-            response = await self._relay(request, browser, match, answer)
+            response = await self._relay(request, browser, match, answer, headers)
             complete = answer.closed
             if complete and answer.status < 300:
                 self._touch(match)
@@ -430,8 +447,17 @@ class PlainProxy:
         browser: BrowserSide,
         match: Match,
         answer: aiohttp.ClientResponse,
+        asked: CIMultiDict[str],
     ) -> web.StreamResponse:
-        """Pass the answer on, head first, then each part of the body as it arrives."""
+        """Pass the answer on, head first, then each part of the body as it arrives.
+
+        Args:
+            request: The browser's.
+            browser: Its side.
+            match: Where it led.
+            answer: The upstream's.
+            asked: The fields that the upstream was sent.
+        """
         status = answer.status
         if status < 200 or answer.version not in _VERSIONS:  # a 101 that no request asked for; HTTP/2.0
             return await self._failed(request, browser, match, BAD_ANSWER, "its head is not acceptable")
@@ -441,6 +467,8 @@ class PlainProxy:
         except BadHead as error:
             return await self._failed(request, browser, match, BAD_ANSWER, error.detail)
         fields = end_to_end_fields(raw, status)
+        if match.prefix and hdrs.LOCATION in answer.headers and match.hub_route is None:
+            fields = _kept_inside(fields, match, asked)
         bodiless = browser.head_only or framing.length == 0
         if browser.body_is_missing:
             browser.keep_alive = False  # an early answer: the rest of the unwanted body still follows

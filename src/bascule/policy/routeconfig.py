@@ -117,6 +117,10 @@ class RouteConfig(Block):
 
     Off, because Jupyter knows its own base URL. Streamlit and most apps need it on. A page asked for by the
     prefix without its slash is redirected to the one with it, or its relative links would lead outside.
+
+    A `Location` of the upstream that is a path (`/login`), or a URL of its own address, gets the prefix in
+    front, unless it has it. So an app that means to lead out of its prefix must redirect to a whole URL.
+    Links in pages, and the `Path` of cookies, pass unchanged.
     """
     where: dict[str, Pattern] = Field(default_factory=dict)
     """For each `{name}`, the regular expression that must match its whole segment.
