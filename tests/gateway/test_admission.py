@@ -1,4 +1,4 @@
-"""Whatever goes wrong between the upstream's 101 and the hand-over, nothing is held afterwards."""
+"""What goes wrong before the hand-over leaves nothing held; who retires waits no longer than needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bascule.gateway.legs import PlainLeg
 from bascule.gateway.life import Stage
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
-from bascule.gateway.upstream import Switched
+from bascule.gateway.upstream import Switched, Unreachable
 from bascule.handover.counters import GatewayWord
 from bascule.policy.budget import SessionBudget
 from bascule.policy.config import Config
@@ -40,6 +40,8 @@ class World:
         upstream: The upstream's end, and ours.
         budget: The leases.
         handed: What forwarders were given.
+        answers: Set when the upstream answers.
+        reachable: Whether it can be reached.
     """
 
     def __init__(self, route: str) -> None:
@@ -53,7 +55,9 @@ class World:
         self.browser, self.upstream = socket.socketpair(), socket.socketpair()
         for end in (self.browser[0], self.upstream[0]):
             end.settimeout(5)
-        self.handed: list[object] = []
+        self.handed: list[Any] = []
+        self.answers = asyncio.Event()
+        self.reachable = True
         self.budget = SessionBudget(10)
         words = memoryview(bytearray(8 * len(GatewayWord))).cast("Q")
         fakes: Any = SimpleNamespace(
@@ -74,8 +78,16 @@ class World:
         return PlainLeg(asyncio.get_running_loop(), ours)
 
     async def _open(self, *_: object) -> Switched:
+        await self.answers.wait()
+        if not self.reachable:
+            raise Unreachable("connect timed out")
         head = ResponseHead(1, 101, b"Switching Protocols", [])
         return Switched(self.leg(self.upstream[1]), head, Agreement(0, 0, ()), b"")
+
+    async def upgrade(self) -> None:
+        """Ask for a session."""
+        head = parse_request_head(upgrade(), 100)
+        await self.admission.upgrade(self.leg(self.browser[1]), head, b"", "10.0.0.1", False)
 
     def close(self) -> None:
         for end in (*self.browser, *self.upstream):
@@ -84,10 +96,37 @@ class World:
 
 async def test_a_session_that_cannot_be_told_to_a_forwarder_holds_nothing() -> None:
     world = World("x" * 70_000)  # longer than its tag may be
+    world.answers.set()
     with pytest.raises(struct.error):
-        await world.admission.upgrade(
-            world.leg(world.browser[1]), parse_request_head(upgrade(), 100), b"", "10.0.0.1", False
-        )
+        await world.upgrade()
     assert world.budget.in_use == len(world.handed) == 0
     assert [end.recv(1) for end in (world.browser[0], world.upstream[0])] == [b"", b""]
+    world.close()
+
+
+@pytest.mark.parametrize("how", ["unreachable", "taken", "left"])
+async def test_a_gateway_that_retires_goes_on_in_the_turn_in_which_the_last_handshake_is_over(
+    how: str,
+) -> None:
+    world = World("app")
+    world.reachable = how != "unreachable"
+    asking = asyncio.create_task(world.upgrade())
+    await asyncio.sleep(0)
+    settling = asyncio.create_task(world.admission.settle(60))
+    await asyncio.sleep(0)
+    world.answers.set()
+    if world.reachable:
+        await asking
+        await asyncio.sleep(0)
+        assert not settling.done(), "a forwarder has still to take it"
+        (handed,) = world.handed
+        if how == "taken":
+            handed.taken(0)
+        else:
+            handed.left()
+    for _ in range(5):  # it is some tasks that have to run, one after another
+        await asyncio.sleep(0)
+    assert settling.done()
+    world.browser[0].close()
+    await asyncio.wait_for(asking, 5)
     world.close()

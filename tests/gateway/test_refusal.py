@@ -120,6 +120,27 @@ async def test_a_held_browser_that_says_close_is_answered_at_once() -> None:
     assert (refuser.held, refuser.under_way) == (0, 0)
 
 
+async def test_who_waits_until_nobody_is_held_goes_on_when_the_last_one_was_told() -> None:
+    refuser = Refuser(LIMITS.model_copy(update={"max_held_refusals": 2}), Life())
+    for _ in range(10):
+        refuser.hold_off.refuse("who", b"/", time.monotonic())
+    browsers = [await held(refuser) for _ in range(2)]
+    waiting = asyncio.create_task(refuser.wait_none_held())
+    first, refusal = browsers[0]
+    first.close()
+    await asyncio.wait_for(refusal, 5)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    refuser.release()
+    await asyncio.wait_for(waiting, 5)
+    last, refusal = browsers[1]
+    (said,) = frames_of(last.recv(4096))
+    assert (said.code, said.reason) == (1013, b"full")
+    last.close()
+    await asyncio.wait_for(refusal, 5)
+    await refuser.wait_none_held()  # nobody is held
+
+
 MESSAGE = frame(BINARY, b"\x88\x00" * 4000, key=bytes(4))
 """What a page says in several segments, each of which looks as if it began with a Close."""
 

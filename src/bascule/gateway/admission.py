@@ -64,9 +64,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_LOOK_EVERY: Final = 0.01
-"""Seconds between checks whether handshakes under way are over: another gateway waits for that."""
-
 
 class _Asked(NamedTuple):
     """An upgrade request that may become a session."""
@@ -153,8 +150,8 @@ class _OnItsWay:
 
     def left(self) -> None:
         """See `Handed.left`: the browser has had no answer yet, and gets one now."""
-        self._record.lease.release()
         self.upstream.close()
+        self._admission.gave_back(self._record)
         leg = PlainLeg(asyncio.get_running_loop(), self.browser)
         spawn(self._admission.refuse_without_room(self._asked._replace(leg=leg)), "refusal", serves=True)
 
@@ -216,6 +213,7 @@ class Admission:
         self._dialling = departures()
         self._relaying = departures()
         self._life = life
+        self._settled = asyncio.Event()  # set whenever a lease has become a session's, or is given back
 
     async def upgrade(
         self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
@@ -270,6 +268,8 @@ class Admission:
         except BaseException:
             asked.leg.close()  # cancelled, or a fault of ours: no forwarder has the session
             raise
+        finally:
+            self._settled.set()
         if none is not None:
             await self._explain(asked, none)
 
@@ -417,13 +417,20 @@ class Admission:
         """Wait until every lease belongs to a session, at most ``seconds``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._budget.in_use > len(self._registry):  # noqa: ASYNC110 - a count is no event
-                    await asyncio.sleep(_LOOK_EVERY)
+                while self._budget.in_use > len(self._registry):
+                    self._settled.clear()
+                    await self._settled.wait()
 
     def took(self, asked: _Asked, record: Record) -> None:
         """Record a session that a forwarder has; from here on its record owns the lease."""
         self._registry.add(record)
+        self._settled.set()
         self._refuser.hold_off.admitted(asked.who, asked.path)
+
+    def gave_back(self, record: Record) -> None:
+        """Release the lease of a session that no forwarder has taken."""
+        record.lease.release()
+        self._settled.set()
 
     async def refuse_without_room(self, asked: _Asked) -> None:
         """Tell a browser that no forwarder takes its session; its lease has been released."""

@@ -251,8 +251,7 @@ class Gateway:
             self._redirect.cut()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING):
-                while self._refuser.held:  # noqa: ASYNC110 - in the next turn or two all are told
-                    await asyncio.sleep(0)
+                await self._refuser.wait_none_held()
                 await self._admin_listener.close()
                 await self._proxy.close()
 

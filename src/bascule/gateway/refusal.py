@@ -53,6 +53,7 @@ class Refuser:
         self.under_way = 0
         self._max_held = limits.max_held_refusals
         self._holds: set[asyncio.Timeout] = set()
+        self._none_held = asyncio.Event()
 
     @property
     def held(self) -> int:
@@ -64,6 +65,15 @@ class Refuser:
         for hold in self._holds:
             if not hold.expired():
                 hold.reschedule(0)
+
+    async def wait_none_held(self) -> None:
+        """Wait until no browser is held: each was told then, as far as it takes that at once, or has left.
+
+        Cancellation: safe.
+        """
+        while self._holds:
+            self._none_held.clear()
+            await self._none_held.wait()
 
     def seconds_for(self, client: str, path: bytes) -> float:
         """Note a refusal; return for how many seconds to hold the browser: 0 for a first refusal.
@@ -93,6 +103,8 @@ class Refuser:
                         await asyncio.sleep(_LOOK_EVERY)
                 finally:
                     self._holds.discard(hold)
+                    if not self._holds:
+                        self._none_held.set()
             return False
         except TimeoutError:
             return True
