@@ -1,10 +1,13 @@
-"""What a forwarder said before it ended its connection reaches a slow peer behind TLS."""
+"""What a forwarder said before it ended reaches a slow peer, and nothing is left behind."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import select
 import socket
+import struct
+import weakref
 
 import pytest
 import uvloop
@@ -49,3 +52,29 @@ def test_a_slow_peer_that_speaks_as_the_forwarder_ends_still_gets_all(in_time: b
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert len(runner.run(take())) == len(SAID)
+
+
+@pytest.mark.parametrize("first", ["peer", "forwarder"])
+def test_a_connection_that_was_reset_leaves_nothing_to_the_cycle_collector(first: str) -> None:
+    async def leave() -> None:
+        ours, peer = tcp_pair()
+        end, forwarder = socket.socketpair()
+        end.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        held = weakref.ref(reader)
+        pump(reader, writer, end)
+        del reader, writer
+        if first == "forwarder":
+            forwarder.close()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        await eventually_async(lambda: end.fileno() < 0, 5, "the pump has ended")
+        forwarder.close()
+        await eventually_async(lambda: held() is None, 5, "its reader is gone")
+
+    gc.disable()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(leave())
+    finally:
+        gc.enable()

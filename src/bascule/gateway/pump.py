@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bascule.gateway.farewell import close_soon
 from bascule.gateway.giveway import give_way
 from bascule.tasks import spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 _CHUNK: Final = 64 * 1024
 
@@ -28,15 +31,34 @@ async def _run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: 
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_from_stream(loop, reader, end), name="pump in")
-            group.create_task(_to_stream(loop, end, writer), name="pump out")
-    except* OSError:
-        pass
+            group.create_task(_either(_from_stream(loop, reader, end), writer, end), name="pump in")
+            group.create_task(_either(_to_stream(loop, end, writer), writer, end), name="pump out")
     finally:
-        writer.transport.abort()
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+        _cut(writer, end)
         end.close()
+        if (error := reader.exception()) is not None:
+            # The reader keeps it; its frames would keep the reader, and all that TLS has buffered, until the
+            # cycle collector looks, which may take hours.
+            error.__traceback__ = None
+
+
+async def _either(
+    direction: Coroutine[Any, Any, None], writer: asyncio.StreamWriter, end: socket.socket
+) -> None:
+    """Copy in one direction; if that fails, cut both, which ends the other.
+
+    The error goes no further: a group that fails makes such a cycle as well.
+    """
+    try:
+        await direction
+    except OSError:
+        _cut(writer, end)
+
+
+def _cut(writer: asyncio.StreamWriter, end: socket.socket) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
 
 
 async def _from_stream(
