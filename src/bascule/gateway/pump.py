@@ -24,6 +24,8 @@ _CHUNK: Final = 64 * 1024
 
 def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: socket.socket) -> None:
     """Start pumping; the pump owns the stream and the end from now on."""
+    # Otherwise half a megabyte waits behind a slow peer, and what TLS has buffered once it keeps room for.
+    writer.transport.set_write_buffer_limits(high=_CHUNK)
     spawn(_run(reader, writer, end), "pump", serves=True)
 
 
