@@ -9,7 +9,7 @@ from tests.support.waiting import eventually
 __all__ = ["Figures"]
 
 _NOISE: Final = re.compile(
-    r"bascule_(forwarder_(cpu|wait|resident)|gc_|memory_|open_desc|max_desc|heartbeats|build)"
+    r"bascule_((forwarder|gateway)_(cpu|wait|resident)|gc_|memory_|open_desc|max_desc|heartbeats|build)"
     r"|ws_pool_(cpu|alloc)|ws_connection_in_flight_max_age|_bucket|_sum|_max|_mean|quantile="
 )
 """What moves by itself, or says in another form what a counter says."""
