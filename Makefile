@@ -7,7 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST_JOBS ?= $(shell nproc)
+# Tests mostly wait, for processes and browsers: one job more than there are processors keeps these busy.
+PYTEST_JOBS ?= $(shell expr $$(nproc) + 1)
 FUZZ_SECONDS ?= 60
 SOAK ?= --sessions 5000 --seconds 120
 
