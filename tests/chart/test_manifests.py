@@ -372,6 +372,10 @@ def test_values_that_contradict_each_other_are_refused_with_a_reason(
     assert message in refusal(version, values)
 
 
+def route(upstream: str) -> dict[str, str]:
+    return {"name": upstream[-1], "path": f"/{upstream[-1]}/", "upstream": upstream}
+
+
 def test_memory_follows_the_cap() -> None:
     def request(cap: int) -> int:
         values = {"hopsworks": {"payara": {"websocketProxy": {"maxSessionsPerApp": cap}}}}
@@ -382,6 +386,44 @@ def test_memory_follows_the_cap() -> None:
         "bytesPerSession"
     ]
     assert request(20500) - request(500) == pytest.approx(20000 * per_session / 2**20, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "keys"),
+    [
+        ({}, []),
+        ({"tls": {"secretName": "a"}}, ["tlsBytesPerSession"]),
+        ({"routes": [route("https://lab")]}, ["upstreamTlsBytesPerSession"]),
+        ({"routes": [route("http://https.lab")]}, []),
+        ({"upstreamTls": {"ca": "/ca.pem"}}, ["upstreamTlsBytesPerSession"]),
+        (
+            {"adminToken": {"name": "a"}, "hub": {"enabled": True, "defaultTarget": "https://hub"}},
+            ["upstreamTlsBytesPerSession"],
+        ),
+        ({"hub": {"enabled": False, "defaultTarget": "https://hub"}}, []),
+        (
+            {"tls": {"secretName": "a"}, "routes": [route("http://a"), route("https://b")]},
+            ["tlsBytesPerSession", "upstreamTlsBytesPerSession"],
+        ),
+    ],
+)
+def test_memory_follows_tls_on_either_side(values: dict[str, Any], keys: list[str]) -> None:
+    sizing = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["sizing"]
+    each = sum(sizing[key] for key in ("bytesPerSession", *keys))
+    text = container(render("v4", {**websocket_proxy(maxSessionsPerApp=4096), **values}))["resources"]
+    processes = sizing["baseBytes"] + 2 * sizing["forwarderBytes"]
+    assert text["requests"]["memory"] == f"{(processes + 4096 * each) >> 20}Mi"
+
+
+@pytest.mark.parametrize(
+    ("key", "stalled"), [("tlsBytesPerSession", 340 << 10), ("upstreamTlsBytesPerSession", 1060 << 10)]
+)
+def test_the_limit_holds_sessions_with_tls_that_are_all_stalled(key: str, stalled: int) -> None:
+    """As measured by tests/sessions/test_tls_memory.py; of other memory there is less than is requested."""
+    sizing = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["sizing"]
+    processes = sizing["baseBytes"] + 2 * sizing["forwarderBytes"]
+    limit = sizing["limitFactor"] * (processes + 500 * (sizing["bytesPerSession"] + sizing[key]))
+    assert processes + 500 * stalled <= limit
 
 
 def test_what_the_values_say_of_resources_wins() -> None:

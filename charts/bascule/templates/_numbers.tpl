@@ -122,11 +122,26 @@ all it may use, and the death of one of two forwarders leaves half of the sessio
 {{- min ($count | int64) (get (include "bascule.pool" . | fromYaml) "grizzlyWorkerPoolMaxSize" | int64) -}}
 {{- end -}}
 
+{{/*
+Bytes of TLS for each session, which the gateway holds: towards browsers; and towards upstreams, where one is
+https, or certificates for them are configured, as they are for JupyterHub's with internal_ssl.
+*/}}
+{{- define "bascule.tlsBytes" -}}
+{{- $upstreams := list (dict "upstream" (ternary .Values.hub.defaultTarget "" .Values.hub.enabled)) -}}
+{{- $secure := or .Values.upstreamTls.ca .Values.upstreamTls.certificate -}}
+{{- range concat $upstreams (default list .Values.routes) -}}
+{{- $secure = or $secure (hasPrefix "https://" (toString (get . "upstream"))) -}}
+{{- end -}}
+{{- $browsers := empty .Values.tls.secretName | ternary 0 .Values.sizing.tlsBytesPerSession | int64 -}}
+{{- add $browsers (empty $secure | ternary 0 .Values.sizing.upstreamTlsBytesPerSession | int64) -}}
+{{- end -}}
+
 {{/* Memory request in MiB: what the processes need, and the cap times the bytes of a session. */}}
 {{- define "bascule.memoryMi" -}}
 {{- $sizing := .Values.sizing -}}
 {{- $forwarders := mul (include "bascule.forwarders" .) ($sizing.forwarderBytes | int64) -}}
-{{- $sessions := mul (include "bascule.cap" .) ($sizing.bytesPerSession | int64) -}}
+{{- $each := add ($sizing.bytesPerSession | int64) (include "bascule.tlsBytes" . | int64) -}}
+{{- $sessions := mul (include "bascule.cap" .) $each -}}
 {{- divf (addf ($sizing.baseBytes | int64) $forwarders $sessions) 1048576 | ceil | int64 -}}
 {{- end -}}
 
