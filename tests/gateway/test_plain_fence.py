@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bascule.gateway.plain_client import UpstreamPool
-from tests.gateway.plain_support import World, new_world
+from bascule.gateway.plain_client import UpstreamPool, _Names
+from bascule.gateway.resolver import AT_ONCE
+from tests.gateway.plain_support import World, new_world, request_head, until
 from tests.support.network import own_addresses
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
 
 
-async def front_of(world: World, port: int, own: tuple[int, ...] = ()) -> Front:
+async def front_of(world: World, port: int, own: tuple[int, ...] = (), app_host: str = "{app}") -> Front:
     """Return a proxy whose route leads to the host that the first segment of a path names."""
-    url = f"http://{{app}}:{port}"
+    url = f"http://{app_host}:{port}"
     return await world.front(port, path="/{app}/", upstream_url=url, where={"app": "[a-z]+"}, own=own)
 
 
@@ -72,11 +73,12 @@ async def test_45_it_is_not_sent_to_the_loopback(monkeypatch: pytest.MonkeyPatch
 
 
 def forget(front: Front) -> None:
-    """Do what time does, which is aiohttp's own: forget the name, and the connection that was kept."""
+    """Do what time does: forget the name, and the connection that was kept."""
     assert front.proxy._fenced is not None
     pool = front.proxy._fenced.connector
     assert isinstance(pool, UpstreamPool)
-    pool.clear_dns_cache()
+    assert isinstance(pool._resolver, _Names)
+    pool._resolver._resolver._known.clear()
     for connections in pool._conns.values():
         for connection, _ in connections:
             connection.close()
@@ -127,3 +129,30 @@ async def test_a_host_that_the_operator_named_may_be_on_the_loopback(
     resolve_to(monkeypatch, "127.0.0.1")
     front = await world.front(upstream.port, upstream_host="apps")
     assert (await front.request(b"/")).status == 200
+
+
+async def test_names_that_urls_choose_take_no_more_threads_here_than_for_upgrades(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    asked: list[str] = []
+    answer = asyncio.Event()
+
+    async def look_up(name: str, _: int, **__: object) -> None:
+        asked.append(name)
+        await answer.wait()
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    front = await front_of(world, 80, app_host="{app}.dead")
+    peers = [await front.connect() for _ in range(AT_ONCE)]
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    for number, peer in enumerate(peers):
+        await peer.send(request_head(b"/user%b/" % (b"a" * number)))
+    await until(lambda: front.in_flight == AT_ONCE)
+    await until(lambda: len(asked) >= AT_ONCE // 4)
+    assert len(asked) == AT_ONCE // 4
+    for peer in peers[AT_ONCE // 2 :]:
+        await peer.close()
+    await until(lambda: front.in_flight == AT_ONCE // 2)
+    answer.set()
+    assert [(await peer.message()).status for peer in peers[: AT_ONCE // 2]] == [502] * (AT_ONCE // 2)
+    assert len(asked) == AT_ONCE // 2, "for those who have left nobody is asked"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bascule.gateway.resolver import REMEMBER, Resolver, Unresolvable
+from bascule.gateway.resolver import AT_ONCE, REMEMBER, Resolver, Unresolvable
+from bascule.gateway.turns import Turns
 from tests.support.fewdescriptors import no_descriptors_left
 from tests.support.network import ip, named_network
 from tests.support.parts import ROOT
@@ -97,6 +98,66 @@ async def test_a_look_up_that_lacks_a_descriptor_does_not_say_that_there_is_no_s
     assert failed.value.errno == errno.EMFILE
 
 
+async def test_a_name_is_looked_up_once_whatever_the_port(names: Names) -> None:
+    """URLs may choose the port."""
+    resolver = Resolver()
+    waiting = [asyncio.create_task(resolver.resolve("lab", port)) for port in (80, 8080)]
+    await asyncio.sleep(0)
+    names.answer.set()
+    assert await asyncio.gather(*waiting) == [
+        [(socket.AF_INET, ("10.0.0.7", 80))], [(socket.AF_INET, ("10.0.0.7", 8080))],
+    ]  # fmt: skip
+    assert resolver.known("lab", 443) == [(socket.AF_INET, ("10.0.0.7", 443))]
+    assert names.asked == ["lab"]
+
+
+async def begun(resolver: Resolver, *hosts: str, by_url: bool = True) -> list[asyncio.Task[Any]]:
+    """Ask for names, and let those look-ups begin that may."""
+    asking = [asyncio.create_task(resolver.resolve(host, 80, named_by_url=by_url)) for host in hosts]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return asking
+
+
+async def test_names_from_urls_take_half_of_the_threads_and_those_of_one_zone_a_quarter(names: Names) -> None:
+    resolver = Resolver(named_by_urls=Turns(AT_ONCE // 2, AT_ONCE // 4))
+    asking = await begun(resolver, *(f"user{number}.dead" for number in range(100)))
+    assert len(names.asked) == AT_ONCE // 4
+    asking += await begun(resolver, *(f"user{number}.also.dead" for number in range(100)))
+    assert len(names.asked) == AT_ONCE // 2
+    asking += await begun(resolver, "operators.dead", by_url=False)
+    assert names.asked[-1] == "operators.dead"
+    names.answer.set()
+    await asyncio.gather(*asking)
+    assert len(set(names.asked)) == len(names.asked) == 201, "all had their turn"
+
+
+async def test_for_a_name_from_a_url_nobody_is_asked_whom_nobody_waits_for(names: Names) -> None:
+    """Each would have kept a thread for 10 s, long after those who asked had given up."""
+    turns = Turns(1, 1)
+    resolver = Resolver(named_by_urls=turns)
+    asking = await begun(resolver, "first.dead", "second.dead", "second.dead", "third.dead")
+    for task in (asking[0], asking[1], asking[3]):
+        task.cancel()
+    await asyncio.wait(asking, timeout=0)
+    assert names.asked == ["first.dead"]
+    asking += await begun(resolver, "third.dead")  # somebody else
+    assert turns.waiting == 2
+    names.answer.set()
+    for number in (2, 4):
+        assert await asking[number] == [(socket.AF_INET, ("10.0.0.7", 80))]
+    assert names.asked == ["first.dead", "second.dead", "third.dead"]
+
+
+async def test_who_has_named_a_host_waits_for_no_url_that_names_the_same(names: Names) -> None:
+    resolver = Resolver(named_by_urls=Turns(1, 1))
+    asking = await begun(resolver, "first.zone", "lab.zone")
+    asking += await begun(resolver, "lab.zone", by_url=False)
+    assert names.asked == ["first.zone", "lab.zone"]
+    names.answer.set()
+    await asyncio.gather(*asking)
+
+
 async def test_a_failure_is_not_remembered(names: Names) -> None:
     resolver = Resolver()
     names.answer.set()
@@ -144,8 +205,8 @@ def test_names_that_nobody_answers_for_keep_no_other_name_waiting(own_name_serve
     run = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=ROOT, env=environment)
     said = json.loads(run.stdout)
     assert said["asked"], run.stderr
-    assert said["found"] == "127.0.0.1"
-    assert said["pending"] == 20
+    assert said["found"] == ["127.0.0.1"] * 2
+    assert said["pending"] == 100
     assert said["seconds"] < 3
 
 

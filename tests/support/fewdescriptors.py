@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ __all__ = ["no_descriptors_left"]
 @contextlib.contextmanager
 def no_descriptors_left() -> Iterator[None]:
     """Let nothing be opened here: every number below the limit is taken."""
+    gc.collect()  # what tests before have left would give some back meanwhile
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(map(int, os.listdir("/proc/self/fd")))
     with contextlib.ExitStack() as undo:

@@ -12,7 +12,7 @@
 10. A kept connection on which bytes arrived unasked is not used again. aiohttp checks that when a connection
     comes back to the pool, but not when it leaves it: it would take an answer that an upstream sent meanwhile
     for the answer to the next request, which is another browser's (response-queue poisoning).
-11. A look-up that fails for want of a descriptor says so.
+11. Names are looked up by `Resolver`: within its bounds, and a look-up that lacks a descriptor says so.
 12. Where a fence is given, a name's addresses pass it before they are connected to.
 """
 
@@ -26,12 +26,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from aiohttp.client_exceptions import UnixClientConnectorError
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import StreamWriter
 
-from bascule.gateway.connecting import NONBLOCKING_STREAM, connect, why_not_found
+from bascule.gateway.connecting import NONBLOCKING_STREAM, connect
 from bascule.gateway.plain_server import READ_AHEAD
+from bascule.gateway.resolver import REMEMBER, Resolver
 from bascule.policy.socketpath import UNIX_SCHEME, socket_path
 from bascule.protocol.tlsfailure import alert
 
@@ -188,6 +190,31 @@ def _is_interim(message: RawResponseMessage) -> bool:
     return 100 <= message.code < 200 and message.code != 101
 
 
+class _Names(AbstractResolver):
+    """Looks names up for one pool.
+
+    Args:
+        by_urls: Whether URLs choose a part of the names.
+    """
+
+    def __init__(self, by_urls: bool) -> None:
+        self._by_urls = by_urls
+        self._resolver = Resolver(REMEMBER if by_urls else 0.0, socket.AI_ADDRCONFIG)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of a host, of any family."""
+        found = await self._resolver.resolve(host, port, named_by_url=self._by_urls)
+        return [
+            {"hostname": host, "host": str(where[0]), "port": port, "family": kind, "proto": 0, "flags": 0}
+            for kind, where in found
+        ]
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
 class UpstreamPool(aiohttp.TCPConnector):
     """aiohttp's pool, without connections on which bytes arrived unasked; it tells TLS failures from others.
 
@@ -239,12 +266,7 @@ class UpstreamPool(aiohttp.TCPConnector):
             AddressRefused: The fence lets none of them pass.
             OSError: The name has no address, or this host lacks what a look-up needs; says which.
         """
-        try:
-            found = await super()._resolve_host(host, port, *more, **options)
-        except OSError as error:
-            if (lacks := why_not_found()) is not None:
-                raise lacks from error
-            raise
+        found = await super()._resolve_host(host, port, *more, **options)
         if self._fence is None:
             return found
         return self._fence.permitted(found, lambda each: (each["host"], each["port"]))
@@ -339,8 +361,19 @@ def upstream_session(
         tls: The TLS context for upstreams.
         fence: Says which addresses a host may have; ``None`` for hosts that may have any.
     """
+    by_urls = fence is not None
     return aiohttp.ClientSession(
-        connector=UpstreamPool(fence, limit=0, limit_per_host=0, keepalive_timeout=_KEEP_ALIVE, ssl=tls),
+        connector=UpstreamPool(
+            fence,
+            limit=0,
+            limit_per_host=0,
+            keepalive_timeout=_KEEP_ALIVE,
+            ssl=tls,
+            resolver=_Names(by_urls),
+            # aiohttp's memory of addresses takes turns at those of one name. But it waits for a look-up that
+            # nobody waits for any more.
+            use_dns_cache=not by_urls,
+        ),
         cookie_jar=_ForgetfulJar(),
         auto_decompress=False,
         read_bufsize=READ_AHEAD,

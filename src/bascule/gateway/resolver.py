@@ -3,18 +3,28 @@
 A reconnect storm asks for the same few names hundreds of times a second, and each
 look-up costs a thread. Ten seconds is short beside the time a Kubernetes Service
 keeps its address, and a failed look-up is not remembered at all.
+
+A look-up cannot be ended: in a dead zone it keeps its thread until the system's own time-out, however soon
+those who wait for it give up. So there is one at a time for each name, whatever the port. Names that the
+operator gave are not many. Of names that a URL chose a part of there are as many as anybody likes: only half
+of the threads are theirs, a quarter is one zone's, and such a look-up begins only if somebody still waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import socket
+from functools import partial
 from typing import Final
 
 from bascule.gateway.connecting import why_not_found
+from bascule.gateway.turns import Turns
 from bascule.tasks import spawn
+
+__all__ = ["AT_ONCE", "MAX_NAMES", "REMEMBER", "Address", "Resolver", "SocketAddress", "Unresolvable"]
 
 REMEMBER: Final = 10.0
 """Seconds for which an answer is used."""
@@ -26,6 +36,10 @@ AT_ONCE: Final = 32
 """Most look-ups at the same time, each on a thread. A name whose zone is dead takes the system's own
 time-out (10 s as a rule); libuv allows two by default, so two such names would delay all other look-ups."""
 
+_NAMED_BY_URLS: Final = Turns(AT_ONCE // 2, AT_ONCE // 4)
+"""Turns of look-ups for names of which a URL chose a part; a kind is a zone, what follows the first label.
+They are the process's, as its threads are."""
+
 SocketAddress = tuple[object, ...] | str
 """What ``connect`` takes; a text is the path of a Unix socket."""
 
@@ -36,65 +50,128 @@ class Unresolvable(OSError):
     """The name has no address."""
 
 
-class Resolver:
-    """Looks names up; literal addresses never wait."""
+class _LookUp:
+    """A look-up that somebody waits for, or that has begun.
+
+    Attributes:
+        task: Returns the addresses, or why there are none.
+        waiters: How many wait for it.
+        has_begun: Whether the system was asked: then it cannot be ended any more.
+    """
+
+    __slots__ = ("has_begun", "task", "waiters")
+
+    task: asyncio.Task[list[Address] | OSError]
 
     def __init__(self) -> None:
+        self.waiters = 0
+        self.has_begun = False
+
+
+class Resolver:
+    """Looks names up; literal addresses never wait.
+
+    Args:
+        remember: Seconds for which an answer is used.
+        flags: Flags of ``getaddrinfo``.
+        named_by_urls: Turns of look-ups for names of which a URL chose a part.
+    """
+
+    def __init__(
+        self, remember: float = REMEMBER, flags: int = 0, named_by_urls: Turns = _NAMED_BY_URLS
+    ) -> None:
         # libuv reads this at the first look-up of the process, and uses half of its threads for look-ups.
         os.environ.setdefault("UV_THREADPOOL_SIZE", str(2 * AT_ONCE))
-        self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
-        self._asking: dict[tuple[str, int], asyncio.Task[list[Address] | OSError]] = {}
+        self._seconds = remember
+        self._flags = flags
+        self._named_by_urls = named_by_urls
+        self._known: dict[str, tuple[float, list[Address]]] = {}
+        self._asking: dict[tuple[str, bool], _LookUp] = {}
 
     def known(self, host: str, port: int) -> list[Address] | None:
         """Return the addresses of a host; ``None`` unless an answer is remembered."""
-        known = self._known.get((host, port))
+        known = self._known.get(host)
         if known is None or known[0] <= asyncio.get_running_loop().time():
             return None
-        return known[1]
+        return _at(known[1], port)
 
-    async def resolve(self, host: str, port: int) -> list[Address]:
+    async def resolve(self, host: str, port: int, *, named_by_url: bool = False) -> list[Address]:
         """Return the addresses of a host, in the order to try them.
+
+        Args:
+            host: A name, an address, or the path of a Unix socket.
+            port: Part of each address.
+            named_by_url: Whether a part of the name came from a request's URL.
 
         Raises:
             Unresolvable: The name has no address, or the look-up failed.
             OSError: This host lacks what a look-up needs.
+
+        Cancellation: safe; a look-up that has begun goes on.
         """
         known = self.known(host, port)
         if known is not None:
             return known
-        literal = _literal(host, port)
+        literal = _literal(host)
         if literal is not None:
-            return self._remember(host, port, [literal], float("inf"))
-        # One look-up at a time for each name: a dead zone must not take every thread there is.
-        asking = self._asking.get((host, port))
-        if asking is None:
-            asking = self._asking[host, port] = spawn(self._look_up(host, port), "look-up")
-            asking.add_done_callback(lambda _: self._asking.pop((host, port), None))
-        found = await asyncio.shield(asking)
+            return _at(self._remember(host, [literal], float("inf")), port)
+        key = host, named_by_url
+        look_up = self._asking.get(key)
+        if look_up is None:
+            look_up = self._asking[key] = _LookUp()
+            look_up.task = spawn(self._look_up(look_up, host, named_by_url), "look-up")
+            look_up.task.add_done_callback(partial(self._forget, key, look_up))
+        look_up.waiters += 1
+        try:
+            found = await asyncio.shield(look_up.task)
+        finally:
+            look_up.waiters -= 1
+            if not look_up.waiters and not look_up.has_begun:
+                self._forget(key, look_up)
+                look_up.task.cancel()
         if isinstance(found, OSError):
             raise found
-        return found
+        return _at(found, port)
 
-    async def _look_up(self, host: str, port: int) -> list[Address] | OSError:
-        """Ask the system, and remember its answer; if that fails, return why, and remember nothing."""
+    def _forget(self, key: tuple[str, bool], look_up: _LookUp, _: object = None) -> None:
+        """Share a look-up with nobody any more."""
+        if self._asking.get(key) is look_up:
+            del self._asking[key]
+
+    async def _look_up(self, look_up: _LookUp, host: str, named_by_url: bool) -> list[Address] | OSError:
+        """Ask the system when it is our turn, and remember its answer.
+
+        If that fails, return why, and remember nothing.
+        """
         loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError):
-            return why_not_found() or Unresolvable("name does not resolve")
-        except OSError as error:
-            return error
+        turn = self._named_by_urls.turn(host.partition(".")[2]) if named_by_url else contextlib.nullcontext()
+        async with turn:
+            look_up.has_begun = True
+            try:
+                found = await loop.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=self._flags)
+            except (socket.gaierror, UnicodeError):
+                return why_not_found() or Unresolvable("name does not resolve")
+            except OSError as error:
+                return error
         addresses: list[Address] = [(family, tuple(where)) for family, _, _, _, where in found]
-        return self._remember(host, port, addresses, loop.time() + REMEMBER)
+        return self._remember(host, addresses, loop.time() + self._seconds)
 
-    def _remember(self, host: str, port: int, addresses: list[Address], until: float) -> list[Address]:
+    def _remember(self, host: str, addresses: list[Address], until: float) -> list[Address]:
         if len(self._known) >= MAX_NAMES:
             self._known.clear()
-        self._known[host, port] = (until, addresses)
+        self._known[host] = (until, addresses)
         return addresses
 
 
-def _literal(host: str, port: int) -> Address | None:
+def _at(addresses: list[Address], port: int) -> list[Address]:
+    """Return addresses with a port in its place; those of Unix sockets have none."""
+    return [
+        (family, where if isinstance(where, str) else (where[0], port, *where[2:]))
+        for family, where in addresses
+    ]
+
+
+def _literal(host: str) -> Address | None:
     if host.startswith("/"):
         return socket.AF_UNIX, host
     try:
@@ -102,5 +179,5 @@ def _literal(host: str, port: int) -> Address | None:
     except ValueError:
         return None
     if address.version == 4:
-        return socket.AF_INET, (str(address), port)
-    return socket.AF_INET6, (str(address), port, 0, 0)
+        return socket.AF_INET, (str(address), 0)
+    return socket.AF_INET6, (str(address), 0, 0, 0)

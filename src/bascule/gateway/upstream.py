@@ -226,7 +226,10 @@ class Dialler:
         deadline = loop.time() + self._limits.connect_timeout
         failure: OSError | None = None
         async with asyncio.timeout_at(deadline):
-            addresses = self._permitted(address, await self._resolver.resolve(address.host, address.port))
+            found = await self._resolver.resolve(
+                address.host, address.port, named_by_url=address.named_by_url
+            )
+            addresses = self._permitted(address, found)
         for number, (family, where) in enumerate(addresses):
             connection = begun.pop()[0] if begun and begun[0][1] == where else self._socket(family)
             now = loop.time()
