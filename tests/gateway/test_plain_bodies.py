@@ -130,6 +130,20 @@ async def test_a_browser_that_does_not_read_stops_the_upstream(world: World) -> 
         await world.upstreams[0].gone.wait()
 
 
+async def test_a_browser_that_does_not_read_for_too_long_is_cut(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(answer(b"Content-Length: %d" % (1024 * MIB), body=None))
+        while True:
+            await peer.send(b"x" * 65536)
+
+    front = await world.front(await world.upstream(script), limits={"sendTimeout": "0.3s"})
+    with socket.create_connection(("127.0.0.1", front.port)) as browser:
+        browser.sendall(request_head(b"/"))
+        async with asyncio.timeout(PATIENCE):
+            await world.upstreams[0].gone.wait()
+
+
 async def _settled(value: object) -> None:
     """Wait until a figure has stopped to change for 0.3 s."""
     assert callable(value)

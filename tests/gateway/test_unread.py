@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from bascule.gateway import admin_listener, unread
+from bascule.gateway import admin_listener
 from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.http import HttpServer
 from bascule.gateway.life import Life, Stage
@@ -38,6 +38,10 @@ MANY = 1000
 
 REQUESTS = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * MANY + b"GET /last HTTP/1.1\r\nHost: a\r\n\r\n"
 
+PART = b"y" * 65536
+PARTS = 64
+LARGE = b"GET /large HTTP/1.0\r\nHost: a\r\n\r\n"
+
 
 class Served:
     """A listener in this process.
@@ -62,7 +66,7 @@ class Served:
         return len(self._server.connections)
 
     @contextlib.asynccontextmanager
-    async def asked(self) -> AsyncIterator[asyncio.StreamReader]:
+    async def asked(self, requests: bytes = REQUESTS) -> AsyncIterator[asyncio.StreamReader]:
         """Have a client that asks for all at once, and reads as little as its caller."""
         with socket.socket() as raw:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -72,12 +76,18 @@ class Served:
             reader, writer = await asyncio.open_connection(
                 sock=raw, limit=4096, ssl=self._client, server_hostname=host
             )
-            writer.write(REQUESTS)
+            writer.write(requests)
             yield reader
             writer.transport.abort()
 
 
-async def _answer(request: web.BaseRequest) -> web.Response:
+async def _answer(request: web.BaseRequest) -> web.StreamResponse:
+    if request.path == "/large":
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(PARTS):
+            await response.write(PART)
+        return response
     return web.Response(body=b"last" if request.path == "/last" else ANSWER)
 
 
@@ -90,6 +100,10 @@ async def served(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> AsyncIterator[Served]:
     """A public listener, another one with TLS, and an admin listener."""
+    limits = Limits(
+        max_idle_connections=MOST,
+        send_timeout=SHORT if "impatient" in request.fixturenames else 60,
+    )
     monkeypatch.setattr(admin_listener, "MOST_IDLE", MOST)
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)  # its connections have the same
@@ -98,7 +112,7 @@ async def served(
     if request.param == "admin":
         app = web.Application()
         app.router.add_get("/{path:.*}", _answer)
-        listener = AdminListener(app, Config())
+        listener = AdminListener(app, Config(limits=limits))
         await listener.start(listening)
         server = listener._runner.server
         assert server is not None
@@ -107,7 +121,7 @@ async def served(
         return
     certificate = make_certificate(tmp_path) if request.param == "tls" else None
     life = Life()
-    http = HttpServer(_answer, Config(limits=Limits(max_idle_connections=MOST)), _no_upgrade, life)
+    http = HttpServer(_answer, Config(limits=limits), _no_upgrade, life)
     accepting = await asyncio.get_running_loop().create_server(
         http, sock=listening, ssl=None if certificate is None else certificate.server()
     )
@@ -127,9 +141,9 @@ async def test_of_too_many_who_read_nothing_those_who_came_first_are_dropped(ser
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient() -> float:
     """Make the listener wait for a client that reads nothing only a short time."""
-    monkeypatch.setattr(unread, "READS_NOTHING", SHORT)
+    return SHORT
 
 
 @pytest.mark.usefixtures("impatient")
@@ -146,6 +160,27 @@ async def test_who_reads_slowly_gets_all_answers(served: Served) -> None:
     began = loop.time()
     async with served.asked() as reader:
         assert (await _read_slowly(reader)).count(ANSWER) == MANY
+    assert loop.time() - began > 3 * SHORT
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_who_reads_nothing_of_a_large_answer_is_cut(served: Served) -> None:
+    async with served.asked(LARGE):
+        await eventually_async(lambda: served.open, 5, "it is there")
+        await eventually_async(lambda: not served.open, 20 * SHORT, "it is cut")
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_who_reads_a_large_answer_slowly_gets_the_whole(served: Served) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with served.asked(LARGE) as reader:
+        await reader.readuntil(b"\r\n\r\n")
+        got = 0
+        while part := await reader.read(65536):
+            got += len(part)
+            await asyncio.sleep(SHORT / 20)  # it is slow
+    assert got == PARTS * len(PART)
     assert loop.time() - began > 3 * SHORT
 
 

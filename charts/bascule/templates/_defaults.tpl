@@ -53,6 +53,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
     "earlyBytes": 65536,
     "maxHttpRequests": 1000,
     "httpUpstreamTimeout": "300s",
+    "sendTimeout": "60s",
     "refusalHoldMax": "30s",
     "rejectMode": "close"
   },

@@ -28,7 +28,7 @@ from bascule.gateway.bounded import Bounded
 from bascule.gateway.farewell import dropped
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain_server import SETTINGS, PlainProtocol, is_last
-from bascule.gateway.unread import Unread
+from bascule.gateway.unread import Stalls, Unread
 from bascule.gateway.waits import Waits
 from bascule.tasks import spawn
 
@@ -56,7 +56,7 @@ class AdminListener:
 
     Attributes:
         idle: Connections that ask for nothing, and those whose client has to read more of an answer first.
-        unread: Counts the latter, and cuts those whose client reads nothing.
+        unread: Counts and watches the latter.
         newcomers: Connections whose TLS handshake is under way.
         heads: Connections that wait for their first head, or on which another has begun.
         arriving: The same as `newcomers`: a gateway that retires waits for them.
@@ -64,7 +64,7 @@ class AdminListener:
 
     def __init__(self, app: web.Application, config: Config, tls: ssl.SSLContext | None = None) -> None:
         self.idle = Bounded(MOST_IDLE)
-        self.unread = Unread(self.idle, self.drop)
+        self.unread = Unread(Stalls(config.limits.send_timeout), self.idle, self.drop)
         self.newcomers = Bounded(MOST_IDLE)
         self.heads = Waits(config.limits.handshake_timeout, _Connection.expire)
         self.arriving = Waits[Any](config.limits.handshake_timeout, lambda _: None)

@@ -30,7 +30,7 @@ from bascule.gateway.errorpages import accept_in
 from bascule.gateway.farewell import dropped
 from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg, reset
 from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
-from bascule.gateway.unread import Unread
+from bascule.gateway.unread import Stalls, Unread
 from bascule.gateway.waits import Waits
 from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import (
@@ -109,7 +109,7 @@ class HttpServer(PlainServer):
         newcomers: Connections that wait for their first head, or whose next head has begun and is not whole.
         idle: Connections between two requests, on which nothing has begun, and those whose client has to read
             answers before the next one can begin.
-        unread: Counts the latter, and cuts those whose client reads nothing.
+        unread: Counts and watches the latter.
         heads: Connections that wait for their first head, or for the rest of one that has begun; each has
             ``limits.handshakeTimeout`` for it.
         arriving: Connections on which a head, or the TLS handshake before it, began in the last `ARRIVES`.
@@ -129,7 +129,8 @@ class HttpServer(PlainServer):
         self._limits = config.limits
         self.newcomers = Bounded(config.limits.max_handshakes)
         self.idle = Bounded(config.limits.max_idle_connections)
-        self.unread = Unread(self.idle, self._shed)
+        self._stalls = Stalls(config.limits.send_timeout)
+        self.unread = Unread(self._stalls, self.idle, self._shed)
         self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
         self.arriving = Waits[HttpProtocol](ARRIVES, lambda _: None)
         self._dropped = dropped()
@@ -191,7 +192,7 @@ class HttpServer(PlainServer):
         # aiohttp waits for room in each answer's own writer, which a small answer never fills: without this
         # we would keep every answer for a client that pipelines requests and reads nothing.
         await request.writer.drain()
-        connection.unread = None  # a request under way is bounded by limits.maxHttpRequests
+        connection.unread = self._stalls  # limits.maxHttpRequests bounds the requests under way
         try:
             answer = await self._answer(request)
             if not (request.keep_alive if answer.keep_alive is None else answer.keep_alive):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
 
-    from bascule.gateway.unread import Unread
+    from bascule.gateway.unread import Stalls, Unread
     from bascule.policy.config import Config
 
 __all__ = [
@@ -122,7 +122,7 @@ class PlainProtocol(web.RequestHandler):
         accept: What a head that does not parse says in ``Accept``: aiohttp does not report its fields.
         shows_end: Whether the framing of the answer that was begun last shows its end: then the end of the
             connection does not pass for it.
-        unread: Bounds the waits for the client to read what was written; ``None`` while something else does.
+        unread: Watches the waits for the client to read what was written; bounds them if nothing else does.
     """
 
     __slots__ = ("accept", "body", "ended_plainly", "peer", "shows_end", "unread")
@@ -134,7 +134,7 @@ class PlainProtocol(web.RequestHandler):
         self.ended_plainly: StreamReader | None = None
         self.accept = b""
         self.shows_end = False
-        self.unread: Unread | None = None
+        self.unread: Unread | Stalls | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the client here: on a Unix socket a request would give a name that the client chose."""

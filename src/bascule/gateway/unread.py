@@ -1,7 +1,9 @@
-"""Connections whose client has not read the answers before: they are bounded, and cut if it reads nothing.
+"""Connections that wait for their client to read: they are cut if it reads nothing.
 
-A client may send request after request and read no answer. The answers to what it sent before fill the
-kernel's buffers and ours, and the next request waits until there is room again. As long as it waits, its
+In the middle of an answer that is all: ``limits.maxHttpRequests`` bounds how many answers are under way.
+
+But a client may also send request after request and read no answer. The answers to what it sent before fill
+the kernel's buffers and ours, and the next request waits until there is room again. As long as it waits, its
 connection is one that asks for nothing: it counts among those, beyond whose bound the oldest is dropped.
 """
 
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from bascule.gateway.taking import taken
 from bascule.gateway.waits import Waits
@@ -20,32 +22,27 @@ if TYPE_CHECKING:
 
     from bascule.gateway.bounded import Bounded
 
-__all__ = ["READS_NOTHING", "Unread"]
-
-READS_NOTHING: Final = 60.0
-"""Seconds for which a client may read nothing while we wait for it: nginx's ``send_timeout``. A client that
-reads a little in each such time may take as long as it likes."""
+__all__ = ["Stalls", "Unread"]
 
 
-class Unread:
-    """All connections of a listener that wait for this.
+class Stalls:
+    """Connections in the middle of an answer of which their client has to read more.
 
     Args:
-        bound: Counts them, beside others. It is given the transports, so that a connection may be in it for
-            another reason as well.
-        drop: Ends the one that has been there longest, if there are too many.
+        seconds: For how long a client may read nothing (``limits.sendTimeout``); 0 for any time.
     """
 
-    def __init__(self, bound: Bounded, drop: Callable[[asyncio.Transport], None]) -> None:
-        self._bound = bound
-        self._drop = drop
-        self._looks = Waits(READS_NOTHING, self._look)
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._looks = Waits(seconds, self._look)
         self._taken: dict[asyncio.Transport, int | None] = {}
 
     @contextlib.contextmanager
     def waiting(self, transport: asyncio.Transport) -> Iterator[None]:
-        """Count a connection for the length of a block, in which nothing is written to it."""
-        self._bound.enter(transport, partial(self._drop, transport))
+        """Watch a connection for the length of a block, in which nothing is written to it."""
+        if not self._seconds:
+            yield
+            return
         self._taken[transport] = taken(transport)
         self._looks.enter(transport)
         try:
@@ -53,7 +50,6 @@ class Unread:
         finally:
             self._looks.leave(transport)
             del self._taken[transport]
-            self._bound.leave(transport)
 
     def _look(self, transport: asyncio.Transport) -> None:
         """Cut a connection whose client has read nothing since the last look."""
@@ -63,3 +59,29 @@ class Unread:
         else:
             self._taken[transport] = now
             self._looks.enter(transport)
+
+
+class Unread:
+    """Connections of which their client has to read answers before the next request can begin.
+
+    Args:
+        stalls: Cuts those whose client reads nothing.
+        bound: Counts them, beside others. It is given the transports, so that a connection may be in it for
+            another reason as well.
+        drop: Ends the one that has been there longest, if there are too many.
+    """
+
+    def __init__(self, stalls: Stalls, bound: Bounded, drop: Callable[[asyncio.Transport], None]) -> None:
+        self._stalls = stalls
+        self._bound = bound
+        self._drop = drop
+
+    @contextlib.contextmanager
+    def waiting(self, transport: asyncio.Transport) -> Iterator[None]:
+        """Count and watch a connection for the length of a block, in which nothing is written to it."""
+        self._bound.enter(transport, partial(self._drop, transport))
+        try:
+            with self._stalls.waiting(transport):
+                yield
+        finally:
+            self._bound.leave(transport)

@@ -221,6 +221,14 @@ class Limits(Block):
 
     5 min: Jupyter exports large notebooks synchronously. Then 504.
     """
+    send_timeout: Duration = 60.0
+    """Time for which a client may take nothing of an answer while more of it waits; 0 waits for ever.
+
+    Then the connection is cut, up to twice as late: a thousand clients that stall would otherwise keep
+    everybody from `maxHttpRequests`. Whoever takes a little in each such time may take as long as it likes.
+    60 s as in nginx; a download that is paused in a browser for longer has to be resumed or started again.
+    Sessions are not concerned.
+    """
     refusal_hold_max: Duration = 30.0
     """Longest time a repeated refusal is held before its Close.
 
