@@ -1,6 +1,8 @@
 """The committed dashboard: what the pool page promises, and what keeps it honest."""
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from bascule.policy.config import Config
 from bascule.telemetry.catalogue import CATALOGUE
 from dashboards import hopsworks, panels, queries
+from tests.support.parts import require
 
 DOCUMENT = queries.read(hopsworks.JSON_FILE)
 QUERIES = list(queries.queries(DOCUMENT))
@@ -49,19 +52,78 @@ def test_the_five_panels_stand_at_the_bottom_in_the_pages_order() -> None:
     assert [panel["title"] for panel in queries.panels(DOCUMENT)][-5:] == CONTRACT_TITLES
 
 
-def test_rejection_rate_is_the_pages_query_to_the_letter() -> None:
-    assert list(targets("WebSocket - rejection rate").values()) == [
-        "sum(rate(ws_connection_rejections_total[1m]))"
-    ]
+def by_pod(expression: str) -> str:
+    """Return an expression with the short name that the page describes, written out a second time."""
+    return (
+        f'label_replace(label_replace({expression},"pod_short","$1","pod_name","(.*)")'
+        ',"pod_short","$1","pod_name","hopsworks-instance-(.*)")'
+    )
 
 
-def test_duration_draws_three_percentiles() -> None:
-    drawn_targets = targets("WebSocket - duration (sliding window percentiles)")
-    assert {legend: expression.split('"')[1] for legend, expression in drawn_targets.items()} == {
-        "p50": "0.5",
-        "p95": "0.95",
-        "p99": "0.99",
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("WebSocket - rejection rate", {"rejections": "sum(rate(ws_connection_rejections_total[1m]))"}),
+        (
+            "WebSocket - duration (sliding window percentiles)",
+            {
+                "p50": 'max(ws_connection_duration_seconds{quantile="0.5"})',
+                "p95": 'max(ws_connection_duration_seconds{quantile="0.95"})',
+                "p99": 'max(ws_connection_duration_seconds{quantile="0.99"})',
+            },
+        ),
+        (
+            "WebSocket - sessions",
+            {
+                "{{pod_short}}": by_pod("ws_connection_in_flight_count"),
+                "Pool max (per instance)": "max(ws_pool_max_connections)",
+            },
+        ),
+        ("WebSocket - pool CPU", {"{{pod_short}}": by_pod("ws_pool_cpu_cores")}),
+        (
+            "WebSocket - pool allocation rate (GC pressure)",
+            {"{{pod_short}}": by_pod("ws_pool_alloc_bytes_per_second")},
+        ),
+        (
+            "Memory",
+            {
+                "Used heap {{pod_short}}": by_pod("bascule_memory_used_bytes"),
+                "Max heap (-Xmx)": "min(bascule_memory_max_bytes)",
+            },
+        ),
+        ("GC", {"{{pod_short}}": by_pod("sum by (pod_name) (rate(bascule_gc_seconds_total[1m]))")}),
+    ],
+)
+def test_each_panel_that_the_page_names_shows_what_the_page_says(
+    title: str, expected: dict[str, str]
+) -> None:
+    assert targets(title) == expected
+
+
+@pytest.mark.real
+def test_pods_of_the_platform_are_shown_without_its_prefix_and_others_whole(tmp_path: Path) -> None:
+    """Prometheus' own evaluation of a panel's query."""
+    shown = {"hopsworks-instance-5f7d4-x2x7k": "5f7d4-x2x7k", "bascule-0": "bascule-0"}
+    series = 'ws_pool_cpu_cores{pod_name="%s"}'
+    test = {
+        "input_series": [{"series": series % pod, "values": "0.25"} for pod in shown],
+        "promql_expr_test": [
+            {
+                "expr": targets("WebSocket - pool CPU")["{{pod_short}}"],
+                "eval_time": "0m",
+                "exp_samples": [
+                    {"labels": f'{series[:-1] % pod},pod_short="{short}"}}', "value": 0.25}
+                    for pod, short in shown.items()
+                ],
+            }
+        ],
     }
+    file = tmp_path / "test.yaml"
+    file.write_text(json.dumps({"tests": [test]}))  # JSON is YAML
+    done = subprocess.run(
+        [require("promtool"), "test", "rules", file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_sessions_are_solid_lines_and_the_cap_is_one_dashed_red_line() -> None:
@@ -73,7 +135,6 @@ def test_sessions_are_solid_lines_and_the_cap_is_one_dashed_red_line() -> None:
     assert not others
     assert drawing["custom.lineStyle"]["fill"] == "dash"
     assert drawing["color"] == {"mode": "fixed", "fixedColor": "red"}
-    assert targets("WebSocket - sessions")[name] == "max(ws_pool_max_connections)"
 
 
 def test_memory_has_the_two_lines_the_tuning_section_names() -> None:
