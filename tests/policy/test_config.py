@@ -51,14 +51,32 @@ def test_a_jupyter_whose_prefix_is_stripped_is_doubted(
     assert [line.partition(": ")[0] for line in doubts(config)] == ["routes[0].stripPrefix"] * doubted
 
 
-def test_the_defaults_are_those_of_the_contract() -> None:
-    assert WebSocketProxy().model_dump(by_alias=True) == {
-        "maxSessionsPerApp": 500,
-        "incomingBufferBytes": 33554432,
-        "grizzlyWorkerPoolMaxSize": 200,
-        "sessionIdleTimeoutMs": 0,
-        "heartbeatIntervalMs": 20000,
-    }
+@pytest.mark.parametrize(
+    ("key", "default", "why"),
+    [
+        ("websocketProxy.maxSessionsPerApp", 500, "the pool page"),
+        ("websocketProxy.incomingBufferBytes", 33554432, "the pool page"),
+        ("websocketProxy.grizzlyWorkerPoolMaxSize", 200, "the pool page"),
+        ("websocketProxy.sessionIdleTimeoutMs", 0, "the pool page: sessions are long-lived"),
+        ("websocketProxy.heartbeatIntervalMs", 20000, "the pool page: below nginx's 60 s"),
+        ("metrics.durationHalfLife", 300.0, "the pool page: a roughly five-minute half-life"),
+        ("metrics.recentWindow", 600.0, "MicroProfile: NaN when no sample is younger than 10 minutes"),
+        ("limits.handshakeTimeout", 10.0, "a peer that begins and says no more has ten seconds"),
+        ("limits.rejectMode", "close", "the pool page: 101, then 1013"),
+        ("capacity.warningShare", 0.8, "the badges' threshold, which dashboard and alert repeat"),
+        ("capacity.cacheFor", 5.0, "the capacity API may be five seconds old"),
+        ("upstreamTls.verify", True, "a certificate that nobody checks is worth nothing"),
+    ],
+)
+def test_a_default_that_others_name_is_what_they_say(key: str, default: object, why: str) -> None:
+    found: Any = Config().model_dump(by_alias=True)
+    for step in key.split("."):
+        found = found[step]
+    assert (found, type(found)) == (default, type(default)), why
+
+
+def test_the_table_above_has_every_key_of_the_pool() -> None:
+    assert len(WebSocketProxy.model_fields) == 5
 
 
 @pytest.mark.parametrize("key", INTS)
