@@ -36,6 +36,18 @@ TEXTS = {
     ("cluster", "warning"): "Cluster is close to its limit",
     ("cluster", "critical"): "Cluster is full",
 }
+MEANINGS = {
+    ("instance", "warning"): "The Hopsworks instance you would be routed to has few free session slots left. "
+    "New sessions can still start but may fail soon.",
+    ("instance", "critical"): "The Hopsworks instance you would be routed to has no free session slots. "
+    "New sessions may still start if another instance has capacity; refreshing or signing back in may land "
+    "you on that pod.",
+    ("cluster", "warning"): "All Hopsworks instances together have few free session slots. New sessions may "
+    "succeed on a less-busy pod, but a refresh or retry might land on a full one.",
+    ("cluster", "critical"): "All Hopsworks instances together have no free session slots. New sessions are "
+    "rejected platform-wide.",
+}
+"""To the letter those of the page "Session Capacity Warnings"."""
 SHOWN = """(scope) => { const index = scope === 'instance' ? 0 : 1;
   const shown = document.querySelector('#badge').shadowRoot.querySelectorAll('.slot')[index].lastElementChild;
   return shown.classList.contains('ghost') ? null : [shown.className, shown.textContent, shown.title]; }"""
@@ -141,7 +153,7 @@ async def shows_nothing(page: Page) -> None:
     await eventually_async(look, 45, "no badge is shown")
 
 
-async def test_each_state_has_its_exact_text_and_a_meaning() -> None:
+async def test_each_state_has_its_exact_text_and_meaning() -> None:
     async with badge_page() as (page, server):
         for (scope, level), expected in TEXTS.items():
             server.instance = server.cluster = "ok"
@@ -149,7 +161,7 @@ async def test_each_state_has_its_exact_text_and_a_meaning() -> None:
             await poll(page, server)
             _, text, title = await shows(page, scope, level)
             assert text == expected
-            assert "session slots" in title
+            assert title == MEANINGS[scope, level]
             other = "cluster" if scope == "instance" else "instance"
             assert await page.evaluate(SHOWN, other) is None
 
