@@ -25,6 +25,7 @@ from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
+    from bascule.policy.routes import Match
     from bascule.protocol.http1 import BadHead, RequestHead
 
 PATIENCE = 10.0
@@ -202,6 +203,11 @@ class Front:
         return int(self.words[GatewayWord.HTTP_REFUSED])
 
 
+def no_credentials(cookies: list[bytes], match: Match) -> None:
+    """Stand where credentials are checked, for tests none of whose routes asks for any."""
+    raise AssertionError(match)
+
+
 class World:
     """Starts upstreams and proxies that end with the test."""
 
@@ -240,7 +246,7 @@ class World:
         self,
         upstream: Upstream | int,
         *,
-        authorise: Any = None,
+        authorise: Callable[[list[bytes], Match], object] = no_credentials,
         tls: ssl.SSLContext | None = None,
         upstream_host: str = "127.0.0.1",
         upstream_url: str | None = None,

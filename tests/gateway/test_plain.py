@@ -674,13 +674,6 @@ async def test_fields_that_are_too_large_together_are_431(world: World) -> None:
 # -- credentials ------------------------------------------------------------------------------------------
 
 
-async def test_a_route_with_credentials_is_closed_when_nobody_checks_them(world: World) -> None:
-    upstream = await world.repeating(answer())
-    front = await world.front(upstream, auth="session")
-    assert (await front.request(b"/", b"Cookie: proxy_session=x")).status == 503
-    assert upstream.connections == 0
-
-
 async def test_credentials_are_checked_and_not_passed_on(world: World) -> None:
     def authorise(cookies: list[bytes], _: object) -> None:
         if cookies != [b"a=1; proxy_session=good; b=2"]:

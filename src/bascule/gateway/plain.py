@@ -169,7 +169,7 @@ class PlainProxy:
         upstream_tls: The TLS context for upstreams.
         fence: Says which addresses a host may have that a URL named.
         authorise: Called for routes that need credentials, with the values of ``Cookie`` and the match;
-            raises `HandshakeRefused`. Without it such routes answer 503.
+            raises `HandshakeRefused`.
         hub: Notes activity on JupyterHub's routes.
 
     Attributes:
@@ -187,7 +187,7 @@ class PlainProxy:
         upstream_tls: ssl.SSLContext,
         fence: Fence,
         *,
-        authorise: Callable[[list[bytes], Match], object] | None = None,
+        authorise: Callable[[list[bytes], Match], object],
         hub: HubLedger | None = None,
     ) -> None:
         self._routes = routes
@@ -287,8 +287,6 @@ class PlainProxy:
                 host = match.authority
                 fields = with_host(fields, host)
             if match.route.auth is not AuthMode.NONE:
-                if self._authorise is None:
-                    raise HandshakeRefused(503, "Authentication is not set up.")
                 self._authorise(values_of(fields, b"cookie"), match)
             if self._withheld is not None:
                 fields = without_cookie(fields, self._withheld)
