@@ -74,8 +74,9 @@ async def test_45_it_is_not_sent_to_the_loopback(monkeypatch: pytest.MonkeyPatch
 
 def forget(front: Front) -> None:
     """Do what time does: forget the name, and the connection that was kept."""
-    assert front.proxy._fenced is not None
-    pool = front.proxy._fenced.connector
+    session = front.proxy._upstreams._pools._fenced
+    assert session is not None
+    pool = session.connector
     assert isinstance(pool, UpstreamPool)
     assert isinstance(pool._resolver, _Names)
     pool._resolver._resolver._known.clear()

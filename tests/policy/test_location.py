@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.policy.location import inside_prefix
+from bascule.policy.location import inside_prefix, kept_inside
 
 PREFIX = b"/apps/demo"
 UPSTREAM = b"demo.svc:8501"
@@ -108,3 +108,11 @@ def test_whatever_is_said_the_prefix_is_put_in_once_and_nothing_else_is_changed(
         assert seen.netloc.lower().removesuffix(":80").removesuffix(":443") == "front.example"
         assert (seen.path + "/").startswith("/apps/demo/")
     assert told(now, target) == now
+
+
+def test_of_an_answers_fields_location_alone_is_changed_whatever_its_case() -> None:
+    fields = [(b"Refresh", b"/a"), (b"LOCATION", b"/a"), (b"Set-Cookie", b"a=1; Path=/"), (b"location", b"b")]
+
+    kept = kept_inside(fields, PREFIX, upstream=UPSTREAM, host=HOST, target=b"/")
+
+    assert kept == [fields[0], (b"LOCATION", PREFIX + b"/a"), *fields[2:]]

@@ -11,7 +11,7 @@ from typing import Final
 
 from bascule.handover.counters import GatewayWord
 
-__all__ = ["STATUSES", "TOO_MANY", "Exchanges"]
+__all__ = ["SOON", "STATUSES", "TOO_MANY", "Exchanges"]
 
 STATUSES: Final = {
     "2xx": GatewayWord.HTTP_2XX,
@@ -27,6 +27,9 @@ _REFUSED: Final = int(GatewayWord.HTTP_REFUSED)
 
 TOO_MANY: Final = "Too many requests are under way."
 """Detail of the 503 for an exchange that does not fit."""
+
+SOON: Final = ((b"Retry-After", b"1"),)
+"""What goes with a 503 for want of room."""
 
 
 class Exchanges:

@@ -1,6 +1,6 @@
-"""What the log says of a plain HTTP request whose upstream failed.
+"""What the log and the browser are told of a plain HTTP request whose upstream failed.
 
-The words are those of a refused session's line (`bascule.gateway.upstream`), so that one
+The log's words are those of a refused session's line (`bascule.gateway.upstream`), so that one
 table in the runbook serves both.
 
 Rules of this file: nothing of the request is repeated; aiohttp's own texts quote addresses and are
@@ -19,7 +19,16 @@ from bascule.gateway.fence import AddressRefused
 from bascule.gateway.plain_client import FailedInUse, TlsTimedOut
 from bascule.protocol.tlsfailure import ALERTS, errno_name, tls_failure
 
-__all__ = ["BAD_ANSWER", "BROKEN_OFF", "NO_ROOM", "TIMEOUT", "UNREACHABLE", "describe", "why_unreachable"]
+__all__ = [
+    "ANSWERS",
+    "BAD_ANSWER",
+    "BROKEN_OFF",
+    "NO_ROOM",
+    "TIMEOUT",
+    "UNREACHABLE",
+    "describe",
+    "why_unreachable",
+]
 
 UNREACHABLE: Final = "unreachable"
 """No connection, or it ended before the answer began: 502."""
@@ -31,6 +40,14 @@ TIMEOUT: Final = "timeout"
 """No connection or no head of the answer in time: 504."""
 BROKEN_OFF: Final = "broken_off"
 """The answer ended in its middle: the browser got the beginning without an end."""
+
+ANSWERS: Final = {
+    NO_ROOM: (503, "This proxy cannot connect to any more applications at the moment."),
+    UNREACHABLE: (502, "The application behind this address cannot be reached."),
+    BAD_ANSWER: (502, "The application behind this address gave an answer that is not valid HTTP."),
+    TIMEOUT: (504, "The application behind this address did not answer in time."),
+}
+"""Status and page for each way in which there is no answer of an upstream to begin with."""
 
 
 def why_unreachable(error: BaseException) -> str:

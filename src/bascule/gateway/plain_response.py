@@ -96,6 +96,7 @@ class BrowserSide:
         keep_alive: Whether the connection stays open after the answer. Callers set it to false if
             it must not; when the answer begins, `start` also asks the request, of which more is
             known by then.
+        request: The request that is answered.
         status: Status of the answer once its head is sent, else 0.
     """
 
@@ -103,16 +104,16 @@ class BrowserSide:
         "_chunked",
         "_framed",
         "_http11",
-        "_request",
         "_writer",
         "head_only",
         "invited",
         "keep_alive",
+        "request",
         "status",
     )
 
     def __init__(self, request: web.BaseRequest) -> None:
-        self._request = request
+        self.request = request
         self._writer = request.writer
         self._http11 = request.version >= (1, 1)
         self._chunked = False
@@ -175,7 +176,7 @@ class BrowserSide:
         lines += [b"%b: %b\r\n" % field for field in fields]
         if not dated:
             lines.append(date_line())
-        self.keep_alive = self.keep_alive and self._request.keep_alive
+        self.keep_alive = self.keep_alive and self.request.keep_alive
         if not length_known:
             if self._http11:
                 self._chunked = True
@@ -189,7 +190,7 @@ class BrowserSide:
         head = _head(lines)
         self.status = status
         self._framed = self._chunked or length_known
-        if isinstance(connection := self._request.protocol, PlainProtocol):
+        if isinstance(connection := self.request.protocol, PlainProtocol):
             connection.shows_end = self._framed
         if self._chunked:
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
@@ -236,7 +237,7 @@ class BrowserSide:
         body = b""
         fields = extra
         if status != 204:
-            accept = b",".join(values_of(self._request.raw_headers, b"accept"))
+            accept = b",".join(values_of(self.request.raw_headers, b"accept"))
             common, body = error_page(status, detail, accept)
             fields = (*extra, *common)
         return await self.answer_with(status, fields, body)
@@ -264,7 +265,7 @@ class BrowserSide:
     @property
     def body_is_missing(self) -> bool:
         """Whether the browser still owes a part of the request's body."""
-        return self._request.body_exists and not self._request.content.is_eof()
+        return self.request.body_exists and not self.request.content.is_eof()
 
     async def linger(self) -> None:
         """Discard the rest of an unwanted body, at most for `_LINGER`, then close the connection.
@@ -275,14 +276,14 @@ class BrowserSide:
 
         Cancellation: safe.
         """
-        content = self._request.content
+        content = self.request.content
         await asyncio.sleep(0)  # lets the cancelled upload stop reading
         with contextlib.suppress(TimeoutError, OSError, web.RequestPayloadError):
             async with asyncio.timeout(_LINGER):
                 while not content.is_eof():
                     await content.readany()
-        if self._request.transport is not None:
-            self._request.transport.close()
+        if self.request.transport is not None:
+            self.request.transport.close()
 
     def sent(self) -> SentResponse:
         """Return the answer as aiohttp needs it."""
@@ -296,7 +297,7 @@ class BrowserSide:
 
         Cancellation: safe.
         """
-        transport = self._request.transport
+        transport = self.request.transport
         if transport is None or not self._framed:
             return self.abort()
         self.keep_alive = False  # so aiohttp closes the connection
@@ -311,6 +312,6 @@ class BrowserSide:
     def abort(self) -> SentResponse:
         """End the connection with a reset, so that no client takes the answer for complete."""
         self.keep_alive = False
-        if (transport := self._request.transport) is not None:
+        if (transport := self.request.transport) is not None:
             reset(transport)
         return self.sent()

@@ -20,9 +20,12 @@ Rules of this file: pure; nothing is decoded or resolved, the prefix is put in f
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["inside_prefix"]
+if TYPE_CHECKING:
+    from bascule.policy.forwarding import Fields
+
+__all__ = ["inside_prefix", "kept_inside"]
 
 _URL: Final = re.compile(
     rb"(?P<scheme>https?):(?P<root>//(?P<host>[^/?#\\]*))(?P<rest>.*)", re.IGNORECASE | re.DOTALL
@@ -57,6 +60,18 @@ def inside_prefix(location: bytes, prefix: bytes, *, upstream: bytes, host: byte
     if authority == host.lower().removesuffix(own_port) and (path == asked + b"/" or asked == path + b"/"):
         return url["scheme"] + b":" + url["root"] + prefix + rest
     return location
+
+
+def kept_inside(
+    fields: Fields, prefix: bytes, *, upstream: bytes, host: bytes, target: bytes
+) -> list[tuple[bytes, bytes]]:
+    """Return an answer's fields with what becomes of ``Location``; for the arguments see `inside_prefix`."""
+    return [
+        (name, inside_prefix(value, prefix, upstream=upstream, host=host, target=target))
+        if name.lower() == b"location"
+        else (name, value)
+        for name, value in fields
+    ]
 
 
 def _path(reference: bytes) -> bytes:

@@ -1,0 +1,350 @@
+"""Plain HTTP with an upstream: the request goes out, the answer is passed on.
+
+aiohttp parses on both sides; targets and the fields of answers pass as the bytes that were received. What
+holds for every exchange:
+
+* bodies stream both ways in constant memory; a part is written as soon as it is read,
+  and nothing is read while the other side takes no more;
+* ``Content-Length`` passes where it is known, else the answer is chunked (or ends with
+  the connection, for HTTP/1.0). Trailers are discarded (RFC 9110 §6.5.1), never merged;
+* an answer is complete or visibly broken: if the upstream dies in the middle, the browser gets
+  what there is and no end; its connection is reset only where a plain end would be one (HTTP/1.0);
+* a failure of an upstream is one line in the log, whatever the browser was told;
+* interim answers (1xx) are passed on, but not to a browser that speaks HTTP/1.0 (RFC 9110 §15.2);
+* a browser that goes away cancels the exchange, also the upstream's side;
+* the upstream has a second to answer ``Expect: 100-continue``, then we do: not every upstream supports it;
+  a body that comes without an invitation is forwarded at once;
+* a request is sent a second time only if it is idempotent, has no body, and its
+  connection had been kept and turned out to be closed.
+
+Status codes of our own: 400 the body, 408 the browser stalled, 502 upstream unreachable or not HTTP, 503 no
+descriptor for one more, 504 upstream too slow. On JupyterHub's routes an unreachable upstream is 503, by
+which JupyterLab knows that its server has stopped.
+
+Rules of this file: no field is decided here (`bascule.policy.forwarding`), no byte is
+written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-plain-http.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import aiohttp
+from aiohttp import HttpVersion10, HttpVersion11, hdrs
+from yarl import URL
+
+from bascule.gateway.exchanges import SOON
+from bascule.gateway.giveway import give_way
+from bascule.gateway.hubpages import HubPages
+from bascule.gateway.plain_client import telling
+from bascule.gateway.plain_failure import (
+    ANSWERS,
+    BAD_ANSWER,
+    BROKEN_OFF,
+    NO_ROOM,
+    TIMEOUT,
+    UNREACHABLE,
+    describe,
+    why_unreachable,
+)
+from bascule.gateway.plain_fields import FieldsAsText
+from bascule.gateway.plain_pools import UpstreamPools
+from bascule.gateway.plain_response import MalformedHead
+from bascule.gateway.plain_upload import Upload
+from bascule.handover.counters import GatewayWord
+from bascule.policy.forwarding import end_to_end_fields
+from bascule.policy.location import kept_inside
+from bascule.protocol.http1 import BadHead, ResponseHead, framing_of
+from bascule.telemetry.accesslog import Errand
+
+if TYPE_CHECKING:
+    import ssl
+
+    from aiohttp import web
+    from aiohttp.http import RawResponseMessage
+    from multidict import CIMultiDict
+
+    from bascule.gateway.exchanges import Exchanges
+    from bascule.gateway.fence import Fence
+    from bascule.gateway.hub import HubLedger
+    from bascule.gateway.plain_response import BrowserSide
+    from bascule.policy.config import Config
+    from bascule.policy.forwarding import Fields
+    from bascule.policy.routes import Match
+    from bascule.telemetry.accesslog import AccessLog
+
+__all__ = ["PlainExchanges"]
+
+_FAILURES: Final = int(GatewayWord.HTTP_UPSTREAM_FAILURES)
+
+_VERSIONS: Final = (HttpVersion11, HttpVersion10)
+
+_BROWSERS_FIELDS: Final = frozenset({hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT})
+_INVENTED: Final = (*_BROWSERS_FIELDS, hdrs.CONTENT_TYPE)
+"""Fields that aiohttp adds to requests that lack them, unless told not to.
+
+Telling it costs as much as copying the fields, and a browser's GET lacks none of `_BROWSERS_FIELDS`.
+"""
+
+
+class _BrowserStalled(Exception):
+    """The browser stopped sending the body of its request."""
+
+
+class _Asked(NamedTuple):
+    """A plain request that has an upstream.
+
+    Attributes:
+        browser: The side that asked.
+        match: Where the request leads.
+        headers: The fields for the upstream.
+        upload: The body; ``None`` for none.
+        client: Address of the browser.
+    """
+
+    browser: BrowserSide
+    match: Match
+    headers: CIMultiDict[str]
+    upload: Upload | None
+    client: str
+
+
+def _bytes(reason: str | None) -> bytes:
+    """Return a reason phrase as it was received."""
+    return (reason or "").encode("utf-8", "surrogateescape")
+
+
+class PlainExchanges:
+    """Asks upstreams, and passes their answers on.
+
+    Args:
+        config: Limits, and JupyterHub's error pages.
+        words: The gateway's block of counters.
+        access_log: One line per request that fails.
+        exchanges: Counts requests that this host has no room for.
+        upstream_tls: The TLS context for upstreams.
+        fence: Says which addresses a host may have that a URL named.
+        via: Our element of ``Via`` for requests of our own.
+        hub: Notes activity on JupyterHub's routes.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        words: memoryview,
+        access_log: AccessLog,
+        exchanges: Exchanges,
+        upstream_tls: ssl.SSLContext,
+        fence: Fence,
+        via: bytes,
+        hub: HubLedger | None,
+    ) -> None:
+        self._words = words
+        self._access = access_log
+        self._exchanges = exchanges
+        self._hub = hub
+        self._pools = UpstreamPools(config.limits.connect_timeout, upstream_tls, fence)
+        self._patience = config.limits.http_upstream_timeout
+        error_target = config.hub.error_target if config.hub.enabled else None
+        self._hub_pages = None if error_target is None else HubPages(error_target, via)
+        self._as_text = FieldsAsText()
+
+    async def start(self) -> None:
+        """Open the pools of connections to upstreams."""
+        await self._pools.start()
+
+    async def close(self) -> None:
+        """Close all connections to upstreams."""
+        await self._pools.close()
+
+    async def run(
+        self, browser: BrowserSide, match: Match, fields: Fields, client: str
+    ) -> web.StreamResponse:
+        """Ask the upstream and pass its answer on, or say why there is none.
+
+        Args:
+            browser: The side that asks.
+            match: Where the request leads.
+            fields: The fields for the upstream.
+            client: Address of the browser, for the log.
+        """
+        asked = self._asked(browser, match, fields, client)
+        if asked.upload is not None:
+            self._touch(match)
+        try:
+            answer = await self._ask(asked)
+        except _BrowserStalled:
+            return await browser.answer(408, "The request's body did not arrive in time.", close=True)
+        except TimeoutError as error:
+            return await self._failed(asked, TIMEOUT, describe(error))
+        except (aiohttp.ClientConnectionError, OSError) as error:
+            if asked.upload is not None and browser.request.content.exception() is not None:
+                return await browser.answer(400, "The request's body is not valid.", close=True)
+            return await self._failed(asked, why_unreachable(error), describe(error))
+        except (aiohttp.ClientError, ValueError) as error:
+            return await self._failed(asked, BAD_ANSWER, describe(error))
+        self._pools.answered(match.upstream, answer.version)
+        complete = False
+        try:
+            response = await self._relay(asked, answer)
+            complete = answer.closed
+            if complete and answer.status < 300:
+                self._touch(match)
+            return response
+        finally:
+            if not complete:
+                answer.close()
+
+    def _asked(self, browser: BrowserSide, match: Match, fields: Fields, client: str) -> _Asked:
+        """Make a request ready for its upstream; see `run`."""
+        request = browser.request
+        headers = self._as_text.of(fields)
+        upload = None
+        expects = headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+        http11 = request.version >= HttpVersion11
+        known10 = self._pools.speaks_http10(match.upstream)
+        if expects and not (request.body_exists and http11 and not known10):
+            del headers[hdrs.EXPECT]  # HTTP/1.0 knows no 100: we ask for the body ourselves
+        if request.body_exists:
+            upload = Upload(request, browser, expects and http11, not known10)
+        return _Asked(browser, match, headers, upload, client)
+
+    async def _ask(self, asked: _Asked) -> aiohttp.ClientResponse:
+        """Send the request and wait for the head of the answer; pass on what comes before that.
+
+        Raises:
+            _BrowserStalled: Time ran out while the browser owed us the body.
+            TimeoutError: Time ran out.
+        """
+        upstream, upload = asked.match.upstream, asked.upload
+        session = self._pools.to(upstream)
+        # The whole target is given as the path: yarl would drop the "?" of an empty query.
+        url = URL.build(
+            scheme=upstream.scheme,
+            authority=upstream.authority.decode("ascii"),
+            path=asked.match.target.decode("ascii"),
+            encoded=True,
+        )
+        method = asked.browser.request.method
+        usual = method == "GET" and upload is None and asked.headers.keys() >= _BROWSERS_FIELDS
+        try:
+            async with asyncio.timeout(self._patience or None) as deadline:
+                if upload is not None:
+                    upload.watch(deadline, self._patience)
+                return await session.request(
+                    method,
+                    url,
+                    headers=asked.headers,
+                    data=None if upload is None else upload.parts(),
+                    skip_auto_headers=None if usual else _INVENTED,
+                    allow_redirects=False,
+                    middlewares=(telling(partial(self._pass_on, asked)),),
+                )
+        except TimeoutError:
+            if upload is not None and upload.waits_for_browser:
+                raise _BrowserStalled from None
+            raise
+        finally:
+            if upload is not None:
+                upload.watch(None, 0.0)
+
+    async def _pass_on(self, asked: _Asked, interim: RawResponseMessage) -> None:
+        """Pass on an interim answer of an upstream; a 100 only if the browser waits for one."""
+        with contextlib.suppress(MalformedHead, ConnectionError):
+            if interim.code == 100:
+                if asked.upload is not None:
+                    await asked.upload.invite()
+                return
+            fields = end_to_end_fields(interim.raw_headers, interim.code)
+            await asked.browser.interim(interim.code, _bytes(interim.reason), fields)
+
+    async def _relay(self, asked: _Asked, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        """Pass the answer on, head first, then each part of the body as it arrives."""
+        browser, match, status = asked.browser, asked.match, answer.status
+        if status < 200 or answer.version not in _VERSIONS:  # a 101 that no request asked for; HTTP/2.0
+            return await self._failed(asked, BAD_ANSWER, "its head is not acceptable")
+        raw = list(answer.raw_headers)
+        try:
+            framing = framing_of(ResponseHead(answer.version.minor, status, b"", raw))
+        except BadHead as error:
+            return await self._failed(asked, BAD_ANSWER, error.detail)
+        fields = end_to_end_fields(raw, status)
+        if match.prefix and hdrs.LOCATION in answer.headers and match.hub_route is None:
+            prefix, host = (
+                asked.headers.get(name, "").encode("utf-8", "surrogateescape")
+                for name in ("X-Forwarded-Prefix", hdrs.HOST)
+            )
+            upstream, target = match.upstream.authority, match.target
+            fields = kept_inside(fields, prefix, upstream=upstream, host=host, target=target)
+        bodiless = browser.head_only or framing.length == 0
+        if browser.body_is_missing:
+            browser.keep_alive = False  # an early answer: the rest of the unwanted body still follows
+        content = answer.content
+        try:
+            first = b"" if bodiless else content.read_nowait()
+            whole = bodiless or content.at_eof()
+        except (aiohttp.ClientError, OSError) as error:
+            return await self._failed(asked, BAD_ANSWER, describe(error))
+        try:
+            await browser.start(
+                status, _bytes(answer.reason), fields, first,
+                dated=hdrs.DATE in answer.headers, length_known=bodiless or framing.length > 0, whole=whole,
+            )  # fmt: skip
+        except MalformedHead:
+            return await self._failed(asked, BAD_ANSWER, "a line break inside a field")
+        except ConnectionError:
+            return browser.abort()
+        if whole:
+            return browser.sent()
+        while True:
+            try:
+                part = await content.readany()
+            except (aiohttp.ClientError, OSError) as error:
+                self._note_failure(asked, BROKEN_OFF, None, describe(error))
+                return await browser.break_off(content._read_nowait(-1))
+            try:
+                if not part:
+                    await browser.finish()
+                    return browser.sent()
+                await browser.write(part)
+                give_way(len(part))
+            except ConnectionError:
+                return browser.abort()
+
+    async def _failed(self, asked: _Asked, reason: str, detail: str) -> web.StreamResponse:
+        """Answer for an upstream that gave no answer, or was not asked."""
+        status, page = ANSWERS[reason]
+        if reason is NO_ROOM:
+            self._exchanges.refused()
+            self._log_failure(asked, reason, status, detail)
+            # No room, either, to ask JupyterHub for a page.
+            return await asked.browser.answer(status, page, SOON)
+        if reason == UNREACHABLE and asked.match.hub_route is not None:
+            status = 503
+        self._note_failure(asked, reason, status, detail)
+        return await self.say(asked.browser, status, page)
+
+    async def say(self, browser: BrowserSide, status: int, detail: str) -> web.StreamResponse:
+        """Answer with an error, in JupyterHub's words where it has any."""
+        if self._hub_pages is not None and (pool := self._pools.named) is not None:
+            page = await self._hub_pages.page(pool, status, browser.request.raw_path)
+            if page is not None:
+                return await browser.answer_with(status, *page)
+        return await browser.answer(status, detail)
+
+    def _touch(self, match: Match) -> None:
+        """Note activity if this is a route of JupyterHub."""
+        if self._hub is not None and match.hub_route is not None:
+            self._hub.touch(match.hub_route)
+
+    def _note_failure(self, asked: _Asked, reason: str, status: int | None, detail: str) -> None:
+        self._words[_FAILURES] += 1
+        self._log_failure(asked, reason, status, detail)
+
+    def _log_failure(self, asked: _Asked, reason: str, status: int | None, detail: str) -> None:
+        route, upstream = asked.match.route, asked.match.upstream.endpoint
+        whose = Errand(route.name, route.kind, asked.client, upstream, None)
+        self._access.request_failed(reason, whose, status=status, detail=detail)
