@@ -155,7 +155,9 @@ class FakeView:
         cap = self.config.websocket_proxy.max_sessions_per_app
         judged = level(len(self._lives), cap, self.config.capacity.warning_share)
         judged = Level.CRITICAL if self.draining else judged
-        return InstanceCapacity(self.config.capacity.name or "pod", len(self._lives), cap, judged)
+        return InstanceCapacity(
+            self.config.capacity.name or "pod", len(self._lives), cap, judged, self.draining
+        )
 
     def oldest_age(self, now: float) -> float:
         return now - min((life.born for life in self._lives.values()), default=now)

@@ -158,6 +158,7 @@ async def test_capacity_has_the_shape_of_the_facts() -> None:
             "inFlight": 8,
             "max": 10,
             "level": "warning",
+            "draining": False,
         }
         assert body["cluster"] == {
             "inFlight": 8,

@@ -103,12 +103,21 @@ def test_a_silent_peer_is_no_reason_for_a_warning() -> None:
     assert cluster(instance(100, 500), [PeerReading(None, 500)], 0.8).level is Level.OK
 
 
-def test_the_free_slots_of_an_instance_that_drains_are_nobodys() -> None:
-    draining = InstanceCapacity("pod", 100, 500, Level.CRITICAL)
-    whole = cluster(draining, [PeerReading(500, 500)], 0.8)
-    assert (whole.in_flight, whole.max, whole.level) == (600, 600, Level.CRITICAL)
-    assert cluster(draining, [PeerReading(10, 500)], 0.8).level is Level.OK
-    alone = cluster(InstanceCapacity("pod", 0, 500, Level.CRITICAL), [], 0.8)
+@pytest.mark.parametrize(
+    ("others", "expected"), [(380, Level.OK), (400, Level.WARNING), (500, Level.CRITICAL)]
+)
+def test_an_instance_that_drains_counts_with_neither_its_sessions_nor_its_cap(
+    others: int, expected: Level
+) -> None:
+    # As an alert and the dashboard see it: 380 of 500 are 76 %, though 780 of 900 would be orange.
+    draining = InstanceCapacity("pod", 400, 500, Level.CRITICAL, draining=True)
+    whole = cluster(draining, [PeerReading(others, 500)], 0.8)
+    assert (whole.in_flight, whole.max, whole.instances) == (others, 500, 2)
+    assert whole.level is expected
+
+
+def test_a_cluster_in_which_all_drain_has_no_room() -> None:
+    alone = cluster(InstanceCapacity("pod", 0, 500, Level.CRITICAL, draining=True), [], 0.8)
     assert (alone.max, alone.level) == (0, Level.CRITICAL)
 
 
@@ -126,6 +135,7 @@ def test_one_instance_is_shown_with_the_names_of_the_facts() -> None:
         "inFlight": 437,
         "max": 500,
         "level": "warning",
+        "draining": False,
     }
 
 

@@ -155,13 +155,27 @@ async def test_a_full_cluster_with_a_silent_peer_is_not_called_full() -> None:
         assert (await peers.read()).level is Level.WARNING
 
 
-async def test_a_peer_that_drains_offers_no_slot() -> None:
+@pytest.mark.parametrize("said", [{"draining": True}, {}], ids=["says so", "an older version"])
+async def test_a_peer_that_drains_offers_no_slot(said: dict[str, bool]) -> None:
     leaving = Peer()
-    leaving.body = {"identity": "b", "instance": {"name": "b", "inFlight": 3, "max": 10, "level": "critical"}}
-    async with cluster_of(leaving, sessions=10) as (peers, _):
+    leaving.body["instance"].update({"level": "critical", **said})
+    async with cluster_of(leaving, sessions=10) as (peers, clock):
         whole = await peers.read()
-        assert figures(whole) == (13, 13, 2, 2)
+        assert figures(whole) == (10, 10, 2, 2)
         assert whole.level is Level.CRITICAL
+        leaving.hold.clear()
+        clock.now += 6
+        assert figures(await peers.read())[:3] == (10, 10, 2), "nor does it once it is gone"
+        leaving.hold.set()
+
+
+async def test_a_full_peer_that_drains_is_told_from_one_that_does_not() -> None:
+    full, leaving = Peer(), Peer()
+    full.body["instance"].update({"inFlight": 10, "level": "critical", "draining": False})
+    leaving.body["identity"] = "c"
+    leaving.body["instance"].update({"inFlight": 10, "level": "critical", "draining": True})
+    async with cluster_of(full, leaving) as (peers, _):
+        assert figures(await peers.read()) == (10, 20, 3, 3)
 
 
 async def test_an_instance_that_finds_itself_among_its_peers_counts_itself_once() -> None:
@@ -212,6 +226,7 @@ async def test_an_answer_in_pieces_is_an_answer() -> None:
         {"identity": "b", "instance": {"inFlight": 1, "max": 0, "level": "ok"}},
         {"identity": "b", "instance": {"inFlight": True, "max": 2, "level": "ok"}},
         {"identity": "b", "instance": {"inFlight": 1.5, "max": 2, "level": "ok"}},
+        {"identity": "b", "instance": {"inFlight": 1, "max": 2, "level": "ok", "draining": 1}},
         {"identity": "b" * 9000, "instance": {"inFlight": 1, "max": 2, "level": "ok"}},
     ],
 )

@@ -100,30 +100,58 @@ def test_each_panel_that_the_page_names_shows_what_the_page_says(
     assert targets(title) == expected
 
 
-@pytest.mark.real
-def test_pods_of_the_platform_are_shown_without_its_prefix_and_others_whole(tmp_path: Path) -> None:
-    """Prometheus' own evaluation of a panel's query."""
-    shown = {"hopsworks-instance-5f7d4-x2x7k": "5f7d4-x2x7k", "bascule-0": "bascule-0"}
-    series = 'ws_pool_cpu_cores{pod_name="%s"}'
+def check_answer(expression: str, series: dict[str, float], expected: dict[str, float], home: Path) -> None:
+    """Let Prometheus evaluate a query over series with these values; fail if it answers anything else."""
     test = {
-        "input_series": [{"series": series % pod, "values": "0.25"} for pod in shown],
+        "input_series": [{"series": name, "values": str(value)} for name, value in series.items()],
         "promql_expr_test": [
             {
-                "expr": targets("WebSocket - pool CPU")["{{pod_short}}"],
+                "expr": expression,
                 "eval_time": "0m",
-                "exp_samples": [
-                    {"labels": f'{series[:-1] % pod},pod_short="{short}"}}', "value": 0.25}
-                    for pod, short in shown.items()
-                ],
+                "exp_samples": [{"labels": name, "value": value} for name, value in expected.items()],
             }
         ],
     }
-    file = tmp_path / "test.yaml"
+    file = home / "test.yaml"
     file.write_text(json.dumps({"tests": [test]}))  # JSON is YAML
     done = subprocess.run(
         [require("promtool"), "test", "rules", file], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.real
+def test_pods_of_the_platform_are_shown_without_its_prefix_and_others_whole(tmp_path: Path) -> None:
+    shown = {"hopsworks-instance-5f7d4-x2x7k": "5f7d4-x2x7k", "bascule-0": "bascule-0"}
+    check_answer(
+        targets("WebSocket - pool CPU")["{{pod_short}}"],
+        {f'ws_pool_cpu_cores{{pod_name="{pod}"}}': 0.25 for pod in shown},
+        {f'ws_pool_cpu_cores{{pod_name="{pod}",pod_short="{short}"}}': 0.25 for pod, short in shown.items()},
+        tmp_path,
+    )
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("title", ["Cluster capacity", "Bascule - cluster capacity"])
+def test_a_pod_that_drains_counts_for_the_clusters_capacity_as_it_does_for_the_badge(
+    title: str, tmp_path: Path
+) -> None:
+    """With the figures of tests/admin/test_capacity.py and alerts/rules_test.yaml."""
+    values = {
+        ("ws_connection_in_flight_count", "leaving"): 400,
+        ("ws_connection_in_flight_count", "staying"): 380,
+        ("ws_pool_max_connections", "leaving"): 500,
+        ("ws_pool_max_connections", "staying"): 500,
+        ("ws_draining", "leaving"): 1,
+        ("ws_draining", "staying"): 0,
+    }
+    expression, *_ = targets(title).values()
+    check_answer(
+        expression,
+        {f'{name}{{namespace="h",pod_name="{pod}"}}': value for (name, pod), value in values.items()},
+        {"{}": 0.76},
+        tmp_path,
+    )
 
 
 def test_sessions_are_solid_lines_and_the_cap_is_one_dashed_red_line() -> None:

@@ -212,7 +212,13 @@ async def test_badges_buttons_and_the_start_gate_while_two_instances_fill_up(
 
         await first.hold(CAP)
         assert first.capacity() == {
-            "instance": {"name": "pod-a", "inFlight": CAP, "max": CAP, "level": "critical"},
+            "instance": {
+                "name": "pod-a",
+                "inFlight": CAP,
+                "max": CAP,
+                "level": "critical",
+                "draining": False,
+            },
             "cluster": {"inFlight": CAP, "max": 2 * CAP, "instances": 2, "reporting": 2, "level": "ok"},
         }
         refused_by_gate(first)

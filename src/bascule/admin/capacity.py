@@ -13,8 +13,9 @@ Three rules keep the figures honest when a peer is silent:
 3. "Full" is a statement about *every* instance, so a partial answer is never
    critical: the worst it says is that the cluster is close to its limit.
 
-An instance that drains takes no new session. So it is critical whatever its cap, and of its cap
-only the part in use counts for the cluster.
+An instance that drains takes no new session. So it is critical whatever its cap, and counts for the
+cluster with nothing, neither its sessions nor its cap: the question is how much room is left where a
+session can start. The dashboard and the alerts leave it out as well (`ws_draining`).
 """
 
 from __future__ import annotations
@@ -58,18 +59,13 @@ def level(in_flight: int, maximum: int, warning_share: float) -> Level:
     return Level.WARNING if free <= few else Level.OK
 
 
-def usable(in_flight: int, maximum: int, judged: Level) -> int:
-    """Return how much of an instance's cap counts for the cluster: of a critical one, only what is in use."""
-    return min(in_flight, maximum) if judged is Level.CRITICAL else maximum
-
-
 @dataclass(frozen=True, slots=True)
 class PeerReading:
     """What we know of one other instance.
 
     Attributes:
-        in_flight: Sessions it reported in this round; ``None`` if it did not answer.
-        max: Its cap (see `usable`), from this round or the last one it answered; ``None`` if it never did.
+        in_flight: Sessions it reported in this round, 0 if it drains; ``None`` if it did not answer.
+        max: Its cap, 0 if it drains, from this round or the last one it answered; ``None`` if it never did.
     """
 
     in_flight: int | None
@@ -81,8 +77,8 @@ class ClusterCapacity:
     """All instances together.
 
     Attributes:
-        in_flight: Sum over the instances that answered.
-        max: Sum of all caps known, also of instances that did not answer this time.
+        in_flight: Sum over the instances that answered and do not drain.
+        max: Sum of the known caps of instances that do not drain, also of those that did not answer.
         instances: How many instances there are, as far as we can tell.
         reporting: How many of them answered, this one included.
         level: Judged over the instances that answered; never critical while one is silent.
@@ -97,8 +93,8 @@ class ClusterCapacity:
 
 def cluster(own: InstanceCapacity, peers: Iterable[PeerReading], warning_share: float) -> ClusterCapacity:
     """Add up this instance and its peers."""
-    in_flight = own.in_flight
-    reported_max = known_max = usable(own.in_flight, own.max, own.level)
+    in_flight, reported_max = (0, 0) if own.draining else (own.in_flight, own.max)
+    known_max = reported_max
     instances = reporting = 1
     for peer in peers:
         instances += 1
@@ -115,7 +111,13 @@ def cluster(own: InstanceCapacity, peers: Iterable[PeerReading], warning_share: 
 
 def instance_json(own: InstanceCapacity) -> dict[str, object]:
     """Render one instance as the capacity API shows it."""
-    return {"name": own.name, "inFlight": own.in_flight, "max": own.max, "level": own.level.value}
+    return {
+        "name": own.name,
+        "inFlight": own.in_flight,
+        "max": own.max,
+        "level": own.level.value,
+        "draining": own.draining,
+    }
 
 
 def cluster_json(whole: ClusterCapacity) -> dict[str, object]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from bascule import tasks
-from bascule.admin.capacity import ClusterCapacity, PeerReading, cluster, usable
+from bascule.admin.capacity import ClusterCapacity, PeerReading, cluster
 from bascule.vocabulary import Level
 
 if TYPE_CHECKING:
@@ -151,16 +151,18 @@ async def _whole(content: aiohttp.StreamReader) -> bytes:
 
 
 def _parse(body: bytes) -> tuple[str, int, int] | None:
-    """Read (identity, in flight, usable cap) from a peer's answer; ``None`` if it is not one."""
+    """Read (identity, in flight, cap), 0 and 0 if it drains, from a peer's answer; ``None`` from another."""
     try:
         answer = json.loads(body)
         instance = answer["instance"]
         identity, in_flight, maximum = answer["identity"], instance["inFlight"], instance["max"]
-        judged = Level(instance["level"])
+        # A peer that does not say whether it drains runs an older version, and is critical while it does.
+        is_critical = Level(instance["level"]) is Level.CRITICAL
+        draining = instance.get("draining", is_critical and in_flight < maximum)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     if not isinstance(identity, str) or type(in_flight) is not int or type(maximum) is not int:
         return None
-    if in_flight < 0 or maximum < 1:
+    if in_flight < 0 or maximum < 1 or type(draining) is not bool:
         return None
-    return identity, in_flight, usable(in_flight, maximum, judged)
+    return (identity, 0, 0) if draining else (identity, in_flight, maximum)

@@ -43,12 +43,14 @@ class InstanceCapacity:
         in_flight: Sessions that hold a lease; the value of `ws_connection_in_flight_count`.
         max: The cap, `maxSessionsPerApp`.
         level: What the instance badge shows (`bascule.admin.capacity.level`); critical while draining.
+        draining: Whether the pod takes no new sessions.
     """
 
     name: str
     in_flight: int
     max: int
     level: Level
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ class View:
         used, limit = self._budget.in_use, self._budget.limit
         share = self._config.capacity.warning_share
         judged = Level.CRITICAL if self.draining else level(used, limit, share)
-        return InstanceCapacity(self._name, used, limit, judged)
+        return InstanceCapacity(self._name, used, limit, judged, self.draining)
 
     def oldest_age(self, now: float) -> float:
         """Return the seconds since the oldest session was admitted, 0.0 without one."""
