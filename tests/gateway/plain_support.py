@@ -18,6 +18,7 @@ from bascule.gateway.listener import Listener
 from bascule.gateway.plain import PlainProxy
 from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.policy.config import Config
+from bascule.policy.requestrules import RequestRules
 from bascule.policy.routes import RouteTable
 from bascule.telemetry.accesslog import AccessLog
 from tests.support.http import Fields, HasFields, read_fields
@@ -203,7 +204,7 @@ class Front:
         return int(self.words[GatewayWord.HTTP_REFUSED])
 
 
-def no_credentials(cookies: list[bytes], match: Match) -> None:
+def no_credentials(cookies: list[bytes], match: Match) -> str:
     """Stand where credentials are checked, for tests none of whose routes asks for any."""
     raise AssertionError(match)
 
@@ -246,7 +247,7 @@ class World:
         self,
         upstream: Upstream | int,
         *,
-        authorise: Callable[[list[bytes], Match], object] = no_credentials,
+        authorise: Callable[[list[bytes], Match], str] = no_credentials,
         tls: ssl.SSLContext | None = None,
         upstream_host: str = "127.0.0.1",
         upstream_url: str | None = None,
@@ -271,14 +272,13 @@ class World:
         life = Life()
         proxy = PlainProxy(
             config,
-            RouteTable(config.routes),
+            RequestRules(config, RouteTable(config.routes), authorise, b"bascule-%05d" % port),
             words,
             AccessLog(log),
             Exchanges(config.limits.max_http_requests, words),
             life,
             tls or ssl.create_default_context(),
             Fence(own),
-            authorise=authorise,
         )
         await proxy.start()
         self.stack.push_async_callback(proxy.close)

@@ -20,6 +20,7 @@ from bascule.gateway.upstream import Switched, Unreachable
 from bascule.handover.counters import GatewayWord
 from bascule.policy.budget import SessionBudget
 from bascule.policy.config import Config
+from bascule.policy.requestrules import RequestRules
 from bascule.policy.routeconfig import AuthMode, RouteConfig
 from bascule.policy.routes import Match
 from bascule.policy.templates import UpstreamTemplate
@@ -62,15 +63,16 @@ class World:
         words = memoryview(bytearray(8 * len(GatewayWord))).cast("Q")
         fakes: Any = SimpleNamespace(
             match=lambda *_: match,
+            require=None,
             has_room=lambda: True,
             open=self._open,
             hand_over=self.handed.append,
             session_refused=lambda *_, **__: None,
         )
         self.admission = Admission(
-            config=config, routes=fakes, budget=self.budget, registry=Registry(), dispatch=fakes,
-            dialler=fakes, refuser=Refuser(config.limits, life), tokens=fakes, access_log=fakes, words=words,
-            exchanges=Exchanges(10, words), life=life, generation=0, via=b"1.1 here",
+            config=config, rules=RequestRules(config, fakes, fakes.require, b"here"), budget=self.budget,
+            registry=Registry(), dispatch=fakes, dialler=fakes, refuser=Refuser(config.limits, life),
+            access_log=fakes, words=words, exchanges=Exchanges(10, words), life=life, generation=0,
         )  # fmt: skip
 
     def leg(self, ours: socket.socket) -> PlainLeg:

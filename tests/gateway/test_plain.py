@@ -281,9 +281,10 @@ async def test_fields_that_are_too_large_together_are_431(world: World) -> None:
 
 
 async def test_credentials_are_checked_and_not_passed_on(world: World) -> None:
-    def authorise(cookies: list[bytes], _: object) -> None:
+    def authorise(cookies: list[bytes], _: object) -> str:
         if cookies != [b"a=1; proxy_session=good; b=2"]:
             raise HandshakeRefused(401, "Unauthorized access.", (("WWW-Authenticate", "Cookie"),))
+        return "ada"
 
     upstream = await world.repeating(answer())
     front = await world.front(upstream, auth="session", authorise=authorise)

@@ -1,10 +1,11 @@
 """The one admission point: every upgrade passes through `Admission.upgrade`.
 
-In order: handshake → route → origin → credentials → lease → dial → upstream's answer →
-hand-over, with the 101 that the forwarder is to say. A lease is held from the budget check
-on and released exactly once on every path that does not end with a forwarder having the
-session (I3); the browser sees 101 only after the upstream said 101 and a forwarder has the
-session, or a 101 followed by nothing but Close (I6).
+In order: handshake → what holds for every request (`bascule.policy.requestrules`: loop, route,
+credentials), with the origin before credentials → lease → dial → upstream's answer → hand-over,
+with the 101 that the forwarder is to say. A lease is held from the budget check on and released
+exactly once on every path that does not end with a forwarder having the session (I3); the browser
+sees 101 only after the upstream said 101 and a forwarder has the session, or a 101 followed by
+nothing but Close (I6).
 """
 
 from __future__ import annotations
@@ -27,17 +28,8 @@ from bascule.gateway.registry import Record
 from bascule.gateway.upstream import BadAnswer, NoRoom, Switched, Unreachable
 from bascule.handover.counters import KINDS, GatewayWord
 from bascule.handover.messages import MAX_ANSWER_BYTES, Adopt
-from bascule.policy.clientaddress import TrustedProxies
-from bascule.policy.cookies import without_cookie
-from bascule.policy.forwarding import (
-    client_address_of,
-    end_to_end_fields,
-    forwarded_fields,
-    seen_by_browser,
-    with_host,
-)
+from bascule.policy.forwarding import end_to_end_fields, seen_by_browser
 from bascule.policy.origin import origin_allowed, why_refused
-from bascule.policy.routeconfig import AuthMode
 from bascule.protocol.handshake import check_request, switching_protocols
 from bascule.protocol.http1 import BadHead
 from bascule.tasks import spawn
@@ -47,7 +39,6 @@ from bascule.vocabulary import Refusal
 if TYPE_CHECKING:
     import socket
 
-    from bascule.gateway.auth import SessionTokens
     from bascule.gateway.dispatch import Dispatch
     from bascule.gateway.exchanges import Exchanges
     from bascule.gateway.legs import Leg
@@ -57,7 +48,8 @@ if TYPE_CHECKING:
     from bascule.gateway.upstream import Answered, Dialler
     from bascule.policy.budget import Lease, SessionBudget
     from bascule.policy.config import Config
-    from bascule.policy.routes import Match, Routes
+    from bascule.policy.requestrules import RequestRules
+    from bascule.policy.routes import Match
     from bascule.protocol.handshake import Offer
     from bascule.protocol.http1 import RequestHead
     from bascule.telemetry.accesslog import AccessLog
@@ -76,6 +68,7 @@ class _Asked(NamedTuple):
     client: str
     offer: Offer
     match: Match
+    host: bytes
     user: str | None
 
     @property
@@ -161,55 +154,46 @@ class Admission:
 
     Args:
         config: The configuration in force.
-        routes: Where paths lead.
+        rules: What holds for every request, plain ones as well.
         budget: The one counter.
         registry: Where sessions are recorded.
         dispatch: The forwarders.
         dialler: Opens upstream connections.
         refuser: Answers upgrades that become no session, and holds repeated ones.
-        tokens: Checks credentials.
         access_log: One line per refusal.
         words: The gateway's counter block.
         exchanges: Counts the relaying of an upstream's refusal.
         life: Tells whether new sessions are admitted.
         generation: How many gateways came before this one, which makes ids unique.
-        via: Our element of ``Via``.
     """
 
     def __init__(
         self,
         *,
         config: Config,
-        routes: Routes,
+        rules: RequestRules,
         budget: SessionBudget,
         registry: Registry,
         dispatch: Dispatch,
         dialler: Dialler,
         refuser: Refuser,
-        tokens: SessionTokens,
         access_log: AccessLog,
         words: memoryview,
         exchanges: Exchanges,
         life: Life,
         generation: int,
-        via: bytes,
     ) -> None:
         self._config = config
-        self._routes = routes
+        self._rules = rules
         self._budget = budget
         self._registry = registry
         self._dispatch = dispatch
         self._dialler = dialler
         self._refuser = refuser
-        self._tokens = tokens
         self._access = access_log
         self._words = words
         self._exchanges = exchanges
-        self._trusted = TrustedProxies(config.trusted_proxies)
         self._next_id = (generation << 40) + 1
-        self._via = via
-        self._pseudonym = via.partition(b" ")[2]
-        self._withheld = config.auth.session.withheld
         self._dialling = departures()
         self._relaying = departures()
         self._life = life
@@ -233,28 +217,21 @@ class Admission:
             await self._answer(leg, head, peer, None)
             return
         match: Match | None = None
-        client = client_address_of(peer, head.fields, self._trusted)
+        client = self._rules.client(peer, head.fields)
         try:
             offer = check_request(head)
-            match = self._routes.match(head.target, offer.host)
-            if match is None:
-                raise HandshakeRefused(404, "No route matches this path.")
-            if self._pseudonym in b",".join(head.values(b"via")):
-                raise HandshakeRefused(508, "The request came back to this proxy: the routes form a loop.")
-            if match.authority is not None:
-                # RFC 9112 §3.2.2: the host in the target counts, whatever the Host field says.
-                offer = offer._replace(host=match.authority)
+            match, host = self._rules.find(head.target, offer.host, head.values(b"via"))
             scheme = b"https" if secure else b"http"
-            seen_scheme, seen_host = seen_by_browser(peer, self._trusted, head.fields, scheme, offer.host)
+            seen_scheme, seen_host = seen_by_browser(peer, self._rules.trusted, head.fields, scheme, host)
             if not origin_allowed(offer.origin, seen_host, seen_scheme, match.route.allowed_origins):
                 raise HandshakeRefused(403, why_refused(offer.origin, seen_host))
-            user = self._authenticate(match, head)
+            user = self._rules.user(match, head.fields)
             if len(early) > self._config.limits.early_bytes:
                 raise HandshakeRefused(400, "Too many bytes were sent before the handshake was answered.")
         except HandshakeRefused as refused:
             await self._answer(leg, refused, client, match)
             return
-        asked = _Asked(leg, head, early, peer, scheme, client, offer, match, user)
+        asked = _Asked(leg, head, early, peer, scheme, client, offer, match, host, user)
         if not self._life.admits:
             await self._refuse(asked, Refusal.DRAINING)
             return
@@ -273,13 +250,6 @@ class Admission:
         if none is not None:
             await self._explain(asked, none)
 
-    def _authenticate(self, match: Match, head: RequestHead) -> str | None:
-        if match.hub_route is not None:
-            return match.hub_route.user
-        if match.route.auth is AuthMode.NONE:
-            return None
-        return self._tokens.require(head.values(b"cookie"), match)
-
     async def _open(self, asked: _Asked, lease: Lease) -> _NoSession | None:
         """Dial; if the upstream agrees, hand the session over, with the lease, and return ``None``."""
         if not self._dispatch.has_room():
@@ -292,9 +262,11 @@ class Admission:
         match = asked.match
         try:
             with departure:
-                opened = await self._dialler.open(
-                    match.upstream, match.target, self._fields(asked), asked.offer
-                )
+                fields = self._rules.onward(
+                    match, asked.host, asked.head.fields, asked.peer, asked.scheme, asked.head.minor,
+                    asked.client,
+                )  # fmt: skip
+                opened = await self._dialler.open(match.upstream, match.target, fields, asked.offer)
             if departure.seen:
                 return _NoSession(Refusal.GONE)
             if departure.ours:
@@ -308,18 +280,6 @@ class Admission:
             return _NoSession(Refusal.NO_ROOM, detail=str(error))
         except BadAnswer as error:
             return _NoSession(Refusal.UPSTREAM, 502, str(error), _NOT_VALID)
-
-    def _fields(self, asked: _Asked) -> list[tuple[bytes, bytes]]:
-        """Return the fields for the upstream."""
-        match = asked.match
-        received = asked.head.fields
-        if match.authority is not None:
-            received = with_host(received, match.authority)
-        fields = forwarded_fields(
-            asked.peer, self._trusted, received, asked.scheme, asked.offer.host, match.prefix, self._via,
-            client=asked.client,
-        )  # fmt: skip
-        return fields if self._withheld is None else without_cookie(fields, self._withheld)
 
     async def _explain(self, asked: _Asked, none: _NoSession) -> None:
         """Answer an upgrade that held a lease and became no session."""

@@ -8,6 +8,7 @@ import faulthandler
 import gc
 import os
 import random
+import secrets
 import socket
 import time
 from typing import TYPE_CHECKING, Final
@@ -49,6 +50,7 @@ from bascule.policy.certificate import admin_context, server_context, upstream_c
 from bascule.policy.config import Config
 from bascule.policy.drainplan import cut_after
 from bascule.policy.hubroutes import HubRoutes
+from bascule.policy.requestrules import RequestRules
 from bascule.policy.routes import RouteTable
 from bascule.protocol.closing import End
 from bascule.tasks import are_serving, spawn
@@ -146,16 +148,19 @@ class Gateway:
         # nothing, and would trust no upstream from then on.
         upstream_tls = upstream_context(config.upstream_tls)
         fence = Fence(each for each in (setup.public, setup.admin, setup.redirect) if each >= 0)
+        rules = RequestRules(
+            config, self._routes, self._tokens.require, f"bascule-{secrets.token_hex(4)}".encode()
+        )
         self._proxy = PlainProxy(
-            config, self._routes, self._words, self._access, self._exchanges, self._life, upstream_tls, fence,
-            authorise=self._tokens.require, hub=self._hub,
+            config, rules, self._words, self._access, self._exchanges, self._life, upstream_tls, fence,
+            hub=self._hub,
         )  # fmt: skip
         self._refuser = Refuser(config.limits, self._life)
         self._admission = Admission(
-            config=config, routes=self._routes, budget=self._budget, registry=self._registry,
+            config=config, rules=rules, budget=self._budget, registry=self._registry,
             dispatch=self._dispatch, dialler=Dialler(config, upstream_tls, fence), refuser=self._refuser,
-            tokens=self._tokens, access_log=self._access, words=self._words, exchanges=self._exchanges,
-            life=self._life, generation=setup.generation, via=self._proxy.via,
+            access_log=self._access, words=self._words, exchanges=self._exchanges,
+            life=self._life, generation=setup.generation,
         )  # fmt: skip
         processes = Processes(spare=Spare())
         self._load = load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)

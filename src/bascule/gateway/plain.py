@@ -1,7 +1,8 @@
 """Plain HTTP through the proxy: what becomes of each request on the public listener that is not an upgrade.
 
 It is refused, redirected to the slash at its end, or exchanged with an upstream
-(`bascule.gateway.plain_exchange`), in which case this is the order: head → route → credentials → exchange.
+(`bascule.gateway.plain_exchange`), in which case this is the order: head → host → what holds
+for every request (`bascule.policy.requestrules`) → exchange.
 
 Status codes of our own: 400 target, host or fields, 404 no route, 405 CONNECT and TRACE, 431 head too large,
 501 a transfer coding other than chunked, 503 too many under way, 505 not HTTP/1, 508 the request passed
@@ -13,11 +14,10 @@ written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-pl
 
 from __future__ import annotations
 
-import secrets
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import HttpVersion11, hdrs
+from aiohttp import hdrs
 
 from bascule.errors import HandshakeRefused
 from bascule.gateway.exchanges import SOON, TOO_MANY
@@ -25,17 +25,12 @@ from bascule.gateway.plain_exchange import PlainExchanges
 from bascule.gateway.plain_response import BrowserSide
 from bascule.gateway.plain_server import PlainProtocol
 from bascule.handover.counters import GatewayWord
-from bascule.policy.clientaddress import TrustedProxies
-from bascule.policy.cookies import without_cookie
-from bascule.policy.forwarding import client_address_of, forwarded_fields, values_of, with_host
 from bascule.policy.redirecting import slash_location
-from bascule.policy.routeconfig import AuthMode
 from bascule.protocol.http1 import ONLY_HTTP_1
 from bascule.protocol.path import ASTERISK, is_host
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
 
     from aiohttp import web
 
@@ -46,7 +41,7 @@ if TYPE_CHECKING:
     from bascule.gateway.life import Life
     from bascule.policy.config import Config
     from bascule.policy.forwarding import Fields
-    from bascule.policy.routes import Match, Routes
+    from bascule.policy.requestrules import RequestRules
     from bascule.telemetry.accesslog import AccessLog
 
 __all__ = ["PlainProxy"]
@@ -69,25 +64,20 @@ class PlainProxy:
 
     Args:
         config: The configuration.
-        routes: Where a target leads.
+        rules: What holds for every request, upgrades as well.
         words: The gateway's block of counters.
         access_log: One line per request that fails.
         exchanges: Counts the requests under way.
         life: Tells whether connections are kept.
         upstream_tls: The TLS context for upstreams.
         fence: Says which addresses a host may have that a URL named.
-        authorise: Called for routes that need credentials, with the values of ``Cookie`` and the match;
-            raises `HandshakeRefused`.
         hub: Notes activity on JupyterHub's routes.
-
-    Attributes:
-        via: Our element of ``Via`` for requests received with HTTP/1.1.
     """
 
     def __init__(
         self,
         config: Config,
-        routes: Routes,
+        rules: RequestRules,
         words: memoryview,
         access_log: AccessLog,
         exchanges: Exchanges,
@@ -95,23 +85,16 @@ class PlainProxy:
         upstream_tls: ssl.SSLContext,
         fence: Fence,
         *,
-        authorise: Callable[[list[bytes], Match], object],
         hub: HubLedger | None = None,
     ) -> None:
-        self._routes = routes
+        self._rules = rules
         self._words = words
         self._access = access_log
         self._exchanges = exchanges
-        self._authorise = authorise
         self._life = life
-        self._trusted = TrustedProxies(config.trusted_proxies)
         self._head_bytes = config.limits.request_head_bytes
-        self._withheld = config.auth.session.withheld
-        self._pseudonym = f"bascule-{secrets.token_hex(4)}"
-        self._via10 = b"1.0 " + self._pseudonym.encode()
-        self.via = b"1.1 " + self._pseudonym.encode()
         self._upstreams = PlainExchanges(
-            config, words, access_log, exchanges, upstream_tls, fence, self.via, hub
+            config, words, access_log, exchanges, upstream_tls, fence, rules.via, hub
         )
 
     async def start(self) -> None:
@@ -161,35 +144,22 @@ class PlainProxy:
             return await self._refuse(browser, 501, "This transfer coding is not supported.", close=True)
         if sum(map(len, chain.from_iterable(fields))) > self._head_bytes:
             return await self._refuse(browser, 431, "The request's fields are too large.", close=True)
-        if hdrs.VIA in known and any(self._pseudonym in via for via in known.getall(hdrs.VIA)):
-            return await self._refuse(
-                browser, 508, "The request came back to this proxy: the routes form a loop."
-            )
         host = known.get(hdrs.HOST, "").encode("utf-8", "surrogateescape")
         if not is_host(host):
             return await self._refuse(browser, 400, "The Host field is not valid.")
+        via = [value.encode("utf-8", "surrogateescape") for value in known.getall(hdrs.VIA, ())]
         try:
-            match = self._routes.match(raw_target, host)
-            if match is None:
-                return await self._refuse(browser, 404, "There is nothing at this address.")
-            if match.authority is not None:
-                host = match.authority
-                fields = with_host(fields, host)
-            if match.route.auth is not AuthMode.NONE:
-                self._authorise(values_of(fields, b"cookie"), match)
+            match, host = self._rules.find(raw_target, host, via)
+            self._rules.user(match, fields)
         except HandshakeRefused as refusal:
             extra = tuple((name.encode(), value.encode()) for name, value in refusal.fields)
             return await self._refuse(browser, refusal.status, refusal.detail, extra)
         if request.method in _SAFE and (location := slash_location(raw_target, match)) is not None:
             extra = ((b"Location", location),)
             return await browser.answer(301, "This page's address ends in a slash.", extra)
-        if self._withheld is not None:
-            fields = without_cookie(fields, self._withheld)
         peer, client = _peer(request), self._client(request)
-        sent = forwarded_fields(
-            peer.address, self._trusted, fields, b"https" if peer.secure else b"http", host, match.prefix,
-            self.via if request.version >= HttpVersion11 else self._via10, client=client,
-        )  # fmt: skip
+        scheme = b"https" if peer.secure else b"http"
+        sent = self._rules.onward(match, host, fields, peer.address, scheme, request.version.minor, client)
         return await self._upstreams.run(browser, match, sent, client)
 
     async def _refuse(
@@ -202,4 +172,4 @@ class PlainProxy:
         return await browser.answer(status, detail, extra, close=close)
 
     def _client(self, request: web.BaseRequest) -> str:
-        return client_address_of(_peer(request).address, request.raw_headers, self._trusted)
+        return self._rules.client(_peer(request).address, request.raw_headers)

@@ -1,0 +1,131 @@
+"""What holds for every request to an upstream, be it for a WebSocket or plain.
+
+Both are judged in one order, and each adds what is its own where the order leaves room for it:
+
+1. **the request itself** (400 and the like): the callers', since we parse an upgrade and aiohttp a plain
+   request;
+2. **loop** (508): the request has passed through this proxy before. This comes before the route, since a 404
+   of a plain request is answered with a page that we ask JupyterHub for: if ``hub.errorTarget`` leads back
+   to us and no route is there, each 404 would ask for another. The log loses nothing: the passage before this
+   one says where it led;
+3. **route** (400 for a path that can be read in two ways, 404);
+4. **origin** (403), of upgrades only: it is cheaper to check than a token, and no login mends it;
+5. **credentials** (401, 403).
+
+So an upgrade and a plain request to one address are admitted alike, are told the same, and tell the upstream
+the same.
+
+Rules of this file: pure; refusals never repeat what was sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bascule.errors import HandshakeRefused
+from bascule.policy.clientaddress import TrustedProxies
+from bascule.policy.cookies import without_cookie
+from bascule.policy.forwarding import client_address_of, forwarded_fields, values_of, with_host
+from bascule.policy.routeconfig import AuthMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bascule.policy.config import Config
+    from bascule.policy.forwarding import Fields
+    from bascule.policy.routes import Match, Routes
+
+__all__ = ["RequestRules"]
+
+_LOOP: Final = "The request came back to this proxy: the routes form a loop."
+_NOTHING: Final = "There is nothing at this address."
+
+
+class RequestRules:
+    """The rules of one configuration.
+
+    Args:
+        config: Which proxies are trusted, and which cookie no upstream may see.
+        routes: Where a target leads.
+        require: Checks credentials: given the values of ``Cookie`` and the match, it returns the user or
+            raises `HandshakeRefused`.
+        pseudonym: Our name in ``Via``: a token that no other proxy has.
+
+    Attributes:
+        trusted: Proxies whose account of the client is believed.
+        via: Our element of ``Via`` for requests received with HTTP/1.1.
+    """
+
+    def __init__(
+        self, config: Config, routes: Routes, require: Callable[[list[bytes], Match], str], pseudonym: bytes
+    ) -> None:
+        self._routes = routes
+        self._require = require
+        self._pseudonym = pseudonym
+        self._withheld = config.auth.session.withheld
+        self._via10 = b"1.0 " + pseudonym
+        self.via = b"1.1 " + pseudonym
+        self.trusted = TrustedProxies(config.trusted_proxies)
+
+    def client(self, peer: str, fields: Fields) -> str:
+        """Return the client's address, of a connection whose other end is ``peer``."""
+        return client_address_of(peer, fields, self.trusted)
+
+    def find(self, target: bytes, host: bytes, via: Sequence[bytes]) -> tuple[Match, bytes]:
+        """Return where a request leads, and the host it is for.
+
+        Args:
+            target: The request-target as received.
+            host: The request's ``Host``, which is valid; empty for none (HTTP/1.0).
+            via: The values of its ``Via``.
+
+        Returns:
+            The match, and ``host``, or in its place the host that the target names, whatever the Host field
+            says (RFC 9112 §3.2.2).
+
+        Raises:
+            HandshakeRefused: 508, 400 or 404, in this order.
+        """
+        for value in via:
+            if self._pseudonym in value:
+                raise HandshakeRefused(508, _LOOP)
+        match = self._routes.match(target, host)
+        if match is None:
+            raise HandshakeRefused(404, _NOTHING)
+        return match, host if match.authority is None else match.authority
+
+    def user(self, match: Match, fields: Fields) -> str | None:
+        """Return whose a request is; ``None`` if nobody asks.
+
+        On a route of JupyterHub, which checks logins itself, it is the owner of the server.
+
+        Raises:
+            HandshakeRefused: 401 or 403, the route does not let the request through.
+        """
+        if match.hub_route is not None:
+            return match.hub_route.user
+        if match.route.auth is AuthMode.NONE:
+            return None
+        return self._require(values_of(fields, b"cookie"), match)
+
+    def onward(
+        self, match: Match, host: bytes, fields: Fields, peer: str, scheme: bytes, minor: int, client: str
+    ) -> list[tuple[bytes, bytes]]:
+        """Return the fields for the upstream.
+
+        Args:
+            match: Where the request leads.
+            host: The host it is for: see `find`.
+            fields: The request's.
+            peer: Address of the connection it came on.
+            scheme: ``http`` or ``https``: how it reached us.
+            minor: Its minor version of HTTP/1.
+            client: The result of `client`.
+        """
+        if match.authority is not None:
+            fields = with_host(fields, host)
+        sent = forwarded_fields(
+            peer, self.trusted, fields, scheme, host, match.prefix, self.via if minor else self._via10,
+            client=client,
+        )  # fmt: skip
+        return sent if self._withheld is None else without_cookie(sent, self._withheld)
