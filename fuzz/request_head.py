@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 from bascule.protocol.handshake import check_request, refusal_subprotocol, wants_websocket
 from bascule.protocol.http1 import BadHead, parse_request_head
 from fuzz.running import run
@@ -22,7 +22,7 @@ def check(data: bytes) -> None:
         return
     try:
         offer = check_request(head)
-    except HandshakeRefused as refused:
+    except RequestRefused as refused:
         assert refused.status in (400, 405, 426)
         return
     chosen = refusal_subprotocol(offer)

@@ -1,12 +1,12 @@
 """The base of our errors, and the errors that several packages share.
 
-``HandshakeRefused`` becomes an HTTP answer; an upgrade gets it instead of the 101. Errors after the 101
+``RequestRefused`` becomes an HTTP answer; an upgrade gets it instead of the 101. Errors after the 101
 are rows of the close table (`bascule.protocol.closing`). ``ConfigError`` ends a start with exit status 2.
 """
 
 from __future__ import annotations
 
-__all__ = ["BasculeError", "ConfigError", "HandoverError", "HandshakeRefused", "NotPermitted"]
+__all__ = ["BasculeError", "ConfigError", "HandoverError", "NotPermitted", "RequestRefused"]
 
 
 class BasculeError(Exception):
@@ -26,7 +26,7 @@ class ConfigError(BasculeError):
         self.problems = problems
 
 
-class HandshakeRefused(BasculeError):
+class RequestRefused(BasculeError):
     """We answer a request ourselves: instead of a 101, or of the upstream's answer to a plain request.
 
     Attributes:
@@ -42,7 +42,7 @@ class HandshakeRefused(BasculeError):
         self.fields = fields
 
 
-class NotPermitted(HandshakeRefused):
+class NotPermitted(RequestRefused):
     """The login is valid, and does not open this route: answered with 403.
 
     Attributes:

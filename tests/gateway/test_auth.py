@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import jwt
 import pytest
 
-from bascule.errors import ConfigError, HandshakeRefused, NotPermitted
+from bascule.errors import ConfigError, NotPermitted, RequestRefused
 from bascule.gateway.auth import SessionTokens
 from bascule.policy.authconfig import Algorithm, SessionAuth
 from bascule.policy.routeconfig import AuthMode, RouteConfig
@@ -119,7 +119,7 @@ def test_who_must_be_known_is_named_or_refused(tmp_path: Path) -> None:
     tokens = _tokens(tmp_path, KEY)
     assert tokens.require(_signed(KEY, "HS512", "ada"), _match()) == "ada"
     for cookies in ([], [b"proxy_session=x"], [b"other=x"]):
-        with pytest.raises(HandshakeRefused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             tokens.require(cookies, _match())
         assert (refused.value.status, refused.value.detail) == (401, "Unauthorized access.")
         # RFC 9110 §15.5.2 wants a challenge; one that browsers know would have them ask for a password.
@@ -147,6 +147,6 @@ def test_a_routes_own_audiences_take_the_place_of_the_usual_one(tmp_path: Path) 
         if let_in:
             assert tokens.require(_signed(KEY, "HS512"), match) == "meb10000"
             continue
-        with pytest.raises(HandshakeRefused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             tokens.require(_signed(KEY, "HS512"), match)
         assert refused.value.status == 401

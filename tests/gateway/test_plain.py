@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 from tests.gateway.plain_support import Peer, World, answer, new_world, request_head, until
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ async def test_fields_that_are_too_large_together_are_431(world: World) -> None:
 async def test_credentials_are_checked_and_not_passed_on(world: World) -> None:
     def authorise(cookies: list[bytes], _: object) -> str:
         if cookies != [b"a=1; proxy_session=good; b=2"]:
-            raise HandshakeRefused(401, "Unauthorized access.", (("WWW-Authenticate", "Cookie"),))
+            raise RequestRefused(401, "Unauthorized access.", (("WWW-Authenticate", "Cookie"),))
         return "ada"
 
     upstream = await world.repeating(answer())

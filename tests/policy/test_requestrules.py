@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 from bascule.policy.config import Config
 from bascule.policy.hubroutes import HubRoute
 from bascule.policy.requestrules import RequestRules
@@ -25,7 +25,7 @@ def require(cookies: list[bytes], match: Match) -> str:
     """Admit whoever says a name."""
     assert match.route.name == "closed"
     if not cookies:
-        raise HandshakeRefused(401, "Unauthorized access.")
+        raise RequestRefused(401, "Unauthorized access.")
     return cookies[0].decode()
 
 
@@ -49,7 +49,7 @@ def judged(target: bytes, *fields: tuple[bytes, bytes], via: list[bytes] | None 
     try:
         match, _ = rules.find(target, b"front", via or [])
         rules.user(match, fields)
-    except HandshakeRefused as refused:
+    except RequestRefused as refused:
         return refused.status
     return 0
 

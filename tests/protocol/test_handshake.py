@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 from bascule.protocol.handshake import (
     ALL_RSV,
     RSV1,
@@ -153,19 +153,19 @@ REFUSED = [
 
 @pytest.mark.parametrize(("head", "status"), REFUSED)
 def test_a_wrong_handshake_is_refused(head: RequestHead, status: int) -> None:
-    with pytest.raises(HandshakeRefused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         check_request(head)
     assert refused.value.status == status
 
 
 def test_426_says_which_version_is_spoken() -> None:
-    with pytest.raises(HandshakeRefused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         check_request(asked(replaced(b"Sec-WebSocket-Version", b"8")))
     assert refused.value.fields == (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
 
 
 def test_405_says_which_method_is_allowed() -> None:
-    with pytest.raises(HandshakeRefused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         check_request(asked(GOOD, b"POST"))
     assert refused.value.fields == (("Allow", "GET"),)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
-from bascule.errors import HandshakeRefused, NotPermitted
+from bascule.errors import NotPermitted, RequestRefused
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.departure import Departure, departures
 from bascule.gateway.exchanges import TOO_MANY
@@ -107,10 +107,10 @@ class _NoSession(NamedTuple):
     why: Refusal
     status: int | None = None
     detail: str | None = None
-    answer: Answered | HandshakeRefused | None = None
+    answer: Answered | RequestRefused | None = None
 
 
-_NOT_VALID: Final = HandshakeRefused(502, "The upstream's answer was not valid.")
+_NOT_VALID: Final = RequestRefused(502, "The upstream's answer was not valid.")
 
 
 class _OnItsWay:
@@ -224,11 +224,11 @@ class Admission:
             scheme = b"https" if secure else b"http"
             seen_scheme, seen_host = seen_by_browser(peer, self._rules.trusted, head.fields, scheme, host)
             if not origin_allowed(offer.origin, seen_host, seen_scheme, match.route.allowed_origins):
-                raise HandshakeRefused(403, why_refused(offer.origin, seen_host))
+                raise RequestRefused(403, why_refused(offer.origin, seen_host))
             user = self._rules.user(match, head.fields)
             if len(early) > self._config.limits.early_bytes:
-                raise HandshakeRefused(400, "Too many bytes were sent before the handshake was answered.")
-        except HandshakeRefused as refused:
+                raise RequestRefused(400, "Too many bytes were sent before the handshake was answered.")
+        except RequestRefused as refused:
             await self._answer(leg, refused, client, match)
             return
         asked = _Asked(leg, head, early, peer, scheme, client, offer, match, host, user)
@@ -291,7 +291,7 @@ class Admission:
         match none.answer:
             case None:
                 asked.leg.close()
-            case HandshakeRefused():
+            case RequestRefused():
                 await error_answer(asked.leg, none.answer)
             case _:
                 await self._pass_on(asked, none.answer)
@@ -309,7 +309,7 @@ class Admission:
                     await relay_answer(asked.leg, answered, self._config.limits.upstream_handshake_timeout)
                 else:
                     answered.leg.close()
-                    await error_answer(asked.leg, HandshakeRefused(503, TOO_MANY, (("Retry-After", "1"),)))
+                    await error_answer(asked.leg, RequestRefused(503, TOO_MANY, (("Retry-After", "1"),)))
         finally:
             self._exchanges.end(fits)
 
@@ -421,7 +421,7 @@ class Admission:
     def _log_refusal(self, asked: _Asked, why: Refusal, **said: Any) -> None:
         self._access.session_refused(why, asked.errand, **said)
 
-    async def _answer(self, leg: Leg, refused: HandshakeRefused, client: str, match: Match | None) -> None:
+    async def _answer(self, leg: Leg, refused: RequestRefused, client: str, match: Match | None) -> None:
         why, user = Refusal.HANDSHAKE, None
         if isinstance(refused, NotPermitted):
             why, user = Refusal.NOT_PERMITTED, refused.user

@@ -17,12 +17,12 @@ from bascule.policy.forwarding import end_to_end_fields
 from bascule.protocol.http1 import BadHead, ChunkScanner
 
 if TYPE_CHECKING:
-    from bascule.errors import HandshakeRefused
+    from bascule.errors import RequestRefused
     from bascule.gateway.legs import Leg
     from bascule.gateway.upstream import Answered
 
 
-async def error_answer(leg: Leg, refused: HandshakeRefused, accept: bytes | None = None) -> None:
+async def error_answer(leg: Leg, refused: RequestRefused, accept: bytes | None = None) -> None:
     """Answer with an error of ours and close the leg.
 
     Args:
@@ -40,7 +40,7 @@ async def error_answer(leg: Leg, refused: HandshakeRefused, accept: bytes | None
         leg.close()
 
 
-def error_bytes(refused: HandshakeRefused, accept: bytes | None = None) -> bytes:
+def error_bytes(refused: RequestRefused, accept: bytes | None = None) -> bytes:
     """Build an error of ours, as `error_answer` writes it."""
     page_fields, body = error_page(refused.status, refused.detail, accept)
     # A sender of Upgrade must name it in Connection (RFC 9110 §7.8).

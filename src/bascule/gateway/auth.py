@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 
-from bascule.errors import ConfigError, HandshakeRefused, NotPermitted
+from bascule.errors import ConfigError, NotPermitted, RequestRefused
 from bascule.policy.claims import first_unmet
 from bascule.policy.cookies import cookie_value
 
@@ -62,13 +62,13 @@ class SessionTokens:
         """Return the user of the token in these ``Cookie`` values, whom the route lets through.
 
         Raises:
-            HandshakeRefused: 401, there is no valid token for this route.
+            RequestRefused: 401, there is no valid token for this route.
             NotPermitted: 403, its claims are not what the route demands.
         """
         claims = self._claims(cookies, match.route.audiences or (self._config.audience,))
         if claims is None:
             challenge = (("WWW-Authenticate", self._config.challenge),)
-            raise HandshakeRefused(401, "Unauthorized access.", challenge)
+            raise RequestRefused(401, "Unauthorized access.", challenge)
         user: str = claims["sub"]
         if (claim := first_unmet(match.demands, claims)) is not None:
             raise NotPermitted(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from aiohttp import hdrs
 from aiohttp.http import RawRequestMessage
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 from bascule.gateway.answer import error_answer
 from bascule.gateway.arrivals import ARRIVES, wait_for_arrivals
 from bascule.gateway.bounded import Bounded
@@ -62,9 +62,9 @@ for each page, does not."""
 _TLS_HANDSHAKE: Final = b"\x16"
 """First byte from a TLS client (RFC 8446 §5.1), which then waits for an answer and sends no more."""
 
-_NOT_TLS: Final = HandshakeRefused(400, "This port speaks HTTP without TLS.")
-_MALFORMED: Final = HandshakeRefused(400, "The request head is malformed.")
-_TOO_LARGE: Final = HandshakeRefused(431, TOO_LARGE)
+_NOT_TLS: Final = RequestRefused(400, "This port speaks HTTP without TLS.")
+_MALFORMED: Final = RequestRefused(400, "The request head is malformed.")
+_TOO_LARGE: Final = RequestRefused(431, TOO_LARGE)
 
 
 def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
@@ -413,7 +413,7 @@ class HttpProtocol(PlainProtocol):
         elif self.transport is not None:
             self.transport.abort()
 
-    def _refuse(self, why: HandshakeRefused, accept: bytes | None) -> None:
+    def _refuse(self, why: RequestRefused, accept: bytes | None) -> None:
         """Read nothing more, since the next head is not valid; say why, unless an answer is under way."""
         transport = self.transport
         self._is_deaf = True
@@ -424,7 +424,7 @@ class HttpProtocol(PlainProtocol):
         else:
             self.close()  # after the answers to the requests under way
 
-    async def _say(self, transport: asyncio.Transport, why: HandshakeRefused, accept: bytes | None) -> None:
+    async def _say(self, transport: asyncio.Transport, why: RequestRefused, accept: bytes | None) -> None:
         """Take the connection and answer with an error of ours.
 
         This runs in a task, since uvloop does not release a transport within `connection_made`.

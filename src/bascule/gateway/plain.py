@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 from bascule.gateway.exchanges import SOON, TOO_MANY
 from bascule.gateway.plain_exchange import PlainExchanges
 from bascule.gateway.plain_response import BrowserSide
@@ -151,7 +151,7 @@ class PlainProxy:
         try:
             match, host = self._rules.find(raw_target, host, via)
             self._rules.user(match, fields)
-        except HandshakeRefused as refusal:
+        except RequestRefused as refusal:
             extra = tuple((name.encode(), value.encode()) for name, value in refusal.fields)
             return await self._refuse(browser, refusal.status, refusal.detail, extra)
         if request.method in _SAFE and (location := slash_location(raw_target, match)) is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 from bascule.gateway.answer import error_answer
 from bascule.gateway.http import HttpServer
 from bascule.gateway.listener import Listener
@@ -77,7 +77,7 @@ class RedirectListener:
         raw_target = request.raw_path.encode("utf-8", "surrogateescape")
         try:
             location = self._location(raw_target, values_of(request.raw_headers, b"host"))
-        except HandshakeRefused as refused:
+        except RequestRefused as refused:
             return await BrowserSide(request).answer(refused.status, refused.detail)
         fields = {"Server": "bascule", "Location": location, "Cache-Control": f"max-age={_MAX_AGE}"}
         answer = web.Response(status=redirect_status(request.method), text="Come by https.\n", headers=fields)
@@ -89,11 +89,11 @@ class RedirectListener:
         """Return the same address with https.
 
         Raises:
-            HandshakeRefused: The target is refused, or there is not one valid host.
+            RequestRefused: The target is refused, or there is not one valid host.
         """
         location = https_location(target, hosts[0], self._port) if len(hosts) == 1 else None
         if location is None:
-            raise HandshakeRefused(400, _NO_HOST)
+            raise RequestRefused(400, _NO_HOST)
         return location
 
     async def _upgrade(
@@ -103,9 +103,9 @@ class RedirectListener:
         with contextlib.suppress(OSError):
             await error_answer(leg, head if isinstance(head, BadHead) else self._refusal(head))
 
-    def _refusal(self, head: RequestHead) -> HandshakeRefused:
+    def _refusal(self, head: RequestHead) -> RequestRefused:
         try:
             location = self._location(head.target, head.values(b"host"))
-        except HandshakeRefused as refused:
+        except RequestRefused as refused:
             return refused
-        return HandshakeRefused(301, "Come by https.", (("Location", location),))
+        return RequestRefused(301, "Come by https.", (("Location", location),))

@@ -12,7 +12,7 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 from bascule.gateway.answer import error_bytes, leave
 from bascule.gateway.farewell import farewell
 from bascule.policy.holdoff import HoldOff
@@ -152,7 +152,7 @@ class Refusing:
         if self._by_close:
             self._opening, self._last = _opening(offer), _close(code, reason)
         else:
-            refused = HandshakeRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),))
+            refused = RequestRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),))
             self._opening, self._last = b"", error_bytes(refused)
 
     async def run(self, hold: float) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 from bascule.policy.clientaddress import TrustedProxies
 from bascule.policy.cookies import without_cookie
 from bascule.policy.forwarding import client_address_of, forwarded_fields, values_of, with_host
@@ -48,7 +48,7 @@ class RequestRules:
         config: Which proxies are trusted, and which cookie no upstream may see.
         routes: Where a target leads.
         require: Checks credentials: given the values of ``Cookie`` and the match, it returns the user or
-            raises `HandshakeRefused`.
+            raises `RequestRefused`.
         pseudonym: Our name in ``Via``: a token that no other proxy has.
 
     Attributes:
@@ -84,14 +84,14 @@ class RequestRules:
             says (RFC 9112 §3.2.2).
 
         Raises:
-            HandshakeRefused: 508, 400 or 404, in this order.
+            RequestRefused: 508, 400 or 404, in this order.
         """
         for value in via:
             if self._pseudonym in value:
-                raise HandshakeRefused(508, _LOOP)
+                raise RequestRefused(508, _LOOP)
         match = self._routes.match(target, host)
         if match is None:
-            raise HandshakeRefused(404, _NOTHING)
+            raise RequestRefused(404, _NOTHING)
         return match, host if match.authority is None else match.authority
 
     def user(self, match: Match, fields: Fields) -> str | None:
@@ -100,7 +100,7 @@ class RequestRules:
         On a route of JupyterHub, which checks logins itself, it is the owner of the server.
 
         Raises:
-            HandshakeRefused: 401 or 403, the route does not let the request through.
+            RequestRefused: 401 or 403, the route does not let the request through.
         """
         if match.hub_route is not None:
             return match.hub_route.user

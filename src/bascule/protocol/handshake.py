@@ -17,7 +17,7 @@ import re
 from binascii import b2a_base64
 from typing import Final, NamedTuple
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 from bascule.protocol.http1 import TOKEN, RequestHead, ResponseHead, tokens
 from bascule.protocol.path import is_host
 
@@ -102,30 +102,30 @@ def check_request(head: RequestHead) -> Offer:
     """Check a browser's opening handshake (§4.2.1).
 
     Raises:
-        HandshakeRefused: 400 malformed, 405 not GET, 426 another version than 13.
+        RequestRefused: 400 malformed, 405 not GET, 426 another version than 13.
     """
     if head.method != b"GET":
-        raise HandshakeRefused(405, "A WebSocket must be opened with GET.", (("Allow", "GET"),))
+        raise RequestRefused(405, "A WebSocket must be opened with GET.", (("Allow", "GET"),))
     if head.minor < 1:
-        raise HandshakeRefused(400, "A WebSocket needs HTTP/1.1.")
+        raise RequestRefused(400, "A WebSocket needs HTTP/1.1.")
     hosts = head.values(b"host")
     if len(hosts) != 1 or not hosts[0] or not is_host(hosts[0]):
-        raise HandshakeRefused(400, "Exactly one Host field is needed, with a valid host.")
+        raise RequestRefused(400, "Exactly one Host field is needed, with a valid host.")
     upgrades = head.values(b"upgrade")
     if upgrades != _WEBSOCKET and (len(upgrades) != 1 or upgrades[0].lower() != b"websocket"):
-        raise HandshakeRefused(400, "The Upgrade field must be websocket and nothing else.")
+        raise RequestRefused(400, "The Upgrade field must be websocket and nothing else.")
     connection = head.values(b"connection")
     if connection != _UPGRADE and b"upgrade" not in tokens(connection):
-        raise HandshakeRefused(400, "The Connection field must contain upgrade.")
+        raise RequestRefused(400, "The Connection field must contain upgrade.")
     if head.values(b"transfer-encoding") or any(value != b"0" for value in head.values(b"content-length")):
-        raise HandshakeRefused(400, "A WebSocket handshake has no body.")
+        raise RequestRefused(400, "A WebSocket handshake has no body.")
     if len(head.values(b"content-length")) > 1:
-        raise HandshakeRefused(400, "The request has two Content-Length fields.")
+        raise RequestRefused(400, "The request has two Content-Length fields.")
     if head.values(b"sec-websocket-version") != [b"13"]:
-        raise HandshakeRefused(426, "Only WebSocket version 13 is supported.", _SPOKEN)
+        raise RequestRefused(426, "Only WebSocket version 13 is supported.", _SPOKEN)
     keys = head.values(b"sec-websocket-key")
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
-        raise HandshakeRefused(400, "The Sec-WebSocket-Key must be 16 bytes in base64.")
+        raise RequestRefused(400, "The Sec-WebSocket-Key must be 16 bytes in base64.")
     origins = head.values(b"origin")
     return Offer(
         key=keys[0],

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 
 END_OF_HEAD: Final = b"\r\n\r\n"
 
@@ -35,7 +35,7 @@ White space behind a value is cut off afterwards, and only where there is any: o
 ``*+`` is possessive, so the time for a line is proportional to its length."""
 
 
-class BadHead(HandshakeRefused):
+class BadHead(RequestRefused):
     """The head is malformed or over a limit; the text says which rule, not what was sent."""
 
 

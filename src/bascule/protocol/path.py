@@ -46,7 +46,7 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from bascule.errors import HandshakeRefused
+from bascule.errors import RequestRefused
 
 __all__ = ["ASTERISK", "BadTarget", "Target", "is_host", "normal_segment", "parse_target", "without_port"]
 
@@ -87,7 +87,7 @@ _NORMAL: Final = tuple(
 that would mean something else unescaped."""
 
 
-class BadTarget(HandshakeRefused):
+class BadTarget(RequestRefused):
     """The request-target has more than one reading, or none: answered with 400."""
 
     def __init__(self, detail: str) -> None:
