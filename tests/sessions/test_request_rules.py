@@ -9,13 +9,12 @@ import pytest
 
 from tests.support.bascule import RunningBascule, run_bascule
 from tests.support.rawclient import upgrade
-from tests.support.rawupstream import RawUpstream, echo, run_upstream
+from tests.support.rawupstream import RawUpstream, page_or_echo, run_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.rawclient import Clients
-    from tests.support.rawupstream import Call
 
 pytestmark = pytest.mark.usefixtures("calm")
 
@@ -26,17 +25,10 @@ LOGIN = b"Unauthorized access."
 FOREIGN = b"Origin: https://evil.example"
 
 
-def _answer(call: Call) -> None:
-    if call.value(b"Upgrade") is None:
-        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-    else:
-        echo(call)
-
-
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[RawUpstream]:
     with run_upstream() as running:
-        running.scripts[b"/open"] = _answer
+        running.scripts[b"/open"] = page_or_echo
         yield running
 
 

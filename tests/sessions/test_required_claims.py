@@ -12,7 +12,7 @@ import pytest
 from tests.support.bascule import RunningBascule, run_bascule
 from tests.support.figures import Figures
 from tests.support.rawclient import upgrade
-from tests.support.rawupstream import RawUpstream, echo, run_upstream
+from tests.support.rawupstream import RawUpstream, page_or_echo, run_upstream
 
 if TYPE_CHECKING:
     import ssl
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from tests.support.certificates import Certificate
     from tests.support.rawclient import Clients, RawClient
-    from tests.support.rawupstream import Call
 
 pytestmark = pytest.mark.usefixtures("calm")
 
@@ -32,17 +31,10 @@ WAYS = ["first", "later", "page", "post"]
 """How a browser asks: an upgrade that is the first request of its connection is read by other code."""
 
 
-def _answer(call: Call) -> None:
-    if call.value(b"Upgrade") is None:
-        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-    else:
-        echo(call)
-
-
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[RawUpstream]:
     with run_upstream() as running:
-        running.scripts[b"/"] = _answer
+        running.scripts[b"/"] = page_or_echo
         yield running
 
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from tests.support.frames import CLOSE, Frame, close, frame, frames_of
 from tests.support.http import HasFields, read_fields
 
-__all__ = ["Call", "RawUpstream", "accept_for", "echo", "run_upstream", "switch"]
+__all__ = ["Call", "RawUpstream", "accept_for", "echo", "page_or_echo", "run_upstream", "switch"]
 
 PATIENCE: Final = 15.0
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -123,6 +123,14 @@ def echo(call: Call) -> None:
     """Switch, send every frame back, and answer a Close."""
     switch(call)
     echo_frames(call)
+
+
+def page_or_echo(call: Call) -> None:
+    """Answer a plain request with an empty page, and an upgrade as `echo` does."""
+    if call.value(b"Upgrade") is None:
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    else:
+        echo(call)
 
 
 def echo_frames(call: Call) -> None:
