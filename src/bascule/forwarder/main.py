@@ -196,9 +196,8 @@ class Forwarder:
         if (former := self._gateway) is not None:
             self._engine.unwatch(former.fileno())
             former.shutdown(socket.SHUT_RD)  # what it sends from now on fails, as on a closed channel
-            more = True
-            while more:
-                more = self._act(self._reader.receive(former))  # it came just before
+            while self._act(self._reader.receive(former)):
+                pass  # it came just before
             self._outbox.leave_gateway()
             self._former.append(former)
             self._tell_former()

@@ -308,8 +308,7 @@ class Supervisor:
         while self._on_control(child):
             pass  # what it said last counts: that a drain has begun, or that it has retired
         self._selector.unregister(child.pidfd)
-        if child.control is not None and child.control in self._selector.get_map():
-            self._selector.unregister(child.control)
+        self.hang_up(child)
         self._watchdog.has_died(child)
         self._usage.has_died(child)
         now = time.monotonic()
