@@ -32,6 +32,17 @@ settings.register_profile("patient", settings(), deadline=None, suppress_health_
 settings.load_profile("patient")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that may take longest, or one job works alone in the end."""
+
+    def allowed(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return float(marker.args[0]) if marker else 0.0
+
+    items.sort(key=allowed, reverse=True)
+
+
 @pytest.fixture
 def bascule(tmp_path: Path) -> Iterator[Start]:
     """Start ``bascule serve`` with a configuration; ends with the test, and must exit 0 on SIGTERM."""
