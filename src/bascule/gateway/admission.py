@@ -213,6 +213,14 @@ class Admission:
 
         Cancellation: the leg is closed and the lease released.
         """
+        try:  # noqa: SIM105 -- contextlib.suppress costs a microsecond, once for each handshake
+            await self._upgrade(leg, head, early, peer, secure)
+        except OSError:  # the browser has left before it had its answer
+            pass
+
+    async def _upgrade(
+        self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
+    ) -> None:
         if isinstance(head, BadHead):
             await self._answer(leg, head, peer, None)
             return

@@ -1,0 +1,155 @@
+"""What a gateway is made of, and who of its parts knows whom.
+
+Rules of this file: it builds and decides nothing. `bascule.gateway.main` starts the parts, and stops them.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bascule._version import __version__
+from bascule.admin.api import Administration
+from bascule.gateway.admission import Admission
+from bascule.gateway.auth import SessionTokens
+from bascule.gateway.census import Census
+from bascule.gateway.control_channel import ControlChannel
+from bascule.gateway.dispatch import Dispatch
+from bascule.gateway.drain_order import DrainOrder
+from bascule.gateway.exchanges import Exchanges
+from bascule.gateway.fence import Fence
+from bascule.gateway.figures import Figures
+from bascule.gateway.http import HttpServer
+from bascule.gateway.hub import HubLedger
+from bascule.gateway.life import Life
+from bascule.gateway.metrics import GatewayMetrics
+from bascule.gateway.outcomes import Outcomes
+from bascule.gateway.own_paths import OwnPaths
+from bascule.gateway.plain import PlainProxy
+from bascule.gateway.refusal import Refuser
+from bascule.gateway.registry import Registry
+from bascule.gateway.upstream import Dialler
+from bascule.gateway.view import View
+from bascule.handover.counters import CounterFile, GatewayWord
+from bascule.handover.journal import Journal
+from bascule.policy.budget import SessionBudget
+from bascule.policy.certificate import upstream_context
+from bascule.policy.hubroutes import HubRoutes
+from bascule.policy.requestrules import RequestRules
+from bascule.policy.routes import RouteTable
+from bascule.telemetry.accesslog import AccessLog
+from bascule.telemetry.durations import Durations
+from bascule.telemetry.exposition import Exposition
+from bascule.telemetry.garbage import CollectorClock
+from bascule.telemetry.load import LoadMeter
+from bascule.telemetry.processes import Processes
+from bascule.telemetry.reservoir import Reservoir
+from bascule.telemetry.spare import Spare
+
+if TYPE_CHECKING:
+    from bascule.handover.setup import GatewaySetup
+    from bascule.policy.config import Config
+    from bascule.policy.routes import Routes
+
+
+class Parts:
+    """The parts of one gateway that others than their neighbours need.
+
+    Args:
+        setup: What the supervisor told this process.
+        config: The configuration that is part of it.
+
+    Raises:
+        ConfigError: A file that it names cannot be used.
+    """
+
+    def __init__(self, setup: GatewaySetup, config: Config) -> None:
+        self.supervisor = ControlChannel(socket.socket(fileno=setup.control))
+        self.life = life = Life(setup.draining)
+        counters = CounterFile(setup.counters, setup.forwarders)
+        self.words = words = counters.gateway(setup.place)
+        access_log = AccessLog(structlog.get_logger().bind())
+
+        # Which requests may pass, and where to.
+        configured = RouteTable(config.routes)
+        routes: Routes = configured
+        self.hub: HubLedger | None = None
+        if config.hub.enabled:
+            routes = hub_routes = HubRoutes(configured, config.hub)
+            self.hub = HubLedger(hub_routes, Journal(setup.hub))
+        tokens = SessionTokens(config.auth.session, config.asks_for_sessions)
+        rules = RequestRules(config, routes, tokens.require, f"bascule-{secrets.token_hex(4)}".encode())
+        # Built now and not at its first use: when no descriptor is left, OpenSSL reads no CA, reports
+        # nothing, and would trust no upstream from then on.
+        upstream_tls = upstream_context(config.upstream_tls)
+        fence = Fence(each for each in (setup.public, setup.admin, setup.redirect) if each >= 0)
+
+        # Sessions: how many there may be, which there are, and who carries them.
+        budget = SessionBudget(
+            config.websocket_proxy.max_sessions_per_app,
+            config.limits.max_sessions_per_user,
+            {route.name: most for route in config.routes if (most := route.max_sessions) is not None},
+        )
+        self.registry = Registry()
+        durations = Durations(
+            Reservoir(
+                config.metrics.duration_half_life, config.metrics.recent_window, random=random.Random().random
+            )
+        )
+        outcomes = Outcomes(self.registry, budget, durations, access_log, counters, words, self.hub)
+        self.dispatch = Dispatch(
+            self.registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_lost, life
+        )
+        self.exchanges = Exchanges(config.limits.max_http_requests, words)
+        self.refuser = Refuser(config.limits, life)
+        self.admission = Admission(
+            config=config, rules=rules, budget=budget, registry=self.registry,
+            dispatch=self.dispatch, dialler=Dialler(config, upstream_tls, fence), refuser=self.refuser,
+            access_log=access_log, words=words, exchanges=self.exchanges,
+            life=life, generation=setup.generation,
+        )  # fmt: skip
+        self.drain = DrainOrder(
+            config, life=life, budget=budget, registry=self.registry, dispatch=self.dispatch,
+            refuser=self.refuser, words=words, supervisor=self.supervisor,
+        )  # fmt: skip
+
+        # What operators see.
+        processes = Processes(spare=Spare())
+        load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
+        self.collector = CollectorClock(time.perf_counter_ns, words, GatewayWord.COLLECTOR_NANOSECONDS)
+        self.census = Census(
+            setup, config, budget=budget, registry=self.registry, dispatch=self.dispatch, life=life,
+            hub=self.hub,
+        )  # fmt: skip
+        self.metrics = GatewayMetrics(
+            self.census, counters, durations, load, processes,
+            version=__version__, is_start=setup.generation == 0,
+        )  # fmt: skip
+        self.view = View(
+            config=config, sources=setup.sources, counters=counters, census=self.census,
+            registry=self.registry, dispatch=self.dispatch, durations=durations, load=load, tokens=tokens,
+            exposition=Exposition(self.metrics.readers(), time.monotonic), hub=self.hub,
+            begin_drain=self.drain.begin,
+        )  # fmt: skip
+        self.administration = Administration(self.view)
+        self.figures = Figures(
+            Journal(setup.figures),
+            {
+                "durations": durations,
+                "load": load,
+                "hour": self.administration.live,
+                "scrapes": self.administration.scrapes,
+            },
+        )
+
+        # Plain requests; the server of these hands every upgrade to the admission.
+        self.plain = PlainProxy(
+            config, rules, words, access_log, self.exchanges, life, upstream_tls, fence, hub=self.hub
+        )
+        own_paths = OwnPaths(self.administration.public, routes, self.plain, life, is_hubs=config.hub.enabled)
+        self.http = HttpServer(own_paths.handle, config, self.admission.upgrade, life)
