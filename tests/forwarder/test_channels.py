@@ -42,7 +42,7 @@ from bascule.handover.messages import (
 )
 from bascule.handover.setup import ForwarderSetup
 from bascule.policy.config import Config, WebSocketProxy
-from bascule.supervisor.child import Child
+from bascule.supervisor.child import ForwarderChild
 from tests.support.parts import ROOT
 from tests.support.waiting import eventually
 
@@ -59,7 +59,8 @@ class Forwarder:
     """A running forwarder, and the control channel to it."""
 
     def __init__(self, config: Config = _DEFAULTS, module: str = "bascule.forwarder") -> None:
-        self.child = Child(module, 0)
+        self.child = ForwarderChild(0)
+        self.child.module = module
         self._reader = PacketReader()
         self._heard: deque[Message] = deque()
         counters = CounterFile.create(1)
@@ -413,7 +414,7 @@ def test_a_session_that_was_on_its_way_when_all_were_to_end_is_told_too(forwarde
 def test_a_forwarder_whose_supervisor_goes_while_it_starts_leaves_without_a_word(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    child, counters = Child("bascule.forwarder", 0), CounterFile.create(1)
+    child, counters = ForwarderChild(0), CounterFile.create(1)
     with child.new_control() as theirs:
         config = _DEFAULTS.model_dump_json(by_alias=True)
         child.start(ForwarderSetup(config, theirs.fileno(), counters.descriptor, 1, slot=0), time.monotonic())

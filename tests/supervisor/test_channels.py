@@ -9,7 +9,7 @@ import pytest
 
 from bascule.handover.control import ForwarderChannel, GatewayChannel
 from bascule.supervisor.channels import Channels
-from bascule.supervisor.child import Child
+from bascule.supervisor.child import ForwarderChild
 from bascule.supervisor.gateways import Gateways
 from tests.supervisor.sleepers import Sleepers
 
@@ -24,12 +24,13 @@ class Rig(Sleepers):
         super().__init__()
         self.gateways = Gateways()
         self.gateway = self.gateways.serving
-        self.forwarders = [Child("bascule.forwarder", slot) for slot in range(2)]
+        self.forwarders = [ForwarderChild(slot) for slot in range(2)]
         self.later: list[Callable[[], None]] = []
         self.channels = Channels(self.gateways, self.forwarders, lambda _, action: self.later.append(action))
         for child in (self.gateway, *self.forwarders):
             self.start(child)
-            child.prepared = child.ready = True
+            child.ready = True
+        self.gateway.prepared = True
 
     def pass_time(self) -> None:
         due, self.later = self.later, []

@@ -12,7 +12,7 @@ import pytest
 
 from bascule.errors import ConfigError
 from bascule.handover.setup import ForwarderSetup
-from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, Child, check_kernel
+from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, Child, ForwarderChild, GatewayChild, check_kernel
 from tests.support.bascule import run_bascule
 from tests.support.waiting import eventually
 
@@ -29,7 +29,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
     def started(lines: str, child: Child | None = None, now: float = 0.0) -> Child:
         (tmp_path / "stand_in.py").write_text(lines)
-        child = child or Child("stand_in", 0)
+        child = child or ForwarderChild(0)
+        child.module = "stand_in"
         theirs = child.new_control()
         setup = ForwarderSetup("{}", theirs.fileno(), -1, 1, slot=0)
         child.start(setup, now)
@@ -138,7 +139,7 @@ def test_only_the_process_that_was_given_up_is_killed(start: Callable[..., Child
 
 
 def test_names_in_the_log() -> None:
-    assert (Child("bascule.gateway", -1).name, Child("bascule.forwarder", 3).name) == (
+    assert (GatewayChild(0).name, ForwarderChild(3).name) == (
         "gateway",
         "forwarder-3",
     )

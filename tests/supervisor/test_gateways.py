@@ -13,7 +13,7 @@ from bascule.supervisor.gateways import Gateways
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bascule.supervisor.child import Child
+    from bascule.supervisor.child import GatewayChild
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def succeed(gateways: Gateways, process: subprocess.Popen[bytes]) -> Child:
+def succeed(gateways: Gateways, process: subprocess.Popen[bytes]) -> GatewayChild:
     """Let another one take over from one that lives; return the former one."""
     gateways.serving.process = process
     assert gateways.prepare() is not None

@@ -11,7 +11,7 @@ import pytest
 
 from bascule.policy.config import Config, Drain
 from bascule.policy.drainplan import cut_after
-from bascule.supervisor.child import Child
+from bascule.supervisor.child import ForwarderChild, GatewayChild
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.shutdown import Shutdown
 from bascule.supervisor.sockets import Listeners
@@ -19,6 +19,8 @@ from tests.supervisor.sleepers import Sleepers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from bascule.supervisor.child import Child
 
 TIMEOUT = 30.0
 DRAIN = Drain(timeout=TIMEOUT, last_scrape=20.0)
@@ -30,7 +32,7 @@ class Host(Sleepers):
     def __init__(self) -> None:
         super().__init__()
         self.gateways = Gateways()
-        self.forwarder = Child("bascule.forwarder", 0)
+        self.forwarder = ForwarderChild(0)
         self.listeners = Listeners.open(
             Config.model_validate({"listen": "127.0.0.1:0", "admin": "127.0.0.1:0"})
         )
@@ -51,9 +53,9 @@ class Host(Sleepers):
         """Hear the first signal."""
         self.shutdown.on_signal(signal.SIGTERM, DRAIN)
 
-    def begins_with_a_former_gateway(self) -> Child:
+    def begins_with_a_former_gateway(self) -> GatewayChild:
         """Hear the first signal while another gateway has work left; return that one."""
-        former = Child("bascule.gateway", -1, place=1)
+        former = GatewayChild(1)
         self.start(former)
         self.gateways.former.append(former)
         self.begin()

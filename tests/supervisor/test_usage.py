@@ -7,13 +7,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
-from bascule.supervisor.child import Child
+from bascule.supervisor.child import ForwarderChild, GatewayChild
 from bascule.supervisor.usage import Usage
 from bascule.telemetry.load import ProcessReading
 from bascule.telemetry.processes import Processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from bascule.supervisor.child import Child
 
 
 class Process:
@@ -58,8 +60,8 @@ class Rig:
 
 def test_each_process_is_noted_in_its_own_block_every_second() -> None:
     rig = Rig()
-    rig.start(Child("bascule.forwarder", 1), 10)
-    rig.start(Child("bascule.gateway", -1, place=3), 20)
+    rig.start(ForwarderChild(1), 10)
+    rig.start(GatewayChild(3), 20)
     rig.uses(10, 1.5, 0.25)
     rig.uses(20, 2.0, 0.5)
     rig.look()
@@ -72,7 +74,7 @@ def test_each_process_is_noted_in_its_own_block_every_second() -> None:
 
 
 def test_the_next_process_counts_on_from_the_last_reading_of_the_one_that_died() -> None:
-    rig, child = Rig(), Child("bascule.forwarder", 0)
+    rig, child = Rig(), ForwarderChild(0)
     rig.start(child, 10)
     rig.uses(10, 1.0, 0.25)
     rig.look()
@@ -88,7 +90,7 @@ def test_the_next_process_counts_on_from_the_last_reading_of_the_one_that_died()
 def test_a_gateway_in_the_place_of_another_counts_on() -> None:
     rig = Rig()
     for pid in (10, 11):
-        child = Child("bascule.gateway", -1, place=5)
+        child = GatewayChild(5)
         rig.start(child, pid)
         rig.uses(pid, 1.0, 0.5)
         rig.usage.has_died(child)
@@ -96,7 +98,7 @@ def test_a_gateway_in_the_place_of_another_counts_on() -> None:
 
 
 def test_what_cannot_be_read_or_falls_lowers_nothing() -> None:
-    rig, child = Rig(), Child("bascule.forwarder", 0)
+    rig, child = Rig(), ForwarderChild(0)
     rig.start(child, 10)
     rig.uses(10, 1.0, 0.5)
     rig.look()
@@ -112,7 +114,7 @@ def test_what_cannot_be_read_or_falls_lowers_nothing() -> None:
 def test_a_process_that_was_killed_is_charged_all_that_it_used() -> None:
     """Against the kernel: a child that dies a moment after it has used a tenth of a second."""
     busy = "import os, time\nwhile time.process_time() < 0.1: pass\nos.kill(os.getpid(), 9)"
-    counters, child = CounterFile.create(1), Child("bascule.forwarder", 0)
+    counters, child = CounterFile.create(1), ForwarderChild(0)
     usage = Usage(counters, Processes().read, lambda *_: None)
     child.process = subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE)
     usage.started(child)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.supervisor import watch
-from bascule.supervisor.child import Child
+from bascule.supervisor.child import ForwarderChild, GatewayChild
 from bascule.supervisor.watch import STARTING
 from bascule.supervisor.watchdog import Watchdog
 
@@ -21,11 +21,26 @@ class Process:
     pid = 1234
 
 
-class Deaf(Child):
+class DeafGateway(GatewayChild):
     """A process that is there, and what is done to it."""
 
-    def __init__(self, module: str, slot: int) -> None:
-        super().__init__(module, slot)
+    def __init__(self, place: int) -> None:
+        super().__init__(place)
+        self.process = Process()  # type: ignore[assignment]
+        self.done: list[object] = []
+
+    def signal(self, number: signal.Signals) -> None:
+        self.done.append(number)
+
+    def kill(self, pid: int) -> None:
+        self.done.append(pid)
+
+
+class DeafForwarder(ForwarderChild):
+    """The same."""
+
+    def __init__(self, slot: int) -> None:
+        super().__init__(slot)
         self.process = Process()  # type: ignore[assignment]
         self.done: list[object] = []
 
@@ -43,8 +58,8 @@ class Rig:
         self.dog = Watchdog(
             self.counters, patience, lambda seconds, action: self.later.append((seconds, action))
         )
-        self.gateway = Deaf("bascule.gateway", -1)
-        self.forwarder = Deaf("bascule.forwarder", 0)
+        self.gateway = DeafGateway(0)
+        self.forwarder = DeafForwarder(0)
 
     def look(self, times: int) -> None:
         for _ in range(times):

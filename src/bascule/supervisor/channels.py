@@ -19,7 +19,7 @@ from bascule.handover.descriptors import channel_pair
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bascule.supervisor.child import Child
+    from bascule.supervisor.child import ForwarderChild
     from bascule.supervisor.gateways import Gateways
 
 _log = structlog.get_logger()
@@ -37,7 +37,7 @@ class Channels:
     def __init__(
         self,
         gateways: Gateways,
-        forwarders: Sequence[Child],
+        forwarders: Sequence[ForwarderChild],
         do_later: Callable[[float, Callable[[], None]], None],
     ) -> None:
         self._gateways = gateways
@@ -51,7 +51,7 @@ class Channels:
         for forwarder in self._forwarders:
             self.connect(forwarder)
 
-    def connect(self, forwarder: Child) -> None:
+    def connect(self, forwarder: ForwarderChild) -> None:
         """Give the serving gateway and a forwarder a channel to each other; if that fails, do so later.
 
         Does nothing while one of the two is not there yet: it is to be called again when that one is.

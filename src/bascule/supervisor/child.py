@@ -8,15 +8,18 @@ import os
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from bascule.errors import ConfigError
+from bascule.handover.counters import ForwarderWord, GatewayWord
 from bascule.handover.descriptors import channel_pair
 from bascule.handover.setup import OTHER_VERSION
 
 if TYPE_CHECKING:
     import socket
 
+    from bascule.handover.counters import CounterFile
     from bascule.handover.setup import ChildSetup
 
 STABLE_AFTER: Final = 30.0
@@ -57,49 +60,38 @@ def in_words(status: int) -> str:
         return f"signal {-status}"
 
 
-class Child:
-    """A gateway or a forwarder.
-
-    Args:
-        module: The module to run with ``python -m``.
-        slot: Slot of a forwarder; -1 for a gateway.
-        place: For a gateway, the number of its block of the counters.
+class Child(ABC):
+    """What a gateway and a forwarder have in common.
 
     Attributes:
+        module: The module to run with ``python -m``.
+        name: The name in the log.
+        layout: The words of its block of the counters.
         process: The process; ``None`` while there is none.
         pidfd: Readable when the process has died; -1 while there is none.
         control: Our end of the control channel; ``None`` if it was hung up.
-        prepared: For a gateway: whether it has all it needs, so that forwarders may be connected to it.
         ready: Whether it has reported that it works.
-        hot_path: For a forwarder: which build of the relay it runs, by its last report.
         started_at: Monotonic time in seconds at which the process was started.
         deaths_in_a_row: Deaths, each within `STABLE_AFTER` of its start, and starts that failed.
         restarts: How often the process was started again; -1 before the first start.
     """
 
-    def __init__(self, module: str, slot: int, place: int = 0) -> None:
-        self.module = module
-        self.slot = slot
-        self.place = place
+    module: str
+    name: str
+    layout: type[GatewayWord] | type[ForwarderWord]
+
+    def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
         self.control: socket.socket | None = None
-        self.prepared = False
         self.ready = False
-        self.hot_path = ""
         self.started_at = 0.0
         self.deaths_in_a_row = 0
         self.restarts = -1
 
-    @property
-    def is_gateway(self) -> bool:
-        """Whether this is a gateway, and not a forwarder."""
-        return self.slot < 0
-
-    @property
-    def name(self) -> str:
-        """The name in the log."""
-        return "gateway" if self.is_gateway else f"forwarder-{self.slot}"
+    @abstractmethod
+    def block(self, counters: CounterFile) -> memoryview:
+        """Return its block of the counters; `layout` says which word is where."""
 
     @property
     def alive(self) -> bool:
@@ -134,7 +126,7 @@ class Child:
             self.abandon()
             raise
         self.started_at = now
-        self.prepared = self.ready = False
+        self.ready = False
         self.restarts += 1
 
     def abandon(self) -> None:
@@ -203,3 +195,58 @@ class Child:
         if self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, number)
+
+
+class GatewayChild(Child):
+    """A gateway.
+
+    Args:
+        place: Its place: the number of its block of the counters.
+
+    Attributes:
+        place: The same.
+        prepared: Whether it has all it needs, so that forwarders may be connected to it.
+    """
+
+    module = "bascule.gateway"
+    name = "gateway"
+    layout = GatewayWord
+
+    def __init__(self, place: int) -> None:
+        super().__init__()
+        self.place = place
+        self.prepared = False
+
+    def block(self, counters: CounterFile) -> memoryview:
+        """See `Child.block`."""
+        return counters.gateway(self.place)
+
+    def start(self, setup: ChildSetup, now: float) -> None:
+        """See `Child.start`."""
+        super().start(setup, now)
+        self.prepared = False
+
+
+class ForwarderChild(Child):
+    """A forwarder.
+
+    Args:
+        slot: Its slot, which the processes that follow it keep.
+
+    Attributes:
+        slot: The same.
+        hot_path: Which build of the relay it runs, by its last report.
+    """
+
+    module = "bascule.forwarder"
+    layout = ForwarderWord
+
+    def __init__(self, slot: int) -> None:
+        super().__init__()
+        self.slot = slot
+        self.name = f"forwarder-{slot}"
+        self.hot_path = ""
+
+    def block(self, counters: CounterFile) -> memoryview:
+        """See `Child.block`."""
+        return counters.forwarder(self.slot)

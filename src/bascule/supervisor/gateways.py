@@ -8,12 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bascule.handover.counters import GATEWAYS
-from bascule.supervisor.child import Child
+from bascule.supervisor.child import GatewayChild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-MODULE = "bascule.gateway"
 
 
 class Gateways:
@@ -28,13 +26,13 @@ class Gateways:
     """
 
     def __init__(self) -> None:
-        self.serving = Child(MODULE, -1, place=0)
-        self.successor: Child | None = None
-        self.former: list[Child] = []
+        self.serving = GatewayChild(0)
+        self.successor: GatewayChild | None = None
+        self.former: list[GatewayChild] = []
         self.started = 0
         self.restarts = 0
 
-    def __iter__(self) -> Iterator[Child]:
+    def __iter__(self) -> Iterator[GatewayChild]:
         yield self.serving
         if self.successor is not None:
             yield self.successor
@@ -45,16 +43,16 @@ class Gateways:
         """Whether there is a successor that could take over now."""
         return self.successor is not None and self.successor.prepared
 
-    def prepare(self) -> Child | None:
+    def prepare(self) -> GatewayChild | None:
         """Make a successor, not started yet; return ``None`` if other gateways occupy all places."""
         taken = {child.place for child in self}
         place = next((place for place in range(GATEWAYS) if place not in taken), None)
         if place is None:
             return None
-        self.successor = Child(MODULE, -1, place=place)
+        self.successor = GatewayChild(place)
         return self.successor
 
-    def take_over(self) -> Child:
+    def take_over(self) -> GatewayChild:
         """Make the successor the serving gateway, and return the one that was."""
         assert self.successor is not None
         before, self.serving = self.serving, self.successor

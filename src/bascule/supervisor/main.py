@@ -29,7 +29,7 @@ from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
 from bascule.supervisor.caught import CaughtSignals
 from bascule.supervisor.channels import Channels
-from bascule.supervisor.child import Child, check_kernel, in_words
+from bascule.supervisor.child import Child, ForwarderChild, GatewayChild, check_kernel, in_words
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.losses import Losses
 from bascule.supervisor.orphans import Orphans
@@ -85,7 +85,7 @@ class Supervisor:
         self._gateways = Gateways()
         self._succession = Succession(loaded, self._gateways, self)
         self._shutdown = Shutdown(self._gateways, listeners, self)
-        self._forwarders = [Child("bascule.forwarder", slot) for slot in range(self._slots)]
+        self._forwarders = [ForwarderChild(slot) for slot in range(self._slots)]
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._losses = Losses(self._counters, self._gateways, self.do_later)
         self._watchdog = Watchdog(self._counters, config.watchdog, self.do_later)
@@ -167,7 +167,7 @@ class Supervisor:
         self._watchdog.started(child)
         self._usage.started(child)
         _log.debug("started", child=child.name, pid=child.process.pid)
-        self._gateways.started += child.is_gateway
+        self._gateways.started += isinstance(child, GatewayChild)
 
     def _setup(self, child: Child, control: int) -> ChildSetup:
         """Return the setup of a child that is about to be started.
@@ -180,8 +180,9 @@ class Supervisor:
         is_successor = child is gateways.successor
         loaded = self._succession.wanted if is_successor else self._succession.loaded
         config, counters = loaded.config.model_dump_json(), self._counters.descriptor
-        if not child.is_gateway:
+        if isinstance(child, ForwarderChild):
             return ForwarderSetup(config, control, counters, self._slots, slot=child.slot)
+        assert isinstance(child, GatewayChild)
         return GatewaySetup(
             config,
             control,
@@ -233,10 +234,9 @@ class Supervisor:
     def _on_message(self, child: Child, message: control.ControlMessage) -> None:
         match message:
             case control.Ready():
-                child.hot_path = message.hot_path
-                self._on_ready(child)
+                self._on_ready(child, message.hot_path)
             case control.ChannelLost():
-                if not child.is_gateway:  # a gateway logs this itself
+                if isinstance(child, ForwarderChild):  # a gateway logs this itself
                     _log.warning("no descriptors left for the gateway's channel", child=child.name)
                 self._channels.replace(message.slot, message.number)
             case control.DrainBegun():
@@ -247,7 +247,7 @@ class Supervisor:
             case control.Drained():
                 self._shutdown.on_drained()
             case control.Prepared() if child is self._gateways.serving:
-                child.prepared = True
+                self._gateways.serving.prepared = True
                 if self._announced:
                     # A first gateway waits for all forwarders; now we know which have sessions to list.
                     self._call()
@@ -259,13 +259,14 @@ class Supervisor:
             case _:
                 _log.error("unknown control message", child=child.name, message=type(message).__name__)
 
-    def _on_ready(self, child: Child) -> None:
+    def _on_ready(self, child: Child, hot_path: str) -> None:
         assert child.process is not None
         child.ready = True
         self._watchdog.works(child)
         if child.restarts:
             _log.info("a process is back", child=child.name, restarts=child.restarts)
-        if child in self._forwarders:
+        if isinstance(child, ForwarderChild):
+            child.hot_path = hot_path
             self._channels.connect(child)
             return
         # Only now: while it starts, a gateway needs the processor as much as other processes.
@@ -316,25 +317,19 @@ class Supervisor:
         held = self._take_back_gauges(child)
         if self._shutdown.ending:
             return
-        if child is self._gateways.successor:
-            self._succession.on_successors_death(in_words(status))
-            return
-        if child in self._gateways.former:
-            self._on_formers_death(child, status)
-            return
-        if child is self._gateways.serving:
+        if isinstance(child, ForwarderChild):
+            said = in_words(status)
+            _log.error(
+                "a process died", child=child.name, pid=pid, status=said, restart_in=delay, sessions=held
+            )
+            self._losses.on_forwarders_death(child.slot, child.restarts, held)
+            self.do_later(delay, lambda: self.start_again(child))
+        elif child is self._gateways.serving:
             self._on_servings_death(child, pid, status, delay)
-            return
-        _log.error(
-            "a process died",
-            child=child.name,
-            pid=pid,
-            status=in_words(status),
-            restart_in=delay,
-            sessions=held,
-        )
-        self._losses.on_forwarders_death(child.slot, child.restarts, held)
-        self.do_later(delay, lambda: self.start_again(child))
+        elif child is self._gateways.successor:
+            self._succession.on_successors_death(in_words(status))
+        elif child in self._gateways.former:
+            self._on_formers_death(child, status)
 
     def _on_servings_death(self, child: Child, pid: int, status: int, delay: float) -> None:
         if status == _BAD_CONFIGURATION and not self._announced:
@@ -360,7 +355,7 @@ class Supervisor:
             return
         self.do_later(delay, lambda: self.start_again(child))
 
-    def _on_formers_death(self, child: Child, status: int) -> None:
+    def _on_formers_death(self, child: GatewayChild, status: int) -> None:
         self._gateways.former.remove(child)
         _log.info("a former gateway has left", status=in_words(status), left=len(self._gateways.former))
         self._shutdown.finish_if_done()
@@ -370,10 +365,10 @@ class Supervisor:
 
         The next process in its place would reset them, but may die before it does.
         """
-        if child.is_gateway:
-            self._counters.gateway(child.place)[GatewayWord.HTTP_IN_FLIGHT] = 0
+        words = child.block(self._counters)
+        if isinstance(child, GatewayChild):
+            words[GatewayWord.HTTP_IN_FLIGHT] = 0
             return 0
-        words = self._counters.forwarder(child.slot)
         sessions = words[_OPEN]
         words[_OPEN] = words[_STASHED] = 0
         return sessions

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bascule.handover.counters import ForwarderWord, GatewayWord
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -52,8 +50,8 @@ class Usage:
 
     def started(self, child: Child) -> None:
         """Add what a process uses from now on to what those before it in its place used."""
-        words, cpu, wait = self._words(child)
-        self._before[child] = words[cpu], words[wait]
+        words, layout = child.block(self._counters), child.layout
+        self._before[child] = words[layout.CPU_NANOSECONDS], words[layout.WAIT_NANOSECONDS]
 
     def has_died(self, child: Child) -> None:
         """Note what a process has used in all; its exit status must not have been taken yet."""
@@ -65,15 +63,10 @@ class Usage:
         reading = self._read(child.process.pid)
         if reading is None:
             return
-        words, *indices = self._words(child)
-        times = reading.cpu_seconds, reading.wait_seconds
-        for index, before, seconds in zip(indices, self._before[child], times, strict=True):
-            words[index] = max(words[index], before + round(seconds * 1e9))
-
-    def _words(self, child: Child) -> tuple[memoryview, int, int]:
-        """Return a child's block, and the indices of its two words."""
-        if child.is_gateway:
-            words = self._counters.gateway(child.place)
-            return words, GatewayWord.CPU_NANOSECONDS, GatewayWord.WAIT_NANOSECONDS
-        words = self._counters.forwarder(child.slot)
-        return words, ForwarderWord.CPU_NANOSECONDS, ForwarderWord.WAIT_NANOSECONDS
+        words, layout = child.block(self._counters), child.layout
+        cpu_before, wait_before = self._before[child]
+        for word, before, seconds in (
+            (layout.CPU_NANOSECONDS, cpu_before, reading.cpu_seconds),
+            (layout.WAIT_NANOSECONDS, wait_before, reading.wait_seconds),
+        ):
+            words[word] = max(words[word], before + round(seconds * 1e9))

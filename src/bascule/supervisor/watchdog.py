@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord, GatewayWord
+from bascule.handover.counters import TURN_EVERY
 from bascule.supervisor import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bascule.handover.counters import CounterFile
     from bascule.supervisor.child import Child
 
 _log = structlog.get_logger()
@@ -49,7 +50,7 @@ class Watchdog:
         if not watch.is_read(_LOG):
             return
         for child, watched in self._watched.items():
-            if watched.look(self._turns_of(child)):
+            if watched.look(child.block(self._counters)[child.layout.TURNS]):
                 self._give_up(child)
 
     def started(self, child: Child) -> None:
@@ -82,11 +83,6 @@ class Watchdog:
     def stands_still(self, child: Child) -> bool:
         """Tell whether the loop of a process stands still, even if it does not count as hung yet."""
         return self._watched[child].stands_still
-
-    def _turns_of(self, child: Child) -> int:
-        if child.is_gateway:
-            return int(self._counters.gateway(child.place)[GatewayWord.TURNS])
-        return int(self._counters.forwarder(child.slot)[ForwarderWord.TURNS])
 
     def _give_up(self, child: Child) -> None:
         """End a process that hangs; its pidfd tells the rest."""
