@@ -32,10 +32,10 @@ class RequestRefused(BasculeError):
     Attributes:
         status: HTTP status code.
         detail: One sentence for the body; never repeats what the peer sent.
-        fields: Extra response fields, such as ``Sec-WebSocket-Version: 13`` with 426.
+        fields: Extra response fields, as bytes, such as ``Sec-WebSocket-Version: 13`` with 426.
     """
 
-    def __init__(self, status: int, detail: str, fields: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(self, status: int, detail: str, fields: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         super().__init__(f"{status} {detail}")
         self.status = status
         self.detail = detail

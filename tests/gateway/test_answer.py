@@ -54,7 +54,7 @@ async def test_an_answer_over_tls_reaches_a_client_that_reads_late(tmp_path: Pat
 
 async def test_an_answer_of_ours_says_when_and_is_no_guess_of_what_it_is() -> None:
     leg = Tireless()
-    await error_answer(leg, RequestRefused(403, "No.", (("X-A", "b"),)))
+    await error_answer(leg, RequestRefused(403, "No.", ((b"X-A", b"b"),)))
     head, _, body = leg.written.partition(b"\r\n\r\n")
     start, *lines = head.decode().split("\r\n")
     fields = dict(line.split(": ", 1) for line in lines)

@@ -124,7 +124,7 @@ def test_who_must_be_known_is_named_or_refused(tmp_path: Path) -> None:
         assert (refused.value.status, refused.value.detail) == (401, "Unauthorized access.")
         # RFC 9110 §15.5.2 wants a challenge; one that browsers know would have them ask for a password.
         assert refused.value.fields == (
-            ("WWW-Authenticate", 'Cookie realm="bascule", cookie-name=proxy_session'),
+            (b"WWW-Authenticate", b'Cookie realm="bascule", cookie-name=proxy_session'),
         )
 
 

@@ -283,7 +283,7 @@ async def test_fields_that_are_too_large_together_are_431(world: World) -> None:
 async def test_credentials_are_checked_and_not_passed_on(world: World) -> None:
     def authorise(cookies: list[bytes], _: object) -> str:
         if cookies != [b"a=1; proxy_session=good; b=2"]:
-            raise RequestRefused(401, "Unauthorized access.", (("WWW-Authenticate", "Cookie"),))
+            raise RequestRefused(401, "Unauthorized access.", ((b"WWW-Authenticate", b"Cookie"),))
         return "ada"
 
     upstream = await world.repeating(answer())

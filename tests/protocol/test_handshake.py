@@ -161,13 +161,13 @@ def test_a_wrong_handshake_is_refused(head: RequestHead, status: int) -> None:
 def test_426_says_which_version_is_spoken() -> None:
     with pytest.raises(RequestRefused) as refused:
         check_request(asked(replaced(b"Sec-WebSocket-Version", b"8")))
-    assert refused.value.fields == (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
+    assert refused.value.fields == ((b"Sec-WebSocket-Version", b"13"), (b"Upgrade", b"websocket"))
 
 
 def test_405_says_which_method_is_allowed() -> None:
     with pytest.raises(RequestRefused) as refused:
         check_request(asked(GOOD, b"POST"))
-    assert refused.value.fields == (("Allow", "GET"),)
+    assert refused.value.fields == ((b"Allow", b"GET"),)
 
 
 @pytest.mark.parametrize(

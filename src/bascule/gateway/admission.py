@@ -20,7 +20,7 @@ import structlog
 from bascule.errors import NotPermitted, RequestRefused
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.departure import Departure, departures
-from bascule.gateway.exchanges import TOO_MANY
+from bascule.gateway.exchanges import SOON, TOO_MANY
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.refusal import REFUSED_STATUS, Refusing
 from bascule.gateway.refusal_table import REFUSAL_TABLE
@@ -317,7 +317,7 @@ class Admission:
                     await relay_answer(asked.leg, answered, self._config.limits.upstream_handshake_timeout)
                 else:
                     answered.leg.close()
-                    await error_answer(asked.leg, RequestRefused(503, TOO_MANY, (("Retry-After", "1"),)))
+                    await error_answer(asked.leg, RequestRefused(503, TOO_MANY, SOON))
         finally:
             self._exchanges.end(fits)
 

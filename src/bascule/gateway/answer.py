@@ -44,15 +44,15 @@ def error_bytes(refused: RequestRefused, accept: bytes | None = None) -> bytes:
     """Build an error of ours, as `error_answer` writes it."""
     page_fields, body = error_page(refused.status, refused.detail, accept)
     # A sender of Upgrade must name it in Connection (RFC 9110 §7.8).
-    options = ["close", *("upgrade" for name, _ in refused.fields if name == "Upgrade")]
+    is_upgrade_named = any(name == b"Upgrade" for name, _ in refused.fields)
     lines = [
-        f"HTTP/1.1 {refused.status} {reason_phrase(refused.status)}",
-        *(f"{name.decode()}: {value.decode()}" for name, value in page_fields),
-        f"Content-Length: {len(body)}",
-        f"Connection: {', '.join(options)}",
-        *(f"{name}: {value}" for name, value in refused.fields),
+        b"HTTP/1.1 %d %b" % (refused.status, reason_phrase(refused.status).encode()),
+        *(b"%b: %b" % field for field in page_fields),
+        b"Content-Length: %d" % len(body),
+        b"Connection: close, upgrade" if is_upgrade_named else b"Connection: close",
+        *(b"%b: %b" % field for field in refused.fields),
     ]
-    return "\r\n".join(lines).encode() + b"\r\n" + date_line() + b"\r\n" + body
+    return b"\r\n".join(lines) + b"\r\n" + date_line() + b"\r\n" + body
 
 
 async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:

@@ -67,7 +67,7 @@ class SessionTokens:
         """
         claims = self._claims(cookies, match.route.audiences or (self._config.audience,))
         if claims is None:
-            challenge = (("WWW-Authenticate", self._config.challenge),)
+            challenge = ((b"WWW-Authenticate", self._config.challenge.encode()),)
             raise RequestRefused(401, "Unauthorized access.", challenge)
         user: str = claims["sub"]
         if (claim := first_unmet(match.demands, claims)) is not None:

@@ -29,7 +29,7 @@ TOO_MANY: Final = "Too many requests are under way."
 """Detail of the 503 for an exchange that does not fit."""
 
 SOON: Final = ((b"Retry-After", b"1"),)
-"""What goes with a 503 for want of room."""
+"""What goes with a 503 that may pass in a moment."""
 
 
 class Exchanges:

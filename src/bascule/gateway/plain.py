@@ -152,8 +152,7 @@ class PlainProxy:
             match, host = self._rules.find(raw_target, host, via)
             self._rules.user(match, fields)
         except RequestRefused as refusal:
-            extra = tuple((name.encode(), value.encode()) for name, value in refusal.fields)
-            return await self._refuse(browser, refusal.status, refusal.detail, extra)
+            return await self._refuse(browser, refusal.status, refusal.detail, refusal.fields)
         if request.method in _SAFE and (location := slash_location(raw_target, match)) is not None:
             extra = ((b"Location", location),)
             return await browser.answer(301, "This page's address ends in a slash.", extra)

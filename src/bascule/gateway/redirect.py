@@ -79,13 +79,17 @@ class RedirectListener:
             location = self._location(raw_target, values_of(request.raw_headers, b"host"))
         except RequestRefused as refused:
             return await BrowserSide(request).answer(refused.status, refused.detail)
-        fields = {"Server": "bascule", "Location": location, "Cache-Control": f"max-age={_MAX_AGE}"}
+        fields = {
+            "Server": "bascule",
+            "Location": location.decode("ascii"),
+            "Cache-Control": f"max-age={_MAX_AGE}",
+        }
         answer = web.Response(status=redirect_status(request.method), text="Come by https.\n", headers=fields)
         if request.body_exists:
             answer.force_close()  # no handler reads the body
         return answer
 
-    def _location(self, target: bytes, hosts: list[bytes]) -> str:
+    def _location(self, target: bytes, hosts: list[bytes]) -> bytes:
         """Return the same address with https.
 
         Raises:
@@ -108,4 +112,4 @@ class RedirectListener:
             location = self._location(head.target, head.values(b"host"))
         except RequestRefused as refused:
             return refused
-        return RequestRefused(301, "Come by https.", (("Location", location),))
+        return RequestRefused(301, "Come by https.", ((b"Location", location),))

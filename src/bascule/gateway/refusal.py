@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.errors import RequestRefused
 from bascule.gateway.answer import error_bytes, leave
+from bascule.gateway.exchanges import SOON
 from bascule.gateway.farewell import farewell
 from bascule.policy.holdoff import HoldOff
 from bascule.protocol.frames import CloseCode, CloseWatch, close_frame
@@ -152,7 +153,7 @@ class Refusing:
         if self._by_close:
             self._opening, self._last = _opening(offer), _close(code, reason)
         else:
-            refused = RequestRefused(REFUSED_STATUS, reason, (("Retry-After", "1"),))
+            refused = RequestRefused(REFUSED_STATUS, reason, SOON)
             self._opening, self._last = b"", error_bytes(refused)
 
     async def run(self, hold: float) -> None:

@@ -17,7 +17,7 @@ __all__ = ["https_location", "redirect_status", "slash_location"]
 _HTTPS: Final = 443
 
 
-def https_location(raw_target: bytes, host: bytes, port: int) -> str | None:
+def https_location(raw_target: bytes, host: bytes, port: int) -> bytes | None:
     """Return the same place by https; ``None`` without a valid host.
 
     Args:
@@ -33,7 +33,7 @@ def https_location(raw_target: bytes, host: bytes, port: int) -> str | None:
     if not is_host(authority) or not (name := without_port(authority)):
         return None
     shown = b"" if port == _HTTPS else b":%d" % port
-    return (b"https://" + name + shown + target.path + target.query).decode("ascii")
+    return b"https://" + name + shown + target.path + target.query
 
 
 def slash_location(raw_target: bytes, match: Match) -> bytes | None:

@@ -40,7 +40,7 @@ _REQUEST: Final = (
     b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
 )
 
-_SPOKEN: Final = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
+_SPOKEN: Final = ((b"Sec-WebSocket-Version", b"13"), (b"Upgrade", b"websocket"))
 """What goes with 426: the version (§4.2.2), and the protocol, as every 426 must (RFC 9110 §15.5.22)."""
 
 OURS: Final = frozenset(
@@ -105,7 +105,7 @@ def check_request(head: RequestHead) -> Offer:
         RequestRefused: 400 malformed, 405 not GET, 426 another version than 13.
     """
     if head.method != b"GET":
-        raise RequestRefused(405, "A WebSocket must be opened with GET.", (("Allow", "GET"),))
+        raise RequestRefused(405, "A WebSocket must be opened with GET.", ((b"Allow", b"GET"),))
     if head.minor < 1:
         raise RequestRefused(400, "A WebSocket needs HTTP/1.1.")
     hosts = head.values(b"host")
