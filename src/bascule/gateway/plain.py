@@ -50,13 +50,13 @@ _REQUESTS: Final = int(GatewayWord.HTTP_REQUESTS)
 
 _ALLOWED: Final = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
+_NO_METHOD: Final = "This method is not supported."
+
 _SAFE: Final = ("GET", "HEAD")
 
 
-def _peer(request: web.BaseRequest) -> Peer:
-    """Return whose connection a request came on."""
-    assert isinstance(request.protocol, PlainProtocol)
-    return request.protocol.peer
+class _LastRefused(RequestRefused):
+    """A refusal that ends the connection, since we might misread what follows the request."""
 
 
 class PlainProxy:
@@ -127,32 +127,18 @@ class PlainProxy:
 
     async def _answer(self, browser: BrowserSide) -> web.StreamResponse:
         request = browser.request
-        if request.version.major != 1:
-            return await self._refuse(browser, 505, ONLY_HTTP_1, close=True)
-        if request.method in ("CONNECT", "TRACE"):
-            is_tunnel = request.method == "CONNECT"
-            return await self._refuse(
-                browser, 405, "This method is not supported.", _ALLOWED, close=is_tunnel
-            )
-        raw_target = request.raw_path.encode("utf-8", "surrogateescape")
-        if raw_target == ASTERISK:
-            return await browser.answer(204, extra=_ALLOWED)
         fields: Fields = request.raw_headers
-        known = request.headers
-        # aiohttp decodes only chunks, and the upstream would not be told of any other coding.
-        if known.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
-            return await self._refuse(browser, 501, "This transfer coding is not supported.", close=True)
-        if sum(map(len, chain.from_iterable(fields))) > self._head_bytes:
-            return await self._refuse(browser, 431, "The request's fields are too large.", close=True)
-        host = known.get(hdrs.HOST, "").encode("utf-8", "surrogateescape")
-        if not is_host(host):
-            return await self._refuse(browser, 400, "The Host field is not valid.")
-        via = [value.encode("utf-8", "surrogateescape") for value in known.getall(hdrs.VIA, ())]
+        raw_target = request.raw_path.encode("utf-8", "surrogateescape")
         try:
-            match, host = self._rules.find(raw_target, host, via)
+            _check_first_line(request)
+            if raw_target == ASTERISK:
+                return await browser.answer(204, extra=_ALLOWED)
+            self._check_fields(request)
+            via = [value.encode("utf-8", "surrogateescape") for value in request.headers.getall(hdrs.VIA, ())]
+            match, host = self._rules.find(raw_target, _host(request), via)
             self._rules.user(match, fields)
-        except RequestRefused as refusal:
-            return await self._refuse(browser, refusal.status, refusal.detail, refusal.fields)
+        except RequestRefused as refused:
+            return await self._refuse(browser, refused)
         if request.method in _SAFE and (location := slash_location(raw_target, match)) is not None:
             extra = ((b"Location", location),)
             return await browser.answer(301, "This page's address ends in a slash.", extra)
@@ -161,14 +147,58 @@ class PlainProxy:
         sent = self._rules.onward(match, host, fields, peer.address, scheme, request.version.minor, client)
         return await self._upstreams.run(browser, match, sent, client)
 
-    async def _refuse(
-        self, browser: BrowserSide, status: int, detail: str, extra: Fields = (), *, close: bool = False
-    ) -> web.StreamResponse:
+    def _check_fields(self, request: web.BaseRequest) -> None:
+        """Check the transfer coding, and the size of all fields together.
+
+        Raises:
+            RequestRefused: 501 or 431.
+        """
+        # aiohttp decodes only chunks, and the upstream would not be told of any other coding.
+        if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
+            raise _LastRefused(501, "This transfer coding is not supported.")
+        if sum(map(len, chain.from_iterable(request.raw_headers))) > self._head_bytes:
+            raise _LastRefused(431, "The request's fields are too large.")
+
+    async def _refuse(self, browser: BrowserSide, refused: RequestRefused) -> web.StreamResponse:
         """Log a request that is not forwarded, and answer it."""
+        status, detail = refused.status, refused.detail
         self._access.request_refused(self._client(browser.request), status, detail)
         if status == 404:
             return await self._upstreams.say(browser, status, detail)
-        return await browser.answer(status, detail, extra, close=close)
+        is_last = isinstance(refused, _LastRefused)
+        return await browser.answer(status, detail, refused.fields, close=is_last)
 
     def _client(self, request: web.BaseRequest) -> str:
         return self._rules.client(_peer(request).address, request.raw_headers)
+
+
+def _check_first_line(request: web.BaseRequest) -> None:
+    """Check version and method.
+
+    Raises:
+        RequestRefused: 505 or 405.
+    """
+    if request.version.major != 1:
+        raise _LastRefused(505, ONLY_HTTP_1)
+    if request.method == "CONNECT":
+        raise _LastRefused(405, _NO_METHOD, _ALLOWED)
+    if request.method == "TRACE":
+        raise RequestRefused(405, _NO_METHOD, _ALLOWED)
+
+
+def _host(request: web.BaseRequest) -> bytes:
+    """Return the value of ``Host``; empty for none (HTTP/1.0).
+
+    Raises:
+        RequestRefused: 400, it is not valid.
+    """
+    host = request.headers.get(hdrs.HOST, "").encode("utf-8", "surrogateescape")
+    if not is_host(host):
+        raise RequestRefused(400, "The Host field is not valid.")
+    return host
+
+
+def _peer(request: web.BaseRequest) -> Peer:
+    """Return whose connection a request came on."""
+    assert isinstance(request.protocol, PlainProtocol)
+    return request.protocol.peer
