@@ -57,7 +57,7 @@ from bascule.gateway.plain_upload import Upload
 from bascule.handover.counters import GatewayWord
 from bascule.policy.forwarding import end_to_end_fields
 from bascule.policy.location import kept_inside
-from bascule.protocol.http1 import BadHead, ResponseHead, framing_of
+from bascule.protocol.http1 import BadHead, Framing, ResponseHead, framing_of
 from bascule.telemetry.accesslog import Errand
 
 if TYPE_CHECKING:
@@ -263,42 +263,33 @@ class PlainExchanges:
 
     async def _relay(self, asked: _Asked, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         """Pass the answer on, head first, then each part of the body as it arrives."""
-        browser, match, status = asked.browser, asked.match, answer.status
-        if status < 200 or answer.version not in _VERSIONS:  # a 101 that no request asked for; HTTP/2.0
-            return await self._failed(asked, BAD_ANSWER, "its head is not acceptable")
-        raw = list(answer.raw_headers)
+        browser = asked.browser
         try:
-            framing = framing_of(ResponseHead(answer.version.minor, status, b"", raw))
+            fields, framing = _passed_on(asked, answer)
         except BadHead as error:
             return await self._failed(asked, BAD_ANSWER, error.detail)
-        fields = end_to_end_fields(raw, status)
-        if match.prefix and hdrs.LOCATION in answer.headers and match.hub_route is None:
-            prefix, host = (
-                asked.headers.get(name, "").encode("utf-8", "surrogateescape")
-                for name in ("X-Forwarded-Prefix", hdrs.HOST)
-            )
-            upstream, target = match.upstream.authority, match.target
-            fields = kept_inside(fields, prefix, upstream=upstream, host=host, target=target)
         bodiless = browser.head_only or framing.length == 0
         if browser.body_is_missing:
             browser.keep_alive = False  # an early answer: the rest of the unwanted body still follows
-        content = answer.content
         try:
-            first = b"" if bodiless else content.read_nowait()
-            whole = bodiless or content.at_eof()
+            first = b"" if bodiless else answer.content.read_nowait()
+            whole = bodiless or answer.content.at_eof()
         except (aiohttp.ClientError, OSError) as error:
             return await self._failed(asked, BAD_ANSWER, describe(error))
         try:
             await browser.start(
-                status, _bytes(answer.reason), fields, first,
+                answer.status, _bytes(answer.reason), fields, first,
                 dated=hdrs.DATE in answer.headers, length_known=bodiless or framing.length > 0, whole=whole,
             )  # fmt: skip
         except MalformedHead:
             return await self._failed(asked, BAD_ANSWER, "a line break inside a field")
         except ConnectionError:
             return browser.abort()
-        if whole:
-            return browser.sent()
+        return browser.sent() if whole else await self._relay_rest(asked, answer.content)
+
+    async def _relay_rest(self, asked: _Asked, content: aiohttp.StreamReader) -> web.StreamResponse:
+        """Pass on what follows the first part of the body."""
+        browser = asked.browser
         while True:
             try:
                 part = await content.readany()
@@ -348,3 +339,23 @@ class PlainExchanges:
         route, upstream = asked.match.route, asked.match.upstream.endpoint
         whose = Errand(route.name, route.kind, asked.client, upstream, None)
         self._access.request_failed(reason, whose, status=status, detail=detail)
+
+
+def _passed_on(asked: _Asked, answer: aiohttp.ClientResponse) -> tuple[Fields, Framing]:
+    """Return the fields of an answer that the browser gets, and where its body ends.
+
+    Raises:
+        BadHead: The answer cannot be passed on.
+    """
+    match, status = asked.match, answer.status
+    if status < 200 or answer.version not in _VERSIONS:  # a 101 that no request asked for; HTTP/2.0
+        raise BadHead(502, "its head is not acceptable")
+    raw = list(answer.raw_headers)
+    framing = framing_of(ResponseHead(answer.version.minor, status, b"", raw))
+    fields = end_to_end_fields(raw, status)
+    if match.prefix and hdrs.LOCATION in answer.headers and match.hub_route is None:
+        sent = asked.headers
+        prefix, host = (sent.get(name, "").encode("latin-1") for name in ("X-Forwarded-Prefix", hdrs.HOST))
+        upstream, target = match.upstream.authority, match.target
+        fields = kept_inside(fields, prefix, upstream=upstream, host=host, target=target)
+    return fields, framing
