@@ -29,7 +29,7 @@ class Host(Sleepers):
     def __init__(self) -> None:
         super().__init__()
         self.gateways = Gateways()
-        self.succession = Succession(Loaded(Config(), {}), self.gateways, self)
+        self.succession = Succession(Loaded(Config(), {}), self.gateways, self, self.do_later)
         self.again: list[Child] = []
         self.served: list[Child] = []
         self.later: list[Callable[[], None]] = []
@@ -234,7 +234,9 @@ def test_a_renewal_is_noticed_though_what_is_asked_for_meanwhile_fails(host: Hos
     key = tmp_path / "key"
     key.write_text("first")
     auth = {"session": {"keyFile": str(key)}}
-    host.succession = Succession(Loaded(Config.model_validate({"auth": auth}), {}), host.gateways, host)
+    host.succession = Succession(
+        Loaded(Config.model_validate({"auth": auth}), {}), host.gateways, host, host.do_later
+    )
     _, after = begin(host)
 
     def load() -> Loaded:
@@ -288,11 +290,11 @@ def test_a_changed_file_of_the_configuration_is_loaded_where_the_configuration_s
             host.succession.look_for_renewal(load)
         return host.gateways.successor is not None
 
-    host.succession = Succession(Loaded(Config(), {}, (file,)), host.gateways, host)
+    host.succession = Succession(Loaded(Config(), {}, (file,)), host.gateways, host, host.do_later)
     file.write_text("somebody edits it")
     assert not looks()
 
-    host.succession = Succession(load(), host.gateways, host)
+    host.succession = Succession(load(), host.gateways, host, host.do_later)
     assert not looks()
     file.write_text("a ConfigMap has changed")
     assert looks()
@@ -309,7 +311,9 @@ def test_a_changed_file_that_cannot_be_used_is_tried_again_some_time_later(
         loads.append(1)
         raise ConfigError(["no"])
 
-    host.succession = Succession(Loaded(Config(reload_on_change=True), {}, (file,)), host.gateways, host)
+    host.succession = Succession(
+        Loaded(Config(reload_on_change=True), {}, (file,)), host.gateways, host, host.do_later
+    )
     file.write_text("the second one")
     for _ in range(TRY_AGAIN):
         host.succession.look_for_renewal(fails)
@@ -327,7 +331,7 @@ def test_what_a_signal_has_loaded_is_not_loaded_again_by_itself(host: Host, tmp_
     def load() -> Loaded:
         return Loaded(Config(reload_on_change=True), {}, (file,))
 
-    host.succession = Succession(load(), host.gateways, host)
+    host.succession = Succession(load(), host.gateways, host, host.do_later)
     file.write_text("the second one")
     host.succession.begin(load)
     host.succession.on_prepared()

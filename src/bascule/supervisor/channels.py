@@ -17,8 +17,9 @@ from bascule.handover.control import ASK_AGAIN, ForwarderChannel, GatewayChannel
 from bascule.handover.descriptors import channel_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.child import ForwarderChild
     from bascule.supervisor.gateways import Gateways
 
@@ -38,7 +39,7 @@ class Channels:
         self,
         gateways: Gateways,
         forwarders: Sequence[ForwarderChild],
-        do_later: Callable[[float, Callable[[], None]], None],
+        do_later: DoLater,
     ) -> None:
         self._gateways = gateways
         self._forwarders = forwarders

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from bascule.handover.counters import CounterFile, ForwarderWord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.gateways import Gateways
 
 _WITHIN: Final = 5.0
@@ -42,7 +41,7 @@ class Losses:
         self,
         counters: CounterFile,
         gateways: Gateways,
-        do_later: Callable[[float, Callable[[], None]], None],
+        do_later: DoLater,
     ) -> None:
         self._counters = counters
         self._gateways = gateways

@@ -27,6 +27,7 @@ from bascule.handover.setup import OTHER_VERSION, ChildSetup, ForwarderSetup, Ga
 from bascule.policy.certificate import check_certificates
 from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
+from bascule.supervisor.agenda import Agenda
 from bascule.supervisor.caught import CaughtSignals
 from bascule.supervisor.channels import Channels
 from bascule.supervisor.child import Child, ForwarderChild, GatewayChild, check_kernel, in_words
@@ -83,14 +84,15 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._reader = PacketReader()
         self._gateways = Gateways()
-        self._succession = Succession(loaded, self._gateways, self)
+        self._agenda = Agenda()
+        do_later = self._agenda.do_later
+        self._succession = Succession(loaded, self._gateways, self, do_later)
         self._shutdown = Shutdown(self._gateways, listeners, self)
         self._forwarders = [ForwarderChild(slot) for slot in range(self._slots)]
-        self._due: list[tuple[float, Callable[[], None]]] = []
-        self._losses = Losses(self._counters, self._gateways, self.do_later)
-        self._watchdog = Watchdog(self._counters, config.watchdog, self.do_later)
-        self._usage = Usage(self._counters, Processes().read, self.do_later)
-        self._channels = Channels(self._gateways, self._forwarders, self.do_later)
+        self._losses = Losses(self._counters, self._gateways, do_later)
+        self._watchdog = Watchdog(self._counters, config.watchdog, do_later)
+        self._usage = Usage(self._counters, Processes().read, do_later)
+        self._channels = Channels(self._gateways, self._forwarders, do_later)
         self._announced = False
         self._on_terminal = terminal.is_there()
 
@@ -107,10 +109,10 @@ class Supervisor:
         self._start_all()
         self._watchdog.run()
         self._usage.run()
-        self.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
-        Orphans(self.children, self.do_later).run()
+        self._agenda.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
+        Orphans(self.children, self._agenda.do_later).run()
         while not self._shutdown.over:
-            deadline = min([self._shutdown.deadline, *(at for at, _ in self._due)])
+            deadline = min(self._shutdown.deadline, self._agenda.next_at)
             for key, _ in self._selector.select(min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))):
                 # An earlier callback may have closed this descriptor, and its number may be in use again.
                 if self._selector.get_map().get(key.fd) is key:
@@ -125,15 +127,15 @@ class Supervisor:
 
     @property
     def is_leaving(self) -> bool:
-        """See `succession.Host.is_leaving`."""
+        """See `SuccessionHost.is_leaving`."""
         return self._shutdown.ending or self._shutdown.asked_for
 
     def children(self) -> tuple[Child, ...]:
-        """See `shutdown.Host.children`."""
+        """See `ShutdownHost.children`."""
         return (*self._gateways, *self._forwarders)
 
     def open_sessions(self) -> int:
-        """See `shutdown.Host.open_sessions`."""
+        """See `ShutdownHost.open_sessions`."""
         return self._counters.total(_OPEN)
 
     # -- children ---------------------------------------------------------------------------
@@ -149,7 +151,7 @@ class Supervisor:
                 return
 
     def start(self, child: Child) -> None:
-        """See `succession.Host.start`."""
+        """See `SuccessionHost.start`."""
         theirs = child.new_control()
         try:
             child.start(self._setup(child, theirs.fileno()), time.monotonic())
@@ -206,7 +208,7 @@ class Supervisor:
         )
 
     def start_again(self, child: Child) -> None:
-        """See `succession.Host.start_again`."""
+        """See `SuccessionHost.start_again`."""
         if child.alive or child not in self.children():
             return  # it was started meanwhile, or another gateway has taken over
         try:
@@ -215,7 +217,7 @@ class Supervisor:
             # One process that cannot be started must not end live sessions.
             delay = child.not_started()
             _log.error("a process could not be started", child=child.name, error=str(error), retry_in=delay)
-            self.do_later(delay, lambda: self.start_again(child))
+            self._agenda.do_later(delay, lambda: self.start_again(child))
 
     def _on_control(self, child: Child) -> bool:
         """Act on one message of a child; tell whether there may be more."""
@@ -323,7 +325,7 @@ class Supervisor:
                 "a process died", child=child.name, pid=pid, status=said, restart_in=delay, sessions=held
             )
             self._losses.on_forwarders_death(child.slot, child.restarts, held)
-            self.do_later(delay, lambda: self.start_again(child))
+            self._agenda.do_later(delay, lambda: self.start_again(child))
         elif child is self._gateways.serving:
             self._on_servings_death(child, pid, status, delay)
         elif child is self._gateways.successor:
@@ -353,7 +355,7 @@ class Supervisor:
             # No gateway is left to pace the drain: the forwarders end their sessions themselves.
             self._shutdown.finish()
             return
-        self.do_later(delay, lambda: self.start_again(child))
+        self._agenda.do_later(delay, lambda: self.start_again(child))
 
     def _on_formers_death(self, child: GatewayChild, status: int) -> None:
         self._gateways.former.remove(child)
@@ -373,14 +375,8 @@ class Supervisor:
         words[_OPEN] = words[_STASHED] = 0
         return sessions
 
-    def do_later(self, seconds: float, action: Callable[[], None]) -> None:
-        """See `succession.Host.do_later`."""
-        self._due.append((time.monotonic() + seconds, action))
-
     def _on_time(self, now: float) -> None:
-        due = [action for at, action in self._due if at <= now]
-        self._due = [(at, action) for at, action in self._due if at > now]
-        for action in due:
+        for action in self._agenda.take(now):
             if not self._shutdown.ending:
                 action()
         if now >= self._shutdown.deadline:
@@ -389,11 +385,11 @@ class Supervisor:
     # -- another configuration ----------------------------------------------------------------
 
     def _look_for_renewal(self) -> None:
-        self.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
+        self._agenda.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
         self._succession.look_for_renewal(self._load)
 
     def go_over(self) -> None:
-        """See `succession.Host.go_over`."""
+        """See `SuccessionHost.go_over`."""
         config, serving = self._config, self._gateways.serving
         configure(config.log.level, config.log.format, process="supervisor")
         self._warn()
@@ -440,7 +436,7 @@ class Supervisor:
             send_control(forwarder.control, intervals)
         except OSError as error:  # it has just died (its pidfd tells the rest), or it reads nothing
             _log.warning("not told of the intervals", forwarder=forwarder.name, error=str(error))
-            self.do_later(ASK_AGAIN, lambda: self._tell_intervals(forwarder))
+            self._agenda.do_later(ASK_AGAIN, lambda: self._tell_intervals(forwarder))
 
     # -- signals ------------------------------------------------------------------------------
 
@@ -458,7 +454,7 @@ class Supervisor:
             self._succession.begin(self._load)
 
     def hang_up(self, child: Child) -> None:
-        """See `shutdown.Host.hang_up`."""
+        """See `ShutdownHost.hang_up`."""
         if child.control is not None and child.control in self._selector.get_map():
             self._selector.unregister(child.control)
         child.hang_up()

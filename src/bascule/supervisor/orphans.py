@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.child import Child
 
 _LOOK_EVERY: Final = 1.0
@@ -32,7 +33,7 @@ class Orphans:
     def __init__(
         self,
         children: Callable[[], Iterable[Child]],
-        do_later: Callable[[float, Callable[[], None]], None],
+        do_later: DoLater,
     ) -> None:
         self._children = children
         self._do_later = do_later

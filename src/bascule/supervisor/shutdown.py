@@ -40,7 +40,7 @@ _ECHO: Final = 0.01
 """Seconds in which a second signal counts as the first, which may be sent to the process and to its group."""
 
 
-class Host(Protocol):
+class ShutdownHost(Protocol):
     """What this file needs of the supervisor."""
 
     def children(self) -> Iterable[Child]:
@@ -70,7 +70,7 @@ class Shutdown:
         exit_status: Exit status of the supervisor.
     """
 
-    def __init__(self, gateways: Gateways, listeners: Listeners, host: Host) -> None:
+    def __init__(self, gateways: Gateways, listeners: Listeners, host: ShutdownHost) -> None:
         self._gateways = gateways
         self._listeners = listeners
         self._host = host

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bascule.policy.loading import Loaded
+    from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.child import Child
     from bascule.supervisor.gateways import Gateways
 
@@ -44,7 +45,7 @@ _RETIRE: Final = 10.0
 """Seconds that the serving gateway may take to retire; then it is killed, as one that hangs."""
 
 
-class Host(Protocol):
+class SuccessionHost(Protocol):
     """What this file needs of the supervisor."""
 
     def start(self, child: Child) -> None:
@@ -56,9 +57,6 @@ class Host(Protocol):
 
     def start_again(self, child: Child) -> None:
         """Start a process that died; try again later if it cannot be started now."""
-
-    def do_later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Call something after that many seconds, unless the children have been told to leave by then."""
 
     def go_over(self) -> None:
         """Tell the gateway that is to serve to do so, and apply the configuration in force to all else."""
@@ -75,16 +73,18 @@ class Succession:
         loaded: The configuration in force at the start.
         gateways: All gateways; this class decides which one serves.
         host: The supervisor.
+        do_later: Calls something after that many seconds.
 
     Attributes:
         loaded: The configuration in force.
         wanted: The configuration of the successor; without a successor, the one in force.
     """
 
-    def __init__(self, loaded: Loaded, gateways: Gateways, host: Host) -> None:
+    def __init__(self, loaded: Loaded, gateways: Gateways, host: SuccessionHost, do_later: DoLater) -> None:
         self.loaded = self.wanted = loaded
         self._gateways = gateways
         self._host = host
+        self._do_later = do_later
         self._renewal = self._next_renewal = Renewal.of_named(loaded.config)
         self._edits = Renewal(loaded.files)
         self._next_load: Callable[[], Loaded] | None = None
@@ -189,7 +189,7 @@ class Succession:
         """Kill a gateway that is late after ``seconds``; its pidfd tells the rest."""
         assert child.process is not None
         pid = child.process.pid
-        self._host.do_later(seconds, lambda: child.kill(pid) if is_late() else None)
+        self._do_later(seconds, lambda: child.kill(pid) if is_late() else None)
 
     # -- what gateways say, and their deaths ------------------------------------------------------
 

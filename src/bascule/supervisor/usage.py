@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bascule.handover.counters import CounterFile
+    from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.child import Child
     from bascule.telemetry.load import ProcessReading
 
@@ -35,7 +36,7 @@ class Usage:
         self,
         counters: CounterFile,
         read: Callable[[int], ProcessReading | None],
-        do_later: Callable[[float, Callable[[], None]], None],
+        do_later: DoLater,
     ) -> None:
         self._counters = counters
         self._read = read

@@ -16,9 +16,8 @@ from bascule.handover.counters import TURN_EVERY
 from bascule.supervisor import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bascule.handover.counters import CounterFile
+    from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.child import Child
 
 _log = structlog.get_logger()
@@ -36,9 +35,7 @@ class Watchdog:
         do_later: Calls something after that many seconds.
     """
 
-    def __init__(
-        self, counters: CounterFile, patience: float, do_later: Callable[[float, Callable[[], None]], None]
-    ) -> None:
+    def __init__(self, counters: CounterFile, patience: float, do_later: DoLater) -> None:
         self._counters = counters
         self._patience = patience
         self._do_later = do_later
