@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from bascule.output import Command
-from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED, defaults, overrides
+from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED, Where, defaults, overrides
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +40,9 @@ _KEYS: Final = {
 
 _SWITCHES: Final = (
     "ssl_request_cert", "ssl_reject_unauthorized", "api_ssl_request_cert", "api_ssl_reject_unauthorized",
-    "insecure",
+    "insecure", "host_routing", "no_include_prefix", "no_prepend_path",
 )  # fmt: skip
-"""Arguments about TLS that have no value, and say something together with others."""
+"""Arguments without a value."""
 
 _AS_ALWAYS: Final = ("client_ssl_request_cert", "client_ssl_reject_unauthorized")
 """Those that ask for what is done without them."""
@@ -113,8 +113,8 @@ def _absolute(path: str | None) -> str | None:
 @_unsupported
 def chp(
     files: tuple[Path, ...], ip: str | None, port: int | None, socket: str | None, api_ip: str | None,
-    api_port: int | None, api_socket: str | None, redirect_port: int | None, host_routing: bool,
-    no_include_prefix: bool, no_prepend_path: bool, log_level: str | None, **more: Any,
+    api_port: int | None, api_socket: str | None, redirect_port: int | None, log_level: str | None,
+    **more: Any,
 ) -> None:  # fmt: skip
     """Run as JupyterHub's proxy, replacing configurable-http-proxy.
 
@@ -136,11 +136,9 @@ def chp(
     def again() -> Loaded:
         everywhere = _everywhere()
         given = overrides(
-            everywhere=everywhere, ip=ip, port=port, socket=_absolute(socket), api_ip=api_ip,
-            api_port=api_port, api_socket=_absolute(api_socket), redirect_port=redirect_port,
-            host_routing=host_routing, include_prefix=not no_include_prefix,
-            prepend_path=not no_prepend_path, values=values, switches=switches, environ=os.environ,
-            unsupported=said,
+            everywhere=everywhere, public=Where(ip, port, _absolute(socket)),
+            api=Where(api_ip, api_port, _absolute(api_socket)), redirect_port=redirect_port, values=values,
+            switches=switches, environ=os.environ, unsupported=said,
         )  # fmt: skip
         return load(files, os.environ, given, defaults(everywhere=everywhere, port=port))
 

@@ -13,6 +13,7 @@ from bascule.policy.chp import (
     SWITCHES,
     TOKEN_VARIABLE,
     UNSUPPORTED,
+    Where,
     defaults,
     overrides,
 )
@@ -28,13 +29,13 @@ TOKEN = "a-token-nobody-guesses"
 def said(**changes: Any) -> dict[str, object]:
     """Return what is set by the arguments of a bare command, but for those given here."""
     bare: dict[str, Any] = {
-        "everywhere": "::", "ip": None, "port": None, "socket": None, "api_ip": None, "api_port": None,
-        "api_socket": None,
-        "redirect_port": None, "host_routing": False,
-        "include_prefix": True, "prepend_path": True, "values": {}, "switches": (),
+        "everywhere": "::", "redirect_port": None, "values": {}, "switches": (),
         "environ": {TOKEN_VARIABLE: TOKEN}, "unsupported": {},
     }  # fmt: skip
-    return overrides(**{**bare, **changes})
+    public, api = (
+        Where(*(changes.pop(f"{prefix}{name}", None) for name in Where._fields)) for prefix in ("", "api_")
+    )
+    return overrides(**{**bare, "public": public, "api": api, **changes})
 
 
 def loaded(variables: dict[str, str] | None = None, **changes: Any) -> Config:
@@ -179,7 +180,7 @@ def test_a_socket_that_cannot_be_one_is_told_of_itself_only() -> None:
 
 
 def test_switches_set_their_keys() -> None:
-    hub = loaded(host_routing=True, include_prefix=False, prepend_path=False).hub
+    hub = loaded(switches={"host-routing", "no-include-prefix", "no-prepend-path"}).hub
 
     assert (hub.host_routing, hub.include_prefix, hub.prepend_path) == (True, False, False)
 

@@ -9,7 +9,7 @@ Rules of this file: pure; what is refused says what to do instead.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.errors import ConfigError
 from bascule.policy.clientaddress import UNIX_PEER
@@ -18,7 +18,16 @@ from bascule.policy.endpoints import SocketFile, host_port
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-__all__ = ["DEFAULTS", "LOG_LEVELS", "TOKEN_VARIABLE", "UNSUPPORTED", "defaults", "overrides"]
+__all__ = [
+    "DEFAULTS",
+    "LOG_LEVELS",
+    "SWITCHES",
+    "TOKEN_VARIABLE",
+    "UNSUPPORTED",
+    "Where",
+    "defaults",
+    "overrides",
+]
 
 TOKEN_VARIABLE: Final = "CONFIGPROXY_AUTH_TOKEN"
 """Where JupyterHub leaves the token for its proxy."""
@@ -69,6 +78,14 @@ UNSUPPORTED: Final = {
 SWITCHES: Final = frozenset({"ssl-allow-rc4", "no-x-forward", "auto-rewrite", "change-origin"})
 """Those of them that have no value."""
 
+_SET_BY_SWITCH: Final[dict[str, tuple[str, object]]] = {
+    "host-routing": ("hub.hostRouting", True),
+    "no-include-prefix": ("hub.includePrefix", False),
+    "no-prepend-path": ("hub.prependPath", False),
+    "insecure": ("upstreamTls.verify", False),
+}
+"""Switch → the key that it sets, and to what. A switch not given says nothing: a file or a variable may."""
+
 _CALLERS: Final = {"ssl": "tls.clientCa", "api-ssl": "adminTls.clientCa"}
 """What the arguments of a listener begin with → the key of the CAs of its callers."""
 
@@ -87,19 +104,26 @@ def defaults(*, everywhere: str, port: int | None) -> dict[str, object]:
     }
 
 
+class Where(NamedTuple):
+    """Where to listen, as the arguments say; ``None`` for what they do not.
+
+    Attributes:
+        ip: Address; empty and ``*`` mean all.
+        port: Port.
+        socket: Path of a Unix socket, absolute, instead of both.
+    """
+
+    ip: str | None = None
+    port: int | None = None
+    socket: str | None = None
+
+
 def overrides(
     *,
     everywhere: str,
-    ip: str | None,
-    port: int | None,
-    socket: str | None,
-    api_ip: str | None,
-    api_port: int | None,
-    api_socket: str | None,
+    public: Where,
+    api: Where,
     redirect_port: int | None,
-    host_routing: bool,
-    include_prefix: bool,
-    prepend_path: bool,
     values: Mapping[str, object],
     switches: Collection[str],
     environ: Mapping[str, str],
@@ -107,23 +131,13 @@ def overrides(
 ) -> dict[str, object]:
     """Return what the arguments set: dotted key → value.
 
-    What is ``None`` was not said. Of a listener whose address or port was said the other is the default.
-
     Args:
-        everywhere: The address that stands for all, which ``*`` and an empty one mean.
-        ip: Public address.
-        port: Public port.
-        socket: Path of a Unix socket, absolute, instead of both.
-        api_ip: Address of the API.
-        api_port: Its port.
-        api_socket: Path of a Unix socket, absolute, instead of both.
-        redirect_port: Where plain HTTP is told to come by https, at ``ip``.
-        host_routing: Whether routes begin with a host.
-        include_prefix: ``False`` sets ``hub.includePrefix`` to that; otherwise the key is left alone.
-        prepend_path: The same for ``hub.prependPath``.
-        values: Key → what its argument says.
-        switches: Those that were given of ``--ssl-request-cert``, ``--ssl-reject-unauthorized``, the same two
-            of the API, and ``--insecure``.
+        everywhere: The address that stands for all.
+        public: Where browsers connect.
+        api: Where JupyterHub asks.
+        redirect_port: Where plain HTTP is told to come by https, at the public address; ``None`` for nowhere.
+        values: Key → what its argument says; ``None`` if it was not given.
+        switches: Which arguments without a value were given.
         environ: Where the token is.
         unsupported: Argument of `UNSUPPORTED` → what was said.
 
@@ -134,45 +148,51 @@ def overrides(
     if not (token := environ.get(TOKEN_VARIABLE, "").strip()):
         problems.append(f"{TOKEN_VARIABLE}: found nothing; allowed: the API token in this variable")
     problems += _about_callers(values, switches)
-    for name, path, others in (
-        ("socket", socket, {"ip": ip, "port": port}),
-        ("api-socket", api_socket, {"api-ip": api_ip, "api-port": api_port}),
-    ):
-        problems += [
-            f"--{name}: cannot be used with --{other}; one of them says where to listen"
-            for other, said_too in others.items()
-            if path is not None and said_too is not None
-        ]
-    if port == _LAST_PORT and api_port is None and api_socket is None:
-        problems.append(f"--api-port: found nothing; allowed: a port, for none is one above --port {port}")
+    problems += (*_about_place("", public), *_about_place("api-", api))
+    if public.port == _LAST_PORT and api.port is None and api.socket is None:
+        problems.append(
+            f"--api-port: found nothing; allowed: a port, for none is one above --port {public.port}"
+        )
     if problems:
         raise ConfigError(problems)
-    said: dict[str, object] = {"adminToken": token, "hub.enabled": True}
-    if socket is not None:
-        said["listen"] = str(SocketFile(socket))
-    elif ip is not None or port is not None:
-        said["listen"] = _endpoint(ip or "", everywhere, _PORT if port is None else port)
-    if api_socket is not None:
-        said["admin"] = str(SocketFile(api_socket))
-    elif api_ip is not None or api_port is not None:
-        said["admin"] = _endpoint(
-            _API_IP if api_ip is None else api_ip,
-            everywhere,
-            _api_port(port) if api_port is None else api_port,
-        )
-    # A switch that is not there says nothing: a file or a variable may.
-    if host_routing:
-        said["hub.hostRouting"] = True
-    if not include_prefix:
-        said["hub.includePrefix"] = False
-    if not prepend_path:
-        said["hub.prependPath"] = False
+    said: dict[str, object] = {
+        "adminToken": token,
+        "hub.enabled": True,
+        "listen": _place(public, everywhere, "", _PORT),
+        "admin": _place(api, everywhere, _API_IP, _api_port(public.port)),
+        **values,
+    }
     if redirect_port is not None:
-        said["tls.redirectFrom"] = _endpoint(ip or "", everywhere, redirect_port)
-    if "insecure" in switches:
-        said["upstreamTls.verify"] = False
-    said.update({key: value for key, value in values.items() if value is not None})
-    return said
+        said["tls.redirectFrom"] = _endpoint(public.ip or "", everywhere, redirect_port)
+    said.update(_SET_BY_SWITCH[name] for name in switches if name in _SET_BY_SWITCH)
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def _about_place(prefix: str, where: Where) -> Iterator[str]:
+    """Yield a problem for each argument that contradicts the one for a Unix socket."""
+    if where.socket is not None:
+        for name, value in (("ip", where.ip), ("port", where.port)):
+            if value is not None:
+                other = f"--{prefix}{name}"
+                yield f"--{prefix}socket: cannot be used with {other}; one of them says where to listen"
+
+
+def _place(where: Where, everywhere: str, ip: str, port: int) -> str | None:
+    """Return where a listener is; ``None`` if no argument says anything of it.
+
+    Args:
+        where: What the arguments say.
+        everywhere: The address that stands for all.
+        ip: Its address where only the port was said.
+        port: Its port where only the address was said.
+    """
+    if where.socket is not None:
+        return str(SocketFile(where.socket))
+    if where.ip is None and where.port is None:
+        return None
+    return _endpoint(
+        ip if where.ip is None else where.ip, everywhere, port if where.port is None else where.port
+    )
 
 
 def _about_callers(values: Mapping[str, object], switches: Collection[str]) -> Iterator[str]:
