@@ -10,9 +10,7 @@ from bascule.admin.listing import SessionList
 from bascule.admin.peerclient import PeerClient
 from bascule.admin.peers import Peers
 from bascule.handover.counters import GatewayWord
-from bascule.policy.config import Hub
-from bascule.vocabulary import Kind
-from tests.admin.fake_view import ROUTES, FakeView, config
+from tests.admin.fake_view import FakeView, config
 from tests.admin.support import admin
 
 
@@ -78,22 +76,6 @@ async def test_the_ring_holds_one_hour() -> None:
     assert (len(at), at[0]) == (SAMPLES, 500.0)
 
 
-async def test_a_snapshot_counts_by_route_also_those_without_sessions() -> None:
-    view = FakeView(config())
-    shot = await figures(view).snapshot()
-    assert shot["routes"] == [
-        {
-            "name": route.name,
-            "kind": route.kind.value,
-            "path": route.path,
-            "sessions": 0,
-            "max": route.max_sessions,
-        }
-        for route in view.config.routes
-    ]
-    assert shot["cluster"] is None
-
-
 async def test_a_watcher_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "_WRITE_TIMEOUT", 0.1)
     monkeypatch.setattr(events, "_SNAPSHOT_EVERY", 0.01)
@@ -108,32 +90,3 @@ async def test_a_watcher_that_takes_nothing_is_let_go(monkeypatch: pytest.Monkey
                 async with asyncio.timeout(5):
                     while len(server.connections) != wanted:  # noqa: ASYNC110 - aiohttp tells nobody
                         await asyncio.sleep(0.01)
-
-
-async def test_of_the_routes_of_the_hub_the_busiest_are_shown_behind_those_of_the_configuration() -> None:
-    view = FakeView(config(), sessions=0)
-    view.hub.put("/user/ada", {"target": "http://127.0.0.1:1"})
-    view.hub.put("/user/idle", {"target": "http://127.0.0.1:1"})
-    view.hub.put("/user/grace", {"target": "http://127.0.0.1:1"})
-    for routespec in ("/user/grace", "/user/ada", "/user/grace", "/user/gone"):
-        view.open(kind=Kind.JUPYTER, route=routespec)
-
-    shown = (await figures(view).snapshot())["routes"]
-
-    assert isinstance(shown, list)
-    assert [route["name"] for route in shown[: len(ROUTES)]] == [route.name for route in ROUTES]
-    assert shown[len(ROUTES) :] == [
-        {"name": "/user/grace", "kind": "jupyter", "path": "/user/grace", "sessions": 2, "max": None},
-        {"name": "/user/ada", "kind": "jupyter", "path": "/user/ada", "sessions": 1, "max": None},
-    ]
-
-
-async def test_a_route_named_like_a_host_of_the_hub_is_shown_once() -> None:
-    view = FakeView(config(hub=Hub(enabled=True, host_routing=True), admin_token="t"), sessions=0)
-    view.hub.put("/lab", {"target": "http://127.0.0.1:1"})
-    view.open(kind=Kind.JUPYTER, route="lab")
-
-    shown = (await figures(view).snapshot())["routes"]
-
-    assert isinstance(shown, list)
-    assert [route["name"] for route in shown] == [route.name for route in ROUTES]

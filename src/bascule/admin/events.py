@@ -1,4 +1,4 @@
-"""The live figures of the status page: one snapshot a second while a page is open, and the last hour.
+"""The status page's stream: one snapshot a second while a page is open, and the last hour.
 
 Rules of this file: a snapshot is computed and encoded once for all watchers (the open status
 pages); without watchers only the hour's ring is fed, with one sample every ten seconds (numbers
@@ -13,36 +13,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import math
 import time
-from collections import Counter, deque
+from collections import deque
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from aiohttp import web
 
-from bascule._version import __version__
-from bascule.admin.capacity import cluster_json, instance_json
-from bascule.admin.health import readiness
+from bascule.admin.overview import overview
 from bascule.admin.problem import Problem
-from bascule.handover.counters import (
-    CAUSES,
-    ENDED_BY,
-    KINDS,
-    ForwarderWord,
-    GatewayWord,
-)
+from bascule.handover.counters import GatewayWord
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from bascule.admin.listing import SessionList
     from bascule.admin.peers import Peers
-    from bascule.admin.view import GatewayView, SessionRow
+    from bascule.admin.view import GatewayView
 
-_log: Final = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
 SAMPLE_EVERY: Final = 10.0
 SAMPLES: Final = 360
@@ -51,8 +42,6 @@ _SNAPSHOT_EVERY: Final = 1.0
 _MOST_WATCHERS: Final = 32
 _WRITE_TIMEOUT: Final = 30.0
 """Seconds after which a watcher that takes nothing is disconnected."""
-_MOST_OF_HUB: Final = 20
-"""Routes of JupyterHub that are shown; the table of sessions names all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,73 +156,8 @@ class LiveFigures:
 
         Cancellation: safe.
         """
-        view = self._view
-        rows = await self._sessions.rows()
-        ready = readiness(view)
-        by_route: Counter[str] = Counter(row.route for row in rows)
-        by_kind: Counter[str] = Counter(row.kind for row in rows)
-        count = view.counters.of_gateways
-        durations = view.reservoir_summary(time.monotonic())
-        return {
-            "at": round(time.time(), 1),
-            "version": __version__,
-            "startedAt": round(view.started_at, 1),
-            "draining": view.draining,
-            "ready": ready.ready,
-            "reason": ready.reason,
-            "instance": instance_json(view.capacity()),
-            "cluster": cluster_json(await self._peers.read()) if self._peers.configured else None,
-            "open": self._open(time.time()),
-            "warningShare": view.config.capacity.warning_share,
-            "oldest": round(view.oldest_age(time.monotonic()), 1),
-            "kinds": {kind.value: by_kind[kind] for kind in KINDS},
-            "routes": [
-                {
-                    "name": route.name,
-                    "kind": route.kind.value,
-                    "path": route.path,
-                    "sessions": by_route[route.name],
-                    "max": route.max_sessions,
-                }
-                for route in view.config.routes
-            ]
-            + self._of_hub(rows, by_route),
-            "totals": {
-                "rejections": count(GatewayWord.REJECTIONS),
-                "atOtherCaps": count(GatewayWord.USER_CAP) + count(GatewayWord.ROUTE_CAP),
-                "upstreamFailures": count(GatewayWord.UPSTREAM_CONNECT_FAILURES),
-                "handshakesRefused": count(GatewayWord.HANDSHAKES_REFUSED),
-                "upstreamRefused": count(GatewayWord.UPSTREAM_REFUSED),
-                "admitted": count(GatewayWord.ADMITTED),
-                "lost": view.counters.lost_count(),
-                "peak": view.counters.peak(),
-                "httpRequests": count(GatewayWord.HTTP_REQUESTS),
-                "httpUpstreamFailures": count(GatewayWord.HTTP_UPSTREAM_FAILURES),
-                "bytesIn": view.counters.total(ForwarderWord.PAYLOAD_INBOUND),
-                "bytesOut": view.counters.total(ForwarderWord.PAYLOAD_OUTBOUND),
-            },
-            "ended": self._ended(),
-            "durations": {
-                "count": durations.count,
-                "mean": _number(durations.mean),
-                "max": _number(durations.maximum),
-                "quantiles": {f"{q:g}": _number(value) for q, value in durations.quantiles.items()},
-            },
-            "forwarders": [
-                {
-                    "slot": row.slot,
-                    "pid": row.pid,
-                    "sessions": row.sessions,
-                    "cpuCores": round(row.cpu_cores, 3),
-                    "cpuSeconds": round(row.cpu_seconds, 1),
-                    "waitSeconds": round(row.wait_seconds, 1),
-                    "rssBytes": row.rss_bytes,
-                    "restarts": row.restarts,
-                    "hotPath": row.hot_path,
-                }
-                for row in view.forwarders()
-            ],
-        }
+        shown = await overview(self._view, self._sessions, self._peers)
+        return {**shown, "open": self._open(time.time())}
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Answer one watcher until it leaves or the listener closes.
@@ -293,42 +217,15 @@ class LiveFigures:
                 await self._wake.wait()
             try:
                 self._snapshot = _event("snapshot", await self.snapshot())
-            except Exception:
+            except Exception as error:
                 # One reading that fails must not stop the page for good; the next second tries again.
-                _log.exception("status snapshot failed")
+                _log.error("status snapshot failed", exc_info=error)
                 await asyncio.sleep(_SNAPSHOT_EVERY)
                 continue
             async with self._changed:
                 self._sequence += 1
                 self._changed.notify_all()
             await asyncio.sleep(_SNAPSHOT_EVERY)
-
-    def _of_hub(self, rows: Sequence[SessionRow], by_route: Counter[str]) -> list[dict[str, object]]:
-        """Describe the routes of JupyterHub that carry most sessions: a Hub may have thousands."""
-        hub = self._view.hub
-        if hub is None:
-            return []
-        by_kind = Counter((row.route, row.kind) for row in rows)
-        # Of a route's kinds the most common one comes last, and stays.
-        kinds = {route: kind for (route, kind), _ in reversed(by_kind.most_common())}
-        configured = {route.name for route in self._view.config.routes}  # `hub.get` may read one as a host
-        busy = [
-            (name, count)
-            for name, count in by_route.most_common()
-            if name not in configured and hub.get(name) is not None
-        ]
-        return [
-            {"name": name, "kind": kinds[name], "path": name, "sessions": count, "max": None}
-            for name, count in busy[:_MOST_OF_HUB]
-        ]
-
-    def _ended(self) -> dict[str, int]:
-        counters = self._view.counters
-        ended = {
-            cause.value: sum(counters.ended(kind, by, cause) for kind in KINDS for by in ENDED_BY)
-            for cause in CAUSES
-        }
-        return {cause: count for cause, count in ended.items() if count}
 
 
 def _sample_json(sample: Sample) -> dict[str, object]:
@@ -339,11 +236,6 @@ def _sample_json(sample: Sample) -> dict[str, object]:
         "rejections": sample.rejections,
         "upstreamFailures": sample.upstream_failures,
     }
-
-
-def _number(value: float) -> float | None:
-    """Make a float fit for JSON, which knows no NaN."""
-    return round(value, 3) if math.isfinite(value) else None
 
 
 def _event(name: str, data: object) -> bytes:
