@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 )
 
 from bascule.forwarder import hot_pure, relay, timers
+from bascule.forwarder.outbox import count_outcome
 from bascule.forwarder.relay import Relay
 from bascule.forwarder.timers import Intervals
 from bascule.handover.counters import BLOCK_WORDS, CLOSE_CODES_BASE, ENDED_BASE, ForwarderWord
@@ -86,7 +87,7 @@ class Machine(RuleBasedStateMachine):
             self.relay.adopt(adopt, browser, upstream)
 
     def _heard(self, ended: Ended) -> None:
-        self.relay.count(ended)
+        count_outcome(self.words, ended)
         self.reports.append(ended)
 
     @property

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bascule.forwarder import hot_pure
+from bascule.forwarder.outbox import count_outcome
 from bascule.forwarder.relay import Relay
 from bascule.forwarder.timers import Intervals
 from bascule.handover.counters import (
@@ -236,7 +237,7 @@ class World:
         self.late = 0.0
 
     def _heard(self, ended: Ended) -> None:
-        self.relay.count(ended)
+        count_outcome(self.words, ended)
         self.reports.append(ended)
 
     def open(

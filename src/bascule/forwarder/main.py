@@ -19,11 +19,12 @@ import signal
 import socket
 import time
 from collections import deque
+from functools import partial
 from typing import Final
 
 from bascule.errors import HandoverError
 from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
-from bascule.forwarder.outbox import Outbox
+from bascule.forwarder.outbox import Outbox, count_outcome
 from bascule.forwarder.relay import Relay
 from bascule.forwarder.timers import Intervals
 from bascule.handover import signals
@@ -81,6 +82,7 @@ class Forwarder:
         self._slot = setup.slot
         self._control = socket.socket(fileno=setup.control)
         self._engine = Engine(config.forwarders.read_buffer_bytes, words, MAX_EARLY_BYTES)
+        self._outbox = Outbox(partial(count_outcome, words))
         self._relay = Relay(
             self._engine,
             words,
@@ -89,12 +91,11 @@ class Forwarder:
                 proxy.session_idle_timeout_ms,
                 config.limits.closing_handshake_timeout,
             ),
-            report=lambda ended: self._outbox.put(ended),
+            report=self._outbox.put,
         )
         self._reader = PacketReader()
         self._gateway: socket.socket | None = None
         self._former: list[socket.socket] = []
-        self._outbox = Outbox(self._relay.count)
         self._stopping_at = float("inf")
         self._ask_at = float("inf")
         self._missed = 0

@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from bascule.handover.counters import KINDS, durations_of, ended_word
 from bascule.handover.descriptors import most_unread, send_packet
 from bascule.handover.messages import Ended, is_outcome, join
+from bascule.protocol.closing import CLOSE_TABLE, End
+from bascule.telemetry.durations import count_duration
 
 if TYPE_CHECKING:
     import socket
@@ -25,7 +28,7 @@ class Outbox:
     """Messages to the gateway, in order.
 
     Args:
-        count: Counts an outcome in the shared counters.
+        count: Counts an outcome: `count_outcome`, in the forwarder's block of the counters.
     """
 
     def __init__(self, count: Callable[[Ended], None]) -> None:
@@ -103,3 +106,10 @@ class Outbox:
             most = most_unread(gateway)
             while self._unread_bytes > most:
                 self._unread_bytes -= len(self._unread.popleft())
+
+
+def count_outcome(words: memoryview, ended: Ended) -> None:
+    """Count an outcome in a forwarder's block of the counters."""
+    row = CLOSE_TABLE[End(ended.end)]
+    count_duration(durations_of(words), ended.duration)
+    words[ended_word(KINDS[ended.kind], row.ended_by, row.cause)] += 1

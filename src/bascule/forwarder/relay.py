@@ -34,18 +34,10 @@ from bascule.forwarder import signs
 from bascule.forwarder.hot import Engine, Flow
 from bascule.forwarder.session import Pending, Session
 from bascule.forwarder.timers import Intervals, Timers
-from bascule.handover.counters import (
-    KINDS,
-    ForwarderWord,
-    close_code_label,
-    close_code_word,
-    durations_of,
-    ended_word,
-)
+from bascule.handover.counters import ForwarderWord, close_code_label, close_code_word
 from bascule.handover.messages import Adopt, Ended, Live
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.protocol.frames import HEARTBEAT, close_frame, control_frame
-from bascule.telemetry.durations import count_duration
 from bascule.vocabulary import Opcode
 
 if TYPE_CHECKING:
@@ -69,7 +61,7 @@ class Relay:
         engine: Moves the frames.
         words: The forwarder's counter block.
         intervals: Times of heartbeats, idleness and closing handshakes.
-        report: Called once per session with its outcome; the receiver must pass that to `count`.
+        report: Called once per session with its outcome, which is not counted yet: see `Outbox`.
         flow: The class of flows of the engine's build.
     """
 
@@ -85,7 +77,6 @@ class Relay:
         self.sessions: dict[int, Session] = {}
         self._engine = engine
         self._words = words
-        self._durations = durations_of(words)
         self._report = report
         self._flow = flow
         self._timers = Timers(self.sessions, intervals)
@@ -350,12 +341,6 @@ class Relay:
             _shutdown(flow.source, socket.SHUT_RDWR)
             os.close(flow.source)
             flow.source = flow.sink = -1
-
-    def count(self, ended: Ended) -> None:
-        """Count an outcome; the receiver of the report decides when."""
-        row = CLOSE_TABLE[End(ended.end)]
-        count_duration(self._durations, ended.duration)
-        self._words[ended_word(KINDS[ended.kind], row.ended_by, row.cause)] += 1
 
     # -- control frames of ours ---------------------------------------------------------
 
