@@ -40,6 +40,23 @@ _NOTHING_TO_SERVE: Final = (
 )
 
 _CHP: Final = "configurable-http-proxy"
+"""A name of the program by which it runs ``bascule chp``."""
+
+_LOCAL: Final = {"listen": "127.0.0.1:8080"}
+"""Defaults of ``serve --upstream`` without a file."""
+
+_KEYS: Final = {
+    "listen": "listen",
+    "admin": "admin",
+    "max_sessions": "websocketProxy.maxSessionsPerApp",
+    "forwarders": "forwarders.count",
+    "log_level": "log.level",
+    "log_format": "log.format",
+}
+"""Flag → the key it sets."""
+
+_WITHOUT_SCHEME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?")
+"""An upstream that only lacks its http://."""
 
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -292,10 +309,6 @@ def _of_flag(problem: str, upstream: str | None) -> str:
     return problem
 
 
-_WITHOUT_SCHEME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?")
-"""An upstream that only lacks its http://."""
-
-
 def _tell_of_doubts(loaded: Loaded) -> None:
     """Say what is valid and often a mistake, such as an --upstream that replaces the routes of a file."""
     from bascule.policy.consistency import doubts
@@ -306,19 +319,6 @@ def _tell_of_doubts(loaded: Loaded) -> None:
     with telling():
         for line in lines:
             click.echo(escaped(line), err=True)
-
-
-_LOCAL: Final = {"listen": "127.0.0.1:8080"}
-
-_KEYS: Final = {
-    "listen": "listen",
-    "admin": "admin",
-    "max_sessions": "websocketProxy.maxSessionsPerApp",
-    "forwarders": "forwarders.count",
-    "log_level": "log.level",
-    "log_format": "log.format",
-}
-"""Flag → the key it sets."""
 
 
 def _overrides(flags: dict[str, Any]) -> dict[str, object]:

@@ -30,6 +30,13 @@ CONTENT_TYPE: Final = "application/problem+json"
 _METHOD_LIMIT: Final = 32
 """Characters of a method that are repeated; IANA's longest has 17."""
 
+_DETAILS: Final = {
+    404: "There is nothing at this path; /openapi.json lists what there is.",
+    405: "This path does not support the method.",
+    417: "Nothing but 100-continue can be expected.",
+}
+"""What we say of an error of the framework."""
+
 
 class Problem(BasculeError):
     """An answer of the admin API other than success.
@@ -84,13 +91,6 @@ def check_parameters(query: Mapping[str, str], known: frozenset[str]) -> None:
     for name in query:
         if name not in known:
             raise Problem(400, "There is no such parameter; /openapi.json lists them.", parameter=name)
-
-
-_DETAILS: Final = {
-    404: "There is nothing at this path; /openapi.json lists what there is.",
-    405: "This path does not support the method.",
-    417: "Nothing but 100-continue can be expected.",
-}
 
 
 @web.middleware

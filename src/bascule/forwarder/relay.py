@@ -53,6 +53,9 @@ _TOO_BIG = {True: End.CLIENT_TOO_BIG, False: End.UPSTREAM_TOO_BIG}
 _GIVEN_UP: Final = frozenset((errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH))
 """Errors by which TCP says that a peer no longer answers; a router may have given the reason."""
 
+_NO_SESSION: Final = Session(-1, 0, 0.0, b"")
+"""Owner of flows whose session is over: never among the live ones."""
+
 
 class Relay:
     """All sessions of one forwarder.
@@ -418,10 +421,6 @@ class Relay:
             # none is sent: there is traffic already, and a stalled browser must not collect pongs.
             _pending(flow).heartbeat = HEARTBEAT
             flow.wanted = True
-
-
-_NO_SESSION: Final = Session(-1, 0, 0.0, b"")
-"""Owner of flows whose session is over: never among the live ones."""
 
 
 def _pending(flow: Flow) -> Pending:

@@ -123,6 +123,21 @@ _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"close", b"upgrade", b"Upg
 
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 
+_SCHEMES: Final = frozenset({b"http", b"https", b"ws", b"wss"})
+
+_ACCOUNT_NAMES: Final = frozenset(
+    {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
+)
+
+_REMEMBERED: Final = 1024
+"""Spellings of names whose rule is kept; then the memory is emptied, so it cannot grow."""
+
+_LONGEST: Final = 64
+"""Longer names are not remembered."""
+
+_RULES: Final[dict[bytes, int]] = {}
+"""Spelling of a name → its rule, as far as they are remembered."""
+
 
 def values_of(fields: Fields, name: bytes) -> list[bytes]:
     """Return the values of all lines of one field; ``name`` in lower case."""
@@ -191,9 +206,6 @@ def seen_by_browser(
     return scheme, host
 
 
-_SCHEMES: Final = frozenset({b"http", b"https", b"ws", b"wss"})
-
-
 def _innermost_scheme(said: Sequence[bytes], ours: bytes) -> bytes:
     """Return the last element of the last value, if it is a scheme of HTTP's."""
     if not said:
@@ -253,19 +265,6 @@ def forwarded_fields(
         client = client_address(peer_address, account.get(b"x-forwarded-for", ()), trusted)
     _append_account(kept, account, peer_address, client, scheme, host, prefix, via)
     return kept
-
-
-_ACCOUNT_NAMES: Final = frozenset(
-    {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
-)
-
-_REMEMBERED: Final = 1024
-"""Spellings of names whose rule is kept; then the memory is emptied, so it cannot grow."""
-
-_LONGEST: Final = 64
-"""Longer names are not remembered."""
-
-_RULES: Final[dict[bytes, int]] = {}
 
 
 def _learn_rule(spelling: bytes) -> int:

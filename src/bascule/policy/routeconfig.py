@@ -18,6 +18,21 @@ __all__ = ["AuthMode", "RejectMode", "RouteConfig"]
 RejectMode = Literal["close", "http503"]
 """How an upgrade is refused: by a Close behind 101, or by 503."""
 
+_VALUES_ALLOWED: Final = "a text, or a list of them, of which one is needed; numbers and booleans in quotes"
+_VALUES_SCHEMA: Final = {
+    "x-allowed": _VALUES_ALLOWED,
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+    ],
+}
+_UPSTREAM_SCHEMA: Final = {
+    "x-allowed": f'"http://host:port", "https://host:port" or {SOCKET_ALLOWED}',
+    "type": "string",
+    "pattern": "^(https?|http\\+unix)://[^/?#@]+/?$",
+}
+_PATH_SCHEMA: Final = {"x-allowed": 'a path that starts with "/"', "type": "string", "pattern": "^/[^?#]*$"}
+
 
 class AuthMode(StrEnum):
     """What a request needs before a route lets it through."""
@@ -48,21 +63,6 @@ def _texts(value: object) -> object:
         return texts
     raise PydanticCustomError("bascule", "{allowed}", {"allowed": _VALUES_ALLOWED})
 
-
-_VALUES_ALLOWED: Final = "a text, or a list of them, of which one is needed; numbers and booleans in quotes"
-_VALUES_SCHEMA: Final = {
-    "x-allowed": _VALUES_ALLOWED,
-    "anyOf": [
-        {"type": "string", "minLength": 1},
-        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
-    ],
-}
-_UPSTREAM_SCHEMA: Final = {
-    "x-allowed": f'"http://host:port", "https://host:port" or {SOCKET_ALLOWED}',
-    "type": "string",
-    "pattern": "^(https?|http\\+unix)://[^/?#@]+/?$",
-}
-_PATH_SCHEMA: Final = {"x-allowed": 'a path that starts with "/"', "type": "string", "pattern": "^/[^?#]*$"}
 
 RoutePath = Annotated[str, AfterValidator(_path), WithJsonSchema(_PATH_SCHEMA)]
 Pattern = Annotated[str, AfterValidator(_pattern)]

@@ -18,6 +18,12 @@ import yaml
 __all__ = ["Document", "YamlProblem", "parse_yaml", "yaml_scalar"]
 
 
+_TAG: Final = "tag:yaml.org,2002:"
+_MERGE: Final = _TAG + "merge"
+_HALF: Final = re.compile("[\ud800-\udfff]")
+"""A surrogate: an escape can name it, but it can neither be printed nor stand in a file's name."""
+
+
 class YamlProblem(ValueError):
     """The text is not YAML as this module accepts it.
 
@@ -32,12 +38,6 @@ class YamlProblem(ValueError):
         self.what = what
         self.line = line
         self.column = column
-
-
-_TAG: Final = "tag:yaml.org,2002:"
-_MERGE: Final = _TAG + "merge"
-_HALF: Final = re.compile("[\ud800-\udfff]")
-"""A surrogate: an escape can name it, but it can neither be printed nor stand in a file's name."""
 
 
 class _Loader(yaml.SafeLoader):

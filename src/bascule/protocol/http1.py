@@ -34,6 +34,9 @@ _FIELD_LINES: Final = re.compile(rb"^(" + TOKEN + rb"):[ \t]*+([\t \x21-\x7e\x80
 White space behind a value is cut off afterwards, and only where there is any: one pass costs half of two.
 ``*+`` is possessive, so the time for a line is proportional to its length."""
 
+_CODINGS: Final = ([b"chunked"], [b"identity"])
+"""Transfer codings that we read."""
+
 
 class BadHead(RequestRefused):
     """The head is malformed or over a limit; the text says which rule, not what was sent."""
@@ -166,10 +169,6 @@ def tokens(values: list[bytes]) -> list[bytes]:
         for part in (item.strip(b" \t").lower() for item in value.split(b","))
         if part
     ]
-
-
-_CODINGS: Final = ([b"chunked"], [b"identity"])
-"""Transfer codings that we read."""
 
 
 class Framing(NamedTuple):
