@@ -7,7 +7,7 @@ aiohttp parses it; if it asks for a WebSocket, we take the connection from aioht
 Rules of this file: aiohttp bounds the size of a field, but neither the size of a head nor its time. So we
 give aiohttp a head only when it is whole and within its limit, and each head alone: when bytes that follow a
 request in the same packet do not parse, aiohttp drops that request as well. aiohttp decides where a body
-ends, and we look for the next head only where our own reading agrees (`_of_body`).
+ends, and we look for the next head only where our own reading agrees (`bodyspan`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aiohttp import hdrs
 from aiohttp.http import RawRequestMessage
 
 from bascule.errors import RequestRefused
 from bascule.gateway.answer import error_answer
 from bascule.gateway.arrivals import ARRIVES, wait_for_arrivals
+from bascule.gateway.bodyspan import BodySpan
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.errorpages import accept_in
 from bascule.gateway.farewell import dropped
@@ -36,7 +36,6 @@ from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import (
     END_OF_HEAD,
     BadHead,
-    ChunkScanner,
     RequestHead,
     has_bare_line_feed,
     parse_request_head,
@@ -45,7 +44,7 @@ from bascule.protocol.http1 import (
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
-    from aiohttp import StreamReader, web
+    from aiohttp import web
 
     from bascule.gateway.announced import Peer
     from bascule.gateway.life import Life
@@ -87,13 +86,6 @@ def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
     except BadHead as error:
         return error
     return head if wants_websocket(head) else None
-
-
-def _body_length(message: RawRequestMessage, body: StreamReader) -> int:
-    """Return how many bytes of body follow a head; -1 when the body is chunked, or has no length."""
-    if body.is_eof():
-        return 0
-    return -1 if message.chunked else int(message.headers.get(hdrs.CONTENT_LENGTH, -1))
 
 
 class HttpServer(PlainServer):
@@ -226,8 +218,6 @@ class HttpProtocol(PlainProtocol):
 
     __slots__ = (
         "_arriving",
-        "_body_left",
-        "_chunks",
         "_drop",
         "_first",
         "_heads",
@@ -236,6 +226,7 @@ class HttpProtocol(PlainProtocol):
         "_limits",
         "_newcomers",
         "_on_upgrade",
+        "_span",
         "_waiting",
     )
 
@@ -259,8 +250,7 @@ class HttpProtocol(PlainProtocol):
         self._limits = limits
         self._first = first
         self._waiting = b""
-        self._body_left = 0
-        self._chunks: tuple[ChunkScanner, StreamReader] | None = None
+        self._span: BodySpan | None = None
         self._is_deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -286,8 +276,11 @@ class HttpProtocol(PlainProtocol):
             super().data_received(data)  # aiohttp goes on with what it kept when it paused
         data, self._waiting = self._waiting + data, b""
         while data and not self._is_deaf:
-            if self._body_left:
-                part = self._of_body(data)
+            if (span := self._span) is not None:
+                part = span.take(data)
+                if span.is_over:
+                    self._span = None
+                    self.ended_plainly = span.body if span.ended_plainly else self.ended_plainly
                 super().data_received(part)
                 data = data[len(part) :]
             elif self._is_full:
@@ -295,31 +288,6 @@ class HttpProtocol(PlainProtocol):
                 return
             else:
                 data = self._head_received(without_empty_lines(data))
-
-    def _of_body(self, data: bytes) -> bytes:
-        """Return the part that belongs to the body: a handshake forged in a body must not pass for a head.
-
-        We follow chunks as long as they can be read in one way only. If not, we take everything that follows
-        for the body, and the connection ends with the request: see `is_last`.
-        """
-        if self._body_left > 0:
-            part = data[: self._body_left]
-            self._body_left -= len(part)
-            return part
-        if self._chunks is None:
-            return data
-        chunks, body = self._chunks
-        try:
-            size = chunks.feed(data)
-        except BadHead:
-            size = -1
-        if size < 0 or not chunks.is_plain:
-            self._chunks = None
-            return data
-        if chunks.done:
-            self._chunks, self._body_left = None, 0
-            self.ended_plainly = body
-        return data[:size]
 
     def _head_received(self, data: bytes) -> bytes:
         """Pass a head to aiohttp, or wait for the rest of it; return the bytes after it."""
@@ -353,8 +321,7 @@ class HttpProtocol(PlainProtocol):
             return b""
         message, body = self._messages[-1]
         if isinstance(message, RawRequestMessage):
-            self._body_left = _body_length(message, body)
-            self._chunks = (ChunkScanner(), body) if message.chunked and self._body_left else None
+            self._span = None if body.is_eof() else BodySpan(message, body)
         else:
             self._is_deaf = True  # aiohttp answers this head, and says what is wrong
             self.accept = accept_in(head)
