@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bascule.gateway.registry import Record, Registry
 from bascule.policy.budget import SessionBudget
-from bascule.telemetry.accesslog import Errand
+from bascule.telemetry.errand import Errand
 from bascule.vocabulary import Kind
 
 

@@ -33,7 +33,7 @@ from bascule.policy.origin import origin_allowed, why_refused
 from bascule.protocol.handshake import check_request, switching_protocols
 from bascule.protocol.http1 import BadHead
 from bascule.tasks import spawn
-from bascule.telemetry.accesslog import Errand
+from bascule.telemetry.errand import Errand
 from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:

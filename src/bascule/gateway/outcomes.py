@@ -15,8 +15,9 @@ import structlog
 from bascule.gateway.registry import Record
 from bascule.handover.counters import KINDS, ForwarderWord, GatewayWord, durations_of, ended_word
 from bascule.protocol.closing import CLOSE_TABLE, End
-from bascule.telemetry.accesslog import Errand, SessionEnd
+from bascule.telemetry.accesslog import SessionEnd
 from bascule.telemetry.durations import count_duration
+from bascule.telemetry.errand import Errand
 
 if TYPE_CHECKING:
     from bascule.gateway.dispatch import Link

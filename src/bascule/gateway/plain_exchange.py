@@ -58,7 +58,7 @@ from bascule.handover.counters import GatewayWord
 from bascule.policy.forwarding import end_to_end_fields
 from bascule.policy.location import kept_inside
 from bascule.protocol.http1 import BadHead, Framing, ResponseHead, framing_of
-from bascule.telemetry.accesslog import Errand
+from bascule.telemetry.errand import Errand
 
 if TYPE_CHECKING:
     import ssl

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bascule.policy.budget import Lease
-    from bascule.telemetry.accesslog import Errand
+    from bascule.telemetry.errand import Errand
     from bascule.vocabulary import Kind
 
 

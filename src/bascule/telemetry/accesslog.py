@@ -13,15 +13,16 @@ of a line: a thousand sessions may end in one second when a pod drains.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bascule.protocol.frames import MAX_REASON_BYTES
 from bascule.telemetry.printable import printable
 
 if TYPE_CHECKING:
-    from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
+    from bascule.telemetry.errand import Errand
+    from bascule.vocabulary import Cause, EndedBy, Refusal
 
-__all__ = ["AccessLog", "Errand", "EventLog", "SessionEnd"]
+__all__ = ["AccessLog", "EventLog", "SessionEnd"]
 
 _ADDRESS_LIMIT: Final = 64
 """The longest IPv6 address with a zone has 39 + 1 + 15 characters."""
@@ -39,36 +40,6 @@ class EventLog(Protocol):
 
     def debug(self, event: str, **fields: object) -> object:
         """Log an event that only an operator who looks for it needs."""
-
-
-class Errand(NamedTuple):
-    """Whose a session is and where it leads, for log lines, lists of sessions and later gateways.
-
-    Attributes:
-        route: Name of the route.
-        kind: Of the route.
-        client: Address of the browser.
-        upstream: Where it leads, ``host:port`` or ``unix:/path``.
-        user: The signed-in user, or the owner of the JupyterHub server; ``None`` where there is neither.
-    """
-
-    route: str
-    kind: Kind
-    client: str
-    upstream: str
-    user: str | None
-
-    def tag(self) -> bytes:
-        """Return what a later gateway needs and the forwarder does not know; the forwarder keeps it."""
-        route, _, client, upstream, user = self
-        known = f"{route}\0{client}\0{upstream}" if user is None else f"{route}\0{client}\0{upstream}\0{user}"
-        return known.encode("utf-8", "surrogatepass")
-
-    @classmethod
-    def of_tag(cls, tag: bytes, kind: Kind) -> Self:
-        """Read a tag; the forwarder tells the kind beside it."""
-        route, client, upstream, *user = tag.decode("utf-8", "surrogatepass").split("\0", 3)
-        return cls(route, kind, client, upstream, user[0] if user else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,46 @@
+"""Whose a session or a request is, and where it leads.
+
+The gateway makes it at admission. From then on it goes wherever the session is spoken of: into log lines, the
+list of sessions and, as a tag that the forwarder keeps, to later gateways.
+
+Rules of this file: it holds nothing that must not be logged (I10).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from bascule.vocabulary import Kind
+
+__all__ = ["Errand"]
+
+
+class Errand(NamedTuple):
+    """One errand.
+
+    Attributes:
+        route: Name of the route.
+        kind: Of the route.
+        client: Address of the browser.
+        upstream: Where it leads, ``host:port`` or ``unix:/path``.
+        user: The signed-in user, or the owner of the JupyterHub server; ``None`` where there is neither.
+    """
+
+    route: str
+    kind: Kind
+    client: str
+    upstream: str
+    user: str | None
+
+    def tag(self) -> bytes:
+        """Return what a later gateway needs and the forwarder does not know; the forwarder keeps it."""
+        route, _, client, upstream, user = self
+        known = f"{route}\0{client}\0{upstream}" if user is None else f"{route}\0{client}\0{upstream}\0{user}"
+        return known.encode("utf-8", "surrogatepass")
+
+    @classmethod
+    def of_tag(cls, tag: bytes, kind: Kind) -> Self:
+        """Read a tag; the forwarder tells the kind beside it."""
+        route, client, upstream, *user = tag.decode("utf-8", "surrogatepass").split("\0", 3)
+        return cls(route, kind, client, upstream, user[0] if user else None)

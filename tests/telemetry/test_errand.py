@@ -1,0 +1,16 @@
+"""A later gateway reads from a tag what the former one knew."""
+
+from __future__ import annotations
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from bascule.telemetry.errand import Errand
+from bascule.vocabulary import Kind
+
+
+@given(st.text(), st.text(), st.text(), st.none() | st.text())
+def test_an_errand_comes_back_from_its_tag(route: str, client: str, upstream: str, user: str | None) -> None:
+    assume("\0" not in route + client + upstream)
+    errand = Errand(route, Kind.APP, client, upstream, user)
+    assert Errand.of_tag(errand.tag(), Kind.APP) == errand
