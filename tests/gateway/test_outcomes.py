@@ -53,7 +53,7 @@ class Rig:
 
 def link(slot: int, *, listed: bool = True) -> Link:
     """Return the channel to the first process of a slot; nothing is sent on it."""
-    made = Link(slot, 1, 0, cast("socket.socket", None))
+    made = Link(slot, 1, 0, "pure", cast("socket.socket", None))
     made.listed = listed
     return made
 

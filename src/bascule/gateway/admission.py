@@ -58,7 +58,20 @@ _log = structlog.get_logger()
 
 
 class _Asked(NamedTuple):
-    """An upgrade request that may become a session."""
+    """An upgrade request that may become a session: admitted by all rules but for the caps.
+
+    Attributes:
+        leg: The browser's connection.
+        head: The request.
+        early: Bytes after the head.
+        peer: Address of the connection's other end.
+        scheme: ``http`` or ``https``: how the request reached us.
+        client: Address of the browser: `peer`, or what trusted proxies say.
+        offer: What the browser offers.
+        match: Where the request leads.
+        host: The host it is for.
+        user: Whose it is; ``None`` if nobody asks. On a route of JupyterHub, the owner of the server.
+    """
 
     leg: Leg
     head: RequestHead
@@ -75,7 +88,7 @@ class _Asked(NamedTuple):
     def who(self) -> str:
         """The key of a hold-off: the signed-in user, if any, since users may share addresses.
 
-        On a route of JupyterHub `user` is the owner of the server, and anybody may ask for it.
+        Not the owner of a JupyterHub server, for which anybody may ask.
         """
         return self.client if self.user is None or self.match.hub_route is not None else f"user {self.user}"
 

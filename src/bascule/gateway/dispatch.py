@@ -68,14 +68,24 @@ _Offered: TypeAlias = tuple[float, Handed]
 
 
 class Link:
-    """The channel to one forwarder: the process that a slot has after its number of restarts."""
+    """The channel to one forwarder.
 
-    def __init__(self, slot: int, pid: int, restarts: int, channel: socket.socket) -> None:
+    Attributes:
+        slot: The forwarder's slot.
+        pid: Its process.
+        restarts: How often the slot had been started again before, which tells its processes apart.
+        hot_path: Which build of the relay it runs.
+        channel: Our end.
+        listed: Whether it has listed all sessions that it carries: only then is it given more.
+        moved: Whether it has told us that another gateway has a channel to it now.
+    """
+
+    def __init__(self, slot: int, pid: int, restarts: int, hot_path: str, channel: socket.socket) -> None:
         self.slot = slot
         self.pid = pid
         self.restarts = restarts
+        self.hot_path = hot_path
         self.channel = channel
-        self.hot_path = ""
         self.listed = False
         self.moved = False
 
@@ -159,9 +169,7 @@ class Dispatch:
             if self.links.get(slot) is former:
                 self._lose(former)
         channel.setblocking(False)
-        link = Link(slot, pid, restarts, channel)
-        link.hot_path = hot_path
-        self.links[slot] = link
+        link = self.links[slot] = Link(slot, pid, restarts, hot_path, channel)
         asyncio.get_running_loop().add_reader(channel.fileno(), self._receive, link)
 
     def has_room(self) -> bool:

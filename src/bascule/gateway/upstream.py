@@ -44,7 +44,14 @@ if TYPE_CHECKING:
 
 
 class Switched(NamedTuple):
-    """The upstream said a true 101."""
+    """The upstream said a true 101.
+
+    Attributes:
+        leg: Its connection.
+        head: The 101.
+        agreement: What was agreed.
+        early: Bytes after the head: the first frames.
+    """
 
     leg: Leg
     head: ResponseHead
@@ -53,7 +60,14 @@ class Switched(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """The upstream gave another answer; the rest of its body, after ``early``, is still to be read."""
+    """The upstream gave another answer.
+
+    Attributes:
+        leg: Its connection, from which the rest of the body is still to be read.
+        head: The answer's.
+        early: The body's beginning.
+        framing: Where the body ends.
+    """
 
     leg: Leg
     head: ResponseHead

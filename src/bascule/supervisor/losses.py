@@ -23,6 +23,8 @@ _WITHIN: Final = 5.0
 
 
 class _Death(NamedTuple):
+    """The death of a forwarder: see `Losses.on_forwarders_death`."""
+
     slot: int
     restarts: int
     sessions: int

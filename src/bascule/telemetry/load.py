@@ -44,6 +44,14 @@ class ProcessReading(NamedTuple):
 
 
 class _Tick(NamedTuple):
+    """One reading of all forwarders.
+
+    Attributes:
+        at: Monotonic seconds.
+        cpu_seconds: Time on a CPU by slot, of all processes that it has had.
+        allocated: Bytes that all forwarders together ever requested.
+    """
+
     at: float
     cpu_seconds: tuple[float, ...]
     allocated: int
