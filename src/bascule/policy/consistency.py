@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.policy.endpoints import Endpoint, SocketFile
@@ -19,7 +18,7 @@ from bascule.policy.templates import PathTemplate, UpstreamTemplate
 from bascule.vocabulary import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from bascule.policy.config import Config
 
@@ -49,7 +48,7 @@ def doubts(config: Config) -> list[str]:
     ]
 
 
-def _same_routes(config: Config) -> Iterator[Inconsistency]:
+def _different_routes(config: Config) -> Iterator[Inconsistency]:
     names: dict[str, int] = {}
     shapes: dict[tuple[bytes | None, ...], int] = {}
     for index, route in enumerate(config.routes):
@@ -61,6 +60,40 @@ def _same_routes(config: Config) -> Iterator[Inconsistency]:
             yield Inconsistency(("routes", index, "path"), route.path, allowed)
 
 
+class _Target(NamedTuple):
+    """Where requests may be sent.
+
+    Attributes:
+        path: The key that says so.
+        found: The key's value.
+        host: Name or address, without brackets, or the path of a Unix socket.
+        port: A number, or the name of which a URL says the value.
+        where: For each such name, the pattern of its values.
+    """
+
+    path: tuple[str | int, ...]
+    found: str
+    host: str
+    port: int | str
+    where: Mapping[str, str]
+
+    def may_be(self, listener: Endpoint | SocketFile) -> bool:
+        """Tell whether this may be a listener of ours."""
+        if isinstance(listener, SocketFile):
+            return self.host == listener.path
+        if not listener.port or not self._may_have(listener.port):
+            return False
+        here = Endpoint(self.host, 0)
+        return here.host == listener.host or (
+            (here.is_loopback or here.is_unspecified) and (listener.is_loopback or listener.is_unspecified)
+        )
+
+    def _may_have(self, port: int) -> bool:
+        if isinstance(self.port, int):
+            return self.port == port
+        return re.compile(self.where[self.port].encode()).fullmatch(str(port).encode()) is not None
+
+
 def _own_listeners(config: Config) -> Iterator[Inconsistency]:
     """Refuse a target that is a listener of ours: requests would loop, or reach the admin listener."""
     listeners = (
@@ -68,41 +101,24 @@ def _own_listeners(config: Config) -> Iterator[Inconsistency]:
         ("admin", config.admin),
         ("tls.redirectFrom", config.tls.redirect_from),
     )
-    for path, found, host, may_be in _ways(config):
-        target = Endpoint(host, 0)
-        for key, own in listeners:
-            if isinstance(own, SocketFile):
-                if host == own.path:
-                    yield Inconsistency(
-                        path, found, f'any other server; this leads to our own "{key}" ({own})'
-                    )
-                continue
-            if own is None or not own.port or not may_be(own.port):
-                continue
-            if target.host == own.host or (
-                (target.is_loopback or target.is_unspecified) and (own.is_loopback or own.is_unspecified)
-            ):
-                allowed = f'any other server; this leads to our own "{key}" ({own})'
-                yield Inconsistency(path, found, allowed)
+    for target in _targets(config):
+        for key, listener in listeners:
+            if listener is not None and target.may_be(listener):
+                allowed = f'any other server; this leads to our own "{key}" ({listener})'
+                yield Inconsistency(target.path, target.found, allowed)
 
 
-def _ways(config: Config) -> Iterator[tuple[tuple[str | int, ...], str, str, Callable[[int], bool]]]:
-    """Yield each target of requests: its key, the key's value, the host, and a test of a port number."""
+def _targets(config: Config) -> Iterator[_Target]:
+    """Yield the targets of all requests; but what a URL names is looked at before we connect."""
     for index, route in enumerate(config.routes):
         upstream = UpstreamTemplate.parse(route.upstream, route.where)
-        if "{" not in upstream.host:  # what a URL names is looked at before we connect (gateway/fence.py)
-            may_be = partial(_may_be, upstream.port, where=route.where)
-            yield ("routes", index, "upstream"), route.upstream, upstream.host.strip("[]"), may_be
+        if "{" not in upstream.host:  # else see gateway/fence.py
+            host = upstream.host.strip("[]")
+            yield _Target(("routes", index, "upstream"), route.upstream, host, upstream.port, route.where)
     for key, url in (("defaultTarget", config.hub.default_target), ("errorTarget", config.hub.error_target)):
         if url is not None:
             address, _ = read_target(url)
-            yield ("hub", key), url, address.host, partial(_may_be, address.port, where={})
-
-
-def _may_be(port: int | str, own: int, where: Mapping[str, str]) -> bool:
-    if isinstance(port, int):
-        return port == own
-    return re.compile(where[port].encode()).fullmatch(str(own).encode()) is not None
+            yield _Target(("hub", key), url, address.host, address.port, {})
 
 
 def _sessions_need_a_key(config: Config) -> Iterator[Inconsistency]:
@@ -114,7 +130,7 @@ def _sessions_need_a_key(config: Config) -> Iterator[Inconsistency]:
                 return
 
 
-def _pairs(config: Config) -> Iterator[Inconsistency]:
+def _certificates_and_keys(config: Config) -> Iterator[Inconsistency]:
     blocks = (("tls", config.tls), ("upstreamTls", config.upstream_tls), ("adminTls", config.admin_tls))
     for block, tls in blocks:
         if (tls.certificate is None) != (tls.key is None):
@@ -122,7 +138,7 @@ def _pairs(config: Config) -> Iterator[Inconsistency]:
             yield Inconsistency((block, missing), None, f"the path of a file, since {present} is set")
 
 
-def _authorities(config: Config) -> Iterator[Inconsistency]:
+def _client_authorities(config: Config) -> Iterator[Inconsistency]:
     tls, admin = config.tls, config.admin_tls
     for block, key, certificate, found in (
         ("tls", "clientCa", tls.certificate, tls.client_ca),
@@ -134,23 +150,22 @@ def _authorities(config: Config) -> Iterator[Inconsistency]:
             yield Inconsistency((block, key), str(found), allowed)
 
 
-def _tls(config: Config) -> Iterator[Inconsistency]:
-    if config.tls.redirect_from is not None and config.tls.certificate is None:
+def _redirects(config: Config) -> Iterator[Inconsistency]:
+    tls = config.tls
+    if tls.redirect_from is None:
+        if tls.redirect_port is not None:
+            allowed = "null, since there is no tls.redirectFrom"
+            yield Inconsistency(("tls", "redirectPort"), tls.redirect_port, allowed)
+        return
+    if tls.certificate is None:
         allowed = "null, since there is no tls.certificate: https would not work"
-        yield Inconsistency(("tls", "redirectFrom"), str(config.tls.redirect_from), allowed)
-    if (
-        config.tls.redirect_from is not None
-        and config.tls.redirect_port is None
-        and isinstance(config.listen, SocketFile)
-    ):
+        yield Inconsistency(("tls", "redirectFrom"), str(tls.redirect_from), allowed)
+    if tls.redirect_port is None and isinstance(config.listen, SocketFile):
         allowed = 'the port where browsers find https, since "listen" is a Unix socket'
         yield Inconsistency(("tls", "redirectPort"), None, allowed)
-    if config.tls.redirect_port is not None and config.tls.redirect_from is None:
-        allowed = "null, since there is no tls.redirectFrom"
-        yield Inconsistency(("tls", "redirectPort"), config.tls.redirect_port, allowed)
 
 
-def _tokens(config: Config) -> Iterator[Inconsistency]:
+def _one_admin_token(config: Config) -> Iterator[Inconsistency]:
     if config.admin_token is not None and config.admin_token_file is not None:
         allowed = "null, since adminToken is set; use one of the two"
         yield Inconsistency(("adminTokenFile",), str(config.admin_token_file), allowed)
@@ -171,7 +186,7 @@ def _hub(config: Config) -> Iterator[Inconsistency]:
                 yield Inconsistency(("hub", str(field.alias)), found, allowed)
 
 
-def _listeners(config: Config) -> Iterator[Inconsistency]:
+def _different_listeners(config: Config) -> Iterator[Inconsistency]:
     before: list[tuple[str, Endpoint | SocketFile]] = [("listen", config.listen)]
     for path, endpoint in ((("admin",), config.admin), (("tls", "redirectFrom"), config.tls.redirect_from)):
         if endpoint is None:
@@ -187,19 +202,19 @@ def _listeners(config: Config) -> Iterator[Inconsistency]:
         before.append((".".join(path), endpoint))
 
 
-def _replicas(config: Config) -> Iterator[Inconsistency]:
+def _found_replicas(config: Config) -> Iterator[Inconsistency]:
     if config.capacity.headless_service is not None and isinstance(config.admin, SocketFile):
         allowed = f'null, since "admin" is a Unix socket ({config.admin}): the others are asked at its port'
         yield Inconsistency(("capacity", "headlessService"), config.capacity.headless_service, allowed)
 
 
-def _drain(config: Config) -> Iterator[Inconsistency]:
+def _natural_end(config: Config) -> Iterator[Inconsistency]:
     if config.drain.natural_end > config.drain.timeout:
         allowed = f"at most drain.timeout ({config.drain.timeout:g} s)"
         yield Inconsistency(("drain", "naturalEnd"), config.drain.natural_end, allowed)
 
 
 _RULES: Final = (
-    _same_routes, _own_listeners, _sessions_need_a_key, _pairs, _authorities, _tls, _tokens, _hub, _listeners,
-    _replicas, _drain,
+    _different_routes, _own_listeners, _sessions_need_a_key, _certificates_and_keys, _client_authorities,
+    _redirects, _one_admin_token, _hub, _different_listeners, _found_replicas, _natural_end,
 )  # fmt: skip
