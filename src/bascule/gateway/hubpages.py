@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
+from bascule.gateway.plain_server import as_received
 from bascule.policy.hubroutes import read_target
 from bascule.policy.socketpath import UNIX_SCHEME
 
@@ -80,7 +81,7 @@ class HubPages:
         if 300 <= answer.status < 400 or answer.status == _LOOP or not 0 < len(body) <= _MOST_BYTES:
             return None
         fields = [
-            (name.encode(), value.encode("utf-8", "surrogateescape"))
+            (name.encode(), as_received(value))
             for name in _KEPT
             if (value := answer.headers.get(name)) is not None
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bascule.admin.public import HUB_PROBE, PUBLIC_PATHS
-from bascule.gateway.plain_server import error_response
+from bascule.gateway.plain_server import as_received, error_response
 from bascule.policy.routes import BadTarget, is_reserved
 from bascule.protocol.path import is_host, parse_target
 
@@ -66,13 +66,13 @@ class OwnPaths:
         """Return the path of a request if we answer it ourselves; ``None`` for all others, also bad ones."""
         if request.version.major != 1:
             return None  # the proxy refuses it, whatever its path
-        raw_target = request.raw_path.encode("utf-8", "surrogateescape")
+        raw_target = as_received(request.raw_path)
         try:
             segments = parse_target(raw_target).segments
             ours = is_reserved(segments) or (self._is_hubs and segments == [HUB_PROBE])
             if not ours and tuple(segments) not in PUBLIC_PATHS:
                 return None
-            host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
+            host = as_received(request.headers.get("Host", ""))
             ours = is_host(host) and (ours or self._routes.match(raw_target, host) is None)
         except BadTarget:
             return None

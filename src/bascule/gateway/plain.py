@@ -23,7 +23,7 @@ from bascule.errors import RequestRefused
 from bascule.gateway.exchanges import SOON, TOO_MANY
 from bascule.gateway.plain_exchange import PlainExchanges
 from bascule.gateway.plain_response import BrowserSide
-from bascule.gateway.plain_server import PlainProtocol
+from bascule.gateway.plain_server import PlainProtocol, as_received
 from bascule.handover.counters import GatewayWord
 from bascule.policy.redirecting import slash_location
 from bascule.protocol.http1 import ONLY_HTTP_1
@@ -128,13 +128,13 @@ class PlainProxy:
     async def _answer(self, browser: BrowserSide) -> web.StreamResponse:
         request = browser.request
         fields: Fields = request.raw_headers
-        raw_target = request.raw_path.encode("utf-8", "surrogateescape")
+        raw_target = as_received(request.raw_path)
         try:
             _check_first_line(request)
             if raw_target == ASTERISK:
                 return await browser.answer(204, extra=_ALLOWED)
             self._check_fields(request)
-            via = [value.encode("utf-8", "surrogateescape") for value in request.headers.getall(hdrs.VIA, ())]
+            via = [as_received(value) for value in request.headers.getall(hdrs.VIA, ())]
             match, host = self._rules.find(raw_target, _host(request), via)
             self._rules.user(match, fields)
         except RequestRefused as refused:
@@ -192,7 +192,7 @@ def _host(request: web.BaseRequest) -> bytes:
     Raises:
         RequestRefused: 400, it is not valid.
     """
-    host = request.headers.get(hdrs.HOST, "").encode("utf-8", "surrogateescape")
+    host = as_received(request.headers.get(hdrs.HOST, ""))
     if not is_host(host):
         raise RequestRefused(400, "The Host field is not valid.")
     return host

@@ -53,6 +53,7 @@ from bascule.gateway.plain_failure import (
 from bascule.gateway.plain_fields import FieldsAsText
 from bascule.gateway.plain_pools import UpstreamPools
 from bascule.gateway.plain_response import MalformedHead
+from bascule.gateway.plain_server import as_received
 from bascule.gateway.plain_upload import Upload
 from bascule.handover.counters import GatewayWord
 from bascule.policy.forwarding import end_to_end_fields
@@ -110,11 +111,6 @@ class _Asked(NamedTuple):
     headers: CIMultiDict[str]
     upload: Upload | None
     client: str
-
-
-def _bytes(reason: str | None) -> bytes:
-    """Return a reason phrase as it was received."""
-    return (reason or "").encode("utf-8", "surrogateescape")
 
 
 class PlainExchanges:
@@ -259,7 +255,7 @@ class PlainExchanges:
                     await asked.upload.invite()
                 return
             fields = end_to_end_fields(interim.raw_headers, interim.code)
-            await asked.browser.interim(interim.code, _bytes(interim.reason), fields)
+            await asked.browser.interim(interim.code, as_received(interim.reason or ""), fields)
 
     async def _relay(self, asked: _Asked, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         """Pass the answer on, head first, then each part of the body as it arrives."""
@@ -278,7 +274,7 @@ class PlainExchanges:
             return await self._failed(asked, BAD_ANSWER, describe(error))
         try:
             await browser.start(
-                answer.status, _bytes(answer.reason), fields, first,
+                answer.status, as_received(answer.reason or ""), fields, first,
                 dated=hdrs.DATE in answer.headers, length_known=bodiless or framing.length > 0, whole=whole,
             )  # fmt: skip
         except MalformedHead:

@@ -38,6 +38,7 @@ __all__ = [
     "PlainProtocol",
     "PlainRequest",
     "PlainServer",
+    "as_received",
     "error_response",
     "is_last",
 ]
@@ -66,6 +67,11 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "logger": _log,
 }
 """aiohttp's settings for every connection of ours."""
+
+
+def as_received(text: str) -> bytes:
+    """Return the bytes of which aiohttp has made a text: of a target, a field's value or a reason phrase."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def error_response(status: int, detail: str, accept: bytes | None) -> web.Response:

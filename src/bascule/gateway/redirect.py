@@ -16,6 +16,7 @@ from bascule.gateway.answer import error_answer
 from bascule.gateway.http import HttpServer
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain_response import BrowserSide
+from bascule.gateway.plain_server import as_received
 from bascule.policy.forwarding import values_of
 from bascule.policy.redirecting import https_location, redirect_status
 from bascule.protocol.http1 import ONLY_HTTP_1, BadHead
@@ -74,7 +75,7 @@ class RedirectListener:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.version.major != 1:
             return await BrowserSide(request).answer(505, ONLY_HTTP_1, close=True)
-        raw_target = request.raw_path.encode("utf-8", "surrogateescape")
+        raw_target = as_received(request.raw_path)
         try:
             location = self._location(raw_target, values_of(request.raw_headers, b"host"))
         except RequestRefused as refused:
