@@ -24,6 +24,8 @@ _TYPES: Final[Mapping[str, str]] = {
     ".svg": "image/svg+xml",
 }
 
+_FOR_GOOD: Final = "public, max-age=31536000, immutable"
+
 PAGE_FIELDS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; object-src 'none'",
@@ -60,9 +62,7 @@ class Asset:
         pinned = request.query.get("v") == self.tag.strip('"')
         fields = {
             "ETag": self.tag,
-            "Cache-Control": "public, max-age=31536000, immutable"
-            if pinned
-            else f"public, max-age={max_age}",
+            "Cache-Control": _FOR_GOOD if pinned else f"public, max-age={max_age}",
             "X-Content-Type-Options": "nosniff",
         }
         if self._is_known_to(request):

@@ -23,7 +23,7 @@ from bascule.admin.view import Retired
 from bascule.policy.hubroutes import read_routespec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from bascule.admin.hubsharing import HubSharing
     from bascule.admin.listing import SessionList
@@ -146,14 +146,14 @@ def _is_shallow(data: object) -> bool:
     """Tell whether data has at most `_DEEPEST` levels, so that it can be written from any depth of stack."""
     level = [data]
     for _ in range(_DEEPEST):
-        level = [
-            inner
-            for outer in level
-            for inner in (
-                outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ()
-            )
-        ]
+        level = [inner for outer in level for inner in _members(outer)]
     return not level
+
+
+def _members(data: object) -> Iterable[object]:
+    if isinstance(data, dict):
+        return data.values()
+    return data if isinstance(data, list) else ()
 
 
 def ask_again(error: Exception) -> Problem:

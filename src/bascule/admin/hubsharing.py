@@ -322,9 +322,8 @@ def _said(error: Exception) -> str:
         return "it did not answer in time"
     if isinstance(error, aiohttp.ClientSSLError):
         return tls_failure(error.os_error, "it")
-    if isinstance(
-        error.__cause__, ssl.SSLError
-    ):  # behind the handshake: a library takes its number for another
+    # Behind the handshake: aiohttp takes OpenSSL's number of the error for the kernel's.
+    if isinstance(error.__cause__, ssl.SSLError):
         return alert(error.__cause__, "it") or f"it cannot be reached: {errno_name(error.__cause__)}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "it ended the connection without an answer"

@@ -98,13 +98,13 @@ class SessionTokens:
             )
         except _REFUSALS:
             return None
-        subject = claims.get("sub")
-        if (
-            not isinstance(subject, str)
-            or not 0 < len(subject.encode("utf-8", "surrogatepass")) <= _MAX_USER_BYTES
-        ):
-            return None
-        return claims
+        return claims if _names_a_user(claims.get("sub")) else None
+
+
+def _names_a_user(subject: object) -> bool:
+    if not isinstance(subject, str):
+        return False
+    return 0 < len(subject.encode("utf-8", "surrogatepass")) <= _MAX_USER_BYTES
 
 
 def _look_at(key: bytes, config: SessionAuth) -> None:

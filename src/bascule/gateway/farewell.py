@@ -72,9 +72,8 @@ def close_soon(transport: asyncio.WriteTransport, closing: Bounded = _CLOSING) -
         transport: The connection.
         closing: All connections that end in this way; beyond the bound the first is cut at once.
     """
-    if (
-        not transport.is_closing()
-    ):  # asyncio's transport for TLS can be asked nothing any more when closed twice
+    # asyncio's transport for TLS can be asked nothing any more when closed twice.
+    if not transport.is_closing():
         transport.close()
     _Closing(transport, closing)
 

@@ -68,13 +68,15 @@ def _published(value: object, *, names: bool = False) -> object:
         return [_published(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {
-        key: _published(inner, names=key in {"properties", "$defs"} and not names)
-        if key != "default"
-        else inner
-        for key, inner in value.items()
-        if names or (key not in _PRIVATE and key != "title")
-    }
+    published: Schema = {}
+    for key, inner in value.items():
+        if names:
+            published[key] = _published(inner)
+        elif key == "default":
+            published[key] = inner
+        elif key not in _PRIVATE and key != "title":
+            published[key] = _published(inner, names=key in {"properties", "$defs"})
+    return published
 
 
 def _resolved(schema: Schema) -> Schema:

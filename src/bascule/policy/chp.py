@@ -190,9 +190,9 @@ def _place(where: Where, everywhere: str, ip: str, port: int) -> str | None:
         return str(SocketFile(where.socket))
     if where.ip is None and where.port is None:
         return None
-    return _endpoint(
-        ip if where.ip is None else where.ip, everywhere, port if where.port is None else where.port
-    )
+    ip = ip if where.ip is None else where.ip
+    port = port if where.port is None else where.port
+    return _endpoint(ip, everywhere, port)
 
 
 def _about_callers(values: Mapping[str, object], switches: Collection[str]) -> Iterator[str]:

@@ -49,7 +49,10 @@ def dotted(path: Iterable[str | int]) -> str:
     """Write a key path: ``routes[0].where.app``."""
     text = ""
     for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f".{step}" if text else step
     return text
 
 

@@ -180,8 +180,9 @@ def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None, list[byt
     if _OVERLONG.search(decoded):
         raise BadTarget("The path contains overlong UTF-8.")
     credulous = _credulous(decoded)
-    shorter = _END_OF_PATH.split(decoded, 1)[0]
-    truncated = None if shorter == decoded else _credulous(shorter) if shorter else [b""]
+    truncated = None
+    if (shorter := _END_OF_PATH.split(decoded, 1)[0]) != decoded:
+        truncated = _credulous(shorter) if shorter else [b""]
     return normal, None if credulous == normal else credulous, truncated
 
 

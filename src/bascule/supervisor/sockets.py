@@ -167,9 +167,9 @@ def listen(config: Config, where: Endpoint | SocketFile, key: str) -> socket.soc
             listening.close()
             raise
     except OSError as error:
-        why = (
-            (_WHY.get(error.errno or 0) if isinstance(where, SocketFile) else None) or error.strerror or error
-        )
+        why = error.strerror or str(error)
+        if isinstance(where, SocketFile):
+            why = _WHY.get(error.errno or 0, why)
         raise ConfigError([f"{key}: cannot listen on {where}: {why}"]) from error
     return listening
 
