@@ -45,7 +45,7 @@ _SWITCHES: Final = (
 """Arguments without a value."""
 
 _AS_ALWAYS: Final = ("client_ssl_request_cert", "client_ssl_reject_unauthorized")
-"""Those that ask for what is done without them."""
+"""Arguments that ask for what is always done."""
 
 _PATIENCE: Final = 8.0
 """Seconds to wait for our ports while a former proxy still ends its sessions, within 5 s (`drain.timeout`).

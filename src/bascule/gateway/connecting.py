@@ -25,7 +25,7 @@ _ASK_AGAIN: Final = 0.02
 
 
 def lacks_room(error: OSError) -> bool:
-    """Tell whether a look-up or a connect failed for want of something of this host: no upstream's fault."""
+    """Tell whether a look-up or a connect failed because this host has run out of something."""
     return error.errno in _NO_ROOM and not isinstance(error, ssl.SSLError)  # OpenSSL has numbers of its own
 
 

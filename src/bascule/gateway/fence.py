@@ -24,11 +24,11 @@ Found = TypeVar("Found")
 
 
 class AddressRefused(OSError):
-    """All addresses of a host that a URL named are refused; the text says why, for the log."""
+    """No address of a host that a URL named may be connected to; the text says why, for the log."""
 
 
 class Fence:
-    """Tells which addresses a request may go to whose URL names the host.
+    """Tells to which addresses a request may go if its URL names the host.
 
     Args:
         listening: Descriptors of the sockets that we listen at; they are left as they are.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Owner(Protocol):
-    """What has figures."""
+    """An object that has figures."""
 
     def dump(self) -> Any:
         """Return them in a form that `json` can write."""

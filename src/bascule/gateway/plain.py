@@ -70,7 +70,7 @@ class PlainProxy:
         exchanges: Counts the requests under way.
         life: Tells whether connections are kept.
         upstream_tls: The TLS context for upstreams.
-        fence: Says which addresses a host may have that a URL named.
+        fence: Says which addresses a host that a URL named may have.
         hub: Notes activity on JupyterHub's routes.
     """
 

@@ -122,7 +122,7 @@ class PlainExchanges:
         access_log: One line per request that fails.
         exchanges: Counts requests that this host has no room for.
         upstream_tls: The TLS context for upstreams.
-        fence: Says which addresses a host may have that a URL named.
+        fence: Says which addresses a host that a URL named may have.
         via: Our element of ``Via`` for requests of our own.
         hub: Notes activity on JupyterHub's routes.
     """

@@ -32,7 +32,7 @@ class UpstreamPools:
     Args:
         connect_timeout: Seconds for a connection.
         tls: The TLS context for upstreams.
-        fence: Says which addresses a host may have that a URL named.
+        fence: Says which addresses a host that a URL named may have.
     """
 
     def __init__(self, connect_timeout: float, tls: ssl.SSLContext, fence: Fence) -> None:

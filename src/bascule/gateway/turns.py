@@ -1,4 +1,4 @@
-"""Turns at something of which there is little: so many at once, and one kind only a part of them."""
+"""Turns at something scarce: a bounded number at once, of which one kind has only a part."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ __all__ = ["Turns"]
 
 
 class Turns:
-    """Who has a turn, and who waits for one, in the order of coming; nobody waits behind another kind's part.
+    """Who has a turn, and who waits for one, in the order in which they came.
+
+    Nobody waits for one whose kind has all the turns that it may have.
 
     Args:
         most: Most turns at once.
-        most_of_one: Most of them of one kind.
+        most_of_one: Most of them for one kind.
     """
 
     def __init__(self, most: int, most_of_one: int) -> None:
@@ -64,7 +66,7 @@ class Turns:
         """End a turn; give turns to those who have waited longest."""
         self._under_way[kind] -= 1
         if not self._under_way[kind]:
-            del self._under_way[kind]  # kinds come from URLs: those of which there is none must not add up
+            del self._under_way[kind]  # kinds come from URLs: those that are over must not add up
         for other, its in list(self._waiting.items()):
             if self._fits(its):
                 del self._waiting[other]

@@ -26,7 +26,7 @@ __all__ = ["Stalls", "Unread"]
 
 
 class Stalls:
-    """Connections in the middle of an answer of which their client has to read more.
+    """Connections in the middle of an answer, of which the client has to read more.
 
     Args:
         seconds: For how long a client may read nothing (``limits.sendTimeout``); 0 for any time.
@@ -62,12 +62,12 @@ class Stalls:
 
 
 class Unread:
-    """Connections of which their client has to read answers before the next request can begin.
+    """Connections whose client has to read answers before its next request can begin.
 
     Args:
         stalls: Cuts those whose client reads nothing.
-        bound: Counts them, beside others. It is given the transports, so that a connection may be in it for
-            another reason as well.
+        bound: Counts them, beside others. It is given the transport, since the connection itself may be in it
+            for another reason.
         drop: Ends the one that has been there longest, if there are too many.
     """
 

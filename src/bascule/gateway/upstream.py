@@ -97,7 +97,7 @@ class Dialler:
     Args:
         config: Time-outs, limits and socket options.
         tls: The TLS context for upstreams.
-        fence: Says which addresses a host may have that a URL named.
+        fence: Says which addresses a host that a URL named may have.
     """
 
     def __init__(self, config: Config, tls: ssl.SSLContext, fence: Fence) -> None:

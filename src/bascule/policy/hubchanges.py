@@ -1,4 +1,4 @@
-"""The last change of each of JupyterHub's routes: replicas exchange these, and so have the same routes.
+"""The last change of each of JupyterHub's routes; replicas that exchange these have the same routes.
 
 A *change* adds or removes a route, and has a time. Of two changes of one route the later counts, in whatever
 order a replica hears of them (a last-writer-wins map). A replica gives a new change a later time than any

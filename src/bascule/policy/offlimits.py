@@ -1,10 +1,9 @@
-"""Addresses that a host may not have whose name a URL chose.
+"""Addresses that a host may not have if a URL chose its name.
 
 The operator wrote the rest of that name, and whoever asks wrote the label; but what the name stands for is
 said by /etc/hosts, by search domains, and by everybody who may write a record in that zone. These addresses
-lead into the host we run on, or to what answers any process of this host and nobody else: programs that
-listen on the loopback since they ask nobody for credentials, the admin listener, the cloud's metadata service
-at 169.254.169.254.
+lead to what trusts whoever can reach it from this host: programs that listen on the loopback because they ask
+nobody for credentials, the admin listener, the cloud's metadata service at 169.254.169.254.
 
 Rules of this file: pure.
 """
