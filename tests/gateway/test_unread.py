@@ -42,6 +42,10 @@ PART = b"y" * 65536
 PARTS = 64
 LARGE = b"GET /large HTTP/1.0\r\nHost: a\r\n\r\n"
 
+MEDIUM = b"GET /medium HTTP/1.1\r\nHost: a\r\n\r\n"
+REST = b"z" * 50_000
+"""An answer that a transport keeps (64 KiB), and the kernel does not: it is written before it is taken."""
+
 
 class Served:
     """A listener in this process.
@@ -88,6 +92,8 @@ async def _answer(request: web.BaseRequest) -> web.StreamResponse:
         for _ in range(PARTS):
             await response.write(PART)
         return response
+    if request.path == "/medium":
+        return web.Response(body=REST)
     return web.Response(body=b"last" if request.path == "/last" else ANSWER)
 
 
@@ -193,6 +199,41 @@ async def test_who_has_answers_to_read_is_not_dropped_while_the_gateway_retires(
         await eventually_async(lambda: len(served.idle), 10, "it has answers to read")
         served.idle.shed(1)
         assert (await _read_slowly(reader)).count(ANSWER) == MANY
+
+
+@contextlib.asynccontextmanager
+async def _left(served: Served) -> AsyncIterator[asyncio.StreamReader]:
+    """Have a client whose answer is written, and closed, by a gateway that retires."""
+    for stage in (Stage.SERVING, Stage.RETIRING):
+        served.life.go_on(stage)
+    async with served.asked(MEDIUM) as reader:
+        await eventually_async(lambda: len(served.idle), 10, "its answer is written")
+        served.idle.shed(1)
+        yield reader
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("served", ["public", "tls"], indirect=True)
+async def test_who_takes_nothing_of_a_written_answer_keeps_no_gateway_that_retires(served: Served) -> None:
+    async with _left(served):
+        await eventually_async(lambda: not served.open, 20 * SHORT, "it is cut")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("served", ["public", "tls"], indirect=True)
+async def test_who_takes_a_written_answer_slowly_gets_the_whole_of_a_gateway_that_retires(
+    served: Served,
+) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with _left(served) as reader:
+        await reader.readuntil(b"\r\n\r\n")
+        got = 0
+        while part := await reader.read(2048):
+            got += len(part)
+            await asyncio.sleep(SHORT / 6)  # it is slow
+    assert got == len(REST)
+    assert loop.time() - began > 3 * SHORT
 
 
 async def _read_slowly(reader: asyncio.StreamReader) -> bytes:

@@ -126,6 +126,7 @@ class HttpServer(PlainServer):
         self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
         self.arriving = Waits[HttpProtocol](ARRIVES, lambda _: None)
         self._dropped = dropped()
+        self._closed = Stalls(config.limits.send_timeout)
 
     def __call__(self, first: bytes = b"", peer: Peer | None = None) -> HttpProtocol:
         """Return the protocol of a new connection.
@@ -206,11 +207,14 @@ class HttpServer(PlainServer):
         """Close a connection without aborting it: the end of its answer may still be on its way.
 
         If the client does not take that, or does not answer the end of TLS, in `FAREWELL_SECONDS`, the
-        connection is aborted; not while we retire, since no other client of ours needs its room then.
+        connection is aborted. While we retire no other client of ours needs its room, and it may take as long
+        as it likes, unless it takes nothing for ``limits.sendTimeout``: it keeps this process alive.
         """
         transport.close()
         if self._life.hurries:
             self._dropped.enter(transport)
+        else:
+            self._closed.until_end(transport)
 
 
 class HttpProtocol(PlainProtocol):

@@ -1,6 +1,7 @@
 """Connections that wait for their client to read: they are cut if it reads nothing.
 
-In the middle of an answer that is all: ``limits.maxHttpRequests`` bounds how many answers are under way.
+In the middle of an answer that is all: ``limits.maxHttpRequests`` bounds how many answers are under way. So
+it is on a connection that was closed, and whose client has not taken the end of its answer.
 
 But a client may also send request after request and read no answer. The answers to what it sent before fill
 the kernel's buffers and ours, and the next request waits until there is room again. As long as it waits, its
@@ -26,7 +27,7 @@ __all__ = ["Stalls", "Unread"]
 
 
 class Stalls:
-    """Connections in the middle of an answer, of which the client has to read more.
+    """Connections with an answer, of which the client has to read more.
 
     Args:
         seconds: For how long a client may read nothing (``limits.sendTimeout``); 0 for any time.
@@ -49,12 +50,18 @@ class Stalls:
             yield
         finally:
             self._looks.leave(transport)
-            del self._taken[transport]
+            self._taken.pop(transport, None)
+
+    def until_end(self, transport: asyncio.Transport) -> None:
+        """Watch a connection that was closed until it has ended; not one that waits in a block meanwhile."""
+        if self._seconds:
+            self._taken[transport] = taken(transport)
+            self._looks.enter(transport)
 
     def _look(self, transport: asyncio.Transport) -> None:
-        """Cut a connection whose client has read nothing since the last look."""
-        before, now = self._taken[transport], taken(transport)
-        if now == before:
+        """Cut a connection whose client has read nothing since the last look; forget one that ended."""
+        before, now = self._taken.pop(transport), taken(transport)
+        if now is None or now == before:
             transport.abort()
         else:
             self._taken[transport] = now
