@@ -46,6 +46,9 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "a connection without a PROXY header": "A load balancer listed in "
         "[`proxyProtocolFrom`](configuration.md#proxyprotocolfrom) put no valid header in front of a connection, which was "
         "closed. At most once a minute.",
+        "a certificate is not accepted": "A TLS handshake with `client` failed: over its certificate, since it showed none "
+        "([`tls.clientCa`](configuration.md#tlsclientca), [`adminTls.clientCa`](configuration.md#admintlsclientca)), or "
+        "over ours. At most once a minute for each `problem`; `times` counts all.",
         "accepting pauses": "No descriptor or no memory is left for another connection. At most once a minute; `pauses` "
         "counts all.",
     },

@@ -1,5 +1,6 @@
 """What the page on TLS says, typed and configured as it stands there."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_a_session_goes_to_an_upstream_of_the_pages_ca(project: Path) -> None:
             browser.open(b"/x", b"Origin: https://127.0.0.1:8443", host=b"127.0.0.1:8443")
 
 
-def test_a_browser_without_a_certificate_gets_no_page_and_no_line(
+def test_a_browser_without_a_certificate_gets_no_page_and_the_log_says_why(
     at_the_terminal: Terminal, project: Path
 ) -> None:
     config = {**WHOLE, "tls": WHOLE["tls"] | ONLY_WITH_CERTIFICATE["tls"], "log": {"level": "debug"}}
@@ -77,4 +78,6 @@ def test_a_browser_without_a_certificate_gets_no_page_and_no_line(
         before = service.said()
         assert at_the_terminal.type(ASK[0].text).status != 0
         assert at_the_terminal.run(WITH_CERTIFICATE.text).strip() == WITH_CERTIFICATE.shown
-        assert service.said() == before
+        said = json.loads(service.said().removeprefix(before))
+    assert said["event"] == "a certificate is not accepted"
+    assert (said["listener"], said["problem"]) == ("public", "the client shows no certificate")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+import structlog
 from aiohttp import web
 
 from bascule.gateway import admin_listener as module
@@ -22,6 +23,7 @@ from tests.support.waiting import eventually_async
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
     Open = Callable[[ssl.SSLContext | None], Awaitable[Streams]]
@@ -99,6 +101,35 @@ async def test_who_shows_a_certificate_is_answered_and_nobody_else(
             writer.write(REQUEST)
             assert await _is_cut(reader)
     assert await _asked(*await connect(known))
+
+
+async def test_why_a_certificate_is_not_accepted_is_said_once_a_minute_for_each_reason(
+    listener: tuple[AdminListener, Open],
+    authority: Authority,
+    tmp_path: Path,
+) -> None:
+    _, connect = listener
+    unknown = make_authority(tmp_path / "unknown").issue("caller")
+    none, late, strange = (
+        authority.client(),
+        authority.client(authority.issue("late", expired=True)),
+        authority.client(unknown),
+    )
+    with structlog.testing.capture_logs() as logs:
+        for context in (none, late, late, strange, none):
+            with contextlib.suppress(OSError):
+                reader, _ = await connect(context)
+                assert await _is_cut(reader)
+        await eventually_async(lambda: len(logs) >= 3, 5, "all is said")
+    said = {"event": "a certificate is not accepted", "log_level": "warning", "listener": "admin"}
+    assert logs == [
+        {**said, "client": "127.0.0.1", "problem": problem, "times": 1}
+        for problem in (
+            "the client shows no certificate",
+            "the certificate has expired",
+            "the certificate's CA is not trusted",
+        )
+    ]
 
 
 async def test_who_speaks_no_tls_is_not_answered(listener: tuple[AdminListener, Open]) -> None:

@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from bascule.protocol.tlsfailure import ALERTS, alert, errno_name, tls_failure
+from bascule.protocol.tlsfailure import ALERTS, alert, errno_name, refused_certificate, tls_failure
 
 ASKS = "asks for a certificate of ours"
 REFUSES = "does not accept our certificate"
@@ -56,8 +56,10 @@ def test_nothing_else_is_about_our_certificate(error: BaseException | None) -> N
 @pytest.mark.parametrize(
     ("error", "said"),
     [
+        (distrust(9), "TLS handshake failed: the certificate is not valid yet"),
         (distrust(10), "TLS handshake failed: the certificate has expired"),
         (distrust(20), "TLS handshake failed: the certificate's CA is not trusted"),
+        (distrust(26), "TLS handshake failed: the certificate is for another purpose"),
         (distrust(64), "TLS handshake failed: the certificate is for another name"),
         (distrust(99), "TLS handshake failed: the certificate is not valid"),
         (broke("WRONG_VERSION_NUMBER"), "TLS handshake failed: it does not speak TLS"),
@@ -71,6 +73,28 @@ def test_nothing_else_is_about_our_certificate(error: BaseException | None) -> N
 )
 def test_every_other_failure_has_words_of_its_own(error: OSError, said: str) -> None:
     assert tls_failure(error, "it") == said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (distrust(10), "the certificate has expired"),
+        (distrust(26), "the certificate is for another purpose"),
+        (distrust(99), "the certificate is not valid"),
+        (broke("PEER_DID_NOT_RETURN_A_CERTIFICATE"), "the client shows no certificate"),
+        (broke("TLSV1_ALERT_UNKNOWN_CA"), "the client does not accept our certificate"),
+    ],
+)
+def test_a_certificate_that_ends_a_handshake_with_a_client_has_a_reason(error: OSError, said: str) -> None:
+    assert refused_certificate(error) == said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [broke("HTTP_REQUEST"), broke(None), ConnectionResetError(), TimeoutError(), OSError(errno.EPIPE, "")],
+)
+def test_a_handshake_that_a_client_breaks_off_is_about_no_certificate(error: OSError) -> None:
+    assert refused_certificate(error) is None
 
 
 def test_a_number_of_openssls_is_not_taken_for_the_kernels() -> None:

@@ -82,7 +82,7 @@ class AdminListener:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         if self._tls is not None:
-            self._server = Listener(self._config, listening, self, _no_upgrade, self._tls)
+            self._server = Listener(self._config, listening, self, _no_upgrade, self._tls, "admin")
             self._server.start()
         elif listening.family is socket.AF_UNIX:
             self._server = await loop.create_unix_server(self, sock=listening, **_keeping_file(loop))

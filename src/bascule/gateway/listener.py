@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -28,6 +29,7 @@ from bascule.policy.clientaddress import TrustedProxies, peer_address
 from bascule.policy.socketoptions import unix_options
 from bascule.protocol.http1 import END_OF_HEAD, without_empty_lines
 from bascule.protocol.proxyheader import BadProxyHeader
+from bascule.protocol.tlsfailure import refused_certificate
 from bascule.tasks import spawn
 from bascule.telemetry.rarely import Rarely
 
@@ -61,7 +63,7 @@ _PAUSE: Final = 0.1
 """Seconds without accepting after an error of `_OVERLOAD`."""
 
 _SAY_EVERY: Final = 60.0
-"""Seconds between log lines about overload, or bad PROXY headers."""
+"""Seconds between log lines about overload, bad PROXY headers, or certificates that are not accepted."""
 
 _ACCEPT_BATCH: Final = 64
 """Connections accepted in one turn of the loop, before its other work goes on."""
@@ -93,6 +95,7 @@ class Listener:
         http: Takes connections with plain requests.
         on_upgrade: Takes connections with an upgrade.
         tls: Context of a TLS listener; ``None`` for a plain one.
+        name: What the log calls it.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class Listener:
         http: Connections,
         on_upgrade: OnUpgrade,
         tls: ssl.SSLContext | None = None,
+        name: str = "public",
     ) -> None:
         self._limits = config.limits
         announcers = config.proxy_protocol_from
@@ -112,12 +116,15 @@ class Listener:
         self._http = http
         self._on_upgrade = on_upgrade
         self._tls = tls
+        self._name = name
         self._loop = asyncio.get_running_loop()
         self._resume: asyncio.TimerHandle | None = None
         self._closed = False
         self._pauses = 0
         self._says_pause = Rarely(_SAY_EVERY)
         self._says_bad = Rarely(_SAY_EVERY)
+        self._says_refused: defaultdict[str, Rarely] = defaultdict(lambda: Rarely(_SAY_EVERY))
+        self._refused: Counter[str] = Counter()
 
     def start(self) -> None:
         """Begin to accept, unless closed: the order to leave may come before the gateway is ready."""
@@ -231,11 +238,25 @@ class Listener:
             await self._loop.connect_accepted_socket(
                 lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=timeout
             )
-        except (OSError, TimeoutError):
+        except OSError as error:
             self._http.arriving.leave(protocol)
             connection.close()
+            if (problem := refused_certificate(error)) is not None:
+                self._say_refused(peer.address, problem)
         finally:
             self._http.newcomers.leave(connection)
+
+    def _say_refused(self, client: str, problem: str) -> None:
+        self._refused[problem] += 1
+        # Each has its time: a scraper without one would hide the browser whose certificate has expired.
+        if self._says_refused[problem].now(self._loop.time()):
+            _log.warning(
+                "a certificate is not accepted",
+                listener=self._name,
+                client=client,
+                problem=problem,
+                times=self._refused[problem],
+            )
 
 
 def _shutdown(connection: socket.socket) -> None:

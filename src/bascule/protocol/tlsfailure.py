@@ -1,4 +1,7 @@
-"""How TLS fails where we are the client, in words of ours: OpenSSL's repeat what the other side sent.
+"""How TLS fails, in words of ours: OpenSSL's repeat what the other side sent.
+
+Where we are the client, every failure has words; where we are the server, only what is about a certificate:
+scanners and browsers break off handshakes all the time.
 
 Rules of this file: pure.
 """
@@ -9,18 +12,23 @@ import errno
 import ssl
 from typing import Final
 
-__all__ = ["ALERTS", "UPSTREAM", "alert", "errno_name", "tls_failure"]
+__all__ = ["ALERTS", "UPSTREAM", "alert", "errno_name", "refused_certificate", "tls_failure"]
 
 _CERTIFICATE: Final = {
+    9: "the certificate is not valid yet",
     10: "the certificate has expired",
     18: "the certificate is self-signed",
     19: "the certificate's CA is not trusted",
     20: "the certificate's CA is not trusted",
     21: "the certificate's CA is not trusted",
+    26: "the certificate is for another purpose",
     62: "the certificate is for another name",
     64: "the certificate is for another name",
 }
-"""OpenSSL's X509_V_ERR_…: 64 is the name's where it is an address."""
+"""OpenSSL's X509_V_ERR_…: 26 is a server's certificate shown by a client, or the other way round; 64 is the
+name's where it is an address."""
+
+_INVALID: Final = "the certificate is not valid"
 
 _ALERTS: Final = {
     "CERTIFICATE_REQUIRED": "asks for a certificate of ours",
@@ -70,7 +78,7 @@ def tls_failure(error: OSError, server: str = UPSTREAM) -> str:
         case ssl.SSLError() if (said := alert(error, server)) is not None:
             why = said
         case ssl.SSLCertVerificationError():
-            why = _CERTIFICATE.get(error.verify_code, "the certificate is not valid")
+            why = _CERTIFICATE.get(error.verify_code, _INVALID)
         case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):  # what came was no record of TLS at all
             why = f"{server} does not speak TLS"
         case ssl.SSLError():
@@ -82,6 +90,21 @@ def tls_failure(error: OSError, server: str = UPSTREAM) -> str:
         case _:
             why = errno_name(error)
     return f"TLS handshake failed: {why}"
+
+
+def refused_certificate(error: OSError) -> str | None:
+    """Return why a handshake with a client failed: its certificate, or ours; ``None`` if it was neither.
+
+    Args:
+        error: What was raised.
+    """
+    match error:
+        case ssl.SSLCertVerificationError():
+            return _CERTIFICATE.get(error.verify_code, _INVALID)
+        case ssl.SSLError(reason="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+            return "the client shows no certificate"
+        case _:
+            return alert(error, "the client")
 
 
 def errno_name(error: OSError) -> str:
