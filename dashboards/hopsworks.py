@@ -24,7 +24,8 @@ FOLDER = "Hops"
 JSON_FILE = Path(__file__).with_name("hopsworks.json")
 
 _CAPACITY = (
-    "sum(ws_connection_in_flight_count unless on (namespace, pod_name) (ws_draining == 1))"
+    "sum((ws_connection_in_flight_count < ws_pool_max_connections or ws_pool_max_connections)"
+    " unless on (namespace, pod_name) (ws_draining == 1))"
     " / sum(ws_pool_max_connections unless on (namespace, pod_name) (ws_draining == 1))"
 )
 
@@ -120,8 +121,9 @@ OWN = (
     Panel(
         "Bascule - cluster capacity",
         "Sessions in flight over the sum of the caps of all pods that take new sessions. Above 80 % users "
-        "see the orange badge; at 100 % the red one, and start buttons are disabled. Add replicas or raise "
-        "`maxSessionsPerApp` before that.",
+        "see the orange badge; at 100 % the red one, and start buttons are disabled. A pod above its cap, "
+        "after a reload that lowered it, counts as full. Add replicas or raise `maxSessionsPerApp` before it "
+        "is orange.",
         "percentunit",
         (
             Query(_CAPACITY, "in flight / cap"),

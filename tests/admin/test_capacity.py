@@ -121,12 +121,24 @@ def test_a_cluster_in_which_all_drain_has_no_room() -> None:
     assert (alone.max, alone.level) == (0, Level.CRITICAL)
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50)), max_size=6), shares)
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 50)), max_size=6), shares)
 def test_a_full_cluster_means_that_every_instance_is_full(peers: list[tuple[int, int]], share: float) -> None:
-    readings = [PeerReading(min(used, cap), cap) for used, cap in peers]
-    whole = cluster(instance(7, 7), readings, share)
-    if whole.level is Level.CRITICAL:
-        assert all(reading.in_flight == reading.max for reading in readings)
+    whole = cluster(instance(9, 7), [PeerReading(used, cap) for used, cap in peers], share)
+    assert (whole.level is Level.CRITICAL) == all(used >= cap for used, cap in peers)
+
+
+def test_an_instance_above_a_cap_that_was_lowered_takes_no_room_from_another() -> None:
+    # As in alerts/rules_test.yaml: a new session finds 300 slots on the other instance.
+    lowered, other = instance(900, 500), PeerReading(200, 500)
+    assert cluster(lowered, [other], 0.8).level is Level.OK
+    assert cluster(instance(200, 500), [PeerReading(900, 500)], 0.8).level is Level.OK
+    assert cluster(lowered, [PeerReading(400, 500)], 0.8).level is Level.WARNING
+    assert cluster(lowered, [PeerReading(500, 500)], 0.8).level is Level.CRITICAL
+
+
+def test_the_sum_is_of_all_sessions_also_of_those_above_a_cap() -> None:
+    whole = cluster(instance(900, 500), [PeerReading(200, 500)], 0.8)
+    assert (whole.in_flight, whole.max) == (1100, 1000)
 
 
 def test_one_instance_is_shown_with_the_names_of_the_facts() -> None:

@@ -133,25 +133,32 @@ def test_pods_of_the_platform_are_shown_without_its_prefix_and_others_whole(tmp_
 
 @pytest.mark.real
 @pytest.mark.parametrize("title", ["Cluster capacity", "Bascule - cluster capacity"])
-def test_a_pod_that_drains_counts_for_the_clusters_capacity_as_it_does_for_the_badge(
-    title: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("in_flight", "draining", "expected"),
+    [
+        pytest.param((400, 380), (1, 0), 0.76, id="one drains"),
+        pytest.param((900, 200), (0, 0), 0.7, id="one is above a cap that was lowered"),
+    ],
+)
+def test_the_clusters_capacity_is_what_the_badge_judges(
+    title: str,
+    in_flight: tuple[int, int],
+    draining: tuple[int, int],
+    expected: float,
+    tmp_path: Path,
 ) -> None:
     """With the figures of tests/admin/test_capacity.py and alerts/rules_test.yaml."""
-    values = {
-        ("ws_connection_in_flight_count", "leaving"): 400,
-        ("ws_connection_in_flight_count", "staying"): 380,
-        ("ws_pool_max_connections", "leaving"): 500,
-        ("ws_pool_max_connections", "staying"): 500,
-        ("ws_draining", "leaving"): 1,
-        ("ws_draining", "staying"): 0,
+    series: dict[str, float] = {
+        f'{name}{{namespace="h",pod_name="{pod}"}}': value
+        for name, values in (
+            ("ws_connection_in_flight_count", in_flight),
+            ("ws_pool_max_connections", (500, 500)),
+            ("ws_draining", draining),
+        )
+        for pod, value in zip(("a", "b"), values, strict=True)
     }
     expression, *_ = targets(title).values()
-    check_answer(
-        expression,
-        {f'{name}{{namespace="h",pod_name="{pod}"}}': value for (name, pod), value in values.items()},
-        {"{}": 0.76},
-        tmp_path,
-    )
+    check_answer(expression, series, {"{}": expected}, tmp_path)
 
 
 def test_sessions_are_solid_lines_and_the_cap_is_one_dashed_red_line() -> None:

@@ -13,6 +13,9 @@ Three rules keep the figures honest when a peer is silent:
 3. "Full" is a statement about *every* instance, so a partial answer is never
    critical: the worst it says is that the cluster is close to its limit.
 
+What is judged is where a new session would find room. An instance may carry more sessions than its cap,
+after a reload that lowered it: then it is full, and what is beyond its cap takes no room from others.
+
 An instance that drains takes no new session. So it is critical whatever its cap, and counts for the
 cluster with nothing, neither its sessions nor its cap: the question is how much room is left where a
 session can start. The dashboard and the alerts leave it out as well (`ws_draining`).
@@ -81,7 +84,7 @@ class ClusterCapacity:
         max: Sum of the known caps of instances that do not drain, also of those that did not answer.
         instances: How many instances there are, as far as we can tell.
         reporting: How many of them answered, this one included.
-        level: Judged over the instances that answered; never critical while one is silent.
+        level: Judged over the instances that answered, each at most full; never critical while one is silent.
     """
 
     in_flight: int
@@ -94,7 +97,7 @@ class ClusterCapacity:
 def cluster(own: InstanceCapacity, peers: Iterable[PeerReading], warning_share: float) -> ClusterCapacity:
     """Add up this instance and its peers."""
     in_flight, reported_max = (0, 0) if own.draining else (own.in_flight, own.max)
-    known_max = reported_max
+    taken, known_max = min(in_flight, reported_max), reported_max
     instances = reporting = 1
     for peer in peers:
         instances += 1
@@ -102,8 +105,9 @@ def cluster(own: InstanceCapacity, peers: Iterable[PeerReading], warning_share: 
         if peer.in_flight is not None and peer.max is not None:
             reporting += 1
             in_flight += peer.in_flight
+            taken += min(peer.in_flight, peer.max)
             reported_max += peer.max
-    judged = level(in_flight, reported_max, warning_share)
+    judged = level(taken, reported_max, warning_share)
     if reporting < instances and judged is Level.CRITICAL:
         judged = Level.WARNING
     return ClusterCapacity(in_flight, known_max, instances, reporting, judged)
