@@ -27,7 +27,9 @@ _CAPACITY = (
     "sum((ws_connection_in_flight_count < ws_pool_max_connections or ws_pool_max_connections)"
     " unless on (namespace, pod_name) (ws_draining == 1))"
     " / sum(ws_pool_max_connections unless on (namespace, pod_name) (ws_draining == 1))"
+    " or clamp_max(count(ws_draining), 1)"
 )
+"""Where all pods drain it is full, as the badges say; where no pod is scraped it is unknown."""
 
 NOW = (
     Stat(
@@ -40,7 +42,7 @@ NOW = (
     Stat(
         "Cluster capacity",
         "Sessions over the caps of all pods that take new ones, in the colours of the badges: orange from "
-        "80 %, red when all are full. Add replicas or raise `maxSessionsPerApp` while it is orange.",
+        "80 %, red when all are full or drain. Add replicas or raise `maxSessionsPerApp` while it is orange.",
         "percentunit",
         _CAPACITY,
         ((0, GREEN), (0.8, ORANGE), (1, RED)),
@@ -122,8 +124,8 @@ OWN = (
         "Bascule - cluster capacity",
         "Sessions in flight over the sum of the caps of all pods that take new sessions. Above 80 % users "
         "see the orange badge; at 100 % the red one, and start buttons are disabled. A pod above its cap, "
-        "after a reload that lowered it, counts as full. Add replicas or raise `maxSessionsPerApp` before it "
-        "is orange.",
+        "after a reload that lowered it, counts as full; where all drain the cluster is. Add replicas or "
+        "raise `maxSessionsPerApp` before it is orange.",
         "percentunit",
         (
             Query(_CAPACITY, "in flight / cap"),

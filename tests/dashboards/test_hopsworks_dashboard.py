@@ -138,6 +138,7 @@ def test_pods_of_the_platform_are_shown_without_its_prefix_and_others_whole(tmp_
     [
         pytest.param((400, 380), (1, 0), 0.76, id="one drains"),
         pytest.param((900, 200), (0, 0), 0.7, id="one is above a cap that was lowered"),
+        pytest.param((400, 0), (1, 1), 1, id="all drain"),
     ],
 )
 def test_the_clusters_capacity_is_what_the_badge_judges(
