@@ -90,6 +90,8 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "a process hangs": "It has stood still for `watchdog` seconds, is told to say where, and killed.",
         "a process could not be started": "It is tried again in `retry_in` seconds. At the start the proxy ends with status 1 "
         "instead.",
+        "log lines lost": "So many `lines` of this process, since its last one, could not be written: nobody read standard error, or "
+        "its disk was full.",
         "forwarder lost": "Its sessions follow, each with a line `session ended`.",
         "serving without some forwarders": "They have not said what they carry, so the count is too low until they do.",
         "forwarders did not list their sessions in time": "The session list and a drain do without theirs.",
@@ -201,6 +203,9 @@ _HEAD: Final = """\
 One line an event on standard error: JSON, or for people where that is a terminal (`log.format`). Each begins with `time`
 (ISO 8601, UTC), `level`, `process` (`supervisor`, `gateway`, `forwarder-0` …) and `event`; further fields follow. A field that would say
 nothing is missing. The words below, and the names of the fields of *Sessions and requests*, change only with a major version.
+
+Whoever reads them may stop: then a line waits for a second, and those after it not at all until somebody reads on. They are lost, and
+counted in `log lines lost`; sessions and requests go on.
 
 A line never holds a cookie, a token, a query string or what was in a frame, and control characters in what peers say are escaped.
 What libraries log comes in the same form, at level `warning` and above.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from bascule.telemetry import logs
 from bascule.telemetry.logs import TEXT_LIMIT, WITHHELD, LineWriter, configure
 
 if TYPE_CHECKING:
@@ -168,6 +170,48 @@ def test_a_full_disk_loses_lines_and_nothing_else() -> None:
     assert writer.lost == 2
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a line wait for its reader only a moment."""
+    monkeypatch.setattr(logs, "PATIENCE", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_pipe_that_nobody_reads_loses_lines_and_says_how_many_when_it_is_read_again() -> None:
+    reading, writing = os.pipe()
+    configure("info", "json", process="gateway", descriptor=writing)
+    log = structlog.get_logger()
+    for number in range(1000):
+        log.info("one", number=number, text="x" * 1000)
+    kept = [json.loads(line) for line in os.read(reading, 1_000_000).splitlines()]
+
+    log.info("next")
+
+    said, after = (json.loads(line) for line in os.read(reading, 1_000_000).splitlines()[-2:])
+    os.close(reading)
+    os.close(writing)
+    assert [line["number"] for line in kept] == list(range(len(kept)))
+    assert (said["event"], said["level"], said["lines"]) == ("log lines lost", "warning", 1000 - len(kept))
+    assert after["event"] == "next"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_was_lost_is_not_forgotten_where_that_cannot_be_written_either() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    said: list[int] = []
+
+    def say(lost: int) -> None:
+        said.append(lost)
+        writer.warning("so many were lost")
+
+    writer = LineWriter(descriptor, say)
+    for _ in range(3):
+        writer.info("lost")
+    os.close(descriptor)
+    assert said == [1, 2]
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_torn_line_does_not_swallow_the_next() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
