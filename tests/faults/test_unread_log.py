@@ -18,6 +18,8 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.support.echo import run_echo
+from tests.support.proctree import alive, children
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +40,7 @@ class Logged:
             "admin": "127.0.0.1:0",
             "routes": [route],
             "log": {"level": "debug"},
+            "watchdog": "5s",
         }
         file.write_text(json.dumps(config))
         self._log, writing = os.pipe()
@@ -83,6 +86,8 @@ def is_answered(where: str) -> bool:
         urllib.request.urlopen(f"http://{where}/nowhere", timeout=10)
     except urllib.error.HTTPError as answer:
         return answer.code == 404
+    except OSError:
+        pass
     return False
 
 
@@ -102,3 +107,12 @@ def test_a_stop_is_no_longer_than_elsewhere(logged: Logged) -> None:
     assert all(is_answered(where) for _ in range(ENOUGH))
     logged.process.send_signal(signal.SIGTERM)
     assert logged.process.wait(20) == 0
+
+
+def test_a_process_that_hangs_is_replaced_all_the_same(logged: Logged) -> None:
+    where = logged.read_until("listening")["public"]
+    assert all(is_answered(where) for _ in range(ENOUGH))
+    gateway = next(pid for pid, runs in children(logged.process.pid).items() if runs == "bascule.gateway")
+    os.kill(gateway, signal.SIGSTOP)
+    eventually(lambda: not alive(gateway), 30, "it is killed")
+    eventually(lambda: is_answered(where), 30, "another one answers")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.supervisor.watch import Watch, is_read
+from bascule.supervisor.watch import Watch
 
 
 def test_a_loop_that_stands_still_for_so_many_looks_hangs_and_is_told_so_once() -> None:
@@ -50,25 +48,3 @@ def test_it_hangs_exactly_when_the_count_was_the_same_for_so_many_looks(
         turns += step
         still = 0 if step else still + 1
         assert watch.look(turns) == (still == patience)
-
-
-def test_a_log_that_nobody_reads_is_told_from_one_that_somebody_does() -> None:
-    reader, writer = os.pipe()
-    try:
-        assert is_read(writer)
-        os.set_blocking(writer, False)
-        while is_read(writer):
-            os.write(writer, bytes(4096))
-        os.read(reader, 65536)
-        assert is_read(writer)
-    finally:
-        os.close(reader)
-        os.close(writer)
-
-
-def test_a_file_is_always_read() -> None:
-    descriptor = os.memfd_create("log")
-    try:
-        assert is_read(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,15 +6,12 @@ import signal
 from typing import TYPE_CHECKING
 
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
-from bascule.supervisor import watch
 from bascule.supervisor.child import ForwarderChild, GatewayChild
 from bascule.supervisor.watch import STARTING
 from bascule.supervisor.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
 
 class Process:
@@ -87,18 +84,6 @@ def test_a_forwarder_is_judged_by_its_own_turns() -> None:
         rig.counters.forwarder(0)[ForwarderWord.TURNS] += 1
         rig.look(1)
     assert rig.forwarder.done == []
-
-
-def test_nobody_is_ended_while_nobody_reads_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig(3)
-    rig.dog.works(rig.forwarder)
-    with monkeypatch.context() as unread:
-        unread.setattr(watch, "is_read", lambda _: False)
-        rig.look(10)
-    assert rig.forwarder.done == []
-    assert len(rig.later) == 10
-    rig.look(4)
-    assert rig.forwarder.done == [signal.SIGABRT]
 
 
 def test_a_look_is_followed_by_another() -> None:

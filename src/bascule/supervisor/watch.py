@@ -4,13 +4,12 @@ Each process counts the turns of its loop in its own block of the counters, one 
 `TURN_EVERY` at least. The supervisor looks as often, and counts looks rather than seconds: when a
 machine was asleep, or a container frozen, hours have gone by although no process hangs.
 
-Rules of this file: pure, but for one look at our own log.
+Rules of this file: pure.
 """
 
 from __future__ import annotations
 
 import math
-import select
 from typing import Final
 
 from bascule.handover.counters import TURN_EVERY
@@ -52,17 +51,3 @@ class Watch:
             return False
         self._still += 1
         return self._still == self._looks
-
-
-def is_read(log: int) -> bool:
-    """Tell whether a log takes another line now.
-
-    If not, the log is a full pipe, and each process that writes to it waits. That is not the fault of
-    the process, and one that is started in its place would wait as well.
-
-    Args:
-        log: The log's descriptor.
-    """
-    poll = select.poll()
-    poll.register(log, select.POLLOUT)
-    return bool(poll.poll(0))

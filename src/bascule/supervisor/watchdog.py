@@ -8,7 +8,7 @@ Rules of this file: `bascule.supervisor.watch` decides which process hangs; this
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from bascule.supervisor.child import Child
 
 _log = structlog.get_logger()
-
-_LOG: Final = 2
-"""Descriptor of standard error, where all our processes log."""
 
 
 class Watchdog:
@@ -44,8 +41,6 @@ class Watchdog:
     def run(self) -> None:
         """Check that all loops run, now and every `TURN_EVERY`."""
         self._do_later(TURN_EVERY, self.run)
-        if not watch.is_read(_LOG):
-            return
         for child, watched in self._watched.items():
             if watched.look(child.block(self._counters)[child.layout.TURNS]):
                 self._give_up(child)
