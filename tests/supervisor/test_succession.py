@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from bascule.errors import ConfigError
+from bascule.handover.counters import GATEWAYS
 from bascule.policy.config import Config
 from bascule.policy.loading import Loaded
-from bascule.supervisor.gateways import Gateways
+from bascule.supervisor.child import Child
+from bascule.supervisor.gateways import MODULE, Gateways
 from bascule.supervisor.renewal import TRY_AGAIN
 from bascule.supervisor.succession import Succession
 from tests.supervisor.sleepers import Sleepers
@@ -17,8 +20,6 @@ from tests.supervisor.sleepers import Sleepers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from bascule.supervisor.child import Child
 
 OTHER = Loaded(Config.model_validate({"websocketProxy": {"maxSessionsPerApp": 7}}), {})
 
@@ -252,6 +253,35 @@ def test_a_renewal_is_noticed_though_what_is_asked_for_meanwhile_fails(host: Hos
     for _ in range(2):
         host.succession.look_for_renewal(None)
     assert host.gateways.successor is not None
+
+
+def test_a_renewal_that_finds_no_place_for_a_gateway_is_told_and_tried_again_until_there_is_one(
+    host: Host, tmp_path: Path
+) -> None:
+    named = tmp_path / "token"
+    named.write_text("first")
+    config = Config.model_validate({"adminTokenFile": str(named)})
+    host.succession = Succession(Loaded(config, {}), host.gateways, host)
+    serving, former = host.gateways.serving, host.gateways.former
+    former += [Child(MODULE, -1, place=place) for place in range(GATEWAYS) if place != serving.place]
+    named.write_text("the second one")
+
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2 + TRY_AGAIN):
+            host.succession.look_for_renewal(None)
+
+    said = [line["problem"] for line in logs if line["event"] == "configuration not reloaded"]
+    assert said == ["7 former gateways have work left; try again when one has finished"] * 2
+    assert host.told(serving) == ["NotReloaded"] * 2, "BasculeReloadFailed fires"
+    assert not is_reloaded(host)
+
+    former.pop()
+    for _ in range(TRY_AGAIN):
+        host.succession.look_for_renewal(None)
+    assert host.gateways.successor is not None
+    host.succession.on_prepared()
+    host.succession.on_retired()
+    assert is_reloaded(host)
 
 
 def test_no_process_is_no_reload(host: Host) -> None:
