@@ -49,4 +49,7 @@ def test_a_pod_without_forwarders_is_not_ready(monkeypatch: pytest.MonkeyPatch) 
 def test_a_pod_whose_forwarders_may_open_nothing_more_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     view = view_of(0)
     monkeypatch.setattr(view, "has_room", lambda: False)
-    assert readiness(view).reason == "no forwarder has room: the open-file limit is too low for the cap"
+    assert (
+        readiness(view).reason
+        == "no forwarder takes sessions: they still start, or the open-file limit is too low for the cap"
+    )

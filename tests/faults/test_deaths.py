@@ -417,7 +417,7 @@ def test_a_forwarder_without_descriptors_refuses_and_keeps_what_it_has(tmp_path:
             sessions[fit].recv(timeout=30)  # the first is told at once; repeats are held
         assert ended.value.rcvd is not None
         assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (1013, "No forwarder can take a session")
-        assert why_unready(f"http://{public(log, 'admin')}").startswith("no forwarder has room")
+        assert why_unready(f"http://{public(log, 'admin')}").startswith("no forwarder takes sessions")
         assert all(says(session, "still here") for session in sessions[:fit])
         assert "a process died" not in log.read_text()
     finally:

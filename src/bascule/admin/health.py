@@ -38,5 +38,8 @@ def readiness(view: GatewayView) -> Verdict:
     if view.hub is not None and not view.hub.complete.is_set():
         return Verdict(False, "the other replicas have not told JupyterHub's routes yet")
     if not view.has_room():
-        return Verdict(False, "no forwarder has room: the open-file limit is too low for the cap")
+        return Verdict(
+            False,
+            "no forwarder takes sessions: they still start, or the open-file limit is too low for the cap",
+        )
     return Verdict(True, None)
