@@ -11,8 +11,8 @@ from bascule.errors import ConfigError
 from bascule.handover.counters import GATEWAYS
 from bascule.policy.config import Config
 from bascule.policy.loading import Loaded
-from bascule.supervisor.child import Child
-from bascule.supervisor.gateways import MODULE, Gateways
+from bascule.supervisor.child import Child, GatewayChild
+from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.renewal import TRY_AGAIN
 from bascule.supervisor.succession import Succession
 from tests.supervisor.sleepers import Sleepers
@@ -261,9 +261,9 @@ def test_a_renewal_that_finds_no_place_for_a_gateway_is_told_and_tried_again_unt
     named = tmp_path / "token"
     named.write_text("first")
     config = Config.model_validate({"adminTokenFile": str(named)})
-    host.succession = Succession(Loaded(config, {}), host.gateways, host)
+    host.succession = Succession(Loaded(config, {}), host.gateways, host, host.do_later)
     serving, former = host.gateways.serving, host.gateways.former
-    former += [Child(MODULE, -1, place=place) for place in range(GATEWAYS) if place != serving.place]
+    former += [GatewayChild(place) for place in range(GATEWAYS) if place != serving.place]
     named.write_text("the second one")
 
     with structlog.testing.capture_logs() as logs:

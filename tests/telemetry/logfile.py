@@ -6,10 +6,12 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from bascule.telemetry.logs import LineWriter, configure
+from bascule.telemetry.logs import configure
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bascule.telemetry.linewriter import LineWriter
 
 __all__ = ["Log"]
 

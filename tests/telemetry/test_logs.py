@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from bascule.telemetry import logs
-from bascule.telemetry.logs import TEXT_LIMIT, WITHHELD, LineWriter, configure
+from bascule.telemetry import linewriter
+from bascule.telemetry.logs import TEXT_LIMIT, WITHHELD, configure
 
 if TYPE_CHECKING:
     from tests.telemetry.logfile import Log
@@ -159,25 +159,10 @@ def test_an_unknown_level_or_format_is_refused(level: str, style: str) -> None:
         configure(level, style, process="gateway")
 
 
-def test_a_full_disk_loses_lines_and_nothing_else() -> None:
-    descriptor = os.open("/dev/full", os.O_WRONLY)
-    writer = LineWriter(descriptor)
-
-    writer.info("lost")
-    writer.info("lost too")
-
-    os.close(descriptor)
-    assert writer.lost == 2
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a line wait for its reader only a moment."""
-    monkeypatch.setattr(logs, "PATIENCE", 0.01)
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_pipe_that_nobody_reads_loses_lines_and_says_how_many_when_it_is_read_again() -> None:
+def test_a_pipe_that_nobody_reads_loses_lines_and_says_how_many_when_it_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(linewriter, "PATIENCE", 0.01)
     reading, writing = os.pipe()
     configure("info", "json", process="gateway", descriptor=writing)
     log = structlog.get_logger()
@@ -193,37 +178,3 @@ def test_a_pipe_that_nobody_reads_loses_lines_and_says_how_many_when_it_is_read_
     assert [line["number"] for line in kept] == list(range(len(kept)))
     assert (said["event"], said["level"], said["lines"]) == ("log lines lost", "warning", 1000 - len(kept))
     assert after["event"] == "next"
-
-
-@pytest.mark.usefixtures("impatient")
-def test_what_was_lost_is_not_forgotten_where_that_cannot_be_written_either() -> None:
-    descriptor = os.open("/dev/full", os.O_WRONLY)
-    said: list[int] = []
-
-    def say(lost: int) -> None:
-        said.append(lost)
-        writer.warning("so many were lost")
-
-    writer = LineWriter(descriptor, say)
-    for _ in range(3):
-        writer.info("lost")
-    os.close(descriptor)
-    assert said == [1, 2]
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_torn_line_does_not_swallow_the_next() -> None:
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    writer = LineWriter(writing)
-    writer.msg("x" * 1_000_000)
-    taken = len(os.read(reading, 1_000_000))
-
-    writer.msg("next")
-
-    assert writer.lost == 1
-    assert taken < 1_000_000
-    rest = os.read(reading, 1_000_000)
-    os.close(reading)
-    os.close(writing)
-    assert rest == b"\nnext\n"

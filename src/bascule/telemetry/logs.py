@@ -7,36 +7,31 @@ What a line may hold is decided here once, for our own events and for those of l
 * nothing that a peer can use against the reader: control characters, ANSI escapes and
   foreign line ends are escaped (`bascule.telemetry.printable`), long texts are cut;
 * a log that cannot be written, or that nobody reads, loses lines and says how many, but never holds up a
-  session or ends one.
+  session or ends one (`bascule.telemetry.linewriter`).
 
 Rules of this file: `configure` is called once, at the start of a process; nothing else sets up logging.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import select
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from bascule.telemetry.linewriter import LineWriter
 from bascule.telemetry.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["PATIENCE", "TEXT_LIMIT", "LineWriter", "configure"]
+__all__ = ["TEXT_LIMIT", "configure"]
 
 _log = structlog.get_logger()
-
-PATIENCE: Final = 1.0
-"""Seconds that a line waits for a pipe to be read: a collector that is only slow loses none."""
-
 
 TEXT_LIMIT: Final = 1024
 """Characters kept of any one text in a line."""
@@ -57,59 +52,6 @@ _TRACEBACKS: Final = frozenset({"exception", "stack", "stack_info"})
 _FIRST: Final = ("time", "level", "process", "event")
 _NOISY: Final = ("asyncio", "aiohttp", "urllib3")
 """Libraries whose info lines do not help an operator; only their warnings and errors are logged."""
-
-
-class LineWriter:
-    """Write lines to a descriptor; a line that cannot be written is counted and forgotten.
-
-    Each line is one ``write``, so that lines of several processes on one pipe do not mix (up to
-    ``PIPE_BUF``).
-
-    Whoever reads a pipe may stop: a collector that hangs, or whose disk is full. Then a ``write`` waits for
-    ever, and every session with it. So a line waits `PATIENCE` at most, and those after it not at all until
-    the pipe is read again.
-
-    Args:
-        descriptor: Where lines go; the caller keeps it open, and closes it.
-        say_lost: Called with the number of lines that were lost before one that can be written; it may write.
-    """
-
-    __slots__ = ("_descriptor", "_is_read", "_say_lost", "_torn", "_unsaid", "lost")
-
-    def __init__(self, descriptor: int, say_lost: Callable[[int], object] = lambda _: None) -> None:
-        self._descriptor = descriptor
-        self._say_lost = say_lost
-        self._is_read = True
-        self._torn = False
-        self._unsaid = 0
-        self.lost = 0
-        """Lines that could not be written, for example to a full disk."""
-
-    def msg(self, line: str) -> None:
-        """Write one line, on a new line even if the one before was written only in part."""
-        if self._unsaid and self._takes():
-            unsaid, self._unsaid = self._unsaid, 0
-            self._say_lost(unsaid)
-            if self._unsaid:
-                self._unsaid = unsaid  # that line was lost as well
-        rest = (("\n" if self._torn else "") + line + "\n").encode("utf-8", "backslashreplace")
-        with contextlib.suppress(OSError):
-            while rest and self._takes():
-                rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]
-                self._torn = bool(rest)
-        if rest:
-            self.lost += 1
-            self._unsaid += 1
-
-    def _takes(self) -> bool:
-        """Tell whether ``PIPE_BUF`` bytes can be written without waiting for a reader."""
-        poll = select.poll()  # one for all calls would not do: threads may log as well
-        poll.register(self._descriptor, select.POLLOUT)
-        # A descriptor that has failed counts as one that takes them: the write says so.
-        self._is_read = bool(poll.poll(1000 * PATIENCE if self._is_read else 0))
-        return self._is_read
-
-    debug = info = warning = warn = error = critical = exception = fatal = log = msg
 
 
 class _StandardHandler(logging.Handler):

@@ -1,0 +1,114 @@
+"""A log that cannot be written, or that nobody reads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bascule.telemetry import linewriter
+from bascule.telemetry.linewriter import LineWriter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_full_disk_loses_lines_and_nothing_else() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    writer = LineWriter(descriptor)
+
+    writer.info("lost")
+    writer.info("lost too")
+
+    os.close(descriptor)
+    assert writer.lost == 2
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a line wait for its reader only a moment."""
+    monkeypatch.setattr(linewriter, "PATIENCE", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_was_lost_is_not_forgotten_where_that_cannot_be_written_either() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    said: list[int] = []
+
+    def say(lost: int) -> None:
+        said.append(lost)
+        writer.warning("so many were lost")
+
+    writer = LineWriter(descriptor, say)
+    for _ in range(3):
+        writer.info("lost")
+    os.close(descriptor)
+    assert said == [1, 2]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_torn_line_does_not_swallow_the_next() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    writer = LineWriter(writing)
+    writer.msg("x" * 1_000_000)
+    taken = len(os.read(reading, 1_000_000))
+
+    writer.msg("next")
+
+    assert writer.lost == 1
+    assert taken < 1_000_000
+    rest = os.read(reading, 1_000_000)
+    os.close(reading)
+    os.close(writing)
+    assert rest == b"\nnext\n"
+
+
+class Raced(LineWriter):
+    """Finds room in the pipe once, which another process has taken by the time of the write."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor)
+        self.asked = 0
+
+    def _takes(self) -> bool:
+        self.asked += 1
+        return self.asked == 1 or super()._takes()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_pipe_that_another_process_has_filled_meanwhile_is_not_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x")
+    os.set_blocking(writing, True)
+    writer = Raced(writing)
+
+    writer.msg("lost")
+
+    os.close(reading)
+    os.close(writing)
+    assert (writer.lost, writer.asked) == (1, 2)
+
+
+def test_what_takes_no_write_without_waiting_gets_its_lines_all_the_same(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("ab") as file:
+        writer = LineWriter(file.fileno())
+        writer.msg("one")
+        writer.msg("two")
+
+    assert (tmp_path / "log").read_text() == "one\ntwo\n"
+
+
+def test_a_socket_takes_lines() -> None:
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        LineWriter(writing.fileno()).msg("one")
+        assert reading.recv(100) == b"one\n"
