@@ -500,6 +500,23 @@ def test_a_reset_that_is_noticed_by_writing_is_an_abort(make_world: MakeWorld) -
     assert line.ended.end == End.CLIENT_ABORTED
 
 
+def test_a_peer_that_ends_only_its_reading_ends_the_session(make_world: MakeWorld) -> None:
+    # What the other side says would vanish from now on, and nothing else would ever tell it so.
+    world = make_world(unix=True)
+    line = world.open()
+    line.upstream.send(frame(TEXT, b"last words"))
+    line.upstream.socket.shutdown(socket.SHUT_RD)
+    line.browser.send(frame(TEXT, b"typing", key=KEY))
+    world.until(lambda: len(line.browser.frames) == 2)
+    assert line.browser.frames[0].payload == b"last words"
+    assert line.browser.frames[1].code == 1014
+    line.browser.close()
+    line.upstream.close()
+    world.until(lambda: line.ended)
+    assert line.ended is not None
+    assert line.ended.end == End.UPSTREAM_ABORTED
+
+
 def test_an_upstream_whose_close_comes_with_its_reset_is_no_abort(make_world: MakeWorld) -> None:
     # The write to it fails first; what it had sent is read before the row is chosen.
     world = make_world()

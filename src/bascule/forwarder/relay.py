@@ -199,6 +199,9 @@ class Relay:
         That does not pick a row yet. What the sink's peer has sent, perhaps a Close, is read
         first, and how that direction ends picks the row.
         """
+        # Usually the connection has failed as a whole. But a Unix socket's peer may have ended only its
+        # reading, and the kernel may lack memory: then nothing else would ever end that direction.
+        _shutdown(flow.sink, socket.SHUT_RDWR)
         flow.told = True
         flow.closed = False  # we write nothing behind a Close, so a Close of ours was still in the stash
         if flow.mode == signs.RELAY:
