@@ -549,6 +549,43 @@ def test_a_close_that_cannot_be_passed_on_ends_the_session_by_its_deadline(make_
     assert line.ended.end == End.CLIENT_CLOSED
 
 
+def _leave_before_all_is_taken(world: World) -> Line:
+    """Open a session whose browser leaves while its upstream takes nothing; a heartbeat finds that out."""
+    line = world.open(send=8192)
+    line.upstream.stalled = True
+    line.browser.send(frame(BINARY, bytes(180_000), key=KEY))
+    world.until(lambda: line.stashed and not line.browser.unsent)
+    line.browser.close()
+    world.later(21.0)
+    assert line.ended is None
+    return line
+
+
+def test_a_silent_upstream_does_not_hold_the_slot_of_a_browser_that_has_left(make_world: MakeWorld) -> None:
+    # Over TCP the kernel would give up on the upstream; on a Unix socket it never does.
+    world = make_world(unix=True, heartbeat=20.0, closing=5.0)
+    line = _leave_before_all_is_taken(world)
+    world.later(61.0)
+    world.later(6.0)
+    assert line.ended is not None
+    assert line.ended.end == End.CLIENT_ABORTED
+
+
+def test_an_upstream_that_is_slow_to_take_what_a_browser_said_before_it_left_gets_all_of_it(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(unix=True, heartbeat=20.0, closing=5.0)
+    line = _leave_before_all_is_taken(world)
+    for _ in range(2):
+        line.upstream.take(60_000)
+        world.quiet()
+        world.later(61.0)
+        assert line.ended is None
+    line.upstream.stalled = False
+    world.until(lambda: line.upstream.over)
+    assert [said.opcode for said in line.upstream.frames] == [BINARY, CLOSE]
+
+
 # -- idleness -------------------------------------------------------------------------------------
 
 

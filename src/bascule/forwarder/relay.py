@@ -197,7 +197,7 @@ class Relay:
         """Note that a flow's sink takes no more bytes.
 
         That does not pick a row yet. What the sink's peer has sent, perhaps a Close, is read
-        first, and how that direction ends picks the row.
+        first, and how that direction ends picks the row; or `on_time`, if it cannot be read.
         """
         # Usually the connection has failed as a whole. But a Unix socket's peer may have ended only its
         # reading, and the kernel may lack memory: then nothing else would ever end that direction.
@@ -207,6 +207,9 @@ class Relay:
         if flow.mode == signs.RELAY:
             flow.mode = signs.DISCARD
         flow.stop = True
+        session: Session = flow.session
+        if session.end is None:
+            self._timers.doubt(session, self._engine.now)
 
     def _on_close(self, session: Session, flow: Flow) -> None:
         flow.heard = True
@@ -278,6 +281,12 @@ class Relay:
             session.outbound.told = True
         else:
             self._tell(session.outbound, session.code, session.reason)
+
+    def _end_unheard(self, session: Session) -> None:
+        """End a session one of whose peers is gone: what it said last waits for the other, a silent one."""
+        flow = session.outbound if session.outbound.told else session.inbound
+        rows = _TIMEOUT if flow.error in _GIVEN_UP else _ABORTED
+        self.end(session.id, rows[not flow.inbound])
 
     def _tell(self, flow: Flow, code: int, reason: bytes) -> None:
         """Send the sink of a flow a Close of ours, now or at the next boundary."""
@@ -398,13 +407,16 @@ class Relay:
         return self._timers.next_at
 
     def on_time(self, now: float) -> None:
-        """Send heartbeats, end idle sessions, cut closing handshakes that take too long."""
+        """Send heartbeats, end sessions that are idle or whose peer is gone, cut late closing handshakes."""
         for session in self._timers.beats(now):
             self._beat(session)
         for session in self._timers.idlers(now):
             self.end(session.id, End.IDLE)
         for session in self._timers.overdue(now):
-            self._finish(session)
+            if session.end is None:
+                self._end_unheard(session)
+            else:
+                self._finish(session)
 
     def change(self, intervals: Intervals) -> None:
         """Use other intervals from now on, for live sessions too."""

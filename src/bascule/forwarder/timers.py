@@ -40,6 +40,11 @@ _LONGEST_FAREWELL: Final = 300.0
 time would hold a slot for months."""
 
 
+_LONGEST_SILENCE: Final = 60.0
+"""Seconds for which a peer may take nothing once the other is gone. On TCP the kernel gives up on it as soon
+(the default of ``sockets.userTimeout``); on a Unix socket it never does."""
+
+
 class Intervals(NamedTuple):
     """Times of heartbeats, idleness and closing handshakes, in seconds.
 
@@ -107,6 +112,16 @@ class Timers:
             session.over_by = over_by
             self._closings.schedule(session.id, over_by)
 
+    def doubt(self, session: Session, now: float) -> None:
+        """Watch a session one of whose peers is gone, though what it said last has not been read yet.
+
+        It cannot be read while the other peer takes nothing. Without this, that peer could hold a slot for
+        ever, for a browser that has left.
+        """
+        session.waiting = _waiting(session)
+        session.was_active_at = session.active_at
+        self._closings.schedule(session.id, now + _LONGEST_SILENCE)
+
     def change(self, intervals: Intervals, now: float) -> None:
         """Use other intervals from now on.
 
@@ -170,11 +185,17 @@ class Timers:
                 yield session
 
     def overdue(self, now: float) -> Iterator[Session]:
-        """Yield the sessions that have been ending for too long."""
+        """Yield the sessions that have been ending for too long, or should have begun to end (`doubt`)."""
         closing = self._intervals.closing
         for identifier in self._closings.expire(now):
             session = self._sessions.get(identifier)
-            if session is None or session.end is None:
+            if session is None:
+                continue
+            if session.end is None:
+                if session.active_at == session.was_active_at and 0 < session.waiting <= _waiting(session):
+                    yield session
+                else:
+                    self.doubt(session, now)
                 continue
             waiting = _last_waiting(session)
             if waiting < session.waiting and now < session.farewell_by:
