@@ -70,6 +70,10 @@ async def test_a_stripped_prefix_is_told_in_a_field(world: World) -> None:
         pytest.param(b"", b"https://elsewhere.example/", b"https://elsewhere.example/", id="elsewhere"),
         pytest.param(b"/outer/", b"/login", b"/outer/apps/demo/login", id="behind another"),
         pytest.param(b"/outer", b"/outer/apps/demo/x", b"/outer/apps/demo/x", id="told"),
+        pytest.param(
+            b"/caf\xc3\xa9", b"/login", b"/caf\xc3\xa9/apps/demo/login", id="behind one not in ASCII"
+        ),
+        pytest.param(b"/caf\xe9", b"/caf\xe9/apps/demo/x", b"/caf\xe9/apps/demo/x", id="told so"),
     ],
 )
 async def test_a_redirect_stays_below_a_stripped_prefix(

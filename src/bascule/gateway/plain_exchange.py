@@ -101,7 +101,7 @@ class _Asked(NamedTuple):
     Attributes:
         browser: The side that asked.
         match: Where the request leads.
-        headers: The fields for the upstream.
+        headers: The fields for the upstream; a character for each byte.
         upload: The body; ``None`` for none.
         client: Address of the browser.
     """
