@@ -19,6 +19,7 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from tests.conftest import Start
     from tests.support.bascule import RunningBascule
@@ -231,6 +232,47 @@ def test_an_answer_below_300_is_activity_and_an_error_is_not(hub: Hub, upstream:
     assert api.last_activity(ALICE) == added
     assert get(proxy, b"/user/alice/good")[0] == 204
     assert api.last_activity(ALICE) > added
+
+
+def test_each_part_of_an_upload_is_activity(hub: Hub, upstream: RawUpstream) -> None:
+    def take(call: Call) -> None:
+        while not call.buffer.endswith(b"0\r\n\r\n") and call.receive():
+            pass
+        call.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    upstream.scripts[b"/user/alice/upload"] = take
+    proxy, api = hub()
+    api.add(ALICE, upstream.url)
+
+    with connected(proxy.public_url) as client:
+        client.send(b"PUT /user/alice/upload HTTP/1.1\r\nHost: front\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(3):
+            known = api.last_activity(ALICE)
+
+            def counts(known: datetime = known) -> bool:
+                client.send(b"4\r\npart\r\n")
+                return api.last_activity(ALICE) > known
+
+            eventually(counts, 5, "another part counts")
+        client.send(b"0\r\n\r\n")
+        assert client.answer().status == 404
+
+
+def test_an_upload_of_which_nothing_was_sent_is_no_activity(hub: Hub, upstream: RawUpstream) -> None:
+    upstream.scripts[b"/user/alice/upload"] = lambda call: call.send(
+        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+    proxy, api = hub()
+    api.add(ALICE, upstream.url)
+    added = api.last_activity(ALICE)
+
+    with connected(proxy.public_url) as client:
+        client.send(
+            b"PUT /user/alice/upload HTTP/1.1\r\nHost: front\r\nContent-Length: 4\r\n"
+            b"Expect: 100-continue\r\n\r\n"
+        )
+        assert client.answer().status == 403
+    assert api.last_activity(ALICE) == added
 
 
 def test_a_server_that_has_stopped_is_503_with_the_page_of_the_hub(hub: Hub, hubs_own: RawUpstream) -> None:

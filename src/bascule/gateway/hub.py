@@ -1,6 +1,6 @@
 """JupyterHub's routes, and their activity: taken from the Hub, kept for the next gateway, and shared.
 
-Activity is what a user does: a data frame from the browser, a plain request with a body, and the
+Activity is what a user does: a data frame from the browser, each part of a plain request's body, and the
 end of an answer to any plain request, if its status is below 300. Pongs, pings, heartbeats, redirects
 and errors do not count, nor does what an upstream sends of its own accord; so a kernel that pings an
 open tab does not keep its server alive.

@@ -168,8 +168,6 @@ class PlainExchanges:
             client: Address of the browser, for the log.
         """
         asked = self._asked(browser, match, fields, client)
-        if asked.upload is not None:
-            self._touch(match)
         try:
             answer = await self._ask(asked)
         except _BrowserStalled:
@@ -205,7 +203,8 @@ class PlainExchanges:
         if expects and not (request.body_exists and http11 and not known10):
             del headers[hdrs.EXPECT]  # HTTP/1.0 knows no 100: we ask for the body ourselves
         if request.body_exists:
-            upload = Upload(request, browser, expects and http11, not known10)
+            touch = partial(self._touch, match)
+            upload = Upload(request, browser, expects and http11, not known10, touch)
         return _Asked(browser, match, headers, upload, client)
 
     async def _ask(self, asked: _Asked) -> aiohttp.ClientResponse:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from bascule.gateway.giveway import give_way
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aiohttp import web
 
@@ -33,17 +33,26 @@ class Upload:
         browser: Sends the invitation.
         expects: Whether the browser waits for an invitation.
         upstream_invites: Whether the upstream may send one.
+        on_part: Called for each part of the body that has arrived.
     """
 
-    __slots__ = ("_asks", "_browser", "_deadline", "_expects", "_patience", "_reads", "_request")
+    __slots__ = (
+        "_asks", "_browser", "_deadline", "_expects", "_on_part", "_patience", "_reads", "_request",
+    )  # fmt: skip
 
     def __init__(
-        self, request: web.BaseRequest, browser: BrowserSide, expects: bool, upstream_invites: bool
+        self,
+        request: web.BaseRequest,
+        browser: BrowserSide,
+        expects: bool,
+        upstream_invites: bool,
+        on_part: Callable[[], None],
     ) -> None:
         self._request = request
         self._browser = browser
         self._expects = expects
         self._asks = upstream_invites
+        self._on_part = on_part
         self._deadline: asyncio.Timeout | None = None
         self._patience = 0.0
         self._reads = False
@@ -72,7 +81,8 @@ class Upload:
         """Yield the body as it arrives, without its chunk sizes and trailers."""
         content = self._request.content
         loop = asyncio.get_running_loop()
-        part = content.read_nowait()
+        if part := content.read_nowait():
+            self._on_part()
         # The first part may be empty: aiohttp sends the head only together with it.
         yield part
         while True:
@@ -84,6 +94,7 @@ class Upload:
                 self._deadline.reschedule(loop.time() + self._patience)
             if not part:
                 return
+            self._on_part()
             give_way(len(part))
             yield part
 
