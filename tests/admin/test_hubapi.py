@@ -216,6 +216,26 @@ async def test_with_host_routing_the_case_of_the_host_means_nothing() -> None:
         assert await hub.status("DELETE", "/Alice.example.org/user") == 404
 
 
+async def test_with_host_routing_each_route_tells_its_host() -> None:
+    async with hub_api(host_routing=True) as hub:
+        await hub.add("/Alice.example.org/user", host="another")
+        await hub.add("")
+        _, routes = await hub.call("GET", "")
+        assert routes["/Alice.example.org/user"]["host"] == "Alice.example.org"
+        assert "host" not in routes["/"]
+        _, route = await hub.call("GET", "/alice.example.org/user")
+        assert route["host"] == "Alice.example.org"
+
+
+async def test_without_host_routing_a_route_has_the_host_that_the_hub_said() -> None:
+    async with hub_api() as hub:
+        await hub.add("/user/alice")
+        await hub.add("/user/bob", host="another")
+        _, routes = await hub.call("GET", "")
+        assert "host" not in routes["/user/alice"]
+        assert routes["/user/bob"]["host"] == "another"
+
+
 # -- what is refused --------------------------------------------------------------------------------------
 
 

@@ -207,4 +207,5 @@ def _since(query: Mapping[str, str]) -> float | None:
 
 def _route_json(route: HubRoute) -> str:
     time = datetime.fromtimestamp(route.last_activity, UTC).isoformat(timespec="milliseconds")
-    return json.dumps({**route.data, "last_activity": time.replace("+00:00", "Z")})
+    host = {} if route.host is None else {"host": route.host}
+    return json.dumps({**route.data, **host, "last_activity": time.replace("+00:00", "Z")})

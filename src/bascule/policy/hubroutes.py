@@ -64,6 +64,7 @@ class HubRoute:
         depth: Segments of its routespec.
         user: Whose server it is; ``None`` for services and the Hub itself.
         last_activity: When it last had activity, in seconds since the epoch.
+        host: Whose requests it is for, as JupyterHub spelt it; ``None`` for any, and without host routing.
         by_kind: The equivalent routes of the configuration, one for each kind asked for so far.
     """
 
@@ -74,6 +75,7 @@ class HubRoute:
     depth: int
     user: str | None
     last_activity: float
+    host: str | None = None
     by_kind: dict[Kind, RouteConfig] = field(default_factory=dict, repr=False)
 
 
@@ -161,7 +163,8 @@ class HubRoutes:
             user = None
         elif len(user) > _LONGEST_USER:
             raise ValueError(f"user must be a name of at most {_LONGEST_USER} characters.")
-        route = HubRoute(routespec, data, upstream, base, len(segments), user, last_activity)
+        host = routespec.split("/")[1] if self._settings.host_routing and routespec != ROOT else None
+        route = HubRoute(routespec, data, upstream, base, len(segments), user, last_activity, host)
         node = self._root
         for segment in segments:
             node = node.children.setdefault(segment, _Node())
