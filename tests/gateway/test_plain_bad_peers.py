@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from bascule.gateway.legs import reset
+from bascule.gateway.plain_client import upstream_session
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
 from tests.support.certificates import make_certificate
 from tests.support.deaf import deaf_port
@@ -467,6 +468,32 @@ async def test_no_other_request_is_ever_sent_twice(world: World, method: bytes, 
     assert (await peer.message()).status == 502
     targets = [request.target for request in world.upstreams[0].requests]
     assert targets == [b"/first", b"/second"]
+
+
+async def test_a_connection_is_known_to_be_stale_though_its_last_answer_is_still_being_read(
+    world: World,
+) -> None:
+    asked, read = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        await peer.send(answer(body=b"x"))
+        upstream.requests.append(await peer.message())
+        asked.set()
+        await read.wait()
+        peer.writer.transport.abort()
+
+    upstream = await world.upstream(script)
+    url = f"http://127.0.0.1:{upstream.port}/"
+    async with upstream_session(PATIENCE, ssl.create_default_context()) as session:
+        first = await session.get(url)
+        second = asyncio.create_task(session.get(url))
+        async with asyncio.timeout(PATIENCE):
+            await asked.wait()
+        assert await first.read() == b"x"
+        read.set()
+        assert (await second).status == 200
+    assert upstream.connections == 2
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])

@@ -119,7 +119,8 @@ class _UpstreamConnection(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Give aiohttp each head alone."""
-        self._may_be_stale = False
+        if data:  # aiohttp calls this without any whenever a part of an answer is read, of a former one too
+            self._may_be_stale = False
         while self._expects_head and data:
             seen = self._seen + data
             if (end := _END_OF_HEAD.search(seen)) is None:
