@@ -456,6 +456,29 @@ async def test_an_idempotent_request_without_body_is_repeated_on_a_stale_connect
     assert world.upstreams[0].connections == 2
 
 
+async def test_a_request_is_repeated_on_a_new_connection_though_others_are_kept(world: World) -> None:
+    both = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        if upstream.connections == 2:
+            both.set()
+        async with asyncio.timeout(PATIENCE):
+            await both.wait()
+        await peer.send(answer())
+        upstream.requests.append(await peer.message())
+        peer.writer.transport.abort()
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    first = await asyncio.gather(front.request(b"/first"), front.request(b"/first"))
+    assert [got.status for got in first] == [200, 200]
+
+    assert (await front.request(b"/second")).status == 200
+    assert [request.target for request in upstream.requests] == [b"/first"] * 2 + [b"/second"] * 2
+    assert upstream.connections == 3
+
+
 @pytest.mark.parametrize(
     ("method", "body"), [(b"POST", b""), (b"PATCH", b""), (b"POST", b"x"), (b"PUT", b"x"), (b"DELETE", b"x")]
 )

@@ -7,7 +7,7 @@
 5. It holds no body back.
 6. An answer whose framing or connection breaks in the middle ends with an error.
 7. A whole answer is good, whatever comes after it.
-8. A request is sent twice only if its connection was stale.
+8. A request is sent twice only if its connection was stale, and then on a new one.
 9. If TLS fails, or takes too long, the error says so, and not that the connect failed.
 10. A kept connection on which bytes arrived unasked is not used again. aiohttp checks that when a connection
     comes back to the pool, but not when it leaves it: it would take an answer that an upstream sent meanwhile
@@ -221,6 +221,9 @@ class UpstreamPool(aiohttp.TCPConnector):
 
     It connects to Unix sockets as well: the URL's host is then the path, which no other host can look like.
 
+    A request that is repeated gets a new connection. The other kept ones may be stale, too: a container that
+    was restarted knows none of them, and ended none before.
+
     Args:
         fence: Says which addresses a host may have; ``None`` for hosts that may have any.
         options: See aiohttp.
@@ -231,11 +234,20 @@ class UpstreamPool(aiohttp.TCPConnector):
     def __init__(self, fence: Fence | None, **options: Any) -> None:
         super().__init__(**options)
         self._fence = fence
+        self._keeps_back = False
         connection: type[ResponseHandler] = _UpstreamConnection
         self._factory = partial(connection, loop=self._loop)
 
+    async def connect(self, req: aiohttp.ClientRequest, *more: Any, **options: Any) -> Connection:
+        """Return a kept connection, or a new one."""
+        assert isinstance(req, _Request)
+        self._keeps_back = req.is_repeated  # `_get` is called before anybody else has a turn
+        return await super().connect(req, *more, **options)
+
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         """Return a kept connection that is fit for the next request; ``None`` if there is none."""
+        if self._keeps_back:
+            return None
         while (connection := await super()._get(key, traces)) is not None:
             assert connection.protocol is not None
             if not connection.protocol.should_close:
@@ -310,6 +322,7 @@ class _Request(aiohttp.ClientRequest):
 
     on_interim: OnInterim | None = None
     is_connected = False
+    is_repeated = False
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send the head, through `write_bytes` if it is not all ASCII, and begin to send the body."""
@@ -336,12 +349,15 @@ class _Request(aiohttp.ClientRequest):
 def telling(on_interim: OnInterim) -> ClientMiddlewareType:
     """Return a middleware that reports each interim answer of a request, before its final answer.
 
-    A request whose time ran out in the TLS handshake fails with `TlsTimedOut`.
+    A request whose time ran out in the TLS handshake fails with `TlsTimedOut`. A repeated one is marked.
     """
+    sent = False
 
     async def tell(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+        nonlocal sent
         assert isinstance(request, _Request)
         request.on_interim = on_interim
+        request.is_repeated, sent = sent, True
         try:
             return await handler(request)
         except aiohttp.ConnectionTimeoutError as error:
