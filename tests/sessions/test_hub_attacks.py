@@ -144,17 +144,36 @@ def test_where_the_hub_says_nothing_there_is_our_page(hub: Hub, hubs_own: RawUps
     assert b"There is nothing at this address." in answer.body
 
 
-async def test_an_error_target_that_leads_back_to_us_is_asked_once(hub: Hub) -> None:
+@pytest.mark.parametrize(
+    ("is_routed", "status", "refused", "detail"),
+    [
+        pytest.param(False, 404, [508, 404], b"There is nothing at this address.", id="no route"),
+        pytest.param(
+            True, 503, [508], b"The application behind this address cannot be reached.", id="dead server"
+        ),
+    ],
+)
+async def test_an_error_target_that_leads_back_to_us_is_asked_once_and_told_508(
+    hub: Hub, is_routed: bool, status: int, refused: list[int], detail: bytes
+) -> None:
     port = reserve_port()
     # What leads to us at once is refused at the start.
     async with run_tap(f"http://127.0.0.1:{port}") as detour:
 
         def ask() -> None:
-            proxy, _ = hub(settings={"errorTarget": f"{detour.url}/hub/error"}, listen=f"127.0.0.1:{port}")
+            proxy, api = hub(
+                settings={"errorTarget": f"{detour.url}/hub/error"},
+                listen=f"127.0.0.1:{port}",
+                log={"format": "json", "level": "debug"},
+            )
+            if is_routed:
+                api.add("/", f"http://127.0.0.1:{reserve_port()}")
             answer = get(proxy, b"/nowhere")
-            assert answer.status == 404
-            assert b"There is nothing at this address." in answer.body
+            assert answer.status == status
+            assert detail in answer.body
             assert proxy.metric("bascule_http_requests_total") == 2
+            lines = proxy.all_events("request refused", len(refused))
+            assert sorted(line["status"] for line in lines) == sorted(refused)
 
         await asyncio.to_thread(ask)
     assert detour.connections == 1
