@@ -55,8 +55,12 @@ _KEYS: Final = {
 }
 """Flag → the key it sets."""
 
-_WITHOUT_SCHEME: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?")
-"""An upstream that only lacks its http://."""
+_ADDRESS: Final = re.compile(
+    r"(?:(https?|wss?)://)?([A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?)(?:[/?#].*)?", re.DOTALL
+)
+"""The address of a server, of a page there, or of a WebSocket, with or without its scheme."""
+
+_PORT: Final = re.compile(r":?([0-9]{1,5})")
 
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -303,10 +307,24 @@ def _of_flag(problem: str, upstream: str | None) -> str:
     for flag in ("upstream", "kind"):
         key = f"command line: routes[0].{flag}: "
         if problem.startswith(key):
-            meant = flag == "upstream" and upstream is not None and _WITHOUT_SCHEME.fullmatch(upstream)
-            hint = f"; did you mean http://{upstream}?" if meant else ""
+            meant = _meant(upstream) if flag == "upstream" and upstream is not None else None
+            hint = f"; did you mean {meant}?" if meant is not None else ""
             return f"--{flag}: {problem.removeprefix(key)}{hint}"
     return problem
+
+
+def _meant(upstream: str) -> str | None:
+    """Return the server that an --upstream which is none probably means, such as the one of a page's address.
+
+    People leave out ``http://``, name only the port, or paste what Jupyter prints: ``http://…/lab?token=…``.
+    """
+    if port := _PORT.fullmatch(upstream):
+        return f"http://127.0.0.1:{port[1]}" if 0 < int(port[1]) < 65536 else None
+    found = _ADDRESS.fullmatch(upstream)
+    if found is None:
+        return None
+    server = f"{'https' if found[1] in {'https', 'wss'} else 'http'}://{found[2]}"
+    return server if server != upstream else None
 
 
 def _tell_of_doubts(loaded: Loaded) -> None:
