@@ -204,7 +204,10 @@ BAD_VARIABLES = {
     ("BASCULE_DRAIN", "5"): ["BASCULE_DRAIN: drain: a block of keys; set its keys one by one"],
     ("BASCULE_XYZZY__FOO", "5"): ["BASCULE_XYZZY__FOO: no such key"],
     ("BASCULE_DRAIN__RATE", "*a"): [
-        "BASCULE_DRAIN__RATE: drain.rate: not YAML, at character 1: found undefined alias 'a'"
+        (
+            "BASCULE_DRAIN__RATE: drain.rate: not YAML, at character 1: found undefined alias 'a'; "
+            "text that begins with * needs quotes"
+        )
     ],
     ("BASCULE_DRAIN__RATE", "fast"): [
         'BASCULE_DRAIN__RATE: drain.rate: found "fast"; allowed: a number of at least 0'

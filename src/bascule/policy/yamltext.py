@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import yaml
 
+from bascule.policy.yamlmistakes import told
+
 __all__ = ["Document", "YamlProblem", "parse_yaml", "yaml_scalar"]
 
 
@@ -132,12 +134,7 @@ def parse_yaml(raw: bytes) -> Document:
         _refuse_cycles(root, set(), set())
         data = None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        what = error.problem or ""
-        if what.startswith("but"):  # PyYAML splits this one sentence in two
-            what = f"{error.context}, {what}"
-        raise YamlProblem(what, line, column) from None
+        raise YamlProblem(*told(error)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - text.rfind("\n", 0, error.position)
