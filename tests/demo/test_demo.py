@@ -284,6 +284,19 @@ async def test_a_refusal_that_is_held_is_not_shown_as_a_session(demo: str) -> No
 
 
 @pytest.mark.real
+async def test_a_slot_that_is_asked_for_does_not_look_taken_and_its_number_is_read(demo: str) -> None:
+    async with run_chromium() as browser:
+        page = await browser.new_page(reduced_motion="reduce")
+        await page.route_web_socket(re.compile("/echo"), lambda _: None)  # it opens, and nothing is said
+        await page.goto(demo)
+        await page.click("[data-open='1']")
+        looks = "element => (({backgroundColor, color, opacity}) => [backgroundColor, color, opacity])"
+        asked = await page.locator(".slot.opening").evaluate(f"{looks}(getComputedStyle(element))")
+        ink = await page.evaluate("getComputedStyle(document.body).color")
+        assert asked == ["rgba(0, 0, 0, 0)", ink, "1"]
+
+
+@pytest.mark.real
 async def test_a_dead_upstream_has_a_reason_of_its_own(demo: str) -> None:
     async with run_chromium() as browser:
         page = await browser.new_page()
