@@ -389,6 +389,21 @@ async def test_the_tab_key_leads_to_a_row_in_sight() -> None:
         assert await page.evaluate(IN_SIGHT)
 
 
+async def test_on_a_narrow_screen_the_forwarders_are_reached_by_the_tab_key_by_name_and_scrolled() -> None:
+    async with status_page(pod(1, 10), viewport={"width": 400, "height": 800}) as page:
+        await reads(page, "#in-flight", "1")
+        await page.focus("[name='kind']")
+        await page.keyboard.press("Shift+Tab")
+        table = page.get_by_role("group", name="Forwarders")
+        assert await table.evaluate("element => element === document.activeElement")
+        await page.keyboard.press("ArrowRight")
+
+        async def scrolled() -> bool:
+            return bool(await table.evaluate("element => element.scrollLeft > 0"))
+
+        await eventually_async(scrolled, 15, "what is beyond the edge comes into sight")
+
+
 async def test_it_can_be_printed() -> None:
     async with status_page(pod(400, 512)) as page:
         await reads(page, "#found", "400")
