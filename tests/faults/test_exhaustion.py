@@ -300,15 +300,30 @@ def test_a_forwarder_that_starts_while_the_gateway_has_no_descriptors_is_used_on
 def test_a_supervisor_without_descriptors_makes_the_channel_once_it_has(proxy: Proxy) -> None:
     bascule = proxy(forwarders={"count": 1})
     supervisor = bascule.process.pid
-    (victim,) = forwarders(bascule)
     before = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
-    kill(victim)
-    eventually(lambda: any(pid != victim for pid in forwarders(bascule)), 10, "its successor starts")
+    starting = eventually(lambda: _stopped_as_it_starts(bascule), 60, "a forwarder is not ready yet")
     resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, before[1]))
+    os.kill(starting, signal.SIGCONT)
     eventually(lambda: _said(bascule, "no channel"), 10, "it is said")
     resource.prlimit(supervisor, resource.RLIMIT_NOFILE, before)
     last = eventually(lambda: _works(bascule), 10, "sessions are taken again")
     last.close()
+
+
+def _stopped_as_it_starts(bascule: RunningBascule) -> int | None:
+    """Kill the forwarder and stop its successor; ``None`` if that one had its channel before."""
+    ready = len(bascule.events("a process is back"))
+    (victim,) = forwarders(bascule)
+    kill(victim)
+    successor = eventually(
+        lambda: next((pid for pid in forwarders(bascule) if pid != victim), None), 20, "its successor starts"
+    )
+    os.kill(successor, signal.SIGSTOP)
+    _settled(bascule.process.pid)  # the supervisor has all that it needs to watch it
+    if len(bascule.events("a process is back")) == ready:
+        return successor
+    os.kill(successor, signal.SIGCONT)
+    return None
 
 
 def test_a_reload_under_a_limit_that_was_lowered_for_good_ends_nothing(proxy: Proxy) -> None:
