@@ -8,6 +8,7 @@ without repeating what was sent.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,8 @@ def test_a_wrong_handshake_has_its_status(
     heard = upstream.connections
     before = len(refused_handshakes(bascule))
     client = clients(bascule.public_url)
-    client.send(request_bytes)
+    with contextlib.suppress(ConnectionError):  # who is slow with a megabyte is answered and cut meanwhile
+        client.send(request_bytes)
     answer = client.head()
     assert answer.status == status
     # RFC 9110 §15.5.22: a 426 must have Upgrade, and §7.8: whoever sends that names it in Connection.
