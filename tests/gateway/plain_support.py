@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -313,3 +314,18 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 (there is no event for what the other side's kernel sees)
             await asyncio.sleep(0.005)
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has in use."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+async def settled(value: Callable[[], int]) -> None:
+    """Wait until a figure that is not 0 has not changed for 0.3 s."""
+    last, since = value(), asyncio.get_running_loop().time()
+    while asyncio.get_running_loop().time() - since < 0.3:
+        await asyncio.sleep(0.02)
+        if value() != last or not last:
+            last, since = value(), asyncio.get_running_loop().time()

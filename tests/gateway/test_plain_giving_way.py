@@ -1,0 +1,45 @@
+"""Large bodies give the processor away, between one piece and the next."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from tests.gateway.plain_support import World, answer, new_world, request_head
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest_asyncio.fixture
+async def world() -> AsyncIterator[World]:
+    async with new_world() as world:
+        yield world
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """What grows with each time that the processor is given away."""
+    times: list[None] = []
+    monkeypatch.setattr(os, "sched_yield", lambda: times.append(None))
+    return times
+
+
+async def test_a_download_gives_way_and_a_page_does_not(world: World, given: list[None]) -> None:
+    front = await world.front(await world.repeating(answer(body=b"page")))
+    await front.request(b"/")
+    assert not given
+    front = await world.front(await world.repeating(answer(body=bytes(1_000_000))))
+    assert len((await front.request(b"/")).body) == 1_000_000
+    assert given
+
+
+async def test_an_upload_gives_way(world: World, given: list[None]) -> None:
+    front = await world.front(await world.repeating(answer()))
+    peer = await front.connect()
+    await peer.send(request_head(b"/", b"Content-Length: 1000000", method=b"POST") + bytes(1_000_000))
+    assert (await peer.message()).status == 200
+    assert given
