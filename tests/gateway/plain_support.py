@@ -329,3 +329,12 @@ async def settled(value: Callable[[], int]) -> None:
         await asyncio.sleep(0.02)
         if value() != last or not last:
             last, since = value(), asyncio.get_running_loop().time()
+
+
+def kernel_bytes() -> int:
+    """Return what this kernel may hold on the way through a proxy, at each end of two connections."""
+    most = 0
+    for direction in ("rmem", "wmem"):
+        with open(f"/proc/sys/net/ipv4/tcp_{direction}") as limits:
+            most += 2 * int(limits.read().split()[2])
+    return most
