@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,9 @@ __all__ = ["Mistake", "dotted", "nearest_key", "problems_of", "unknown_key"]
 
 Path = tuple[str | int, ...]
 _LONGEST_SHOWN: Final = 60
+
+_SECRET_OF_URL: Final = re.compile(r"(?<=://)[^/?#\s]*@|(?<=\?).+", re.DOTALL)
+"""Where people paste a URL, its password and its token come along: ``http://ada:pw@host/lab?token=…``."""
 
 
 class Mistake:
@@ -138,5 +142,8 @@ def _shown(path: Path, value: object) -> str:
     if value is None or isinstance(value, (bool, int, float)):
         text = json.dumps(value) if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
     else:
-        text = json.dumps(str(value), ensure_ascii=True)
+        said = str(value)
+        if "://" in said:
+            said = _SECRET_OF_URL.sub(lambda found: "***@" if found[0].endswith("@") else "***", said)
+        text = json.dumps(said, ensure_ascii=True)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
