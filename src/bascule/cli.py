@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from bascule.policy.loading import Loaded
 
-__all__ = ["cli", "main"]
+__all__ = ["check", "cli", "config", "demo", "main", "print_", "schema", "serve"]
 
 _EXIT_CONFIG: Final = 2
 _NOTHING_TO_SERVE: Final = (

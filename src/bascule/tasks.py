@@ -15,6 +15,8 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+__all__ = ["T", "are_serving", "end", "spawn"]
+
 T = TypeVar("T")
 _log = structlog.get_logger()
 _running: set[asyncio.Task[Any]] = set()

@@ -8,6 +8,26 @@ see, so it never changes once released. Labels of metrics are put together in
 from enum import IntEnum, StrEnum
 from typing import Self
 
+__all__ = [
+    "CAP_REACHED_REASON",
+    "CLOSE_CODE_LABELS",
+    "CLOSE_SENDERS",
+    "DRAINING_REASON",
+    "NO_ROOM_REASON",
+    "REFUSALS_COUNTED",
+    "ROUTE_CAP_REASON",
+    "UPSTREAM_UNREACHABLE_REASON",
+    "USER_CAP_REASON",
+    "Cause",
+    "Direction",
+    "EndedBy",
+    "Kind",
+    "Level",
+    "Opcode",
+    "Refusal",
+    "Side",
+]
+
 
 class Kind(StrEnum):
     """What a route leads to. A label only: every kind draws on the one budget."""

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from bascule.admin.view import GatewayView
 
+__all__ = ["Administration"]
+
 _STATIC: Final = ("status.css", "status.js", "table.js", "charts.js", "format.js", "badge.js", "icon.svg")
 _PAGE_MAX_AGE: Final = 0
 _SESSION_ID: Final = re.compile(r"[0-9a-f]{1,64}", re.ASCII)

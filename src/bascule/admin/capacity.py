@@ -35,6 +35,18 @@ if TYPE_CHECKING:
 
     from bascule.admin.view import InstanceCapacity
 
+__all__ = [
+    "POOL_FULL",
+    "POOL_FULL_ERROR_CODE",
+    "ClusterCapacity",
+    "PeerReading",
+    "cluster",
+    "cluster_json",
+    "instance_json",
+    "level",
+    "pool_full_json",
+]
+
 POOL_FULL: Final = "WebSocket pool full"
 """`errorMsg` of the start gate's 503, to the letter."""
 

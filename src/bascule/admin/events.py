@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from bascule.admin.peers import Peers
     from bascule.admin.view import GatewayView
 
+__all__ = ["SAMPLES", "SAMPLE_EVERY", "LiveFigures", "Sample"]
+
 _log = structlog.get_logger()
 
 SAMPLE_EVERY: Final = 10.0

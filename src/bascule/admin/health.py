@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bascule.admin.view import GatewayView
 
+__all__ = ["Verdict", "readiness"]
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

@@ -51,8 +51,8 @@ __all__ = ["HubSharing"]
 
 _log = structlog.get_logger()
 
-CHANGES: Final = "/hub/changes"
-ACTIVITY: Final = "/hub/activity"
+_CHANGES: Final = "/hub/changes"
+_ACTIVITY: Final = "/hub/activity"
 
 _EVERY: Final = 10.0
 """Seconds between two comparisons with the peers, plus or minus half. A comparison that finds no difference
@@ -140,7 +140,7 @@ class HubSharing:
         body = change.encode() + b"\n"
 
         async def one(target: Endpoint) -> None:
-            async with self._ask("POST", target, CHANGES, data=body) as answer:
+            async with self._ask("POST", target, _CHANGES, data=body) as answer:
                 _check(answer, 204)
 
         await self._each(one, self._patience)
@@ -153,7 +153,7 @@ class HubSharing:
 
         async def one(target: Endpoint) -> None:
             fields = {"If-None-Match": f'"{self._hub.digest}"'}
-            async with self._ask("GET", target, CHANGES, headers=fields) as answer:
+            async with self._ask("GET", target, _CHANGES, headers=fields) as answer:
                 if answer.status == 304:
                     return
                 _check(answer, 200)
@@ -172,7 +172,7 @@ class HubSharing:
         """
 
         async def one(target: Endpoint) -> None:
-            async with self._ask("GET", target, ACTIVITY, within=_ACTIVITY_WITHIN) as answer:
+            async with self._ask("GET", target, _ACTIVITY, within=_ACTIVITY_WITHIN) as answer:
                 _check(answer, 200)
                 async for line in _lines(answer.content):
                     self._hub.heard(*_read_activity(line))
@@ -214,9 +214,9 @@ class HubSharing:
 
     def add_to(self, app: web.Application) -> None:
         """Serve the calls."""
-        app.router.add_get(CHANGES, self._read, allow_head=False)
-        app.router.add_post(CHANGES, self._take)
-        app.router.add_get(ACTIVITY, self._tell_activity, allow_head=False)
+        app.router.add_get(_CHANGES, self._read, allow_head=False)
+        app.router.add_post(_CHANGES, self._take)
+        app.router.add_get(_ACTIVITY, self._tell_activity, allow_head=False)
 
     async def _read(self, request: web.Request) -> web.StreamResponse:
         digest = self._hub.digest

@@ -6,6 +6,8 @@ import json
 
 from aiohttp import web
 
+__all__ = ["json_answer", "json_text"]
+
 
 def json_answer(body: object, *, status: int = 200, fields: dict[str, str] | None = None) -> web.Response:
     """Return an answer in JSON that no cache keeps and no browser takes for anything else.

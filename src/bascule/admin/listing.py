@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from bascule.admin.view import GatewayView, SessionRow
 
-MAX_LIMIT: Final = 1000
+__all__ = [
+    "Query",
+    "SessionList",
+    "answer",
+    "parse_query",
+]
+
+_MAX_LIMIT: Final = 1000
 _DEFAULT_LIMIT: Final = 100
 _FRESH: Final = 0.5
 """Seconds for which one reading serves all callers. Asking 8 forwarders for 10,000 rows takes some ten
@@ -131,7 +138,7 @@ def parse_query(query: Mapping[str, str]) -> Query:
         id=query.get("id"),
         min_age=_number(query, "minAge"),
         min_idle=_number(query, "minIdle"),
-        limit=_whole(query, "limit", _DEFAULT_LIMIT, 1, MAX_LIMIT),
+        limit=_whole(query, "limit", _DEFAULT_LIMIT, 1, _MAX_LIMIT),
         cursor=cursor,
         offset=_whole(query, "offset", 0, 0, 2**31 - 1),
         sort=sort,
@@ -156,7 +163,7 @@ def answer(rows: Sequence[SessionRow], query: Query) -> dict[str, object]:
         found = [row for row in found if _born(row.id) > _born(query.cursor)]
     cut = found[query.offset : query.offset + query.limit]
     more = query.sort == "id" and not query.descending and len(found) > query.offset + query.limit
-    return {"sessions": [row_json(row) for row in cut], "total": total, "next": cut[-1].id if more else None}
+    return {"sessions": [_row_json(row) for row in cut], "total": total, "next": cut[-1].id if more else None}
 
 
 def _born(number: str) -> tuple[int, str]:
@@ -164,7 +171,7 @@ def _born(number: str) -> tuple[int, str]:
     return len(number), number
 
 
-def row_json(row: SessionRow) -> dict[str, object]:
+def _row_json(row: SessionRow) -> dict[str, object]:
     """Render one session."""
     return {
         "id": row.id,

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from bascule.admin.view import GatewayView
     from bascule.policy.endpoints import Endpoint
 
+__all__ = ["Peers"]
+
 _ANSWER_BYTES: Final = 4096
 """Most bytes read of an answer. A peer's has under 200; a longer one is not a peer's."""
 

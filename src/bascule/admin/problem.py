@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+__all__ = ["CONTENT_TYPE", "Problem", "check_parameters", "of_framework", "problems"]
+
 _log = structlog.get_logger()
 
 CONTENT_TYPE: Final = "application/problem+json"

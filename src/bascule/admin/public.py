@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
     PublicHandler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
+__all__ = ["HUB_PROBE", "PUBLIC_PATHS", "PublicAnswers", "capacities"]
+
 PUBLIC_PATHS: Final = frozenset({(b"api", b"capacity"), (b"api", b"capacity", b"admission")})
 """Answered here unless a route matches them first; `/.bascule/` is always answered here."""
 
 HUB_PROBE: Final = b"_chp_healthz"
 """Where JupyterHub's chart checks whether its proxy is alive; answered here when we are that proxy."""
 
-BADGE_MAX_AGE: Final = 3600
+_BADGE_MAX_AGE: Final = 3600
 _RETRY_AFTER: Final = (10, 20)
 """Bounds of Retry-After in seconds, drawn at random: users refused together do not return together."""
 
@@ -109,7 +111,7 @@ class PublicAnswers:
 
         Cancellation: safe.
         """
-        return self._badge.response(request, max_age=BADGE_MAX_AGE)
+        return self._badge.response(request, max_age=_BADGE_MAX_AGE)
 
     async def probe(self, request: web.BaseRequest) -> web.Response:
         """Say that this process answers, in the words of configurable-http-proxy.

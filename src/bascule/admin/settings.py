@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import Config
 
+__all__ = ["configuration"]
+
 
 def configuration(config: Config, sources: Mapping[str, str]) -> list[dict[str, object]]:
     """List every value as ``{"key", "value", "source"}`` in the order of the models.

@@ -16,7 +16,7 @@ Rules of this file, in the order they are applied:
 4. **CSRF.** A call that changes something needs a bearer token or the field
    ``X-Bascule-Admin``: a plain form of a foreign page can send neither.
 
-The open paths are `OPEN_PATHS`, which probes and scrapers read; the capacity of this instance,
+The open paths are `_OPEN_PATHS`, which probes and scrapers read; the capacity of this instance,
 which `/metrics` tells anyway; and the files of the status page, which carry no data.
 """
 
@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
     from aiohttp.typedefs import Middleware
 
-CSRF_FIELD: Final = "X-Bascule-Admin"
-OPEN_PATHS: Final = frozenset({"/", "/metrics", "/healthz", "/readyz", "/openapi.json"})
+__all__ = ["CAPACITY_PATHS", "guard", "read_token"]
+
+_CSRF_FIELD: Final = "X-Bascule-Admin"
+_OPEN_PATHS: Final = frozenset({"/", "/metrics", "/healthz", "/readyz", "/openapi.json"})
 CAPACITY_PATHS: Final = ("/capacity", "/api/capacity")
 """The latter is that of the public listener."""
 _SCHEMES: Final = frozenset({"bearer", "token"})
@@ -101,9 +103,9 @@ def guard(listener: Endpoint | SocketFile, token: str | None) -> Middleware:
                 raise Problem(
                     403, "The admin listener is not on the loopback, so this call needs adminToken to be set."
                 )
-        if request.method not in _SAFE_METHODS and not known and CSRF_FIELD not in request.headers:
+        if request.method not in _SAFE_METHODS and not known and _CSRF_FIELD not in request.headers:
             raise Problem(
-                403, f"A call that changes something needs a bearer token or the field {CSRF_FIELD}."
+                403, f"A call that changes something needs a bearer token or the field {_CSRF_FIELD}."
             )
         return await handler(request)
 
@@ -111,7 +113,7 @@ def guard(listener: Endpoint | SocketFile, token: str | None) -> Middleware:
 
 
 def _is_open(request: web.Request) -> bool:
-    if request.path in OPEN_PATHS or request.path.startswith("/static/"):
+    if request.path in _OPEN_PATHS or request.path.startswith("/static/"):
         return True
     return request.path in CAPACITY_PATHS and request.query.get("scope") == "instance"
 

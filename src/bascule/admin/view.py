@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from bascule.telemetry.exposition import Answer
     from bascule.vocabulary import Level
 
+__all__ = [
+    "DurationSummary",
+    "ForwarderRow",
+    "GatewayView",
+    "HubView",
+    "InstanceCapacity",
+    "Retired",
+    "SessionRow",
+    "Unheard",
+]
+
 
 class Unheard(BasculeError):
     """A forwarder cannot be told anything now: its channel is full, or there is none; asking again helps."""

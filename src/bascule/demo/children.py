@@ -10,6 +10,8 @@ from typing import Final
 
 from bascule.errors import ConfigError
 
+__all__ = ["HOST", "check_loopback", "end", "free_port", "wait_for"]
+
 HOST: Final = "127.0.0.1"
 """Address at which everything of the demo listens unless told otherwise."""
 _UP_WITHIN: Final = 90.0

@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from bascule.policy.config import Config
     from bascule.policy.loading import Loaded
 
+__all__ = ["CAP", "run"]
+
 CAP: Final = 12
 """The demo's cap: small enough to fill by hand."""
-CAP_WITH_TOOLS: Final = 24
+_CAP_WITH_TOOLS: Final = 24
 """The cap with tools: a JupyterLab tab with a notebook and a terminal takes three or four sessions."""
 _DEAD: Final = f"http://{HOST}:1"
 """tcpmux: no process listens there, so a session to it shows what an unreachable upstream looks like."""
@@ -65,7 +67,7 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
     early.end_on_hang_up()
     with contextlib.ExitStack() as stack:
         # Bound first and kept: another process can take a port that was only looked up.
-        config = _choose_settings(loaded, CAP_WITH_TOOLS if tools else CAP)
+        config = _choose_settings(loaded, _CAP_WITH_TOOLS if tools else CAP)
         wanted = {field: _endpoint(config, field) for field in ("listen", "admin")}
         public, admin = (stack.enter_context(_bind(loaded, config, field)) for field in wanted)
         listen_at, admin_at = _with_port(wanted["listen"], public), _with_port(wanted["admin"], admin)

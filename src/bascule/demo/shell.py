@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+__all__ = ["GREETING", "HELP", "PROMPT", "Closing", "Interpreter"]
+
 GREETING: Final = "A pretend shell behind Bascule. Type help.\n"
 PROMPT: Final = "$ "
 _MOST_LINES: Final = 100_000

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-INTERRUPT: Final = "\x03"
+__all__ = ["build_app", "echo", "main", "shell"]
+
+_INTERRUPT: Final = "\x03"
 """What Ctrl-C sends, as in a terminal."""
 _FIELDS: Final = {
     # The page talks to the proxy that it came from; its links may lead elsewhere, but it loads nothing else.
@@ -105,7 +107,7 @@ async def shell(request: web.Request) -> web.WebSocketResponse:
         async for message in answer:
             if message.type is not WSMsgType.TEXT:
                 continue
-            if message.data == INTERRUPT:
+            if message.data == _INTERRUPT:
                 typed.clear()
                 await tasks.end(running)
                 continue

@@ -9,6 +9,8 @@ from bascule.forwarder import signs
 if TYPE_CHECKING:
     from bascule.forwarder.session import Pending
 
+__all__ = ["Flow"]
+
 _WHOLE: Final = {
     rsv: frozenset(
         0x80 | bits | opcode for opcode in (1, 2) for bits in range(0, 0x80, 0x10) if not bits & ~rsv

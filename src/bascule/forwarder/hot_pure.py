@@ -35,7 +35,7 @@ from bascule.forwarder.flow_pure import Flow
 from bascule.forwarder.walk_pure import PREFIX, HeaderWalk
 from bascule.handover.counters import ForwarderWord
 
-__all__ = ["Engine", "Flow", "count_allocations"]
+__all__ = ["EPOLLIN", "EPOLLOUT", "Engine", "Flow", "count_allocations"]
 
 EPOLLIN: Final = select.EPOLLIN
 EPOLLOUT: Final = select.EPOLLOUT

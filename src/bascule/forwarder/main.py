@@ -58,6 +58,8 @@ from bascule.handover.setup import ForwarderSetup
 from bascule.policy.config import Config
 from bascule.protocol.closing import End
 
+__all__ = ["Forwarder", "main"]
+
 _RETRY: Final = 0.02
 """Seconds until a full channel is tried again."""
 

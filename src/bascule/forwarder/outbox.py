@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from bascule.handover.messages import Listed, Live
 
+__all__ = ["Outbox", "count_outcome"]
+
 
 class Outbox:
     """Messages to the gateway, in order.

@@ -43,6 +43,8 @@ from bascule.vocabulary import Opcode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = ["Relay"]
+
 _CLOSED = {True: End.CLIENT_CLOSED, False: End.UPSTREAM_CLOSED}
 _ABORTED = {True: End.CLIENT_ABORTED, False: End.UPSTREAM_ABORTED}
 _TIMEOUT = {True: End.CLIENT_TIMEOUT, False: End.UPSTREAM_TIMEOUT}

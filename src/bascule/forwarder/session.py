@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from bascule.forwarder.hot import Flow
     from bascule.protocol.closing import End
 
+__all__ = ["Pending", "Session"]
+
 
 class Pending:
     """Control frames waiting for the next frame boundary of one direction.

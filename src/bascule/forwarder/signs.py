@@ -8,6 +8,27 @@ from __future__ import annotations
 
 from typing import Final
 
+__all__ = [
+    "BOUNDARY",
+    "CLOSE",
+    "DEAD",
+    "DISCARD",
+    "EOF",
+    "ERROR",
+    "FAULT",
+    "FAULT_PROTOCOL",
+    "FAULT_TOO_BIG",
+    "GLIMPSE_BYTES",
+    "MAX_PINGS",
+    "NO_CLOSE_CODE",
+    "NO_FAULT",
+    "PING",
+    "PREFIX_BYTES",
+    "RELAY",
+    "SINK_ERROR",
+    "SPLICE_FROM",
+]
+
 # Modes of a flow.
 RELAY: Final = 0
 """Frames are walked and forwarded."""

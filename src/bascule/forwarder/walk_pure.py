@@ -19,6 +19,8 @@ from bascule.protocol.frames import mask, parse_close_payload
 if TYPE_CHECKING:
     from bascule.forwarder.flow_pure import Flow
 
+__all__ = ["PREFIX", "HeaderWalk"]
+
 PREFIX: Final = signs.PREFIX_BYTES
 
 _FRAMES_INBOUND: Final = FRAMES_BASE

@@ -10,6 +10,8 @@ from __future__ import annotations
 import heapq
 import math
 
+__all__ = ["Wheel"]
+
 
 class Wheel:
     """Deadlines by slot.

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from bascule.policy.config import Config
     from bascule.protocol.http1 import BadHead, RequestHead
 
+__all__ = ["MOST_IDLE", "AdminListener"]
+
 MOST_IDLE: Final = 256
 """Connections at once that ask for nothing. A scraper has one, a status page six."""
 

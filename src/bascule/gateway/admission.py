@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from bascule.protocol.http1 import RequestHead
     from bascule.telemetry.accesslog import AccessLog
 
+__all__ = ["Admission"]
+
 _log = structlog.get_logger()
 
 

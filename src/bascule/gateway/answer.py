@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
     from bascule.gateway.upstream import Answered
 
+__all__ = ["error_answer", "error_bytes", "leave", "relay_answer"]
+
 
 async def error_answer(leg: Leg, refused: RequestRefused, accept: bytes | None = None) -> None:
     """Answer with an error of ours and close the leg.

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from bascule.policy.config import SessionAuth
     from bascule.policy.routes import Match
 
+__all__ = ["SessionTokens"]
+
 
 _MAX_USER_BYTES: Final = 1024
 """Longest ``sub``, in UTF-8: we send it to the forwarder, which returns it with each outcome and in each list

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+__all__ = ["Bounded"]
+
 
 class Bounded:
     """All connections in one state, in the order in which they came.

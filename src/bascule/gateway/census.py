@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bascule.policy.config import Config
     from bascule.vocabulary import Kind
 
+__all__ = ["Census"]
+
 
 class Census:
     """Implements `bascule.gateway.metrics.LiveGateway`.

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from bascule.handover.descriptors import Packet
 
+__all__ = ["ControlChannel"]
+
 _log = structlog.get_logger()
 
 

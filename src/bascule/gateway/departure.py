@@ -15,6 +15,8 @@ from bascule.gateway.waits import Waits
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
 
+__all__ = ["LOOK_EVERY", "Departure", "departures"]
+
 LOOK_EVERY: Final = 1.0
 """Seconds between two checks. Most upstreams have answered before the first."""
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
 
+__all__ = ["Dispatch", "Handed", "Link"]
+
 _log = structlog.get_logger()
 
 _RETRY: Final = 0.02

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import Config
 
+__all__ = ["OUTCOMES", "Draining", "Silence"]
+
 _log = structlog.get_logger()
 
 _LAST_SHARE: Final = 0.9

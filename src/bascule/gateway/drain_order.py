@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bascule.policy.budget import SessionBudget
     from bascule.policy.config import Config
 
+__all__ = ["DrainOrder"]
+
 
 class DrainOrder:
     """The drain of this gateway, if one was ordered."""

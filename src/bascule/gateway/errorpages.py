@@ -16,7 +16,7 @@ from html import escape
 from http import HTTPStatus
 from typing import Final
 
-__all__ = ["accept_in", "error_page", "prefers_html", "reason_phrase"]
+__all__ = ["accept_in", "error_page", "reason_phrase"]
 
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
@@ -54,7 +54,7 @@ def accept_in(head: bytes) -> bytes:
     return b",".join(_ACCEPT.findall(head))
 
 
-def prefers_html(accept: bytes) -> bool:
+def _prefers_html(accept: bytes) -> bool:
     """Return whether ``Accept`` names HTML, with a weight above 0 and not below JSON's."""
     html = json_weight = -1.0
     for entry in accept.lower().split(b","):
@@ -91,7 +91,7 @@ def error_page(
     if accept is None:
         text = (b"Content-Type", b"text/plain; charset=utf-8")
         return (text, *_COMMON_FIELDS), detail.encode() + b"\n"
-    return _page(status, detail, prefers_html(accept))
+    return _page(status, detail, _prefers_html(accept))
 
 
 @lru_cache(maxsize=128)

@@ -23,7 +23,7 @@ __all__ = ["FAREWELL_SECONDS", "close_soon", "dropped", "farewell"]
 FAREWELL_SECONDS: Final = 2.0
 """Longest time, in seconds, to read what a peer still sends after our last bytes."""
 
-FAREWELL_BYTES: Final = 1024 * 1024
+_FAREWELL_BYTES: Final = 1024 * 1024
 """Most bytes to read then. A peer that sends more than the largest request head is not listening."""
 
 _LEAVING: Final = Bounded(1024)
@@ -50,7 +50,7 @@ async def farewell(leg: Leg, is_last: Callable[[bytes], bool], leaving: Bounded 
         is_last: Tells whether the bytes just read end the wait; the end of the stream ends it as well.
         leaving: All farewells under way.
     """
-    left = FAREWELL_BYTES
+    left = _FAREWELL_BYTES
     # Not a `Deadline`: it would abort a TLS connection, and lose bytes that a slow peer has still to take.
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(FAREWELL_SECONDS) as patience:

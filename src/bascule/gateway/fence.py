@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
-__all__ = ["AddressRefused", "Fence"]
+__all__ = ["AddressRefused", "Fence", "Found"]
 
 Found = TypeVar("Found")
 

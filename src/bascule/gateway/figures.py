@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from bascule.handover.journal import Journal
 
+__all__ = ["Figures", "Owner"]
+
 
 class Owner(Protocol):
     """An object that has figures."""

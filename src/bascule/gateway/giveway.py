@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+__all__ = ["give_way"]
+
 _LARGE: Final = 16 * 1024
 """Bytes from which on a piece is large. A smaller one is moved so fast that we need not give way."""
 

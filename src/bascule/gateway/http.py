@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from bascule.gateway.life import Life
     from bascule.policy.config import Config, Limits
 
+__all__ = ["HttpProtocol", "HttpServer", "OnUpgrade", "upgrade_head"]
+
 OnUpgrade = Callable[[Leg, RequestHead | BadHead, bytes, str, bool], Coroutine[Any, Any, None]]
 """Called with the leg, the head or what is wrong with it, the bytes after it, the peer's address, and
 whether the client used TLS."""

@@ -22,6 +22,8 @@ from bascule.gateway.waits import Waits
 if TYPE_CHECKING:
     import asyncio
 
+__all__ = ["CHUNK", "Deadline", "Leg", "PlainLeg", "PumpedLeg", "deadlines", "reset"]
+
 CHUNK: Final = 16 * 1024
 """Most bytes read at once during a handshake, and so most that arrive early after a head."""
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from bascule.gateway.waits import Waits
     from bascule.policy.config import Config
 
+__all__ = ["Connections", "Listener"]
+
 _log = structlog.get_logger()
 
 _OVERLOAD: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from bascule.handover.descriptors import Packet
 
+__all__ = ["Gateway", "main"]
+
 _log = structlog.get_logger()
 
 _LOOK_EVERY: Final = 0.1

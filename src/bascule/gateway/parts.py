@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from bascule.policy.config import Config
     from bascule.policy.routes import Routes
 
+__all__ = ["Parts"]
+
 
 class Parts:
     """The parts of one gateway that others than their neighbours need.

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
     OnInterim = Callable[[RawResponseMessage], Awaitable[None]]
 
+__all__ = ["FailedInUse", "TlsTimedOut", "UpstreamPool", "telling", "upstream_session"]
+
 _KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
 _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")

@@ -43,7 +43,7 @@ __all__ = [
     "is_last",
 ]
 
-KEEP_ALIVE_SECONDS: Final = 75.0
+_KEEP_ALIVE_SECONDS: Final = 75.0
 """Seconds for which an idle connection is kept: nginx's default, above the 60 s of most balancers."""
 
 READ_AHEAD: Final = 32768
@@ -63,7 +63,7 @@ _log = logging.getLogger("bascule.http")
 SETTINGS: Final[Mapping[str, Any]] = {
     "access_log": None,
     "auto_decompress": False,
-    "keepalive_timeout": KEEP_ALIVE_SECONDS,
+    "keepalive_timeout": _KEEP_ALIVE_SECONDS,
     "logger": _log,
 }
 """aiohttp's settings for every connection of ours."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from bascule.gateway.plain_response import BrowserSide
 
+__all__ = ["Upload"]
+
 
 _INVITATION: Final = 1.0
 """Seconds that an upstream may take to invite a body, as with curl (RFC 9110 §10.1.1: not for ever)."""

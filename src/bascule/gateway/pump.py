@@ -19,6 +19,8 @@ from bascule.tasks import spawn
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+__all__ = ["pump"]
+
 _CHUNK: Final = 64 * 1024
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from bascule.policy.config import Limits
     from bascule.policy.routeconfig import RejectMode
 
+__all__ = ["REFUSED_STATUS", "Refuser", "Refusing"]
+
 REFUSED_STATUS: Final = 503
 """The status of a refusal that is not by Close."""
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bascule.telemetry.errand import Errand
     from bascule.vocabulary import Kind
 
+__all__ = ["Record", "Registry"]
+
 
 @dataclass(slots=True)
 class Record:

@@ -24,12 +24,12 @@ from bascule.gateway.connecting import why_not_found
 from bascule.gateway.turns import Turns
 from bascule.tasks import spawn
 
-__all__ = ["AT_ONCE", "MAX_NAMES", "REMEMBER", "Address", "Resolver", "SocketAddress", "Unresolvable"]
+__all__ = ["AT_ONCE", "REMEMBER", "Address", "Resolver", "SocketAddress", "Unresolvable"]
 
 REMEMBER: Final = 10.0
 """Seconds for which an answer is used."""
 
-MAX_NAMES: Final = 4096
+_MAX_NAMES: Final = 4096
 """Most names remembered: names come from route patterns, so a client can vary them."""
 
 AT_ONCE: Final = 32
@@ -157,7 +157,7 @@ class Resolver:
         return self._remember(host, addresses, loop.time() + self._seconds)
 
     def _remember(self, host: str, addresses: list[Address], until: float) -> list[Address]:
-        if len(self._known) >= MAX_NAMES:
+        if len(self._known) >= _MAX_NAMES:
             self._known.clear()
         self._known[host] = (until, addresses)
         return addresses

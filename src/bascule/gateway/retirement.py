@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bascule.gateway.http import HttpServer
     from bascule.gateway.parts import Parts
 
+__all__ = ["retire"]
+
 _SETTLE: Final = 2.0
 """Seconds that handshakes under way have, twice, before another gateway takes over. No gateway accepts
 connections meanwhile."""

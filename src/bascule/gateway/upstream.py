@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from bascule.policy.config import Config
     from bascule.policy.routes import UpstreamAddress
 
+__all__ = ["Answered", "BadAnswer", "Dialler", "NoRoom", "Switched", "Unreachable"]
+
 
 class Switched(NamedTuple):
     """The upstream said a true 101.

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from bascule.telemetry.exposition import Answer, Exposition
     from bascule.telemetry.load import LoadMeter
 
+__all__ = ["View"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:

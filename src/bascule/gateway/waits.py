@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
+__all__ = ["Waits", "Who"]
+
 Who = TypeVar("Who", bound="Hashable")
 
 

@@ -18,6 +18,26 @@ from bascule.handover.descriptors import send_packet
 if TYPE_CHECKING:
     import socket
 
+__all__ = [
+    "ASK_AGAIN",
+    "BeginDrain",
+    "ChangeIntervals",
+    "ChannelLost",
+    "ControlMessage",
+    "DrainBegun",
+    "Drained",
+    "ForwarderChannel",
+    "GatewayChannel",
+    "HasRetired",
+    "NotReloaded",
+    "Prepared",
+    "Ready",
+    "Retire",
+    "Serve",
+    "read_control",
+    "send_control",
+]
+
 ASK_AGAIN: Final = 1.0
 """Seconds to wait before `ChannelLost` asks for a channel again: each failure logs a line."""
 

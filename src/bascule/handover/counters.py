@@ -37,6 +37,29 @@ from bascule.vocabulary import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = [
+    "BLOCK_BYTES",
+    "BLOCK_WORDS",
+    "CAUSES",
+    "CLOSE_CODES_BASE",
+    "DIRECTIONS",
+    "DURATIONS_BASE",
+    "ENDED_BASE",
+    "ENDED_BY",
+    "FRAMES_BASE",
+    "GATEWAYS",
+    "KINDS",
+    "TURN_EVERY",
+    "CounterFile",
+    "ForwarderWord",
+    "GatewayWord",
+    "close_code_label",
+    "close_code_word",
+    "durations_of",
+    "ended_word",
+    "frames_word",
+]
+
 BLOCK_WORDS: Final = 512
 BLOCK_BYTES: Final = BLOCK_WORDS * 8
 

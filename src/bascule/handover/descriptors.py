@@ -27,6 +27,20 @@ from bascule.handover.messages import MAX_JOINED_MESSAGES, MAX_PACKET_BYTES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = [
+    "DESCRIPTORS_PER_SESSION",
+    "END",
+    "MAX_DESCRIPTORS",
+    "SPARE_DESCRIPTORS",
+    "Packet",
+    "PacketReader",
+    "channel_pair",
+    "most_unread",
+    "queued",
+    "send_packet",
+    "sessions_that_fit",
+]
+
 DESCRIPTORS_PER_SESSION: Final = 2
 """Of a forwarder: a browser's connection and an upstream's."""
 
@@ -37,7 +51,7 @@ SPARE_DESCRIPTORS: Final = 64
 """Descriptors of a forwarder that are no sessions': channels, epoll, the interpreter's files. Each of
 our processes has the same limit, so the gateway knows how many sessions fit."""
 
-CHANNEL_BUFFER_BYTES: Final = 1 << 20
+_CHANNEL_BUFFER_BYTES: Final = 1 << 20
 """Send buffer asked for on each end, so that a burst of hand-overs does not wait."""
 
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
@@ -52,7 +66,7 @@ def channel_pair() -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a channel: packets, in order, non-blocking."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     for end in (left, right):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHANNEL_BUFFER_BYTES)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHANNEL_BUFFER_BYTES)
     return left, right
 
 

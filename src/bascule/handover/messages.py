@@ -30,6 +30,25 @@ from bascule.errors import HandoverError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "MAX_EARLY_BYTES",
+    "MAX_JOINED_BYTES",
+    "MAX_JOINED_MESSAGES",
+    "MAX_PACKET_BYTES",
+    "Adopt",
+    "Close",
+    "Ended",
+    "List",
+    "Listed",
+    "Live",
+    "Message",
+    "Moved",
+    "decode",
+    "is_outcome",
+    "join",
+]
+
 MAX_PACKET_BYTES: Final = 200 * 1024
 """Receive size of the channel; a 101 and the early bytes of both connections fit."""
 

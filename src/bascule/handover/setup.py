@@ -14,6 +14,8 @@ from typing import Final, Self
 
 from bascule._version import __version__
 
+__all__ = ["OTHER_VERSION", "ChildSetup", "ForwarderSetup", "GatewaySetup"]
+
 OTHER_VERSION: Final = 3
 """Exit status of a child whose version is not that of the supervisor that started it.
 

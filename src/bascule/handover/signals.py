@@ -8,6 +8,8 @@ from __future__ import annotations
 import signal
 from typing import Final
 
+__all__ = ["HANDLED", "HANG_UP", "IGNORED", "STOP"]
+
 STOP: Final = (signal.SIGTERM, signal.SIGINT)
 """Begin a drain; a second one ends everything at once."""
 

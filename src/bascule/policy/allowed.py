@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from bascule.policy.config import Config
 
-__all__ = ["allowed_at", "is_secret", "published_schema", "schema_at"]
+__all__ = ["Schema", "allowed_at", "is_secret", "published_schema", "schema_at"]
 
 Schema = dict[str, object]
 

@@ -18,6 +18,8 @@ from bascule.vocabulary import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+__all__ = ["AtACap", "Lease", "SessionBudget"]
+
 
 AtACap: TypeAlias = Literal[Refusal.CAP, Refusal.USER_CAP, Refusal.ROUTE_CAP]
 """Which cap was reached: the pod's, the user's or the route's."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
+__all__ = ["cut_after", "plan", "slot_width"]
+
 _LEAVING: Final = 0.5
 """Seconds that our processes need to exit after the last session has ended."""
 

@@ -12,7 +12,12 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Duration", "Patience", "PositiveDuration", "WholeSeconds", "parse_duration"]
+__all__ = [
+    "Duration",
+    "Patience",
+    "PositiveDuration",
+    "WholeSeconds",
+]
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TEXT: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)", re.ASCII)
@@ -35,7 +40,7 @@ _SCHEMA: Final = {
 }
 
 
-def parse_duration(value: object) -> float:
+def _parse_duration(value: object) -> float:
     """Turn what stands in a file into seconds.
 
     Args:
@@ -58,12 +63,12 @@ def parse_duration(value: object) -> float:
     return round(seconds, 6)  # microseconds: a printed configuration has 0.3, not 0.1 * 3
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema(_SCHEMA)]
+Duration = Annotated[float, BeforeValidator(_parse_duration), WithJsonSchema(_SCHEMA)]
 """Seconds, at least 0."""
 
 
 def _positive(value: object) -> float:
-    seconds = parse_duration(value)
+    seconds = _parse_duration(value)
     if seconds == 0:
         raise PydanticCustomError("malformed", "{allowed}", {"allowed": _POSITIVE_ALLOWED})
     return seconds
@@ -76,7 +81,7 @@ PositiveDuration = Annotated[
 
 
 def _whole(value: object) -> float:
-    seconds = parse_duration(value)
+    seconds = _parse_duration(value)
     if seconds != int(seconds) or not 1 <= seconds <= 32767:
         raise PydanticCustomError("malformed", "{allowed}", {"allowed": _WHOLE_ALLOWED})
     return seconds
@@ -89,7 +94,7 @@ WholeSeconds = Annotated[
 
 
 def _patience(value: object) -> float:
-    seconds = parse_duration(value)
+    seconds = _parse_duration(value)
     if 0 < seconds < _LEAST_PATIENCE:
         raise PydanticCustomError("malformed", "{allowed}", {"allowed": _PATIENCE_ALLOWED})
     return seconds

@@ -40,6 +40,7 @@ __all__ = [
     "forwarded_fields",
     "seen_by_browser",
     "values_of",
+    "with_host",
 ]
 
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]

@@ -15,6 +15,8 @@ import random
 from collections import OrderedDict
 from typing import Final
 
+__all__ = ["FIRST_HOLD", "MAX_CLIENTS", "HoldOff"]
+
 FIRST_HOLD: Final = 0.5
 """Longest hold of a second refusal, in seconds; it doubles with each further one."""
 

@@ -10,7 +10,7 @@ from bascule.policy.hubroutes import read_target
 from bascule.policy.model import Block
 from bascule.policy.socketpath import SOCKET_ALLOWED
 
-__all__ = ["Hub"]
+__all__ = ["Hub", "HubTarget"]
 
 
 def _target(text: str) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bascule.policy.templates import UpstreamAddress
     from bascule.protocol.path import Target
 
-__all__ = ["HubRoute", "HubRoutes", "read_routespec", "read_target"]
+__all__ = ["ROOT", "HubRoute", "HubRoutes", "read_routespec", "read_target"]
 
 ROOT: Final = "/"
 """The routespec of the route for all paths that no other route matches."""

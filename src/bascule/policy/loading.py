@@ -34,10 +34,10 @@ from bascule.policy.yamltext import YamlProblem, parse_yaml
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Loaded", "check_files", "load", "unwritten"]
+__all__ = ["PREFIX", "Loaded", "check_files", "load", "unwritten"]
 
 PREFIX: Final = "BASCULE_"
-RESERVED: Final = frozenset({"BASCULE_PURE", "BASCULE_CONFIG"})
+_RESERVED: Final = frozenset({"BASCULE_PURE", "BASCULE_CONFIG"})
 """Variables that are no keys: the switch to the pure hot path, and the configuration file's path."""
 _FOREIGN: Final = re.compile(
     # Kubernetes' service links, by name and value: a key of ours that is misspelt may end in _PORT, too.
@@ -246,7 +246,11 @@ def _environment_layer(environ: Mapping[str, str], problems: _Problems) -> _Laye
     data: dict[str, object] = {}
     for variable in sorted(environ):
         name = variable[len(PREFIX) :].lower()
-        if not variable.upper().startswith(PREFIX) or variable.upper() in RESERVED or environ[variable] == "":
+        if (
+            not variable.upper().startswith(PREFIX)
+            or variable.upper() in _RESERVED
+            or environ[variable] == ""
+        ):
             continue
         path = keys.get(name)
         if path is None:

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["Mistake", "dotted", "nearest_key", "problems_of", "unknown_key"]
+__all__ = [
+    "Mistake",
+    "Path",
+    "dotted",
+    "folded",
+    "nearest",
+    "nearest_key",
+    "problems_of",
+    "refusal",
+]
 
 Path = tuple[str | int, ...]
 _LONGEST_SHOWN: Final = 60
@@ -74,7 +83,7 @@ def problems_of(errors: Iterable[ErrorDetails]) -> Iterator[Mistake]:
                 for found in context["problems"]:
                     yield refusal(found.path, found.found, found.allowed)
             case "extra_forbidden":
-                yield unknown_key(path)
+                yield _unknown_key(path)
             case "missing":
                 yield Mistake(path, f"missing; needed: {allowed_at(path)}")
             case _:
@@ -86,7 +95,7 @@ def refusal(path: Path, found: object, allowed: str) -> Mistake:
     return Mistake(path, f"found {_shown(path, found)}; allowed: {allowed}")
 
 
-def unknown_key(path: Path) -> Mistake:
+def _unknown_key(path: Path) -> Mistake:
     """Say that a key does not exist, and which one may have been meant."""
     suggestion = nearest_key(path)
     return Mistake(path, "unknown key" + (f'; did you mean "{suggestion}"?' if suggestion else ""))

@@ -13,7 +13,17 @@ from bascule.policy.socketpath import SOCKET_ALLOWED
 from bascule.policy.templates import PathTemplate, UpstreamTemplate, check_pattern
 from bascule.vocabulary import Kind
 
-__all__ = ["AuthMode", "RejectMode", "RouteConfig"]
+__all__ = [
+    "AuthMode",
+    "ClaimName",
+    "ClaimValues",
+    "Pattern",
+    "RejectMode",
+    "RouteConfig",
+    "RouteName",
+    "RoutePath",
+    "Upstream",
+]
 
 RejectMode = Literal["close", "http503"]
 """How an upgrade is refused: by a Close behind 101, or by 503."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from bascule.policy.config import Sockets
 
+__all__ = ["DEFER_ACCEPT_SECONDS", "Option", "keepalive_start", "session_options", "unix_options"]
+
 Option = tuple[int, int, int | bytes]
 """Level, option, value: what ``setsockopt`` takes."""
 

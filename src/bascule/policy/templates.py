@@ -34,7 +34,15 @@ from bascule.protocol.path import BadTarget, parse_target
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BRACED", "PathTemplate", "UpstreamAddress", "UpstreamTemplate", "check_pattern"]
+__all__ = [
+    "BRACED",
+    "RESERVED_SEGMENT",
+    "PathTemplate",
+    "UpstreamAddress",
+    "UpstreamTemplate",
+    "check_pattern",
+    "may_capture",
+]
 
 BRACED: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 """A ``{name}``; its group is the name."""

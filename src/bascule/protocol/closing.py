@@ -24,6 +24,8 @@ from typing import Final
 from bascule.protocol.frames import CloseCode
 from bascule.vocabulary import DRAINING_REASON, Cause, EndedBy
 
+__all__ = ["CLOSE_TABLE", "End", "Row"]
+
 
 class End(IntEnum):
     """The rows of the close table."""

@@ -20,8 +20,22 @@ from typing import Final, NamedTuple
 
 from bascule.vocabulary import Opcode
 
-MAX_CONTROL_PAYLOAD_BYTES: Final = 125
-MAX_REASON_BYTES: Final = MAX_CONTROL_PAYLOAD_BYTES - 2
+__all__ = [
+    "HEARTBEAT",
+    "MAX_REASON_BYTES",
+    "CloseCode",
+    "CloseFrame",
+    "CloseWatch",
+    "close_frame",
+    "close_payload",
+    "control_frame",
+    "is_wire_code",
+    "mask",
+    "parse_close_payload",
+]
+
+_MAX_CONTROL_PAYLOAD_BYTES: Final = 125
+MAX_REASON_BYTES: Final = _MAX_CONTROL_PAYLOAD_BYTES - 2
 """RFC 6455 §5.5: beside the two bytes of the code."""
 
 
@@ -65,8 +79,8 @@ def control_frame(opcode: Opcode, payload: bytes, key: bytes | None = None) -> b
     Raises:
         ValueError: The payload is longer than 125 bytes.
     """
-    if len(payload) > MAX_CONTROL_PAYLOAD_BYTES:
-        raise ValueError(f"control payload of {len(payload)} bytes, at most {MAX_CONTROL_PAYLOAD_BYTES}")
+    if len(payload) > _MAX_CONTROL_PAYLOAD_BYTES:
+        raise ValueError(f"control payload of {len(payload)} bytes, at most {_MAX_CONTROL_PAYLOAD_BYTES}")
     if key is None:
         return bytes((0x80 | opcode, len(payload))) + payload
     return bytes((0x80 | opcode, 0x80 | len(payload))) + key + mask(payload, key)
@@ -156,7 +170,7 @@ def _frame_bytes(data: bytes, start: int) -> int:
         return 0
     length = data[start + 1] & 0x7F
     header = 6 if data[start + 1] & 0x80 else 2
-    if first & 0x08 and (length > MAX_CONTROL_PAYLOAD_BYTES or not first & 0x80):
+    if first & 0x08 and (length > _MAX_CONTROL_PAYLOAD_BYTES or not first & 0x80):
         return -1
     if length < 126:
         return header + length

@@ -21,6 +21,21 @@ from bascule.errors import RequestRefused
 from bascule.protocol.http1 import TOKEN, RequestHead, ResponseHead, tokens
 from bascule.protocol.path import is_host
 
+__all__ = [
+    "ALL_RSV",
+    "OURS",
+    "RSV1",
+    "Agreement",
+    "Offer",
+    "accept_value",
+    "check_request",
+    "check_response",
+    "refusal_subprotocol",
+    "switching_protocols",
+    "upgrade_request",
+    "wants_websocket",
+]
+
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 """Base64 of 16 bytes. The last character before ``==`` has four spare bits, which must be zero."""

@@ -17,6 +17,24 @@ from typing import Final, NamedTuple
 
 from bascule.errors import RequestRefused
 
+__all__ = [
+    "END_OF_HEAD",
+    "ONLY_HTTP_1",
+    "TOKEN",
+    "TOO_MANY_FIELDS",
+    "BadHead",
+    "ChunkScanner",
+    "Framing",
+    "RequestHead",
+    "ResponseHead",
+    "framing_of",
+    "has_bare_line_feed",
+    "parse_request_head",
+    "parse_response_head",
+    "tokens",
+    "without_empty_lines",
+]
+
 END_OF_HEAD: Final = b"\r\n\r\n"
 
 ONLY_HTTP_1: Final = "Only HTTP/1 is supported."

@@ -8,6 +8,8 @@ import socket
 from bascule.handover import signals
 from bascule.supervisor import early
 
+__all__ = ["CaughtSignals"]
+
 
 class CaughtSignals:
     """Installs the handlers; from then on no signal of `bascule.handover.signals` ends the process by itself.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bascule.supervisor.child import ForwarderChild
     from bascule.supervisor.gateways import Gateways
 
+__all__ = ["Channels"]
+
 _log = structlog.get_logger()
 
 

@@ -16,6 +16,8 @@ from bascule.telemetry.cgroups import groups
 if TYPE_CHECKING:
     from bascule.telemetry.cgroups import Group
 
+__all__ = ["available"]
+
 
 def available(root: Path = Path("/")) -> int:
     """Return the number of cores to use, at least one: the least that the scheduler or a quota allows.

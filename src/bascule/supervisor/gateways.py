@@ -13,6 +13,8 @@ from bascule.supervisor.child import GatewayChild
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+__all__ = ["Gateways"]
+
 
 class Gateways:
     """All gateways of one proxy.

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.gateways import Gateways
 
+__all__ = ["Losses"]
+
 _WITHIN: Final = 5.0
 """Seconds after which a living gateway has counted a death, of which it hears at once."""
 

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from bascule.policy.config import Config
     from bascule.policy.loading import Loaded
 
+__all__ = ["Supervisor", "run"]
+
 _log = structlog.get_logger()
 
 _LONGEST_WAIT: Final = 3600.0

@@ -10,6 +10,8 @@ import structlog
 from bascule.errors import ConfigError
 from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, SPARE_DESCRIPTORS, sessions_that_fit
 
+__all__ = ["prepare"]
+
 _log = structlog.get_logger()
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.child import Child
 
+__all__ = ["Orphans", "reap"]
+
 _LOOK_EVERY: Final = 1.0
 """Seconds between two looks: the watchdog wakes us as often anyway."""
 

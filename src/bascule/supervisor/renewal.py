@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import Config
 
+__all__ = ["LOOK_EVERY", "TRY_AGAIN", "Renewal"]
+
 LOOK_EVERY: Final = 10.0
 """Seconds between two looks: certificates are renewed days before they expire."""
 

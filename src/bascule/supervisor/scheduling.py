@@ -21,10 +21,12 @@ import platform
 import struct
 from typing import Final
 
+__all__ = ["SLICE", "stand_back"]
+
 SLICE: Final = 100_000
 """Nanoseconds of a turn of the gateway: the shortest slice that the kernel grants."""
 
-NICENESS: Final = 19
+_NICENESS: Final = 19
 """How far the gateway stands back behind the forwarders (nice(1)): as far as possible. A forwarder that
 wakes up with less to claim than its share waits for the next tick of the clock; the smaller the
 gateway's share, the more seldom that happens. If forwarders want every core, the gateway still has
@@ -44,7 +46,7 @@ def stand_back(pid: int) -> None:
     from a storm of refusals.
     """
     with contextlib.suppress(OSError):  # not allowed; or it has just died
-        nice = min(19, os.getpriority(os.PRIO_PROCESS, pid) + NICENESS)
+        nice = min(19, os.getpriority(os.PRIO_PROCESS, pid) + _NICENESS)
         os.setpriority(os.PRIO_PROCESS, pid, nice)
         os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
         if (number := _SYSCALL.get(platform.machine())) is not None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from bascule.supervisor.gateways import Gateways
     from bascule.supervisor.sockets import Listeners
 
+__all__ = ["Shutdown", "ShutdownHost"]
+
 _log = structlog.get_logger()
 
 _GRACE: Final = 2.0

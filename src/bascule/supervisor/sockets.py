@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import Config, Sockets
 
+__all__ = ["Listeners", "address", "check_options", "listen", "url"]
+
 _log = structlog.get_logger()
 
 _LOOK_EVERY: Final = 0.1

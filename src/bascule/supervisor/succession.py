@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from bascule.supervisor.child import Child
     from bascule.supervisor.gateways import Gateways
 
+__all__ = ["Succession", "SuccessionHost"]
+
 _log = structlog.get_logger()
 
 _PREPARE: Final = 60.0

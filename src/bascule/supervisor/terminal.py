@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+__all__ = ["is_there"]
+
 
 def is_there() -> bool:
     """Tell whether this process has a controlling terminal (credentials(7)); a service has none."""

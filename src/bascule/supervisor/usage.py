@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bascule.supervisor.child import Child
     from bascule.telemetry.load import ProcessReading
 
+__all__ = ["Usage"]
+
 _NOTE_EVERY: Final = 1.0
 """Seconds between two notes: the watchdog wakes us as often anyway."""
 

@@ -14,6 +14,8 @@ from typing import Final
 
 from bascule.handover.counters import TURN_EVERY
 
+__all__ = ["LAST_WORDS", "STARTING", "Watch"]
+
 STARTING: Final = 60.0
 """Seconds after which a process that starts must count its turns, however slow the machine is."""
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.child import Child
 
+__all__ = ["Watchdog"]
+
 _log = structlog.get_logger()
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+__all__ = ["Group", "groups"]
+
 
 class Group(NamedTuple):
     """One control group.

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["TEXT_LIMIT", "configure"]
+__all__ = ["TEXT_LIMIT", "WITHHELD", "configure", "guard"]
 
 _log = structlog.get_logger()
 
 TEXT_LIMIT: Final = 1024
 """Characters kept of any one text in a line."""
-TRACEBACK_LIMIT: Final = 16 * 1024
+_TRACEBACK_LIMIT: Final = 16 * 1024
 """Characters kept of a traceback, which is ours except for the message at its end."""
 
 WITHHELD: Final = "[withheld]"
@@ -76,7 +76,7 @@ def guard(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         elif isinstance(value, (str, bytes)):
             if name in _TRACEBACKS:
                 event[name] = "\n".join(
-                    printable(line, TEXT_LIMIT) for line in str(value)[:TRACEBACK_LIMIT].splitlines()
+                    printable(line, TEXT_LIMIT) for line in str(value)[:_TRACEBACK_LIMIT].splitlines()
                 )
                 continue
             if name in _TARGETS:

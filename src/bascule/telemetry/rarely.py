@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+__all__ = ["Rarely"]
+
 
 class Rarely:
     """Lets one of many equal log lines through, and the next when some time has passed.
