@@ -103,6 +103,7 @@ def test_a_path_that_no_request_can_have_or_nobody_means_is_refused(text: str, r
     [
         ("http://127.0.0.1:8888", UpstreamAddress("http", "127.0.0.1", 8888, b"127.0.0.1:8888")),
         ("http://lab", UpstreamAddress("http", "lab", 80, b"lab")),
+        ("HTTPS://lab", UpstreamAddress("https", "lab", 443, b"lab")),
         ("http://lab:80/", UpstreamAddress("http", "lab", 80, b"lab")),
         (
             "https://lab.example.org.:443",

@@ -56,7 +56,7 @@ _LONGEST_SEGMENT: Final = 255
 """Longest segment that a pattern is tried on: names are not longer, and a slow pattern then costs little."""
 
 _UPSTREAM: Final = re.compile(
-    r"(?P<scheme>https?)://(?P<host>\[[^\]]*\]|[^:/?#@\[\]]*)(?::(?P<port>[^:/?#@]*))?/?"
+    r"(?P<scheme>(?i:https?))://(?P<host>\[[^\]]*\]|[^:/?#@\[\]]*)(?::(?P<port>[^:/?#@]*))?/?"
 )
 _DIGITS_ONLY: Final = re.compile(r"(?:\\d|[0-9\[\]{}(),|?+*-]|\?:)+")
 """A pattern written with these can only match digits (and marks that the port check refuses)."""
@@ -221,7 +221,7 @@ class UpstreamTemplate:
         for name in BRACED.findall(text):
             if name not in where:
                 raise ValueError(f"names that the path captures; {{{name}}} is none")
-        scheme, host = found["scheme"], found["host"]
+        scheme, host = found["scheme"].lower(), found["host"]  # RFC 3986 §3.1: a scheme has no case
         # With every name replaced by a letter the template must be a host already.
         sample = BRACED.sub("a", host).lower()
         if not (_is_host(sample.encode("ascii", "replace")) or _is_address(host)):
