@@ -114,17 +114,19 @@ async def test_the_hub_reads_the_target_as_the_browser_has_sent_it(session: aioh
     assert urls == ["/a%2Fb+c?next=%2F&url=/x;'\""]
 
 
-async def test_a_page_is_asked_for_that_every_browser_can_read(session: aiohttp.ClientSession) -> None:
-    asked: list[tuple[str | None, str | None]] = []
+async def test_a_page_is_asked_for_that_every_browser_can_read_and_by_our_name(
+    session: aiohttp.ClientSession,
+) -> None:
+    asked: list[tuple[str | None, ...]] = []
 
     async def note(request: web.Request) -> web.Response:
-        asked.append((request.headers.get("Accept"), request.headers.get("Accept-Encoding")))
+        asked.append(tuple(request.headers.get(name) for name in ("Accept", "Accept-Encoding", "User-Agent")))
         return web.Response()
 
     async with hub(note) as target:
         await HubPages(target, VIA).page(session, 404, "/")
 
-    assert asked == [("text/html", "identity")]
+    assert asked == [("text/html", "identity", "bascule")]
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])

@@ -35,7 +35,7 @@ _KEPT: Final = (hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING)
 _LOOP: Final = 508
 """Our status for a request that has passed through this proxy before."""
 
-_ASKED_WITH: Final = {hdrs.ACCEPT: "text/html", hdrs.ACCEPT_ENCODING: "identity"}
+_ASKED_WITH: Final = {hdrs.USER_AGENT: "bascule", hdrs.ACCEPT: "text/html", hdrs.ACCEPT_ENCODING: "identity"}
 """No encoding: we do not look at which ones the browser can decode."""
 
 
