@@ -8,19 +8,12 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
 from bascule.errors import RequestRefused
-from tests.gateway.plain_support import Peer, World, answer, new_world, request_head, until
+from tests.gateway.plain_support import Peer, World, answer, request_head, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-
-@pytest_asyncio.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as world:
-        yield world
+    from collections.abc import Sequence
 
 
 # -- the request ------------------------------------------------------------------------------------------

@@ -10,11 +10,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
 from bascule.gateway.legs import reset
 from bascule.gateway.plain_client import upstream_session
-from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
+from tests.gateway.plain_support import PATIENCE, Peer, World, answer, request_head, until
 from tests.support.certificates import make_certificate
 from tests.support.deaf import deaf_port
 from tests.support.fewdescriptors import no_descriptors_left
@@ -24,14 +23,7 @@ from tests.support.parts import require
 from tests.support.processes import reserve_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
-
-
-@pytest_asyncio.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as world:
-        yield world
 
 
 # -- no answer --------------------------------------------------------------------------------------------

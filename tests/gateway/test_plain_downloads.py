@@ -8,7 +8,6 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
 from bascule.gateway import plain_response
 from bascule.gateway.legs import reset
@@ -18,7 +17,6 @@ from tests.gateway.plain_support import (
     World,
     answer,
     kernel_bytes,
-    new_world,
     request_head,
     resident_bytes,
     settled,
@@ -26,17 +24,9 @@ from tests.gateway.plain_support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.gateway.plain_support import Front
 
 MIB = 1024 * 1024
-
-
-@pytest_asyncio.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as world:
-        yield world
 
 
 async def test_the_head_of_a_stream_arrives_before_its_first_event(world: World) -> None:

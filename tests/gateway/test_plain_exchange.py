@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
-from tests.gateway.plain_support import Peer, World, answer, new_world, request_head, until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest_asyncio.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as world:
-        yield world
-
+from tests.gateway.plain_support import Peer, World, answer, request_head, until
 
 # -- the request ------------------------------------------------------------------------------------------
 

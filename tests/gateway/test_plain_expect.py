@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
 from bascule.gateway import plain_upload
-from tests.gateway.plain_support import PATIENCE, Peer, World, answer, new_world, request_head, until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest_asyncio.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as world:
-        yield world
-
+from tests.gateway.plain_support import PATIENCE, Peer, World, answer, request_head, until
 
 EXPECT = b"Expect: 100-continue"
 

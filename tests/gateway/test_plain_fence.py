@@ -10,11 +10,11 @@ import pytest
 
 from bascule.gateway.plain_client import UpstreamPool, _Names
 from bascule.gateway.resolver import AT_ONCE
-from tests.gateway.plain_support import World, new_world, request_head, until
+from tests.gateway.plain_support import World, request_head, until
 from tests.support.network import own_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from tests.gateway.plain_support import Front
 
@@ -23,12 +23,6 @@ HERE = "10.9.8.7"
 LOOPBACK = "127.0.0.3"
 KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 LAST = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as world:
-        yield world
 
 
 @pytest.fixture

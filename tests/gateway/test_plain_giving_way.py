@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
-from tests.gateway.plain_support import World, answer, new_world, request_head
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest_asyncio.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as world:
-        yield world
+from tests.gateway.plain_support import World, answer, request_head
 
 
 @pytest.fixture

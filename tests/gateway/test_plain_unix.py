@@ -8,23 +8,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-import pytest_asyncio
 from yarl import URL
 
 from bascule.gateway.plain_client import upstream_session
-from tests.gateway.plain_support import Peer, World, answer, new_world, request_head
+from tests.gateway.plain_support import Peer, World, answer, request_head
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.gateway.plain_support import Script
-
-
-@pytest_asyncio.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as world:
-        yield world
 
 
 @pytest.fixture

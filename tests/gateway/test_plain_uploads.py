@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
 from bascule.gateway.plain_server import PlainProtocol
 from tests.gateway.plain_support import (
@@ -15,23 +13,13 @@ from tests.gateway.plain_support import (
     World,
     answer,
     kernel_bytes,
-    new_world,
     request_head,
     resident_bytes,
     settled,
     until,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 MIB = 1024 * 1024
-
-
-@pytest_asyncio.fixture
-async def world() -> AsyncIterator[World]:
-    async with new_world() as world:
-        yield world
 
 
 async def test_an_upload_keeps_its_length(world: World) -> None:

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
-from bascule.supervisor.child import ForwarderChild, GatewayChild
+from bascule.supervisor.child import Child, ForwarderChild, GatewayChild
 from bascule.supervisor.watch import STARTING
 from bascule.supervisor.watchdog import Watchdog
 
@@ -18,11 +18,11 @@ class Process:
     pid = 1234
 
 
-class DeafGateway(GatewayChild):
+class Deaf(Child):
     """A process that is there, and what is done to it."""
 
-    def __init__(self, place: int) -> None:
-        super().__init__(place)
+    def __init__(self, number: int) -> None:
+        super().__init__(number)  # type: ignore[call-arg]
         self.process = Process()  # type: ignore[assignment]
         self.done: list[object] = []
 
@@ -33,19 +33,12 @@ class DeafGateway(GatewayChild):
         self.done.append(pid)
 
 
-class DeafForwarder(ForwarderChild):
-    """The same."""
+class DeafGateway(Deaf, GatewayChild):
+    pass
 
-    def __init__(self, slot: int) -> None:
-        super().__init__(slot)
-        self.process = Process()  # type: ignore[assignment]
-        self.done: list[object] = []
 
-    def signal(self, number: signal.Signals) -> None:
-        self.done.append(number)
-
-    def kill(self, pid: int) -> None:
-        self.done.append(pid)
+class DeafForwarder(Deaf, ForwarderChild):
+    pass
 
 
 class Rig:
