@@ -571,10 +571,11 @@ def test_a_silent_upstream_does_not_hold_the_slot_of_a_browser_that_has_left(mak
     assert line.ended.end == End.CLIENT_ABORTED
 
 
+@pytest.mark.parametrize("idle", [0.0, 80.0])
 def test_an_upstream_that_is_slow_to_take_what_a_browser_said_before_it_left_gets_all_of_it(
-    make_world: MakeWorld,
+    make_world: MakeWorld, idle: float
 ) -> None:
-    world = make_world(unix=True, heartbeat=20.0, closing=5.0)
+    world = make_world(unix=True, heartbeat=20.0, idle=idle, closing=5.0)
     line = _leave_before_all_is_taken(world)
     for _ in range(2):
         line.upstream.take(60_000)

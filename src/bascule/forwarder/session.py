@@ -41,7 +41,8 @@ class Session:
         reason: Close reason beside it.
         waiting: Bytes that waited for a slow peer at the last check whether the session is idle or, once
             ``end`` is set, whether a peer still takes them; 0 before the first check.
-        was_active_at: `active_at` at the last check whether a peer still takes bytes, the other being gone.
+        doubted: `active_at`, and the bytes that waited for a slow peer, at the last check whether that peer
+            still takes any, the other being gone.
         beat_at: When the next heartbeat is due, monotonic.
         boundary_by: Until when a Close of ours may wait for a frame boundary, monotonic; set with ``end``.
         over_by: When the session is cut in any case, monotonic; infinity for never. Set with ``end``.
@@ -55,6 +56,7 @@ class Session:
         "beat_at",
         "boundary_by",
         "code",
+        "doubted",
         "end",
         "farewell_by",
         "id",
@@ -67,7 +69,6 @@ class Session:
         "tag",
         "told_at",
         "waiting",
-        "was_active_at",
     )
 
     inbound: Flow
@@ -82,7 +83,7 @@ class Session:
         self.code = 0
         self.reason = b""
         self.waiting = 0
-        self.was_active_at = 0.0
+        self.doubted = (0.0, 0)
         self.beat_at = 0.0
         self.boundary_by = 0.0
         self.over_by = 0.0

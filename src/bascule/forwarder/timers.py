@@ -118,8 +118,7 @@ class Timers:
         It cannot be read while the other peer takes nothing. Without this, that peer could hold a slot for
         ever, for a browser that has left.
         """
-        session.waiting = _waiting(session)
-        session.was_active_at = session.active_at
+        session.doubted = session.active_at, _waiting(session)
         self._closings.schedule(session.id, now + _LONGEST_SILENCE)
 
     def change(self, intervals: Intervals, now: float) -> None:
@@ -192,7 +191,8 @@ class Timers:
             if session is None:
                 continue
             if session.end is None:
-                if session.active_at == session.was_active_at and 0 < session.waiting <= _waiting(session):
+                active_at, waiting = session.doubted
+                if session.active_at == active_at and 0 < waiting <= _waiting(session):
                     yield session
                 else:
                     self.doubt(session, now)
