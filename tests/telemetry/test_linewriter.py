@@ -107,6 +107,20 @@ def test_what_takes_no_write_without_waiting_gets_its_lines_all_the_same(tmp_pat
     assert (tmp_path / "log").read_text() == "one\ntwo\n"
 
 
+def test_a_file_that_would_have_to_wait_for_its_disk_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # XFS and btrfs know the flag, and refuse with it what has to change an inode first: again and again.
+    def refuse(*_: object) -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "pwritev", refuse)
+    with (tmp_path / "log").open("ab") as file:
+        LineWriter(file.fileno()).msg("one")
+
+    assert (tmp_path / "log").read_text() == "one\n"
+
+
 def test_a_socket_takes_lines() -> None:
     reading, writing = socket.socketpair()
     with reading, writing:

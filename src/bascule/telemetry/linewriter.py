@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import select
+import stat
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ class LineWriter:
         self._descriptor = descriptor
         self._say_lost = say_lost
         self._is_read = True
-        self._may_wait = False
+        mode = os.fstat(descriptor).st_mode
+        # A file has no reader. And some file systems refuse what must not wait again and again.
+        self._may_wait = not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
         self._torn = False
         self._unsaid = 0
         self.lost = 0
@@ -70,11 +73,11 @@ class LineWriter:
         return self._is_read
 
     def _write(self, piece: bytes) -> int:
-        """Write a piece without waiting; return how much was taken.
+        """Write a piece, to a pipe or a socket without waiting; return how much was taken.
 
         Standard error is shared: another process may have filled the pipe since `_takes`, and its mode is
-        not ours to change. So each write says that it must not wait. A file and a terminal do not know
-        that flag, nor does a pipe before Linux 6.5; there `_takes` has to do.
+        not ours to change. So each write says that it must not wait. A pipe does not know that before
+        Linux 6.5; there, as for a terminal, `_takes` has to do.
         """
         if not self._may_wait:
             try:
