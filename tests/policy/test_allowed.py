@@ -43,6 +43,16 @@ def test_the_example_fits_the_schema() -> None:
     jsonschema.validate(yaml.safe_load((EXAMPLES / "bascule.yaml").read_text()), published_schema())
 
 
+def test_the_schema_takes_a_scheme_in_any_case_as_the_models_do() -> None:
+    values = {
+        "routes": [{"name": "a", "path": "/a", "upstream": "HTTPS://Lab:8888"}],
+        "hub": {"enabled": True, "errorTarget": "Http://hub/error"},
+        "adminToken": "t",
+    }
+    Config.model_validate(values)
+    VALIDATOR.validate(values)
+
+
 @pytest.mark.parametrize(
     "values",
     [{"x": 1}, {"drain": {"rate": -1}}, {"websocketProxy": {"maxSessionsPerApp": 0}}, {"listen": "x"}],

@@ -29,7 +29,7 @@ HubTarget = Annotated[
         {
             "x-allowed": f'"http://host:port/path", "https://host:port/path" or {SOCKET_ALLOWED}',
             "type": "string",
-            "pattern": r"^(https?|http\+unix|unix\+http)://[^?#@]+$",
+            "pattern": r"^([Hh][Tt][Tt][Pp][Ss]?|http\+unix|unix\+http)://[^?#@]+$",
         }
     ),
 ]

@@ -39,7 +39,7 @@ _VALUES_SCHEMA: Final = {
 _UPSTREAM_SCHEMA: Final = {
     "x-allowed": f'"http://host:port", "https://host:port" or {SOCKET_ALLOWED}',
     "type": "string",
-    "pattern": "^(https?|http\\+unix)://[^/?#@]+/?$",
+    "pattern": "^([Hh][Tt][Tt][Pp][Ss]?|http\\+unix)://[^/?#@]+/?$",
 }
 _PATH_SCHEMA: Final = {"x-allowed": 'a path that starts with "/"', "type": "string", "pattern": "^/[^?#]*$"}
 
