@@ -15,15 +15,15 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["T", "are_serving", "end", "spawn"]
+__all__ = ["are_serving", "end", "spawn"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _log = structlog.get_logger()
 _running: set[asyncio.Task[Any]] = set()
 _serving: set[asyncio.Task[Any]] = set()
 
 
-def spawn(work: Coroutine[Any, Any, T], name: str, *, serves: bool = False) -> asyncio.Task[T]:
+def spawn(work: Coroutine[Any, Any, _T], name: str, *, serves: bool = False) -> asyncio.Task[_T]:
     """Start a task that lives until it is done; its failure is logged.
 
     Args:

@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
     from bascule.admin.view import GatewayView, SessionRow
 
-__all__ = [
-    "Query",
-    "SessionList",
-    "answer",
-    "parse_query",
-]
+__all__ = ["Query", "SessionList", "answer", "parse_query"]
 
 _MAX_LIMIT: Final = 1000
 _DEFAULT_LIMIT: Final = 100

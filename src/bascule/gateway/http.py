@@ -286,7 +286,8 @@ class HttpProtocol(PlainProtocol):
                 part = span.take(data)
                 if span.is_over:
                     self._span = None
-                    self.ended_plainly = span.body if span.ended_plainly else self.ended_plainly
+                    if span.ended_plainly:
+                        self.ended_plainly = span.body
                 super().data_received(part)
                 data = data[len(part) :]
             elif self._is_full:

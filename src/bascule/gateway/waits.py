@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
-__all__ = ["Waits", "Who"]
+__all__ = ["Waits"]
 
-Who = TypeVar("Who", bound="Hashable")
+_Who = TypeVar("_Who", bound="Hashable")
 
 
-class Waits(Generic[Who]):
+class Waits(Generic[_Who]):
     """Objects that wait, in the order in which their time runs out.
 
     Args:
@@ -26,24 +26,24 @@ class Waits(Generic[Who]):
         expire: Called with each object whose time is up; it waits no longer when this is called.
     """
 
-    def __init__(self, seconds: float, expire: Callable[[Who], None]) -> None:
+    def __init__(self, seconds: float, expire: Callable[[_Who], None]) -> None:
         self._seconds = seconds
         self._expire = expire
         self._loop = asyncio.get_running_loop()
         # Not a plain dict: finding its first entry takes a step for each entry that was removed before it.
-        self._due: OrderedDict[Who, float] = OrderedDict()
+        self._due: OrderedDict[_Who, float] = OrderedDict()
         self._armed = False
 
     def __len__(self) -> int:
         return len(self._due)
 
-    def __contains__(self, who: Who) -> bool:
+    def __contains__(self, who: _Who) -> bool:
         return who in self._due
 
-    def __iter__(self) -> Iterator[Who]:
+    def __iter__(self) -> Iterator[_Who]:
         return iter(tuple(self._due))
 
-    def enter(self, who: Who) -> None:
+    def enter(self, who: _Who) -> None:
         """Begin to wait; a second call does not extend a wait."""
         if who in self._due:
             return
@@ -53,7 +53,7 @@ class Waits(Generic[Who]):
             self._armed = True
             self._loop.call_at(due, self._look)
 
-    def leave(self, who: Who) -> None:
+    def leave(self, who: _Who) -> None:
         """Wait no longer; doing so twice is harmless."""
         self._due.pop(who, None)
 

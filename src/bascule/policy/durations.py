@@ -12,12 +12,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-__all__ = [
-    "Duration",
-    "Patience",
-    "PositiveDuration",
-    "WholeSeconds",
-]
+__all__ = ["Duration", "Patience", "PositiveDuration", "WholeSeconds"]
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TEXT: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)", re.ASCII)
