@@ -77,6 +77,14 @@ def _upstream_timeout(world: World, line: Line) -> None:
     line.browser.close()
 
 
+def _client_silent(world: World, line: Line) -> None:
+    world.later(101.0)
+    line.upstream.send(frame(TEXT, b"anybody there?"))
+    world.until(lambda: line.browser.frames[-1].opcode == TEXT)
+    world.later(61.0)
+    _both_answer(world, line)
+
+
 def _client_protocol_error(world: World, line: Line) -> None:
     line.browser.send(frame(TEXT, b"unmasked"))
     _both_answer(world, line)
@@ -128,6 +136,7 @@ SCENARIOS: dict[End, Scenario] = {
     End.CLIENT_ABORTED: _client_aborted,
     End.UPSTREAM_ABORTED: _upstream_aborted,
     End.CLIENT_TIMEOUT: _client_timeout,
+    End.CLIENT_SILENT: _client_silent,
     End.UPSTREAM_TIMEOUT: _upstream_timeout,
     End.CLIENT_PROTOCOL_ERROR: _client_protocol_error,
     End.UPSTREAM_PROTOCOL_ERROR: _upstream_protocol_error,
@@ -185,7 +194,7 @@ def _impatient(connection: socket.socket) -> None:
 
 
 def _run(make_world: MakeWorld, end: End) -> tuple[World, Line]:
-    world = make_world(idle=1000.0)
+    world = make_world(idle=1000.0, heartbeat=100.0, pong=60.0)
     if end in TIMEOUTS:
         line = world.open(limit=LIMIT, receive=4096, send=4608, each_socket=_impatient)
     else:

@@ -30,8 +30,9 @@ from bascule.forwarder.timers import Intervals
 from bascule.handover.counters import BLOCK_WORDS, CLOSE_CODES_BASE, ENDED_BASE, ForwarderWord
 from bascule.handover.messages import Adopt
 from bascule.protocol.closing import CLOSE_TABLE, End
+from bascule.protocol.frames import OUR_PING_PAYLOAD
 from tests.support.frames import CLOSE, PING, PONG, close, frame, frames_of, leftover
-from tests.support.framestreams import THEIRS, streams
+from tests.support.framestreams import THEIRS, passes, streams
 from tests.support.syscalls import Kernel
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from tests.support.syscalls import Wire
 
 WINDOW = 300
-BEAT, IDLE, CLOSING = 20.0, 500.0, 5.0
+BEAT, ANSWER, IDLE, CLOSING = 20.0, 60.0, 500.0, 5.0
 
 _ORDERED = st.sampled_from([End.DRAIN, End.ADMIN, End.IDLE])
 
@@ -66,15 +67,16 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.patches = pytest.MonkeyPatch()  # each example has a kernel of its own
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(asks=st.booleans())
+    def start(self, asks: bool) -> None:
         self.kernel = Kernel()
         self.kernel.install(self.patches, hot_pure, relay, timers)
+        self.patches.setattr(timers, "arrived", lambda descriptor: len(self.kernel.wire(descriptor).incoming))
         self.words = memoryview(bytearray(BLOCK_WORDS * 8)).cast("Q")
         self.engine = hot_pure.Engine(WINDOW, self.words, 4096)
         self.reports: list[Ended] = []
         self.relay = Relay(
-            self.engine, self.words, intervals=Intervals(BEAT, IDLE, CLOSING),
+            self.engine, self.words, intervals=Intervals(BEAT, ANSWER * asks, IDLE, CLOSING),
             report=self._heard, flow=hot_pure.Flow,
         )  # fmt: skip
         self.late = 0.0
@@ -138,6 +140,13 @@ class Machine(RuleBasedStateMachine):
             side.closing = True
             side.waiting += close(said[-1].code, key=b"abcd" if side.masked else None)
 
+    @rule(which=st.sampled_from([0, 2]))
+    def answer_a_ping(self, which: int) -> None:
+        side = self.sides[which]
+        asked = [found.payload for found in frames_of(bytes(side.wire.outgoing)) if found.opcode == PING]
+        if asked and not side.waiting and not side.closing and not side.wire.peer_ended:
+            side.waiting += frame(PONG, asked[-1], key=b"abcd")
+
     @rule(
         which=st.integers(0, 3),
         meets=st.sampled_from(["a ping", "a fault", "an end", "an order", "a Close"]),
@@ -196,7 +205,7 @@ class Machine(RuleBasedStateMachine):
                 self.tell(identifier, end)
             self.relay.on_signs(flow, found)
 
-    @rule(seconds=st.sampled_from([BEAT + 1, CLOSING + 1, IDLE + 1]))
+    @rule(seconds=st.sampled_from([BEAT + 1, ANSWER + 1, CLOSING + 1, IDLE + 1]))
     def wait(self, seconds: float) -> None:
         self.late += seconds
         self.relay.on_time(time.monotonic() + self.late)
@@ -221,7 +230,7 @@ class Machine(RuleBasedStateMachine):
                 assert leftover(got) == b""
             theirs = [found.raw for found in frames if not self._is_ours(found, receiver)]
             sent = bytes(sender.sent)
-            passing = b"".join(found.raw for found in frames_of(sent) if found.opcode != PING)
+            passing = b"".join(found.raw for found in frames_of(sent) if passes(found))
             passing += leftover(sent)
             passed = b"".join(theirs)
             unfinished = leftover(got)
@@ -231,6 +240,8 @@ class Machine(RuleBasedStateMachine):
     def _is_ours(self, found: Any, receiver: Side) -> bool:
         if found.opcode == PONG:
             return not found.payload.startswith(THEIRS)
+        if found.opcode == PING:
+            return found.payload == OUR_PING_PAYLOAD and receiver.masked
         if found.opcode == CLOSE:
             sender = self.sides[self.sides.index(receiver) ^ 1]
             return not bytes(sender.sent).endswith(found.raw)
@@ -239,7 +250,7 @@ class Machine(RuleBasedStateMachine):
     @staticmethod
     def _ours_in_part(data: bytes) -> bool:
         """Tell whether these bytes can be the beginning of a control frame of ours."""
-        return data[:1] in (b"\x8a", b"\x88")
+        return data[:1] in (b"\x8a", b"\x88", b"\x89")
 
     @precondition(lambda self: self.started)
     @invariant()

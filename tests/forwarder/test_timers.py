@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 LONG = 1e5
 
 
-def change(world: World, *, heartbeat: float = 0.0, idle: float = 0.0, closing: float = LONG) -> None:
+def change(
+    world: World, *, heartbeat: float = 0.0, pong: float = 0.0, idle: float = 0.0, closing: float = LONG
+) -> None:
     world.quiet()
-    world.relay.change(Intervals(heartbeat, idle, closing))
+    world.relay.change(Intervals(heartbeat, pong, idle, closing))
 
 
 def beats(line: Line) -> int:
@@ -145,7 +147,7 @@ def test_a_close_that_was_sent_already_has_the_new_time_too(
 def beat_times(seconds: float, until: float, late: float) -> list[float]:
     """Return when one session's heartbeats are sent by a loop that is late by as much each time."""
     session = SimpleNamespace(id=1, end=None, beat_at=0.0)
-    timers = Timers({1: cast("Session", session)}, Intervals(seconds, 0.0, LONG))
+    timers = Timers({1: cast("Session", session)}, Intervals(seconds, 0.0, 0.0, LONG))
     now = 123.37
     timers.begin(cast("Session", session), now)
     times = []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "message",
     [
         ForwarderChannel(3, 17, "pure", 0, 5),
-        ChangeIntervals(0, 2**63, 0.5),
+        ChangeIntervals(0, 60.0, 2**63, 0.5),
         BeginDrain(12.5),
         Serve([0, 2], None, reloaded=False),
         NotReloaded(),

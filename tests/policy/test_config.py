@@ -352,6 +352,13 @@ def test_what_fits_together_is_accepted(values: dict[str, Any]) -> None:
         ),
         ({"drain": {"naturalEnd": "31s"}}, ("drain.naturalEnd", "at most drain.timeout (30 s)")),
         (
+            {"websocketProxy": {"heartbeatIntervalMs": 0}, "limits": {"pongTimeout": "1m"}},
+            (
+                "limits.pongTimeout",
+                "0, since websocketProxy.heartbeatIntervalMs is 0: there is nothing to answer",
+            ),
+        ),
+        (
             {"tls": {"certificate": "c", "key": "k", "redirectPort": 443}},
             ("tls.redirectPort", "null, since there is no tls.redirectFrom"),
         ),

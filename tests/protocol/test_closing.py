@@ -54,8 +54,10 @@ def _rows(*causes: Cause) -> list[Row]:
     return [row for row in CLOSE_TABLE.values() if row.cause in causes]
 
 
-def test_a_peer_that_is_gone_is_told_nothing() -> None:
+def test_a_peer_whose_connection_is_gone_is_told_nothing() -> None:
     for row in _rows(Cause.ABORTED, Cause.TIMEOUT):
+        if row is CLOSE_TABLE[End.CLIENT_SILENT]:
+            continue  # its connection is there, and it may hear what it did not answer
         gone = row.to_browser if row.ended_by is EndedBy.CLIENT else row.to_upstream
         assert gone is None
 

@@ -1,7 +1,8 @@
 """A browser whose network is cut without a word: found by TCP, and its slot is free again.
 
 While we send heartbeats it is what we sent that nobody acknowledges (TCP_USER_TIMEOUT); where nobody sends
-anything it is keepalive's probes.
+anything it is keepalive's probes. Behind an ingress, which acknowledges what we sent, it is our pings that
+the browser does not answer.
 
 Two network namespaces stand for the browser's machine and ours; the cable between them
 is pulled. Needs root.
@@ -11,14 +12,16 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.bascule import RunningBascule
 from tests.support.echo import run_echo
 from tests.support.network import ip, named_network
+from tests.support.nginx import run_nginx
 from tests.support.parts import ROOT
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, throughout
 
 CLIENT = """
 import sys
@@ -44,6 +47,24 @@ def cable() -> Iterator[tuple[str, str, Callable[[], None]]]:
         ip("-n", name, "addr", "add", "10.231.77.2/30", "dev", theirs)
         ip("-n", name, "link", "set", theirs, "up")
         yield name, "10.231.77.1", lambda: ip("-n", name, "link", "set", theirs, "down")
+
+
+@contextlib.contextmanager
+def run_browser(namespace: str, url: str) -> Iterator[None]:
+    """Run a browser on the other machine that has exchanged a message with ``url`` and says nothing more."""
+    browser = subprocess.Popen(
+        ["ip", "netns", "exec", namespace, sys.executable, "-c", CLIENT, url.replace("http", "ws")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    try:
+        assert browser.stdout is not None
+        assert browser.stdout.readline() == b"here\n"
+        yield
+    finally:
+        browser.kill()
+        browser.communicate()
 
 
 @pytest.mark.real
@@ -75,16 +96,7 @@ def test_a_browser_that_vanished_gives_its_slot_back(
                 "sockets": sockets,
             }
         )
-        url = proxy.public_url.replace("http", "ws")
-        browser = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, sys.executable, "-c", CLIENT, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-        )
-        try:
-            assert browser.stdout is not None
-            assert browser.stdout.readline() == b"here\n"
+        with run_browser(namespace, proxy.public_url):
             assert proxy.in_flight == 1
 
             pull()
@@ -92,6 +104,43 @@ def test_a_browser_that_vanished_gives_its_slot_back(
             eventually(lambda: proxy.in_flight == 0, 15, "the slot comes back")
             assert proxy.metric("bascule_sessions_ended_total", cause="timeout", ended_by="client") == 1
             assert (proxy.metric("bascule_heartbeats_total") > 0) == (heartbeat > 0)
-        finally:
-            browser.kill()
-            browser.communicate()
+
+
+@pytest.mark.real
+@pytest.mark.xdist_group("cable")
+@pytest.mark.parametrize("answer", [0, 3], ids=["pongs", "pings"])
+async def test_behind_an_ingress_it_does_only_where_it_has_to_answer(
+    cable: tuple[str, str, Callable[[], None]],
+    bascule: Callable[..., RunningBascule],
+    tmp_path: Path,
+    answer: int,
+) -> None:
+    namespace, address, pull = cable
+    with run_echo() as echo:
+        proxy = bascule(
+            {
+                "routes": [{"name": "echo", "path": "/", "upstream": echo}],
+                "websocketProxy": {"heartbeatIntervalMs": 500},
+                "sockets": {"userTimeout": "1s"},
+                "limits": {"pongTimeout": answer},
+            }
+        )
+        with (
+            run_nginx(tmp_path, proxy.public_url, address=address) as ingress,
+            run_browser(namespace, ingress),
+        ):
+
+            def is_open() -> None:
+                assert proxy.in_flight == 1
+
+            await throughout(5, is_open)
+
+            pull()
+
+            if not answer:  # nginx acknowledges our pongs, and goes on sending them to nobody
+                await throughout(8, is_open)
+                return
+            eventually(lambda: proxy.in_flight == 0, 15, "the slot comes back")
+            assert proxy.metric("bascule_sessions_ended_total", cause="timeout", ended_by="client") == 1
+            (end,) = proxy.all_events("session ended", 1)
+            assert (end["ended_by"], end["cause"]) == ("client", "timeout")

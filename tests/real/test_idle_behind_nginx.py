@@ -54,6 +54,30 @@ async def test_a_terminal_left_idle_for_30_s_is_typed_into_in_the_same_session(
         assert proxy.metric("bascule_heartbeats_total") - beats >= IDLE / 2 * len(sessions)
 
 
+async def test_a_browser_answers_pings_by_itself(
+    jupyter: Jupyter, bascule: Callable[..., RunningBascule], chromium: Browser, tmp_path: Path
+) -> None:
+    proxy = bascule(
+        {
+            "websocketProxy": {"heartbeatIntervalMs": 500},
+            "limits": {"pongTimeout": "2s"},
+            "routes": [jupyter.route()],
+        }
+    )
+    with run_nginx(tmp_path, proxy.public_url, location=READ_TIMEOUT) as ingress:
+        page, log = await open_lab(chromium, jupyter, ingress)
+        await open_terminal(page)
+        sessions = {row["id"] for row in proxy.sessions()}
+        assert len(log.live("/terminals/websocket/")) == 1
+
+        def unchanged() -> None:
+            assert {row["id"] for row in proxy.sessions()} == sessions, "a session ended or began"
+
+        await throughout(8.0, unchanged)
+        answers = proxy.metric("bascule_frames_total", direction="inbound", opcode="pong")
+        assert answers >= len(sessions) * 8
+
+
 async def test_without_a_heartbeat_the_same_nginx_cuts_the_terminal(
     jupyter: Jupyter, bascule: Callable[..., RunningBascule], tmp_path: Path
 ) -> None:

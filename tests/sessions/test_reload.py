@@ -20,7 +20,7 @@ from tests.support import slowreader
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.chatter import chatting
 from tests.support.figures import Figures
-from tests.support.frames import CLOSE, PONG
+from tests.support.frames import CLOSE, PING, PONG
 from tests.support.processes import answers
 from tests.support.proctree import forwarders, gateway, gateways, kill
 from tests.support.rawclient import RawClient, connected, upgrade
@@ -301,8 +301,11 @@ def test_heartbeats_and_the_idle_time_are_those_of_open_sessions_too(proxy: Prox
         client.open()
         bascule.goes_over(7, pool={"heartbeatIntervalMs": 100})
         assert client.frame().opcode == PONG
-        bascule.goes_over(8, pool={"heartbeatIntervalMs": 0, "sessionIdleTimeoutMs": 100})
-        while (said := client.frame()).opcode == PONG:
+        bascule.goes_over(8, pool={"heartbeatIntervalMs": 100}, limits={"pongTimeout": "1h"})
+        while client.frame().opcode == PONG:
+            pass
+        bascule.goes_over(9, pool={"heartbeatIntervalMs": 0, "sessionIdleTimeoutMs": 100}, limits={})
+        while (said := client.frame()).opcode == PING:
             pass
         assert (said.opcode, said.code) == (CLOSE, 1012)
 

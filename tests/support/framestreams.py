@@ -4,12 +4,21 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from tests.support.frames import BINARY, CONTINUATION, PING, PONG, TEXT, close, frame
+from bascule.protocol.frames import OUR_PING_PAYLOAD
+from tests.support.frames import BINARY, CONTINUATION, PING, PONG, TEXT, Frame, close, frame
 
-__all__ = ["THEIRS", "streams"]
+__all__ = ["THEIRS", "passes", "streams"]
 
 THEIRS: Final = b"theirs"
-"""Begins the payload of every pong a peer sends by itself, so that it is told from ours."""
+"""Begins the payload of every pong a peer sends by itself, so that it is told from ours. A browser
+also sends such with the payload of our pings."""
+
+
+def passes(found: Frame) -> bool:
+    """Tell whether a peer's frame is passed on: not a ping, nor a browser's answer to one of ours."""
+    answers_us = found.opcode == PONG and found.key is not None and found.payload == OUR_PING_PAYLOAD
+    return found.opcode != PING and not answers_us
+
 
 _SIZES: Final = st.one_of(
     st.integers(0, 20),
@@ -28,7 +37,8 @@ def streams(draw: st.DrawFn, *, masked: bool, ends: bool) -> bytes:
 
     def controls() -> None:
         for opcode in draw(st.lists(st.sampled_from([PING, PONG]), max_size=2)):
-            text = draw(st.binary(max_size=20)) if opcode == PING else THEIRS
+            pongs = st.sampled_from([THEIRS, OUR_PING_PAYLOAD]) if masked else st.just(THEIRS)
+            text = draw(st.binary(max_size=20) if opcode == PING else pongs)
             out.append(frame(opcode, text, key=key()))
 
     for _ in range(draw(st.integers(0, 5))):

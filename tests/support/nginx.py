@@ -19,7 +19,7 @@ http {{
   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
   upstream behind {{ server {behind}; {upstream} }}
   server {{
-    listen 127.0.0.1:{port};
+    listen {address}:{port};
     location = /nginx-is-up {{ return 200; }}
     location / {{
       proxy_pass http://behind; proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;
@@ -34,12 +34,15 @@ http {{
 
 
 @contextlib.contextmanager
-def run_nginx(home: Path, behind: str, *, upstream: str = "", location: str = "") -> Iterator[str]:
+def run_nginx(
+    home: Path, behind: str, *, address: str = "127.0.0.1", upstream: str = "", location: str = ""
+) -> Iterator[str]:
     """Run one nginx worker in front of something.
 
     Args:
         home: An existing directory for all its files.
         behind: ``http://host:port`` or ``unix:/path`` it passes everything to.
+        address: Where it listens.
         upstream: More directives for its ``upstream`` block, such as ``keepalive 4;``.
         location: More directives for its ``location``, such as ``proxy_read_timeout 5s;``.
 
@@ -51,12 +54,16 @@ def run_nginx(home: Path, behind: str, *, upstream: str = "", location: str = ""
     configuration = home / "nginx.conf"
     configuration.write_text(
         _CONFIGURATION.format(
-            behind=behind.removeprefix("http://"), port=port, upstream=upstream, location=location
+            behind=behind.removeprefix("http://"),
+            address=address,
+            port=port,
+            upstream=upstream,
+            location=location,
         )
     )
     service = Service("nginx", [command, "-p", f"{home}/", "-c", configuration], home / "nginx.log", cwd=home)
     try:
-        service.wait_until(lambda: answers(f"http://127.0.0.1:{port}/nginx-is-up"), 15.0)
-        yield f"http://127.0.0.1:{port}"
+        service.wait_until(lambda: answers(f"http://{address}:{port}/nginx-is-up"), 15.0)
+        yield f"http://{address}:{port}"
     finally:
         service.stop()

@@ -204,6 +204,7 @@ class World:
         build: Module of the hot path.
         window: The engine's receive window.
         heartbeat: Seconds; 0 for none.
+        pong: Seconds in which a browser has to answer a heartbeat; 0 if it need not.
         idle: Seconds; 0 for never.
         closing: Seconds a closing handshake may take.
         unix: Use Unix streams instead of TCP.
@@ -215,6 +216,7 @@ class World:
         *,
         window: int = 65536,
         heartbeat: float = 0.0,
+        pong: float = 0.0,
         idle: float = 0.0,
         closing: float = 60.0,
         unix: bool = False,
@@ -227,7 +229,7 @@ class World:
         self.relay = Relay(
             self.engine,
             self.words,
-            intervals=Intervals(heartbeat, idle, closing),
+            intervals=Intervals(heartbeat, pong, idle, closing),
             report=self._heard,
             flow=build.Flow,
         )

@@ -46,6 +46,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
     "connectTimeout": "5s",
     "upstreamHandshakeTimeout": "30s",
     "closingHandshakeTimeout": "5s",
+    "pongTimeout": "0s",
     "maxHandshakes": 1024,
     "maxIdleConnections": 2048,
     "maxSessionsPerUser": 0,

@@ -21,7 +21,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
-from bascule.protocol.frames import mask, parse_close_payload
+from bascule.protocol.frames import OUR_PING_PAYLOAD, mask, parse_close_payload
 
 cdef extern from *:
     """
@@ -110,6 +110,7 @@ cdef enum:
     CLOSE = 16
     FAULT = 32
     BOUNDARY = 64
+    PONG = 128
     FAULT_PROTOCOL = 1
     FAULT_TOO_BIG = 2
     MAX_PINGS = 16
@@ -705,22 +706,29 @@ cdef class Engine:
                 total = header + <int>length
                 if available < total:
                     break
-                if opcode == 0xA:
+                if opcode == 0xA and not flow.inbound:
                     frames[10] += 1
                     position += total
                     continue
                 payload = (<char *>buffer)[position + header:position + total]
                 if must_mask:
                     payload = mask(payload, (<char *>buffer)[position + 2:position + 6])
-                if opcode == 0x9:
-                    frames[9] += 1
-                    if flow.pings is None:
-                        flow.pings = [payload]
+                if opcode == 0xA and payload != OUR_PING_PAYLOAD:
+                    frames[10] += 1
+                    position += total
+                    continue
+                if opcode != 0x8:
+                    frames[opcode] += 1
+                    if opcode == 0xA:
+                        found |= PONG
                     else:
-                        if len(flow.pings) == MAX_PINGS:
-                            del flow.pings[0]
-                        flow.pings.append(payload)
-                    found |= PING
+                        found |= PING
+                        if flow.pings is None:
+                            flow.pings = [payload]
+                        else:
+                            if len(flow.pings) == MAX_PINGS:
+                                del flow.pings[0]
+                            flow.pings.append(payload)
                     written = self._join(written, run, position)
                     position += total
                     run = position

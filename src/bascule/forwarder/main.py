@@ -78,7 +78,6 @@ class Forwarder:
         config = Config.model_validate_json(setup.config)
         counters = CounterFile(setup.counters, setup.forwarders)
         words = counters.forwarder(setup.slot)
-        proxy = config.websocket_proxy
         count_allocations(words, ForwarderWord.ALLOCATED_BYTES)
         self._words = words
         self._slot = setup.slot
@@ -88,11 +87,7 @@ class Forwarder:
         self._relay = Relay(
             self._engine,
             words,
-            intervals=_intervals(
-                proxy.heartbeat_interval_ms,
-                proxy.session_idle_timeout_ms,
-                config.limits.closing_handshake_timeout,
-            ),
+            intervals=_intervals(ChangeIntervals.of(config)),
             report=self._outbox.put,
         )
         self._reader = PacketReader()
@@ -166,8 +161,8 @@ class Forwarder:
             case GatewayChannel(number):
                 self._ask_at = float("inf")  # any channel will do, even one that we did not ask for
                 self._change_gateway(socket.socket(fileno=packet.descriptors[0]), number)
-            case ChangeIntervals(heartbeat_ms, idle_ms, closing):
-                self._relay.change(_intervals(heartbeat_ms, idle_ms, closing))
+            case ChangeIntervals():
+                self._relay.change(_intervals(message))
             case _:
                 pass  # the rest is for gateways
 
@@ -289,9 +284,12 @@ class Forwarder:
         self._outbox.put(Listed(request))
 
 
-def _intervals(heartbeat_ms: int, idle_ms: int, closing: float) -> Intervals:
+def _intervals(told: ChangeIntervals) -> Intervals:
     """Return the intervals in seconds; the pool's keys have no upper bound, but a float has."""
-    return Intervals(min(heartbeat_ms, _LONGEST) / 1000, min(idle_ms, _LONGEST) / 1000, closing)
+    heartbeat, idle = (
+        min(milliseconds, _LONGEST) / 1000 for milliseconds in (told.heartbeat_ms, told.idle_ms)
+    )
+    return Intervals(heartbeat, told.pong, idle, told.closing)
 
 
 def main() -> None:

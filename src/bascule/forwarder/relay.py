@@ -37,7 +37,7 @@ from bascule.forwarder.timers import Intervals, Timers
 from bascule.handover.counters import ForwarderWord, close_code_label, close_code_word
 from bascule.handover.messages import Adopt, Ended, Live
 from bascule.protocol.closing import CLOSE_TABLE, End
-from bascule.protocol.frames import HEARTBEAT, close_frame, control_frame
+from bascule.protocol.frames import HEARTBEAT, OUR_PING, close_frame, control_frame
 from bascule.vocabulary import Opcode
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Relay:
     Args:
         engine: Moves the frames.
         words: The forwarder's counter block.
-        intervals: Times of heartbeats, idleness and closing handshakes.
+        intervals: Times of heartbeats, their answers, idleness and closing handshakes.
         report: Called once per session with its outcome, which is not counted yet: see `Outbox`.
         flow: The class of flows of the engine's build.
     """
@@ -179,6 +179,8 @@ class Relay:
             self._sink_failed(flow)
         if found & signs.PING:
             self._answer_pings(flow)
+        if flow.inbound and found & (signs.PING | signs.PONG):
+            session.controls += 1
         if found & signs.CLOSE:
             self._on_close(session, flow)
         if found & signs.FAULT:
@@ -398,6 +400,8 @@ class Relay:
                 self._words[close_code_word("proxy", close_code_label(code))] += 1
         if pending.heartbeat:
             self._words[ForwarderWord.HEARTBEATS] += 1
+            if pending.heartbeat is OUR_PING:
+                self._timers.ask(flow.session, self._engine.now)
         if self._engine.inject(flow, b"".join(pending.pongs) + pending.heartbeat + pending.close):
             self._sink_failed(flow)
 
@@ -410,8 +414,10 @@ class Relay:
 
     def on_time(self, now: float) -> None:
         """Send heartbeats, end sessions that are idle or whose peer is gone, cut late closing handshakes."""
+        for session in self._timers.silent(now):
+            self.end(session.id, End.CLIENT_SILENT)
         for session in self._timers.beats(now):
-            self._beat(session)
+            self._beat(session, now)
         for session in self._timers.idlers(now):
             self.end(session.id, End.IDLE)
         for session in self._timers.overdue(now):
@@ -424,19 +430,22 @@ class Relay:
         """Use other intervals from now on, for live sessions too."""
         self._timers.change(intervals, self._engine.now)
 
-    def _beat(self, session: Session) -> None:
-        """Send one heartbeat, at a boundary (the contract's unsolicited, empty pong)."""
+    def _beat(self, session: Session, now: float) -> None:
+        """Send one heartbeat, at a boundary: the contract's unsolicited, empty pong, or a ping."""
         flow = session.outbound
         if flow.told:
             return
+        heartbeat = OUR_PING if self._timers.asks else HEARTBEAT
         if flow.at_boundary and not flow.wanted:
             self._words[ForwarderWord.HEARTBEATS] += 1
-            if self._engine.inject(flow, HEARTBEAT):
+            if heartbeat is OUR_PING:
+                self._timers.ask(session, now)
+            if self._engine.inject(flow, heartbeat):
                 self._sink_failed(flow)
         elif not flow.stashed:
             # In the middle of a frame the heartbeat waits for the frame's end. With bytes stashed
             # none is sent: there is traffic already, and a stalled browser must not collect pongs.
-            _pending(flow).heartbeat = HEARTBEAT
+            _pending(flow).heartbeat = heartbeat
             flow.wanted = True
 
 

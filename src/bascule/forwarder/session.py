@@ -44,6 +44,9 @@ class Session:
         doubted: `active_at`, and the bytes that waited for a slow peer, at the last check whether that peer
             still takes any, the other being gone.
         beat_at: When the next heartbeat is due, monotonic.
+        controls: How often pings of the browser, or answers to ours, have been found.
+        asked: `browser_signs` when the first ping went out since the browser's latest; ``None`` if none has.
+        answer_by: When the browser must have shown another sign, monotonic; set with ``asked``.
         boundary_by: Until when a Close of ours may wait for a frame boundary, monotonic; set with ``end``.
         over_by: When the session is cut in any case, monotonic; infinity for never. Set with ``end``.
         farewell_by: Until when a peer may delay the end by taking bytes that wait for it, monotonic; set
@@ -53,9 +56,12 @@ class Session:
     """
 
     __slots__ = (
+        "answer_by",
+        "asked",
         "beat_at",
         "boundary_by",
         "code",
+        "controls",
         "doubted",
         "end",
         "farewell_by",
@@ -85,10 +91,18 @@ class Session:
         self.waiting = 0
         self.doubted = (0.0, 0)
         self.beat_at = 0.0
+        self.controls = 0
+        self.asked: tuple[int, float] | None = None
+        self.answer_by = 0.0
         self.boundary_by = 0.0
         self.over_by = 0.0
         self.farewell_by = 0.0
         self.told_at = 0.0
+
+    @property
+    def browser_signs(self) -> tuple[int, float]:
+        """What changes with everything that the browser sends, except pongs that nobody asked for."""
+        return self.controls, self.inbound.active_at
 
     @property
     def active_at(self) -> float:

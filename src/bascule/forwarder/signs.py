@@ -23,6 +23,7 @@ __all__ = [
     "NO_CLOSE_CODE",
     "NO_FAULT",
     "PING",
+    "PONG",
     "PREFIX_BYTES",
     "RELAY",
     "SINK_ERROR",
@@ -54,6 +55,9 @@ BOUNDARY: Final = 64
 """A control frame is pending, nothing is stashed, and the flow stands at a frame boundary, or in a frame
 that is not forwarded. `flush` reports it as soon as the stash is gone, even inside a frame: the owner must
 check."""
+
+PONG: Final = 128
+"""The browser answered a ping of ours (`OUR_PING_PAYLOAD`); the answer was swallowed."""
 
 # Values of Flow.fault.
 NO_FAULT: Final = 0

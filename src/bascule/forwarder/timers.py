@@ -1,4 +1,4 @@
-"""What becomes due in a session by time alone: a heartbeat, idleness, a deadline.
+"""What becomes due in a session by time alone: a heartbeat, its answer, idleness, a deadline.
 
 Timers live in wheels (`bascule.forwarder.wheel`), which cannot cancel an entry. So an entry that comes due is
 checked: it is dropped if it no longer applies, and scheduled again if it was put off meanwhile.
@@ -13,7 +13,7 @@ import select
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.forwarder.wheel import Wheel
-from bascule.handover.descriptors import queued
+from bascule.handover.descriptors import arrived, queued
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +32,8 @@ _CLOSINGS_RESOLUTION: Final = 0.05
 """Seconds by which a closing handshake may overrun its limit."""
 
 _LOOKS: Final = 5
-"""Checks whether a peer still takes bytes that wait for it, in the time of a closing handshake."""
+"""Checks whether a peer still takes bytes that wait for it, in the time of a closing handshake; and whether a
+browser of which nothing can be said answers yet, in the time of an answer."""
 
 _LONGEST_FAREWELL: Final = 300.0
 """Most seconds for which a peer may delay the end of a session by taking bytes that wait for it: enough for
@@ -46,15 +47,17 @@ _LONGEST_SILENCE: Final = 60.0
 
 
 class Intervals(NamedTuple):
-    """Times of heartbeats, idleness and closing handshakes, in seconds.
+    """Times of heartbeats, their answers, idleness and closing handshakes, in seconds.
 
     Attributes:
         heartbeat: Between two heartbeats towards a browser; 0 for none.
+        pong: Time in which a browser has to answer a heartbeat; 0 if it need not.
         idle: Time without a data frame after which a session ends; 0 for never.
         closing: Time for a closing handshake.
     """
 
     heartbeat: float
+    pong: float
     idle: float
     closing: float
 
@@ -71,17 +74,23 @@ class Timers:
         self._sessions = sessions
         self._intervals = intervals
         self._beats = Wheel(_resolution(intervals.heartbeat))
+        self._answers = Wheel(_resolution(intervals.pong))
         self._idles = Wheel(_resolution(intervals.idle))
         self._closings = Wheel(_CLOSINGS_RESOLUTION)
 
     @property
     def next_at(self) -> float:
         """When something is due next, monotonic."""
-        return min(self._beats.next_at, self._idles.next_at, self._closings.next_at)
+        return min(self._beats.next_at, self._answers.next_at, self._idles.next_at, self._closings.next_at)
+
+    @property
+    def asks(self) -> bool:
+        """Whether browsers have to answer heartbeats."""
+        return self._intervals.pong > 0
 
     def begin(self, session: Session, now: float) -> None:
         """Schedule the heartbeat and the idle check of a new session."""
-        heartbeat, idle, _ = self._intervals
+        heartbeat, _, idle, _ = self._intervals
         if heartbeat:
             self._await_beat(session, now + heartbeat, now)
         if idle:
@@ -128,7 +137,7 @@ class Timers:
         it holds from the next check on. A Close that waits for a frame boundary keeps its deadline.
         """
         before, self._intervals = self._intervals, intervals
-        heartbeat, idle, _ = intervals
+        heartbeat, pong, idle, _ = intervals
         sessions = [session for session in self._sessions.values() if session.end is None]
         if heartbeat != before.heartbeat:
             self._beats = Wheel(_resolution(heartbeat))
@@ -138,6 +147,10 @@ class Timers:
                 for place, session in enumerate(sessions, 1):
                     share = max(0.0, session.beat_at - now) / before.heartbeat if before.heartbeat else 1.0
                     self._await_beat(session, now + heartbeat * min(share, place / len(sessions)), now)
+        if pong != before.pong:
+            self._answers = Wheel(_resolution(pong))
+            for session in sessions:
+                session.asked = None  # the next heartbeat asks
         if idle != before.idle:
             self._idles = Wheel(_resolution(idle))
             for session in sessions if idle else ():
@@ -159,6 +172,34 @@ class Timers:
                 heartbeat = self._intervals.heartbeat
                 due = session.beat_at + heartbeat
                 self._await_beat(session, due if due > now else now + heartbeat, now)
+                yield session
+
+    def ask(self, session: Session, now: float) -> None:
+        """Await the answer to a ping that has gone out, unless that to an earlier one is still to come."""
+        if not self.asks or session.asked == session.browser_signs:
+            return
+        session.answer_by = now + self._intervals.pong
+        if session.asked is None:
+            self._answers.schedule(session.id, session.answer_by)
+        session.asked = session.browser_signs
+
+    def silent(self, now: float) -> Iterator[Session]:
+        """Yield the sessions whose browser has had a ping of ours and shows no sign of life.
+
+        Of a browser whose bytes wait unread, since the upstream takes none, nothing can be said; nor of one
+        that bytes before the ping are still on their way to, as long as TCP is patient.
+        """
+        for identifier in self._answers.expire(now):
+            session = self._sessions.get(identifier)
+            if session is None or session.end is not None:
+                continue
+            if session.browser_signs != session.asked:
+                session.asked = None
+            elif session.answer_by > now:
+                self._answers.schedule(identifier, session.answer_by)
+            elif _may_answer_yet(session):
+                self._answers.schedule(identifier, now + self._intervals.pong / _LOOKS)
+            else:
                 yield session
 
     def idlers(self, now: float) -> Iterator[Session]:
@@ -224,6 +265,11 @@ def _has_unread(session: Session) -> bool:
         if flow.reading and not flow.stashed:
             unread.register(flow.source, select.POLLIN)
     return bool(unread.poll(0))
+
+
+def _may_answer_yet(session: Session) -> bool:
+    """Tell whether a browser's answer may be among bytes not read yet, or our ping among those not taken."""
+    return arrived(session.inbound.source) > 0 or _untaken(session.outbound) > 0
 
 
 def _waiting(session: Session) -> int:

@@ -1,8 +1,8 @@
 """The header walk of the pure hot path: which bytes of the window are forwarded, and what control frames say.
 
 Headers are read in place and payload is passed over. Everything that makes a frame
-invalid is decided here, at its header (RFC 6455 §5), before a byte of it moves; pings are cut
-out, and what is unfinished is held back. It reads and writes no descriptor.
+invalid is decided here, at its header (RFC 6455 §5), before a byte of it moves; pings, and answers
+to ours, are cut out, and what is unfinished is held back. It reads and writes no descriptor.
 
 Rules of this file: state between two walks is in the `Flow` alone; sections cited are
 RFC 6455's.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.forwarder import signs
 from bascule.handover.counters import FRAMES_BASE, ForwarderWord
-from bascule.protocol.frames import mask, parse_close_payload
+from bascule.protocol.frames import OUR_PING_PAYLOAD, mask, parse_close_payload
 
 if TYPE_CHECKING:
     from bascule.forwarder.flow_pure import Flow
@@ -102,8 +102,8 @@ class HeaderWalk:
 
         Returns:
             ``(out_start, out_end, signs)``: the bytes to forward, moved together where a
-            ping was cut out. Nothing of an unfinished header, of an unfinished control
-            frame, of a faulty frame or of anything behind a Close is among them.
+            ping, or the answer to one of ours, was cut out. Nothing of an unfinished header, of an
+            unfinished control frame, of a faulty frame or of anything behind a Close is among them.
         """
         buffer = self._buffer
         words = self._words
@@ -159,15 +159,19 @@ class HeaderWalk:
                 payload = bytes(buffer[position + header : position + total])
                 if must_mask:
                     payload = mask(payload, bytes(buffer[position + 2 : position + 6]))
-                if opcode == 0x9:
-                    words[frames_word + 9] += 1
-                    if flow.pings is None:
-                        flow.pings = [payload]
+                answers_us = opcode == 0xA and flow.inbound and payload == OUR_PING_PAYLOAD
+                if opcode == 0x9 or answers_us:
+                    words[frames_word + opcode] += 1
+                    if answers_us:
+                        found |= signs.PONG
                     else:
-                        if len(flow.pings) == signs.MAX_PINGS:
-                            del flow.pings[0]
-                        flow.pings.append(payload)
-                    found |= signs.PING
+                        found |= signs.PING
+                        if flow.pings is None:
+                            flow.pings = [payload]
+                        else:
+                            if len(flow.pings) == signs.MAX_PINGS:
+                                del flow.pings[0]
+                            flow.pings.append(payload)
                     written = self._join(written, run, position)
                     position += total
                     run = position

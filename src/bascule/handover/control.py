@@ -18,6 +18,8 @@ from bascule.handover.descriptors import send_packet
 if TYPE_CHECKING:
     import socket
 
+    from bascule.policy.config import Config
+
 __all__ = [
     "ASK_AGAIN",
     "BeginDrain",
@@ -58,17 +60,30 @@ class GatewayChannel:
 
 @dataclass(frozen=True, slots=True)
 class ChangeIntervals:
-    """Use other times for heartbeats, idleness and closing handshakes.
+    """Use other times for heartbeats, their answers, idleness and closing handshakes.
 
     Attributes:
         heartbeat_ms: ``heartbeatIntervalMs``.
+        pong: ``limits.pongTimeout``, in seconds.
         idle_ms: ``sessionIdleTimeoutMs``.
         closing: ``limits.closingHandshakeTimeout``, in seconds.
     """
 
     heartbeat_ms: int
+    pong: float
     idle_ms: int
     closing: float
+
+    @classmethod
+    def of(cls, config: Config) -> ChangeIntervals:
+        """Return the times of a configuration."""
+        proxy, limits = config.websocket_proxy, config.limits
+        return cls(
+            proxy.heartbeat_interval_ms,
+            limits.pong_timeout,
+            proxy.session_idle_timeout_ms,
+            limits.closing_handshake_timeout,
+        )
 
 
 # -- to a gateway -----------------------------------------------------------------------------

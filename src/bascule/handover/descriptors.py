@@ -34,6 +34,7 @@ __all__ = [
     "SPARE_DESCRIPTORS",
     "Packet",
     "PacketReader",
+    "arrived",
     "channel_pair",
     "most_unread",
     "queued",
@@ -94,6 +95,15 @@ def queued(descriptor: int) -> int:
         OSError: The descriptor is no connection.
     """
     return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def arrived(descriptor: int) -> int:
+    """Return the bytes that have come on a connection and wait in the kernel (SIOCINQ; see tcp(7)).
+
+    Raises:
+        OSError: The descriptor is no connection.
+    """
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def most_unread(channel: socket.socket) -> float:

@@ -126,7 +126,8 @@ class WebSocketProxy(Block):
     activity.
     """
     heartbeat_interval_ms: JavaLong = 20000
-    """Milliseconds between unsolicited pongs to each browser, whatever else it is sent. 0 turns them off.
+    """Milliseconds between unsolicited pongs to each browser, whatever else it is sent. 0 turns them off;
+    `limits.pongTimeout` makes them pings.
 
     20 s is a third of the 60 s after which nginx drops a silent connection; keep it below half of the
     ingress's read timeout.
@@ -183,6 +184,16 @@ class Limits(Block):
     5 s: an answer is one round trip, and the slot is held while we wait. While a slow side still takes what
     was said before the Close, it counts anew, for 300 s at most. A browser that was refused holds no slot and
     has 2 s.
+    """
+    pong_timeout: Duration = 0.0
+    """Time in which a browser has to answer a heartbeat, which then is a ping; 0, the default, asks for no
+    answer.
+
+    For an ingress or load balancer that keeps a connection long after its browser is gone (a closed laptop,
+    another network): TCP finds that out between it and the browser only, after up to 15 minutes, and our
+    heartbeats keep it from timing out sooner. A browser that has sent nothing for this long after a ping gets
+    a Close with 1012: a heartbeat and this time after its last sign of life, at the latest. 60 s is a good
+    value; browsers answer by themselves, and RFC 6455 asks every client to. Needs `heartbeatIntervalMs`.
     """
     max_handshakes: Positive = 1024
     """Most connections at once that have not sent a whole request head; beyond it the oldest is dropped.

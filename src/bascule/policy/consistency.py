@@ -214,7 +214,14 @@ def _natural_end(config: Config) -> Iterator[Inconsistency]:
         yield Inconsistency(("drain", "naturalEnd"), config.drain.natural_end, allowed)
 
 
+def _answered_heartbeats(config: Config) -> Iterator[Inconsistency]:
+    if config.limits.pong_timeout and not config.websocket_proxy.heartbeat_interval_ms:
+        allowed = "0, since websocketProxy.heartbeatIntervalMs is 0: there is nothing to answer"
+        yield Inconsistency(("limits", "pongTimeout"), config.limits.pong_timeout, allowed)
+
+
 _RULES: Final = (
     _different_routes, _own_listeners, _sessions_need_a_key, _certificates_and_keys, _client_authorities,
     _redirects, _one_admin_token, _hub, _different_listeners, _found_replicas, _natural_end,
+    _answered_heartbeats,
 )  # fmt: skip

@@ -35,6 +35,7 @@ class End(IntEnum):
     CLIENT_ABORTED = auto()
     UPSTREAM_ABORTED = auto()
     CLIENT_TIMEOUT = auto()
+    CLIENT_SILENT = auto()
     UPSTREAM_TIMEOUT = auto()
     CLIENT_PROTOCOL_ERROR = auto()
     UPSTREAM_PROTOCOL_ERROR = auto()
@@ -93,6 +94,12 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
     End.CLIENT_TIMEOUT: Row(
         EndedBy.CLIENT, Cause.TIMEOUT, None, "", CloseCode.GOING_AWAY, _GONE,
         "TCP gave up on the browser: no answer to keepalive probes, or to data within sockets.userTimeout; over TLS this shows as aborted.",
+    ),
+    End.CLIENT_SILENT: Row(
+        EndedBy.CLIENT, Cause.TIMEOUT, CloseCode.SERVICE_RESTART, "No answer to a ping within limits.pongTimeout",
+        CloseCode.GOING_AWAY, _GONE,
+        "Nothing came from the browser for limits.pongTimeout after a ping, not even its answer: behind an ingress, which "
+        "answers for it on TCP, a browser that is gone is noticed by this alone.",
     ),
     End.UPSTREAM_TIMEOUT: Row(
         EndedBy.UPSTREAM, Cause.TIMEOUT, CloseCode.BAD_GATEWAY, "The upstream no longer answers", None, "",

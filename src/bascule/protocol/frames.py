@@ -23,6 +23,8 @@ from bascule.vocabulary import Opcode
 __all__ = [
     "HEARTBEAT",
     "MAX_REASON_BYTES",
+    "OUR_PING",
+    "OUR_PING_PAYLOAD",
     "CloseCode",
     "CloseFrame",
     "CloseWatch",
@@ -88,6 +90,12 @@ def control_frame(opcode: Opcode, payload: bytes, key: bytes | None = None) -> b
 
 HEARTBEAT: Final = control_frame(Opcode.PONG, b"")
 """An unsolicited, empty pong towards the browser (RFC 6455 §5.5.3)."""
+
+OUR_PING_PAYLOAD: Final = b"bascule"
+"""Tells the answers to our pings from a browser's other pongs, which pass unchanged (RFC 6455 §5.5.3)."""
+
+OUR_PING: Final = control_frame(Opcode.PING, OUR_PING_PAYLOAD)
+"""A heartbeat that the browser has to answer (RFC 6455 §5.5.2)."""
 
 
 def close_payload(code: int | None, reason: str | bytes = b"") -> bytes:

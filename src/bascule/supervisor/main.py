@@ -430,12 +430,8 @@ class Supervisor:
         """Tell a forwarder the times of the configuration in force; a start tells them as well."""
         if forwarder.control is None:
             return
-        proxy, limits = self._config.websocket_proxy, self._config.limits
-        intervals = control.ChangeIntervals(
-            proxy.heartbeat_interval_ms, proxy.session_idle_timeout_ms, limits.closing_handshake_timeout
-        )
         try:
-            send_control(forwarder.control, intervals)
+            send_control(forwarder.control, control.ChangeIntervals.of(self._config))
         except OSError as error:  # it has just died (its pidfd tells the rest), or it reads nothing
             _log.warning("not told of the intervals", forwarder=forwarder.name, error=str(error))
             self._agenda.do_later(ASK_AGAIN, lambda: self._tell_intervals(forwarder))

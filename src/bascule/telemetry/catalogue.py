@@ -100,7 +100,8 @@ _CONTRACT: Final = (
         "ws_connection_in_flight_max_age_seconds", _G, Unit.SECONDS,
         "Seconds since the oldest session of this pod was admitted; 0 without one.",
         "Long ages are normal: an open notebook may idle for days. If it grows while users say that "
-        "nobody is connected, peers have vanished without closing; see `sockets.keepaliveIdle`.",
+        "nobody is connected, peers have vanished without closing; see `limits.pongTimeout`, and without "
+        "an ingress `sockets.keepaliveIdle`.",
         is_contract=True,
     ),
     Metric(
@@ -215,7 +216,8 @@ _SESSIONS: Final = (
     Metric(
         "bascule_frames_total", _C, Unit.NONE,
         "Frames received from the peers, by direction and opcode.",
-        "Includes pings, which the proxy answers and does not pass on; pongs pass unchanged.",
+        "Includes pings, which the proxy answers and does not pass on, and a browser's answers to the "
+        "proxy's own; other pongs pass unchanged.",
         ("direction", "opcode"),
     ),
     Metric(
@@ -225,8 +227,9 @@ _SESSIONS: Final = (
     ),
     Metric(
         "bascule_heartbeats_total", _C, Unit.NONE,
-        "Unsolicited pongs sent to browsers to keep the ingress from closing idle connections.",
-        "The rate is about open sessions / heartbeatIntervalMs. Flat while sessions are open: no heartbeats.",
+        "Heartbeats sent to browsers to keep the ingress from closing idle connections.",
+        "Unsolicited pongs, or pings where `limits.pongTimeout` is set. The rate is about open sessions / "
+        "heartbeatIntervalMs. Flat while sessions are open: no heartbeats.",
     ),
     Metric(
         "bascule_pings_answered_total", _C, Unit.NONE,
