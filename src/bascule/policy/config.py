@@ -192,8 +192,9 @@ class Limits(Block):
     For an ingress or load balancer that keeps a connection long after its browser is gone (a closed laptop,
     another network): TCP finds that out between it and the browser only, after up to 15 minutes, and our
     heartbeats keep it from timing out sooner. A browser that has sent nothing for this long after a ping gets
-    a Close with 1012: a heartbeat and this time after its last sign of life, at the latest. 60 s is a good
-    value; browsers answer by themselves, and RFC 6455 asks every client to. Needs `heartbeatIntervalMs`.
+    a Close with 1012: a heartbeat and this time after its last sign of life, at the latest. Browsers
+    answer by themselves, and RFC 6455 asks every client to. 60 s is a good value: on a slow line the ping may
+    wait behind a megabyte of output that the ingress holds. Needs `heartbeatIntervalMs`.
     """
     max_handshakes: Positive = 1024
     """Most connections at once that have not sent a whole request head; beyond it the oldest is dropped.
