@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bascule.telemetry.catalogue import CATALOGUE, GROUPS, QUANTILES, SCOPE, SCOPE_LABEL
-from bascule.telemetry.durations import BUCKETS
+from bascule.telemetry.durations import DURATIONS
 from bascule.telemetry.exposition import CONTENT_TYPE
 from bascule.telemetry.labels import LABELS
+from bascule.telemetry.roundtrips import ROUND_TRIPS
 
 if TYPE_CHECKING:
     from bascule.telemetry.catalogue import Metric
@@ -57,8 +58,11 @@ def page() -> str:
     parts.append(
         f"| `quantile` | Share of the weight that lies below. | {', '.join(f'`{q}`' for q in QUANTILES)} |\n"
     )
-    bounds = ", ".join(f"`{bound}`" for bound in BUCKETS)
-    parts.append(f"| `le` | Upper bound of a bucket in seconds. | {bounds}, `+Inf` |\n")
+    bounds = "; ".join(
+        f"{of}: {', '.join(f'`{bound}`' for bound in (*histogram.bounds, '+Inf'))}"
+        for of, histogram in (("durations", DURATIONS), ("round trips", ROUND_TRIPS))
+    )
+    parts.append(f"| `le` | Upper bound of a bucket in seconds. | {bounds} |\n")
     parts.append(
         f"\n{len(CATALOGUE)} metrics. About the quantiles: [the reservoir](../explanation/reservoir.md).\n"
     )

@@ -129,6 +129,7 @@ class FakeView:
             forwarder=draw.randrange(2),
             age=0.0,
             idle=0.0,
+            round_trip=None,
             bytes_in=int(draw.expovariate(1 / 20_000)),
             bytes_out=int(draw.expovariate(1 / 3_000_000)),
             frames_in=draw.randrange(900),

@@ -20,6 +20,7 @@ def row(number: int, **changes: object) -> SessionRow:
         "forwarder": 0,
         "age": float(number),
         "idle": float(number % 7),
+        "round_trip": None,
         "bytes_in": number,
         "bytes_out": number * 10,
         "frames_in": 1,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.forwarder.timers import Intervals
-from bascule.handover.counters import FRAMES_BASE, ForwarderWord
+from bascule.handover.counters import FRAMES_BASE, ForwarderWord, round_trips_of
 from bascule.protocol.closing import End
+from bascule.telemetry.roundtrips import ROUND_TRIPS
 from tests.support.frames import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, frame, header
 
 if TYPE_CHECKING:
@@ -86,6 +87,45 @@ def test_a_pong_of_the_upstream_passes_whatever_it_says(world: World) -> None:
     line.upstream.send(frame(PONG, PAYLOAD))
     world.until(lambda: line.browser.received)
     assert bytes(line.browser.received) == frame(PONG, PAYLOAD)
+
+
+# -- how long it took ----------------------------------------------------------------------------
+
+
+def round_trips(world: World) -> list[int]:
+    return list(round_trips_of(world.words))
+
+
+def test_each_ping_that_is_answered_is_counted_with_the_time_that_took(world: World) -> None:
+    line = world.open()
+    session = world.relay.sessions[line.id]
+    for _ in range(3):
+        pass_by(world, BEAT + STEP)
+        session.pinged_at = world.engine.now - 0.07  # the clock of the relay is ahead here
+        line.browser.send(ANSWERED)
+        world.quiet()
+    assert ROUND_TRIPS.reading(round_trips(world)).cumulative[-1] == 3
+    assert 0.07 <= session.round_trip < 10
+    (live,) = world.relay.live(0)
+    assert live.round_trip == session.round_trip
+
+
+def test_a_pong_without_a_ping_takes_no_time(world: World) -> None:
+    line = world.open()
+    line.browser.send(ANSWERED)
+    world.quiet()
+    assert sum(round_trips(world)) == 0
+    (live,) = world.relay.live(0)
+    assert live.round_trip < 0
+
+
+def test_a_late_answer_counts_from_the_first_ping(world: World) -> None:
+    line = world.open()
+    pass_by(world, BEAT + STEP)
+    first = world.relay.sessions[line.id].pinged_at
+    pass_by(world, BEAT)
+    assert len(line.browser.frames) == 2
+    assert world.relay.sessions[line.id].pinged_at == first
 
 
 # -- who stays ------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ async def test_who_has_moved_to_another_gateway_is_not_lost(stage: Stage, says_s
 
 def live(request: int, identifier: int) -> bytes:
     """Return what a forwarder says of one session in a list."""
-    return Live(request, identifier, 0, 0.0, 0.0, 0, 0, 0, 0, b"").encode()
+    return Live(request, identifier, 0, 0.0, 0.0, -1.0, 0, 0, 0, 0, b"").encode()
 
 
 async def test_a_list_is_whole_when_each_forwarder_has_sent_its_part_or_is_gone() -> None:

@@ -100,7 +100,7 @@ def session(
 ) -> SessionRow:
     return SessionRow(
         id=f"{number:016x}", route=route, kind="jupyter", user="alice", client="10.1.1.1",
-        upstream="10.0.0.1:8888", forwarder=0, age=99.0, idle=idle, bytes_in=0, bytes_out=0,
+        upstream="10.0.0.1:8888", forwarder=0, age=99.0, idle=idle, round_trip=None, bytes_in=0, bytes_out=0,
         frames_in=frames_in, frames_out=frames_out,
     )  # fmt: skip
 

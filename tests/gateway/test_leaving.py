@@ -101,7 +101,7 @@ def test_one_that_waits_for_its_forwarders_leaves_at_once_and_without_a_word(gat
 def test_one_that_does_not_know_its_sessions_yet_does_not_say_that_none_is_left(gateway: Gateway) -> None:
     gateway.drain()
     with gateway.connect() as forwarder:
-        send_packet(forwarder, Live(0, 7, 0, 0.0, 0.0, 0, 0, 0, 0, b"").encode())
+        send_packet(forwarder, Live(0, 7, 0, 0.0, 0.0, -1.0, 0, 0, 0, 0, b"").encode())
         send_packet(forwarder, Listed(0).encode())
         said = [eventually(gateway.says, 30, "it goes on")]
         while said[-1] != "Ready":

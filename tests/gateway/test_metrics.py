@@ -20,7 +20,7 @@ from bascule.handover.counters import (
     frames_word,
 )
 from bascule.telemetry.catalogue import CATALOGUE
-from bascule.telemetry.durations import Durations, count_duration
+from bascule.telemetry.durations import DURATIONS, Durations
 from bascule.telemetry.exposition import Exposition
 from bascule.telemetry.labels import LABELS
 from bascule.telemetry.load import LoadMeter, ProcessReading
@@ -221,15 +221,15 @@ def test_a_word_of_the_forwarders_adds_up_over_slots(
 
 
 def test_the_sum_of_durations_is_exact_even_below_a_second(rig: Rig) -> None:
-    count_duration(durations_of(rig.forwarder_words[0]), 2.000001)
+    DURATIONS.count(durations_of(rig.forwarder_words[0]), 2.000001)
     assert rig.scrape()["ws_connection_duration_seconds_sum", ()] == pytest.approx(2.000001)
 
 
 def test_sessions_that_a_dead_forwarder_took_along_are_closed_sessions(rig: Rig) -> None:
-    count_duration(durations_of(rig.forwarder_words[0]), 1.0)
+    DURATIONS.count(durations_of(rig.forwarder_words[0]), 1.0)
     rig.gateway_words[GatewayWord.FORWARDER_LOST] = 2
     for _ in range(2):
-        count_duration(durations_of(rig.gateway_words), 1.0)
+        DURATIONS.count(durations_of(rig.gateway_words), 1.0)
     rig.gateway_words[ended_word(Kind.APP, EndedBy.PROXY, Cause.INTERNAL)] = 2
 
     found = rig.scrape()
@@ -240,7 +240,7 @@ def test_sessions_that_a_dead_forwarder_took_along_are_closed_sessions(rig: Rig)
 
 
 def test_a_session_whose_end_nobody_saw_is_in_neither_the_count_nor_the_sum(rig: Rig) -> None:
-    count_duration(durations_of(rig.forwarder_words[0]), 90.0)
+    DURATIONS.count(durations_of(rig.forwarder_words[0]), 90.0)
     rig.forwarder_words[1][ForwarderWord.LOST] = 2
 
     found = rig.scrape()
@@ -254,7 +254,7 @@ def test_a_session_whose_end_nobody_saw_is_in_neither_the_count_nor_the_sum(rig:
 
 def test_durations_show_as_quantiles_and_buckets(rig: Rig) -> None:
     rig.durations.record(12.0, rig.now)
-    count_duration(durations_of(rig.forwarder_words[0]), 12.0)
+    DURATIONS.count(durations_of(rig.forwarder_words[0]), 12.0)
     found = rig.scrape()
 
     assert found["ws_connection_duration_seconds", ("0.99",)] == 12.0

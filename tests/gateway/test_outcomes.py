@@ -15,7 +15,7 @@ from bascule.handover.messages import Ended, Live
 from bascule.policy.budget import SessionBudget
 from bascule.protocol.closing import End
 from bascule.telemetry.accesslog import AccessLog
-from bascule.telemetry.durations import Durations, histogram
+from bascule.telemetry.durations import DURATIONS, Durations
 from bascule.telemetry.reservoir import Reservoir
 from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
 from tests.support.recorder import Recorder
@@ -44,7 +44,7 @@ class Rig:
         return [fields for _, fields in self._log.seen]
 
     def live(self, identifier: int, since: float) -> None:
-        self.outcomes.on_live(0, Live(0, identifier, 0, since, 0.0, 0, 0, 0, 0, TAG))
+        self.outcomes.on_live(0, Live(0, identifier, 0, since, 0.0, -1.0, 0, 0, 0, 0, TAG))
 
     @property
     def sampled(self) -> int:
@@ -96,7 +96,7 @@ def test_what_is_lost_with_a_forwarder_is_counted_here_and_once(rig: Rig) -> Non
     rig.outcomes.on_lost(link(1))
     assert (rig.budget.in_use, len(rig.registry), rig.sampled, len(rig.lines)) == (0, 0, 2, 2)
     assert rig.counters.ended(Kind.JUPYTER, EndedBy.PROXY, Cause.INTERNAL) == 2
-    lasted = histogram(rig.counters.durations())
+    lasted = DURATIONS.reading(rig.counters.durations())
     assert lasted.cumulative[-1] == 2
     assert lasted.sum == pytest.approx(20, abs=5)
 
@@ -110,7 +110,7 @@ def test_what_two_gateways_know_to_be_lost_is_counted_and_logged_by_one(rig: Rig
     assert (len(rig.lines), len(former.lines), rig.sampled, former.sampled) == (1, 0, 1, 0)
     assert rig.counters.lost_count() == 1
     assert rig.counters.ended(Kind.JUPYTER, EndedBy.PROXY, Cause.INTERNAL) == 1
-    assert histogram(rig.counters.durations()).cumulative[-1] == 1
+    assert DURATIONS.reading(rig.counters.durations()).cumulative[-1] == 1
 
 
 def test_what_is_lost_with_one_that_had_not_told_all_is_the_supervisors_to_count(rig: Rig) -> None:

@@ -17,6 +17,7 @@ from bascule.handover.counters import (
     ENDED_BY,
     GATEWAYS,
     KINDS,
+    ROUND_TRIPS_BASE,
     CounterFile,
     ForwarderWord,
     GatewayWord,
@@ -25,11 +26,13 @@ from bascule.handover.counters import (
     durations_of,
     ended_word,
     frames_word,
+    round_trips_of,
 )
-from bascule.telemetry.durations import WORDS
+from bascule.telemetry.durations import DURATIONS
+from bascule.telemetry.roundtrips import ROUND_TRIPS
 from bascule.vocabulary import CLOSE_CODE_LABELS, CLOSE_SENDERS, Opcode
 
-DURATIONS = range(DURATIONS_BASE, DURATIONS_BASE + WORDS)
+LASTED = range(DURATIONS_BASE, DURATIONS_BASE + DURATIONS.words)
 
 
 def test_no_two_meanings_share_a_word_of_a_forwarder() -> None:
@@ -38,14 +41,15 @@ def test_no_two_meanings_share_a_word_of_a_forwarder() -> None:
         *(frames_word(*of) for of in product(DIRECTIONS, Opcode)),
         *(ended_word(*of) for of in product(KINDS, ENDED_BY, CAUSES)),
         *(close_code_word(*of) for of in product(CLOSE_SENDERS, CLOSE_CODE_LABELS)),
-        *DURATIONS,
+        *LASTED,
+        *range(ROUND_TRIPS_BASE, ROUND_TRIPS_BASE + ROUND_TRIPS.words),
     ]
     assert [word for word, times in Counter(words).items() if times > 1] == []
     assert max(words) < BLOCK_WORDS
 
 
 def test_no_two_meanings_share_a_word_of_the_gateway() -> None:
-    words = [*GatewayWord, *(ended_word(*of) for of in product(KINDS, ENDED_BY, CAUSES)), *DURATIONS]
+    words = [*GatewayWord, *(ended_word(*of) for of in product(KINDS, ENDED_BY, CAUSES)), *LASTED]
     assert len(set(words)) == len(words)
 
 
@@ -95,8 +99,15 @@ def test_what_gateways_counted_is_added_up_but_the_peak_is_the_highest() -> None
 def test_durations_are_added_up_over_all_who_counted_them() -> None:
     counters = CounterFile.create(2)
     for block in (counters.gateway(1), counters.forwarder(0), counters.forwarder(1)):
-        durations_of(block)[WORDS - 1] = 7
-    assert counters.durations() == [0] * (WORDS - 1) + [21]
+        durations_of(block)[-1] = 7
+    assert counters.durations() == [0] * (DURATIONS.words - 1) + [21]
+
+
+def test_round_trips_are_added_up_over_forwarders() -> None:
+    counters = CounterFile.create(2)
+    for block in (counters.forwarder(0), counters.forwarder(1)):
+        round_trips_of(block)[-1] = 7
+    assert counters.round_trips() == [0] * (ROUND_TRIPS.words - 1) + [14]
 
 
 @pytest.mark.parametrize("place", [-1, GATEWAYS])

@@ -54,7 +54,7 @@ MESSAGES: dict[type, st.SearchStrategy[Message]] = {
     ),
     Live: st.builds(
         Live,
-        request=_u32, id=_u64, kind=_u8, opened_at=_time, idle=_time, payload_inbound=_u64,
+        request=_u32, id=_u64, kind=_u8, opened_at=_time, idle=_time, round_trip=_time, payload_inbound=_u64,
         payload_outbound=_u64, frames_inbound=_u64, frames_outbound=_u64, tag=st.binary(max_size=300),
     ),
     Listed: st.builds(Listed, request=_u32),

@@ -100,6 +100,11 @@ def test_one_that_has_to_answer_and_does_not_is_let_go(enter: Enter) -> None:
         ping = browser.frame()
         assert (ping.opcode, ping.key) == (PING, None)
         browser.say(ping.payload, PONG)
+    (row,) = eventually(
+        lambda: [row for row in proxy.sessions() if row["roundTrip"] is not None], 10, "timed"
+    )
+    assert 0 <= row["roundTrip"] < 10
+    assert proxy.metric("bascule_browser_round_trip_seconds_count") > 0
     while (last := browser.frame()).opcode == PING:
         pass
 

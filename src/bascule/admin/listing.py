@@ -178,6 +178,7 @@ def _row_json(row: SessionRow) -> dict[str, object]:
         "forwarder": row.forwarder,
         "age": round(row.age, 1),
         "idle": round(row.idle, 1),
+        "roundTrip": None if row.round_trip is None else round(row.round_trip, 4),
         "bytesIn": row.bytes_in,
         "bytesOut": row.bytes_out,
         "framesIn": row.frames_in,

@@ -78,6 +78,7 @@ class SessionRow:
         forwarder: Slot of the forwarder that carries it.
         age: Seconds since admission.
         idle: Seconds since the last data frame in either direction.
+        round_trip: Seconds that the browser took to answer the latest ping; ``None`` if it has answered none.
         bytes_in: Payload bytes towards the upstream.
         bytes_out: Payload bytes towards the browser.
         frames_in: Data frames towards the upstream.
@@ -93,6 +94,7 @@ class SessionRow:
     forwarder: int
     age: float
     idle: float
+    round_trip: float | None
     bytes_in: int
     bytes_out: int
     frames_in: int

@@ -15,7 +15,7 @@ from bascule.handover.counters import KINDS, durations_of, ended_word
 from bascule.handover.descriptors import most_unread, send_packet
 from bascule.handover.messages import Ended, is_outcome, join
 from bascule.protocol.closing import CLOSE_TABLE, End
-from bascule.telemetry.durations import count_duration
+from bascule.telemetry.durations import DURATIONS
 
 if TYPE_CHECKING:
     import socket
@@ -113,5 +113,5 @@ class Outbox:
 def count_outcome(words: memoryview, ended: Ended) -> None:
     """Count an outcome in a forwarder's block of the counters."""
     row = CLOSE_TABLE[End(ended.end)]
-    count_duration(durations_of(words), ended.duration)
+    DURATIONS.count(durations_of(words), ended.duration)
     words[ended_word(KINDS[ended.kind], row.ended_by, row.cause)] += 1

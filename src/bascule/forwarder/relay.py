@@ -34,10 +34,11 @@ from bascule.forwarder import signs
 from bascule.forwarder.hot import Engine, Flow
 from bascule.forwarder.session import Pending, Session
 from bascule.forwarder.timers import Intervals, Timers
-from bascule.handover.counters import ForwarderWord, close_code_label, close_code_word
+from bascule.handover.counters import ForwarderWord, close_code_label, close_code_word, round_trips_of
 from bascule.handover.messages import Adopt, Ended, Live
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.protocol.frames import HEARTBEAT, OUR_PING, close_frame, control_frame
+from bascule.telemetry.roundtrips import ROUND_TRIPS
 from bascule.vocabulary import Opcode
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Relay:
         self._words = words
         self._report = report
         self._flow = flow
+        self._round_trips = round_trips_of(words)
         self._timers = Timers(self.sessions, intervals)
 
     # -- the life of a session ------------------------------------------------------
@@ -162,7 +164,7 @@ class Relay:
         return [
             Live(
                 request, session.id, session.kind, session.opened_at, max(0.0, now - session.active_at),
-                session.inbound.payload, session.outbound.payload, session.inbound.frames,
+                session.round_trip, session.inbound.payload, session.outbound.payload, session.inbound.frames,
                 session.outbound.frames, session.tag,
             )
             for session in self.sessions.values()
@@ -181,6 +183,10 @@ class Relay:
             self._answer_pings(flow)
         if flow.inbound and found & (signs.PING | signs.PONG):
             session.controls += 1
+            if found & signs.PONG and session.pinged_at:
+                session.round_trip = max(0.0, self._engine.now - session.pinged_at)
+                session.pinged_at = 0.0
+                ROUND_TRIPS.count(self._round_trips, session.round_trip)
         if found & signs.CLOSE:
             self._on_close(session, flow)
         if found & signs.FAULT:

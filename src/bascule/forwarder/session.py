@@ -43,6 +43,8 @@ class Session:
             ``end`` is set, whether a peer still takes them; 0 before the first check.
         doubted: `active_at`, and the bytes that waited for a slow peer, at the last check whether that peer
             still takes any, the other being gone.
+        pinged_at: When the first ping went out that is not answered yet, monotonic; 0 if there is none.
+        round_trip: Seconds that the latest answer to a ping took; below zero if there was none.
         beat_at: When the next heartbeat is due, monotonic.
         controls: How often pings of the browser, or answers to ours, have been found.
         asked: `browser_signs` when the first ping went out since the browser's latest; ``None`` if none has.
@@ -71,7 +73,9 @@ class Session:
         "opened_at",
         "outbound",
         "over_by",
+        "pinged_at",
         "reason",
+        "round_trip",
         "tag",
         "told_at",
         "waiting",
@@ -94,6 +98,8 @@ class Session:
         self.controls = 0
         self.asked: tuple[int, float] | None = None
         self.answer_by = 0.0
+        self.pinged_at = 0.0
+        self.round_trip = -1.0
         self.boundary_by = 0.0
         self.over_by = 0.0
         self.farewell_by = 0.0

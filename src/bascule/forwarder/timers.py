@@ -151,6 +151,7 @@ class Timers:
             self._answers = Wheel(_resolution(pong))
             for session in sessions:
                 session.asked = None  # the next heartbeat asks
+                session.pinged_at = 0.0
         if idle != before.idle:
             self._idles = Wheel(_resolution(idle))
             for session in sessions if idle else ():
@@ -176,7 +177,10 @@ class Timers:
 
     def ask(self, session: Session, now: float) -> None:
         """Await the answer to a ping that has gone out, unless that to an earlier one is still to come."""
-        if not self.asks or session.asked == session.browser_signs:
+        if not self.asks:  # no more: it waited for the end of a frame meanwhile
+            return
+        session.pinged_at = session.pinged_at or now
+        if session.asked == session.browser_signs:
             return
         session.answer_by = now + self._intervals.pong
         if session.asked is None:

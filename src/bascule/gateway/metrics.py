@@ -25,7 +25,8 @@ from bascule.handover.counters import (
 )
 from bascule.protocol.closing import CLOSE_TABLE
 from bascule.telemetry.catalogue import QUANTILES
-from bascule.telemetry.durations import histogram
+from bascule.telemetry.durations import DURATIONS
+from bascule.telemetry.roundtrips import ROUND_TRIPS
 from bascule.telemetry.sources import SummaryReading
 from bascule.vocabulary import (
     CLOSE_CODE_LABELS,
@@ -171,7 +172,7 @@ class GatewayMetrics:
             "ws_connection_duration_seconds_mean": lambda now: _one(durations.summary(now).mean),
             "ws_pool_cpu_cores": self._cpu_cores,
             "ws_pool_alloc_bytes_per_second": lambda now: _one(load.allocated_per_second(now)),
-            "bascule_session_duration_seconds": lambda _: histogram(self._counters.durations()),
+            "bascule_session_duration_seconds": lambda _: DURATIONS.reading(self._counters.durations()),
             "bascule_sessions": self._sessions,
             "bascule_route_sessions": lambda _: _by_name(live.sessions_by_route()),
             "bascule_route_max_sessions": lambda _: _by_name(live.caps_by_route()),
@@ -181,6 +182,7 @@ class GatewayMetrics:
             "bascule_frames_total": self._frames,
             "bascule_payload_bytes_total": self._payload,
             "bascule_heartbeats_total": total(ForwarderWord.HEARTBEATS),
+            "bascule_browser_round_trip_seconds": lambda _: ROUND_TRIPS.reading(self._counters.round_trips()),
             "bascule_pings_answered_total": self._pings,
             "bascule_stashed_bytes": total(ForwarderWord.STASHED_BYTES),
             "bascule_refusals_total": self._refusals,
@@ -315,7 +317,7 @@ class GatewayMetrics:
 def closed_sessions(counters: CounterFile, durations: Durations, now: float) -> DurationSummary:
     """Summarise the durations of closed sessions: counted in shared memory, sampled in this process."""
     summary = durations.summary(now)
-    closed = histogram(counters.durations())
+    closed = DURATIONS.reading(counters.durations())
     return DurationSummary(
         count=closed.cumulative[-1],
         total=closed.sum,

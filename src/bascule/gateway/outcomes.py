@@ -16,7 +16,7 @@ from bascule.gateway.registry import Record
 from bascule.handover.counters import KINDS, ForwarderWord, GatewayWord, durations_of, ended_word
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.telemetry.accesslog import SessionEnd
-from bascule.telemetry.durations import count_duration
+from bascule.telemetry.durations import DURATIONS
 from bascule.telemetry.errand import Errand
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Outcomes:
         for record in records:
             duration = max(0.0, now - record.opened_at)
             self._words[ended_word(record.errand.kind, row.ended_by, row.cause)] += 1
-            count_duration(self._lasted, duration)
+            DURATIONS.count(self._lasted, duration)
             self._durations.record(duration, now)
             self._access.session_ended(
                 SessionEnd(

@@ -126,6 +126,7 @@ class View:
                     forwarder=record.slot,
                     age=max(0.0, now - record.opened_at),
                     idle=live.idle if live else 0.0,
+                    round_trip=live.round_trip if live and live.round_trip >= 0 else None,
                     bytes_in=live.payload_inbound if live else 0,
                     bytes_out=live.payload_outbound if live else 0,
                     frames_in=live.frames_inbound if live else 0,

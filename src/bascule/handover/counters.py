@@ -23,7 +23,8 @@ import weakref
 from enum import IntEnum, auto
 from typing import TYPE_CHECKING, Final
 
-from bascule.telemetry.durations import WORDS as DURATION_WORDS
+from bascule.telemetry.durations import DURATIONS
+from bascule.telemetry.roundtrips import ROUND_TRIPS
 from bascule.vocabulary import (
     CLOSE_CODE_LABELS,
     CLOSE_SENDERS,
@@ -49,6 +50,7 @@ __all__ = [
     "FRAMES_BASE",
     "GATEWAYS",
     "KINDS",
+    "ROUND_TRIPS_BASE",
     "TURN_EVERY",
     "CounterFile",
     "ForwarderWord",
@@ -58,6 +60,7 @@ __all__ = [
     "durations_of",
     "ended_word",
     "frames_word",
+    "round_trips_of",
 ]
 
 BLOCK_WORDS: Final = 512
@@ -173,6 +176,8 @@ CLOSE_CODES_BASE: Final = 192
 DURATIONS_BASE: Final = 256
 """Then the histogram of durations (`bascule.telemetry.durations`); a gateway's is that of sessions that were
 lost with their forwarder."""
+ROUND_TRIPS_BASE: Final = 288
+"""Then, in a forwarder's block, the histogram of browsers' round trips (`bascule.telemetry.roundtrips`)."""
 
 KINDS: Final = tuple(Kind)
 DIRECTIONS: Final = tuple(Direction)
@@ -216,7 +221,12 @@ def close_code_word(sender: str, label: str) -> int:
 
 def durations_of(block: memoryview) -> memoryview:
     """Return the histogram of durations in a process's block."""
-    return block[DURATIONS_BASE : DURATIONS_BASE + DURATION_WORDS]
+    return block[DURATIONS_BASE : DURATIONS_BASE + DURATIONS.words]
+
+
+def round_trips_of(block: memoryview) -> memoryview:
+    """Return the histogram of browsers' round trips in a forwarder's block."""
+    return block[ROUND_TRIPS_BASE : ROUND_TRIPS_BASE + ROUND_TRIPS.words]
 
 
 class CounterFile:
@@ -292,8 +302,13 @@ class CounterFile:
 
         Sessions that were lost with their forwarder while there was no gateway are not included.
         """
-        words = range(DURATIONS_BASE, DURATIONS_BASE + DURATION_WORDS)
+        words = range(DURATIONS_BASE, DURATIONS_BASE + DURATIONS.words)
         return [sum(self._each(word)) for word in words]
+
+    def round_trips(self) -> list[int]:
+        """Return the histogram of all browsers' round trips."""
+        words = range(ROUND_TRIPS_BASE, ROUND_TRIPS_BASE + ROUND_TRIPS.words)
+        return [self.total(word) for word in words]
 
     def lost_count(self) -> int:
         """Return how many sessions were lost with their forwarder, whoever counted them."""
@@ -305,4 +320,5 @@ assert max(GatewayWord) < ENDED_BASE
 assert FRAMES_BASE + 32 <= ENDED_BASE
 assert ENDED_BASE + len(KINDS) * len(ENDED_BY) * len(CAUSES) <= CLOSE_CODES_BASE
 assert CLOSE_CODES_BASE + len(CLOSE_SENDERS) * len(CLOSE_CODE_LABELS) <= DURATIONS_BASE
-assert DURATIONS_BASE + DURATION_WORDS <= BLOCK_WORDS
+assert DURATIONS_BASE + DURATIONS.words <= ROUND_TRIPS_BASE
+assert ROUND_TRIPS_BASE + ROUND_TRIPS.words <= BLOCK_WORDS

@@ -12,7 +12,7 @@ native byte order (both ends are the same build on one machine)::
     List    L  request:I
     Ended   E  id:Q kind:B end:B code:H duration:d idle:d payload:2Q frames:2Q
                reason:B+bytes tag:H+bytes
-    Live    V  request:I id:Q kind:B opened_at:d idle:d payload:2Q frames:2Q tag:H+bytes
+    Live    V  request:I id:Q kind:B opened_at:d idle:d round_trip:d payload:2Q frames:2Q tag:H+bytes
     Listed  D  request:I
     Moved   M
 
@@ -69,7 +69,7 @@ _ADOPT: Final = struct.Struct("=cQBBBdQHIII")
 _CLOSE: Final = struct.Struct("=cQBHdB")
 _LIST: Final = struct.Struct("=cI")
 _ENDED: Final = struct.Struct("=cQBBHddQQQQBH")
-_LIVE: Final = struct.Struct("=cIQBddQQQQH")
+_LIVE: Final = struct.Struct("=cIQBdddQQQQH")
 
 
 class Adopt(NamedTuple):
@@ -182,6 +182,7 @@ class Live(NamedTuple):
     Attributes:
         opened_at: Monotonic time of admission, in seconds.
         idle: Seconds since data last moved in either direction.
+        round_trip: Seconds that the browser's latest answer to a ping took; below zero if there was none.
     """
 
     request: int
@@ -189,6 +190,7 @@ class Live(NamedTuple):
     kind: int
     opened_at: float
     idle: float
+    round_trip: float
     payload_inbound: int
     payload_outbound: int
     frames_inbound: int
@@ -199,8 +201,9 @@ class Live(NamedTuple):
         """Return the packet."""
         return (
             _LIVE.pack(
-                b"V", self.request, self.id, self.kind, self.opened_at, self.idle, self.payload_inbound,
-                self.payload_outbound, self.frames_inbound, self.frames_outbound, len(self.tag),
+                b"V", self.request, self.id, self.kind, self.opened_at, self.idle, self.round_trip,
+                self.payload_inbound, self.payload_outbound, self.frames_inbound, self.frames_outbound,
+                len(self.tag),
             )
             + self.tag
         )  # fmt: skip

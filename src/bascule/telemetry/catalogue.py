@@ -232,6 +232,12 @@ _SESSIONS: Final = (
         "heartbeatIntervalMs. Flat while sessions are open: no heartbeats.",
     ),
     Metric(
+        "bascule_browser_round_trip_seconds", MetricKind.HISTOGRAM, Unit.SECONDS,
+        "How long browsers took to answer a ping, in buckets from a millisecond to ten seconds.",
+        "Empty unless `limits.pongTimeout` is set. What users feel of network and ingress: "
+        "`histogram_quantile(0.95, sum by (le) (rate(...[5m])))`; `GET /sessions` has each browser's latest.",
+    ),
+    Metric(
         "bascule_pings_answered_total", _C, Unit.NONE,
         "Pings that the proxy answered itself, by the side that sent them.",
         "Upstreams send pings; browsers do not, but other clients may.", ("side",),

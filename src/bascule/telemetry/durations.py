@@ -10,36 +10,30 @@ that was lost with its forwarder. A session that was lost while there was no gat
 in neither. The reservoir belongs to the gateway: one that retires hands it over, and after one that died it
 starts empty.
 
-Rules of this file: pure; `count_duration` is the only way into a histogram.
+Rules of this file: pure.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
-from bascule.telemetry.sources import HistogramReading
+from bascule.telemetry.histogram import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from bascule.telemetry.reservoir import Reservoir, Summary
 
-__all__ = ["BUCKETS", "WORDS", "Durations", "count_duration", "histogram"]
+__all__ = ["DURATIONS", "Durations"]
 
 _MINUTE: Final = 60.0
 _HOUR: Final = 3600.0
 
-BUCKETS: Final = (
+DURATIONS: Final = Histogram(
     1.0, 5.0, 15.0, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE,
     _HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR, 12 * _HOUR, 24 * _HOUR,
 )  # fmt: skip
-"""Upper bounds in seconds. Below a second lie probes and failed starts; above a day detail is of no use."""
-
-
-WORDS: Final = len(BUCKETS) + 2
-"""Numbers of a histogram: one for each bucket, one for longer durations, and the sum in microseconds."""
+"""Below a second lie probes and failed starts; above a day detail is of no use."""
 
 
 class Durations:
@@ -84,16 +78,3 @@ class Durations:
         """Take over the former gateway's sample: `Reservoir.restore`."""
         self._reservoir.restore(dumped)
         self._summary = None
-
-
-def count_duration(words: memoryview | list[int], seconds: float) -> None:
-    """Count one closed session in `WORDS` numbers; below zero counts as zero."""
-    seconds = max(0.0, seconds)
-    words[bisect_left(BUCKETS, seconds)] += 1
-    words[-1] += int(seconds * 1e6)
-
-
-def histogram(words: Sequence[int]) -> HistogramReading:
-    """Return the cumulative bucket counts of `WORDS` numbers, those of several processes added up."""
-    *counts, microseconds = words
-    return HistogramReading(BUCKETS, tuple(accumulate(counts)), microseconds / 1e6)
