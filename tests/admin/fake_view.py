@@ -21,14 +21,16 @@ from bascule.admin.events import SAMPLE_EVERY, SAMPLES
 from bascule.admin.view import (
     DurationSummary,
     ForwarderRow,
+    HubView,
     InstanceCapacity,
     SessionRow,
     Unheard,
 )
-from bascule.gateway.hub import HubLedger
+from bascule.gateway.hubactivity import HubActivity
+from bascule.gateway.hubledger import HubRouteLedger
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord, ended_word
 from bascule.handover.journal import Journal
-from bascule.policy.config import Capacity, Config, RouteConfig, WebSocketProxy
+from bascule.policy.config import Capacity, Config, Hub, RouteConfig, WebSocketProxy
 from bascule.policy.endpoints import Endpoint
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.loading import unwritten
@@ -37,7 +39,7 @@ from bascule.telemetry.exposition import Answer
 from bascule.vocabulary import Cause, EndedBy, Kind, Level
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 ROUTES = (
     RouteConfig(
@@ -93,7 +95,7 @@ class FakeView:
             **dict.fromkeys(unwritten(config), "default"),
         }
         self.counters = CounterFile.create(2)
-        self.hub = HubLedger(HubRoutes(RouteTable(()), config.hub), Journal.create("test-hub"))
+        self.hub_ledger = self.take_hub(config.hub)
         self.draining = False
         self.started_at = time.time() - 93_784
         self.signed_in = True
@@ -105,6 +107,14 @@ class FakeView:
         self._next = 1
         for _ in range(sessions):
             self.open(age=self._random.expovariate(1 / 9000))
+
+    def take_hub(self, settings: Hub, clock: Callable[[], float] = time.time) -> HubRouteLedger:
+        """Take routes of a JupyterHub, none at first, and return where they are kept."""
+        routes = HubRoutes(RouteTable(()), settings)
+        activity = HubActivity(routes, clock)
+        ledger = HubRouteLedger(routes, activity, Journal.create("test-hub"), clock)
+        self.hub: HubView | None = HubView(ledger, activity)
+        return ledger
 
     def open(
         self, *, age: float = 0.0, kind: Kind | None = None, user: str | None = "", route: str | None = None

@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections import Counter, UserDict
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -15,19 +15,17 @@ from yarl import URL
 
 from bascule.admin.api import Administration
 from bascule.admin.hubapi import BODY_BYTES
-from bascule.gateway.hub import HubLedger
-from bascule.handover.journal import Journal
 from bascule.policy.config import Hub, Limits
-from bascule.policy.hubroutes import HubRoutes
-from bascule.policy.routes import RouteTable
 from tests.admin.fake_view import FakeView, config
 from tests.admin.support import CSRF
+from tests.support.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, KeysView
 
     from aiohttp import ClientResponse
 
+    from bascule.gateway.hubledger import HubRouteLedger
     from tests.admin.support import Client
 
 TOKEN = "a-token-nobody-guesses"
@@ -37,19 +35,10 @@ FIRST = 1_700_000_000.25
 """2023-11-14T22:13:20.250Z"""
 
 
-class Clock:
-    """Seconds that a test sets."""
-
-    now = FIRST
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Calls:
     """What JupyterHub does."""
 
-    def __init__(self, client: Client, view: FakeView, hub: HubLedger, clock: Clock) -> None:
+    def __init__(self, client: Client, view: FakeView, hub: HubRouteLedger, clock: Clock) -> None:
         self.client = client
         self.view = view
         self.hub = hub
@@ -86,10 +75,9 @@ class Calls:
 @contextlib.asynccontextmanager
 async def hub_api(body_within: float = 10.0, **settings: Any) -> AsyncIterator[Calls]:
     """Serve the admin listener over a hub with a clock of its own."""
-    clock = Clock()
+    clock = Clock(FIRST)
     view = FakeView(config(admin_token=TOKEN, limits=Limits(handshake_timeout=body_within)))
-    routes = HubRoutes(RouteTable(()), Hub(**settings))
-    view.hub = hub = HubLedger(routes, Journal.create("test-hub"), clock)
+    hub = view.take_hub(Hub(**settings), clock)
     async with TestClient(TestServer(Administration(view).app)) as client:
         yield Calls(client, view, hub, clock)
 
@@ -399,7 +387,7 @@ async def test_other_paths_say_401_as_ever() -> None:
 @pytest.mark.parametrize("path", ["/api/routes", "/api/routes/", "/api/routes/a"])
 async def test_where_no_routes_are_taken_there_is_no_such_path(path: str) -> None:
     view = FakeView(config(admin_token=TOKEN))
-    view.hub = cast("HubLedger", None)
+    view.hub = None
     async with TestClient(TestServer(Administration(view).app)) as client:
         answers = [await client.request(method, path, headers=GIVEN) for method in ("GET", "POST", "DELETE")]
         assert [answer.status for answer in answers] == [404] * 3

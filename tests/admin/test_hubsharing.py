@@ -16,12 +16,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from bascule.admin import hubsharing
 from bascule.admin.api import Administration
 from bascule.admin.health import readiness
-from bascule.gateway.hub import HubLedger
-from bascule.handover.journal import Journal
 from bascule.policy.config import Capacity, Hub
 from bascule.policy.endpoints import Endpoint
-from bascule.policy.hubroutes import HubRoutes
-from bascule.policy.routes import RouteTable
 from tests.admin.fake_view import FakeView, config
 from tests.support.processes import reserve_port
 from tests.support.waiting import eventually_async
@@ -84,9 +80,7 @@ class Replica:
                 ),
             )
         )
-        self.hub = self.view.hub = HubLedger(
-            HubRoutes(RouteTable(()), self.view.config.hub), Journal.create("test-hub"), clock
-        )
+        self.hub = self.view.take_hub(self.view.config.hub, clock)
         self._life = contextlib.AsyncExitStack()
         self._comparing = asyncio.Lock()
         self._compared = asyncio.Event()

@@ -33,9 +33,9 @@ async def test_sessions_are_counted_by_route_also_those_without_sessions() -> No
 
 async def test_of_the_routes_of_the_hub_the_busiest_are_shown_behind_those_of_the_configuration() -> None:
     view = FakeView(config(), sessions=0)
-    view.hub.put("/user/ada", {"target": "http://127.0.0.1:1"})
-    view.hub.put("/user/idle", {"target": "http://127.0.0.1:1"})
-    view.hub.put("/user/grace", {"target": "http://127.0.0.1:1"})
+    view.hub_ledger.put("/user/ada", {"target": "http://127.0.0.1:1"})
+    view.hub_ledger.put("/user/idle", {"target": "http://127.0.0.1:1"})
+    view.hub_ledger.put("/user/grace", {"target": "http://127.0.0.1:1"})
     for routespec in ("/user/grace", "/user/ada", "/user/grace", "/user/gone"):
         view.open(kind=Kind.JUPYTER, route=routespec)
 
@@ -51,7 +51,7 @@ async def test_of_the_routes_of_the_hub_the_busiest_are_shown_behind_those_of_th
 
 async def test_a_route_named_like_a_host_of_the_hub_is_shown_once() -> None:
     view = FakeView(config(hub=Hub(enabled=True, host_routing=True), admin_token="t"), sessions=0)
-    view.hub.put("/lab", {"target": "http://127.0.0.1:1"})
+    view.hub_ledger.put("/lab", {"target": "http://127.0.0.1:1"})
     view.open(kind=Kind.JUPYTER, route="lab")
 
     shown = (await shown_of(view))["routes"]

@@ -14,6 +14,7 @@ from bascule.policy.config import Capacity, WebSocketProxy
 from bascule.policy.endpoints import Endpoint
 from bascule.vocabulary import Level
 from tests.admin.fake_view import FakeView, config
+from tests.support.clock import Clock
 from tests.support.processes import reserve_port
 
 
@@ -34,13 +35,6 @@ class Peer:
         self.queries.append(request.path_qs)
         await self.hold.wait()
         return self.body if isinstance(self.body, web.StreamResponse) else web.json_response(self.body)
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @contextlib.asynccontextmanager

@@ -243,7 +243,7 @@ async def test_the_routes_to_filter_by_are_those_there_are() -> None:
     view = pod(0, 100)
     users = ["/user/ada", "/user/bob", "/user/cy"]
     for user in users:
-        view.hub.put(user, {"target": "http://127.0.0.1:9"})
+        view.hub_ledger.put(user, {"target": "http://127.0.0.1:9"})
     configured = sorted(route.name for route in ROUTES)
     ada = view.open(route=users[0])
     async with status_page(view) as page:

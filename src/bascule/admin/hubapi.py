@@ -52,7 +52,7 @@ class HubApi:
     """Answers the calls.
 
     Args:
-        hub: The routes.
+        hub: The routes, and their activity.
         sessions: The live sessions, which show where users are active.
         within: Seconds that the body of a request may take.
         sharing: Tells the other replicas what JupyterHub tells us; ``None`` where routes are not shared.
@@ -61,7 +61,8 @@ class HubApi:
     def __init__(
         self, hub: HubView, sessions: SessionList, within: float, sharing: HubSharing | None
     ) -> None:
-        self._hub = hub
+        self._routes = hub.routes
+        self._activity = hub.activity
         self._sessions = sessions
         self._within = within
         self._sharing = sharing
@@ -77,12 +78,12 @@ class HubApi:
     async def _read(self, request: web.Request) -> web.Response:
         routespec = _routespec(request)
         since = None if routespec else _since(request.query)
-        self._hub.observe(await self._sessions.rows())
+        self._activity.observe(await self._sessions.rows())
         if self._sharing is not None:
             await self._sharing.collect_activity()
-        await self._hub.keep_activity()
+        await self._routes.keep_activity()
         if routespec:
-            route = self._hub.get(_normal(routespec))
+            route = self._routes.get(_normal(routespec))
             if route is None:
                 raise Problem(404, "There is no such route.")
             return json_text(_route_json(route))
@@ -91,7 +92,7 @@ class HubApi:
     async def _written(self, since: float | None) -> list[str]:
         """Write the routes that have been inactive since a time, with pauses so that upgrades do not wait."""
         written = []
-        for number, route in enumerate(list(self._hub), 1):
+        for number, route in enumerate(list(self._routes), 1):
             if since is None or route.last_activity < since:
                 written.append(f"{json.dumps(route.routespec)}: {_route_json(route)}")
             if number % _AT_ONCE == 0:
@@ -107,7 +108,7 @@ class HubApi:
         if not isinstance(data, dict):
             raise Problem(400, "The body is not a JSON object.")
         try:
-            change = self._hub.put(_routespec(request) or "/", data)
+            change = self._routes.put(_routespec(request) or "/", data)
         except ValueError as error:
             raise Problem(400, str(error)) from None
         except (Retired, OSError) as error:
@@ -117,7 +118,7 @@ class HubApi:
 
     async def _remove(self, request: web.Request) -> web.Response:
         try:
-            change = self._hub.remove(_normal(_routespec(request) or "/"))
+            change = self._routes.remove(_normal(_routespec(request) or "/"))
         except (Retired, OSError) as error:
             raise ask_again(error) from None
         if change is None:

@@ -88,7 +88,7 @@ class HubSharing:
     """Keeps the routes of this replica and of its peers the same.
 
     Args:
-        hub: The routes here.
+        hub: The routes here, and their activity.
         sessions: The live sessions here, which show where users are active.
         client: Asks the peers.
         token: The admin token, the same in all replicas.
@@ -98,7 +98,8 @@ class HubSharing:
     def __init__(
         self, hub: HubView, sessions: SessionList, client: PeerClient, token: str, patience: float
     ) -> None:
-        self._hub = hub
+        self._routes = hub.routes
+        self._activity = hub.activity
         self._sessions = sessions
         self._client = client
         self._fields = {"Authorization": f"Bearer {token}"}
@@ -110,8 +111,8 @@ class HubSharing:
 
     def start(self) -> None:
         """Begin to compare."""
-        if not len(self._hub):  # the former gateway, if there was one, knew none
-            self._hub.complete.clear()
+        if not len(self._routes):  # the former gateway, if there was one, knew none
+            self._routes.complete.clear()
         self._comparing = tasks.spawn(self._keep_comparing(), "compare routes")
 
     async def close(self) -> None:
@@ -126,7 +127,7 @@ class HubSharing:
         grown_up = clock() + _YOUNG
         while True:
             await self.compare()
-            self._hub.complete.set()
+            self._routes.complete.set()
             pause = _EVERY if clock() >= grown_up else _AT_FIRST
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
 
@@ -152,7 +153,7 @@ class HubSharing:
         """
 
         async def one(target: Endpoint) -> None:
-            fields = {"If-None-Match": f'"{self._hub.digest}"'}
+            fields = {"If-None-Match": f'"{self._routes.digest}"'}
             async with self._ask("GET", target, _CHANGES, headers=fields) as answer:
                 if answer.status == 304:
                     return
@@ -175,7 +176,7 @@ class HubSharing:
             async with self._ask("GET", target, _ACTIVITY, within=_ACTIVITY_WITHIN) as answer:
                 _check(answer, 200)
                 async for line in _lines(answer.content):
-                    self._hub.heard(*_read_activity(line))
+                    self._activity.heard(*_read_activity(line))
 
         await self._each(one, _ACTIVITY_WITHIN)
 
@@ -200,7 +201,7 @@ class HubSharing:
         targets = await self._client.targets(min(deadline, now + self._patience))
         self._failing.intersection_update(targets)
         await asyncio.gather(*(careful(target) for target in targets))
-        self._hub.peers_failing = len(self._failing)
+        self._routes.peers_failing = len(self._failing)
 
     def _ask(
         self, method: str, target: Endpoint, path: str, *, within: float | None = None, **request: Any
@@ -219,11 +220,11 @@ class HubSharing:
         app.router.add_get(_ACTIVITY, self._tell_activity, allow_head=False)
 
     async def _read(self, request: web.Request) -> web.StreamResponse:
-        digest = self._hub.digest
+        digest = self._routes.digest
         fields = {"ETag": f'"{digest}"', "Cache-Control": "no-store"}
         if any(tag.value == digest for tag in request.if_none_match or ()):
             return web.Response(status=304, headers=fields)
-        return await _stream(request, (change.encode() for change in self._hub.changes()), fields)
+        return await _stream(request, (change.encode() for change in self._routes.changes()), fields)
 
     async def _take(self, request: web.Request) -> web.Response:
         try:
@@ -247,8 +248,8 @@ class HubSharing:
         return web.Response(status=204)
 
     async def _tell_activity(self, request: web.Request) -> web.StreamResponse:
-        self._hub.observe(await self._sessions.rows())
-        times = (json.dumps([route.routespec, route.last_activity]).encode() for route in list(self._hub))
+        self._activity.observe(await self._sessions.rows())
+        times = (json.dumps([route.routespec, route.last_activity]).encode() for route in list(self._routes))
         return await _stream(request, times, {"Cache-Control": "no-store"})
 
     def _merge(self, line: bytes) -> Change | None:
@@ -264,7 +265,7 @@ class HubSharing:
         except RecursionError:
             raise ValueError("The line is no change of a route.") from None
         try:
-            return change if self._hub.merge(change) else None
+            return change if self._routes.merge(change) else None
         except ValueError as error:
             _log.warning("a peer's route cannot be had here", problem=str(error))
             return None

@@ -73,11 +73,11 @@ def _routes(view: GatewayView, rows: Sequence[SessionRow]) -> Iterator[dict[str,
     by_kind = Counter((row.route, row.kind) for row in rows)
     # Of a route's kinds the most common one comes last, and stays.
     kinds = {route: kind for (route, kind), _ in reversed(by_kind.most_common())}
-    configured = {route.name for route in view.config.routes}  # `hub.get` may read one as a host
+    configured = {route.name for route in view.config.routes}  # `routes.get` may read one as a host
     busy = [
         (name, count)
         for name, count in by_route.most_common()
-        if name not in configured and hub.get(name) is not None
+        if name not in configured and hub.routes.get(name) is not None
     ]
     for name, count in busy[:_MOST_OF_HUB]:  # a Hub may have thousands
         yield {"name": name, "kind": kinds[name], "path": name, "sessions": count, "max": None}

@@ -29,6 +29,8 @@ __all__ = [
     "DurationSummary",
     "ForwarderRow",
     "GatewayView",
+    "HubActivityView",
+    "HubRoutesView",
     "HubView",
     "InstanceCapacity",
     "Retired",
@@ -147,7 +149,7 @@ class DurationSummary:
     quantiles: Mapping[float, float]
 
 
-class HubView(Protocol):
+class HubRoutesView(Protocol):
     """JupyterHub's routes as the admin API sees them.
 
     Attributes:
@@ -187,9 +189,6 @@ class HubView(Protocol):
             OSError: There is no memory; nothing was changed.
         """
 
-    def observe(self, sessions: Iterable[SessionRow]) -> None:
-        """Note on which of all sessions a browser has sent something since this was last called."""
-
     async def keep_activity(self) -> None:
         """Keep for the next gateway what has become active since this was last called.
 
@@ -212,8 +211,28 @@ class HubView(Protocol):
             OSError: There is no memory; nothing was changed.
         """
 
+
+class HubActivityView(Protocol):
+    """Activity on JupyterHub's routes as the admin API sees it; each route has the time of its latest."""
+
+    def observe(self, sessions: Iterable[SessionRow]) -> None:
+        """Note on which of all sessions a browser has sent something since this was last called."""
+
     def heard(self, routespec: str, at: float) -> None:
         """Note that a route had activity at that time, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubView:
+    """What a gateway knows of JupyterHub.
+
+    Attributes:
+        routes: The routes.
+        activity: Their activity.
+    """
+
+    routes: HubRoutesView
+    activity: HubActivityView
 
 
 class GatewayView(Protocol):
@@ -238,7 +257,7 @@ class GatewayView(Protocol):
 
     @property
     def hub(self) -> HubView | None:
-        """JupyterHub's routes; ``None`` unless ``hub.enabled``."""
+        """JupyterHub's routes and their activity; ``None`` unless ``hub.enabled``."""
 
     @property
     def draining(self) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bascule.gateway.dispatch import Dispatch
-    from bascule.gateway.hub import HubLedger
+    from bascule.gateway.hubledger import HubRouteLedger
     from bascule.gateway.life import Life
     from bascule.gateway.registry import Registry
     from bascule.handover.setup import GatewaySetup
@@ -43,7 +43,7 @@ class Census:
         registry: Registry,
         dispatch: Dispatch,
         life: Life,
-        hub: HubLedger | None,
+        hub: HubRouteLedger | None,
     ) -> None:
         self.started_at = setup.started_at
         self.reloaded = setup.reloaded
@@ -118,7 +118,7 @@ class Census:
 
     def hub_routes(self) -> int:
         """Return how many routes JupyterHub has added."""
-        return 0 if self._hub is None else len(self._hub.routes)
+        return 0 if self._hub is None else len(self._hub)
 
     def hub_peers_failing(self) -> int:
         """Return how many other replicas do not share JupyterHub's routes with this one."""

@@ -21,7 +21,7 @@ from bascule.telemetry.errand import Errand
 
 if TYPE_CHECKING:
     from bascule.gateway.dispatch import Link
-    from bascule.gateway.hub import HubLedger
+    from bascule.gateway.hubactivity import HubActivity
     from bascule.gateway.registry import Registry
     from bascule.handover.counters import CounterFile
     from bascule.handover.messages import Ended, Live
@@ -44,7 +44,7 @@ class Outcomes:
         access_log: Gets one line for each session that ended.
         counters: All counters.
         words: The gateway's counter block.
-        hub: JupyterHub's routes; ``None`` where we take none.
+        activity: Notes activity on JupyterHub's routes; ``None`` where we take none.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Outcomes:
         access_log: AccessLog,
         counters: CounterFile,
         words: memoryview,
-        hub: HubLedger | None,
+        activity: HubActivity | None,
     ) -> None:
         self._registry = registry
         self._budget = budget
@@ -64,15 +64,15 @@ class Outcomes:
         self._counters = counters
         self._words = words
         self._lasted = durations_of(words)
-        self._hub = hub
+        self._activity = activity
 
     def on_live(self, slot: int, live: Live) -> None:
         """Take over a session that a forwarder already carries; do nothing if it is known."""
         if self._registry.get(live.id) is not None:
             return
         errand = Errand.of_tag(live.tag, KINDS[live.kind])
-        if self._hub is not None:
-            self._hub.carried(live.id, live.frames_inbound)
+        if self._activity is not None:
+            self._activity.carried(live.id, live.frames_inbound)
         self._registry.add(
             Record(
                 live.id, errand, live.opened_at, slot,
@@ -86,8 +86,8 @@ class Outcomes:
         row = CLOSE_TABLE[End(ended.end)]
         errand = Errand.of_tag(ended.tag, KINDS[ended.kind])
         self._durations.record(ended.duration, time.monotonic())
-        if self._hub is not None:
-            self._hub.ended(ended.id, errand.route, ended.frames_inbound, ended.idle)
+        if self._activity is not None:
+            self._activity.ended(ended.id, errand.route, ended.frames_inbound, ended.idle)
         self._access.session_ended(
             SessionEnd(
                 id=f"{ended.id:x}", errand=errand, ended_by=row.ended_by, cause=row.cause,

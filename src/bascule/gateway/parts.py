@@ -15,6 +15,7 @@ import structlog
 
 from bascule._version import __version__
 from bascule.admin.api import Administration
+from bascule.admin.view import HubView
 from bascule.gateway.admission import Admission
 from bascule.gateway.auth import SessionTokens
 from bascule.gateway.census import Census
@@ -25,7 +26,8 @@ from bascule.gateway.exchanges import Exchanges
 from bascule.gateway.fence import Fence
 from bascule.gateway.figures import Figures
 from bascule.gateway.http import HttpServer
-from bascule.gateway.hub import HubLedger
+from bascule.gateway.hubactivity import HubActivity
+from bascule.gateway.hubledger import HubRouteLedger
 from bascule.gateway.life import Life
 from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.outcomes import Outcomes
@@ -80,10 +82,14 @@ class Parts:
         # Which requests may pass, and where to.
         configured = RouteTable(config.routes)
         routes: Routes = configured
-        self.hub: HubLedger | None = None
+        self.hub_ledger: HubRouteLedger | None = None
+        self.hub_activity: HubActivity | None = None
+        hub_view: HubView | None = None
         if config.hub.enabled:
             routes = hub_routes = HubRoutes(configured, config.hub)
-            self.hub = HubLedger(hub_routes, Journal(setup.hub))
+            self.hub_activity = HubActivity(hub_routes)
+            self.hub_ledger = HubRouteLedger(hub_routes, self.hub_activity, Journal(setup.hub))
+            hub_view = HubView(self.hub_ledger, self.hub_activity)
         tokens = SessionTokens(config.auth.session, config.asks_for_sessions)
         rules = RequestRules(config, routes, tokens.require, f"bascule-{secrets.token_hex(4)}".encode())
         # Built now and not at its first use: when no descriptor is left, OpenSSL reads no CA, reports
@@ -103,7 +109,7 @@ class Parts:
                 config.metrics.duration_half_life, config.metrics.recent_window, random=random.Random().random
             )
         )
-        outcomes = Outcomes(self.registry, budget, durations, access_log, counters, words, self.hub)
+        outcomes = Outcomes(self.registry, budget, durations, access_log, counters, words, self.hub_activity)
         self.dispatch = Dispatch(
             self.registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_lost, life
         )
@@ -126,7 +132,7 @@ class Parts:
         self.collector = CollectorClock(time.perf_counter_ns, words, GatewayWord.COLLECTOR_NANOSECONDS)
         self.census = Census(
             setup, config, budget=budget, registry=self.registry, dispatch=self.dispatch, life=life,
-            hub=self.hub,
+            hub=self.hub_ledger,
         )  # fmt: skip
         self.metrics = GatewayMetrics(
             self.census, counters, durations, load, processes,
@@ -135,7 +141,7 @@ class Parts:
         self.view = View(
             config=config, sources=setup.sources, counters=counters, census=self.census,
             registry=self.registry, dispatch=self.dispatch, durations=durations, load=load, tokens=tokens,
-            exposition=Exposition(self.metrics.readers(), time.monotonic), hub=self.hub,
+            exposition=Exposition(self.metrics.readers(), time.monotonic), hub=hub_view,
             begin_drain=self.drain.begin,
         )  # fmt: skip
         self.administration = Administration(self.view)
@@ -151,7 +157,15 @@ class Parts:
 
         # Plain requests; the server of these hands every upgrade to the admission.
         self.plain = PlainProxy(
-            config, rules, words, access_log, self.exchanges, life, upstream_tls, fence, hub=self.hub
+            config,
+            rules,
+            words,
+            access_log,
+            self.exchanges,
+            life,
+            upstream_tls,
+            fence,
+            activity=self.hub_activity,
         )
         own_paths = OwnPaths(self.administration.public, routes, self.plain, life, is_hubs=config.hub.enabled)
         self.http = HttpServer(own_paths.handle, config, self.admission.upgrade, life)

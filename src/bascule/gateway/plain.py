@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bascule.gateway.announced import Peer
     from bascule.gateway.exchanges import Exchanges
     from bascule.gateway.fence import Fence
-    from bascule.gateway.hub import HubLedger
+    from bascule.gateway.hubactivity import HubActivity
     from bascule.gateway.life import Life
     from bascule.policy.config import Config
     from bascule.policy.forwarding import Fields
@@ -71,7 +71,7 @@ class PlainProxy:
         life: Tells whether connections are kept.
         upstream_tls: The TLS context for upstreams.
         fence: Says which addresses a host that a URL named may have.
-        hub: Notes activity on JupyterHub's routes.
+        activity: Notes activity on JupyterHub's routes; ``None`` where we take none.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class PlainProxy:
         upstream_tls: ssl.SSLContext,
         fence: Fence,
         *,
-        hub: HubLedger | None = None,
+        activity: HubActivity | None = None,
     ) -> None:
         self._rules = rules
         self._words = words
@@ -94,7 +94,7 @@ class PlainProxy:
         self._life = life
         self._head_bytes = config.limits.request_head_bytes
         self._upstreams = PlainExchanges(
-            config, words, access_log, exchanges, upstream_tls, fence, rules.via, hub
+            config, words, access_log, exchanges, upstream_tls, fence, rules.via, activity
         )
 
     async def start(self) -> None:

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.exchanges import Exchanges
     from bascule.gateway.fence import Fence
-    from bascule.gateway.hub import HubLedger
+    from bascule.gateway.hubactivity import HubActivity
     from bascule.gateway.plain_response import BrowserSide
     from bascule.policy.config import Config
     from bascule.policy.forwarding import Fields
@@ -124,7 +124,7 @@ class PlainExchanges:
         upstream_tls: The TLS context for upstreams.
         fence: Says which addresses a host that a URL named may have.
         via: Our element of ``Via`` for requests of our own.
-        hub: Notes activity on JupyterHub's routes.
+        activity: Notes activity on JupyterHub's routes; ``None`` where we take none.
     """
 
     def __init__(
@@ -136,12 +136,12 @@ class PlainExchanges:
         upstream_tls: ssl.SSLContext,
         fence: Fence,
         via: bytes,
-        hub: HubLedger | None,
+        activity: HubActivity | None,
     ) -> None:
         self._words = words
         self._access = access_log
         self._exchanges = exchanges
-        self._hub = hub
+        self._activity = activity
         self._pools = UpstreamPools(config.limits.connect_timeout, upstream_tls, fence)
         self._patience = config.limits.http_upstream_timeout
         error_target = config.hub.error_target if config.hub.enabled else None
@@ -323,8 +323,8 @@ class PlainExchanges:
 
     def _touch(self, match: Match) -> None:
         """Note activity if this is a route of JupyterHub."""
-        if self._hub is not None and match.hub_route is not None:
-            self._hub.touch(match.hub_route)
+        if self._activity is not None and match.hub_route is not None:
+            self._activity.touch(match.hub_route)
 
     def _note_failure(self, asked: _Asked, reason: str, status: int | None, detail: str) -> None:
         self._words[_FAILURES] += 1

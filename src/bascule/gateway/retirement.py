@@ -42,17 +42,17 @@ async def retire(parts: Parts, admin_listener: AdminListener, go_on: Callable[[S
         admin_listener: Answers probes until the other gateway serves.
         go_on: Begins a stage of the gateway's life.
     """
-    if parts.hub is not None:
+    if parts.hub_activity is not None:
         # While we still accept: a forwarder that hangs delays the list, and browsers would have to wait.
-        parts.hub.observe(await parts.view.sessions())
+        parts.hub_activity.observe(await parts.view.sessions())
     go_on(Stage.RETIRING)
     parts.http.idle.shed(len(parts.http.idle))
     await parts.http.wait_for_heads()
     go_on(Stage.SETTLING)
     await parts.admission.settle(_SETTLE)
     parts.figures.leave()
-    if parts.hub is not None:
-        parts.hub.retire()
+    if parts.hub_ledger is not None:
+        parts.hub_ledger.retire()
     # We have answered probes until now. Requests that have begun to arrive keep this process alive.
     spawn(admin_listener.retire(), "close admin listener", serves=True)
     go_on(Stage.RETIRED)

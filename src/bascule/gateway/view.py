@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from bascule.admin.view import DurationSummary
+    from bascule.admin.view import DurationSummary, HubView
     from bascule.gateway.auth import SessionTokens
     from bascule.gateway.census import Census
     from bascule.gateway.dispatch import Dispatch
-    from bascule.gateway.hub import HubLedger
     from bascule.gateway.registry import Registry
     from bascule.handover.counters import CounterFile
     from bascule.policy.config import Config
@@ -53,7 +52,7 @@ class View:
     load: LoadMeter
     tokens: SessionTokens
     exposition: Exposition
-    hub: HubLedger | None
+    hub: HubView | None
     begin_drain: Callable[[], None]
 
     @property

@@ -1,13 +1,7 @@
-"""JupyterHub's routes, and their activity: taken from the Hub, kept for the next gateway, and shared.
+"""JupyterHub's routes: taken from the Hub, kept for the next gateway, and shared with the other replicas.
 
-Activity is what a user does: a data frame from the browser, each part of a plain request's body, and the
-end of an answer to any plain request, if its status is below 300. Pongs, pings, heartbeats, redirects
-and errors do not count, nor does what an upstream sends of its own accord; so a kernel that pings an
-open tab does not keep its server alive.
-
-We do not measure when a browser sent each data frame. If a browser has sent any between two looks at
-the sessions, we take the time of the session's last data frame in either direction, which is known
-anyway.
+Each change is a line of a memory file, and so is a batch of activity (`bascule.gateway.hubactivity`): what a
+gateway that dies has noted since the last batch is lost.
 """
 
 from __future__ import annotations
@@ -24,13 +18,13 @@ from bascule.policy.hubchanges import Change, LastChanges
 from bascule.policy.hubroutes import read_routespec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from bascule.admin.view import SessionRow
+    from bascule.gateway.hubactivity import HubActivity
     from bascule.handover.journal import Journal
     from bascule.policy.hubroutes import HubRoute, HubRoutes
 
-__all__ = ["HubLedger"]
+__all__ = ["HubRouteLedger"]
 
 _log = structlog.get_logger()
 
@@ -44,12 +38,13 @@ _AT_ONCE: Final = 500
 """Routes whose activity is written before others have a turn of the loop: some milliseconds."""
 
 
-class HubLedger:
-    """The routes and their activity: implements `bascule.admin.view.HubView`.
+class HubRouteLedger:
+    """The routes, as they were told and are kept: implements `bascule.admin.view.HubRoutesView`.
 
     Args:
         routes: The table, still without JupyterHub's routes.
-        journal: Keeps the routes for the next gateway.
+        activity: Notes activity on the routes of this table.
+        journal: Keeps the routes, and their activity, for the next gateway.
         clock: Seconds since the epoch.
 
     Attributes:
@@ -61,6 +56,7 @@ class HubLedger:
     def __init__(
         self,
         routes: HubRoutes,
+        activity: HubActivity,
         journal: Journal,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -68,13 +64,12 @@ class HubLedger:
         self.complete = asyncio.Event()
         self.complete.set()
         self.peers_failing = 0
+        self._activity = activity
         self._changes = LastChanges()
         self._journal = journal
         self._clock = clock
         self._retired = False
         self._rewritten = 0
-        self._frames: dict[int, int] = {}
-        self._stirred: set[str] = set()
 
     # -- life -----------------------------------------------------------------------------
 
@@ -93,7 +88,7 @@ class HubLedger:
     def _replay(self, said: dict[str, Any]) -> None:
         if (times := said.get("stirred")) is not None:
             for routespec, at in times.items():
-                self.heard(routespec, at)
+                self._activity.heard(routespec, at)
             return
         change = Change.read(said)
         key = self.routes.key(change.routespec)
@@ -107,6 +102,27 @@ class HubLedger:
         if not self._retired:
             self._retired = True
             self._write_anew()
+
+    async def keep_activity(self) -> None:
+        """Write new activity to the journal, so that it outlives this gateway.
+
+        Called when the Hub asks, every few minutes: a line for each request would be too much.
+
+        Cancellation: safe; the next call writes what is not written yet.
+        """
+        unkept = list(self._activity.unkept)
+        for begin in range(0, len(unkept), _AT_ONCE):
+            if self._retired:
+                return
+            some = unkept[begin : begin + _AT_ONCE]
+            times = {each: route.last_activity for each in some if (route := self.routes.get(each))}
+            self._trim()
+            try:
+                self._journal.append(json.dumps({"stirred": times}).encode())
+            except OSError:  # no memory: the next call tries again
+                return
+            self._activity.unkept.difference_update(some)
+            await asyncio.sleep(0)
 
     # -- routes ---------------------------------------------------------------------------
 
@@ -201,7 +217,7 @@ class HubLedger:
             _log.warning("no memory to rewrite the routes", error=str(error))
             return
         self._rewritten = len(self._journal)
-        self._stirred.clear()
+        self._activity.unkept.clear()
 
     # -- other replicas -------------------------------------------------------------------
 
@@ -230,7 +246,7 @@ class HubLedger:
         """
         key = self.routes.key(change.routespec)
         if not self._changes.is_news(key, change):
-            self.heard(change.routespec, change.active)
+            self._activity.heard(change.routespec, change.active)
             return False
         self._make_room()
         try:
@@ -239,80 +255,3 @@ class HubLedger:
             self._changes.note(key, change)
             raise
         return True
-
-    # -- activity -------------------------------------------------------------------------
-
-    def touch(self, route: HubRoute) -> None:
-        """Note activity on a route, just now."""
-        route.last_activity = self._clock()
-        self._stirred.add(route.routespec)
-
-    def observe(self, sessions: Iterable[SessionRow]) -> None:
-        """Note activity for each session whose browser has sent data frames since the last call.
-
-        Args:
-            sessions: All live sessions.
-        """
-        now = self._clock()
-        before, self._frames = self._frames, {}
-        for session in sessions:
-            identifier = int(session.id, 16)
-            known = before.get(identifier, 0)
-            # 0 may also mean that its forwarder did not list its sessions in time.
-            self._frames[identifier] = max(known, session.frames_in)
-            if session.frames_in > known:
-                self.heard(session.route, now - session.idle)
-
-    async def keep_activity(self) -> None:
-        """Write new activity to the journal, so that it outlives this gateway.
-
-        Called when the Hub asks, every few minutes: a line for each request would be too much.
-
-        Cancellation: safe; the next call writes what is not written yet.
-        """
-        stirred = list(self._stirred)
-        for begin in range(0, len(stirred), _AT_ONCE):
-            if self._retired:
-                return
-            some = stirred[begin : begin + _AT_ONCE]
-            times = {each: route.last_activity for each in some if (route := self.routes.get(each))}
-            self._trim()
-            try:
-                self._journal.append(json.dumps({"stirred": times}).encode())
-            except OSError:  # no memory: the next call tries again
-                return
-            self._stirred.difference_update(some)
-            await asyncio.sleep(0)
-
-    def carried(self, identifier: int, frames_in: int) -> None:
-        """Note how many data frames a session that we take over has sent: they are no new activity.
-
-        Args:
-            identifier: The session.
-            frames_in: Data frames from its browser so far; when they came is not known.
-        """
-        self._frames[identifier] = frames_in
-
-    def ended(self, identifier: int, routespec: str, frames_in: int, idle: float) -> None:
-        """Note activity of a session that has ended, if its browser has sent data frames since the last look.
-
-        Args:
-            identifier: The session.
-            routespec: Its route.
-            frames_in: Data frames from its browser, in all.
-            idle: Seconds from its last data frame to its end.
-        """
-        if frames_in > self._frames.pop(identifier, 0):
-            self.heard(routespec, self._clock() - idle)
-
-    def heard(self, routespec: str, at: float) -> None:
-        """Note activity on a route, here or at another replica, unless later activity is known.
-
-        Args:
-            routespec: The route; one that is not known is left out.
-            at: Seconds since the epoch.
-        """
-        route = self.routes.get(routespec)
-        if route is not None and route.last_activity < at:
-            route.last_activity = at
-            self._stirred.add(route.routespec)

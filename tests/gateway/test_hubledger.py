@@ -1,4 +1,4 @@
-"""JupyterHub's routes through the life of gateways, and who is active on them."""
+"""JupyterHub's routes, and their activity, through the life of gateways and between replicas."""
 
 from __future__ import annotations
 
@@ -10,30 +10,22 @@ from unittest.mock import Mock
 
 import pytest
 
-from bascule.admin.view import Retired, SessionRow
-from bascule.gateway import hub as module
-from bascule.gateway.hub import _AT_ONCE, _LEAST, HubLedger
+from bascule.admin.view import Retired
+from bascule.gateway import hubledger as module
+from bascule.gateway.hubactivity import HubActivity
+from bascule.gateway.hubledger import _AT_ONCE, _LEAST, HubRouteLedger
 from bascule.handover.journal import Journal
 from bascule.policy.config import Hub
 from bascule.policy.hubchanges import Change
 from bascule.policy.hubroutes import HubRoute, HubRoutes
 from bascule.policy.routes import RouteTable
+from tests.support.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TARGET = "http://10.0.0.1:8888"
 MIB = 1 << 20
-
-
-class Clock:
-    """Seconds that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Log:
@@ -67,49 +59,55 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def hub(journal: Journal, clock: Clock) -> HubLedger:
-    return gateway(journal, clock)
+def table() -> HubRoutes:
+    return HubRoutes(RouteTable(()), Hub())
 
 
-def gateway(journal: Journal, clock: Clock, **settings: Any) -> HubLedger:
-    """The hub of a gateway that has just started."""
-    hub = HubLedger(HubRoutes(RouteTable(()), Hub(**settings)), Journal(journal.descriptor), clock)
+@pytest.fixture
+def activity(table: HubRoutes, clock: Clock) -> HubActivity:
+    return HubActivity(table, clock)
+
+
+@pytest.fixture
+def hub(table: HubRoutes, activity: HubActivity, journal: Journal, clock: Clock) -> HubRouteLedger:
+    hub = HubRouteLedger(table, activity, journal, clock)
     hub.take_over()
     return hub
 
 
-def added(hub: HubLedger, routespec: str) -> HubRoute:
+def ledger(table: HubRoutes, journal: Journal, clock: Clock) -> HubRouteLedger:
+    return HubRouteLedger(table, HubActivity(table, clock), journal, clock)
+
+
+def gateway(journal: Journal, clock: Clock, **settings: Any) -> HubRouteLedger:
+    """The routes of a gateway that has just started."""
+    hub = ledger(HubRoutes(RouteTable(()), Hub(**settings)), Journal(journal.descriptor), clock)
+    hub.take_over()
+    return hub
+
+
+def added(hub: HubRouteLedger, routespec: str) -> HubRoute:
     hub.put(routespec, {"target": TARGET})
     route = hub.get(routespec)
     assert route is not None
     return route
 
 
-def known(hub: HubLedger) -> dict[str, tuple[object, float]]:
+def known(hub: HubRouteLedger) -> dict[str, tuple[object, float]]:
     return {route.routespec: (route.data, route.last_activity) for route in hub}
 
 
-def active(hub: HubLedger, routespec: str = "/user/alice") -> float:
+def active(hub: HubRouteLedger, routespec: str = "/user/alice") -> float:
     route = hub.get(routespec)
     assert route is not None
     return route.last_activity
-
-
-def session(
-    number: int, frames_in: int, *, idle: float = 0.0, route: str = "/user/alice", frames_out: int = 0
-) -> SessionRow:
-    return SessionRow(
-        id=f"{number:016x}", route=route, kind="jupyter", user="alice", client="10.1.1.1",
-        upstream="10.0.0.1:8888", forwarder=0, age=99.0, idle=idle, round_trip=None, bytes_in=0, bytes_out=0,
-        frames_in=frames_in, frames_out=frames_out,
-    )  # fmt: skip
 
 
 # -- from gateway to gateway ------------------------------------------------------------------------------
 
 
 def test_routes_outlive_a_gateway_with_all_that_was_said_of_them(
-    hub: HubLedger, journal: Journal, clock: Clock
+    hub: HubRouteLedger, journal: Journal, clock: Clock
 ) -> None:
     data = {"target": TARGET, "user": "bücher", "server_name": "", "more": [1, None]}
     hub.put("user/alice/", data)
@@ -122,7 +120,7 @@ def test_routes_outlive_a_gateway_with_all_that_was_said_of_them(
     assert later.routes.match(b"/user/alice/x", b"") is not None
 
 
-def test_a_removed_route_stays_away(hub: HubLedger, journal: Journal, clock: Clock) -> None:
+def test_a_removed_route_stays_away(hub: HubRouteLedger, journal: Journal, clock: Clock) -> None:
     hub.put("/user/alice", {"target": TARGET})
     hub.put("/user/bob", {"target": TARGET})
 
@@ -132,7 +130,7 @@ def test_a_removed_route_stays_away(hub: HubLedger, journal: Journal, clock: Clo
     assert list(known(gateway(journal, clock))) == ["/user/bob"]
 
 
-def test_a_replaced_route_is_the_last_one(hub: HubLedger, journal: Journal, clock: Clock) -> None:
+def test_a_replaced_route_is_the_last_one(hub: HubRouteLedger, journal: Journal, clock: Clock) -> None:
     hub.put("/user/alice", {"target": TARGET})
     clock.now = 1001.0
     hub.put("/user/alice", {"target": "http://new"})
@@ -149,10 +147,12 @@ def test_a_route_stays_away_in_whatever_case_its_host_was_written(journal: Journ
     assert known(gateway(journal, clock, host_routing=True)) == {}
 
 
-def test_activity_outlives_a_gateway_that_retires(hub: HubLedger, journal: Journal, clock: Clock) -> None:
+def test_activity_outlives_a_gateway_that_retires(
+    hub: HubRouteLedger, activity: HubActivity, journal: Journal, clock: Clock
+) -> None:
     route = added(hub, "/user/alice")
     clock.now = 2000.0
-    hub.touch(route)
+    activity.touch(route)
 
     hub.retire()
 
@@ -160,18 +160,19 @@ def test_activity_outlives_a_gateway_that_retires(hub: HubLedger, journal: Journ
 
 
 async def test_a_gateway_that_was_killed_leaves_its_routes_and_what_was_active_when_it_was_last_asked(
-    hub: HubLedger, journal: Journal, clock: Clock
+    hub: HubRouteLedger, activity: HubActivity, journal: Journal, clock: Clock
 ) -> None:
     route = added(hub, "/user/alice")
     hub.put("/user/bob", {"target": TARGET})
     hub.put("/user/carol", {"target": TARGET})
     clock.now = 2000.0
-    hub.touch(route)
+    activity.touch(route)
     hub.remove("/user/carol")
-    hub.observe([session(1, 5, idle=3.0, route="/user/bob"), session(2, 5, route="/user/carol")])
+    activity.heard("/user/bob", 1997.0)
+    activity.heard("/user/carol", 2000.0)
     await hub.keep_activity()
     clock.now = 3000.0
-    hub.touch(route)
+    activity.touch(route)
 
     later = gateway(journal, clock)
 
@@ -179,19 +180,19 @@ async def test_a_gateway_that_was_killed_leaves_its_routes_and_what_was_active_w
 
 
 async def test_activity_is_kept_once_and_the_journal_stays_short(
-    hub: HubLedger, journal: Journal, clock: Clock
+    hub: HubRouteLedger, activity: HubActivity, journal: Journal, clock: Clock
 ) -> None:
     route = added(hub, "/user/alice")
     await hub.keep_activity()
     length = len(journal)
-    hub.touch(route)
+    activity.touch(route)
     await hub.keep_activity()
     longer = len(journal)
     await hub.keep_activity()
     assert (longer > length, len(journal)) == (True, longer)
 
     for clock.now in range(2000, 2000 + 2 * _LEAST // (longer - length)):
-        hub.touch(route)
+        activity.touch(route)
         await hub.keep_activity()
 
     assert len(journal) <= _LEAST + (longer - length)
@@ -199,11 +200,15 @@ async def test_activity_is_kept_once_and_the_journal_stays_short(
 
 
 async def test_activity_that_could_not_be_kept_is_kept_the_next_time(
-    hub: HubLedger, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    hub: HubRouteLedger,
+    activity: HubActivity,
+    journal: Journal,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     route = added(hub, "/user/alice")
     clock.now = 2000.0
-    hub.touch(route)
+    activity.touch(route)
     with monkeypatch.context() as short:
         short.setattr(Journal, "append", Full.append)
         await hub.keep_activity()
@@ -215,18 +220,18 @@ async def test_activity_that_could_not_be_kept_is_kept_the_next_time(
 
 
 async def test_the_activity_of_many_lets_others_have_their_turn(
-    hub: HubLedger, journal: Journal, clock: Clock
+    hub: HubRouteLedger, activity: HubActivity, journal: Journal, clock: Clock
 ) -> None:
     routes = [added(hub, f"/user/{number}") for number in range(2 * _AT_ONCE)]
     clock.now = 2000.0
     for route in routes:
-        hub.touch(route)
+        activity.touch(route)
     turns: list[int] = []
 
     async def touch_meanwhile() -> None:
         turns.append(len(journal))
         clock.now = 3000.0
-        hub.touch(routes[0])
+        activity.touch(routes[0])
 
     other = asyncio.create_task(touch_meanwhile())
     before = len(journal)
@@ -253,7 +258,7 @@ def test_a_route_that_cannot_be_had_is_left_out_with_a_warning(
 
 
 def test_a_later_gateway_that_allows_fewer_routes_keeps_those_there_are(
-    hub: HubLedger, journal: Journal, clock: Clock, log: Log
+    hub: HubRouteLedger, journal: Journal, clock: Clock, log: Log
 ) -> None:
     for name in "abc":
         hub.put(f"/{name}", {"target": TARGET})
@@ -268,7 +273,7 @@ def test_a_later_gateway_that_allows_fewer_routes_keeps_those_there_are(
         later.put("/d", {"target": TARGET})
 
 
-def test_a_retired_gateway_changes_nothing(hub: HubLedger, journal: Journal, clock: Clock) -> None:
+def test_a_retired_gateway_changes_nothing(hub: HubRouteLedger, journal: Journal, clock: Clock) -> None:
     hub.put("/user/alice", {"target": TARGET})
     hub.retire()
     later = gateway(journal, clock)
@@ -284,14 +289,14 @@ def test_a_retired_gateway_changes_nothing(hub: HubLedger, journal: Journal, clo
     assert list(known(gateway(journal, clock))) == ["/user/alice", "/user/bob"]
 
 
-def test_what_is_refused_is_not_kept(hub: HubLedger, journal: Journal, clock: Clock) -> None:
+def test_what_is_refused_is_not_kept(hub: HubRouteLedger, journal: Journal, clock: Clock) -> None:
     with pytest.raises(ValueError, match="target"):
         hub.put("/a", {"target": "ftp://x"})
 
     assert known(hub) == known(gateway(journal, clock)) == {}
 
 
-def test_a_journal_is_bounded_however_often_routes_change(hub: HubLedger, journal: Journal) -> None:
+def test_a_journal_is_bounded_however_often_routes_change(hub: HubRouteLedger, journal: Journal) -> None:
     hub.put("/stays", {"target": TARGET})
     filling = "x" * 4000
 
@@ -306,7 +311,7 @@ def test_a_journal_is_bounded_however_often_routes_change(hub: HubLedger, journa
 
 
 def test_a_journal_of_many_routes_is_not_written_anew_for_each_change(
-    hub: HubLedger, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    hub: HubRouteLedger, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filling = "x" * 4000
     for number in range(500):
@@ -325,7 +330,7 @@ def test_a_journal_of_many_routes_is_not_written_anew_for_each_change(
 
 
 def test_a_gateway_knows_what_the_one_before_was_told_last(
-    hub: HubLedger, journal: Journal, clock: Clock
+    hub: HubRouteLedger, journal: Journal, clock: Clock
 ) -> None:
     hub.put("/user/ada", {"target": TARGET})
     hub.put("/user/grace", {"target": TARGET})
@@ -343,7 +348,7 @@ def test_a_gateway_knows_what_the_one_before_was_told_last(
 
 
 def test_what_another_replica_was_told_outlives_a_gateway(
-    hub: HubLedger, journal: Journal, clock: Clock
+    hub: HubRouteLedger, journal: Journal, clock: Clock
 ) -> None:
     hub.put("/user/grace", {"target": TARGET})
     assert hub.merge(Change("/user/ada", 5.0, {"target": TARGET}, 7.0))
@@ -351,7 +356,7 @@ def test_what_another_replica_was_told_outlives_a_gateway(
     assert known(gateway(journal, clock)) == known(hub) == {"/user/ada": ({"target": TARGET}, 7.0)}
 
 
-def test_what_is_no_news_tells_of_activity_all_the_same(hub: HubLedger) -> None:
+def test_what_is_no_news_tells_of_activity_all_the_same(hub: HubRouteLedger) -> None:
     hub.put("/user/alice", {"target": TARGET})
     assert not hub.merge(Change("/user/alice", 900.0, {"target": "http://10.0.0.9:1"}, 2000.0))
     assert known(hub) == {"/user/alice": ({"target": TARGET}, 2000.0)}
@@ -364,7 +369,7 @@ def test_one_host_is_one_route_at_all_replicas(journal: Journal, clock: Clock) -
     assert known(hub) == {}
 
 
-def test_what_cannot_be_had_here_is_no_news_a_second_time(hub: HubLedger) -> None:
+def test_what_cannot_be_had_here_is_no_news_a_second_time(hub: HubRouteLedger) -> None:
     change = Change("/a", 1.0, {"target": "ftp://x"})
     with pytest.raises(ValueError, match="target"):
         hub.merge(change)
@@ -375,7 +380,7 @@ def test_what_cannot_be_had_here_is_no_news_a_second_time(hub: HubLedger) -> Non
 
 
 def test_a_retired_gateway_and_one_without_memory_take_nothing_over(journal: Journal, clock: Clock) -> None:
-    hub = HubLedger(HubRoutes(RouteTable(()), Hub(enabled=True)), Full(journal.descriptor), clock)
+    hub = ledger(HubRoutes(RouteTable(()), Hub(enabled=True)), Full(journal.descriptor), clock)
     with pytest.raises(OSError, match="no memory"):
         hub.merge(Change("/a", 1.0, {"target": TARGET}))
     hub.retire()
@@ -384,7 +389,7 @@ def test_a_retired_gateway_and_one_without_memory_take_nothing_over(journal: Jou
     assert known(hub) == {}
 
 
-def test_routes_may_change_while_they_are_told(hub: HubLedger) -> None:
+def test_routes_may_change_while_they_are_told(hub: HubRouteLedger) -> None:
     for name in "abc":
         hub.put(f"/{name}", {"target": TARGET})
     told = hub.changes()
@@ -395,136 +400,7 @@ def test_routes_may_change_while_they_are_told(hub: HubLedger) -> None:
     assert said == [("/a", {"target": TARGET}), ("/c", {"target": "http://10.0.0.2:8888"}), ("/b", None)]
 
 
-# -- activity ---------------------------------------------------------------------------------------------
-
-
-def test_a_route_is_active_as_it_is_added_and_as_somebody_does_something(
-    hub: HubLedger, clock: Clock
-) -> None:
-    route = added(hub, "/user/alice")
-    assert route.last_activity == 1000.0
-
-    clock.now = 1003.0
-    hub.touch(route)
-    assert active(hub) == 1003.0
-
-
-def test_a_browser_that_has_sent_a_frame_was_active_at_the_last_one(hub: HubLedger, clock: Clock) -> None:
-    hub.put("/user/alice", {"target": TARGET})
-    hub.put("/user/bob", {"target": TARGET})
-    clock.now = 1060.0
-
-    hub.observe([session(1, 5, idle=20.0), session(2, 1, idle=30.0)])
-
-    assert (active(hub), active(hub, "/user/bob")) == (1040.0, 1000.0)
-
-
-def test_a_browser_that_has_sent_nothing_more_is_not_active(hub: HubLedger, clock: Clock) -> None:
-    hub.put("/user/alice", {"target": TARGET})
-    clock.now = 1060.0
-    hub.observe([session(1, 5, idle=20.0)])
-
-    clock.now = 2000.0
-    hub.observe([session(1, 5, idle=0.0, frames_out=999), session(2, 0)])
-    assert active(hub) == 1040.0
-
-    clock.now = 3000.0
-    hub.observe([session(1, 6, idle=7.0), session(2, 0)])
-    assert active(hub) == 2993.0
-
-
-def test_a_session_whose_forwarder_was_not_heard_once_is_not_active_for_that(
-    hub: HubLedger, clock: Clock
-) -> None:
-    hub.put("/user/alice", {"target": TARGET})
-    hub.observe([session(1, 5)])
-    clock.now = 2000.0
-
-    hub.observe([session(1, 0)])
-    hub.observe([session(1, 5, frames_out=999)])
-
-    assert active(hub) == 1000.0
-
-
-def test_activity_never_goes_backwards(hub: HubLedger, clock: Clock) -> None:
-    route = added(hub, "/user/alice")
-    clock.now = 2000.0
-    hub.touch(route)
-
-    hub.observe([session(1, 5, idle=500.0)])
-    clock.now = 1900.0
-    hub.ended(2, "/user/alice", 5, 0.0)
-
-    assert active(hub) == 2000.0
-
-
-def test_sessions_of_no_route_are_nobodys_activity(hub: HubLedger) -> None:
-    hub.observe([session(1, 5, route="lab")])
-    hub.ended(1, "lab", 6, 0.0)
-
-    assert known(hub) == {}
-
-
-def test_what_another_gateway_has_seen_is_no_activity(hub: HubLedger, clock: Clock) -> None:
-    hub.put("/user/alice", {"target": TARGET})
-    hub.carried(1, 5)
-    hub.carried(2, 5)
-    clock.now = 1060.0
-
-    hub.observe([session(1, 5), session(2, 5)])
-    assert active(hub) == 1000.0
-
-    hub.observe([session(1, 5), session(2, 6)])
-    assert active(hub) == 1060.0
-
-
-@pytest.mark.parametrize(("frames_in", "last"), [(5, 1000.0), (6, 1060.0)])
-def test_at_its_end_a_session_counts_what_nobody_has_looked_at(
-    hub: HubLedger, clock: Clock, frames_in: int, last: float
-) -> None:
-    hub.put("/user/alice", {"target": TARGET})
-    hub.carried(1, 5)
-    clock.now = 1060.0
-
-    hub.ended(1, "/user/alice", frames_in, 0.0)
-
-    assert active(hub) == last
-
-
-def test_a_session_that_ends_long_after_its_last_data_was_active_then(hub: HubLedger, clock: Clock) -> None:
-    hub.put("/user/alice", {"target": TARGET})
-    clock.now = 5000.0
-
-    hub.ended(1, "/user/alice", 7, 3600.0)
-
-    assert active(hub) == 1400.0
-
-
-@pytest.mark.parametrize(("frames_in", "last"), [(0, 1000.0), (1, 1060.0)])
-def test_a_session_that_nobody_has_ever_looked_at_was_active_if_its_browser_was(
-    hub: HubLedger, clock: Clock, frames_in: int, last: float
-) -> None:
-    hub.put("/user/alice", {"target": TARGET})
-    clock.now = 1060.0
-
-    hub.ended(1, "/user/alice", frames_in, 0.0)
-
-    assert active(hub) == last
-
-
-@pytest.mark.parametrize(("number", "kept"), [(1, False), (2, False), (3, True)])
-def test_of_sessions_that_have_gone_nothing_is_kept(
-    hub: HubLedger, clock: Clock, number: int, kept: bool
-) -> None:
-    hub.carried(1, 5)
-    hub.observe([session(2, 5), session(3, 5)])
-    hub.ended(2, "/user/alice", 5, 0.0)
-    hub.put("/user/alice", {"target": TARGET})
-    clock.now = 1060.0
-
-    hub.ended(number, "/user/alice", 5, 0.0)  # had it been known, none of its frames would be new
-
-    assert active(hub) == (1000.0 if kept else 1060.0)
+# -- without memory ---------------------------------------------------------------------------------------
 
 
 class Full(Journal):
@@ -538,9 +414,9 @@ class Full(Journal):
 
 
 def test_what_cannot_be_kept_for_the_next_gateway_is_not_done(journal: Journal, clock: Clock) -> None:
-    hub = HubLedger(HubRoutes(RouteTable(()), Hub(enabled=True)), journal, clock)
+    hub = ledger(HubRoutes(RouteTable(()), Hub(enabled=True)), journal, clock)
     hub.put("/user/ada", {"target": TARGET})
-    full = HubLedger(hub.routes, Full(journal.descriptor), clock)
+    full = ledger(hub.routes, Full(journal.descriptor), clock)
 
     with pytest.raises(OSError, match="no memory"):
         full.put("/user/grace", {"target": TARGET})
@@ -560,11 +436,11 @@ def test_without_memory_a_gateway_retires_and_another_takes_over_all_the_same(
     hub.put("/user/grace", {"target": TARGET})
     hub.remove("/user/grace")
     full = Full(journal.descriptor)
-    before = HubLedger(hub.routes, full, clock)
+    before = ledger(hub.routes, full, clock)
     before.retire()
     with pytest.raises(Retired):
         before.remove("/user/ada")
-    after = HubLedger(HubRoutes(RouteTable(()), Hub()), full, clock)
+    after = ledger(HubRoutes(RouteTable(()), Hub()), full, clock)
     after.take_over()
 
     assert list(known(after)) == ["/user/ada"]
@@ -572,7 +448,7 @@ def test_without_memory_a_gateway_retires_and_another_takes_over_all_the_same(
 
 
 def test_a_change_that_can_be_kept_is_made_though_the_journal_cannot_be_written_anew(
-    hub: HubLedger, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    hub: HubRouteLedger, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Journal, "replace", Full.replace)
     filling = "x" * 4000
