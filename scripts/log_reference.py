@@ -101,15 +101,15 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "no descriptors left for the gateway's channel": "The open-file limit is too low.",
     },
     "JupyterHub": {
-        "route added": "By JupyterHub, or `by` another replica that it has told.",
+        "route added": "By JupyterHub, or `by` another instance that it has told.",
         "route removed": "The same. Its sessions go on.",
         "JupyterHub's routes taken over": "As a gateway starts: from the one before.",
         "a route was not taken over": "The configuration has changed, and it can be had no longer.",
-        "routes taken over from a peer": "Changes that JupyterHub had told another replica only.",
+        "routes taken over from a peer": "Changes that JupyterHub had told another instance only.",
         "a peer does not share its routes": "See [the runbook](../runbooks/hub-routes-not-shared.md). Once, until it does "
         "again.",
         "a peer shares its routes again": "All is well.",
-        "a peer's route cannot be had here": "The replicas differ in their configuration.",
+        "a peer's route cannot be had here": "The instances differ in their configuration.",
         "no memory to rewrite the routes": "They are kept, and take more memory than they need.",
     },
     "Faults of ours": {

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.admin.capacity import (
-    PeerReading,
-    cluster,
+    InstanceReading,
+    cluster_capacity,
     cluster_json,
     instance_json,
     level,
@@ -68,13 +68,13 @@ def test_the_level_never_falls_when_sessions_are_added(maximum: int, share: floa
 
 
 def test_one_instance_alone_is_the_cluster() -> None:
-    whole = cluster(instance(10, 12), [], 0.8)
+    whole = cluster_capacity(instance(10, 12), [], 0.8)
     assert (whole.in_flight, whole.max, whole.instances, whole.reporting) == (10, 12, 1, 1)
     assert whole.level is instance(10, 12).level
 
 
-def test_peers_are_added_up() -> None:
-    whole = cluster(instance(437, 500), [PeerReading(375, 500)], 0.8)
+def test_instances_are_added_up() -> None:
+    whole = cluster_capacity(instance(437, 500), [InstanceReading(375, 500)], 0.8)
     assert cluster_json(whole) == {
         "inFlight": 812,
         "max": 1000,
@@ -84,23 +84,23 @@ def test_peers_are_added_up() -> None:
     }
 
 
-def test_a_silent_peer_keeps_its_last_known_cap_in_the_sum_and_is_counted_as_silent() -> None:
-    whole = cluster(instance(100, 500), [PeerReading(None, 500)], 0.8)
+def test_a_silent_instance_keeps_its_last_known_cap_in_the_sum_and_is_counted_as_silent() -> None:
+    whole = cluster_capacity(instance(100, 500), [InstanceReading(None, 500)], 0.8)
     assert (whole.in_flight, whole.max, whole.instances, whole.reporting) == (100, 1000, 2, 1)
 
 
-def test_a_peer_that_never_answered_counts_as_an_instance_without_a_cap() -> None:
-    whole = cluster(instance(100, 500), [PeerReading(None, None)], 0.8)
+def test_an_instance_that_never_answered_counts_as_one_without_a_cap() -> None:
+    whole = cluster_capacity(instance(100, 500), [InstanceReading(None, None)], 0.8)
     assert (whole.max, whole.instances, whole.reporting) == (500, 2, 1)
 
 
 def test_the_cluster_is_not_called_full_while_somebody_is_silent() -> None:
-    assert cluster(instance(500, 500), [PeerReading(500, 500)], 0.8).level is Level.CRITICAL
-    assert cluster(instance(500, 500), [PeerReading(None, 500)], 0.8).level is Level.WARNING
+    assert cluster_capacity(instance(500, 500), [InstanceReading(500, 500)], 0.8).level is Level.CRITICAL
+    assert cluster_capacity(instance(500, 500), [InstanceReading(None, 500)], 0.8).level is Level.WARNING
 
 
-def test_a_silent_peer_is_no_reason_for_a_warning() -> None:
-    assert cluster(instance(100, 500), [PeerReading(None, 500)], 0.8).level is Level.OK
+def test_a_silent_instance_is_no_reason_for_a_warning() -> None:
+    assert cluster_capacity(instance(100, 500), [InstanceReading(None, 500)], 0.8).level is Level.OK
 
 
 @pytest.mark.parametrize(
@@ -111,33 +111,35 @@ def test_an_instance_that_drains_counts_with_neither_its_sessions_nor_its_cap(
 ) -> None:
     # As an alert and the dashboard see it: 380 of 500 are 76 %, though 780 of 900 would be orange.
     draining = InstanceCapacity("pod", 400, 500, Level.CRITICAL, draining=True)
-    whole = cluster(draining, [PeerReading(others, 500)], 0.8)
+    whole = cluster_capacity(draining, [InstanceReading(others, 500)], 0.8)
     assert (whole.in_flight, whole.max, whole.instances) == (others, 500, 2)
     assert whole.level is expected
 
 
 def test_a_cluster_in_which_all_drain_has_no_room() -> None:
-    alone = cluster(InstanceCapacity("pod", 0, 500, Level.CRITICAL, draining=True), [], 0.8)
+    alone = cluster_capacity(InstanceCapacity("pod", 0, 500, Level.CRITICAL, draining=True), [], 0.8)
     assert (alone.max, alone.level) == (0, Level.CRITICAL)
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 50)), max_size=6), shares)
-def test_a_full_cluster_means_that_every_instance_is_full(peers: list[tuple[int, int]], share: float) -> None:
-    whole = cluster(instance(9, 7), [PeerReading(used, cap) for used, cap in peers], share)
-    assert (whole.level is Level.CRITICAL) == all(used >= cap for used, cap in peers)
+def test_a_full_cluster_means_that_every_instance_is_full(
+    others: list[tuple[int, int]], share: float
+) -> None:
+    whole = cluster_capacity(instance(9, 7), [InstanceReading(used, cap) for used, cap in others], share)
+    assert (whole.level is Level.CRITICAL) == all(used >= cap for used, cap in others)
 
 
 def test_an_instance_above_a_cap_that_was_lowered_takes_no_room_from_another() -> None:
     # As in alerts/rules_test.yaml: a new session finds 300 slots on the other instance.
-    lowered, other = instance(900, 500), PeerReading(200, 500)
-    assert cluster(lowered, [other], 0.8).level is Level.OK
-    assert cluster(instance(200, 500), [PeerReading(900, 500)], 0.8).level is Level.OK
-    assert cluster(lowered, [PeerReading(400, 500)], 0.8).level is Level.WARNING
-    assert cluster(lowered, [PeerReading(500, 500)], 0.8).level is Level.CRITICAL
+    lowered, other = instance(900, 500), InstanceReading(200, 500)
+    assert cluster_capacity(lowered, [other], 0.8).level is Level.OK
+    assert cluster_capacity(instance(200, 500), [InstanceReading(900, 500)], 0.8).level is Level.OK
+    assert cluster_capacity(lowered, [InstanceReading(400, 500)], 0.8).level is Level.WARNING
+    assert cluster_capacity(lowered, [InstanceReading(500, 500)], 0.8).level is Level.CRITICAL
 
 
 def test_the_sum_is_of_all_sessions_also_of_those_above_a_cap() -> None:
-    whole = cluster(instance(900, 500), [PeerReading(200, 500)], 0.8)
+    whole = cluster_capacity(instance(900, 500), [InstanceReading(200, 500)], 0.8)
     assert (whole.in_flight, whole.max) == (1100, 1000)
 
 

@@ -5,17 +5,17 @@ import socket
 import pytest
 
 from bascule.admin import events
+from bascule.admin.cluster import Cluster
 from bascule.admin.events import SAMPLES, LiveFigures
+from bascule.admin.instanceclient import InstanceClient
 from bascule.admin.listing import SessionList
-from bascule.admin.peerclient import PeerClient
-from bascule.admin.peers import Peers
 from bascule.handover.counters import GatewayWord
 from tests.admin.fake_view import FakeView, config
 from tests.admin.support import admin
 
 
 def figures(view: FakeView) -> LiveFigures:
-    return LiveFigures(view, SessionList(view), Peers(view, PeerClient(view.config), "a"))
+    return LiveFigures(view, SessionList(view), Cluster(view, InstanceClient(view.config), "a"))
 
 
 async def test_a_sample_counts_what_happened_since_the_one_before() -> None:

@@ -1,4 +1,4 @@
-"""Replicas that share JupyterHub's routes, and a Hub that tells any of them."""
+"""Instances that share JupyterHub's routes, and a Hub that tells any of them."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
 @pytest.fixture(autouse=True)
 def _never_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare as a replica starts, and then when the test says so."""
+    """Compare as an instance starts, and then when the test says so."""
     monkeypatch.setattr(hubsharing, "_EVERY", 3600.0)
     monkeypatch.setattr(hubsharing, "_YOUNG", 0.0)
 
 
-class Replica:
+class Instance:
     """One instance's admin listener, and what tests see of it."""
 
     def __init__(self, port: int, peers: list[int], clock: Callable[[], float], patience: float) -> None:
@@ -88,7 +88,7 @@ class Replica:
     async def start(self, *, compared: bool = True) -> None:
         """Start it, and wait until it has compared once.
 
-        A comparison that is cut may leave a connection that its peer has only just accepted, which nobody
+        A comparison that is cut may leave a connection that the other has only just accepted, which nobody
         closes, and one that is late meets what the test does next.
         """
         self.administration = Administration(self.view)
@@ -134,30 +134,30 @@ class Replica:
 
 
 @contextlib.asynccontextmanager
-async def replicas(
+async def instances(
     number: int = 2, start: int | None = None, patience: float = 5.0
-) -> AsyncIterator[list[Replica]]:
-    """Some replicas, of which the first ones are started. Each finds itself among its peers, too."""
+) -> AsyncIterator[list[Instance]]:
+    """Some instances, of which the first ones are started. Each finds itself among the others, too."""
     ports = [reserve_port() for _ in range(number)]
     clocks = [iter(range(1000 - 100 * each, 10**6)) for each in range(number)]  # none is right
     all_of_them = [
-        Replica(port, ports, lambda clock=clock: float(next(clock)), patience)  # type: ignore[misc]
+        Instance(port, ports, lambda clock=clock: float(next(clock)), patience)  # type: ignore[misc]
         for port, clock in zip(ports, clocks, strict=True)
     ]
     try:
-        for replica in all_of_them[: number if start is None else start]:
-            await replica.start()
+        for instance in all_of_them[: number if start is None else start]:
+            await instance.start()
         yield all_of_them
     finally:
-        for replica in all_of_them:
-            await replica.stop()
+        for instance in all_of_them:
+            await instance.stop()
 
 
 # -- what the Hub says ------------------------------------------------------------------------------------
 
 
-async def test_what_the_hub_tells_one_replica_all_have_when_it_is_answered() -> None:
-    async with replicas(3) as (one, two, three):
+async def test_what_the_hub_tells_one_instance_all_have_when_it_is_answered() -> None:
+    async with instances(3) as (one, two, three):
         await one.add("/user/ada")
         assert one.known == two.known == three.known == {"/user/ada": TARGET}
         await two.add("/user/grace")
@@ -169,7 +169,7 @@ async def test_what_the_hub_tells_one_replica_all_have_when_it_is_answered() -> 
 
 
 async def test_what_is_said_last_counts_whatever_the_clocks_say() -> None:
-    async with replicas(2) as (ahead, behind):
+    async with instances(2) as (ahead, behind):
         await ahead.add("/user/ada")
         assert (await behind.call("DELETE", "/api/routes/user/ada"))[0] == 204
         await ahead.add("/user/ada", OTHER)
@@ -177,21 +177,21 @@ async def test_what_is_said_last_counts_whatever_the_clocks_say() -> None:
         assert ahead.known == behind.known == {"/user/ada": TARGET}
 
 
-async def test_a_peer_that_is_not_there_keeps_nobody_waiting_and_is_named_once(log: Log) -> None:
-    async with replicas(2, start=1) as (one, two):
+async def test_an_instance_that_is_not_there_keeps_nobody_waiting_and_is_named_once(log: Log) -> None:
+    async with instances(2, start=1) as (one, two):
         await one.add("/user/ada")
         await one.add("/user/grace")
         assert log.of("a peer does not share its routes") == [
             {"peer": f"127.0.0.1:{two.port}", "problem": "it cannot be reached: ECONNREFUSED"}
         ]
-        assert one.hub.peers_failing == 1
+        assert one.hub.instances_failing == 1
         await two.start()
         await one.sharing.compare()
-        assert one.hub.peers_failing == 0
+        assert one.hub.instances_failing == 0
 
 
-async def test_a_peer_that_says_nothing_is_not_waited_for(log: Log) -> None:
-    async with replicas(2, start=0, patience=0.2) as (one, two):
+async def test_an_instance_that_says_nothing_is_not_waited_for(log: Log) -> None:
+    async with instances(2, start=0, patience=0.2) as (one, two):
         with socket.create_server(("127.0.0.1", two.port)):  # the kernel takes connections, and nobody speaks
             await one.start()
             await one.add("/user/ada")
@@ -201,12 +201,12 @@ async def test_a_peer_that_says_nothing_is_not_waited_for(log: Log) -> None:
         ]
 
 
-async def test_a_peer_that_ends_the_connection_is_said_to(log: Log) -> None:
+async def test_an_instance_that_ends_the_connection_is_said_to(log: Log) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")  # with it unread the connection would be reset
         writer.close()
 
-    async with replicas(2, start=0) as (one, two):
+    async with instances(2, start=0) as (one, two):
         async with await asyncio.start_server(hang_up, "127.0.0.1", two.port):
             await one.start()
             await one.add("/user/ada")
@@ -218,32 +218,32 @@ async def test_a_peer_that_ends_the_connection_is_said_to(log: Log) -> None:
 # -- who has missed something -----------------------------------------------------------------------------
 
 
-async def test_a_replica_that_starts_has_all_routes_before_it_is_ready() -> None:
-    async with replicas(2, start=1) as (one, two):
+async def test_an_instance_that_starts_has_all_routes_before_it_is_ready() -> None:
+    async with instances(2, start=1) as (one, two):
         await one.add("/user/ada")
         two.hub.complete.clear()
-        assert readiness(two.view).reason == "the other replicas have not told JupyterHub's routes yet"
+        assert readiness(two.view).reason == "the other instances have not told JupyterHub's routes yet"
         await two.start()
         await until(two.hub.complete.is_set)
         assert two.known == {"/user/ada": TARGET}
         assert readiness(two.view).ready
 
 
-async def test_a_replica_that_is_alone_is_ready() -> None:
-    async with replicas(2, start=1) as (one, _):
+async def test_an_instance_that_is_alone_is_ready() -> None:
+    async with instances(2, start=1) as (one, _):
         await until(one.hub.complete.is_set)
         assert readiness(one.view).ready
 
 
 async def test_a_gateway_that_has_taken_routes_over_is_ready_at_once() -> None:
-    async with replicas(2, start=0) as (one, _):
+    async with instances(2, start=0) as (one, _):
         one.hub.put("/user/ada", {"target": TARGET})
         await one.start(compared=False)
         assert one.hub.complete.is_set()
 
 
 async def test_who_was_away_has_what_was_added_and_removed_meanwhile(log: Log) -> None:
-    async with replicas(2) as (one, two):
+    async with instances(2) as (one, two):
         for name in ("ada", "grace"):
             await one.add(f"/user/{name}")
         await two.stop()
@@ -261,7 +261,7 @@ async def test_who_was_away_has_what_was_added_and_removed_meanwhile(log: Log) -
 
 
 async def test_both_sides_of_a_split_agree_on_what_was_said_last() -> None:
-    async with replicas(2, start=0) as (one, two):
+    async with instances(2, start=0) as (one, two):
         one.hub.put("/user/ada", {"target": TARGET})  # at 1000
         two.hub.put("/user/ada", {"target": OTHER})  # at 900
         two.hub.put("/user/grace", {"target": OTHER})
@@ -273,23 +273,23 @@ async def test_both_sides_of_a_split_agree_on_what_was_said_last() -> None:
         assert one.hub.digest == two.hub.digest
 
 
-async def test_replicas_compare_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_instances_compare_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hubsharing, "_EVERY", 0.01)
-    async with replicas(2) as (one, two):
+    async with instances(2) as (one, two):
         two.hub.put("/user/ada", {"target": TARGET})
         await until(lambda: one.known == two.known)
 
 
-async def test_a_replica_that_has_just_started_compares_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_instance_that_has_just_started_compares_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hubsharing, "_YOUNG", 3600.0)
     monkeypatch.setattr(hubsharing, "_AT_FIRST", 0.01)
-    async with replicas(2) as (one, two):
+    async with instances(2) as (one, two):
         two.hub.put("/user/ada", {"target": TARGET})
         await until(lambda: one.known == two.known)
 
 
-async def test_replicas_with_the_same_routes_send_each_other_none() -> None:
-    async with replicas(2) as (one, two):
+async def test_instances_with_the_same_routes_send_each_other_none() -> None:
+    async with instances(2) as (one, two):
         await one.add("/user/ada")
         fields = {**GIVEN, "If-None-Match": f'"{one.hub.digest}"'}
         assert await two.call("GET", "/hub/changes", fields=fields) == (304, "")
@@ -299,7 +299,7 @@ async def test_replicas_with_the_same_routes_send_each_other_none() -> None:
 
 
 async def test_many_routes_arrive_whole() -> None:
-    async with replicas(2, start=1) as (one, two):
+    async with instances(2, start=1) as (one, two):
         for number in range(3 * hubsharing._AT_ONCE + 1):
             one.hub.put(f"/user/{number}", {"target": TARGET, "filling": "ä" * 100})
         await two.start()
@@ -309,14 +309,14 @@ async def test_many_routes_arrive_whole() -> None:
 
 
 async def until(reached: Callable[[], bool]) -> None:
-    await eventually_async(reached, 10, "the replicas agree")
+    await eventually_async(reached, 10, "the instances agree")
 
 
 # -- activity ---------------------------------------------------------------------------------------------
 
 
-async def test_the_hub_hears_from_any_replica_when_somebody_was_last_active_at_all_of_them() -> None:
-    async with replicas(2) as (one, two):
+async def test_the_hub_hears_from_any_instance_when_somebody_was_last_active_at_all_of_them() -> None:
+    async with instances(2) as (one, two):
         await one.add("/user/ada")
         route = two.hub.get("/user/ada")
         assert route is not None
@@ -329,16 +329,16 @@ async def test_the_hub_hears_from_any_replica_when_somebody_was_last_active_at_a
         assert inactive == {}
 
 
-async def test_activity_at_a_peer_never_makes_a_route_less_active() -> None:
-    async with replicas(2) as (one, two):
+async def test_activity_at_another_instance_never_makes_a_route_less_active() -> None:
+    async with instances(2) as (one, two):
         await one.add("/user/ada")
-        for replica, at in ((one, 86_400.0), (two, 3600.0)):
-            route = replica.hub.get("/user/ada")
+        for instance, at in ((one, 86_400.0), (two, 3600.0)):
+            route = instance.hub.get("/user/ada")
             assert route is not None
             route.last_activity = at
         await one.sharing.collect_activity()
         await two.sharing.collect_activity()
-        assert [route.last_activity for replica in (one, two) for route in replica.hub] == [86_400.0] * 2
+        assert [route.last_activity for instance in (one, two) for route in instance.hub] == [86_400.0] * 2
 
 
 # -- what must not get through ----------------------------------------------------------------------------
@@ -346,7 +346,7 @@ async def test_activity_at_a_peer_never_makes_a_route_less_active() -> None:
 
 @pytest.mark.parametrize("method_and_path", ["GET /hub/changes", "POST /hub/changes", "GET /hub/activity"])
 async def test_who_has_not_the_token_is_neither_told_nor_heard(method_and_path: str) -> None:
-    async with replicas(1) as (one,):
+    async with instances(1) as (one,):
         method, _, path = method_and_path.partition(" ")
         for fields in ({}, {"Authorization": "Bearer wrong"}):
             assert (await one.call(method, path, fields=fields))[0] == 401
@@ -357,14 +357,14 @@ async def test_who_has_not_the_token_is_neither_told_nor_heard(method_and_path: 
     [b"{}", b"text", b"[" * 100_000, b"\xff", b'{"put": "/a", "at": 1, "active": 1, "data": 1}\n'],
 )
 async def test_a_body_that_is_no_change_is_refused(body: bytes) -> None:
-    async with replicas(1) as (one,):
+    async with instances(1) as (one,):
         status, problem = await one.call("POST", "/hub/changes", body)
         assert (status, problem["detail"]) == (400, "The body is not lines of changes of routes.")
         assert one.known == {}
 
 
 async def test_a_body_that_is_too_long_is_refused() -> None:
-    async with replicas(1) as (one,):
+    async with instances(1) as (one,):
         line = b'{"remove": "/a", "at": 1}\n'
         assert await one.call("POST", "/hub/changes", line * (hubsharing._MOST_BYTES // len(line))) == (
             204,
@@ -377,7 +377,7 @@ async def test_a_body_that_is_too_long_is_refused() -> None:
 
 
 async def test_a_route_that_cannot_be_had_here_is_named_and_asked_for_no_more(log: Log) -> None:
-    async with replicas(1) as (one,):
+    async with instances(1) as (one,):
         lines = b"".join(
             json.dumps({"put": routespec, "at": 1, "active": 1, "data": {"target": target}}).encode() + b"\n"
             for routespec, target in (("/a", "ftp://a"), ("/b", TARGET))
@@ -388,8 +388,8 @@ async def test_a_route_that_cannot_be_had_here_is_named_and_asked_for_no_more(lo
         assert len(log.of("a peer's route cannot be had here")) == 1
 
 
-async def test_a_replica_that_retires_takes_nothing_more() -> None:
-    async with replicas(2) as (one, two):
+async def test_an_instance_that_retires_takes_nothing_more() -> None:
+    async with instances(2) as (one, two):
         two.hub.retire()
         await one.add("/user/ada")
         assert two.known == {}
@@ -410,10 +410,10 @@ async def test_a_replica_that_retires_takes_nothing_more() -> None:
     ],
     ids=["404", "302", "text", "other JSON", "deep", "long"],
 )
-async def test_a_peer_that_answers_something_else_is_named_and_changes_nothing(
+async def test_an_instance_that_answers_something_else_is_named_and_changes_nothing(
     log: Log, answer: Callable[[], web.Response], problem: str
 ) -> None:
-    async with replicas(2, start=1) as (one, two):
+    async with instances(2, start=1) as (one, two):
         await one.add("/user/ada")
         app = web.Application()
 
@@ -430,7 +430,7 @@ async def test_a_peer_that_answers_something_else_is_named_and_changes_nothing(
 
 @pytest.mark.parametrize("line", ["1", "{}", '["/a"]', '["/a", "1"]', '["/a", true]', "[1, 1]", "["])
 async def test_activity_that_is_none_changes_nothing(log: Log, line: str) -> None:
-    async with replicas(2, start=1) as (one, two):
+    async with instances(2, start=1) as (one, two):
         await one.add("/a")
         app = web.Application()
 

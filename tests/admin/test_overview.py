@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from bascule.admin.cluster import Cluster
+from bascule.admin.instanceclient import InstanceClient
 from bascule.admin.listing import SessionList
 from bascule.admin.overview import overview
-from bascule.admin.peerclient import PeerClient
-from bascule.admin.peers import Peers
 from bascule.policy.config import Hub
 from bascule.vocabulary import Kind
 from tests.admin.fake_view import ROUTES, FakeView, config
 
 
 async def shown_of(view: FakeView) -> dict[str, object]:
-    return await overview(view, SessionList(view), Peers(view, PeerClient(view.config), "a"))
+    return await overview(view, SessionList(view), Cluster(view, InstanceClient(view.config), "a"))
 
 
 async def test_sessions_are_counted_by_route_also_those_without_sessions() -> None:

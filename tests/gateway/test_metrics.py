@@ -75,7 +75,7 @@ class FakeGateway:
     def hub_routes(self) -> int:
         return 42
 
-    def hub_peers_failing(self) -> int:
+    def hub_instances_failing(self) -> int:
         return 2
 
     @property

@@ -1,4 +1,4 @@
-"""What replicas tell each other of JupyterHub's routes: which change counts, and when two have the same."""
+"""What instances tell each other of JupyterHub's routes: which change counts, and when two have the same."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ changes = st.builds(
 
 
 def after(*told: Change) -> LastChanges:
-    """What a replica knows that has been told these, in this order."""
+    """What an instance knows that has been told these, in this order."""
     last = LastChanges()
     for change in told:
         if last.is_news(change.routespec, change):
@@ -69,7 +69,7 @@ def test_what_is_no_change_is_refused(line: str) -> None:
 
 
 @given(st.lists(changes, max_size=8), st.randoms(use_true_random=False))
-def test_replicas_that_have_heard_the_same_have_the_same_whatever_the_order(
+def test_instances_that_have_heard_the_same_have_the_same_whatever_the_order(
     told: list[Change], random: Random
 ) -> None:
     other = [*told, *told]

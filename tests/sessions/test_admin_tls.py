@@ -1,4 +1,4 @@
-"""An admin listener with TLS: what is announced, who is answered, and that replicas find each other."""
+"""An admin listener with TLS: what is announced, who is answered, and that instances find each other."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_gateway_that_died_is_followed_by_one_that_speaks_tls_as_well(
     assert refuses(api, authority.client())
 
 
-def test_replicas_share_routes_and_capacity_over_tls(
+def test_instances_share_routes_and_capacity_over_tls(
     proxy: Proxy, authority: Authority, upstream: RawUpstream
 ) -> None:
     tls = block(authority, authority.issue("admin"))
@@ -152,14 +152,14 @@ def test_replicas_share_routes_and_capacity_over_tls(
         client.open(b"/user/ada/x")
         cluster = json.loads(first.call("GET", "/capacity")[1])["cluster"]
     assert (cluster["inFlight"], cluster["reporting"]) == (1, 2)
-    eventually(lambda: first.call("GET", FAILING)[1].endswith(b" 0.0\n"), 30, "no peer fails")
+    eventually(lambda: first.call("GET", FAILING)[1].endswith(b" 0.0\n"), 30, "no instance fails")
 
 
 def is_ready(api: HubApi) -> bool:
     return api.call_if_up("GET", "/readyz") == READY
 
 
-def test_a_replica_of_another_authority_shares_nothing_and_the_log_says_why(
+def test_an_instance_of_another_authority_shares_nothing_and_the_log_says_why(
     proxy: Proxy, authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     theirs = make_authority(tmp_path_factory.mktemp("authorities") / "theirs")

@@ -20,13 +20,13 @@ from aiohttp import web
 from bascule._version import __version__
 from bascule.admin import listing, tokens
 from bascule.admin.assets import PAGE_FIELDS, admin_folder, load, load_page
+from bascule.admin.cluster import Cluster
 from bascule.admin.events import LiveFigures
 from bascule.admin.health import readiness
 from bascule.admin.hubapi import BODY_BYTES, HubApi
 from bascule.admin.hubsharing import HubSharing
+from bascule.admin.instanceclient import InstanceClient
 from bascule.admin.jsonanswer import json_answer
-from bascule.admin.peerclient import PeerClient
-from bascule.admin.peers import Peers
 from bascule.admin.problem import Problem, check_parameters, problems
 from bascule.admin.public import PublicAnswers, capacities
 from bascule.admin.scrapes import Scrapes
@@ -67,16 +67,16 @@ class Administration:
         self.scrapes = Scrapes()
         self._view = view
         self._identity = secrets.token_hex(8)
-        self._client = PeerClient(view.config)
-        self._peers = Peers(view, self._client, self._identity)
+        self._client = InstanceClient(view.config)
+        self._cluster = Cluster(view, self._client, self._identity)
         self._sessions = listing.SessionList(view)
         self._sharing: HubSharing | None = None
-        self.live = LiveFigures(view, self._sessions, self._peers)
+        self.live = LiveFigures(view, self._sessions, self._cluster)
         folder = admin_folder()
         self._static = {name: load(folder, name) for name in _STATIC}
         self._page = load_page(folder, "status.html", self._static)
         self._openapi = _openapi()
-        self.public = PublicAnswers(view, self._peers)
+        self.public = PublicAnswers(view, self._cluster)
         self.app = self._build()
 
     def _build(self) -> web.Application:
@@ -117,7 +117,7 @@ class Administration:
         yield
         if self._sharing is not None:
             await self._sharing.close()
-        await self._peers.close()
+        await self._cluster.close()
         await self._client.close()
 
     async def _let_watchers_go(self, app: web.Application) -> None:
@@ -175,7 +175,7 @@ class Administration:
 
     async def _capacity(self, request: web.Request) -> web.Response:
         return json_answer(
-            {"identity": self._identity, **await capacities(request.query, self._view, self._peers)}
+            {"identity": self._identity, **await capacities(request.query, self._view, self._cluster)}
         )
 
     async def _config(self, request: web.Request) -> web.Response:

@@ -5,11 +5,11 @@ Hopsworks page "Session Capacity Warnings" says, and the badges (`static/badge.j
 Its threshold for "few free slots" is not public, so `capacity.warningShare` is ours, and the
 documents say so.
 
-Three rules keep the figures honest when a peer is silent:
+Three rules keep the figures honest when another instance is silent:
 
-1. The cap that a silent peer last told us stays in the sum, so the cluster never looks
-   smaller because a peer is slow.
-2. The sessions of a silent peer are unknown and not counted; ``reporting < instances`` says so.
+1. The cap that a silent instance last told us stays in the sum, so the cluster never looks
+   smaller because an instance is slow.
+2. The sessions of a silent instance are unknown and not counted; ``reporting < instances`` says so.
 3. "Full" is a statement about *every* instance, so a partial answer is never
    critical: the worst it says is that the cluster is close to its limit.
 
@@ -39,8 +39,8 @@ __all__ = [
     "POOL_FULL",
     "POOL_FULL_ERROR_CODE",
     "ClusterCapacity",
-    "PeerReading",
-    "cluster",
+    "InstanceReading",
+    "cluster_capacity",
     "cluster_json",
     "instance_json",
     "level",
@@ -75,7 +75,7 @@ def level(in_flight: int, maximum: int, warning_share: float) -> Level:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerReading:
+class InstanceReading:
     """What we know of one other instance.
 
     Attributes:
@@ -106,19 +106,21 @@ class ClusterCapacity:
     level: Level
 
 
-def cluster(own: InstanceCapacity, peers: Iterable[PeerReading], warning_share: float) -> ClusterCapacity:
-    """Add up this instance and its peers."""
+def cluster_capacity(
+    own: InstanceCapacity, others: Iterable[InstanceReading], warning_share: float
+) -> ClusterCapacity:
+    """Add up this instance and the others."""
     in_flight, reported_max = (0, 0) if own.draining else (own.in_flight, own.max)
     taken, known_max = min(in_flight, reported_max), reported_max
     instances = reporting = 1
-    for peer in peers:
+    for other in others:
         instances += 1
-        known_max += peer.max or 0
-        if peer.in_flight is not None and peer.max is not None:
+        known_max += other.max or 0
+        if other.in_flight is not None and other.max is not None:
             reporting += 1
-            in_flight += peer.in_flight
-            taken += min(peer.in_flight, peer.max)
-            reported_max += peer.max
+            in_flight += other.in_flight
+            taken += min(other.in_flight, other.max)
+            reported_max += other.max
     judged = level(taken, reported_max, warning_share)
     if reporting < instances and judged is Level.CRITICAL:
         judged = Level.WARNING

@@ -29,8 +29,8 @@ from bascule.tasks import spawn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bascule.admin.cluster import Cluster
     from bascule.admin.listing import SessionList
-    from bascule.admin.peers import Peers
     from bascule.admin.view import GatewayView
 
 __all__ = ["SAMPLES", "SAMPLE_EVERY", "LiveFigures", "Sample"]
@@ -63,13 +63,13 @@ class LiveFigures:
     Args:
         view: The gateway.
         sessions: Where the live sessions are read.
-        peers: The cluster.
+        cluster: All instances together.
     """
 
-    def __init__(self, view: GatewayView, sessions: SessionList, peers: Peers) -> None:
+    def __init__(self, view: GatewayView, sessions: SessionList, cluster: Cluster) -> None:
         self._view = view
         self._sessions = sessions
-        self._peers = peers
+        self._cluster = cluster
         self._ring: deque[Sample] = deque(maxlen=SAMPLES)
         self._last_counts: tuple[int, int] | None = None
         self._watchers = 0
@@ -138,14 +138,14 @@ class LiveFigures:
     def history(self) -> dict[str, object]:
         """Return the ring as parallel lists, oldest first.
 
-        ``gap`` is the longest time between two snapshots, in seconds: a snapshot may wait for the peers.
+        ``gap`` is the longest time between two snapshots, in seconds: a snapshot may wait for others.
         """
         ring = list(self._ring)
         return {
             "every": SAMPLE_EVERY,
             "samples": SAMPLES,
             "gap": _SNAPSHOT_EVERY
-            + (self._view.config.capacity.peer_timeout if self._peers.configured else 0.0),
+            + (self._view.config.capacity.peer_timeout if self._cluster.configured else 0.0),
             "at": [round(sample.at, 1) for sample in ring],
             "inFlight": [sample.in_flight for sample in ring],
             "max": [sample.max for sample in ring],
@@ -158,7 +158,7 @@ class LiveFigures:
 
         Cancellation: safe.
         """
-        shown = await overview(self._view, self._sessions, self._peers)
+        shown = await overview(self._view, self._sessions, self._cluster)
         return {**shown, "open": self._open(time.time())}
 
     async def stream(self, request: web.Request) -> web.StreamResponse:

@@ -55,7 +55,7 @@ class HubApi:
         hub: The routes, and their activity.
         sessions: The live sessions, which show where users are active.
         within: Seconds that the body of a request may take.
-        sharing: Tells the other replicas what JupyterHub tells us; ``None`` where routes are not shared.
+        sharing: Tells the other instances what JupyterHub tells us; ``None`` where routes are not shared.
     """
 
     def __init__(

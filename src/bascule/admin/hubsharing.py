@@ -1,19 +1,19 @@
-"""JupyterHub's routes shared with the other replicas, so that the Hub may tell any of them.
+"""JupyterHub's routes shared with the other instances, so that the Hub may tell any of them.
 
-Three calls between replicas, with the admin token, in lines of JSON:
+Three calls between instances, with the admin token, in lines of JSON:
 
 ``POST /hub/changes``
-    Changes that the Hub has just told another replica. That replica waits for our answer, at most
+    Changes that the Hub has just told another instance. That instance waits for our answer, at most
     `capacity.peerTimeout`, before it answers the Hub: right after that the Hub sends the user to the new
-    server, through any replica.
+    server, through any instance.
 ``GET /hub/changes``
     All routes and the latest removals; 304 where ``If-None-Match`` holds the digest of our routes. Each
-    replica asks all others every `_EVERY` seconds, so one that missed a change soon gets it. A replica that
-    starts asks before it is ready, and then every second for a while.
+    instance asks all others every `_EVERY` seconds, so one that missed a change soon gets it. One that starts
+    asks before it is ready, and then every second for a while.
 ``GET /hub/activity``
-    When each route last had activity. A replica asks the others when the Hub asks it for that.
+    When each route last had activity. An instance asks the others when the Hub asks it for that.
 
-`bascule.policy.hubchanges` decides which change counts when two replicas were told differently.
+`bascule.policy.hubchanges` decides which change counts when two instances were told differently.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
+    from bascule.admin.instanceclient import InstanceClient
     from bascule.admin.listing import SessionList
-    from bascule.admin.peerclient import PeerClient
     from bascule.admin.view import HubView
     from bascule.policy.endpoints import Endpoint
 
@@ -55,19 +55,19 @@ _CHANGES: Final = "/hub/changes"
 _ACTIVITY: Final = "/hub/activity"
 
 _EVERY: Final = 10.0
-"""Seconds between two comparisons with the peers, plus or minus half. A comparison that finds no difference
-costs a request of some 200 bytes for each peer."""
+"""Seconds between two comparisons with the others, plus or minus half. A comparison that finds no difference
+costs a request of some 200 bytes for each instance."""
 
 _AT_FIRST: Final = 1.0
 _YOUNG: Final = 30.0
-"""Seconds between comparisons while a replica is young, and seconds for which it is. Until the others' name
-services forget their cached answers, the others do not know the new replica and tell it nothing."""
+"""Seconds between comparisons while an instance is young, and seconds for which it is. Until the others' name
+services forget their cached answers, the others do not know the new instance and tell it nothing."""
 
 _WHOLE: Final = 30.0
-"""Seconds for all routes of a peer to arrive."""
+"""Seconds for all routes of an instance to arrive."""
 
 _ACTIVITY_WITHIN: Final = 5.0
-"""Seconds for a peer's activity: it may wait two for its forwarders. The Hub waits 20 for our answer."""
+"""Seconds for an instance's activity: it may wait two for its forwarders. The Hub waits 20 for our answer."""
 
 _AT_ONCE: Final = 200
 """Routes read or written without a pause: some 2 ms of the gateway's only thread."""
@@ -85,18 +85,18 @@ _NDJSON: Final = "application/x-ndjson"
 
 
 class HubSharing:
-    """Keeps the routes of this replica and of its peers the same.
+    """Keeps the routes of this instance and of the others the same.
 
     Args:
         hub: The routes here, and their activity.
         sessions: The live sessions here, which show where users are active.
-        client: Asks the peers.
-        token: The admin token, the same in all replicas.
-        patience: Seconds a peer may take, `capacity.peerTimeout`.
+        client: Asks the other instances.
+        token: The admin token, the same in all instances.
+        patience: Seconds an instance may take, `capacity.peerTimeout`.
     """
 
     def __init__(
-        self, hub: HubView, sessions: SessionList, client: PeerClient, token: str, patience: float
+        self, hub: HubView, sessions: SessionList, client: InstanceClient, token: str, patience: float
     ) -> None:
         self._routes = hub.routes
         self._activity = hub.activity
@@ -131,10 +131,10 @@ class HubSharing:
             pause = _EVERY if clock() >= grown_up else _AT_FIRST
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
 
-    # -- asking the peers -----------------------------------------------------------------
+    # -- asking the others -----------------------------------------------------------------
 
     async def tell(self, change: Change) -> None:
-        """Tell all peers what the Hub has said; a peer that does not take it gets it by comparing later.
+        """Tell all others what the Hub has said; one that does not take it gets it by comparing later.
 
         Cancellation: safe.
         """
@@ -147,7 +147,7 @@ class HubSharing:
         await self._each(one, self._patience)
 
     async def compare(self) -> None:
-        """Take over the changes that the peers know and we do not.
+        """Take over the changes that the others know and we do not.
 
         Cancellation: safe.
         """
@@ -167,7 +167,7 @@ class HubSharing:
         await self._each(one, _WHOLE)
 
     async def collect_activity(self) -> None:
-        """Take over from the peers when each route last had activity there.
+        """Take over from the others when each route last had activity there.
 
         Cancellation: safe.
         """
@@ -181,7 +181,7 @@ class HubSharing:
         await self._each(one, _ACTIVITY_WITHIN)
 
     async def _each(self, one: Callable[[Endpoint], Awaitable[None]], within: float) -> None:
-        """Run ``one`` for all peers at once, at most ``within`` seconds; log a peer's first failure only."""
+        """Run ``one`` for all others at once, at most ``within`` seconds; log each first failure only."""
         now = asyncio.get_running_loop().time()
         deadline = now + within
 
@@ -192,7 +192,9 @@ class HubSharing:
             except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, Retired) as error:
                 if target not in self._failing:
                     self._failing.add(target)
-                    _log.warning("a peer does not share its routes", peer=str(target), problem=_said(error))
+                    _log.warning(
+                        "a peer does not share its routes", peer=str(target), problem=_said(error)
+                    )
             else:
                 if target in self._failing:
                     self._failing.remove(target)
@@ -201,12 +203,12 @@ class HubSharing:
         targets = await self._client.targets(min(deadline, now + self._patience))
         self._failing.intersection_update(targets)
         await asyncio.gather(*(careful(target) for target in targets))
-        self._routes.peers_failing = len(self._failing)
+        self._routes.instances_failing = len(self._failing)
 
     def _ask(
         self, method: str, target: Endpoint, path: str, *, within: float | None = None, **request: Any
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Ask one peer; ``within`` is the longest silence in seconds, `capacity.peerTimeout` by default."""
+        """Ask one instance; ``within``: its longest silence in seconds, by default `capacity.peerTimeout`."""
         request["headers"] = {**self._fields, **request.get("headers", {})}
         timeout = aiohttp.ClientTimeout(sock_connect=self._patience, sock_read=within or self._patience)
         return self._client.ask(method, target, path, timeout=timeout, **request)
@@ -316,7 +318,7 @@ def _check(answer: aiohttp.ClientResponse, status: int) -> None:
 
 
 def _said(error: Exception) -> str:
-    """Say what has failed, without what a peer or a library may have put into the text."""
+    """Say what has failed, without what an instance or a library may have put into the text."""
     if isinstance(error, Retired):
         return "another gateway is about to take over here"
     if isinstance(error, TimeoutError):

@@ -18,8 +18,8 @@ from bascule.handover.counters import CAUSES, ENDED_BY, KINDS, ForwarderWord, Ga
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from bascule.admin.cluster import Cluster
     from bascule.admin.listing import SessionList
-    from bascule.admin.peers import Peers
     from bascule.admin.view import DurationSummary, ForwarderRow, GatewayView, SessionRow
     from bascule.handover.counters import CounterFile
 
@@ -29,7 +29,7 @@ _MOST_OF_HUB: Final = 20
 """Routes of JupyterHub that are shown; the table of sessions names all."""
 
 
-async def overview(view: GatewayView, sessions: SessionList, peers: Peers) -> dict[str, object]:
+async def overview(view: GatewayView, sessions: SessionList, cluster: Cluster) -> dict[str, object]:
     """Return it in the form in which the page gets it.
 
     Cancellation: safe.
@@ -45,7 +45,7 @@ async def overview(view: GatewayView, sessions: SessionList, peers: Peers) -> di
         "ready": ready.ready,
         "reason": ready.reason,
         "instance": instance_json(view.capacity()),
-        "cluster": cluster_json(await peers.read()) if peers.configured else None,
+        "cluster": cluster_json(await cluster.read()) if cluster.configured else None,
         "warningShare": view.config.capacity.warning_share,
         "oldest": round(view.oldest_age(time.monotonic()), 1),
         "kinds": {kind.value: by_kind[kind] for kind in KINDS},

@@ -25,7 +25,7 @@ from bascule.policy.templates import RESERVED_SEGMENT
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from bascule.admin.peers import Peers
+    from bascule.admin.cluster import Cluster
     from bascule.admin.view import GatewayView
 
     PublicHandler = Callable[[web.BaseRequest], Awaitable[web.Response]]
@@ -48,12 +48,12 @@ class PublicAnswers:
 
     Args:
         view: The gateway.
-        peers: The cluster.
+        cluster: All instances together.
     """
 
-    def __init__(self, view: GatewayView, peers: Peers) -> None:
+    def __init__(self, view: GatewayView, cluster: Cluster) -> None:
         self._view = view
-        self._peers = peers
+        self._cluster = cluster
         self._badge = load(admin_folder(), "badge.js")
         self._handlers: dict[tuple[bytes, ...], tuple[str, PublicHandler]] = {
             (b"api", b"capacity"): ("GET", self.capacity),
@@ -91,7 +91,7 @@ class PublicAnswers:
         Cancellation: safe.
         """
         self._demand_sign_in(request)
-        return json_answer(await capacities(request.query, self._view, self._peers))
+        return json_answer(await capacities(request.query, self._view, self._cluster))
 
     async def admission(self, request: web.BaseRequest) -> web.Response:
         """Tell whether a session may be started: 204, or 503 in the shape of Hopsworks's errors.
@@ -126,7 +126,7 @@ class PublicAnswers:
             raise Problem(401, "Only signed-in users may see the capacity.", fields=challenge)
 
 
-async def capacities(query: Mapping[str, str], view: GatewayView, peers: Peers) -> dict[str, object]:
+async def capacities(query: Mapping[str, str], view: GatewayView, cluster: Cluster) -> dict[str, object]:
     """Return how full this instance and the cluster are, or only the one that ``scope`` names.
 
     Raises:
@@ -141,5 +141,5 @@ async def capacities(query: Mapping[str, str], view: GatewayView, peers: Peers) 
     if scope != "cluster":
         body["instance"] = instance_json(view.capacity())
     if scope != "instance":
-        body["cluster"] = cluster_json(await peers.read())
+        body["cluster"] = cluster_json(await cluster.read())
     return body

@@ -49,14 +49,14 @@ class Retired(BasculeError):
 
 @dataclass(frozen=True, slots=True)
 class InstanceCapacity:
-    """The cap of this pod and how much of it is taken.
+    """The cap of this instance and how much of it is taken.
 
     Attributes:
-        name: The pod's name.
+        name: Its name: the pod's on Kubernetes.
         in_flight: Sessions that hold a lease; the value of `ws_connection_in_flight_count`.
         max: The cap, `maxSessionsPerApp`.
         level: What the instance badge shows (`bascule.admin.capacity.level`); critical while draining.
-        draining: Whether the pod takes no new sessions.
+        draining: Whether it takes no new sessions.
     """
 
     name: str
@@ -71,7 +71,7 @@ class SessionRow:
     """One live session.
 
     Attributes:
-        id: Hexadecimal, unique for the life of the pod.
+        id: Hexadecimal, unique for the life of the instance.
         route: The route's name, never the raw path.
         kind: One of `bascule.vocabulary.Kind`.
         user: The signed-in user, or the owner of the JupyterHub server; ``None`` where there is neither.
@@ -153,13 +153,13 @@ class HubRoutesView(Protocol):
     """JupyterHub's routes as the admin API sees them.
 
     Attributes:
-        complete: Cleared while there are no routes here and the other replicas, which share theirs, have not
+        complete: Cleared while there are no routes here and the other instances, which share theirs, have not
             been asked yet; otherwise set.
-        peers_failing: Other replicas that do not share their routes with this one.
+        instances_failing: Other instances that do not share their routes with this one.
     """
 
     complete: asyncio.Event
-    peers_failing: int
+    instances_failing: int
 
     def __len__(self) -> int:
         """Return the number of routes."""
@@ -171,7 +171,7 @@ class HubRoutesView(Protocol):
         """Return a route."""
 
     def put(self, routespec: str, data: Mapping[str, object]) -> Change:
-        """Add or replace a route; return what the other replicas are to be told.
+        """Add or replace a route; return what the other instances are to be told.
 
         Raises:
             ValueError: It cannot be used; the text says why.
@@ -180,7 +180,7 @@ class HubRoutesView(Protocol):
         """
 
     def remove(self, routespec: str) -> Change | None:
-        """Remove a route; return what other replicas are to be told, ``None`` if there was no such route.
+        """Remove a route; return what other instances are to be told, ``None`` if there was no such route.
 
         Its open sessions go on.
 
@@ -197,13 +197,13 @@ class HubRoutesView(Protocol):
 
     @property
     def digest(self) -> str:
-        """A text that is the same on replicas with the same routes."""
+        """A text that is the same on instances with the same routes."""
 
     def changes(self) -> Iterator[Change]:
-        """Yield the changes that give another replica these routes; routes may change meanwhile."""
+        """Yield the changes that give another instance these routes; routes may change meanwhile."""
 
     def merge(self, change: Change) -> bool:
-        """Apply a change that another replica was told, unless a later one is known; tell whether it was.
+        """Apply a change that another instance was told, unless a later one is known; tell whether it was.
 
         Raises:
             ValueError: It cannot be used here; nothing was changed.
@@ -261,7 +261,7 @@ class GatewayView(Protocol):
 
     @property
     def draining(self) -> bool:
-        """Whether new sessions are refused because the pod is going away."""
+        """Whether new sessions are refused because this instance is going away."""
 
     @property
     def started_at(self) -> float:

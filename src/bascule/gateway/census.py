@@ -59,7 +59,7 @@ class Census:
 
     @property
     def draining(self) -> bool:
-        """Whether new sessions are refused because the pod is going away."""
+        """Whether new sessions are refused because this instance is going away."""
         return self._life.draining
 
     def in_flight(self) -> int:
@@ -120,6 +120,6 @@ class Census:
         """Return how many routes JupyterHub has added."""
         return 0 if self._hub is None else len(self._hub)
 
-    def hub_peers_failing(self) -> int:
-        """Return how many other replicas do not share JupyterHub's routes with this one."""
-        return 0 if self._hub is None else self._hub.peers_failing
+    def hub_instances_failing(self) -> int:
+        """Return how many other instances do not share JupyterHub's routes with this one."""
+        return 0 if self._hub is None else self._hub.instances_failing

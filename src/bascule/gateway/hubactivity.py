@@ -86,7 +86,7 @@ class HubActivity:
             self.heard(routespec, self._clock() - idle)
 
     def heard(self, routespec: str, at: float) -> None:
-        """Note activity on a route, here or at another replica, unless later activity is known.
+        """Note activity on a route, here or at another instance, unless later activity is known.
 
         Args:
             routespec: The route; one that is not known is left out.

@@ -1,4 +1,4 @@
-"""JupyterHub's routes: taken from the Hub, kept for the next gateway, and shared with the other replicas.
+"""JupyterHub's routes: taken from the Hub, kept for the next gateway, and shared with the other instances.
 
 Each change is a line of a memory file, and so is a batch of activity (`bascule.gateway.hubactivity`): what a
 gateway that dies has noted since the last batch is lost.
@@ -49,8 +49,8 @@ class HubRouteLedger:
 
     Attributes:
         routes: The table.
-        complete: Set when all routes are known that other replicas can tell us.
-        peers_failing: How many other replicas do not share their routes with this one.
+        complete: Set when all routes are known that other instances can tell us.
+        instances_failing: How many other instances do not share their routes with this one.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class HubRouteLedger:
         self.routes = routes
         self.complete = asyncio.Event()
         self.complete.set()
-        self.peers_failing = 0
+        self.instances_failing = 0
         self._activity = activity
         self._changes = LastChanges()
         self._journal = journal
@@ -95,7 +95,7 @@ class HubRouteLedger:
         try:
             self._put_in_place(change)
         finally:
-            self._changes.note(key, change)  # noted, so that we do not ask the replicas for it again
+            self._changes.note(key, change)  # noted, so that we do not ask the instances for it again
 
     def retire(self) -> None:
         """Leave the routes to another gateway, with their latest activity if there is memory for it."""
@@ -137,7 +137,7 @@ class HubRouteLedger:
         return self.routes.get(routespec)
 
     def put(self, routespec: str, data: Mapping[str, object]) -> Change:
-        """Add or replace a route; return the change, for the other replicas.
+        """Add or replace a route; return the change, for the other instances.
 
         Raises:
             ValueError: The route cannot be used; the text says why. Nothing was changed.
@@ -153,7 +153,7 @@ class HubRouteLedger:
         return change
 
     def remove(self, routespec: str) -> Change | None:
-        """Remove a route; return the change, for the other replicas, or ``None`` if there was no such route.
+        """Remove a route; return the change, for the other instances, or ``None`` if there was no such route.
 
         Its sessions and requests under way go on.
 
@@ -219,15 +219,15 @@ class HubRouteLedger:
         self._rewritten = len(self._journal)
         self._activity.unkept.clear()
 
-    # -- other replicas -------------------------------------------------------------------
+    # -- other instances -------------------------------------------------------------------
 
     @property
     def digest(self) -> str:
-        """A digest of the routes: replicas with the same routes have the same digest."""
+        """A digest of the routes: instances with the same routes have the same digest."""
         return self._changes.digest
 
     def changes(self) -> Iterator[Change]:
-        """Yield the changes that give another replica these routes: all routes, and the latest removals.
+        """Yield the changes that give another instance these routes: all routes, and the latest removals.
 
         Routes may be added and removed meanwhile.
         """
@@ -237,11 +237,11 @@ class HubRouteLedger:
         yield from self._changes.gone(self._clock())
 
     def merge(self, change: Change) -> bool:
-        """Make a change that another replica was told, unless we know a later one; tell whether it was made.
+        """Make a change that another instance was told, unless we know a later one; tell whether it was made.
 
         Raises:
             ValueError: The change cannot be used here. No route was changed; the change is no news any more.
-            Retired: Another gateway is about to take over: the replica must ask again.
+            Retired: Another gateway is about to take over: the instance must ask again.
             OSError: There is no memory to keep the change for the next gateway. Nothing was changed.
         """
         key = self.routes.key(change.routespec)

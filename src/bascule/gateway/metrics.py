@@ -62,7 +62,7 @@ class LiveGateway(Protocol):
 
     @property
     def draining(self) -> bool:
-        """Whether new sessions are refused because the pod is going away."""
+        """Whether new sessions are refused because this instance is going away."""
 
     @property
     def started_at(self) -> float:
@@ -108,8 +108,8 @@ class LiveGateway(Protocol):
     def hub_routes(self) -> int:
         """Return how many routes JupyterHub has added."""
 
-    def hub_peers_failing(self) -> int:
-        """Return how many other replicas do not share JupyterHub's routes with this one."""
+    def hub_instances_failing(self) -> int:
+        """Return how many other instances do not share JupyterHub's routes with this one."""
 
 
 class GatewayMetrics:
@@ -207,7 +207,7 @@ class GatewayMetrics:
             "bascule_start_time_seconds": lambda _: _one(live.started_at),
             "bascule_config_last_reload_successful": lambda _: _one(live.reloaded),
             "bascule_hub_routes": lambda _: _one(live.hub_routes()),
-            "bascule_hub_peers_failing": lambda _: _one(live.hub_peers_failing()),
+            "bascule_hub_peers_failing": lambda _: _one(live.hub_instances_failing()),
             "bascule_memory_used_bytes": lambda _: _one(self._processes.memory_used(self._pids())),
             "bascule_memory_max_bytes": lambda _: _one(self._processes.memory_limit()),
             "bascule_gc_seconds_total": lambda _: _by_name(

@@ -62,7 +62,7 @@ class View:
 
     @property
     def draining(self) -> bool:
-        """Whether new sessions are refused because the pod is going away."""
+        """Whether new sessions are refused because this instance is going away."""
         return self.census.draining
 
     def capacity(self) -> InstanceCapacity:

@@ -1,4 +1,4 @@
-"""Certificates and keys: of our listeners, and for connections to upstreams and to other replicas.
+"""Certificates and keys: of our listeners, and for connections to upstreams and to other instances.
 
 The supervisor loads them as a check, before it starts a process with them; the gateway loads them to use
 them.
@@ -66,7 +66,7 @@ def admin_context(tls: AdminTls) -> ssl.SSLContext | None:
 
 
 def peer_context(tls: AdminTls) -> ssl.SSLContext | None:
-    """Return the TLS context for the other replicas' admin listeners; ``None`` when these do not use TLS.
+    """Return the TLS context for the other instances' admin listeners; ``None`` when these do not use TLS.
 
     Raises:
         ConfigError: The files cannot be read, or are not what they should be; names the key.

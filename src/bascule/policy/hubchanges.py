@@ -1,12 +1,12 @@
-"""The last change of each of JupyterHub's routes; replicas that exchange these have the same routes.
+"""The last change of each of JupyterHub's routes; instances that exchange these have the same routes.
 
 A *change* adds or removes a route, and has a time. Of two changes of one route the later counts, in whatever
-order a replica hears of them (a last-writer-wins map). A replica gives a new change a later time than any
+order an instance hears of them (a last-writer-wins map). An instance gives a new change a later time than any
 change of that route it knows of. So the Hub's last request counts even when clocks are wrong, provided that
-the replica which received it had heard of the requests before.
+the instance which received it had heard of the requests before.
 
-A removal is remembered too: a replica that has not heard of it would otherwise bring the route back. An hour
-is enough, since JupyterHub itself removes a route that came back when it next checks.
+A removal is remembered too: an instance that has not heard of it would otherwise bring the route back. An
+hour is enough, since JupyterHub itself removes a route that came back when it next checks.
 
 Rules of this file: pure; the caller gives the time. A *key* identifies a route (`HubRoutes.key`); times are
 seconds since the epoch.
@@ -105,7 +105,7 @@ class LastChanges:
 
     @property
     def digest(self) -> str:
-        """A text that two replicas have in common when their routes were made by the same changes."""
+        """A text that two instances have in common when their routes were made by the same changes."""
         return f"{self._sum:016x}"
 
     def after(self, key: str, now: float) -> float:

@@ -57,11 +57,11 @@ class Hub(Block):
     our own pages.
     """
     share_routes: Annotated[bool, Field(strict=True)] = False
-    """Whether routes are shared with the other replicas (`capacity.peers`, `capacity.headlessService`).
+    """Whether routes are shared with the other instances (`capacity.peers`, `capacity.headlessService`).
 
-    When on, JupyterHub may tell any replica, which tells the others before it answers; a new one asks for
+    When on, JupyterHub may tell any instance, which tells the others before it answers; a new one asks for
     all routes before it is ready, and each compares with the others every 5 to 15 s. Of two changes of a
-    route the later counts. All replicas need the same admin token. Off, the default, because a single proxy
+    route the later counts. All instances need the same admin token. Off, the default, because a single proxy
     has nobody to share with.
     """
     host_routing: Annotated[bool, Field(strict=True)] = False

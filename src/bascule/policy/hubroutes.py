@@ -145,7 +145,7 @@ class HubRoutes:
             data: What JupyterHub said of it. ``target`` is where it leads, ``user`` whose server it is.
             last_activity: In seconds since the epoch.
             bounded: Whether ``hub.maxRoutes`` holds. It does not for routes of a former gateway or of
-                another replica, which may have more.
+                another instance, which may have more.
 
         Raises:
             ValueError: An argument cannot be used, or ``hub.maxRoutes`` is reached. Nothing was changed.

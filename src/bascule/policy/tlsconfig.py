@@ -42,8 +42,8 @@ class AdminTls(Block):
     """File with the certificate chain (PEM). Set `key` too.
 
     Whoever asks at `admin` then has to do so over TLS: Prometheus (`scheme: https`), JupyterHub, probes. The
-    other replicas need a certificate as well: they are asked over TLS, and shown this one if they want to see
-    one.
+    other instances need a certificate as well: they are asked over TLS, and shown this one if they want to
+    see one.
     """
     key: File | None = None
     """File with the private key (PEM). It must not be encrypted: nobody is there to type a passphrase."""
@@ -57,7 +57,7 @@ class AdminTls(Block):
     too only a TCP probe works.
     """
     peer_ca: File | None = None
-    """File with the CAs (PEM) by which the other replicas' certificates are checked, instead of the system's.
+    """File with the CAs (PEM) by which other instances' certificates are checked, instead of the system's.
 
     Those of `capacity.peers` have to be for the host that is listed there, and all of those behind
     `capacity.headlessService` for its name.

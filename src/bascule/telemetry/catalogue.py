@@ -371,7 +371,7 @@ _PROCESSES: Final = (
     ),
     Metric(
         "bascule_hub_peers_failing", _G, Unit.NONE,
-        "Other replicas that did not share JupyterHub's routes when they were last asked.",
+        "Other instances that did not share JupyterHub's routes when they were last asked.",
         "0 where `hub.shareRoutes` is off. Each is asked every 5 to 15 s, and a log line says what is wrong.",
     ),
     Metric(

@@ -99,7 +99,7 @@ function untilNow() {
 
 function drawHour() {
   const { at: times, every, inFlight, max, ...counts } = untilNow();
-  // A young pod has no hour to show yet: the axis begins at three minutes and grows to the hour.
+  // A young instance has no hour to show yet: the axis begins at three minutes and grows to the hour.
   const slots = Math.min(hour.samples, Math.max(LEAST_SLOTS, times.length));
   const minutes = Math.round((slots * every) / 60);
   text("axis-start", `${minutes} min ago`);

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TOKEN = "the-token-of-the-hub"
 
 
-class Replica:
+class Instance:
     """One of them, which can be started again at the same address."""
 
     def __init__(self, start: Start, admin: str, peers: list[str]) -> None:
@@ -58,25 +58,25 @@ READY = (200, b'{"ready": true, "reason": null}')
 
 
 @pytest.fixture
-def replicas(bascule: Start) -> tuple[Replica, Replica]:
+def instances(bascule: Start) -> tuple[Instance, Instance]:
     one, two = (f"127.0.0.1:{reserve_port()}" for _ in range(2))
-    return Replica(bascule, one, [two]), Replica(bascule, two, [one])
+    return Instance(bascule, one, [two]), Instance(bascule, two, [one])
 
 
 def test_a_route_that_one_is_told_serves_at_the_other(
-    replicas: tuple[Replica, Replica], upstream: RawUpstream
+    instances: tuple[Instance, Instance], upstream: RawUpstream
 ) -> None:
-    one, two = replicas
+    one, two = instances
     one.api.add("/user/ada", upstream.url, user="ada")
     assert two.serves("/user/ada")
     assert two.api.remove("/user/ada") == 204
     assert one.routes() == two.routes() == {}
 
 
-def test_a_replica_that_is_started_again_has_the_routes_as_soon_as_it_is_ready(
-    replicas: tuple[Replica, Replica], upstream: RawUpstream
+def test_an_instance_that_is_started_again_has_the_routes_as_soon_as_it_is_ready(
+    instances: tuple[Instance, Instance], upstream: RawUpstream
 ) -> None:
-    one, two = replicas
+    one, two = instances
     one.api.add("/user/ada", upstream.url, user="ada")
     one.api.add("/user/grace", upstream.url, user="grace")
     assert two.proxy.process.stop(20) == 0
@@ -86,10 +86,10 @@ def test_a_replica_that_is_started_again_has_the_routes_as_soon_as_it_is_ready(
     assert two.routes() == {"/user/ada": upstream.url}
 
 
-def test_a_replica_that_starts_answers_nobody_before_it_knows_the_routes(
-    replicas: tuple[Replica, Replica], upstream: RawUpstream
+def test_an_instance_that_starts_answers_nobody_before_it_knows_the_routes(
+    instances: tuple[Instance, Instance], upstream: RawUpstream
 ) -> None:
-    one, two = replicas
+    one, two = instances
     public = f"127.0.0.1:{reserve_port()}"
     one.api.add("/user/hopper", upstream.url, user="hopper")
     for number in range(200):  # so that it takes a moment
@@ -124,9 +124,9 @@ def test_a_replica_that_starts_answers_nobody_before_it_knows_the_routes(
 
 
 def test_what_was_said_while_a_gateway_was_dead_is_known_to_the_next(
-    replicas: tuple[Replica, Replica], upstream: RawUpstream
+    instances: tuple[Instance, Instance], upstream: RawUpstream
 ) -> None:
-    one, two = replicas
+    one, two = instances
     one.api.add("/user/grace", upstream.url, user="grace")
     kill(gateway(two.proxy))
     one.api.add("/user/ada", upstream.url, user="ada")
@@ -136,9 +136,9 @@ def test_what_was_said_while_a_gateway_was_dead_is_known_to_the_next(
 
 
 def test_the_hub_hears_of_activity_at_the_other(
-    replicas: tuple[Replica, Replica], upstream: RawUpstream
+    instances: tuple[Instance, Instance], upstream: RawUpstream
 ) -> None:
-    one, two = replicas
+    one, two = instances
     one.api.add("/user/ada", upstream.url, user="ada")
     before = one.api.last_activity("/user/ada")
     assert two.serves("/user/ada")
@@ -146,9 +146,9 @@ def test_the_hub_hears_of_activity_at_the_other(
 
 
 def test_a_reload_takes_the_routes_along_and_goes_on_sharing(
-    replicas: tuple[Replica, Replica], upstream: RawUpstream
+    instances: tuple[Instance, Instance], upstream: RawUpstream
 ) -> None:
-    one, two = replicas
+    one, two = instances
     one.api.add("/user/ada", upstream.url, user="ada")
     two.proxy.goes_over(77)
     one.api.add("/user/grace", upstream.url, user="grace")
@@ -161,7 +161,7 @@ def test_another_token_is_named_and_shares_nothing(bascule: Start, upstream: Raw
         "admin": admin, "adminToken": "another", "forwarders": {"count": 1},
         "hub": {"enabled": True, "shareRoutes": True}, "capacity": {"peers": [ours]},
     })  # fmt: skip
-    one = Replica(bascule, ours, [admin])
+    one = Instance(bascule, ours, [admin])
     one.api.add("/user/ada", upstream.url)
     assert HubApi(stranger.admin_url, "another").routes() == {}
     (said,) = one.proxy.events("a peer does not share its routes")

@@ -8,8 +8,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bascule.admin.capacity import ClusterCapacity
-from bascule.admin.peerclient import PeerClient
-from bascule.admin.peers import Peers
+from bascule.admin.cluster import Cluster
+from bascule.admin.instanceclient import InstanceClient
 from bascule.policy.config import Capacity, WebSocketProxy
 from bascule.policy.endpoints import Endpoint
 from bascule.vocabulary import Level
@@ -18,7 +18,7 @@ from tests.support.clock import Clock
 from tests.support.processes import reserve_port
 
 
-class Peer:
+class Other:
     """Another instance's admin listener; answers what the test says."""
 
     def __init__(self) -> None:
@@ -38,15 +38,15 @@ class Peer:
 
 
 @contextlib.asynccontextmanager
-async def cluster_of(
-    *peers: Peer, sessions: int = 0, extra: tuple[Endpoint, ...] = (), patience: float = 5.0
-) -> AsyncIterator[tuple[Peers, Clock]]:
-    """One instance with a cap of 10 that asks these peers."""
+async def instances_with(
+    *others: Other, sessions: int = 0, extra: tuple[Endpoint, ...] = (), patience: float = 5.0
+) -> AsyncIterator[tuple[Cluster, Clock]]:
+    """One instance with a cap of 10 that asks these cluster."""
     async with contextlib.AsyncExitStack() as stack:
         endpoints = list(extra)
-        for peer in peers:
+        for other in others:
             app = web.Application()
-            app.router.add_get("/capacity", peer.answer)
+            app.router.add_get("/capacity", other.answer)
             server = TestServer(app)
             await server.start_server()
             stack.push_async_callback(server.close)
@@ -60,9 +60,9 @@ async def cluster_of(
             sessions=sessions,
         )
         clock = Clock()
-        client = PeerClient(view.config)
+        client = InstanceClient(view.config)
         stack.push_async_callback(client.close)
-        asked = Peers(view, client, "a", clock)
+        asked = Cluster(view, client, "a", clock)
         stack.push_async_callback(asked.close)
         yield asked, clock
 
@@ -71,122 +71,125 @@ def figures(whole: ClusterCapacity) -> tuple[int, int, int, int]:
     return whole.in_flight, whole.max, whole.instances, whole.reporting
 
 
-async def test_without_peers_the_instance_is_the_cluster() -> None:
-    async with cluster_of(sessions=4) as (peers, _):
-        assert not peers.configured
-        assert figures(await peers.read()) == (4, 10, 1, 1)
+async def test_without_others_the_instance_is_the_cluster() -> None:
+    async with instances_with(sessions=4) as (cluster, _):
+        assert not cluster.configured
+        assert figures(await cluster.read()) == (4, 10, 1, 1)
 
 
-async def test_peers_are_asked_for_their_own_part_only() -> None:
-    peer = Peer()
-    async with cluster_of(peer, sessions=4) as (peers, _):
-        assert figures(await peers.read()) == (7, 20, 2, 2)
-        assert peer.queries == ["/capacity?scope=instance"]
+async def test_others_are_asked_for_their_own_part_only() -> None:
+    other = Other()
+    async with instances_with(other, sessions=4) as (cluster, _):
+        assert figures(await cluster.read()) == (7, 20, 2, 2)
+        assert other.queries == ["/capacity?scope=instance"]
 
 
 async def test_an_answer_serves_everybody_until_it_is_too_old() -> None:
-    peer = Peer()
-    async with cluster_of(peer) as (peers, clock):
-        await peers.read()
+    other = Other()
+    async with instances_with(other) as (cluster, clock):
+        await cluster.read()
         clock.now += 4.9
-        await peers.read()
-        assert peer.asked == 1
+        await cluster.read()
+        assert other.asked == 1
         clock.now += 0.1
-        await peers.read()
-        assert peer.asked == 2
+        await cluster.read()
+        assert other.asked == 2
 
 
 async def test_our_own_part_is_never_cached() -> None:
-    async with cluster_of(Peer()) as (peers, _):
-        assert figures(await peers.read())[0] == 3
-        peers._view.open()  # type: ignore[attr-defined]
-        assert figures(await peers.read())[0] == 4
+    async with instances_with(Other()) as (cluster, _):
+        assert figures(await cluster.read())[0] == 3
+        cluster._view.open()  # type: ignore[attr-defined]
+        assert figures(await cluster.read())[0] == 4
 
 
 async def test_callers_at_the_same_time_share_one_round() -> None:
-    peer = Peer()
-    peer.hold.clear()
-    async with cluster_of(peer) as (peers, _):
-        calls = [asyncio.create_task(peers.read()) for _ in range(20)]
-        await peer.was_asked.wait()
-        peer.hold.set()
+    other = Other()
+    other.hold.clear()
+    async with instances_with(other) as (cluster, _):
+        calls = [asyncio.create_task(cluster.read()) for _ in range(20)]
+        await other.was_asked.wait()
+        other.hold.set()
         answers = await asyncio.gather(*calls)
     assert {figures(answer) for answer in answers} == {(3, 20, 2, 2)}
-    assert peer.asked == 1
+    assert other.asked == 1
 
 
 async def test_a_caller_that_gives_up_does_not_end_the_round_of_the_others() -> None:
-    peer = Peer()
-    peer.hold.clear()
-    async with cluster_of(peer) as (peers, _):
-        impatient, patient = asyncio.create_task(peers.read()), asyncio.create_task(peers.read())
-        await peer.was_asked.wait()
+    other = Other()
+    other.hold.clear()
+    async with instances_with(other) as (cluster, _):
+        impatient, patient = asyncio.create_task(cluster.read()), asyncio.create_task(cluster.read())
+        await other.was_asked.wait()
         impatient.cancel()
-        peer.hold.set()
+        other.hold.set()
         assert figures(await patient) == (3, 20, 2, 2)
 
 
-async def test_a_silent_peer_is_counted_with_its_last_known_cap() -> None:
-    peer = Peer()
-    async with cluster_of(peer, patience=0.2) as (peers, clock):
-        await peers.read()
-        peer.hold.clear()
+async def test_a_silent_instance_is_counted_with_its_last_known_cap() -> None:
+    other = Other()
+    async with instances_with(other, patience=0.2) as (cluster, clock):
+        await cluster.read()
+        other.hold.clear()
         clock.now += 6
-        assert figures(await peers.read()) == (0, 20, 2, 1)
-        peer.hold.set()
+        assert figures(await cluster.read()) == (0, 20, 2, 1)
+        other.hold.set()
         clock.now += 6
-        assert figures(await peers.read()) == (3, 20, 2, 2)
+        assert figures(await cluster.read()) == (3, 20, 2, 2)
 
 
-async def test_a_peer_that_is_not_there_makes_the_answer_partial() -> None:
-    async with cluster_of(Peer(), extra=(Endpoint("127.0.0.1", reserve_port()),), sessions=10) as (peers, _):
-        whole = await peers.read()
+async def test_an_instance_that_is_not_there_makes_the_answer_partial() -> None:
+    async with instances_with(Other(), extra=(Endpoint("127.0.0.1", reserve_port()),), sessions=10) as (
+        cluster,
+        _,
+    ):
+        whole = await cluster.read()
         assert figures(whole) == (13, 20, 3, 2)
 
 
-async def test_a_full_cluster_with_a_silent_peer_is_not_called_full() -> None:
-    async with cluster_of(extra=(Endpoint("127.0.0.1", reserve_port()),), sessions=10) as (peers, _):
-        assert (await peers.read()).level is Level.WARNING
+async def test_a_full_cluster_with_a_silent_instance_is_not_called_full() -> None:
+    async with instances_with(extra=(Endpoint("127.0.0.1", reserve_port()),), sessions=10) as (cluster, _):
+        assert (await cluster.read()).level is Level.WARNING
 
 
 @pytest.mark.parametrize("said", [{"draining": True}, {}], ids=["says so", "an older version"])
-async def test_a_peer_that_drains_offers_no_slot(said: dict[str, bool]) -> None:
-    leaving = Peer()
+async def test_an_instance_that_drains_offers_no_slot(said: dict[str, bool]) -> None:
+    leaving = Other()
     leaving.body["instance"].update({"level": "critical", **said})
-    async with cluster_of(leaving, sessions=10) as (peers, clock):
-        whole = await peers.read()
+    async with instances_with(leaving, sessions=10) as (cluster, clock):
+        whole = await cluster.read()
         assert figures(whole) == (10, 10, 2, 2)
         assert whole.level is Level.CRITICAL
         leaving.hold.clear()
         clock.now += 6
-        assert figures(await peers.read())[:3] == (10, 10, 2), "nor does it once it is gone"
+        assert figures(await cluster.read())[:3] == (10, 10, 2), "nor does it once it is gone"
         leaving.hold.set()
 
 
-async def test_a_full_peer_that_drains_is_told_from_one_that_does_not() -> None:
-    full, leaving = Peer(), Peer()
+async def test_a_full_instance_that_drains_is_told_from_one_that_does_not() -> None:
+    full, leaving = Other(), Other()
     full.body["instance"].update({"inFlight": 10, "level": "critical", "draining": False})
     leaving.body["identity"] = "c"
     leaving.body["instance"].update({"inFlight": 10, "level": "critical", "draining": True})
-    async with cluster_of(full, leaving) as (peers, _):
-        assert figures(await peers.read()) == (10, 20, 3, 3)
+    async with instances_with(full, leaving) as (cluster, _):
+        assert figures(await cluster.read()) == (10, 20, 3, 3)
 
 
-async def test_an_instance_that_finds_itself_among_its_peers_counts_itself_once() -> None:
-    itself = Peer()
+async def test_an_instance_that_finds_itself_among_the_others_counts_itself_once() -> None:
+    itself = Other()
     itself.body = {"identity": "a", "instance": {"name": "a", "inFlight": 4, "max": 10, "level": "ok"}}
-    async with cluster_of(itself, Peer(), sessions=4) as (peers, _):
-        assert figures(await peers.read()) == (7, 20, 2, 2)
+    async with instances_with(itself, Other(), sessions=4) as (cluster, _):
+        assert figures(await cluster.read()) == (7, 20, 2, 2)
 
 
 async def test_an_instance_with_several_addresses_counts_once() -> None:
-    one, same, other = Peer(), Peer(), Peer()
+    one, same, other = Other(), Other(), Other()
     other.body = {**other.body, "identity": "c"}
-    async with cluster_of(one, same, other, patience=0.5) as (peers, clock):
-        assert figures(await peers.read()) == (6, 30, 3, 3)
+    async with instances_with(one, same, other, patience=0.5) as (cluster, clock):
+        assert figures(await cluster.read()) == (6, 30, 3, 3)
         one.hold.clear()
         clock.now += 6
-        assert figures(await peers.read()) == (6, 30, 3, 3), "one of its addresses answers"
+        assert figures(await cluster.read()) == (6, 30, 3, 3), "one of its addresses answers"
         one.hold.set()
 
 
@@ -204,8 +207,8 @@ async def test_an_answer_in_pieces_is_an_answer() -> None:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        async with cluster_of(extra=(Endpoint("127.0.0.1", port),)) as (peers, _):
-            assert figures(await peers.read()) == (3, 20, 2, 2)
+        async with instances_with(extra=(Endpoint("127.0.0.1", port),)) as (cluster, _):
+            assert figures(await cluster.read()) == (3, 20, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -225,36 +228,36 @@ async def test_an_answer_in_pieces_is_an_answer() -> None:
     ],
 )
 async def test_an_answer_that_makes_no_sense_is_no_answer(body: object) -> None:
-    peer = Peer()
-    peer.body = body
-    async with cluster_of(peer) as (peers, _):
-        assert figures(await peers.read()) == (0, 10, 2, 1)
+    other = Other()
+    other.body = body
+    async with instances_with(other) as (cluster, _):
+        assert figures(await cluster.read()) == (0, 10, 2, 1)
 
 
 async def test_an_answer_too_deep_to_be_read_is_no_answer() -> None:
-    peer = Peer()
-    peer.body = web.Response(body=b"[" * 4000, content_type="application/json")
-    async with cluster_of(peer) as (peers, _):
-        assert figures(await peers.read()) == (0, 10, 2, 1)
+    other = Other()
+    other.body = web.Response(body=b"[" * 4000, content_type="application/json")
+    async with instances_with(other) as (cluster, _):
+        assert figures(await cluster.read()) == (0, 10, 2, 1)
 
 
 @pytest.mark.parametrize(
     ("status", "fields"), [(500, {}), (403, {}), (302, {"Location": "http://127.0.0.1:1/"})]
 )
 async def test_another_status_is_no_answer(status: int, fields: dict[str, str]) -> None:
-    peer = Peer()
-    peer.body = web.Response(status=status, headers=fields)
-    async with cluster_of(peer) as (peers, _):
-        assert figures(await peers.read())[3] == 1
+    other = Other()
+    other.body = web.Response(status=status, headers=fields)
+    async with instances_with(other) as (cluster, _):
+        assert figures(await cluster.read())[3] == 1
 
 
 async def test_closing_ends_a_round_that_is_under_way() -> None:
-    peer = Peer()
-    peer.hold.clear()
-    async with cluster_of(peer) as (peers, _):
-        call = asyncio.create_task(peers.read())
-        await peer.was_asked.wait()
-        await peers.close()
+    other = Other()
+    other.hold.clear()
+    async with instances_with(other) as (cluster, _):
+        call = asyncio.create_task(cluster.read())
+        await other.was_asked.wait()
+        await cluster.close()
         with pytest.raises(asyncio.CancelledError):
             await call
-        peer.hold.set()
+        other.hold.set()

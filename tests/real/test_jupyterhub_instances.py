@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(420)]
 
 
 class Proxies:
-    """Two replicas, each of which can be ended and started again.
+    """Two instances, each of which can be ended and started again.
 
     Attributes:
         public: Where browsers reach both.

@@ -4,7 +4,7 @@ Each is asked ``GET /capacity?scope=instance``. One round serves all callers wit
 `capacity.cacheFor`, callers that arrive during a round wait for that round, and a round takes at
 most `capacity.peerTimeout`, name resolution included.
 
-A headless service lists this pod too, under an address it cannot know, and a pod may be listed
+A headless service lists this instance too, under an address it cannot know, and one may be listed
 more than once: by list and service, or with an address of each family. An instance is recognised
 by the random identity in its answer and counted once. Its name will not do: two proxies of one
 machine may have the same name.
@@ -21,20 +21,20 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from bascule import tasks
-from bascule.admin.capacity import ClusterCapacity, PeerReading, cluster
+from bascule.admin.capacity import ClusterCapacity, InstanceReading, cluster_capacity
 from bascule.vocabulary import Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bascule.admin.peerclient import PeerClient
+    from bascule.admin.instanceclient import InstanceClient
     from bascule.admin.view import GatewayView
     from bascule.policy.endpoints import Endpoint
 
-__all__ = ["Peers"]
+__all__ = ["Cluster"]
 
 _ANSWER_BYTES: Final = 4096
-"""Most bytes read of an answer. A peer's has under 200; a longer one is not a peer's."""
+"""Most bytes read of an answer. An instance's has under 200; a longer one is not an instance's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class _Known:
     max: int
 
 
-class Peers:
+class Cluster:
     """The cluster as this instance sees it.
 
     Args:
         view: The gateway.
-        client: Asks the peers.
+        client: Asks the other instances.
         identity: Random text that tells this instance from all others.
         clock: Monotonic seconds.
     """
@@ -58,7 +58,7 @@ class Peers:
     def __init__(
         self,
         view: GatewayView,
-        client: PeerClient,
+        client: InstanceClient,
         identity: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,7 +67,7 @@ class Peers:
         self._identity = identity
         self._clock = clock
         self._known: dict[Endpoint, _Known] = {}
-        self._readings: list[PeerReading] = []
+        self._readings: list[InstanceReading] = []
         self._read_at: float | None = None
         self._round: asyncio.Task[None] | None = None
 
@@ -77,16 +77,16 @@ class Peers:
         return self._client.configured
 
     async def read(self) -> ClusterCapacity:
-        """Return the cluster's capacity: our own part now, the peers' at most `cacheFor` old.
+        """Return the cluster's capacity: our own part now, the others' at most `cacheFor` old.
 
         Cancellation: safe; the round goes on for the others who wait for it.
         """
         settings = self._view.config.capacity
         if self.configured and (self._read_at is None or self._clock() - self._read_at >= settings.cache_for):
             if self._round is None:
-                self._round = tasks.spawn(self._ask_all(), "ask peers")
+                self._round = tasks.spawn(self._ask_all(), "ask instances")
             await asyncio.shield(self._round)
-        return cluster(self._view.capacity(), self._readings, settings.warning_share)
+        return cluster_capacity(self._view.capacity(), self._readings, settings.warning_share)
 
     async def close(self) -> None:
         """Stop asking.
@@ -102,7 +102,7 @@ class Peers:
             answers = await asyncio.gather(*(self._ask(target, deadline) for target in targets))
             counted = {self._identity}
             readings = []
-            # Peers that answered come first: another address of the same peer may be silent.
+            # Instances that answered come first: another address of the same instance may be silent.
             for target, in_flight in sorted(
                 zip(targets, answers, strict=True), key=lambda answer: answer[1] is None
             ):
@@ -111,7 +111,7 @@ class Peers:
                     if known.identity in counted:
                         continue
                     counted.add(known.identity)
-                readings.append(PeerReading(in_flight, known.max if known else None))
+                readings.append(InstanceReading(in_flight, known.max if known else None))
             self._readings = readings
             # Addresses that the service no longer lists are gone, not silent.
             self._known = {target: known for target, known in self._known.items() if target in targets}
@@ -120,7 +120,7 @@ class Peers:
             self._round = None
 
     async def _ask(self, target: Endpoint, deadline: float) -> int | None:
-        """Return the sessions a peer has in flight, ``None`` if it did not say."""
+        """Return the sessions an instance has in flight, ``None`` if it did not say."""
         try:
             async with (
                 asyncio.timeout_at(deadline),
@@ -153,12 +153,12 @@ async def _whole(content: aiohttp.StreamReader) -> bytes:
 
 
 def _parse(body: bytes) -> tuple[str, int, int] | None:
-    """Read (identity, in flight, cap), 0 and 0 if it drains, from a peer's answer; ``None`` from another."""
+    """Read (identity, in flight, cap), 0 and 0 if it drains, from an answer; ``None`` if that is unusable."""
     try:
         answer = json.loads(body)
         instance = answer["instance"]
         identity, in_flight, maximum = answer["identity"], instance["inFlight"], instance["max"]
-        # A peer that does not say whether it drains runs an older version, and is critical while it does.
+        # One that does not say whether it drains runs an older version, and is critical while it does.
         is_critical = Level(instance["level"]) is Level.CRITICAL
         draining = instance.get("draining", is_critical and in_flight < maximum)
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -1,4 +1,4 @@
-"""Where the peers are."""
+"""Where the others are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from bascule.admin.peerclient import PeerClient
+from bascule.admin.instanceclient import InstanceClient
 from bascule.policy.config import AdminTls, Capacity
 from bascule.policy.endpoints import Endpoint
 from tests.admin.fake_view import config
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 ADMIN = Endpoint("127.0.0.1", 8081)
 
 
-def client(**capacity: Any) -> PeerClient:
-    return PeerClient(config(admin=ADMIN, capacity=Capacity(name="a", **capacity)))
+def client(**capacity: Any) -> InstanceClient:
+    return InstanceClient(config(admin=ADMIN, capacity=Capacity(name="a", **capacity)))
 
 
-async def targets(client: PeerClient, patience: float = 5.0) -> list[str]:
+async def targets(client: InstanceClient, patience: float = 5.0) -> list[str]:
     return [str(target) for target in await client.targets(asyncio.get_running_loop().time() + patience)]
 
 
@@ -61,32 +61,32 @@ async def test_there_are_none_unless_some_are_configured() -> None:
 
 
 async def test_the_configured_ones_are_asked_where_they_are_configured() -> None:
-    peers = client(peers=(Endpoint("10.1.0.1", 9), Endpoint("10.1.0.2", 9)))
-    assert peers.configured
-    assert await targets(peers) == ["10.1.0.1:9", "10.1.0.2:9"]
+    others = client(peers=(Endpoint("10.1.0.1", 9), Endpoint("10.1.0.2", 9)))
+    assert others.configured
+    assert await targets(others) == ["10.1.0.1:9", "10.1.0.2:9"]
 
 
 async def test_the_addresses_of_a_headless_service_are_asked_at_the_port_of_our_own_listener(
     names: Names,
 ) -> None:
-    peers = client(headless_service="bascule-peers.ns.svc")
-    assert peers.configured
-    assert await targets(peers) == ["10.0.0.1:8081", "10.0.0.2:8081"]
+    others = client(headless_service="bascule-peers.ns.svc")
+    assert others.configured
+    assert await targets(others) == ["10.0.0.1:8081", "10.0.0.2:8081"]
     assert names.asked == [("bascule-peers.ns.svc", 8081)]
 
 
 async def test_an_address_that_is_in_both_is_asked_once(names: Names) -> None:
     names.addresses = ["10.0.0.1", "10.0.0.1", "10.0.0.2"]
-    peers = client(peers=(Endpoint("10.0.0.2", 8081),), headless_service="s")
-    assert await targets(peers) == ["10.0.0.2:8081", "10.0.0.1:8081"]
+    others = client(peers=(Endpoint("10.0.0.2", 8081),), headless_service="s")
+    assert await targets(others) == ["10.0.0.2:8081", "10.0.0.1:8081"]
 
 
 @pytest.mark.parametrize("failure", [socket.gaierror("no answer"), TimeoutError()])
 async def test_a_name_service_that_is_silent_forgets_nobody(names: Names, failure: Exception) -> None:
-    peers = client(headless_service="s")
-    before = await targets(peers)
+    others = client(headless_service="s")
+    before = await targets(others)
     names.fails = failure
-    assert await targets(peers) == before
+    assert await targets(others) == before
 
 
 async def test_a_name_service_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,10 +98,10 @@ async def test_a_name_service_that_hangs_is_not_waited_for(monkeypatch: pytest.M
 
 
 async def test_an_address_that_the_service_no_longer_lists_is_gone(names: Names) -> None:
-    peers = client(headless_service="s")
-    await targets(peers)
+    others = client(headless_service="s")
+    await targets(others)
     names.addresses = ["10.0.0.2"]
-    assert await targets(peers) == ["10.0.0.2:8081"]
+    assert await targets(others) == ["10.0.0.2:8081"]
 
 
 @pytest.mark.parametrize("name", ["a..b", f"{'a' * 64}.svc"])
@@ -121,7 +121,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @contextlib.asynccontextmanager
 async def asked_over_tls(authority: Authority, names: str, **capacity: Any) -> AsyncIterator[Asked]:
-    """Run a peer that has a certificate for some names and asks for one; yields what asks it at a host."""
+    """Run an instance that has a certificate for some names and asks for one; yield what asks it."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(text=f"{request.scheme} {request.path}")
@@ -136,7 +136,7 @@ async def asked_over_tls(authority: Authority, names: str, **capacity: Any) -> A
     port = runner.addresses[0][1]
     shown = authority.issue("us")
     peers = tuple(Endpoint(host, port) for host in capacity.pop("hosts", ()))
-    asking = PeerClient(
+    asking = InstanceClient(
         config(
             admin=Endpoint("127.0.0.1", port),
             admin_tls=AdminTls(certificate=shown.certificate, key=shown.key, peer_ca=authority.ca),
@@ -153,7 +153,7 @@ async def asked_over_tls(authority: Authority, names: str, **capacity: Any) -> A
     await runner.cleanup()
 
 
-async def test_a_listed_peer_is_known_by_the_host_that_is_listed(authority: Authority) -> None:
+async def test_a_listed_instance_is_known_by_the_host_that_is_listed(authority: Authority) -> None:
     async with asked_over_tls(authority, "DNS:localhost", hosts=["localhost"]) as ask:
         assert await ask("localhost") == "https /capacity"
     async with asked_over_tls(authority, "DNS:localhost", hosts=["127.0.0.1"]) as ask:
@@ -169,7 +169,7 @@ async def test_an_address_of_a_headless_service_is_known_by_the_services_name(au
             await ask("127.0.0.1")
 
 
-async def test_a_peer_that_is_listed_and_served_is_known_by_the_host_that_is_listed(
+async def test_an_instance_that_is_listed_and_served_is_known_by_the_host_that_is_listed(
     authority: Authority,
 ) -> None:
     async with asked_over_tls(

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import Config
 
-__all__ = ["PeerClient"]
+__all__ = ["InstanceClient"]
 
 _LINE_BYTES: Final = 1 << 20
 """Longest line of an answer that is read by lines."""
 
 _AT_ONCE: Final = 64
-"""Most connections to all peers."""
+"""Most connections to all instances."""
 
 
-class PeerClient:
-    """The peers: the configured list, and the addresses of the headless service.
+class InstanceClient:
+    """The other instances: the configured list (`capacity.peers`), and the addresses of the headless service.
 
     Args:
         config: Its `capacity` block, and the port and TLS of the admin listeners.
@@ -54,7 +54,7 @@ class PeerClient:
         return bool(self._settings.peers) or self._settings.headless_service is not None
 
     async def targets(self, deadline: float) -> list[Endpoint]:
-        """Return where the peers are. A headless service lists this instance too.
+        """Return where the other instances are. A headless service lists this instance too.
 
         Args:
             deadline: When to stop waiting for the name service, in the loop's time.
@@ -67,13 +67,13 @@ class PeerClient:
                     )
                 self._found = dict.fromkeys(Endpoint(str(address[4][0]), self._port) for address in found)
             except (OSError, TimeoutError, UnicodeError):  # the last for what can be no host name
-                pass  # No answer from the name service does not mean that there are no peers: keep them.
+                pass  # No answer from the name service does not mean that there are none: keep them.
         return list(dict.fromkeys(self._settings.peers) | self._found)
 
     def ask(
         self, method: str, target: Endpoint, path: str, **request: Any
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Send a request to one peer; further arguments are aiohttp's.
+        """Send a request to one instance; further arguments are aiohttp's.
 
         Raises:
             aiohttp.ClientError: It cannot be reached.
