@@ -23,7 +23,7 @@ from bascule import standard
 from bascule._version import __version__
 from bascule.chp import chp
 from bascule.errors import ConfigError
-from bascule.output import Group, telling, write
+from bascule.output import Group, lost_if_unwritable, write
 from bascule.telemetry.printable import escaped
 
 if TYPE_CHECKING:
@@ -266,12 +266,12 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         cli.main(arguments, prog_name="bascule", standalone_mode=False)
     except ConfigError as error:
-        with telling():
+        with lost_if_unwritable():
             for problem in error.problems:
                 click.echo(escaped(problem), err=True)  # a value from a file must not begin a second line
         sys.exit(_EXIT_CONFIG)
     except click.ClickException as error:
-        with telling():
+        with lost_if_unwritable():
             error.show()
         sys.exit(error.exit_code)
     except click.Abort:
@@ -334,7 +334,7 @@ def _tell_of_doubts(loaded: Loaded) -> None:
     lines = doubts(loaded.config)
     if loaded.replaced:
         lines.append(f"--upstream: replaces the routes of {', '.join(loaded.replaced)}")
-    with telling():
+    with lost_if_unwritable():
         for line in lines:
             click.echo(escaped(line), err=True)
 

@@ -18,7 +18,7 @@ from bascule import standard
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Command", "Group", "telling", "write"]
+__all__ = ["Command", "Group", "lost_if_unwritable", "write"]
 
 
 def write(text: str) -> None:
@@ -34,7 +34,7 @@ def write(text: str) -> None:
 
 
 @contextlib.contextmanager
-def telling() -> Iterator[None]:
+def lost_if_unwritable() -> Iterator[None]:
     """Enclose writes to standard error: text that cannot be written is lost, and nothing is raised."""
     try:
         yield

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     OnInterim = Callable[[RawResponseMessage], Awaitable[None]]
 
-__all__ = ["FailedInUse", "TlsTimedOut", "UpstreamPool", "telling", "upstream_session"]
+__all__ = ["FailedInUse", "TlsTimedOut", "UpstreamPool", "reporting_interim", "upstream_session"]
 
 _KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
@@ -348,14 +348,14 @@ class _Request(aiohttp.ClientRequest):
         """Do nothing, so that the body does not wait for an invitation."""
 
 
-def telling(on_interim: OnInterim) -> ClientMiddlewareType:
+def reporting_interim(on_interim: OnInterim) -> ClientMiddlewareType:
     """Return a middleware that reports each interim answer of a request, before its final answer.
 
     A request whose time ran out in the TLS handshake fails with `TlsTimedOut`. A repeated one is marked.
     """
     sent = False
 
-    async def tell(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+    async def report(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         nonlocal sent
         assert isinstance(request, _Request)
         request.on_interim = on_interim
@@ -367,7 +367,7 @@ def telling(on_interim: OnInterim) -> ClientMiddlewareType:
                 raise TlsTimedOut(*error.args) from error
             raise
 
-    return tell
+    return report
 
 
 def upstream_session(

@@ -39,7 +39,7 @@ from yarl import URL
 from bascule.gateway.exchanges import SOON
 from bascule.gateway.giveway import give_way
 from bascule.gateway.hubpages import HubPages
-from bascule.gateway.plain_client import telling
+from bascule.gateway.plain_client import reporting_interim
 from bascule.gateway.plain_failure import (
     ANSWERS,
     BAD_ANSWER,
@@ -236,7 +236,7 @@ class PlainExchanges:
                     data=None if upload is None else upload.parts(),
                     skip_auto_headers=None if usual else _INVENTED,
                     allow_redirects=False,
-                    middlewares=(telling(partial(self._pass_on, asked)),),
+                    middlewares=(reporting_interim(partial(self._pass_on, asked)),),
                 )
         except TimeoutError:
             if upload is not None and upload.waits_for_browser:
