@@ -111,7 +111,7 @@ accept-arm: build/.developed ## Build, push and run the image for arm64, with qe
 
 accept-chart: build/.developed ## Install, upgrade and roll back the chart on the cluster that KUBECONFIG names
 	@scripts/install-parts helm
-	@$(BIN)/python -m scripts.accept_chart $(ACCEPT_ARGS)
+	@$(BIN)/python -m tests.chart.accept $(ACCEPT_ARGS)
 
 bench: build/.developed ## The benchmark suite against its peers, about ten minutes
 	@$(BIN)/python -m bench install && $(BIN)/python -m bench run --publish

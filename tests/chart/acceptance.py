@@ -2,7 +2,7 @@
 
 Each step is one promise to whoever installs the chart. The steps need an API server and no more: with a
 controller manager and nodes beside it they hold as well, without them nothing waits for a pod. The same steps
-run in the tests against tests/chart/cluster.py and, by scripts/accept_chart.py, against a real cluster.
+run in the tests against tests/chart/cluster.py and, by tests/chart/accept.py, against a real cluster.
 """
 
 import copy

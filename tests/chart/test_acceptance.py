@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scripts import accept_chart
 
-from tests.chart import acceptance
+from tests.chart import accept, acceptance
 from tests.chart.client import Client, Finding
 from tests.chart.cluster import cluster
 from tests.chart.rendering import CASES, HELMS, helm
@@ -23,7 +22,7 @@ def kubeconfig(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def client(kubeconfig: Path) -> Client:
-    return Client(helm("v4"), accept_chart.KUBECTL, kubeconfig, "hopsworks")
+    return Client(helm("v4"), accept.KUBECTL, kubeconfig, "hopsworks")
 
 
 @pytest.mark.parametrize("version", HELMS)
@@ -38,7 +37,7 @@ def test_the_chart_is_accepted(
     for one in HELMS:
         helm(one)
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    status = accept_chart.main(["--helm", version, "--only", word, "--jobs", "1"])
+    status = accept.main(["--helm", version, "--only", word, "--jobs", "1"])
     printed = capsys.readouterr().out
     assert status == 0, printed
     assert "FOUND" not in printed

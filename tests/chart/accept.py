@@ -6,7 +6,7 @@ The steps are in tests/chart/acceptance.py. A cluster-wide object that is needed
 operators' definitions, is created and at the end deleted; what is there already is not touched. No pod has to
 start, so no image is needed. One line for each life; exit status 1 if anything was found.
 
-Usage: KUBECONFIG=… python -m scripts.accept_chart [--helm v3 v4] [--only WORD…] [--jobs 2] [--keep]
+Usage: KUBECONFIG=… python -m tests.chart.accept [--helm v3 v4] [--only WORD…] [--jobs 2] [--keep]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
+
 from tests.chart import acceptance
 from tests.chart.client import Client, Finding
 from tests.chart.definitions import definitions
