@@ -17,6 +17,7 @@ from bascule.gateway.http import HttpServer
 from bascule.gateway.life import Life
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain import PlainProxy
+from bascule.gateway.plain_exchange import PlainExchanges
 from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.policy.config import Config
 from bascule.policy.requestrules import RequestRules
@@ -271,18 +272,13 @@ class World:
         words = CounterFile.create(1).gateway(0)
         log = Recorder()
         life = Life()
-        proxy = PlainProxy(
-            config,
-            RequestRules(config, RouteTable(config.routes), authorise, b"bascule-%05d" % port),
-            words,
-            AccessLog(log),
-            Exchanges(config.limits.max_http_requests, words),
-            life,
-            tls or ssl.create_default_context(),
-            Fence(own),
-        )
-        await proxy.start()
-        self.stack.push_async_callback(proxy.close)
+        rules = RequestRules(config, RouteTable(config.routes), authorise, b"bascule-%05d" % port)
+        access_log, exchanges = AccessLog(log), Exchanges(config.limits.max_http_requests, words)
+        tls = tls or ssl.create_default_context()
+        upstreams = PlainExchanges(config, words, access_log, exchanges, tls, Fence(own), rules.via, None)
+        await upstreams.start()
+        self.stack.push_async_callback(upstreams.close)
+        proxy = PlainProxy(config, rules, words, access_log, exchanges, life, upstreams)
         server = HttpServer(proxy.handle, config, no_upgrade, life)
         listening = socket.create_server(("127.0.0.1", 0))
         port = listening.getsockname()[1]

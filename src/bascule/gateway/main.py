@@ -100,7 +100,7 @@ class Gateway:
         await self._wait_forwarders()
         if self._stopped.is_set():
             return
-        await parts.plain.start()
+        await parts.upstreams.start()
         if parts.life.draining:
             parts.drain.begin()
         public = socket.socket(fileno=self._setup.public)
@@ -136,7 +136,7 @@ class Gateway:
             async with asyncio.timeout(_CLOSING):
                 await parts.refuser.wait_none_held()
                 await self._admin_listener.close()
-                await parts.plain.close()
+                await parts.upstreams.close()
 
     def _redirects_to(self, public: socket.socket) -> RedirectListener | None:
         """Return the listener that redirects http to the public one, if one is configured."""

@@ -33,6 +33,7 @@ from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.outcomes import Outcomes
 from bascule.gateway.own_paths import OwnPaths
 from bascule.gateway.plain import PlainProxy
+from bascule.gateway.plain_exchange import PlainExchanges
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
 from bascule.gateway.upstream import Dialler
@@ -156,16 +157,9 @@ class Parts:
         )
 
         # Plain requests; the server of these hands every upgrade to the admission.
-        self.plain = PlainProxy(
-            config,
-            rules,
-            words,
-            access_log,
-            self.exchanges,
-            life,
-            upstream_tls,
-            fence,
-            activity=self.hub_activity,
+        self.upstreams = PlainExchanges(
+            config, words, access_log, self.exchanges, upstream_tls, fence, rules.via, self.hub_activity
         )
-        own_paths = OwnPaths(self.administration.public, routes, self.plain, life, is_hubs=config.hub.enabled)
+        plain = PlainProxy(config, rules, words, access_log, self.exchanges, life, self.upstreams)
+        own_paths = OwnPaths(self.administration.public, routes, plain, life, is_hubs=config.hub.enabled)
         self.http = HttpServer(own_paths.handle, config, self.admission.upgrade, life)

@@ -21,7 +21,6 @@ from aiohttp import hdrs
 
 from bascule.errors import RequestRefused
 from bascule.gateway.exchanges import SOON, TOO_MANY
-from bascule.gateway.plain_exchange import PlainExchanges
 from bascule.gateway.plain_response import BrowserSide
 from bascule.gateway.plain_server import PlainProtocol, as_received
 from bascule.handover.counters import GatewayWord
@@ -30,15 +29,12 @@ from bascule.protocol.http1 import ONLY_HTTP_1
 from bascule.protocol.path import ASTERISK, is_host
 
 if TYPE_CHECKING:
-    import ssl
-
     from aiohttp import web
 
     from bascule.gateway.announced import Peer
     from bascule.gateway.exchanges import Exchanges
-    from bascule.gateway.fence import Fence
-    from bascule.gateway.hubactivity import HubActivity
     from bascule.gateway.life import Life
+    from bascule.gateway.plain_exchange import PlainExchanges
     from bascule.policy.config import Config
     from bascule.policy.forwarding import Fields
     from bascule.policy.requestrules import RequestRules
@@ -69,9 +65,7 @@ class PlainProxy:
         access_log: One line per request that fails.
         exchanges: Counts the requests under way.
         life: Tells whether connections are kept.
-        upstream_tls: The TLS context for upstreams.
-        fence: Says which addresses a host that a URL named may have.
-        activity: Notes activity on JupyterHub's routes; ``None`` where we take none.
+        upstreams: Exchanges requests with upstreams; whoever made it starts and closes it.
     """
 
     def __init__(
@@ -82,10 +76,7 @@ class PlainProxy:
         access_log: AccessLog,
         exchanges: Exchanges,
         life: Life,
-        upstream_tls: ssl.SSLContext,
-        fence: Fence,
-        *,
-        activity: HubActivity | None = None,
+        upstreams: PlainExchanges,
     ) -> None:
         self._rules = rules
         self._words = words
@@ -93,17 +84,7 @@ class PlainProxy:
         self._exchanges = exchanges
         self._life = life
         self._head_bytes = config.limits.request_head_bytes
-        self._upstreams = PlainExchanges(
-            config, words, access_log, exchanges, upstream_tls, fence, rules.via, activity
-        )
-
-    async def start(self) -> None:
-        """Open the pools of upstream connections."""
-        await self._upstreams.start()
-
-    async def close(self) -> None:
-        """Close all upstream connections."""
-        await self._upstreams.close()
+        self._upstreams = upstreams
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; the answer is already sent when this returns."""
