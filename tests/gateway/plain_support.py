@@ -27,9 +27,8 @@ from tests.support.http import Fields, HasFields, read_fields
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
-    from bascule.gateway.legs import Leg
+    from bascule.gateway.upgrade import UpgradeRequest
     from bascule.policy.routes import Match
-    from bascule.protocol.http1 import BadHead, RequestHead
 
 PATIENCE = 10.0
 """Seconds after which something that should happen never will."""
@@ -289,10 +288,10 @@ class World:
         return Front(proxy, life, port, words, log, server, self.stack)
 
 
-async def no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool) -> None:
+async def no_upgrade(request: UpgradeRequest) -> None:
     """Stand where admission does; no test of plain HTTP gets here."""
-    leg.close()
-    raise AssertionError(head)
+    request.leg.close()
+    raise AssertionError(request.head)
 
 
 @contextlib.asynccontextmanager

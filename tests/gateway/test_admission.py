@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from bascule.gateway.admission import Admission
+from bascule.gateway.announced import Peer
 from bascule.gateway.exchanges import Exchanges
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.life import Stage
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
+from bascule.gateway.upgrade import UpgradeRequest
 from bascule.gateway.upstream import Switched, Unreachable
 from bascule.handover.counters import GatewayWord
 from bascule.policy.budget import SessionBudget
@@ -89,7 +91,8 @@ class World:
     async def upgrade(self) -> None:
         """Ask for a session."""
         head = parse_request_head(upgrade(), 100)
-        await self.admission.upgrade(self.leg(self.browser[1]), head, b"", "10.0.0.1", False)
+        leg = self.leg(self.browser[1])
+        await self.admission.upgrade(UpgradeRequest(leg, head, b"", Peer("10.0.0.1")))
 
     def close(self) -> None:
         for end in (*self.browser, *self.upstream):

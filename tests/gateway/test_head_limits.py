@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from bascule.gateway.legs import Leg
-    from bascule.protocol.http1 import BadHead, RequestHead
+    from bascule.gateway.upgrade import UpgradeRequest
+
 
 MOST = 1024
 PATIENCE = 1.0
@@ -54,11 +54,9 @@ class Server:
             await self.slow.wait()
         return web.Response(text="plain")
 
-    async def on_upgrade(
-        self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
-    ) -> None:
+    async def on_upgrade(self, request: UpgradeRequest) -> None:
         self.taken += 1
-        leg.close()
+        request.leg.close()
 
 
 LIMITS = Limits(request_head_bytes=MOST, request_fields=50, handshake_timeout=PATIENCE)

@@ -21,8 +21,7 @@ from tests.support.waiting import eventually_async
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from bascule.gateway.legs import Leg
-    from bascule.protocol.http1 import RequestHead
+    from bascule.gateway.upgrade import UpgradeRequest
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -44,13 +43,11 @@ class Server:
         self.port = 0
         self.slow = asyncio.Event()
 
-    async def on_upgrade(
-        self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
-    ) -> None:
-        assert not isinstance(head, BadHead)
-        self.taken.append((head.target, early))
-        await leg.write(b"taken")
-        leg.close()
+    async def on_upgrade(self, request: UpgradeRequest) -> None:
+        assert not isinstance(request.head, BadHead)
+        self.taken.append((request.head.target, request.early))
+        await request.leg.write(b"taken")
+        request.leg.close()
 
 
 @pytest.fixture

@@ -22,8 +22,7 @@ from tests.support.waiting import eventually_async
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from bascule.gateway.legs import Leg
-    from bascule.protocol.http1 import BadHead, RequestHead
+    from bascule.gateway.upgrade import UpgradeRequest
 
 
 class _Failing(socket.socket):
@@ -61,7 +60,7 @@ async def _plain(_: web.BaseRequest) -> web.StreamResponse:
     return web.Response(text="plain")
 
 
-async def _no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool) -> None:
+async def _no_upgrade(request: UpgradeRequest) -> None:
     raise AssertionError
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bascule.gateway.bounded import Bounded
-    from bascule.gateway.legs import Leg
-    from bascule.protocol.http1 import BadHead, RequestHead
+    from bascule.gateway.upgrade import UpgradeRequest
+
 
 MOST = 3
 SHORT = 0.4
@@ -97,8 +97,8 @@ async def _answer(request: web.BaseRequest) -> web.StreamResponse:
     return web.Response(body=b"last" if request.path == "/last" else ANSWER)
 
 
-async def _no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool) -> None:
-    leg.close()
+async def _no_upgrade(request: UpgradeRequest) -> None:
+    request.leg.close()
 
 
 @pytest_asyncio.fixture(params=["public", "tls", "admin"])

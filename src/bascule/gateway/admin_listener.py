@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from bascule.gateway.announced import Peer
-    from bascule.gateway.legs import Leg
+    from bascule.gateway.upgrade import UpgradeRequest
     from bascule.policy.config import Config
-    from bascule.protocol.http1 import BadHead, RequestHead
 
 __all__ = ["MOST_IDLE", "AdminListener"]
 
@@ -137,9 +136,9 @@ class AdminListener:
         self._dropped.enter(transport)
 
 
-async def _no_upgrade(leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool) -> None:
+async def _no_upgrade(request: UpgradeRequest) -> None:
     """Close a leg. Never called: over TLS `Listener` gives every connection to the HTTP server."""
-    leg.close()
+    request.leg.close()
 
 
 def _keeping_file(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from bascule.gateway.life import Life
     from bascule.gateway.refusal import Refuser
     from bascule.gateway.registry import Registry
+    from bascule.gateway.upgrade import UpgradeRequest
     from bascule.gateway.upstream import Answered, Dialler
     from bascule.policy.budget import Lease, SessionBudget
     from bascule.policy.config import Config
@@ -214,28 +215,20 @@ class Admission:
         self._life = life
         self._settled = asyncio.Event()  # set whenever a lease has become a session's, or is given back
 
-    async def upgrade(
-        self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
-    ) -> None:
+    async def upgrade(self, request: UpgradeRequest) -> None:
         """Answer one upgrade request; the leg is handed over or closed.
 
-        Args:
-            leg: The browser's connection; nothing beyond ``early`` has been read.
-            head: The request, or what is wrong with it.
-            early: Bytes after the head. They go to the upstream only after its 101.
-            peer: Address of the connection's other end.
-            secure: Whether it is a TLS connection.
+        Bytes after its head go to the upstream only after the 101 of that.
 
         Cancellation: the leg is closed and the lease released.
         """
         try:  # noqa: SIM105 -- contextlib.suppress costs a microsecond, once for each handshake
-            await self._upgrade(leg, head, early, peer, secure)
+            await self._upgrade(request)
         except OSError:  # the browser has left before it had its answer
             pass
 
-    async def _upgrade(
-        self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
-    ) -> None:
+    async def _upgrade(self, request: UpgradeRequest) -> None:
+        leg, head, early, (peer, secure) = request
         if isinstance(head, BadHead):
             await self._answer(leg, head, peer, None)
             return

@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp.http import RawRequestMessage
@@ -28,9 +27,10 @@ from bascule.gateway.bodyspan import BodySpan
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.errorpages import accept_in
 from bascule.gateway.farewell import dropped
-from bascule.gateway.legs import Leg, PlainLeg, PumpedLeg, reset
+from bascule.gateway.legs import PlainLeg, PumpedLeg, reset
 from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
 from bascule.gateway.unread import Stalls, Unread
+from bascule.gateway.upgrade import UpgradeRequest
 from bascule.gateway.waits import Waits
 from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import (
@@ -44,17 +44,17 @@ from bascule.protocol.http1 import (
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiohttp import web
 
     from bascule.gateway.announced import Peer
+    from bascule.gateway.legs import Leg
     from bascule.gateway.life import Life
+    from bascule.gateway.upgrade import OnUpgrade
     from bascule.policy.config import Config, Limits
 
-__all__ = ["HttpProtocol", "HttpServer", "OnUpgrade", "upgrade_head"]
-
-OnUpgrade = Callable[[Leg, RequestHead | BadHead, bytes, str, bool], Coroutine[Any, Any, None]]
-"""Called with the leg, the head or what is wrong with it, the bytes after it, the peer's address, and
-whether the client used TLS."""
+__all__ = ["HttpProtocol", "HttpServer", "upgrade_head"]
 
 _UPGRADE: Final = b"\nupgrade:"
 """Every head with the field ``Upgrade`` contains this. ``Upgrade-Insecure-Requests``, which browsers send
@@ -421,7 +421,7 @@ class HttpProtocol(PlainProtocol):
         leg = self._leg(transport)
         if leg is None:
             return False
-        spawn(self._on_upgrade(leg, head, early, *peer), "upgrade", serves=True)
+        spawn(self._on_upgrade(UpgradeRequest(leg, head, early, peer)), "upgrade", serves=True)
         return True
 
     def _leg(self, transport: asyncio.Transport) -> Leg | None:

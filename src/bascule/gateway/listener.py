@@ -25,6 +25,7 @@ import structlog
 from bascule.gateway.announced import Peer, read_header
 from bascule.gateway.http import upgrade_head
 from bascule.gateway.legs import CHUNK, PlainLeg
+from bascule.gateway.upgrade import UpgradeRequest
 from bascule.policy.clientaddress import TrustedProxies, peer_address
 from bascule.policy.socketoptions import unix_options
 from bascule.protocol.http1 import END_OF_HEAD, without_empty_lines
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     import ssl
 
     from bascule.gateway.bounded import Bounded
-    from bascule.gateway.http import OnUpgrade
+    from bascule.gateway.upgrade import OnUpgrade
     from bascule.gateway.waits import Waits
     from bascule.policy.config import Config
 
@@ -212,7 +213,8 @@ class Listener:
             head = upgrade_head(data[:end], self._limits)
             if head is not None:
                 leg = PlainLeg(self._loop, connection)
-                spawn(self._on_upgrade(leg, head, data[end:], *peer), "upgrade", serves=True)
+                request = UpgradeRequest(leg, head, data[end:], peer)
+                spawn(self._on_upgrade(request), "upgrade", serves=True)
                 return
         spawn(self._serve(connection, data, peer), "connection", serves=True)
 

@@ -24,8 +24,8 @@ from bascule.protocol.http1 import ONLY_HTTP_1, BadHead
 if TYPE_CHECKING:
     import socket
 
-    from bascule.gateway.legs import Leg
     from bascule.gateway.life import Life
+    from bascule.gateway.upgrade import UpgradeRequest
     from bascule.policy.config import Config
     from bascule.protocol.http1 import RequestHead
 
@@ -101,12 +101,11 @@ class RedirectListener:
             raise RequestRefused(400, _NO_HOST)
         return location
 
-    async def _upgrade(
-        self, leg: Leg, head: RequestHead | BadHead, early: bytes, peer: str, secure: bool
-    ) -> None:
+    async def _upgrade(self, request: UpgradeRequest) -> None:
         """Answer an upgrade with the same redirect, although browsers follow none for a WebSocket."""
         with contextlib.suppress(OSError):
-            await error_answer(leg, head if isinstance(head, BadHead) else self._refusal(head))
+            head = request.head
+            await error_answer(request.leg, head if isinstance(head, BadHead) else self._refusal(head))
 
     def _refusal(self, head: RequestHead) -> RequestRefused:
         try:
