@@ -1,0 +1,160 @@
+"""Which requests are sent again when a kept connection turned out to be closed, and which never are."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+import pytest
+
+from bascule.gateway.legs import reset
+from bascule.gateway.plain_client import upstream_session
+from tests.gateway.plain_support import PATIENCE, Peer, World, answer, request_head
+
+
+async def stale_upstream(world: World) -> None:
+    """An upstream that resets each kept-alive connection when the second request arrives on it."""
+
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        await peer.send(answer())
+        upstream.requests.append(await peer.message())
+        peer.writer.transport.abort()
+
+    upstream = await world.upstream(script)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"])
+async def test_an_idempotent_request_without_body_is_repeated_on_a_stale_connection(
+    world: World, method: bytes
+) -> None:
+    await stale_upstream(world)
+    front = await world.front(world.upstreams[0])
+    assert (await front.request(b"/first")).status == 200
+    assert (await front.request(b"/second", method=method)).status == 200
+    assert world.upstreams[0].connections == 2
+
+
+async def test_a_request_is_repeated_on_a_new_connection_though_others_are_kept(world: World) -> None:
+    both = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        if upstream.connections == 2:
+            both.set()
+        async with asyncio.timeout(PATIENCE):
+            await both.wait()
+        await peer.send(answer())
+        upstream.requests.append(await peer.message())
+        peer.writer.transport.abort()
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    first = await asyncio.gather(front.request(b"/first"), front.request(b"/first"))
+    assert [got.status for got in first] == [200, 200]
+
+    assert (await front.request(b"/second")).status == 200
+    assert [request.target for request in upstream.requests] == [b"/first"] * 2 + [b"/second"] * 2
+    assert upstream.connections == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [(b"POST", b""), (b"PATCH", b""), (b"POST", b"x"), (b"PUT", b"x"), (b"DELETE", b"x")]
+)
+async def test_no_other_request_is_ever_sent_twice(world: World, method: bytes, body: bytes) -> None:
+    await stale_upstream(world)
+    front = await world.front(world.upstreams[0])
+    await front.request(b"/first")
+    peer = await front.connect()
+    await peer.send(request_head(b"/second", b"Content-Length: %d" % len(body), method=method) + body)
+    assert (await peer.message()).status == 502
+    targets = [request.target for request in world.upstreams[0].requests]
+    assert targets == [b"/first", b"/second"]
+
+
+async def test_a_connection_is_known_to_be_stale_though_its_last_answer_is_still_being_read(
+    world: World,
+) -> None:
+    asked, read = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        await peer.send(answer(body=b"x"))
+        upstream.requests.append(await peer.message())
+        asked.set()
+        await read.wait()
+        peer.writer.transport.abort()
+
+    upstream = await world.upstream(script)
+    url = f"http://127.0.0.1:{upstream.port}/"
+    async with upstream_session(PATIENCE, ssl.create_default_context()) as session:
+        first = await session.get(url)
+        second = asyncio.create_task(session.get(url))
+        async with asyncio.timeout(PATIENCE):
+            await asked.wait()
+        assert await first.read() == b"x"
+        read.set()
+        assert (await second).status == 200
+    assert upstream.connections == 2
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"])
+async def test_no_request_is_repeated_when_its_connection_was_fresh(
+    world: World, method: bytes, end: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        if end == "reset":
+            reset(peer.writer.transport)
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    assert (await front.request(b"/", method=method)).status == 502
+    assert len(upstream.requests) == 1
+    detail = "the connection ended" + (": ECONNRESET" if end == "reset" else "")
+    assert front.log.said("reason", "status", "detail") == [("unreachable", 502, detail)]
+
+
+@pytest.mark.parametrize("beginning", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["half", "interim"])
+async def test_no_request_is_repeated_once_an_answer_has_begun(world: World, beginning: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        await peer.send(answer())
+        upstream.requests.append(await peer.message())
+        await peer.send(beginning)
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    assert (await front.request(b"/first")).status == 200
+    assert (await front.request(b"/second")).status == 502
+    assert [request.target for request in upstream.requests] == [b"/first", b"/second"]
+
+
+async def test_a_request_is_repeated_once_at_most(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        upstream.requests.append(await peer.message())
+        if upstream.connections == 1:
+            await peer.send(answer())
+            upstream.requests.append(await peer.message())
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    assert (await front.request(b"/first")).status == 200
+    assert (await front.request(b"/second")).status == 502
+    assert [request.target for request in upstream.requests] == [b"/first", b"/second", b"/second"]
+
+
+async def test_a_connection_the_upstream_closed_is_not_used_again(world: World) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(answer(body=b"ok"))
+
+    upstream = await world.upstream(script)
+    front = await world.front(upstream)
+    for _ in range(3):
+        peer = await front.connect()
+        await peer.send(request_head(b"/", b"Content-Length: 0", method=b"POST"))
+        assert (await peer.message()).body == b"ok"
+        await asyncio.wait_for(upstream.gone.wait(), PATIENCE)
+        upstream.gone.clear()

@@ -1,0 +1,90 @@
+"""Upstreams that speak TLS: how they are checked, and what is said of those that cannot be."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateway.plain_support import Peer, World, answer
+from tests.support.certificates import make_certificate
+from tests.support.mutual import asking_for_certificates
+from tests.support.parts import require
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context with a certificate of its own, and a client's that trusts it."""
+    openssl = require("openssl")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command: list[str | Path] = [
+        openssl,
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+    ]
+    command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    return server, ssl.create_default_context(cafile=str(certificate))
+
+
+async def test_an_https_upstream_is_verified_by_its_own_name(
+    world: World, authority: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    server, client = authority
+
+    async def script(peer: Peer) -> None:
+        while True:
+            upstream.requests.append(await peer.message())
+            await peer.send(answer(body=b"safe"))
+
+    upstream = await world.upstream(script, server)
+    front = await world.front(upstream, tls=client, upstream_host="localhost")
+    for _ in range(2):
+        assert (await front.request(b"/a%2Fb?")).body == b"safe"
+    assert upstream.requests[0].value(b"Host") == b"front"
+    assert upstream.requests[0].target == b"/a%2Fb?"
+    assert upstream.connections == 1
+
+
+async def test_an_https_upstream_that_cannot_be_verified_is_502(
+    world: World, authority: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    server, client = authority
+    upstream = await world.repeating(answer())
+    secure = await world.upstream(upstream.script, server)
+    for front, status in (
+        (await world.front(secure, tls=client, upstream_host="127.0.0.1"), 502),
+        (await world.front(secure, tls=ssl.create_default_context(), upstream_host="localhost"), 502),
+        (
+            await world.front(
+                upstream, tls=client, upstream_host="localhost", limits={"connectTimeout": 0.3}
+            ),
+            504,
+        ),
+    ):
+        assert (await front.request(b"/")).status == status
+    assert upstream.requests == []
+
+
+async def test_an_https_upstream_that_misses_a_certificate_of_ours_is_not_said_to_be_forbidden(
+    world: World, tmp_path: Path
+) -> None:
+    """TLS 1.3 says so behind our handshake, with a number of OpenSSL's that is EPERM of the kernel's."""
+    certificate = make_certificate(tmp_path)
+    with asking_for_certificates(certificate) as port:
+        front = await world.front(port, tls=certificate.client(), upstream_host="localhost")
+        assert (await front.request(b"/")).status == 502
+        said = "TLS handshake failed: the upstream asks for a certificate of ours"
+        assert [line["detail"] for line in front.log.lines] == [said]
