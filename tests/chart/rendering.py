@@ -231,3 +231,15 @@ def configuration(manifests: list[Manifest]) -> str:
             text: str = manifest["data"]["config.yaml"]
             return text
     raise AssertionError("no ConfigMap with config.yaml")
+
+
+def pod(manifests: list[Manifest]) -> dict[str, Any]:
+    """Return what the Deployment says of each pod."""
+    spec: dict[str, Any] = one(manifests, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def container(manifests: list[Manifest]) -> dict[str, Any]:
+    """Return the only container of each pod."""
+    only: dict[str, Any] = pod(manifests)["containers"][0]
+    return only
