@@ -1,6 +1,7 @@
 """Other heartbeats, idle times and closing handshakes for a forwarder that carries sessions already.
 
-What each timer does when it is due is in test_control_frames.py, test_relay.py and test_close_table.py.
+What each timer does when it is due is in test_control_frames.py, test_relay_closing.py, test_relay_idle.py
+and test_close_table.py.
 """
 
 from __future__ import annotations
