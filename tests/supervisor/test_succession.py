@@ -1,4 +1,4 @@
-"""Which gateway serves when one of two dies at a bad moment. The rest: tests/sessions/test_reload.py."""
+"""Which gateway serves when one of two dies at a bad moment. The rest: tests/sessions/reload."""
 
 from __future__ import annotations
 
