@@ -120,6 +120,7 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "status snapshot failed": "The status page shows old figures. A line to report.",
         "internal error": "A reload has failed by a fault of ours. A line to report.",
         "unknown control message": "A line to report.",
+        "a control message cannot be read": "A line to report. All goes on.",
         "task failed": "A line to report, with its traceback.",
     },
 }

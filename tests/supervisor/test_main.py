@@ -1,49 +1,57 @@
-"""What a child says just before it dies is heard. The rest: tests/sessions, tests/faults."""
+"""What children say: all of it is heard, and none of it can end the supervisor. The rest: tests/sessions."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
+from bascule.handover.messages import MAX_PACKET_BYTES
 from bascule.policy.config import Config
 from bascule.policy.loading import Loaded
 from bascule.supervisor.main import Supervisor
 from bascule.supervisor.sockets import Listeners
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SINCE = 7.5
 """What the drain of the gateway that dies began at."""
 
-TALKER = f"""\
+TALKER = """\
 import socket
 from bascule.handover.control import DrainBegun, Prepared, send_control
 from bascule.handover.setup import GatewaySetup
 
 control = socket.socket(fileno=GatewaySetup.read().control)
-for message in (Prepared(), DrainBegun({SINCE})):
-    send_control(control, message)
 """
+
+Talks = Callable[..., None]
 
 
 @pytest.fixture
-def talker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the module of a gateway that says two things in one instant, and is gone."""
-    (tmp_path / "talker.py").write_text(TALKER)
+def talks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Talks:
+    """Return what makes a module `talker` of a gateway that says some things in one instant, and is gone."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return "talker"
+
+    def make(*statements: str) -> None:
+        (tmp_path / "talker.py").write_text(TALKER + "\n".join(statements))
+
+    return make
 
 
-def test_all_that_a_child_said_counts_though_it_has_died(talker: str) -> None:
-    """A drain that had just begun must go on: here its message is the second of two, both unread."""
+@contextlib.contextmanager
+def after_its_death() -> Iterator[Supervisor]:
+    """Let a gateway talk and die, and the supervisor take one turn of its loop."""
     config = Config.model_validate({"listen": "127.0.0.1:0", "admin": "127.0.0.1:0"})
     with contextlib.closing(Listeners.open(config)) as listeners:
         supervisor = Supervisor(Loaded(config, {}), listeners, None)
         gateway = supervisor._gateways.serving
-        gateway.module = talker
+        gateway.module = "talker"
         supervisor.start(gateway)
         assert gateway.process is not None
         assert gateway.process.wait(30) == 0
@@ -53,5 +61,26 @@ def test_all_that_a_child_said_counts_though_it_has_died(talker: str) -> None:
             key.data()
 
         assert not gateway.alive
-        assert gateway.prepared
+        yield supervisor
+
+
+def test_all_that_a_child_said_counts_though_it_has_died(talks: Talks) -> None:
+    """A drain that had just begun must go on: here its message is the second of two, both unread."""
+    talks("send_control(control, Prepared())", f"send_control(control, DrainBegun({SINCE}))")
+    with after_its_death() as supervisor:
+        assert supervisor._gateways.serving.prepared
         assert supervisor._shutdown.draining_since == SINCE
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"no JSON", b"1", b'["Unheard", {}]', b'["DrainBegun", {"until": 1}]', b"x" * (MAX_PACKET_BYTES + 1)],
+    ids=["no JSON", "a number", "an unknown name", "another field", "too long"],
+)
+def test_what_makes_no_sense_is_told_and_ends_nothing(talks: Talks, nonsense: bytes) -> None:
+    talks(f"control.send({nonsense!r})", f"send_control(control, DrainBegun({SINCE}))")
+    with capture_logs() as lines, after_its_death() as supervisor:
+        assert supervisor._shutdown.draining_since == SINCE, "it is heard on"
+    assert [line["child"] for line in lines if line["event"] == "a control message cannot be read"] == [
+        "gateway"
+    ]

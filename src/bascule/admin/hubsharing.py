@@ -192,9 +192,7 @@ class HubSharing:
             except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, Retired) as error:
                 if target not in self._failing:
                     self._failing.add(target)
-                    _log.warning(
-                        "a peer does not share its routes", peer=str(target), problem=_said(error)
-                    )
+                    _log.warning("a peer does not share its routes", peer=str(target), problem=_said(error))
             else:
                 if target in self._failing:
                     self._failing.remove(target)

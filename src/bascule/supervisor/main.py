@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bascule.errors import ConfigError
+from bascule.errors import ConfigError, HandoverError
 from bascule.handover import control, signals
 from bascule.handover.control import ASK_AGAIN, read_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
@@ -227,10 +227,15 @@ class Supervisor:
             return False
         try:
             packet = self._reader.receive(child.control)
+            message = read_control(packet.data) if packet.data else None
         except BlockingIOError:
             return False
-        if packet.data:
-            self._on_message(child, read_control(packet.data))
+        except HandoverError as error:
+            # Whatever is wrong with one process must not end the sessions that others carry.
+            _log.error("a control message cannot be read", child=child.name, error=str(error))
+            return True
+        if message is not None:
+            self._on_message(child, message)
             return True
         self._selector.unregister(child.control)  # its pidfd tells the rest
         return False
