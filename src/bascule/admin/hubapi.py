@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from bascule.admin.jsonanswer import json_text
-from bascule.admin.problem import Problem
+from bascule.admin.problem import Problem, ask_again
 from bascule.admin.view import Retired
 from bascule.policy.hubroutes import read_routespec
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bascule.policy.hubchanges import Change
     from bascule.policy.hubroutes import HubRoute
 
-__all__ = ["BODY_BYTES", "PATH", "HubApi", "ask_again"]
+__all__ = ["BODY_BYTES", "PATH", "HubApi"]
 
 PATH: Final = "/api/routes"
 
@@ -155,16 +155,6 @@ def _members(data: object) -> Iterable[object]:
     if isinstance(data, dict):
         return data.values()
     return data if isinstance(data, list) else ()
-
-
-def ask_again(error: Exception) -> Problem:
-    """Return the problem that says why routes cannot be changed just now."""
-    detail = (
-        "Another gateway is about to take over. Try again."
-        if isinstance(error, Retired)
-        else "There is not enough memory just now. Try again."
-    )
-    return Problem(503, detail, fields={"Retry-After": "1"})
 
 
 def _routespec(request: web.Request) -> str:

@@ -32,8 +32,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from bascule import tasks
-from bascule.admin.hubapi import ask_again
-from bascule.admin.problem import Problem
+from bascule.admin.problem import Problem, ask_again
 from bascule.admin.view import Retired
 from bascule.policy.hubchanges import Change, is_time
 from bascule.protocol.tlsfailure import alert, errno_name, tls_failure

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
+from bascule.admin.view import Retired
 from bascule.errors import BasculeError
 from bascule.telemetry.printable import printable
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-__all__ = ["CONTENT_TYPE", "Problem", "check_parameters", "of_framework", "problems"]
+__all__ = ["CONTENT_TYPE", "Problem", "ask_again", "check_parameters", "of_framework", "problems"]
 
 _log = structlog.get_logger()
 
@@ -82,6 +83,16 @@ class Problem(BasculeError):
         if self.status == 408:
             answer.force_close()  # RFC 9110 §15.5.9: we do not wait for the rest of the request
         return answer
+
+
+def ask_again(error: Exception) -> Problem:
+    """Return the problem that says why routes cannot be changed just now."""
+    detail = (
+        "Another gateway is about to take over. Try again."
+        if isinstance(error, Retired)
+        else "There is not enough memory just now. Try again."
+    )
+    return Problem(503, detail, fields={"Retry-After": "1"})
 
 
 def check_parameters(query: Mapping[str, str], known: frozenset[str]) -> None:

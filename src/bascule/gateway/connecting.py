@@ -6,14 +6,14 @@ import asyncio
 import errno
 import socket
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bascule.gateway.readiness import writable
 
-if TYPE_CHECKING:
-    from bascule.gateway.resolver import SocketAddress
+__all__ = ["NONBLOCKING_STREAM", "SocketAddress", "begin_connect", "connect", "lacks_room", "why_not_found"]
 
-__all__ = ["NONBLOCKING_STREAM", "begin_connect", "connect", "lacks_room", "why_not_found"]
+SocketAddress = tuple[object, ...] | str
+"""What ``connect`` takes; a text is the path of a Unix socket."""
 
 NONBLOCKING_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 

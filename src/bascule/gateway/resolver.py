@@ -20,11 +20,11 @@ import socket
 from functools import partial
 from typing import Final
 
-from bascule.gateway.connecting import why_not_found
+from bascule.gateway.connecting import SocketAddress, why_not_found
 from bascule.gateway.turns import Turns
 from bascule.tasks import spawn
 
-__all__ = ["AT_ONCE", "REMEMBER", "Address", "Resolver", "SocketAddress", "Unresolvable"]
+__all__ = ["AT_ONCE", "REMEMBER", "Address", "Resolver", "Unresolvable"]
 
 REMEMBER: Final = 10.0
 """Seconds for which an answer is used."""
@@ -39,9 +39,6 @@ time-out (10 s as a rule); libuv allows two by default, so two such names would 
 _NAMED_BY_URLS: Final = Turns(AT_ONCE // 2, AT_ONCE // 4)
 """Turns of look-ups for names of which a URL chose a part; a kind is a zone, what follows the first label.
 They are the process's, as its threads are."""
-
-SocketAddress = tuple[object, ...] | str
-"""What ``connect`` takes; a text is the path of a Unix socket."""
 
 Address = tuple[socket.AddressFamily, SocketAddress]
 

@@ -37,8 +37,9 @@ from bascule.protocol.tlsfailure import alert, errno_name, tls_failure
 if TYPE_CHECKING:
     import ssl
 
+    from bascule.gateway.connecting import SocketAddress
     from bascule.gateway.fence import Fence
-    from bascule.gateway.resolver import Address, SocketAddress
+    from bascule.gateway.resolver import Address
     from bascule.policy.config import Config
     from bascule.policy.routes import UpstreamAddress
 
