@@ -18,6 +18,7 @@ from aiohttp import web
 from bascule.admin.api import Administration
 from bascule.admin.capacity import level
 from bascule.admin.events import SAMPLE_EVERY, SAMPLES
+from bascule.admin.hubstanding import HubStanding
 from bascule.admin.view import (
     DurationSummary,
     ForwarderRow,
@@ -113,7 +114,7 @@ class FakeView:
         routes = HubRoutes(RouteTable(()), settings)
         activity = HubActivity(routes, clock)
         ledger = HubRouteLedger(routes, activity, Journal.create("test-hub"), clock)
-        self.hub: HubView | None = HubView(ledger, activity)
+        self.hub: HubView | None = HubView(ledger, activity, HubStanding())
         return ledger
 
     def open(

@@ -81,6 +81,8 @@ class Instance:
             )
         )
         self.hub = self.view.take_hub(self.view.config.hub, clock)
+        assert self.view.hub is not None
+        self.standing = self.view.hub.standing
         self._life = contextlib.AsyncExitStack()
         self._comparing = asyncio.Lock()
         self._compared = asyncio.Event()
@@ -184,10 +186,10 @@ async def test_an_instance_that_is_not_there_keeps_nobody_waiting_and_is_named_o
         assert log.of("a peer does not share its routes") == [
             {"peer": f"127.0.0.1:{two.port}", "problem": "it cannot be reached: ECONNREFUSED"}
         ]
-        assert one.hub.instances_failing == 1
+        assert one.standing.failing == 1
         await two.start()
         await one.sharing.compare()
-        assert one.hub.instances_failing == 0
+        assert one.standing.failing == 0
 
 
 async def test_an_instance_that_says_nothing_is_not_waited_for(log: Log) -> None:
@@ -221,17 +223,17 @@ async def test_an_instance_that_ends_the_connection_is_said_to(log: Log) -> None
 async def test_an_instance_that_starts_has_all_routes_before_it_is_ready() -> None:
     async with instances(2, start=1) as (one, two):
         await one.add("/user/ada")
-        two.hub.complete.clear()
+        two.standing.complete.clear()
         assert readiness(two.view).reason == "the other instances have not told JupyterHub's routes yet"
         await two.start()
-        await until(two.hub.complete.is_set)
+        await until(two.standing.complete.is_set)
         assert two.known == {"/user/ada": TARGET}
         assert readiness(two.view).ready
 
 
 async def test_an_instance_that_is_alone_is_ready() -> None:
     async with instances(2, start=1) as (one, _):
-        await until(one.hub.complete.is_set)
+        await until(one.standing.complete.is_set)
         assert readiness(one.view).ready
 
 
@@ -239,7 +241,7 @@ async def test_a_gateway_that_has_taken_routes_over_is_ready_at_once() -> None:
     async with instances(2, start=0) as (one, _):
         one.hub.put("/user/ada", {"target": TARGET})
         await one.start(compared=False)
-        assert one.hub.complete.is_set()
+        assert one.standing.complete.is_set()
 
 
 async def test_who_was_away_has_what_was_added_and_removed_meanwhile(log: Log) -> None:
@@ -303,7 +305,7 @@ async def test_many_routes_arrive_whole() -> None:
         for number in range(3 * hubsharing._AT_ONCE + 1):
             one.hub.put(f"/user/{number}", {"target": TARGET, "filling": "ä" * 100})
         await two.start()
-        await until(two.hub.complete.is_set)
+        await until(two.standing.complete.is_set)
         assert two.known == one.known
         assert two.hub.digest == one.hub.digest
 

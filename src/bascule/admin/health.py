@@ -37,7 +37,7 @@ def readiness(view: GatewayView) -> Verdict:
         )
     if not any(row.pid for row in view.forwarders()):
         return Verdict(False, "no forwarder is running")
-    if view.hub is not None and not view.hub.routes.complete.is_set():
+    if view.hub is not None and not view.hub.standing.complete.is_set():
         return Verdict(False, "the other instances have not told JupyterHub's routes yet")
     if not view.has_room():
         return Verdict(

@@ -87,7 +87,7 @@ class HubSharing:
     """Keeps the routes of this instance and of the others the same.
 
     Args:
-        hub: The routes here, and their activity.
+        hub: The routes here, their activity, and what is noted of the other instances.
         sessions: The live sessions here, which show where users are active.
         client: Asks the other instances.
         token: The admin token, the same in all instances.
@@ -99,6 +99,7 @@ class HubSharing:
     ) -> None:
         self._routes = hub.routes
         self._activity = hub.activity
+        self._standing = hub.standing
         self._sessions = sessions
         self._client = client
         self._fields = {"Authorization": f"Bearer {token}"}
@@ -111,7 +112,7 @@ class HubSharing:
     def start(self) -> None:
         """Begin to compare."""
         if not len(self._routes):  # the former gateway, if there was one, knew none
-            self._routes.complete.clear()
+            self._standing.complete.clear()
         self._comparing = tasks.spawn(self._keep_comparing(), "compare routes")
 
     async def close(self) -> None:
@@ -126,7 +127,7 @@ class HubSharing:
         grown_up = clock() + _YOUNG
         while True:
             await self.compare()
-            self._routes.complete.set()
+            self._standing.complete.set()
             pause = _EVERY if clock() >= grown_up else _AT_FIRST
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
 
@@ -200,7 +201,7 @@ class HubSharing:
         targets = await self._client.targets(min(deadline, now + self._patience))
         self._failing.intersection_update(targets)
         await asyncio.gather(*(careful(target) for target in targets))
-        self._routes.instances_failing = len(self._failing)
+        self._standing.failing = len(self._failing)
 
     def _ask(
         self, method: str, target: Endpoint, path: str, *, within: float | None = None, **request: Any

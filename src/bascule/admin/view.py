@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 from bascule.errors import BasculeError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from aiohttp import web
 
+    from bascule.admin.hubstanding import HubStanding
     from bascule.handover.counters import CounterFile
     from bascule.policy.config import Config
     from bascule.policy.hubchanges import Change
@@ -150,16 +150,7 @@ class DurationSummary:
 
 
 class HubRoutesView(Protocol):
-    """JupyterHub's routes as the admin API sees them.
-
-    Attributes:
-        complete: Cleared while there are no routes here and the other instances, which share theirs, have not
-            been asked yet; otherwise set.
-        instances_failing: Other instances that do not share their routes with this one.
-    """
-
-    complete: asyncio.Event
-    instances_failing: int
+    """JupyterHub's routes as the admin API sees them."""
 
     def __len__(self) -> int:
         """Return the number of routes."""
@@ -229,10 +220,12 @@ class HubView:
     Attributes:
         routes: The routes.
         activity: Their activity.
+        standing: Whether they are those of the other instances.
     """
 
     routes: HubRoutesView
     activity: HubActivityView
+    standing: HubStanding
 
 
 class GatewayView(Protocol):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from bascule.admin.view import HubView
     from bascule.gateway.dispatch import Dispatch
-    from bascule.gateway.hubledger import HubRouteLedger
     from bascule.gateway.life import Life
     from bascule.gateway.registry import Registry
     from bascule.handover.setup import GatewaySetup
@@ -43,7 +43,7 @@ class Census:
         registry: Registry,
         dispatch: Dispatch,
         life: Life,
-        hub: HubRouteLedger | None,
+        hub: HubView | None,
     ) -> None:
         self.started_at = setup.started_at
         self.reloaded = setup.reloaded
@@ -118,8 +118,8 @@ class Census:
 
     def hub_routes(self) -> int:
         """Return how many routes JupyterHub has added."""
-        return 0 if self._hub is None else len(self._hub)
+        return 0 if self._hub is None else len(self._hub.routes)
 
     def hub_instances_failing(self) -> int:
         """Return how many other instances do not share JupyterHub's routes with this one."""
-        return 0 if self._hub is None else self._hub.instances_failing
+        return 0 if self._hub is None else self._hub.standing.failing

@@ -49,8 +49,6 @@ class HubRouteLedger:
 
     Attributes:
         routes: The table.
-        complete: Set when all routes are known that other instances can tell us.
-        instances_failing: How many other instances do not share their routes with this one.
     """
 
     def __init__(
@@ -61,9 +59,6 @@ class HubRouteLedger:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.routes = routes
-        self.complete = asyncio.Event()
-        self.complete.set()
-        self.instances_failing = 0
         self._activity = activity
         self._changes = LastChanges()
         self._journal = journal

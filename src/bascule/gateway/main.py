@@ -112,16 +112,16 @@ class Gateway:
         admin.setblocking(False)
         await self._admin_listener.start(admin)
         ticking = spawn(parts.metrics.keep_ticking(time.monotonic), "metrics tick")
-        if parts.hub_ledger is not None:
+        if parts.hub is not None:
             # A route that we do not know yet would be 404; until we know all, browsers wait in the backlog.
-            await parts.hub_ledger.complete.wait()
+            await parts.hub.standing.complete.wait()
         self._listener.start()
         if self._redirect is not None:
             self._redirect.start()
         gc.collect()
         gc.freeze()
         parts.supervisor.say(control.Ready())
-        if parts.hub_ledger is None:
+        if parts.hub is None:
             # JupyterHub can no longer remove any of its routes, so in a later gateway they would be stale.
             Journal(self._setup.hub).replace(())
         await self._stopped.wait()
@@ -194,8 +194,8 @@ class Gateway:
         self._stopped.set()
         self._called.set()
         self._parts.dispatch.changed.set()
-        if self._parts.hub_ledger is not None:
-            self._parts.hub_ledger.complete.set()
+        if self._parts.hub is not None:
+            self._parts.hub.standing.complete.set()
 
     def _on_message(self, message: control.ControlMessage, packet: Packet) -> None:
         parts, life = self._parts, self._parts.life

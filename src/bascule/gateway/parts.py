@@ -15,6 +15,7 @@ import structlog
 
 from bascule._version import __version__
 from bascule.admin.api import Administration
+from bascule.admin.hubstanding import HubStanding
 from bascule.admin.view import HubView
 from bascule.gateway.admission import Admission
 from bascule.gateway.auth import SessionTokens
@@ -85,12 +86,12 @@ class Parts:
         routes: Routes = configured
         self.hub_ledger: HubRouteLedger | None = None
         self.hub_activity: HubActivity | None = None
-        hub_view: HubView | None = None
+        self.hub: HubView | None = None
         if config.hub.enabled:
             routes = hub_routes = HubRoutes(configured, config.hub)
             self.hub_activity = HubActivity(hub_routes)
             self.hub_ledger = HubRouteLedger(hub_routes, self.hub_activity, Journal(setup.hub))
-            hub_view = HubView(self.hub_ledger, self.hub_activity)
+            self.hub = HubView(self.hub_ledger, self.hub_activity, HubStanding())
         tokens = SessionTokens(config.auth.session, config.asks_for_sessions)
         rules = RequestRules(config, routes, tokens.require, f"bascule-{secrets.token_hex(4)}".encode())
         # Built now and not at its first use: when no descriptor is left, OpenSSL reads no CA, reports
@@ -133,7 +134,7 @@ class Parts:
         self.collector = CollectorClock(time.perf_counter_ns, words, GatewayWord.COLLECTOR_NANOSECONDS)
         self.census = Census(
             setup, config, budget=budget, registry=self.registry, dispatch=self.dispatch, life=life,
-            hub=self.hub_ledger,
+            hub=self.hub,
         )  # fmt: skip
         self.metrics = GatewayMetrics(
             self.census, counters, durations, load, processes,
@@ -142,7 +143,7 @@ class Parts:
         self.view = View(
             config=config, sources=setup.sources, counters=counters, census=self.census,
             registry=self.registry, dispatch=self.dispatch, durations=durations, load=load, tokens=tokens,
-            exposition=Exposition(self.metrics.readers(), time.monotonic), hub=hub_view,
+            exposition=Exposition(self.metrics.readers(), time.monotonic), hub=self.hub,
             begin_drain=self.drain.begin,
         )  # fmt: skip
         self.administration = Administration(self.view)
