@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bascule.gateway.exchanges import STATUSES, Exchanges
+from bascule.gateway.exchanges import STATUSES, ExchangeCount
 from bascule.gateway.fence import Fence
 from bascule.gateway.http import HttpServer
 from bascule.gateway.life import Life
@@ -272,7 +272,7 @@ class World:
         log = Recorder()
         life = Life()
         rules = RequestRules(config, RouteTable(config.routes), authorise, b"bascule-%05d" % port)
-        access_log, exchanges = AccessLog(log), Exchanges(config.limits.max_http_requests, words)
+        access_log, exchanges = AccessLog(log), ExchangeCount(config.limits.max_http_requests, words)
         tls = tls or ssl.create_default_context()
         upstreams = PlainExchanges(config, words, access_log, exchanges, tls, Fence(own), rules.via, None)
         await upstreams.start()

@@ -12,7 +12,7 @@ import pytest
 
 from bascule.gateway.admission import Admission
 from bascule.gateway.announced import Peer
-from bascule.gateway.exchanges import Exchanges
+from bascule.gateway.exchanges import ExchangeCount
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.life import Stage
 from bascule.gateway.refusal import Refuser
@@ -74,7 +74,7 @@ class World:
         self.admission = Admission(
             config=config, rules=RequestRules(config, fakes, fakes.require, b"here"), budget=self.budget,
             registry=Registry(), dispatch=fakes, dialler=fakes, refuser=Refuser(config.limits, life),
-            access_log=fakes, words=words, exchanges=Exchanges(10, words), life=life, generation=0,
+            access_log=fakes, words=words, exchanges=ExchangeCount(10, words), life=life, generation=0,
         )  # fmt: skip
 
     def leg(self, ours: socket.socket) -> PlainLeg:

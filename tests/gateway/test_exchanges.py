@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from bascule.gateway.exchanges import STATUSES, Exchanges
+from bascule.gateway.exchanges import STATUSES, ExchangeCount
 from bascule.handover.counters import CounterFile, GatewayWord
 
 
 def test_no_more_than_the_most_fit_and_each_is_counted_until_its_end() -> None:
     words = CounterFile.create(1).gateway(0)
     words[GatewayWord.HTTP_IN_FLIGHT] = 7  # of a gateway that died
-    exchanges = Exchanges(2, words)
+    exchanges = ExchangeCount(2, words)
     counts = [words[GatewayWord.HTTP_IN_FLIGHT]]
     assert [exchanges.begin() for _ in range(2)] == [True, True]
     for _ in range(2):
@@ -23,7 +23,7 @@ def test_no_more_than_the_most_fit_and_each_is_counted_until_its_end() -> None:
 
 def test_those_that_do_not_fit_take_no_place_however_long_they_last() -> None:
     words = CounterFile.create(1).gateway(0)
-    exchanges = Exchanges(1, words)
+    exchanges = ExchangeCount(1, words)
     assert [exchanges.begin() for _ in range(3)] == [True, False, False]
     assert words[GatewayWord.HTTP_IN_FLIGHT] == 1
     assert words[GatewayWord.HTTP_REFUSED] == 2
@@ -36,7 +36,7 @@ def test_those_that_do_not_fit_take_no_place_however_long_they_last() -> None:
 
 def test_one_that_fits_and_finds_no_room_further_on_is_counted_among_those_that_do_not() -> None:
     words = CounterFile.create(1).gateway(0)
-    exchanges = Exchanges(2, words)
+    exchanges = ExchangeCount(2, words)
     assert exchanges.begin()
     exchanges.refused()
     assert (words[GatewayWord.HTTP_REFUSED], words[GatewayWord.HTTP_IN_FLIGHT]) == (1, 1)
@@ -46,14 +46,14 @@ def test_one_that_fits_and_finds_no_room_further_on_is_counted_among_those_that_
 
 def test_answers_are_counted_by_the_class_of_their_status() -> None:
     words = CounterFile.create(1).gateway(0)
-    exchanges = Exchanges(2, words)
+    exchanges = ExchangeCount(2, words)
     for status in (200, 204, 301, 404, 499, 400, 502, 600, 999):
         exchanges.answered(status)
     assert {name: words[word] for name, word in STATUSES.items()} == {"2xx": 2, "3xx": 1, "4xx": 3, "5xx": 3}
 
 
 async def test_a_drain_waits_until_none_is_under_way_also_if_another_began_meanwhile() -> None:
-    exchanges = Exchanges(2, CounterFile.create(1).gateway(0))
+    exchanges = ExchangeCount(2, CounterFile.create(1).gateway(0))
     await exchanges.wait_idle()
     exchanges.begin()
     waiting = asyncio.create_task(exchanges.wait_idle())

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import socket
 
     from bascule.gateway.dispatch import Dispatch
-    from bascule.gateway.exchanges import Exchanges
+    from bascule.gateway.exchanges import ExchangeCount
     from bascule.gateway.legs import Leg
     from bascule.gateway.life import Life
     from bascule.gateway.refusal import Refuser
@@ -195,7 +195,7 @@ class Admission:
         refuser: Refuser,
         access_log: AccessLog,
         words: memoryview,
-        exchanges: Exchanges,
+        exchanges: ExchangeCount,
         life: Life,
         generation: int,
     ) -> None:

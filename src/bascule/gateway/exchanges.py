@@ -11,7 +11,7 @@ from typing import Final
 
 from bascule.handover.counters import GatewayWord
 
-__all__ = ["SOON", "STATUSES", "TOO_MANY", "Exchanges"]
+__all__ = ["SOON", "STATUSES", "TOO_MANY", "ExchangeCount"]
 
 STATUSES: Final = {
     "2xx": GatewayWord.HTTP_2XX,
@@ -32,8 +32,8 @@ SOON: Final = ((b"Retry-After", b"1"),)
 """What goes with a 503 that may pass in a moment."""
 
 
-class Exchanges:
-    """All exchanges of this gateway.
+class ExchangeCount:
+    """How many exchanges of this gateway are under way, and how they were answered.
 
     Args:
         most: Most at once (``limits.maxHttpRequests``).

@@ -23,7 +23,7 @@ from bascule.gateway.census import Census
 from bascule.gateway.control_channel import ControlChannel
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.drain_order import DrainOrder
-from bascule.gateway.exchanges import Exchanges
+from bascule.gateway.exchanges import ExchangeCount
 from bascule.gateway.fence import Fence
 from bascule.gateway.figures import Figures
 from bascule.gateway.http import HttpServer
@@ -115,7 +115,7 @@ class Parts:
         self.dispatch = Dispatch(
             self.registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_lost, life
         )
-        self.exchanges = Exchanges(config.limits.max_http_requests, words)
+        self.exchanges = ExchangeCount(config.limits.max_http_requests, words)
         self.refuser = Refuser(config.limits, life)
         self.admission = Admission(
             config=config, rules=rules, budget=budget, registry=self.registry,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from bascule.gateway.announced import Peer
-    from bascule.gateway.exchanges import Exchanges
+    from bascule.gateway.exchanges import ExchangeCount
     from bascule.gateway.life import Life
     from bascule.gateway.plain_exchange import PlainExchanges
     from bascule.policy.config import Config
@@ -74,7 +74,7 @@ class PlainProxy:
         rules: RequestRules,
         words: memoryview,
         access_log: AccessLog,
-        exchanges: Exchanges,
+        exchanges: ExchangeCount,
         life: Life,
         upstreams: PlainExchanges,
     ) -> None:

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from aiohttp.http import RawResponseMessage
     from multidict import CIMultiDict
 
-    from bascule.gateway.exchanges import Exchanges
+    from bascule.gateway.exchanges import ExchangeCount
     from bascule.gateway.fence import Fence
     from bascule.gateway.hubactivity import HubActivity
     from bascule.gateway.plain_response import BrowserSide
@@ -132,7 +132,7 @@ class PlainExchanges:
         config: Config,
         words: memoryview,
         access_log: AccessLog,
-        exchanges: Exchanges,
+        exchanges: ExchangeCount,
         upstream_tls: ssl.SSLContext,
         fence: Fence,
         via: bytes,
