@@ -1,17 +1,21 @@
-"""What children say: all of it is heard, and none of it can end the supervisor. The rest: tests/sessions."""
+"""What children say, and what goes wrong at a reload, ends nothing. The rest: tests/sessions."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
+from bascule.handover.control import ASK_AGAIN, ChangeIntervals, Serve, read_control
+from bascule.handover.descriptors import PacketReader
 from bascule.handover.messages import MAX_PACKET_BYTES
 from bascule.policy.config import Config
 from bascule.policy.loading import Loaded
+from bascule.supervisor import main
 from bascule.supervisor.main import Supervisor
 from bascule.supervisor.sockets import Listeners
 
@@ -45,11 +49,19 @@ def talks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Talks:
 
 
 @contextlib.contextmanager
+def supervising() -> Iterator[Supervisor]:
+    """Have a supervisor that has started nothing yet."""
+    config = Config.model_validate(
+        {"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", "forwarders": {"count": 1}}
+    )
+    with contextlib.closing(Listeners.open(config)) as listeners:
+        yield Supervisor(Loaded(config, {}), listeners, None)
+
+
+@contextlib.contextmanager
 def after_its_death() -> Iterator[Supervisor]:
     """Let a gateway talk and die, and the supervisor take one turn of its loop."""
-    config = Config.model_validate({"listen": "127.0.0.1:0", "admin": "127.0.0.1:0"})
-    with contextlib.closing(Listeners.open(config)) as listeners:
-        supervisor = Supervisor(Loaded(config, {}), listeners, None)
+    with supervising() as supervisor:
         gateway = supervisor._gateways.serving
         gateway.module = "talker"
         supervisor.start(gateway)
@@ -84,3 +96,40 @@ def test_what_makes_no_sense_is_told_and_ends_nothing(talks: Talks, nonsense: by
     assert [line["child"] for line in lines if line["event"] == "a control message cannot be read"] == [
         "gateway"
     ]
+
+
+def test_listening_sockets_that_take_no_other_options_hold_no_reload_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("Protocol not available")
+
+    monkeypatch.setattr(Listeners, "set_options", refuse)
+    monkeypatch.setattr(main, "configure", lambda *_, **__: None)  # the log is the test's
+    with supervising() as supervisor, capture_logs() as lines:
+        child, ours = supervisor._gateways.serving, supervisor._gateways.serving.new_control()
+        with ours:
+            supervisor.go_over()
+            assert read_control(PacketReader().receive(ours).data) == Serve([], None, reloaded=True)
+        child.hang_up()
+    assert [line["event"] for line in lines] == ["the listening sockets keep their old options"]
+
+
+def test_a_forwarder_that_does_not_read_is_told_of_the_intervals_when_it_does() -> None:
+    with supervising() as supervisor, capture_logs() as lines:
+        (forwarder,) = supervisor._forwarders
+        with forwarder.new_control() as theirs:
+            reader = PacketReader()
+            assert forwarder.control is not None
+            with contextlib.suppress(BlockingIOError):
+                while forwarder.control.send(b"not read yet"):
+                    pass
+            supervisor._tell_intervals(forwarder)
+            with contextlib.suppress(BlockingIOError):
+                while reader.receive(theirs).data == b"not read yet":
+                    pass
+            supervisor._on_time(time.monotonic() + ASK_AGAIN)
+            told = read_control(reader.receive(theirs).data)
+        forwarder.hang_up()
+    assert isinstance(told, ChangeIntervals)
+    assert [line["event"] for line in lines] == ["not told of the intervals"]
