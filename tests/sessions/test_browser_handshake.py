@@ -189,6 +189,36 @@ def test_an_upgrade_to_something_else_is_a_plain_request_without_the_upgrade(
     assert b"upgrade" not in (call.value(b"Connection") or b"").lower()
 
 
+def test_a_field_on_two_lines_that_misleads_nobody_reaches_the_upstream(
+    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
+) -> None:
+    upstream.scripts[b"/twice"] = switch
+    before = len(upstream.calls)
+    client = clients(bascule.public_url)
+    client.send(upgrade(b"/twice", b"User-Agent: first", b"User-Agent: second"))
+    assert client.head().status == 101
+    (call,) = upstream.calls[before:]
+    assert call.values(b"User-Agent") == [b"first", b"second"]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "name"),
+    [
+        (upgrade(b"/", b"Host: other"), b"Host"),
+        (upgrade(b"/", b"Content-Length: 0", b"Content-Length: 0"), b"Content-Length"),
+        (upgrade(b"/", b"Transfer-Encoding: chunked"), b"Transfer-Encoding"),
+        (REFUSED["6-two-keys"][0], b"Sec-WebSocket-Key"),
+        (REFUSED["5-two-versions"][0], b"Sec-WebSocket-Version"),
+    ],
+)
+def test_a_field_that_must_not_be_there_twice_is_named(
+    bascule: RunningBascule, clients: Clients, request_bytes: bytes, name: bytes
+) -> None:
+    client = clients(bascule.public_url)
+    client.send(request_bytes)
+    assert name in client.answer().body
+
+
 def test_something_that_looks_like_a_websocket_is_refused(
     bascule: RunningBascule, upstream: RawUpstream, clients: Clients
 ) -> None:

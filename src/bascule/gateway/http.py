@@ -7,7 +7,8 @@ aiohttp parses it; if it asks for a WebSocket, we take the connection from aioht
 Rules of this file: aiohttp bounds the size of a field, but neither the size of a head nor its time. So we
 give aiohttp a head only when it is whole and within its limit, and each head alone: when bytes that follow a
 request in the same packet do not parse, aiohttp drops that request as well. aiohttp decides where a body
-ends, and we look for the next head only where our own reading agrees (`bodyspan`).
+ends, and we look for the next head only where our own reading agrees (`bodyspan`). Of a field that aiohttp
+allows once, we show it one line, and put all into the `raw_headers` of the request (`protocol.repeated`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from bascule.gateway.bounded import Bounded
 from bascule.gateway.errorpages import accept_in
 from bascule.gateway.farewell import dropped
 from bascule.gateway.legs import PlainLeg, PumpedLeg, reset
-from bascule.gateway.plain_server import TOO_LARGE, PlainProtocol, PlainServer
+from bascule.gateway.plain_server import PlainProtocol, PlainServer
+from bascule.gateway.unparsed import TOO_LARGE
 from bascule.gateway.unread import Stalls, Unread
 from bascule.gateway.upgrade import UpgradeRequest
 from bascule.gateway.waits import Waits
@@ -41,12 +43,14 @@ from bascule.protocol.http1 import (
     parse_request_head,
     without_empty_lines,
 )
+from bascule.protocol.repeated import check_repeated, have_repeats, written_once
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp import web
+    from aiohttp.typedefs import RawHeaders
 
     from bascule.gateway.announced import Peer
     from bascule.gateway.legs import Leg
@@ -320,6 +324,15 @@ class HttpProtocol(PlainProtocol):
         if end > self._limits.request_head_bytes:
             self._refuse(_TOO_LARGE, accept_in(head))
             return b""
+        lines: RawHeaders = ()
+        if have_repeats(head):
+            try:
+                repeating = parse_request_head(head, self._limits.request_fields)
+                check_repeated(repeating)
+            except RequestRefused as refused:
+                self._refuse(refused, accept_in(head))
+                return b""
+            head, lines = written_once(repeating), tuple(repeating.fields)
         known = len(self._messages)
         super().data_received(head)
         if len(self._messages) == known:
@@ -328,6 +341,8 @@ class HttpProtocol(PlainProtocol):
             return b""
         message, body = self._messages[-1]
         if isinstance(message, RawRequestMessage):
+            if lines:
+                self._messages[-1] = (message._replace(raw_headers=lines), body)
             self._span = None if body.is_eof() else BodySpan(message, body)
         else:
             self._is_deaf = True  # aiohttp answers this head, and says what is wrong

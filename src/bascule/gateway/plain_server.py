@@ -12,13 +12,12 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from bascule.gateway.announced import Peer
 from bascule.gateway.errorpages import error_page
+from bascule.gateway.unparsed import complaint
 from bascule.policy.clientaddress import peer_address
 from bascule.policy.forwarding import values_of
-from bascule.protocol.http1 import TOO_MANY_FIELDS
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "READ_AHEAD",
     "SETTINGS",
-    "TOO_LARGE",
     "PlainProtocol",
     "PlainRequest",
     "PlainServer",
@@ -51,12 +49,6 @@ READ_AHEAD: Final = 32768
 
 aiohttp's own 64 KiB made a stalled download hold 1.5 MB instead of 0.9, and cost no less CPU a GB.
 """
-
-TOO_LARGE: Final = "The request head is too large."
-"""Detail of a 431."""
-
-_TOO_MANY: Final = "Too many headers"
-"""How the text of aiohttp's error begins if there are too many fields: it has no class for that."""
 
 _log = logging.getLogger("bascule.http")
 
@@ -223,11 +215,7 @@ class PlainProtocol(web.RequestHandler):
             _log.debug("a request from %s cannot be parsed: %s", self.peer.address, type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("the head of the answer is out already")
-        detail = "The request could not be understood." if status < 500 else "Internal proxy error."
-        if isinstance(exc, LineTooLong):
-            status, detail = 431, TOO_LARGE
-        elif isinstance(exc, BadHttpMessage) and exc.message.startswith(_TOO_MANY):
-            status, detail = 431, TOO_MANY_FIELDS
+        status, detail = complaint(exc) if status < 500 else (500, "Internal proxy error.")
         # aiohttp takes a request that does not parse for HTTP/1.0, and sends no Connection: close to that.
         request._version = HttpVersion11
         answer = self.error_answer(request, status, detail)

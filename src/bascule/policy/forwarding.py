@@ -18,7 +18,8 @@ Towards the upstream (`forwarded_fields`):
   finds. A trusted proxy that does not set this field passes on what the browser sent, so we do not
   believe it even then.
 * ``Via`` gets our pseudonym (RFC 9110 §7.6.3), by which we recognise a loop.
-* ``Host`` and all other fields pass unchanged, in order, duplicates included.
+* ``Host`` and all other fields pass unchanged, in order, duplicates included; but see
+  `bascule.protocol.repeated`.
 
 Towards the browser (`end_to_end_fields`) only connection-specific fields are dropped, except ``Upgrade`` in a
 426, and a ``Content-Length`` that must not be there.

@@ -133,14 +133,19 @@ def check_request(head: RequestHead) -> Offer:
     if connection != _UPGRADE and b"upgrade" not in tokens(connection):
         raise RequestRefused(400, "The Connection field must contain upgrade.")
     if head.values(b"transfer-encoding") or any(value != b"0" for value in head.values(b"content-length")):
-        raise RequestRefused(400, "A WebSocket handshake has no body.")
+        raise RequestRefused(
+            400, "A WebSocket handshake has no body: no Transfer-Encoding, no Content-Length but 0."
+        )
     if len(head.values(b"content-length")) > 1:
         raise RequestRefused(400, "The request has two Content-Length fields.")
-    if head.values(b"sec-websocket-version") != [b"13"]:
+    versions = head.values(b"sec-websocket-version")
+    if len(versions) > 1:
+        raise RequestRefused(426, "Exactly one Sec-WebSocket-Version field is needed, with 13.", _SPOKEN)
+    if versions != [b"13"]:
         raise RequestRefused(426, "Only WebSocket version 13 is supported.", _SPOKEN)
     keys = head.values(b"sec-websocket-key")
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
-        raise RequestRefused(400, "The Sec-WebSocket-Key must be 16 bytes in base64.")
+        raise RequestRefused(400, "Exactly one Sec-WebSocket-Key field is needed, with 16 bytes in base64.")
     origins = head.values(b"origin")
     return Offer(
         key=keys[0],
