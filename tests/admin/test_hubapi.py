@@ -441,6 +441,8 @@ EARLY, LATE = "2023-11-14T22:13:21Z", "2023-11-14T22:13:40Z"
         ("?inactive_since=2023-11-15T00:13:21%2B02:00", ["/old"]),
         ("?inactive_since=2023-11-14", []),
         ("?inactive_since=2023-11-15", ["/old", "/new"]),
+        ("?inactive_since=2023-11-15T00:13:21+02:00", ["/old"]),
+        ("?inactive_since=2099", ["/old", "/new"]),
         (f"?inactiveSince={EARLY}&inactive_since={LATE}", ["/old"]),
         (f"?inactive_since={LATE}&inactiveSince={EARLY}", ["/old"]),
         ("?unknown=1", ["/old", "/new"]),
@@ -455,12 +457,12 @@ async def test_routes_are_listed_by_how_long_nobody_was_active(query: str, route
 
 
 @pytest.mark.parametrize("name", ["inactive_since", "inactiveSince"])
-@pytest.mark.parametrize("text", ["", "yesterday", "1700000000", "2023-13-01", "2023-11-14T22:13:21+02:00"])
+@pytest.mark.parametrize("text", ["", "yesterday", "1700000000", "2023-13-01"])
 async def test_what_is_no_time_is_400(name: str, text: str) -> None:
     async with hub_api() as hub:
         answer, problem = await hub.call("GET", f"?{name}={text}")
         assert (answer.status, problem["parameter"]) == (400, name)
-        assert problem["detail"] == "Invalid datestamp: must be ISO8601."
+        assert problem["detail"].startswith("Invalid datestamp: must be ISO8601, such as 2026-")
 
 
 async def test_one_route_is_told_however_active_it_is() -> None:

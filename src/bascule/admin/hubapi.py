@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from bascule.admin.datestamp import ALLOWED, seconds_since_epoch
 from bascule.admin.jsonanswer import json_text
 from bascule.admin.problem import Problem, ask_again
 from bascule.admin.view import Retired
@@ -188,11 +189,9 @@ def _since(query: Mapping[str, str]) -> float | None:
     for name in _INACTIVE_SINCE:
         if name in query:
             try:
-                time = datetime.fromisoformat(query[name])
+                return seconds_since_epoch(query[name])
             except ValueError:
-                raise Problem(400, "Invalid datestamp: must be ISO8601.", parameter=name) from None
-            # A date without a time is UTC, as in JavaScript; here, so is a time without a zone.
-            return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+                raise Problem(400, f"Invalid datestamp: must be {ALLOWED}.", parameter=name) from None
     return None
 
 
