@@ -330,8 +330,9 @@ def _meant(upstream: str) -> str | None:
 def _tell_of_doubts(loaded: Loaded) -> None:
     """Say what is valid and often a mistake, such as an --upstream that replaces the routes of a file."""
     from bascule.policy.consistency import doubts
+    from bascule.supervisor import cores
 
-    lines = doubts(loaded.config)
+    lines = doubts(loaded.config, cores.available())
     if loaded.replaced:
         lines.append(f"--upstream: replaces the routes of {', '.join(loaded.replaced)}")
     with lost_if_unwritable():

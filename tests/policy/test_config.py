@@ -48,7 +48,28 @@ def test_a_jupyter_whose_prefix_is_stripped_is_doubted(
     kind: str, path: str, strips: bool, doubted: bool
 ) -> None:
     config = Config.model_validate({"routes": [route(kind=kind, path=path, stripPrefix=strips)]})
-    assert [line.partition(": ")[0] for line in doubts(config)] == ["routes[0].stripPrefix"] * doubted
+    assert [line.partition(": ")[0] for line in doubts(config, 1)] == ["routes[0].stripPrefix"] * doubted
+
+
+@pytest.mark.parametrize(
+    ("count", "workers", "cores", "doubted"),
+    [
+        (1000, 200, 2, "200 is more than the 2 cores"),
+        (2, 200, 1, "2 is more than the 1 core that"),
+        (2, 200, 2, ""),
+        (1000, 2, 2, ""),
+        (None, 200, 1, ""),
+    ],
+)
+def test_more_forwarders_than_cores_are_doubted(
+    count: int | None, workers: int, cores: int, doubted: str
+) -> None:
+    config = Config.model_validate(
+        {"forwarders": {"count": count}, "websocketProxy": {"grizzlyWorkerPoolMaxSize": workers}}
+    )
+    lines = doubts(config, cores)
+    assert len(lines) == bool(doubted)
+    assert all(line.startswith(f"forwarders.count: {doubted}") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ __all__ = ["Inconsistency", "doubts", "inconsistencies"]
 
 
 class Inconsistency(NamedTuple):
-    """A key that does not fit the others."""
+    """A key that does not fit the others; ``found`` is ``None`` where it is missing."""
 
     path: tuple[str | int, ...]
     found: object
@@ -38,14 +38,27 @@ def inconsistencies(config: Config) -> list[Inconsistency]:
     return [problem for rule in _RULES for problem in rule(config)]
 
 
-def doubts(config: Config) -> list[str]:
-    """Return a line for each setting that is allowed but nearly always a mistake."""
-    return [
+def doubts(config: Config, cores: int) -> list[str]:
+    """Return a line for each setting that is allowed but nearly always a mistake.
+
+    Args:
+        config: The configuration.
+        cores: How many this process may use.
+    """
+    lines = [
         f"routes[{index}].stripPrefix: with kind jupyter nearly always a mistake, for Jupyter's links begin "
         f"with its base URL; leave it out, and start Jupyter with {route.path} as its base_url"
         for index, route in enumerate(config.routes)
         if route.kind is Kind.JUPYTER and route.strip_prefix and route.path != "/"
     ]
+    count = min(config.forwarders.count or 0, config.websocket_proxy.grizzly_worker_pool_max_size)
+    if count > cores:
+        lines.append(
+            f"forwarders.count: {count} is more than the {cores} {'core' if cores == 1 else 'cores'} that "
+            "this process may use; more gain nothing, and each costs memory; leave it out to have one for "
+            "each core"
+        )
+    return lines
 
 
 def _different_routes(config: Config) -> Iterator[Inconsistency]:

@@ -78,14 +78,14 @@ def problems_of(errors: Iterable[ErrorDetails]) -> Iterator[Mistake]:
             case "bascule":
                 if "key" in context:
                     path += tuple(str(context["key"]).split("."))
-                yield refusal(path, context.get("found", error["input"]), str(context["allowed"]))
+                yield _misfit(path, context.get("found", error["input"]), str(context["allowed"]))
             case "inconsistent":
                 for found in context["problems"]:
-                    yield refusal(found.path, found.found, found.allowed)
+                    yield _misfit(found.path, found.found, found.allowed)
             case "extra_forbidden":
                 yield _unknown_key(path)
             case "missing":
-                yield Mistake(path, f"missing; needed: {allowed_at(path)}")
+                yield _missing(path, allowed_at(path))
             case _:
                 yield refusal(path, error["input"], allowed_at(path))
 
@@ -93,6 +93,15 @@ def problems_of(errors: Iterable[ErrorDetails]) -> Iterator[Mistake]:
 def refusal(path: Path, found: object, allowed: str) -> Mistake:
     """Say that a value is not accepted."""
     return Mistake(path, f"found {_shown(path, found)}; allowed: {allowed}")
+
+
+def _misfit(path: Path, found: object, allowed: str) -> Mistake:
+    """Say that a value does not fit others: one that is null was left out, or might as well have been."""
+    return _missing(path, allowed) if found is None else refusal(path, found, allowed)
+
+
+def _missing(path: Path, needed: str) -> Mistake:
+    return Mistake(path, f"missing; needed: {needed}")
 
 
 def _unknown_key(path: Path) -> Mistake:

@@ -193,7 +193,7 @@ class RouteConfig(Block):
         names = PathTemplate.parse(self.path).names
         for name in names:
             if name not in self.where:
-                _refuse("where", dict(self.where), f'a pattern for "{name}", which the path captures')
+                _refuse(f"where.{name}", None, f'a regular expression, since the path captures "{name}"')
         for name in self.where:
             if name not in names:
                 _refuse(f"where.{name}", self.where[name], "patterns for names that the path captures")
