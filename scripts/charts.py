@@ -11,6 +11,8 @@ import yaml
 from pydantic import BaseModel
 from scripts.chart_values import Values
 
+from bascule.policy.config import Config
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -53,9 +55,31 @@ def schema() -> dict[str, Any]:
     and ignore what stands beside a reference.
     """
     document = Values.model_json_schema(by_alias=True, mode="validation")
+    document["properties"]["extraConfig"] |= _extra_config()
     definitions = document.pop("$defs", {})
     inlined: dict[str, Any] = _inline(document, definitions)
     return {"$schema": "http://json-schema.org/draft-07/schema#", **inlined}
+
+
+def _extra_config() -> dict[str, Any]:
+    """Return the schema of `extraConfig`: that of the configuration, with its keys' descriptions left out."""
+    document = Config.model_json_schema(by_alias=True, mode="validation")
+    definitions = document.pop("$defs", {})
+    schema: dict[str, Any] = _bare(_inline(document, definitions))
+    return {"properties": schema["properties"], "additionalProperties": False}
+
+
+def _bare(node: Any, *, names: bool = False) -> Any:
+    """Return a schema without descriptions and examples; ``names``: the keys are names of properties."""
+    if isinstance(node, list):
+        return [_bare(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _bare(value, names=key == "properties" and not names)
+        for key, value in node.items()
+        if names or key not in {"description", "examples"}
+    }
 
 
 def _inline(node: Any, definitions: dict[str, Any]) -> Any:

@@ -105,7 +105,9 @@ accepts the result, and a test says so for every case of the matrix.
 {{- fail (printf "route %q has auth: session, which needs auth.session.keySecret.name" .name) -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml (mergeOverwrite $config (deepCopy $extra)) -}}
+{{- $config = mergeOverwrite $config (deepCopy $extra) -}}
+{{- include "bascule.consistency" $config -}}
+{{- toYaml $config -}}
 {{- end -}}
 
 {{/*

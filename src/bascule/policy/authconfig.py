@@ -43,7 +43,9 @@ class SessionAuth(Block):
 
     Required as soon as a route sets `auth: session`.
     """
-    algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(_some)] = ("HS512",)
+    algorithms: Annotated[
+        tuple[Algorithm, ...], AfterValidator(_some), Field(json_schema_extra={"minItems": 1})
+    ] = ("HS512",)
     """Signature algorithms accepted: those with a key that both sides share (HMAC).
 
     HS512, the default, is what Hopsworks signs with; `none` can never be accepted.

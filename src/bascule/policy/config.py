@@ -10,7 +10,7 @@ named by ``…File`` keys and read by whoever needs them, when it needs them.
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from bascule.policy.authconfig import Auth, SessionAuth
@@ -20,6 +20,7 @@ from bascule.policy.endpoints import Endpoint, Listen, Network, TrustedProxy
 from bascule.policy.hubconfig import Hub
 from bascule.policy.model import Block, File
 from bascule.policy.routeconfig import AuthMode, RejectMode, RouteConfig
+from bascule.policy.schemapatterns import PEER
 from bascule.policy.tlsconfig import AdminTls, UpstreamTls
 
 __all__ = [
@@ -79,7 +80,7 @@ def _token(text: str) -> str:
 Token = Annotated[
     str,
     AfterValidator(_token),
-    Field(json_schema_extra={"x-allowed": "text with a token in it", "minLength": 1}),
+    Field(json_schema_extra={"x-allowed": "text with a token in it", "pattern": r"\S"}),
 ]
 
 
@@ -354,6 +355,30 @@ class Readiness(Block):
     """
 
 
+def _has_port(peer: Endpoint) -> Endpoint:
+    if not peer.port:
+        allowed = "the port of its admin listener, from 1 to 65535"
+        raise PydanticCustomError("bascule", "{allowed}", {"allowed": allowed})
+    return peer
+
+
+Peer = Annotated[
+    Endpoint,
+    AfterValidator(_has_port),
+    WithJsonSchema(
+        {"x-allowed": '"host:port" or "[::1]:port", port 1 to 65535', "type": "string", "pattern": PEER}
+    ),
+]
+DnsName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$",
+        max_length=253,
+        json_schema_extra={"x-allowed": "a DNS name"},
+    ),
+]
+
+
 class Capacity(Block):
     """What the capacity badges show, and where the cluster's figures come from."""
 
@@ -362,12 +387,12 @@ class Capacity(Block):
 
     Hopsworks's own number is not public; 0.8 is our choice.
     """
-    peers: tuple[Endpoint, ...] = ()
+    peers: tuple[Peer, ...] = ()
     """Admin listeners of the other pods (`host:port`), when they are few and fixed.
 
     Empty: see `headlessService`.
     """
-    headless_service: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    headless_service: DnsName | None = None
     """DNS name that resolves to all pods of this proxy; each is asked at the port of `admin`.
 
     `null`, the default, means that instance and cluster are the same.

@@ -12,6 +12,8 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from bascule.policy.schemapatterns import DURATION, MORE_THAN_NOTHING
+
 __all__ = ["Duration", "Patience", "PositiveDuration", "WholeSeconds"]
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -30,7 +32,15 @@ _SCHEMA: Final = {
     "x-allowed": _ALLOWED,
     "anyOf": [
         {"type": "number", "minimum": 0},
-        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"},
+        {"type": "string", "pattern": DURATION},
+    ],
+}
+
+_MORE_THAN_NOTHING: Final = {
+    **_SCHEMA,
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "string", "pattern": MORE_THAN_NOTHING},
     ],
 }
 
@@ -70,7 +80,9 @@ def _positive(value: object) -> float:
 
 
 PositiveDuration = Annotated[
-    float, BeforeValidator(_positive), WithJsonSchema({**_SCHEMA, "x-allowed": _POSITIVE_ALLOWED})
+    float,
+    BeforeValidator(_positive),
+    WithJsonSchema({**_MORE_THAN_NOTHING, "x-allowed": _POSITIVE_ALLOWED}),
 ]
 """Seconds, more than 0."""
 
@@ -83,7 +95,9 @@ def _whole(value: object) -> float:
 
 
 WholeSeconds = Annotated[
-    float, BeforeValidator(_whole), WithJsonSchema({**_SCHEMA, "x-allowed": _WHOLE_ALLOWED})
+    float,
+    BeforeValidator(_whole),
+    WithJsonSchema({**_MORE_THAN_NOTHING, "x-allowed": _WHOLE_ALLOWED}),
 ]
 """Whole seconds in the range of the kernel's ``TCP_KEEPIDLE`` and ``TCP_KEEPINTVL``."""
 

@@ -21,6 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from bascule.policy.clientaddress import UNIX_PEER
+from bascule.policy.schemapatterns import NETWORK, ORIGIN
 from bascule.policy.socketpath import check_socket_path
 
 __all__ = ["Endpoint", "Listen", "Network", "Origin", "SocketFile", "TrustedProxy", "host_port"]
@@ -99,7 +100,7 @@ class Endpoint:
                     return cls("0.0.0.0", int(port))
                 if host[0] == "[" and host[-1] == "]" and _is_ipv6(host[1:-1]):
                     return cls(host[1:-1].lower(), int(port))
-                if _HOST_NAME.fullmatch(host) and len(host) <= 253:
+                if _HOST_NAME.fullmatch(host) and len(host) <= 253 and _is_no_bad_address(host):
                     return cls(host, int(port))
         raise PydanticCustomError("malformed", "{allowed}", {"allowed": _ENDPOINT_ALLOWED})
 
@@ -120,6 +121,17 @@ class Endpoint:
             "type": "string",
             "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]*):[0-9]{1,5}$",
         }
+
+
+def _is_no_bad_address(host: str) -> bool:
+    """Tell whether a host is a name or an address that exists: no name ends in a number (RFC 1123 §2.1)."""
+    if not host.rstrip(".").rpartition(".")[2].isdigit():
+        return True
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_ipv6(text: str) -> bool:
@@ -193,7 +205,7 @@ Network = Annotated[
     IPv4Network | IPv6Network,
     BeforeValidator(_network),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"x-allowed": _NETWORK_ALLOWED, "type": "string"}),
+    WithJsonSchema({"x-allowed": _NETWORK_ALLOWED, "type": "string", "pattern": NETWORK}),
 ]
 """A network in CIDR form; one address is a network of itself."""
 
@@ -210,6 +222,7 @@ TrustedProxy = Annotated[
         {
             "x-allowed": f'{_NETWORK_ALLOWED}; or "{UNIX_PEER}"',
             "type": "string",
+            "pattern": f"{NETWORK}|^{UNIX_PEER}$",
         }
     ),
 ]
@@ -228,8 +241,6 @@ def _origin(value: object) -> str:
 Origin = Annotated[
     str,
     BeforeValidator(_origin),
-    WithJsonSchema(
-        {"x-allowed": _ORIGIN_ALLOWED, "type": "string", "pattern": r"^(\*|https?://[a-z0-9_.:\[\]-]+)$"}
-    ),
+    WithJsonSchema({"x-allowed": _ORIGIN_ALLOWED, "type": "string", "pattern": ORIGIN}),
 ]
 """A serialised origin (RFC 6454 §6.2), compared byte by byte with what browsers send."""

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from bascule.policy.endpoints import Origin
 from bascule.policy.hubroutes import read_target
 from bascule.policy.model import Block
+from bascule.policy.schemapatterns import TARGET
 from bascule.policy.socketpath import SOCKET_ALLOWED
 
 __all__ = ["Hub", "HubTarget"]
@@ -29,7 +30,7 @@ HubTarget = Annotated[
         {
             "x-allowed": f'"http://host:port/path", "https://host:port/path" or {SOCKET_ALLOWED}',
             "type": "string",
-            "pattern": r"^([Hh][Tt][Tt][Pp][Ss]?|http\+unix|unix\+http)://[^?#@]+$",
+            "pattern": TARGET,
         }
     ),
 ]

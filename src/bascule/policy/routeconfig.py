@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from bascule.policy.claims import ClaimTemplate
 from bascule.policy.endpoints import Origin
 from bascule.policy.model import Block
+from bascule.policy.schemapatterns import ASCII, PATH, UPSTREAM
 from bascule.policy.socketpath import SOCKET_ALLOWED
 from bascule.policy.templates import PathTemplate, UpstreamTemplate, check_pattern
 from bascule.vocabulary import Kind
@@ -39,9 +40,9 @@ _VALUES_SCHEMA: Final = {
 _UPSTREAM_SCHEMA: Final = {
     "x-allowed": f'"http://host:port", "https://host:port" or {SOCKET_ALLOWED}',
     "type": "string",
-    "pattern": "^([Hh][Tt][Tt][Pp][Ss]?|http\\+unix)://[^/?#@]+/?$",
+    "pattern": UPSTREAM,
 }
-_PATH_SCHEMA: Final = {"x-allowed": 'a path that starts with "/"', "type": "string", "pattern": "^/[^?#]*$"}
+_PATH_SCHEMA: Final = {"x-allowed": 'a path that starts with "/"', "type": "string", "pattern": PATH}
 
 
 class AuthMode(StrEnum):
@@ -75,7 +76,11 @@ def _texts(value: object) -> object:
 
 
 RoutePath = Annotated[str, AfterValidator(_path), WithJsonSchema(_PATH_SCHEMA)]
-Pattern = Annotated[str, AfterValidator(_pattern)]
+Pattern = Annotated[
+    str,
+    AfterValidator(_pattern),
+    WithJsonSchema({"x-allowed": "a regular expression in ASCII", "type": "string", "pattern": ASCII}),
+]
 Upstream = Annotated[str, WithJsonSchema(_UPSTREAM_SCHEMA)]
 ClaimName = Annotated[str, Field(min_length=1)]
 ClaimValues = Annotated[tuple[str, ...], BeforeValidator(_texts), WithJsonSchema(_VALUES_SCHEMA)]
