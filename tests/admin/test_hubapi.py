@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections import Counter, UserDict
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -224,20 +224,31 @@ async def test_without_host_routing_a_route_has_the_host_that_the_hub_said() -> 
         assert routes["/user/bob"]["host"] == "another"
 
 
+QUOTES_NEEDED = "Expecting property name enclosed in double quotes: line 2 column 2 (char 3)."
+
+
 # -- what is refused --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "said"),
     [
-        b"", b"{", b"null", b"[]", b'"x"', b"\xff", b"[" * 30000, b'{"a":' * 10000,
-        b'{"target": "http://a", "x": NaN}', b'{"target": "http://a", "x": [1e999]}',
-        b'{"target": "http://a", "x": %b}' % (b"1" * 5000),
+        (b"", "Body not valid JSON: Expecting value: line 1 column 1 (char 0)."),
+        (b"{\n x}", "Body not valid JSON: " + QUOTES_NEEDED),
+        (b"\xff", "Body not valid JSON: it is not UTF-8."),
+        (b"null", "The body is not a JSON object."),
+        (b"[]", "The body is not a JSON object."),
+        (b'"x"', "The body is not a JSON object."),
+        (b"[" * 30000, "The body is nested deeper than 64 levels."),
+        (b'{"a":' * 10000, "The body is nested deeper than 64 levels."),
+        (b'{"target": "http://a", "x": NaN}', "The body has a number that JSON cannot hold."),
+        (b'{"target": "http://a", "x": [1e999]}', "The body has a number that JSON cannot hold."),
+        (b'{"target": "http://a", "x": %b}' % (b"1" * 5000), "The body has a number that JSON cannot hold."),
     ],
 )  # fmt: skip
-async def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
+async def test_a_body_that_is_no_json_object_is_refused(body: bytes, said: str) -> None:
     async with hub_api() as hub:
-        assert await hub.detail("POST", "/a", body) == (400, "The body is not a JSON object.")
+        assert await hub.detail("POST", "/a", body) == (400, said)
         assert await hub.listed() == []
 
 
@@ -313,7 +324,10 @@ async def test_another_method_is_405_and_told_those_there_are(method: str, path:
 
 async def test_a_body_that_is_too_long_is_413() -> None:
     async with hub_api() as hub:
-        assert await hub.detail("POST", "/a", b" " * (BODY_BYTES + 1)) == (413, f"{HTTPStatus(413).phrase}.")
+        assert await hub.detail("POST", "/a", b" " * (BODY_BYTES + 1)) == (
+            413,
+            f"The body is larger than {BODY_BYTES} bytes.",
+        )
         assert await hub.listed() == []
         body = json.dumps({"target": TARGET}).encode()
         assert await hub.status("POST", "/a", body.ljust(BODY_BYTES - 1)) == 201

@@ -233,6 +233,12 @@ def test_every_problem_of_the_environment_names_the_variable(variable: tuple[str
     assert problems(None, dict([variable])) == BAD_VARIABLES[variable]
 
 
+def test_a_problem_of_a_list_that_replaces_a_files_names_the_variable(file: Callable[..., Path]) -> None:
+    path = file("routes: [{name: b, path: /, upstream: 'http://x'}]")
+    said = problems(path, {"BASCULE_ROUTES": "[{name: a}]"})
+    assert [line.partition(" ")[0] for line in said] == ["BASCULE_ROUTES:"] * 2
+
+
 def test_variables_are_read_in_any_case_and_in_the_type_of_their_key() -> None:
     config = load(
         None,

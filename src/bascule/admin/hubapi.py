@@ -106,6 +106,8 @@ class HubApi:
                 data = _read_json(await request.read())
         except TimeoutError:
             raise Problem(408, "The body of the request did not arrive in time.") from None
+        except web.HTTPRequestEntityTooLarge:
+            raise Problem(413, f"The body is larger than {BODY_BYTES} bytes.") from None
         if not isinstance(data, dict):
             raise Problem(400, "The body is not a JSON object.")
         try:
@@ -133,14 +135,24 @@ class HubApi:
 
 
 def _read_json(body: bytes) -> object:
-    """Parse a body; ``None`` if it is not JSON, or cannot be written as JSON again (1e999, too deep)."""
+    """Parse a body.
+
+    Raises:
+        Problem: 400, it is not JSON, or cannot be written as JSON again (1e999, too deep).
+    """
     try:
         data: object = json.loads(body)
         if not _is_shallow(data):
-            return None
+            raise RecursionError
         json.dumps(data, allow_nan=False)
-    except (ValueError, RecursionError):
-        return None
+    except json.JSONDecodeError as error:  # its text names the place, and repeats nothing
+        raise Problem(400, f"Body not valid JSON: {error}.") from None
+    except UnicodeDecodeError:
+        raise Problem(400, "Body not valid JSON: it is not UTF-8.") from None
+    except RecursionError:
+        raise Problem(400, f"The body is nested deeper than {_DEEPEST} levels.") from None
+    except ValueError:
+        raise Problem(400, "The body has a number that JSON cannot hold.") from None
     return data
 
 

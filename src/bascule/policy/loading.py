@@ -354,6 +354,10 @@ def _source(layers: Sequence[_Layer], path: KeyPath) -> str:
 
 def _where(layers: Sequence[_Layer], path: tuple[str | int, ...]) -> str:
     """Return where a key was set, or else the nearest key above it; empty if none was."""
+    # The lists of several layers are not merged: the last one replaces the others.
+    items = next((place for place, step in enumerate(path) if isinstance(step, int)), len(path))
+    if items < len(path):
+        layers = [layer for layer in layers if _holds(layer, path[:items])][-1:] or layers
     for length in range(len(path), 0, -1):
         for layer in reversed(layers):
             if _holds(layer, path[:length]):
