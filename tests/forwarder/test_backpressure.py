@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import resource
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +15,18 @@ from bascule.forwarder import timers
 from bascule.handover.counters import ForwarderWord
 from bascule.protocol.closing import End
 from tests.support.frames import BINARY, CLOSE, KEY, TEXT, close, frame
-from tests.support.relaying import PATIENCE
+from tests.support.relaying import PATIENCE, Peer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.forwarder.conftest import MakeWorld
-    from tests.support.relaying import Line, Peer, World
+    from tests.support.relaying import Line, World
 
 WINDOW = 16384
 MUCH = 1_000_000
+STUCK = 60_000
+"""Bytes that fill a receiver's buffers and a stash, and of which the rest fits into the buffers before it."""
 
 BOTH_WAYS = pytest.mark.parametrize("key", [KEY, None], ids=["inbound", "outbound"])
 
@@ -159,14 +166,61 @@ def test_a_sink_that_fails_with_bytes_waiting_gives_them_up(make_world: MakeWorl
     assert world.word(ForwarderWord.STASHED_BYTES) == 0
 
 
-def test_a_waiting_session_costs_no_turns(make_world: MakeWorld) -> None:
-    # The failure of a source that may not be read is reported whatever the interest, but once.
-    world = make_world(window=WINDOW)
-    line, sender, _ = _stalled(world, None, frame(BINARY, b"x" * MUCH))
-    sender.reset()  # its error cannot be read while its bytes are stashed
+def _finds_quickly_and_once(world: World) -> None:
+    """Turn the loop once for what is to be found, and see that nothing wakes it from then on."""
+    world.until(lambda: world.relay.next_at < math.inf, "it is found")
+    woken = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
     for _ in range(5):
         assert not world.turn(0.01)
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - woken < 20
+
+
+@pytest.mark.parametrize("leave", [Peer.reset, Peer.close, Peer.half_close])
+@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+@BOTH_WAYS
+def test_a_waiting_session_whose_sender_leaves_costs_one_turn(
+    make_world: MakeWorld, key: bytes | None, unix: bool, leave: Callable[[Peer], None]
+) -> None:
+    # Neither the end nor the failure of a source can be read while its bytes are stashed.
+    world = make_world(window=WINDOW, unix=unix)
+    line, sender, _ = _stalled(world, key, b"")
+    sender.send(frame(BINARY, b"x" * MUCH, key=key)[:STUCK])
+    world.until(lambda: line.stashed and not sender.unsent)
+    leave(sender)
+    _finds_quickly_and_once(world)
     assert line.ended is None
+
+
+@BOTH_WAYS
+def test_a_peer_that_ends_both_directions_and_takes_nothing_costs_no_turns(
+    make_world: MakeWorld, key: bytes | None
+) -> None:
+    # Its Unix socket is not writable and never will be, and epoll reports that the connection has ended.
+    world = make_world(window=WINDOW, unix=True)
+    line, _, receiver = _stalled(world, key, frame(BINARY, b"x" * MUCH, key=key))
+    receiver.socket.shutdown(socket.SHUT_RDWR)
+    _finds_quickly_and_once(world)
+    assert not line.stashed
+    line.browser.close()
+    line.upstream.close()
+    world.until(lambda: line.ended)
+
+
+@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+def test_a_source_that_leaves_while_both_directions_wait_costs_no_turns(
+    make_world: MakeWorld, unix: bool
+) -> None:
+    world = make_world(window=WINDOW, unix=unix)
+    line = world.open(limit=1 << 30, send=4608, receive=4096)
+    line.browser.stalled = line.upstream.stalled = True
+    line.upstream.send(frame(BINARY, b"x" * MUCH))
+    line.browser.send(frame(BINARY, b"y" * MUCH, key=KEY)[:STUCK])
+    session = world.relay.sessions[line.id]
+    world.until(lambda: session.inbound.stashed and session.outbound.stashed and not line.browser.unsent)
+    line.browser.half_close()
+    _finds_quickly_and_once(world)
+    line.browser.stalled = line.upstream.stalled = False
+    world.until(lambda: line.browser.over or line.browser.frames)
 
 
 def _watched() -> set[int]:

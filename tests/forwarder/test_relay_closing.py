@@ -10,8 +10,11 @@ import pytest
 
 from bascule.protocol.closing import CLOSE_TABLE, End
 from tests.support.frames import BINARY, CLOSE, KEY, PING, TEXT, close, frame, header
+from tests.support.relaying import Peer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.forwarder.conftest import MakeWorld
     from tests.support.relaying import Line, World
 
@@ -412,34 +415,87 @@ def test_a_close_that_cannot_be_passed_on_ends_the_session_by_its_deadline(make_
     assert line.ended.end == End.CLIENT_CLOSED
 
 
-def _leave_before_all_is_taken(world: World) -> Line:
-    """Open a session whose browser leaves while its upstream takes nothing; a heartbeat finds that out."""
-    line = world.open(send=8192)
-    line.upstream.stalled = True
-    line.browser.send(frame(BINARY, bytes(180_000), key=KEY))
-    world.until(lambda: line.stashed and not line.browser.unsent)
-    line.browser.close()
+_HEARTBEATS = pytest.mark.parametrize("heartbeat", [20.0, 0.0], ids=["heartbeats", "none"])
+_LEAVING = pytest.mark.parametrize("leave", [Peer.close, Peer.reset, Peer.half_close])
+_KERNEL = pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+
+
+def _leave_before_all_is_taken(
+    world: World, leave: Callable[[Peer], None] = Peer.close, key: bytes | None = KEY
+) -> Line:
+    """Open a session of which one peer leaves, by default the browser, while the other takes nothing."""
+    line = world.open(send=8192, receive=4096)
+    stays, leaves = (line.upstream, line.browser) if key else (line.browser, line.upstream)
+    stays.stalled = True
+    leaves.send(frame(BINARY, bytes(180_000), key=key))
+    world.until(lambda: line.stashed and not leaves.unsent)
+    leave(leaves)
     world.later(21.0)
     assert line.ended is None
     return line
 
 
-def test_a_silent_upstream_does_not_hold_the_slot_of_a_browser_that_has_left(make_world: MakeWorld) -> None:
-    # Over TCP the kernel would give up on the upstream; on a Unix socket it never does.
-    world = make_world(unix=True, heartbeat=20.0, closing=5.0)
-    line = _leave_before_all_is_taken(world)
+@_HEARTBEATS
+@_LEAVING
+@_KERNEL
+@pytest.mark.parametrize("key", [KEY, None], ids=["browser", "upstream"])
+def test_a_silent_peer_does_not_hold_the_slot_of_one_that_has_left(
+    make_world: MakeWorld, key: bytes | None, unix: bool, leave: Callable[[Peer], None], heartbeat: float
+) -> None:
+    # Over TCP the kernel would give up on the silent one; on a Unix socket it never does.
+    world = make_world(unix=unix, heartbeat=heartbeat, closing=5.0)
+    line = _leave_before_all_is_taken(world, leave, key)
+    world.later(61.0)
+    world.later(61.0)  # over TCP, what is acknowledged late may count as taken at the first look
+    assert line.ended is not None
+    assert line.ended.end == (End.CLIENT_ABORTED if key else End.UPSTREAM_ABORTED)
+
+
+def test_a_silent_peer_behind_one_that_has_timed_out_does_not_hide_that(make_world: MakeWorld) -> None:
+    world = make_world(closing=5.0)
+    sockets: list[socket.socket] = []
+    line = world.open(limit=1 << 30, receive=4096, each_socket=lambda ours: sockets.append(ours.dup()))
+    with sockets[0] as ours, sockets[1]:
+        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 300)
+    line.browser.stalled = line.upstream.stalled = True
+    line.browser.send(frame(BINARY, bytes(8_000_000), key=KEY))
+    session = world.relay.sessions[line.id]
+    world.until(lambda: session.inbound.stashed)
+    line.upstream.send(frame(BINARY, bytes(30_000)))  # which the browser neither takes nor refuses
+    world.until(lambda: session.inbound.left)
+    assert not session.outbound.stashed
     world.later(61.0)
     world.later(6.0)
     assert line.ended is not None
-    assert line.ended.end == End.CLIENT_ABORTED
+    assert line.ended.end == End.CLIENT_TIMEOUT
 
 
+@_KERNEL
+def test_a_peer_that_is_seen_to_leave_twice_does_not_shorten_the_time_of_the_other(
+    make_world: MakeWorld, unix: bool
+) -> None:
+    # First by its end, and then by a heartbeat that cannot be written.
+    world = make_world(unix=unix, heartbeat=90.0, closing=5.0)
+    line = _leave_before_all_is_taken(world)  # seen at 0
+    line.upstream.take(60_000)
+    world.quiet()
+    world.later(61.0)  # 82: looked at, with some taken since 0
+    world.later(10.0)  # 92: a heartbeat
+    world.later(45.0)  # 137: silent for 55 seconds only
+    assert world.relay.sessions[line.id].end is None
+    world.later(10.0)
+    world.later(6.0)
+    assert [report.end for report in world.reports] == [End.CLIENT_ABORTED]
+
+
+@_HEARTBEATS
+@_LEAVING
 @pytest.mark.parametrize("idle", [0.0, 80.0])
 def test_an_upstream_that_is_slow_to_take_what_a_browser_said_before_it_left_gets_all_of_it(
-    make_world: MakeWorld, idle: float
+    make_world: MakeWorld, idle: float, leave: Callable[[Peer], None], heartbeat: float
 ) -> None:
-    world = make_world(unix=True, heartbeat=20.0, idle=idle, closing=5.0)
-    line = _leave_before_all_is_taken(world)
+    world = make_world(unix=True, heartbeat=heartbeat, idle=idle, closing=5.0)
+    line = _leave_before_all_is_taken(world, leave)
     for _ in range(2):
         line.upstream.take(60_000)
         world.quiet()

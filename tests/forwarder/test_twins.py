@@ -27,7 +27,7 @@ EARLY = 8192
 
 STATE = (
     "inbound", "mode", "limit", "remaining", "in_message", "large", "held", "stashed", "stop", "wanted",
-    "reading", "interest", "pings", "close_code", "close_reason", "fault", "error", "frames",
+    "reading", "left", "interest", "pings", "close_code", "close_reason", "fault", "error", "frames",
     "payload", "at_boundary",
 )  # fmt: skip
 

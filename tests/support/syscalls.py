@@ -161,6 +161,8 @@ class Kernel:
             found |= select.EPOLLIN
         if wire.room or wire.dead:
             found |= select.EPOLLOUT
+        if wire.peer_ended or wire.dead:
+            found |= select.EPOLLRDHUP
         found &= interest
         if wire.dead:
             found |= HANGUP if wire.failure else select.EPOLLHUP
@@ -245,9 +247,9 @@ class _Select:
 
 
 class _Socket:
-    """As much of the module as `relay._shutdown` uses."""
+    """As much of the module as `relay._shutdown` and `relay._failure` use."""
 
-    AF_INET = SOCK_STREAM = 0
+    AF_INET = SOCK_STREAM = SOL_SOCKET = SO_ERROR = 0
     SHUT_WR = SHUT_RDWR = 1
 
     def __init__(self, kernel: Kernel) -> None:
@@ -259,6 +261,10 @@ class _Socket:
                 if kernel.wire(self._fileno).dead:
                     raise OSError(errno.ENOTCONN, "gone")
                 kernel.shutdown(self._fileno)
+
+            def getsockopt(self, _level: int, _option: int) -> int:
+                failure, wire.failure = (wire := kernel.wire(self._fileno)).failure, 0
+                return failure
 
             def detach(self) -> None:
                 """Nothing is owned."""

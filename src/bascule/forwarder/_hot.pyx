@@ -60,6 +60,9 @@ cdef extern from "sys/epoll.h" nogil:
     uint32_t EPOLLIN
     uint32_t EPOLLOUT
     uint32_t EPOLLONESHOT
+    uint32_t EPOLLRDHUP
+    uint32_t EPOLLHUP
+    uint32_t EPOLLERR
 
 cdef extern from "time.h" nogil:
     ctypedef long time_t
@@ -110,7 +113,8 @@ cdef enum:
     CLOSE = 16
     FAULT = 32
     BOUNDARY = 64
-    PONG = 128
+    LEFT = 128
+    PONG = 256
     FAULT_PROTOCOL = 1
     FAULT_TOO_BIG = 2
     MAX_PINGS = 16
@@ -161,6 +165,7 @@ cdef class Flow:
     cdef uint8_t *held_bytes
     cdef size_t stash_at
     cdef size_t stash_end
+    cdef readonly bint left
     cdef public object session
     cdef public Flow opposite
     cdef public list pings
@@ -321,12 +326,15 @@ cdef class Engine:
         """Bring epoll's interest in a flow's source in line with both directions."""
         cdef uint32_t interest = 0
         cdef Flow opposite = flow.opposite
-        if flow.reading and flow.stash_bytes == NULL:
-            interest = EPOLLIN
+        if flow.reading:
+            if flow.stash_bytes == NULL:
+                interest = EPOLLIN
+            elif not flow.left:
+                interest = EPOLLRDHUP
         if opposite is not None and opposite.stash_bytes != NULL:
             interest |= EPOLLOUT
-        if not interest:
-            interest = EPOLLONESHOT
+        elif not interest & EPOLLIN:
+            interest |= EPOLLONESHOT
         if interest == flow.interest or flow.source < 0:
             return 0
         self._control(EPOLL_CTL_MOD if flow.interest else EPOLL_CTL_ADD, flow.source, interest)
@@ -391,14 +399,19 @@ cdef class Engine:
 
     cdef int _unusual(self, Flow flow, uint32_t event, list report) except -1:
         cdef int found
-        if event & EPOLLOUT and flow.opposite is not None:
+        if event & (EPOLLOUT | EPOLLHUP | EPOLLERR) and flow.opposite is not None:
             found = self._flush(flow.opposite)
             if found:
                 report.append((flow.opposite, found))
-        if event & ~EPOLLOUT and flow.reading and flow.stash_bytes == NULL:
-            found = self._advance(flow)
-            if found:
-                report.append((flow, found))
+        if event & ~EPOLLOUT and flow.reading:
+            if flow.stash_bytes == NULL:
+                found = self._advance(flow)
+                if found:
+                    report.append((flow, found))
+            elif event & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) and not flow.left:
+                flow.left = True
+                self._apply(flow)
+                report.append((flow, LEFT))
         return 0
 
     cdef int _advance(self, Flow flow) except -1:

@@ -50,6 +50,7 @@ class Flow:
         stop: Turn to `DISCARD` at the next frame boundary.
         wanted: Something is waiting to be injected: report `BOUNDARY`.
         reading: The source has not ended; it is read unless bytes are stashed.
+        left: `signs.LEFT` was reported.
         interest: The epoll events the source is registered for; 0 before `Engine.attach` and when detached.
         pings: Payloads of the latest pings swallowed since the owner last looked, unmasked, at most
             `signs.MAX_PINGS`; ``None`` when there were none.
@@ -89,6 +90,7 @@ class Flow:
         "inbound",
         "interest",
         "large",
+        "left",
         "limit",
         "mode",
         "opposite",
@@ -139,6 +141,7 @@ class Flow:
         self.stop = False
         self.wanted = False
         self.reading = True
+        self.left = False
         self.interest = 0
         self.pings: list[bytes] | None = None
         self.close_code = signs.NO_CLOSE_CODE

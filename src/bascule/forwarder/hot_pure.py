@@ -39,6 +39,11 @@ __all__ = ["EPOLLIN", "EPOLLOUT", "Engine", "Flow", "count_allocations"]
 
 EPOLLIN: Final = select.EPOLLIN
 EPOLLOUT: Final = select.EPOLLOUT
+_EPOLLRDHUP: Final = select.EPOLLRDHUP
+_ENDED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+"""The peer has ended its direction, or both have ended, or the connection has failed. Epoll reports the last
+two whatever the interest."""
+_UNWRITABLE: Final = select.EPOLLHUP | select.EPOLLERR
 _PARKED: Final = select.EPOLLONESHOT
 """Interest in no event. Epoll reports a failed connection even so; with this flag it does so only once."""
 
@@ -124,10 +129,16 @@ class Engine(HeaderWalk):
         or by the user's limit, and end this process with all its sessions.
         """
         opposite = flow.opposite
-        interest = EPOLLIN if flow.reading and flow.stash is None else 0
+        interest = 0
+        if flow.reading:
+            if flow.stash is None:
+                interest = EPOLLIN
+            elif not flow.left:
+                interest = _EPOLLRDHUP
         if opposite is not None and opposite.stash is not None:
             interest |= EPOLLOUT
-        interest = interest or _PARKED
+        elif not interest & EPOLLIN:
+            interest |= _PARKED
         if interest == flow.interest or flow.source < 0:
             return
         if flow.interest:
@@ -173,14 +184,21 @@ class Engine(HeaderWalk):
 
     def _unusual(self, flow: Flow, event: int, report: list[tuple[Any, int]]) -> None:
         """Handle anything but *readable and nothing else* on a flow's source."""
-        if event & EPOLLOUT and flow.opposite is not None:
+        # A Unix socket whose peer has shut both directions, and reads nothing, is never writable: only a
+        # write finds out why, and until then epoll goes on reporting it.
+        if event & (EPOLLOUT | _UNWRITABLE) and flow.opposite is not None:
             found = self.flush(flow.opposite)
             if found:
                 report.append((flow.opposite, found))
-        if event & ~EPOLLOUT and flow.reading and flow.stash is None:
-            found = self._advance(flow)
-            if found:
-                report.append((flow, found))
+        if event & ~EPOLLOUT and flow.reading:
+            if flow.stash is None:
+                found = self._advance(flow)
+                if found:
+                    report.append((flow, found))
+            elif event & _ENDED and not flow.left:
+                flow.left = True
+                self._apply(flow)
+                report.append((flow, signs.LEFT))
 
     def _advance(self, flow: Flow) -> int:
         """Receive once, walk, send; return signs, 0 in the ordinary case."""

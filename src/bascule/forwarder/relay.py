@@ -200,6 +200,9 @@ class Relay:
             self._on_gone(session, flow, bool(found & signs.ERROR))
         if found & signs.BOUNDARY:
             self._inject_pending(flow)
+        if found & signs.LEFT and session.end is None:
+            # Half closed or failed: both end a session, but only behind the bytes that are still to be read.
+            self._timers.doubt(session, self._engine.now)
         if session.end is not None:
             self._settle(session)
 
@@ -294,9 +297,10 @@ class Relay:
 
     def _end_unheard(self, session: Session) -> None:
         """End a session one of whose peers is gone: what it said last waits for the other, a silent one."""
-        flow = session.outbound if session.outbound.told else session.inbound
-        rows = _TIMEOUT if flow.error in _GIVEN_UP else _ABORTED
-        self.end(session.id, rows[not flow.inbound])
+        gone = session.inbound if session.outbound.told or session.inbound.left else session.outbound
+        assert gone.opposite is not None
+        given_up = gone.opposite.error in _GIVEN_UP or _failure(gone.source) in _GIVEN_UP
+        self.end(session.id, (_TIMEOUT if given_up else _ABORTED)[gone.inbound])
 
     def _tell(self, flow: Flow, code: int, reason: bytes) -> None:
         """Send the sink of a flow a Close of ours, now or at the next boundary."""
@@ -487,6 +491,15 @@ def _cut_rings(session: Session) -> None:
     inbound.opposite = outbound.opposite = None
     inbound.session = outbound.session = _NO_SESSION
     del session.inbound, session.outbound
+
+
+def _failure(descriptor: int) -> int:
+    """Take the error with which a connection has failed, if nobody has yet, and return it; 0 for none."""
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=descriptor)
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    finally:
+        connection.detach()
 
 
 def _shutdown(descriptor: int, how: int) -> None:

@@ -42,7 +42,7 @@ class Session:
         waiting: Bytes that waited for a slow peer at the last check whether the session is idle or, once
             ``end`` is set, whether a peer still takes them; 0 before the first check.
         doubted: `active_at`, and the bytes that waited for a slow peer, at the last check whether that peer
-            still takes any, the other being gone.
+            still takes any, the other being gone; ``None`` while neither is known to be gone.
         pinged_at: When the first ping went out that is not answered yet, monotonic; 0 if there is none.
         round_trip: Seconds that the latest answer to a ping took; below zero if there was none.
         beat_at: When the next heartbeat is due, monotonic.
@@ -93,7 +93,7 @@ class Session:
         self.code = 0
         self.reason = b""
         self.waiting = 0
-        self.doubted = (0.0, 0)
+        self.doubted: tuple[float, int] | None = None
         self.beat_at = 0.0
         self.controls = 0
         self.asked: tuple[int, float] | None = None

@@ -19,6 +19,7 @@ __all__ = [
     "FAULT_PROTOCOL",
     "FAULT_TOO_BIG",
     "GLIMPSE_BYTES",
+    "LEFT",
     "MAX_PINGS",
     "NO_CLOSE_CODE",
     "NO_FAULT",
@@ -55,8 +56,10 @@ BOUNDARY: Final = 64
 """A control frame is pending, nothing is stashed, and the flow stands at a frame boundary, or in a frame
 that is not forwarded. `flush` reports it as soon as the stash is gone, even inside a frame: the owner must
 check."""
-
-PONG: Final = 128
+LEFT: Final = 128
+"""The source's connection has ended or failed, and how is not known yet: what its peer said last is read when
+the sink has taken what is stashed. Reported once for each flow."""
+PONG: Final = 256
 """The browser answered a ping of ours (`OUR_PING_PAYLOAD`); the answer was swallowed."""
 
 # Values of Flow.fault.

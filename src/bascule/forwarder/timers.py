@@ -125,8 +125,13 @@ class Timers:
         """Watch a session one of whose peers is gone, though what it said last has not been read yet.
 
         It cannot be read while the other peer takes nothing. Without this, that peer could hold a slot for
-        ever, for a browser that has left.
+        ever, for a browser that has left. A session that is watched already goes on being watched.
         """
+        if session.doubted is None:
+            self._look_again(session, now)
+
+    def _look_again(self, session: Session, now: float) -> None:
+        """Note what waits for the peer that is left, and schedule the next look at it."""
         session.doubted = session.active_at, _waiting(session)
         self._closings.schedule(session.id, now + _LONGEST_SILENCE)
 
@@ -236,11 +241,12 @@ class Timers:
             if session is None:
                 continue
             if session.end is None:
-                active_at, waiting = session.doubted
-                if session.active_at == active_at and 0 < waiting <= _waiting(session):
-                    yield session
-                else:
-                    self.doubt(session, now)
+                if session.doubted is not None:
+                    active_at, waiting = session.doubted
+                    if session.active_at == active_at and 0 < waiting <= _waiting(session):
+                        yield session
+                    else:
+                        self._look_again(session, now)
                 continue
             waiting = _last_waiting(session)
             if waiting < session.waiting and now < session.farewell_by:
