@@ -27,7 +27,7 @@ from bascule.handover.control import (
     read_control,
     send_control,
 )
-from bascule.handover.counters import CounterFile
+from bascule.handover.counters import CLOSE_CODES_BASE, ENDED_BASE, CounterFile, ForwarderWord
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.messages import (
     MAX_JOINED_MESSAGES,
@@ -63,13 +63,13 @@ class Forwarder:
         self.child.module = module
         self._reader = PacketReader()
         self._heard: deque[Message] = deque()
-        counters = CounterFile.create(1)
+        self.counters = CounterFile.create(1)
         self._numbers = itertools.count(1)
         self.missed = 0
         with self.child.new_control() as theirs:
             self.their_control = theirs.dup()
             setup = ForwarderSetup(
-                config.model_dump_json(by_alias=True), theirs.fileno(), counters.descriptor, 1, slot=0
+                config.model_dump_json(by_alias=True), theirs.fileno(), self.counters.descriptor, 1, slot=0
             )
             self.child.start(setup, time.monotonic())
         assert self.child.control is not None
@@ -140,7 +140,7 @@ class Session:
     def __init__(
         self, stack: contextlib.ExitStack, identifier: int, tag: bytes = b"", answer: bytes = b""
     ) -> None:
-        self.browser, ours, theirs, _ = (
+        self.browser, ours, theirs, self.upstream = (
             stack.enter_context(end) for _ in range(2) for end in socket.socketpair()
         )
         self.identifier = identifier
@@ -397,6 +397,36 @@ def test_what_ends_in_one_turn_is_told_in_one_packet(forwarder: Forwarder) -> No
             (Ended, 18),
             (Ended, 19),
         ]
+
+
+def test_what_a_gateway_was_not_told_when_a_forwarder_died_is_not_counted_and_counts_as_open(
+    forwarder: Forwarder,
+) -> None:
+    """The gateway stands still, and then counts as lost what it was not told of; so nobody else may have."""
+    sessions = 60
+    words = forwarder.counters.forwarder(0)
+    with contextlib.ExitStack() as stack:
+        gateway = stack.enter_context(forwarder.connect(room=4608))
+        assert forwarder.hear(gateway) == Listed(0)
+        handed = [Session(stack, number) for number in range(sessions)]
+        for session in handed:
+            hand_over(gateway, [session])
+        for session in handed[:-5]:
+            session.browser.close()
+            session.upstream.close()
+        eventually(
+            lambda: _unread(gateway) and words[ForwarderWord.OPEN] < sessions, PATIENCE, "some are told"
+        )
+        first = words[ForwarderWord.TURNS]
+        eventually(lambda: words[ForwarderWord.TURNS] > first + 10, PATIENCE, "it tries again")
+        forwarder.child.signal(signal.SIGKILL)
+        reader, told = PacketReader(), 0
+        gateway.settimeout(PATIENCE)
+        while packet := reader.receive(gateway).data:
+            told += sum(isinstance(message, Ended) for message in decode(packet))
+        assert 0 < told < sessions - 5
+        assert sum(words[ENDED_BASE:CLOSE_CODES_BASE]) == told
+        assert words[ForwarderWord.OPEN] == sessions - told
 
 
 def test_a_session_that_was_on_its_way_when_all_were_to_end_is_told_too(forwarder: Forwarder) -> None:

@@ -90,6 +90,44 @@ def test_what_a_full_channel_does_not_take_waits(rig: Rig) -> None:
     assert heard + rig.heard() == numbers
 
 
+def test_an_outcome_is_not_counted_before_its_gateway_can_be_told(rig: Rig) -> None:
+    # That gateway would count the session again, as lost, if this process died now.
+    rig.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
+    numbers = list(range(300))
+    for number in numbers:
+        rig.outbox.put(Listed(number))
+        rig.outbox.put(ended(number, bytes(100)))
+        rig.send()
+    assert rig.outbox
+    told = rig.heard()
+    assert rig.counted == told
+    rig.send()
+    assert rig.counted == told + rig.heard()
+    rig.outbox.leave_gateway()
+    assert rig.counted == numbers, "the next one knows nothing of these sessions"
+
+
+def test_what_is_told_again_is_not_counted_again(rig: Rig) -> None:
+    rig.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
+    numbers = list(range(100))
+    for number in numbers:
+        rig.outbox.put(ended(number, bytes(100)))
+        rig.send()
+    rig.gateway.close()
+    rig.outbox.note_reset()
+    rig.outbox.leave_gateway()
+    rig.connect()
+    rig.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
+    for number in range(100, 200):
+        rig.outbox.put(ended(number, bytes(100)))
+        rig.send()
+    heard = rig.heard()
+    while rig.outbox:
+        rig.send()
+        heard += rig.heard()
+    assert heard == rig.counted == list(range(200))
+
+
 def test_another_gateway_gets_no_list_of_the_one_before_but_its_outcomes(rig: Rig) -> None:
     rig.outbox.put(ended(1))
     rig.outbox.put(Listed(7))

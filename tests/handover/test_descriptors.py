@@ -20,6 +20,7 @@ from bascule.handover.descriptors import (
     Packet,
     PacketReader,
     channel_pair,
+    has_room,
     most_unread,
     send_packet,
     sessions_that_fit,
@@ -162,6 +163,20 @@ def test_a_full_channel_blocks_and_sends_nothing(channel: Channel) -> None:
     reader = PacketReader()
     received = _until_it_blocks(lambda: reader.receive(right))
     assert received == sent > 0
+
+
+@pytest.mark.parametrize("size", [1, 700, 4000])
+def test_a_channel_that_has_room_takes_a_packet_and_one_that_has_none_does_not(
+    channel: Channel, size: int
+) -> None:
+    ours, theirs = channel
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
+    for _ in range(3):
+        while has_room(ours):
+            send_packet(ours, bytes(size))
+        with pytest.raises(BlockingIOError):
+            send_packet(ours, b"x")
+        assert PacketReader().receive(theirs).data == bytes(size)
 
 
 def test_other_ancillary_data_is_not_taken_for_descriptors(channel: Channel) -> None:

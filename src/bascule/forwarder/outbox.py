@@ -3,16 +3,20 @@
 All messages of one turn travel together. An outcome is told at least once: when a gateway dies with packets
 unread, the next one is told what was in them. A list is only for the gateway that it was made for.
 
+An outcome is counted once: by this process, or by the gateway if it finds this process dead and was not told.
+So it is counted only when it can be told, or when there is no gateway that knows of the session.
+
 Rules of this file: it sends on the channel that it is given; whose channel that is, the forwarder knows.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from bascule.handover.counters import KINDS, durations_of, ended_word
-from bascule.handover.descriptors import most_unread, send_packet
+from bascule.handover.counters import KINDS, ForwarderWord, durations_of, ended_word
+from bascule.handover.descriptors import has_room, most_unread, send_packet
 from bascule.handover.messages import Ended, is_outcome, join
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.telemetry.durations import DURATIONS
@@ -36,7 +40,9 @@ class Outbox:
     def __init__(self, count: Callable[[Ended], None]) -> None:
         self._count = count
         self._waiting: deque[bytes] = deque()
-        self._uncounted: list[Ended] = []
+        self._counted = 0
+        """How many of the outcomes that wait are counted: the first ones. The others are `_uncounted`."""
+        self._uncounted: deque[Ended] = deque()
         self._unread: deque[bytes] = deque()
         self._unread_bytes = 0
         self._was_reset = False
@@ -57,27 +63,32 @@ class Outbox:
         Args:
             gateway: The channel; ``None`` while there is no gateway, and then everything waits.
         """
-        # Counted now, and not when they ended: if this process were killed in between, the gateway
-        # would count those sessions a second time, as lost.
-        for ended in self._uncounted:
-            self._count(ended)
-        self._uncounted.clear()
         if gateway is None:
+            self._count_first(self._counted + len(self._uncounted))
             return
         self._forget_read(gateway)
-        while self._waiting:
+        while self._waiting and has_room(gateway):
             packet, messages = join(self._waiting)
+            outcomes = [message for message in islice(self._waiting, messages) if is_outcome(message)]
+            # Counted before they are told, so that whoever was told finds them counted.
+            self._count_first(len(outcomes))
             try:
                 send_packet(gateway, packet)
             except OSError as error:
-                # The channel is full; or the gateway is gone, and the supervisor will send another channel.
+                # The gateway is gone, and the supervisor will send another channel; or memory is short.
                 self._was_reset |= isinstance(error, ConnectionResetError)
                 return
             for _ in range(messages):
-                message = self._waiting.popleft()
-                if is_outcome(message):
-                    self._unread.append(message)
-                    self._unread_bytes += len(message)
+                self._waiting.popleft()
+            self._counted -= len(outcomes)
+            self._unread.extend(outcomes)
+            self._unread_bytes += sum(map(len, outcomes))
+
+    def _count_first(self, outcomes: int) -> None:
+        """Count the first outcomes that wait, so many, as far as they are not counted yet."""
+        while self._counted < outcomes:
+            self._count(self._uncounted.popleft())
+            self._counted += 1
 
     def note_reset(self) -> None:
         """Note that the gateway has ended with packets of ours unread."""
@@ -86,11 +97,15 @@ class Outbox:
     def leave_gateway(self) -> None:
         """Make ready for another gateway: nothing more is sent to this one.
 
+        What waits is counted: the next gateway does not know these sessions, and will not count them as lost.
+
         One that lives on reads its channel to the end. What one that died may have left unread waits for the
         next; it may have read some of it, so a few outcomes are told twice.
         """
+        self._count_first(self._counted + len(self._uncounted))
         if self._was_reset:
             self._waiting.extendleft(reversed(self._unread))
+            self._counted += len(self._unread)
         self._unread.clear()
         self._unread_bytes = 0
         self._was_reset = False
@@ -111,7 +126,8 @@ class Outbox:
 
 
 def count_outcome(words: memoryview, ended: Ended) -> None:
-    """Count an outcome in a forwarder's block of the counters."""
+    """Count an outcome in a forwarder's block of the counters, and the session as open no more."""
     row = CLOSE_TABLE[End(ended.end)]
     DURATIONS.count(durations_of(words), ended.duration)
     words[ended_word(KINDS[ended.kind], row.ended_by, row.cause)] += 1
+    words[ForwarderWord.OPEN] -= 1

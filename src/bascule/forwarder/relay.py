@@ -114,7 +114,7 @@ class Relay:
             self.give_back(message, errno.errorcode.get(error.errno or 0, "epoll").encode())
             return
         self.sessions[session.id] = session
-        self._words[ForwarderWord.OPEN] = len(self.sessions)
+        self._words[ForwarderWord.OPEN] += 1
         self._timers.begin(session, now)
         if found := self._engine.begin(outbound, message.answer):
             self.on_signs(outbound, found)
@@ -125,6 +125,7 @@ class Relay:
     def give_back(self, message: Adopt, reason: bytes = b"no descriptors left") -> None:
         """Report the end of a session whose connections the kernel dropped, or epoll did not take."""
         duration = max(0.0, self._engine.now - message.opened_at)
+        self._words[ForwarderWord.OPEN] += 1  # until it is counted
         self._report(
             Ended(
                 message.id, message.kind, End.NO_DESCRIPTORS, 0, duration, 0.0, 0, 0, 0, 0, reason,
@@ -348,7 +349,6 @@ class Relay:
         assert session.end is not None
         duration = max(0.0, engine.now - session.opened_at)
         idle = max(0.0, engine.now - session.active_at)
-        self._words[ForwarderWord.OPEN] = len(self.sessions)
         self._report(
             Ended(
                 session.id, session.kind, int(session.end), session.code, duration, idle,

@@ -146,7 +146,8 @@ class ForwarderWord(IntEnum):
     STASHED_BYTES = auto()
     """A gauge: bytes read that the other side could not take yet."""
     OPEN = auto()
-    """A gauge: sessions held now."""
+    """A gauge: sessions held now, and those whose outcome is not counted yet. So this is how many are lost if
+    the process dies now."""
     PAYLOAD_INBOUND = auto()
     """WebSocket payload bytes of data frames whose header was accepted, towards the upstream."""
     PAYLOAD_OUTBOUND = auto()

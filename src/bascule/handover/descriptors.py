@@ -36,6 +36,7 @@ __all__ = [
     "PacketReader",
     "arrived",
     "channel_pair",
+    "has_room",
     "most_unread",
     "queued",
     "send_packet",
@@ -117,6 +118,14 @@ def most_unread(channel: socket.socket) -> float:
     ends = select.poll()
     ends.register(channel, select.POLLRDHUP)
     return math.inf if ends.poll(0) else unread
+
+
+def has_room(channel: socket.socket) -> bool:
+    """Tell whether a channel takes a packet now, of whatever size a packet may have.
+
+    The kernel takes one as long as what it keeps has not reached the send buffer's size.
+    """
+    return queued(channel.fileno()) < channel.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
 
 class Packet(NamedTuple):
