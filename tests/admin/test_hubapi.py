@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections import Counter, UserDict
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer

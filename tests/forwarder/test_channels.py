@@ -15,12 +15,14 @@ import termios
 import threading
 import time
 from collections import deque
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bascule.handover.control import (
     ASK_AGAIN,
+    ChangeIntervals,
     ChannelLost,
     GatewayChannel,
     Ready,
@@ -55,6 +57,18 @@ PATIENCE = 10.0
 _DEFAULTS = Config()
 
 
+def setup_of(config: Config, control: socket.socket, counters: CounterFile) -> ForwarderSetup:
+    """Return what the supervisor tells the only forwarder."""
+    return ForwarderSetup(
+        control.fileno(),
+        counters.descriptor,
+        1,
+        slot=0,
+        read_buffer_bytes=config.forwarders.read_buffer_bytes,
+        **asdict(ChangeIntervals.of(config)),
+    )
+
+
 class Forwarder:
     """A running forwarder, and the control channel to it."""
 
@@ -68,9 +82,7 @@ class Forwarder:
         self.missed = 0
         with self.child.new_control() as theirs:
             self.their_control = theirs.dup()
-            setup = ForwarderSetup(
-                config.model_dump_json(by_alias=True), theirs.fileno(), self.counters.descriptor, 1, slot=0
-            )
+            setup = setup_of(config, theirs, counters)
             self.child.start(setup, time.monotonic())
         assert self.child.control is not None
         self.control = self.child.control
@@ -446,8 +458,7 @@ def test_a_forwarder_whose_supervisor_goes_while_it_starts_leaves_without_a_word
 ) -> None:
     child, counters = ForwarderChild(0), CounterFile.create(1)
     with child.new_control() as theirs:
-        config = _DEFAULTS.model_dump_json(by_alias=True)
-        child.start(ForwarderSetup(config, theirs.fileno(), counters.descriptor, 1, slot=0), time.monotonic())
+        child.start(setup_of(_DEFAULTS, theirs, counters), time.monotonic())
     child.hang_up()
     status, _ = child.reap(time.monotonic())
     assert (status, capfd.readouterr().err) == (0, "")

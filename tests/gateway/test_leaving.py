@@ -46,9 +46,9 @@ class Gateway:
             socket.create_server(("127.0.0.1", 0)) as admin,
         ):
             setup = GatewaySetup(
-                Config().model_dump_json(by_alias=True), theirs.fileno(), counters.descriptor, 1, sources={},
-                public=public.fileno(), admin=admin.fileno(), figures=figures.descriptor, hub=hub.descriptor,
-                forwarder_restarts=[0],
+                theirs.fileno(), counters.descriptor, 1, config=Config().model_dump_json(by_alias=True),
+                sources={}, public=public.fileno(), admin=admin.fileno(), figures=figures.descriptor,
+                hub=hub.descriptor, forwarder_restarts=[0],
             )  # fmt: skip
             told = setup.write()
             self.process = subprocess.Popen(

@@ -12,10 +12,12 @@ import pytest
 from bascule.handover import setup as module
 from bascule.handover.setup import OTHER_VERSION, ChildSetup, ForwarderSetup, GatewaySetup
 
-FORWARDER = ForwarderSetup("{}", 3, 4, 1, slot=0)
+FORWARDER = ForwarderSetup(
+    3, 4, 1, slot=0, read_buffer_bytes=65536, heartbeat_ms=20000, pong=60.0, idle_ms=10**400, closing=10.5
+)  # fmt: skip
 GATEWAY = GatewaySetup(
-    "{}", 3, 4, 2, sources={"listen": "file"}, public=5, admin=6, figures=7, hub=8, place=2, draining=3.5,
-    forwarder_restarts=[2, 0],
+    3, 4, 2, config="{}", sources={"listen": "file"}, public=5, admin=6, figures=7, hub=8, place=2,
+    draining=3.5, forwarder_restarts=[2, 0],
 )  # fmt: skip
 
 

@@ -55,7 +55,6 @@ from bascule.handover.messages import (
     decode,
 )
 from bascule.handover.setup import ForwarderSetup
-from bascule.policy.config import Config
 from bascule.protocol.closing import End
 
 __all__ = ["Forwarder", "main"]
@@ -75,19 +74,18 @@ class Forwarder:
     """The process's loop and its channels."""
 
     def __init__(self, setup: ForwarderSetup) -> None:
-        config = Config.model_validate_json(setup.config)
         counters = CounterFile(setup.counters, setup.forwarders)
         words = counters.forwarder(setup.slot)
         count_allocations(words, ForwarderWord.ALLOCATED_BYTES)
         self._words = words
         self._slot = setup.slot
         self._control = socket.socket(fileno=setup.control)
-        self._engine = Engine(config.forwarders.read_buffer_bytes, words, MAX_EARLY_BYTES)
+        self._engine = Engine(setup.read_buffer_bytes, words, MAX_EARLY_BYTES)
         self._outbox = Outbox(partial(count_outcome, words))
         self._relay = Relay(
             self._engine,
             words,
-            intervals=_intervals(ChangeIntervals.of(config)),
+            intervals=_intervals(setup.heartbeat_ms, setup.pong, setup.idle_ms, setup.closing),
             report=self._outbox.put,
         )
         self._reader = PacketReader()
@@ -161,8 +159,8 @@ class Forwarder:
             case GatewayChannel(number):
                 self._ask_at = float("inf")  # any channel will do, even one that we did not ask for
                 self._change_gateway(socket.socket(fileno=packet.descriptors[0]), number)
-            case ChangeIntervals():
-                self._relay.change(_intervals(message))
+            case ChangeIntervals(heartbeat_ms, pong, idle_ms, closing):
+                self._relay.change(_intervals(heartbeat_ms, pong, idle_ms, closing))
             case _:
                 pass  # the rest is for gateways
 
@@ -284,12 +282,9 @@ class Forwarder:
         self._outbox.put(Listed(request))
 
 
-def _intervals(told: ChangeIntervals) -> Intervals:
+def _intervals(heartbeat_ms: int, pong: float, idle_ms: int, closing: float) -> Intervals:
     """Return the intervals in seconds; the pool's keys have no upper bound, but a float has."""
-    heartbeat, idle = (
-        min(milliseconds, _LONGEST) / 1000 for milliseconds in (told.heartbeat_ms, told.idle_ms)
-    )
-    return Intervals(heartbeat, told.pong, idle, told.closing)
+    return Intervals(min(heartbeat_ms, _LONGEST) / 1000, pong, min(idle_ms, _LONGEST) / 1000, closing)
 
 
 def main() -> None:

@@ -13,13 +13,14 @@ import contextlib
 import selectors
 import signal
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from bascule.errors import ConfigError, HandoverError
 from bascule.handover import control, signals
-from bascule.handover.control import ASK_AGAIN, read_control, send_control
+from bascule.handover.control import ASK_AGAIN, ChangeIntervals, read_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.journal import Journal
@@ -183,15 +184,22 @@ class Supervisor:
         gateways, listeners = self._gateways, self._listeners
         is_successor = child is gateways.successor
         loaded = self._succession.wanted if is_successor else self._succession.loaded
-        config, counters = loaded.config.model_dump_json(), self._counters.descriptor
+        config, counters = loaded.config, self._counters.descriptor
         if isinstance(child, ForwarderChild):
-            return ForwarderSetup(config, control, counters, self._slots, slot=child.slot)
+            return ForwarderSetup(
+                control,
+                counters,
+                self._slots,
+                slot=child.slot,
+                read_buffer_bytes=config.forwarders.read_buffer_bytes,
+                **asdict(ChangeIntervals.of(config)),
+            )
         assert isinstance(child, GatewayChild)
         return GatewaySetup(
-            config,
             control,
             counters,
             self._slots,
+            config=config.model_dump_json(),
             sources=dict(loaded.sources),
             public=listeners.public.fileno(),
             admin=listeners.admin.fileno(),
@@ -436,7 +444,7 @@ class Supervisor:
         if forwarder.control is None:
             return
         try:
-            send_control(forwarder.control, control.ChangeIntervals.of(self._config))
+            send_control(forwarder.control, ChangeIntervals.of(self._config))
         except OSError as error:  # it has just died (its pidfd tells the rest), or it reads nothing
             _log.warning("not told of the intervals", forwarder=forwarder.name, error=str(error))
             self._agenda.do_later(ASK_AGAIN, lambda: self._tell_intervals(forwarder))
