@@ -13,15 +13,15 @@ from aiohttp.test_utils import TestServer
 
 from bascule.admin.api import Administration
 from tests.admin.fake_view import FakeView, config
-from tests.support.browser import run_chromium
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from playwright.async_api import Page, Request
+    from playwright.async_api import Browser, Page, Request
 
-pytestmark = pytest.mark.real
+# The module's browser lives in the module's event loop.
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>badge</title>
 <script type="module" src="/.bascule/badge.js"></script>
@@ -95,7 +95,7 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def badge_page(
-    attributes: str = "", *, scheme: Literal["light", "dark"] = "light", **state: Any
+    browser: Browser, attributes: str = "", *, scheme: Literal["light", "dark"] = "light", **state: Any
 ) -> AsyncIterator[tuple[Page, Server]]:
     server = Server(attributes=attributes, **state)
     public = Administration(FakeView(config())).public
@@ -107,8 +107,8 @@ async def badge_page(
 
     app = web.Application()
     app.router.add_get("/{path:.*}", serve)
-    async with run_chromium() as browser, TestServer(app) as running:
-        page = await browser.new_page(color_scheme=scheme)
+    async with await browser.new_context(color_scheme=scheme) as context, TestServer(app) as running:
+        page = await context.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
@@ -153,8 +153,8 @@ async def shows_nothing(page: Page) -> None:
     await eventually_async(look, 45, "no badge is shown")
 
 
-async def test_each_state_has_its_exact_text_and_meaning() -> None:
-    async with badge_page() as (page, server):
+async def test_each_state_has_its_exact_text_and_meaning(browser: Browser) -> None:
+    async with badge_page(browser) as (page, server):
         for (scope, level), expected in TEXTS.items():
             server.instance = server.cluster = "ok"
             setattr(server, scope, level)
@@ -166,14 +166,14 @@ async def test_each_state_has_its_exact_text_and_meaning() -> None:
             assert await page.evaluate(SHOWN, other) is None
 
 
-async def test_both_scopes_are_shown_independently_of_each_other() -> None:
-    async with badge_page(instance="critical", cluster="warning") as (page, _):
+async def test_both_scopes_are_shown_independently_of_each_other(browser: Browser) -> None:
+    async with badge_page(browser, instance="critical", cluster="warning") as (page, _):
         assert (await shows(page, "instance", "critical"))[1] == "This instance is full"
         assert (await shows(page, "cluster", "warning"))[1] == "Cluster is close to its limit"
 
 
-async def test_buttons_are_disabled_by_a_red_cluster_only() -> None:
-    async with badge_page(instance="critical", cluster="warning") as (page, server):
+async def test_buttons_are_disabled_by_a_red_cluster_only(browser: Browser) -> None:
+    async with badge_page(browser, instance="critical", cluster="warning") as (page, server):
         await shows(page, "instance", "critical")
         assert await page.is_enabled("#run")
         server.cluster = "critical"
@@ -190,10 +190,10 @@ async def test_buttons_are_disabled_by_a_red_cluster_only() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_orange_is_orange_and_red_is_red(scheme: Literal["light", "dark"]) -> None:
+async def test_orange_is_orange_and_red_is_red(browser: Browser, scheme: Literal["light", "dark"]) -> None:
     colour = """(index) => getComputedStyle(document.querySelector('#badge').shadowRoot
         .querySelectorAll('.slot')[index].lastElementChild.firstElementChild).backgroundColor"""
-    async with badge_page(instance="warning", cluster="critical", scheme=scheme) as (page, _):
+    async with badge_page(browser, instance="warning", cluster="critical", scheme=scheme) as (page, _):
         await shows(page, "cluster", "critical")
         orange, red = [
             [int(part) for part in re.findall(r"\d+", await page.evaluate(colour, index))[:3]]
@@ -206,10 +206,10 @@ async def test_orange_is_orange_and_red_is_red(scheme: Literal["light", "dark"])
         assert max(red[1:]) < 120
 
 
-async def test_nothing_on_the_page_moves_when_a_badge_comes_and_goes() -> None:
+async def test_nothing_on_the_page_moves_when_a_badge_comes_and_goes(browser: Browser) -> None:
     places = """() => ['#row', '#badge', '#run'].map(
         (one) => JSON.stringify(document.querySelector(one).getBoundingClientRect()))"""
-    async with badge_page() as (page, server):
+    async with badge_page(browser) as (page, server):
         await shows_nothing(page)
         before = await page.evaluate(places)
         for level in ("warning", "critical"):
@@ -219,11 +219,11 @@ async def test_nothing_on_the_page_moves_when_a_badge_comes_and_goes() -> None:
             assert await page.evaluate(places) == before
 
 
-async def test_a_change_is_announced_politely_and_only_once() -> None:
+async def test_a_change_is_announced_politely_and_only_once(browser: Browser) -> None:
     spoken = (
         "() => document.querySelector('#badge').shadowRoot.querySelector('[aria-live=polite]').textContent"
     )
-    async with badge_page(instance="warning") as (page, server):
+    async with badge_page(browser, instance="warning") as (page, server):
         await shows(page, "instance", "warning")
         assert await page.evaluate(spoken) == "This instance is close to its limit"
         await page.evaluate(
@@ -240,20 +240,20 @@ async def test_a_change_is_announced_politely_and_only_once() -> None:
         assert await page.evaluate(spoken) == "This instance is close to its limit. Cluster is full"
 
 
-async def test_only_the_scope_that_is_asked_for_is_shown() -> None:
-    async with badge_page('scope="cluster"', instance="critical", cluster="warning") as (page, _):
+async def test_only_the_scope_that_is_asked_for_is_shown(browser: Browser) -> None:
+    async with badge_page(browser, 'scope="cluster"', instance="critical", cluster="warning") as (page, _):
         await shows(page, "cluster", "warning")
         width = "() => document.querySelector('#badge').shadowRoot.querySelector('.slot').clientWidth"
         assert await page.evaluate(width) == 0
 
 
-async def test_a_partial_answer_is_admitted() -> None:
-    async with badge_page(cluster="warning", reporting=1) as (page, _):
+async def test_a_partial_answer_is_admitted(browser: Browser) -> None:
+    async with badge_page(browser, cluster="warning", reporting=1) as (page, _):
         assert "1 of 2 instances answered" in (await shows(page, "cluster", "warning"))[2]
 
 
-async def test_it_polls_no_more_often_than_every_five_seconds_whatever_it_is_told() -> None:
-    async with badge_page('interval="1"') as (page, server):
+async def test_it_polls_no_more_often_than_every_five_seconds_whatever_it_is_told(browser: Browser) -> None:
+    async with badge_page(browser, 'interval="1"') as (page, server):
         before, began = server.asked, await page.evaluate("Date.now()")
         for _ in range(12):
             await page.clock.run_for(5_000)
@@ -263,8 +263,8 @@ async def test_it_polls_no_more_often_than_every_five_seconds_whatever_it_is_tol
         assert server.asked - before <= 1 + passed / 5_000
 
 
-async def test_many_badges_on_a_page_share_one_poll() -> None:
-    async with badge_page() as (page, server):
+async def test_many_badges_on_a_page_share_one_poll(browser: Browser) -> None:
+    async with badge_page(browser) as (page, server):
         await page.evaluate(
             """() => { for (let i = 9; i; i--)
                 document.body.append(document.createElement('bascule-capacity')); }"""
@@ -275,8 +275,8 @@ async def test_many_badges_on_a_page_share_one_poll() -> None:
         assert before < server.asked < before + 10
 
 
-async def test_a_hidden_page_asks_nothing_and_a_shown_one_asks_at_once() -> None:
-    async with badge_page() as (page, server):
+async def test_a_hidden_page_asks_nothing_and_a_shown_one_asks_at_once(browser: Browser) -> None:
+    async with badge_page(browser) as (page, server):
         await page.evaluate(HIDE, True)
         before = server.asked
         await page.clock.run_for(120_000)
@@ -286,8 +286,8 @@ async def test_a_hidden_page_asks_nothing_and_a_shown_one_asks_at_once() -> None
         await asked(server, before + 1)
 
 
-async def test_a_proxy_that_is_down_is_asked_less_and_less_often() -> None:
-    async with badge_page() as (page, server):
+async def test_a_proxy_that_is_down_is_asked_less_and_less_often(browser: Browser) -> None:
+    async with badge_page(browser) as (page, server):
         server.status = 503
         before = server.asked
         for _ in range(60):  # five minutes
@@ -296,8 +296,8 @@ async def test_a_proxy_that_is_down_is_asked_less_and_less_often() -> None:
         assert 2 <= server.asked - before <= 8
 
 
-async def test_an_answer_that_is_too_old_is_not_shown_and_disables_nothing() -> None:
-    async with badge_page(cluster="critical") as (page, server):
+async def test_an_answer_that_is_too_old_is_not_shown_and_disables_nothing(browser: Browser) -> None:
+    async with badge_page(browser, cluster="critical") as (page, server):
         await shows(page, "cluster", "critical")
         server.status = 500
         for _ in range(40):
@@ -307,8 +307,8 @@ async def test_an_answer_that_is_too_old_is_not_shown_and_disables_nothing() -> 
         assert await page.is_enabled("#run")
 
 
-async def test_retry_after_is_kept_also_by_a_page_that_was_hidden_meanwhile() -> None:
-    async with badge_page() as (page, server):
+async def test_retry_after_is_kept_also_by_a_page_that_was_hidden_meanwhile(browser: Browser) -> None:
+    async with badge_page(browser) as (page, server):
         await taken(server, 1)
         server.status, server.fields = 503, {"Retry-After": "120"}
         await poll(page, server)
@@ -324,8 +324,8 @@ async def test_retry_after_is_kept_also_by_a_page_that_was_hidden_meanwhile() ->
         assert server.asked == before
 
 
-async def test_taking_the_badge_away_gives_the_buttons_back() -> None:
-    async with badge_page(cluster="critical") as (page, _):
+async def test_taking_the_badge_away_gives_the_buttons_back(browser: Browser) -> None:
+    async with badge_page(browser, cluster="critical") as (page, _):
         await shows(page, "cluster", "critical")
         await page.evaluate("() => document.querySelector('#badge').remove()")
         assert await page.is_enabled("#run")

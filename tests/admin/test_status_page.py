@@ -17,25 +17,26 @@ from bascule.policy.config import RouteConfig, WebSocketProxy
 from bascule.policy.endpoints import Endpoint
 from bascule.vocabulary import Kind
 from tests.admin.fake_view import ROUTES, FakeView, config
-from tests.support.browser import run_chromium
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from playwright.async_api import Page
+    from playwright.async_api import Browser, Page
 
     from bascule.admin.view import SessionRow
 
-pytestmark = pytest.mark.real
+# The module's browser lives in the module's event loop.
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
 
 @contextlib.asynccontextmanager
-async def status_page(view: FakeView, **options: Any) -> AsyncIterator[Page]:
+async def status_page(browser: Browser, view: FakeView, **options: Any) -> AsyncIterator[Page]:
     """Open the page of a gateway; fails if anything on it failed."""
     wrong: list[str] = []
-    async with TestServer(Administration(view).app) as server, run_chromium() as browser:
-        page = await browser.new_page(**{"viewport": {"width": 1280, "height": 900}, **options})
+    context = await browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    async with TestServer(Administration(view).app) as server, context:
+        page = await context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
         await page.goto(str(server.make_url("/")))
@@ -59,9 +60,9 @@ def pod(sessions: int, cap: int, **changes: Any) -> FakeView:
     )
 
 
-async def test_it_shows_the_pod_and_follows_it() -> None:
+async def test_it_shows_the_pod_and_follows_it(browser: Browser) -> None:
     view = pod(7, 10)
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await reads(page, "#in-flight", "7")
         await reads(page, "#max", "10")
         await reads(page, "#state-text", "Ready")
@@ -72,8 +73,8 @@ async def test_it_shows_the_pod_and_follows_it() -> None:
         assert "10 of 10" in await page.inner_text("#banner")
 
 
-async def test_a_time_has_its_date_and_its_zone() -> None:
-    async with status_page(pod(1, 10), timezone_id="Asia/Kolkata", locale="en-GB") as page:
+async def test_a_time_has_its_date_and_its_zone(browser: Browser) -> None:
+    async with status_page(browser, pod(1, 10), timezone_id="Asia/Kolkata", locale="en-GB") as page:
         await reads(page, "#in-flight", "1")
         assert re.fullmatch(r"as of \d+ \w+ \d{4},? (at )?[\d:]+ GMT\+5:30", await page.inner_text("#as-of"))
         assert re.fullmatch(r"[\d-]{10} [\d:]{8} UTC", await page.get_attribute("#as-of", "title") or "")
@@ -83,9 +84,9 @@ async def test_a_time_has_its_date_and_its_zone() -> None:
         assert re.match(r"[\d:]+ GMT\+5:30 · ", await page.inner_text("#plot-flight .tip"))
 
 
-async def test_the_last_hour_has_what_the_totals_have() -> None:
+async def test_the_last_hour_has_what_the_totals_have(browser: Browser) -> None:
     view = pod(10, 10)
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await reads(page, "#in-flight", "10")
         view.counters.gateway(0)[GatewayWord.REJECTIONS] += 3
         await reads(page, "#rejected-total", "3")
@@ -93,9 +94,9 @@ async def test_the_last_hour_has_what_the_totals_have() -> None:
         assert await page.inner_text("#plot-rejections") == ""
 
 
-async def test_who_is_turned_away_by_another_cap_than_the_pods_is_told_apart() -> None:
+async def test_who_is_turned_away_by_another_cap_than_the_pods_is_told_apart(browser: Browser) -> None:
     view = pod(1, 10)
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await reads(page, "#in-flight", "1")
         assert await page.inner_text("#rejected-else") == ""
         words = view.counters.gateway(0)
@@ -105,13 +106,13 @@ async def test_who_is_turned_away_by_another_cap_than_the_pods_is_told_apart() -
         assert await page.inner_text("#rejected-total") == "0"
 
 
-async def test_a_route_with_a_cap_of_its_own_says_so() -> None:
-    async with status_page(pod(0, 10)) as page:
+async def test_a_route_with_a_cap_of_its_own_says_so(browser: Browser) -> None:
+    async with status_page(browser, pod(0, 10)) as page:
         await reads(page, "#routes li:last-child .v", "0 of 150")
         assert await page.inner_text("#routes li:first-child .v") == "0"
 
 
-async def test_the_bar_of_a_route_is_full_at_its_own_cap_and_warns_there() -> None:
+async def test_the_bar_of_a_route_is_full_at_its_own_cap_and_warns_there(browser: Browser) -> None:
     capped = RouteConfig(
         name="few", kind=Kind.APP, path="/few/", upstream="http://127.0.0.1:1", max_sessions=2
     )
@@ -120,7 +121,7 @@ async def test_the_bar_of_a_route_is_full_at_its_own_cap_and_warns_there() -> No
         view.open(kind=Kind.JUPYTER)
     view.open(kind=Kind.APP, route="few")
     bar = "document.querySelector('#routes li:last-child i').style.width"
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await reads(page, "#routes li:last-child .v", "1 of 2")
         assert await page.evaluate(bar) == "50%"
         assert not await page.is_visible("#routes .at-cap")
@@ -129,9 +130,9 @@ async def test_the_bar_of_a_route_is_full_at_its_own_cap_and_warns_there() -> No
         assert await page.evaluate(bar) == "100%"
 
 
-async def test_a_session_is_closed_with_the_code_and_reason_that_were_chosen() -> None:
+async def test_a_session_is_closed_with_the_code_and_reason_that_were_chosen(browser: Browser) -> None:
     view = pod(3, 10)
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await page.locator("#table-body button").first.click()
         await page.select_option("#close-code", "1012")
         await page.fill("#close-reason", "node goes away")
@@ -141,17 +142,17 @@ async def test_a_session_is_closed_with_the_code_and_reason_that_were_chosen() -
         await reads(page, "#in-flight", "2")
 
 
-async def test_a_reason_that_is_too_long_in_bytes_cannot_be_sent() -> None:
-    async with status_page(pod(1, 10)) as page:
+async def test_a_reason_that_is_too_long_in_bytes_cannot_be_sent(browser: Browser) -> None:
+    async with status_page(browser, pod(1, 10)) as page:
         await page.locator("#table-body button").first.click()
         await page.fill("#close-reason", "ü" * 62)
         assert await page.is_disabled("#close-dialog .danger")
         assert "too many" in await page.inner_text("#close-left")
 
 
-async def test_draining_asks_first() -> None:
+async def test_draining_asks_first(browser: Browser) -> None:
     view = pod(4, 10)
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await reads(page, "#in-flight", "4")
         await page.click("#drain")
         await page.click("#drain-dialog button[value=cancel]")
@@ -164,9 +165,9 @@ async def test_draining_asks_first() -> None:
         assert "draining" in await page.inner_text("#free-why")
 
 
-async def test_it_asks_for_the_token_and_keeps_it_out_of_every_address() -> None:
+async def test_it_asks_for_the_token_and_keeps_it_out_of_every_address(browser: Browser) -> None:
     asked: list[str] = []
-    async with status_page(pod(4, 10, admin_token="open-sesame-now")) as page:
+    async with status_page(browser, pod(4, 10, admin_token="open-sesame-now")) as page:
         page.on("request", lambda request: asked.append(request.url))
         await page.fill("#token", "wrong")
         await page.click("#token-dialog button")
@@ -178,8 +179,8 @@ async def test_it_asks_for_the_token_and_keeps_it_out_of_every_address() -> None
     assert not any("sesame" in url for url in asked)
 
 
-async def test_escape_does_not_take_the_question_for_the_token_away() -> None:
-    async with status_page(pod(4, 10, admin_token="open-sesame-now")) as page:
+async def test_escape_does_not_take_the_question_for_the_token_away(browser: Browser) -> None:
+    async with status_page(browser, pod(4, 10, admin_token="open-sesame-now")) as page:
         await page.wait_for_selector("#token-dialog[open]")
         for _ in range(4):
             await page.keyboard.press("Escape")
@@ -189,9 +190,9 @@ async def test_escape_does_not_take_the_question_for_the_token_away() -> None:
         assert not await page.is_visible("#token-dialog")
 
 
-async def test_a_listener_that_lets_nobody_in_is_not_asked_again() -> None:
+async def test_a_listener_that_lets_nobody_in_is_not_asked_again(browser: Browser) -> None:
     asked: list[str] = []
-    async with status_page(pod(4, 10, admin=Endpoint("0.0.0.0", 8081))) as page:
+    async with status_page(browser, pod(4, 10, admin=Endpoint("0.0.0.0", 8081))) as page:
         await page.clock.install()
         await page.reload()
         await reads(page, "#state-text", "No access")
@@ -203,9 +204,9 @@ async def test_a_listener_that_lets_nobody_in_is_not_asked_again() -> None:
     assert asked == []
 
 
-async def test_ten_thousand_sessions_are_a_handful_of_rows() -> None:
+async def test_ten_thousand_sessions_are_a_handful_of_rows(browser: Browser) -> None:
     view = pod(9_800, 10_000)
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await reads(page, "#in-flight", "9,800")
         await page.locator("#table-body").scroll_into_view_if_needed()
         await reads(page, "#found", "9,800")
@@ -223,11 +224,11 @@ async def test_ten_thousand_sessions_are_a_handful_of_rows() -> None:
         assert await page.get_attribute("#table", "aria-rowcount") == "9801"
 
 
-async def test_the_list_can_be_filtered_and_sorted() -> None:
+async def test_the_list_can_be_filtered_and_sorted(browser: Browser) -> None:
     view = pod(0, 100)
     for user in ("ada", "ada", "grace"):
         view.open(user=user)
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await reads(page, "#found", "3")
         await page.fill("[name=user]", "ada")
         await reads(page, "#found", "2 match")
@@ -239,14 +240,14 @@ async def test_the_list_can_be_filtered_and_sorted() -> None:
         assert await page.get_attribute("#table-head [data-key=user]", "aria-sort") == "ascending"
 
 
-async def test_the_routes_to_filter_by_are_those_there_are() -> None:
+async def test_the_routes_to_filter_by_are_those_there_are(browser: Browser) -> None:
     view = pod(0, 100)
     users = ["/user/ada", "/user/bob", "/user/cy"]
     for user in users:
         view.hub_ledger.put(user, {"target": "http://127.0.0.1:9"})
     configured = sorted(route.name for route in ROUTES)
     ada = view.open(route=users[0])
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
 
         async def offered(*expected: str) -> None:
             async def look() -> bool:
@@ -267,10 +268,10 @@ async def test_the_routes_to_filter_by_are_those_there_are() -> None:
         await offered(*users[1:], *configured)
 
 
-async def test_on_a_narrow_screen_a_session_of_nobody_known_is_told_by_its_id() -> None:
+async def test_on_a_narrow_screen_a_session_of_nobody_known_is_told_by_its_id(browser: Browser) -> None:
     view = pod(0, 10)
     session = view.open(user=None)
-    async with status_page(view, viewport={"width": 320, "height": 800}) as page:
+    async with status_page(browser, view, viewport={"width": 320, "height": 800}) as page:
         await page.locator("#table").scroll_into_view_if_needed()
         await reads(page, "#found", "1")
         assert await page.inner_text("#table-body .c-id") == session
@@ -281,10 +282,10 @@ async def test_on_a_narrow_screen_a_session_of_nobody_known_is_told_by_its_id() 
         assert ", user unknown, open for " in said
 
 
-async def test_what_a_user_calls_himself_is_text() -> None:
+async def test_what_a_user_calls_himself_is_text(browser: Browser) -> None:
     view = pod(0, 10)
     view.open(user="<img src=x onerror=alert(1)>")
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await reads(page, "#table-body .c-user", "<img src=x onerror=alert(1)>")
 
 
@@ -299,20 +300,20 @@ LEFT = """([selector, index]) => {
 }"""
 
 
-async def test_a_name_that_turns_text_round_turns_only_itself_round() -> None:
+async def test_a_name_that_turns_text_round_turns_only_itself_round(browser: Browser) -> None:
     view = pod(0, 10)
     view.open(user="ada\u202e")
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await page.locator("#table-body button").first.click()
         assert "user ada\u202e, open for " in await page.inner_text("#close-what")
         at = [await page.evaluate(LEFT, ["#close-what", index]) for index in range(-6, -1)]
         assert at == sorted(at)
 
 
-async def test_of_a_name_that_is_written_from_the_right_the_beginning_is_shown() -> None:
+async def test_of_a_name_that_is_written_from_the_right_the_beginning_is_shown(browser: Browser) -> None:
     view = pod(0, 10)
     view.open(user="\u0639\u0628\u062f " * 40)
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await page.wait_for_selector("#table-body .c-user")
         box = await page.locator("#table-body .c-user").bounding_box()
         assert box is not None
@@ -328,9 +329,9 @@ IN_SIGHT = """(() => {
 """Whether what has the focus is inside what is seen of the list."""
 
 
-async def test_it_can_be_used_from_the_keyboard() -> None:
+async def test_it_can_be_used_from_the_keyboard(browser: Browser) -> None:
     view = pod(2, 10)
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await page.wait_for_selector("#table-body button")
         await page.focus("#table-body")
         await page.keyboard.press("Tab")
@@ -354,8 +355,10 @@ async def focused(page: Page, what: str) -> None:
     await eventually_async(look, 15, f"the focus is at {what!r}")
 
 
-async def test_hundreds_of_sessions_are_one_stop_of_the_tab_key_and_arrows_reach_each() -> None:
-    async with status_page(pod(400, 512)) as page:
+async def test_hundreds_of_sessions_are_one_stop_of_the_tab_key_and_arrows_reach_each(
+    browser: Browser,
+) -> None:
+    async with status_page(browser, pod(400, 512)) as page:
         await reads(page, "#found", "400")
         await page.wait_for_selector("#table-body button")
         await page.focus("#table-body")
@@ -379,8 +382,8 @@ async def test_hundreds_of_sessions_are_one_stop_of_the_tab_key_and_arrows_reach
         assert await page.evaluate(place) >= 100
 
 
-async def test_the_tab_key_leads_to_a_row_in_sight() -> None:
-    async with status_page(pod(400, 512)) as page:
+async def test_the_tab_key_leads_to_a_row_in_sight(browser: Browser) -> None:
+    async with status_page(browser, pod(400, 512)) as page:
         await reads(page, "#found", "400")
         await page.focus("#table-body")
         await page.evaluate("document.querySelector('#table-body').scrollTop = 1e9")
@@ -389,8 +392,10 @@ async def test_the_tab_key_leads_to_a_row_in_sight() -> None:
         assert await page.evaluate(IN_SIGHT)
 
 
-async def test_on_a_narrow_screen_the_forwarders_are_reached_by_the_tab_key_by_name_and_scrolled() -> None:
-    async with status_page(pod(1, 10), viewport={"width": 400, "height": 800}) as page:
+async def test_on_a_narrow_screen_the_forwarders_are_reached_by_the_tab_key_by_name_and_scrolled(
+    browser: Browser,
+) -> None:
+    async with status_page(browser, pod(1, 10), viewport={"width": 400, "height": 800}) as page:
         await reads(page, "#in-flight", "1")
         await page.focus("[name='kind']")
         await page.keyboard.press("Shift+Tab")
@@ -404,8 +409,8 @@ async def test_on_a_narrow_screen_the_forwarders_are_reached_by_the_tab_key_by_n
         await eventually_async(scrolled, 15, "what is beyond the edge comes into sight")
 
 
-async def test_it_can_be_printed() -> None:
-    async with status_page(pod(400, 512)) as page:
+async def test_it_can_be_printed(browser: Browser) -> None:
+    async with status_page(browser, pod(400, 512)) as page:
         await reads(page, "#found", "400")
         await page.wait_for_selector("#table-body button")
         assert not await page.is_visible("#table-printed")
@@ -426,10 +431,10 @@ async def test_it_can_be_printed() -> None:
         assert boxes[-1]["y"] < under["y"]
 
 
-async def test_after_a_session_is_closed_the_focus_is_at_the_next() -> None:
+async def test_after_a_session_is_closed_the_focus_is_at_the_next(browser: Browser) -> None:
     view = pod(0, 10)
     last, middle, first = (view.open(age=age, user=None) for age in (3000, 2000, 1000))
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await page.focus(f"[aria-label*='{middle}']")
         for next_one in (last, first):
             await page.keyboard.press("Enter")
@@ -440,10 +445,12 @@ async def test_after_a_session_is_closed_the_focus_is_at_the_next() -> None:
         await focused(page, "table-empty")
 
 
-async def test_the_focus_is_not_lost_with_a_session_that_ends_while_one_is_asked_about_it() -> None:
+async def test_the_focus_is_not_lost_with_a_session_that_ends_while_one_is_asked_about_it(
+    browser: Browser,
+) -> None:
     view = pod(0, 10)
     gone, _ = (view.open(user=None) for _ in range(2))
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await page.click(f"[aria-label*='{gone}']")
         view.close(gone)
         await reads(page, "#found", "1")
@@ -451,12 +458,12 @@ async def test_the_focus_is_not_lost_with_a_session_that_ends_while_one_is_asked
         await focused(page, "Rows")
 
 
-async def test_it_says_so_when_the_listener_is_gone() -> None:
+async def test_it_says_so_when_the_listener_is_gone(browser: Browser) -> None:
     view = pod(2, 10)
-    async with run_chromium() as browser:
+    async with await browser.new_context() as context:
         server = TestServer(Administration(view).app)
         await server.start_server()
-        page = await browser.new_page()
+        page = await context.new_page()
         await page.goto(str(server.make_url("/")))
         await reads(page, "#in-flight", "2")
         await server.close()
@@ -464,7 +471,7 @@ async def test_it_says_so_when_the_listener_is_gone() -> None:
         assert "trying again" in await page.inner_text("#banner")
 
 
-async def test_it_says_so_when_the_listener_is_silent_and_comes_back() -> None:
+async def test_it_says_so_when_the_listener_is_silent_and_comes_back(browser: Browser) -> None:
     view = pod(2, 10)
     answers = asyncio.Event()
     answers.set()
@@ -475,7 +482,7 @@ async def test_it_says_so_when_the_listener_is_silent_and_comes_back() -> None:
         return await rows()
 
     view.sessions = sessions  # type: ignore[method-assign]
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await reads(page, "#in-flight", "2")
         await page.clock.install()
         answers.clear()  # nothing is closed
@@ -487,10 +494,10 @@ async def test_it_says_so_when_the_listener_is_silent_and_comes_back() -> None:
         await reads(page, "#state-text", "Ready")
 
 
-async def test_the_configuration_is_the_one_in_force_after_a_reload() -> None:
+async def test_the_configuration_is_the_one_in_force_after_a_reload(browser: Browser) -> None:
     view = pod(0, 10)
     cap = "#config-rows tr.set:has-text('maxSessionsPerApp') td:nth-child(2)"
-    async with status_page(view) as page:
+    async with status_page(browser, view) as page:
         await page.click("#config summary")
         await reads(page, cap, "10")
         view.config = pod(0, 20).config
@@ -499,13 +506,13 @@ async def test_the_configuration_is_the_one_in_force_after_a_reload() -> None:
         await reads(page, cap, "20")
 
 
-async def test_the_configuration_is_asked_for_again_with_the_stream() -> None:
+async def test_the_configuration_is_asked_for_again_with_the_stream(browser: Browser) -> None:
     view = pod(0, 10)
     cap = "#config-rows tr.set:has-text('maxSessionsPerApp') td:nth-child(2)"
-    async with run_chromium() as browser:
+    async with await browser.new_context() as context:
         server = TestServer(Administration(view).app)
         await server.start_server()
-        page = await browser.new_page()
+        page = await context.new_page()
         await page.goto(str(server.make_url("/")))
         await page.click("#config summary")
         await reads(page, cap, "10")
@@ -528,9 +535,9 @@ SPILLED = """() => {
 }"""
 
 
-async def test_at_no_width_is_anything_beyond_the_edge() -> None:
+async def test_at_no_width_is_anything_beyond_the_edge(browser: Browser) -> None:
     longest = RouteConfig(name="r" * 63, kind=Kind.APP, path="/long/", upstream="http://127.0.0.1:1")
-    async with status_page(pod(30, 40, routes=(*ROUTES, longest))) as page:
+    async with status_page(browser, pod(30, 40, routes=(*ROUTES, longest))) as page:
         await page.evaluate("document.querySelector('#filters').scrollIntoView()")
         await page.wait_for_selector(".grid-row .c-act button")
         found = {}
