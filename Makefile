@@ -12,6 +12,9 @@ PYTEST_JOBS ?= $(shell expr $$(nproc) + 1)
 FUZZ_SECONDS ?= 60
 SOAK ?= --sessions 5000 --seconds 120
 
+# Where this is set, as in many an image, each process that a test starts would compile all of Bascule again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install develop compiler parts demo demo-jupyter test test-fast check format shell javascript types layers drift cover \
         fuzz soak bench bench-quick accept-arm accept-chart docs pictures lock clean
