@@ -15,14 +15,12 @@ import termios
 import threading
 import time
 from collections import deque
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bascule.handover.control import (
     ASK_AGAIN,
-    ChangeIntervals,
     ChannelLost,
     GatewayChannel,
     Ready,
@@ -65,7 +63,10 @@ def setup_of(config: Config, control: socket.socket, counters: CounterFile) -> F
         1,
         slot=0,
         read_buffer_bytes=config.forwarders.read_buffer_bytes,
-        **asdict(ChangeIntervals.of(config)),
+        heartbeat_ms=config.websocket_proxy.heartbeat_interval_ms,
+        pong=config.limits.pong_timeout,
+        idle_ms=config.websocket_proxy.session_idle_timeout_ms,
+        closing=config.limits.closing_handshake_timeout,
     )
 
 
@@ -82,7 +83,7 @@ class Forwarder:
         self.missed = 0
         with self.child.new_control() as theirs:
             self.their_control = theirs.dup()
-            setup = setup_of(config, theirs, counters)
+            setup = setup_of(config, theirs, self.counters)
             self.child.start(setup, time.monotonic())
         assert self.child.control is not None
         self.control = self.child.control

@@ -33,7 +33,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         child.module = "stand_in"
         theirs = child.new_control()
         setup = ForwarderSetup(
-            theirs.fileno(), -1, 1, slot=0, read_buffer_bytes=1, heartbeat_ms=0, idle_ms=0, closing=1.0
+            theirs.fileno(), -1, 1, slot=0, read_buffer_bytes=1, heartbeat_ms=0, pong=0.0, idle_ms=0,
+            closing=1.0,
         )  # fmt: skip
         child.start(setup, now)
         theirs.close()

@@ -18,8 +18,6 @@ from bascule.handover.descriptors import send_packet
 if TYPE_CHECKING:
     import socket
 
-    from bascule.policy.config import Config
-
 __all__ = [
     "ASK_AGAIN",
     "BeginDrain",
@@ -73,17 +71,6 @@ class ChangeIntervals:
     pong: float
     idle_ms: int
     closing: float
-
-    @classmethod
-    def of(cls, config: Config) -> ChangeIntervals:
-        """Return the times of a configuration."""
-        proxy, limits = config.websocket_proxy, config.limits
-        return cls(
-            proxy.heartbeat_interval_ms,
-            limits.pong_timeout,
-            proxy.session_idle_timeout_ms,
-            limits.closing_handshake_timeout,
-        )
 
 
 # -- to a gateway -----------------------------------------------------------------------------

@@ -192,7 +192,7 @@ class Supervisor:
                 self._slots,
                 slot=child.slot,
                 read_buffer_bytes=config.forwarders.read_buffer_bytes,
-                **asdict(ChangeIntervals.of(config)),
+                **asdict(_intervals(config)),
             )
         assert isinstance(child, GatewayChild)
         return GatewaySetup(
@@ -444,7 +444,7 @@ class Supervisor:
         if forwarder.control is None:
             return
         try:
-            send_control(forwarder.control, ChangeIntervals.of(self._config))
+            send_control(forwarder.control, _intervals(self._config))
         except OSError as error:  # it has just died (its pidfd tells the rest), or it reads nothing
             _log.warning("not told of the intervals", forwarder=forwarder.name, error=str(error))
             self._agenda.do_later(ASK_AGAIN, lambda: self._tell_intervals(forwarder))
@@ -469,6 +469,17 @@ class Supervisor:
         if child.control is not None and child.control in self._selector.get_map():
             self._selector.unregister(child.control)
         child.hang_up()
+
+
+def _intervals(config: Config) -> ChangeIntervals:
+    """Return the times of a configuration that forwarders go by."""
+    proxy, limits = config.websocket_proxy, config.limits
+    return ChangeIntervals(
+        proxy.heartbeat_interval_ms,
+        limits.pong_timeout,
+        proxy.session_idle_timeout_ms,
+        limits.closing_handshake_timeout,
+    )
 
 
 def run(
