@@ -96,7 +96,7 @@ def test_a_start_without_descriptors_for_all_processes_ends_them_and_fails(tmp_p
         forwarders={"count": 40}, websocketProxy={"maxSessionsPerApp": 40, "grizzlyWorkerPoolMaxSize": 40},
     )  # fmt: skip
     assert done.returncode == 1
-    failed, stopped = (json.loads(line) for line in done.stderr.splitlines())
+    failed, stopped = (json.loads(line) for line in done.stderr.splitlines()[-2:])
     assert (failed["event"], stopped["event"]) == ("a process could not be started", "stopped")
     assert "Too many open files" in failed["error"]
 
