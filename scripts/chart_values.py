@@ -33,6 +33,7 @@ from scripts.chart_words import (
     Tag,
     Toleration,
     Variable,
+    VariableSource,
 )
 
 from bascule.policy.config import (
@@ -328,6 +329,10 @@ class Monitor(Block):
     minute."""
     labels: Labels = Field(default_factory=dict)
     """Labels that the Prometheus resource selects by, such as `release: kube-prometheus-stack`."""
+    relabelings: Objects = ()
+    """Further relabelings of the pods, as in the operator's API, behind those that the dashboard needs."""
+    metric_relabelings: Objects = ()
+    """Relabelings of the samples, as in the operator's API: what the dashboard and rules read must stay."""
 
 
 class PrometheusRule(Block):
@@ -571,10 +576,25 @@ class Values(Block):
     """As in the Pod specification."""
     extra_env: tuple[Variable, ...] = ()
     """Additional environment variables of the container."""
+    extra_env_from: tuple[VariableSource, ...] = ()
+    """ConfigMaps and Secrets whose keys are additional environment variables of the container. A `BASCULE_…`
+    among them wins over what the chart computes, unseen by it."""
     extra_volumes: Objects = ()
     """Additional volumes of the pod."""
     extra_volume_mounts: Objects = ()
     """Additional volume mounts of the container."""
+    extra_containers: Objects = ()
+    """Additional containers of the pod. All are told to stop at once: one that sessions lead to belongs into
+    `extraInitContainers`."""
+    extra_init_containers: Objects = ()
+    """Containers that run before the proxy. With `restartPolicy: Always` (Kubernetes 1.29) they run beside it
+    and end behind it, so that sessions to them can drain."""
+    host_aliases: Objects = ()
+    """As in the Pod specification: names of upstreams that DNS does not know."""
+    dns_policy: Literal["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"] | None = None
+    """As in the Pod specification; `null` is the cluster's default, `ClusterFirst`."""
+    dns_config: dict[str, Any] = Field(default_factory=dict)
+    """As in the Pod specification, such as `options: [{name: ndots, value: "1"}]` for upstreams outside."""
     common_labels: Labels = Field(default_factory=dict)
     """Labels of every object, the pods among them, so that a change replaces the pods. Selectors stay as they
     are."""

@@ -86,6 +86,14 @@ class Variable(Block):
     value_from: dict[str, Any] | None = None
 
 
+class VariableSource(Block):
+    """An object each key of which becomes an environment variable."""
+
+    prefix: str | None = None
+    config_map_ref: dict[str, Any] | None = None
+    secret_ref: dict[str, Any] | None = None
+
+
 class Toleration(Block):
     """A taint that the pods put up with."""
 

@@ -79,14 +79,15 @@ def _deployment(manifest: Manifest) -> Iterator[str]:
         if constraint.get("labelSelector") is None:
             yield "not refused, but a spread constraint without a selector matches no pod"
     for container in template["spec"]["containers"]:
-        ports = [port["containerPort"] for port in container["ports"]]
+        ports = [port["containerPort"] for port in container.get("ports", ())]
         if len(set(ports)) < len(ports):
             yield "duplicate container port"
-        limits = container["resources"].get("limits", {})
-        for name, request in container["resources"].get("requests", {}).items():
+        resources = container.get("resources", {})
+        limits = resources.get("limits", {})
+        for name, request in resources.get("requests", {}).items():
             if name in limits and quantity(request) > quantity(limits[name]):
                 yield f"{name} request {request} above its limit {limits[name]}"
-        mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+        mounts = [mount["mountPath"] for mount in container.get("volumeMounts", ())]
         if len(set(mounts)) < len(mounts):
             yield "duplicate mount path"
 

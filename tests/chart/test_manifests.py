@@ -184,6 +184,20 @@ def test_the_configuration_says_what_the_values_say(tmp_path: Any) -> None:
     assert config.forwarders.count == 3
 
 
+def test_the_pod_and_the_monitor_have_what_the_values_add() -> None:
+    manifests = render("v4", CASES["everything"])
+    pod = one(manifests, "Deployment")["spec"]["template"]["spec"]
+    assert [container["name"] for container in pod["containers"]] == ["bascule", "logs"]
+    assert [container["name"] for container in pod["initContainers"]] == ["app"]
+    assert pod["containers"][0]["envFrom"][0]["secretRef"]["name"] == "more"
+    assert pod["hostAliases"][0]["hostnames"] == ["app.example"]
+    assert (pod["dnsPolicy"], pod["dnsConfig"]["nameservers"]) == ("None", ["10.0.0.10"])
+    (endpoint,) = one(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    targets = [rule["targetLabel"] for rule in endpoint["relabelings"]]
+    assert targets == ["pod_name", "namespace", "node", "team"]
+    assert [rule["regex"] for rule in endpoint["metricRelabelings"]] == ["process_.*"]
+
+
 def test_names_and_labels_are_those_that_kubernetes_recommends(values: dict[str, Any]) -> None:
     names = {"name", "instance", "version", "component", "part-of", "managed-by"}
     for manifest in render("v4", values):

@@ -53,6 +53,7 @@ pytestmark = pytest.mark.real
         ({"bindAddress": "[::]", "service": {"ipFamilies": ["IPv6", "IPv4"]}}, "ipFamilyPolicy must allow"),
         ({"extraObjects": [{"kind": '{{ "a\\x27 b" }}'}]}, "what the templates in it give is no YAML"),
         ({"hopsworks": {"payara": {"websocketProxy": None}}}, "leave it out to have the default"),
+        ({"dnsPolicy": "None"}, "dnsConfig.nameservers is empty"),
         ({"hopsworks": None}, "leave it out to have the default"),
         (websocket_proxy(maxSessionsPerApp=None), "leave it out to have the default"),
     ],

@@ -76,6 +76,8 @@ BAD: dict[str, dict[str, Any]] = {
     "a resource outside requests and limits": {"resources": {"cpu": 1}},
     "a number in the environment": {"extraEnv": [{"name": "PORT", "value": 8080}]},
     "a variable misspelt": {"extraEnv": [{"name": "A", "val": "b"}]},
+    "a source of variables misspelt": {"extraEnvFrom": [{"secretReference": {"name": "a"}}]},
+    "a policy of names misspelt": {"dnsPolicy": "clusterFirst"},
     "a toleration misspelt": {"tolerations": [{"key": "web", "operater": "Exists"}]},
 }
 

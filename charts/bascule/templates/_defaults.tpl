@@ -212,12 +212,16 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "serviceMonitor": {
     "enabled": false,
     "interval": "15s",
-    "labels": {}
+    "labels": {},
+    "relabelings": [],
+    "metricRelabelings": []
   },
   "podMonitor": {
     "enabled": false,
     "interval": "15s",
-    "labels": {}
+    "labels": {},
+    "relabelings": [],
+    "metricRelabelings": []
   },
   "prometheusRule": {
     "enabled": false,
@@ -272,8 +276,14 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "topologySpreadConstraints": [],
   "priorityClassName": "",
   "extraEnv": [],
+  "extraEnvFrom": [],
   "extraVolumes": [],
   "extraVolumeMounts": [],
+  "extraContainers": [],
+  "extraInitContainers": [],
+  "hostAliases": [],
+  "dnsPolicy": null,
+  "dnsConfig": {},
   "commonLabels": {},
   "extraObjects": [],
   "global": {}
@@ -326,7 +336,11 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "httpRoute.timeouts.request",
   "httpRoute.rule",
   "serviceMonitor.labels",
+  "serviceMonitor.relabelings",
+  "serviceMonitor.metricRelabelings",
   "podMonitor.labels",
+  "podMonitor.relabelings",
+  "podMonitor.metricRelabelings",
   "prometheusRule.labels",
   "prometheusRule.alertLabels",
   "prometheusRule.disabled",
@@ -343,8 +357,14 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "affinity",
   "topologySpreadConstraints",
   "extraEnv",
+  "extraEnvFrom",
   "extraVolumes",
   "extraVolumeMounts",
+  "extraContainers",
+  "extraInitContainers",
+  "hostAliases",
+  "dnsPolicy",
+  "dnsConfig",
   "commonLabels",
   "extraObjects",
   "global"
