@@ -362,14 +362,14 @@ def _has_port(peer: Endpoint) -> Endpoint:
     return peer
 
 
-Peer = Annotated[
+_Peer = Annotated[
     Endpoint,
     AfterValidator(_has_port),
     WithJsonSchema(
         {"x-allowed": '"host:port" or "[::1]:port", port 1 to 65535', "type": "string", "pattern": PEER}
     ),
 ]
-DnsName = Annotated[
+_DnsName = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$",
@@ -387,12 +387,12 @@ class Capacity(Block):
 
     Hopsworks's own number is not public; 0.8 is our choice.
     """
-    peers: tuple[Peer, ...] = ()
+    peers: tuple[_Peer, ...] = ()
     """Admin listeners of the other pods (`host:port`), when they are few and fixed.
 
     Empty: see `headlessService`.
     """
-    headless_service: DnsName | None = None
+    headless_service: _DnsName | None = None
     """DNS name that resolves to all pods of this proxy; each is asked at the port of `admin`.
 
     `null`, the default, means that instance and cluster are the same.
