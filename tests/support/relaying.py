@@ -8,6 +8,7 @@ import contextlib
 import errno
 import importlib
 import itertools
+import resource
 import socket
 import struct
 import time
@@ -304,6 +305,21 @@ class World:
         rounds = 0
         while rounds < 3:
             rounds = 0 if self.turn(0.001) else rounds + 1
+
+    def comes_to_rest(self) -> bool:
+        """Turn the loop without the peers until it waits in epoll to the end; tell whether that comes soon.
+
+        An engine that is woken again and again, or never waits, would use up a core.
+        """
+        return any(self._waits(0.005) for _ in range(200))
+
+    def _waits(self, seconds: float) -> bool:
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        reported = self.engine.turn(time.monotonic() + seconds)
+        waited = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before
+        for flow, found in reported:
+            self.relay.on_signs(flow, found)
+        return not reported and waited in (1, 2)
 
     def later(self, seconds: float) -> None:
         """Let time pass for the relay, without waiting, and see what comes of it."""
