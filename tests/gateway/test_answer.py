@@ -13,10 +13,13 @@ import pytest
 
 from bascule.errors import RequestRefused
 from bascule.gateway.answer import error_answer, relay_answer
-from bascule.gateway.legs import PlainLeg, PumpedLeg
+from bascule.gateway.legs import PlainLeg
+from bascule.gateway.pumpedleg import PumpedLeg
+from bascule.gateway.tlstransport import accept_tls
 from bascule.gateway.upstream import Answered
 from bascule.protocol.http1 import ResponseHead, framing_of
 from tests.support.certificates import make_certificate
+from tests.support.relaying import tcp_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,30 +27,27 @@ if TYPE_CHECKING:
 
 async def test_an_answer_over_tls_reaches_a_client_that_reads_late(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
-    legs: asyncio.Queue[PumpedLeg] = asyncio.Queue()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # What the kernel does not take waits in the process when the leg is closed.
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
-        writer.transport.set_write_buffer_limits(high=1 << 24)
-        legs.put_nowait(PumpedLeg(reader, writer))
-
+    leg = PumpedLeg()
+    loop = asyncio.get_running_loop()
     body = bytes(range(256)) * (1 << 12)
     head = ResponseHead(1, 200, b"OK", [(b"Content-Length", b"%d" % len(body))])
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        upstream = PlainLeg(asyncio.get_running_loop(), ours)
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=certificate.server())
-        async with server:
-            reader, writer = await asyncio.open_connection(
-                *server.sockets[0].getsockname(), ssl=certificate.client(), limit=1024
-            )
-            await relay_answer(await legs.get(), Answered(upstream, head, body, framing_of(head)), 30)
-            async with asyncio.timeout(10):
-                got = await reader.read(-1)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        upstream = PlainLeg(loop, ours)
+        here, there = tcp_pair()
+        # What the kernel does not take waits in the process when the leg is closed.
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        accepting = asyncio.ensure_future(accept_tls(here, certificate.server(), lambda: leg))
+        reader, writer = await asyncio.open_connection(
+            sock=there, ssl=certificate.client(), server_hostname="localhost", limit=1024
+        )
+        (await accepting).set_write_buffer_limits(high=1 << 24)
+        await relay_answer(leg, Answered(upstream, head, body, framing_of(head)), 30)
+        async with asyncio.timeout(10):
+            got = await reader.read(-1)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
     assert got.startswith(b"HTTP/1.1 200 OK\r\n")
     assert got.partition(b"\r\n\r\n")[2] == body
 

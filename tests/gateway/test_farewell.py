@@ -15,9 +15,11 @@ import uvloop
 from bascule.gateway import farewell as module
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.farewell import FAREWELL_SECONDS, close_soon, farewell
-from bascule.gateway.legs import PlainLeg, PumpedLeg
+from bascule.gateway.legs import PlainLeg
 from bascule.gateway.pump import pump
+from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.taking import taken
+from bascule.gateway.tlstransport import accept_tls
 from tests.support.certificates import make_certificate
 from tests.support.relaying import tcp_pair
 from tests.support.waiting import eventually_async
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from bascule.gateway.tlstransport import TlsTransport
     from tests.support.certificates import Certificate
 
 SHORT = 0.2
@@ -81,22 +84,21 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Certificate:
 @contextlib.asynccontextmanager
 async def over_tls(
     certificate: Certificate,
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, ssl.SSLSocket]]:
+) -> AsyncIterator[tuple[PumpedLeg, TlsTransport, ssl.SSLSocket]]:
     """Connect over TLS; the peer is a blocking socket, which says and takes only what the test wants."""
     ours, theirs = tcp_pair(receive=4096, send=4608)
     theirs.setblocking(True)
     loop = asyncio.get_running_loop()
     wrap = certificate.client().wrap_socket
     shaking = loop.run_in_executor(None, lambda: wrap(theirs, server_hostname="localhost"))
-    reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await loop.connect_accepted_socket(lambda: protocol, ours, ssl=certificate.server())
+    leg = PumpedLeg()
+    transport = await accept_tls(ours, certificate.server(), lambda: leg)
     with await shaking as peer:
-        yield reader, asyncio.StreamWriter(transport, protocol, reader, loop), peer
+        yield leg, transport, peer
 
 
-def has_ended(writer: asyncio.StreamWriter) -> bool:
-    return taken(writer.transport) is None
+def has_ended(transport: TlsTransport) -> bool:
+    return taken(transport) is None
 
 
 @pytest.mark.parametrize(
@@ -107,12 +109,11 @@ def test_a_leg_is_cut_that_its_peer_does_not_let_go(
     certificate: Certificate, factory: Callable[[], asyncio.AbstractEventLoop], size: int
 ) -> None:
     async def refuse() -> None:
-        async with over_tls(certificate) as (reader, writer, _):
-            writer.write(b"x" * size)
-            leg = PumpedLeg(reader, writer)
+        async with over_tls(certificate) as (leg, transport, _):
+            transport.write(b"x" * size)
             leg.close()
             leg.close()
-            await eventually_async(lambda: has_ended(writer), SOON, "it is cut")
+            await eventually_async(lambda: has_ended(transport), SOON, "it is cut")
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(refuse())
@@ -123,11 +124,11 @@ async def test_a_pump_does_not_wait_for_a_peer_that_does_not_answer_the_end_of_t
 ) -> None:
     end, forwarder = socket.socketpair()
     end.setblocking(False)
-    async with over_tls(certificate) as (reader, writer, _):
-        pump(reader, writer, end)
+    async with over_tls(certificate) as (_, transport, _):
+        pump(transport, end, b"", has_ended=False)
         forwarder.close()
         await eventually_async(lambda: end.fileno() < 0, SOON, "nothing is left open")
-        assert has_ended(writer)
+        assert has_ended(transport)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +148,9 @@ def test_a_slow_peer_gets_all_before_its_connection_ends(
         return got, time.monotonic() - began
 
     async def end() -> tuple[bytes, float]:
-        async with over_tls(certificate) as (_, writer, peer):
-            writer.write(said)
-            close_soon(writer.transport)
+        async with over_tls(certificate) as (_, transport, peer):
+            transport.write(said)
+            close_soon(transport)
             return await asyncio.get_running_loop().run_in_executor(None, take, peer)
 
     with asyncio.Runner(loop_factory=factory) as runner:
@@ -164,8 +165,8 @@ async def test_beyond_the_bound_the_connection_that_was_closed_first_is_cut_at_o
     monkeypatch.setattr(module, "FAREWELL_SECONDS", 60.0)
     bound = Bounded(1)
     async with over_tls(certificate) as (_, first, _), over_tls(certificate) as (_, second, _):
-        close_soon(first.transport, bound)
+        close_soon(first, bound)
         assert not has_ended(first)
-        close_soon(second.transport, bound)
+        close_soon(second, bound)
         await eventually_async(lambda: has_ended(first), 5, "it is cut")
         assert not has_ended(second)

@@ -7,12 +7,12 @@ import gc
 import select
 import socket
 import struct
-import weakref
 
 import pytest
 import uvloop
 
 from bascule.gateway.pump import pump
+from bascule.gateway.pumpedleg import PumpedLeg
 from tests.support.relaying import tcp_pair
 from tests.support.waiting import eventually_async
 
@@ -33,8 +33,8 @@ def test_a_slow_peer_that_speaks_as_the_forwarder_ends_still_gets_all(in_time: b
         ours, peer = tcp_pair(receive=4096, send=4608)
         end, forwarder = socket.socketpair()
         end.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=ours)
-        pump(reader, writer, end)
+        transport, _ = await loop.connect_accepted_socket(PumpedLeg, ours)
+        pump(transport, end, b"", has_ended=False)
         got = b""
         with peer:
             with forwarder:
@@ -60,17 +60,19 @@ def test_a_connection_that_was_reset_leaves_nothing_to_the_cycle_collector(first
         ours, peer = tcp_pair()
         end, forwarder = socket.socketpair()
         end.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=ours)
-        held = weakref.ref(reader)
-        pump(reader, writer, end)
-        del reader, writer
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(PumpedLeg, ours)
+        pump(transport, end, b"", has_ended=False)
+        held = type(transport.get_protocol())
+        del transport
         if first == "forwarder":
             forwarder.close()
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
         await eventually_async(lambda: end.fileno() < 0, 5, "the pump has ended")
         forwarder.close()
-        await eventually_async(lambda: held() is None, 5, "its reader is gone")
+        await eventually_async(
+            lambda: not any(isinstance(one, held) for one in gc.get_objects()), 5, "it is gone"
+        )
 
     gc.disable()
     try:

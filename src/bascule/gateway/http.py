@@ -28,8 +28,9 @@ from bascule.gateway.bodyspan import BodySpan
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.errorpages import accept_in
 from bascule.gateway.farewell import dropped
-from bascule.gateway.legs import PlainLeg, PumpedLeg, reset
+from bascule.gateway.legs import PlainLeg, reset
 from bascule.gateway.plain_server import PlainProtocol, PlainServer
+from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.unparsed import TOO_LARGE
 from bascule.gateway.unread import Stalls, Unread
 from bascule.gateway.upgrade import UpgradeRequest
@@ -465,13 +466,11 @@ class HttpProtocol(PlainProtocol):
 
     def _stream(self, transport: asyncio.Transport) -> Leg:
         """Keep the transport, which holds the TLS state if there is TLS, and give it another protocol."""
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        leg = PumpedLeg()
         # For aiohttp the connection ends here, since its task must not outlive it. aiohttp closes
         # the transport that it knows, so it must no longer know this one.
-        transport.set_protocol(protocol)
+        transport.set_protocol(leg)
         self.transport = None
         self.connection_lost(None)
-        protocol.connection_made(transport)
-        return PumpedLeg(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+        leg.connection_made(transport)
+        return leg

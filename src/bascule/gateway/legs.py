@@ -1,7 +1,6 @@
 """The gateway's two connections of a session before the hand-over: read, write, then let go of the socket.
 
-When a TLS leg lets go, the forwarder gets one end of a socket pair, and the gateway pumps
-the other; so the forwarder knows one kind of leg.
+This file has the plain leg; the one with TLS is in `pumpedleg`.
 
 Rules of this file: sockets are used directly, since a transport would read ahead; the caller
 accounts for every byte that a leg has read (I12).
@@ -15,14 +14,12 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, Protocol
 
-from bascule.gateway.farewell import close_soon
-from bascule.gateway.pump import pump
 from bascule.gateway.waits import Waits
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["CHUNK", "Deadline", "Leg", "PlainLeg", "PumpedLeg", "deadlines", "reset"]
+__all__ = ["CHUNK", "Deadline", "Leg", "PlainLeg", "deadlines", "reset"]
 
 CHUNK: Final = 16 * 1024
 """Most bytes read at once during a handshake, and so most that arrive early after a head."""
@@ -133,59 +130,6 @@ class PlainLeg:
         """See `Leg.interrupt`; the descriptor stays open, since the loop may be watching it."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-
-
-class PumpedLeg:
-    """A connection with TLS, or one for which no other descriptor was left, as an asyncio stream."""
-
-    __slots__ = ("_closed", "_reader", "_writer")
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._closed = False
-        self._reader = reader
-        self._writer = writer
-
-    async def read(self) -> bytes:
-        """See `Leg.read`."""
-        return await self._reader.read(CHUNK)
-
-    def write_now(self, data: bytes) -> bytes:
-        """See `Leg.write_now`; a stream cannot tell how much it could take, so this writes nothing."""
-        return data
-
-    async def write(self, data: bytes) -> None:
-        """See `Leg.write`."""
-        self._writer.write(data)
-        await self._writer.drain()
-
-    def let_go(self) -> socket.socket:
-        """See `Leg.let_go`."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        pump(self._reader, self._writer, ours)
-        return theirs
-
-    def end(self) -> None:
-        """See `Leg.end`; TLS has no half-close that peers agree on."""
-
-    def close(self) -> None:
-        """See `Leg.close`; bytes already written are still sent: see `close_soon`."""
-        if not self._closed:
-            self._closed = True
-            close_soon(self._writer.transport)
-
-    def reset(self) -> None:
-        """See `Leg.reset`."""
-        reset(self._writer.transport)
-
-    def is_gone(self) -> bool:
-        """See `Leg.is_gone`."""
-        return self._writer.transport.is_closing()
-
-    def interrupt(self) -> None:
-        """See `Leg.interrupt`."""
-        self._writer.transport.abort()
 
 
 def reset(transport: asyncio.WriteTransport) -> None:

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import structlog
 
 from bascule.gateway.announced import Peer, read_header
+from bascule.gateway.farewell import farewell
 from bascule.gateway.http import upgrade_head
 from bascule.gateway.legs import CHUNK, PlainLeg
+from bascule.gateway.tlstransport import accept_tls
 from bascule.gateway.upgrade import UpgradeRequest
 from bascule.policy.clientaddress import TrustedProxies, peer_address
 from bascule.policy.socketoptions import unix_options
@@ -231,7 +233,6 @@ class Listener:
     async def _serve(self, connection: socket.socket, first: bytes, peer: Peer) -> None:
         """Give a connection to the HTTP server, after the TLS handshake if there is one."""
         protocol = self._http(first, peer)
-        timeout = None if self._tls is None else self._limits.handshake_timeout
         if first or self._tls is not None:
             # A later turn of the loop looks at its first bytes; till then it must count as arriving.
             self._http.arriving.enter(protocol)
@@ -239,14 +240,22 @@ class Listener:
             # A shutdown wakes the loop with an end of stream; a close would take the descriptor away from it.
             self._http.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
-            await self._loop.connect_accepted_socket(
-                lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=timeout
-            )
+            if self._tls is None:
+                await self._loop.connect_accepted_socket(lambda: protocol, connection)
+            else:
+                async with asyncio.timeout(self._limits.handshake_timeout):
+                    await accept_tls(connection, self._tls, lambda: protocol)
         except OSError as error:
             self._http.arriving.leave(protocol)
-            connection.close()
+            self._http.newcomers.leave(connection)
+            leg = PlainLeg(self._loop, connection)
             if (problem := refused_certificate(error)) is not None:
                 self._say_refused(peer.address, problem)
+                # A browser has sent its request with its certificate. Closing now would be a reset, which can
+                # overtake the alert that tells its user what is wrong.
+                leg.end()
+                await farewell(leg, lambda _: False)
+            leg.close()
         finally:
             self._http.newcomers.leave(connection)
 

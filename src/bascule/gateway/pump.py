@@ -1,8 +1,8 @@
-"""Copies bytes between a TLS stream and one end of a socket pair, for the session's life.
+"""Copies bytes between a transport and one end of a socket pair, for the session's life.
 
 Each direction copies opaque bytes with back-pressure: it reads again only when its
-destination has taken what it read before. The end of the stream half-closes the pair; the
-end of the pair closes the stream, since TLS has no half-close that peers agree on.
+destination has taken what it read before. The end of what the peer says half-closes the pair; the
+end of the pair closes the transport, since TLS has no half-close that peers agree on.
 """
 
 from __future__ import annotations
@@ -10,95 +10,155 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from bascule.gateway.farewell import close_soon
 from bascule.gateway.giveway import give_way
+from bascule.gateway.tlstransport import ROOM
 from bascule.tasks import spawn
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
 
 __all__ = ["pump"]
 
 _CHUNK: Final = 64 * 1024
+"""Most bytes of the forwarder's that are read at once, and so most that wait behind a slow peer."""
+
+_window: Final = memoryview(bytearray(ROOM))
+"""Into which every transport reads; what the forwarder does not take at once is copied."""
 
 
-def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: socket.socket) -> None:
-    """Start pumping; the pump owns the stream and the end from now on."""
-    # Otherwise half a megabyte waits behind a slow peer, and what TLS has buffered once it keeps room for.
-    writer.transport.set_write_buffer_limits(high=_CHUNK)
-    spawn(_run(reader, writer, end), "pump", serves=True)
-
-
-async def _run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_either(_from_stream(loop, reader, end), writer, end), name="pump in")
-            group.create_task(_either(_to_stream(loop, end, writer), writer, end), name="pump out")
-    finally:
-        _cut(writer, end)
-        end.close()
-        if (error := reader.exception()) is not None:
-            # The reader keeps it; its frames would keep the reader, and all that TLS has buffered, until the
-            # cycle collector looks, which may take hours.
-            error.__traceback__ = None
-
-
-async def _either(
-    direction: Coroutine[Any, Any, None], writer: asyncio.StreamWriter, end: socket.socket
+def pump(
+    transport: asyncio.Transport, end: socket.socket, heard: bytes, *, has_ended: bool, is_full: bool = False
 ) -> None:
-    """Copy in one direction; if that fails, cut both, which ends the other.
+    """Start pumping; the pump owns the transport and the end from now on.
 
-    The error goes no further: a group that fails makes such a cycle as well.
+    Args:
+        transport: The peer's connection.
+        end: Our end of the pair, non-blocking; the forwarder has the other.
+        heard: What the peer has said already.
+        has_ended: Whether the peer has ended.
+        is_full: Whether the transport has asked to write no more.
     """
-    try:
-        await direction
-    except OSError:
-        _cut(writer, end)
+    running = _Pump(transport, end, heard, has_ended=has_ended, is_full=is_full)
+    spawn(running.over(), "pump", serves=True)
 
 
-def _cut(writer: asyncio.StreamWriter, end: socket.socket) -> None:
-    writer.transport.abort()
-    with contextlib.suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
+class _Pump(asyncio.BufferedProtocol):
+    __slots__ = ("_end", "_has_ended", "_is_heard", "_loop", "_over", "_said_all", "_stash", "_transport")
 
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        end: socket.socket,
+        heard: bytes,
+        *,
+        has_ended: bool,
+        is_full: bool,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._transport = transport
+        self._end = end
+        self._stash = b""  # what the peer has said and the forwarder has not taken
+        self._has_ended = False
+        self._is_heard = True  # whether the forwarder still takes anything
+        self._said_all = False  # whether the forwarder says no more
+        transport.set_protocol(self)
+        if transport.is_closing():
+            self.connection_lost(None)
+            return
+        transport.resume_reading()
+        self._hear(memoryview(heard))
+        if has_ended:
+            self.eof_received()
+        if not is_full:
+            self._loop.add_reader(end.fileno(), self._say)
+        # Otherwise what one write after the other leaves would wait behind a slow peer. If something waits
+        # already, the transport asks to pause now.
+        transport.set_write_buffer_limits(high=0)
 
-async def _from_stream(
-    loop: asyncio.AbstractEventLoop, reader: asyncio.StreamReader, end: socket.socket
-) -> None:
-    """Copy what the peer sends. If the forwarder takes no more, read on and discard.
+    async def over(self) -> None:
+        """Wait until neither the connection nor the pair is left."""
+        await self._over
 
-    The peer may still be taking bytes that were sent to it before.
-    """
-    is_heard = True
-    while data := await reader.read(_CHUNK):
-        if is_heard:
-            try:
-                await loop.sock_sendall(end, data)
-            except OSError:
-                is_heard = False
-        give_way(len(data))
-    end.shutdown(socket.SHUT_WR)
+    # -- from the peer -----------------------------------------------------------------------
 
+    def get_buffer(self, _hint: int) -> memoryview:
+        return _window
 
-async def _to_stream(
-    loop: asyncio.AbstractEventLoop, end: socket.socket, writer: asyncio.StreamWriter
-) -> None:
-    while data := await _said(loop, end):
-        writer.write(data)
-        await writer.drain()
-        give_way(len(data))
-    # TLS has no half-close that peers agree on. All our bytes are written, so close.
-    close_soon(writer.transport)
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    def buffer_updated(self, number: int) -> None:
+        self._hear(_window[:number])
+        give_way(number)
 
+    def _hear(self, data: memoryview) -> None:
+        """Pass on what the peer says. If the forwarder takes no more, read on and discard.
 
-async def _said(loop: asyncio.AbstractEventLoop, end: socket.socket) -> bytes:
-    """Return the next bytes from the forwarder; none at the end."""
-    try:
-        return await loop.sock_recv(end, _CHUNK)
-    except ConnectionResetError:  # the forwarder closed with bytes of ours unread; we have had all of its own
-        return b""
+        The peer may still be taking bytes that were sent to it before.
+        """
+        if not self._is_heard:
+            return
+        try:
+            data = data[self._end.send(data) :] if data else data
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._is_heard = False
+            return
+        if data:
+            self._stash = bytes(data)
+            self._transport.pause_reading()
+            self._loop.add_writer(self._end.fileno(), self._hear_rest)
+
+    def _hear_rest(self) -> None:
+        stash, self._stash = self._stash, b""
+        self._loop.remove_writer(self._end.fileno())
+        self._hear(memoryview(stash))
+        if not self._stash:
+            self._transport.resume_reading()
+            self._pass_end()
+
+    def eof_received(self) -> bool:
+        self._has_ended = True
+        self._pass_end()
+        return True
+
+    def _pass_end(self) -> None:
+        if self._has_ended and not self._stash:
+            with contextlib.suppress(OSError):
+                self._end.shutdown(socket.SHUT_WR)
+
+    # -- from the forwarder --------------------------------------------------------------------
+
+    def _say(self) -> None:
+        try:
+            data = self._end.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:  # the forwarder closed with bytes of ours unread; we have had all of its own
+            data = b""
+        if data:
+            self._transport.write(data)
+            give_way(len(data))
+            return
+        self._said_all = True
+        self._loop.remove_reader(self._end.fileno())
+        # All our bytes are written, so close: see above.
+        close_soon(self._transport)
+
+    def pause_writing(self) -> None:
+        if self._end.fileno() >= 0:
+            self._loop.remove_reader(self._end.fileno())
+
+    def resume_writing(self) -> None:
+        if not self._said_all and self._end.fileno() >= 0:
+            self._loop.add_reader(self._end.fileno(), self._say)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self._end.fileno() < 0:
+            return
+        self._loop.remove_reader(self._end.fileno())
+        self._loop.remove_writer(self._end.fileno())
+        self._end.close()
+        if not self._over.done():
+            self._over.set_result(None)

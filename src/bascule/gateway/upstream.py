@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from bascule.errors import BasculeError
 from bascule.gateway.connecting import NONBLOCKING_STREAM, begin_connect, connect, lacks_room
 from bascule.gateway.fence import AddressRefused
-from bascule.gateway.legs import Deadline, Leg, PlainLeg, PumpedLeg, deadlines
+from bascule.gateway.legs import Deadline, Leg, PlainLeg, deadlines
+from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.resolver import Resolver, Unresolvable
+from bascule.gateway.tlstransport import connect_tls
 from bascule.policy.socketoptions import keepalive_start, session_options, unix_options
 from bascule.protocol.handshake import Agreement, Offer, check_response, upgrade_request
 from bascule.protocol.http1 import (
@@ -275,14 +277,13 @@ class Dialler:
             await connect(connection, where)
         if address.scheme != "https":
             return PlainLeg(loop, connection)
+        leg = PumpedLeg()
         try:
             async with asyncio.timeout_at(until):
-                reader, writer = await asyncio.open_connection(
-                    sock=connection, ssl=self._tls, server_hostname=address.host
-                )
+                await connect_tls(connection, self._tls, address.host, lambda: leg)
         except OSError as error:
             raise _TlsFailed(tls_failure(error)) from error
-        return PumpedLeg(reader, writer)
+        return leg
 
     def _socket(self, family: socket.AddressFamily) -> socket.socket:
         connection = socket.socket(family, NONBLOCKING_STREAM, 0)

@@ -1,0 +1,477 @@
+"""TLS of a browser's or a session's connection: an asyncio transport that owns hardly any buffers.
+
+The event loop's own keeps 256 KiB for reading, room for the most that TLS has ever had to hold, and another
+piece at each step: together up to a megabyte behind a browser that reads nothing. Here all connections share
+two windows, as they do in a forwarder, and OpenSSL is given one record at a time, since a memory BIO never
+gives back what it has grown to. So an idle connection costs what OpenSSL knows of it, and a stalled one in
+addition what was written.
+
+OpenSSL sits between two memory BIOs and not on the socket: there one call would go on for as long as a peer
+sends what is no data, such as new keys (RFC 8446 §4.6.3), and the loop would stand still.
+
+Rules of this file: no turn takes long, whatever a peer sends; nothing that it does makes anything grow
+without end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ROOM", "TlsTransport", "accept_tls", "connect_tls"]
+
+_RECORD: Final = 16 * 1024
+"""Most bytes that a record carries (RFC 8446 §5.1)."""
+
+_READ_AT_ONCE: Final = 4 * _RECORD
+"""Most bytes read from a connection in a turn."""
+
+ROOM: Final = _READ_AT_ONCE + 2 * _RECORD
+"""Bytes that a buffered protocol must have room for: those may complete a record that had begun before, and
+OpenSSL has to be asked for a whole record, or it would keep the rest."""
+
+_HIGH: Final = 64 * 1024
+"""Bytes that may wait to be written before a protocol is asked to pause: asyncio's choice."""
+
+_MOST_OWED: Final = 64 * 1024
+"""Bytes that TLS itself says, and that the peer does not take, at which no more is read from it."""
+
+_LITTLE: Final = 1024
+"""Bytes read at once from a peer that has made a turn `_SLOW`."""
+
+_SLOW: Final = 0.01
+"""Processor time, in seconds, that no data takes, however short the records are. Of requests for new keys one
+window holds thousands, and each takes longer than a whole record."""
+
+_END_SECONDS: Final = 30.0
+"""Longest time that a close takes: as long as asyncio gives a peer to end TLS."""
+
+_sealed: Final = memoryview(bytearray(_READ_AT_ONCE))
+"""The window into which every connection is read."""
+
+_opened: Final = memoryview(bytearray(ROOM))
+"""The window for what that says, unless the protocol has one."""
+
+_NOBODY: Final = asyncio.Protocol()
+
+
+async def accept_tls(
+    connection: socket.socket, context: ssl.SSLContext, protocol: Callable[[], asyncio.BaseProtocol]
+) -> TlsTransport:
+    """Let a client begin TLS and give the connection to a protocol; for all else see `connect_tls`."""
+    return await _begin(connection, context, None, protocol)
+
+
+async def connect_tls(
+    connection: socket.socket,
+    context: ssl.SSLContext,
+    server: str,
+    protocol: Callable[[], asyncio.BaseProtocol],
+) -> TlsTransport:
+    """Begin TLS as a client and give the connection to a protocol.
+
+    Args:
+        connection: Connected and non-blocking. Until there is a transport it is the caller's.
+        context: What is shown, and what is checked.
+        server: Whom we want to reach: sent to it, and looked for in its certificate.
+        protocol: Called after the handshake. A `asyncio.BufferedProtocol` must have `ROOM`, and use it up at
+            once.
+
+    Raises:
+        OSError: The handshake failed: `ssl.SSLError`, or `ConnectionResetError` without a number if the peer
+            has just left.
+
+    Cancellation: safe; the connection is still the caller's.
+    """
+    return await _begin(connection, context, server, protocol)
+
+
+async def _begin(
+    connection: socket.socket,
+    context: ssl.SSLContext,
+    server: str | None,
+    protocol: Callable[[], asyncio.BaseProtocol],
+) -> TlsTransport:
+    loop = asyncio.get_running_loop()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_side=server is None, server_hostname=server)
+    while True:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        except OSError:
+            with contextlib.suppress(OSError):
+                connection.send(outgoing.read())  # the alert, which says why
+            raise
+        else:
+            break
+        if said := outgoing.read():
+            await loop.sock_sendall(connection, said)
+        heard = await loop.sock_recv(connection, _RECORD)
+        if not heard:
+            raise ConnectionResetError
+        incoming.write(heard)
+    return TlsTransport(loop, connection, context, (tls, incoming, outgoing), protocol())
+
+
+class TlsTransport(asyncio.Transport):
+    """A connection on which TLS has begun; made by `accept_tls` and `connect_tls`.
+
+    Unlike asyncio's it can be written to after its peer has ended, if the protocol's `eof_received` says so.
+    """
+
+    __slots__ = (
+        "_at_end",
+        "_backlog",
+        "_buffered",
+        "_connection",
+        "_has_ended",
+        "_high",
+        "_incoming",
+        "_is_closing",
+        "_is_gone",
+        "_is_paused",
+        "_is_stopped",
+        "_loop",
+        "_low",
+        "_outgoing",
+        "_owed",
+        "_patience",
+        "_protocol",
+        "_reads",
+        "_said_end",
+        "_tls",
+        "_unsealed",
+        "_window",
+        "_writes",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: socket.socket,
+        context: ssl.SSLContext,
+        tls: tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO],
+        protocol: asyncio.BaseProtocol,
+    ) -> None:
+        self._loop = loop
+        self._connection = connection
+        self._tls, self._incoming, self._outgoing = tls
+        names = {"peername": connection.getpeername, "sockname": connection.getsockname}
+        extra = {"socket": connection, "ssl_object": self._tls, "sslcontext": context}
+        for key, ask in names.items():
+            with contextlib.suppress(OSError):  # the peer has left
+                extra[key] = ask()
+        super().__init__(extra)
+        # Records that the kernel has not taken; and bytes that OpenSSL does not, in a handshake of TLS 1.2
+        # that the peer has begun again.
+        self._backlog, self._unsealed = bytearray(), bytearray()
+        self._owed = 0
+        self._window = _sealed
+        self._low, self._high = _HIGH // 4, _HIGH
+        self._is_stopped = self._is_paused = False
+        self._has_ended = self._at_end = False  # the peer's end of TLS, and of the connection
+        self._is_closing = self._said_end = self._is_gone = False
+        self._patience: asyncio.TimerHandle | None = None
+        self._reads = self._writes = False
+        self.set_protocol(protocol)
+        if said := self._outgoing.read():
+            self._send(said)  # the handshake's last words
+        protocol.connection_made(self)
+        # OpenSSL may already have what the peer said right behind its handshake.
+        loop.call_soon(self._begin_reading)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Give the connection to a protocol; it is not told that the connection is made."""
+        self._protocol = protocol
+        self._buffered = protocol if isinstance(protocol, asyncio.BufferedProtocol) else None
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+        return self._protocol
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def is_reading(self) -> bool:
+        """Whether the protocol is given what the peer says."""
+        return not (self._is_paused or self._is_closing or self._has_ended)
+
+    def pause_reading(self) -> None:
+        """Give the protocol no more, until `resume_reading`; twice is harmless."""
+        self._is_paused = True
+        self._watch()
+
+    def resume_reading(self) -> None:
+        """Go on; twice is harmless."""
+        self._is_paused = False
+        if self._incoming.pending:
+            self._loop.call_soon(self._begin_reading)
+        else:
+            self._watch()
+
+    def _begin_reading(self) -> None:
+        """Open what OpenSSL was given with the handshake."""
+        if self._incoming.pending and self.is_reading():
+            self._open(0)
+        self._watch()
+
+    def _on_readable(self) -> None:
+        try:
+            number = self._connection.recv_into(self._window)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(error)
+            return
+        if not number:
+            self._at_end = True
+            if self._said_end and not self._backlog:
+                self._end(None)
+            elif self._is_closing:
+                self._watch()
+            else:
+                self._hear_end()
+        elif self._is_closing:
+            pass  # nobody listens any more
+        elif number <= _LITTLE:
+            self._open(number)
+        else:
+            began = time.thread_time()
+            self._open(number)
+            if time.thread_time() - began > _SLOW:
+                self._window = _sealed[:_LITTLE]
+
+    def _open(self, number: int) -> None:
+        """Give the protocol what the first bytes of the window say."""
+        buffered = self._buffered
+        into = _opened if buffered is None else memoryview(buffered.get_buffer(ROOM))
+        # The types of the standard library leave out that with a buffer this returns a number.
+        read = cast("Callable[[int, memoryview], int]", self._tls.read)
+        incoming = self._incoming
+        filled, ended, failure = 0, False, None
+        try:
+            for start in range(0, max(number, 1), _RECORD):
+                incoming.write(_sealed[start : min(start + _RECORD, number)])
+                while incoming.pending:
+                    try:
+                        count = read(_RECORD, into[filled:])
+                    except ssl.SSLWantReadError:
+                        break
+                    if not count:
+                        raise ssl.SSLZeroReturnError
+                    filled += count
+        except ssl.SSLZeroReturnError:
+            ended = True
+        except ssl.SSLError as error:
+            failure = error
+        if self._outgoing.pending:
+            self._say_of_tls()
+        if filled and buffered is None:
+            self._protocol.data_received(bytes(into[:filled]))  # type: ignore[attr-defined]
+        elif filled and buffered is not None:
+            buffered.buffer_updated(filled)
+        if failure is not None:
+            self._end(failure)
+        elif ended:
+            self._hear_end()
+        elif self._unsealed:
+            unsealed, self._unsealed = self._unsealed, bytearray()
+            self._seal(memoryview(unsealed))
+
+    def _hear_end(self) -> None:
+        """Tell the protocol that the peer has ended; whatever comes now is not read."""
+        if self._has_ended or self._is_closing:
+            return
+        self._has_ended = True
+        if self._protocol.eof_received():  # type: ignore[attr-defined]
+            self._watch()
+        else:
+            self.close()
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait until the peer has taken others."""
+        return len(self._backlog) + len(self._unsealed)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the numbers of waiting bytes at which the protocol goes on, and above which it pauses."""
+        return self._low, self._high
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set those numbers; as asyncio does, with a quarter of the higher one as the lower one."""
+        self._high = high if high is not None else _HIGH if low is None else 4 * low
+        self._low = self._high // 4 if low is None else low
+        self._pause_if_full()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write bytes, of which nothing is kept but what cannot be sent now; none after `close`."""
+        if self._is_closing or not data:
+            return
+        if self._unsealed:
+            self._unsealed += data
+        else:
+            self._seal(memoryview(data))
+
+    def can_write_eof(self) -> bool:
+        """Tell that this side cannot end alone: TLS has no half-close that peers agree on."""
+        return False
+
+    def _seal(self, data: memoryview) -> None:
+        records = []
+        start = 0
+        try:
+            while start < len(data):
+                # A peer may have asked for shorter records (RFC 8449).
+                start += self._tls.write(data[start : start + _RECORD])
+                records.append(self._outgoing.read())
+        except ssl.SSLWantReadError:
+            self._unsealed += data[start:]
+        except ssl.SSLError as error:
+            self._end(error)
+            return
+        self._send(records[0] if len(records) == 1 else b"".join(records))
+
+    def _say_of_tls(self) -> None:
+        """Send what TLS has to say of itself."""
+        said = self._outgoing.read()
+        self._send(said)
+        if self._backlog:
+            self._owed += len(said)
+
+    def _send(self, data: bytes) -> None:
+        """Send records; keep what the kernel does not take."""
+        sent = 0
+        if not self._backlog:
+            try:
+                sent = self._connection.send(data)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._is_closing = True
+                self._loop.call_soon(self._fail, error)
+                return
+        if sent < len(data):
+            self._backlog += memoryview(data)[sent:]
+            self._watch()
+        self._pause_if_full()
+
+    def _pause_if_full(self) -> None:
+        if not self._is_stopped and self.get_write_buffer_size() > self._high:
+            self._is_stopped = True
+            self._protocol.pause_writing()
+
+    def _on_writable(self) -> None:
+        try:
+            sent = self._connection.send(self._backlog)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        del self._backlog[:sent]
+        if not self._backlog:
+            self._owed = 0
+            self._watch()
+            if self._is_closing:
+                self._go_on_closing()
+        if self._is_stopped and self.get_write_buffer_size() <= self._low:
+            self._is_stopped = False
+            self._protocol.resume_writing()
+
+    def _fail(self, error: OSError) -> None:
+        """End because nothing can be written; what the peer said last, such as why, may be there to read."""
+        if not (self._is_gone or self._is_paused or self._has_ended):
+            with contextlib.suppress(OSError):
+                if number := self._connection.recv_into(_sealed):
+                    self._open(number)
+        self._end(error)
+
+    # -- ending ----------------------------------------------------------------------------
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._is_closing
+
+    def close(self) -> None:
+        """Send what waits, end TLS, and wait until the peer has ended as well; twice is harmless.
+
+        Closing a connection with unread bytes would reset it, and a reset can overtake our last bytes. If the
+        peer takes longer than `_END_SECONDS` the connection is aborted.
+        """
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._unsealed.clear()
+        self._patience = self._loop.call_later(_END_SECONDS, self.abort)
+        if self._backlog:
+            self._watch()
+        else:
+            self._go_on_closing()
+
+    def abort(self) -> None:
+        """End at once; bytes that wait are lost."""
+        self._end(None)
+
+    def _go_on_closing(self) -> None:
+        """End TLS and then our side of the connection, as far as the peer takes that now."""
+        if not self._said_end:
+            self._said_end = True
+            with contextlib.suppress(ssl.SSLError):  # it wants to read the peer's end, which may never come
+                self._tls.unwrap()
+            if said := self._outgoing.read():
+                self._send(said)
+        if self._backlog or self._is_gone:
+            return
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_WR)
+        if self._at_end:
+            self._end(None)
+        else:
+            self._watch()
+
+    def _end(self, error: OSError | None) -> None:
+        if self._is_gone:
+            return
+        self._is_gone = self._is_closing = True
+        self._watch()
+        self._backlog.clear()
+        self._unsealed.clear()
+        if self._patience is not None:
+            self._patience.cancel()
+        self._loop.call_soon(self._leave, error)
+
+    def _leave(self, error: OSError | None) -> None:
+        try:
+            self._protocol.connection_lost(error)
+        finally:
+            self._connection.close()
+            self.set_protocol(_NOBODY)  # otherwise the two would wait for the cycle collector
+
+    def _watch(self) -> None:
+        """Let the loop watch for what is wanted now."""
+        closing = self._is_closing
+        reads = not (self._is_gone or self._at_end) and (
+            closing or not (self._is_paused or self._has_ended or self._owed > _MOST_OWED)
+        )
+        if reads is not self._reads:
+            self._reads = reads
+            if reads:
+                self._loop.add_reader(self._connection.fileno(), self._on_readable)
+            else:
+                self._loop.remove_reader(self._connection.fileno())
+        writes = bool(self._backlog) and not self._is_gone
+        if writes is not self._writes:
+            self._writes = writes
+            if writes:
+                self._loop.add_writer(self._connection.fileno(), self._on_writable)
+            else:
+                self._loop.remove_writer(self._connection.fileno())
