@@ -202,7 +202,7 @@ class Sizing(Block):
     """Memory of one session in the pod's cgroup, kernel socket buffers included."""
     tls_bytes_per_session: Annotated[int, Field(ge=0)] = 131072
     """What a session has besides in the gateway with `tls.secretName`."""
-    upstream_tls_bytes_per_session: Annotated[int, Field(ge=0)] = 524288
+    upstream_tls_bytes_per_session: Annotated[int, Field(ge=0)] = 131072
     """The same where an upstream is https: a route's or `hub.defaultTarget`, or any, with
     `upstreamTls.ca` or `upstreamTls.certificate`."""
     base_bytes: Annotated[int, Field(ge=0)] = 134217728

@@ -134,7 +134,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   "sizing": {
     "bytesPerSession": 65536,
     "tlsBytesPerSession": 131072,
-    "upstreamTlsBytesPerSession": 524288,
+    "upstreamTlsBytesPerSession": 131072,
     "baseBytes": 134217728,
     "forwarderBytes": 33554432,
     "limitFactor": 1.5
