@@ -131,21 +131,26 @@ class Running:
                 process_group=0,  # no session of its own: see `processors.ahead`
             )
 
-    def wait(self, timeout: float = 30.0) -> None:
+    def wait(self, timeout: float = 30.0, port: int = 0) -> None:
         """Until a request through it is answered by the upstream; a proxy that never does is stopped.
+
+        Args:
+            timeout: Seconds.
+            port: Where to ask, if that is not its own port.
 
         Raises:
             DidNotStart: With its last words.
         """
+        port = port or self.port
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
             try:
-                with socket.create_connection(("127.0.0.1", self.port), 1.0) as probe:
+                with socket.create_connection(("127.0.0.1", port), 1.0) as probe:
                     probe.settimeout(2.0)
                     probe.sendall(
-                        b"GET /ready HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % self.port
+                        b"GET /ready HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % port
                     )
                     if probe.recv(64).startswith(b"HTTP/1.1 200"):
                         return
