@@ -101,7 +101,7 @@ configurations = st.builds(
     capacity=st.builds(
         Capacity,
         warning_share=share,
-        peers=st.lists(st.builds(Endpoint, hosts, st.integers(0, 65535)), max_size=2).map(tuple),
+        peers=st.lists(st.builds(Endpoint, hosts, st.integers(1, 65535)), max_size=2).map(tuple),
         name=st.none() | text,
     ),
     metrics=st.builds(Metrics, duration_half_life=some_seconds),
