@@ -34,13 +34,19 @@ settings.load_profile("patient")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that may take longest, or one job works alone in the end."""
+    """Begin with the tests that may take longest, or one job works alone in the end.
 
-    def allowed(item: pytest.Item) -> float:
+    But only one of each module: the others would wait with it for what all of them need, such as an image.
+    """
+    begun: set[Path] = set()
+
+    def urgency(item: pytest.Item) -> tuple[bool, float]:
+        is_first = item.path not in begun
+        begun.add(item.path)
         marker = item.get_closest_marker("timeout")
-        return float(marker.args[0]) if marker else 0.0
+        return is_first, float(marker.args[0]) if marker else 0.0
 
-    items.sort(key=allowed, reverse=True)
+    items.sort(key=urgency, reverse=True)
 
 
 @pytest.fixture
