@@ -409,9 +409,7 @@ class Relay:
                 code = int.from_bytes(pending.close[2:4], "big") if len(pending.close) > 2 else None
                 self._words[close_code_word("proxy", close_code_label(code))] += 1
         if pending.heartbeat:
-            self._words[ForwarderWord.HEARTBEATS] += 1
-            if pending.heartbeat is OUR_PING:
-                self._timers.ask(flow.session, self._engine.now)
+            self._note_beat(flow.session, pending.heartbeat, self._engine.now)
         if self._engine.inject(flow, b"".join(pending.pongs) + pending.heartbeat + pending.close):
             self._sink_failed(flow)
 
@@ -447,9 +445,7 @@ class Relay:
             return
         heartbeat = OUR_PING if self._timers.asks else HEARTBEAT
         if flow.at_boundary and not flow.wanted:
-            self._words[ForwarderWord.HEARTBEATS] += 1
-            if heartbeat is OUR_PING:
-                self._timers.ask(session, now)
+            self._note_beat(session, heartbeat, now)
             if self._engine.inject(flow, heartbeat):
                 self._sink_failed(flow)
         elif not flow.stashed:
@@ -457,6 +453,12 @@ class Relay:
             # none is sent: there is traffic already, and a stalled browser must not collect pongs.
             _pending(flow).heartbeat = heartbeat
             flow.wanted = True
+
+    def _note_beat(self, session: Session, heartbeat: bytes, now: float) -> None:
+        """Count a heartbeat that goes out now, and await its answer if it is a ping."""
+        self._words[ForwarderWord.HEARTBEATS] += 1
+        if heartbeat is OUR_PING:
+            self._timers.ask(session, now)
 
 
 def _pending(flow: Flow) -> Pending:
