@@ -84,7 +84,8 @@ class Instance:
         assert self.view.hub is not None
         self.standing = self.view.hub.standing
         self._life = contextlib.AsyncExitStack()
-        self._comparing = asyncio.Lock()
+        self.quiet = asyncio.Lock()
+        """Held while it compares."""
         self._compared = asyncio.Event()
 
     async def start(self, *, compared: bool = True) -> None:
@@ -100,7 +101,7 @@ class Instance:
         compare = self.sharing.compare
 
         async def compare_and_note_it() -> None:
-            async with self._comparing:
+            async with self.quiet:
                 await compare()
             self._compared.set()
 
@@ -111,8 +112,12 @@ class Instance:
             await self._compared.wait()
 
     async def stop(self) -> None:
-        async with self._comparing:
-            await self._life.aclose()
+        async with self.quiet:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close it; nothing compares with it meanwhile."""
+        await self._life.aclose()
 
     async def call(
         self, method: str, path: str, body: object = None, fields: dict[str, str] = GIVEN
@@ -151,8 +156,11 @@ async def instances(
             await instance.start()
         yield all_of_them
     finally:
-        for instance in all_of_them:
-            await instance.stop()
+        async with contextlib.AsyncExitStack() as quiet:
+            for instance in all_of_them:  # one that still compared would connect to one that closes
+                await quiet.enter_async_context(instance.quiet)
+            for instance in all_of_them:
+                await instance.close()
 
 
 # -- what the Hub says ------------------------------------------------------------------------------------
