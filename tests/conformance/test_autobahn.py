@@ -1,7 +1,8 @@
 """Every Autobahn case has the same verdict through Bascule as it has directly.
 
 Run on both ends: the suite as the browser in front of an echo server, and as the upstream behind an
-echo client; each with the compiled hot path and with its pure twin.
+echo client; each with the compiled hot path and with its pure twin. The suite gives a case one second, which a
+busy machine may need itself: what differs is tried once more, and a difference of the proxy's comes again.
 """
 
 import asyncio
@@ -33,16 +34,19 @@ def start_proxy(bascule: Start, upstream: str, hot: str) -> str:
     return proxy.public_url.replace("http", "ws", 1)
 
 
+def unexplained(direct: dict[str, Verdict], proxied: dict[str, Verdict], side: str) -> list[str]:
+    """Return the cases that differ and are not in the table."""
+    table = {row.case for row in DIFFERENCES if row.side == side}
+    return [case for case in direct if case not in table and not direct[case].same_as(proxied[case])]
+
+
 def judge(direct: dict[str, Verdict], proxied: dict[str, Verdict], side: str) -> None:
     """Demand equal verdicts, apart from the rows of the table, which must be as they say."""
     table = {row.case: row for row in DIFFERENCES if row.side == side}
     assert direct.keys() == proxied.keys()
-    unexplained = {
-        case: (direct[case].pair, proxied[case].pair)
-        for case in direct
-        if case not in table and not direct[case].same_as(proxied[case])
-    }
-    assert unexplained == {}
+    assert {
+        case: (direct[case].pair, proxied[case].pair) for case in unexplained(direct, proxied, side)
+    } == {}
     untrue = [
         row
         for case, row in table.items()
@@ -64,7 +68,10 @@ def test_the_suite_as_browser_sees_no_difference(
     bascule: Start, echo_directly: dict[str, Verdict], hot: str
 ) -> None:
     with run_echo() as echo:
-        proxied = fuzz(start_proxy(bascule, echo, hot), cases_of(BROWSER))
+        proxy = start_proxy(bascule, echo, hot)
+        proxied = fuzz(proxy, cases_of(BROWSER))
+        if again := unexplained(echo_directly, proxied, BROWSER):
+            proxied |= fuzz(proxy, again)
 
     judge(echo_directly, proxied, BROWSER)
 
@@ -72,11 +79,13 @@ def test_the_suite_as_browser_sees_no_difference(
 @pytest.fixture(scope="module")
 def client_directly() -> dict[str, Verdict]:
     """The verdicts of the echo client alone."""
-    return asyncio.run(verdicts_of_the_client(lambda origin: origin.replace("http", "ws", 1)))
+    return asyncio.run(
+        verdicts_of_the_client(lambda origin: origin.replace("http", "ws", 1), cases_of(UPSTREAM))
+    )
 
 
-async def verdicts_of_the_client(front: Callable[[str], str]) -> dict[str, Verdict]:
-    with run_fuzzing_upstream(cases_of(UPSTREAM)) as suite:
+async def verdicts_of_the_client(front: Callable[[str], str], cases: list[str]) -> dict[str, Verdict]:
+    with run_fuzzing_upstream(cases) as suite:
         await drive_cases(front(suite.origin))
         return suite.verdicts()
 
@@ -85,6 +94,11 @@ async def verdicts_of_the_client(front: Callable[[str], str]) -> dict[str, Verdi
 async def test_the_suite_as_upstream_sees_no_difference(
     bascule: Start, client_directly: dict[str, Verdict], hot: str
 ) -> None:
-    proxied = await verdicts_of_the_client(lambda origin: start_proxy(bascule, origin, hot))
+    def front(origin: str) -> str:
+        return start_proxy(bascule, origin, hot)
+
+    proxied = await verdicts_of_the_client(front, cases_of(UPSTREAM))
+    if again := unexplained(client_directly, proxied, UPSTREAM):
+        proxied |= await verdicts_of_the_client(front, again)
 
     judge(client_directly, proxied, UPSTREAM)
