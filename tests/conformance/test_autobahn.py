@@ -1,8 +1,8 @@
 """Every Autobahn case has the same verdict through Bascule as it has directly.
 
 Run on both ends: the suite as the browser in front of an echo server, and as the upstream behind an
-echo client; each with the compiled hot path and with its pure twin. The suite gives a case one second, which a
-busy machine may need itself: what differs is tried once more, and a difference of the proxy's comes again.
+echo client; each with the compiled hot path and with its pure twin. The suite gives a case one second, and a
+busy machine may need it for itself: what differs is tried once more. A difference of the proxy's comes again.
 """
 
 import asyncio
