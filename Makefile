@@ -7,8 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests mostly wait, for processes and browsers: one job more than there are processors keeps these busy.
-PYTEST_JOBS ?= $(shell expr $$(nproc) + 1)
+# Tests often wait, for processes and browsers: two jobs more than there are processors keep these busy.
+PYTEST_JOBS ?= $(shell expr $$(nproc) + 2)
 FUZZ_SECONDS ?= 60
 SOAK ?= --sessions 5000 --seconds 120
 
@@ -16,8 +16,8 @@ SOAK ?= --sessions 5000 --seconds 120
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop compiler parts demo demo-jupyter test test-fast check format shell javascript types layers drift cover \
-        fuzz soak bench bench-quick accept-arm accept-chart docs pictures lock clean
+.PHONY: help install develop compiler parts demo demo-jupyter test parts-if-possible test-fast check format shell \
+        javascript types layers drift cover fuzz soak bench bench-quick accept-arm accept-chart docs pictures lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -66,10 +66,13 @@ compiler:
 	@if PYTHON="$(PYTHON)" scripts/install-parts compiler; \
 	  then ls src/bascule/forwarder/_hot.*.so >/dev/null 2>&1 || rm -f build/.installed; else $(WITHOUT); fi
 
+# The checks need no part: they run while the parts are fetched.
 test: compiler build/.developed ## Everything: checks and all tests, with real parts
-	@scripts/install-parts || $(WITHOUT)
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory -j parts-if-possible check
 	@$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
+
+parts-if-possible:
+	@scripts/install-parts || $(WITHOUT)
 
 test-fast: build/.developed ## The tests that need no real part
 	@$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup -m "not real" $(PYTEST_ARGS)
