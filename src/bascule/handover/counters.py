@@ -119,7 +119,7 @@ class GatewayWord(IntEnum):
     HTTP_IN_FLIGHT = auto()
     """A gauge: plain HTTP requests under way."""
     HTTP_REFUSED = auto()
-    """Plain HTTP requests answered 503 because ``limits.maxHttpRequests`` were under way."""
+    """Exchanges answered 503 for want of room: see `bascule.gateway.exchanges.ExchangeCount.refused`."""
     HTTP_2XX = auto()
     """Plain HTTP requests answered with a status of this class, and upgrades that got the upstream's own."""
     HTTP_3XX = auto()
