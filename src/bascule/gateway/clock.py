@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from functools import lru_cache
 
 __all__ = ["date_line"]
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self._second = -1
-        self._line = b""
-
-    def line(self) -> bytes:
-        """Return the field, with the end of its line."""
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
-        return self._line
+def date_line() -> bytes:
+    """Return the field, with the end of its line."""
+    return _line(int(time.time()))
 
 
-date_line = _Clock().line
+@lru_cache(maxsize=1)
+def _line(second: int) -> bytes:
+    return b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
