@@ -210,14 +210,12 @@ class Listener:
             connection.close()
             return
         data = without_empty_lines(data)
-        if (end := data.find(END_OF_HEAD) + len(END_OF_HEAD)) >= len(END_OF_HEAD):
-            # A whole head is there, as nearly always.
-            head = upgrade_head(data[:end], self._limits)
-            if head is not None:
-                leg = PlainLeg(self._loop, connection)
-                request = UpgradeRequest(leg, head, data[end:], peer)
-                spawn(self._on_upgrade(request), "upgrade", serves=True)
-                return
+        head, end, early = data.partition(END_OF_HEAD)
+        # Nearly always a whole head is there.
+        if end and (upgrade := upgrade_head(head + end, self._limits)) is not None:
+            request = UpgradeRequest(PlainLeg(self._loop, connection), upgrade, early, peer)
+            spawn(self._on_upgrade(request), "upgrade", serves=True)
+            return
         spawn(self._serve(connection, data, peer), "connection", serves=True)
 
     def _pause(self, error: OSError) -> None:
