@@ -172,9 +172,10 @@ class Dialler:
         limit = self._limits.request_head_bytes
         while True:
             end = data.find(END_OF_HEAD)
+            size = len(data) if end < 0 else end + len(END_OF_HEAD)
+            if size > limit:
+                raise BadAnswer("response head over limits.requestHeadBytes")
             if end < 0:
-                if len(data) > limit:
-                    raise BadAnswer("response head over limits.requestHeadBytes")
                 if has_bare_line_feed(data):
                     raise BadAnswer("a bare line feed in the response head")
                 chunk = await leg.read()
@@ -183,17 +184,14 @@ class Dialler:
                     raise ConnectionResetError(errno.ECONNRESET, "ended before it answered")
                 data += chunk
                 continue
-            end += len(END_OF_HEAD)
-            if end > limit:
-                raise BadAnswer("response head over limits.requestHeadBytes")
             try:
-                head = parse_response_head(data[:end], self._limits.request_fields)
+                head = parse_response_head(data[:size], self._limits.request_fields)
             except BadHead as error:
                 raise BadAnswer(error.detail) from error
-            data = data[end:]
+            data = data[size:]
             if head.status >= 200 or head.status == 101:
                 return head, data
-            limit -= end  # one limit for all heads together, so that interim ones cannot follow without end
+            limit -= size  # one limit for all heads together, so that interim ones cannot follow without end
 
     async def _connect(self, address: UpstreamAddress) -> Leg:
         """Connect to the first address that accepts the connection.
