@@ -166,10 +166,7 @@ class Timers:
 
     def beats(self, now: float) -> Iterator[Session]:
         """Yield the sessions whose browser is to get a heartbeat."""
-        for identifier in self._beats.expire(now):
-            session = self._sessions.get(identifier)
-            if session is None or session.end is not None:
-                continue
+        for session in self._due(self._beats, now):
             if session.beat_at > now:
                 self._await_beat(session, session.beat_at, now)
             else:
@@ -198,38 +195,32 @@ class Timers:
         Of a browser whose bytes wait unread, since the upstream takes none, nothing can be said; nor of one
         that bytes before the ping are still on their way to, as long as TCP is patient.
         """
-        for identifier in self._answers.expire(now):
-            session = self._sessions.get(identifier)
-            if session is None or session.end is not None:
-                continue
+        for session in self._due(self._answers, now):
             if session.browser_signs != session.asked:
                 session.asked = None
             elif session.answer_by > now:
-                self._answers.schedule(identifier, session.answer_by)
+                self._answers.schedule(session.id, session.answer_by)
             elif _may_answer_yet(session):
-                self._answers.schedule(identifier, now + self._intervals.pong / _LOOKS)
+                self._answers.schedule(session.id, now + self._intervals.pong / _LOOKS)
             else:
                 yield session
 
     def idlers(self, now: float) -> Iterator[Session]:
         """Yield the sessions that are idle."""
         idle = self._intervals.idle
-        for identifier in self._idles.expire(now):
-            session = self._sessions.get(identifier)
-            if session is None or session.end is not None:
-                continue
+        for session in self._due(self._idles, now):
             due = session.active_at + idle
             if due > now:
                 session.waiting = 0
-                self._idles.schedule(identifier, min(due, now + _LONGEST_LOOK))
+                self._idles.schedule(session.id, min(due, now + _LONGEST_LOOK))
             elif _has_unread(session):
                 # This process was held up (stopped, or short of CPU time): read first what has arrived.
-                self._idles.schedule(identifier, now + self._idles.resolution)
+                self._idles.schedule(session.id, now + self._idles.resolution)
             elif (waiting := _waiting(session)) and not 0 < session.waiting <= waiting:
                 # A slow peer may still be taking what we read long ago, which is no idleness. If it
                 # takes nothing from one check to the next, it is as silent as the other side.
                 session.waiting = waiting
-                self._idles.schedule(identifier, now + idle)
+                self._idles.schedule(session.id, now + idle)
             else:
                 yield session
 
@@ -261,6 +252,13 @@ class Timers:
             if now < due:
                 self._closings.schedule(identifier, min(due, now + closing / _LOOKS))
             else:
+                yield session
+
+    def _due(self, wheel: Wheel, now: float) -> Iterator[Session]:
+        """Yield the sessions due in a wheel that have not begun to end."""
+        for identifier in wheel.expire(now):
+            session = self._sessions.get(identifier)
+            if session is not None and session.end is None:
                 yield session
 
     def _await_beat(self, session: Session, at: float, now: float) -> None:
