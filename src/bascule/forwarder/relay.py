@@ -284,7 +284,7 @@ class Relay:
         limit = str(session.inbound.limit)
         session.reason = reason or row.browser_reason.replace("{limit}", limit).encode()
         self._timers.end(session, self._engine.now, within)
-        if end in (End.CLIENT_CLOSED, End.UPSTREAM_CLOSED):
+        if end in _CLOSED.values():
             return
         if row.to_upstream is None:
             session.inbound.told = True
