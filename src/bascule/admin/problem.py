@@ -20,9 +20,9 @@ from bascule.errors import BasculeError
 from bascule.telemetry.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    from aiohttp.typedefs import Handler
 
 __all__ = ["CONTENT_TYPE", "Problem", "ask_again", "check_parameters", "of_framework", "problems"]
 

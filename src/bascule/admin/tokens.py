@@ -33,12 +33,9 @@ from bascule.errors import ConfigError
 from bascule.policy.endpoints import Endpoint, SocketFile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from aiohttp.typedefs import Handler, Middleware
 
     from bascule.policy.config import Config
-
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-    from aiohttp.typedefs import Middleware
 
 __all__ = ["CAPACITY_PATHS", "guard", "read_token"]
 

@@ -25,9 +25,7 @@ from bascule._version import __version__
 from bascule.demo.shell import GREETING, PROMPT, Closing, Interpreter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    from aiohttp.typedefs import Handler
 
 __all__ = ["build_app", "echo", "main", "shell"]
 
