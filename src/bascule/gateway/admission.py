@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
@@ -162,7 +162,8 @@ class _OnItsWay:
         self.upstream.close()
         self._admission.gave_back(self._record)
         leg = PlainLeg(asyncio.get_running_loop(), self.browser)
-        spawn(self._admission.refuse_without_room(self._asked._replace(leg=leg)), "refusal", serves=True)
+        refusal = self._admission.refuse(self._asked._replace(leg=leg), Refusal.NO_ROOM)
+        spawn(refusal, "refusal", serves=True)
 
 
 class Admission:
@@ -249,11 +250,11 @@ class Admission:
             return
         asked = _Asked(leg, head, early, peer, scheme, client, offer, match, host, user)
         if not self._life.admits:
-            await self._refuse(asked, Refusal.DRAINING)
+            await self.refuse(asked, Refusal.DRAINING)
             return
         lease = self._budget.try_acquire(time.monotonic(), match.route.name, user)
         if isinstance(lease, Refusal):
-            await self._refuse(asked, lease)
+            await self.refuse(asked, lease)
             return
         try:
             with lease:
@@ -300,10 +301,10 @@ class Admission:
     async def _explain(self, asked: _Asked, none: _NoSession) -> None:
         """Answer an upgrade that held a lease and became no session."""
         if REFUSAL_TABLE[none.why].code is not None:
-            await self._refuse(asked, none.why, none.detail)
+            await self.refuse(asked, none.why, none.detail)
             return
         self._count(none.why)
-        self._log_refusal(asked, none.why, status=none.status, detail=none.detail)
+        self._access.session_refused(none.why, asked.errand, status=none.status, detail=none.detail)
         match none.answer:
             case None:
                 asked.leg.close()
@@ -408,11 +409,7 @@ class Admission:
         record.lease.release()
         self._settled.set()
 
-    async def refuse_without_room(self, asked: _Asked) -> None:
-        """Tell a browser that no forwarder takes its session; its lease has been released."""
-        await self._refuse(asked, Refusal.NO_ROOM)
-
-    async def _refuse(self, asked: _Asked, why: Refusal, detail: str | None = None) -> None:
+    async def refuse(self, asked: _Asked, why: Refusal, detail: str | None = None) -> None:
         """Answer with 101 and Close, or with 503, as ``rejectMode`` says; then log the refusal."""
         self._count(why)
         if why is Refusal.CAP and self._refuser.hold_off.is_new(asked.who, time.monotonic()):
@@ -429,13 +426,12 @@ class Admission:
                 said = {"close_code": int(code)} if mode == "close" else {"status": REFUSED_STATUS}
             if refusing.held:
                 self._words[GatewayWord.HOLDS] += 1
-            self._log_refusal(asked, why, **said, held_seconds=refusing.held or None, detail=detail)
+            self._access.session_refused(
+                why, asked.errand, **said, held_seconds=refusing.held or None, detail=detail
+            )
 
     def _count(self, why: Refusal) -> None:
         self._words[REFUSAL_TABLE[why].word] += 1
-
-    def _log_refusal(self, asked: _Asked, why: Refusal, **said: Any) -> None:
-        self._access.session_refused(why, asked.errand, **said)
 
     async def _answer(self, leg: Leg, refused: RequestRefused, client: str, match: Match | None) -> None:
         why, user = Refusal.HANDSHAKE, None
