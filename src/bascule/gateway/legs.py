@@ -19,7 +19,7 @@ from bascule.gateway.waits import Waits
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["CHUNK", "Deadline", "Leg", "PlainLeg", "deadlines", "reset"]
+__all__ = ["CHUNK", "Deadline", "Leg", "PlainLeg", "deadlines", "has_ended", "reset"]
 
 CHUNK: Final = 16 * 1024
 """Most bytes read at once during a handshake, and so most that arrive early after a head."""
@@ -121,15 +121,19 @@ class PlainLeg:
 
     def is_gone(self) -> bool:
         """See `Leg.is_gone`."""
-        # Shows an end behind unread bytes as well; peeking at those bytes would not.
-        ends = select.poll()
-        ends.register(self._socket, select.POLLRDHUP)
-        return bool(ends.poll(0))
+        return has_ended(self._socket)
 
     def interrupt(self) -> None:
         """See `Leg.interrupt`; the descriptor stays open, since the loop may be watching it."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def has_ended(connection: socket.socket) -> bool:
+    """Tell whether the peer has ended, even behind unread bytes; peeking at those would not show it."""
+    ends = select.poll()
+    ends.register(connection, select.POLLRDHUP)
+    return bool(ends.poll(0))
 
 
 def reset(transport: asyncio.WriteTransport) -> None:

@@ -7,12 +7,11 @@ forwarder knows one kind of leg.
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 from typing import cast
 
 from bascule.gateway.farewell import close_soon
-from bascule.gateway.legs import CHUNK, reset
+from bascule.gateway.legs import CHUNK, has_ended, reset
 from bascule.gateway.pump import pump
 
 __all__ = ["PumpedLeg"]
@@ -140,10 +139,7 @@ class PumpedLeg(asyncio.Protocol):
         """See `Leg.is_gone`."""
         if self._has_ended or self._transport.is_closing():
             return True
-        # The end may stand behind bytes that we do not read yet.
-        ends = select.poll()
-        ends.register(self._transport.get_extra_info("socket"), select.POLLRDHUP)
-        return bool(ends.poll(0))
+        return has_ended(self._transport.get_extra_info("socket"))
 
     def interrupt(self) -> None:
         """See `Leg.interrupt`."""
