@@ -33,9 +33,8 @@ from bascule.gateway.plain_server import PlainProtocol, PlainServer
 from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.unparsed import TOO_LARGE
 from bascule.gateway.unread import Stalls, Unread
-from bascule.gateway.upgrade import UpgradeRequest
+from bascule.gateway.upgrade import UpgradeRequest, upgrade_head
 from bascule.gateway.waits import Waits
-from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import (
     END_OF_HEAD,
     BadHead,
@@ -59,11 +58,7 @@ if TYPE_CHECKING:
     from bascule.gateway.upgrade import OnUpgrade
     from bascule.policy.config import Config, Limits
 
-__all__ = ["HttpProtocol", "HttpServer", "upgrade_head"]
-
-_UPGRADE: Final = b"\nupgrade:"
-"""Every head with the field ``Upgrade`` contains this. ``Upgrade-Insecure-Requests``, which browsers send
-for each page, does not."""
+__all__ = ["HttpProtocol", "HttpServer"]
 
 _TLS_HANDSHAKE: Final = b"\x16"
 """First byte from a TLS client (RFC 8446 §5.1), which then waits for an answer and sends no more."""
@@ -71,28 +66,6 @@ _TLS_HANDSHAKE: Final = b"\x16"
 _NOT_TLS: Final = RequestRefused(400, "This port speaks HTTP without TLS.")
 _MALFORMED: Final = RequestRefused(400, "The request head is malformed.")
 _TOO_LARGE: Final = RequestRefused(431, TOO_LARGE)
-
-
-def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
-    """Tell whether a request is for a WebSocket.
-
-    Args:
-        data: The whole head, or what has come of one that can no longer become valid.
-        limits: Limits of heads.
-
-    Returns:
-        The head of a request for a WebSocket; what is wrong with a head that has the field ``Upgrade``;
-        ``None`` for any other request.
-    """
-    if _UPGRADE not in data.lower():
-        return None
-    try:
-        if len(data) > limits.request_head_bytes:
-            raise BadHead(431, TOO_LARGE)
-        head = parse_request_head(data, limits.request_fields)
-    except BadHead as error:
-        return error
-    return head if wants_websocket(head) else None
 
 
 class HttpServer(PlainServer):

@@ -24,10 +24,9 @@ import structlog
 
 from bascule.gateway.announced import Peer, read_header
 from bascule.gateway.farewell import farewell
-from bascule.gateway.http import upgrade_head
 from bascule.gateway.legs import CHUNK, PlainLeg
 from bascule.gateway.tlstransport import accept_tls
-from bascule.gateway.upgrade import UpgradeRequest
+from bascule.gateway.upgrade import UpgradeRequest, upgrade_head
 from bascule.policy.clientaddress import TrustedProxies, peer_address
 from bascule.policy.socketoptions import unix_options
 from bascule.protocol.http1 import END_OF_HEAD, without_empty_lines

@@ -1,16 +1,25 @@
-"""An upgrade request, as whoever has read its head hands it on."""
+"""Which requests are upgrades, and how whoever has read the head of one hands it on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from bascule.gateway.unparsed import TOO_LARGE
+from bascule.protocol.handshake import wants_websocket
+from bascule.protocol.http1 import BadHead, parse_request_head
 
 if TYPE_CHECKING:
     from bascule.gateway.announced import Peer
     from bascule.gateway.legs import Leg
-    from bascule.protocol.http1 import BadHead, RequestHead
+    from bascule.policy.config import Limits
+    from bascule.protocol.http1 import RequestHead
 
-__all__ = ["OnUpgrade", "UpgradeRequest"]
+__all__ = ["OnUpgrade", "UpgradeRequest", "upgrade_head"]
+
+_UPGRADE: Final = b"\nupgrade:"
+"""Every head with the field ``Upgrade`` contains this. ``Upgrade-Insecure-Requests``, which browsers send
+for each page, does not."""
 
 
 class UpgradeRequest(NamedTuple):
@@ -31,3 +40,25 @@ class UpgradeRequest(NamedTuple):
 
 OnUpgrade = Callable[[UpgradeRequest], Coroutine[Any, Any, None]]
 """Answers an upgrade request; the leg is its own from now on, to be handed over or closed."""
+
+
+def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
+    """Tell whether a request is for a WebSocket.
+
+    Args:
+        data: The whole head, or what has come of one that can no longer become valid.
+        limits: Limits of heads.
+
+    Returns:
+        The head of a request for a WebSocket; what is wrong with a head that has the field ``Upgrade``;
+        ``None`` for any other request.
+    """
+    if _UPGRADE not in data.lower():
+        return None
+    try:
+        if len(data) > limits.request_head_bytes:
+            raise BadHead(431, TOO_LARGE)
+        head = parse_request_head(data, limits.request_fields)
+    except BadHead as error:
+        return error
+    return head if wants_websocket(head) else None
