@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from bascule.admin.view import SessionRow
 from bascule.gateway.hubactivity import HubActivity
 from bascule.policy.config import Hub
-from bascule.policy.hubroutes import HubRoute, HubRoutes
+from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
 from tests.support.clock import Clock
+
+if TYPE_CHECKING:
+    from bascule.policy.hubroute import HubRoute
 
 
 @pytest.fixture

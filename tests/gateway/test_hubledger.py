@@ -17,12 +17,14 @@ from bascule.gateway.hubledger import _AT_ONCE, _LEAST, HubRouteLedger
 from bascule.handover.journal import Journal
 from bascule.policy.config import Hub
 from bascule.policy.hubchanges import Change
-from bascule.policy.hubroutes import HubRoute, HubRoutes
+from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
 from tests.support.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from bascule.policy.hubroute import HubRoute
 
 TARGET = "http://10.0.0.1:8888"
 MIB = 1 << 20

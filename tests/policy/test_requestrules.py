@@ -9,7 +9,7 @@ import pytest
 
 from bascule.errors import RequestRefused
 from bascule.policy.config import Config
-from bascule.policy.hubroutes import HubRoute
+from bascule.policy.hubroute import HubRoute
 from bascule.policy.requestrules import RequestRules
 from bascule.policy.routes import RouteTable
 from bascule.policy.templates import UpstreamAddress

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bascule.admin.listing import SessionList
     from bascule.admin.view import HubView
     from bascule.policy.hubchanges import Change
-    from bascule.policy.hubroutes import HubRoute
+    from bascule.policy.hubroute import HubRoute
 
 __all__ = ["BODY_BYTES", "PATH", "HubApi"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bascule.handover.counters import CounterFile
     from bascule.policy.config import Config
     from bascule.policy.hubchanges import Change
-    from bascule.policy.hubroutes import HubRoute
+    from bascule.policy.hubroute import HubRoute
     from bascule.telemetry.exposition import Answer
     from bascule.vocabulary import Level
 

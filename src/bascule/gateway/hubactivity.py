@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bascule.admin.view import SessionRow
-    from bascule.policy.hubroutes import HubRoute, HubRoutes
+    from bascule.policy.hubroute import HubRoute
+    from bascule.policy.hubroutes import HubRoutes
 
 __all__ = ["HubActivity"]
 

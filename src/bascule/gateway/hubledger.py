@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from bascule.gateway.hubactivity import HubActivity
     from bascule.handover.journal import Journal
-    from bascule.policy.hubroutes import HubRoute, HubRoutes
+    from bascule.policy.hubroute import HubRoute
+    from bascule.policy.hubroutes import HubRoutes
 
 __all__ = ["HubRouteLedger"]
 

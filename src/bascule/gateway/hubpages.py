@@ -16,7 +16,7 @@ from aiohttp import hdrs
 from yarl import URL
 
 from bascule.gateway.plain_server import as_received
-from bascule.policy.hubroutes import read_target
+from bascule.policy.hubroute import read_target
 from bascule.policy.socketpath import UNIX_SCHEME
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.policy.endpoints import Endpoint, SocketFile
-from bascule.policy.hubroutes import read_target
+from bascule.policy.hubroute import read_target
 from bascule.policy.routeconfig import AuthMode
 from bascule.policy.templates import PathTemplate, UpstreamTemplate
 from bascule.vocabulary import Kind

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from bascule.policy.endpoints import Origin
-from bascule.policy.hubroutes import read_target
+from bascule.policy.hubroute import read_target
 from bascule.policy.model import Block
 from bascule.policy.schemapatterns import TARGET
 from bascule.policy.socketpath import SOCKET_ALLOWED

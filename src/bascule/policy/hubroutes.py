@@ -7,30 +7,27 @@ normal reading, and a matching route of the configuration wins over all of them.
 `bascule.policy.routes` says about two readings of one path holds for these routes as well, except for the
 truncated one: users may be called ``ada#EXT#``, and JupyterHub's own servers take the query off first.
 
-Rules of this file: pure; the caller gives the time. A routespec or a target that cannot be
-used raises `ValueError` with a text for its sender.
+Rules of this file: pure; the caller gives the time. A routespec that cannot be used raises
+`ValueError` with a text for its sender.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from bascule.policy.hubroute import HubRoute, read_target
 from bascule.policy.routeconfig import AuthMode, RouteConfig
 from bascule.policy.routes import BadTarget, Match, RouteTable, is_reserved, without_prefix
-from bascule.policy.socketpath import UNIX_SCHEME
-from bascule.policy.templates import UpstreamTemplate
 from bascule.protocol.path import normal_segment, parse_target, without_port
 from bascule.vocabulary import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bascule.policy.config import Hub
-    from bascule.policy.templates import UpstreamAddress
+    from bascule.policy.hubconfig import Hub
     from bascule.protocol.path import Target
 
-__all__ = ["ROOT", "HubRoute", "HubRoutes", "read_routespec", "read_target"]
+__all__ = ["ROOT", "HubRoutes", "read_routespec"]
 
 ROOT: Final = "/"
 """The routespec of the route for all paths that no other route matches."""
@@ -44,39 +41,9 @@ _DEEPEST: Final = 64
 _LONGEST_BYTES: Final = 2048
 """Longest routespec, in UTF-8: each session carries it from gateway to gateway. JupyterHub's have 300."""
 
-_UNIX_REVERSED: Final = "unix+http"
-"""Another spelling of that scheme, which configurable-http-proxy takes and JupyterHub calls deprecated."""
-
 _TERMINALS: Final = b"terminals"
 _PROXY: Final = b"proxy"
 """Below it jupyter-server-proxy serves applications: Streamlit, RStudio, a desktop."""
-
-
-@dataclass(slots=True)
-class HubRoute:
-    """One route.
-
-    Attributes:
-        routespec: Its path, unescaped.
-        data: All that JupyterHub said of it, ``target`` included.
-        upstream: Where it leads.
-        base: The path of its target, without a trailing slash; it is put in front of the request's.
-        depth: Segments of its routespec.
-        user: Whose server it is; ``None`` for services and the Hub itself.
-        last_activity: When it last had activity, in seconds since the epoch.
-        host: Whose requests it is for, as JupyterHub spelt it; ``None`` for any, and without host routing.
-        by_kind: The equivalent routes of the configuration, one for each kind asked for so far.
-    """
-
-    routespec: str
-    data: Mapping[str, object]
-    upstream: UpstreamAddress
-    base: bytes
-    depth: int
-    user: str | None
-    last_activity: float
-    host: str | None = None
-    by_kind: dict[Kind, RouteConfig] = field(default_factory=dict, repr=False)
 
 
 class _Node:
@@ -268,29 +235,6 @@ def read_routespec(text: str) -> tuple[str, tuple[bytes, ...]]:
     if is_reserved([*segments, b""]):
         raise ValueError(f"The paths below /{pieces[0]}/ are the proxy's own.")
     return ROOT + "/".join(pieces), tuple(segments)
-
-
-def read_target(text: str) -> tuple[UpstreamAddress, bytes]:
-    """Read where a route leads: the address, and the path to put in front of the request's.
-
-    Raises:
-        ValueError: It is not a URL that we can forward to.
-    """
-    scheme, mark, rest = text.partition("://")
-    if scheme == _UNIX_REVERSED:
-        scheme = UNIX_SCHEME
-    authority, slash, path = rest.partition("/")
-    try:
-        address = UpstreamTemplate.parse(scheme + mark + authority, {}).address({})
-        target = parse_target((slash + path).encode("ascii") or b"/")
-    except (ValueError, BadTarget):  # UnicodeEncodeError is a ValueError
-        address = None
-    if address is None or target.query:
-        raise ValueError(
-            "target must be http://host:port, https://host:port or http+unix://%2Fpath%2Fof.sock;"
-            " a path may follow, but no query."
-        )
-    return address, target.path.rstrip(b"/")
 
 
 def _cut(node: _Node, segments: Sequence[bytes]) -> None:

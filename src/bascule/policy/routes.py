@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bascule.policy.claims import Demand
-    from bascule.policy.config import RouteConfig
-    from bascule.policy.hubroutes import HubRoute
+    from bascule.policy.hubroute import HubRoute
+    from bascule.policy.routeconfig import RouteConfig
     from bascule.protocol.path import Target
 
 __all__ = ["BadTarget", "Match", "RouteTable", "Routes", "UpstreamAddress", "is_reserved", "without_prefix"]
