@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bascule.forwarder import signs
 
 if TYPE_CHECKING:
-    from bascule.forwarder.session import Pending
+    from bascule.forwarder.pending import Pending
 
 __all__ = ["Flow"]
 

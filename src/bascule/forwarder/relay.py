@@ -32,7 +32,8 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.forwarder import signs
 from bascule.forwarder.hot import Engine, Flow
-from bascule.forwarder.session import Pending, Session
+from bascule.forwarder.pending import Pending
+from bascule.forwarder.session import Session
 from bascule.forwarder.timers import Intervals, Timers
 from bascule.handover.counters import ForwarderWord, close_code_label, close_code_word, round_trips_of
 from bascule.handover.messages import Adopt, Ended, Live

@@ -8,22 +8,7 @@ if TYPE_CHECKING:
     from bascule.forwarder.hot import Flow
     from bascule.protocol.closing import End
 
-__all__ = ["Pending", "Session"]
-
-
-class Pending:
-    """Control frames waiting for the next frame boundary of one direction.
-
-    One heartbeat, one Close and the latest few pongs (`signs.MAX_PINGS`): later ones push
-    earlier ones out, so no flood of pings can grow it.
-    """
-
-    __slots__ = ("close", "heartbeat", "pongs")
-
-    def __init__(self) -> None:
-        self.heartbeat: bytes = b""
-        self.pongs: list[bytes] = []
-        self.close: bytes = b""
+__all__ = ["Session"]
 
 
 class Session:
