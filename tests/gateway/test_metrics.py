@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bascule.gateway.census import Census
 from bascule.gateway.metrics import GatewayMetrics
 from bascule.handover.counters import (
     CounterFile,
@@ -34,10 +35,16 @@ if TYPE_CHECKING:
 SLOTS = 2
 
 
-class FakeGateway:
+class FakeGateway(Census):
     """A gateway with three sessions."""
 
-    draining = True
+    def __init__(self) -> None:
+        self.started_at = 1764180000.25
+        self.reloaded = False
+
+    @property
+    def draining(self) -> bool:
+        return True
 
     def in_flight(self) -> int:
         return 3
@@ -60,9 +67,6 @@ class FakeGateway:
     def forwarder_pids(self) -> Sequence[int | None]:
         return [os.getpid(), None]
 
-    def other_pids(self) -> tuple[int, int]:
-        return os.getppid(), os.getpid()
-
     def hot_paths(self) -> set[str]:
         return {"pure"}
 
@@ -77,14 +81,6 @@ class FakeGateway:
 
     def hub_instances_failing(self) -> int:
         return 2
-
-    @property
-    def started_at(self) -> float:
-        return 1764180000.25
-
-    @property
-    def reloaded(self) -> bool:
-        return False
 
 
 class Rig:

@@ -27,7 +27,7 @@ __all__ = ["Census"]
 
 
 class Census:
-    """Implements `bascule.gateway.metrics.LiveGateway`.
+    """What this gateway knows now.
 
     Attributes:
         started_at: When the proxy started, in seconds since the epoch.

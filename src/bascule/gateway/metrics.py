@@ -10,7 +10,7 @@ measured beforehand by `GatewayMetrics.keep_ticking`.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from bascule.admin.view import DurationSummary
 from bascule.gateway.drain import OUTCOMES
@@ -39,16 +39,16 @@ from bascule.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Callable, Iterable, Mapping
 
+    from bascule.gateway.census import Census
     from bascule.handover.counters import CounterFile
     from bascule.telemetry.durations import Durations
     from bascule.telemetry.load import LoadMeter
     from bascule.telemetry.processes import Processes
     from bascule.telemetry.sources import Reader, Series
 
-__all__ = ["GatewayMetrics", "LiveGateway", "closed_sessions"]
+__all__ = ["GatewayMetrics", "closed_sessions"]
 
 _ENDS: Final = tuple(dict.fromkeys((row.ended_by, row.cause) for row in CLOSE_TABLE.values()))
 """Pairs that the close table knows; the other combinations cannot happen and are not exposed."""
@@ -57,66 +57,11 @@ _GATEWAY: Final = "bascule.gateway"
 """The module that a gateway runs, by which we find former gateways: only the supervisor knows them."""
 
 
-class LiveGateway(Protocol):
-    """What only the running gateway knows."""
-
-    @property
-    def draining(self) -> bool:
-        """Whether new sessions are refused because this instance is going away."""
-
-    @property
-    def started_at(self) -> float:
-        """When the proxy started, in seconds since the epoch."""
-
-    @property
-    def reloaded(self) -> bool:
-        """Whether the configuration that was asked for last, with the files it names, is in force."""
-
-    def in_flight(self) -> int:
-        """Return the leases taken now."""
-
-    def cap(self) -> int:
-        """Return maxSessionsPerApp."""
-
-    def oldest_age(self, now: float) -> float:
-        """Return the age of the oldest open session in seconds, 0.0 without one."""
-
-    def sessions_by_kind(self) -> Mapping[Kind, int]:
-        """Count the open sessions; a kind without sessions may be left out."""
-
-    def sessions_by_route(self) -> Mapping[str, int]:
-        """Return the leases taken now on each route that is configured, by name."""
-
-    def caps_by_route(self) -> Mapping[str, int]:
-        """Return maxSessions of the routes that have it, by name."""
-
-    def forwarder_pids(self) -> Sequence[int | None]:
-        """Return the process id of each slot; ``None`` or 0 while there is none."""
-
-    def other_pids(self) -> tuple[int, int]:
-        """Return the ids of the supervisor and of the gateway that serves."""
-
-    def hot_paths(self) -> AbstractSet[str]:
-        """Return which builds of the relay the forwarders run."""
-
-    def forwarder_restarts(self) -> Sequence[int]:
-        """Return how often each slot was started again."""
-
-    def gateway_restarts(self) -> int:
-        """Return how often the gateway was started again."""
-
-    def hub_routes(self) -> int:
-        """Return how many routes JupyterHub has added."""
-
-    def hub_instances_failing(self) -> int:
-        """Return how many other instances do not share JupyterHub's routes with this one."""
-
-
 class GatewayMetrics:
     """Readers for every metric of the catalogue.
 
     Args:
-        live: The gateway.
+        live: What only the running gateway knows.
         counters: The shared counters.
         durations: Fed by the gateway with every session that ends.
         load: CPU rate and memory of the forwarders; has as many slots as `counters`.
@@ -127,7 +72,7 @@ class GatewayMetrics:
 
     def __init__(
         self,
-        live: LiveGateway,
+        live: Census,
         counters: CounterFile,
         durations: Durations,
         load: LoadMeter,
