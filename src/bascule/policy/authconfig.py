@@ -3,8 +3,8 @@
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
+from bascule.policy.badvalue import not_allowed
 from bascule.policy.durations import Duration
 from bascule.policy.model import Block, File
 
@@ -15,7 +15,7 @@ Algorithm = Literal["HS256", "HS384", "HS512"]
 
 def _some(algorithms: tuple[str, ...]) -> tuple[str, ...]:
     if not algorithms:
-        raise PydanticCustomError("bascule", "{allowed}", {"allowed": "at least one algorithm"})
+        raise not_allowed("at least one algorithm")
     return algorithms
 
 

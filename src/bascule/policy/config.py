@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from bascule.policy.authconfig import Auth, SessionAuth
+from bascule.policy.badvalue import not_allowed
 from bascule.policy.consistency import inconsistencies
 from bascule.policy.durations import Duration, Patience, PositiveDuration, WholeSeconds
 from bascule.policy.endpoints import Endpoint, Listen, Network, TrustedProxy
@@ -72,8 +73,7 @@ Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
 def _token(text: str) -> str:
     # What a caller sends is stripped, and so is the file: white space kept here would match nothing.
     if not (token := text.strip()):
-        allowed = {"found": "", "allowed": "text with a token in it, or null"}
-        raise PydanticCustomError("bascule", "{allowed}", allowed)
+        raise not_allowed("text with a token in it, or null", found="")
     return token
 
 
@@ -357,8 +357,7 @@ class Readiness(Block):
 
 def _has_port(peer: Endpoint) -> Endpoint:
     if not peer.port:
-        allowed = "the port of its admin listener, from 1 to 65535"
-        raise PydanticCustomError("bascule", "{allowed}", {"allowed": allowed})
+        raise not_allowed("the port of its admin listener, from 1 to 65535")
     return peer
 
 

@@ -10,8 +10,8 @@ import re
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
+from bascule.policy.badvalue import malformed
 from bascule.policy.schemapatterns import DURATION, MORE_THAN_NOTHING
 
 __all__ = ["Duration", "Patience", "PositiveDuration", "WholeSeconds"]
@@ -64,7 +64,7 @@ def _parse_duration(value: object) -> float:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         seconds = float(min(value, 2 * _LONGEST))  # min first: a huge int does not fit a float
     if seconds is None or not 0 <= seconds <= _LONGEST:
-        raise PydanticCustomError("malformed", "{allowed}", {"allowed": _ALLOWED})
+        raise malformed(_ALLOWED)
     return round(seconds, 6)  # microseconds: a printed configuration has 0.3, not 0.1 * 3
 
 
@@ -75,7 +75,7 @@ Duration = Annotated[float, BeforeValidator(_parse_duration), WithJsonSchema(_SC
 def _positive(value: object) -> float:
     seconds = _parse_duration(value)
     if seconds == 0:
-        raise PydanticCustomError("malformed", "{allowed}", {"allowed": _POSITIVE_ALLOWED})
+        raise malformed(_POSITIVE_ALLOWED)
     return seconds
 
 
@@ -90,7 +90,7 @@ PositiveDuration = Annotated[
 def _whole(value: object) -> float:
     seconds = _parse_duration(value)
     if seconds != int(seconds) or not 1 <= seconds <= 32767:
-        raise PydanticCustomError("malformed", "{allowed}", {"allowed": _WHOLE_ALLOWED})
+        raise malformed(_WHOLE_ALLOWED)
     return seconds
 
 
@@ -105,7 +105,7 @@ WholeSeconds = Annotated[
 def _patience(value: object) -> float:
     seconds = _parse_duration(value)
     if 0 < seconds < _LEAST_PATIENCE:
-        raise PydanticCustomError("malformed", "{allowed}", {"allowed": _PATIENCE_ALLOWED})
+        raise malformed(_PATIENCE_ALLOWED)
     return seconds
 
 

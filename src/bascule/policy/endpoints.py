@@ -18,8 +18,9 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, core_schema
 
+from bascule.policy.badvalue import malformed, not_allowed
 from bascule.policy.clientaddress import UNIX_PEER
 from bascule.policy.schemapatterns import NETWORK, ORIGIN
 from bascule.policy.socketpath import check_socket_path
@@ -93,7 +94,7 @@ class Endpoint:
         if isinstance(value, str):
             if value.strip().startswith(_UNIX_SOCKET):
                 allowed = f"{_ENDPOINT_ALLOWED}; not a Unix socket, which has no port"
-                raise PydanticCustomError("bascule", "{allowed}", {"allowed": allowed})
+                raise not_allowed(allowed)
             host, colon, port = value.strip().rpartition(":")
             if colon and re.fullmatch("[0-9]{1,5}", port, re.ASCII) and int(port) <= 65535:
                 if host == "":
@@ -102,7 +103,7 @@ class Endpoint:
                     return cls(host[1:-1].lower(), int(port))
                 if _HOST_NAME.fullmatch(host) and len(host) <= 253 and _is_no_bad_address(host):
                     return cls(host, int(port))
-        raise PydanticCustomError("malformed", "{allowed}", {"allowed": _ENDPOINT_ALLOWED})
+        raise malformed(_ENDPOINT_ALLOWED)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -167,7 +168,7 @@ def _listen(value: object) -> Endpoint | SocketFile:
         try:
             return SocketFile(check_socket_path(value.strip().removeprefix("unix:")))
         except ValueError as error:
-            raise PydanticCustomError("bascule", "{allowed}", {"allowed": str(error)}) from None
+            raise not_allowed(str(error)) from None
     return Endpoint.parse(value)
 
 
@@ -194,11 +195,7 @@ def _network(value: object) -> IPv4Network | IPv6Network:
             return ip_network(value.strip())
         except ValueError:
             pass
-    raise PydanticCustomError(
-        "malformed",
-        "{allowed}",
-        {"allowed": _NETWORK_ALLOWED},
-    )
+    raise malformed(_NETWORK_ALLOWED)
 
 
 Network = Annotated[
@@ -235,7 +232,7 @@ def _origin(value: object) -> str:
         default = {"http": "80", "https": "443"}.get(value.partition(":")[0])
         if not port.isdigit() or (port != default and 1 <= int(port) <= 65535 and port[0] != "0"):
             return value
-    raise PydanticCustomError("malformed", "{allowed}", {"allowed": _ORIGIN_ALLOWED})
+    raise malformed(_ORIGIN_ALLOWED)
 
 
 Origin = Annotated[

@@ -3,8 +3,8 @@
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
+from bascule.policy.badvalue import not_allowed
 from bascule.policy.endpoints import Origin
 from bascule.policy.hubroute import read_target
 from bascule.policy.model import Block
@@ -19,7 +19,7 @@ def _target(text: str) -> str:
         read_target(text)
     except ValueError:
         allowed = f'"http://host:port", "https://host:port" or {SOCKET_ALLOWED}, and a path may follow'
-        raise PydanticCustomError("bascule", "{allowed}", {"allowed": allowed}) from None
+        raise not_allowed(allowed) from None
     return text
 
 

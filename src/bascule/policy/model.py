@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
+
+from bascule.policy.badvalue import malformed
 
 __all__ = ["Block", "File", "KeyPath", "blocks", "files", "leaves"]
 
@@ -37,7 +38,7 @@ def _file(value: object) -> object:
     # Path("") is the current directory: an empty value is a slip, not a file.
     if isinstance(value, Path) or (isinstance(value, str) and value and "\0" not in value):
         return value
-    raise PydanticCustomError("malformed", "{allowed}", {"allowed": "the path of a file"})
+    raise malformed("the path of a file")
 
 
 File = Annotated[

@@ -4,8 +4,8 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
 
+from bascule.policy.badvalue import not_allowed
 from bascule.policy.claims import ClaimTemplate
 from bascule.policy.endpoints import Origin
 from bascule.policy.model import Block
@@ -56,7 +56,7 @@ def _path(text: str) -> str:
     try:
         PathTemplate.parse(text)
     except ValueError as error:
-        raise PydanticCustomError("bascule", "{allowed}", {"allowed": str(error)}) from None
+        raise not_allowed(str(error)) from None
     return text
 
 
@@ -64,7 +64,7 @@ def _pattern(text: str) -> str:
     try:
         check_pattern(text)
     except ValueError as error:
-        raise PydanticCustomError("bascule", "{allowed}", {"allowed": str(error)}) from None
+        raise not_allowed(str(error)) from None
     return text
 
 
@@ -72,7 +72,7 @@ def _texts(value: object) -> object:
     texts = (value,) if isinstance(value, str) else value
     if isinstance(texts, (list, tuple)) and texts and all(isinstance(text, str) and text for text in texts):
         return texts
-    raise PydanticCustomError("bascule", "{allowed}", {"allowed": _VALUES_ALLOWED})
+    raise not_allowed(_VALUES_ALLOWED)
 
 
 RoutePath = Annotated[str, AfterValidator(_path), WithJsonSchema(_PATH_SCHEMA)]
@@ -222,4 +222,4 @@ class RouteConfig(Block):
 
 
 def _refuse(key: str, found: object, allowed: str) -> None:
-    raise PydanticCustomError("bascule", "{allowed}", {"allowed": allowed, "key": key, "found": found})
+    raise not_allowed(allowed, key=key, found=found)
