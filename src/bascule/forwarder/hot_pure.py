@@ -370,7 +370,11 @@ class Engine(HeaderWalk):
 
     def _stash(self, flow: Flow, data: bytes) -> None:
         self._words[_STASHED] += len(data)
-        flow.stash = memoryview(data if flow.stash is None else bytes(flow.stash) + data)
+        self._keep(flow, memoryview(data if flow.stash is None else bytes(flow.stash) + data))
+
+    def _keep(self, flow: Flow, stash: memoryview | None) -> None:
+        """Let other bytes wait for the sink, or none; what we want from both sources changes with that."""
+        flow.stash = stash
         self._apply(flow)
         if flow.opposite is not None:
             self._apply(flow.opposite)
@@ -396,20 +400,14 @@ class Engine(HeaderWalk):
         if sent < len(stash):
             flow.stash = stash[sent:]
             return 0
-        flow.stash = None
-        self._apply(flow)
-        if flow.opposite is not None:
-            self._apply(flow.opposite)
+        self._keep(flow, None)
         return signs.BOUNDARY if flow.wanted else 0
 
     def drop_stash(self, flow: Flow) -> None:
         """Throw the stash away: its sink is gone."""
         if flow.stash is not None:
             self._words[_STASHED] -= len(flow.stash)
-            flow.stash = None
-            self._apply(flow)
-            if flow.opposite is not None:
-                self._apply(flow.opposite)
+            self._keep(flow, None)
 
     def inject(self, flow: Flow, frame: bytes) -> int:
         """Write a control frame of ours. Only at a boundary (I1): check `at_boundary` first.
