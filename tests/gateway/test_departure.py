@@ -56,7 +56,7 @@ async def test_the_task_goes_on_behind_the_wait(who: str) -> None:
         waiting.departure.leave()
     await task
     assert waiting.went_on
-    assert (waiting.departure.seen, waiting.departure.ours) == (who == "browser", who == "we")
+    assert (waiting.departure.by_browser, waiting.departure.by_us) == (who == "browser", who == "we")
     assert not task.cancelling()
 
 

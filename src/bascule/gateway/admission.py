@@ -284,9 +284,9 @@ class Admission:
                     asked.client,
                 )  # fmt: skip
                 opened = await self._dialler.open(match.upstream, match.target, fields, asked.offer)
-            if departure.seen:
+            if departure.by_browser:
                 return _NoSession(Refusal.GONE)
-            if departure.ours:
+            if departure.by_us:
                 return _NoSession(Refusal.DRAINING)
             if isinstance(opened, Switched):
                 return self._switch(asked, lease, opened)

@@ -25,21 +25,25 @@ class Departure:
     """Cancels the current task when the browser leaves, or the gateway does.
 
     Use as a context manager around what takes long. When the browser leaves, the body of the block is
-    cancelled and the task goes on after the block, with `seen` true; when the gateway leaves, with `ours`
-    true. If the task is cancelled for another reason as well, the cancellation goes on.
+    cancelled and the task goes on after the block. If the task is cancelled for another reason as well, the
+    cancellation goes on.
 
     Args:
         leg: The browser's connection.
         looks: Made by `departures`, for all browsers.
+
+    Attributes:
+        by_browser: Whether the browser has left.
+        by_us: Whether the gateway leaves.
     """
 
-    __slots__ = ("_cancelled", "_leg", "_looks", "_task", "ours", "seen")
+    __slots__ = ("_cancelled", "_leg", "_looks", "_task", "by_browser", "by_us")
 
     def __init__(self, leg: Leg, looks: Waits[Departure]) -> None:
         self._leg = leg
         self._looks = looks
-        self.seen = False
-        self.ours = False
+        self.by_browser = False
+        self.by_us = False
 
     def __enter__(self) -> Departure:
         self._task = asyncio.current_task()
@@ -50,7 +54,7 @@ class Departure:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         self._looks.leave(self)
-        if not (self.seen or self.ours):
+        if not (self.by_browser or self.by_us):
             return False
         assert self._task is not None
         # Like `asyncio.timeout`: a cancellation that is left is not ours.
@@ -59,14 +63,14 @@ class Departure:
     def look(self) -> None:
         """Cancel the task if the browser has left, else check again later."""
         if self._leg.is_gone():
-            self.seen = True
+            self.by_browser = True
             self._cancel()
         else:
             self._looks.enter(self)
 
     def leave(self) -> None:
         """Cancel the task: whatever the browser does, we cannot wait any longer."""
-        self.ours = True
+        self.by_us = True
         self._looks.leave(self)  # `__exit__` undoes one cancellation only, so `look` must not add another
         self._cancel()
 
