@@ -260,14 +260,14 @@ class Supervisor:
                 # A drain that POST /drain began outlives the gateway that was asked, and its time runs on.
                 self._shutdown.draining_since = message.since
                 if child in self._gateways.former:
-                    self._call()
+                    self._tell_to_serve()
             case control.Drained():
                 self._shutdown.on_drained()
             case control.Prepared() if child is self._gateways.serving:
                 self._gateways.serving.prepared = True
                 if self._announced:
                     # A first gateway waits for all forwarders; now we know which have sessions to list.
-                    self._call()
+                    self._tell_to_serve()
                 self._channels.connect_all()
             case control.Prepared() if child is self._gateways.successor:
                 self._succession.on_prepared()
@@ -417,14 +417,14 @@ class Supervisor:
                 openfiles.prepare(config.websocket_proxy.max_sessions_per_app, self._slots)
             except ConfigError as error:  # the limit was lowered from outside; running forwarders keep theirs
                 _log.error("a forwarder that starts will take no session", error=str(error))
-        self._call()
+        self._tell_to_serve()
         self._channels.connect_all()
         for forwarder in self._forwarders:
             self._tell_intervals(forwarder)
         # The gateway that is to serve gets no extra time to start: until it serves, no gateway accepts.
         self._watchdog.begin_anew(config.watchdog, serving)
 
-    def _call(self) -> None:
+    def _tell_to_serve(self) -> None:
         """Tell the serving gateway to serve, which forwarders to wait for, and of a drain or a reload."""
         channel = self._gateways.serving.control
         if channel is not None:
