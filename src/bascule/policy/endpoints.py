@@ -101,7 +101,7 @@ class Endpoint:
                     return cls("0.0.0.0", int(port))
                 if host[0] == "[" and host[-1] == "]" and _is_ipv6(host[1:-1]):
                     return cls(host[1:-1].lower(), int(port))
-                if _HOST_NAME.fullmatch(host) and len(host) <= 253 and _is_no_bad_address(host):
+                if _HOST_NAME.fullmatch(host) and len(host) <= 253 and _is_name_or_address(host):
                     return cls(host, int(port))
         raise malformed(_ENDPOINT_ALLOWED)
 
@@ -124,7 +124,7 @@ class Endpoint:
         }
 
 
-def _is_no_bad_address(host: str) -> bool:
+def _is_name_or_address(host: str) -> bool:
     """Tell whether a host is a name or an address that exists: no name ends in a number (RFC 1123 §2.1)."""
     if not host.rstrip(".").rpartition(".")[2].isdigit():
         return True
