@@ -133,9 +133,7 @@ def test_what_is_stashed_is_delivered_before_the_end_of_its_sender(
     world.until(lambda: receiver.frames[-1:] and receiver.frames[-1].opcode == CLOSE)
     assert bytes(receiver.received).startswith(data)
     assert receiver.frames[-1].code == (1001 if key else 1014)
-    line.browser.close()
-    line.upstream.close()
-    world.until(lambda: line.ended)
+    line.cut()
 
 
 @BOTH_WAYS
@@ -159,9 +157,7 @@ def test_a_sink_that_fails_with_bytes_waiting_gives_them_up(make_world: MakeWorl
     world.until(lambda: sender.frames[-1:] and sender.frames[-1].opcode == CLOSE)
     assert sender.frames[-1].code == (1014 if key else 1001)
     sender.close()
-    world.until(lambda: line.ended)
-    assert line.ended is not None
-    assert line.ended.end == (End.UPSTREAM_ABORTED if key else End.CLIENT_ABORTED)
+    assert line.outcome().end == (End.UPSTREAM_ABORTED if key else End.CLIENT_ABORTED)
     assert world.word(ForwarderWord.STASHED_BYTES) == 0
 
 
@@ -199,9 +195,7 @@ def test_a_peer_that_ends_both_directions_and_takes_nothing_costs_no_turns(
     receiver.socket.shutdown(socket.SHUT_RDWR)
     _finds_quickly_and_once(world)
     assert not line.stashed
-    line.browser.close()
-    line.upstream.close()
-    world.until(lambda: line.ended)
+    line.cut()
 
 
 @pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])

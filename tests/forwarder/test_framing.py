@@ -189,11 +189,7 @@ def test_a_close_passes_unchanged(make_world: MakeWorld, way: Way, said: bytes) 
     receiver.send(answer)
     world.until(lambda: sender.frames)
     assert bytes(sender.received) == answer
-    line.upstream.close()
-    line.browser.close()
-    world.until(lambda: line.ended)
-    assert line.ended is not None
-    assert line.ended.reason == said[2:]
+    assert line.cut().reason == said[2:]
 
 
 @BOTH_WAYS
@@ -402,9 +398,7 @@ def test_an_end_inside_a_frame_drops_the_other_connection_without_a_close(
     world.until(lambda: receiver.over)
     assert bytes(receiver.received) == data
     receiver.close()
-    world.until(lambda: line.ended)
-    assert line.ended is not None
-    assert line.ended.end == (End.CLIENT_ABORTED if way.key else End.UPSTREAM_ABORTED)
+    assert line.outcome().end == (End.CLIENT_ABORTED if way.key else End.UPSTREAM_ABORTED)
 
 
 @BOTH_WAYS

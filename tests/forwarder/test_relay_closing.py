@@ -49,11 +49,7 @@ def test_a_drained_browser_may_answer_or_leave(make_world: MakeWorld, answer: by
     world.until(lambda: line.browser.frames and line.upstream.frames)
     if answer:
         line.browser.send(answer)
-    line.browser.close()
-    line.upstream.close()
-    world.until(lambda: line.ended)
-    assert line.ended is not None
-    assert line.ended.end == End.DRAIN
+    assert line.cut().end == End.DRAIN
 
 
 def test_a_close_that_nobody_answers_is_cut_at_its_deadline(make_world: MakeWorld) -> None:  # 85
@@ -150,11 +146,7 @@ def test_an_upstream_that_answers_a_close_with_a_fault_is_answered_for(
     line.upstream.send(fault)
     world.until(lambda: line.browser.frames)
     assert [(f.code, f.reason) for f in line.browser.frames] == [(4002, b"bye")]
-    line.upstream.close()
-    line.browser.close()
-    world.until(lambda: line.ended)
-    assert line.ended is not None
-    assert line.ended.end == End.CLIENT_CLOSED
+    assert line.cut().end == End.CLIENT_CLOSED
 
 
 def test_the_browsers_connection_is_ended_by_us_and_the_upstreams_by_the_upstream(
@@ -169,9 +161,7 @@ def test_the_browsers_connection_is_ended_by_us_and_the_upstreams_by_the_upstrea
     world.until(lambda: line.browser.ended, "we end the browser's connection")
     world.quiet()
     assert not line.upstream.ended
-    line.upstream.close()
-    line.browser.close()
-    world.until(lambda: line.ended)
+    line.cut()
 
 
 def test_an_upstream_that_leaves_without_an_answer_is_answered_for(make_world: MakeWorld) -> None:
@@ -183,9 +173,7 @@ def test_an_upstream_that_leaves_without_an_answer_is_answered_for(make_world: M
     world.until(lambda: line.browser.frames)
     assert [(f.code, f.reason) for f in line.browser.frames] == [(4002, b"bye")]
     line.browser.close()
-    world.until(lambda: line.ended)
-    assert line.ended is not None
-    assert line.ended.end == End.CLIENT_CLOSED
+    assert line.outcome().end == End.CLIENT_CLOSED
 
 
 def test_a_browser_that_leaves_without_an_answer_is_answered_for(make_world: MakeWorld) -> None:
@@ -236,11 +224,7 @@ def test_nothing_of_ours_follows_a_close_that_passed_in_the_same_turn(
     world.quiet()
     assert [(found.opcode, found.code) for found in line.upstream.frames] == [(CLOSE, 4000)]
     assert [(found.code, found.reason) for found in line.browser.frames] == answer
-    line.browser.close()
-    line.upstream.close()
-    world.until(lambda: line.ended)
-    assert line.ended is not None
-    assert line.ended.end == (End.UPSTREAM_CLOSED if first == close(4321) else End.CLIENT_CLOSED)
+    assert line.cut().end == (End.UPSTREAM_CLOSED if first == close(4321) else End.CLIENT_CLOSED)
 
 
 def test_the_end_of_a_connection_is_answered_by_the_close_that_passed_in_the_same_turn(
@@ -286,9 +270,7 @@ def test_our_close_and_the_peers_may_cross_and_only_one_goes_out(make_world: Mak
     world.quiet()
     assert [f.code for f in line.browser.frames] == [1012]
     assert [f.code for f in line.upstream.frames] == [1001]
-    line.cut()
-    assert line.ended is not None
-    assert line.ended.end == End.DRAIN
+    assert line.cut().end == End.DRAIN
 
 
 def test_data_behind_our_close_is_read_and_dropped(make_world: MakeWorld) -> None:
@@ -308,11 +290,7 @@ def test_a_half_closed_browser_counts_as_gone(make_world: MakeWorld) -> None:
     line.browser.half_close()
     world.until(lambda: line.upstream.frames)
     assert line.upstream.frames[0].code == 1001
-    line.upstream.close()
-    line.browser.close()
-    world.until(lambda: line.ended)
-    assert line.ended is not None
-    assert line.ended.end == End.CLIENT_ABORTED
+    assert line.cut().end == End.CLIENT_ABORTED
 
 
 def test_an_upstream_that_sends_its_last_words_and_ends_is_heard_out(make_world: MakeWorld) -> None:
@@ -361,9 +339,7 @@ def test_a_reset_that_is_noticed_by_writing_is_an_abort(make_world: MakeWorld) -
     world.until(lambda: line.upstream.frames)
     assert line.upstream.frames[-1].code == 1001
     line.upstream.close()
-    world.until(lambda: line.ended)
-    assert line.ended is not None
-    assert line.ended.end == End.CLIENT_ABORTED
+    assert line.outcome().end == End.CLIENT_ABORTED
 
 
 def test_a_peer_that_ends_only_its_reading_ends_the_session(make_world: MakeWorld) -> None:
@@ -376,11 +352,7 @@ def test_a_peer_that_ends_only_its_reading_ends_the_session(make_world: MakeWorl
     world.until(lambda: len(line.browser.frames) == 2)
     assert line.browser.frames[0].payload == b"last words"
     assert line.browser.frames[1].code == 1014
-    line.browser.close()
-    line.upstream.close()
-    world.until(lambda: line.ended)
-    assert line.ended is not None
-    assert line.ended.end == End.UPSTREAM_ABORTED
+    assert line.cut().end == End.UPSTREAM_ABORTED
 
 
 def test_an_upstream_whose_close_comes_with_its_reset_is_no_abort(make_world: MakeWorld) -> None:
@@ -393,9 +365,7 @@ def test_an_upstream_whose_close_comes_with_its_reset_is_no_abort(make_world: Ma
     world.until(lambda: line.browser.frames)
     assert line.browser.frames[0].code == 4000
     line.browser.close()
-    world.until(lambda: line.ended)
-    assert line.ended is not None
-    assert line.ended.end == End.UPSTREAM_CLOSED
+    assert line.outcome().end == End.UPSTREAM_CLOSED
 
 
 def test_a_close_that_cannot_be_passed_on_ends_the_session_by_its_deadline(make_world: MakeWorld) -> None:

@@ -31,9 +31,7 @@ def test_a_session_that_ended_is_forgotten_long_before_its_timers_would_have_bee
 ) -> None:
     world = make_world(**{timer: 86_400.0})
     line = world.open()
-    line.browser.close()
-    line.upstream.close()
-    world.until(lambda: line.ended)
+    line.cut()
     world.later(120)
     assert world.relay.next_at == math.inf
 

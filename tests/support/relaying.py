@@ -197,11 +197,17 @@ class Line:
         session = self.world.relay.sessions[self.id]
         return session.inbound.stashed + session.outbound.stashed
 
-    def cut(self) -> None:
-        """End it the quick way."""
+    def outcome(self) -> Ended:
+        """Wait for the report of its end, and return it."""
+        self.world.until(lambda: self.ended)
+        assert self.ended is not None
+        return self.ended
+
+    def cut(self) -> Ended:
+        """Let both peers leave, and wait for the outcome."""
         self.browser.close()
         self.upstream.close()
-        self.world.until(lambda: self.ended)
+        return self.outcome()
 
 
 class World:
