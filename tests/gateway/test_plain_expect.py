@@ -7,31 +7,42 @@ import asyncio
 import pytest
 
 from bascule.gateway import plain_upload
-from tests.gateway.plain_support import PATIENCE, Peer, World, answer, request_head, until
+from tests.gateway.plain_support import PATIENCE, Front, Peer, World, answer, request_head, until
 
 EXPECT = b"Expect: 100-continue"
 
 
+async def offering(front: Front, early: bytes = b"") -> Peer:
+    """Be a browser that has five bytes to put, and sends ``early`` ones of them uninvited."""
+    peer = await front.connect()
+    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT") + early)
+    return peer
+
+
+async def invited(peer: Peer) -> None:
+    """Wait for the invitation, and send the body."""
+    assert (await peer.head()).start_line == b"HTTP/1.1 100 Continue"
+    await peer.send(b"hello")
+
+
 async def test_the_upstream_invites_the_body(world: World) -> None:
-    invited = asyncio.Event()
+    invites = asyncio.Event()
 
     async def script(peer: Peer) -> None:
         head = await peer.head()
         assert head.value(b"Expect") == b"100-continue"
-        await invited.wait()
+        await invites.wait()
         await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await peer.exactly(5)
         await peer.send(answer(body=body.upper()))
 
     front = await world.front(await world.upstream(script))
-    peer = await front.connect()
-    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    peer = await offering(front)
     await until(lambda: world.upstreams[0].connections == 1)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(peer.reader.read(1), 0.1)
-    invited.set()
-    assert (await peer.head()).start_line == b"HTTP/1.1 100 Continue"
-    await peer.send(b"hello")
+    invites.set()
+    await invited(peer)
     got = await peer.message()
     assert (got.status, got.body, got.value(b"Connection")) == (200, b"HELLO", None)
 
@@ -47,8 +58,7 @@ def endless_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_body_that_is_there_is_not_held_back(world: World, early: bytes) -> None:
     upstream = await world.repeating(answer(body=b"ok"))  # which knows no expectations
     front = await world.front(upstream)
-    peer = await front.connect()
-    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT") + early)
+    peer = await offering(front, early)
     await peer.send(b"hello"[len(early) :])
     assert (await peer.message()).body == b"ok"
     assert upstream.requests[0].body == b"hello"
@@ -64,8 +74,7 @@ async def test_a_body_that_comes_without_an_invitation_is_not_held_back(world: W
         await peer.send(answer(body=await peer.exactly(5)))
 
     front = await world.front(await world.upstream(script))
-    peer = await front.connect()
-    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    peer = await offering(front)
     await asyncio.wait_for(arrived.wait(), PATIENCE)
     await peer.send(b"hello")
     assert (await peer.message()).body == b"hello"
@@ -79,8 +88,7 @@ async def test_a_browser_that_was_invited_and_sends_nothing_is_408(world: World)
         assert await peer.ended()
 
     front = await world.front(await world.upstream(script), limits={"httpUpstreamTimeout": 0.3})
-    peer = await front.connect()
-    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    peer = await offering(front)
     assert (await peer.head()).status == 100
     assert (await peer.message()).status == 408
 
@@ -98,10 +106,8 @@ async def test_an_upstream_that_speaks_http11_again_is_asked_again(world: World)
     front = await world.front(upstream)
     for _ in range(2):
         await front.request(b"/")
-    peer = await front.connect()
-    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
-    assert (await peer.head()).status == 100
-    await peer.send(b"hello")
+    peer = await offering(front)
+    await invited(peer)
     assert (await peer.message()).body == b"ok"
     assert [request.value(b"Expect") for request in upstream.requests] == [None, None, b"100-continue"]
 
@@ -114,8 +120,7 @@ async def test_the_upstream_refuses_the_body(world: World) -> None:
 
     upstream = await world.upstream(script)
     front = await world.front(upstream)
-    peer = await front.connect()
-    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    peer = await offering(front)
     got = await peer.message()
     assert (got.status, got.body) == (417, b"no")
     assert got.value(b"Connection") == b"close"
@@ -124,16 +129,10 @@ async def test_the_upstream_refuses_the_body(world: World) -> None:
 
 
 async def test_an_upstream_that_knows_no_expectations_gets_the_body_after_a_second(world: World) -> None:
-    async def script(peer: Peer) -> None:
-        upstream.requests.append(await peer.message())
-        await peer.send(answer(body=b"ok"))
-
-    upstream = await world.upstream(script)
+    upstream = await world.repeating(answer(body=b"ok"))
     front = await world.front(upstream)
-    peer = await front.connect()
-    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
-    assert (await peer.head()).status == 100
-    await peer.send(b"hello")
+    peer = await offering(front)
+    await invited(peer)
     assert (await peer.message()).body == b"ok"
     assert upstream.requests[0].body == b"hello"
 
@@ -146,8 +145,7 @@ async def test_nothing_is_invited_once_the_answer_has_begun(world: World) -> Non
         await peer.send(b"o!")
 
     front = await world.front(await world.upstream(script))
-    peer = await front.connect()
-    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
+    peer = await offering(front)
     got = await peer.message()
     assert (got.status, got.body, got.value(b"Connection")) == (413, b"too!", b"close")
 
@@ -160,10 +158,8 @@ async def test_an_upstream_known_to_speak_http10_is_not_asked_for_an_invitation(
     upstream = await world.upstream(script)
     front = await world.front(upstream)
     await front.request(b"/")
-    peer = await front.connect()
-    await peer.send(request_head(b"/", EXPECT, b"Content-Length: 5", method=b"PUT"))
-    assert (await peer.head()).status == 100
-    await peer.send(b"hello")
+    peer = await offering(front)
+    await invited(peer)
     assert (await peer.message()).body == b"ok"
     assert upstream.requests[1].value(b"Expect") is None
     assert upstream.requests[1].body == b"hello"
