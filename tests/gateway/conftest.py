@@ -1,19 +1,26 @@
-"""The gateway's tests run on the event loop that the gateway runs on; those of plain HTTP share a world."""
+"""The gateway's tests run on the event loop that the gateway runs on; those of plain HTTP share a world.
+
+Those of what it knows of JupyterHub share a clock, and a table of routes whose activity is noted.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
 import pytest_asyncio
 import uvloop
 
+from bascule.gateway.hubactivity import HubActivity
+from bascule.policy.config import Hub
+from bascule.policy.hubroutes import HubRoutes
+from bascule.policy.routes import RouteTable
 from tests.gateway.plain_support import World, new_world
+from tests.support.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
-
-    import pytest
 
 
 def pytest_asyncio_loop_factories(
@@ -30,3 +37,21 @@ async def world() -> AsyncIterator[World]:
     """Return what stands around the proxying of plain requests: upstreams, a gateway, browsers."""
     async with new_world() as world:
         yield world
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock that stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def hub_routes() -> HubRoutes:
+    """Return JupyterHub's routes, of which there are none yet."""
+    return HubRoutes(RouteTable(()), Hub())
+
+
+@pytest.fixture
+def activity(hub_routes: HubRoutes, clock: Clock) -> HubActivity:
+    """Return what notes activity on these routes, by that clock."""
+    return HubActivity(hub_routes, clock)

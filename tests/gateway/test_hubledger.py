@@ -19,12 +19,12 @@ from bascule.policy.config import Hub
 from bascule.policy.hubchanges import Change
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
-from tests.support.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bascule.policy.hubroute import HubRoute
+    from tests.support.clock import Clock
 
 TARGET = "http://10.0.0.1:8888"
 MIB = 1 << 20
@@ -56,23 +56,8 @@ def journal() -> Journal:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def table() -> HubRoutes:
-    return HubRoutes(RouteTable(()), Hub())
-
-
-@pytest.fixture
-def activity(table: HubRoutes, clock: Clock) -> HubActivity:
-    return HubActivity(table, clock)
-
-
-@pytest.fixture
-def hub(table: HubRoutes, activity: HubActivity, journal: Journal, clock: Clock) -> HubRouteLedger:
-    hub = HubRouteLedger(table, activity, journal, clock)
+def hub(hub_routes: HubRoutes, activity: HubActivity, journal: Journal, clock: Clock) -> HubRouteLedger:
+    hub = HubRouteLedger(hub_routes, activity, journal, clock)
     hub.take_over()
     return hub
 
