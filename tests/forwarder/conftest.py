@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.relaying import BUILDS, World, build_of, world
+from tests.support.relaying import BUILDS, Line, World, build_of, world
 
 MakeWorld = Callable[..., World]
 
@@ -24,3 +24,9 @@ def make_world(build: Any) -> Iterator[MakeWorld]:
     """Make forwarders without processes that end with the test."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(world(build, **options))
+
+
+@pytest.fixture
+def line(make_world: MakeWorld) -> Line:
+    """Return a session of a forwarder that has no reason of its own to end it."""
+    return make_world().open()

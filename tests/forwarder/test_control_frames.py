@@ -231,9 +231,8 @@ def _unread(connection: socket.socket) -> int:
 # -- pings ----------------------------------------------------------------------------------------
 
 
-def test_a_ping_of_the_upstream_is_answered_masked_and_not_shown(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_ping_of_the_upstream_is_answered_masked_and_not_shown(line: Line) -> None:
+    world = line.world
     line.upstream.send(frame(PING, b"are you there"))
     world.until(lambda: line.upstream.frames)
     (pong,) = line.upstream.frames
@@ -243,9 +242,8 @@ def test_a_ping_of_the_upstream_is_answered_masked_and_not_shown(make_world: Mak
     assert world.word(ForwarderWord.PINGS_ANSWERED_UPSTREAM) == 1
 
 
-def test_a_ping_of_the_browser_is_answered_unmasked_and_not_shown(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_ping_of_the_browser_is_answered_unmasked_and_not_shown(line: Line) -> None:
+    world = line.world
     line.browser.send(frame(PING, b"x" * 125, key=KEY))
     world.until(lambda: line.browser.frames)
     assert bytes(line.browser.received) == frame(PONG, b"x" * 125)
@@ -253,9 +251,8 @@ def test_a_ping_of_the_browser_is_answered_unmasked_and_not_shown(make_world: Ma
     assert world.word(ForwarderWord.PINGS_ANSWERED_BROWSER) == 1
 
 
-def test_masking_keys_are_drawn_afresh(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_masking_keys_are_drawn_afresh(line: Line) -> None:
+    world = line.world
     for _ in range(5):
         line.upstream.send(frame(PING, b"same"))
         world.quiet()
@@ -263,9 +260,8 @@ def test_masking_keys_are_drawn_afresh(make_world: MakeWorld) -> None:
     assert len({found.key for found in line.upstream.frames}) == 5
 
 
-def test_a_ping_is_cut_out_from_between_frames(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_ping_is_cut_out_from_between_frames(line: Line) -> None:
+    world = line.world
     one, two, three = (frame(TEXT, text) for text in (b"one", b"two", b"three"))
     line.upstream.send(
         frame(PING) + one + frame(PING, b"a") + frame(PING, b"b") + two + frame(PING, b"c") + three
@@ -295,9 +291,8 @@ def test_of_many_pings_that_come_together_the_latest_are_answered(make_world: Ma
     assert world.words[FRAMES_BASE + 16 + PING] == 100
 
 
-def test_the_pong_to_an_upstream_waits_for_the_browsers_frame(make_world: MakeWorld) -> None:  # 81
-    world = make_world()
-    line = world.open()
+def test_the_pong_to_an_upstream_waits_for_the_browsers_frame(line: Line) -> None:  # 81
+    world = line.world
     data = frame(BINARY, b"x" * 1000, key=KEY)
     line.browser.send(data[:500])
     world.until(lambda: len(line.upstream.received) == 500)
@@ -338,18 +333,16 @@ def test_a_flood_of_pings_whose_pongs_nobody_reads_holds_a_few_pongs(
     assert len(pongs) <= 3000  # never amplified
 
 
-def test_a_flood_of_pings_does_not_keep_data_from_passing(make_world: MakeWorld) -> None:  # 80
-    world = make_world()
-    line = world.open()
+def test_a_flood_of_pings_does_not_keep_data_from_passing(line: Line) -> None:  # 80
+    world = line.world
     line.upstream.send(frame(PING, b"p" * 125) * 5000 + frame(TEXT, b"data"))
     line.browser.send(frame(TEXT, b"typed", key=KEY))
     world.until(lambda: line.browser.frames)
     world.until(lambda: [f for f in line.upstream.frames if f.opcode == TEXT])
 
 
-def test_pongs_of_the_peers_pass(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_pongs_of_the_peers_pass(line: Line) -> None:
+    world = line.world
     line.browser.send(frame(PONG, b"from the browser", key=KEY))
     line.upstream.send(frame(PONG, b"from the upstream"))
     world.until(lambda: line.browser.frames and line.upstream.frames)
@@ -357,9 +350,8 @@ def test_pongs_of_the_peers_pass(make_world: MakeWorld) -> None:
     assert line.browser.frames[0].payload == b"from the upstream"
 
 
-def test_a_ping_in_front_of_a_close_is_answered_and_the_close_passes(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_ping_in_front_of_a_close_is_answered_and_the_close_passes(line: Line) -> None:
+    world = line.world
     line.upstream.send(frame(PING, b"last") + close(4000))
     world.until(lambda: line.browser.frames and line.upstream.frames)
     assert line.browser.frames[0].code == 4000
@@ -387,9 +379,8 @@ def test_a_close_of_ours_waits_for_the_end_of_the_frame(make_world: MakeWorld) -
     assert [line.browser.frames[1].code, line.upstream.frames[1].code] == [1012, 1001]
 
 
-def test_a_close_of_ours_does_not_wait_for_the_frames_that_follow(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_close_of_ours_does_not_wait_for_the_frames_that_follow(line: Line) -> None:
+    world = line.world
     to_browser, to_upstream = frame(BINARY, b"x" * 1000), frame(BINARY, b"y" * 1000, key=KEY)
     line.upstream.send(to_browser[:300])
     line.browser.send(to_upstream[:300])
@@ -436,11 +427,8 @@ def test_pong_heartbeat_and_close_that_wait_together_go_in_that_order(make_world
 
 
 @pytest.mark.parametrize("who", ["browser", "upstream"])
-def test_a_close_that_waits_for_a_frame_whose_sender_leaves_is_given_up(
-    make_world: MakeWorld, who: str
-) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_close_that_waits_for_a_frame_whose_sender_leaves_is_given_up(line: Line, who: str) -> None:
+    world = line.world
     sender, receiver, key = (
         (line.browser, line.upstream, KEY) if who == "browser" else (line.upstream, line.browser, None)
     )
@@ -470,11 +458,8 @@ def test_peers_that_both_leave_within_a_frame_are_waited_for_no_longer(make_worl
 
 
 @pytest.mark.parametrize("who", ["browser", "upstream"])
-def test_who_was_told_is_heard_out_though_the_other_side_leaves_within_a_frame(
-    make_world: MakeWorld, who: str
-) -> None:
-    world = make_world()
-    line = world.open()
+def test_who_was_told_is_heard_out_though_the_other_side_leaves_within_a_frame(line: Line, who: str) -> None:
+    world = line.world
     leaver, other, key = (
         (line.browser, line.upstream, KEY) if who == "browser" else (line.upstream, line.browser, None)
     )

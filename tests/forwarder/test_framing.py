@@ -177,9 +177,8 @@ def test_what_is_allowed_passes_byte_for_byte(make_world: MakeWorld, way: Way, d
         pytest.param(b"\x03\xe8\xff\xfe", id="72-reason-that-is-no-UTF-8"),
     ],
 )
-def test_a_close_passes_unchanged(make_world: MakeWorld, way: Way, said: bytes) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_close_passes_unchanged(line: Line, way: Way, said: bytes) -> None:
+    world = line.world
     sender, receiver = _peers(way, line)
     data = frame(CLOSE, said, key=way.key)
     sender.send(data)
@@ -193,9 +192,8 @@ def test_a_close_passes_unchanged(make_world: MakeWorld, way: Way, said: bytes) 
 
 
 @BOTH_WAYS
-def test_a_close_inside_a_fragmented_message_passes(make_world: MakeWorld, way: Way) -> None:  # 75
-    world = make_world()
-    line = world.open()
+def test_a_close_inside_a_fragmented_message_passes(line: Line, way: Way) -> None:  # 75
+    world = line.world
     sender, receiver = _peers(way, line)
     data = frame(TEXT, b"half", fin=False, key=way.key) + close(1000, key=way.key)
     sender.send(data)
@@ -204,9 +202,8 @@ def test_a_close_inside_a_fragmented_message_passes(make_world: MakeWorld, way: 
 
 
 @BOTH_WAYS
-def test_nothing_follows_a_close(make_world: MakeWorld, way: Way) -> None:  # 73, 74, I2
-    world = make_world()
-    line = world.open()
+def test_nothing_follows_a_close(line: Line, way: Way) -> None:  # 73, 74, I2
+    world = line.world
     sender, receiver = _peers(way, line)
     first = close(1000, b"first", way.key)
     sender.send(first + frame(TEXT, b"late", key=way.key) + close(1001, b"second", way.key))
@@ -333,9 +330,8 @@ def test_a_slow_body_passes_byte_for_byte_and_holds_nothing(make_world: MakeWorl
 
 
 @BOTH_WAYS
-def test_endless_fragments_hold_nothing(make_world: MakeWorld, way: Way) -> None:  # 70, 84
-    world = make_world()
-    line = world.open()
+def test_endless_fragments_hold_nothing(line: Line, way: Way) -> None:  # 70, 84
+    world = line.world
     sender, receiver = _peers(way, line)
     fragments = frame(TEXT, b"", fin=False, key=way.key) + (
         frame(CONTINUATION, b"", fin=False, key=way.key) * 100_000
@@ -346,9 +342,8 @@ def test_endless_fragments_hold_nothing(make_world: MakeWorld, way: Way) -> None
     assert line.stashed == 0
 
 
-def test_an_urgent_byte_is_not_part_of_the_stream(make_world: MakeWorld) -> None:  # 76
-    world = make_world()
-    line = world.open()
+def test_an_urgent_byte_is_not_part_of_the_stream(line: Line) -> None:  # 76
+    world = line.world
     data = frame(TEXT, b"hello", key=KEY)
     line.browser.send(data[:5])
     line.browser.socket.send(b"!", socket.MSG_OOB)
@@ -386,10 +381,9 @@ def test_an_urgent_byte_in_a_large_frame_stops_nothing(
 @BOTH_WAYS
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_an_end_inside_a_frame_drops_the_other_connection_without_a_close(
-    make_world: MakeWorld, way: Way, how: str
+    line: Line, way: Way, how: str
 ) -> None:  # 77
-    world = make_world()
-    line = world.open()
+    world = line.world
     sender, receiver = _peers(way, line)
     data = frame(BINARY, b"x" * 1000, key=way.key)[:500]
     sender.send(data)
@@ -403,10 +397,9 @@ def test_an_end_inside_a_frame_drops_the_other_connection_without_a_close(
 
 @BOTH_WAYS
 @pytest.mark.parametrize("cut", [1, 3])
-def test_an_end_inside_a_header_is_an_end_at_a_boundary(make_world: MakeWorld, way: Way, cut: int) -> None:
+def test_an_end_inside_a_header_is_an_end_at_a_boundary(line: Line, way: Way, cut: int) -> None:
     # The unfinished header was never forwarded, so the other side can still be told.
-    world = make_world()
-    line = world.open()
+    world = line.world
     sender, receiver = _peers(way, line)
     good = frame(TEXT, b"good", key=way.key)
     sender.send(good + frame(BINARY, b"x" * 200, key=way.key)[:cut])

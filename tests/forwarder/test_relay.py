@@ -14,6 +14,7 @@ from tests.support.frames import BINARY, CLOSE, KEY, PING, TEXT, close, frame
 
 if TYPE_CHECKING:
     from tests.forwarder.conftest import MakeWorld
+    from tests.support.relaying import Line
 
 
 def _descriptors() -> int:
@@ -33,16 +34,14 @@ def test_a_row_says_what_a_session_has_moved(make_world: MakeWorld) -> None:
     assert 0 <= row.idle < 5
 
 
-def test_a_session_that_is_over_has_no_row(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_session_that_is_over_has_no_row(line: Line) -> None:
+    world = line.world
     line.cut()
     assert world.relay.live(1) == []
 
 
-def test_frames_and_payload_are_counted_by_direction_and_opcode(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_frames_and_payload_are_counted_by_direction_and_opcode(line: Line) -> None:
+    world = line.world
     line.browser.send(
         frame(TEXT, b"abc", key=KEY)
         + frame(0xA, b"", key=KEY)
@@ -67,18 +66,16 @@ def test_frames_and_payload_are_counted_by_direction_and_opcode(make_world: Make
     [(close(), "none"), (close(1000), "1000"), (close(3001), "3000-3999"), (close(4999), "4000-4999")],
     ids=["none", "1000", "3001", "4999"],
 )
-def test_close_codes_are_counted_by_who_said_them(make_world: MakeWorld, said: bytes, label: str) -> None:
-    world = make_world()
-    line = world.open()
+def test_close_codes_are_counted_by_who_said_them(line: Line, said: bytes, label: str) -> None:
+    world = line.world
     line.upstream.send(said)
     world.until(lambda: line.browser.frames)
     assert world.closes("upstream", label) == 1
     assert world.closes("proxy", label) == world.closes("browser", label) == 0
 
 
-def test_a_close_of_ours_is_counted_once_for_the_browsers_side(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_close_of_ours_is_counted_once_for_the_browsers_side(line: Line) -> None:
+    world = line.world
     world.relay.end(line.id, End.DRAIN)
     world.until(lambda: line.browser.frames and line.upstream.frames)
     assert world.closes("proxy", "1012") == 1

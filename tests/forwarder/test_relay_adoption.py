@@ -10,6 +10,7 @@ from tests.support.frames import BINARY, KEY, PING, TEXT, close, frame
 
 if TYPE_CHECKING:
     from tests.forwarder.conftest import MakeWorld
+    from tests.support.relaying import Line
 
 
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
@@ -93,9 +94,8 @@ def test_a_close_in_the_early_bytes_passes(make_world: MakeWorld) -> None:
     assert line.browser.frames[0].code == 4000
 
 
-def test_a_peer_that_is_gone_before_its_adoption_ends_the_session(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_peer_that_is_gone_before_its_adoption_ends_the_session(line: Line) -> None:
+    world = line.world
     line.browser.reset()
     world.until(lambda: line.upstream.frames)
     line.upstream.close()

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from tests.support.relaying import Line, World
 
 
-def test_end_tells_whether_it_was_this_call(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_end_tells_whether_it_was_this_call(line: Line) -> None:
+    world = line.world
     assert world.relay.end(line.id, End.ADMIN, 4321, b"because") is True
     assert world.relay.end(line.id, End.DRAIN) is False
     assert world.relay.end(999, End.DRAIN) is False
@@ -30,9 +29,8 @@ def test_end_tells_whether_it_was_this_call(make_world: MakeWorld) -> None:
     assert [(f.code, f.reason) for f in line.upstream.frames] == [(1001, b"Closed by an administrator")]
 
 
-def test_the_first_end_wins(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_the_first_end_wins(line: Line) -> None:
+    world = line.world
     line.upstream.send(close(4000, b"mine"))
     world.until(lambda: line.browser.frames)
     assert world.relay.end(line.id, End.DRAIN) is False
@@ -42,9 +40,8 @@ def test_the_first_end_wins(make_world: MakeWorld) -> None:
 
 
 @pytest.mark.parametrize("answer", [close(1012, key=KEY), b""], ids=["answers", "just-leaves"])
-def test_a_drained_browser_may_answer_or_leave(make_world: MakeWorld, answer: bytes) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_drained_browser_may_answer_or_leave(line: Line, answer: bytes) -> None:
+    world = line.world
     world.relay.end(line.id, End.DRAIN)
     world.until(lambda: line.browser.frames and line.upstream.frames)
     if answer:
@@ -136,11 +133,8 @@ def test_a_close_waits_for_a_long_frame_as_long_as_a_closing_handshake_may_take(
 @pytest.mark.parametrize(
     "fault", [header(BINARY, 1 << 30), frame(BINARY, b"masked", key=KEY)], ids=["too big", "masked"]
 )
-def test_an_upstream_that_answers_a_close_with_a_fault_is_answered_for(
-    make_world: MakeWorld, fault: bytes
-) -> None:
-    world = make_world()
-    line = world.open()
+def test_an_upstream_that_answers_a_close_with_a_fault_is_answered_for(line: Line, fault: bytes) -> None:
+    world = line.world
     line.browser.send(close(4002, b"bye", KEY))
     world.until(lambda: line.upstream.frames)
     line.upstream.send(fault)
@@ -150,11 +144,10 @@ def test_an_upstream_that_answers_a_close_with_a_fault_is_answered_for(
 
 
 def test_the_browsers_connection_is_ended_by_us_and_the_upstreams_by_the_upstream(
-    make_world: MakeWorld,
+    line: Line,
 ) -> None:
     # A server closes first (§7.1.1): we do towards the browser, the upstream does towards us.
-    world = make_world()
-    line = world.open()
+    world = line.world
     line.browser.send(close(1000, key=KEY))
     world.until(lambda: line.upstream.frames)
     line.upstream.send(close(1000))
@@ -164,9 +157,8 @@ def test_the_browsers_connection_is_ended_by_us_and_the_upstreams_by_the_upstrea
     line.cut()
 
 
-def test_an_upstream_that_leaves_without_an_answer_is_answered_for(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_an_upstream_that_leaves_without_an_answer_is_answered_for(line: Line) -> None:
+    world = line.world
     line.browser.send(close(4002, b"bye", KEY))
     world.until(lambda: line.upstream.frames)
     line.upstream.close()
@@ -176,9 +168,8 @@ def test_an_upstream_that_leaves_without_an_answer_is_answered_for(make_world: M
     assert line.outcome().end == End.CLIENT_CLOSED
 
 
-def test_a_browser_that_leaves_without_an_answer_is_answered_for(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_browser_that_leaves_without_an_answer_is_answered_for(line: Line) -> None:
+    world = line.world
     line.upstream.send(close(4002, b"bye"))
     world.until(lambda: line.browser.frames)
     line.browser.close()
@@ -186,9 +177,8 @@ def test_a_browser_that_leaves_without_an_answer_is_answered_for(make_world: Mak
     assert [(f.code, f.reason) for f in line.upstream.frames] == [(4002, b"bye")]
 
 
-def test_closes_that_cross_both_pass(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_closes_that_cross_both_pass(line: Line) -> None:
+    world = line.world
     line.browser.send(close(4001, key=KEY))
     line.upstream.send(close(4002))
     world.until(lambda: line.browser.frames and line.upstream.frames)
@@ -261,9 +251,8 @@ def test_an_order_that_comes_with_a_peers_close_in_one_turn_is_too_late(make_wor
     assert world.closes("browser", "4000-4999") == 1
 
 
-def test_our_close_and_the_peers_may_cross_and_only_one_goes_out(make_world: MakeWorld) -> None:  # I2
-    world = make_world()
-    line = world.open()
+def test_our_close_and_the_peers_may_cross_and_only_one_goes_out(line: Line) -> None:  # I2
+    world = line.world
     world.relay.end(line.id, End.DRAIN)
     line.upstream.send(close(4001))
     line.browser.send(close(4002, key=KEY))
@@ -273,9 +262,8 @@ def test_our_close_and_the_peers_may_cross_and_only_one_goes_out(make_world: Mak
     assert line.cut().end == End.DRAIN
 
 
-def test_data_behind_our_close_is_read_and_dropped(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_data_behind_our_close_is_read_and_dropped(line: Line) -> None:
+    world = line.world
     world.relay.end(line.id, End.DRAIN)
     line.upstream.send(frame(TEXT, b"late") * 100 + close(1001))
     line.browser.send(frame(TEXT, b"late", key=KEY) * 100 + close(1012, key=KEY))
@@ -284,18 +272,16 @@ def test_data_behind_our_close_is_read_and_dropped(make_world: MakeWorld) -> Non
     assert [f.opcode for f in line.upstream.frames] == [CLOSE]
 
 
-def test_a_half_closed_browser_counts_as_gone(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_half_closed_browser_counts_as_gone(line: Line) -> None:
+    world = line.world
     line.browser.half_close()
     world.until(lambda: line.upstream.frames)
     assert line.upstream.frames[0].code == 1001
     assert line.cut().end == End.CLIENT_ABORTED
 
 
-def test_an_upstream_that_sends_its_last_words_and_ends_is_heard_out(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_an_upstream_that_sends_its_last_words_and_ends_is_heard_out(line: Line) -> None:
+    world = line.world
     words = frame(TEXT, b"last words") * 50
     line.upstream.send(words)
     line.upstream.half_close()
@@ -304,9 +290,8 @@ def test_an_upstream_that_sends_its_last_words_and_ends_is_heard_out(make_world:
     assert line.browser.frames[-1].code == 1014
 
 
-def test_of_a_browser_that_is_left_inside_a_frame_no_close_is_reported(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_of_a_browser_that_is_left_inside_a_frame_no_close_is_reported(line: Line) -> None:
+    world = line.world
     line.upstream.send(header(BINARY, 1000) + b"x" * 500)
     world.until(lambda: len(line.browser.received) == 504)
     line.upstream.close()
@@ -331,9 +316,8 @@ def test_of_a_browser_that_takes_nothing_any_more_no_close_is_reported(make_worl
     assert (line.ended.code, line.ended.reason) == (0, b"")
 
 
-def test_a_reset_that_is_noticed_by_writing_is_an_abort(make_world: MakeWorld) -> None:
-    world = make_world()
-    line = world.open()
+def test_a_reset_that_is_noticed_by_writing_is_an_abort(line: Line) -> None:
+    world = line.world
     line.browser.reset()
     line.upstream.send(frame(TEXT, b"x" * 1000) * 100)
     world.until(lambda: line.upstream.frames)
@@ -355,10 +339,9 @@ def test_a_peer_that_ends_only_its_reading_ends_the_session(make_world: MakeWorl
     assert line.cut().end == End.UPSTREAM_ABORTED
 
 
-def test_an_upstream_whose_close_comes_with_its_reset_is_no_abort(make_world: MakeWorld) -> None:
+def test_an_upstream_whose_close_comes_with_its_reset_is_no_abort(line: Line) -> None:
     # The write to it fails first; what it had sent is read before the row is chosen.
-    world = make_world()
-    line = world.open()
+    world = line.world
     line.upstream.send(close(4000, b"I said so"))
     line.upstream.close()
     line.browser.send(frame(TEXT, b"typing", key=KEY))
