@@ -86,11 +86,7 @@ def start_tools(
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
-    _start(
-        stack,
-        [tools.jupyter, "lab", "--allow-root", "--no-browser", f"--ip={HOST}", *jupyter],
-        home,
-    )
+    _start(stack, [tools.jupyter, "lab", "--allow-root", "--no-browser", f"--ip={HOST}", *jupyter], home)
     script = stack.enter_context(as_file(files("bascule.demo") / "streamlit_app.py"))
     streamlit = [
         f"--server.port={app.port}",

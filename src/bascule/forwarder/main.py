@@ -38,22 +38,8 @@ from bascule.handover.control import (
     send_control,
 )
 from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord
-from bascule.handover.descriptors import (
-    DESCRIPTORS_PER_SESSION,
-    Packet,
-    PacketReader,
-    send_packet,
-)
-from bascule.handover.messages import (
-    MAX_EARLY_BYTES,
-    Adopt,
-    Close,
-    List,
-    Listed,
-    Message,
-    Moved,
-    decode,
-)
+from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, Packet, PacketReader, send_packet
+from bascule.handover.messages import MAX_EARLY_BYTES, Adopt, Close, List, Listed, Message, Moved, decode
 from bascule.handover.setup import ForwarderSetup
 from bascule.protocol.closing import End
 

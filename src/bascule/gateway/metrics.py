@@ -16,13 +16,7 @@ from bascule.admin.view import DurationSummary
 from bascule.gateway.drain import OUTCOMES
 from bascule.gateway.exchanges import STATUSES
 from bascule.gateway.refusal_table import REFUSAL_TABLE
-from bascule.handover.counters import (
-    GATEWAYS,
-    ForwarderWord,
-    GatewayWord,
-    close_code_word,
-    frames_word,
-)
+from bascule.handover.counters import GATEWAYS, ForwarderWord, GatewayWord, close_code_word, frames_word
 from bascule.protocol.closing import CLOSE_TABLE
 from bascule.telemetry.catalogue import QUANTILES
 from bascule.telemetry.durations import DURATIONS

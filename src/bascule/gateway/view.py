@@ -8,12 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bascule.admin.capacity import level
-from bascule.admin.view import (
-    ForwarderRow,
-    InstanceCapacity,
-    SessionRow,
-    Unheard,
-)
+from bascule.admin.view import ForwarderRow, InstanceCapacity, SessionRow, Unheard
 from bascule.gateway.metrics import closed_sessions
 from bascule.handover.counters import ForwarderWord
 from bascule.protocol.closing import End

@@ -25,15 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.telemetry.durations import DURATIONS
 from bascule.telemetry.roundtrips import ROUND_TRIPS
-from bascule.vocabulary import (
-    CLOSE_CODE_LABELS,
-    CLOSE_SENDERS,
-    Cause,
-    Direction,
-    EndedBy,
-    Kind,
-    Opcode,
-)
+from bascule.vocabulary import CLOSE_CODE_LABELS, CLOSE_SENDERS, Cause, Direction, EndedBy, Kind, Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,16 +25,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-__all__ = [
-    "Mistake",
-    "Path",
-    "dotted",
-    "folded",
-    "nearest",
-    "nearest_key",
-    "problems_of",
-    "refusal",
-]
+__all__ = ["Mistake", "Path", "dotted", "folded", "nearest", "nearest_key", "problems_of", "refusal"]
 
 Path = tuple[str | int, ...]
 _LONGEST_SHOWN: Final = 60

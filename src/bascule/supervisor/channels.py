@@ -37,12 +37,7 @@ class Channels:
         do_later: Calls something after that many seconds.
     """
 
-    def __init__(
-        self,
-        gateways: Gateways,
-        forwarders: Sequence[ForwarderChild],
-        do_later: DoLater,
-    ) -> None:
+    def __init__(self, gateways: Gateways, forwarders: Sequence[ForwarderChild], do_later: DoLater) -> None:
         self._gateways = gateways
         self._forwarders = forwarders
         self._do_later = do_later

@@ -41,12 +41,7 @@ class Losses:
         do_later: Calls something after that many seconds.
     """
 
-    def __init__(
-        self,
-        counters: CounterFile,
-        gateways: Gateways,
-        do_later: DoLater,
-    ) -> None:
+    def __init__(self, counters: CounterFile, gateways: Gateways, do_later: DoLater) -> None:
         self._counters = counters
         self._gateways = gateways
         self._do_later = do_later

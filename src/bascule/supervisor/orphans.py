@@ -32,11 +32,7 @@ class Orphans:
         do_later: Calls something after that many seconds.
     """
 
-    def __init__(
-        self,
-        children: Callable[[], Iterable[Child]],
-        do_later: DoLater,
-    ) -> None:
+    def __init__(self, children: Callable[[], Iterable[Child]], do_later: DoLater) -> None:
         self._children = children
         self._do_later = do_later
 

@@ -35,10 +35,7 @@ class Usage:
     """
 
     def __init__(
-        self,
-        counters: CounterFile,
-        read: Callable[[int], ProcessReading | None],
-        do_later: DoLater,
+        self, counters: CounterFile, read: Callable[[int], ProcessReading | None], do_later: DoLater
     ) -> None:
         self._counters = counters
         self._read = read

@@ -19,16 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = [
-    "CATALOGUE",
-    "GROUPS",
-    "QUANTILES",
-    "SCOPE",
-    "SCOPE_LABEL",
-    "Metric",
-    "MetricKind",
-    "Unit",
-]
+__all__ = ["CATALOGUE", "GROUPS", "QUANTILES", "SCOPE", "SCOPE_LABEL", "Metric", "MetricKind", "Unit"]
 
 SCOPE_LABEL: Final = "mp_scope"
 SCOPE: Final = "application"
