@@ -95,7 +95,10 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "forwarder lost": "Its sessions follow, each with a line `session ended`.",
         "serving without some forwarders": "They have not said what they carry, so the count is too low until they do.",
         "forwarders did not list their sessions in time": "The session list and a drain do without theirs.",
-        "channel failed": "To a forwarder, which is taken for lost.",
+        "channel failed": "Between gateway and forwarder: one could not read what the other said. No session ends, and "
+        "they get another. A line to report.",
+        "sessions lost on their way to a forwarder": "It could not read what it was given: see `channel failed`. "
+        "The sessions follow, each with a line `session ended`.",
         "no channel": "A forwarder cannot be reached by the gateway. It is tried again.",
         "no descriptors left for a forwarder's channel": "The open-file limit is too low.",
         "no descriptors left for the gateway's channel": "The open-file limit is too low.",

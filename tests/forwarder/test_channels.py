@@ -23,6 +23,7 @@ from bascule.handover.control import (
     ASK_AGAIN,
     ChannelLost,
     GatewayChannel,
+    Misread,
     Ready,
     read_control,
     send_control,
@@ -31,6 +32,7 @@ from bascule.handover.counters import CLOSE_CODES_BASE, ENDED_BASE, CounterFile,
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.messages import (
     MAX_JOINED_MESSAGES,
+    MAX_PACKET_BYTES,
     Adopt,
     Ended,
     List,
@@ -396,6 +398,58 @@ def test_a_channel_that_epoll_does_not_take_is_asked_for_again_and_nobodys_sessi
             session.browser.settimeout(PATIENCE)
             assert session.browser.recv(100) == b"hello"
             sessions.append(identifier)
+
+
+NONSENSE = {
+    "unknown": b"\xff",
+    "truncated": Adopt(9, 0, 0, 0, 0.0, 1, b"t", b"", b"", b"").encode()[:-1],
+    "not for a forwarder": Listed(0).encode(),
+    "too long": bytes(MAX_PACKET_BYTES + 1),
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+def test_a_gateway_that_says_what_makes_no_sense_ends_no_session_and_another_channel_is_asked_for(
+    forwarder: Forwarder, nonsense: bytes
+) -> None:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(first) == Listed(0)
+        number = forwarder.missed
+        hand_over(first, [Session(stack, 1)])
+        send_packet(first, nonsense)
+        hand_over(first, [Session(stack, 2)])
+        said = forwarder.said()
+        assert isinstance(said, ChannelLost)
+        assert (said.slot, said.number) == (0, number)
+        assert said.problem
+        second = stack.enter_context(forwarder.connect())
+        assert forwarder.listed(second) == [1, 2]
+        assert isinstance(forwarder.hear(first), Moved)
+
+
+def test_descriptors_that_came_with_what_makes_no_sense_are_closed(forwarder: Forwarder) -> None:
+    with contextlib.ExitStack() as stack:
+        gateway = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(gateway) == Listed(0)
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                send_packet(gateway, b"\xff", [theirs.fileno()])
+                socket.send_fds(forwarder.control, [b"no JSON"], [theirs.fileno()])
+            ours.settimeout(PATIENCE)
+            assert ours.recv(1) == b""
+
+
+def test_a_supervisor_that_says_what_makes_no_sense_is_told_so_and_heard_on(forwarder: Forwarder) -> None:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(forwarder.connect())
+        assert forwarder.hear(first) == Listed(0)
+        hand_over(first, [Session(stack, 1)])
+        forwarder.control.send(b"no JSON")
+        assert isinstance(forwarder.said(), Misread)
+        second = stack.enter_context(forwarder.connect())
+        assert forwarder.listed(second) == [1]
 
 
 def test_what_ends_in_one_turn_is_told_in_one_packet(forwarder: Forwarder) -> None:

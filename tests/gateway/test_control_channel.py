@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from bascule.gateway import control_channel
 from bascule.gateway.control_channel import ControlChannel
@@ -99,3 +100,25 @@ async def test_a_supervisor_that_hangs_up_is_noticed_once_and_told_nothing_more(
 
     rig.channel.say(control.Ready())
     assert rig.heard == []
+
+
+async def test_what_makes_no_sense_is_told_once_and_the_supervisor_is_heard_on(rig: Rig) -> None:
+    left, right = socket.socketpair()
+    with left:
+        with right:
+            socket.send_fds(rig.supervisor, [b"no JSON"], [right.fileno()])
+        send_control(rig.supervisor, control.Retire())
+        with capture_logs() as lines:
+            rig.start()
+            await asyncio.wait_for(rig.changed.wait(), 5)
+        assert left.recv(1) == b"", "no descriptor is kept"
+    assert rig.heard == [(control.Retire(), 0)]
+    assert [line["event"] for line in lines] == ["a control message cannot be read"]
+
+
+async def test_a_channel_that_failed_is_asked_for_a_little_later(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_channel, "ASK_AGAIN", 0.01)
+    rig.channel.ask_for_channel(1, 42)
+    assert await asyncio.wait_for(rig.told(), 5) == control.ChannelLost(slot=1, number=42)

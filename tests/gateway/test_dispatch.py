@@ -10,12 +10,23 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from bascule.gateway import dispatch as module
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.life import Life, Stage
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
-from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Ended, List, Listed, Live, Moved, decode
+from bascule.handover.messages import (
+    MAX_JOINED_MESSAGES,
+    MAX_PACKET_BYTES,
+    Adopt,
+    Ended,
+    List,
+    Listed,
+    Live,
+    Moved,
+    decode,
+)
 from tests.gateway.lives import at
 
 if TYPE_CHECKING:
@@ -23,17 +34,27 @@ if TYPE_CHECKING:
 
 
 class Heard:
-    """What a gateway was told, in order."""
+    """What a gateway was told, in order.
+
+    Attributes:
+        listed: With each list: the slot, the sessions, and whether others have been counted.
+        asked: Slots and numbers of the channels in whose place another was asked for.
+    """
 
     def __init__(self, most: int | None = None, life: Life | None = None) -> None:
         self.log: list[tuple[str, int]] = []
+        self.listed: list[tuple[int, set[int], bool]] = []
+        self.asked: list[tuple[int, int]] = []
         self.started = 0
+        self.channels = 0
         self.counts: Counter[int] = Counter()
         self.dispatch = Dispatch(
             self.counts,
             on_live=lambda _, live: self.log.append(("live", live.id)),
             on_ended=lambda _, ended: self.log.append(("ended", ended.id)),
+            on_listed=lambda *said: self.listed.append(said),
             on_lost=lambda link: self.log.append(("lost", link.slot)),
+            ask=lambda *lost: self.asked.append(lost),
             life=life or Life(),
             most=most,
         )
@@ -46,14 +67,16 @@ class Heard:
     def channel(self, slot: int) -> socket.socket:
         """Return the forwarder's end of a channel to the one that was started last."""
         ours, theirs = channel_pair()
-        self.dispatch.add(slot, 1, self.started, "pure", ours)
+        self.channels += 1
+        self.dispatch.add(slot, 1, self.started, "pure", self.channels, ours)
         return theirs
 
     def forget(self) -> None:
         """End all channels from our side."""
         for link in self.dispatch.links.values():
-            asyncio.get_running_loop().remove_reader(link.channel.fileno())
-            link.channel.close()
+            if link.is_open:
+                asyncio.get_running_loop().remove_reader(link.channel.fileno())
+                link.channel.close()
 
 
 def ended(identifier: int) -> bytes:
@@ -123,6 +146,93 @@ async def test_who_has_moved_to_another_gateway_is_not_lost(stage: Stage, says_s
     channel.close()
     await heard.dispatch.changed.wait()
     assert heard.log == ([] if stage is Stage.RETIRED and says_so else [("lost", 0)])
+
+
+NONSENSE = {
+    "unknown": b"\xff",
+    "truncated": b"E123",
+    "not for a gateway": List(1).encode(),
+    "too long": bytes(MAX_PACKET_BYTES + 1),
+}
+
+
+async def changed(heard: Heard) -> None:
+    """Wait until a channel is listed, or has ended."""
+    heard.dispatch.changed.clear()
+    async with asyncio.timeout(5):
+        await heard.dispatch.changed.wait()
+
+
+async def failed(heard: Heard, nonsense: bytes = b"\xff") -> socket.socket:
+    """Start a forwarder that lists sessions 1 and 2, and then says what makes no sense."""
+    channel = heard.forwarder(0)
+    send_packet(channel, live(0, 1) + live(0, 2) + Listed(0).encode())
+    await changed(heard)
+    send_packet(channel, nonsense)
+    await changed(heard)
+    return channel
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+async def test_who_says_what_makes_no_sense_is_not_lost_and_gets_another_channel(nonsense: bytes) -> None:
+    heard = Heard()
+    with capture_logs() as lines:
+        with await failed(heard, nonsense) as channel:
+            assert channel.recv(1) == b"", "it hears that this one is over"
+        await asyncio.sleep(0)
+        assert [(line["event"], line["slot"]) for line in lines] == [("channel failed", 0)]
+    assert lines[0]["error"]
+    assert heard.asked == [(0, 1)]
+    assert not heard.dispatch.has_room(), "until its sessions are known again it gets no more"
+    with heard.channel(0) as channel:
+        # The outcome of session 2 was in what could not be read: the forwarder has counted it.
+        send_packet(channel, live(0, 1) + Listed(0).encode())
+        await changed(heard)
+        assert heard.listed == [(0, {1, 2}, False), (0, {1}, True)]
+        assert heard.dispatch.has_room()
+        assert ("lost", 0) not in heard.log
+        heard.forget()
+
+
+async def test_sessions_are_lost_once_with_a_forwarder_that_dies_when_its_channel_has_failed() -> None:
+    heard = Heard()
+    (await failed(heard)).close()
+    with heard.forwarder(0):
+        assert heard.log.count(("lost", 0)) == 1
+        heard.forget()
+
+
+async def test_a_channel_that_fails_again_before_its_list_loses_nothing() -> None:
+    heard = Heard()
+    (await failed(heard)).close()
+    heard.channel(0).close()  # as one does for which the forwarder had no descriptor
+    await changed(heard)
+    with heard.channel(0) as channel:
+        send_packet(channel, live(0, 1) + Listed(0).encode())
+        await changed(heard)
+        assert heard.listed[1:] == [(0, {1}, True)]
+        assert ("lost", 0) not in heard.log
+        heard.forget()
+
+
+async def test_a_gateway_that_has_retired_does_not_wait_for_a_channel_that_failed() -> None:
+    heard = Heard(life=at(Stage.RETIRED))
+    with heard.forwarder(0) as channel:
+        assert heard.dispatch.is_linked
+        send_packet(channel, b"\xff")
+        await changed(heard)
+        assert not heard.dispatch.is_linked
+
+
+async def test_outcomes_on_the_channel_before_come_before_the_list_of_the_next() -> None:
+    """The forwarder has asked for it, since it could not read what was said."""
+    heard = Heard()
+    with heard.forwarder(0) as first, heard.channel(0) as second:
+        send_packet(second, Listed(0).encode())
+        send_packet(first, ended(1))
+        heard.dispatch._receive(heard.dispatch.links[0])
+        assert (heard.log, heard.listed) == ([("ended", 1)], [(0, set(), False)])
+        heard.forget()
 
 
 def live(request: int, identifier: int) -> bytes:

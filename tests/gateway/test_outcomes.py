@@ -53,7 +53,7 @@ class Rig:
 
 def link(slot: int, *, listed: bool = True) -> Link:
     """Return the channel to the first process of a slot; nothing is sent on it."""
-    made = Link(slot, 1, 0, "pure", cast("socket.socket", None))
+    made = Link(slot, 1, 0, "pure", 1, cast("socket.socket", None))
     made.listed = listed
     return made
 
@@ -126,4 +126,32 @@ def test_what_the_supervisor_has_counted_is_not_counted_again(rig: Rig) -> None:
     rig.counters.forwarder(0)[ForwarderWord.LOST_COUNTED] = 1
     rig.outcomes.on_lost(link(0))
     assert (rig.budget.in_use, len(rig.lines)) == (0, 1)
+    assert rig.counters.lost_count() == 0
+
+
+def test_what_a_forwarder_carries_on_stays_as_it_was(rig: Rig) -> None:
+    for identifier in (1, 2):
+        rig.live(identifier, time.monotonic())
+    for counted in (False, True):
+        rig.outcomes.on_listed(0, {1, 2}, counted)
+    rig.outcomes.on_listed(1, set(), False)
+    assert (rig.budget.in_use, rig.lines) == (2, [])
+
+
+def test_what_never_came_to_a_forwarder_is_lost_and_counted_here(rig: Rig) -> None:
+    for identifier in (1, 2):
+        rig.live(identifier, time.monotonic())
+    for _ in range(2):
+        rig.outcomes.on_listed(0, {2}, False)
+    assert (rig.budget.in_use, rig.sampled) == (1, 1)
+    assert [line["id"] for line in rig.lines] == ["1"]
+    assert rig.counters.lost_count() == 1
+    assert rig.counters.ended(Kind.JUPYTER, EndedBy.PROXY, Cause.INTERNAL) == 1
+    assert rig.counters.forwarder(0)[ForwarderWord.LOST_COUNTED] == 0, "should it die, the others count"
+
+
+def test_what_a_forwarder_has_counted_gives_its_lease_back_and_is_counted_no_more(rig: Rig) -> None:
+    rig.live(1, time.monotonic())
+    rig.outcomes.on_listed(0, set(), True)
+    assert (rig.budget.in_use, len(rig.registry), rig.sampled, rig.lines) == (0, 0, 0, [])
     assert rig.counters.lost_count() == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from bascule.handover.control import ASK_AGAIN, ChangeIntervals, Serve, read_control
+from bascule.handover.control import ASK_AGAIN, ChangeIntervals, ChannelLost, Misread, Serve, read_control
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.messages import MAX_PACKET_BYTES
 from bascule.policy.config import Config
@@ -96,6 +96,16 @@ def test_what_makes_no_sense_is_told_and_ends_nothing(talks: Talks, nonsense: by
     assert [line["child"] for line in lines if line["event"] == "a control message cannot be read"] == [
         "gateway"
     ]
+
+
+def test_what_a_forwarder_could_not_read_is_in_the_log_which_it_cannot_write_itself() -> None:
+    with supervising() as supervisor, capture_logs() as lines:
+        (forwarder,) = supervisor._forwarders
+        supervisor._on_message(forwarder, Misread("what is no control message"))
+        supervisor._on_message(forwarder, ChannelLost(0, 7, "unknown message type b'x'"))
+    assert [line["event"] for line in lines] == ["a control message cannot be read", "channel failed"]
+    assert lines[0]["child"] == "forwarder-0"
+    assert (lines[1]["slot"], lines[1]["error"]) == (0, "unknown message type b'x'")
 
 
 def test_listening_sockets_that_take_no_other_options_hold_no_reload_up(

@@ -33,8 +33,9 @@ from bascule.handover.control import (
     ChangeIntervals,
     ChannelLost,
     GatewayChannel,
+    Misread,
     Ready,
-    read_control,
+    receive_control,
     send_control,
 )
 from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord
@@ -76,10 +77,11 @@ class Forwarder:
         )
         self._reader = PacketReader()
         self._gateway: socket.socket | None = None
+        self._number = 0
         self._former: list[socket.socket] = []
         self._stopping_at = float("inf")
         self._ask_at = float("inf")
-        self._missed = 0
+        self._lost = ChannelLost(setup.slot, 0)
         self._orphan = False
 
     def run(self) -> None:
@@ -131,37 +133,46 @@ class Forwarder:
 
     def _on_control(self) -> None:
         try:
-            packet = self._reader.receive(self._control)
+            message, packet = receive_control(self._reader, self._control)
         except BlockingIOError:
             return
-        if not packet.data:
-            self._engine.unwatch(self._control.fileno())
-            self._stop()
+        except HandoverError as error:
+            # Whatever is wrong with the supervisor must not end the sessions here.
+            with contextlib.suppress(OSError):  # full; or it has hung up, and we are leaving
+                send_control(self._control, Misread(str(error)))
             return
-        message = read_control(packet.data)
         match message:
+            case None:
+                self._engine.unwatch(self._control.fileno())
+                self._stop()
             case GatewayChannel(number) if not packet.complete:
                 self._has_missed(number)
             case GatewayChannel(number):
-                self._ask_at = float("inf")  # any channel will do, even one that we did not ask for
+                if not self._lost.problem:  # which is still to be told
+                    self._ask_at = float("inf")  # any channel will do, even one that we did not ask for
                 self._change_gateway(socket.socket(fileno=packet.descriptors[0]), number)
             case ChangeIntervals(heartbeat_ms, pong, idle_ms, closing):
                 self._relay.change(_intervals(heartbeat_ms, pong, idle_ms, closing))
             case _:
                 pass  # the rest is for gateways
 
-    def _has_missed(self, number: int) -> None:
-        """Ask for another channel a little later: this one did not fit, or epoll did not take it."""
-        self._missed = number
-        self._ask_at = time.monotonic() + ASK_AGAIN
+    def _has_missed(self, number: int, problem: str = "") -> None:
+        """Ask for another channel a little later.
+
+        Args:
+            number: Of a channel that did not fit, that epoll did not take, or that cannot be read.
+            problem: What cannot be read on it.
+        """
+        self._lost = ChannelLost(self._slot, number, problem)
+        self._ask_at = min(self._ask_at, time.monotonic() + ASK_AGAIN)
 
     def _ask_channel(self) -> None:
         """Ask again for a channel that did not fit or could not be watched: a session may have ended."""
-        self._ask_at = float("inf")
         try:
-            send_control(self._control, ChannelLost(self._slot, self._missed))
+            send_control(self._control, self._lost)
+            self._ask_at = float("inf")
         except OSError:  # full; or the supervisor has hung up, and we are leaving
-            self._has_missed(self._missed)
+            self._ask_at = time.monotonic() + ASK_AGAIN
 
     # -- the gateway --------------------------------------------------------------------
 
@@ -178,14 +189,14 @@ class Forwarder:
         if (former := self._gateway) is not None:
             self._engine.unwatch(former.fileno())
             former.shutdown(socket.SHUT_RD)  # what it sends from now on fails, as on a closed channel
-            while self._act(self._reader.receive(former)):
+            while self._hear(former):
                 pass  # it came just before
             self._outbox.leave_gateway()
             self._former.append(former)
             self._tell_former()
         self._outbox.drop_lists()
         channel.setblocking(False)
-        self._gateway = channel
+        self._gateway, self._number = channel, number
         self._list(0)
 
     def _tell_former(self) -> None:
@@ -211,20 +222,37 @@ class Forwarder:
         if gateway is None:
             return False
         try:
-            packet = self._reader.receive(gateway)
+            if self._hear(gateway):
+                return True
         except BlockingIOError:
             return False
-        if self._act(packet):
-            return True
         self._drop_gateway()
         self._outbox.leave_gateway()
         return False
 
-    def _act(self, packet: Packet) -> bool:
-        """Act on a packet of the gateway, and close the descriptors in it that nobody took.
+    def _hear(self, gateway: socket.socket) -> bool:
+        """Act on the next packet of a gateway.
+
+        One that cannot be read is skipped, and another channel is asked for: the list with which that begins
+        tells the gateway which sessions have not come here.
 
         Returns:
-            Whether it was one, and not the end of the channel.
+            Whether it was a packet, and not the end of the channel.
+
+        Raises:
+            BlockingIOError: Nothing is there.
+        """
+        try:
+            return self._act(self._reader.receive(gateway))
+        except HandoverError as error:
+            self._has_missed(self._number, str(error))
+            return True
+
+    def _act(self, packet: Packet) -> bool:
+        """Act on a packet, and close the descriptors in it that nobody took; tell whether it was one.
+
+        Raises:
+            HandoverError: It cannot be read.
         """
         if packet.after_reset:
             self._outbox.note_reset()

@@ -1,7 +1,7 @@
 """The channel to the supervisor, which gives orders; the gateway says how far it has come.
 
 Rules of this file: it carries messages and judges none, except a channel to a forwarder that came without
-its descriptor, which it asks for again.
+its descriptor, which it asks for again. What makes no sense is told to the log, and ends nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from bascule.errors import HandoverError
 from bascule.handover import control
-from bascule.handover.control import ASK_AGAIN, read_control, send_control
+from bascule.handover.control import ASK_AGAIN, receive_control, send_control
 from bascule.handover.descriptors import PacketReader
 
 if TYPE_CHECKING:
@@ -56,24 +57,37 @@ class ControlChannel:
         with contextlib.suppress(OSError):
             send_control(self._channel, message)
 
+    def ask_for_channel(self, slot: int, number: int) -> None:
+        """Ask, a little later, for another channel to a forwarder in the place of one that failed.
+
+        Args:
+            slot: The forwarder's slot.
+            number: Number of the channel.
+        """
+        self._ask_later(control.ChannelLost(slot, number))
+
     def _read(self) -> None:
         while True:
             try:
-                packet = self._reader.receive(self._channel)
+                message, packet = receive_control(self._reader, self._channel)
             except BlockingIOError:
                 return
-            if not packet.data:
-                asyncio.get_running_loop().remove_reader(self._channel.fileno())
-                self._on_end()
-                return
-            match read_control(packet.data):
+            except HandoverError as error:
+                # Whatever is wrong with the supervisor must not end what this process has begun.
+                _log.error("a control message cannot be read", error=str(error))
+                continue
+            match message:
+                case None:
+                    asyncio.get_running_loop().remove_reader(self._channel.fileno())
+                    self._on_end()
+                    return
                 case control.ForwarderChannel(slot=slot, number=number) if not packet.complete:
                     # Without one the forwarder can be given no session.
                     _log.warning(
                         "no descriptors left for a forwarder's channel", slot=slot, seconds=ASK_AGAIN
                     )
                     self._ask_later(control.ChannelLost(slot, number))
-                case message:
+                case _:
                     self._on_message(message, packet)
 
     def _ask_later(self, lost: control.ChannelLost) -> None:

@@ -7,6 +7,10 @@ for each session.
 
 On a new channel the forwarder first lists the sessions that it already carries: so
 another gateway takes over the count.
+
+A channel on which one side says what the other cannot read tells no longer who has which session. That is a
+fault of ours, and must not end the sessions: the side that notices asks the supervisor for another channel,
+whose list says which sessions there are. Until then we know them as before, and the forwarder gets no more.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import structlog
 
 from bascule.errors import HandoverError
 from bascule.gateway.life import Life, Stage
-from bascule.handover.descriptors import END, PacketReader, send_packet, sessions_that_fit
+from bascule.handover.descriptors import PacketReader, send_packet, sessions_that_fit
 from bascule.handover.messages import Close, Ended, List, Listed, Live, Message, Moved, decode, join
 
 if TYPE_CHECKING:
@@ -78,18 +82,40 @@ class Link:
         restarts: How often the slot had been started again before, which tells its processes apart.
         hot_path: Which build of the relay it runs.
         channel: Our end.
+        number: Of the channel, among all there ever were.
+        former: An earlier channel to the same process, until `listed`.
         listed: Whether it has listed all sessions that it carries: only then is it given more.
         moved: Whether it has told us that another gateway has a channel to it now.
+        failed: Whether we gave the channel up, while the forwarder lives; it is closed then.
+        carried: The sessions that it has listed so far; empty when `listed`.
     """
 
-    def __init__(self, slot: int, pid: int, restarts: int, hot_path: str, channel: socket.socket) -> None:
+    def __init__(
+        self,
+        slot: int,
+        pid: int,
+        restarts: int,
+        hot_path: str,
+        number: int,
+        channel: socket.socket,
+        former: Link | None = None,
+    ) -> None:
         self.slot = slot
         self.pid = pid
         self.restarts = restarts
         self.hot_path = hot_path
+        self.number = number
         self.channel = channel
+        self.former = former
         self.listed = False
         self.moved = False
+        self.failed = False
+        self.carried: set[int] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there may be more to read."""
+        return self.channel.fileno() >= 0
 
 
 class _Listing:
@@ -122,8 +148,11 @@ class Dispatch:
         counts: Sessions by slot, for placement.
         on_live: Called with each session that a forwarder lists on a new channel.
         on_ended: Called with each outcome.
+        on_listed: Called when a forwarder has listed all that it carries: with its slot, those sessions, and
+            whether it has counted those that it carries no longer, since we could not read all that it said.
         on_lost: Called when a forwarder is gone with its sessions. The `Link` says which forwarder, and by
             `listed` whether we knew all of them.
+        ask: Called to have another channel in the place of one that failed: with its slot and number.
         life: Tells whether this gateway has retired: then a forwarder that has moved to another gateway is
             not lost when its channel ends.
         most: Sessions that a forwarder may carry; ``None`` for as many as its descriptors allow.
@@ -138,7 +167,9 @@ class Dispatch:
         counts: dict[int, int],
         on_live: Callable[[int, Live], None],
         on_ended: Callable[[int, Ended], None],
+        on_listed: Callable[[int, set[int], bool], None],
         on_lost: Callable[[Link], None],
+        ask: Callable[[int, int], None],
         life: Life,
         *,
         most: int | None = None,
@@ -149,7 +180,9 @@ class Dispatch:
         self._most = fit if most is None else most
         self._on_live = on_live
         self._on_ended = on_ended
+        self._on_listed = on_listed
         self._on_lost = on_lost
+        self._ask = ask
         self._reader = PacketReader()
         self._requests = itertools.count(1)
         self._lists: dict[int, _Listing] = {}
@@ -157,22 +190,29 @@ class Dispatch:
         self.changed = asyncio.Event()
         self._life = life
 
-    def add(self, slot: int, pid: int, restarts: int, hot_path: str, channel: socket.socket) -> None:
+    def add(
+        self, slot: int, pid: int, restarts: int, hot_path: str, number: int, channel: socket.socket
+    ) -> None:
         """Take a channel to a forwarder; a former process of that slot is gone.
 
-        The same process gets a second channel if it had no descriptor for the first. Then we may still
-        have to read the end of the first.
+        The same process gets a second channel if it had no descriptor for the first, or one side could not
+        read the first. Then we may still have to read the end of that.
         """
         former = self.links.get(slot)
         if former is not None and former.restarts != restarts:
             # Outcomes that are still to be read count: those sessions were not lost with their forwarder.
-            while self._receive(former):
-                pass
+            self._read_all(former)
             if self.links.get(slot) is former:
                 self._lose(former)
+            former = None
         channel.setblocking(False)
-        link = self.links[slot] = Link(slot, pid, restarts, hot_path, channel)
+        link = self.links[slot] = Link(slot, pid, restarts, hot_path, number, channel, former)
         asyncio.get_running_loop().add_reader(channel.fileno(), self._receive, link)
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether a forwarder may still tell us anything."""
+        return any(link.is_open for link in self.links.values())
 
     def has_room(self) -> bool:
         """Tell whether a forwarder may open two more descriptors."""
@@ -293,29 +333,38 @@ class Dispatch:
         except BlockingIOError:
             return False
         except (OSError, HandoverError) as error:
-            _log.error("channel failed", slot=link.slot, exc_info=error)
-            packet = END
+            self._fail(link, error)
+            return False
         if not packet.data:
-            self._lose(link)
+            self._on_end(link)
             return False
         for descriptor in packet.descriptors:
             os.close(descriptor)
-        for message in decode(packet.data):
-            self._on_message(link, message)
+        try:
+            for message in decode(packet.data):
+                self._on_message(link, message)
+        except HandoverError as error:
+            self._fail(link, error)
+            return False
         return True
+
+    def _read_all(self, link: Link) -> None:
+        """Receive all that a forwarder has said so far."""
+        while link.is_open and self._receive(link):
+            pass
 
     def _on_message(self, link: Link, message: Message) -> None:
         match message:
             case Ended():
                 self._on_ended(link.slot, message)
             case Live(request=0):
+                link.carried.add(message.id)
                 self._on_live(link.slot, message)
             case Live():
                 if listing := self._lists.get(message.request):
                     listing.found.append(message)
             case Listed(request=0):
-                link.listed = True
-                self.changed.set()
+                self._know(link)
             case Moved():
                 link.moved = True
             case Listed():
@@ -324,14 +373,53 @@ class Dispatch:
             case _:
                 raise HandoverError(f"a gateway does not take {type(message).__name__}")
 
+    def _know(self, link: Link) -> None:
+        """Note that a forwarder has listed all that it carries. What a former channel brings came before."""
+        former, link.former = link.former, None
+        unread = False
+        while former is not None:
+            self._read_all(former)
+            unread |= former.failed
+            former = former.former
+        carried, link.carried = link.carried, set()
+        self._on_listed(link.slot, carried, unread)
+        link.listed = True
+        self.changed.set()
+
+    def _on_end(self, link: Link) -> None:
+        if link.former is not None:
+            # Before its list: it has died, and its successor will have a channel, or it had no descriptor for
+            # its end of this one, and has asked for another.
+            self._give_up(link)
+        else:
+            self._lose(link)
+
+    def _fail(self, link: Link, error: Exception) -> None:
+        """Give a channel up that cannot be read, and ask for another."""
+        _log.error("channel failed", slot=link.slot, error=str(error))
+        self._give_up(link)
+        if self.links.get(link.slot) is link:
+            self._ask(link.slot, link.number)
+
+    def _give_up(self, link: Link) -> None:
+        """Close the channel of a forwarder that lives, for all that we know; its sessions go on."""
+        self._close(link)
+        link.failed = True
+        link.listed = False
+        self.changed.set()
+
     def _lose(self, link: Link) -> None:
-        asyncio.get_running_loop().remove_reader(link.channel.fileno())
-        link.channel.close()
-        for listing in self._lists.values():
-            listing.heard(link.slot)
+        self._close(link)
         if self.links.get(link.slot) is not link:
             return  # its forwarder has another channel
         del self.links[link.slot]
         if not (link.moved and self._life.stage is Stage.RETIRED):
             self._on_lost(link)
         self.changed.set()
+
+    def _close(self, link: Link) -> None:
+        if link.is_open:
+            asyncio.get_running_loop().remove_reader(link.channel.fileno())
+            link.channel.close()
+        for listing in self._lists.values():
+            listing.heard(link.slot)

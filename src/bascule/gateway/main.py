@@ -200,9 +200,9 @@ class Gateway:
     def _on_message(self, message: control.ControlMessage, packet: Packet) -> None:
         parts, life = self._parts, self._parts.life
         match message:
-            case control.ForwarderChannel(slot, pid, hot_path, restarts):
+            case control.ForwarderChannel(slot, pid, hot_path, restarts, number):
                 channel = socket.socket(fileno=packet.descriptors[0])
-                parts.dispatch.add(slot, pid, restarts, hot_path, channel)
+                parts.dispatch.add(slot, pid, restarts, hot_path, number, channel)
                 parts.census.set_forwarder_restarts(slot, restarts)
             case control.BeginDrain() if life.stage is Stage.STARTING:
                 # We do not know yet which sessions the forwarders carry, so there would be none to end. The

@@ -98,6 +98,23 @@ class Outcomes:
             )
         )  # fmt: skip
 
+    def on_listed(self, slot: int, carried: set[int], counted: bool) -> None:
+        """Remove sessions that a living forwarder was given and does not carry, and that we heard no end of.
+
+        Args:
+            slot: Its slot.
+            carried: The sessions that it carries.
+            counted: Whether it has counted them: they ended in it, and we could not read what it said.
+                Otherwise it could not read what we said, and they are lost.
+        """
+        missing = [record for record in self._registry.of_slot(slot) if record.id not in carried]
+        for record in missing:
+            self._registry.remove(record.id)
+        if missing and not counted:
+            _log.error("sessions lost on their way to a forwarder", slot=slot, sessions=len(missing))
+            self._words[GatewayWord.FORWARDER_LOST] += len(missing)
+            self._record_lost(slot, missing)
+
     def on_lost(self, link: Link) -> None:
         """Remove the sessions of a forwarder that died: they ended with it.
 
@@ -118,9 +135,13 @@ class Outcomes:
             self._registry.remove(record.id)
         if not records or is_told:
             return
+        _log.error("forwarder lost", slot=slot, sessions=len(records))
+        self._record_lost(slot, records)
+
+    def _record_lost(self, slot: int, records: list[Record]) -> None:
+        """Record the outcome of sessions that no forwarder counts."""
         now = time.monotonic()
         row = CLOSE_TABLE[End.FORWARDER_LOST]
-        _log.error("forwarder lost", slot=slot, sessions=len(records))
         for record in records:
             duration = max(0.0, now - record.opened_at)
             self._words[ended_word(record.errand.kind, row.ended_by, row.cause)] += 1

@@ -113,8 +113,9 @@ class Parts:
         )
         outcomes = Outcomes(self.registry, budget, durations, access_log, counters, words, self.hub_activity)
         self.dispatch = Dispatch(
-            self.registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_lost, life
-        )
+            self.registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_listed, outcomes.on_lost,
+            self.supervisor.ask_for_channel, life,
+        )  # fmt: skip
         self.exchanges = ExchangeCount(config.limits.max_http_requests, words)
         self.refuser = Refuser(config.limits, life)
         self.admission = Admission(

@@ -70,7 +70,7 @@ async def _wait_unlinked(dispatch: Dispatch) -> None:
 
     If a forwarder hangs, the supervisor kills it, and only this gateway knows which sessions it had.
     """
-    while dispatch.links:
+    while dispatch.is_linked:
         dispatch.changed.clear()
         await dispatch.changed.wait()
 

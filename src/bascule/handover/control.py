@@ -9,6 +9,7 @@ Rules of this file: a packet that is no control message raises `HandoverError`.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, get_args
 
@@ -17,6 +18,8 @@ from bascule.handover.descriptors import send_packet
 
 if TYPE_CHECKING:
     import socket
+
+    from bascule.handover.descriptors import Packet, PacketReader
 
 __all__ = [
     "ASK_AGAIN",
@@ -29,12 +32,14 @@ __all__ = [
     "ForwarderChannel",
     "GatewayChannel",
     "HasRetired",
+    "Misread",
     "NotReloaded",
     "Prepared",
     "Ready",
     "Retire",
     "Serve",
     "read_control",
+    "receive_control",
     "send_control",
 ]
 
@@ -157,15 +162,28 @@ class HasRetired:
 
 @dataclass(frozen=True, slots=True)
 class ChannelLost:
-    """A channel came without its descriptor, or could not be watched: make one more, unless one was made.
+    """A channel came without its descriptor, or cannot be watched or read: make one more, unless one was.
 
     Attributes:
         slot: Slot of the forwarder at one end of it.
         number: Of the channel. Both ends may miss it, and each says so.
+        problem: What a forwarder, which has no log, could not read on it.
     """
 
     slot: int
     number: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Misread:
+    """A forwarder, which has no log, could not read a control message, and goes on.
+
+    Attributes:
+        problem: What was wrong with it.
+    """
+
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +220,7 @@ ControlMessage: TypeAlias = (
     | Prepared
     | HasRetired
     | ChannelLost
+    | Misread
     | DrainBegun
     | Drained
 )
@@ -229,3 +248,24 @@ def read_control(packet: bytes) -> ControlMessage:
         return _BY_NAME[name](**values)
     except (ValueError, TypeError, KeyError) as error:
         raise HandoverError("what is no control message") from error
+
+
+def receive_control(reader: PacketReader, channel: socket.socket) -> tuple[ControlMessage | None, Packet]:
+    """Receive one control message and its packet, whose descriptors are the caller's to close.
+
+    Returns:
+        The message, ``None`` at the end of the channel; and the packet.
+
+    Raises:
+        BlockingIOError: Nothing is there.
+        HandoverError: It is not a control message; its descriptors were closed.
+    """
+    packet = reader.receive(channel)
+    if not packet.data:
+        return None, packet
+    try:
+        return read_control(packet.data), packet
+    except HandoverError:
+        for descriptor in packet.descriptors:
+            os.close(descriptor)
+        raise

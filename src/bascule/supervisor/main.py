@@ -20,7 +20,7 @@ import structlog
 
 from bascule.errors import ConfigError, HandoverError
 from bascule.handover import control, signals
-from bascule.handover.control import ASK_AGAIN, ChangeIntervals, read_control, send_control
+from bascule.handover.control import ASK_AGAIN, ChangeIntervals, receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.journal import Journal
@@ -234,8 +234,7 @@ class Supervisor:
         if child.control is None or child.control not in self._selector.get_map():
             return False
         try:
-            packet = self._reader.receive(child.control)
-            message = read_control(packet.data) if packet.data else None
+            message, _ = receive_control(self._reader, child.control)
         except BlockingIOError:
             return False
         except HandoverError as error:
@@ -253,9 +252,13 @@ class Supervisor:
             case control.Ready():
                 self._on_ready(child, message.hot_path)
             case control.ChannelLost():
-                if isinstance(child, ForwarderChild):  # a gateway logs this itself
+                if message.problem:
+                    _log.error("channel failed", slot=message.slot, error=message.problem)
+                elif isinstance(child, ForwarderChild):  # a gateway logs this itself
                     _log.warning("no descriptors left for the gateway's channel", child=child.name)
                 self._channels.replace(message.slot, message.number)
+            case control.Misread():
+                _log.error("a control message cannot be read", child=child.name, error=message.problem)
             case control.DrainBegun():
                 # A drain that POST /drain began outlives the gateway that was asked, and its time runs on.
                 self._shutdown.draining_since = message.since
