@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,8 @@ from bascule.gateway.tlstransport import TlsTransport, accept_tls, connect_tls
 from tests.support.certificates import make_certificate
 from tests.support.parts import require
 from tests.support.relaying import tcp_pair
-from tests.support.waiting import eventually_async
+from tests.support.tlspeer import secured
+from tests.support.waiting import eventually_async, throughout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -288,6 +290,83 @@ async def test_new_keys_change_nothing(certificate: Certificate) -> None:
         finally:
             process.kill()
             await process.wait()
+
+
+async def test_behind_a_peer_that_floods_with_requests_for_new_keys_and_reads_nothing_little_waits(
+    certificate: Certificate,
+) -> None:
+    loop = asyncio.get_running_loop()
+    leg = PumpedLeg()
+    async with secured(certificate, leg, receive=4096, send=4608) as (transport, peer, theirs):
+        flooding = asyncio.ensure_future(loop.sock_sendall(theirs, peer.ask(12_000) + peer.say(b"hello")))
+        await eventually_async(
+            lambda: transport.get_write_buffer_size() > module._MOST_OWED // 2, 10, "answers wait"
+        )
+        # An answer is as long as its request.
+        most = module._MOST_OWED + module._READ_AT_ONCE
+        waiting: list[int] = []
+        await throughout(0.3, lambda: waiting.append(transport.get_write_buffer_size()), tick=0.01)
+        assert max(waiting) <= most
+        assert not leg._heard
+        while not leg._heard:
+            peer.take(await loop.sock_recv(theirs, 1 << 16))
+        assert await heard(leg, 5) == b"hello"
+        await flooding
+        writing = asyncio.ensure_future(leg.write(b"and answered"))
+        while not (said := peer.hear()[0]):
+            peer.take(await loop.sock_recv(theirs, 1 << 16))
+        assert said == b"and answered"
+        await writing
+
+
+async def test_a_flood_of_requests_for_new_keys_holds_nobody_up_for_long(certificate: Certificate) -> None:
+    leg = PumpedLeg()
+    async with secured(certificate, leg) as (_, peer, theirs):
+        flood = peer.ask(20_000) + peer.say(b"hello")
+        theirs.setblocking(True)
+
+        def drain() -> None:
+            with contextlib.suppress(OSError):
+                while theirs.recv(1 << 16):
+                    pass
+
+        in_thread(lambda: theirs.sendall(flood))
+        in_thread(drain)
+        turns = []
+        before = time.thread_time()
+        while not leg._heard:
+            await asyncio.sleep(0)
+            now = time.thread_time()
+            turns.append(now - before)
+            before = now
+        assert await heard(leg, 5) == b"hello"
+        # The first may have begun with little in its window, and the second shows what the peer is like.
+        assert sum(turn > module._SLOW for turn in turns) <= 2
+        socket.socket.shutdown(theirs, socket.SHUT_RDWR)
+
+
+async def test_a_protocol_that_is_slow_itself_is_still_given_much_at_once(certificate: Certificate) -> None:
+    got: list[int] = []
+
+    class Slow(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            got.append(len(data))
+            until = time.thread_time() + 2 * module._SLOW
+            while len(got) <= 3 and time.thread_time() < until:
+                pass
+
+    begin = threading.Event()
+
+    def say(peer: ssl.SSLSocket) -> None:
+        begin.wait(10)
+        peer.sendall(bytes(1 << 20))
+        peer.recv(1)
+
+    async with accepted(certificate, say) as (_, transport):
+        transport.set_protocol(Slow())
+        begin.set()
+        await eventually_async(lambda: sum(got) == 1 << 20, 10, "it has all")
+    assert max(got[1:]) > module._RECORD, "and not a record at a time"
 
 
 async def test_a_server_may_begin_another_handshake_while_we_write(certificate: Certificate) -> None:

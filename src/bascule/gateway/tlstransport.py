@@ -47,8 +47,8 @@ _LITTLE: Final = 1024
 """Bytes read at once from a peer that has made a turn `_SLOW`."""
 
 _SLOW: Final = 0.01
-"""Processor time, in seconds, that no data takes, however short the records are. Of requests for new keys one
-window holds thousands, and each takes longer than a whole record."""
+"""Processor time, in seconds, that OpenSSL needs for no window of data, however short the records are. Of
+requests for new keys one window holds thousands, and each takes longer than a whole record."""
 
 _END_SECONDS: Final = 30.0
 """Longest time that a close takes: as long as asyncio gives a peer to end TLS."""
@@ -239,15 +239,8 @@ class TlsTransport(asyncio.Transport):
                 self._watch()
             else:
                 self._hear_end()
-        elif self._is_closing:
-            pass  # nobody listens any more
-        elif number <= _LITTLE:
+        elif not self._is_closing:  # otherwise nobody listens any more
             self._open(number)
-        else:
-            began = time.thread_time()
-            self._open(number)
-            if time.thread_time() - began > _SLOW:
-                self._window = _sealed[:_LITTLE]
 
     def _open(self, number: int) -> None:
         """Give the protocol what the first bytes of the window say."""
@@ -257,6 +250,7 @@ class TlsTransport(asyncio.Transport):
         read = cast("Callable[[int, memoryview], int]", self._tls.read)
         incoming = self._incoming
         filled, ended, failure = 0, False, None
+        began = time.thread_time() if number > _LITTLE else 0.0
         try:
             for start in range(0, max(number, 1), _RECORD):
                 incoming.write(_sealed[start : min(start + _RECORD, number)])
@@ -272,6 +266,8 @@ class TlsTransport(asyncio.Transport):
             ended = True
         except ssl.SSLError as error:
             failure = error
+        if number > _LITTLE and time.thread_time() - began > _SLOW:
+            self._window = _sealed[:_LITTLE]
         if self._outgoing.pending:
             self._say_of_tls()
         if filled and buffered is None:
@@ -346,6 +342,7 @@ class TlsTransport(asyncio.Transport):
         self._send(said)
         if self._backlog:
             self._owed += len(said)
+            self._watch()
 
     def _send(self, data: bytes) -> None:
         """Send records; keep what the kernel does not take."""
