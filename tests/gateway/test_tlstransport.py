@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -75,6 +76,10 @@ async def heard(leg: PumpedLeg, count: int) -> bytes:
         while len(got) < count and (data := await leg.read()):
             got += data
     return got
+
+
+def is_readable(connection: socket.socket) -> bool:
+    return bool(select.select([connection], [], [], 0)[0])
 
 
 def run(work: Awaitable[None], loop: str = "uvloop") -> None:
@@ -392,3 +397,28 @@ async def test_a_server_may_begin_another_handshake_while_we_write(certificate: 
     finally:
         process.kill()
         await process.wait()
+
+
+@pytest.mark.parametrize("high", [0, 1000], ids=["any byte", "more than a thousand"])
+async def test_who_must_not_write_in_another_handshake_may_afterwards(
+    certificate: Certificate, high: int
+) -> None:
+    """A pump, which reads no more from its forwarder when anything waits."""
+    loop = asyncio.get_running_loop()
+    leg = PumpedLeg()
+    async with secured(certificate, leg, is_server=True) as (transport, peer, theirs):
+        transport.set_write_buffer_limits(high=high)
+        await loop.sock_sendall(theirs, peer.begin_anew())
+        await eventually_async(lambda: is_readable(theirs), 5, "we begin")
+        writing = [asyncio.ensure_future(leg.write(bytes(600))) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert transport.get_write_buffer_size() == 1200
+        assert leg._is_full
+        got = b""
+        async with asyncio.timeout(10):
+            while len(got) < 1200:
+                peer.take(await loop.sock_recv(theirs, 1 << 16))
+                said, answer = peer.hear()
+                got += said
+                await loop.sock_sendall(theirs, answer)
+            await asyncio.gather(*writing)

@@ -281,6 +281,7 @@ class TlsTransport(asyncio.Transport):
         elif self._unsealed:
             unsealed, self._unsealed = self._unsealed, bytearray()
             self._seal(memoryview(unsealed))
+            self._resume_if_low()
 
     def _hear_end(self) -> None:
         """Tell the protocol that the peer has ended; whatever comes now is not read."""
@@ -314,6 +315,7 @@ class TlsTransport(asyncio.Transport):
             return
         if self._unsealed:
             self._unsealed += data
+            self._pause_if_full()
         else:
             self._seal(memoryview(data))
 
@@ -366,6 +368,11 @@ class TlsTransport(asyncio.Transport):
             self._is_stopped = True
             self._protocol.pause_writing()
 
+    def _resume_if_low(self) -> None:
+        if self._is_stopped and self.get_write_buffer_size() <= self._low:
+            self._is_stopped = False
+            self._protocol.resume_writing()
+
     def _on_writable(self) -> None:
         try:
             sent = self._connection.send(self._backlog)
@@ -380,9 +387,7 @@ class TlsTransport(asyncio.Transport):
             self._watch()
             if self._is_closing:
                 self._go_on_closing()
-        if self._is_stopped and self.get_write_buffer_size() <= self._low:
-            self._is_stopped = False
-            self._protocol.resume_writing()
+        self._resume_if_low()
 
     def _fail(self, error: OSError) -> None:
         """End because nothing can be written; what the peer said last, such as why, may be there to read."""
