@@ -7,14 +7,24 @@ import gc
 import select
 import socket
 import struct
+from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
 
 from bascule.gateway.pump import pump
 from bascule.gateway.pumpedleg import PumpedLeg
+from bascule.handover.descriptors import arrived, queued
+from tests.support.certificates import make_certificate
 from tests.support.relaying import tcp_pair
+from tests.support.tlspeer import secured
 from tests.support.waiting import eventually_async
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bascule.gateway.tlstransport import TlsTransport
+    from tests.support.tlspeer import TlsPeer
 
 SAID = b"x" * 180_000
 """More than the peer's kernel takes at once; less than the forwarder's end does."""
@@ -80,3 +90,77 @@ def test_a_connection_that_was_reset_leaves_nothing_to_the_cycle_collector(first
             runner.run(leave())
     finally:
         gc.enable()
+
+
+def reset_on_close(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def fill(peer: TlsPeer, theirs: socket.socket, transport: TlsTransport) -> int:
+    """Say more than what is read behind a forwarder that takes nothing; return how much."""
+    loop = asyncio.get_running_loop()
+    said, unread = 0, 0
+    while unread < 3:
+        piece = bytes(10_000)
+        await loop.sock_sendall(theirs, peer.say(piece))
+        said += len(piece)
+        await asyncio.sleep(0)
+        unread += not transport.is_reading()
+    await eventually_async(lambda: queued(theirs.fileno()) == 0, 5, "all has come to this host")
+    return said
+
+
+async def rest(forwarder: socket.socket) -> int:
+    """Read to the end; return how much it was."""
+    forwarder.setblocking(False)
+    got = 0
+    async with asyncio.timeout(10):
+        while data := await asyncio.get_running_loop().sock_recv(forwarder, 1 << 16):
+            got += len(data)
+    return got
+
+
+@pytest.mark.parametrize("how", ["a reset", "an end"])
+async def test_what_an_upstream_had_said_is_heard_when_it_takes_no_more(tmp_path: Path, how: str) -> None:
+    """As when it says much and a Close behind it, and its browser is slow and still speaks."""
+    async with secured(make_certificate(tmp_path), PumpedLeg()) as (transport, peer, theirs):
+        end, forwarder = socket.socketpair()
+        end.setblocking(False)
+        pump(transport, end, b"", has_ended=False)
+        said = await fill(peer, theirs, transport)
+        if how == "a reset":
+            reset_on_close(theirs)
+        theirs.close()
+        with forwarder:
+            while not transport.is_closing():  # the first one only brings the reset about
+                forwarder.send(b"not taken any more")
+                await asyncio.sleep(0.01)
+            assert await rest(forwarder) == said
+        await eventually_async(lambda: end.fileno() < 0, 5, "nothing is left open")
+
+
+async def test_what_waits_for_the_forwarder_is_not_lost_with_the_connection(tmp_path: Path) -> None:
+    async with secured(make_certificate(tmp_path), PumpedLeg()) as (transport, peer, theirs):
+        end, forwarder = socket.socketpair()
+        end.setblocking(False)
+        pump(transport, end, b"", has_ended=False)
+        await fill(peer, theirs, transport)
+        with forwarder:
+            waiting = transport.get_protocol()._stash  # type: ignore[attr-defined]
+            assert waiting
+            said = arrived(forwarder.fileno()) + len(waiting)
+            transport.abort()
+            assert await rest(forwarder) == said
+        await eventually_async(lambda: end.fileno() < 0, 5, "nothing is left open")
+
+
+async def test_what_a_leg_has_heard_is_passed_on_though_its_connection_was_lost(tmp_path: Path) -> None:
+    leg = PumpedLeg()
+    async with secured(make_certificate(tmp_path), leg) as (transport, peer, theirs):
+        await asyncio.get_running_loop().sock_sendall(theirs, peer.say(b"Close"))
+        await eventually_async(lambda: leg._heard, 5, "it is heard")
+        reset_on_close(theirs)
+        theirs.close()
+        await eventually_async(transport.is_closing, 5, "the connection is lost")
+        with leg.let_go() as forwarder:
+            assert await rest(forwarder) == len(b"Close")

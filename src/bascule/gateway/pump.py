@@ -2,7 +2,8 @@
 
 Each direction copies opaque bytes with back-pressure: it reads again only when its
 destination has taken what it read before. The end of what the peer says half-closes the pair; the
-end of the pair closes the transport, since TLS has no half-close that peers agree on.
+end of the pair closes the transport, since TLS has no half-close that peers agree on. When the peer takes no
+more, or the connection is lost, the forwarder still gets all that the peer has said.
 """
 
 from __future__ import annotations
@@ -43,7 +44,18 @@ def pump(
 
 
 class _Pump(asyncio.BufferedProtocol):
-    __slots__ = ("_end", "_has_ended", "_is_heard", "_loop", "_over", "_said_all", "_stash", "_transport")
+    __slots__ = (
+        "_end",
+        "_has_ended",
+        "_is_heard",
+        "_is_lost",
+        "_is_mute",
+        "_loop",
+        "_over",
+        "_said_all",
+        "_stash",
+        "_transport",
+    )
 
     def __init__(
         self,
@@ -62,8 +74,11 @@ class _Pump(asyncio.BufferedProtocol):
         self._has_ended = False
         self._is_heard = True  # whether the forwarder still takes anything
         self._said_all = False  # whether the forwarder says no more
+        self._is_mute = False  # whether the peer takes no more
+        self._is_lost = transport.is_closing()
         transport.set_protocol(self)
-        if transport.is_closing():
+        if self._is_lost:
+            self._hear(memoryview(heard))
             self.connection_lost(None)
             return
         transport.resume_reading()
@@ -105,14 +120,19 @@ class _Pump(asyncio.BufferedProtocol):
             return
         if data:
             self._stash = bytes(data)
-            self._transport.pause_reading()
+            if not self._is_lost:
+                self._transport.pause_reading()
             self._loop.add_writer(self._end.fileno(), self._hear_rest)
 
     def _hear_rest(self) -> None:
         stash, self._stash = self._stash, b""
         self._loop.remove_writer(self._end.fileno())
         self._hear(memoryview(stash))
-        if not self._stash:
+        if self._stash:
+            return
+        if self._is_lost:
+            self._close()
+        else:
             self._transport.resume_reading()
             self._pass_end()
 
@@ -125,6 +145,8 @@ class _Pump(asyncio.BufferedProtocol):
         if self._has_ended and not self._stash:
             with contextlib.suppress(OSError):
                 self._end.shutdown(socket.SHUT_WR)
+            if self._is_mute:
+                self._transport.abort()
 
     # -- from the forwarder --------------------------------------------------------------------
 
@@ -137,6 +159,8 @@ class _Pump(asyncio.BufferedProtocol):
             data = b""
         if data:
             self._transport.write(data)
+            if self._transport.is_closing():
+                self._become_mute()
             give_way(len(data))
             return
         self._said_all = True
@@ -149,16 +173,35 @@ class _Pump(asyncio.BufferedProtocol):
             self._loop.remove_reader(self._end.fileno())
 
     def resume_writing(self) -> None:
-        if not self._said_all and self._end.fileno() >= 0:
+        if self._said_all or self._end.fileno() < 0:
+            return
+        if self._transport.is_closing():
+            self._become_mute()
+        else:
             self._loop.add_reader(self._end.fileno(), self._say)
+
+    def _become_mute(self) -> None:
+        """Tell the forwarder that the peer takes no more. What the peer has said is still passed on."""
+        self._said_all = self._is_mute = True
+        self._loop.remove_reader(self._end.fileno())
+        with contextlib.suppress(OSError):
+            self._end.shutdown(socket.SHUT_RD)
+        self._pass_end()
 
     # -- the end -----------------------------------------------------------------------------
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._end.fileno() < 0:
             return
-        self._loop.remove_reader(self._end.fileno())
+        self._is_lost = True
+        self._become_mute()
+        if not self._stash:
+            self._close()
+
+    def _close(self) -> None:
         self._loop.remove_writer(self._end.fileno())
         self._end.close()
+        self._transport.abort()
+        del self._transport  # one that was lost before we had it would wait with us for the cycle collector
         if not self._over.done():
             self._over.set_result(None)

@@ -138,6 +138,7 @@ class TlsTransport(asyncio.Transport):
         "_incoming",
         "_is_closing",
         "_is_gone",
+        "_is_mute",
         "_is_paused",
         "_is_stopped",
         "_loop",
@@ -180,6 +181,7 @@ class TlsTransport(asyncio.Transport):
         self._is_stopped = self._is_paused = False
         self._has_ended = self._at_end = False  # the peer's end of TLS, and of the connection
         self._is_closing = self._said_end = self._is_gone = False
+        self._is_mute = False  # nothing can be written any more
         self._patience: asyncio.TimerHandle | None = None
         self._reads = self._writes = False
         self.set_protocol(protocol)
@@ -310,8 +312,8 @@ class TlsTransport(asyncio.Transport):
         self._pause_if_full()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write bytes, of which nothing is kept but what cannot be sent now; none after `close`."""
-        if self._is_closing or not data:
+        """Write bytes, of which nothing is kept but what cannot be sent now; none if it `is_closing`."""
+        if self._is_closing or self._is_mute or not data:
             return
         if self._unsealed:
             self._unsealed += data
@@ -348,6 +350,8 @@ class TlsTransport(asyncio.Transport):
 
     def _send(self, data: bytes) -> None:
         """Send records; keep what the kernel does not take."""
+        if self._is_mute:
+            return
         sent = 0
         if not self._backlog:
             try:
@@ -355,7 +359,7 @@ class TlsTransport(asyncio.Transport):
             except BlockingIOError:
                 pass
             except OSError as error:
-                self._is_closing = True
+                self._is_mute = True
                 self._loop.call_soon(self._fail, error)
                 return
         if sent < len(data):
@@ -390,18 +394,35 @@ class TlsTransport(asyncio.Transport):
         self._resume_if_low()
 
     def _fail(self, error: OSError) -> None:
-        """End because nothing can be written; what the peer said last, such as why, may be there to read."""
-        if not (self._is_gone or self._is_paused or self._has_ended):
-            with contextlib.suppress(OSError):
-                if number := self._connection.recv_into(_sealed):
-                    self._open(number)
-        self._end(error)
+        """End because nothing can be written; what the peer said last, such as why, may be there to read.
+
+        For a buffered protocol all that is there is read, however slowly it takes that.
+        """
+        if self._is_gone:
+            return
+        self._is_mute = True
+        self._backlog.clear()
+        self._unsealed.clear()
+        self._owed = 0
+        if self._has_ended or self._is_closing:
+            self._end(error)
+        elif self._buffered is None:
+            if not self._is_paused:
+                with contextlib.suppress(OSError):
+                    if number := self._connection.recv_into(_sealed):
+                        self._open(number)
+            self._end(error)
+        else:
+            with contextlib.suppress(OSError):  # otherwise a peer that lives might never end
+                self._connection.shutdown(socket.SHUT_RDWR)
+            self._watch()
+            self._resume_if_low()
 
     # -- ending ----------------------------------------------------------------------------
 
     def is_closing(self) -> bool:
-        """Whether it is closed, or about to be."""
-        return self._is_closing
+        """Whether it is closed or about to be, or nothing can be written any more."""
+        return self._is_closing or self._is_mute
 
     def close(self) -> None:
         """Send what waits, end TLS, and wait until the peer has ended as well; twice is harmless.
