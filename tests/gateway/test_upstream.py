@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import socket
@@ -24,6 +25,7 @@ from tests.support.fewdescriptors import no_descriptors_left
 from tests.support.mutual import asking_for_certificates
 from tests.support.network import own_addresses
 from tests.support.notls import NO_TLS, without_tls
+from tests.support.processes import reserve_port
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
@@ -47,9 +49,26 @@ def dialler_of(config: Config) -> Dialler:
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
     async def resolve(_host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (host, port, 0, 0))
+            if ":" in host
+            else (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))
+            for host in hosts
+        ]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+
+
+def lacking(monkeypatch: pytest.MonkeyPatch, lacked: socket.AddressFamily) -> None:
+    """Let this host have no addresses of a family."""
+    make = Dialler._socket
+
+    def socket_of(dialler: Dialler, family: socket.AddressFamily) -> socket.socket:
+        if family is lacked:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        return make(dialler, family)
+
+    monkeypatch.setattr(Dialler, "_socket", socket_of)
 
 
 async def opened(port: int, **blocks: Any) -> Answered:
@@ -81,6 +100,27 @@ async def test_an_address_that_says_nothing_leaves_time_for_the_next(
     async with await asyncio.start_server(refuse, SPEAKING, silent_port):
         for _ in range(2):  # the second time the name is known
             assert await dial(silent_port) == 404
+
+
+@pytest.mark.parametrize("others", [[SPEAKING], [SILENT, SPEAKING]], ids=["one more", "two more"])
+async def test_a_family_of_addresses_that_this_host_lacks_leaves_the_others(
+    monkeypatch: pytest.MonkeyPatch, silent_port: int, others: list[str]
+) -> None:
+    """As with the kernel's ``ipv6.disable=1``."""
+    lacking(monkeypatch, socket.AF_INET6)
+    resolve_to(monkeypatch, "::1", *others)
+    async with await asyncio.start_server(refuse, SPEAKING, silent_port):
+        for _ in range(2):
+            assert await dial(silent_port) == 404
+
+
+async def test_an_address_that_refuses_is_told_rather_than_a_family_that_this_host_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lacking(monkeypatch, socket.AF_INET6)
+    resolve_to(monkeypatch, SPEAKING, "::1")
+    with pytest.raises(Unreachable, match=r"^connect failed: ECONNREFUSED$"):
+        await dial(reserve_port())
 
 
 async def test_addresses_that_all_say_nothing_take_no_longer_than_one(

@@ -208,9 +208,9 @@ class Dialler:
                 # In the usual case the name was resolved lately and the network answers at once, so no
                 # time-out is needed; anything slower goes on below.
                 family, where = self._permitted(address, addresses)[0]
-                connection = self._socket(family)
-                begun.append((connection, where))
                 try:
+                    connection = self._socket(family)
+                    begun.append((connection, where))
                     if begin_connect(connection, where):
                         begun.clear()
                         return PlainLeg(loop, connection)
@@ -237,7 +237,7 @@ class Dialler:
 
         Each address gets an equal share of the time that is left, so that a silent one leaves some for the
         others. If all fail, an upstream's fault is told rather than one of this host: an address that needs
-        IPv6, which this host lacks, may stand beside one that refuses.
+        IPv6, which this host lacks or has no address of, may stand beside one that refuses.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.connect_timeout
@@ -248,17 +248,20 @@ class Dialler:
             )
             addresses = self._permitted(address, found)
         for number, (family, where) in enumerate(addresses):
-            connection = begun.pop()[0] if begun and begun[0][1] == where else self._socket(family)
             now = loop.time()
             until = now + (deadline - now) / (len(addresses) - number)
+            connection: socket.socket | None = None
             try:
+                connection = begun.pop()[0] if begun and begun[0][1] == where else self._socket(family)
                 return await self._connect_to(address, connection, where, until)
             except OSError as error:  # this address's time is up, or the connect failed
-                connection.close()
-                if failure is None or not lacks_room(error):
+                if connection is not None:
+                    connection.close()
+                if failure is None or not _is_ours(error):
                     failure = error
             except BaseException:
-                connection.close()
+                if connection is not None:
+                    connection.close()
                 raise
         raise failure or OSError(errno.EHOSTUNREACH, "no address")
 
@@ -301,6 +304,11 @@ def _place(found: Address) -> tuple[str, int]:
     assert isinstance(host, str)
     assert isinstance(port, int)
     return host, port
+
+
+def _is_ours(error: OSError) -> bool:
+    """Tell whether this host was the reason why an address was not connected to."""
+    return lacks_room(error) or error.errno == errno.EAFNOSUPPORT
 
 
 def _failure(error: OSError) -> str:
