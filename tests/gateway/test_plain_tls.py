@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
 import ssl
+import struct
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gateway.plain_support import Peer, World, answer
+from tests.gateway.plain_support import Peer, World, answer, request_head
 from tests.support.certificates import make_certificate
 from tests.support.mutual import asking_for_certificates
 from tests.support.parts import require
@@ -88,3 +92,46 @@ async def test_an_https_upstream_that_misses_a_certificate_of_ours_is_not_said_t
         assert (await front.request(b"/")).status == 502
         said = "TLS handshake failed: the upstream asks for a certificate of ours"
         assert [line["detail"] for line in front.log.lines] == [said]
+
+
+@pytest.mark.parametrize("how", ["ends TLS", "ends the connection", "resets the connection"])
+async def test_an_answer_that_only_its_end_ends_is_whole_if_the_connection_has_not_failed(
+    world: World, authority: tuple[ssl.SSLContext, ssl.SSLContext], how: str
+) -> None:
+    """Servers of Jupyter, Streamlit and Python itself never end TLS: see docs/decisions/0006-tls.md."""
+    server, client = authority
+
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        await peer.send(answer(body=None) + b"all there is")
+        if how == "ends TLS":
+            return
+        descriptor = peer.writer.get_extra_info("socket").fileno()
+        with socket.socket(fileno=os.dup(descriptor)) as connection:
+            if how == "ends the connection":
+                connection.shutdown(socket.SHUT_WR)
+                await peer.ended()
+            else:
+                await relayed.wait()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                peer.writer.transport.abort()
+
+    relayed = asyncio.Event()
+    upstream = await world.upstream(script, server)
+    front = await world.front(upstream, tls=client, upstream_host="localhost")
+    browser = await front.connect()
+    await browser.send(request_head(b"/"))
+    head = await browser.head()
+    assert head.value(b"Transfer-Encoding") == b"chunked"
+    body = b""
+    chunks = browser.chunks()
+    body += await anext(chunks)
+    relayed.set()
+    if how == "resets the connection":
+        with pytest.raises(asyncio.IncompleteReadError):
+            await anext(chunks)
+    else:
+        async for part in chunks:
+            body += part
+    assert body == b"all there is"
+    assert front.failures == (how == "resets the connection")

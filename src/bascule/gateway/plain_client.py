@@ -99,7 +99,8 @@ class _UpstreamConnection(ResponseHandler):
       likely closed before (RFC 9112 §9.3.1). Plain aiohttp also sends it again when a fresh connection ends.
     * Interim answers are reported. Plain aiohttp skips them.
     * A body without length is complete when the connection ends, but not when it fails. Plain aiohttp makes
-      no difference.
+      no difference. Under TLS as well, although only the end of TLS would prove it (RFC 9112 §9.8): many
+      servers never send that (docs/decisions/0006-tls.md).
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
