@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bascule.gateway.dispatch import Dispatch
+from bascule.gateway.life import Life, Stage
 from bascule.handover.control import (
     ASK_AGAIN,
     ChannelLost,
@@ -45,8 +47,10 @@ from bascule.handover.messages import (
 from bascule.handover.setup import ForwarderSetup
 from bascule.policy.config import Config, WebSocketProxy
 from bascule.supervisor.child import ForwarderChild
+from tests.gateway.lives import at
+from tests.gateway.test_outcomes import TAG, Rig
 from tests.support.parts import ROOT
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,6 +138,12 @@ class Forwarder:
         with selectors.DefaultSelector() as selector:
             selector.register(channel, selectors.EVENT_READ)
             assert selector.select(PATIENCE), "the forwarder says nothing"
+
+    def wait_dead(self) -> None:
+        """Wait until it has died."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.child.pidfd, selectors.EVENT_READ)
+            assert selector.select(PATIENCE), "the forwarder lives"
 
     def close(self) -> None:
         """End it."""
@@ -529,3 +539,57 @@ def test_an_interval_of_any_length_is_one() -> None:
     never = WebSocketProxy(session_idle_timeout_ms=10**400, heartbeat_interval_ms=10**400)
     running = Forwarder(Config(websocket_proxy=never))  # says that it is ready
     running.close()
+
+
+class Gateway:
+    """What a gateway knows of its sessions, and counts."""
+
+    def __init__(self, counters: CounterFile, place: int, life: Life) -> None:
+        self.rig = Rig(counters, place, most=20)
+        told = self.rig.outcomes
+        self.life = life
+        self.dispatch = Dispatch(
+            self.rig.registry.by_slot, told.on_live, told.on_ended, told.on_listed, told.on_lost,
+            lambda *_: None, lambda slot: counters.forwarder(slot)[ForwarderWord.CHANNEL], life,
+        )  # fmt: skip
+
+    def add(self, forwarder: Forwarder, room: int = 0) -> socket.socket:
+        """Get a channel to the forwarder."""
+        channel = forwarder.connect(room=room)
+        self.dispatch.add(0, 1, 0, "pure", forwarder.missed, channel)
+        return channel
+
+
+async def test_what_is_lost_with_a_forwarder_that_could_not_tell_a_former_gateway_is_counted_once(
+    forwarder: Forwarder,
+) -> None:
+    """The former one has read nothing for a moment, as it retired, so its channel is full."""
+    words = forwarder.counters.forwarder(0)
+    former = Gateway(forwarder.counters, 0, at(Stage.SETTLING))
+    serving = Gateway(forwarder.counters, 1, at(Stage.SERVING))
+    with contextlib.ExitStack() as stack:
+        channel = former.add(forwarder, room=4608)
+        await eventually_async(former.dispatch.has_room, PATIENCE, "it is there")
+        sessions = []
+        for number in range(11):  # it asks for lists, and reads none of them
+            if number:
+                send_packet(channel, List(number).encode())
+            session = Session(stack, number, tag=TAG + (b"" if number else b"t" * 2000), answer=b"hello")
+            hand_over(channel, [session])
+            former.rig.live(number, time.monotonic())
+            session.browser.settimeout(PATIENCE)
+            assert session.browser.recv(100) == b"hello"
+            sessions.append(session)
+        former.life.go_on(Stage.RETIRED)
+        forwarder.wait(serving.add(forwarder))
+        for session in sessions[:2]:  # the serving gateway hears of their ends, the former one does not
+            session.browser.close()
+            session.upstream.close()
+        eventually(lambda: words[ForwarderWord.OPEN] == 9, PATIENCE, "two have ended")
+        forwarder.child.signal(signal.SIGKILL)
+        forwarder.wait_dead()
+        former.dispatch._read_all(former.dispatch.links[0])  # it comes first
+        await eventually_async(lambda: not serving.dispatch.links, PATIENCE, "the other one knows as well")
+    assert not former.dispatch.links
+    assert forwarder.counters.lost_count() == 9
+    assert (len(former.rig.lines), len(serving.rig.lines)) == (0, 11)

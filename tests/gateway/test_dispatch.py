@@ -45,6 +45,7 @@ class Heard:
         self.log: list[tuple[str, int]] = []
         self.listed: list[tuple[int, set[int], bool]] = []
         self.asked: list[tuple[int, int]] = []
+        self.current: dict[int, int] = {}
         self.started = 0
         self.channels = 0
         self.counts: Counter[int] = Counter()
@@ -55,6 +56,7 @@ class Heard:
             on_listed=lambda *said: self.listed.append(said),
             on_lost=lambda link: self.log.append(("lost", link.slot)),
             ask=lambda *lost: self.asked.append(lost),
+            current=lambda slot: self.current[slot],
             life=life or Life(),
             most=most,
         )
@@ -68,6 +70,7 @@ class Heard:
         """Return the forwarder's end of a channel to the one that was started last."""
         ours, theirs = channel_pair()
         self.channels += 1
+        self.current[slot] = self.channels
         self.dispatch.add(slot, 1, self.started, "pure", self.channels, ours)
         return theirs
 
@@ -136,16 +139,35 @@ async def test_a_second_channel_to_the_same_forwarder_loses_nothing() -> None:
     assert heard.log == [("ended", 1), ("lost", 0)]
 
 
-@pytest.mark.parametrize("says_so", [False, True])
-@pytest.mark.parametrize("stage", Stage)
-async def test_who_has_moved_to_another_gateway_is_not_lost(stage: Stage, says_so: bool) -> None:
-    heard = Heard(life=at(stage))
+@pytest.mark.parametrize("how", ["says so", "had no room to say so", "has not"])
+async def test_who_has_moved_to_another_gateway_is_not_lost_to_one_that_has_retired(how: str) -> None:
+    heard = Heard(life=at(Stage.RETIRED))
     channel = heard.forwarder(0)
-    if says_so:
+    if how == "says so":
         send_packet(channel, Moved().encode())
+    if how != "has not":
+        heard.current[0] = 7
     channel.close()
-    await heard.dispatch.changed.wait()
-    assert heard.log == ([] if stage is Stage.RETIRED and says_so else [("lost", 0)])
+    await changed(heard)
+    assert heard.log == ([("lost", 0)] if how == "has not" else [])
+    assert not heard.dispatch.links
+
+
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("stage", set(Stage) - {Stage.RETIRED}, ids=str)
+async def test_who_has_moved_to_a_channel_that_is_still_on_its_way_here_is_not_lost(
+    stage: Stage, dies: bool
+) -> None:
+    """As when it had asked for one: the supervisor gives it the first end."""
+    heard = Heard(life=at(stage))
+    with heard.forwarder(0) as channel:
+        send_packet(channel, live(0, 1) + Listed(0).encode() + Moved().encode())
+    await changed(heard)
+    await asyncio.sleep(0)
+    assert heard.log == [("live", 1)]
+    with heard.forwarder(0) if dies else heard.channel(0):
+        assert heard.log == [("live", 1), *([("lost", 0)] if dies else [])]
+        heard.forget()
 
 
 NONSENSE = {

@@ -29,10 +29,10 @@ TAG = b"lab\x0010.0.0.7\x00lab:8888\x00ada"
 class Rig:
     """A gateway's bookkeeping, with room for two sessions and one of each user."""
 
-    def __init__(self, counters: CounterFile | None = None, place: int = 0) -> None:
+    def __init__(self, counters: CounterFile | None = None, place: int = 0, most: int = 2) -> None:
         self.counters = counters or CounterFile.create(2)
         self.registry = Registry()
-        self.budget = SessionBudget(2, per_user=1)
+        self.budget = SessionBudget(most, per_user=1)
         self.durations = Durations(Reservoir(300.0, 600.0, random=lambda: 0.5))
         self._log = Recorder()
         words = self.counters.gateway(place)

@@ -186,6 +186,7 @@ class Forwarder:
             return
         while self._receive():
             pass
+        self._words[ForwarderWord.CHANNEL] = number  # before anything is counted that the former one knows
         if (former := self._gateway) is not None:
             self._engine.unwatch(former.fileno())
             former.shutdown(socket.SHUT_RD)  # what it sends from now on fails, as on a closed channel
@@ -202,7 +203,8 @@ class Forwarder:
     def _tell_former(self) -> None:
         """Tell the former gateways that there is another; one whose channel is full is told later.
 
-        A gateway that finds its channel ended and was not told takes this forwarder's sessions for lost.
+        Until then the channel stays open, and that gateway waits. If this process dies before, that gateway
+        looks at `ForwarderWord.CHANNEL`.
         """
         waiting = []
         for former in self._former:

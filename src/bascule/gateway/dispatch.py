@@ -86,7 +86,7 @@ class Link:
         former: An earlier channel to the same process, until `listed`.
         listed: Whether it has listed all sessions that it carries: only then is it given more.
         moved: Whether it has told us that another gateway has a channel to it now.
-        failed: Whether we gave the channel up, while the forwarder lives; it is closed then.
+        failed: Whether we could not read all that it said.
         carried: The sessions that it has listed so far; empty when `listed`.
     """
 
@@ -153,8 +153,10 @@ class Dispatch:
         on_lost: Called when a forwarder is gone with its sessions. The `Link` says which forwarder, and by
             `listed` whether we knew all of them.
         ask: Called to have another channel in the place of one that failed: with its slot and number.
-        life: Tells whether this gateway has retired: then a forwarder that has moved to another gateway is
-            not lost when its channel ends.
+        current: Returns the number of the channel on which a slot's forwarder tells its outcomes, even one
+            that has died: it may not have had the room to tell us of another gateway.
+        life: Tells whether this gateway has retired: then a forwarder that has another channel has moved
+            to another gateway, and is none of our business any more.
         most: Sessions that a forwarder may carry; ``None`` for as many as its descriptors allow.
 
     Attributes:
@@ -170,6 +172,7 @@ class Dispatch:
         on_listed: Callable[[int, set[int], bool], None],
         on_lost: Callable[[Link], None],
         ask: Callable[[int, int], None],
+        current: Callable[[int], int],
         life: Life,
         *,
         most: int | None = None,
@@ -183,6 +186,7 @@ class Dispatch:
         self._on_listed = on_listed
         self._on_lost = on_lost
         self._ask = ask
+        self._current = current
         self._reader = PacketReader()
         self._requests = itertools.count(1)
         self._lists: dict[int, _Listing] = {}
@@ -387,9 +391,14 @@ class Dispatch:
         self.changed.set()
 
     def _on_end(self, link: Link) -> None:
-        if link.former is not None:
-            # Before its list: it has died, and its successor will have a channel, or it had no descriptor for
-            # its end of this one, and has asked for another.
+        if self._life.stage is Stage.RETIRED:
+            if link.moved or self._current(link.slot) != link.number:
+                self._leave(link)
+            else:
+                self._lose(link)
+        elif link.former is not None or link.moved:
+            # It has another channel, which is on its way to us. Or it had no descriptor for its end of this
+            # one, and has asked for another. Or it has died, and its successor will have one.
             self._give_up(link)
         else:
             self._lose(link)
@@ -397,6 +406,7 @@ class Dispatch:
     def _fail(self, link: Link, error: Exception) -> None:
         """Give a channel up that cannot be read, and ask for another."""
         _log.error("channel failed", slot=link.slot, error=str(error))
+        link.failed = True
         self._give_up(link)
         if self.links.get(link.slot) is link:
             self._ask(link.slot, link.number)
@@ -404,18 +414,21 @@ class Dispatch:
     def _give_up(self, link: Link) -> None:
         """Close the channel of a forwarder that lives, for all that we know; its sessions go on."""
         self._close(link)
-        link.failed = True
         link.listed = False
         self.changed.set()
 
     def _lose(self, link: Link) -> None:
+        if self._leave(link):
+            self._on_lost(link)
+
+    def _leave(self, link: Link) -> bool:
+        """Close a channel and forget it; tell whether it was its forwarder's last one."""
         self._close(link)
         if self.links.get(link.slot) is not link:
-            return  # its forwarder has another channel
+            return False
         del self.links[link.slot]
-        if not (link.moved and self._life.stage is Stage.RETIRED):
-            self._on_lost(link)
         self.changed.set()
+        return True
 
     def _close(self, link: Link) -> None:
         if link.is_open:

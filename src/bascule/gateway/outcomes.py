@@ -118,7 +118,7 @@ class Outcomes:
     def on_lost(self, link: Link) -> None:
         """Remove the sessions of a forwarder that died: they ended with it.
 
-        A former gateway may do so as well: if its channel was full, no `Moved` told it to leave them to us.
+        A former gateway may do so as well, if they were lost just before the forwarder came to us.
         """
         slot = link.slot
         records = self._registry.of_slot(slot)

@@ -145,6 +145,9 @@ class ForwarderWord(IntEnum):
     PAYLOAD_OUTBOUND = auto()
     TURNS = auto()
     """Rises every `TURN_EVERY`, or oftener, while its loop goes round (`bascule.supervisor.watch`)."""
+    CHANNEL = auto()
+    """Number of the channel on which the slot's process, or the last one that had any, tells its outcomes.
+    The gateway at the other end counts what is lost with the process, and no former one does."""
     LOST_COUNTED = auto()
     """Number of the slot's processes, from the first on, whose lost sessions have been counted. Written by
     the process that counts them: a gateway, or else the supervisor (`bascule.supervisor.losses`)."""
