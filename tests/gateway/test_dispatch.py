@@ -51,7 +51,7 @@ class Heard:
         self.counts: Counter[int] = Counter()
         self.dispatch = Dispatch(
             self.counts,
-            on_live=lambda _, live: self.log.append(("live", live.id)),
+            on_live=lambda _, live: self.log.append((("live",)[live.kind], live.id)),
             on_ended=lambda _, ended: self.log.append(("ended", ended.id)),
             on_listed=lambda *said: self.listed.append(said),
             on_lost=lambda link: self.log.append(("lost", link.slot)),
@@ -174,6 +174,7 @@ NONSENSE = {
     "unknown": b"\xff",
     "truncated": b"E123",
     "not for a gateway": List(1).encode(),
+    "a kind that there is not": Live(0, 3, 99, 0.0, 0.0, -1.0, 0, 0, 0, 0, b"").encode(),
     "too long": bytes(MAX_PACKET_BYTES + 1),
 }
 

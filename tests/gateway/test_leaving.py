@@ -34,6 +34,9 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+TAG = b"lab\x0010.0.0.7\x00lab:8888"
+"""What it has to know of a session."""
+
 
 class Gateway:
     """A gateway that waits for its one forwarder; the test is that, and the supervisor."""
@@ -101,7 +104,7 @@ def test_one_that_waits_for_its_forwarders_leaves_at_once_and_without_a_word(gat
 def test_one_that_does_not_know_its_sessions_yet_does_not_say_that_none_is_left(gateway: Gateway) -> None:
     gateway.drain()
     with gateway.connect() as forwarder:
-        send_packet(forwarder, Live(0, 7, 0, 0.0, 0.0, -1.0, 0, 0, 0, 0, b"").encode())
+        send_packet(forwarder, Live(0, 7, 0, 0.0, 0.0, -1.0, 0, 0, 0, 0, TAG).encode())
         send_packet(forwarder, Listed(0).encode())
         said = [eventually(gateway.says, 30, "it goes on")]
         while said[-1] != "Ready":

@@ -347,7 +347,7 @@ class Dispatch:
         try:
             for message in decode(packet.data):
                 self._on_message(link, message)
-        except HandoverError as error:
+        except (HandoverError, LookupError, ValueError) as error:  # of a value that means nothing
             self._fail(link, error)
             return False
         return True
