@@ -213,12 +213,35 @@ async def test_an_ambiguous_target_is_400_and_goes_nowhere(world: World, target:
     assert upstream.connections == 0
 
 
+@pytest.mark.parametrize(
+    "method",
+    [b"PROPFIND", b"MKCOL", b"REPORT", b"QUERY", b"PURGE", b"VERSION-CONTROL", b"BAN", b"SETUP"],
+)
+async def test_a_method_that_only_the_upstream_knows_reaches_it(world: World, method: bytes) -> None:
+    upstream = await world.repeating(answer(status=b"207 Multi-Status", body=b"ok"))
+    peer = await (await world.front(upstream)).connect()
+    assert (await peer.request(b"/a?b", b"Depth: 1", method=method)).status == 207
+    await peer.send(request_head(b"/c", b"Content-Length: 4", method=method) + b"body")
+    assert (await peer.message()).body == b"ok"
+    await peer.send(
+        request_head(b"/d", b"Transfer-Encoding: chunked", method=method) + b"3\r\nend\r\n0\r\n\r\n"
+    )
+    assert (await peer.message()).body == b"ok"
+    assert (await peer.request(b"/e")).status == 207
+    assert [asked.start_line for asked in upstream.requests] == [
+        method + b" /a?b HTTP/1.1", method + b" /c HTTP/1.1", method + b" /d HTTP/1.1", b"GET /e HTTP/1.1",
+    ]  # fmt: skip
+    assert [asked.body for asked in upstream.requests] == [b"", b"body", b"end", b""]
+    assert upstream.requests[0].value(b"Depth") == b"1"
+
+
 async def test_connect_and_trace_are_not_served(world: World) -> None:
     upstream = await world.repeating(answer())
     front = await world.front(upstream)
-    traced = await front.request(b"/", b"Cookie: secret", method=b"TRACE")
-    assert traced.status == 405
-    assert b"secret" not in traced.body
+    for method in (b"TRACE", b"TRACK"):
+        traced = await front.request(b"/", b"Cookie: secret", method=method)
+        assert traced.status == 405
+        assert b"secret" not in traced.body
     tunnel = await front.connect()
     await tunnel.send(b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n")
     got = await tunnel.message()

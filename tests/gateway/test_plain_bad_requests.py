@@ -50,7 +50,7 @@ SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: front\r\n\r\n"
         b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
         b"GET / HTTP/11\r\nHost: a\r\n\r\n",
         b"GET /\r\n\r\n",
-        b"WHATEVER / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"WHAT(EVER) / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"get / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],

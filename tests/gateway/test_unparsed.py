@@ -38,7 +38,7 @@ HOST = b"Host: a\r\n"
             "Transfer-Encoding",
             id="another coding",
         ),
-        pytest.param(b"SECRET / HTTP/1.1\r\n" + HOST, "method", id="method"),
+        pytest.param(b"SECRET() / HTTP/1.1\r\n" + HOST, "method", id="method"),
         pytest.param(b"GET / HTTP/1.1\r\n" + HOST + b"secret\r\n", "colon", id="no colon"),
         pytest.param(b"GET / HTTP/1.1\r\n" + HOST + b"A: secret\x01\r\n", "control character", id="control"),
         pytest.param(b"GET / HTTP/1.1\r\n" + HOST + b" secret\r\n", "folded", id="folded"),

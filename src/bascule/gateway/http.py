@@ -8,7 +8,8 @@ Rules of this file: aiohttp bounds the size of a field, but neither the size of 
 give aiohttp a head only when it is whole and within its limit, and each head alone: when bytes that follow a
 request in the same packet do not parse, aiohttp drops that request as well. aiohttp decides where a body
 ends, and we look for the next head only where our own reading agrees (`bodyspan`). Of a field that aiohttp
-allows once, we show it one line, and put all into the `raw_headers` of the request (`protocol.repeated`).
+allows once, we show it one line, and put all into the `raw_headers` of the request (`protocol.repeated`); in
+place of a method that it does not know we show it one that it does (`protocol.method`).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from bascule.protocol.http1 import (
     parse_request_head,
     without_empty_lines,
 )
+from bascule.protocol.method import shown
 from bascule.protocol.repeated import check_repeated, have_repeats, written_once
 from bascule.tasks import spawn
 
@@ -308,6 +310,7 @@ class HttpProtocol(PlainProtocol):
                 return b""
             head, lines = written_once(repeating), tuple(repeating.fields)
         known = len(self._messages)
+        head, method = shown(head)
         super().data_received(head)
         if len(self._messages) == known:
             # Unless it is closing, aiohttp has skipped as an empty line what is none for us.
@@ -316,7 +319,10 @@ class HttpProtocol(PlainProtocol):
         message, body = self._messages[-1]
         if isinstance(message, RawRequestMessage):
             if lines:
-                self._messages[-1] = (message._replace(raw_headers=lines), body)
+                message = message._replace(raw_headers=lines)
+            if method is not None:
+                message = message._replace(method=method)
+            self._messages[-1] = (message, body)
             self._span = None if body.is_eof() else BodySpan(message, body)
         else:
             self._is_deaf = True  # aiohttp answers this head, and says what is wrong

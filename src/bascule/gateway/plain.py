@@ -4,9 +4,9 @@ It is refused, redirected to the slash at its end, or exchanged with an upstream
 (`bascule.gateway.plain_exchange`), in which case this is the order: head → host → what holds
 for every request (`bascule.policy.requestrules`) → exchange.
 
-Status codes of our own: 400 target, host or fields, 404 no route, 405 CONNECT and TRACE, 431 head too large,
-501 a transfer coding other than chunked, 503 too many under way, 505 not HTTP/1, 508 the request passed
-through this proxy before; and those of authentication. Those of an exchange: see there.
+Status codes of our own: 400 target, host or fields, 404 no route, 405 CONNECT, TRACE and TRACK, 431 head too
+large, 501 a transfer coding other than chunked, 503 too many under way, 505 not HTTP/1, 508 the request
+passed through this proxy before; and those of authentication. Those of an exchange: see there.
 
 Rules of this file: no field is decided here (`bascule.policy.forwarding`), no byte is
 written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-plain-http.md.
@@ -26,6 +26,7 @@ from bascule.gateway.plain_server import PlainProtocol, as_received
 from bascule.handover.counters import GatewayWord
 from bascule.policy.redirecting import slash_location
 from bascule.protocol.http1 import ONLY_HTTP_1
+from bascule.protocol.method import ECHOES
 from bascule.protocol.path import ASTERISK, is_host
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _check_first_line(request: web.BaseRequest) -> None:
         raise _LastRefused(505, ONLY_HTTP_1)
     if request.method == "CONNECT":
         raise _LastRefused(405, _NO_METHOD, _ALLOWED)
-    if request.method == "TRACE":
+    if request.method in ECHOES:
         raise RequestRefused(405, _NO_METHOD, _ALLOWED)
 
 
