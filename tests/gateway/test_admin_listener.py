@@ -438,6 +438,24 @@ async def test_nobody_is_taken_for_another_who_shares_a_connection(admin: Peer, 
     assert await admin.ended()
 
 
+async def test_a_field_that_a_proxy_sends_twice_is_as_welcome_as_at_the_public_listener(admin: Peer) -> None:
+    twice = HOST + b"User-Agent: TOPSECRET\r\nX: 1\r\nuser-agent: TOPSECRET\r\n"
+    for _ in range(2):
+        await admin.send(b"GET /healthz HTTP/1.1\r\n" + twice + b"\r\n")
+        assert (await admin.message()).status == 200
+    body = b'{"target": "http://127.0.0.1:9"}'
+    lines = twice + GIVEN + b"Content-Length: %d\r\n\r\n" % len(body)
+    await admin.send(b"POST /api/routes/a HTTP/1.1\r\n" + lines + body)
+    assert (await admin.message()).status == 201
+
+
+@pytest.mark.parametrize("twice", [b"Host: a\r\n", b"Content-Type: a\r\nContent-Type: TOPSECRET\r\n"])
+async def test_fields_that_contradict_each_other_are_refused_here_too(admin: Peer, twice: bytes) -> None:
+    await admin.send(b"GET /healthz HTTP/1.1\r\n" + HOST + twice + b"\r\n")
+    _is_problem(await admin.message(), 400)
+    assert await admin.ended()
+
+
 async def test_a_client_that_leaves_with_its_body_half_sent_is_no_fault(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from bascule.errors import RequestRefused
 from bascule.protocol.http1 import parse_request_head
-from bascule.protocol.repeated import check_repeated, have_repeats, written_once
+from bascule.protocol.repeated import check_repeated, have_repeats, with_first_lines, written_once
 
 START = b"POST /x?y HTTP/1.1\r\n"
 
@@ -87,3 +87,23 @@ def test_a_head_written_once_keeps_the_first_line_of_these_fields_and_all_lines_
     once = written_once(parse_request_head(head(*lines), 9))
     assert once == head(b"Host: a", b"Cookie: 1", b"user-agent: a", b"Cookie: 2", b"X: \xff")
     assert not have_repeats(once)
+
+
+def test_a_listener_of_ours_reads_the_first_line_only() -> None:
+    once = with_first_lines(head(b"Host: a", b"User-Agent: a", b"User-Agent: b"), 9)
+    assert once == head(b"Host: a", b"User-Agent: a")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        head(b"Host: a", b"Host: b"),
+        head(b"Host: a", b"User-Agent: a", b"User-Agent: b", b"broken"),
+        head(*[b"User-Agent: a"] * 10),
+        b"\nHost: a\nhost: a\n",
+    ],
+    ids=["whose", "malformed", "too many", "the rest of a head"],
+)
+def test_what_is_no_head_or_contradicts_itself_is_left_to_the_parser_of_that_listener(raw: bytes) -> None:
+    assert have_repeats(raw)
+    assert with_first_lines(raw, 9) == raw

@@ -8,6 +8,9 @@ are not counted: an event stream is one.
 A client may send what does not parse, perhaps with a token in it: it gets a problem detail
 like any other error, and nothing of it reaches the log.
 
+A request that aiohttp refuses for a field on two lines, and the public listener takes, is taken here as well
+(`bascule.protocol.repeated`) if its head arrives in one piece, as those of scripts and proxies do.
+
 Over TLS we accept connections as on the public listener, so that those whose handshake is under way are
 bounded as well: asyncio's own servers do not report them.
 """
@@ -30,6 +33,8 @@ from bascule.gateway.listener import Listener
 from bascule.gateway.plain_server import SETTINGS, PlainProtocol, is_last
 from bascule.gateway.unread import Stalls, Unread
 from bascule.gateway.waits import Waits
+from bascule.protocol.http1 import END_OF_HEAD
+from bascule.protocol.repeated import have_repeats, with_first_lines
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
@@ -61,6 +66,7 @@ class AdminListener:
         newcomers: Connections whose TLS handshake is under way.
         heads: Connections that wait for their first head, or on which another has begun.
         arriving: The same as `newcomers`: a gateway that retires waits for them.
+        most_fields: Most lines of a head in which a field is repeated.
     """
 
     def __init__(self, app: web.Application, config: Config, tls: ssl.SSLContext | None = None) -> None:
@@ -69,6 +75,7 @@ class AdminListener:
         self.newcomers = Bounded(MOST_IDLE)
         self.heads = Waits(config.limits.handshake_timeout, _Connection.expire)
         self.arriving = Waits[Any](config.limits.handshake_timeout, lambda _: None)
+        self.most_fields = config.limits.request_fields
         # Balancers, and so PROXY headers, are in front of the public listener only.
         self._config = config.model_copy(update={"proxy_protocol_from": ()})
         self._tls = tls
@@ -178,13 +185,19 @@ class _Connection(PlainProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; then a head may be whole, or another one may have begun."""
-        super().data_received(data)
+        super().data_received(self._written_once(data) if self.expects_head else data)
         if self.has_more:
             self._listener.idle.leave(self)  # at once, although the answer begins in a later turn of the loop
         if self.owes_answer:
             self._listener.heads.leave(self)
         elif self.expects_head and data.strip(b"\r\n"):  # old clients end a body with an empty line
             self._listener.heads.enter(self)
+
+    def _written_once(self, data: bytes) -> bytes:
+        """Return data whose head aiohttp takes, if the public listener would take it."""
+        head, end, rest = data.partition(END_OF_HEAD)
+        head += end
+        return with_first_lines(head, self._listener.most_fields) + rest if have_repeats(head) else data
 
     @property
     def arrives(self) -> bool:

@@ -21,11 +21,12 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from bascule.errors import RequestRefused
+from bascule.protocol.http1 import parse_request_head
 
 if TYPE_CHECKING:
     from bascule.protocol.http1 import RequestHead
 
-__all__ = ["check_repeated", "have_repeats", "written_once"]
+__all__ = ["check_repeated", "have_repeats", "with_first_lines", "written_once"]
 
 _NAMES: Final = (
     rb"content-(?:length|location|range|type)|etag|host|max-forwards|server|transfer-encoding|user-agent"
@@ -72,3 +73,16 @@ def written_once(head: RequestHead) -> bytes:
         if _IS_SINGLE.fullmatch(lowered):
             seen.add(lowered)
     return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def with_first_lines(head: bytes, max_fields: int) -> bytes:
+    """Return a head as `written_once` does, or as it came if it is not valid or contradicts itself.
+
+    For a listener of ours, whose answers follow no field of these: what is refused here, its parser refuses.
+    """
+    try:
+        parsed = parse_request_head(head, max_fields)
+        check_repeated(parsed)
+    except RequestRefused:
+        return head
+    return written_once(parsed)
