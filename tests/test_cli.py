@@ -224,10 +224,10 @@ def test_a_file_that_may_not_be_read_is_told_on_one_line(
     file = tmp_path / "b.yaml"
     file.write_text("")
 
-    def denied(*_: object) -> bytes:
+    def denied(*_: object) -> None:
         raise PermissionError(errno.EACCES, "denied")
 
-    monkeypatch.setattr(type(file), "read_bytes", denied)  # file modes say nothing to root
+    monkeypatch.setattr(type(file), "open", denied)  # file modes say nothing to root
     monkeypatch.setattr("os.access", lambda *_, **__: False)
     assert refused(capsys, "check", "--config", str(file)) == [
         f"{file}: the file cannot be read: Permission denied"

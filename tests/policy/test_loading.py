@@ -193,6 +193,12 @@ def test_a_file_that_is_not_there_is_named(file: Callable[..., Path], tmp_path: 
     assert problems(tmp_path) == [f"{tmp_path}: the file cannot be read: Is a directory"]
 
 
+def test_no_more_is_read_of_a_file_than_a_configuration_can_have(file: Callable[..., Path]) -> None:
+    assert problems(Path("/dev/zero")) == ["/dev/zero: the file is too large; allowed: 4 MiB"]
+    assert load(file("# " + "x" * (4 * 2**20 - 2)), {}).config == Config()
+    assert problems(file("# " + "x" * (4 * 2**20 - 1))) == ["b.yaml: the file is too large; allowed: 4 MiB"]
+
+
 BAD_VARIABLES = {
     ("BASCULE_LISTEN", "x"): [f'BASCULE_LISTEN: listen: found "x"; allowed: {ENDPOINT}'],
     ("BASCULE_LISTN", "x"): ["BASCULE_LISTN: no such key; did you mean BASCULE_LISTEN?"],

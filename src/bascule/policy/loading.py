@@ -49,6 +49,9 @@ _FOREIGN: Final = re.compile(
     r")|BASCULE_TEST_\w+=.*",  # the switches of our own tests
     re.DOTALL,
 )
+_MOST_BYTES: Final = 4 * 2**20
+"""Largest configuration file, some 60,000 routes: a log or a data set that is given by mistake must neither
+take minutes nor all memory."""
 _HOPSWORKS: Final = ("hopsworks", "payara", "websocketProxy")
 _ANYBODYS: Final = frozenset({"admin", "auth", "capacity", "drain", "log", "metrics", "readiness"})
 """Keys that a platform's values file may use for a chart or a setting of its own, so we ignore them there.
@@ -182,7 +185,12 @@ def check_files(config: Config) -> None:
 def _file_layer(path: Path, problems: _Problems) -> _Layer:
     shown = str(path)
     try:
-        document = parse_yaml(path.read_bytes())
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+        if len(raw) > _MOST_BYTES:
+            problems.lines.append(f"{shown}: the file is too large; allowed: {_MOST_BYTES >> 20} MiB")
+            return _Layer("file", {}, lambda _: shown)
+        document = parse_yaml(raw)
     except OSError as error:
         problems.lines.append(f"{shown}: the file cannot be read: {os.strerror(error.errno or 0)}")
         return _Layer("file", {}, lambda _: shown)
