@@ -45,6 +45,20 @@ NO_KEY_HERE = (
         ),
         ("allowedOrigins: [a, b\nlisten: x", (1, 17), 'a "[" that is not closed, or lacks a comma'),
         ("drain: {rate: 1\nlisten: x", (1, 8), 'a "{" that is not closed, or lacks a comma'),
+        ("routes: [\n", (2, 1), 'the text ends where a value is missing; is a "[" or "{" not closed?'),
+        (
+            "trustedProxies: [10.0.0.0/8,,]",
+            (1, 29),
+            'a value is missing before the ","; text that begins with it needs quotes',
+        ),
+        ("user: }", (1, 7), 'a value is missing before the "}"; text that begins with it needs quotes'),
+        ("  listen: x\nadmin: y", (2, 1), "this does not go on with what stands above; look at indentation"),
+        (
+            "trustedProxies: - 10.0.0.0/8",
+            (1, 17),
+            'a list cannot begin here; put its first "- " on the next line, or quotes around text',
+        ),
+        ("adminToken: !Sub abc", (1, 13), "a tag, !Sub; text that begins with ! needs quotes"),
     ],
 )
 def test_a_mistake_is_named_and_placed_where_it_was_made(

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["told"]
 
 _NO_TOKEN: Final = re.compile(r"found character '(.+)' that cannot start any token")
+_NO_VALUE: Final = re.compile(r"expected the node content, but found '([],}])'")
+_NO_TAG: Final = "could not determine a constructor for the tag '"
 _NO_ESCAPE: Final = re.compile(r"found unknown escape character '(.+)'")
+_OWN_TAGS: Final = "tag:yaml.org,2002:"
 _BRACKETS: Final = {"while parsing a flow sequence": "[", "while parsing a flow mapping": "{"}
 _SIGNS: Final = {"while scanning an alias": "*", "while scanning an anchor": "&"}
 
@@ -54,6 +57,17 @@ def _in_plain_words(error: yaml.MarkedYAMLError) -> tuple[str, bool]:
         return f"this does not go on with the block of line {line}; look at indentation and quotes", False
     if context in _BRACKETS:
         return f'a "{_BRACKETS[context]}" that is not closed, or lacks a comma', True
+    if problem == "expected the node content, but found '<stream end>'":
+        return 'the text ends where a value is missing; is a "[" or "{" not closed?', False
+    if found := _NO_VALUE.match(problem):
+        return f'a value is missing before the "{found[1]}"; text that begins with it needs quotes', False
+    if problem.startswith("expected '<document start>'"):
+        return "this does not go on with what stands above; look at indentation", False
+    if problem == "sequence entries are not allowed here":
+        return 'a list cannot begin here; put its first "- " on the next line, or quotes around text', False
+    if problem.startswith(_NO_TAG):
+        tag = problem.removeprefix(_NO_TAG).removesuffix("'").replace(_OWN_TAGS, "!!")
+        return f"a tag, {tag}; text that begins with ! needs quotes", False
     if problem.startswith("found undefined alias"):
         return f"{problem}; text that begins with * needs quotes", False
     if problem.startswith("but"):  # PyYAML splits this one sentence in two
