@@ -19,12 +19,12 @@ PAGE = "docs/howto/require-a-login.md"
 MAKE_KEY, CHECK, SERVE, *TRANSCRIPT = claimed(__name__)
 
 
-def test_a_login_opens_its_users_route_and_no_other(tmp_path: Path) -> None:
+def test_a_login_opens_its_users_route_and_no_other(tmp_path: Path, project: Path) -> None:
     require("curl")
-    (tmp_path / "bascule.yaml").write_text(fenced(PAGE, "yaml"))
+    (project / "bascule.yaml").write_text(fenced(PAGE, "yaml"))
     (tmp_path / "site/user/ada").mkdir(parents=True)
     web = [sys.executable, "-m", "http.server", "8888", "--bind", "127.0.0.1", "--directory", "site"]
-    with own_network(), open_terminal(tmp_path, at=tmp_path, path=(Path(sys.executable).parent,)) as terminal:
+    with own_network(), open_terminal(tmp_path, at=project) as terminal:
         application = Service("application", web, tmp_path / "application.log", cwd=tmp_path)
         try:
             application.wait_until(lambda: answers("http://127.0.0.1:8888/user/ada/"), 20)
@@ -37,4 +37,4 @@ def test_a_login_opens_its_users_route_and_no_other(tmp_path: Path) -> None:
             application.stop()
 
     assert printed == [one.shown for one in TRANSCRIPT]
-    assert (tmp_path / "session.key").stat().st_mode & 0o777 == 0o600
+    assert (project / "session.key").stat().st_mode & 0o777 == 0o600
