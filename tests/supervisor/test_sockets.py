@@ -115,3 +115,4 @@ def test_what_is_taken_out_of_the_configuration_is_taken_from_the_socket() -> No
 def test_the_url_of_a_socket_opens_in_a_browser_on_this_host(host: str, secure: bool, begins: str) -> None:
     with closing(listen(Config(), Endpoint(host, 0), "listen")) as listening:
         assert url(listening, secure=secure) == f"{begins}:{listening.getsockname()[1]}/"
+        assert url(listening, secure=secure, path="/lab") == f"{begins}:{listening.getsockname()[1]}/lab"

@@ -26,6 +26,7 @@ from bascule.handover.descriptors import PacketReader
 from bascule.handover.journal import Journal
 from bascule.handover.setup import OTHER_VERSION, ChildSetup, ForwarderSetup, GatewaySetup
 from bascule.policy.certificate import check_certificates
+from bascule.policy.entrance import entrance
 from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
 from bascule.supervisor.agenda import Agenda
@@ -303,7 +304,7 @@ class Supervisor:
     def _announce(self) -> None:
         public, admin, redirect = self._listeners.public, self._listeners.admin, self._listeners.redirect
         said = {
-            "open": url(public, secure=self._config.tls.certificate is not None),
+            "open": url(public, secure=self._config.tls.certificate is not None, path=entrance(self._config)),
             "status_page": url(admin, secure=self._config.admin_tls.certificate is not None),
             "redirect": None if redirect is None else address(redirect),
         }

@@ -260,15 +260,16 @@ def address(listening: socket.socket) -> str:
     return host_port(*listening.getsockname()[:2])
 
 
-def url(listening: socket.socket, *, secure: bool = False) -> str | None:
+def url(listening: socket.socket, *, secure: bool = False, path: str = "/") -> str | None:
     """Return the URL by which a browser on this host reaches a socket; ``None`` for a Unix socket.
 
     Args:
         listening: The socket.
         secure: Whether it speaks TLS.
+        path: The page to open there.
     """
     if listening.family is socket.AF_UNIX:
         return None
     found = Endpoint(*listening.getsockname()[:2])
     here = Endpoint("localhost", found.port) if found.is_unspecified else found
-    return f"{'https' if secure else 'http'}://{here}/"
+    return f"{'https' if secure else 'http'}://{here}{path}"
