@@ -3,6 +3,8 @@
 Rules of this file: it does only what cannot wait until the command line is imported.
 """
 
+import signal
+
 from bascule import standard
 from bascule.supervisor import early
 
@@ -19,6 +21,8 @@ def main() -> None:
         run()
     except early.Stopped as stopped:
         stopped.end()
+    except KeyboardInterrupt:  # while modules are loaded: a command that runs has its own answer to it
+        early.Stopped(signal.SIGINT).end()
 
 
 if __name__ == "__main__":

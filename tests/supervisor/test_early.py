@@ -178,3 +178,20 @@ def test_the_end_of_a_terminal_ends_a_start_on_it(tmp_path: Path, taken: socket.
     finally:
         service.stop()
     assert "did not exit normally" in service.said(), "but of the signal, as setsid(1) has it"
+
+
+def test_an_interrupt_while_modules_are_loaded_ends_the_command_and_says_nothing() -> None:
+    program = """
+import sys, types
+from bascule.__main__ import main
+
+def interrupted(name):
+    raise KeyboardInterrupt
+
+cli = types.ModuleType("bascule.cli")
+cli.__getattr__ = interrupted
+sys.modules["bascule.cli"] = cli
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
