@@ -235,6 +235,14 @@ async def test_a_method_that_only_the_upstream_knows_reaches_it(world: World, me
     assert upstream.requests[0].value(b"Depth") == b"1"
 
 
+async def test_a_client_that_begins_with_http2_is_told_what_is_spoken(world: World) -> None:
+    peer = await (await world.front(9)).connect()
+    await peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+    got = await peer.message()
+    assert (got.status, got.body) == (505, b"Only HTTP/1 is supported.\n")
+    assert await peer.ended()
+
+
 async def test_connect_and_trace_are_not_served(world: World) -> None:
     upstream = await world.repeating(answer())
     front = await world.front(upstream)

@@ -38,6 +38,7 @@ from bascule.gateway.upgrade import UpgradeRequest, upgrade_head
 from bascule.gateway.waits import Waits
 from bascule.protocol.http1 import (
     END_OF_HEAD,
+    ONLY_HTTP_1,
     BadHead,
     RequestHead,
     has_bare_line_feed,
@@ -65,6 +66,10 @@ __all__ = ["HttpProtocol", "HttpServer"]
 _TLS_HANDSHAKE: Final = b"\x16"
 """First byte from a TLS client (RFC 8446 §5.1), which then waits for an answer and sends no more."""
 
+_HTTP2: Final = b"PRI * HTTP/2.0\r\n"
+"""How a client begins that takes us for a server of HTTP/2 (RFC 9113 §3.4): an ingress that was told so."""
+
+_NOT_HTTP2: Final = RequestRefused(505, ONLY_HTTP_1)
 _NOT_TLS: Final = RequestRefused(400, "This port speaks HTTP without TLS.")
 _MALFORMED: Final = RequestRefused(400, "The request head is malformed.")
 _TOO_LARGE: Final = RequestRefused(431, TOO_LARGE)
@@ -280,6 +285,9 @@ class HttpProtocol(PlainProtocol):
         """Pass a head to aiohttp, or wait for the rest of it; return the bytes after it."""
         if data.startswith(_TLS_HANDSHAKE) and not self._is_secure:
             self._refuse(_NOT_TLS, None)
+            return b""
+        if data.startswith(_HTTP2):
+            self._refuse(_NOT_HTTP2, None)
             return b""
         end = data.find(END_OF_HEAD)
         if end < 0 and self._may_be_whole_yet(data):

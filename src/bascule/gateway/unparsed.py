@@ -31,7 +31,7 @@ _DETAILS: Final = (
     ("Content-Length overflow", "The Content-Length field is too large a number."),
     ("Empty Content-Length", "The Content-Length field is not a number."),
     ("Invalid `Transfer-Encoding`", "The Transfer-Encoding field must end in chunked, and say it once."),
-    ("Invalid method", "The request's method is not a known one."),
+    ("Invalid method", "The request's method is not valid, or not a known one."),
     ("Invalid header token", "A field of the request has no colon, or a name that is not valid."),
     ("Invalid header value", "A field of the request has a control character in its value."),
     ("Unexpected whitespace after header", "A field of the request is folded; each must be on one line."),
