@@ -16,7 +16,9 @@ def main() -> None:
     standard.open_closed()
     early.catch()
     try:
-        from bascule.cli import main as run
+        # The import system has callbacks in which what a signal raises is printed and lost.
+        with early.held():
+            from bascule.cli import main as run
 
         run()
     except early.Stopped as stopped:

@@ -180,18 +180,36 @@ def test_the_end_of_a_terminal_ends_a_start_on_it(tmp_path: Path, taken: socket.
     assert "did not exit normally" in service.said(), "but of the signal, as setsid(1) has it"
 
 
-def test_an_interrupt_while_modules_are_loaded_ends_the_command_and_says_nothing() -> None:
-    program = """
-import sys, types
+LOADING = """
+import os, signal, sys, types, weakref
 from bascule.__main__ import main
 
-def interrupted(name):
-    raise KeyboardInterrupt
+class Lock:
+    pass
+
+def loaded(name):
+    if name != "main":
+        raise AttributeError(name)
+    lock = Lock()
+    watched = weakref.ref(lock, lambda _: os.kill(os.getpid(), signal.NUMBER))
+    del lock
+    return lambda: None
 
 cli = types.ModuleType("bascule.cli")
-cli.__getattr__ = interrupted
+cli.__getattr__ = loaded
 sys.modules["bascule.cli"] = cli
 main()
 """
+"""A command whose modules are still being loaded when a signal comes, in a callback as importlib has them."""
+
+
+def test_a_stop_while_modules_are_loaded_is_not_lost_in_a_callback() -> None:
+    program = LOADING.replace("NUMBER", "SIGTERM")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, b"", b"")
+
+
+def test_an_interrupt_while_modules_are_loaded_ends_the_command_and_says_nothing() -> None:
+    program = LOADING.replace("lock = Lock()", "raise KeyboardInterrupt")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
