@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.channels import latest_channel
+from tests.support.channels import channel_between
 from tests.support.proctree import forwarders, gateway
-from tests.support.rawclient import connect, connected
+from tests.support.rawclient import connected
 from tests.support.rawupstream import run_upstream
 from tests.support.waiting import eventually
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Start
     from tests.support.bascule import RunningBascule
-    from tests.support.rawclient import RawClient
+    from tests.support.rawclient import Clients, RawClient
 
 SESSIONS = 5
 
@@ -49,14 +49,14 @@ def is_admitted(proxy: RunningBascule) -> bool:
 
 @pytest.mark.parametrize("reader", ["gateway", "forwarder"])
 def test_a_packet_that_cannot_be_read_ends_no_session_and_each_is_counted_once(
-    proxy: RunningBascule, reader: str
+    proxy: RunningBascule, clients: Clients, reader: str
 ) -> None:
-    sessions = [connect(proxy.public_url) for _ in range(SESSIONS)]
+    sessions = [clients(proxy.public_url) for _ in range(SESSIONS)]
     for session in sessions:
         session.open()
         assert works(session)
-    speaker = forwarders(proxy)[0] if reader == "gateway" else gateway(proxy)
-    with latest_channel(speaker) as channel:
+    ends = forwarders(proxy)[0], gateway(proxy)
+    with channel_between(*(ends if reader == "gateway" else reversed(ends))) as channel:
         channel.send(b"no message of ours")
     (line,) = proxy.all_events("channel failed", 1)
     assert line["process"] == ("gateway" if reader == "gateway" else "supervisor")

@@ -18,7 +18,7 @@ __all__ = ["RunningBascule", "run_bascule"]
 
 _UP_WITHIN: Final = 30.0
 _NO_AUTHORITIES: Final = {"SSL_CERT_FILE": os.devnull}
-"""No test meets a server with a public certificate, and reading all authorities is a tenth of a start's CPU."""
+"""No test meets a public certificate, and to read all authorities is a tenth of the CPU of a start."""
 
 _DOWN_WITHIN: Final = 20.0
 

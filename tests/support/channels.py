@@ -4,34 +4,47 @@ import contextlib
 import ctypes
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.support.parts import missing
+from tests.support.parts import missing, require
 
-__all__ = ["latest_channel"]
+__all__ = ["channel_between"]
 
 _PIDFD_GETFD: Final = 438
 """The system call's number, the same on all machines; see pidfd_getfd(2)."""
 
 
 @contextlib.contextmanager
-def latest_channel(process: int) -> Iterator[socket.socket]:
-    """Have a process's end of the channel that it got last, as another descriptor for it."""
-    channels: list[socket.socket] = []
+def channel_between(process: int, other: int) -> Iterator[socket.socket]:
+    """Have one process's end of its only channel to another, as another descriptor for it."""
+    peers = _peers()
+    held = _sockets(other)
+    (number,) = (number for inode, number in _sockets(process).items() if peers.get(inode) in held)
     with contextlib.ExitStack() as stack:
         pidfd = os.pidfd_open(process)
         stack.callback(os.close, pidfd)
-        for number in map(int, os.listdir(f"/proc/{process}/fd")):
-            with contextlib.suppress(FileNotFoundError):
-                if Path(f"/proc/{process}/fd/{number}").readlink().name.startswith("socket:"):
-                    found = stack.enter_context(_descriptor_of(pidfd, number))
-                    if found.type == socket.SOCK_SEQPACKET:
-                        channels.append(found)
-        assert len(channels) > 1, "beside the one to the supervisor"
-        # A child inherits its first channel under a high number; the kernel counts sockets as they are made.
-        yield max(channels, key=lambda channel: os.fstat(channel.fileno()).st_ino)
+        yield stack.enter_context(_descriptor_of(pidfd, number))
+
+
+def _sockets(process: int) -> dict[str, int]:
+    """Return the descriptors of a process's sockets by their inodes."""
+    found = {}
+    for number in map(int, os.listdir(f"/proc/{process}/fd")):
+        with contextlib.suppress(FileNotFoundError):
+            name = Path(f"/proc/{process}/fd/{number}").readlink().name
+            if name.startswith("socket:"):
+                found[name.removeprefix("socket:").strip("[]")] = number
+    return found
+
+
+def _peers() -> dict[str, str]:
+    """Return the inode of the other end for that of each end of a channel."""
+    listed = subprocess.run([require("ss"), "-xH"], check=True, capture_output=True, text=True)
+    rows = (line.split() for line in listed.stdout.splitlines() if line.startswith("u_seq"))
+    return {row[5]: row[7] for row in rows}
 
 
 def _descriptor_of(pidfd: int, number: int) -> socket.socket:
