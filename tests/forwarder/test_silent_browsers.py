@@ -101,7 +101,8 @@ def test_each_ping_that_is_answered_is_counted_with_the_time_that_took(world: Wo
     session = world.relay.sessions[line.id]
     for _ in range(3):
         pass_by(world, BEAT + STEP)
-        session.pinged_at = world.engine.now - 0.07  # the clock of the relay is ahead here
+        assert session.asking is not None
+        session.asking.pinged_at = world.engine.now - 0.07  # the clock of the relay is ahead here
         line.browser.send(ANSWERED)
         world.quiet()
     assert ROUND_TRIPS.reading(round_trips(world)).cumulative[-1] == 3
@@ -122,10 +123,12 @@ def test_a_pong_without_a_ping_takes_no_time(world: World) -> None:
 def test_a_late_answer_counts_from_the_first_ping(world: World) -> None:
     line = world.open()
     pass_by(world, BEAT + STEP)
-    first = world.relay.sessions[line.id].pinged_at
+    asking = world.relay.sessions[line.id].asking
+    assert asking is not None
+    first = asking.pinged_at
     pass_by(world, BEAT)
     assert len(line.browser.frames) == 2
-    assert world.relay.sessions[line.id].pinged_at == first
+    assert asking.pinged_at == first
 
 
 # -- who stays ------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Final
 from bascule.forwarder import signs
 from bascule.forwarder.hot import Engine, Flow
 from bascule.forwarder.pending import Pending
-from bascule.forwarder.session import Session
+from bascule.forwarder.session import Ending, Session
 from bascule.forwarder.timers import Intervals, Timers
 from bascule.handover.counters import ForwarderWord, close_code_label, close_code_word, round_trips_of
 from bascule.handover.messages import Adopt, Ended, Live
@@ -183,21 +183,21 @@ class Relay:
             self._sink_failed(flow)
         if found & signs.PING:
             self._answer_pings(flow)
-        if flow.inbound and found & (signs.PING | signs.PONG):
-            session.controls += 1
-            if found & signs.PONG and session.pinged_at:
-                session.round_trip = max(0.0, self._engine.now - session.pinged_at)
-                session.pinged_at = 0.0
-                ROUND_TRIPS.count(self._round_trips, session.round_trip)
+        asking = session.asking
+        if asking is not None and flow.inbound and found & (signs.PING | signs.PONG):
+            asking.heard_at = self._engine.now
+            if found & signs.PONG and asking.pinged_at:
+                asking.round_trip = max(0.0, self._engine.now - asking.pinged_at)
+                asking.pinged_at = 0.0
+                ROUND_TRIPS.count(self._round_trips, asking.round_trip)
         if found & signs.CLOSE:
             self._on_close(session, flow)
         if found & signs.FAULT:
             flow.heard = True
             rows = _TOO_BIG if flow.fault == signs.FAULT_TOO_BIG else _BROKEN
             self._end(session, rows[flow.inbound])
-            if session.end in _CLOSED.values():
-                # This peer got the other side's Close and replied with a bad frame: we answer in its place.
-                self._tell(flow, session.code, session.reason)
+            # If this peer got the other side's Close and replied with a bad frame, we answer in its place.
+            self._answer_for(session, flow)
         if found & (signs.EOF | signs.ERROR):
             self._on_gone(session, flow, bool(found & signs.ERROR))
         if found & signs.BOUNDARY:
@@ -257,9 +257,9 @@ class Relay:
             # a peer that is a write, and a read then finds a plain end of stream.
             given_up = (failed and flow.error in _GIVEN_UP) or back.error in _GIVEN_UP
             self._end(session, (_TIMEOUT if given_up else _ABORTED)[flow.inbound])
-        if silent and session.end in _CLOSED.values():
-            # This peer got the other side's Close and left without an answer: we answer in its place.
-            self._tell(flow, session.code, session.reason)
+        if silent:
+            # If this peer got the other side's Close and left without an answer, we answer in its place.
+            self._answer_for(session, flow)
         if flow.remaining and flow.mode == signs.RELAY:
             _give_up(flow)
 
@@ -280,22 +280,22 @@ class Relay:
                     end, within = _CLOSED[flow.inbound], None
                     code, reason = flow.close_code, flow.close_reason
         row = CLOSE_TABLE[end]
-        session.end = end
-        session.code = code or (row.to_browser or 0)
         limit = str(session.inbound.limit)
-        session.reason = reason or row.browser_reason.replace("{limit}", limit).encode()
+        said = reason or row.browser_reason.replace("{limit}", limit).encode()
+        session.ending = ending = Ending(end, code or (row.to_browser or 0), said)
         self._timers.end(session, self._engine.now, within)
         if end in _CLOSED.values():
             return
         if row.to_upstream is None:
             session.inbound.told = True
         else:
-            said = row.upstream_reason.replace("{limit}", limit).encode()
-            self._tell(session.inbound, row.to_upstream, said)
+            self._tell(
+                session.inbound, row.to_upstream, row.upstream_reason.replace("{limit}", limit).encode()
+            )
         if row.to_browser is None:
             session.outbound.told = True
         else:
-            self._tell(session.outbound, session.code, session.reason)
+            self._tell(session.outbound, ending.code, ending.reason)
 
     def _end_unheard(self, session: Session) -> None:
         """End a session one of whose peers is gone: what it said last waits for the other, a silent one."""
@@ -303,6 +303,11 @@ class Relay:
         assert gone.opposite is not None
         given_up = gone.opposite.error in _GIVEN_UP or _failure(gone.source) in _GIVEN_UP
         self.end(session.id, (_TIMEOUT if given_up else _ABORTED)[gone.inbound])
+
+    def _answer_for(self, session: Session, flow: Flow) -> None:
+        """Answer the Close that the other side has sent, in place of a flow's source, which will not."""
+        if session.ending is not None and session.ending.row in _CLOSED.values():
+            self._tell(flow, session.ending.code, session.ending.reason)
 
     def _tell(self, flow: Flow, code: int, reason: bytes) -> None:
         """Send the sink of a flow a Close of ours, now or at the next boundary."""
@@ -342,19 +347,20 @@ class Relay:
         """Close both connections and report the outcome."""
         del self.sessions[session.id]
         engine = self._engine
-        if session.end not in _CLOSED.values() and (not session.outbound.closed or session.outbound.stashed):
-            # No Close of ours reached the browser: it was gone, or inside a frame to the last.
-            session.code, session.reason = 0, b""
-        self._release(session)
         inbound, outbound = session.inbound, session.outbound
-        assert session.end is not None
+        ending = session.ending
+        assert ending is not None
+        code, reason = ending.code, ending.reason[:255]
+        if ending.row not in _CLOSED.values() and (not outbound.closed or outbound.stashed):
+            # No Close of ours reached the browser: it was gone, or inside a frame to the last.
+            code, reason = 0, b""
+        self._release(session)
         duration = max(0.0, engine.now - session.opened_at)
         idle = max(0.0, engine.now - session.active_at)
         self._report(
             Ended(
-                session.id, session.kind, int(session.end), session.code, duration, idle,
-                inbound.payload, outbound.payload, inbound.frames, outbound.frames, session.reason[:255],
-                session.tag,
+                session.id, session.kind, int(ending.row), code, duration, idle, inbound.payload,
+                outbound.payload, inbound.frames, outbound.frames, reason, session.tag,
             )
         )  # fmt: skip
         _cut_rings(session)
@@ -405,7 +411,7 @@ class Relay:
             return
         if pending.close:
             flow.told = flow.closed = True
-            flow.session.told_at = self._engine.now
+            flow.session.ending.told_at = self._engine.now
             if not flow.inbound:
                 code = int.from_bytes(pending.close[2:4], "big") if len(pending.close) > 2 else None
                 self._words[close_code_word("proxy", close_code_label(code))] += 1

@@ -12,6 +12,7 @@ import math
 import select
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bascule.forwarder.session import Asking
 from bascule.forwarder.wheel import Wheel
 from bascule.handover.descriptors import arrived, queued
 
@@ -106,19 +107,23 @@ class Timers:
                 boundary for the time of a closing handshake, and its answer may take as long again. Both
                 times begin anew while a peer takes bytes that wait for it, up to `_LONGEST_FAREWELL`.
         """
+        ending = session.ending
+        assert ending is not None
         closing = self._intervals.closing
-        session.told_at = now
         session.waiting = 0
-        session.boundary_by = now + (closing if within is None else within)
-        session.over_by = math.inf if within is None else session.boundary_by
-        session.farewell_by = now + _LONGEST_FAREWELL
-        self._closings.schedule(session.id, min(now + closing / _LOOKS, session.boundary_by))
+        ending.told_at = now
+        ending.boundary_by = now + (closing if within is None else within)
+        ending.over_by = math.inf if within is None else ending.boundary_by
+        ending.farewell_by = now + _LONGEST_FAREWELL
+        self._closings.schedule(session.id, min(now + closing / _LOOKS, ending.boundary_by))
 
     def hurry(self, session: Session, now: float, within: float | None) -> None:
         """Give a session that is ending already no more time than one that begins to end now."""
+        ending = session.ending
+        assert ending is not None
         over_by = now + (self._intervals.closing if within is None else within)
-        if over_by < session.over_by:
-            session.over_by = over_by
+        if over_by < ending.over_by:
+            ending.over_by = over_by
             self._closings.schedule(session.id, over_by)
 
     def doubt(self, session: Session, now: float) -> None:
@@ -155,8 +160,9 @@ class Timers:
         if pong != before.pong:
             self._answers = Wheel(_resolution(pong))
             for session in sessions:
-                session.asked = None  # the next heartbeat asks
-                session.pinged_at = 0.0
+                if (asking := session.asking) is not None:
+                    asking.asked = None  # the next heartbeat asks
+                    asking.pinged_at = 0.0
         if idle != before.idle:
             self._idles = Wheel(_resolution(idle))
             for session in sessions if idle else ():
@@ -181,13 +187,16 @@ class Timers:
         """Await the answer to a ping that has gone out, unless that to an earlier one is still to come."""
         if not self.asks:  # no more: it waited for the end of a frame meanwhile
             return
-        session.pinged_at = session.pinged_at or now
-        if session.asked == session.browser_signs:
+        if session.asking is None:
+            session.asking = Asking()
+        asking = session.asking
+        asking.pinged_at = asking.pinged_at or now
+        if asking.asked == session.sign_at:
             return
-        session.answer_by = now + self._intervals.pong
-        if session.asked is None:
-            self._answers.schedule(session.id, session.answer_by)
-        session.asked = session.browser_signs
+        asking.answer_by = now + self._intervals.pong
+        if asking.asked is None:
+            self._answers.schedule(session.id, asking.answer_by)
+        asking.asked = session.sign_at
 
     def silent(self, now: float) -> Iterator[Session]:
         """Yield the sessions whose browser has had a ping of ours and shows no sign of life.
@@ -196,10 +205,12 @@ class Timers:
         that bytes before the ping are still on their way to, as long as TCP is patient.
         """
         for session in self._due(self._answers, now):
-            if session.browser_signs != session.asked:
-                session.asked = None
-            elif session.answer_by > now:
-                self._answers.schedule(session.id, session.answer_by)
+            asking = session.asking
+            assert asking is not None
+            if session.sign_at != asking.asked:
+                asking.asked = None
+            elif asking.answer_by > now:
+                self._answers.schedule(session.id, asking.answer_by)
             elif _may_answer_yet(session):
                 self._answers.schedule(session.id, now + self._intervals.pong / _LOOKS)
             else:
@@ -231,7 +242,8 @@ class Timers:
             session = self._sessions.get(identifier)
             if session is None:
                 continue
-            if session.end is None:
+            ending = session.ending
+            if ending is None:
                 if session.doubted is not None:
                     active_at, waiting = session.doubted
                     if session.active_at == active_at and 0 < waiting <= _waiting(session):
@@ -240,15 +252,15 @@ class Timers:
                         self._look_again(session, now)
                 continue
             waiting = _last_waiting(session)
-            if waiting < session.waiting and now < session.farewell_by:
+            if waiting < session.waiting and now < ending.farewell_by:
                 # A slow peer is still taking what was sent before the Close.
-                session.told_at = now
-                session.boundary_by = max(session.boundary_by, now + closing)
+                ending.told_at = now
+                ending.boundary_by = max(ending.boundary_by, now + closing)
             session.waiting = waiting
             # A Close may wait for the end of a long frame; a peer that gets it late still has its full time
             # to reply.
-            due = session.boundary_by if _is_waiting(session) else session.told_at + closing
-            due = min(due, session.over_by)
+            due = ending.boundary_by if _is_waiting(session) else ending.told_at + closing
+            due = min(due, ending.over_by)
             if now < due:
                 self._closings.schedule(identifier, min(due, now + closing / _LOOKS))
             else:
