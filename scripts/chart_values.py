@@ -199,7 +199,9 @@ class Sizing(Block):
     """Memory tied to the cap. Measured: see docs/howto/tune-the-cap.md."""
 
     bytes_per_session: Annotated[int, Field(ge=1)] = 65536
-    """Memory of one session in the pod's cgroup, kernel socket buffers included."""
+    """Memory of one session in the pod's cgroup, kernel socket buffers included, on average. Idle it takes
+    10 KiB, and at most 32 KiB more in its forwarder where neither side reads. One whose browser reads slowly
+    can hold some MiB in the kernel; few do at the same moment."""
     tls_bytes_per_session: Annotated[int, Field(ge=0)] = 131072
     """What a session has besides in the gateway with `tls.secretName`."""
     upstream_tls_bytes_per_session: Annotated[int, Field(ge=0)] = 131072
@@ -207,8 +209,9 @@ class Sizing(Block):
     `upstreamTls.ca` or `upstreamTls.certificate`."""
     base_bytes: Annotated[int, Field(ge=0)] = 134217728
     """Memory of the supervisor and the gateway without a session."""
-    forwarder_bytes: Annotated[int, Field(ge=0)] = 33554432
-    """Memory of one forwarder without a session."""
+    forwarder_bytes: Annotated[int, Field(ge=0)] = 20971520
+    """Memory of one forwarder: 10 MiB without a session, 4 MiB that wait for peers that read slowly, and some
+    to spare."""
     limit_factor: Annotated[float, Field(ge=1)] = 1.5
     """Memory limit over memory request: room for slow readers and plain HTTP."""
 

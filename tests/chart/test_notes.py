@@ -88,11 +88,11 @@ def test_notes_count_the_pods(values: dict[str, Any], words: str) -> None:
             {"serviceMonitor": {"enabled": True}},
             "set `podMonitor.enabled`; for one without it there is a job in `alerts/prometheus/scrape.yaml`",
         ),
-        # 128 MiB, 32 for each of two forwarders, 64 KiB for each of 500 sessions
+        # 128 MiB, 20 for each of two forwarders, 64 KiB for each of 500 sessions
         (
-            {"resources": {"limits": {"memory": "223Mi"}, "requests": {"cpu": 2}}},
-            {"resources": {"limits": {"memory": "224Mi"}, "requests": {"cpu": 2}}},
-            "`resources.limits.memory` is 223Mi, and a full pod may need 224Mi",
+            {"resources": {"limits": {"memory": "199Mi"}, "requests": {"cpu": 2}}},
+            {"resources": {"limits": {"memory": "200Mi"}, "requests": {"cpu": 2}}},
+            "`resources.limits.memory` is 199Mi, and a full pod may need 200Mi",
         ),
     ],
 )

@@ -136,16 +136,16 @@ def test_what_the_values_say_of_resources_wins() -> None:
             {"cpu": "250m", "memory": 1e8},
             {"cpu": "250m", "memory": 1e8},
         ),
-        ({"limits": {"memory": "1G"}}, {"cpu": "500m", "memory": "224Mi"}, {"memory": "1G"}),
-        ({"limits": {"memory": "1Pi"}}, {"cpu": "500m", "memory": "224Mi"}, {"memory": "1Pi"}),
+        ({"limits": {"memory": "1G"}}, {"cpu": "500m", "memory": "200Mi"}, {"memory": "1G"}),
+        ({"limits": {"memory": "1Pi"}}, {"cpu": "500m", "memory": "200Mi"}, {"memory": "1Pi"}),
         (
             {"requests": {"cpu": "250000u"}, "limits": {"cpu": "1"}},
-            {"cpu": "250000u", "memory": "192Mi"},
-            {"cpu": "1", "memory": "288Mi"},
+            {"cpu": "250000u", "memory": "180Mi"},
+            {"cpu": "1", "memory": "270Mi"},
         ),
         ({"requests": {"memory": "2Gi"}}, {"cpu": "500m", "memory": "2Gi"}, {"memory": "3072Mi"}),
-        ({"requests": {"cpu": "100m"}}, {"cpu": "100m", "memory": "224Mi"}, {"memory": "336Mi"}),
-        (None, {"memory": "224Mi"}, {"memory": "336Mi"}),
+        ({"requests": {"cpu": "100m"}}, {"cpu": "100m", "memory": "200Mi"}, {"memory": "300Mi"}),
+        (None, {"memory": "200Mi"}, {"memory": "300Mi"}),
     ],
 )
 def test_no_request_is_above_its_limit(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.forwarder import timers
+from bascule.forwarder.signs import SCARCE_BYTES, SCARCE_FROM
 from bascule.handover.counters import ForwarderWord
 from bascule.protocol.closing import End
 from tests.support.frames import BINARY, CLOSE, KEY, TEXT, close, frame
@@ -56,6 +57,49 @@ def test_a_stalled_sink_stops_its_source_and_holds_at_most_a_window(
     unsent = sender.unsent
     world.quiet()
     assert sender.unsent == unsent
+
+
+CROWD = 50
+"""Sessions whose stashes would take twice `SCARCE_FROM` together if each had a window."""
+
+LARGE = 262144
+
+
+def _crowd_stalled(world: World, key: bytes | None, data: bytes) -> list[tuple[Line, Peer, Peer]]:
+    """Return lines whose receivers read nothing, and whose senders can send no more."""
+    crowd = [
+        (line, *_peers(line, key)) for line in (world.open(limit=1 << 30, send=4608) for _ in range(CROWD))
+    ]
+    for _, sender, receiver in crowd:
+        receiver.stalled = True
+        sender.send(data)
+    world.quiet()
+    return crowd
+
+
+@BOTH_WAYS
+def test_many_stalled_sinks_together_hold_little_more_than_a_few(
+    make_world: MakeWorld, key: bytes | None
+) -> None:
+    world = make_world(window=LARGE, unix=True)
+    crowd = _crowd_stalled(world, key, frame(BINARY, b"x" * MUCH, key=key))
+    assert all(line.stashed for line, _, _ in crowd)
+    assert SCARCE_FROM < world.word(ForwarderWord.STASHED_BYTES) <= SCARCE_FROM + LARGE + CROWD * SCARCE_BYTES
+
+
+@BOTH_WAYS
+def test_a_whole_window_is_received_again_once_less_is_stashed(
+    make_world: MakeWorld, key: bytes | None
+) -> None:
+    world = make_world(window=LARGE, unix=True)
+    data = frame(BINARY, b"x" * MUCH, key=key)
+    crowd = _crowd_stalled(world, key, data)
+    for _, _, receiver in crowd:
+        receiver.stalled = False
+    world.until(lambda: all(receiver.received == data for _, _, receiver in crowd))
+    assert world.word(ForwarderWord.STASHED_BYTES) == 0
+    line, _, _ = _stalled(world, key, data)
+    assert line.stashed > 2 * SCARCE_BYTES
 
 
 @BOTH_WAYS

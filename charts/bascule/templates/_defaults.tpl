@@ -136,7 +136,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
     "tlsBytesPerSession": 131072,
     "upstreamTlsBytesPerSession": 131072,
     "baseBytes": 134217728,
-    "forwarderBytes": 33554432,
+    "forwarderBytes": 20971520,
     "limitFactor": 1.5
   },
   "resources": {

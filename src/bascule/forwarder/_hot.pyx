@@ -123,6 +123,8 @@ cdef enum:
     MAX_PINGS = 16
     SPLICE_FROM = 65536
     GLIMPSE = 16384
+    SCARCE_FROM = 4194304
+    SCARCE_BYTES = 16384
 
 # Words of the forwarder's block (handover/counters.py).
 cdef enum:
@@ -248,6 +250,7 @@ cdef class Engine:
     cdef int _pipe[2]
     cdef uint8_t *_buffer
     cdef Py_ssize_t _capacity
+    cdef Py_ssize_t _most  # to be received at once
     cdef uint64_t *_words
     cdef object _words_owner
     cdef list _table
@@ -263,7 +266,7 @@ cdef class Engine:
     def __cinit__(self, Py_ssize_t window, words, Py_ssize_t early=0):
         self._epoll = self._pipe[0] = self._pipe[1] = -1  # what fails below must not close descriptor 0
         cdef uint64_t[:] view = words
-        self.window = window
+        self.window = self._most = window
         self._capacity = max(window, early)
         self._epoll = epoll_create1(EPOLL_CLOEXEC)
         if self._epoll < 0:
@@ -438,7 +441,7 @@ cdef class Engine:
 
     cdef int _receive(self, Flow flow) except -1:
         cdef ssize_t size
-        cdef size_t most = self.window
+        cdef size_t most = self._most
         if flow.remaining and flow.wanted and flow.mode == RELAY:
             # Not beyond the boundary: a source that never pauses would delay our control frame for ever.
             if flow.remaining < most:
@@ -456,11 +459,11 @@ cdef class Engine:
         return self._process(flow, PREFIX + size)
 
     cdef int _splice(self, Flow flow) except -1:
-        """Move payload of the current frame, at most a window and not beyond its end.
+        """Move payload of the current frame, at most what is received at once and not beyond its end.
 
         SIGPIPE is ignored by CPython; splice has no flag for it.
         """
-        cdef size_t most = self.window
+        cdef size_t most = self._most
         cdef ssize_t size, moved
         cdef size_t done = 0
         cdef int found = 0
@@ -607,10 +610,18 @@ cdef class Engine:
         memcpy(_first(stash) + before, data, size)
         flow.waiting = stash
         self._words[STASHED_WORD] += size
+        if self._words[STASHED_WORD] > SCARCE_FROM:
+            self._most = min(self.window, SCARCE_BYTES)
         self._apply(flow)
         if flow.opposite is not None:
             self._apply(flow.opposite)
         return 0
+
+    cdef void _unstash(self, size_t size) noexcept:
+        """Account for bytes that are stashed no more."""
+        self._words[STASHED_WORD] -= size
+        if self._words[STASHED_WORD] <= SCARCE_FROM:
+            self._most = self.window
 
     cdef int _forget_stash(self, Flow flow) except -1:
         free(flow.waiting)
@@ -631,7 +642,7 @@ cdef class Engine:
             flow.error = errno
             self.drop_stash(flow)
             return SINK_ERROR
-        self._words[STASHED_WORD] -= sent
+        self._unstash(sent)
         flow.waiting.start += sent
         if _size(flow.waiting):
             return 0
@@ -645,7 +656,7 @@ cdef class Engine:
     cpdef drop_stash(self, Flow flow):
         """Throw the stash away: its sink is gone."""
         if flow.waiting != NULL:
-            self._words[STASHED_WORD] -= _size(flow.waiting)
+            self._unstash(_size(flow.waiting))
             self._forget_stash(flow)
 
     def inject(self, Flow flow not None, bytes frame not None):

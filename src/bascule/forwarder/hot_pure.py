@@ -13,7 +13,8 @@ Rules of this file:
 * One ``Flow`` per direction; a flow's sink is written only by this engine or, at a
   boundary, through `Engine.inject` (invariant I1).
 * A source is not read while bytes for its sink are stashed (I5). The stash is at
-  most one receive window, or what was read before the hand-over, and our own control frames.
+  most one receive window, or what was read before the hand-over, and our own control frames; and all stashes
+  together are bounded further (`signs.SCARCE_FROM`).
 * One receive per readiness, so that one session cannot starve the others.
 * The middle of a large frame goes from socket to socket through a pipe (splice(2)); the one
   pipe that all sessions share is empty between operations.
@@ -55,6 +56,7 @@ _BOUNDARY: Final = signs.BOUNDARY
 """A name in this module costs one look-up instead of two, which matters where it happens per message."""
 
 _SPLICE_FROM: Final = signs.SPLICE_FROM
+_SCARCE_FROM: Final = signs.SCARCE_FROM
 
 _PIPE_BYTES: Final = 1 << 20
 _SPLICE_FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
@@ -78,7 +80,7 @@ class Engine(HeaderWalk):
         super().__init__(max(window, early), words)
         self.window = window
         self._epoll = select.epoll()
-        self._into = [self._view[PREFIX : PREFIX + window]]
+        self._take_at_once(window)
         self._table: dict[int, Any] = {}
         self._pipe = _new_pipe()
         self.now = monotonic()
@@ -92,6 +94,11 @@ class Engine(HeaderWalk):
         for end in self._pipe:
             os.close(end)
         self._pipe = ()
+
+    def _take_at_once(self, most: int) -> None:
+        """Receive at most so many bytes at once from now on."""
+        self._most = most
+        self._into = [self._view[PREFIX : PREFIX + most]]
 
     # -- registration ---------------------------------------------------------------
 
@@ -212,11 +219,11 @@ class Engine(HeaderWalk):
         into = self._into
         if flow.remaining and flow.wanted and flow.mode == _RELAY:
             # Not beyond the boundary: a source that never pauses would delay our control frame for ever.
-            if flow.remaining < self.window:
+            if flow.remaining < self._most:
                 into = [self._view[PREFIX : PREFIX + flow.remaining]]
         elif flow.large and self._pipe and flow.mode == _RELAY:
             most = flow.remaining + signs.GLIMPSE_BYTES
-            if most < self.window:
+            if most < self._most:
                 into = [self._view[PREFIX : PREFIX + most]]
         try:
             size = readv(flow.source, into)
@@ -243,7 +250,7 @@ class Engine(HeaderWalk):
         return found
 
     def _fill(self, flow: Flow) -> int:
-        """Move payload of the current frame into the pipe, at most a window and not beyond its end.
+        """Move payload of the current frame into the pipe, at most what is received at once.
 
         Returns:
             Bytes moved; 0 if nothing could be moved; -1 if reading the source failed. 0 does not mean
@@ -252,7 +259,7 @@ class Engine(HeaderWalk):
         """
         try:
             return os.splice(
-                flow.source, self._pipe[1], min(flow.remaining, self.window), flags=_SPLICE_FLAGS
+                flow.source, self._pipe[1], min(flow.remaining, self._most), flags=_SPLICE_FLAGS
             )
         except BlockingIOError:
             return 0
@@ -370,6 +377,8 @@ class Engine(HeaderWalk):
 
     def _stash(self, flow: Flow, data: bytes) -> None:
         self._words[_STASHED] += len(data)
+        if self._words[_STASHED] > _SCARCE_FROM:
+            self._take_at_once(min(self.window, signs.SCARCE_BYTES))
         self._keep(flow, memoryview(data if flow.stash is None else bytes(flow.stash) + data))
 
     def _keep(self, flow: Flow, stash: memoryview | None) -> None:
@@ -378,6 +387,12 @@ class Engine(HeaderWalk):
         self._apply(flow)
         if flow.opposite is not None:
             self._apply(flow.opposite)
+
+    def _unstash(self, size: int) -> None:
+        """Account for bytes that are stashed no more."""
+        self._words[_STASHED] -= size
+        if self._most < self.window and self._words[_STASHED] <= _SCARCE_FROM:
+            self._take_at_once(self.window)
 
     def flush(self, flow: Flow) -> int:
         """Write the stash; when it is gone, read the source again.
@@ -396,7 +411,7 @@ class Engine(HeaderWalk):
             flow.error = error.errno or errno.EIO
             self.drop_stash(flow)
             return signs.SINK_ERROR
-        self._words[_STASHED] -= sent
+        self._unstash(sent)
         if sent < len(stash):
             flow.stash = stash[sent:]
             return 0
@@ -406,7 +421,7 @@ class Engine(HeaderWalk):
     def drop_stash(self, flow: Flow) -> None:
         """Throw the stash away: its sink is gone."""
         if flow.stash is not None:
-            self._words[_STASHED] -= len(flow.stash)
+            self._unstash(len(flow.stash))
             self._keep(flow, None)
 
     def inject(self, flow: Flow, frame: bytes) -> int:

@@ -27,6 +27,8 @@ __all__ = [
     "PONG",
     "PREFIX_BYTES",
     "RELAY",
+    "SCARCE_BYTES",
+    "SCARCE_FROM",
     "SINK_ERROR",
     "SPLICE_FROM",
 ]
@@ -81,6 +83,14 @@ SPLICE_FROM: Final = 65536
 GLIMPSE_BYTES: Final = 16384
 """Most bytes read at once behind a frame with so much payload, where another such frame is likely: enough for
 its header, and little of the payload that could be spliced."""
+
+SCARCE_FROM: Final = 4194304
+"""With more than so many bytes stashed in all, at most `SCARCE_BYTES` are received at once. So the stashes of
+a forwarder take at most this, one window, and `SCARCE_BYTES` for each direction of each session, however many
+have peers that read nothing: the chart reckons with that. Sixteen stalled browsers still slow down nobody."""
+
+SCARCE_BYTES: Final = 16384
+"""See `SCARCE_FROM`."""
 
 PREFIX_BYTES: Final = 256
 """Room in front of the receive window for held bytes: an unfinished header or control frame
