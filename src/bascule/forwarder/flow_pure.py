@@ -22,10 +22,14 @@ _WHOLE: Final = {
 _NOTHING: Final[frozenset[int]] = frozenset()
 
 _STEPS: Final = {
-    inbound: tuple(header + second - base if 0 <= second - base < 126 else 0 for second in range(256))
+    inbound: tuple(
+        header + second - base if 0 <= second - base < 126 else -2 - header if second - base == 126 else 0
+        for second in range(256)
+    )
     for inbound, base, header in ((True, 0x80, 6), (False, 0, 2))
 }
-"""By direction and second byte: size in bytes of a frame with a 7-bit length; 0 where it is none of these."""
+"""By direction and second byte: size in bytes of a frame with a 7-bit length; for one with a 16-bit length
+the size of its header, as a negative number; 0 where it is none of these."""
 
 
 class Flow:

@@ -58,6 +58,9 @@ _BOUNDARY: Final = signs.BOUNDARY
 _SPLICE_FROM: Final = signs.SPLICE_FROM
 _SCARCE_FROM: Final = signs.SCARCE_FROM
 
+_SHORT: Final = 1024
+"""Bytes from which on a view of what was received is not kept (`Engine._short_of`)."""
+
 _PIPE_BYTES: Final = 1 << 20
 _SPLICE_FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
@@ -81,6 +84,7 @@ class Engine(HeaderWalk):
         self.window = window
         self._epoll = select.epoll()
         self._take_at_once(window)
+        self._short: list[memoryview | None] = [None] * _SHORT
         self._table: dict[int, Any] = {}
         self._pipe = _new_pipe()
         self.now = monotonic()
@@ -186,7 +190,8 @@ class Engine(HeaderWalk):
                         self._unusual(target, event, report)
                 elif target is not None:
                     report.append((target, event))
-            if report or not events or now >= deadline:
+            if report or not events or now >= deadline:  # after `counters.TURN_EVERY` at the latest
+                self._count()
                 return report
 
     def _unusual(self, flow: Flow, event: int, report: list[tuple[Any, int]]) -> None:
@@ -209,6 +214,8 @@ class Engine(HeaderWalk):
 
     def _advance(self, flow: Flow) -> int:
         """Receive once, walk, send; return signs, 0 in the ordinary case."""
+        if flow.between and not flow.large and not flow.mode and not flow.stop:
+            return self._pass(flow)
         if (
             flow.remaining >= _SPLICE_FROM
             and flow.mode == _RELAY
@@ -227,16 +234,18 @@ class Engine(HeaderWalk):
                 into = [self._view[PREFIX : PREFIX + most]]
         try:
             size = readv(flow.source, into)
-        except BlockingIOError:
-            return 0
         except OSError as error:
-            flow.error = error.errno or errno.EIO
-            return signs.ERROR
+            return self._unread(flow, error)
+        return self._process(flow, size) if size else signs.EOF
+
+    def _pass(self, flow: Flow) -> int:
+        """Receive, walk and send as `_advance` does, between messages: usually whole ones have come."""
+        try:
+            size = readv(flow.source, self._into)
+        except OSError as error:
+            return self._unread(flow, error)
         if not size:
             return signs.EOF
-        if not flow.between or flow.mode or flow.stop:
-            return self._process(flow, size)
-        # Usually a relayed flow is between messages, and whole messages arrive.
         end = PREFIX + size
         position = self._skip(flow, PREFIX, end)
         if position == end:
@@ -249,6 +258,13 @@ class Engine(HeaderWalk):
             found |= _BOUNDARY
         return found
 
+    def _unread(self, flow: Flow, error: OSError) -> int:
+        """Return the signs of a source that could not be read."""
+        if isinstance(error, BlockingIOError):
+            return 0
+        flow.error = error.errno or errno.EIO
+        return signs.ERROR
+
     def _fill(self, flow: Flow) -> int:
         """Move payload of the current frame into the pipe, at most what is received at once.
 
@@ -258,9 +274,7 @@ class Engine(HeaderWalk):
             nothing, or the end, while epoll keeps reporting that there is something to read.
         """
         try:
-            return os.splice(
-                flow.source, self._pipe[1], min(flow.remaining, self._most), flags=_SPLICE_FLAGS
-            )
+            return os.splice(flow.source, self._pipe[1], min(flow.remaining, self._most), flags=_SPLICE_FLAGS)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -331,7 +345,9 @@ class Engine(HeaderWalk):
             data: At most ``early`` bytes.
         """
         self._buffer[PREFIX : PREFIX + len(data)] = data
-        return self._process(flow, len(data))
+        found = self._process(flow, len(data))
+        self._count()
+        return found
 
     def _process(self, flow: Flow, size: int) -> int:
         """Walk what was received, whatever the flow's state, and send it."""
@@ -364,16 +380,26 @@ class Engine(HeaderWalk):
 
     def _send(self, flow: Flow, start: int, end: int) -> int:
         """Write to the sink at once, unless something waits for it; stash what it does not take."""
+        size = end - start
+        if start == PREFIX and size < _SHORT:
+            data = self._short[size] or self._short_of(size)
+        else:
+            data = self._view[start:end]
         try:
-            sent = write(flow.sink, self._view[start:end]) if flow.stash is None else 0
+            sent = write(flow.sink, data) if flow.stash is None else 0
         except BlockingIOError:
             sent = 0
         except OSError as error:
             flow.error = error.errno or errno.EIO
             return signs.SINK_ERROR
-        if sent != end - start:
-            self._stash(flow, bytes(self._view[start + sent : end]))
+        if sent != size:
+            self._stash(flow, bytes(data[sent:]))
         return 0
+
+    def _short_of(self, size: int) -> memoryview:
+        """Make and keep the view of so many bytes of the window: slicing takes longer than looking up."""
+        view = self._short[size] = self._view[PREFIX : PREFIX + size]
+        return view
 
     def _stash(self, flow: Flow, data: bytes) -> None:
         self._words[_STASHED] += len(data)
