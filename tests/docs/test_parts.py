@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.parts import ROOT
 
-PACKAGE = {"promtool": "prometheus", "ip": "iproute2", "kubectl": "helm"}
+PACKAGE = {"promtool": "prometheus", "ip": "iproute2", "ss": "iproute2", "kubectl": "helm"}
 """The part that brings a command of another name."""
 
 ASKED = sorted(

@@ -244,7 +244,8 @@ class Machine(RuleBasedStateMachine):
             return found.payload == OUR_PING_PAYLOAD and receiver.masked
         if found.opcode == CLOSE:
             sender = self.sides[self.sides.index(receiver) ^ 1]
-            return not bytes(sender.sent).endswith(found.raw)
+            said = frames_of(bytes(sender.sent))  # the same bytes may end a frame that is not finished
+            return all(theirs.raw != found.raw for theirs in said)
         return False
 
     @staticmethod
