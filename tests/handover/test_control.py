@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,9 +13,11 @@ from bascule.handover.control import (
     BeginDrain,
     ChangeIntervals,
     ForwarderChannel,
+    Misread,
     NotReloaded,
     Serve,
     read_control,
+    receive_control,
     send_control,
 )
 from bascule.handover.descriptors import PacketReader, channel_pair
@@ -60,3 +63,31 @@ def test_a_message_arrives_with_its_values_and_descriptors(message: ControlMessa
 def test_what_is_no_message_is_a_handover_error(data: bytes) -> None:
     with pytest.raises(HandoverError, match="no control message"):
         read_control(data)
+
+
+def test_a_message_is_received_with_its_packet() -> None:
+    ours, theirs = channel_pair()
+    with ours, theirs:
+        send_control(theirs, Misread("what"))
+        message, packet = receive_control(PacketReader(), ours)
+        assert message == Misread("what")
+        assert packet.descriptors == ()
+
+
+def test_the_end_of_a_channel_is_no_message() -> None:
+    ours, theirs = channel_pair()
+    with ours:
+        theirs.close()
+        assert receive_control(PacketReader(), ours)[0] is None
+
+
+def test_what_is_no_message_leaves_no_descriptor_open() -> None:
+    ours, theirs = channel_pair()
+    reading, writing = os.pipe()
+    with ours, theirs:
+        socket.send_fds(theirs, [b"what"], [writing])
+        os.close(writing)
+        with pytest.raises(HandoverError):
+            receive_control(PacketReader(), ours)
+        assert os.read(reading, 1) == b""  # nobody has the other end any more
+    os.close(reading)
