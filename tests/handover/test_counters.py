@@ -30,7 +30,7 @@ from bascule.handover.counters import (
 )
 from bascule.telemetry.durations import DURATIONS
 from bascule.telemetry.roundtrips import ROUND_TRIPS
-from bascule.vocabulary import CLOSE_CODE_LABELS, CLOSE_SENDERS, Opcode
+from bascule.vocabulary import CLOSE_CODE_LABELS, CLOSE_SENDERS, Cause, EndedBy, Kind, Opcode
 
 LASTED = range(DURATIONS_BASE, DURATIONS_BASE + DURATIONS.words)
 
@@ -94,6 +94,17 @@ def test_what_gateways_counted_is_added_up_but_the_peak_is_the_highest() -> None
         counters.gateway(place)[GatewayWord.PEAK_IN_FLIGHT] = 10 - place
     assert counters.of_gateways(GatewayWord.ADMITTED) == sum(range(GATEWAYS))
     assert counters.peak() == 10
+
+
+def test_ends_and_losses_are_added_up_over_all_who_counted_them() -> None:
+    counters = CounterFile.create(2)
+    end = (Kind.APP, EndedBy.CLIENT, Cause.CLOSED)
+    for block in (counters.gateway(1), counters.forwarder(0), counters.forwarder(1)):
+        block[ended_word(*end)] = 7
+    counters.gateway(1)[GatewayWord.FORWARDER_LOST] = 2
+    counters.forwarder(0)[ForwarderWord.LOST] = 3
+    assert counters.ended(*end) == 21
+    assert counters.lost_count() == 5
 
 
 def test_durations_are_added_up_over_all_who_counted_them() -> None:

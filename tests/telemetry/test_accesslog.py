@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -98,7 +99,7 @@ def test_the_page_for_operators_has_a_row_for_every_refusal() -> None:
 
 
 def test_a_line_costs_little_enough_for_a_thousand_sessions_a_second(log: Log) -> None:
-    """About 20 µs on the computer this was written on; the bound leaves room for a busy one."""
+    """About 20 µs on the computer this was written on; the bounds leave room for a busy one and coverage."""
     log.configure()
     access = AccessLog(structlog.get_logger().bind())
 
@@ -109,7 +110,7 @@ def test_a_line_costs_little_enough_for_a_thousand_sessions_a_second(log: Log) -
 
     assert len(log.lines()) == 1000
     assert log.events()[0]["kind"] == "jupyter"
-    assert each < 100e-6
+    assert each < (100e-6 if sys.gettrace() is None else 1e-3)
 
 
 def test_a_refused_request_is_of_use_only_to_who_looks_for_it(recorder: Recorder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -119,6 +120,25 @@ def test_a_file_that_would_have_to_wait_for_its_disk_is_waited_for(
         LineWriter(file.fileno()).msg("one")
 
     assert (tmp_path / "log").read_text() == "one\n"
+
+
+def test_where_the_kernel_knows_no_write_without_waiting_it_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = []
+
+    def refuse(*arguments: object) -> int:
+        tried.append(arguments)
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(os, "pwritev", refuse)
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as pipe, open(writing, "wb"):
+        writer = LineWriter(writing)
+        writer.msg("one")
+        writer.msg("two")
+        assert pipe.read(100) == b"one\ntwo\n"
+    assert len(tried) == 1
 
 
 def test_a_socket_takes_lines() -> None:
