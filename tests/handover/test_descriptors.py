@@ -19,6 +19,7 @@ from bascule.handover.descriptors import (
     SPARE_DESCRIPTORS,
     Packet,
     PacketReader,
+    arrived,
     channel_pair,
     has_room,
     most_unread,
@@ -210,3 +211,11 @@ def test_a_packet_over_the_size_is_an_error_and_its_descriptors_are_closed(chann
     with pytest.raises(HandoverError, match="truncated packet"):
         PacketReader().receive(right)
     assert _open_descriptors() == before
+
+
+def test_what_has_come_and_waits_is_counted_in_bytes() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        assert arrived(left.fileno()) == 0
+        right.sendall(b"12345")
+        assert arrived(left.fileno()) == 5

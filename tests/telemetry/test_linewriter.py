@@ -141,6 +141,15 @@ def test_where_the_kernel_knows_no_write_without_waiting_it_is_tried_once(
     assert len(tried) == 1
 
 
+def test_a_pipe_that_nobody_can_read_any_more_loses_its_lines() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb"):
+        writer = LineWriter(writing)
+        writer.msg("one")
+    assert writer.lost == 1
+
+
 def test_a_socket_takes_lines() -> None:
     reading, writing = socket.socketpair()
     with reading, writing:
