@@ -58,13 +58,13 @@ class ControlChannel:
             send_control(self._channel, message)
 
     def ask_for_channel(self, slot: int, number: int) -> None:
-        """Ask, a little later, for another channel to a forwarder in the place of one that failed.
+        """Ask, a little later, for another channel to a forwarder: one did not fit, or failed.
 
         Args:
             slot: The forwarder's slot.
             number: Number of the channel.
         """
-        self._ask_later(control.ChannelLost(slot, number))
+        asyncio.get_running_loop().call_later(ASK_AGAIN, self._ask, slot, number)
 
     def _read(self) -> None:
         while True:
@@ -86,15 +86,12 @@ class ControlChannel:
                     _log.warning(
                         "no descriptors left for a forwarder's channel", slot=slot, seconds=ASK_AGAIN
                     )
-                    self._ask_later(control.ChannelLost(slot, number))
+                    self.ask_for_channel(slot, number)
                 case _:
                     self._on_message(message, packet)
 
-    def _ask_later(self, lost: control.ChannelLost) -> None:
-        asyncio.get_running_loop().call_later(ASK_AGAIN, self._ask, lost)
-
-    def _ask(self, lost: control.ChannelLost) -> None:
+    def _ask(self, slot: int, number: int) -> None:
         try:
-            send_control(self._channel, lost)
+            send_control(self._channel, control.ChannelLost(slot, number))
         except OSError:  # full; or the supervisor has hung up, and we are leaving
-            self._ask_later(lost)
+            self.ask_for_channel(slot, number)
