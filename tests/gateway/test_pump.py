@@ -16,7 +16,7 @@ from bascule.gateway.pump import pump
 from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.handover.descriptors import arrived, queued
 from tests.support.certificates import make_certificate
-from tests.support.relaying import tcp_pair
+from tests.support.relaying import reset_on_close, tcp_pair
 from tests.support.tlspeer import secured
 from tests.support.waiting import eventually_async
 
@@ -92,10 +92,6 @@ def test_a_connection_that_was_reset_leaves_nothing_to_the_cycle_collector(first
         gc.enable()
 
 
-def reset_on_close(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
 async def fill(peer: TlsPeer, theirs: socket.socket, transport: TlsTransport) -> int:
     """Say more than what is read behind a forwarder that takes nothing; return how much."""
     loop = asyncio.get_running_loop()
@@ -164,3 +160,29 @@ async def test_what_a_leg_has_heard_is_passed_on_though_its_connection_was_lost(
         await eventually_async(transport.is_closing, 5, "the connection is lost")
         with leg.let_go() as forwarder:
             assert await rest(forwarder) == len(b"Close")
+
+
+@pytest.mark.parametrize("count", [10, 100_000])
+def test_a_forwarder_that_leaves_with_bytes_of_ours_unread_is_heard_to_its_end(count: int) -> None:
+    """The kernel tells of its last words and of the reset together, and uvloop only once."""
+
+    async def take() -> int:
+        loop = asyncio.get_running_loop()
+        ours, peer = tcp_pair()
+        end, forwarder = socket.socketpair()
+        end.setblocking(False)
+        end.send(b"never read")
+        forwarder.sendall(b"x" * count)
+        forwarder.close()
+        transport, _ = await loop.connect_accepted_socket(PumpedLeg, ours)
+        pump(transport, end, b"", has_ended=False)
+        got = 0
+        with peer:
+            async with asyncio.timeout(10):
+                while data := await loop.sock_recv(peer, 1 << 16):
+                    got += len(data)
+        await eventually_async(lambda: end.fileno() < 0, 5, "nothing is left open")
+        return got
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(take()) == count

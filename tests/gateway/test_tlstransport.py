@@ -19,7 +19,7 @@ from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.tlstransport import TlsTransport, accept_tls, connect_tls
 from tests.support.certificates import make_certificate
 from tests.support.parts import require
-from tests.support.relaying import tcp_pair
+from tests.support.relaying import reset_on_close, tcp_pair
 from tests.support.tlspeer import secured
 from tests.support.waiting import eventually_async, throughout
 
@@ -422,3 +422,54 @@ async def test_who_must_not_write_in_another_handshake_may_afterwards(
                 got += said
                 await loop.sock_sendall(theirs, answer)
             await asyncio.gather(*writing)
+
+
+class Noted(asyncio.Protocol):
+    """Notes what its peer says, and that the connection is over."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        self.over = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += len(data)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.over.set()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("count", [6, 40_000, 200_000])
+def test_a_reset_that_comes_with_bytes_ends_the_connection(
+    certificate: Certificate, count: int, loop: str
+) -> None:
+    """uvloop tells of both together, and only once."""
+
+    async def work() -> None:
+        ours, theirs = tcp_pair()
+        theirs.setblocking(True)
+        has_left = threading.Event()
+
+        def leave() -> None:
+            secure = client(certificate).wrap_socket(theirs, server_hostname="localhost")
+            has_begun.wait(10)
+            secure.settimeout(1)
+            with contextlib.suppress(TimeoutError):  # the kernel takes no more
+                secure.sendall(b"x" * count)
+            reset_on_close(secure)
+            secure.close()
+            has_left.set()
+
+        has_begun = threading.Event()
+        in_thread(leave)
+        noted = Noted()
+        transport = await accept_tls(ours, certificate.server(), lambda: noted)
+        transport.pause_reading()
+        has_begun.set()
+        await asyncio.to_thread(has_left.wait, 10)
+        transport.resume_reading()
+        async with asyncio.timeout(10):
+            await noted.over.wait()
+        assert 0 < noted.heard <= count
+
+    run(work(), loop)

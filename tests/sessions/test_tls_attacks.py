@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.authority import make_authority
+from tests.support.frames import BINARY, KEY, frame
+from tests.support.proctree import gateway, kill
 from tests.support.rawclient import RawClient, connect, connected, upgrade
 from tests.support.rawupstream import Call, RawUpstream, run_upstream, switch
 
@@ -104,6 +107,20 @@ def test_a_browser_that_ends_without_a_close_has_left(
     else:
         client.socket.unwrap()  # type: ignore[attr-defined] # and waits for the proxy's end
         client.close()
+    assert outcome(proxy) == ("client", "aborted")
+
+
+def test_a_browser_that_resets_its_connection_behind_bytes_that_nobody_has_read_has_left(
+    proxy: RunningBascule, certificate: Certificate
+) -> None:
+    client = connect(proxy.public_url, certificate.client())
+    client.open()
+    assert works(client)
+    process = gateway(proxy)
+    kill(process, signal.SIGSTOP)  # so that it finds both at once
+    client.send(frame(BINARY, bytes(300_000), key=KEY)[:20])
+    client.reset()
+    kill(process, signal.SIGCONT)
     assert outcome(proxy) == ("client", "aborted")
 
 

@@ -32,7 +32,18 @@ from bascule.protocol.closing import CLOSE_TABLE, End
 from tests.support.frames import Frame, frames_of, leftover
 from tests.support.parts import missing
 
-__all__ = ["BUILDS", "PATIENCE", "Line", "Peer", "World", "build_of", "tcp_pair", "unix_pair", "world"]
+__all__ = [
+    "BUILDS",
+    "PATIENCE",
+    "Line",
+    "Peer",
+    "World",
+    "build_of",
+    "reset_on_close",
+    "tcp_pair",
+    "unix_pair",
+    "world",
+]
 
 PATIENCE: Final = 5.0
 """Seconds after which something that should happen never will."""
@@ -48,6 +59,11 @@ def build_of(name: str) -> Any:
         return importlib.import_module("bascule.forwarder._hot")
     except ImportError:
         missing("the compiled hot path is not built: make compiler install")
+
+
+def reset_on_close(connection: socket.socket) -> None:
+    """Let the close of a connection be a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def tcp_pair(receive: int = 0, send: int = 0) -> tuple[socket.socket, socket.socket]:

@@ -50,9 +50,11 @@ class _Pump(asyncio.BufferedProtocol):
         "_is_heard",
         "_is_lost",
         "_is_mute",
+        "_listens",
         "_loop",
         "_over",
         "_said_all",
+        "_says_on",
         "_stash",
         "_transport",
     )
@@ -75,6 +77,7 @@ class _Pump(asyncio.BufferedProtocol):
         self._is_heard = True  # whether the forwarder still takes anything
         self._said_all = False  # whether the forwarder says no more
         self._is_mute = False  # whether the peer takes no more
+        self._listens = self._says_on = False
         self._is_lost = transport.is_closing()
         transport.set_protocol(self)
         if self._is_lost:
@@ -86,7 +89,7 @@ class _Pump(asyncio.BufferedProtocol):
         if has_ended:
             self.eof_received()
         if not is_full:
-            self._loop.add_reader(end.fileno(), self._say)
+            self._listen(True)
         # Otherwise what one write after the other leaves would wait behind a slow peer. If something waits
         # already, the transport asks to pause now.
         transport.set_write_buffer_limits(high=0)
@@ -150,11 +153,34 @@ class _Pump(asyncio.BufferedProtocol):
 
     # -- from the forwarder --------------------------------------------------------------------
 
+    def _listen(self, listens: bool) -> None:
+        """Let the loop watch whether the forwarder says something, or no longer; twice is harmless."""
+        self._listens = listens
+        if listens:
+            self._loop.add_reader(self._end.fileno(), self._say)
+        else:
+            self._loop.remove_reader(self._end.fileno())
+
     def _say(self) -> None:
+        """Say what the forwarder has said, and then go on until that is all; see `TlsTransport` for why."""
+        number = self._pass_on()
+        if 0 < number < _CHUNK and self._listens:
+            self._pass_on()
+        elif number == _CHUNK and not self._says_on:
+            self._says_on = True
+            self._loop.call_soon(self._say_on)
+
+    def _say_on(self) -> None:
+        self._says_on = False
+        if self._listens:
+            self._say()
+
+    def _pass_on(self) -> int:
+        """Pass on what the forwarder has said; return how many bytes that were."""
         try:
             data = self._end.recv(_CHUNK)
         except BlockingIOError:
-            return
+            return 0
         except OSError:  # the forwarder closed with bytes of ours unread; we have had all of its own
             data = b""
         if data:
@@ -162,15 +188,16 @@ class _Pump(asyncio.BufferedProtocol):
             if self._transport.is_closing():
                 self._become_mute()
             give_way(len(data))
-            return
+            return len(data)
         self._said_all = True
-        self._loop.remove_reader(self._end.fileno())
+        self._listen(False)
         # All our bytes are written, so close: see above.
         close_soon(self._transport)
+        return 0
 
     def pause_writing(self) -> None:
         if self._end.fileno() >= 0:
-            self._loop.remove_reader(self._end.fileno())
+            self._listen(False)
 
     def resume_writing(self) -> None:
         if self._said_all or self._end.fileno() < 0:
@@ -178,12 +205,12 @@ class _Pump(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             self._become_mute()
         else:
-            self._loop.add_reader(self._end.fileno(), self._say)
+            self._listen(True)
 
     def _become_mute(self) -> None:
         """Tell the forwarder that the peer takes no more. What the peer has said is still passed on."""
         self._said_all = self._is_mute = True
-        self._loop.remove_reader(self._end.fileno())
+        self._listen(False)
         with contextlib.suppress(OSError):
             self._end.shutdown(socket.SHUT_RD)
         self._pass_end()

@@ -148,6 +148,7 @@ class TlsTransport(asyncio.Transport):
         "_patience",
         "_protocol",
         "_reads",
+        "_reads_on",
         "_said_end",
         "_tls",
         "_unsealed",
@@ -183,7 +184,7 @@ class TlsTransport(asyncio.Transport):
         self._is_closing = self._said_end = self._is_gone = False
         self._is_mute = False  # nothing can be written any more
         self._patience: asyncio.TimerHandle | None = None
-        self._reads = self._writes = False
+        self._reads = self._writes = self._reads_on = False
         self.set_protocol(protocol)
         if said := self._outgoing.read():
             self._send(said)  # the handshake's last words
@@ -226,13 +227,33 @@ class TlsTransport(asyncio.Transport):
         self._watch()
 
     def _on_readable(self) -> None:
+        """Read what is there, and then on until there is nothing.
+
+        uvloop tells only once of a connection that has failed, and of nothing after that, though what the
+        peer said before is still to be read; so we must come upon the failure ourselves.
+        """
+        room = len(self._window)
+        number = self._receive()
+        if 0 < number < room and self._reads:
+            self._receive()
+        elif number == room and not self._reads_on:
+            self._reads_on = True
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._reads_on = False
+        if self._reads:
+            self._on_readable()
+
+    def _receive(self) -> int:
+        """Receive once; return how many bytes that were, 0 if there were none or it is over."""
         try:
             number = self._connection.recv_into(self._window)
         except BlockingIOError:
-            return
+            return 0
         except OSError as error:
             self._end(error)
-            return
+            return 0
         if not number:
             self._at_end = True
             if self._said_end and not self._backlog:
@@ -243,6 +264,7 @@ class TlsTransport(asyncio.Transport):
                 self._hear_end()
         elif not self._is_closing:  # otherwise nobody listens any more
             self._open(number)
+        return number
 
     def _open(self, number: int) -> None:
         """Give the protocol what the first bytes of the window say."""
