@@ -224,6 +224,16 @@ async def test_ten_thousand_sessions_are_a_handful_of_rows(browser: Browser) -> 
         assert await page.get_attribute("#table", "aria-rowcount") == "9801"
 
 
+@pytest.mark.parametrize("sessions", [1, 12])
+async def test_a_list_that_fits_is_as_high_as_its_rows(browser: Browser, sessions: int) -> None:
+    async with status_page(browser, pod(sessions, 20), viewport={"width": 1280, "height": 900}) as page:
+        await page.locator("#table").scroll_into_view_if_needed()
+        await reads(page, "#found", str(sessions))
+        heights = "['table-body', 'table-space'].map((id) => document.getElementById(id).offsetHeight)"
+        listed, rows = await page.evaluate(heights)
+        assert listed == rows > 0
+
+
 async def test_the_list_can_be_filtered_and_sorted(browser: Browser) -> None:
     view = pod(0, 100)
     for user in ("ada", "ada", "grace"):

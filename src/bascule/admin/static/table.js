@@ -150,7 +150,6 @@ export class SessionTable {
     this.empty.hidden = total > 0;
     this.empty.textContent = filtered ? "No session matches." : "No session is open.";
     this.space.style.height = `${total * height}px`;
-    this.body.classList.toggle("short", total * height < this.body.parentElement.clientHeight && total < 12);
     this.body.hidden = total === 0;
     this.body.parentElement.setAttribute("aria-rowcount", total + 1);
     const keep = new Map();
