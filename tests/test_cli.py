@@ -146,7 +146,7 @@ def test_a_bad_configuration_is_one_line_a_problem_and_nothing_else(capsys: Capt
 
     assert refused(capsys, "check", "--config", str(path), "--max-sessions", "0") == [
         f'{path}:1: listen: found "x"; allowed: {ENDPOINT}',
-        f"command line: websocketProxy.maxSessionsPerApp: found 0; allowed: {JAVA_INT}",
+        f"--max-sessions: found 0; allowed: {JAVA_INT}",
         f'{path}:3: websocketProxy.maxSessionPerApp: unknown key; did you mean "maxSessionsPerApp"?',
     ]
 
@@ -154,7 +154,7 @@ def test_a_bad_configuration_is_one_line_a_problem_and_nothing_else(capsys: Capt
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_every_flag_is_checked_like_its_key(capsys: Capture, command: str) -> None:
     assert refused(capsys, command, "--upstream", "ftp://x", "--kind", "lab", "--listen", "x") == [
-        f'command line: listen: found "x"; allowed: {ENDPOINT}',
+        f'--listen: found "x"; allowed: {ENDPOINT}',
         '--kind: found "lab"; allowed: "jupyter", "terminal" or "app"',
     ]
 
@@ -183,6 +183,24 @@ def test_an_upstream_that_cannot_be_one_is_the_flags_fault(capsys: Capture, upst
     shown = upstream.replace("token=x", "***").replace("ada:x@", "***@")
     assert problem.startswith(f'--upstream: found "{shown}"; allowed: "http://host:port"')
     assert problem.endswith('"http+unix://%2Frun%2Fapp.sock"' + hint)
+
+
+def test_a_port_that_there_cannot_be_is_told_as_a_range_alone(capsys: Capture) -> None:
+    assert refused(capsys, "check", "--upstream", "http://lab:99999") == [
+        '--upstream: found "http://lab:99999"; allowed: a port from 1 to 65535'
+    ]
+
+
+def test_a_default_that_does_not_fit_is_not_taken_for_a_flag(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BASCULE_ADMIN", "127.0.0.1:8080")
+    (problem,) = refused(capsys, "check", "--upstream", "http://lab:1")
+    assert problem.startswith('BASCULE_ADMIN: admin: found "127.0.0.1:8080"')
+
+
+def test_demo_names_the_flag_that_it_cannot_use(capsys: Capture) -> None:
+    assert refused(capsys, "demo", "--max-sessions", "0") == [f"--max-sessions: found 0; allowed: {JAVA_INT}"]
 
 
 @pytest.mark.parametrize("command", ["serve", "check", "config print"])

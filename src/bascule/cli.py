@@ -190,7 +190,10 @@ def demo(jupyter: bool, **flags: Any) -> None:
     """
     from bascule.policy.loading import load
 
-    loaded = load((), os.environ, _overrides(flags))
+    try:
+        loaded = load((), os.environ, _overrides(flags))
+    except ConfigError as error:
+        raise ConfigError([_of_flag(problem, flags) for problem in error.problems]) from error
     from bascule.demo.main import run
     from bascule.demo.tools import Tools
 
@@ -299,17 +302,21 @@ def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:
     try:
         return load(files, os.environ, overrides, defaults)
     except ConfigError as error:
-        raise ConfigError([_of_flag(problem, upstream) for problem in error.problems]) from error
+        raise ConfigError([_of_flag(problem, flags, upstream) for problem in error.problems]) from error
 
 
-def _of_flag(problem: str, upstream: str | None) -> str:
-    """Name the flag in a problem that names a key of the route made from --upstream."""
+def _of_flag(problem: str, flags: dict[str, Any], upstream: str | None = None) -> str:
+    """Name the flag in a problem that names the key it sets, or a key of the route made from --upstream."""
     for flag in ("upstream", "kind"):
         key = f"command line: routes[0].{flag}: "
         if problem.startswith(key):
             meant = _meant(upstream) if flag == "upstream" and upstream is not None else None
             hint = f"; did you mean {meant}?" if meant is not None else ""
             return f"--{flag}: {problem.removeprefix(key)}{hint}"
+    for flag, key in _KEYS.items():
+        said = problem.removeprefix(f"command line: {key}: ")
+        if said != problem and flags.get(flag) is not None:
+            return f"--{flag.replace('_', '-')}: {said}"
     return problem
 
 

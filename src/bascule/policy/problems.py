@@ -29,6 +29,8 @@ __all__ = ["Mistake", "Path", "dotted", "folded", "nearest", "nearest_key", "pro
 
 Path = tuple[str | int, ...]
 _LONGEST_SHOWN: Final = 60
+_LEAST_PART: Final = 6
+"""Letters from which a part of a key's name says which key was meant."""
 
 _SECRET_OF_URL: Final = re.compile(r"(?<=://)[^/?#\s]*@|(?<=\?).+", re.DOTALL)
 """Where people paste a URL, its password and its token come along: ``http://ada:pw@host/lab?token=…``."""
@@ -114,9 +116,21 @@ def nearest_key(path: Path) -> str | None:
     *above, last = path
     wanted = folded(str(last))
     schema = schema_at(tuple(above))
-    siblings = schema.get("properties") if schema else None
-    near = nearest(wanted, {folded(key): key for key in siblings} if isinstance(siblings, dict) else {}, 0.6)
-    return near or nearest(wanted, _known(), 0.8)
+    properties = schema.get("properties") if schema else None
+    siblings = {folded(key): key for key in properties} if isinstance(properties, dict) else {}
+    return (
+        nearest(wanted, siblings, 0.8)
+        or _only_longer(wanted, siblings)
+        or _only_longer(wanted, _known())
+        or nearest(wanted, siblings, 0.6)
+        or nearest(wanted, _known(), 0.8)
+    )
+
+
+def _only_longer(wanted: str, known: dict[str, str]) -> str | None:
+    """Return the one key whose name contains ``wanted``, as of ``idleTimeout``; ``None`` if several do."""
+    found = {key for name, key in known.items() if wanted in name}
+    return found.pop() if len(found) == 1 and len(wanted) >= _LEAST_PART else None
 
 
 def nearest(wanted: str, known: dict[str, str], likeness: float) -> str | None:
@@ -127,12 +141,13 @@ def nearest(wanted: str, known: dict[str, str], likeness: float) -> str | None:
 
 @cache
 def _known() -> dict[str, str]:
-    """Last part of every key → the key's full path. Of several with one name the first wins."""
+    """Last part of every key, and its whole path → that path. Of several with one name the first wins."""
     found: dict[str, str] = {}
     paths = [path for path, _ in leaves(Config)] + [path for path, _, _ in blocks(Config)]
     paths += [("routes[]", *path) for path, _ in leaves(RouteConfig)]
     for path in paths:
         found.setdefault(folded(path[-1]), dotted(path))
+        found.setdefault(folded("".join(path)), dotted(path))  # written as log_level
     return found
 
 

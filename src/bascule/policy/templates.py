@@ -290,7 +290,9 @@ def _port(text: str | None, scheme: str, where: Mapping[str, str]) -> int | str:
             )
         return name[1]
     if not (re.fullmatch("[0-9]{1,5}", text) and 1 <= int(text) <= 65535):
-        raise ValueError("a port from 1 to 65535, or one name whose pattern is made of digits")
+        # Who writes a number need not hear of names in braces.
+        named = "" if text.isdigit() else ", or one name whose pattern is made of digits"
+        raise ValueError(f"a port from 1 to 65535{named}")
     return int(text)
 
 
