@@ -12,8 +12,8 @@ Client = TestClient[web.Request, web.Application]
 
 
 @contextlib.asynccontextmanager
-async def upstream(*tools: str) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(build_app("http://127.0.0.1:9/", 12, tools))) as client:
+async def upstream(with_tools: bool = False) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(build_app("http://127.0.0.1:9/", 12, with_tools))) as client:
         yield client
 
 
@@ -36,7 +36,7 @@ async def test_the_page_and_its_parts_are_served_under_a_strict_policy() -> None
 
 
 async def test_with_tools_the_page_leads_to_them() -> None:
-    async with upstream("/lab/", "/app/") as client:
+    async with upstream(with_tools=True) as client:
         page = await (await client.get("/")).text()
         assert "/lab/lab" in page
         assert "/app/" in page

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from bascule import standard
 from bascule.demo.children import HOST, check_loopback, end, wait_for
-from bascule.demo.tools import TOOL_PATHS, Tools, start_tools
+from bascule.demo.tools import Tools, start_tools
 from bascule.errors import ConfigError
 from bascule.policy.config import RouteConfig
 from bascule.policy.endpoints import Endpoint
@@ -32,7 +32,7 @@ from bascule.supervisor.sockets import Listeners, listen
 from bascule.vocabulary import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from bascule.policy.config import Config
     from bascule.policy.loading import Loaded
@@ -75,7 +75,7 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
         with early.held():
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bascule-demo-")))
         cap = config.websocket_proxy.max_sessions_per_app
-        upstream = stack.enter_context(_own_upstream(_status_page(config), cap, TOOL_PATHS if tools else ()))
+        upstream = stack.enter_context(_own_upstream(_status_page(config), cap, tools is not None))
         tool_routes = start_tools(stack, tools, home, listen_at, token) if tools else ()
         config = config.model_copy(update={"routes": (*tool_routes, *_own_routes(upstream))})
         page = f"http://{config.listen}/" + (f"?token={token}" if tools else "")
@@ -146,13 +146,13 @@ def _status_page(config: Config) -> str:
 
 
 @contextlib.contextmanager
-def _own_upstream(admin: str, cap: int, tools: Sequence[str]) -> Iterator[str]:
+def _own_upstream(admin: str, cap: int, with_tools: bool) -> Iterator[str]:
     """Run the embedded upstream and yield its address."""
     with socket.create_server((HOST, 0)) as listener:
         argv = [sys.executable, "-P", "-m", "bascule.demo.upstream", "--descriptor", str(listener.fileno())]
         argv += ["--admin", admin, "--cap", str(cap)]
-        for tool in tools:
-            argv += ["--tool", tool]
+        if with_tools:
+            argv.append("--with-tools")
         # A process session of its own: Ctrl-C is for the supervisor, and the upstream outlives the drain.
         child = subprocess.Popen(
             argv, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True

@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import ExitStack
 
-__all__ = ["TOOL_PATHS", "Tools", "start_tools"]
+__all__ = ["Tools", "start_tools"]
 
 _PARTS: Final = Path("build/parts")
 """Where scripts/install-parts puts the tools, relative to the checkout."""
-TOOL_PATHS: Final = ("/lab/", "/app/")
 _STREAMLIT_MESSAGE: Final = 209_715_200
 """Streamlit's own bound on one message, in bytes."""
 

@@ -40,17 +40,17 @@ _FIELDS: Final = {
 _TYPES: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
-def build_app(admin_url: str, cap: int, tools: tuple[str, ...] = ()) -> web.Application:
+def build_app(admin_url: str, cap: int, with_tools: bool = False) -> web.Application:
     """Build the upstream.
 
     Args:
         admin_url: The address to which the page links for status and metrics.
         cap: The proxy's cap, for the first drawing of the page.
-        tools: Paths of real tools behind the same proxy (``/lab/``, ``/app/``); empty without them.
+        with_tools: Whether the page leads to real tools behind the same proxy, at ``/lab/`` and ``/app/``.
     """
-    facts = {"admin": admin_url, "cap": cap, "version": __version__, "tools": list(tools)}
+    facts = {"admin": admin_url, "cap": cap, "version": __version__}
     app = web.Application()
-    app.router.add_get("/", _file("landing.html" if tools else "demo.html"))
+    app.router.add_get("/", _file("landing.html" if with_tools else "demo.html"))
     for name in ("demo.css", "demo.js", "landing.js", "icon.svg"):
         app.router.add_get(f"/{name}", _file(name))
 
@@ -139,7 +139,7 @@ async def _run(answer: web.WebSocketResponse, interpreter: Interpreter, line: st
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    app = build_app(arguments.admin, arguments.cap, tuple(arguments.tool))
+    app = build_app(arguments.admin, arguments.cap, arguments.with_tools)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     await web.SockSite(runner, socket.socket(fileno=arguments.descriptor)).start()
@@ -159,7 +159,7 @@ def main() -> int:
     parser.add_argument("--descriptor", type=int, required=True)
     parser.add_argument("--admin", required=True)
     parser.add_argument("--cap", type=int, required=True)
-    parser.add_argument("--tool", action="append", default=[])
+    parser.add_argument("--with-tools", action="store_true")
     asyncio.run(_serve(parser.parse_args()))
     return 0
 
