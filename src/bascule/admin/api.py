@@ -58,6 +58,7 @@ class Administration:
         view: The gateway.
 
     Attributes:
+        scrapes: Who has read the metrics, and when.
         live: The figures of the status page.
         public: Answers for the public listener's own paths.
         app: The admin listener's application.
