@@ -7,6 +7,8 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bascule.demo.upstream import build_app
+from tests.support.browser import run_chromium
+from tests.support.waiting import eventually_async
 
 Client = TestClient[web.Request, web.Application]
 
@@ -40,6 +42,33 @@ async def test_with_tools_the_page_leads_to_them() -> None:
         page = await (await client.get("/")).text()
         assert "/lab/lab" in page
         assert "/app/" in page
+
+
+@pytest.mark.real
+async def test_the_page_with_tools_says_when_the_proxy_does_not_answer_and_goes_on_asking() -> None:
+    problem: dict[str, object] = {"status": 502, "title": "Bad Gateway"}
+    answers = [{"instance": {"inFlight": 3, "max": 24}, "cluster": {}}]
+    app = build_app("http://127.0.0.1:9/", 24, with_tools=True)
+
+    async def capacity(_: web.Request) -> web.Response:
+        return web.json_response(answers[0] if answers else problem)
+
+    app.router.add_get("/.bascule/capacity", capacity)
+    async with TestServer(app) as server, run_chromium() as browser:
+        page = await browser.new_page()
+
+        async def shows(figure: str, words: str) -> None:
+            async def look() -> bool:
+                return [await page.inner_text(at) for at in ("#in-flight", "#silent")] == [figure, words]
+
+            await eventually_async(look, 10, f"the page shows {figure} and says {words!r}")
+
+        await page.goto(str(server.make_url("/")))
+        await shows("3", "")
+        known = answers.pop()
+        await shows("\N{EN DASH}", "The proxy does not answer; trying again.")
+        answers.append(known)
+        await shows("3", "")
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 5_000_000])
