@@ -17,7 +17,7 @@ from tests.chart.rendering import (
     run,
     websocket_proxy,
 )
-from tests.sessions.test_tls_memory import MOST
+from tests.support.tlscost import MOST
 
 pytestmark = pytest.mark.real
 

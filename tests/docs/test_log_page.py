@@ -10,7 +10,7 @@ from scripts.log_reference import EVENTS, MORE, page, written
 from bascule.telemetry.accesslog import AccessLog
 from bascule.vocabulary import Refusal
 from tests.support.recorder import Recorder
-from tests.telemetry.test_accesslog import END, ERRAND
+from tests.support.sessionend import END, ERRAND
 
 
 def fields_of(event: str) -> set[str]:

@@ -48,7 +48,7 @@ from bascule.handover.setup import ForwarderSetup
 from bascule.policy.config import Config, WebSocketProxy
 from bascule.supervisor.child import ForwarderChild
 from tests.gateway.lives import at
-from tests.gateway.test_outcomes import TAG, Rig
+from tests.support.bookkeeping import TAG, Bookkeeping
 from tests.support.parts import ROOT
 from tests.support.waiting import eventually, eventually_async
 
@@ -545,11 +545,11 @@ class Gateway:
     """What a gateway knows of its sessions, and counts."""
 
     def __init__(self, counters: CounterFile, place: int, life: Life) -> None:
-        self.rig = Rig(counters, place, most=20)
-        told = self.rig.outcomes
+        self.kept = Bookkeeping(counters, place, most=20)
+        told = self.kept.outcomes
         self.life = life
         self.dispatch = Dispatch(
-            self.rig.registry.by_slot, told.on_live, told.on_ended, told.on_listed, told.on_lost,
+            self.kept.registry.by_slot, told.on_live, told.on_ended, told.on_listed, told.on_lost,
             lambda *_: None, lambda slot: counters.forwarder(slot)[ForwarderWord.CHANNEL], life,
         )  # fmt: skip
 
@@ -576,7 +576,7 @@ async def test_what_is_lost_with_a_forwarder_that_could_not_tell_a_former_gatewa
                 send_packet(channel, List(number).encode())
             session = Session(stack, number, tag=TAG + (b"" if number else b"t" * 2000), answer=b"hello")
             hand_over(channel, [session])
-            former.rig.live(number, time.monotonic())
+            former.kept.live(number, time.monotonic())
             session.browser.settimeout(PATIENCE)
             assert session.browser.recv(100) == b"hello"
             sessions.append(session)
@@ -592,4 +592,4 @@ async def test_what_is_lost_with_a_forwarder_that_could_not_tell_a_former_gatewa
         await eventually_async(lambda: not serving.dispatch.links, PATIENCE, "the other one knows as well")
     assert not former.dispatch.links
     assert forwarder.counters.lost_count() == 9
-    assert (len(former.rig.lines), len(serving.rig.lines)) == (0, 11)
+    assert (len(former.kept.lines), len(serving.kept.lines)) == (0, 11)

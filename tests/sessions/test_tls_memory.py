@@ -16,6 +16,7 @@ from tests.support.frames import BINARY, frame
 from tests.support.proctree import gateways
 from tests.support.rawclient import connected
 from tests.support.rawupstream import Call, RawUpstream, run_upstream, switch
+from tests.support.tlscost import MOST
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -27,19 +28,6 @@ if TYPE_CHECKING:
     from tests.support.rawclient import RawClient
 
 SESSIONS: Final = 40
-MOST: Final = {
-    ("idle", "browsers"): 32 << 10,
-    ("idle", "upstream"): 32 << 10,
-    ("slow browser", "browsers"): 128 << 10,
-    ("slow browser", "upstream"): 128 << 10,
-    ("slow upstream", "browsers"): 128 << 10,
-    ("slow upstream", "upstream"): 128 << 10,
-}
-"""Bytes of the gateway for each session: what it does, or who reads nothing; by who uses TLS.
-
-Measured were 17 and 22 KiB, and up to 90.
-"""
-
 LONG: Final = 1.0
 """Seconds after which bytes that nobody has taken are stuck."""
 

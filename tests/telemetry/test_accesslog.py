@@ -11,23 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from bascule.telemetry.accesslog import AccessLog, SessionEnd
+from bascule.telemetry.accesslog import AccessLog
 from bascule.telemetry.errand import Errand
-from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
+from bascule.vocabulary import Kind, Refusal
 from tests.support.parts import ROOT
 from tests.support.recorder import Recorder
+from tests.support.sessionend import END, ERRAND
 
 if TYPE_CHECKING:
     from tests.telemetry.logfile import Log
 
 EVIL = "\x1b[31m\r\nforged\u2028"
-
-ERRAND = Errand("lab", Kind.JUPYTER, "10.1.2.3", "lab:8888", "alice")
-END = SessionEnd(
-    id="00000000000012ab", errand=ERRAND, ended_by=EndedBy.CLIENT, cause=Cause.CLOSED, duration=1234.56789,
-    close_code=1001, forwarder=0,
-    bytes_inbound=1, bytes_outbound=2, frames_inbound=3, frames_outbound=4,
-)  # fmt: skip
 
 
 @pytest.fixture
