@@ -146,15 +146,39 @@ def test_a_bad_configuration_is_one_line_a_problem_and_nothing_else(capsys: Capt
 
     assert refused(capsys, "check", "--config", str(path), "--max-sessions", "0") == [
         f'{path}:1: listen: found "x"; allowed: {ENDPOINT}',
-        f"--max-sessions: found 0; allowed: {JAVA_INT}",
+        f"--max-sessions: websocketProxy.maxSessionsPerApp: found 0; allowed: {JAVA_INT}",
         f'{path}:3: websocketProxy.maxSessionPerApp: unknown key; did you mean "maxSessionsPerApp"?',
     ]
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "config print", "chp"])
+def test_an_empty_name_of_a_file_is_told_of_whoever_said_it(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    allowed = 'found ""; allowed: the path of a file'
+    assert refused(capsys, *command.split(), "--config", "") == [f"--config: {allowed}"]
+    monkeypatch.setenv("BASCULE_CONFIG", "a.yaml::b.yaml")
+    assert refused(capsys, *command.split()) == [f"BASCULE_CONFIG: {allowed}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        (("--listen", "x"), "--listen: listen: found "),
+        (("--admin", "x"), "--admin: admin: found "),
+        (("--max-sessions", "0"), "--max-sessions: websocketProxy.maxSessionsPerApp: found 0; "),
+        (("--forwarders", "0"), "--forwarders: forwarders.count: found 0; "),
+    ],
+)
+def test_an_error_about_a_flag_names_it(capsys: Capture, arguments: tuple[str, ...], begins: str) -> None:
+    (told,) = refused(capsys, "check", "--upstream", "http://x", *arguments)
+    assert told.startswith(begins)
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_every_flag_is_checked_like_its_key(capsys: Capture, command: str) -> None:
     assert refused(capsys, command, "--upstream", "ftp://x", "--kind", "lab", "--listen", "x") == [
-        f'--listen: found "x"; allowed: {ENDPOINT}',
+        f'--listen: listen: found "x"; allowed: {ENDPOINT}',
         '--kind: found "lab"; allowed: "jupyter", "terminal" or "app"',
     ]
 
@@ -200,7 +224,9 @@ def test_a_default_that_does_not_fit_is_not_taken_for_a_flag(
 
 
 def test_demo_names_the_flag_that_it_cannot_use(capsys: Capture) -> None:
-    assert refused(capsys, "demo", "--max-sessions", "0") == [f"--max-sessions: found 0; allowed: {JAVA_INT}"]
+    assert refused(capsys, "demo", "--max-sessions", "0") == [
+        f"--max-sessions: websocketProxy.maxSessionsPerApp: found 0; allowed: {JAVA_INT}"
+    ]
 
 
 @pytest.mark.parametrize("command", ["serve", "check", "config print"])
@@ -623,19 +649,32 @@ def test_chp_tells_all_that_it_cannot_heed_at_once(capsys: Capture) -> None:
 
 @pytest.mark.usefixtures("_token")
 @pytest.mark.parametrize(
-    ("arguments", "key"),
+    ("arguments", "problem"),
     [
-        (("--error-target", "ftp://x"), "hub.errorTarget"),
-        (("--default-target", "http://x?y"), "hub.defaultTarget"),
-        (("--port", "65536"), "listen"),
-        (("--api-port", "65536"), "admin"),
-        (("--ip", "a b"), "listen"),
+        (("--error-target", "ftp://x"), "--error-target: hub.errorTarget: found "),
+        (("--default-target", "http://x?y"), "--default-target: hub.defaultTarget: found "),
+        (("--port", "65536"), "--port: found 65536; allowed: a port, 0 to 65535"),
+        (("--api-port", "-1"), "--api-port: found -1; allowed: a port, 0 to 65535"),
+        (("--redirect-port", "65536"), "--redirect-port: found 65536; allowed: a port, 0 to 65535"),
+        (("--redirect-port", "80"), "--redirect-port: tls.redirectFrom: found "),
+        (("--redirect-to", "65536"), "--redirect-to: tls.redirectPort: found 65536; allowed: "),
+        (("--ip", "a b"), "--ip: listen: found "),
+        (("--ip", "a b", "--port", "80"), "--ip, --port: listen: found "),
+        (("--api-port", "8000"), "--api-port: admin: found "),
+        (("--api-ip", "a b"), "--api-ip: admin: found "),
+        (("--socket", ""), '--socket: found ""; allowed: the path of a Unix socket'),
+        (("--api-socket", "/" + 107 * "s"), '--api-socket: admin: found "unix:/sss'),
+        (("--ssl-key", ""), '--ssl-key: tls.key: found ""; allowed: '),
+        (("--ssl-key", "k"), "--ssl-cert: tls.certificate: missing; needed: "),
+        (("--client-ssl-cert", "c"), "--client-ssl-key: upstreamTls.key: missing; needed: "),
+        (("--config", ""), '--config: found ""; allowed: the path of a file'),
     ],
 )
-def test_every_argument_of_chp_is_checked_like_its_key(
-    capsys: Capture, arguments: tuple[str, str], key: str
+def test_an_error_about_an_argument_of_chp_names_it(
+    capsys: Capture, arguments: tuple[str, ...], problem: str
 ) -> None:
-    assert refused(capsys, "chp", *arguments)[0].startswith(f"command line: {key}: found ")
+    (told,) = refused(capsys, "chp", *arguments)
+    assert told.startswith(problem)
 
 
 @pytest.mark.usefixtures("_token")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from bascule.configoption import config_option
 from bascule.output import Command
-from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED, Where, defaults, overrides
+from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED, Where, arguments, defaults, overrides
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,12 @@ _KEYS: Final = {
     "redirect_to": "tls.redirectPort",
 }
 """Argument → the configuration key that gets its value unchanged."""
+
+_ARGUMENTS: Final = {
+    "log.level": "--log-level",
+    **{key: f"--{name.replace('_', '-')}" for name, key in _KEYS.items()},
+}
+"""Key → its argument, as a problem names it."""
 
 _SWITCHES: Final = (
     "ssl_request_cert", "ssl_reject_unauthorized", "api_ssl_request_cert", "api_ssl_reject_unauthorized",
@@ -65,8 +72,8 @@ def _everywhere() -> str:
 
 
 def _absolute(path: str | None) -> str | None:
-    """Return a path that means the same wherever it is read."""
-    return None if path is None else str(Path.cwd() / path)
+    """Return a path that means the same wherever it is read; an empty one, which is refused, as it is."""
+    return str(Path.cwd() / path) if path else path
 
 
 @click.command(cls=Command)
@@ -106,10 +113,7 @@ def _absolute(path: str | None) -> str | None:
     type=click.Choice(tuple(LOG_LEVELS), case_sensitive=False),
     help="Lowest level that is logged.",
 )
-@click.option(
-    "--config", "files", type=click.Path(path_type=Path, readable=False), multiple=True,
-    envvar="BASCULE_CONFIG", metavar="FILE", help="Configuration file, for whatever no argument sets.",
-)  # fmt: skip
+@config_option("Configuration file, for whatever no argument sets.")
 @_unsupported
 def chp(
     files: tuple[Path, ...], ip: str | None, port: int | None, socket: str | None, api_ip: str | None,
@@ -135,11 +139,12 @@ def chp(
 
     def again() -> Loaded:
         everywhere = _everywhere()
+        public, api = Where(ip, port, _absolute(socket)), Where(api_ip, api_port, _absolute(api_socket))
         given = overrides(
-            everywhere=everywhere, public=Where(ip, port, _absolute(socket)),
-            api=Where(api_ip, api_port, _absolute(api_socket)), redirect_port=redirect_port, values=values,
+            everywhere=everywhere, public=public, api=api, redirect_port=redirect_port, values=values,
             switches=switches, environ=os.environ, unsupported=said,
         )  # fmt: skip
-        return load(files, os.environ, given, defaults(everywhere=everywhere, port=port))
+        otherwise = defaults(everywhere=everywhere, port=port)
+        return load(files, os.environ, given, otherwise, {**_ARGUMENTS, **arguments(public, api)})
 
     sys.exit(run(again(), load=again, patience=_PATIENCE))

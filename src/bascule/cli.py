@@ -22,6 +22,7 @@ import click
 from bascule import standard
 from bascule._version import __version__
 from bascule.chp import chp
+from bascule.configoption import config_option
 from bascule.errors import ConfigError
 from bascule.output import Group, lost_if_unwritable, write
 from bascule.telemetry.printable import escaped
@@ -55,6 +56,9 @@ _KEYS: Final = {
 }
 """Flag → the key it sets."""
 
+_ARGUMENTS: Final = {key: f"--{flag.replace('_', '-')}" for flag, key in _KEYS.items()}
+"""Key → the flag, as a problem names it."""
+
 _ADDRESS: Final = re.compile(
     r"(?:(https?|wss?)://)?([A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?)(?:[/?#].*)?", re.DOTALL
 )
@@ -64,22 +68,14 @@ _PORT: Final = re.compile(r":?([0-9]{1,5})")
 
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
-_config_option = click.option(
-    "--config",
-    "files",
-    type=click.Path(path_type=Path, readable=False),  # the loader reports it, in its own words
-    multiple=True,
-    envvar="BASCULE_CONFIG",
-    metavar="FILE",
-    help="Configuration file, or a Hopsworks values file. If repeated, later files win key by key.",
-)
-
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the flags that set keys of the configuration."""
     for option in reversed(
         (
-            _config_option,
+            config_option(
+                "Configuration file, or a Hopsworks values file. If repeated, later files win key by key."
+            ),
             click.option(
                 "--upstream",
                 "upstreams",
@@ -190,10 +186,7 @@ def demo(jupyter: bool, **flags: Any) -> None:
     """
     from bascule.policy.loading import load
 
-    try:
-        loaded = load((), os.environ, _overrides(flags))
-    except ConfigError as error:
-        raise ConfigError([_of_flag(problem, flags) for problem in error.problems]) from error
+    loaded = load((), os.environ, _overrides(flags), arguments=_ARGUMENTS)
     from bascule.demo.main import run
     from bascule.demo.tools import Tools
 
@@ -300,23 +293,19 @@ def _load(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded:
     # Without a file we run on the user's own machine, where an open proxy to a notebook is an open shell.
     defaults = _LOCAL if upstream is not None and not files else {}
     try:
-        return load(files, os.environ, overrides, defaults)
+        return load(files, os.environ, overrides, defaults, _ARGUMENTS)
     except ConfigError as error:
-        raise ConfigError([_of_flag(problem, flags, upstream) for problem in error.problems]) from error
+        raise ConfigError([_of_flag(problem, upstream) for problem in error.problems]) from error
 
 
-def _of_flag(problem: str, flags: dict[str, Any], upstream: str | None = None) -> str:
-    """Name the flag in a problem that names the key it sets, or a key of the route made from --upstream."""
+def _of_flag(problem: str, upstream: str | None) -> str:
+    """Name the flag in a problem that names a key of the route made from --upstream."""
     for flag in ("upstream", "kind"):
         key = f"command line: routes[0].{flag}: "
         if problem.startswith(key):
             meant = _meant(upstream) if flag == "upstream" and upstream is not None else None
             hint = f"; did you mean {meant}?" if meant is not None else ""
             return f"--{flag}: {problem.removeprefix(key)}{hint}"
-    for flag, key in _KEYS.items():
-        said = problem.removeprefix(f"command line: {key}: ")
-        if said != problem and flags.get(flag) is not None:
-            return f"--{flag.replace('_', '-')}: {said}"
     return problem
 
 

@@ -14,6 +14,7 @@ from bascule.policy.chp import (
     TOKEN_VARIABLE,
     UNSUPPORTED,
     Where,
+    arguments,
     defaults,
     overrides,
 )
@@ -99,11 +100,20 @@ def test_the_last_port_needs_one_for_the_api(changes: dict[str, Any]) -> None:
 
 
 def test_a_port_that_is_none_is_told_of_itself_only() -> None:
-    with pytest.raises(ConfigError) as refused:
-        loaded(port=65536)
+    assert problems(port=65536) == ["--port: found 65536; allowed: a port, 0 to 65535"]
+    assert problems(api_port=-1) == ["--api-port: found -1; allowed: a port, 0 to 65535"]
+    assert problems(redirect_port=65536) == ["--redirect-port: found 65536; allowed: a port, 0 to 65535"]
 
-    (problem,) = refused.value.problems
-    assert problem.startswith('command line: listen: found "[::]:65536"')
+
+def test_an_error_can_name_what_the_user_wrote() -> None:
+    said = arguments(Where("10.0.0.1", 80), Where(socket="/run/api.sock"))
+    assert (said["listen"], said["admin"]) == ("--ip, --port", "--api-socket")
+    assert said["hub.hostRouting"] == "--host-routing"
+    assert not {"listen", "admin"} & arguments(Where(), Where()).keys()
+
+
+def test_a_socket_without_a_name_is_none() -> None:
+    assert problems(api_socket="") == ['--api-socket: found ""; allowed: the path of a Unix socket']
 
 
 @pytest.mark.parametrize(

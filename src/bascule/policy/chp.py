@@ -25,6 +25,7 @@ __all__ = [
     "TOKEN_VARIABLE",
     "UNSUPPORTED",
     "Where",
+    "arguments",
     "defaults",
     "overrides",
 ]
@@ -118,6 +119,27 @@ class Where(NamedTuple):
     socket: str | None = None
 
 
+def arguments(public: Where, api: Where) -> dict[str, str]:
+    """Return what an error has to name, since it is what the user wrote: dotted key → argument.
+
+    Args:
+        public: Where browsers connect.
+        api: Where JupyterHub asks.
+    """
+    places = (("listen", "", public), ("admin", "api-", api))
+    said = {
+        key: ", ".join(f"--{prefix}{name}" for name, value in where._asdict().items() if value is not None)
+        for key, prefix, where in places
+    }
+    switches = {key: f"--{name}" for name, (key, _) in _SET_BY_SWITCH.items()}
+    return {
+        **{key: names for key, names in said.items() if names},
+        **switches,
+        "tls.redirectFrom": "--redirect-port",
+        "adminToken": TOKEN_VARIABLE,
+    }
+
+
 def overrides(
     *,
     everywhere: str,
@@ -149,6 +171,7 @@ def overrides(
         problems.append(f"{TOKEN_VARIABLE}: found nothing; allowed: the API token in this variable")
     problems += _about_callers(values, switches)
     problems += (*_about_place("", public), *_about_place("api-", api))
+    problems += _about_port("redirect-port", redirect_port)
     if public.port == _LAST_PORT and api.port is None and api.socket is None:
         problems.append(
             f"--api-port: found nothing; allowed: a port, for none is one above --port {public.port}"
@@ -169,12 +192,21 @@ def overrides(
 
 
 def _about_place(prefix: str, where: Where) -> Iterator[str]:
-    """Yield a problem for each argument that contradicts the one for a Unix socket."""
+    """Yield a problem for each argument that cannot be, or contradicts the one for a Unix socket."""
     if where.socket is not None:
         for name, value in (("ip", where.ip), ("port", where.port)):
             if value is not None:
                 other = f"--{prefix}{name}"
                 yield f"--{prefix}socket: cannot be used with {other}; one of them says where to listen"
+        if not where.socket:
+            yield f'--{prefix}socket: found ""; allowed: the path of a Unix socket'
+    yield from _about_port(f"{prefix}port", where.port)
+
+
+def _about_port(name: str, port: int | None) -> Iterator[str]:
+    """Yield a problem for a number that is no port; the key it would set says what was never written."""
+    if port is not None and not 0 <= port <= _LAST_PORT:
+        yield f"--{name}: found {port}; allowed: a port, 0 to {_LAST_PORT}"
 
 
 def _place(where: Where, everywhere: str, ip: str, port: int) -> str | None:
@@ -215,7 +247,7 @@ def _about_callers(values: Mapping[str, object], switches: Collection[str]) -> I
 
 def _api_port(port: int | None) -> int:
     """Return the API's port where no argument says it: one above; with 0, any free port, 0 as well."""
-    if port is None or not 0 <= port < _LAST_PORT:  # none is above: told in `overrides`, or of `listen`
+    if port is None or not 0 <= port < _LAST_PORT:  # none is above: told in `overrides`
         return _API_PORT
     return port + 1 if port else 0
 

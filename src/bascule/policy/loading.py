@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,6 +124,7 @@ def load(
     environ: Mapping[str, str],
     overrides: Mapping[str, object] | None = None,
     defaults: Mapping[str, object] | None = None,
+    arguments: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Load the configuration.
 
@@ -131,16 +133,17 @@ def load(
         environ: The environment.
         overrides: Dotted key path → value, from the command line.
         defaults: Dotted key path → value that a command prefers to the model's default.
+        arguments: Dotted key path → what sets it on the command line, as a problem names it: ``--listen``.
 
     Raises:
         ConfigError: It cannot be used; carries every problem that was found.
     """
     problems = _Problems()
     paths = [path] if isinstance(path, Path) else list(path or ())
-    layers = [_given_layer("default", defaults or {})]
+    layers = [_given_layer("default", defaults or {}, lambda _: "")]
     layers += [_file_layer(each, problems) for each in paths]
     layers.append(_environment_layer(environ, problems))
-    layers.append(_given_layer("flag", overrides or {}))
+    layers.append(_given_layer("flag", overrides or {}, partial(_argument, arguments or {})))
     merged: dict[str, object] = {}
     for layer in layers:
         _merge(merged, layer.data)
@@ -309,11 +312,19 @@ def _is_bracketed(text: str) -> bool:
     return text.startswith("[") and text.endswith("]")
 
 
-def _given_layer(source: str, values: Mapping[str, object]) -> _Layer:
+def _given_layer(
+    source: str, values: Mapping[str, object], where: Callable[[tuple[str | int, ...]], str]
+) -> _Layer:
     data: dict[str, object] = {}
     for key, value in values.items():
         _put(data, tuple(key.split(".")), value)
-    return _Layer(source, data, lambda _: "command line")
+    return _Layer(source, data, where)
+
+
+def _argument(arguments: Mapping[str, str], path: tuple[str | int, ...]) -> str:
+    """Return what the user wrote to set a key, or a key above it."""
+    known = (arguments.get(dotted(path[:length])) for length in range(len(path), 0, -1))
+    return next((name for name in known if name is not None), "command line")
 
 
 def _put(data: dict[str, object], path: KeyPath, value: object) -> None:
