@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,15 @@ async def test_a_token_in_the_configuration_may_have_white_space_around_it(schem
     async with admin(admin_token=f" {TOKEN}\n") as (client, _):
         fields = {"Authorization": f"{scheme} {TOKEN}"}
         assert (await client.get("/sessions", headers=fields)).status == 200
+
+
+def test_a_token_in_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "token"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError) as refused:
+        read_token(config(admin_token_file=pipe))
+    allowed = "a regular file of at most 4 MiB"
+    assert refused.value.problems == [f"adminTokenFile: Not a regular file: {pipe}; allowed: {allowed}"]
 
 
 def test_an_empty_token_file_opens_nothing(tmp_path: Path) -> None:

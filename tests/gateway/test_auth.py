@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 import time
 from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, Any, get_args
@@ -30,6 +31,17 @@ def _tokens(folder: Path, key: bytes, *algorithms: Algorithm) -> SessionTokens:
     file = folder / "key"
     file.write_bytes(key)
     return SessionTokens(SessionAuth(key_file=file, algorithms=algorithms or ("HS512",)), needed=True)
+
+
+def test_a_key_in_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "key"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError) as refused:
+        SessionTokens(SessionAuth(key_file=pipe), needed=True)
+    (problem,) = refused.value.problems
+    assert problem.startswith(
+        f"auth.session.keyFile: Not a regular file: {pipe}; allowed: a regular file of "
+    )
 
 
 def _signed(key: bytes, algorithm: str, user: str = "meb10000") -> list[bytes]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -20,9 +21,6 @@ from bascule.policy.config import AdminTls, Config, Tls, UpstreamTls
 from tests.support.authority import Authority, make_authority
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.parts import require
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +81,18 @@ def test_a_file_that_is_not_there_is_named(made: Certificate, tmp_path: Path) ->
         f"tls.certificate: {missing} and {made.key} cannot be used: No such file or directory"
         "; allowed: a certificate and its key in PEM"
     )
+
+
+def test_a_pipe_and_a_device_are_named_and_not_read(made: Certificate, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for certificate, key in ((pipe, made.key), (made.certificate, Path("/dev/zero"))):
+        said = problem(certificate, key)
+        assert said.startswith(
+            f"tls.certificate: {certificate} and {key} cannot be used: Not a regular file;"
+        )
+    said = problem_with(ca=pipe)
+    assert said.startswith(f"upstreamTls.ca: {pipe} cannot be used: Not a regular file; allowed: ")
 
 
 # -- towards upstreams ------------------------------------------------------------------------------------

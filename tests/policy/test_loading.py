@@ -437,8 +437,9 @@ def test_every_file_that_cannot_be_read_is_told_with_its_key(tmp_path: Path) -> 
     )
     with pytest.raises(ConfigError) as caught:
         check_files(config)
+    allowed = "a regular file of at most 4 MiB"
     assert sorted(caught.value.problems) == [
-        f"adminTokenFile: Is a directory: {tmp_path}",
-        f"auth.session.keyFile: No such file or directory: {key}",
+        f"adminTokenFile: Is a directory: {tmp_path}; allowed: {allowed}",
+        f"auth.session.keyFile: No such file or directory: {key}; allowed: {allowed}",
     ]
     check_files(Config())

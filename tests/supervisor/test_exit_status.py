@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bascule.policy.namedfile import ALLOWED
 from tests.support.certificates import make_certificate
 from tests.support.parts import missing, require
 
@@ -153,10 +154,10 @@ def test_all_files_that_cannot_be_read_are_named_at_once_and_nothing_is_started(
     )
     assert done.returncode == 2
     assert sorted(done.stderr.splitlines()) == [
-        f"adminTokenFile: No such file or directory: {names['token']}",
-        f"auth.session.keyFile: No such file or directory: {names['signing']}",
-        f"tls.certificate: No such file or directory: {names['certificate']}",
-        f"tls.key: No such file or directory: {names['key']}",
+        f"adminTokenFile: No such file or directory: {names['token']}; allowed: {ALLOWED}",
+        f"auth.session.keyFile: No such file or directory: {names['signing']}; allowed: {ALLOWED}",
+        f"tls.certificate: No such file or directory: {names['certificate']}; allowed: {ALLOWED}",
+        f"tls.key: No such file or directory: {names['key']}; allowed: {ALLOWED}",
     ]
 
 

@@ -31,6 +31,7 @@ from bascule.admin.hubapi import PATH as HUB_PATH
 from bascule.admin.problem import Problem
 from bascule.errors import ConfigError
 from bascule.policy.endpoints import Endpoint, SocketFile
+from bascule.policy.namedfile import ALLOWED, read_file
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -59,9 +60,9 @@ def read_token(config: Config) -> str | None:
     if (file := config.admin_token_file) is None:
         return config.admin_token
     try:
-        token = file.read_text(encoding="utf-8").strip()
+        token = read_file(file).decode().strip()
     except OSError as error:
-        raise ConfigError([f"adminTokenFile: {error.strerror}: {file}"]) from error
+        raise ConfigError([f"adminTokenFile: {error.strerror}: {file}; allowed: {ALLOWED}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"adminTokenFile: not UTF-8: {file}"]) from error
     if not token:

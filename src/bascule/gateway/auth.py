@@ -17,6 +17,7 @@ import jwt
 from bascule.errors import ConfigError, NotPermitted, RequestRefused
 from bascule.policy.claims import first_unmet
 from bascule.policy.cookies import cookie_value
+from bascule.policy.namedfile import ALLOWED, read_file
 
 if TYPE_CHECKING:
     from bascule.policy.config import SessionAuth
@@ -50,9 +51,10 @@ class SessionTokens:
         self._key: bytes | None = None
         if config.key_file is not None:
             try:
-                self._key = config.key_file.read_bytes().strip()
+                self._key = read_file(config.key_file).strip()
             except OSError as error:
-                raise ConfigError([f"auth.session.keyFile: {error.strerror}: {config.key_file}"]) from error
+                problem = f"auth.session.keyFile: {error.strerror}: {config.key_file}; allowed: {ALLOWED}"
+                raise ConfigError([problem]) from error
         if needed and not self._key:
             raise ConfigError(
                 ["auth.session.keyFile: needed, since a route has auth: session; found nothing"]

@@ -10,6 +10,7 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from bascule.errors import ConfigError
+from bascule.policy.namedfile import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,6 +151,8 @@ def _load_pair(context: ssl.SSLContext, block: str, certificate: Path, key: Path
         raise ConfigError([f"{block}.key: {key} is encrypted; allowed: a key without a passphrase"])
 
     try:
+        for file in filter(None, (certificate, key)):
+            check_file(file)  # OpenSSL would wait for a pipe's writer, and read a device for ever
         context.load_cert_chain(certificate, key, passphrase)
     except OSError as error:  # ssl.SSLError is one
         found = f"{certificate} and {key} cannot be used: {_reason(error)}"
@@ -174,6 +177,7 @@ def _trust(context: ssl.SSLContext, key: str, file: Path) -> None:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     try:
+        check_file(file)
         context.load_verify_locations(file)
         why = None if context.cert_store_stats()["x509"] else "no certificate is in it"
     except OSError as error:

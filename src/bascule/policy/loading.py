@@ -29,6 +29,7 @@ from bascule.errors import ConfigError
 from bascule.policy.allowed import schema_at
 from bascule.policy.config import Config
 from bascule.policy.model import Block, KeyPath, blocks, files, leaves
+from bascule.policy.namedfile import ALLOWED, check_file
 from bascule.policy.problems import Mistake, dotted, folded, nearest, nearest_key, problems_of
 from bascule.policy.yamltext import YamlProblem, parse_yaml
 
@@ -170,17 +171,17 @@ def load(
 
 
 def check_files(config: Config) -> None:
-    """Check that the files that a configuration names can be opened; the code that uses them checks the rest.
+    """Check that the files that a configuration names are `ALLOWED`; the code that uses them checks the rest.
 
     Raises:
-        ConfigError: Some cannot be opened; names the keys and the files.
+        ConfigError: Some are not, or cannot be opened; names the keys and the files.
     """
     problems = []
     for key, named in files(config):
         try:
-            named.open("rb").close()
+            check_file(named)
         except OSError as error:
-            problems.append(f"{dotted(key)}: {error.strerror}: {named}")
+            problems.append(f"{dotted(key)}: {error.strerror}: {named}; allowed: {ALLOWED}")
     if problems:
         raise ConfigError(problems)
 
