@@ -401,6 +401,40 @@ async def test_what_does_not_parse_is_repeated_nowhere(
     assert await admin.ended()
 
 
+@pytest.mark.parametrize("method", [b"PUT", b"PROPFIND", b"BREW"])
+@pytest.mark.parametrize(
+    ("path", "allowed"), [(b"/sessions", b"GET,HEAD"), (b"/drain", b"POST"), (b"/events", b"GET")]
+)
+async def test_a_method_that_a_path_does_not_have_is_answered_with_those_that_it_has(
+    admin: Peer, method: bytes, path: bytes, allowed: bytes
+) -> None:
+    await admin.send(b"%b %b HTTP/1.1\r\n" % (method, path) + HOST + b"Content-Length: 0\r\n\r\n")
+    answer = await admin.message()
+    _is_problem(answer, 405)
+    assert answer.value(b"Allow") == allowed
+    await admin.send(b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n")  # and the connection goes on
+    assert (await admin.message()).status == 200
+
+
+async def test_a_method_that_nobody_knows_is_the_pools_words_at_metrics(admin: Peer) -> None:
+    await admin.send(b"BREW /metrics HTTP/1.1\r\n" + HOST + b"\r\n")
+    answer = await admin.message()
+    assert (answer.status, answer.body) == (405, b"HTTP method [BREW] not allowed\n")
+
+
+async def test_a_head_in_pieces_has_the_method_that_was_sent(
+    connections: list[module._Connection], admin: Peer
+) -> None:
+    await admin.send(b"GE")
+    await eventually_async(lambda: not connections[0]._is_first, 10.0, "it is read alone")
+    await admin.send(b"T /healthz HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert (await admin.message()).status == 200
+    await admin.send(b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\nGE")
+    assert (await admin.message()).status == 200
+    await admin.send(b"T /healthz HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert (await admin.message()).status == 200
+
+
 @pytest.mark.parametrize("path", [b"/metrics", b"/nothing", b"/api/routes/a"])
 async def test_an_expectation_that_nobody_meets_is_a_problem(admin: Peer, path: bytes) -> None:
     await admin.send(b"GET %b HTTP/1.1\r\n" % path + HOST + b"Expect: TOPSECRET\r\n\r\n")

@@ -11,6 +11,10 @@ like any other error, and nothing of it reaches the log.
 A request that aiohttp refuses for a field on two lines, and the public listener takes, is taken here as well
 (`bascule.protocol.repeated`) if its head arrives in one piece, as those of scripts and proxies do.
 
+A method that aiohttp does not know (`bascule.protocol.method`) is answered like one that other paths have:
+with a 405 that says which ones this path has (RFC 9110 §15.5.6). For that it must be the first request on its
+connection as well: of later bytes we do not know whether a head begins there.
+
 Over TLS we accept connections as on the public listener, so that those whose handshake is under way are
 bounded as well: asyncio's own servers do not report them.
 """
@@ -23,6 +27,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 
 from bascule.admin.assets import PAGE_FIELDS
 from bascule.admin.problem import Problem, of_framework
@@ -34,6 +39,7 @@ from bascule.gateway.plain_server import SETTINGS, PlainProtocol, is_last
 from bascule.gateway.unread import Stalls, Unread
 from bascule.gateway.waits import Waits
 from bascule.protocol.http1 import END_OF_HEAD
+from bascule.protocol.method import shown
 from bascule.protocol.repeated import have_repeats, with_first_lines
 from bascule.tasks import spawn
 
@@ -168,11 +174,12 @@ async def _noting(request: web.Request, handler: Handler) -> web.StreamResponse:
 class _Connection(PlainProtocol):
     """One connection."""
 
-    __slots__ = ("_listener",)
+    __slots__ = ("_is_first", "_listener")
 
     def __init__(self, listener: AdminListener, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._listener = listener
+        self._is_first = True
         self.unread = listener.unread
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -185,7 +192,16 @@ class _Connection(PlainProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; then a head may be whole, or another one may have begun."""
-        super().data_received(self._written_once(data) if self.expects_head else data)
+        method, is_first, self._is_first = None, self._is_first, False
+        if self.expects_head:
+            data = self._written_once(data)
+        if is_first and END_OF_HEAD in data:
+            data, method = shown(data)
+        super().data_received(data)
+        if method is not None and self._messages:
+            message, body = self._messages[0]
+            if isinstance(message, RawRequestMessage):  # else what was wrong with the head
+                self._messages[0] = (message._replace(method=method), body)
         if self.has_more:
             self._listener.idle.leave(self)  # at once, although the answer begins in a later turn of the loop
         if self.owes_answer:
