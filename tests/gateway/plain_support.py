@@ -17,7 +17,7 @@ from bascule.gateway.http import HttpServer
 from bascule.gateway.life import Life
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain import PlainProxy
-from bascule.gateway.plain_exchange import PlainExchanges
+from bascule.gateway.plain_upstreams import PlainUpstreams
 from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.policy.config import Config
 from bascule.policy.requestrules import RequestRules
@@ -274,7 +274,7 @@ class World:
         rules = RequestRules(config, RouteTable(config.routes), authorise, b"bascule-%05d" % port)
         access_log, exchanges = AccessLog(log), ExchangeCount(config.limits.max_http_requests, words)
         tls = tls or ssl.create_default_context()
-        upstreams = PlainExchanges(config, words, access_log, exchanges, tls, Fence(own), rules.via, None)
+        upstreams = PlainUpstreams(config, words, access_log, exchanges, tls, Fence(own), rules.via, None)
         await upstreams.start()
         self.stack.push_async_callback(upstreams.close)
         proxy = PlainProxy(config, rules, words, access_log, exchanges, life, upstreams)

@@ -34,7 +34,7 @@ from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.outcomes import Outcomes
 from bascule.gateway.own_paths import OwnPaths
 from bascule.gateway.plain import PlainProxy
-from bascule.gateway.plain_exchange import PlainExchanges
+from bascule.gateway.plain_upstreams import PlainUpstreams
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
 from bascule.gateway.upstream import Dialler
@@ -160,7 +160,7 @@ class Parts:
         )
 
         # Plain requests; the server of these hands every upgrade to the admission.
-        self.upstreams = PlainExchanges(
+        self.upstreams = PlainUpstreams(
             config, words, access_log, self.exchanges, upstream_tls, fence, rules.via, self.hub_activity
         )
         plain = PlainProxy(config, rules, words, access_log, self.exchanges, life, self.upstreams)

@@ -1,7 +1,7 @@
 """Plain HTTP through the proxy: what becomes of each request on the public listener that is not an upgrade.
 
 It is refused, redirected to the slash at its end, or exchanged with an upstream
-(`bascule.gateway.plain_exchange`), in which case this is the order: head → host → what holds
+(`bascule.gateway.plain_upstreams`), in which case this is the order: head → host → what holds
 for every request (`bascule.policy.requestrules`) → exchange.
 
 Status codes of our own: 400 target, host or fields, 404 no route, 405 CONNECT, TRACE and TRACK, 431 head too
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bascule.gateway.announced import Peer
     from bascule.gateway.exchanges import ExchangeCount
     from bascule.gateway.life import Life
-    from bascule.gateway.plain_exchange import PlainExchanges
+    from bascule.gateway.plain_upstreams import PlainUpstreams
     from bascule.policy.config import Config
     from bascule.policy.forwarding import Fields
     from bascule.policy.requestrules import RequestRules
@@ -66,7 +66,7 @@ class PlainProxy:
         access_log: One line per request that fails.
         exchanges: Counts the requests under way.
         life: Tells whether connections are kept.
-        upstreams: Exchanges requests with upstreams; whoever made it starts and closes it.
+        upstreams: Asks them; whoever made it starts and closes it.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class PlainProxy:
         access_log: AccessLog,
         exchanges: ExchangeCount,
         life: Life,
-        upstreams: PlainExchanges,
+        upstreams: PlainUpstreams,
     ) -> None:
         self._rules = rules
         self._words = words

@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from bascule.policy.routes import Match
     from bascule.telemetry.accesslog import AccessLog
 
-__all__ = ["PlainExchanges"]
+__all__ = ["PlainUpstreams"]
 
 _FAILURES: Final = int(GatewayWord.HTTP_UPSTREAM_FAILURES)
 
@@ -113,7 +113,7 @@ class _Asked(NamedTuple):
     client: str
 
 
-class PlainExchanges:
+class PlainUpstreams:
     """Asks upstreams, and passes their answers on.
 
     Args:
