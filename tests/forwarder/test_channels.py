@@ -36,6 +36,7 @@ from bascule.handover.messages import (
     MAX_JOINED_MESSAGES,
     MAX_PACKET_BYTES,
     Adopt,
+    Close,
     Ended,
     List,
     Listed,
@@ -414,6 +415,7 @@ NONSENSE = {
     "unknown": b"\xff",
     "truncated": Adopt(9, 0, 0, 0, 0.0, 1, b"t", b"", b"", b"").encode()[:-1],
     "not for a forwarder": Listed(0).encode(),
+    "no row of the close table": Close(1, 255, 0, -1.0, b"").encode(),
     "too long": bytes(MAX_PACKET_BYTES + 1),
 }
 

@@ -280,7 +280,7 @@ class Forwarder:
                 self._relay.give_back(message)
             case Close():
                 within = None if message.within < 0 else message.within
-                self._relay.end(message.id, End(message.end), message.code, message.reason, within)
+                self._relay.end(message.id, _row(message.end), message.code, message.reason, within)
             case List():
                 self._list(message.request)
             case _:
@@ -296,6 +296,18 @@ class Forwarder:
         for live in self._relay.live(request):
             self._outbox.put(live)
         self._outbox.put(Listed(request))
+
+
+def _row(number: int) -> End:
+    """Return a row of the close table.
+
+    Raises:
+        HandoverError: There is none with this number; a gateway of another release may know more.
+    """
+    try:
+        return End(number)
+    except ValueError:
+        raise HandoverError(f"the close table has no row {number}") from None
 
 
 def _intervals(heartbeat_ms: int, pong: float, idle_ms: int, closing: float) -> Intervals:
