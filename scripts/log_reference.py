@@ -59,7 +59,7 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "waiting for an address that is in use": "Another process has the address of `field`: an earlier proxy that is "
         "still stopping, as a rule.",
         "the open-file limit is too low for maxSessionsPerApp": "Sessions beyond what fits will be refused as `no_room`.",
-        "stopping": "A signal, or a fault that no restart would mend, ends the proxy.",
+        "stopping": "A signal ends the proxy.",
         "drain begins": "No session is admitted any more, and those that are open are told to reconnect.",
         "drain.timeout is too short for drain.rate": "The rest is told faster than at that rate.",
         "drain ends": "`left` sessions are cut off; the others ended by themselves (`natural`) or were told to (`closed`).",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bascule.gateway.setup import PROCESS_NAME
 from tests.support.processes import Service, answers, reserve_port
 from tests.support.proctree import children
 
@@ -39,7 +40,7 @@ def test_it_serves_whatever_was_closed(tmp_path: Path, closed: str) -> None:
     service = Service("bascule", argv, tmp_path / "log")
     try:
         service.wait_until(lambda: answers(f"http://127.0.0.1:{admin}/readyz"), 30)
-        assert sorted(children(service.pid).values()) == ["bascule.forwarder", "bascule.gateway"]
+        assert sorted(children(service.pid).values()) == [PROCESS_NAME, "bascule.forwarder"]
     finally:
         assert service.stop(30) == 0, service.said()
     assert "Traceback" not in service.said()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from websockets.sync.client import connect
 
+from bascule.gateway.setup import PROCESS_NAME
 from tests.support.echo import run_echo
 from tests.support.proctree import alive, children
 from tests.support.waiting import eventually
@@ -112,7 +113,7 @@ def test_a_stop_is_no_longer_than_elsewhere(logged: Logged) -> None:
 def test_a_process_that_hangs_is_replaced_all_the_same(logged: Logged) -> None:
     where = logged.read_until("listening")["public"]
     assert all(is_answered(where) for _ in range(ENOUGH))
-    gateway = next(pid for pid, runs in children(logged.process.pid).items() if runs == "bascule.gateway")
+    gateway = next(pid for pid, runs in children(logged.process.pid).items() if runs == PROCESS_NAME)
     os.kill(gateway, signal.SIGSTOP)
     eventually(lambda: not alive(gateway), 30, "it is killed")
     eventually(lambda: is_answered(where), 30, "another one answers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import resource
 import select
 import socket
@@ -27,12 +28,19 @@ from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.journal import Journal
 from bascule.handover.messages import Listed, Live
-from bascule.handover.setup import GatewaySetup
-from bascule.policy.config import Config
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+BEGIN = """
+import json, sys
+from bascule.gateway.main import main
+from bascule.gateway.setup import GatewaySetup
+from bascule.policy.config import Config
+main(GatewaySetup(**json.loads(sys.argv[1]), config=Config()))
+"""
+"""Becomes a gateway. A copy of this process would not do: tests have threads."""
 
 TAG = b"lab\x0010.0.0.7\x00lab:8888"
 """What it has to know of a session."""
@@ -48,15 +56,14 @@ class Gateway:
             socket.create_server(("127.0.0.1", 0)) as public,
             socket.create_server(("127.0.0.1", 0)) as admin,
         ):
-            setup = GatewaySetup(
-                theirs.fileno(), counters.descriptor, 1, config=Config().model_dump_json(by_alias=True),
-                sources={}, public=public.fileno(), admin=admin.fileno(), figures=figures.descriptor,
-                hub=hub.descriptor, forwarder_restarts=[0],
-            )  # fmt: skip
-            told = setup.write()
+            inherited = {
+                "control": theirs.fileno(), "counters": counters.descriptor, "public": public.fileno(),
+                "admin": admin.fileno(), "figures": figures.descriptor, "hub": hub.descriptor,
+            }  # fmt: skip
+            told = {**inherited, "forwarders": 1, "sources": {}, "forwarder_restarts": [0]}
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "bascule.gateway", str(told)],
-                pass_fds=(told, *setup.descriptors),
+                [sys.executable, "-c", BEGIN, json.dumps(told)],
+                pass_fds=tuple(inherited.values()),
                 stderr=subprocess.PIPE,
             )
         self.their_control = theirs

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from bascule.gateway.setup import PROCESS_NAME
 from tests.support.jupyterhub import (
     SAYS,
     JupyterHub,
@@ -46,7 +47,7 @@ async def test_a_user_works_in_jupyterlab_while_the_gateway_dies_and_is_offered_
     routes = hub.api.routes()
     assert set(routes) == {"/", "/user/ada"}
 
-    (gateway,) = [pid for pid, runs in children(hub.proxy).items() if runs == "bascule.gateway"]
+    (gateway,) = [pid for pid, runs in children(hub.proxy).items() if runs == PROCESS_NAME]
     kill(gateway)
     eventually(lambda: routed(hub) == set(routes), 20, "another gateway has the routes")
     before = hub.api.last_activity("/user/ada")

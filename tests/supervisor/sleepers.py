@@ -69,13 +69,13 @@ class Sleepers:
     def was_killed(self, child: Child) -> bool:
         """Tell whether it was killed, and note its death."""
         assert child.process is not None
-        return child.process.wait(10) == -signal.SIGKILL
+        return child.process.wait() == -signal.SIGKILL
 
     def was_left(self, child: Child) -> bool:
         """Tell whether it lived on until now: who was killed before cannot end in another way."""
         assert child.process is not None
-        child.process.terminate()
-        return child.process.wait(10) == -signal.SIGTERM
+        child.signal(signal.SIGTERM)
+        return child.process.wait() == -signal.SIGTERM
 
     def end(self) -> None:
         for child in self.started:

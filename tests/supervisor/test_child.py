@@ -12,8 +12,9 @@ import pytest
 
 from bascule.errors import ConfigError
 from bascule.handover.setup import ForwarderSetup
-from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, Child, ForwarderChild, GatewayChild, check_kernel
+from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, ForwarderChild, GatewayChild, check_kernel
 from tests.support.bascule import run_bascule
+from tests.support.proctree import alive
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Child]]:
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ForwarderChild]]:
     """Start a child that runs the given lines of Python."""
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    children: list[Child] = []
+    children: list[ForwarderChild] = []
 
-    def started(lines: str, child: Child | None = None, now: float = 0.0) -> Child:
+    def started(lines: str, child: ForwarderChild | None = None, now: float = 0.0) -> ForwarderChild:
         (tmp_path / "stand_in.py").write_text(lines)
         child = child or ForwarderChild(0)
         child.module = "stand_in"
@@ -56,7 +57,9 @@ control.setblocking(True)
 """
 
 
-def test_a_child_is_told_over_a_descriptor_and_not_in_its_arguments(start: Callable[..., Child]) -> None:
+def test_a_child_is_told_over_a_descriptor_and_not_in_its_arguments(
+    start: Callable[..., ForwarderChild],
+) -> None:
     child = start(
         LISTENS + "control.send(json.dumps([setup['slot'], sys.argv[1:]]).encode())\ncontrol.recv(1)"
     )
@@ -66,7 +69,7 @@ def test_a_child_is_told_over_a_descriptor_and_not_in_its_arguments(start: Calla
     assert b"{" not in said
 
 
-def _received(child: Child) -> bytes:
+def _received(child: ForwarderChild) -> bytes:
     assert child.control is not None
     try:
         return child.control.recv(4096)
@@ -74,7 +77,7 @@ def _received(child: Child) -> bytes:
         return b""
 
 
-def test_a_child_inherits_no_descriptor_it_was_not_given(start: Callable[..., Child]) -> None:
+def test_a_child_inherits_no_descriptor_it_was_not_given(start: Callable[..., ForwarderChild]) -> None:
     secret = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(secret, True)  # even one that an extension forgot to close on exec
     child = start(LISTENS + "control.send(' '.join(os.listdir('/proc/self/fd')).encode())\ncontrol.recv(1)")
@@ -84,7 +87,9 @@ def test_a_child_inherits_no_descriptor_it_was_not_given(start: Callable[..., Ch
     assert len(descriptors) <= 5
 
 
-def test_the_first_death_is_repaired_at_once_and_each_further_one_later(start: Callable[..., Child]) -> None:
+def test_the_first_death_is_repaired_at_once_and_each_further_one_later(
+    start: Callable[..., ForwarderChild],
+) -> None:
     child = start("")
     delays = []
     for _ in range(4):
@@ -100,7 +105,9 @@ def test_back_off_grows_and_is_bounded() -> None:
     assert BACK_OFF[-1] <= 60
 
 
-def test_a_child_that_lived_long_enough_is_repaired_at_once_again(start: Callable[..., Child]) -> None:
+def test_a_child_that_lived_long_enough_is_repaired_at_once_again(
+    start: Callable[..., ForwarderChild],
+) -> None:
     child = start("")
     for _ in range(3):
         child.reap(1.0)
@@ -109,7 +116,7 @@ def test_a_child_that_lived_long_enough_is_repaired_at_once_again(start: Callabl
 
 
 @pytest.mark.parametrize(("lines", "status"), [("", 0), ("raise SystemExit(2)", 2)])
-def test_the_exit_status_is_reported(start: Callable[..., Child], lines: str, status: int) -> None:
+def test_the_exit_status_is_reported(start: Callable[..., ForwarderChild], lines: str, status: int) -> None:
     child = start(lines)
     assert child.reap(0.0)[0] == status
     assert not child.alive
@@ -117,13 +124,13 @@ def test_the_exit_status_is_reported(start: Callable[..., Child], lines: str, st
     assert child.control is None
 
 
-def test_a_signal_reaches_the_child_and_is_reported(start: Callable[..., Child]) -> None:
+def test_a_signal_reaches_the_child_and_is_reported(start: Callable[..., ForwarderChild]) -> None:
     child = start("import signal\nsignal.pause()")
     child.signal(signal.SIGKILL)
     assert child.reap(0.0)[0] == -signal.SIGKILL
 
 
-def test_a_signal_to_a_child_that_is_gone_is_nothing(start: Callable[..., Child]) -> None:
+def test_a_signal_to_a_child_that_is_gone_is_nothing(start: Callable[..., ForwarderChild]) -> None:
     child = start("")
     eventually(lambda: os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT), 10, "it has left")
     child.signal(signal.SIGTERM)
@@ -131,11 +138,11 @@ def test_a_signal_to_a_child_that_is_gone_is_nothing(start: Callable[..., Child]
     child.signal(signal.SIGTERM)
 
 
-def test_only_the_process_that_was_given_up_is_killed(start: Callable[..., Child]) -> None:
+def test_only_the_process_that_was_given_up_is_killed(start: Callable[..., ForwarderChild]) -> None:
     child = start("import signal\nsignal.pause()")
     assert child.process is not None
     child.kill(child.process.pid + 1)
-    assert child.process.poll() is None
+    assert alive(child.process.pid)
     child.kill(child.process.pid)
     assert child.reap(0.0)[0] == -signal.SIGKILL
     child.kill(0)
@@ -148,12 +155,14 @@ def test_names_in_the_log() -> None:
     )
 
 
-def test_python_is_the_one_that_runs_the_supervisor(start: Callable[..., Child]) -> None:
+def test_python_is_the_one_that_runs_the_supervisor(start: Callable[..., ForwarderChild]) -> None:
     child = start(LISTENS + "control.send(sys.executable.encode())\ncontrol.recv(1)")
     assert eventually(lambda: _received(child), 10, "it speaks") == sys.executable.encode()
 
 
-def test_a_child_that_is_abandoned_is_gone_and_may_be_started_again(start: Callable[..., Child]) -> None:
+def test_a_child_that_is_abandoned_is_gone_and_may_be_started_again(
+    start: Callable[..., ForwarderChild],
+) -> None:
     child = start(LISTENS + "control.recv(1)")
     assert child.process is not None
     pid = child.process.pid

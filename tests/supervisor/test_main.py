@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,7 +12,17 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from bascule.handover.control import ASK_AGAIN, ChangeIntervals, ChannelLost, Misread, Serve, read_control
+from bascule.handover.control import (
+    ASK_AGAIN,
+    ChangeIntervals,
+    ChannelLost,
+    DrainBegun,
+    Misread,
+    Prepared,
+    Serve,
+    read_control,
+    send_control,
+)
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.messages import MAX_PACKET_BYTES
 from bascule.policy.config import Config
@@ -21,31 +33,35 @@ from bascule.supervisor.sockets import Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from bascule.gateway.setup import GatewaySetup
+    from bascule.handover.control import ControlMessage
 
 SINCE = 7.5
 """What the drain of the gateway that dies began at."""
 
-TALKER = """\
-import socket
-from bascule.handover.control import DrainBegun, Prepared, send_control
-from bascule.handover.setup import GatewaySetup
-
-control = socket.socket(fileno=GatewaySetup.read().control)
-"""
-
 Talks = Callable[..., None]
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the test's threads
 
 
 @pytest.fixture
-def talks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Talks:
-    """Return what makes a module `talker` of a gateway that says some things in one instant, and is gone."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+def talks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Talks]:
+    """Return what makes of each gateway one that says some things in one instant, and is gone."""
 
-    def make(*statements: str) -> None:
-        (tmp_path / "talker.py").write_text(TALKER + "\n".join(statements))
+    def make(*said: ControlMessage | bytes) -> None:
+        def be_a_gateway(setup: GatewaySetup) -> None:
+            control = socket.socket(fileno=setup.control)
+            for one in said:
+                if isinstance(one, bytes):
+                    control.send(one)
+                else:
+                    send_control(control, one)
 
-    return make
+        monkeypatch.setattr("bascule.gateway.main.main", be_a_gateway)
+
+    yield make
+    gc.unfreeze()
 
 
 @contextlib.contextmanager
@@ -63,10 +79,9 @@ def after_its_death() -> Iterator[Supervisor]:
     """Let a gateway talk and die, and the supervisor take one turn of its loop."""
     with supervising() as supervisor:
         gateway = supervisor._gateways.serving
-        gateway.module = "talker"
         supervisor.start(gateway)
         assert gateway.process is not None
-        assert gateway.process.wait(30) == 0
+        assert gateway.process.wait() == 0
 
         # One turn of the loop: both descriptors are ready, and each is looked at once.
         for key, _ in supervisor._selector.select(10):
@@ -78,7 +93,7 @@ def after_its_death() -> Iterator[Supervisor]:
 
 def test_all_that_a_child_said_counts_though_it_has_died(talks: Talks) -> None:
     """A drain that had just begun must go on: here its message is the second of two, both unread."""
-    talks("send_control(control, Prepared())", f"send_control(control, DrainBegun({SINCE}))")
+    talks(Prepared(), DrainBegun(SINCE))
     with after_its_death() as supervisor:
         assert supervisor._gateways.serving.prepared
         assert supervisor._shutdown.draining_since == SINCE
@@ -90,7 +105,7 @@ def test_all_that_a_child_said_counts_though_it_has_died(talks: Talks) -> None:
     ids=["no JSON", "a number", "an unknown name", "another field", "too long"],
 )
 def test_what_makes_no_sense_is_told_and_ends_nothing(talks: Talks, nonsense: bytes) -> None:
-    talks(f"control.send({nonsense!r})", f"send_control(control, DrainBegun({SINCE}))")
+    talks(nonsense, DrainBegun(SINCE))
     with capture_logs() as lines, after_its_death() as supervisor:
         assert supervisor._shutdown.draining_since == SINCE, "it is heard on"
     assert [line["child"] for line in lines if line["event"] == "a control message cannot be read"] == [

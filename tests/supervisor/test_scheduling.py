@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.supervisor import scheduling
+from tests.support.proctree import forwarders, gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,13 +64,5 @@ def test_a_process_that_is_gone_is_nobodys_fault() -> None:
 
 def test_each_process_of_a_running_proxy_has_its_own(bascule: Start) -> None:
     proxy = bascule({"routes": [{"name": "r", "path": "/", "upstream": "http://127.0.0.1:1"}]})
-    children = subprocess.run(
-        ["pgrep", "-P", str(proxy.process.pid), "-a"], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    niceness = {
-        word.removeprefix("bascule."): os.getpriority(os.PRIO_PROCESS, int(line.split()[0]))
-        for line in children
-        for word in line.split()
-        if word.startswith("bascule.")
-    }
-    assert niceness == {"gateway": 19, "forwarder": OURS}
+    assert os.getpriority(os.PRIO_PROCESS, gateway(proxy)) == 19
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in forwarders(proxy)} == {OURS}

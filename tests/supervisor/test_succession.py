@@ -16,6 +16,7 @@ from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.renewal import TRY_AGAIN
 from bascule.supervisor.succession import Succession
 from tests.supervisor.sleepers import Sleepers
+from tests.support.proctree import alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,7 +123,7 @@ def test_the_successor_dies_before_it_is_prepared_and_nothing_has_changed(host: 
     assert host.gateways.serving is before
     assert host.again == []
     assert before.process is not None
-    assert before.process.poll() is None
+    assert alive(before.process.pid)
 
 
 def test_the_successor_dies_when_the_other_accepts_nothing_more(host: Host) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+from bascule.gateway.setup import PROCESS_NAME
 from tests.support.bascule import RunningBascule
 from tests.support.waiting import eventually
 
@@ -14,7 +15,7 @@ __all__ = ["alive", "children", "cpu_seconds", "descriptors", "forwarders", "gat
 
 
 def children(pid: int) -> dict[int, str]:
-    """Return the children of a process with the module that each runs."""
+    """Return the children of a process with the module that each runs, or else the name of each."""
     try:
         pids = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -23,9 +24,12 @@ def children(pid: int) -> dict[int, str]:
     for child in pids:
         try:
             words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            name = Path(f"/proc/{child}/comm").read_text().rstrip("\n")
         except OSError:
             continue
-        if b"-m" in words:
+        if name == PROCESS_NAME:  # a copy of its parent, and so its arguments are too
+            found[child] = name
+        elif b"-m" in words:
             found[child] = words[words.index(b"-m") + 1].decode()
     return found
 
@@ -46,7 +50,7 @@ def gateway(bascule: RunningBascule) -> int:
 
 def gateways(bascule: RunningBascule) -> list[int]:
     """Return the process ids of all gateways, former ones too."""
-    return _of(bascule, "bascule.gateway")
+    return _of(bascule, PROCESS_NAME)
 
 
 def forwarders(bascule: RunningBascule) -> list[int]:

@@ -96,6 +96,16 @@ def test_memory_of_several_processes_adds_up_without_those_that_are_gone(
     assert processes.memory_used([7, 8, 9, 10]) == 300 * PAGE
 
 
+def test_memory_that_processes_share_is_counted_once(tree: Tree, processes: Processes) -> None:
+    for pid in (7, 8):
+        tree.write(f"proc/{pid}/statm", "900 250 1 1 0 1 0\n")
+        tree.write(
+            f"proc/{pid}/smaps_rollup", "00400000-7fff [rollup]\nRss: 1000 kB\nPss:  600 kB\nPss_Anon: 1 kB\n"
+        )
+
+    assert processes.memory_used([7, 8]) == 1200 * 1024
+
+
 def test_the_limit_of_this_machine_is_believable() -> None:
     assert 1 << 26 < Processes().memory_limit() < 1 << 50
 
@@ -182,14 +192,14 @@ def test_descriptors_without_a_limit_are_not_shown(tree: Tree, processes: Proces
     assert processes.descriptors(7) is None
 
 
-def test_the_children_that_run_a_module_are_found(tree: Tree, processes: Processes) -> None:
+def test_the_children_of_a_name_are_found(tree: Tree, processes: Processes) -> None:
     tree.write("proc/7/task/7/children", "8 9 10 11 ")
-    tree.write("proc/8/cmdline", "/usr/bin/python\0-m\0bascule.gateway\x005\0")
-    tree.write("proc/9/cmdline", "/usr/bin/python\0-m\0bascule.forwarder\x006\0")
-    tree.write("proc/10/cmdline", "jupyter-lab\0--title=bascule.gateway\0")
+    tree.write("proc/8/comm", "bascule-gateway\n")
+    tree.write("proc/9/comm", "python3\n")
+    tree.write("proc/10/comm", "bascule-gateways\n")
 
-    assert processes.children(7, "bascule.gateway") == [8]
-    assert processes.children(8, "bascule.gateway") == [], "a kernel that does not list them"
+    assert processes.children(7, "bascule-gateway") == [8]
+    assert processes.children(8, "bascule-gateway") == [], "a kernel that does not list them"
 
 
 def test_processes_are_read_when_no_descriptor_is_left() -> None:

@@ -16,12 +16,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bascule import standard
-from bascule.demo.children import HOST, check_loopback, end, wait_for
+from bascule.demo.children import HOST, check_loopback, end
 from bascule.demo.tools import Tools, start_tools
 from bascule.errors import ConfigError
 from bascule.policy.config import RouteConfig
@@ -29,6 +28,7 @@ from bascule.policy.endpoints import Endpoint
 from bascule.supervisor import early
 from bascule.supervisor.main import run as supervise
 from bascule.supervisor.sockets import Listeners, listen
+from bascule.telemetry.linewriter import LineWriter
 from bascule.vocabulary import Kind
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
         tool_routes = start_tools(stack, tools, home, listen_at, token) if tools else ()
         config = config.model_copy(update={"routes": (*tool_routes, *_own_routes(upstream))})
         page = f"http://{config.listen}/" + (f"?token={token}" if tools else "")
-        threading.Thread(target=_announce, args=(page,), daemon=True).start()
-        return supervise(loaded.with_routes_of(config, "flag"), Listeners(public, admin))
+        served = loaded.with_routes_of(config, "flag")
+        return supervise(served, Listeners(public, admin), on_serving=partial(_announce, page))
 
 
 def _choose_settings(loaded: Loaded, cap: int) -> Config:
@@ -165,10 +165,5 @@ def _own_upstream(admin: str, cap: int, with_tools: bool) -> Iterator[str]:
 
 
 def _announce(address: str) -> None:
-    with contextlib.suppress(TimeoutError):
-        wait_for(address)
-        try:
-            sys.stdout.write(f"\n  Bascule is up: {address}\n\n")
-            sys.stdout.flush()
-        except OSError:  # the demo runs all the same, for a user who chose the address
-            standard.give_up(sys.stdout)
+    # Where it cannot be written the demo runs all the same, for a user who chose the address.
+    LineWriter(sys.stdout.fileno()).msg(f"\n  Bascule is up: {address}\n")

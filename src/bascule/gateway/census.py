@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from bascule.gateway.dispatch import Dispatch
     from bascule.gateway.life import Life
     from bascule.gateway.registry import Registry
-    from bascule.handover.setup import GatewaySetup
+    from bascule.gateway.setup import GatewaySetup
     from bascule.policy.budget import SessionBudget
-    from bascule.policy.config import Config
     from bascule.vocabulary import Kind
 
 __all__ = ["Census"]
@@ -37,7 +36,6 @@ class Census:
     def __init__(
         self,
         setup: GatewaySetup,
-        config: Config,
         *,
         budget: SessionBudget,
         registry: Registry,
@@ -50,7 +48,7 @@ class Census:
         self._restarts = setup.restarts
         self._forwarder_restarts = list(setup.forwarder_restarts)
         self._slots = range(setup.forwarders)
-        self._routes = [route.name for route in config.routes]
+        self._routes = [route.name for route in setup.config.routes]
         self._budget = budget
         self._registry = registry
         self._dispatch = dispatch

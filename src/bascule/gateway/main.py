@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import faulthandler
 import gc
-import os
 import socket
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -23,9 +23,7 @@ from bascule.gateway.retirement import retire
 from bascule.handover import control, signals
 from bascule.handover.counters import TURN_EVERY, GatewayWord
 from bascule.handover.journal import Journal
-from bascule.handover.setup import GatewaySetup
 from bascule.policy.certificate import admin_context, server_context
-from bascule.policy.config import Config
 from bascule.policy.drainplan import cut_after
 from bascule.tasks import spawn
 from bascule.telemetry.logs import configure
@@ -33,6 +31,7 @@ from bascule.telemetry.logs import configure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bascule.gateway.setup import GatewaySetup
     from bascule.handover.descriptors import Packet
 
 __all__ = ["Gateway", "main"]
@@ -54,16 +53,15 @@ class Gateway:
 
     Args:
         setup: What the supervisor told this process.
-        config: The configuration that is part of it.
 
     Raises:
         ConfigError: A file that it names cannot be used.
     """
 
-    def __init__(self, setup: GatewaySetup, config: Config) -> None:
+    def __init__(self, setup: GatewaySetup) -> None:
         self._setup = setup
-        self._config = config
-        self._parts = Parts(setup, config)
+        self._config = setup.config
+        self._parts = Parts(setup)
         self._called = asyncio.Event()
         self._stopped = asyncio.Event()
         self._expected = set(range(setup.forwarders))
@@ -262,15 +260,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def main() -> None:
-    """Run a gateway with the setup named by the command line."""
+def main(setup: GatewaySetup) -> None:
+    """Be a gateway until the supervisor says that it is over.
+
+    Raises:
+        SystemExit: With 2, when a file that the configuration names cannot be used; the log says why.
+    """
     faulthandler.enable()  # prints the stack when compiled code fails or the supervisor gives us up
-    setup = GatewaySetup.read()
-    config = Config.model_validate_json(setup.config)
-    configure(config.log.level, config.log.format, process="gateway")
+    log = setup.config.log
+    configure(log.level, log.format, process="gateway")
 
     async def run() -> None:
-        await Gateway(setup, config).run()
+        await Gateway(setup).run()
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -278,4 +279,4 @@ def main() -> None:
     except ConfigError as error:
         for problem in error.problems:
             _log.error("configuration cannot be used", problem=problem)
-        os._exit(2)
+        sys.exit(2)

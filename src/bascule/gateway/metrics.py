@@ -16,6 +16,7 @@ from bascule.admin.view import DurationSummary
 from bascule.gateway.drain import OUTCOMES
 from bascule.gateway.exchanges import STATUSES
 from bascule.gateway.refusal_table import REFUSAL_TABLE
+from bascule.gateway.setup import PROCESS_NAME
 from bascule.handover.counters import GATEWAYS, ForwarderWord, GatewayWord, close_code_word, frames_word
 from bascule.protocol.closing import CLOSE_TABLE
 from bascule.telemetry.catalogue import QUANTILES
@@ -47,7 +48,6 @@ __all__ = ["GatewayMetrics", "closed_sessions"]
 _ENDS: Final = tuple(dict.fromkeys((row.ended_by, row.cause) for row in CLOSE_TABLE.values()))
 """Pairs that the close table knows; the other combinations cannot happen and are not exposed."""
 
-_GATEWAY: Final = "bascule.gateway"
 """The module that a gateway runs, by which we find former gateways: only the supervisor knows them."""
 
 
@@ -249,7 +249,7 @@ class GatewayMetrics:
     def _pids(self) -> list[int]:
         """Return the ids of all our processes, former gateways among them."""
         supervisor, gateway = self._live.other_pids()
-        gateways = {gateway, *self._processes.children(supervisor, _GATEWAY)}
+        gateways = {gateway, *self._processes.children(supervisor, PROCESS_NAME)}
         return [supervisor, *gateways, *(pid for pid in self._live.forwarder_pids() if pid)]
 
 

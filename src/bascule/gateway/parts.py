@@ -56,8 +56,7 @@ from bascule.telemetry.reservoir import Reservoir
 from bascule.telemetry.spare import Spare
 
 if TYPE_CHECKING:
-    from bascule.handover.setup import GatewaySetup
-    from bascule.policy.config import Config
+    from bascule.gateway.setup import GatewaySetup
     from bascule.policy.routes import Routes
 
 __all__ = ["Parts"]
@@ -68,13 +67,13 @@ class Parts:
 
     Args:
         setup: What the supervisor told this process.
-        config: The configuration that is part of it.
 
     Raises:
         ConfigError: A file that it names cannot be used.
     """
 
-    def __init__(self, setup: GatewaySetup, config: Config) -> None:
+    def __init__(self, setup: GatewaySetup) -> None:
+        config = setup.config
         self.supervisor = ControlChannel(socket.socket(fileno=setup.control))
         self.life = life = Life(setup.draining)
         counters = CounterFile(setup.counters, setup.forwarders)
@@ -135,8 +134,7 @@ class Parts:
         load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
         self.collector = CollectorClock(time.perf_counter_ns, words, GatewayWord.COLLECTOR_NANOSECONDS)
         self.census = Census(
-            setup, config, budget=budget, registry=self.registry, dispatch=self.dispatch, life=life,
-            hub=self.hub,
+            setup, budget=budget, registry=self.registry, dispatch=self.dispatch, life=life, hub=self.hub,
         )  # fmt: skip
         self.metrics = GatewayMetrics(
             self.census, counters, durations, load, processes,

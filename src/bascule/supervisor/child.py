@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bascule.errors import ConfigError
+from bascule.gateway.setup import PROCESS_NAME, GatewaySetup
 from bascule.handover.counters import ForwarderWord, GatewayWord
 from bascule.handover.descriptors import channel_pair
-from bascule.handover.setup import OTHER_VERSION
+from bascule.handover.setup import OTHER_VERSION, ForwarderSetup
+from bascule.supervisor.forked import Forked
 
 if TYPE_CHECKING:
     import socket
@@ -62,11 +65,22 @@ def in_words(status: int) -> str:
         return f"signal {-status}"
 
 
+class Process(Protocol):
+    """What a child needs of its process: of `subprocess.Popen`, or of `Forked`."""
+
+    pid: int
+
+    def wait(self) -> int:
+        """Return its exit status when it has ended; negative for a signal."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
 class Child(ABC):
     """What a gateway and a forwarder have in common.
 
     Attributes:
-        module: The module to run with ``python -m``.
         name: The name in the log.
         layout: The words of its block of the counters.
         process: The process; ``None`` while there is none.
@@ -78,12 +92,11 @@ class Child(ABC):
         restarts: How often the process was started again; -1 before the first start.
     """
 
-    module: str
     name: str
     layout: type[GatewayWord] | type[ForwarderWord]
 
     def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
         self.pidfd = -1
         self.control: socket.socket | None = None
         self.ready = False
@@ -110,18 +123,7 @@ class Child(ABC):
         Raises:
             OSError: There is no process. Call `not_started` then, unless nothing is to be started again.
         """
-        told = setup.write()
-        try:
-            self.process = subprocess.Popen(
-                # -P: a file in the working directory with a module's name must not run in its place.
-                [sys.executable, "-P", "-m", self.module, str(told)],
-                pass_fds=(told, *setup.descriptors),
-                stdin=subprocess.DEVNULL,
-                # Ctrl-C in a terminal goes to the whole group, and only the supervisor is to act on it.
-                process_group=0,
-            )
-        finally:
-            os.close(told)
+        self.process = self._begin(setup)
         try:
             self.pidfd = os.pidfd_open(self.process.pid)
         except OSError:
@@ -130,6 +132,10 @@ class Child(ABC):
         self.started_at = now
         self.ready = False
         self.restarts += 1
+
+    @abstractmethod
+    def _begin(self, setup: ChildSetup) -> Process:
+        """Begin the process; raise `OSError` if there is none."""
 
     def abandon(self) -> None:
         """End a process that was just started and cannot be watched; there is none when this returns."""
@@ -200,7 +206,7 @@ class Child(ABC):
 
 
 class GatewayChild(Child):
-    """A gateway.
+    """A gateway: a copy of the supervisor, so that one that died is replaced in a tenth of a second.
 
     Args:
         place: Its place: the number of its block of the counters.
@@ -210,7 +216,6 @@ class GatewayChild(Child):
         prepared: Whether it has all it needs, so that forwarders may be connected to it.
     """
 
-    module = "bascule.gateway"
     name = "gateway"
     layout = GatewayWord
 
@@ -228,9 +233,16 @@ class GatewayChild(Child):
         super().start(setup, now)
         self.prepared = False
 
+    def _begin(self, setup: ChildSetup) -> Process:
+        # Not before it is needed: forwarders start meanwhile, and a command that fails has failed already.
+        from bascule.gateway.main import main
+
+        assert isinstance(setup, GatewaySetup)
+        return Forked(PROCESS_NAME, partial(main, setup), setup.descriptors)
+
 
 class ForwarderChild(Child):
-    """A forwarder.
+    """A forwarder: a new process, so that what parses bytes of strangers has no credential in its memory.
 
     Args:
         slot: Its slot, which the processes that follow it keep.
@@ -241,6 +253,8 @@ class ForwarderChild(Child):
     """
 
     module = "bascule.forwarder"
+    """What `python -m` runs."""
+
     layout = ForwarderWord
 
     def __init__(self, slot: int) -> None:
@@ -252,3 +266,18 @@ class ForwarderChild(Child):
     def block(self, counters: CounterFile) -> memoryview:
         """See `Child.block`."""
         return counters.forwarder(self.slot)
+
+    def _begin(self, setup: ChildSetup) -> Process:
+        assert isinstance(setup, ForwarderSetup)
+        told = setup.write()
+        try:
+            return subprocess.Popen(
+                # -P: a file in the working directory with a module's name must not run in its place.
+                [sys.executable, "-P", "-m", self.module, str(told)],
+                pass_fds=(told, *setup.descriptors),
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C in a terminal goes to the whole group, and only the supervisor is to act on it.
+                process_group=0,
+            )
+        finally:
+            os.close(told)

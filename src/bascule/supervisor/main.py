@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bascule.errors import ConfigError, HandoverError
+from bascule.gateway.setup import GatewaySetup
 from bascule.handover import control, signals
 from bascule.handover.control import ASK_AGAIN, ChangeIntervals, receive_control, send_control
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.journal import Journal
-from bascule.handover.setup import OTHER_VERSION, ChildSetup, ForwarderSetup, GatewaySetup
+from bascule.handover.setup import ChildSetup, ForwarderSetup
 from bascule.policy.certificate import check_certificates
 from bascule.policy.entrance import entrance
 from bascule.policy.loading import check_files
@@ -71,9 +72,16 @@ class Supervisor:
         loaded: The configuration in force.
         listeners: The listening sockets.
         load: Loads the configuration again; ``None`` if it came from no file that could change.
+        on_serving: Called once, when the first gateway serves.
     """
 
-    def __init__(self, loaded: Loaded, listeners: Listeners, load: Callable[[], Loaded] | None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        listeners: Listeners,
+        load: Callable[[], Loaded] | None,
+        on_serving: Callable[[], object] = lambda: None,
+    ) -> None:
         config = loaded.config
         self._started_at = time.time()
         self._load = load
@@ -98,6 +106,7 @@ class Supervisor:
         self._usage = Usage(self._counters, Processes().read, do_later)
         self._channels = Channels(self._gateways, self._forwarders, do_later)
         self._announced = False
+        self._on_serving = on_serving
         self._on_terminal = terminal.is_there()
 
     def run(self) -> int:
@@ -200,7 +209,7 @@ class Supervisor:
             control,
             counters,
             self._slots,
-            config=config.model_dump_json(),
+            config=config,
             sources=dict(loaded.sources),
             public=listeners.public.fileno(),
             admin=listeners.admin.fileno(),
@@ -318,6 +327,7 @@ class Supervisor:
             max_sessions=self._config.websocket_proxy.max_sessions_per_app,
         )
         self._warn()
+        self._on_serving()
 
     def _warn(self) -> None:
         """Warn about dangerous settings of the configuration in force."""
@@ -357,12 +367,6 @@ class Supervisor:
             # The gateway refused the configuration and logged why; the next one would do the same. Once
             # we have served, a file that has gone bad since (a certificate) must not end the sessions.
             self._shutdown.exit_status = _BAD_CONFIGURATION
-            self._shutdown.finish()
-            return
-        if status == OTHER_VERSION:
-            # We can start no gateway of our version any more. The service manager starts the one on disk.
-            _log.error("stopping", status=in_words(status), sessions=self.open_sessions())
-            self._shutdown.exit_status = 1
             self._shutdown.finish()
             return
         _log.error("a process died", child=child.name, pid=pid, status=in_words(status), restart_in=delay)
@@ -491,6 +495,7 @@ def run(
     listeners: Listeners | None = None,
     load: Callable[[], Loaded] | None = None,
     patience: float = 0.0,
+    on_serving: Callable[[], object] = lambda: None,
 ) -> int:
     """Run the proxy until it is told to stop.
 
@@ -499,6 +504,7 @@ def run(
         listeners: Where to listen, for a caller that had to know the ports beforehand; bound here when None.
         load: Loads the configuration again, for a reload; raises `ConfigError` if it cannot be used.
         patience: Seconds to wait for an address that another process has.
+        on_serving: Called once, when the first gateway serves; may write, but starts no thread.
 
     Returns:
         The exit status: 0; 2 when the gateway could not use the configuration; 1 after another failure.
@@ -512,4 +518,4 @@ def run(
     check_kernel()
     configure(config.log.level, config.log.format, process="supervisor")
     with contextlib.closing(listeners or Listeners.open(config, patience)) as bound:
-        return Supervisor(loaded, bound, load).run()
+        return Supervisor(loaded, bound, load, on_serving).run()

@@ -368,8 +368,7 @@ _PROCESSES: Final = (
     Metric(
         "bascule_memory_used_bytes", _G, Unit.BYTES,
         "Resident memory of all our processes together.",
-        "The used line of the memory panel. Pages shared between processes are counted in each, so the pod's "
-        "working set is somewhat lower.",
+        "The used line of the memory panel. Pages that they share are counted once.",
     ),
     Metric(
         "bascule_memory_max_bytes", _G, Unit.BYTES,

@@ -72,17 +72,21 @@ class Processes:
         words = (self._text(pid, "statm") or "").split()
         return int(words[1]) * _PAGE if len(words) > 1 else None
 
-    def children(self, pid: int, module: str) -> list[int]:
-        """Return the children of a process that run a module; none where the kernel does not list them."""
+    def children(self, pid: int, name: str) -> list[int]:
+        """Return the children of a process that have a name; none where the kernel does not list them."""
         return [
             int(child)
             for child in (self._text(pid, f"task/{pid}/children") or "").split()
-            if f"\0{module}\0" in (self._text(int(child), "cmdline") or "")
+            if (self._text(int(child), "comm") or "").rstrip("\n") == name
         ]
 
     def memory_used(self, pids: Iterable[int]) -> int:
-        """Return the sum of the resident sets of several processes; a process that is gone counts as 0."""
-        return sum(self.resident_bytes(pid) or 0 for pid in pids)
+        """Return the memory of several processes together; a process that is gone counts as 0.
+
+        What processes share is divided among them: a gateway begins as a copy of the supervisor, and much of
+        it stays that. Where the kernel does not tell that (before Linux 4.14), shared pages count in each.
+        """
+        return sum(self._proportional_bytes(pid) or self.resident_bytes(pid) or 0 for pid in pids)
 
     def memory_limit(self) -> int:
         """Return how many bytes we may use: the smallest limit of our control groups, or all memory.
@@ -123,6 +127,12 @@ class Processes:
         """
         found = [descriptors for pid in pids if (descriptors := self.descriptors(pid)) is not None]
         return max(found, key=lambda d: d.open / max(d.limit, 1), default=Descriptors(0, 0))
+
+    def _proportional_bytes(self, pid: int) -> int | None:
+        for line in (self._text(pid, "smaps_rollup") or "").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+        return None
 
     def _text(self, pid: int, name: str) -> str | None:
         try:
