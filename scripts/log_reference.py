@@ -37,7 +37,8 @@ _ADDED: Final = ("route added", "route removed")
 EVENTS: Final[dict[str, dict[str, str]]] = {
     "Sessions and requests": {
         "session ended": "A session that was admitted is over: [who ended it and why](close-table.md), how long it "
-        "lasted, how much it carried. What nobody knows is missing.",
+        "lasted, how much it carried. What nobody knows is missing. After a gateway's death a few may come twice, "
+        "with the same `id`; they are counted once.",
         "session refused": "An upgrade became no session: `reason` is that of "
         "[`bascule_refusals_total`](metrics.md#labels), or `cap` or `unreachable`.",
         "request failed": "An upstream failed a plain HTTP request: `reason` is `unreachable`, `timeout`, `bad_answer` or "
