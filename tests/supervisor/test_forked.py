@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -86,6 +88,18 @@ def test_it_has_no_descriptor_but_those_it_is_given_and_the_standard_streams() -
     assert {0, 1, 2, given} < numbers
     assert ours not in numbers
     assert len(numbers) == 6, "and the pipe, and the listing's own"
+
+
+def test_a_limit_that_was_lowered_meanwhile_leaves_it_no_descriptor_of_ours() -> None:
+    ours = fcntl.fcntl(2, fcntl.F_DUPFD, 500)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (ours, before[1]))
+    try:
+        listed = said(lambda: " ".join(os.listdir("/proc/self/fd")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        os.close(ours)
+    assert str(ours) not in listed.split()
 
 
 def test_it_reads_nothing_of_our_standard_input() -> None:

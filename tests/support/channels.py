@@ -11,7 +11,7 @@ from typing import Final
 
 from tests.support.parts import missing, require
 
-__all__ = ["channel_between"]
+__all__ = ["channel_between", "have_channel"]
 
 _PIDFD_GETFD: Final = 438
 """The system call's number, the same on all machines; see pidfd_getfd(2)."""
@@ -27,6 +27,12 @@ def channel_between(process: int, other: int) -> Iterator[socket.socket]:
         pidfd = os.pidfd_open(process)
         stack.callback(os.close, pidfd)
         yield stack.enter_context(_descriptor_of(pidfd, number))
+
+
+def have_channel(process: int, other: int) -> bool:
+    """Tell whether there is a channel between two processes."""
+    peers, held = _peers(), _sockets(other)
+    return any(peers.get(inode) in held for inode in _sockets(process))
 
 
 def _sockets(process: int) -> dict[str, int]:

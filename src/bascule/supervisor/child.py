@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from bascule.handover.counters import CounterFile
     from bascule.handover.setup import ChildSetup
 
-__all__ = ["BACK_OFF", "STABLE_AFTER", "Child", "ForwarderChild", "GatewayChild", "check_kernel", "in_words"]
+__all__ = [
+    "BACK_OFF",
+    "STABLE_AFTER",
+    "Child",
+    "ForwarderChild",
+    "GatewayChild",
+    "Process",
+    "check_kernel",
+    "in_words",
+]
 
 STABLE_AFTER: Final = 30.0
 """Seconds after which a child is stable: its death then counts as the first in a row."""

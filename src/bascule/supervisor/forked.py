@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Forked"]
 
 _STANDARD: Final = (0, 1, 2)
+_MOST: Final = 1 << 20
+"""No descriptor has a number as high, unless the limit is: Linux's default of ``fs.nr_open``. The limit alone
+would not do, for it may have been lowered below the number of an open one."""
 
 
 class Forked:
@@ -88,7 +91,7 @@ def _be(name: str, run: Callable[[], object], inherits: Collection[int]) -> NoRe
 
 def _close_all_but(kept: Collection[int]) -> None:
     """Close all descriptors but some, also those that an extension opened and forgot."""
-    limit = os.sysconf("SC_OPEN_MAX")  # no descriptor has a number as high, for we never lower it
-    for before, after in pairwise((-1, *sorted(kept), limit)):
+    most = max(_MOST, os.sysconf("SC_OPEN_MAX"))
+    for before, after in pairwise((-1, *sorted(kept), most)):
         if before + 1 < after:  # Python gives an empty range to close_range(2) as one without an end
             os.closerange(before + 1, after)

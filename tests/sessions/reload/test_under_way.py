@@ -41,7 +41,8 @@ def test_a_download_goes_on_and_its_gateway_leaves_when_it_has_ended(
     eventually(lambda: bascule.metric("bascule_http_requests_in_flight") == 0, 5, "nothing is under way")
     (left,) = eventually(lambda: bascule.events("a former gateway has left"), 5, "it is told")
     assert left["status"] == "0"
-    assert with_both - bascule.metric("bascule_memory_used_bytes") > 20 << 20, "its memory is in the metric"
+    # What it still shared with the supervisor is there as before.
+    assert with_both - bascule.metric("bascule_memory_used_bytes") > 8 << 20, "its memory is in the metric"
 
 
 def test_who_reads_slowly_has_the_whole_of_a_download(proxy: Proxy, upstream: RawUpstream) -> None:
