@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from socket import SO_ERROR, SOL_SOCKET
 from typing import Final
 
 from bascule.gateway.farewell import close_soon
@@ -164,11 +165,15 @@ class _Pump(asyncio.BufferedProtocol):
     def _say(self) -> None:
         """Say what the forwarder has said, and then go on until that is all; see `TlsTransport` for why."""
         number = self._pass_on()
-        if 0 < number < _CHUNK and self._listens:
-            self._pass_on()
+        if 0 < number < _CHUNK and self._listens and self._end.getsockopt(SOL_SOCKET, SO_ERROR):
+            self._pass_on_rest()
         elif number == _CHUNK and not self._says_on:
             self._says_on = True
             self._loop.call_soon(self._say_on)
+
+    def _pass_on_rest(self) -> None:
+        while self._pass_on() and self._listens:
+            pass
 
     def _say_on(self) -> None:
         self._says_on = False

@@ -234,11 +234,19 @@ class TlsTransport(asyncio.Transport):
         """
         room = len(self._window)
         number = self._receive()
-        if 0 < number < room and self._reads:
-            self._receive()
+        if 0 < number < room and self._reads and self._has_failed():
+            self._receive_rest()
         elif number == room and not self._reads_on:
             self._reads_on = True
             self._loop.call_soon(self._read_on)
+
+    def _has_failed(self) -> bool:
+        return bool(self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def _receive_rest(self) -> None:
+        """Receive what came before a failure, and the end: once asked for, the kernel forgets a failure."""
+        while self._receive() and self._reads:
+            pass
 
     def _read_on(self) -> None:
         self._reads_on = False
