@@ -11,12 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from socket import SO_ERROR, SOL_SOCKET
 from typing import Final
 
 from bascule.gateway.farewell import close_soon
 from bascule.gateway.giveway import give_way
-from bascule.gateway.tlstransport import ROOM
+from bascule.gateway.tlstransport import ROOM, has_failed
 from bascule.tasks import spawn
 
 __all__ = ["pump"]
@@ -163,9 +162,9 @@ class _Pump(asyncio.BufferedProtocol):
             self._loop.remove_reader(self._end.fileno())
 
     def _say(self) -> None:
-        """Say what the forwarder has said, and then go on until that is all; see `TlsTransport` for why."""
+        """Say what the forwarder has said, and then go on until that is all: see `has_failed`."""
         number = self._pass_on()
-        if 0 < number < _CHUNK and self._listens and self._end.getsockopt(SOL_SOCKET, SO_ERROR):
+        if 0 < number < _CHUNK and self._listens and has_failed(self._end):
             self._pass_on_rest()
         elif number == _CHUNK and not self._says_on:
             self._says_on = True

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ROOM", "TlsTransport", "accept_tls", "connect_tls"]
+__all__ = ["ROOM", "TlsTransport", "accept_tls", "connect_tls", "has_failed"]
 
 _RECORD: Final = 16 * 1024
 """Most bytes that a record carries (RFC 8446 §5.1)."""
@@ -60,6 +60,15 @@ _opened: Final = memoryview(bytearray(ROOM))
 """The window for what that says, unless the protocol has one."""
 
 _NOBODY: Final = asyncio.Protocol()
+
+
+def has_failed(connection: socket.socket) -> bool:
+    """Tell whether a connection has failed, which makes the kernel forget it: what came before can be read.
+
+    Whoever lets the event loop watch a connection has to ask, when a read was short. uvloop tells only once
+    of one that has failed, and of nothing after that, though bytes lie before the failure.
+    """
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 
 async def accept_tls(
@@ -227,21 +236,14 @@ class TlsTransport(asyncio.Transport):
         self._watch()
 
     def _on_readable(self) -> None:
-        """Read what is there, and then on until there is nothing.
-
-        uvloop tells only once of a connection that has failed, and of nothing after that, though what the
-        peer said before is still to be read; so we must come upon the failure ourselves.
-        """
+        """Read what is there, and then on until there is nothing, or the end: see `has_failed`."""
         room = len(self._window)
         number = self._receive()
-        if 0 < number < room and self._reads and self._has_failed():
+        if 0 < number < room and self._reads and has_failed(self._connection):
             self._receive_rest()
         elif number == room and not self._reads_on:
             self._reads_on = True
             self._loop.call_soon(self._read_on)
-
-    def _has_failed(self) -> bool:
-        return bool(self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def _receive_rest(self) -> None:
         """Receive what came before a failure, and the end: once asked for, the kernel forgets a failure."""
