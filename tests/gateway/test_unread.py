@@ -15,6 +15,7 @@ from bascule.gateway import admin_listener
 from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.http import HttpServer
 from bascule.gateway.life import Life, Stage
+from bascule.gateway.listener import Listener
 from bascule.policy.config import Config, Limits
 from tests.support.certificates import make_certificate
 from tests.support.waiting import eventually_async
@@ -34,7 +35,7 @@ SHORT = 0.4
 
 ANSWER = b"x" * 1000
 MANY = 1000
-"""So many answers are more than a transport keeps (TLS: 512 KiB), and the kernel, with its small buffers."""
+"""So many answers are more than a transport keeps (64 KiB), and the kernel, with its small buffers."""
 
 REQUESTS = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * MANY + b"GET /last HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -56,12 +57,12 @@ class Served:
     """
 
     def __init__(
-        self, server: web.Server, idle: Bounded, listening: socket.socket, client: ssl.SSLContext | None
+        self, server: web.Server, idle: Bounded, where: tuple[str, int], client: ssl.SSLContext | None
     ) -> None:
         self.idle = idle
         self.life = Life()
         self._server = server
-        self._where = listening.getsockname()
+        self._where = where
         self._client = client
 
     @property
@@ -122,16 +123,19 @@ async def served(
         await listener.start(listening)
         server = listener._runner.server
         assert server is not None
-        yield Served(server, listener.idle, listening, None)
+        yield Served(server, listener.idle, listening.getsockname(), None)
         await listener.close()
         return
     certificate = make_certificate(tmp_path) if request.param == "tls" else None
     life = Life()
-    http = HttpServer(_answer, Config(limits=limits), _no_upgrade, life)
-    accepting = await asyncio.get_running_loop().create_server(
-        http, sock=listening, ssl=None if certificate is None else certificate.server()
+    config = Config(limits=limits)
+    http = HttpServer(_answer, config, _no_upgrade, life)
+    where = listening.getsockname()
+    accepting = Listener(
+        config, listening, http, _no_upgrade, None if certificate is None else certificate.server()
     )
-    served = Served(http, http.idle, listening, None if certificate is None else certificate.client())
+    accepting.start()
+    served = Served(http, http.idle, where, None if certificate is None else certificate.client())
     served.life = life
     yield served
     http.cut()

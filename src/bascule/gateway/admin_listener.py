@@ -157,10 +157,10 @@ async def _no_upgrade(request: UpgradeRequest) -> None:
 def _keeping_file(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
     """Return the options that keep a loop from removing the socket's file, which the supervisor owns.
 
-    asyncio's own loop removes it from Python 3.13 on, uvloop never.
+    Both kinds of loop remove it from Python 3.13 on, unless told not to. asyncio's own cannot be told before.
     """
-    has_option = isinstance(loop, asyncio.SelectorEventLoop) and sys.version_info >= (3, 13)
-    return {"cleanup_socket": False} if has_option else {}
+    cannot = isinstance(loop, asyncio.SelectorEventLoop) and sys.version_info < (3, 13)
+    return {} if cannot else {"cleanup_socket": False}
 
 
 @web.middleware
