@@ -74,6 +74,17 @@ async def test_a_turn_that_comes_in_the_moment_of_giving_up_is_passed_on() -> No
     assert crowd.having == ["a3"]
 
 
+async def test_a_turn_ends_in_the_moment_in_which_others_give_up() -> None:
+    crowd = Crowd(1, 1)
+    await crowd.come("a1", "a2", "a3")
+    crowd.tasks["a1"].cancel()
+    crowd.tasks["a2"].cancel()  # a1's turn ends before a2 can leave its place
+    done, _ = await asyncio.wait((crowd.tasks["a1"], crowd.tasks["a2"]))
+    assert all(task.cancelled() for task in done), "no error for one who has had a turn"
+    await crowd.settle()
+    assert crowd.having == ["a3"]
+
+
 async def test_a_turn_ends_with_an_error_too() -> None:
     turns = Turns(1, 1)
     for _ in range(2):

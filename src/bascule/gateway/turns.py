@@ -68,7 +68,7 @@ class Turns:
         if not self._under_way[kind]:
             del self._under_way[kind]  # kinds come from URLs: those that are over must not add up
         for other, its in list(self._waiting.items()):
-            if self._fits(its):
+            if self._fits(its) and not other.done():  # one that was cancelled leaves by itself
                 del self._waiting[other]
                 self._under_way[its] += 1
                 other.set_result(None)
