@@ -141,6 +141,15 @@ def test_a_removal_is_remembered_for_an_hour_and_then_forgotten() -> None:
     assert not last.is_news("/b", Change("/b", 1.0, HERE))
 
 
+def test_removals_may_be_forgotten_and_undone_while_they_are_told() -> None:
+    last = after(*(Change(f"/{number}", 1.0 + number, None) for number in range(4)))
+    told = last.gone(1.0)
+    assert next(told).routespec == "/0"
+    last.note("/2", Change("/2", 9.0, HERE))
+    assert [change.routespec for change in last.gone(2.5 + KEPT)] == ["/3"], "another is told, an hour later"
+    assert [change.routespec for change in told] == ["/3"]
+
+
 def test_a_route_that_is_back_is_not_gone() -> None:
     assert list(after(Change("/a", 1.0, None), Change("/a", 2.0, HERE)).gone(2.0)) == []
 

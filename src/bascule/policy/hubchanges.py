@@ -132,8 +132,13 @@ class LastChanges:
                 self._forget(next(iter(self._gone)))
 
     def gone(self, now: float) -> Iterator[Change]:
-        """Yield the removals that are still remembered; forget those older than `KEPT`."""
-        for key, routespec in list(self._gone.items()):
+        """Yield the removals that are still remembered; forget those older than `KEPT`.
+
+        Changes may be noted, and removals forgotten, between two of them.
+        """
+        for key in list(self._gone):
+            if (routespec := self._gone.get(key)) is None:
+                continue  # it is back, or forgotten
             at = self._last[key].at
             if at < now - KEPT:
                 self._forget(key)
