@@ -415,7 +415,7 @@ async def test_an_instance_that_retires_takes_nothing_more() -> None:
         (lambda: web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"}), "it answered 302"),
         (lambda: web.Response(text="no json\n"), "JSONDecodeError"),
         (lambda: web.Response(text="{}\n"), "This is no change of a route."),
-        (lambda: web.Response(text="[" * 100_000), "The line is no change of a route."),
+        (lambda: web.Response(text="[" * 100_000), "The line is nested too deeply."),
         (lambda: web.Response(text="1" * (3 << 20)), "LineTooLong"),
     ],
     ids=["404", "302", "text", "other JSON", "deep", "long"],
@@ -438,7 +438,9 @@ async def test_an_instance_that_answers_something_else_is_named_and_changes_noth
         assert log.said[-1][1]["problem"] == problem
 
 
-@pytest.mark.parametrize("line", ["1", "{}", '["/a"]', '["/a", "1"]', '["/a", true]', "[1, 1]", "["])
+@pytest.mark.parametrize(
+    "line", ["1", "{}", '["/a"]', '["/a", "1"]', '["/a", true]', "[1, 1]", "[", "[" * 100_000]
+)
 async def test_activity_that_is_none_changes_nothing(log: Log, line: str) -> None:
     async with instances(2, start=1) as (one, two):
         await one.add("/a")

@@ -260,10 +260,7 @@ class HubSharing:
             Retired: Another gateway is about to take over.
             OSError: There is no memory.
         """
-        try:
-            change = Change.read(json.loads(line))
-        except RecursionError:
-            raise ValueError("The line is no change of a route.") from None
+        change = Change.read(_parsed(line))
         try:
             return change if self._routes.merge(change) else None
         except ValueError as error:
@@ -292,13 +289,25 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             await asyncio.sleep(0)
 
 
+def _parsed(line: bytes) -> Any:
+    """Parse a line.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(line)
+    except RecursionError:
+        raise ValueError("The line is nested too deeply.") from None
+
+
 def _read_activity(line: bytes) -> tuple[str, float]:
     """Read a route and when it last had activity.
 
     Raises:
         ValueError: The line is no activity.
     """
-    match json.loads(line):
+    match _parsed(line):
         case [str(routespec), at] if is_time(at):
             return routespec, at
         case _:
