@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import socket
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,7 @@ from bascule.gateway import arrivals
 from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.farewell import FAREWELL_SECONDS
-from bascule.policy.config import Config, Limits
+from bascule.policy.config import Config, Limits, Sockets
 from tests.admin.fake_view import FakeView, config
 from tests.gateway.plain_support import Peer
 from tests.support.waiting import eventually_async
@@ -96,6 +97,17 @@ async def connect(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
 
         yield opened
     await listener.close()
+
+
+async def test_the_kernel_holds_as_many_connections_as_the_configuration_says() -> None:
+    backlog = 7
+    listener = AdminListener(web.Application(), Config(sockets=Sockets(backlog=backlog)))
+    with socket.create_server(("127.0.0.1", 0), backlog=backlog) as listening:
+        await listener.start(listening)
+        # Of a socket that listens `tcpi_sacked` is its backlog.
+        (found,) = struct.unpack_from("28xI", listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32))
+        await listener.close()
+    assert found == backlog
 
 
 async def _is_cut(reader: asyncio.StreamReader) -> bool:

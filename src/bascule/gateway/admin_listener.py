@@ -95,13 +95,18 @@ class AdminListener:
         """Accept connections."""
         await self._runner.setup()
         loop = asyncio.get_running_loop()
+        backlog = (
+            self._config.sockets.backlog
+        )  # a loop sets its own otherwise, on a socket that listens already
         if self._tls is not None:
             self._server = Listener(self._config, listening, self, _no_upgrade, self._tls, "admin")
             self._server.start()
         elif listening.family is socket.AF_UNIX:
-            self._server = await loop.create_unix_server(self, sock=listening, **_keeping_file(loop))
+            self._server = await loop.create_unix_server(
+                self, sock=listening, backlog=backlog, **_keeping_file(loop)
+            )
         else:
-            self._server = await loop.create_server(self, sock=listening)
+            self._server = await loop.create_server(self, sock=listening, backlog=backlog)
 
     def __call__(self, first: bytes = b"", peer: Peer | None = None) -> _Connection:
         """Return the protocol of a new connection; the arguments are never set here."""
