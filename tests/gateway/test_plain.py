@@ -269,6 +269,20 @@ async def test_options_of_the_whole_server_are_answered_here(world: World) -> No
     assert upstream.connections == 0
 
 
+@pytest.mark.parametrize(
+    ("host", "lines", "status"),
+    [(b"a b", [], 400), (b"front", [b"Transfer-Encoding: gzip, chunked"], 501)],
+    ids=["host", "transfer coding"],
+)
+async def test_options_of_the_whole_server_need_valid_fields_too(
+    world: World, host: bytes, lines: list[bytes], status: int
+) -> None:
+    front = await world.front(await world.repeating(answer()))
+    peer = await front.connect()
+    await peer.send(request_head(b"*", *lines, method=b"OPTIONS", host=host))
+    assert (await peer.message()).status == status
+
+
 async def test_a_loop_of_routes_is_seen(world: World) -> None:
     back: list[int] = []
 

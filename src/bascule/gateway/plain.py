@@ -113,11 +113,12 @@ class PlainProxy:
         raw_target = as_received(request.raw_path)
         try:
             _check_first_line(request)
+            self._check_fields(request)
+            host = _host(request)
             if raw_target == ASTERISK:
                 return await browser.answer(204, extra=_ALLOWED)
-            self._check_fields(request)
             via = [as_received(value) for value in request.headers.getall(hdrs.VIA, ())]
-            match, host = self._rules.find(raw_target, _host(request), via)
+            match, host = self._rules.find(raw_target, host, via)
             self._rules.user(match, fields)
         except RequestRefused as refused:
             return await self._refuse(browser, refused)
