@@ -20,7 +20,7 @@ from bascule.vocabulary import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bascule.policy.config import Config
+    from bascule.policy.keys import Keys
 
 __all__ = ["Inconsistency", "doubts", "inconsistencies"]
 
@@ -33,12 +33,12 @@ class Inconsistency(NamedTuple):
     allowed: str
 
 
-def inconsistencies(config: Config) -> list[Inconsistency]:
+def inconsistencies(config: Keys) -> list[Inconsistency]:
     """Return every problem that more than one key is part of."""
     return [problem for rule in _RULES for problem in rule(config)]
 
 
-def doubts(config: Config, cores: int) -> list[str]:
+def doubts(config: Keys, cores: int) -> list[str]:
     """Return a line for each setting that is allowed but nearly always a mistake.
 
     Args:
@@ -61,7 +61,7 @@ def doubts(config: Config, cores: int) -> list[str]:
     return lines
 
 
-def _different_routes(config: Config) -> Iterator[Inconsistency]:
+def _different_routes(config: Keys) -> Iterator[Inconsistency]:
     names: dict[str, int] = {}
     shapes: dict[tuple[bytes | None, ...], int] = {}
     for index, route in enumerate(config.routes):
@@ -107,7 +107,7 @@ class _Target(NamedTuple):
         return re.compile(self.where[self.port].encode()).fullmatch(str(port).encode()) is not None
 
 
-def _own_listeners(config: Config) -> Iterator[Inconsistency]:
+def _own_listeners(config: Keys) -> Iterator[Inconsistency]:
     """Refuse a target that is a listener of ours: requests would loop, or reach the admin listener."""
     listeners = (
         ("listen", config.listen),
@@ -121,7 +121,7 @@ def _own_listeners(config: Config) -> Iterator[Inconsistency]:
                 yield Inconsistency(target.path, target.found, allowed)
 
 
-def _targets(config: Config) -> Iterator[_Target]:
+def _targets(config: Keys) -> Iterator[_Target]:
     """Yield the targets of all requests; but what a URL names is looked at before we connect."""
     for index, route in enumerate(config.routes):
         upstream = UpstreamTemplate.parse(route.upstream, route.where)
@@ -134,7 +134,7 @@ def _targets(config: Config) -> Iterator[_Target]:
             yield _Target(("hub", key), url, address.host, address.port, {})
 
 
-def _sessions_need_a_key(config: Config) -> Iterator[Inconsistency]:
+def _sessions_need_a_key(config: Keys) -> Iterator[Inconsistency]:
     if config.auth.session.key_file is None:
         for route in config.routes:
             if route.auth is AuthMode.SESSION:
@@ -143,7 +143,7 @@ def _sessions_need_a_key(config: Config) -> Iterator[Inconsistency]:
                 return
 
 
-def _certificates_and_keys(config: Config) -> Iterator[Inconsistency]:
+def _certificates_and_keys(config: Keys) -> Iterator[Inconsistency]:
     blocks = (("tls", config.tls), ("upstreamTls", config.upstream_tls), ("adminTls", config.admin_tls))
     for block, tls in blocks:
         if (tls.certificate is None) != (tls.key is None):
@@ -151,7 +151,7 @@ def _certificates_and_keys(config: Config) -> Iterator[Inconsistency]:
             yield Inconsistency((block, missing), None, f"the path of a file, since {present} is set")
 
 
-def _client_authorities(config: Config) -> Iterator[Inconsistency]:
+def _client_authorities(config: Keys) -> Iterator[Inconsistency]:
     tls, admin = config.tls, config.admin_tls
     for block, key, certificate, found in (
         ("tls", "clientCa", tls.certificate, tls.client_ca),
@@ -163,7 +163,7 @@ def _client_authorities(config: Config) -> Iterator[Inconsistency]:
             yield Inconsistency((block, key), str(found), allowed)
 
 
-def _redirects(config: Config) -> Iterator[Inconsistency]:
+def _redirects(config: Keys) -> Iterator[Inconsistency]:
     tls = config.tls
     if tls.redirect_from is None:
         if tls.redirect_port is not None:
@@ -178,13 +178,13 @@ def _redirects(config: Config) -> Iterator[Inconsistency]:
         yield Inconsistency(("tls", "redirectPort"), None, allowed)
 
 
-def _one_admin_token(config: Config) -> Iterator[Inconsistency]:
+def _one_admin_token(config: Keys) -> Iterator[Inconsistency]:
     if config.admin_token is not None and config.admin_token_file is not None:
         allowed = "null, since adminToken is set; use one of the two"
         yield Inconsistency(("adminTokenFile",), str(config.admin_token_file), allowed)
 
 
-def _hub(config: Config) -> Iterator[Inconsistency]:
+def _hub(config: Keys) -> Iterator[Inconsistency]:
     if config.hub.enabled and config.admin_token is None and config.admin_token_file is None:
         allowed = "the path of a file, since hub.enabled is true: adding routes needs a token"
         yield Inconsistency(("adminTokenFile",), None, allowed)
@@ -199,7 +199,7 @@ def _hub(config: Config) -> Iterator[Inconsistency]:
                 yield Inconsistency(("hub", str(field.alias)), found, allowed)
 
 
-def _different_listeners(config: Config) -> Iterator[Inconsistency]:
+def _different_listeners(config: Keys) -> Iterator[Inconsistency]:
     before: list[tuple[str, Endpoint | SocketFile]] = [("listen", config.listen)]
     for path, endpoint in ((("admin",), config.admin), (("tls", "redirectFrom"), config.tls.redirect_from)):
         if endpoint is None:
@@ -215,19 +215,19 @@ def _different_listeners(config: Config) -> Iterator[Inconsistency]:
         before.append((".".join(path), endpoint))
 
 
-def _found_replicas(config: Config) -> Iterator[Inconsistency]:
+def _found_replicas(config: Keys) -> Iterator[Inconsistency]:
     if config.capacity.headless_service is not None and isinstance(config.admin, SocketFile):
         allowed = f'null, since "admin" is a Unix socket ({config.admin}): the others are asked at its port'
         yield Inconsistency(("capacity", "headlessService"), config.capacity.headless_service, allowed)
 
 
-def _natural_end(config: Config) -> Iterator[Inconsistency]:
+def _natural_end(config: Keys) -> Iterator[Inconsistency]:
     if config.drain.natural_end > config.drain.timeout:
         allowed = f"at most drain.timeout ({config.drain.timeout:g} s)"
         yield Inconsistency(("drain", "naturalEnd"), config.drain.natural_end, allowed)
 
 
-def _answered_heartbeats(config: Config) -> Iterator[Inconsistency]:
+def _answered_heartbeats(config: Keys) -> Iterator[Inconsistency]:
     if config.limits.pong_timeout and not config.websocket_proxy.heartbeat_interval_ms:
         allowed = "0, since websocketProxy.heartbeatIntervalMs is 0: there is nothing to answer"
         yield Inconsistency(("limits", "pongTimeout"), config.limits.pong_timeout, allowed)

@@ -1,12 +1,44 @@
-"""TLS other than the public listener's, as it is configured: towards upstreams, and at the admin listener."""
+"""TLS as it is configured: of the public listener, towards upstreams, and of the admin listener."""
 
 from typing import Annotated
 
 from pydantic import Field
 
+from bascule.policy.endpoints import Endpoint
 from bascule.policy.model import Block, File
 
-__all__ = ["AdminTls", "UpstreamTls"]
+__all__ = ["AdminTls", "Tls", "UpstreamTls"]
+
+
+class Tls(Block):
+    """TLS of the public listener. Without a certificate it speaks plain HTTP, as behind an ingress.
+
+    A renewed certificate is picked up within half a minute, and no session ends. It takes a new gateway, and
+    while seven former ones still carry sessions over TLS, it waits until one of them has left: it is tried
+    every five minutes, and `BasculeReloadFailed` fires.
+    """
+
+    certificate: File | None = None
+    """File with the certificate chain (PEM). Set `key` too."""
+    key: File | None = None
+    """File with the private key (PEM). It must not be encrypted: nobody is there to type a passphrase."""
+    client_ca: File | None = None
+    """File with the CAs (PEM) of browsers: each has to show a certificate of one of them.
+
+    `null`, the default, asks for none. Upstreams are not told whose certificate it is. Health checks at
+    `listen` need one, too.
+    """
+    redirect_from: Endpoint | None = None
+    """Address at which plain HTTP is redirected to https, such as `:80`. `null`, the default: none.
+
+    GET and HEAD are redirected with 301, everything else with 308, which keeps the method. Browsers remember
+    it for an hour.
+    """
+    redirect_port: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
+    """Port named in the redirect. `null`, the default, is that of `listen`.
+
+    Set 443 where browsers reach `listen` through another port, such as a Service's.
+    """
 
 
 class UpstreamTls(Block):
