@@ -48,8 +48,6 @@ __all__ = ["GatewayMetrics", "closed_sessions"]
 _ENDS: Final = tuple(dict.fromkeys((row.ended_by, row.cause) for row in CLOSE_TABLE.values()))
 """Pairs that the close table knows; the other combinations cannot happen and are not exposed."""
 
-"""The module that a gateway runs, by which we find former gateways: only the supervisor knows them."""
-
 
 class GatewayMetrics:
     """Readers for every metric of the catalogue.
