@@ -29,6 +29,7 @@ from bascule.tasks import spawn
 from bascule.telemetry.logs import configure
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from bascule.gateway.setup import GatewaySetup
@@ -74,6 +75,28 @@ class Gateway:
 
     async def run(self) -> None:
         """Serve until told to stop."""
+        tls, admin_tls = self._prepare()
+        if not await self._take_over():
+            return
+        await self._open(tls, admin_tls)
+        parts = self._parts
+        ticking = spawn(parts.metrics.keep_ticking(time.monotonic), "metrics tick")
+        await self._accept()
+        await self._stopped.wait()
+        if parts.life.accepts:  # the supervisor hung up without an order to drain or retire: leave at once
+            self._go_on(Stage.STOPPING)
+        ticking.cancel()
+        await self._close()
+
+    def _prepare(self) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+        """Get all that is needed to serve, and say so; return the TLS contexts of both listeners.
+
+        By the end we have found whatever is wrong with the configuration: while the former gateway, if any,
+        still serves, and before a forwarder tells us outcomes that no other gateway would learn.
+
+        Raises:
+            ConfigError: A certificate or a key cannot be used.
+        """
         parts = self._parts
         loop = asyncio.get_running_loop()
         for number in signals.HANDLED:
@@ -82,22 +105,31 @@ class Gateway:
         parts.supervisor.start(self._on_message, self._on_end)
         parts.collector.install()
         self._count_turn()
-        tls, admin_tls = server_context(self._config.tls), admin_context(self._config.admin_tls)
-        # By now we have found whatever is wrong with the configuration: while the former gateway, if any,
-        # still serves, and before a forwarder tells us outcomes that no other gateway would learn.
+        contexts = server_context(self._config.tls), admin_context(self._config.admin_tls)
         parts.supervisor.say(control.Prepared())
+        return contexts
+
+    async def _take_over(self) -> bool:
+        """Learn what the former gateway knew, and what the forwarders carry.
+
+        A successor first waits until it is called. Returns false if the supervisor hung up meanwhile.
+        """
+        parts = self._parts
         if self._setup.successor:
             await self._called.wait()
             if self._stopped.is_set():
-                return
+                return False
         # Before the forwarders report sessions that ended meanwhile: we add their durations to this sample,
         # and on a route of the Hub we count them as activity.
         parts.figures.take_over()
         if parts.hub_ledger is not None:
             parts.hub_ledger.take_over()
         await self._wait_forwarders()
-        if self._stopped.is_set():
-            return
+        return not self._stopped.is_set()
+
+    async def _open(self, tls: ssl.SSLContext | None, admin_tls: ssl.SSLContext | None) -> None:
+        """Make the listeners, and let the admin listener answer."""
+        parts = self._parts
         await parts.upstreams.start()
         if parts.life.draining:
             parts.drain.begin()
@@ -109,7 +141,11 @@ class Gateway:
         admin = socket.socket(fileno=self._setup.admin)
         admin.setblocking(False)
         await self._admin_listener.start(admin)
-        ticking = spawn(parts.metrics.keep_ticking(time.monotonic), "metrics tick")
+
+    async def _accept(self) -> None:
+        """Let browsers connect, as soon as all routes are known, and tell the supervisor."""
+        parts = self._parts
+        assert self._listener is not None
         if parts.hub is not None:
             # A route that we do not know yet would be 404; until we know all, browsers wait in the backlog.
             await parts.hub.standing.complete.wait()
@@ -122,11 +158,11 @@ class Gateway:
         if parts.hub is None:
             # JupyterHub can no longer remove any of its routes, so in a later gateway they would be stale.
             Journal(self._setup.hub).replace(())
-        await self._stopped.wait()
-        if parts.life.accepts:  # the supervisor hung up without an order to drain or retire: leave at once
-            self._go_on(Stage.STOPPING)
-        ticking.cancel()
-        # Requests under way have had their time: see `_say_drained`.
+
+    async def _close(self) -> None:
+        """End all connections. Requests under way have had their time: see `_say_drained`."""
+        parts = self._parts
+        assert self._admin_listener is not None
         parts.http.cut()
         if self._redirect is not None:
             self._redirect.cut()
