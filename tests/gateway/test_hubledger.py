@@ -349,6 +349,17 @@ def test_what_is_no_news_tells_of_activity_all_the_same(hub: HubRouteLedger) -> 
     assert known(hub) == {"/user/alice": ({"target": TARGET}, 2000.0)}
 
 
+def test_a_late_change_of_a_route_makes_it_no_less_active(
+    hub: HubRouteLedger, activity: HubActivity, journal: Journal, clock: Clock
+) -> None:
+    added(hub, "/user/alice")
+    activity.heard("/user/alice", 3000.0)
+    assert hub.merge(Change("/user/alice", 2000.0, {"target": "http://10.0.0.9:1"}, 2000.0))
+    assert active(hub) == 3000.0
+    hub.retire()
+    assert active(gateway(journal, clock)) == 3000.0
+
+
 def test_one_host_is_one_route_at_all_replicas(journal: Journal, clock: Clock) -> None:
     hub = gateway(journal, clock, host_routing=True)
     hub.put("/Ada.example.org/user/ada", {"target": TARGET})

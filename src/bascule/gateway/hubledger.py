@@ -188,7 +188,10 @@ class HubRouteLedger:
         if change.data is None:
             self.routes.remove(change.routespec)
         else:
-            self.routes.put(change.routespec, change.data, change.active, bounded=bounded)
+            before = self.routes.get(change.routespec)
+            # A change that reaches us late knows nothing of what has been active here since.
+            active = change.active if before is None else max(change.active, before.last_activity)
+            self.routes.put(change.routespec, change.data, active, bounded=bounded)
 
     def _make_room(self) -> None:
         """Rewrite the journal if it has grown too long; call this before anything is changed.
