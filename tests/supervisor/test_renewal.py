@@ -74,6 +74,18 @@ def test_what_could_not_be_taken_over_is_told_again_some_time_later_and_what_is_
     assert [looked_after.look() for _ in range(TRY_AGAIN + 5)].index(True) == TRY_AGAIN - 1
 
 
+def test_what_could_not_be_taken_over_is_told_again_although_it_was_away_when_that_was_due(
+    mounted: Path,
+) -> None:
+    looked_after = renewal(mounted)
+    looked_after.failed()
+    assert not any(looked_after.look() for _ in range(TRY_AGAIN - 1))
+    away = mounted.rename(mounted.with_name("away"))
+    assert not looked_after.look()
+    away.rename(mounted)
+    assert [looked_after.look() for _ in range(4)] == [False, True, False, False]
+
+
 def test_what_could_not_be_taken_over_is_not_told_again_once_it_was_read(mounted: Path) -> None:
     looked_after = renewal(mounted)
     looked_after.failed()

@@ -41,7 +41,7 @@ class Renewal:
     def __init__(self, paths: Iterable[Path]) -> None:
         self._files = list(paths)
         self._in_force = self._last = self._look()
-        self._until_again = 0
+        self._looks_since_failure: int | None = None
 
     @classmethod
     def of_named(cls, config: Config) -> Self:
@@ -54,20 +54,24 @@ class Renewal:
     def look(self) -> bool:
         """Look again; tell whether the files were renewed: once each time, unless `failed` is called."""
         last, self._last = self._last, self._look()
-        self._until_again -= 1
-        if self._last != last or (self._last == self._in_force and self._until_again):
+        is_due = False
+        if self._looks_since_failure is not None:
+            self._looks_since_failure += 1
+            is_due = self._looks_since_failure >= TRY_AGAIN
+        if self._last != last or (self._last == self._in_force and not is_due):
             return False
         self._in_force = self._last
+        self._looks_since_failure = None
         return True
 
     def taken(self) -> None:
         """Note that the files are about to be read."""
         self._in_force = self._last = self._look()
-        self._until_again = 0
+        self._looks_since_failure = None
 
     def failed(self) -> None:
         """Note that the files could not be used. The reason may pass: `look` tells again in `TRY_AGAIN`."""
-        self._until_again = TRY_AGAIN
+        self._looks_since_failure = 0
 
 
 def _state(named: Path) -> _State:
