@@ -59,6 +59,16 @@ def test_one_that_lives_and_does_not_count_in_time_is_stood_in_for(rig: Rig) -> 
     assert rig.counters.forwarder(1)[ForwarderWord.LOST_COUNTED] == 1
 
 
+def test_it_has_as_much_time_for_each_death(rig: Rig) -> None:
+    rig.losses.on_forwarders_death(0, 0, 3)
+    rig.losses.on_forwarders_death(1, 0, 2)
+    rig.later[0]()
+    assert rig.lost == [3, 0]
+    rig.gateway_counts(1, 0)
+    rig.later[1]()
+    assert rig.lost == [3, 0]
+
+
 def test_one_that_dies_about_then_is_stood_in_for_at_once_and_once(rig: Rig) -> None:
     rig.losses.on_forwarders_death(0, 0, 3)
     rig.dies(rig.gateways.serving)

@@ -45,7 +45,8 @@ class Losses:
         self._counters = counters
         self._gateways = gateways
         self._do_later = do_later
-        self._deaths: list[_Death] = []
+        self._awaited: set[_Death] = set()
+        """Deaths that the serving gateway still has time to count."""
 
     def on_forwarders_death(self, slot: int, restarts: int, sessions: int) -> None:
         """A forwarder died.
@@ -57,18 +58,23 @@ class Losses:
         """
         if not sessions:
             return
-        self._deaths.append(_Death(slot, restarts, sessions))
+        death = _Death(slot, restarts, sessions)
         serving = self._gateways.serving
         if serving.alive and serving.prepared:
-            self._do_later(_WITHIN, self.settle)
+            self._awaited.add(death)
+            self._do_later(_WITHIN, lambda: self._count(death))
         else:
-            self.settle()
+            self._count(death)
 
     def settle(self) -> None:
-        """Count the sessions that no gateway has counted: it has had the time, or has died."""
-        deaths, self._deaths = self._deaths, []
-        for slot, restarts, sessions in deaths:
-            words = self._counters.forwarder(slot)
-            if words[ForwarderWord.LOST_COUNTED] <= restarts:
-                words[ForwarderWord.LOST_COUNTED] = restarts + 1
-                words[ForwarderWord.LOST] += sessions
+        """Count all sessions that no gateway has counted: the one that was to do so has died."""
+        for death in tuple(self._awaited):
+            self._count(death)
+
+    def _count(self, death: _Death) -> None:
+        """Count the sessions of one forwarder, unless a gateway has."""
+        self._awaited.discard(death)
+        words = self._counters.forwarder(death.slot)
+        if words[ForwarderWord.LOST_COUNTED] <= death.restarts:
+            words[ForwarderWord.LOST_COUNTED] = death.restarts + 1
+            words[ForwarderWord.LOST] += death.sessions
