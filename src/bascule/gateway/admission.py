@@ -258,14 +258,14 @@ class Admission:
             return
         try:
             with lease:
-                none = await self._open(asked, lease)
+                no_session = await self._open(asked, lease)
         except BaseException:
             asked.leg.close()  # cancelled, or a fault of ours: no forwarder has the session
             raise
         finally:
             self._settled.set()
-        if none is not None:
-            await self._explain(asked, none)
+        if no_session is not None:
+            await self._explain(asked, no_session)
 
     async def _open(self, asked: _Asked, lease: Lease) -> _NoSession | None:
         """Dial; if the upstream agrees, hand the session over, with the lease, and return ``None``."""
@@ -298,20 +298,21 @@ class Admission:
         except BadAnswer as error:
             return _NoSession(Refusal.UPSTREAM, 502, str(error), _NOT_VALID)
 
-    async def _explain(self, asked: _Asked, none: _NoSession) -> None:
+    async def _explain(self, asked: _Asked, no_session: _NoSession) -> None:
         """Answer an upgrade that held a lease and became no session."""
-        if REFUSAL_TABLE[none.why].code is not None:
-            await self.refuse(asked, none.why, none.detail)
+        why, status, detail, answer = no_session
+        if REFUSAL_TABLE[why].code is not None:
+            await self.refuse(asked, why, detail)
             return
-        self._count(none.why)
-        self._access.session_refused(none.why, asked.errand, status=none.status, detail=none.detail)
-        match none.answer:
+        self._count(why)
+        self._access.session_refused(why, asked.errand, status=status, detail=detail)
+        match answer:
             case None:
                 asked.leg.close()
             case RequestRefused():
-                await error_answer(asked.leg, none.answer)
+                await error_answer(asked.leg, answer)
             case _:
-                await self._pass_on(asked, none.answer)
+                await self._pass_on(asked, answer)
 
     async def _pass_on(self, asked: _Asked, answered: Answered) -> None:
         """Relay what the upstream said instead of 101, unless the browser leaves.
