@@ -141,33 +141,60 @@ class Draining:
         self._words[OUTCOMES[outcome]] += sessions
 
     async def _close_all(self, first: float, last: float, deadline: float) -> None:
-        """Tell every session, in rounds; ``drain.window`` counts from ``first``, even if we are late."""
-        settings = self._settings
+        """Tell every session, in rounds, each of which goes by a new list.
+
+        Args:
+            first: When to begin; ``drain.window`` counts from here, even if we are late.
+            last: When all should have been told, even if ``drain.rate`` is exceeded then.
+            deadline: When all must be over.
+        """
         loop = asyncio.get_running_loop()
         begin = loop.time()
         is_first = True
         while untold := await self._look():
             begin = max(begin, loop.time())  # No burst makes up for the time that a slow list took.
-            window = None if settings.window is None else first + settings.window - begin
-            available = last - begin
-            slot = slot_width(len(untold), rate=settings.rate, window=window, available=available)
-            if is_first and settings.window is None and slot * settings.rate < min(settings.rate, 0.99):
-                _log.warning("drain.timeout is too short for drain.rate", sessions=len(untold))
-            is_first = False
-            schedule = plan(untold, slot=slot, randomness=random.Random())
-            unheard = False
-            for told, (identifier, delay) in enumerate(schedule, 1):
-                pause = begin + delay - loop.time()
-                if pause > 0:
-                    await asyncio.sleep(pause)
-                unheard |= not self._tell(identifier, deadline)
-                if told * slot >= _ROUND:
-                    break
+            slot = self._slot(len(untold), begin, first, last)
+            if is_first:
+                self._warn_if_too_short(slot, len(untold))
+                is_first = False
+            told, all_heard = await self._tell_round(untold, slot, begin, deadline)
             # The next round begins where this one's slots end, not now, so that the rate stays the same.
             begin += told * slot
-            await asyncio.sleep(max(_TICK if unheard else 0.0, begin - loop.time()))
-            if unheard and loop.time() >= deadline:
+            await asyncio.sleep(max(0.0 if all_heard else _TICK, begin - loop.time()))
+            if not all_heard and loop.time() >= deadline:
                 return
+
+    def _slot(self, sessions: int, begin: float, first: float, last: float) -> float:
+        """Return the seconds from telling one session until telling the next, from ``begin`` on."""
+        settings = self._settings
+        window = None if settings.window is None else first + settings.window - begin
+        return slot_width(sessions, rate=settings.rate, window=window, available=last - begin)
+
+    def _warn_if_too_short(self, slot: float, sessions: int) -> None:
+        """Warn if sessions are told faster than ``drain.rate`` says."""
+        rate = self._settings.rate
+        if self._settings.window is None and slot * rate < min(rate, 0.99):
+            _log.warning("drain.timeout is too short for drain.rate", sessions=sessions)
+
+    async def _tell_round(
+        self, untold: Sequence[Silence], slot: float, begin: float, deadline: float
+    ) -> tuple[int, bool]:
+        """Tell the first sessions of a plan, those of the next `_ROUND` seconds.
+
+        Returns:
+            How many had their turn, and whether each order could be sent.
+        """
+        loop = asyncio.get_running_loop()
+        told, all_heard = 0, True
+        for identifier, delay in plan(untold, slot=slot, randomness=random.Random()):
+            pause = begin + delay - loop.time()
+            if pause > 0:
+                await asyncio.sleep(pause)
+            all_heard &= self._tell(identifier, deadline)
+            told += 1
+            if told * slot >= _ROUND:
+                break
+        return told, all_heard
 
     def _tell(self, identifier: int, deadline: float) -> bool:
         """Order one session closed; return false if that could not be sent: the next round repeats it."""
