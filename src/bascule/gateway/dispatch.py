@@ -380,13 +380,13 @@ class Dispatch:
     def _know(self, link: Link) -> None:
         """Note that a forwarder has listed all that it carries. What a former channel brings came before."""
         former, link.former = link.former, None
-        unread = False
+        told_in_vain = False  # outcomes, on a channel that we could not read to its end
         while former is not None:
             self._read_all(former)
-            unread |= former.failed
+            told_in_vain |= former.failed
             former = former.former
         carried, link.carried = link.carried, set()
-        self._on_listed(link.slot, carried, unread)
+        self._on_listed(link.slot, carried, told_in_vain)
         link.listed = True
         self.changed.set()
 
