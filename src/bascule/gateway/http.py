@@ -307,7 +307,12 @@ class HttpProtocol(PlainProtocol):
                 return b""
         if end > self._limits.request_head_bytes:
             self._refuse(_TOO_LARGE, accept_in(head))
-            return b""
+        else:
+            self._pass_on(head)
+        return rest
+
+    def _pass_on(self, head: bytes) -> None:
+        """Give aiohttp a head in the form that it takes, and tell the request what was said in its place."""
         lines: RawHeaders = ()
         if have_repeats(head):
             try:
@@ -315,7 +320,7 @@ class HttpProtocol(PlainProtocol):
                 check_repeated(repeating)
             except RequestRefused as refused:
                 self._refuse(refused, accept_in(head))
-                return b""
+                return
             head, lines = written_once(repeating), tuple(repeating.fields)
         known = len(self._messages)
         head, method = shown(head)
@@ -323,7 +328,7 @@ class HttpProtocol(PlainProtocol):
         if len(self._messages) == known:
             # Unless it is closing, aiohttp has skipped as an empty line what is none for us.
             self._refuse(_MALFORMED, accept_in(head))
-            return b""
+            return
         message, body = self._messages[-1]
         if isinstance(message, RawRequestMessage):
             if lines:
@@ -335,7 +340,6 @@ class HttpProtocol(PlainProtocol):
         else:
             self._is_deaf = True  # aiohttp answers this head, and says what is wrong
             self.accept = accept_in(head)
-        return rest
 
     def _head_begins(self) -> None:
         """Leave the idle connections, which may be shed: this one has a request on its way."""
