@@ -215,7 +215,7 @@ def _different_listeners(config: Keys) -> Iterator[Inconsistency]:
         before.append((".".join(path), endpoint))
 
 
-def _found_replicas(config: Keys) -> Iterator[Inconsistency]:
+def _found_instances(config: Keys) -> Iterator[Inconsistency]:
     if config.capacity.headless_service is not None and isinstance(config.admin, SocketFile):
         allowed = f'null, since "admin" is a Unix socket ({config.admin}): the others are asked at its port'
         yield Inconsistency(("capacity", "headlessService"), config.capacity.headless_service, allowed)
@@ -235,6 +235,6 @@ def _answered_heartbeats(config: Keys) -> Iterator[Inconsistency]:
 
 _RULES: Final = (
     _different_routes, _own_listeners, _sessions_need_a_key, _certificates_and_keys, _client_authorities,
-    _redirects, _one_admin_token, _hub, _different_listeners, _found_replicas, _natural_end,
+    _redirects, _one_admin_token, _hub, _different_listeners, _found_instances, _natural_end,
     _answered_heartbeats,
 )  # fmt: skip
