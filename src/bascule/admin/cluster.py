@@ -89,11 +89,12 @@ class Cluster:
         return cluster_capacity(self._view.capacity(), self._readings, settings.warning_share)
 
     async def close(self) -> None:
-        """Stop asking.
+        """Stop asking, when those who wait for a round have had it: somebody at the public listener may.
 
-        Cancellation: safe.
+        Cancellation: safe; the round goes on.
         """
-        await tasks.end(self._round)
+        if self._round is not None:
+            await asyncio.wait([self._round])
 
     async def _ask_all(self) -> None:
         try:
