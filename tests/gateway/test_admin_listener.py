@@ -266,14 +266,21 @@ POSTED = b"POST /body HTTP/1.1\r\nHost: admin\r\nContent-Length: 4\r\n\r\n"
 
 
 @contextlib.asynccontextmanager
-async def retiring(*, asked: bool = False) -> AsyncIterator[tuple[AdminListener, Peer]]:
-    """Serve, and connect; whoever has asked has been answered once."""
+async def retiring(
+    *, asked: bool = False, slow: float = 4 * arrivals.ARRIVES
+) -> AsyncIterator[tuple[AdminListener, Peer]]:
+    """Serve, and connect; whoever has asked has been answered once. One answer takes ``slow`` seconds."""
 
     async def body(request: web.Request) -> web.Response:
         return web.Response(text=await request.text())
 
+    async def late(request: web.Request) -> web.Response:
+        await asyncio.sleep(slow)
+        return web.Response(text="late")
+
     app = web.Application()
     app.router.add_get("/now", _now)
+    app.router.add_get("/late", late)
     app.router.add_post("/body", body)
     listener = AdminListener(app, patient(60.0))
     listening = socket.create_server(("127.0.0.1", 0))
@@ -311,6 +318,24 @@ async def test_who_has_begun_to_ask_is_answered(asked: bool, first: bytes, rest:
         assert (await peer.message()).body == body
         assert await peer.ended()
         await closed
+
+
+async def test_who_waits_for_an_answer_gets_it_though_it_takes_longer_than_heads_may() -> None:
+    async with retiring() as (listener, peer):
+        await peer.send(b"GET /late HTTP/1.1\r\nHost: admin\r\n\r\n")
+        await eventually_async(lambda: not listener.heads, 5, "it has asked")
+        await listener.retire()
+        assert (await peer.message()).body == b"late"
+        assert await peer.ended()
+
+
+async def test_no_answer_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "_ANSWERED", 0.1)
+    async with retiring(slow=60.0) as (listener, peer):
+        await peer.send(b"GET /late HTTP/1.1\r\nHost: admin\r\n\r\n")
+        await eventually_async(lambda: not listener.heads, 5, "it has asked")
+        await listener.retire()
+        assert await peer.ended()
 
 
 async def test_who_asks_for_nothing_more_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from aiohttp.http import RawRequestMessage
 
 from bascule.admin.assets import PAGE_FIELDS
 from bascule.admin.problem import Problem, of_framework
-from bascule.gateway.arrivals import wait_for_arrivals
+from bascule.gateway.arrivals import wait_for_answers, wait_for_arrivals
 from bascule.gateway.bounded import Bounded
 from bascule.gateway.farewell import dropped
 from bascule.gateway.listener import Listener
@@ -45,6 +45,7 @@ from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterator
 
     from aiohttp.typedefs import Handler
 
@@ -95,9 +96,8 @@ class AdminListener:
         """Accept connections."""
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        backlog = (
-            self._config.sockets.backlog
-        )  # a loop sets its own otherwise, on a socket that listens already
+        # A loop listens once more, with 100 if nothing is said, on a socket that listens already.
+        backlog = self._config.sockets.backlog
         if self._tls is not None:
             self._server = Listener(self._config, listening, self, _no_upgrade, self._tls, "admin")
             self._server.start()
@@ -129,7 +129,7 @@ class AdminListener:
             await asyncio.shield(self._closing)
 
     async def retire(self) -> None:
-        """Stop accepting; close when all requests that have begun have arrived, or their time is up.
+        """Stop accepting; close when all requests that have begun are answered, or their time is up.
 
         A client that has just connected is about to ask. Another gateway accepts meanwhile, so our wait
         delays no other client.
@@ -137,16 +137,24 @@ class AdminListener:
         if self._server is not None:
             self._server.close()
             await wait_for_arrivals(self._is_awaited)
+            self.idle.shed(len(self.idle))
+            await self._runner.shutdown()  # an event stream never ends by itself
+            await wait_for_answers(self._owes_answer)
         await self.close()
 
     def _is_awaited(self) -> bool:
         """Tell whether a request is still to come; not if the listener was closed meanwhile."""
+        return bool(self._server is not None and self.arriving) or any(each.arrives for each in self._open())
+
+    def _owes_answer(self) -> bool:
+        """Tell whether a request is being answered; not if the listener was closed meanwhile."""
+        return any(each.owes_answer for each in self._open())
+
+    def _open(self) -> Iterator[_Connection]:
+        """Yield the connections, none if the listener was closed."""
         server = self._runner.server
-        if self._server is None or server is None:
-            return False
-        return bool(self.arriving) or any(
-            isinstance(each, _Connection) and each.arrives for each in server.connections
-        )
+        if self._server is not None and server is not None:
+            yield from (each for each in server.connections if isinstance(each, _Connection))
 
     def drop(self, transport: asyncio.Transport) -> None:
         """Close a connection; abort it if its client does not take the rest of an answer in time."""
