@@ -86,7 +86,8 @@ def is_answered(where: str) -> bool:
     try:
         urllib.request.urlopen(f"http://{where}/nowhere", timeout=10)
     except urllib.error.HTTPError as answer:
-        return answer.code == 404
+        with answer:
+            return answer.code == 404
     except OSError:
         pass
     return False
