@@ -17,6 +17,7 @@ from bascule.protocol.http1 import (
     Framing,
     framing_of,
     has_bare_line_feed,
+    has_huge_length,
     parse_request_head,
     parse_response_head,
     tokens,
@@ -67,6 +68,20 @@ def test_empty_lines_in_front_go_and_nothing_else(lines: int, rest: bytes) -> No
 )
 def test_a_line_feed_is_bare_without_a_carriage_return(data: bytes, is_bare: bool) -> None:
     assert has_bare_line_feed(data) is is_bare
+
+
+@pytest.mark.parametrize(
+    ("line", "is_huge"),
+    [
+        (b"Content-Length: 999999999999999999", False),
+        (b"Content-Length: 1000000000000000000", True),
+        (b"CONTENT-LENGTH:\t 18446744073709551615 ", True),
+        (b"X-Content-Length: 1000000000000000000", False),
+        (b"Content-Range: bytes 1000000000000000000-", False),
+    ],
+)
+def test_a_length_of_more_than_18_digits_is_huge(line: bytes, is_huge: bool) -> None:
+    assert has_huge_length(request(b"A: b", line)) is is_huge
 
 
 def test_outer_white_space_of_a_value_goes_and_inner_stays() -> None:

@@ -32,7 +32,7 @@ from bascule.gateway.farewell import dropped
 from bascule.gateway.legs import PlainLeg, reset
 from bascule.gateway.plain_server import PlainProtocol, PlainServer
 from bascule.gateway.pumpedleg import PumpedLeg
-from bascule.gateway.unparsed import TOO_LARGE
+from bascule.gateway.unparsed import HUGE_LENGTH, TOO_LARGE
 from bascule.gateway.unread import Stalls, Unread
 from bascule.gateway.upgrade import UpgradeRequest, upgrade_head
 from bascule.gateway.waits import Waits
@@ -42,6 +42,7 @@ from bascule.protocol.http1 import (
     BadHead,
     RequestHead,
     has_bare_line_feed,
+    has_huge_length,
     parse_request_head,
     without_empty_lines,
 )
@@ -73,6 +74,7 @@ _NOT_HTTP2: Final = RequestRefused(505, ONLY_HTTP_1)
 _NOT_TLS: Final = RequestRefused(400, "This port speaks HTTP without TLS.")
 _MALFORMED: Final = RequestRefused(400, "The request head is malformed.")
 _TOO_LARGE: Final = RequestRefused(431, TOO_LARGE)
+_HUGE_LENGTH: Final = RequestRefused(400, HUGE_LENGTH)
 
 
 class HttpServer(PlainServer):
@@ -307,6 +309,8 @@ class HttpProtocol(PlainProtocol):
                 return b""
         if end > self._limits.request_head_bytes:
             self._refuse(_TOO_LARGE, accept_in(head))
+        elif has_huge_length(head):
+            self._refuse(_HUGE_LENGTH, accept_in(head))
         else:
             self._pass_on(head)
         return rest

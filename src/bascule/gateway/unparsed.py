@@ -12,10 +12,13 @@ from aiohttp.http_exceptions import BadHttpMessage, InvalidURLError, LineTooLong
 
 from bascule.protocol.http1 import TOO_MANY_FIELDS
 
-__all__ = ["TOO_LARGE", "complaint"]
+__all__ = ["HUGE_LENGTH", "TOO_LARGE", "complaint"]
 
 TOO_LARGE: Final = "The request head is too large."
 """Detail of a 431."""
+
+HUGE_LENGTH: Final = "The Content-Length field is too large a number."
+"""Detail of a 400."""
 
 _UNKNOWN: Final = "The request could not be understood."
 
@@ -28,7 +31,7 @@ _DETAILS: Final = (
     ("Content-Length can't be present", _BOTH),
     ("Transfer-Encoding can't be present", _BOTH),
     ("Invalid character in Content-Length", "The Content-Length field is not a number."),
-    ("Content-Length overflow", "The Content-Length field is too large a number."),
+    ("Content-Length overflow", HUGE_LENGTH),
     ("Empty Content-Length", "The Content-Length field is not a number."),
     ("Invalid `Transfer-Encoding`", "The Transfer-Encoding field must end in chunked, and say it once."),
     ("Invalid method", "The request's method is not valid, or not a known one."),

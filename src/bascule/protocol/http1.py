@@ -29,6 +29,7 @@ __all__ = [
     "ResponseHead",
     "framing_of",
     "has_bare_line_feed",
+    "has_huge_length",
     "parse_request_head",
     "parse_response_head",
     "tokens",
@@ -51,6 +52,8 @@ _FIELD_LINES: Final = re.compile(rb"^(" + TOKEN + rb"):[ \t]*+([\t \x21-\x7e\x80
 """Each match is one whole line, so when there are as many matches as lines, every line is a field line.
 White space behind a value is cut off afterwards, and only where there is any: one pass costs half of two.
 ``*+`` is possessive, so the time for a line is proportional to its length."""
+
+_HUGE_LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*+[0-9]{19}", re.IGNORECASE)
 
 _CODINGS: Final = ([b"chunked"], [b"identity"])
 """Transfer codings that we read."""
@@ -164,6 +167,15 @@ def without_empty_lines(data: bytes) -> bytes:
 def has_bare_line_feed(data: bytes) -> bool:
     """Tell whether a line ends without CR (RFC 9112 §2.2): whatever follows, we do not accept such a head."""
     return data.count(b"\n") != data.count(b"\r\n")
+
+
+def has_huge_length(head: bytes) -> bool:
+    """Tell whether a head announces a body with a number of more than 18 digits, as `framing_of` refuses it.
+
+    Readers differ beyond 63 bits: some refuse the number, for some it is negative, and to parsers built on
+    llhttp 2**64-1 says that there is no ``Content-Length`` (seen with aiohttp 3.14.5).
+    """
+    return _HUGE_LENGTH.search(head) is not None
 
 
 def _fields(head: bytes, start: int) -> list[tuple[bytes, bytes]] | None:
