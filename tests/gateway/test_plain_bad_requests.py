@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.gateway.plain_support import Peer, World, answer, request_head
+from tests.gateway.plain_support import Message, Peer, World, answer, request_head
 from tests.support.processes import reserve_port
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: front\r\n\r\n"
@@ -122,6 +122,34 @@ async def test_no_request_is_read_as_the_body_of_another_whose_length_is_no_leng
     await front.request(b"/one", length, method=b"POST")
     assert (await front.request(b"/two")).body == b"/two"
     assert targets == [b"/two"]
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"DELETE", b"OPTIONS"])
+@pytest.mark.parametrize("framing", [b"Content-Length: %d" % len(SMUGGLED), b"Transfer-Encoding: chunked"])
+async def test_what_an_upstream_leaves_unread_of_a_body_is_no_request_in_front_of_somebody_elses(
+    world: World, method: bytes, framing: bytes
+) -> None:
+    async def script(peer: Peer) -> None:  # a server that reads no body of these methods
+        head = await peer.head()
+        heads.append(head)
+        await peer.send(
+            answer(body=None if method == head.start_line.split(b" ")[0] == b"HEAD" else head.target)
+        )
+        await peer.reader.readuntil(SMUGGLED)  # what was in the body
+        await peer.reader.read(1)  # and its answer comes late, when another request waits for its own
+        await peer.send(answer(body=b"poison"))
+
+    heads: list[Message] = []
+    front = await world.front(await world.upstream(script))
+    body = (
+        SMUGGLED if framing.startswith(b"Content") else b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)
+    )
+    peer = await front.connect()
+    await peer.send(request_head(b"/one", framing, method=method) + body)
+    assert (await peer.message(bodiless=method == b"HEAD")).status == 200
+    assert (await peer.request(b"/two")).body == b"/two"
+    assert heads[0].value(b"Connection") == b"close"
+    assert heads[1].value(b"Connection") is None
 
 
 @pytest.mark.parametrize("line", [b"GET /", b"GET / HTTP/0.9", b"GET / HTTP/2.0"])

@@ -1,4 +1,4 @@
-"""The client that sends plain requests to upstreams: aiohttp's, with twelve differences.
+"""The client that sends plain requests to upstreams: aiohttp's, with thirteen differences.
 
 1. One pool holds connections to TCP and to Unix sockets.
 2. It parses no cookies.
@@ -14,6 +14,7 @@
     for the answer to the next request, which is another browser's (response-queue poisoning).
 11. Names are looked up by `Resolver`: within its bounds, and a look-up that lacks a descriptor says so.
 12. Where a fence is given, a name's addresses pass it before they are connected to.
+13. The connection of a request that says ``Connection: close`` is not used again, whatever the answer says.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver
 from aiohttp.client_exceptions import UnixClientConnectorError
 from aiohttp.client_proto import ResponseHandler
@@ -331,6 +333,8 @@ class _Request(aiohttp.ClientRequest):
         """Send the head, through `write_bytes` if it is not all ASCII, and begin to send the body."""
         assert isinstance(conn.protocol, _UpstreamConnection)
         conn.protocol.on_interim = self.on_interim
+        if hdrs.CONNECTION in self.headers:  # only ever to close it
+            conn.protocol.force_close()
         if not all(map(str.isascii, self.headers.values())):
             self._continue = self.loop.create_future()
             self._continue.set_result(True)

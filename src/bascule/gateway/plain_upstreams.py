@@ -14,6 +14,7 @@ holds for every exchange:
 * a browser that goes away cancels the exchange, also the upstream's side;
 * the upstream has a second to answer ``Expect: 100-continue``, then we do: not every upstream supports it;
   a body that comes without an invitation is forwarded at once;
+* a body that upstreams may leave unread is the last thing on its connection (`BODY_WITHOUT_MEANING`);
 * a request is sent a second time only if it is idempotent, has no body, and its
   connection had been kept and turned out to be closed.
 
@@ -59,6 +60,7 @@ from bascule.handover.counters import GatewayWord
 from bascule.policy.forwarding import end_to_end_fields
 from bascule.policy.location import kept_inside
 from bascule.protocol.http1 import BadHead, Framing, ResponseHead, framing_of
+from bascule.protocol.method import BODY_WITHOUT_MEANING
 from bascule.telemetry.errand import Errand
 
 if TYPE_CHECKING:
@@ -203,6 +205,8 @@ class PlainUpstreams:
         if expects and not (request.body_exists and http11 and not known10):
             del headers[hdrs.EXPECT]  # HTTP/1.0 knows no 100: we ask for the body ourselves
         if request.body_exists:
+            if request.method in BODY_WITHOUT_MEANING:
+                headers[hdrs.CONNECTION] = "close"
             touch = partial(self._touch, match)
             upload = Upload(request, browser, expects and http11, not known10, touch)
         return _Asked(browser, match, headers, upload, client)

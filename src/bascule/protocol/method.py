@@ -17,7 +17,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["ECHOES", "shown"]
+__all__ = ["BODY_WITHOUT_MEANING", "ECHOES", "shown"]
+
+BODY_WITHOUT_MEANING: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS"})
+"""Methods whose requests may have a body, for which no meaning is defined (RFC 9110 §9.3). Some servers leave
+it unread, and take it for the next request on the connection, which behind a proxy may be anybody's."""
 
 ECHOES: Final = frozenset({"TRACE", "TRACK"})
 """Methods that a server answers with the request, cookies and all (RFC 9110 §9.3.8); the second is IIS's own.
