@@ -17,7 +17,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import hdrs
+from aiohttp import HttpVersion11, hdrs
 
 from bascule.errors import RequestRefused
 from bascule.gateway.exchanges import SOON, TOO_MANY
@@ -134,8 +134,11 @@ class PlainProxy:
         """Check the transfer coding, and the size of all fields together.
 
         Raises:
-            RequestRefused: 501 or 431.
+            RequestRefused: 400, 501 or 431.
         """
+        # Whoever speaks HTTP/1.0 knows no transfer coding: it may have been read in another way before us.
+        if request.version < HttpVersion11 and hdrs.TRANSFER_ENCODING in request.headers:  # RFC 9112 §6.1
+            raise _LastRefused(400, "HTTP/1.0 has no Transfer-Encoding.")
         # aiohttp decodes only chunks, and the upstream would not be told of any other coding.
         if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
             raise _LastRefused(501, "This transfer coding is not supported.")
