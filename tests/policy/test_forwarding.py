@@ -85,12 +85,24 @@ def test_end_to_end_fields_pass_in_order_with_bytes_untouched() -> None:
         b"X-Forwarded_Proto",
         b"Content_Length",
         b"Auth_User",
+        b"X.Forwarded.For",
+        b"X-Forwarded~User",
+        b"X!Real*IP",
+        b"X.Scheme",
+        b"Content_Length.",
     ],
 )
 @pytest.mark.parametrize("trusted", [NOBODY, TrustedProxies(["0.0.0.0/0"])])
-def test_connection_specific_proxy_and_underscore_fields_go(name: bytes, trusted: TrustedProxies) -> None:
+def test_connection_specific_and_proxy_fields_go_and_those_that_can_be_read_as_others(
+    name: bytes, trusted: TrustedProxies
+) -> None:
     sent = send([(b"Host", b"a"), (name, b"anything")], trusted=trusted)
     assert name.lower() not in names(sent)
+
+
+@pytest.mark.parametrize("name", [b"X.Y", b"!#$%&'*+.^`|~", b"Acc.ept", b"Cookie.", b"X-Request.Id"])
+def test_other_names_pass_with_any_character_of_a_token(name: bytes) -> None:
+    assert (name, b"anything") in send([(b"Host", b"a"), (name, b"anything")])
 
 
 def test_what_connection_nominates_goes() -> None:

@@ -7,7 +7,9 @@ Towards the upstream (`forwarded_fields`):
   take ``X-Forwarded-For`` or ``Authorization`` out of a request by nominating them.
 * ``Proxy`` and ``Proxy-*`` are dropped: they are for a proxy, never for an upstream (httpoxy).
 * Names with an underscore are dropped: CGI and WSGI servers cannot tell ``X_Forwarded_For``
-  from ``X-Forwarded-For``, so a client could forge one by the other.
+  from ``X-Forwarded-For``, so a client could forge one by the other. So are ``X.Forwarded.For`` and the like,
+  where a name with a hyphen in place of each such character would not just pass: PHP makes an underscore of a
+  dot, lighttpd of every character but letters and digits.
 * ``X-Forwarded-For``, ``-Proto``, ``-Host`` and ``-Prefix`` of a trusted proxy are kept, and our
   peer's address and our own prefix are appended; those of any other peer are replaced. If a trusted
   proxy sends ``X-Scheme`` but no ``-Proto``, we write that scheme into ``-Proto``, so that the two
@@ -29,6 +31,7 @@ Rules of this file: bytes in, bytes out; no field value is decoded, none is echo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -124,6 +127,8 @@ _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"close", b"upgrade", b"Upg
 """Values of ``Connection`` that nominate nothing which is not already in the fixed set."""
 
 _NOTHING: Final[frozenset[bytes]] = frozenset()
+
+_NEITHER_LETTER_NOR_DIGIT: Final = re.compile(rb"[^0-9a-z]")
 
 _SCHEMES: Final = frozenset({b"http", b"https", b"ws", b"wss"})
 
@@ -272,7 +277,10 @@ def forwarded_fields(
 def _learn_rule(spelling: bytes) -> int:
     """Find the rule of a field name and remember it for this spelling."""
     name = spelling.lower()
-    if name == b"connection":
+    alike = _NEITHER_LETTER_NOR_DIGIT.sub(b"-", name)
+    if alike != name and _learn_rule(alike) != _PASS:
+        rule = _DROP
+    elif name == b"connection":
         rule = _CONNECTION
     elif name in _CONNECTION_SPECIFIC or b"_" in name or name in _OURS or name.startswith(b"proxy-"):
         rule = _DROP
