@@ -55,8 +55,9 @@ White space behind a value is cut off afterwards, and only where there is any: o
 
 _HUGE_LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*+[0-9]{19}", re.IGNORECASE)
 
-_CODINGS: Final = ([b"chunked"], [b"identity"])
-"""Transfer codings that we read."""
+_CODINGS: Final = (b"chunked", b"identity")
+"""Values of ``Transfer-Encoding`` that we read. Where an empty element is beside it (RFC 9110 §5.6.1), some
+readers see no coding, aiohttp among them."""
 
 
 class BadHead(RequestRefused):
@@ -224,15 +225,15 @@ def framing_of(head: ResponseHead) -> Framing:
     """
     if head.status > 599:
         raise BadHead(502, "The upstream's status is not valid.")
-    codings = tokens(head.values(b"transfer-encoding"))
+    coding = b",".join(head.values(b"transfer-encoding")).strip(b" \t").lower()
     lengths = head.values(b"content-length")
-    if codings and (codings not in _CODINGS or lengths or head.minor < 1):
+    if coding and (coding not in _CODINGS or lengths or head.minor < 1):
         raise BadHead(502, "The upstream's transfer coding is not supported.")
     if lengths and (len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 18):
         raise BadHead(502, "The upstream's Content-Length is not valid.")
     if head.status in (204, 304):
         return Framing(False, 0)
-    if codings == [b"chunked"]:
+    if coding == b"chunked":
         return Framing(True, -1)
     return Framing(False, int(lengths[0]) if lengths else -1)
 
