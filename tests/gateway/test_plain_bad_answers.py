@@ -27,6 +27,12 @@ from tests.gateway.plain_support import PATIENCE, Peer, World, answer, request_h
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nSet-Cookie : a=b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 O\x00K\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked,\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -116,6 +122,12 @@ async def test_an_interim_answer_with_two_readings_is_not_passed_on(world: World
     front = await world.front(await world.repeating(early + answer(body=b"final")))
     got = await front.request(b"/")
     assert (got.status, got.values(b"Set-Cookie")) == (502, [])
+
+
+async def test_an_interim_answer_with_white_space_behind_a_name_is_not_passed_on(world: World) -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nContent-Length : 5\r\n\r\n"
+    front = await world.front(await world.repeating(early + answer(body=b"final")))
+    assert (await front.request(b"/")).body == b"final"
 
 
 async def test_an_invitation_that_nobody_asked_for_is_not_passed_on(world: World) -> None:

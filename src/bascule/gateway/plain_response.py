@@ -44,17 +44,17 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class MalformedHead(BasculeError):
-    """A line break inside a field or reason phrase of an upstream's answer."""
+    """A line break or a NUL inside a field or reason phrase of an upstream's answer."""
 
 
 def _head(lines: list[bytes]) -> bytes:
     """Return a head without its empty line.
 
     Raises:
-        MalformedHead: A line holds a further line break.
+        MalformedHead: A line holds a further line break, or a NUL (RFC 9110 §5.5).
     """
     head = b"".join(lines)
-    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
         raise MalformedHead
     return head
 
@@ -137,7 +137,7 @@ class BrowserSide:
         """Pass an interim answer on, unless the browser speaks HTTP/1.0 (RFC 9110 §15.2).
 
         Raises:
-            MalformedHead: A field would break out of its line. Nothing was sent.
+            MalformedHead: A field would break out of its line, or holds a NUL. Nothing was sent.
             ConnectionError: The browser is gone.
         """
         if self._http11 and not self.status:
@@ -169,7 +169,7 @@ class BrowserSide:
             whole: Whether ``body`` is all of it.
 
         Raises:
-            MalformedHead: A field would break out of its line. Nothing was sent.
+            MalformedHead: A field would break out of its line, or holds a NUL. Nothing was sent.
             ConnectionError: The browser is gone.
         """
         lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]

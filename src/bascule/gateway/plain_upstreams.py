@@ -257,6 +257,8 @@ class PlainUpstreams:
                 if asked.upload is not None:
                     await asked.upload.invite()
                 return
+            if _has_loose_name(interim.raw_headers):
+                return
             fields = end_to_end_fields(interim.raw_headers, interim.code)
             await asked.browser.interim(interim.code, as_received(interim.reason or ""), fields)
 
@@ -281,7 +283,7 @@ class PlainUpstreams:
                 dated=hdrs.DATE in answer.headers, length_known=bodiless or framing.length > 0, whole=whole,
             )  # fmt: skip
         except MalformedHead:
-            return await self._failed(asked, BAD_ANSWER, "a line break inside a field")
+            return await self._failed(asked, BAD_ANSWER, "a line break or a NUL inside a line")
         except ConnectionError:
             return browser.abort()
         return browser.sent() if whole else await self._relay_rest(asked, answer.content)
@@ -340,6 +342,11 @@ class PlainUpstreams:
         self._access.request_failed(reason, whose, status=status, detail=detail)
 
 
+def _has_loose_name(fields: Fields) -> bool:
+    """Tell whether white space follows a name: aiohttp reads ``Content-Length : 5``, and clients differ."""
+    return any(name.endswith((b" ", b"\t")) for name, _ in fields)
+
+
 def _passed_on(asked: _Asked, answer: aiohttp.ClientResponse) -> tuple[Fields, Framing]:
     """Return the fields of an answer that the browser gets, and where its body ends.
 
@@ -350,6 +357,8 @@ def _passed_on(asked: _Asked, answer: aiohttp.ClientResponse) -> tuple[Fields, F
     if status < 200 or answer.version not in _VERSIONS:  # a 101 that no request asked for; HTTP/2.0
         raise BadHead(502, "its head is not acceptable")
     raw = list(answer.raw_headers)
+    if _has_loose_name(raw):
+        raise BadHead(502, "white space behind the name of a field")
     framing = framing_of(ResponseHead(answer.version.minor, status, b"", raw))
     fields = end_to_end_fields(raw, status)
     if match.prefix and hdrs.LOCATION in answer.headers and match.hub_route is None:
