@@ -100,6 +100,7 @@ class _UpstreamConnection(ResponseHandler):
     * A request is sent again only if its connection was kept, and ended without a byte: then it was most
       likely closed before (RFC 9112 §9.3.1). Plain aiohttp also sends it again when a fresh connection ends.
     * Interim answers are reported. Plain aiohttp skips them.
+    * Chunks that are not read as chunks are no answer. Plain aiohttp takes them for the body.
     * A body without length is complete when the connection ends, but not when it fails. Plain aiohttp makes
       no difference. Under TLS as well, although only the end of TLS would prove it (RFC 9112 §9.8): many
       servers never send that (docs/decisions/0006-tls.md).
@@ -152,6 +153,10 @@ class _UpstreamConnection(ResponseHandler):
         if not self._expects_head:
             self._turn_away()
             return
+        if _has_unread_chunks(data[0]):
+            self._turn_away()
+            self.set_exception(aiohttp.ClientError("chunks that are not read as chunks"))
+            return
         self._expects_head = is_interim = _is_interim(data[0])
         if is_interim and len(self) >= _MOST_INTERIM:
             self._turn_away()
@@ -194,6 +199,14 @@ class _UpstreamConnection(ResponseHandler):
 
 def _is_interim(message: RawResponseMessage) -> bool:
     return 100 <= message.code < 200 and message.code != 101
+
+
+def _has_unread_chunks(message: RawResponseMessage) -> bool:
+    """Tell whether the parser saw no coding in a field that we, and others, read as chunked.
+
+    With a tab behind the word, for example, which is white space like any other (seen with aiohttp 3.14.5).
+    """
+    return not message.chunked and message.headers.get(hdrs.TRANSFER_ENCODING, "").lower() == "chunked"
 
 
 class _Names(AbstractResolver):
