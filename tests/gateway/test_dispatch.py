@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from bascule.gateway import dispatch as module
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.life import Life, Stage
-from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
+from bascule.handover.descriptors import PacketReader, channel_pair, most_unread, send_packet
 from bascule.handover.messages import (
     MAX_JOINED_MESSAGES,
     MAX_PACKET_BYTES,
@@ -109,6 +109,30 @@ async def test_outcomes_of_a_forwarder_that_died_before_it_read_are_heard() -> N
     former.close()
     await heard.dispatch.changed.wait()
     assert heard.log == [*(("ended", identifier) for identifier in range(3)), ("lost", 0)]
+
+
+async def test_an_outcome_is_taken_from_the_channel_only_when_it_has_been_acted_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A gateway that is killed meanwhile leaves it unread, so the next one is told."""
+    heard = Heard()
+    forwarder = heard.forwarder(0)
+    unread = []
+    monkeypatch.setattr(heard.dispatch, "_on_ended", lambda *_: unread.append(most_unread(forwarder) > 0))
+    send_packet(forwarder, ended(1) + ended(2))
+    heard.dispatch._receive(heard.dispatch.links[0])
+    assert unread == [True, True]
+    assert most_unread(forwarder) == 0
+    heard.forget()
+    forwarder.close()
+
+
+async def test_a_packet_that_makes_no_sense_is_not_left_unread() -> None:
+    """Otherwise its outcomes would be told again on the next channel, which would fail as well."""
+    heard = Heard()
+    with await failed(heard, ended(3) + b"\xff") as forwarder:
+        assert not PacketReader().receive(forwarder).after_reset
+    assert heard.log[2:] == []
 
 
 async def test_a_channel_that_is_replaced_is_lost_once() -> None:

@@ -120,6 +120,78 @@ def test_last_words_are_read_though_the_end_came_with_unread_packets_of_ours(cha
     assert reader.receive(right) == END
 
 
+def test_a_packet_that_was_looked_at_stays_until_it_is_taken(channel: Channel) -> None:
+    left, right = channel
+    reader = PacketReader()
+    with pytest.raises(BlockingIOError):
+        reader.look(right)
+    packets = (b"one", b"x" * MAX_PACKET_BYTES, b"three")
+    for packet in packets:
+        send_packet(left, packet)
+    for packet in packets:
+        assert reader.look(right) == reader.look(right) == packet
+        assert most_unread(left) > 0
+        reader.take(right)
+    assert most_unread(left) == 0
+    left.close()
+    assert reader.look(right) == b""
+
+
+def test_who_ends_with_a_packet_that_was_looked_at_has_left_it_unread(channel: Channel) -> None:
+    left, right = channel
+    send_packet(left, b"told")
+    assert PacketReader().look(right) == b"told"
+    right.close()
+    assert PacketReader().receive(left).after_reset
+
+
+def test_what_was_said_before_a_reset_is_looked_at_and_taken(channel: Channel) -> None:
+    left, right = channel
+    reader = PacketReader()
+    send_packet(right, b"never read")
+    for packet in (b"one", b"two"):
+        send_packet(left, packet)
+    left.close()
+    assert reader.look(right) == b"one"
+    reader.take(right)
+    assert reader.look(right) == b"two"
+    reader.take(right)
+    assert reader.look(right) == b""
+
+
+def test_a_packet_is_taken_though_the_reset_came_after_the_look(channel: Channel) -> None:
+    left, right = channel
+    reader = PacketReader()
+    send_packet(right, b"never read")
+    send_packet(left, b"one")
+    assert reader.look(right) == b"one"
+    left.close()
+    reader.take(right)
+    assert reader.look(right) == b""
+
+
+def test_descriptors_of_a_packet_that_is_looked_at_and_taken_are_closed(channel: Channel) -> None:
+    left, right = channel
+    here, there = socket.socketpair()
+    with here:
+        send_packet(left, b"with", (there.fileno(),))
+        there.close()
+        reader = PacketReader()
+        assert reader.look(right) == b"with"
+        reader.take(right)
+        assert here.recv(1) == b""
+
+
+def test_a_packet_that_is_too_long_is_taken_when_it_is_looked_at(channel: Channel) -> None:
+    left, right = channel
+    reader = PacketReader()
+    send_packet(left, bytes(MAX_PACKET_BYTES + 1))
+    send_packet(left, b"next")
+    with pytest.raises(HandoverError):
+        reader.look(right)
+    assert reader.look(right) == b"next"
+
+
 @pytest.mark.parametrize("size", [1, 60, 2000, MAX_PACKET_BYTES])
 def test_what_the_other_process_has_not_read_is_bounded_and_unknown_once_it_has_ended(
     channel: Channel, size: int

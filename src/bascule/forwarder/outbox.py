@@ -1,7 +1,8 @@
 """What a forwarder has to tell the gateway, and what the gateway may not have read yet.
 
 All messages of one turn travel together. An outcome is told at least once: when a gateway dies with packets
-unread, the next one is told what was in them. A list is only for the gateway that it was made for.
+unread, the next one is told what was in them; and a gateway leaves a packet unread until it has acted on it
+(`bascule.gateway.dispatch`). A list is only for the gateway that it was made for.
 
 An outcome is counted once: by this process, or by the gateway if it finds this process dead and was not told.
 So it is counted only when it can be told, or when there is no gateway that knows of the session.

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import resource
 import time
 from collections import deque
@@ -331,25 +330,30 @@ class Dispatch:
     # -- what forwarders say --------------------------------------------------------------
 
     def _receive(self, link: Link) -> bool:
-        """Receive one packet of a forwarder; tell whether there may be more."""
+        """Act on one packet of a forwarder; tell whether there may be more.
+
+        It is taken from the channel only then: should this process end before, the forwarder finds it unread,
+        and tells the next gateway what it said.
+        """
         try:
-            packet = self._reader.receive(link.channel)
+            packet = self._reader.look(link.channel)
         except BlockingIOError:
             return False
         except (OSError, HandoverError) as error:
             self._fail(link, error)
             return False
-        if not packet.data:
+        if not packet:
             self._on_end(link)
             return False
-        for descriptor in packet.descriptors:
-            os.close(descriptor)
         try:
-            for message in decode(packet.data):
+            for message in decode(packet):
                 self._on_message(link, message)
         except (HandoverError, LookupError, ValueError) as error:  # of a value that means nothing
+            # Otherwise it would be told again, on the next channel.
+            self._reader.take(link.channel)
             self._fail(link, error)
             return False
+        self._reader.take(link.channel)
         return True
 
     def _read_all(self, link: Link) -> None:

@@ -181,5 +181,31 @@ class PacketReader:
         complete = not flags & socket.MSG_CTRUNC
         return Packet(bytes(self._view[:size]), tuple(descriptors), complete, after_reset)
 
+    def look(self, channel: socket.socket) -> bytes:
+        """Return the next packet and leave it in the channel, for `take`; without data it is the end.
+
+        If this process ends before it has taken the packet, the other side gets a reset.
+
+        Raises:
+            BlockingIOError: Nothing is there.
+            HandoverError: The packet is longer than any of ours; it was taken.
+        """
+        flags = socket.MSG_PEEK | socket.MSG_TRUNC
+        try:
+            size = channel.recv_into(self._buffer, 0, flags)
+        except ConnectionResetError:
+            size = channel.recv_into(self._buffer, 0, flags)
+        if size > len(self._buffer):
+            self.take(channel)
+            raise HandoverError(f"packet of {size} bytes")
+        return bytes(self._view[:size])
+
+    def take(self, channel: socket.socket) -> None:
+        """Take the packet that `look` has returned; descriptors that came with it are closed."""
+        try:
+            channel.recv(1)  # the kernel drops the rest of a packet
+        except ConnectionResetError:  # since then
+            channel.recv(1)
+
     def _receive(self, channel: socket.socket) -> tuple[int, list[tuple[int, int, bytes]], int, object]:
         return channel.recvmsg_into((self._buffer,), _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
