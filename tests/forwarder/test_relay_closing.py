@@ -62,6 +62,38 @@ def test_a_close_that_nobody_answers_is_cut_at_its_deadline(make_world: MakeWorl
     world.until(lambda: line.browser.over and line.upstream.over)
 
 
+@pytest.mark.parametrize("who", ["browser", "upstream"])
+def test_an_answer_that_came_while_we_were_held_up_is_read_before_its_time_is_up(
+    make_world: MakeWorld, who: str
+) -> None:
+    world = make_world(closing=5.0)
+    line = world.open()
+    asks, answers = (line.upstream, line.browser) if who == "browser" else (line.browser, line.upstream)
+    asks.send(close(1000, key=KEY if asks is line.browser else None))
+    world.until(lambda: answers.frames)
+    answers.send(close(4000, b"and why", key=KEY if answers is line.browser else None))
+    world.later(15.0)  # the loop did not turn meanwhile: the process was stopped
+    assert [(f.code, f.reason) for f in asks.frames] == [(4000, b"and why")]
+
+
+def test_a_peer_that_talks_on_does_not_hold_a_session_that_was_to_be_cut_while_we_were_held_up(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(closing=5.0)
+    line = world.open()
+    line.browser.send(close(1000, key=KEY))
+    world.until(lambda: line.upstream.frames)
+    world.late += 15.0  # the process was stopped
+    looks = 0
+    while line.ended is None:
+        line.upstream.send(frame(TEXT, b"not an answer"))
+        world.late += 0.05
+        world.relay.on_time(time.monotonic() + world.late)
+        world.turn()
+        looks += 1
+    assert 2 < looks < 25, "what came is read, but for no longer than a second"
+
+
 def test_a_close_waiting_for_a_long_frame_has_the_time_it_was_given(make_world: MakeWorld) -> None:
     world = make_world(closing=5.0)
     line = world.open()

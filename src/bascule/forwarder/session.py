@@ -45,11 +45,13 @@ class Ending:
         boundary_by: Until when a Close of ours may wait for a frame boundary, monotonic.
         over_by: When the session is cut in any case, monotonic; infinity for never.
         farewell_by: Until when a peer may delay the end by taking bytes that wait for it, monotonic.
+        read_by: Until when what has come is still read, if this process was held up until the session was
+            to be cut, monotonic; 0 if it was not.
         told_at: When the session ended, or later when a Close of ours last went out, or when a peer was
             last seen to take waiting bytes; monotonic.
     """
 
-    __slots__ = ("boundary_by", "code", "farewell_by", "over_by", "reason", "row", "told_at")
+    __slots__ = ("boundary_by", "code", "farewell_by", "over_by", "read_by", "reason", "row", "told_at")
 
     def __init__(self, row: End, code: int, reason: bytes) -> None:
         self.row = row
@@ -58,6 +60,7 @@ class Ending:
         self.boundary_by = 0.0
         self.over_by = 0.0
         self.farewell_by = 0.0
+        self.read_by = 0.0
         self.told_at = 0.0
 
 

@@ -36,6 +36,14 @@ _LOOKS: Final = 5
 """Checks whether a peer still takes bytes that wait for it, in the time of a closing handshake; and whether a
 browser of which nothing can be said answers yet, in the time of an answer."""
 
+_LATE: Final = 2 * _CLOSINGS_RESOLUTION
+"""Seconds by which the end of a closing handshake is only late if this process was held up: stopped, or short
+of CPU time."""
+
+_LONGEST_READING: Final = 1.0
+"""Most seconds for which such a process then still reads what has come, perhaps long ago: the answer to a
+Close may be among it."""
+
 _LONGEST_FAREWELL: Final = 300.0
 """Most seconds for which a peer may delay the end of a session by taking bytes that wait for it: enough for
 4 MiB, to which Linux lets a send buffer grow, at 14 kB/s. Without this limit a peer that takes a byte at a
@@ -263,8 +271,18 @@ class Timers:
             due = min(due, ending.over_by)
             if now < due:
                 self._closings.schedule(identifier, min(due, now + closing / _LOOKS))
+            elif now < ending.over_by and self._has_missed(session, now - due, now):
+                self._closings.schedule(identifier, now + _CLOSINGS_RESOLUTION)
             else:
                 yield session
+
+    def _has_missed(self, session: Session, late: float, now: float) -> bool:
+        """Tell whether a session that is to be cut so late may have been answered while we were held up."""
+        ending = session.ending
+        assert ending is not None
+        if not ending.read_by and late > _LATE:
+            ending.read_by = now + _LONGEST_READING
+        return now < ending.read_by and _has_unread(session)
 
     def _due(self, wheel: Wheel, now: float) -> Iterator[Session]:
         """Yield the sessions due in a wheel that have not begun to end."""
@@ -279,10 +297,10 @@ class Timers:
 
 
 def _has_unread(session: Session) -> bool:
-    """Tell whether bytes have come that the engine may read and has not read yet."""
+    """Tell whether bytes have come that the engine may read and has not read yet, and that may matter."""
     unread = select.poll()
     for flow in (session.inbound, session.outbound):
-        if flow.reading and not flow.stashed:
+        if flow.reading and not flow.stashed and not flow.heard:
             unread.register(flow.source, select.POLLIN)
     return bool(unread.poll(0))
 
