@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from bascule.gateway import dispatch as module
@@ -30,7 +31,7 @@ from bascule.handover.messages import (
 from tests.gateway.lives import at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Heard:
@@ -109,6 +110,25 @@ async def test_outcomes_of_a_forwarder_that_died_before_it_read_are_heard() -> N
     former.close()
     await heard.dispatch.changed.wait()
     assert heard.log == [*(("ended", identifier) for identifier in range(3)), ("lost", 0)]
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_forwarder_that_died_before_it_read_is_heard_out_before_there_is_a_successor(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def dies() -> list[tuple[str, int]]:
+        heard = Heard()
+        forwarder = heard.forwarder(0)
+        await asyncio.sleep(0)
+        assert heard.dispatch.close_session(0, 1, 0)
+        for identifier in range(3):
+            send_packet(forwarder, ended(identifier))
+        forwarder.close()
+        await changed(heard)
+        return heard.log
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(dies()) == [*(("ended", identifier) for identifier in range(3)), ("lost", 0)]
 
 
 async def test_an_outcome_is_taken_from_the_channel_only_when_it_has_been_acted_on(

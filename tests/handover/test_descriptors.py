@@ -129,18 +129,18 @@ def test_a_packet_that_was_looked_at_stays_until_it_is_taken(channel: Channel) -
     for packet in packets:
         send_packet(left, packet)
     for packet in packets:
-        assert reader.look(right) == reader.look(right) == packet
+        assert reader.look(right) == reader.look(right) == Packet(packet, ())
         assert most_unread(left) > 0
         reader.take(right)
     assert most_unread(left) == 0
     left.close()
-    assert reader.look(right) == b""
+    assert reader.look(right) == END
 
 
 def test_who_ends_with_a_packet_that_was_looked_at_has_left_it_unread(channel: Channel) -> None:
     left, right = channel
     send_packet(left, b"told")
-    assert PacketReader().look(right) == b"told"
+    assert PacketReader().look(right).data == b"told"
     right.close()
     assert PacketReader().receive(left).after_reset
 
@@ -152,11 +152,11 @@ def test_what_was_said_before_a_reset_is_looked_at_and_taken(channel: Channel) -
     for packet in (b"one", b"two"):
         send_packet(left, packet)
     left.close()
-    assert reader.look(right) == b"one"
+    assert reader.look(right) == Packet(b"one", (), after_reset=True)
     reader.take(right)
-    assert reader.look(right) == b"two"
+    assert reader.look(right) == Packet(b"two", ())
     reader.take(right)
-    assert reader.look(right) == b""
+    assert reader.look(right) == END
 
 
 def test_a_packet_is_taken_though_the_reset_came_after_the_look(channel: Channel) -> None:
@@ -164,10 +164,10 @@ def test_a_packet_is_taken_though_the_reset_came_after_the_look(channel: Channel
     reader = PacketReader()
     send_packet(right, b"never read")
     send_packet(left, b"one")
-    assert reader.look(right) == b"one"
+    assert reader.look(right).data == b"one"
     left.close()
     reader.take(right)
-    assert reader.look(right) == b""
+    assert reader.look(right) == END
 
 
 def test_descriptors_of_a_packet_that_is_looked_at_and_taken_are_closed(channel: Channel) -> None:
@@ -177,7 +177,7 @@ def test_descriptors_of_a_packet_that_is_looked_at_and_taken_are_closed(channel:
         send_packet(left, b"with", (there.fileno(),))
         there.close()
         reader = PacketReader()
-        assert reader.look(right) == b"with"
+        assert reader.look(right).data == b"with"
         reader.take(right)
         assert here.recv(1) == b""
 
@@ -189,7 +189,7 @@ def test_a_packet_that_is_too_long_is_taken_when_it_is_looked_at(channel: Channe
     send_packet(left, b"next")
     with pytest.raises(HandoverError):
         reader.look(right)
-    assert reader.look(right) == b"next"
+    assert reader.look(right).data == b"next"
 
 
 @pytest.mark.parametrize("size", [1, 60, 2000, MAX_PACKET_BYTES])

@@ -342,11 +342,11 @@ class Dispatch:
         except (OSError, HandoverError) as error:
             self._fail(link, error)
             return False
-        if not packet:
+        if not packet.data:
             self._on_end(link)
             return False
         try:
-            for message in decode(packet):
+            for message in decode(packet.data):
                 self._on_message(link, message)
         except (HandoverError, LookupError, ValueError) as error:  # of a value that means nothing
             # Otherwise it would be told again, on the next channel.
@@ -354,6 +354,9 @@ class Dispatch:
             self._fail(link, error)
             return False
         self._reader.take(link.channel)
+        if packet.after_reset:
+            # uvloop tells only once of a channel that has failed, whatever lies before its end.
+            self._read_all(link)
         return True
 
     def _read_all(self, link: Link) -> None:

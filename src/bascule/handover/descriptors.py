@@ -181,8 +181,8 @@ class PacketReader:
         complete = not flags & socket.MSG_CTRUNC
         return Packet(bytes(self._view[:size]), tuple(descriptors), complete, after_reset)
 
-    def look(self, channel: socket.socket) -> bytes:
-        """Return the next packet and leave it in the channel, for `take`; without data it is the end.
+    def look(self, channel: socket.socket) -> Packet:
+        """Return the next packet, without descriptors, and leave it in the channel, for `take`.
 
         If this process ends before it has taken the packet, the other side gets a reset.
 
@@ -191,14 +191,16 @@ class PacketReader:
             HandoverError: The packet is longer than any of ours; it was taken.
         """
         flags = socket.MSG_PEEK | socket.MSG_TRUNC
+        after_reset = False
         try:
             size = channel.recv_into(self._buffer, 0, flags)
         except ConnectionResetError:
+            after_reset = True
             size = channel.recv_into(self._buffer, 0, flags)
         if size > len(self._buffer):
             self.take(channel)
             raise HandoverError(f"packet of {size} bytes")
-        return bytes(self._view[:size])
+        return Packet(bytes(self._view[:size]), (), after_reset=after_reset)
 
     def take(self, channel: socket.socket) -> None:
         """Take the packet that `look` has returned; descriptors that came with it are closed."""
