@@ -21,6 +21,7 @@ from tests.support.tlspeer import secured
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from bascule.gateway.tlstransport import TlsTransport
@@ -133,6 +134,62 @@ async def test_what_an_upstream_had_said_is_heard_when_it_takes_no_more(tmp_path
                 await asyncio.sleep(0.01)
             assert await rest(forwarder) == said
         await eventually_async(lambda: end.fileno() < 0, 5, "nothing is left open")
+
+
+async def say_until_full(forwarder: socket.socket, transport: TlsTransport) -> None:
+    """Say as much as is taken, to a peer that takes nothing."""
+    forwarder.setblocking(False)
+    full = 0
+    while full < 3 or not transport.get_write_buffer_size():
+        try:
+            forwarder.send(bytes(1 << 16))
+            full = 0
+        except BlockingIOError:
+            full += 1
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
+@pytest.mark.parametrize("count", [10_000, 80_000])
+def test_what_a_peer_had_said_that_took_nothing_and_was_reset_while_we_were_held_up_is_heard(
+    tmp_path: Path, count: int, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Reading and writing are tried in one turn; a write that fails hides the failure from the next read."""
+
+    async def leave() -> int:
+        async with secured(make_certificate(tmp_path), PumpedLeg()) as (transport, peer, theirs):
+            end, forwarder = socket.socketpair()
+            end.setblocking(False)
+            pump(transport, end, b"", has_ended=False)
+            await say_until_full(forwarder, transport)
+            for _ in range(count // 10_000):  # the loop does not turn meanwhile: the process is stopped
+                theirs.send(peer.say(bytes(10_000)))
+            reset_on_close(theirs)
+            theirs.close()
+            with forwarder:
+                return await rest(forwarder)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(leave()) == count
+
+
+async def test_a_forwarder_that_takes_nothing_is_told_that_the_peer_takes_nothing_more(
+    tmp_path: Path,
+) -> None:
+    """What it said to the peer and nobody reads must not keep it from trying to say more."""
+    async with secured(make_certificate(tmp_path), PumpedLeg()) as (transport, peer, theirs):
+        end, forwarder = socket.socketpair()
+        end.setblocking(False)
+        pump(transport, end, b"", has_ended=False)
+        await say_until_full(forwarder, transport)
+        said = await fill(peer, theirs, transport)
+        reset_on_close(theirs)
+        theirs.close()
+        with forwarder:
+            await eventually_async(lambda: select.select([], [forwarder], [], 0)[1], 5, "it is told")
+            with pytest.raises(BrokenPipeError):
+                forwarder.send(b"more")
+            assert await rest(forwarder) == said
 
 
 async def test_what_waits_for_the_forwarder_is_not_lost_with_the_connection(tmp_path: Path) -> None:

@@ -217,6 +217,9 @@ class _Pump(asyncio.BufferedProtocol):
         self._listen(False)
         with contextlib.suppress(OSError):
             self._end.shutdown(socket.SHUT_RD)
+            # As long as its bytes lie here, the kernel lets it try no other write, and so does not tell it.
+            while self._end.recv(_CHUNK):
+                pass
         self._pass_end()
 
     # -- the end -----------------------------------------------------------------------------

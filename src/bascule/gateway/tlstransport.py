@@ -239,7 +239,8 @@ class TlsTransport(asyncio.Transport):
         """Read what is there, and then on until there is nothing, or the end: see `has_failed`."""
         room = len(self._window)
         number = self._receive()
-        if 0 < number < room and self._reads and has_failed(self._connection):
+        # A write that failed has had the failure already.
+        if 0 < number < room and self._reads and (self._is_mute or has_failed(self._connection)):
             self._receive_rest()
         elif number == room and not self._reads_on:
             self._reads_on = True
