@@ -345,15 +345,18 @@ class Dispatch:
         if not packet.data:
             self._on_end(link)
             return False
+        problem: Exception | None = None
         try:
             for message in decode(packet.data):
                 self._on_message(link, message)
         except (HandoverError, LookupError, ValueError) as error:  # of a value that means nothing
-            # Otherwise it would be told again, on the next channel.
+            problem = error
+        finally:
+            # Also what we cannot read, or fail at: left there, it would come again and again.
             self._reader.take(link.channel)
-            self._fail(link, error)
+        if problem is not None:
+            self._fail(link, problem)
             return False
-        self._reader.take(link.channel)
         if packet.after_reset:
             # uvloop tells only once of a channel that has failed, whatever lies before its end.
             self._read_all(link)
