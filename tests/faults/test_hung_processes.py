@@ -6,6 +6,10 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
 from tests.support.chatter import chatting
 from tests.support.figures import Figures
 from tests.support.proctree import forwarders, gateway, gateways, kill
@@ -80,15 +84,26 @@ def test_a_gateway_that_hangs_is_replaced_and_no_session_ends(proxy: Proxy) -> N
 def test_a_gateway_that_is_started_again_does_not_wait_for_a_forwarder_that_stands_still(
     proxy: Proxy,
 ) -> None:
-    bascule = proxy()
+    bascule = proxy(websocketProxy={"maxSessionsPerApp": 7})
     with chatting(bascule.public_url, 6) as chatter:
         chatter.progress()
-        kill(forwarders(bascule)[0], signal.SIGSTOP)
+        kill(stopped := forwarders(bascule)[0], signal.SIGSTOP)
         time.sleep(6)  # what is looked for is that nothing happens, and nothing tells
         began = time.monotonic()
-        kill(gateway(bascule))
-        eventually(lambda: bascule.in_flight_if_up == 3, 30, "another one serves")
+        kill(former := gateway(bascule))
+        eventually(lambda: former not in gateways(bascule) and bascule.in_flight_if_up, 30, "another serves")
         assert time.monotonic() - began < 9, "it would wait for ten seconds for one that may still come"
+        # Though it has been told of three only, the cap holds.
+        assert bascule.in_flight_if_up == 6
+        where = bascule.public_url.replace("http", "ws", 1)
+        with connect(where, ping_interval=None):
+            with pytest.raises(ConnectionClosed) as refused, connect(where) as eighth:
+                eighth.recv(timeout=10)
+            assert refused.value.rcvd is not None
+            assert refused.value.rcvd.code == 1013
+            kill(stopped, signal.SIGCONT)
+            chatter.progress()
+            assert bascule.in_flight_if_up == 7
 
 
 def test_a_process_that_can_says_where_it_stood(proxy: Proxy) -> None:

@@ -552,7 +552,7 @@ class Gateway:
         self.life = life
         self.dispatch = Dispatch(
             self.kept.registry.by_slot, told.on_live, told.on_ended, told.on_listed, told.on_lost,
-            lambda *_: None, lambda slot: counters.forwarder(slot)[ForwarderWord.CHANNEL], life,
+            lambda *_: None, counters.forwarder, life,
         )  # fmt: skip
 
     def add(self, forwarder: Forwarder, room: int = 0) -> socket.socket:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from bascule.gateway import dispatch as module
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.life import Life, Stage
+from bascule.handover.counters import ForwarderWord
 from bascule.handover.descriptors import PacketReader, channel_pair, most_unread, send_packet
 from bascule.handover.messages import (
     MAX_JOINED_MESSAGES,
@@ -29,6 +30,7 @@ from bascule.handover.messages import (
     decode,
 )
 from tests.gateway.lives import at
+from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +48,7 @@ class Heard:
         self.log: list[tuple[str, int]] = []
         self.listed: list[tuple[int, set[int], bool]] = []
         self.asked: list[tuple[int, int]] = []
-        self.current: dict[int, int] = {}
+        self.words: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(ForwarderWord))
         self.started = 0
         self.channels = 0
         self.counts: Counter[int] = Counter()
@@ -57,7 +59,7 @@ class Heard:
             on_listed=lambda *said: self.listed.append(said),
             on_lost=lambda link: self.log.append(("lost", link.slot)),
             ask=lambda *lost: self.asked.append(lost),
-            current=lambda slot: self.current[slot],
+            words=lambda slot: self.words[slot],
             life=life or Life(),
             most=most,
         )
@@ -71,7 +73,7 @@ class Heard:
         """Return the forwarder's end of a channel to the one that was started last."""
         ours, theirs = channel_pair()
         self.channels += 1
-        self.current[slot] = self.channels
+        self.words[slot][ForwarderWord.CHANNEL] = self.channels
         self.dispatch.add(slot, 1, self.started, "pure", self.channels, ours)
         return theirs
 
@@ -190,7 +192,7 @@ async def test_who_has_moved_to_another_gateway_is_not_lost_to_one_that_has_reti
     if how == "says so":
         send_packet(channel, Moved().encode())
     if how != "has not":
-        heard.current[0] = 7
+        heard.words[0][ForwarderWord.CHANNEL] = 7
     channel.close()
     await changed(heard)
     assert heard.log == ([("lost", 0)] if how == "has not" else [])
@@ -212,6 +214,46 @@ async def test_who_has_moved_to_a_channel_that_is_still_on_its_way_here_is_not_l
     with heard.forwarder(0) if dies else heard.channel(0):
         assert heard.log == [("live", 1), *([("lost", 0)] if dies else [])]
         heard.forget()
+
+
+async def test_what_a_forwarder_has_that_hangs_is_reckoned_with_until_it_lists_it() -> None:
+    """It was given two sessions by a former gateway, and is not waited for."""
+    heard = Heard()
+    heard.words[0][ForwarderWord.GIVEN] = 2
+    with heard.forwarder(0) as hangs, heard.forwarder(1) as lives:
+        send_packet(lives, Listed(0).encode())
+        await changed(heard)
+        assert heard.dispatch.has_room()
+        assert heard.dispatch.unlisted() == 2
+        heard.counts[0] = 1
+        send_packet(hangs, live(0, 1))
+        await eventually_async(lambda: heard.log, 5, "it is heard")
+        assert heard.dispatch.unlisted() == 1, "the other"
+        send_packet(hangs, Listed(0).encode())
+        await changed(heard)
+        assert heard.dispatch.unlisted() == 0
+        assert heard.words[0][ForwarderWord.GIVEN] == 1
+        heard.forget()
+
+
+@pytest.mark.parametrize("channel", ["ours", "another gateway's"])
+async def test_what_a_forwarder_has_is_noted_for_the_next_gateway_by_the_one_that_it_tells(
+    channel: str,
+) -> None:
+    heard = Heard()
+    with heard.forwarder(0) as forwarder:
+        send_packet(forwarder, Listed(0).encode())
+        await changed(heard)
+        if channel != "ours":
+            heard.words[0][ForwarderWord.CHANNEL] = 7
+        heard.counts[0] = 3
+        send_packet(forwarder, ended(1))
+        await eventually_async(lambda: heard.log, 5, "it is heard")
+        assert heard.words[0][ForwarderWord.GIVEN] == (3 if channel == "ours" else 0)
+    heard.counts[0] = 0
+    await changed(heard)
+    assert heard.words[0][ForwarderWord.GIVEN] == 0
+    assert not heard.dispatch.unlisted()
 
 
 NONSENSE = {

@@ -55,6 +55,16 @@ def test_restored_sessions_count_beyond_the_cap_and_keep_others_out() -> None:
     taken(budget)
 
 
+def test_sessions_that_nobody_has_told_us_of_yet_keep_others_out() -> None:
+    unlisted = 1
+    budget = SessionBudget(2, unlisted=lambda: unlisted)
+    taken(budget)
+    assert budget.try_acquire(0.0, "lab") is Refusal.CAP
+    assert (budget.in_use, budget.in_flight) == (1, 2)
+    unlisted = 0
+    taken(budget)
+
+
 def test_a_user_has_room_until_the_own_cap_whatever_others_hold() -> None:
     budget = SessionBudget(10, per_user=2)
     first = taken(budget, user="ada")

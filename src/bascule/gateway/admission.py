@@ -272,7 +272,7 @@ class Admission:
         if not self._dispatch.has_room():
             return _NoSession(Refusal.NO_ROOM)
         self._words[GatewayWord.ADMITTED] += 1
-        peak = self._budget.in_use
+        peak = self._budget.in_flight
         if peak > self._words[GatewayWord.PEAK_IN_FLIGHT]:
             self._words[GatewayWord.PEAK_IN_FLIGHT] = peak
         departure = Departure(asked.leg, self._dialling)

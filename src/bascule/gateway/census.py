@@ -61,8 +61,8 @@ class Census:
         return self._life.draining
 
     def in_flight(self) -> int:
-        """Return the leases taken now."""
-        return self._budget.in_use
+        """Return the leases taken now, and the sessions that a forwarder has not listed yet."""
+        return self._budget.in_flight
 
     def cap(self) -> int:
         """Return maxSessionsPerApp."""

@@ -27,16 +27,20 @@ import structlog
 
 from bascule.errors import HandoverError
 from bascule.gateway.life import Life, Stage
+from bascule.handover.counters import ForwarderWord
 from bascule.handover.descriptors import PacketReader, send_packet, sessions_that_fit
 from bascule.handover.messages import Close, Ended, List, Listed, Live, Message, Moved, decode, join
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, MutableSequence
 
 __all__ = ["Dispatch", "Handed", "Link"]
 
 _log = structlog.get_logger()
+
+_CHANNEL: Final = int(ForwarderWord.CHANNEL)
+_GIVEN: Final = int(ForwarderWord.GIVEN)
 
 _RETRY: Final = 0.02
 """Seconds until a session that no forwarder could take is offered again."""
@@ -152,8 +156,9 @@ class Dispatch:
         on_lost: Called when a forwarder is gone with its sessions. The `Link` says which forwarder, and by
             `listed` whether we knew all of them.
         ask: Called to have another channel in the place of one that failed: with its slot and number.
-        current: Returns the number of the channel on which a slot's forwarder tells its outcomes, even one
-            that has died: it may not have had the room to tell us of another gateway.
+        words: Returns a slot's counters. They say on which channel its forwarder tells its outcomes, even one
+            that has died: it may not have had the room to tell us of another gateway. And what was given to
+            it is noted there, for the next gateway.
         life: Tells whether this gateway has retired: then a forwarder that has another channel has moved
             to another gateway, and is none of our business any more.
         most: Sessions that a forwarder may carry; ``None`` for as many as its descriptors allow.
@@ -171,7 +176,7 @@ class Dispatch:
         on_listed: Callable[[int, set[int], bool], None],
         on_lost: Callable[[Link], None],
         ask: Callable[[int, int], None],
-        current: Callable[[int], int],
+        words: Callable[[int], MutableSequence[int] | memoryview],
         life: Life,
         *,
         most: int | None = None,
@@ -185,7 +190,7 @@ class Dispatch:
         self._on_listed = on_listed
         self._on_lost = on_lost
         self._ask = ask
-        self._current = current
+        self._words = words
         self._reader = PacketReader()
         self._requests = itertools.count(1)
         self._lists: dict[int, _Listing] = {}
@@ -229,6 +234,24 @@ class Dispatch:
             for slot, link in self.links.items()
             if link.listed and (load := counts.get(slot, 0)) < most
         }
+
+    def unlisted(self) -> int:
+        """Return how many sessions are open that we have not been told of.
+
+        A forwarder that hangs is not waited for when a gateway begins; it lists its sessions when it goes on.
+        A former gateway has noted how many those are.
+        """
+        return sum(
+            max(0, self._words(slot)[_GIVEN] - self._counts.get(slot, 0))
+            for slot, link in self.links.items()
+            if not link.listed
+        )
+
+    def _note_given(self, link: Link) -> None:
+        """Note for the next gateway how many sessions a forwarder has, unless it has another one already."""
+        words = self._words(link.slot)
+        if words[_CHANNEL] == link.number:
+            words[_GIVEN] = self._counts.get(link.slot, 0)
 
     def hand_over(self, session: Handed) -> None:
         """Give a session to the forwarder with the fewest sessions, at the end of this turn of the loop.
@@ -284,6 +307,7 @@ class Dispatch:
                 break
             for session in sent:
                 session.taken(slot)
+            self._note_given(self.links[slot])
             share = share[number:]
         return share
 
@@ -357,6 +381,8 @@ class Dispatch:
         if problem is not None:
             self._fail(link, problem)
             return False
+        if link.listed:
+            self._note_given(link)
         if packet.after_reset:
             # uvloop tells only once of a channel that has failed, whatever lies before its end.
             self._read_all(link)
@@ -402,7 +428,7 @@ class Dispatch:
 
     def _on_end(self, link: Link) -> None:
         if self._life.stage is Stage.RETIRED:
-            if link.moved or self._current(link.slot) != link.number:
+            if link.moved or self._words(link.slot)[_CHANNEL] != link.number:
                 self._leave(link)
             else:
                 self._lose(link)
@@ -430,6 +456,7 @@ class Dispatch:
     def _lose(self, link: Link) -> None:
         if self._leave(link):
             self._on_lost(link)
+            self._note_given(link)
 
     def _leave(self, link: Link) -> bool:
         """Close a channel and forget it; tell whether it was its forwarder's last one."""

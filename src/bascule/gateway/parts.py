@@ -39,7 +39,7 @@ from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
 from bascule.gateway.upstream import Dialler
 from bascule.gateway.view import View
-from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
+from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.handover.journal import Journal
 from bascule.policy.budget import SessionBudget
 from bascule.policy.certificate import upstream_context
@@ -103,6 +103,7 @@ class Parts:
             config.websocket_proxy.max_sessions_per_app,
             config.limits.max_sessions_per_user,
             {route.name: most for route in config.routes if (most := route.max_sessions) is not None},
+            lambda: self.dispatch.unlisted(),
         )
         self.registry = Registry()
         durations = Durations(
@@ -113,8 +114,7 @@ class Parts:
         outcomes = Outcomes(self.registry, budget, durations, access_log, counters, words, self.hub_activity)
         self.dispatch = Dispatch(
             self.registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_listed, outcomes.on_lost,
-            self.supervisor.ask_for_channel,
-            lambda slot: counters.forwarder(slot)[ForwarderWord.CHANNEL], life,
+            self.supervisor.ask_for_channel, counters.forwarder, life,
         )  # fmt: skip
         self.exchanges = ExchangeCount(config.limits.max_http_requests, words)
         self.refuser = Refuser(config.limits, life)

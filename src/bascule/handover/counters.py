@@ -6,6 +6,7 @@ The forwarder in slot *n* writes block *GATEWAYS + n*; every process may read ev
 dies, its successor counts on in the same block, so no counter ever goes back. The supervisor then sets
 the block's gauges to 0. In every block it notes the processor time, which a process that is killed could
 not note itself; in a forwarder's also the sessions that were lost with it and that no gateway could count.
+The gateway that serves notes there what the next one has to know of a forwarder.
 
 Layout: a block is ``BLOCK_WORDS`` unsigned 64-bit words in native order, each word
 written by one store. A reader sees the old or the new value of a word, never half
@@ -160,6 +161,9 @@ class ForwarderWord(IntEnum):
     """Time on a CPU of all processes that the slot has had; the supervisor writes it."""
     WAIT_NANOSECONDS = auto()
     """Time for which these were ready to run but had no CPU; the supervisor writes it."""
+    GIVEN = auto()
+    """A gauge: sessions that the process has, and those on their way to it, as the gateway that serves knows
+    or knew them. The next gateway reckons with them until the forwarder has listed what it carries."""
 
 
 FRAMES_BASE: Final = 32

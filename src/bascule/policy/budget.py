@@ -32,16 +32,24 @@ class SessionBudget:
         limit: Most sessions at once (`maxSessionsPerApp`).
         per_user: Most of them that one user has (`limits.maxSessionsPerUser`); 0 for any number.
         by_route: Most of them on a route, by its name (`routes[].maxSessions`); any number on the others.
+        unlisted: Returns how many sessions are open without a lease, since nobody has told us of them yet.
 
     Attributes:
         limit: Most sessions at once.
         by_route: Most sessions on a route, by its name; any number on the others.
     """
 
-    def __init__(self, limit: int, per_user: int = 0, by_route: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        per_user: int = 0,
+        by_route: Mapping[str, int] | None = None,
+        unlisted: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.limit = limit
         self.by_route = by_route or {}
         self._per_user = per_user
+        self._unlisted = unlisted
         self._held: set[Lease] = set()
         self._of_user: Counter[str] = Counter()
         self._on_route: Counter[str] = Counter()
@@ -50,6 +58,11 @@ class SessionBudget:
     def in_use(self) -> int:
         """Leases held now."""
         return len(self._held)
+
+    @property
+    def in_flight(self) -> int:
+        """Sessions that the pod's cap counts: the leases, and those that are open without one."""
+        return len(self._held) + self._unlisted()
 
     @property
     def oldest(self) -> float | None:
@@ -72,7 +85,7 @@ class SessionBudget:
             The lease; or the cap that was reached. The pod's cap comes first, since the contract fixes the
             answer of a full pod for every caller.
         """
-        if len(self._held) >= self.limit:
+        if self.in_flight >= self.limit:
             return Refusal.CAP
         if user is not None and 0 < self._per_user <= self._of_user[user]:
             return Refusal.USER_CAP

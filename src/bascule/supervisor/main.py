@@ -62,7 +62,7 @@ _BAD_CONFIGURATION: Final = 2
 """Exit status of a gateway that cannot use the configuration, and then of the whole proxy."""
 
 _OPEN: Final = int(ForwarderWord.OPEN)
-_STASHED: Final = int(ForwarderWord.STASHED_BYTES)
+_GAUGES: Final = (_OPEN, int(ForwarderWord.STASHED_BYTES), int(ForwarderWord.GIVEN))
 
 
 class Supervisor:
@@ -395,7 +395,8 @@ class Supervisor:
             words[GatewayWord.HTTP_IN_FLIGHT] = 0
             return 0
         sessions = words[_OPEN]
-        words[_OPEN] = words[_STASHED] = 0
+        for gauge in _GAUGES:
+            words[gauge] = 0
         return sessions
 
     def _on_time(self, now: float) -> None:
