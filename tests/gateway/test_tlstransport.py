@@ -79,7 +79,9 @@ async def heard(leg: PumpedLeg, count: int) -> bytes:
 
 
 def is_readable(connection: socket.socket) -> bool:
-    return bool(select.select([connection], [], [], 0)[0])
+    unread = select.poll()
+    unread.register(connection, select.POLLIN)
+    return bool(unread.poll(0))
 
 
 def run(work: Awaitable[None], loop: str = "uvloop") -> None:
