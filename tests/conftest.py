@@ -1,6 +1,7 @@
 """Fixtures for all tests: the product as a process, and the real parts around it."""
 
 import contextlib
+import gc
 import os
 import signal
 import ssl
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web_app
 from hypothesis import HealthCheck, settings
 
 from tests.support.bascule import RunningBascule, run_bascule
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 Start = Callable[..., RunningBascule]
+
+_MANY_DESCRIPTORS = 300
 
 # A proxy honours what it inherits, and `nohup` ignores this one: no reload would be tried.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -47,6 +51,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return is_first, float(marker.args[0]) if marker else 0.0
 
     items.sort(key=urgency, reverse=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Let applications of former tests go once they hold many descriptors, such as those of their counters.
+
+    aiohttp remembers a thousand handlers, each with its application, for as long as the process lives. A job
+    had more than a thousand descriptors in the end, and select(2) knows none beyond 1,023.
+    """
+    if len(os.listdir("/proc/self/fd")) > _MANY_DESCRIPTORS:
+        web_app._cached_build_middleware.cache_clear()
+        gc.collect()
 
 
 @pytest.fixture
