@@ -19,13 +19,13 @@ import select
 import socket
 import sys
 import termios
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from bascule.errors import HandoverError
 from bascule.handover.messages import MAX_JOINED_MESSAGES, MAX_PACKET_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "DESCRIPTORS_PER_SESSION",
@@ -42,6 +42,8 @@ __all__ = [
     "send_packet",
     "sessions_that_fit",
 ]
+
+_Received = TypeVar("_Received")
 
 DESCRIPTORS_PER_SESSION: Final = 2
 """Of a forwarder: a browser's connection and an upstream's."""
@@ -164,12 +166,9 @@ class PacketReader:
             BlockingIOError: Nothing is there.
             HandoverError: The packet was truncated; its descriptors were closed.
         """
-        after_reset = False
-        try:
-            size, ancillary, flags, _ = self._receive(channel)
-        except ConnectionResetError:
-            after_reset = True
-            size, ancillary, flags, _ = self._receive(channel)
+        (size, ancillary, flags, _), after_reset = _past_reset(
+            lambda: channel.recvmsg_into((self._buffer,), _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+        )
         descriptors = array.array("i")
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -191,12 +190,7 @@ class PacketReader:
             HandoverError: The packet is longer than any of ours; it was taken.
         """
         flags = socket.MSG_PEEK | socket.MSG_TRUNC
-        after_reset = False
-        try:
-            size = channel.recv_into(self._buffer, 0, flags)
-        except ConnectionResetError:
-            after_reset = True
-            size = channel.recv_into(self._buffer, 0, flags)
+        size, after_reset = _past_reset(lambda: channel.recv_into(self._buffer, 0, flags))
         if size > len(self._buffer):
             self.take(channel)
             raise HandoverError(f"packet of {size} bytes")
@@ -204,10 +198,12 @@ class PacketReader:
 
     def take(self, channel: socket.socket) -> None:
         """Take the packet that `look` has returned; descriptors that came with it are closed."""
-        try:
-            channel.recv(1)  # the kernel drops the rest of a packet
-        except ConnectionResetError:  # since then
-            channel.recv(1)
+        _past_reset(lambda: channel.recv(1))  # the kernel drops the rest of a packet
 
-    def _receive(self, channel: socket.socket) -> tuple[int, list[tuple[int, int, bytes]], int, object]:
-        return channel.recvmsg_into((self._buffer,), _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+
+def _past_reset(receive: Callable[[], _Received]) -> tuple[_Received, bool]:
+    """Receive; tell whether the channel said first that the other process has ended with packets unread."""
+    try:
+        return receive(), False
+    except ConnectionResetError:
+        return receive(), True
