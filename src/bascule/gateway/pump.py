@@ -164,7 +164,8 @@ class _Pump(asyncio.BufferedProtocol):
     def _say(self) -> None:
         """Say what the forwarder has said, and then go on until that is all: see `has_failed`."""
         number = self._pass_on()
-        if 0 < number < _CHUNK and self._listens and has_failed(self._end):
+        # A send that failed has had the failure already.
+        if 0 < number < _CHUNK and self._listens and (not self._is_heard or has_failed(self._end)):
             self._pass_on_rest()
         elif number == _CHUNK and not self._says_on:
             self._says_on = True
