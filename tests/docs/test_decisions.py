@@ -3,14 +3,21 @@
 import ast
 import importlib
 import inspect
+import pkgutil
 import re
 import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.support.parts import ROOT
+
+DOCUMENT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = DOCUMENT["project"]
 
 ELSEWHERE = {"atheris": "Makefile", "wheel": "scripts/lock"}
 """What no list of pyproject.toml has, and where it stands."""
@@ -21,11 +28,10 @@ def normalised(name: str) -> str:
 
 
 def declared() -> set[str]:
-    document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     requirements = [
-        *document["build-system"]["requires"],
-        *document["project"]["dependencies"],
-        *(one for group in document["dependency-groups"].values() for one in group),
+        *DOCUMENT["build-system"]["requires"],
+        *PROJECT["dependencies"],
+        *(one for group in DOCUMENT["dependency-groups"].values() for one in group),
     ]
     names = (re.match(r"[A-Za-z0-9._-]+", requirement) for requirement in requirements)
     return {normalised(found[0]) for found in names if found}
@@ -64,8 +70,7 @@ def imported() -> set[str]:
 
 
 def test_what_is_imported_is_asked_for_and_not_only_brought_along() -> None:
-    document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    asked = {normalised(re.split(r"[^A-Za-z0-9._-]", one)[0]) for one in document["project"]["dependencies"]}
+    asked = {normalised(re.split(r"[^A-Za-z0-9._-]", one)[0]) for one in PROJECT["dependencies"]}
     assert imported() == asked
 
 
@@ -92,13 +97,49 @@ def private_of_aiohttp(path: Path) -> Iterator[str]:
                     yield node.attr
 
 
+DECISION = (ROOT / "docs/decisions/0003-plain-http.md").read_text(encoding="utf-8")
+UNDOCUMENTED = re.findall(r"^\| `([\w.]+)\.(\w+)(\(.*\))?` \| \S", DECISION, re.MULTILINE)
+"""What we use of aiohttp and it does not document: whose, the name, and its parameters where it is called."""
+
+
 def test_all_that_is_private_of_aiohttp_is_named_where_a_new_release_is_reviewed() -> None:
-    page = (ROOT / "docs/decisions/0003-plain-http.md").read_text(encoding="utf-8")
-    paragraph = page.partition("The undocumented parts of aiohttp")[2].partition("\n\n")[0]
     users = [
         path
         for path in (ROOT / "src/bascule").rglob("*.py")
         if re.search(r"^(?:import|from) aiohttp\b", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
-    used = {name for path in users for name in private_of_aiohttp(path)}
-    assert set(re.findall(r"`(?:\w+\.)?(_\w+)`", paragraph)) == used
+    used = {name: path.name for path in users for name in private_of_aiohttp(path)}
+    assert {name for _, name, _ in UNDOCUMENTED if name.startswith("_")} == used.keys()
+    assert set(used.values()) == {"plain_client.py", "plain_server.py"}
+    (asked,) = (one for one in PROJECT["dependencies"] if one.startswith("aiohttp"))
+    assert f"As it is in {asked.replace('>', ' >', 1)};" in DECISION
+
+
+@pytest.mark.parametrize(
+    ("whose", "name", "parameters"), UNDOCUMENTED, ids=[".".join(each[:2]) for each in UNDOCUMENTED]
+)
+def test_what_is_undocumented_of_aiohttp_is_there_as_it_was(whose: str, name: str, parameters: str) -> None:
+    try:
+        owner = pkgutil.resolve_name(f"aiohttp.{whose}")
+        found = inspect.getattr_static(owner, name, None)
+    except (AttributeError, ImportError):
+        owner = found = None
+    if not parameters:
+        assert found is not None or is_set(owner, name), f"aiohttp has no {whose}.{name} any more"
+        return
+    assert callable(found), f"aiohttp has no {whose}.{name}{parameters} any more"
+    if parameters != "(...)":
+        bare = [
+            each.replace(annotation=each.empty, default=each.empty)
+            for each in inspect.signature(found).parameters.values()
+        ]
+        assert str(inspect.Signature(bare)) == parameters, f"aiohttp has changed {whose}.{name}"
+
+
+def is_set(owner: Any, name: str) -> bool:
+    """Tell whether the code of a class gives its objects an attribute."""
+    return owner is not None and any(
+        re.search(rf"self\.{name}\b[^=\n]*=[^=]", inspect.getsource(base))
+        for base in inspect.getmro(owner)
+        if base.__module__.startswith("aiohttp")
+    )

@@ -211,10 +211,8 @@ class _Connection(PlainProtocol):
         if is_first and END_OF_HEAD in data:
             data, method = shown(data)
         super().data_received(data)
-        if method is not None and self._messages:
-            message, body = self._messages[0]
-            if isinstance(message, RawRequestMessage):  # else what was wrong with the head
-                self._messages[0] = (message._replace(method=method), body)
+        if method is not None and self.requests and isinstance(self.requests[0][0], RawRequestMessage):
+            self.amend(0, method=method)
         if self.has_more:
             self._listener.idle.leave(self)  # at once, although the answer begins in a later turn of the loop
         if self.owes_answer:

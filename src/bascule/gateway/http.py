@@ -257,11 +257,7 @@ class HttpProtocol(PlainProtocol):
         if first:
             self.data_received(first)
             # uvloop begins to read after this call, although it was told to pause.
-            asyncio.get_running_loop().call_soon(self._pause_again)
-
-    def _pause_again(self) -> None:
-        if self._buffer_paused or self._reading_paused:
-            self._pause_transport_reading()
+            asyncio.get_running_loop().call_soon(self.pause_again)
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to aiohttp, unless they are the head of an upgrade on an idle connection."""
@@ -277,7 +273,7 @@ class HttpProtocol(PlainProtocol):
                         self.ended_plainly = span.body
                 super().data_received(part)
                 data = data[len(part) :]
-            elif self._is_full:
+            elif self.is_full:
                 self._waiting = data
                 return
             else:
@@ -326,20 +322,19 @@ class HttpProtocol(PlainProtocol):
                 self._refuse(refused, accept_in(head))
                 return
             head, lines = written_once(repeating), tuple(repeating.fields)
-        known = len(self._messages)
+        known = len(self.requests)
         head, method = shown(head)
         super().data_received(head)
-        if len(self._messages) == known:
+        if len(self.requests) == known:
             # Unless it is closing, aiohttp has skipped as an empty line what is none for us.
             self._refuse(_MALFORMED, accept_in(head))
             return
-        message, body = self._messages[-1]
+        message, body = self.requests[-1]
         if isinstance(message, RawRequestMessage):
             if lines:
-                message = message._replace(raw_headers=lines)
+                self.amend(-1, raw_headers=lines)
             if method is not None:
-                message = message._replace(method=method)
-            self._messages[-1] = (message, body)
+                self.amend(-1, method=method)
             self._span = None if body.is_eof() else BodySpan(message, body)
         else:
             self._is_deaf = True  # aiohttp answers this head, and says what is wrong
@@ -356,28 +351,13 @@ class HttpProtocol(PlainProtocol):
 
     @property
     def head_has_begun(self) -> bool:
-        """Whether a part of a head has arrived."""
+        """Whether a part of a head has arrived, for which `heads` has the timer."""
         return bool(self._waiting)
-
-    def _process_keepalive(self) -> None:
-        if self.head_has_begun:
-            self._keepalive_handle = None  # `heads` has the timer; aiohttp sets its own after the answer
-        else:
-            super()._process_keepalive()
 
     def _may_be_whole_yet(self, data: bytes) -> bool:
         """Tell whether further bytes can still make this a valid head."""
         too_large = len(data) > self._limits.request_head_bytes
         return not too_large and not has_bare_line_feed(data.lstrip(b"\r\n"))
-
-    @property
-    def _is_full(self) -> bool:
-        """Whether aiohttp takes no head now: it lacks the end of a body, or has enough requests waiting.
-
-        When it can go on, it calls `data_received` with no bytes.
-        """
-        body = self._messages[-1][1] if self._messages else self.body
-        return (body is not None and not body.is_eof()) or len(self._messages) >= self._max_msg_queue_size
 
     @property
     def _is_secure(self) -> bool:

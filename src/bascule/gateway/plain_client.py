@@ -19,11 +19,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import re
 import socket
 import ssl
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -40,7 +40,6 @@ from bascule.policy.socketpath import UNIX_SCHEME, socket_path
 from bascule.protocol.tlsfailure import alert
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
     from aiohttp import ClientHandlerType, ClientMiddlewareType, StreamReader
@@ -54,7 +53,14 @@ if TYPE_CHECKING:
 
     OnInterim = Callable[[RawResponseMessage], Awaitable[None]]
 
-__all__ = ["FailedInUse", "TlsTimedOut", "UpstreamPool", "reporting_interim", "upstream_session"]
+__all__ = [
+    "FailedInUse",
+    "TlsTimedOut",
+    "UpstreamPool",
+    "come_so_far",
+    "reporting_interim",
+    "upstream_session",
+]
 
 _KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
@@ -209,6 +215,11 @@ def _has_unread_chunks(message: RawResponseMessage) -> bool:
     return not message.chunked and message.headers.get(hdrs.TRANSFER_ENCODING, "").lower() == "chunked"
 
 
+def come_so_far(body: StreamReader) -> bytes:
+    """Return what has come of a body and was not read, although the body has failed."""
+    return body._read_nowait(-1)
+
+
 class _Names(AbstractResolver):
     """Looks names up for one pool.
 
@@ -253,8 +264,6 @@ class UpstreamPool(aiohttp.TCPConnector):
         super().__init__(**options)
         self._fence = fence
         self._keeps_back = False
-        connection: type[ResponseHandler] = _UpstreamConnection
-        self._factory = partial(connection, loop=self._loop)
 
     async def connect(self, req: aiohttp.ClientRequest, *more: Any, **options: Any) -> Connection:
         """Return a kept connection, or a new one."""
@@ -277,12 +286,14 @@ class UpstreamPool(aiohttp.TCPConnector):
         """Connect to an upstream."""
         if req.url.scheme != UNIX_SCHEME:
             return await super()._create_connection(req, *more)
-        path = socket_path(req.host)
+        path, loop = socket_path(req.host), asyncio.get_running_loop()
         try:
             connection = socket.socket(socket.AF_UNIX, NONBLOCKING_STREAM)
             try:
                 await connect(connection, path)
-                _, protocol = await self._loop.create_unix_connection(self._factory, sock=connection)
+                _, protocol = await loop.create_unix_connection(
+                    lambda: _UpstreamConnection(loop), sock=connection
+                )
             except BaseException:
                 connection.close()
                 raise
@@ -307,16 +318,14 @@ class UpstreamPool(aiohttp.TCPConnector):
     ) -> tuple[asyncio.Transport, ResponseHandler]:
         """Connect to one of several addresses; tell a failure of TLS from a failed connect."""
         assert isinstance(req, _Request)
-        factory, *rest = args
         req.is_connected = False
 
         def connected() -> ResponseHandler:  # called when TCP has connected, before TLS begins
             req.is_connected = True
-            made: ResponseHandler = factory()
-            return made
+            return _UpstreamConnection(asyncio.get_running_loop())
 
         try:
-            return await super()._wrap_create_connection(connected, *rest, req=req, **options)
+            return await super()._wrap_create_connection(connected, *args[1:], req=req, **options)
         except aiohttp.ClientConnectorError as error:
             if not req.is_connected or isinstance(error, aiohttp.ClientSSLError):
                 raise

@@ -4,6 +4,8 @@ Rules of this file: bodies are never decompressed; a handler is cancelled when i
 browser goes away; a request that does not parse is answered with a page of ours that
 repeats nothing of it, logged at debug level only, and its connection closed. All but the
 second rule hold for the admin listener's connections (`bascule.gateway.admin_listener`) as well.
+
+What is private of aiohttp's server is used in this file alone; docs/decisions/0003-plain-http.md names it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from bascule.policy.forwarding import values_of
 
 if TYPE_CHECKING:
     import asyncio
+    from collections import deque
     from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp import StreamReader
@@ -158,9 +161,33 @@ class PlainProtocol(web.RequestHandler):
         return self._current_request is not None or self.has_more
 
     @property
+    def requests(self) -> deque[tuple[RawRequestMessage | Any, StreamReader]]:
+        """What waits for an answer: requests with their bodies, and what is wrong with a head."""
+        return self._messages
+
+    def amend(self, place: int, **parts: Any) -> None:
+        """Let one of the `requests` say in some parts what its client sent, not what aiohttp was shown."""
+        message, body = self.requests[place]
+        self.requests[place] = (message._replace(**parts), body)
+
+    @property
     def has_more(self) -> bool:
         """Whether another request has been read: then the connection is not idle after an answer."""
         return bool(self._messages)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether aiohttp takes no head now: it lacks the end of a body, or has enough requests waiting.
+
+        When it can go on, it calls `data_received` with no bytes.
+        """
+        body = self._messages[-1][1] if self._messages else self.body
+        return (body is not None and not body.is_eof()) or len(self._messages) >= self._max_msg_queue_size
+
+    @property
+    def head_has_begun(self) -> bool:
+        """Whether we have a part of a head that aiohttp has not seen."""
+        return False
 
     @property
     def expects_head(self) -> bool:
@@ -182,6 +209,18 @@ class PlainProtocol(web.RequestHandler):
         super().data_received(data)
         if (current := self._current_request) is not None:
             self._end_broken(current.content)
+
+    def pause_again(self) -> None:
+        """Stop reading if aiohttp said so before the transport had begun to read."""
+        if self.transport is not None and (self._buffer_paused or self._reading_paused):
+            self.transport.pause_reading()
+
+    def _process_keepalive(self) -> None:
+        """Close an idle connection; not while a head is on its way, which has a time of its own."""
+        if self.head_has_begun:
+            self.keep_alive(self._keepalive)  # forgets this timer; aiohttp sets another after the answer
+        else:
+            super()._process_keepalive()
 
     async def _drain_helper(self) -> None:
         """Wait until the client has read enough for more to be written: aiohttp waits only here for that."""

@@ -40,7 +40,7 @@ from yarl import URL
 from bascule.gateway.exchanges import SOON
 from bascule.gateway.giveway import give_way
 from bascule.gateway.hubpages import HubPages
-from bascule.gateway.plain_client import reporting_interim
+from bascule.gateway.plain_client import come_so_far, reporting_interim
 from bascule.gateway.plain_failure import (
     ANSWERS,
     BAD_ANSWER,
@@ -296,7 +296,7 @@ class PlainUpstreams:
                 part = await content.readany()
             except (aiohttp.ClientError, OSError) as error:
                 self._note_failure(asked, BROKEN_OFF, None, describe(error))
-                return await browser.break_off(content._read_nowait(-1))
+                return await browser.break_off(come_so_far(content))
             try:
                 if not part:
                     await browser.finish()
