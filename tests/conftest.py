@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 Start = Callable[..., RunningBascule]
 
 _MORE_DESCRIPTORS = 300
-_descriptors_after = [0]
+_IN_USE = pytest.StashKey[int]()
+"""Descriptors that were left after the last collection."""
 
 # A proxy honours what it inherits, and `nohup` ignores this one: no reload would be tried.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -55,17 +56,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Let applications of former tests go once they hold many descriptors, such as those of their counters.
 
     aiohttp remembers a thousand handlers, each with its application, for as long as the process lives. A job
     had more than a thousand descriptors in the end, and select(2) knows none beyond 1,023.
     """
-    if len(os.listdir("/proc/self/fd")) > _descriptors_after[0] + _MORE_DESCRIPTORS:
+    if len(os.listdir("/proc/self/fd")) > item.config.stash.get(_IN_USE, 0) + _MORE_DESCRIPTORS:
         web_app._cached_build_middleware.cache_clear()
         gc.collect()
         # What is left is in use; collecting again before each test would take a third of the whole run.
-        _descriptors_after[0] = len(os.listdir("/proc/self/fd"))
+        item.config.stash[_IN_USE] = len(os.listdir("/proc/self/fd"))
 
 
 @pytest.fixture
