@@ -267,6 +267,14 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.started)
     @invariant()
+    def a_source_that_is_gone_was_heard_and_a_sink_that_is_shut_was_told(self) -> None:
+        for session in self.relay.sessions.values():
+            for flow in (session.inbound, session.outbound):
+                assert flow.heard or not flow.gone
+                assert flow.told or not (flow.closed or flow.shut)
+
+    @precondition(lambda self: self.started)
+    @invariant()
     def sessions_are_open_or_reported_once(self) -> None:
         ended = [report.id for report in self.reports]
         assert sorted([*ended, *self.relay.sessions]) == [1, 2]

@@ -71,10 +71,10 @@ class Flow:
         steps: `_STEPS` of the direction.
         heard: The source's last frame has come: its Close, its fault, or the end of its connection. This
             attribute and those below belong to the owner; the engine ignores them.
-        gone: The source has ended for reading.
+        gone: The source has ended for reading, and so was heard.
         told: A Close has been written to the sink, or it can no longer be told anything.
-        closed: A Close of ours has been written to the sink, or waits in the stash.
-        shut: We have ended the sink's connection for writing.
+        closed: A Close of ours has told it, or waits in the stash.
+        shut: We have ended the sink's connection for writing, since it was told.
         pending: Control frames waiting for the next frame boundary; ``None`` when there are none.
     """
 

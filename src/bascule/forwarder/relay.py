@@ -11,7 +11,9 @@ writing; when both connections have also ended for reading, or the deadline of t
 closing handshake has passed, the session is over. Reading to the end matters: a
 connection closed with unread bytes is reset, and a reset can overtake our Close.
 Each flow records this for its own two ends: whether its source was heard and is gone,
-and whether its sink was told and is shut.
+and whether its sink was told and is shut. What is gone was heard, and what is shut, or has
+a Close of ours, was told. Nothing of this is undone, except that a Close of ours may be lost
+with other bytes that a sink no longer takes; such a sink counts as told.
 
 Rules of this file:
 
@@ -340,7 +342,7 @@ class Relay:
             elif not upstream_leaves_first:
                 _shutdown(flow.sink, socket.SHUT_WR)
                 flow.shut = True
-        if all(flow.told and flow.heard and flow.gone and not flow.stashed for flow in (inbound, outbound)):
+        if all(flow.told and flow.gone and not flow.stashed for flow in (inbound, outbound)):
             self._finish(session)
 
     def _finish(self, session: Session) -> None:
