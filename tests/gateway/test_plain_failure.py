@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bascule.gateway.plain_client import FailedInUse, TlsTimedOut
+from bascule.gateway.plain_client import TlsTimedOut
+from bascule.gateway.plain_connection import FailedInUse
 from bascule.gateway.plain_failure import NO_ROOM, UNREACHABLE, describe, why_unreachable
 
 KEY = aiohttp.client_reqrep.ConnectionKey("10.9.8.7", 1, False, True, None, None, None)

@@ -16,7 +16,8 @@ import aiohttp
 
 from bascule.gateway.connecting import lacks_room
 from bascule.gateway.fence import AddressRefused
-from bascule.gateway.plain_client import FailedInUse, TlsTimedOut
+from bascule.gateway.plain_client import TlsTimedOut
+from bascule.gateway.plain_connection import FailedInUse
 from bascule.protocol.tlsfailure import ALERTS, errno_name, tls_failure
 
 __all__ = [

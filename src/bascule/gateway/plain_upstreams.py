@@ -40,7 +40,8 @@ from yarl import URL
 from bascule.gateway.exchanges import SOON
 from bascule.gateway.giveway import give_way
 from bascule.gateway.hubpages import HubPages
-from bascule.gateway.plain_client import come_so_far, reporting_interim
+from bascule.gateway.plain_client import reporting_interim
+from bascule.gateway.plain_connection import come_so_far
 from bascule.gateway.plain_failure import (
     ANSWERS,
     BAD_ANSWER,

@@ -1,0 +1,170 @@
+"""A connection to an upstream of plain HTTP: aiohttp's, which here tells an answer from other bytes."""
+
+from __future__ import annotations
+
+import errno
+import re
+import ssl
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from aiohttp import hdrs
+from aiohttp.client_proto import ResponseHandler
+
+from bascule.protocol.tlsfailure import alert
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import StreamReader
+    from aiohttp.http import RawResponseMessage
+
+    OnInterim = Callable[[RawResponseMessage], Awaitable[None]]
+
+__all__ = ["FailedInUse", "UpstreamConnection", "come_so_far"]
+
+_END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
+"""The end of a head, as aiohttp sees it: the CR in front of a LF may be missing."""
+_SEEN: Final = 2
+"""Most bytes of the end of a head that an earlier read may have received."""
+_MOST_INTERIM: Final = 64
+"""Most interim answers that wait for the browser: an upstream might send them without end."""
+_RETRIED: Final = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
+"""Errors after which aiohttp sends an idempotent request again."""
+
+
+class FailedInUse(aiohttp.ClientConnectionError):
+    """A connection failed after the upstream may have acted on the request; aiohttp does not send it again.
+
+    Attributes:
+        reason: aiohttp's error.
+    """
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(*reason.args)
+        self.reason = reason
+
+
+class UpstreamConnection(ResponseHandler):
+    """A connection that tells an answer from other bytes, where plain aiohttp does not.
+
+    * If the framing of a body is broken, its reader gets the error. Plain aiohttp tells only a task that
+      waits for the next head, and the reader waits for ever.
+    * An answer ends where RFC 9112 §6.3 says. Bytes after it end the connection, and are never the
+      next answer. Plain aiohttp drops an answer if anything in the packet of its head cannot be parsed.
+    * A request is sent again only if its connection was kept, and ended without a byte: then it was most
+      likely closed before (RFC 9112 §9.3.1). Plain aiohttp also sends it again when a fresh connection ends.
+    * Interim answers are reported. Plain aiohttp skips them.
+    * Chunks that are not read as chunks are no answer. Plain aiohttp takes them for the body.
+    * A body without length is complete when the connection ends, but not when it fails. Plain aiohttp makes
+      no difference. Under TLS as well, although only the end of TLS would prove it (RFC 9112 §9.8): many
+      servers never send that (docs/decisions/0006-tls.md).
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.on_interim: OnInterim | None = None
+        self._expects_head = False
+        self._is_used = False
+        self._may_be_stale = False
+        self._seen = b""
+
+    def set_response_params(self, **params: Any) -> None:
+        """Expect the answer to the request that is sent next."""
+        self.on_interim = None
+        self._expects_head = True
+        self._may_be_stale = self._is_used
+        self._is_used = True
+        self._seen = b""
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """Give aiohttp each head alone."""
+        if data:  # aiohttp calls this without any whenever a part of an answer is read, of a former one too
+            self._may_be_stale = False
+        while self._expects_head and data:
+            seen = self._seen + data
+            if (end := _END_OF_HEAD.search(seen)) is None:
+                self._seen = seen[-_SEEN:]
+                break
+            cut = end.end() - len(self._seen)
+            self._seen = b""
+            super().data_received(data[:cut])
+            data = data[cut:]
+            if not data:
+                return
+        if not self._expects_head and self._is_whole and data.strip(b"\r\n"):
+            self._turn_away()
+            return
+        super().data_received(data)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the last answer has come to its end."""
+        return self._payload is not None and self._payload.is_eof()
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take the expected answer, and interim ones before it; for any other, close the connection."""
+        if not self._expects_head:
+            self._turn_away()
+            return
+        if _has_unread_chunks(data[0]):
+            self._turn_away()
+            self.set_exception(aiohttp.ClientError("chunks that are not read as chunks"))
+            return
+        self._expects_head = is_interim = _is_interim(data[0])
+        if is_interim and len(self) >= _MOST_INTERIM:
+            self._turn_away()
+            self.set_exception(aiohttp.ClientError("too many interim answers"))
+            return
+        super().feed_data(data, size)
+
+    async def read(self) -> tuple[RawResponseMessage, StreamReader]:
+        """Return the next answer; report it first if it is an interim one."""
+        message, body = await super().read()
+        if self.on_interim is not None and _is_interim(message):
+            await self.on_interim(message)
+        return message, body
+
+    def _turn_away(self) -> None:
+        """Close a connection on which bytes arrived unasked."""
+        self.force_close()
+        if self.transport is not None:
+            self.transport.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End the answer that a task waits for, or reads."""
+        if isinstance(exc, ssl.SSLError):
+            # aiohttp takes OpenSSL's error number for the kernel's, and passes on only number and text.
+            exc = OSError(errno.EPROTO, alert(exc) or "TLS broke")
+        if exc is not None and self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(aiohttp.ClientPayloadError("the connection failed"))
+        super().connection_lost(exc)
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """Fail the answer that a task waits for, or reads."""
+        if not self._may_be_stale and isinstance(exc, _RETRIED):
+            exc = FailedInUse(exc)
+        super().set_exception(exc, *cause)
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            known = isinstance(exc, (aiohttp.ClientError, OSError))
+            body.set_exception(exc if known else aiohttp.ClientError("the answer's framing is broken"))
+
+
+def _is_interim(message: RawResponseMessage) -> bool:
+    return 100 <= message.code < 200 and message.code != 101
+
+
+def _has_unread_chunks(message: RawResponseMessage) -> bool:
+    """Tell whether the parser saw no coding in a field that we, and others, read as chunked.
+
+    With a tab behind the word, for example, which is white space like any other (seen with aiohttp 3.14.5).
+    """
+    return not message.chunked and message.headers.get(hdrs.TRANSFER_ENCODING, "").lower() == "chunked"
+
+
+def come_so_far(body: StreamReader) -> bytes:
+    """Return what has come of a body and was not read, although the body has failed."""
+    return body._read_nowait(-1)
