@@ -15,7 +15,7 @@ from bascule.errors import RequestRefused
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.pumpedleg import PumpedLeg
-from bascule.gateway.tlstransport import accept_tls
+from bascule.gateway.tlshandshake import accept_tls
 from bascule.gateway.upstream import Answered
 from bascule.protocol.http1 import ResponseHead, framing_of
 from tests.support.certificates import make_certificate

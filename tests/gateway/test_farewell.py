@@ -19,7 +19,7 @@ from bascule.gateway.legs import PlainLeg
 from bascule.gateway.pump import pump
 from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.taking import taken
-from bascule.gateway.tlstransport import accept_tls
+from bascule.gateway.tlshandshake import accept_tls
 from tests.support.certificates import make_certificate
 from tests.support.relaying import tcp_pair
 from tests.support.waiting import eventually_async

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any, Final
 
-from bascule.gateway.tlstransport import TlsTransport, accept_tls, connect_tls
+from bascule.gateway.tlshandshake import accept_tls, connect_tls
+from bascule.gateway.tlstransport import TlsTransport
 from tests.support.certificates import Certificate
 from tests.support.parts import missing
 from tests.support.relaying import tcp_pair

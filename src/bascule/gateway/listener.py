@@ -25,7 +25,7 @@ import structlog
 from bascule.gateway.announced import Peer, read_header
 from bascule.gateway.farewell import farewell
 from bascule.gateway.legs import CHUNK, PlainLeg
-from bascule.gateway.tlstransport import accept_tls
+from bascule.gateway.tlshandshake import accept_tls
 from bascule.gateway.upgrade import UpgradeRequest, upgrade_head
 from bascule.policy.clientaddress import TrustedProxies, peer_address
 from bascule.policy.socketoptions import unix_options

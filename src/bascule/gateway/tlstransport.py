@@ -25,15 +25,15 @@ from typing import TYPE_CHECKING, Final, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ROOM", "TlsTransport", "accept_tls", "connect_tls", "has_failed"]
+__all__ = ["RECORD", "ROOM", "TlsTransport", "has_failed"]
 
-_RECORD: Final = 16 * 1024
+RECORD: Final = 16 * 1024
 """Most bytes that a record carries (RFC 8446 §5.1)."""
 
-_READ_AT_ONCE: Final = 4 * _RECORD
+_READ_AT_ONCE: Final = 4 * RECORD
 """Most bytes read from a connection in a turn."""
 
-ROOM: Final = _READ_AT_ONCE + 2 * _RECORD
+ROOM: Final = _READ_AT_ONCE + 2 * RECORD
 """Bytes that a buffered protocol must have room for: those may complete a record that had begun before, and
 OpenSSL has to be asked for a whole record, or it would keep the rest."""
 
@@ -71,68 +71,8 @@ def has_failed(connection: socket.socket) -> bool:
     return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 
-async def accept_tls(
-    connection: socket.socket, context: ssl.SSLContext, protocol: Callable[[], asyncio.BaseProtocol]
-) -> TlsTransport:
-    """Let a client begin TLS and give the connection to a protocol; for all else see `connect_tls`."""
-    return await _begin(connection, context, None, protocol)
-
-
-async def connect_tls(
-    connection: socket.socket,
-    context: ssl.SSLContext,
-    server: str,
-    protocol: Callable[[], asyncio.BaseProtocol],
-) -> TlsTransport:
-    """Begin TLS as a client and give the connection to a protocol.
-
-    Args:
-        connection: Connected and non-blocking. Until there is a transport it is the caller's.
-        context: What is shown, and what is checked.
-        server: Whom we want to reach: sent to it, and looked for in its certificate.
-        protocol: Called after the handshake. A `asyncio.BufferedProtocol` must have `ROOM`, and use it up at
-            once.
-
-    Raises:
-        OSError: The handshake failed: `ssl.SSLError`, or `ConnectionResetError` without a number if the peer
-            has just left.
-
-    Cancellation: safe; the connection is still the caller's.
-    """
-    return await _begin(connection, context, server, protocol)
-
-
-async def _begin(
-    connection: socket.socket,
-    context: ssl.SSLContext,
-    server: str | None,
-    protocol: Callable[[], asyncio.BaseProtocol],
-) -> TlsTransport:
-    loop = asyncio.get_running_loop()
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = context.wrap_bio(incoming, outgoing, server_side=server is None, server_hostname=server)
-    while True:
-        try:
-            tls.do_handshake()
-        except ssl.SSLWantReadError:
-            pass
-        except OSError:
-            with contextlib.suppress(OSError):
-                connection.send(outgoing.read())  # the alert, which says why
-            raise
-        else:
-            break
-        if said := outgoing.read():
-            await loop.sock_sendall(connection, said)
-        heard = await loop.sock_recv(connection, _RECORD)
-        if not heard:
-            raise ConnectionResetError
-        incoming.write(heard)
-    return TlsTransport(loop, connection, context, (tls, incoming, outgoing), protocol())
-
-
 class TlsTransport(asyncio.Transport):
-    """A connection on which TLS has begun; made by `accept_tls` and `connect_tls`.
+    """A connection on which TLS has begun; made by `bascule.gateway.tlshandshake`.
 
     Unlike asyncio's it can be written to after its peer has ended, if the protocol's `eof_received` says so.
     """
@@ -287,11 +227,11 @@ class TlsTransport(asyncio.Transport):
         filled, ended, failure = 0, False, None
         began = time.thread_time() if number > _LITTLE else 0.0
         try:
-            for start in range(0, max(number, 1), _RECORD):
-                incoming.write(_sealed[start : min(start + _RECORD, number)])
+            for start in range(0, max(number, 1), RECORD):
+                incoming.write(_sealed[start : min(start + RECORD, number)])
                 while incoming.pending:
                     try:
-                        count = read(_RECORD, into[filled:])
+                        count = read(RECORD, into[filled:])
                     except ssl.SSLWantReadError:
                         break
                     if not count:
@@ -364,7 +304,7 @@ class TlsTransport(asyncio.Transport):
         try:
             while start < len(data):
                 # A peer may have asked for shorter records (RFC 8449).
-                start += self._tls.write(data[start : start + _RECORD])
+                start += self._tls.write(data[start : start + RECORD])
                 records.append(self._outgoing.read())
         except ssl.SSLWantReadError:
             self._unsealed += data[start:]

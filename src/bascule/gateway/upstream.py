@@ -22,7 +22,7 @@ from bascule.gateway.fence import AddressRefused
 from bascule.gateway.legs import Deadline, Leg, PlainLeg, deadlines
 from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.resolver import Resolver, Unresolvable
-from bascule.gateway.tlstransport import connect_tls
+from bascule.gateway.tlshandshake import connect_tls
 from bascule.policy.socketoptions import keepalive_start, session_options, unix_options
 from bascule.protocol.handshake import Agreement, Offer, check_response, upgrade_request
 from bascule.protocol.http1 import (
