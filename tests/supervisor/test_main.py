@@ -149,7 +149,7 @@ def test_a_forwarder_that_does_not_read_is_told_of_the_intervals_when_it_does() 
             with contextlib.suppress(BlockingIOError):
                 while forwarder.control.send(b"not read yet"):
                     pass
-            supervisor._tell_intervals(forwarder)
+            supervisor._orders.change_intervals(forwarder)
             with contextlib.suppress(BlockingIOError):
                 while reader.receive(theirs).data == b"not read yet":
                     pass

@@ -3,8 +3,8 @@
 It reads nothing that comes from the network and carries no data, so little can go
 wrong in it. It waits for pidfds, control channels, signals and deadlines, and for
 nothing else. `bascule.supervisor.watchdog` kills a child that hangs, which is then treated as one
-that died. `bascule.supervisor.shutdown` decides how the proxy stops, and
-`bascule.supervisor.succession` how another configuration comes into force.
+that died. `bascule.supervisor.orders` says what the others are told, `bascule.supervisor.shutdown`
+how the proxy stops, and `bascule.supervisor.succession` how another configuration comes into force.
 """
 
 from __future__ import annotations
@@ -13,32 +13,29 @@ import contextlib
 import selectors
 import signal
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from bascule.errors import ConfigError, HandoverError
-from bascule.gateway.setup import GatewaySetup
 from bascule.handover import control, signals
-from bascule.handover.control import ASK_AGAIN, ChangeIntervals, receive_control, send_control
+from bascule.handover.control import receive_control
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.descriptors import PacketReader
-from bascule.handover.journal import Journal
-from bascule.handover.setup import ChildSetup, ForwarderSetup
 from bascule.policy.certificate import check_certificates
-from bascule.policy.entrance import entrance
 from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
 from bascule.supervisor.agenda import Agenda
+from bascule.supervisor.announcement import announce, warn
 from bascule.supervisor.caught import CaughtSignals
 from bascule.supervisor.channels import Channels
 from bascule.supervisor.child import Child, ForwarderChild, GatewayChild, check_kernel, in_words
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.losses import Losses
+from bascule.supervisor.orders import Orders
 from bascule.supervisor.orphans import Orphans
 from bascule.supervisor.shutdown import Shutdown
-from bascule.supervisor.sockets import Listeners, address, url
+from bascule.supervisor.sockets import Listeners
 from bascule.supervisor.succession import Succession
 from bascule.supervisor.usage import Usage
 from bascule.supervisor.watchdog import Watchdog
@@ -83,7 +80,6 @@ class Supervisor:
         on_serving: Callable[[], object] = lambda: None,
     ) -> None:
         config = loaded.config
-        self._started_at = time.time()
         self._load = load
         self._listeners = listeners
         count = config.forwarders.count or cores.available()
@@ -91,8 +87,6 @@ class Supervisor:
         # Before any other descriptor is opened: if the limit is too low, this is the error to report.
         openfiles.prepare(config.websocket_proxy.max_sessions_per_app, self._slots)
         self._counters = CounterFile.create(self._slots)
-        self._figures = Journal.create("bascule-figures")
-        self._hub = Journal.create("bascule-hub")
         self._selector = selectors.DefaultSelector()
         self._reader = PacketReader()
         self._gateways = Gateways()
@@ -105,6 +99,10 @@ class Supervisor:
         self._watchdog = Watchdog(self._counters, config.watchdog, do_later)
         self._usage = Usage(self._counters, Processes().read, do_later)
         self._channels = Channels(self._gateways, self._forwarders, do_later)
+        self._orders = Orders(
+            self._counters, listeners, self._gateways, self._forwarders, self._succession, self._shutdown,
+            self._watchdog, do_later,
+        )  # fmt: skip
         self._announced = False
         self._on_serving = on_serving
         self._on_terminal = terminal.is_there()
@@ -167,7 +165,7 @@ class Supervisor:
         """See `SuccessionHost.start`."""
         theirs = child.new_control()
         try:
-            child.start(self._setup(child, theirs.fileno()), time.monotonic())
+            child.start(self._orders.setup(child, theirs.fileno()), time.monotonic())
         finally:
             theirs.close()
         assert child.control is not None
@@ -183,49 +181,6 @@ class Supervisor:
         self._usage.started(child)
         _log.debug("started", child=child.name, pid=child.process.pid)
         self._gateways.started += isinstance(child, GatewayChild)
-
-    def _setup(self, child: Child, control: int) -> ChildSetup:
-        """Return the setup of a child that is about to be started.
-
-        Args:
-            child: The child.
-            control: Descriptor of its end of the control channel.
-        """
-        gateways, listeners = self._gateways, self._listeners
-        is_successor = child is gateways.successor
-        loaded = self._succession.wanted if is_successor else self._succession.loaded
-        config, counters = loaded.config, self._counters.descriptor
-        if isinstance(child, ForwarderChild):
-            return ForwarderSetup(
-                control,
-                counters,
-                self._slots,
-                slot=child.slot,
-                read_buffer_bytes=config.forwarders.read_buffer_bytes,
-                **asdict(_intervals(config)),
-            )
-        assert isinstance(child, GatewayChild)
-        return GatewaySetup(
-            control,
-            counters,
-            self._slots,
-            config=config,
-            sources=dict(loaded.sources),
-            public=listeners.public.fileno(),
-            admin=listeners.admin.fileno(),
-            redirect=-1 if listeners.redirect is None else listeners.redirect.fileno(),
-            figures=self._figures.descriptor,
-            hub=self._hub.descriptor,
-            place=child.place,
-            generation=gateways.started,
-            restarts=gateways.restarts,
-            # The gateway learns the restarts with each channel; a forwarder that is down now has none.
-            forwarder_restarts=[max(0, each.restarts) for each in self._forwarders],
-            successor=is_successor,
-            started_at=self._started_at,
-            draining=self._shutdown.draining_since,
-            reloaded=self._succession.reloaded,
-        )
 
     def start_again(self, child: Child) -> None:
         """See `SuccessionHost.start_again`."""
@@ -273,14 +228,14 @@ class Supervisor:
                 # A drain that POST /drain began outlives the gateway that was asked, and its time runs on.
                 self._shutdown.draining_since = message.since
                 if child in self._gateways.former:
-                    self._tell_to_serve()
+                    self._orders.serve()
             case control.Drained():
                 self._shutdown.on_drained()
             case control.Prepared() if child is self._gateways.serving:
                 self._gateways.serving.prepared = True
                 if self._announced:
                     # A first gateway waits for all forwarders; now we know which have sessions to list.
-                    self._tell_to_serve()
+                    self._orders.serve()
                 self._channels.connect_all()
             case control.Prepared() if child is self._gateways.successor:
                 self._succession.on_prepared()
@@ -302,37 +257,13 @@ class Supervisor:
         # Only now: while it starts, a gateway needs the processor as much as other processes.
         scheduling.stand_back(child.process.pid)
         if self._shutdown.asked_for:
-            assert child.control is not None
-            with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
-                send_control(child.control, control.BeginDrain(self._shutdown.signalled_at))
+            self._orders.begin_drain(child)
         elif not self._announced:
-            self._announce()
+            hot_path = self._forwarders[0].hot_path
+            announce(self._listeners, self._config, forwarders=self._slots, hot_path=hot_path)
+            self._on_serving()
         self._announced = True
         self._succession.go_on()
-
-    def _announce(self) -> None:
-        public, admin, redirect = self._listeners.public, self._listeners.admin, self._listeners.redirect
-        said = {
-            "open": url(public, secure=self._config.tls.certificate is not None, path=entrance(self._config)),
-            "status_page": url(admin, secure=self._config.admin_tls.certificate is not None),
-            "redirect": None if redirect is None else address(redirect),
-        }
-        _log.info(
-            "listening",
-            public=address(public),
-            admin=address(admin),
-            **{name: value for name, value in said.items() if value is not None},
-            forwarders=self._slots,
-            hot_path=self._forwarders[0].hot_path,
-            max_sessions=self._config.websocket_proxy.max_sessions_per_app,
-        )
-        self._warn()
-        self._on_serving()
-
-    def _warn(self) -> None:
-        """Warn about dangerous settings of the configuration in force."""
-        if not self._config.upstream_tls.verify:
-            _log.warning("certificates of upstreams are not checked", key="upstreamTls.verify")
 
     def _on_death(self, child: Child) -> None:
         assert child.process is not None
@@ -416,7 +347,7 @@ class Supervisor:
         """See `SuccessionHost.go_over`."""
         config, serving = self._config, self._gateways.serving
         configure(config.log.level, config.log.format, process="supervisor")
-        self._warn()
+        warn(config)
         if not self.is_leaving:
             try:
                 self._listeners.set_options(config.sockets)
@@ -426,37 +357,12 @@ class Supervisor:
                 openfiles.prepare(config.websocket_proxy.max_sessions_per_app, self._slots)
             except ConfigError as error:  # the limit was lowered from outside; running forwarders keep theirs
                 _log.error("a forwarder that starts will take no session", error=str(error))
-        self._tell_to_serve()
+        self._orders.serve()
         self._channels.connect_all()
         for forwarder in self._forwarders:
-            self._tell_intervals(forwarder)
+            self._orders.change_intervals(forwarder)
         # The gateway that is to serve gets no extra time to start: until it serves, no gateway accepts.
         self._watchdog.begin_anew(config.watchdog, serving)
-
-    def _tell_to_serve(self) -> None:
-        """Tell the serving gateway to serve, which forwarders to wait for, and of a drain or a reload."""
-        channel = self._gateways.serving.control
-        if channel is not None:
-            # A forwarder that is being started carries nothing, and one that hangs must not be waited for.
-            ready = [
-                forwarder.slot
-                for forwarder in self._forwarders
-                if forwarder.ready and not self._watchdog.stands_still(forwarder)
-            ]
-            with contextlib.suppress(OSError):  # it has just died: its pidfd tells the rest
-                send_control(
-                    channel, control.Serve(ready, self._shutdown.draining_since, self._succession.reloaded)
-                )
-
-    def _tell_intervals(self, forwarder: Child) -> None:
-        """Tell a forwarder the times of the configuration in force; a start tells them as well."""
-        if forwarder.control is None:
-            return
-        try:
-            send_control(forwarder.control, _intervals(self._config))
-        except OSError as error:  # it has just died (its pidfd tells the rest), or it reads nothing
-            _log.warning("not told of the intervals", forwarder=forwarder.name, error=str(error))
-            self._agenda.do_later(ASK_AGAIN, lambda: self._tell_intervals(forwarder))
 
     # -- signals ------------------------------------------------------------------------------
 
@@ -478,17 +384,6 @@ class Supervisor:
         if child.control is not None and child.control in self._selector.get_map():
             self._selector.unregister(child.control)
         child.hang_up()
-
-
-def _intervals(config: Config) -> ChangeIntervals:
-    """Return the times of a configuration that forwarders go by."""
-    proxy, limits = config.websocket_proxy, config.limits
-    return ChangeIntervals(
-        proxy.heartbeat_interval_ms,
-        limits.pong_timeout,
-        proxy.session_idle_timeout_ms,
-        limits.closing_handshake_timeout,
-    )
 
 
 def run(
