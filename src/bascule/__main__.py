@@ -5,7 +5,7 @@ Rules of this file: it does only what cannot wait until the command line is impo
 
 import signal
 
-from bascule import standard
+from bascule import stdio
 from bascule.supervisor import early
 
 __all__ = ["main"]
@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command of this process."""
-    standard.open_closed()
+    stdio.open_closed()
     early.catch()
     try:
         # The import system has callbacks in which what a signal raises is printed and lost.

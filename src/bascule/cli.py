@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bascule import standard
+from bascule import stdio
 from bascule._version import __version__
 from bascule.chp import chp
 from bascule.configoption import config_option
@@ -273,7 +273,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.Abort:
         sys.exit(130)  # what a shell reports for an interrupted program
     except BrokenPipeError:
-        standard.give_up(sys.stdout)
+        stdio.give_up(sys.stdout)
         sys.exit(1)
 
 

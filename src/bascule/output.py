@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bascule import standard
+from bascule import stdio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def lost_if_unwritable() -> Iterator[None]:
     try:
         yield
     except OSError:
-        standard.give_up(sys.stderr)
+        stdio.give_up(sys.stderr)
 
 
 @contextlib.contextmanager
@@ -49,7 +49,7 @@ def _writing() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        standard.give_up(sys.stdout)
+        stdio.give_up(sys.stdout)
         raise click.ClickException(f"cannot write: {error.strerror}") from error
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from bascule.gateway.admission import Admission
-from bascule.gateway.announced import Peer
 from bascule.gateway.exchanges import ExchangeCount
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.life import Stage
+from bascule.gateway.proxyheader import Peer
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
 from bascule.gateway.upgrade import UpgradeRequest

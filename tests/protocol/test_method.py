@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bascule.protocol.method import shown
+from bascule.protocol.method import with_known_method
 
 REST = b" /x?GET y HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -14,7 +14,7 @@ REST = b" /x?GET y HTTP/1.1\r\nHost: a\r\n\r\n"
 )
 def test_a_common_method_is_shown_as_it_is(method: str) -> None:
     head = method.encode() + REST
-    assert shown(head) == (head, None)
+    assert with_known_method(head) == (head, None)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_a_common_method_is_shown_as_it_is(method: str) -> None:
     ["PROPFIND", "MKCOL", "REPORT", "QUERY", "VERSION-CONTROL", "BAN", "PRI", "POST2", "!#$%&'*+-.^_`|~"],
 )
 def test_for_any_other_token_in_capitals_a_parser_is_shown_a_common_one(method: str) -> None:
-    assert shown(method.encode() + REST) == (b"POST" + REST, method)
+    assert with_known_method(method.encode() + REST) == (b"POST" + REST, method)
 
 
 @pytest.mark.parametrize(
@@ -30,5 +30,5 @@ def test_for_any_other_token_in_capitals_a_parser_is_shown_a_common_one(method: 
     [b"", b"G(T", b"G\xc3\x84T", b"G\tT", b"G:T", b"\x16\x03\x01", b"get", b"Trace", b"PROPFINd"],
 )
 def test_what_is_no_token_or_is_one_to_some_servers_only_is_left_to_the_parser(start: bytes) -> None:
-    assert shown(start + REST) == (start + REST, None)
-    assert shown(start) == (start, None)
+    assert with_known_method(start + REST) == (start + REST, None)
+    assert with_known_method(start) == (start, None)

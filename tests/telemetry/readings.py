@@ -7,7 +7,7 @@ from itertools import product
 
 from bascule.telemetry.catalogue import CATALOGUE, Metric, MetricKind
 from bascule.telemetry.labels import LABELS
-from bascule.telemetry.sources import HistogramReading, Reader, SummaryReading
+from bascule.telemetry.readings import HistogramReading, Reader, SummaryReading
 
 __all__ = ["readers"]
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bascule.telemetry.catalogue import CATALOGUE, MetricKind
 from bascule.telemetry.exposition import _SCOPE_FIRST, Exposition
-from bascule.telemetry.sources import Reading, SummaryReading
+from bascule.telemetry.readings import Reading, SummaryReading
 from tests.telemetry.readings import readers
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -1,1 +1,1 @@
-"""Answers for operators: API, health, status page. No listening sockets of its own."""
+"""Answers for operators, badges and JupyterHub. No listening sockets of its own."""

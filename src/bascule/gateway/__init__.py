@@ -1,1 +1,1 @@
-"""The gateway: all I/O before a session is relayed."""
+"""The gateway: admits sessions, proxies plain HTTP, and pumps what has TLS."""

@@ -39,7 +39,7 @@ from bascule.gateway.plain_server import SETTINGS, PlainProtocol, is_last
 from bascule.gateway.unread import Stalls, Unread
 from bascule.gateway.waits import Waits
 from bascule.protocol.http1 import END_OF_HEAD
-from bascule.protocol.method import shown
+from bascule.protocol.method import with_known_method
 from bascule.protocol.repeated import have_repeats, with_first_lines
 from bascule.tasks import spawn
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from bascule.gateway.announced import Peer
+    from bascule.gateway.proxyheader import Peer
     from bascule.gateway.upgrade import UpgradeRequest
     from bascule.policy.config import Config
 
@@ -209,7 +209,7 @@ class _Connection(PlainProtocol):
         if self.expects_head:
             data = self._written_once(data)
         if is_first and END_OF_HEAD in data:
-            data, method = shown(data)
+            data, method = with_known_method(data)
         super().data_received(data)
         if method is not None and self.requests and isinstance(self.requests[0][0], RawRequestMessage):
             self.amend(0, method=method)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from bascule.gateway.clock import date_line
+from bascule.gateway.dateline import date_line
 from bascule.gateway.errorpages import error_page, reason_phrase
 from bascule.gateway.farewell import farewell
 from bascule.policy.forwarding import end_to_end_fields

@@ -46,7 +46,7 @@ from bascule.protocol.http1 import (
     parse_request_head,
     without_empty_lines,
 )
-from bascule.protocol.method import shown
+from bascule.protocol.method import with_known_method
 from bascule.protocol.repeated import check_repeated, have_repeats, written_once
 from bascule.tasks import spawn
 
@@ -56,9 +56,9 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.typedefs import RawHeaders
 
-    from bascule.gateway.announced import Peer
     from bascule.gateway.legs import Leg
     from bascule.gateway.life import Life
+    from bascule.gateway.proxyheader import Peer
     from bascule.gateway.upgrade import OnUpgrade
     from bascule.policy.config import Config, Limits
 
@@ -323,7 +323,7 @@ class HttpProtocol(PlainProtocol):
                 return
             head, lines = written_once(repeating), tuple(repeating.fields)
         known = len(self.requests)
-        head, method = shown(head)
+        head, method = with_known_method(head)
         super().data_received(head)
         if len(self.requests) == known:
             # Unless it is closing, aiohttp has skipped as an empty line what is none for us.

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
-from bascule.gateway.announced import Peer, read_header
 from bascule.gateway.farewell import farewell
 from bascule.gateway.legs import CHUNK, PlainLeg
+from bascule.gateway.proxyheader import Peer, read_header
 from bascule.gateway.tlshandshake import accept_tls
 from bascule.gateway.upgrade import UpgradeRequest, upgrade_head
 from bascule.policy.clientaddress import TrustedProxies, peer_address

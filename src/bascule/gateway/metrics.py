@@ -21,8 +21,8 @@ from bascule.handover.counters import GATEWAYS, ForwarderWord, GatewayWord, clos
 from bascule.protocol.closing import CLOSE_TABLE
 from bascule.telemetry.catalogue import QUANTILES
 from bascule.telemetry.durations import DURATIONS
+from bascule.telemetry.readings import SummaryReading
 from bascule.telemetry.roundtrips import ROUND_TRIPS
-from bascule.telemetry.sources import SummaryReading
 from bascule.vocabulary import (
     CLOSE_CODE_LABELS,
     CLOSE_SENDERS,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bascule.telemetry.durations import Durations
     from bascule.telemetry.load import LoadMeter
     from bascule.telemetry.processes import Processes
-    from bascule.telemetry.sources import Reader, Series
+    from bascule.telemetry.readings import Reader, Series
 
 __all__ = ["GatewayMetrics", "closed_sessions"]
 

@@ -32,10 +32,10 @@ from bascule.protocol.path import ASTERISK, is_host
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from bascule.gateway.announced import Peer
     from bascule.gateway.exchanges import ExchangeCount
     from bascule.gateway.life import Life
     from bascule.gateway.plain_upstreams import PlainUpstreams
+    from bascule.gateway.proxyheader import Peer
     from bascule.policy.config import Config
     from bascule.policy.forwarding import Fields
     from bascule.policy.requestrules import RequestRules

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from bascule.errors import BasculeError
-from bascule.gateway.clock import date_line
+from bascule.gateway.dateline import date_line
 from bascule.gateway.errorpages import error_page, reason_phrase
 from bascule.gateway.legs import reset
 from bascule.gateway.plain_server import PlainProtocol

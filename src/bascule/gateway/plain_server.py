@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from bascule.gateway.announced import Peer
 from bascule.gateway.errorpages import error_page
+from bascule.gateway.proxyheader import Peer
 from bascule.gateway.unparsed import complaint
 from bascule.policy.clientaddress import peer_address
 from bascule.policy.forwarding import values_of

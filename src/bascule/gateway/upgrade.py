@@ -1,4 +1,4 @@
-"""Which requests are upgrades, and how whoever has read the head of one hands it on."""
+"""Which requests are upgrades, and the form in which one is handed on once its head is read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from bascule.protocol.handshake import wants_websocket
 from bascule.protocol.http1 import BadHead, parse_request_head
 
 if TYPE_CHECKING:
-    from bascule.gateway.announced import Peer
     from bascule.gateway.legs import Leg
+    from bascule.gateway.proxyheader import Peer
     from bascule.policy.config import Limits
     from bascule.protocol.http1 import RequestHead
 

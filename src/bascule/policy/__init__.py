@@ -1,1 +1,1 @@
-"""Pure decisions: configuration, routes, budget. No I/O but in `loading` and `certificate`."""
+"""Pure decisions: configuration, routes, budget. No I/O but in `loading`, `namedfile` and `certificate`."""

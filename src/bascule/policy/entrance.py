@@ -1,4 +1,4 @@
-"""Where a person who has just started the proxy can look: the path of a page that something answers."""
+"""The path of the page that a person who has just started the proxy can open."""
 
 from __future__ import annotations
 

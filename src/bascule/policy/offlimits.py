@@ -1,4 +1,4 @@
-"""Addresses that a host may not have if a URL chose its name.
+"""Addresses that are refused for a host that a URL named.
 
 The operator wrote the rest of that name, and whoever asks wrote the label; but what the name stands for is
 said by /etc/hosts, by search domains, and by everybody who may write a record in that zone. These addresses

@@ -1,4 +1,4 @@
-"""What is wrong with a text that is no YAML, in words of the person who wrote it, and where to look.
+"""What is wrong with a text that is no YAML, in words for the person who wrote it, and where to look.
 
 PyYAML says which token its scanner did not expect and where that one stands, which is often lines
 below the mistake. The mistakes that people make in a configuration are told by what they are;
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import yaml
 
-__all__ = ["told"]
+__all__ = ["describe"]
 
 _NO_TOKEN: Final = re.compile(r"found character '(.+)' that cannot start any token")
 _NO_VALUE: Final = re.compile(r"expected the node content, but found '([],}])'")
@@ -26,7 +26,7 @@ _BRACKETS: Final = {"while parsing a flow sequence": "[", "while parsing a flow 
 _SIGNS: Final = {"while scanning an alias": "*", "while scanning an anchor": "&"}
 
 
-def told(error: yaml.MarkedYAMLError) -> tuple[str, int, int]:
+def describe(error: yaml.MarkedYAMLError) -> tuple[str, int, int]:
     """Return what is wrong, and the line and the column of it, from 1."""
     what, begins = _in_plain_words(error)
     mark = error.context_mark if begins else error.problem_mark

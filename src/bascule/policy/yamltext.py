@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import yaml
 
-from bascule.policy.yamlmistakes import told
+from bascule.policy.yamlmistakes import describe
 
 __all__ = ["Document", "YamlProblem", "parse_yaml", "yaml_scalar"]
 
@@ -134,7 +134,7 @@ def parse_yaml(raw: bytes) -> Document:
         _refuse_cycles(root, set(), set())
         data = None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
-        raise YamlProblem(*told(error)) from None
+        raise YamlProblem(*describe(error)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - text.rfind("\n", 0, error.position)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["BODY_WITHOUT_MEANING", "ECHOES", "shown"]
+__all__ = ["BODY_WITHOUT_MEANING", "ECHOES", "with_known_method"]
 
 BODY_WITHOUT_MEANING: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS"})
 """Methods whose requests may have a body, for which no meaning is defined (RFC 9110 §9.3). Some servers leave
@@ -39,7 +39,7 @@ _METHOD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Z]++) ")
 """A token (RFC 9110 §5.6.2) without small letters."""
 
 
-def shown(head: bytes) -> tuple[bytes, str | None]:
+def with_known_method(head: bytes) -> tuple[bytes, str | None]:
     """Return a head whose method a parser knows, and the method that it replaces.
 
     Args:

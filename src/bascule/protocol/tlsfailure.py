@@ -1,4 +1,4 @@
-"""How TLS fails, in words of ours: OpenSSL's repeat what the other side sent.
+"""How TLS fails, in words of ours: OpenSSL's may repeat what the peer sent.
 
 Where we are the client, every failure has words; where we are the server, only what is about a certificate:
 scanners and browsers break off handshakes all the time.

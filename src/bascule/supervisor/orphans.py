@@ -1,4 +1,4 @@
-"""Reaps orphans of a container. The kernel gives them to its first process: to us, unless that is another.
+"""Reaps the orphans that a container's kernel gives to its first process, where that is us.
 
 Commands that run in the container (an exec probe, ``kubectl exec``) may leave some. An orphan that has ended
 keeps its process id until it is reaped, and a container has only so many.

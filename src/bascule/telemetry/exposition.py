@@ -25,12 +25,12 @@ from prometheus_client.registry import Collector
 from bascule.telemetry.accept import accepts_plain_text
 from bascule.telemetry.catalogue import CATALOGUE, QUANTILES, SCOPE, SCOPE_LABEL, Metric, MetricKind
 from bascule.telemetry.printable import printable
-from bascule.telemetry.sources import HistogramReading, SummaryReading
+from bascule.telemetry.readings import HistogramReading, SummaryReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from bascule.telemetry.sources import Readers, Reading
+    from bascule.telemetry.readings import Readers, Reading
 
 __all__ = ["CONTENT_TYPE", "Answer", "Exposition"]
 

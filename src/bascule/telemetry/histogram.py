@@ -9,7 +9,7 @@ from bisect import bisect_left
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from bascule.telemetry.sources import HistogramReading
+from bascule.telemetry.readings import HistogramReading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

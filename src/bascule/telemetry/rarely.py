@@ -1,4 +1,4 @@
-"""Which of many equal log lines is written: one that may come ten thousand times a second would fill a disk.
+"""Keeps a log line that may come ten thousand times a second from filling a disk: most are not written.
 
 Rules of this file: pure; the caller has the clock and the log.
 """

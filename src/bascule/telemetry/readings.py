@@ -1,4 +1,4 @@
-"""The types in which the exposition gets its figures: one reader per metric of the catalogue.
+"""What the exposition reads: one reader for each metric of the catalogue, and the types of readings.
 
 The counters live in shared memory, which this layer may not know, the sessions in the gateway,
 the CPU times in `/proc`. The process that exposes metrics gives one function per metric

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from bascule.gateway.clock import date_line
+from bascule.gateway.dateline import date_line
 
 if TYPE_CHECKING:
     import pytest

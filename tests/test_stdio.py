@@ -19,8 +19,8 @@ BASCULE = (sys.executable, "-m", "bascule")
 
 ASK = """\
 import os, sys
-from bascule import standard
-standard.open_closed()
+from bascule import stdio
+stdio.open_closed()
 told = [f"{os.readlink(f'/proc/self/fd/{number}')} {os.get_inheritable(number)}" for number in range(3)]
 open(sys.argv[1], "w").write("\\n".join(told))
 sys.stderr.write("heard by nobody")
