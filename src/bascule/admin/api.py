@@ -21,6 +21,7 @@ from bascule._version import __version__
 from bascule.admin import listing, tokens
 from bascule.admin.assets import PAGE_FIELDS, admin_folder, load, load_page
 from bascule.admin.cluster import Cluster
+from bascule.admin.configuration import configuration
 from bascule.admin.events import LiveFigures
 from bascule.admin.health import readiness
 from bascule.admin.hubapi import BODY_BYTES, HubApi
@@ -30,7 +31,6 @@ from bascule.admin.jsonanswer import json_answer
 from bascule.admin.problem import Problem, check_parameters, problems
 from bascule.admin.public import PublicAnswers, capacities
 from bascule.admin.scrapes import Scrapes
-from bascule.admin.settings import configuration
 from bascule.admin.view import Unheard
 from bascule.policy.clientaddress import UNIX_PEER, peer_address
 from bascule.protocol.closing import CLOSE_TABLE, End

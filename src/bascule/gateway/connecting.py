@@ -8,7 +8,7 @@ import socket
 import ssl
 from typing import Final
 
-from bascule.gateway.readiness import writable
+from bascule.gateway.socketwait import writable
 
 __all__ = ["NONBLOCKING_STREAM", "SocketAddress", "begin_connect", "connect", "lacks_room", "why_not_found"]
 

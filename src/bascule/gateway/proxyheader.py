@@ -9,7 +9,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
-from bascule.gateway.readiness import readable
+from bascule.gateway.socketwait import readable
 from bascule.protocol.proxyheader import LONGEST, parse_proxy_header
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from bascule.telemetry.accept import accepts_plain_text
+from bascule.telemetry.acceptfield import accepts_plain_text
 from bascule.telemetry.catalogue import CATALOGUE, QUANTILES, SCOPE, SCOPE_LABEL, Metric, MetricKind
 from bascule.telemetry.printable import printable
 from bascule.telemetry.readings import HistogramReading, SummaryReading

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.telemetry.accept import accepts_plain_text
+from bascule.telemetry.acceptfield import accepts_plain_text
 from tests.support.growth import assert_linear
 
 PROMETHEUS_2 = (

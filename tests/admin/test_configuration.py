@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Any
 
-from bascule.admin.settings import configuration
+from bascule.admin.configuration import configuration
 from bascule.policy.config import Config
 from bascule.policy.printing import MASK
 from tests.admin.fake_view import config

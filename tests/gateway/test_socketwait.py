@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from bascule.gateway.readiness import readable, writable
+from bascule.gateway.socketwait import readable, writable
 
 Pair = tuple[socket.socket, socket.socket]
 
