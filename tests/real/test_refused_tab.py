@@ -33,7 +33,7 @@ MOST_HELD_A_MINUTE = 30
 """Upgrades a minute of one refused socket that we accept in that first half-minute: one every 2 s."""
 
 LEAST_UNHELD_A_MINUTE = 2 * MOST_HELD_A_MINUTE
-"""What the worst socket makes without the hold, or the test above shows nothing: hundreds, 108 on a busy machine."""
+"""What the worst socket makes without the hold, or the test above shows nothing; a busy machine had 108."""
 
 SEVERAL = 4
 """Refusals after which the holds have grown to a second or more."""
