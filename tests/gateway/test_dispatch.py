@@ -17,7 +17,7 @@ from bascule.gateway import dispatch as module
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.life import Life, Stage
 from bascule.handover.counters import ForwarderWord
-from bascule.handover.descriptors import PacketReader, channel_pair, most_unread, send_packet
+from bascule.handover.descriptors import PacketReader, channel_pair, queued, send_packet
 from bascule.handover.messages import (
     MAX_JOINED_MESSAGES,
     MAX_PACKET_BYTES,
@@ -136,21 +136,38 @@ def test_a_forwarder_that_died_before_it_read_is_heard_out_before_there_is_a_suc
 async def test_an_outcome_is_taken_from_the_channel_only_when_it_has_been_acted_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A gateway that is killed meanwhile leaves it unread, so the next one is told."""
+    """A gateway that is killed meanwhile leaves it unread, for the next one."""
     heard = Heard()
     forwarder = heard.forwarder(0)
     unread = []
-    monkeypatch.setattr(heard.dispatch, "_on_ended", lambda *_: unread.append(most_unread(forwarder) > 0))
+    monkeypatch.setattr(heard.dispatch, "_on_ended", lambda *_: unread.append(queued(forwarder.fileno()) > 0))
     send_packet(forwarder, ended(1) + ended(2))
     heard.dispatch._receive(heard.dispatch.links[0])
     assert unread == [True, True]
-    assert most_unread(forwarder) == 0
+    assert queued(forwarder.fileno()) == 0
     heard.forget()
     forwarder.close()
 
 
+async def test_only_outcomes_are_heard_of_what_a_gateway_that_died_left_unread() -> None:
+    heard = Heard()
+    former = heard.forwarder(0)
+    left, theirs = channel_pair()
+    heard.dispatch.read_rest(0, left)
+    send_packet(theirs, Live(0, 1, 0, 0.0, 0.0, -1.0, 0, 0, 0, 0, b"").encode() + Listed(0).encode())
+    send_packet(theirs, ended(2))
+    send_packet(theirs, Moved().encode())
+    theirs.close()
+    await eventually_async(lambda: left.fileno() < 0, 10, "it is read to its end")
+    assert heard.log == [("ended", 2)]
+    assert heard.listed == []
+    assert heard.dispatch.links[0].is_open, "the forwarder has not died"
+    former.close()
+    heard.forget()
+
+
 async def test_a_packet_that_makes_no_sense_is_not_left_unread() -> None:
-    """Otherwise its outcomes would be told again on the next channel, which would fail as well."""
+    """Otherwise whoever reads the rest would fail at it as well."""
     heard = Heard()
     with await failed(heard, ended(3) + b"\xff") as forwarder:
         assert not PacketReader().receive(forwarder).after_reset

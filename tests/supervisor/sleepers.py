@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -13,8 +14,6 @@ from bascule.handover.control import read_control
 from bascule.handover.descriptors import PacketReader
 
 if TYPE_CHECKING:
-    import socket
-
     from bascule.handover.control import ControlMessage
     from bascule.supervisor.child import Child
 
@@ -28,6 +27,8 @@ class Sleepers:
         self._reader = PacketReader()
 
     def start(self, child: Child) -> None:
+        if (before := self._theirs.get(child)) is not None:
+            before.close()
         self._theirs[child] = child.new_control()
         child.process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
         child.pidfd = os.pidfd_open(child.process.pid)
@@ -49,6 +50,12 @@ class Sleepers:
                 said.append(type(read_control(data)).__name__)
             said.append("hung up")
         return said
+
+    def channel(self, child: Child) -> tuple[ControlMessage, socket.socket]:
+        """Return what a child was told next, and the channel that came with it: the caller closes that."""
+        packet = self._reader.receive(self._theirs[child])
+        (descriptor,) = packet.descriptors
+        return read_control(packet.data), socket.socket(fileno=descriptor)
 
     def _receive(self, child: Child) -> bytes:
         packet = self._reader.receive(self._theirs[child])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.handover.control import ForwarderChannel, GatewayChannel
+from bascule.handover.control import ForwarderChannel, GatewayChannel, Unread
 from bascule.supervisor.channels import Channels
-from bascule.supervisor.child import ForwarderChild
+from bascule.supervisor.child import ForwarderChild, GatewayChild
 from bascule.supervisor.gateways import Gateways
 from tests.supervisor.sleepers import Sleepers
 
@@ -32,6 +32,19 @@ class Rig(Sleepers):
             child.ready = True
         self.gateway.prepared = True
 
+    def one_outcome_is_left_unread(self) -> None:
+        """Let the first forwarder tell the gateway something that this one never reads."""
+        self.channels.connect(self.forwarders[0])
+        with self.channel(self.forwarders[0])[1] as channel:
+            channel.send(b"outcome")
+        self.channel(self.gateway)[1].close()
+
+    def reads_the_rest(self, gateway: GatewayChild) -> bool:
+        """Tell whether a gateway is given first of all what another left unread, to its end."""
+        said, channel = self.channel(gateway)
+        with channel:
+            return said == Unread(0) and [channel.recv(10), channel.recv(10)] == [b"outcome", b""]
+
     def pass_time(self) -> None:
         due, self.later = self.later, []
         for action in due:
@@ -42,6 +55,7 @@ class Rig(Sleepers):
 def rig() -> Iterator[Rig]:
     rig = Rig()
     yield rig
+    rig.channels.close()
     rig.end()
 
 
@@ -114,3 +128,49 @@ def test_a_gateway_that_has_just_died_is_tried_again_and_its_successor_gets_the_
     rig.gateway.prepared = True
     rig.pass_time()
     assert rig.told(rig.gateway) == ["ForwarderChannel"]
+
+
+def test_what_a_gateway_that_died_left_unread_is_given_to_the_next_before_its_channels(rig: Rig) -> None:
+    rig.one_outcome_is_left_unread()
+    rig.dies(rig.gateway)
+    rig.channels.on_gateways_death(rig.gateway)
+    rig.start(rig.gateway)
+    rig.gateway.prepared = True
+    rig.channels.connect_all()
+    assert rig.reads_the_rest(rig.gateway)
+    assert rig.told(rig.gateway) == ["ForwarderChannel"] * 2
+    assert not rig.later
+
+
+def test_what_a_former_gateway_left_unread_is_given_to_the_serving_one_at_once(rig: Rig) -> None:
+    rig.one_outcome_is_left_unread()
+    successor = rig.gateways.prepare()
+    assert successor is not None
+    rig.start(successor)
+    successor.prepared = True
+    former = rig.gateways.take_over()
+    rig.dies(former)
+    rig.channels.on_gateways_death(rig.gateway)
+    assert rig.reads_the_rest(successor)
+
+
+def test_what_a_gateway_could_not_read_to_its_end_is_given_to_it_again(rig: Rig) -> None:
+    rig.one_outcome_is_left_unread()
+    rig.channels.replace(0, 1, given_up=True)
+    assert rig.reads_the_rest(rig.gateway)
+    assert rig.told(rig.gateway) == ["ForwarderChannel"]
+
+
+def test_a_gateway_that_reads_nothing_is_given_later_what_was_left_unread(rig: Rig) -> None:
+    rig.one_outcome_is_left_unread()
+    rig.dies(rig.gateway)
+    rig.channels.on_gateways_death(rig.gateway)
+    rig.start(rig.gateway)
+    rig.gateway.prepared = True
+    rig.goes_deaf(rig.gateway)
+    rig.channels.connect_all()
+    rig.dies(rig.gateway)
+    rig.start(rig.gateway)
+    rig.gateway.prepared = True
+    rig.pass_time()
+    assert rig.reads_the_rest(rig.gateway)

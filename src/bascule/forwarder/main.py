@@ -256,8 +256,6 @@ class Forwarder:
         Raises:
             HandoverError: It cannot be read.
         """
-        if packet.after_reset:
-            self._outbox.note_reset()
         if not packet.data:
             return False
         arrived = deque(packet.descriptors)

@@ -6,7 +6,7 @@ packet: the forwarder wakes up once, and the two processes do not push each othe
 for each session.
 
 On a new channel the forwarder first lists the sessions that it already carries: so
-another gateway takes over the count.
+another gateway takes over the count. What the one before has left unread, it reads to its end.
 
 A channel on which one side says what the other cannot read tells no longer who has which session. That is a
 fault of ours, and must not end the sessions: the side that notices asks the supervisor for another channel,
@@ -91,6 +91,7 @@ class Link:
         moved: Whether it has told us that another gateway has a channel to it now.
         failed: Whether we could not read all that it said.
         carried: The sessions that it has listed so far; empty when `listed`.
+        is_left: Whether it was the channel of a gateway that has died: then only outcomes are of use.
     """
 
     def __init__(
@@ -102,6 +103,8 @@ class Link:
         number: int,
         channel: socket.socket,
         former: Link | None = None,
+        *,
+        is_left: bool = False,
     ) -> None:
         self.slot = slot
         self.pid = pid
@@ -114,6 +117,7 @@ class Link:
         self.moved = False
         self.failed = False
         self.carried: set[int] = set()
+        self.is_left = is_left
 
     @property
     def is_open(self) -> bool:
@@ -215,6 +219,15 @@ class Dispatch:
             former = None
         channel.setblocking(False)
         link = self.links[slot] = Link(slot, pid, restarts, hot_path, number, channel, former)
+        asyncio.get_running_loop().add_reader(channel.fileno(), self._receive, link)
+
+    def read_rest(self, slot: int, channel: socket.socket) -> None:
+        """Act on the outcomes that a gateway which has died left unread on its channel to a forwarder.
+
+        The forwarder may still tell some there, and ends that channel when it has ours, or by its own death.
+        """
+        channel.setblocking(False)
+        link = Link(slot, 0, 0, "", 0, channel, is_left=True)
         asyncio.get_running_loop().add_reader(channel.fileno(), self._receive, link)
 
     @property
@@ -356,8 +369,7 @@ class Dispatch:
     def _receive(self, link: Link) -> bool:
         """Act on one packet of a forwarder; tell whether there may be more.
 
-        It is taken from the channel only then: should this process end before, the forwarder finds it unread,
-        and tells the next gateway what it said.
+        It is taken from the channel only then: should this process die before, the next gateway finds it.
         """
         try:
             packet = self._reader.look(link.channel)
@@ -397,6 +409,8 @@ class Dispatch:
         match message:
             case Ended():
                 self._on_ended(link.slot, message)
+            case _ if link.is_left:
+                pass
             case Live(request=0):
                 link.carried.add(message.id)
                 self._on_live(link.slot, message)
@@ -427,7 +441,9 @@ class Dispatch:
         self.changed.set()
 
     def _on_end(self, link: Link) -> None:
-        if self._life.stage is Stage.RETIRED:
+        if link.is_left:
+            self._close(link)
+        elif self._life.stage is Stage.RETIRED:
             if link.moved or self._words(link.slot)[_CHANNEL] != link.number:
                 self._leave(link)
             else:
@@ -471,5 +487,6 @@ class Dispatch:
         if link.is_open:
             asyncio.get_running_loop().remove_reader(link.channel.fileno())
             link.channel.close()
-        for listing in self._lists.values():
-            listing.heard(link.slot)
+        if not link.is_left:
+            for listing in self._lists.values():
+                listing.heard(link.slot)

@@ -238,6 +238,10 @@ class Gateway:
                 channel = socket.socket(fileno=packet.descriptors[0])
                 parts.dispatch.add(slot, pid, restarts, hot_path, number, channel)
                 parts.census.set_forwarder_restarts(slot, restarts)
+            case control.Unread(slot) if packet.complete:
+                parts.dispatch.read_rest(slot, socket.socket(fileno=packet.descriptors[0]))
+            case control.Unread():
+                pass  # no descriptor was left for it, and so some sessions have no line in the log
             case control.BeginDrain() if life.stage is Stage.STARTING:
                 # We do not know yet which sessions the forwarders carry, so there would be none to end. The
                 # supervisor repeats the order when we are ready.

@@ -38,6 +38,7 @@ __all__ = [
     "Ready",
     "Retire",
     "Serve",
+    "Unread",
     "read_control",
     "receive_control",
     "send_control",
@@ -98,6 +99,17 @@ class ForwarderChannel:
     hot_path: str
     restarts: int
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """The channel of a gateway that has died, with what that left unread; its descriptor travels beside it.
+
+    Attributes:
+        slot: Slot of the forwarder at the other end, which may have died as well.
+    """
+
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +224,7 @@ ControlMessage: TypeAlias = (
     GatewayChannel
     | ChangeIntervals
     | ForwarderChannel
+    | Unread
     | BeginDrain
     | Retire
     | Serve

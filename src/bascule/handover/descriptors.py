@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import array
 import fcntl
-import math
-import select
 import socket
 import sys
 import termios
@@ -37,7 +35,6 @@ __all__ = [
     "arrived",
     "channel_pair",
     "has_room",
-    "most_unread",
     "queued",
     "send_packet",
     "sessions_that_fit",
@@ -109,19 +106,6 @@ def arrived(descriptor: int) -> int:
     return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def most_unread(channel: socket.socket) -> float:
-    """Return an upper bound, in bytes, of the packets that we sent and the other process has not read.
-
-    It is 0 when the process has read all, and infinity when it has ended. Otherwise it is more than the
-    packets' sizes, since the kernel counts the memory that they cost it.
-    """
-    unread = queued(channel.fileno())
-    # Asked second: when a process ends, this shows before the kernel discards what it left unread.
-    ends = select.poll()
-    ends.register(channel, select.POLLRDHUP)
-    return math.inf if ends.poll(0) else unread
-
-
 def has_room(channel: socket.socket) -> bool:
     """Tell whether a channel takes a packet now, of whatever size a packet may have.
 
@@ -183,7 +167,7 @@ class PacketReader:
     def look(self, channel: socket.socket) -> Packet:
         """Return the next packet, without descriptors, and leave it in the channel, for `take`.
 
-        If this process ends before it has taken the packet, the other side gets a reset.
+        If this process ends before it has taken the packet, whoever else has the channel finds it there.
 
         Raises:
             BlockingIOError: Nothing is there.

@@ -3,6 +3,9 @@
 On a channel the gateway hands sessions over, and the forwarder reports what becomes of them. There is one for
 each forwarder; when either process is replaced, or had no descriptor left for its end, another follows.
 
+We keep the gateway's end of each as well: what a gateway leaves unread when it dies is still there, even if
+the forwarder has died too, and the next gateway reads it.
+
 Rules of this file: it makes channels; what is sent on them is none of the supervisor's business.
 """
 
@@ -13,14 +16,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bascule.handover.control import ASK_AGAIN, ForwarderChannel, GatewayChannel, send_control
+from bascule.handover.control import ASK_AGAIN, ForwarderChannel, GatewayChannel, Unread, send_control
 from bascule.handover.descriptors import channel_pair
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
     from bascule.supervisor.agenda import DoLater
-    from bascule.supervisor.child import ForwarderChild
+    from bascule.supervisor.child import ForwarderChild, GatewayChild
     from bascule.supervisor.gateways import Gateways
 
 __all__ = ["Channels"]
@@ -43,9 +47,14 @@ class Channels:
         self._do_later = do_later
         self._numbers = itertools.count(1)
         self._last: dict[int, int] = {}
+        self._kept: dict[tuple[GatewayChild, int], socket.socket] = {}
+        """Ends of the gateways that live, by the forwarder's slot."""
+        self._left: list[tuple[int, socket.socket]] = []
+        """Slots and ends of those that have died."""
 
     def connect_all(self) -> None:
-        """Give the serving gateway a channel to each forwarder."""
+        """Give the serving gateway a channel to each forwarder, and those that gateways have left behind."""
+        self._hand_on()
         for forwarder in self._forwarders:
             self.connect(forwarder)
 
@@ -55,7 +64,7 @@ class Channels:
         Does nothing while one of the two is not there yet: it is to be called again when that one is.
         """
         gateway = self._gateways.serving
-        # Outcomes told to a gateway that dies before it is prepared would be lost with it, unread.
+        # A gateway that is not prepared yet cannot act on outcomes, and may never be able to.
         if (
             not gateway.prepared
             or gateway.control is None
@@ -67,7 +76,8 @@ class Channels:
         number = self._last[forwarder.slot] = next(self._numbers)
         try:
             left, right = channel_pair()
-            with left, right:
+            self._keep(gateway, forwarder.slot, left)
+            with right:
                 send_control(forwarder.control, GatewayChannel(number), right.fileno())
                 theirs = ForwarderChannel(
                     forwarder.slot, forwarder.process.pid, forwarder.hot_path, forwarder.restarts, number
@@ -78,7 +88,36 @@ class Channels:
             _log.warning("no channel", forwarder=forwarder.name, error=str(error), retry_in=ASK_AGAIN)
             self._do_later(ASK_AGAIN, lambda: self.replace(forwarder.slot, number))
 
-    def replace(self, slot: int, number: int) -> None:
+    def _keep(self, gateway: GatewayChild, slot: int, end: socket.socket) -> None:
+        """Keep an end in the place of an earlier one: what comes on that, the gateway itself still reads."""
+        if (before := self._kept.get((gateway, slot))) is not None:
+            before.close()
+        self._kept[gateway, slot] = end
+
+    def on_gateways_death(self, gateway: GatewayChild) -> None:
+        """A gateway has died: what it may have left unread is for the one that serves, now or once it can."""
+        for key in [key for key in self._kept if key[0] is gateway]:
+            self._left.append((key[1], self._kept.pop(key)))
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        serving = self._gateways.serving
+        while self._left and serving.alive and serving.prepared and serving.control is not None:
+            slot, end = self._left[0]
+            try:
+                send_control(serving.control, Unread(slot), end.fileno())
+            except OSError:  # it reads nothing; or it has just died, and its pidfd tells the rest
+                self._do_later(ASK_AGAIN, self._hand_on)
+                return
+            del self._left[0]
+            end.close()
+
+    def close(self) -> None:
+        """Close all ends that are kept."""
+        for end in (*self._kept.values(), *(end for _, end in self._left)):
+            end.close()
+
+    def replace(self, slot: int, number: int, *, given_up: bool = False) -> None:
         """Make another channel in the place of a lost one, unless that was done meanwhile.
 
         If we made one too many and the forwarder had no descriptor for its end, the gateway would see that
@@ -87,6 +126,10 @@ class Channels:
         Args:
             slot: The forwarder's slot.
             number: Number of the channel that was lost.
+            given_up: Whether the serving gateway has closed its end, perhaps with something unread.
         """
         if self._last.get(slot) == number:
+            if given_up and (end := self._kept.pop((self._gateways.serving, slot), None)) is not None:
+                self._left.append((slot, end))
+                self._hand_on()
             self.connect(self._forwarders[slot])

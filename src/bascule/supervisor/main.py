@@ -109,7 +109,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until told to stop; return the exit status."""
-        with contextlib.closing(CaughtSignals()) as caught:
+        with contextlib.closing(self._channels), contextlib.closing(CaughtSignals()) as caught:
             self._serve(caught)
         _log.info("stopped")
         return self._shutdown.exit_status
@@ -221,7 +221,8 @@ class Supervisor:
                     _log.error("channel failed", slot=message.slot, error=message.problem)
                 elif isinstance(child, ForwarderChild):  # a gateway logs this itself
                     _log.warning("no descriptors left for the gateway's channel", child=child.name)
-                self._channels.replace(message.slot, message.number)
+                given_up = child is self._gateways.serving
+                self._channels.replace(message.slot, message.number, given_up=given_up)
             case control.Misread():
                 _log.error("a control message cannot be read", child=child.name, error=message.problem)
             case control.DrainBegun():
@@ -279,6 +280,8 @@ class Supervisor:
         held = self._take_back_gauges(child)
         if self._shutdown.ending:
             return
+        if isinstance(child, GatewayChild):
+            self._channels.on_gateways_death(child)
         if isinstance(child, ForwarderChild):
             said = in_words(status)
             _log.error(
