@@ -3,7 +3,7 @@
 A session does not survive the loss of its forwarder. What passed is a prefix of what was sent, then comes an
 honest end: the session ends with its connection, never with a Close that somebody made up. The gauge of
 sessions is right again, none is above the cap, all that were opened are counted as closed, and no counter
-goes back. What is not here is in test_deaths.py.
+goes back. What is not here is in test_deaths.py; each state of a session is in test_states_and_deaths.py.
 """
 
 from __future__ import annotations
@@ -105,33 +105,6 @@ def test_new_sessions_go_to_the_replacement(proxy: Proxy) -> None:
             eventually(lambda: len(bascule.sessions()) == 4, 5, "a list that is newer than all of them")
             slots = sorted(row["forwarder"] for row in bascule.sessions())
             assert slots == [0, 0, 1, 1]
-
-
-def test_the_death_of_every_forwarder_is_survived(proxy: Proxy) -> None:
-    bascule = proxy()
-    with chatting(bascule.public_url, 6) as chatter:
-        chatter.progress()
-        for pid in forwarders(bascule):
-            kill(pid)
-        eventually(lambda: len(chatter.ended) == 6, 5, "all sessions have ended")
-        _settles_at(bascule, 0)
-        eventually(lambda: len(forwarders(bascule)) == 2, 10, "they are replaced")
-        eventually(lambda: _works(bascule), 10, "sessions can be opened again")
-
-
-def test_a_stopped_forwarder_goes_on_where_it_was(proxy: Proxy) -> None:
-    bascule = proxy(forwarders={"count": 1})
-    with chatting(bascule.public_url, 4) as chatter:
-        chatter.progress()
-        (pid,) = forwarders(bascule)
-        kill(pid, signal.SIGSTOP)
-        before = [talker.echoed for talker in chatter.talkers]
-        _settles_at(bascule, 4)
-        kill(pid, signal.SIGCONT)
-        chatter.progress()
-        assert [talker.echoed > count for talker, count in zip(chatter.talkers, before, strict=True)] == [
-            True
-        ] * 4
 
 
 @pytest.mark.parametrize("first", ["gateway", "forwarder"])
@@ -282,24 +255,6 @@ def _counters(bascule: RunningBascule) -> dict[str, float]:
         for series, _, value in lines
         if kinds.get(series.partition("{")[0]) is MetricKind.COUNTER
     }
-
-
-def test_gateway_and_forwarder_may_die_together(proxy: Proxy) -> None:
-    bascule = proxy()
-    with chatting(bascule.public_url, 6) as chatter:
-        chatter.progress()
-        victim = forwarders(bascule)[0]
-        old = gateway(bascule)
-        kill(old, signal.SIGSTOP)
-        kill(victim)
-        kill(old)
-        eventually(lambda: len(chatter.ended) == 3, 10, "the forwarder's sessions have ended")
-        _settles_at(bascule, 3)
-        chatter.progress(chatter.living)
-        eventually(lambda: len(forwarders(bascule)) == 2, 10, "it is replaced")
-        _new_session_works(bascule)
-    died = bascule.events("a process died")
-    assert {line["child"]: line.get("sessions") for line in died} == {"gateway": None, "forwarder-0": 3}
 
 
 @pytest.fixture

@@ -19,7 +19,16 @@ from urllib.parse import quote
 from tests.support.frames import CLOSE, Frame, close, frame, frames_of
 from tests.support.http import HasFields, read_fields
 
-__all__ = ["Call", "RawUpstream", "accept_for", "echo", "page_or_echo", "run_upstream", "switch"]
+__all__ = [
+    "Call",
+    "RawUpstream",
+    "accept_for",
+    "echo",
+    "echo_frames",
+    "page_or_echo",
+    "run_upstream",
+    "switch",
+]
 
 PATIENCE: Final = 15.0
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
