@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bascule.gateway.registry import Record
-from bascule.handover.counters import KINDS, ForwarderWord, GatewayWord, durations_of, ended_word
+from bascule.handover.counters import KINDS, GatewayWord, durations_of, ended_word
+from bascule.handover.losses import claim_to_count, claim_to_log, is_logged
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.telemetry.accesslog import SessionEnd
 from bascule.telemetry.durations import DURATIONS
@@ -118,22 +119,20 @@ class Outcomes:
     def on_lost(self, link: Link) -> None:
         """Remove the sessions of a forwarder that died: they ended with it.
 
-        A former gateway may do so as well, if they were lost just before the forwarder came to us.
+        If it had not listed all of them here, the supervisor counts them: see `bascule.handover.losses`.
         """
         slot = link.slot
         records = self._registry.of_slot(slot)
-        counted = self._counters.forwarder(slot)
-        # If the forwarder had not listed all its sessions here, the supervisor counts them. What it has
-        # counted, it has noted in the same word.
-        if link.listed and counted[ForwarderWord.LOST_COUNTED] <= link.restarts:
-            counted[ForwarderWord.LOST_COUNTED] = link.restarts + 1
-            self._words[GatewayWord.FORWARDER_LOST] += len(records)
-        is_told = counted[ForwarderWord.LOST_TOLD] > link.restarts
-        if link.listed and not is_told:
-            counted[ForwarderWord.LOST_TOLD] = link.restarts + 1
+        words = self._counters.forwarder(slot)
+        if link.listed:
+            if claim_to_count(words, link.restarts):
+                self._words[GatewayWord.FORWARDER_LOST] += len(records)
+            logs = claim_to_log(words, link.restarts)
+        else:
+            logs = not is_logged(words, link.restarts)
         for record in records:
             self._registry.remove(record.id)
-        if not records or is_told:
+        if not records or not logs:
             return
         _log.error("forwarder lost", slot=slot, sessions=len(records))
         self._record_lost(slot, records)

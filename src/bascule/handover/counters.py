@@ -151,10 +151,9 @@ class ForwarderWord(IntEnum):
     The gateway at the other end counts what is lost with the process, and no former one does."""
     LOST_COUNTED = auto()
     """Number of the slot's processes, from the first on, whose lost sessions have been counted. Written by
-    the process that counts them: a gateway, or else the supervisor (`bascule.supervisor.losses`)."""
+    the process that counts them (`bascule.handover.losses`)."""
     LOST_TOLD = auto()
-    """How many of these processes a gateway that knew all their sessions has told of: it has counted each
-    session as ended, and logged it. A former gateway and the one that serves may both know of a death."""
+    """The same, of those whose lost sessions a gateway that knew all of them has logged."""
     LOST = auto()
     """Sessions that died with a process of the slot and that no gateway counted; the supervisor writes it."""
     CPU_NANOSECONDS = auto()

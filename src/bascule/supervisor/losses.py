@@ -1,11 +1,8 @@
 """Sessions that were lost with their forwarder, and that no gateway has counted.
 
-When a forwarder dies, the gateway counts its sessions and logs a line for each. A gateway that dies at about
-the same time, or did not have the forwarder's list yet, does not. Then the supervisor counts as many as the
-forwarder held, without knowing which sessions they were.
-
-Rules of this file: the process that counts a death notes it in the forwarder's block
-(`ForwarderWord.LOST_COUNTED`).
+A gateway that dies at about the same time as the forwarder, or did not have its list yet, counts none of them
+(`bascule.handover.losses`). Then the supervisor counts as many as the forwarder held, without knowing which
+sessions they were.
 """
 
 from __future__ import annotations
@@ -13,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.handover.counters import CounterFile, ForwarderWord
+from bascule.handover.losses import claim_to_count
 
 if TYPE_CHECKING:
     from bascule.supervisor.agenda import DoLater
@@ -75,6 +73,5 @@ class Losses:
         """Count the sessions of one forwarder, unless a gateway has."""
         self._awaited.discard(death)
         words = self._counters.forwarder(death.slot)
-        if words[ForwarderWord.LOST_COUNTED] <= death.restarts:
-            words[ForwarderWord.LOST_COUNTED] = death.restarts + 1
+        if claim_to_count(words, death.restarts):
             words[ForwarderWord.LOST] += death.sessions
