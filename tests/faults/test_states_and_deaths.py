@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -212,7 +213,7 @@ def scene(bascule: Start, tmp_path: Path) -> Iterator[Scene]:
                 "upstreamTls": {"ca": str(certificate.certificate)},
                 "forwarders": {"count": 2},
                 "websocketProxy": {"maxSessionsPerApp": CAP},
-                "limits": {"closingHandshakeTimeout": "20s"},
+                "limits": {"closingHandshakeTimeout": "20s", "refusalHoldMax": 0},
                 "drain": {"timeout": "3s", "rate": 0},
             }
         )
@@ -268,6 +269,11 @@ def _gateway_hung(scene: Scene) -> None:
 
 def _forwarders_killed(scene: Scene) -> None:
     _at_once(scene, scene.forwarders)
+
+
+def _forwarders_killed_unnoticed(scene: Scene) -> None:
+    _forwarders_killed(scene)
+    time.sleep(6)  # what is looked for is that the supervisor does not count meanwhile, and nothing tells
 
 
 def _all_killed(scene: Scene) -> None:
@@ -329,6 +335,7 @@ EVENTS: Final = {
     "the gateway dies": Event(_gateway_killed, _TLS_CUT),
     "the gateway hangs and is killed": Event(_gateway_hung, _TLS_CUT),
     "the forwarder dies": Event(_forwarders_killed, _LOST),
+    "the forwarder dies while the gateway stands still": Event(_forwarders_killed_unnoticed, _LOST),
     "both die at once": Event(_all_killed, _NOBODY_KNOWS),
     "the forwarder stands still and goes on": Event(_forwarders_stopped, _UNHARMED),
     "… and the gateway dies meanwhile": Event(_forwarders_stopped_and_gateway_killed, _TLS_CUT),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.handover.counters import CounterFile, ForwarderWord
+from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.losses import Losses
 from tests.supervisor.sleepers import Sleepers
@@ -30,6 +30,13 @@ class Rig(Sleepers):
     def gateway_counts(self, slot: int, restarts: int) -> None:
         self.counters.forwarder(slot)[ForwarderWord.LOST_COUNTED] = restarts + 1
 
+    def pass_time(self, turns: int = 2) -> None:
+        """Let the time of all deaths so far be over, in which the gateway had so many turns."""
+        self.counters.gateway(self.gateways.serving.place)[GatewayWord.TURNS] += turns
+        due, self.later = self.later, []
+        for action in due:
+            action()
+
     @property
     def lost(self) -> list[int]:
         return [self.counters.forwarder(slot)[ForwarderWord.LOST] for slot in range(2)]
@@ -45,27 +52,45 @@ def rig() -> Iterator[Rig]:
 def test_a_gateway_that_lives_counts(rig: Rig) -> None:
     rig.losses.on_forwarders_death(0, 0, 3)
     rig.gateway_counts(0, 0)
-    for action in rig.later:
-        action()
+    rig.pass_time()
     assert rig.lost == [0, 0]
+    assert not rig.later
+
+
+def test_one_that_had_no_turn_meanwhile_is_given_more_time(rig: Rig) -> None:
+    rig.losses.on_forwarders_death(0, 0, 3)
+    for turns in (0, 1, 0):
+        rig.pass_time(turns)
+        assert rig.lost == [0, 0]
+    rig.gateway_counts(0, 0)
+    rig.pass_time()
+    assert rig.lost == [0, 0]
+    assert not rig.later
+
+
+def test_one_that_has_left_meanwhile_is_given_no_more_time(rig: Rig) -> None:
+    rig.losses.on_forwarders_death(0, 0, 3)
+    rig.dies(rig.gateways.serving)
+    rig.pass_time(0)
+    assert rig.lost == [3, 0]
 
 
 def test_one_that_lives_and_does_not_count_in_time_is_stood_in_for(rig: Rig) -> None:
     rig.losses.on_forwarders_death(1, 0, 3)
     assert rig.lost == [0, 0]
-    for action in rig.later:
-        action()
+    rig.pass_time()
     assert rig.lost == [0, 3]
     assert rig.counters.forwarder(1)[ForwarderWord.LOST_COUNTED] == 1
 
 
 def test_it_has_as_much_time_for_each_death(rig: Rig) -> None:
     rig.losses.on_forwarders_death(0, 0, 3)
+    rig.pass_time(1)
     rig.losses.on_forwarders_death(1, 0, 2)
-    rig.later[0]()
+    rig.pass_time(1)
     assert rig.lost == [3, 0]
     rig.gateway_counts(1, 0)
-    rig.later[1]()
+    rig.pass_time(1)
     assert rig.lost == [3, 0]
 
 
@@ -73,8 +98,7 @@ def test_one_that_dies_about_then_is_stood_in_for_at_once_and_once(rig: Rig) -> 
     rig.losses.on_forwarders_death(0, 0, 3)
     rig.dies(rig.gateways.serving)
     rig.losses.settle()
-    for action in rig.later:
-        action()
+    rig.pass_time()
     assert rig.lost == [3, 0]
 
 

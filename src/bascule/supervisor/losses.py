@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bascule.handover.counters import CounterFile, ForwarderWord
+from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.losses import claim_to_count
 
 if TYPE_CHECKING:
     from bascule.supervisor.agenda import DoLater
+    from bascule.supervisor.child import GatewayChild
     from bascule.supervisor.gateways import Gateways
 
 __all__ = ["Losses"]
 
 _WITHIN: Final = 5.0
-"""Seconds after which a living gateway has counted a death, of which it hears at once."""
+"""Seconds after which a living gateway has counted a death, of which it hears at once, if it had any turn."""
+
+_TURNS: Final = 2
+"""Turns of its loop that show so: one may have begun before. A gateway that hangs is killed in the end."""
 
 
 class _Death(NamedTuple):
@@ -60,9 +64,24 @@ class Losses:
         serving = self._gateways.serving
         if serving.alive and serving.prepared:
             self._awaited.add(death)
-            self._do_later(_WITHIN, lambda: self._count(death))
+            self._await(death, serving, self._turns_of(serving))
         else:
             self._count(death)
+
+    def _await(self, death: _Death, gateway: GatewayChild, before: int) -> None:
+        """Give a gateway time to count a death; it knows more sessions than we, if some were on their way."""
+
+        def look() -> None:
+            had_turns = self._turns_of(gateway) >= before + _TURNS
+            if death in self._awaited and gateway.alive and not had_turns:
+                self._await(death, gateway, before)
+            else:
+                self._count(death)
+
+        self._do_later(_WITHIN, look)
+
+    def _turns_of(self, gateway: GatewayChild) -> int:
+        return self._counters.gateway(gateway.place)[GatewayWord.TURNS]
 
     def settle(self) -> None:
         """Count all sessions that no gateway has counted: the one that was to do so has died."""
