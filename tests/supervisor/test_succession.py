@@ -35,6 +35,7 @@ class Host(Sleepers):
         self.again: list[Child] = []
         self.served: list[Child] = []
         self.later: list[Callable[[], None]] = []
+        self.turns = 0
         self.is_leaving = False
         self.fails = False
         self.start(self.gateways.serving)
@@ -50,6 +51,9 @@ class Host(Sleepers):
 
     def do_later(self, seconds: float, action: Callable[[], None]) -> None:
         self.later.append(action)
+
+    def turns_of(self, child: Child) -> int:
+        return self.turns
 
     def go_over(self) -> None:
         self.served.append(self.gateways.serving)
@@ -138,12 +142,28 @@ def test_the_successor_dies_when_the_other_accepts_nothing_more(host: Host) -> N
     assert not host.succession.on_servings_death(), "the supervisor starts it again as ever"
 
 
-def test_one_that_does_not_retire_in_time_is_killed(host: Host) -> None:
+def test_one_whose_loop_stands_still_when_it_is_to_retire_is_killed_soon(host: Host) -> None:
     before, _ = begin(host)
     host.succession.on_prepared()
-    for action in host.later:
-        action()
+    _, soon, _ = host.later
+    soon()
     assert host.was_killed(before)
+
+
+@pytest.mark.parametrize("retires", [True, False])
+def test_one_that_is_slow_to_retire_has_some_time_but_not_for_ever(host: Host, retires: bool) -> None:
+    before, _ = begin(host)
+    host.succession.on_prepared()
+    host.turns += 1
+    _, soon, at_most = host.later
+    soon()
+    if retires:
+        host.succession.on_retired()
+        at_most()
+        assert host.was_left(before)
+    else:
+        at_most()
+        assert host.was_killed(before)
 
 
 def test_one_that_is_prepared_late_has_the_time_in_which_the_other_retires(host: Host) -> None:

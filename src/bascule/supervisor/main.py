@@ -182,6 +182,11 @@ class Supervisor:
         _log.debug("started", child=child.name, pid=child.process.pid)
         self._gateways.started += isinstance(child, GatewayChild)
 
+    def turns_of(self, child: Child) -> int:
+        """See `SuccessionHost.turns_of`."""
+        turns: int = child.block(self._counters)[child.layout.TURNS]
+        return turns
+
     def start_again(self, child: Child) -> None:
         """See `SuccessionHost.start_again`."""
         if child.alive or child not in self.children():

@@ -44,7 +44,11 @@ _PREPARE: Final = 60.0
 """Seconds that a successor may take to have all it needs; then it is killed."""
 
 _RETIRE: Final = 10.0
-"""Seconds that the serving gateway may take to retire; then it is killed, as one that hangs."""
+"""Seconds after which the serving gateway, told to retire, is killed if its loop stood still all along."""
+
+_RETIRE_AT_MOST: Final = 30.0
+"""Seconds after which it is killed in any case, for no gateway accepts meanwhile. It needs seven, but may be
+short of CPU time, and its death ends sessions with TLS and handshakes under way."""
 
 
 class SuccessionHost(Protocol):
@@ -62,6 +66,9 @@ class SuccessionHost(Protocol):
 
     def go_over(self) -> None:
         """Tell the gateway that is to serve to do so, and apply the configuration in force to all else."""
+
+    def turns_of(self, child: Child) -> int:
+        """Return how often the loop of a process has gone round, as it counts that."""
 
     @property
     def is_leaving(self) -> bool:
@@ -211,7 +218,13 @@ class Succession:
         except OSError:
             before.signal(signal.SIGKILL)  # its pidfd tells the rest
             return
-        self._end_if_late(before, _RETIRE, lambda: before is gateways.serving)
+        turns = self._host.turns_of(before)
+        self._end_if_late(
+            before,
+            _RETIRE,
+            lambda: before is gateways.serving and self._host.turns_of(before) == turns,
+        )
+        self._end_if_late(before, _RETIRE_AT_MOST, lambda: before is gateways.serving)
 
     def on_retired(self) -> None:
         """The serving gateway has retired: it accepts nothing more."""
