@@ -24,12 +24,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from tests.chart import acceptance
 from tests.chart.client import Client, Finding
 from tests.chart.definitions import definitions
 from tests.chart.rendering import CASES, HELMS, ROOT
+from tests.support import yamlfast
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def _namespace(name: str) -> str:
     hard = {"pods": "100", "requests.cpu": "1k", "requests.memory": "1Ei", "limits.memory": "1Ei"}
     limits = {"type": "Container", "default": {"memory": "512Mi"}, "defaultRequest": {"cpu": "100m"}}
     inside = {"namespace": name}
-    return yaml.safe_dump_all(
+    return yamlfast.dump_all(
         [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": POLICY}},
             {
@@ -120,7 +119,7 @@ def _namespace(name: str) -> str:
 def furnished(client: Client, keep: bool) -> Iterator[None]:
     """Create what is missing in the whole cluster; yields, and deletes it again."""
     missing = [one for one in [CLASS, *definitions()] if not client.live([one])]
-    text = yaml.safe_dump_all(missing)
+    text = yamlfast.dump_all(missing)
     if missing:
         client.call(client.kubectl, "create", "--filename=-", stdin=text)
         eventually(lambda: all(map(_is_served, client.live(missing))), 60, "the definitions are served")

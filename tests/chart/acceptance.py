@@ -10,11 +10,10 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-import yaml
-
 from tests.chart.client import RELEASE, Client, Finding
 from tests.chart.comparing import missing_of, normal
 from tests.chart.rendering import Manifest, one, websocket_proxy
+from tests.support import yamlfast
 
 __all__ = ["by_autoscaler", "by_hand", "by_turns", "lifecycle"]
 
@@ -141,7 +140,7 @@ def _dry(client: Client, manifests: list[Manifest], *arguments: str) -> None:
     client.call(
         client.kubectl,
         *(verb, "--dry-run=server", "--filename=-", *options),
-        stdin=yaml.safe_dump_all(manifests),
+        stdin=yamlfast.dump_all(manifests),
     )
 
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tests.chart.rendering import CHART, Manifest
+from tests.support import yamlfast
 
 __all__ = ["RELEASE", "Client", "Finding"]
 
@@ -48,11 +47,11 @@ class Client:
 
     def upgrade(self, values: dict[str, Any], *options: str) -> None:
         """Install the release, or upgrade it."""
-        self.call(self.helm, *_UPGRADE, *options, stdin=yaml.safe_dump(values))
+        self.call(self.helm, *_UPGRADE, *options, stdin=yamlfast.dump(values))
 
     def try_upgrade(self, values: dict[str, Any]) -> subprocess.CompletedProcess[str]:
         """Upgrade the release, whatever comes of it."""
-        return self.run(self.helm, *_UPGRADE, stdin=yaml.safe_dump(values))
+        return self.run(self.helm, *_UPGRADE, stdin=yamlfast.dump(values))
 
     def applies_on_the_server(self) -> bool:
         """Tell whether this Helm leaves merging to the server, as Helm 4 does."""
@@ -61,20 +60,20 @@ class Client:
     def rendered(self, values: dict[str, Any]) -> list[Manifest]:
         """Return what the release would be made of, without asking the server anything."""
         text = self.call(
-            self.helm, "template", RELEASE, str(CHART), "--values=-", stdin=yaml.safe_dump(values)
+            self.helm, "template", RELEASE, str(CHART), "--values=-", stdin=yamlfast.dump(values)
         )
-        return _documents(text)
+        return yamlfast.load_all(text)
 
     def given(self) -> list[Manifest]:
         """Return what the release's present revision is made of."""
-        return _documents(self.call(self.helm, "get", "manifest", RELEASE))
+        return yamlfast.load_all(self.call(self.helm, "get", "manifest", RELEASE))
 
     def live(self, manifests: list[Manifest]) -> list[Manifest]:
         """Return objects as the server has them; those that it has not are left out."""
         text = self.call(
             self.kubectl,
             *("get", "--filename=-", "--output=json", "--ignore-not-found", "--show-managed-fields"),
-            stdin=yaml.safe_dump_all(manifests),
+            stdin=yamlfast.dump_all(manifests),
         )
         found: Manifest = json.loads(text) if text else {"items": []}
         # One object is no list.
@@ -105,7 +104,3 @@ class Client:
             check=False,
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
         )
-
-
-def _documents(text: str) -> list[Manifest]:
-    return [document for document in yaml.safe_load_all(text) if document]

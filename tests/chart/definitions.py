@@ -4,22 +4,20 @@ The operators' own definitions are far larger and are not in any package. The mo
 its type, which is what an API server needs to refuse or to warn of a field that does not exist.
 """
 
+import importlib
 from typing import Any
 
-from cloudcoil.models.keda import v1alpha1
-from cloudcoil.models.prometheus_operator import v1
+__all__ = ["KINDS", "definitions", "model"]
 
-from tests.chart.httproute import HTTPRoute
-
-__all__ = ["MODELS", "definitions"]
-
-MODELS: dict[str, Any] = {
-    "ServiceMonitor": v1.ServiceMonitor,
-    "PodMonitor": v1.PodMonitor,
-    "PrometheusRule": v1.PrometheusRule,
-    "ScaledObject": v1alpha1.ScaledObject,
-    "HTTPRoute": HTTPRoute,
+_MODULES = {
+    "ServiceMonitor": "cloudcoil.models.prometheus_operator.v1",
+    "PodMonitor": "cloudcoil.models.prometheus_operator.v1",
+    "PrometheusRule": "cloudcoil.models.prometheus_operator.v1",
+    "ScaledObject": "cloudcoil.models.keda.v1alpha1",
+    "HTTPRoute": "tests.chart.httproute",
 }
+KINDS = tuple(_MODULES)
+"""The custom resources that the chart may render."""
 
 UNAPPROVED = {"api-approved.kubernetes.io": "unapproved, a stand-in for the tests"}
 """Without it an API server takes no definition in a group of Kubernetes's own."""
@@ -29,14 +27,20 @@ Schema = dict[str, Any]
 _KEPT = ("type", "enum", "required", "pattern", "minLength", "maxLength", "minimum", "maximum")
 
 
+def model(kind: str) -> Any:
+    """Return the typed model of a kind; the first call takes seconds, for its package makes thousands."""
+    return getattr(importlib.import_module(_MODULES[kind]), kind)
+
+
 def definitions() -> list[dict[str, Any]]:
-    """Return a CustomResourceDefinition for each of the models."""
-    return [_definition(kind, model) for kind, model in MODELS.items()]
+    """Return a CustomResourceDefinition for each of the kinds."""
+    return [_definition(kind) for kind in KINDS]
 
 
-def _definition(kind: str, model: Any) -> dict[str, Any]:
-    document = model.model_json_schema(by_alias=True)
-    group, version = model.gvk().api_version.split("/")
+def _definition(kind: str) -> dict[str, Any]:
+    typed = model(kind)
+    document = typed.model_json_schema(by_alias=True)
+    group, version = typed.gvk().api_version.split("/")
     plural = f"{kind.lower()}s"
     spec = _structural(document["properties"]["spec"], document["$defs"])
     return {

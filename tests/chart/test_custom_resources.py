@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dashboards import queries
-from tests.chart.definitions import MODELS
+from tests.chart.definitions import KINDS, model
 from tests.chart.rendering import CASES, HELMS, ROOT, Manifest, one, render
 from tests.support.parts import require
 
@@ -22,10 +22,10 @@ def resource(kind: str) -> Manifest:
     return one(render("v4", CASES[ELSEWHERE.get(kind, "everything")]), kind)
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_typed_model_gives_back_what_it_was_given(kind: str) -> None:
     manifest = resource(kind)
-    again = MODELS[kind].model_validate(manifest).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    again = model(kind).model_validate(manifest).model_dump(mode="json", by_alias=True, exclude_unset=True)
     assert again == manifest
 
 
@@ -33,7 +33,7 @@ def test_the_round_trip_finds_a_misspelt_field() -> None:
     manifest = resource("ServiceMonitor")
     manifest["spec"]["endpoints"][0]["intervall"] = "15s"
     again = (
-        MODELS["ServiceMonitor"]
+        model("ServiceMonitor")
         .model_validate(manifest)
         .model_dump(mode="json", by_alias=True, exclude_unset=True)
     )

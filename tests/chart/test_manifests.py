@@ -23,6 +23,7 @@ from tests.chart.rendering import (
     render,
     run,
 )
+from tests.support import yamlfast
 
 pytestmark = pytest.mark.real
 
@@ -64,7 +65,7 @@ def test_an_api_server_refuses_no_value(values: dict[str, Any]) -> None:
 def test_an_api_server_refuses_no_release_name_that_helm_takes(version: str, release: str) -> None:
     done = run(version, "template", release, str(CHART), "--namespace", "123", values="replicaCount: 1")
     assert done.returncode == 0, done.stderr
-    manifests = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    manifests = yamlfast.load_all(done.stdout)
     assert not [why for manifest in manifests for why in refusals(manifest)]
     assert {manifest["metadata"]["namespace"] for manifest in manifests} == {"123"}
 
@@ -75,7 +76,7 @@ def test_a_version_with_build_metadata_makes_valid_labels(tmp_path: Path) -> Non
     text = (chart / "Chart.yaml").read_text(encoding="utf-8")
     (chart / "Chart.yaml").write_text(text.replace("0.1.0", "0.1.0-rc.1+g0123abc"), encoding="utf-8")
     done = run("v4", "template", "ws", str(chart), values="replicaCount: 1")
-    manifests = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    manifests = yamlfast.load_all(done.stdout)
     assert manifests, done.stderr
     assert not [why for manifest in manifests for why in refusals(manifest)]
     assert container(manifests)["image"] == "bascule:0.1.0-rc.1_g0123abc"
@@ -315,7 +316,5 @@ def test_every_volume_is_mounted_and_every_mount_has_a_volume(values: dict[str, 
 )
 def test_names_are_those_of_the_table(release: str, values: str, name: str) -> None:
     done = run("v4", "template", release, str(CHART), values=values)
-    names = {
-        manifest["metadata"]["name"] for manifest in yaml.safe_load_all(done.stdout) if manifest is not None
-    }
+    names = {manifest["metadata"]["name"] for manifest in yamlfast.load_all(done.stdout)}
     assert names == {name, f"{name}-peers"}

@@ -3,6 +3,7 @@
 Helm takes a key that is null out of the values, and the chart's default with it.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,7 +43,7 @@ def below(tree: dict[str, Any], above: Path = ()) -> Iterator[tuple[Path, bool]]
 
 def with_null(values: dict[str, Any], *paths: Path) -> dict[str, Any]:
     """Return the values with something null in them."""
-    changed: dict[str, Any] = yaml.safe_load(yaml.safe_dump(values))
+    changed = copy.deepcopy(values)
     for *above, key in paths:
         place = changed
         for name in above:

@@ -10,10 +10,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from tests.chart.merging import Conflict, Owners, applied, merged, strategic, updated
 from tests.chart.protobuf import MAGIC, secret
+from tests.support import yamlfast
 from tests.support.kube.checks import Refused, must_be_valid
 from tests.support.kube.kinds import kind_of
 from tests.support.kube.paths import Place, is_selected
@@ -45,7 +44,7 @@ class Request:
         """Return the body's object."""
         if self.body.startswith(MAGIC):
             return secret(self.body)
-        found: Object = json.loads(self.body) if self.body.startswith(b"{") else yaml.safe_load(self.body)
+        found: Object = json.loads(self.body) if self.body.startswith(b"{") else yamlfast.load(self.body)
         return found
 
 
