@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -24,6 +23,7 @@ from tests.chart.rendering import (
     run,
 )
 from tests.support import yamlfast
+from tests.support.kube.schemas import ValidationError, must_fit
 
 pytestmark = pytest.mark.real
 
@@ -54,7 +54,7 @@ def test_both_helms_render_the_same(values: dict[str, Any]) -> None:
 def test_every_manifest_is_valid_strictly(values: dict[str, Any], kubernetes: str) -> None:
     for manifest in render("v4", values, f"{kubernetes}.0"):
         if manifest["apiVersion"] not in OURS:
-            kubernetes_validate.validate(manifest, kubernetes, strict=True)
+            must_fit(manifest, kubernetes)
 
 
 def test_an_api_server_refuses_no_value(values: dict[str, Any]) -> None:
@@ -163,8 +163,8 @@ def test_extra_objects_are_templates_and_have_the_common_labels(version: str) ->
 def test_a_misspelt_field_would_be_found() -> None:
     deployment = one(render("v4", {}), "Deployment")
     broken = yaml.safe_load(yaml.safe_dump(deployment).replace("minReadySeconds", "minReadySecond"))
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(broken, "1.33", strict=True)
+    with pytest.raises(ValidationError):
+        must_fit(broken, "1.33")
 
 
 def test_the_proxy_accepts_the_configuration(values: dict[str, Any], tmp_path: Any, version: str) -> None:

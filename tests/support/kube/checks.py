@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]
-
 from tests.chart.apiserver import refusals
 from tests.support.kube.kinds import KUBERNETES, Kind
+from tests.support.kube.schemas import ValidationError, must_fit
 from tests.support.kube.store import Object
 
 __all__ = ["Refused", "must_be_valid"]
@@ -39,6 +38,6 @@ def must_be_valid(body: Object, kind: Kind) -> None:
     if not kind.custom:
         seen = {key: value for key, value in body.items() if key != "status"}
         try:
-            kubernetes_validate.validate(seen, KUBERNETES, strict=True)
-        except kubernetes_validate.ValidationError as error:
+            must_fit(seen, KUBERNETES)
+        except ValidationError as error:
             raise Refused(400, "BadRequest", str(error)) from None
