@@ -25,6 +25,7 @@ from bascule.policy.routes import RouteTable
 from bascule.telemetry.accesslog import AccessLog
 from tests.support.http import Fields, HasFields, read_fields
 from tests.support.recorder import Recorder
+from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from bascule.gateway.upgrade import UpgradeRequest
@@ -305,10 +306,8 @@ async def new_world() -> AsyncIterator[World]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, with a deadline."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 (there is no event for what the other side's kernel sees)
-            await asyncio.sleep(0.005)
+    """Wait for a condition that no event tells, with a deadline."""
+    await eventually_async(condition, PATIENCE, "the condition holds", tick=0.005)
 
 
 def resident_bytes() -> int:
