@@ -8,6 +8,7 @@ run in the tests against tests/chart/cluster.py and, by tests/chart/accept.py, a
 import copy
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 
 from tests.chart.client import RELEASE, Client, Finding
@@ -197,15 +198,22 @@ def _must_differ(before: Snapshot, after: Snapshot) -> None:
 
 def _scale(client: Client, number: int) -> None:
     """Set the number of pods as an autoscaler does: by the Deployment's subresource."""
-    client.call(client.kubectl, "scale", f"deployment/{_deployment(client)}", f"--replicas={number}")
+    client.call(
+        client.kubectl,
+        "scale",
+        f"deployment/{_deployment(client)['metadata']['name']}",
+        f"--replicas={number}",
+    )
 
 
-def _deployment(client: Client) -> str:
-    return str(one(client.given(), "Deployment")["metadata"]["name"])
+@cache
+def _deployment(client: Client) -> Manifest:
+    """Return a Deployment to ask the server for: its name stays as long as the release does."""
+    return one(client.given(), "Deployment")
 
 
 def _must_run(client: Client, number: int, when: str) -> None:
-    (live,) = client.live([one(client.given(), "Deployment")])
+    (live,) = client.live([_deployment(client)])
     if live["spec"]["replicas"] != number:
         raise Finding(f"{live['spec']['replicas']} pods instead of {number} {when}")
 

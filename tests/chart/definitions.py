@@ -5,6 +5,7 @@ its type, which is what an API server needs to refuse or to warn of a field that
 """
 
 import importlib
+from functools import cache
 from typing import Any
 
 __all__ = ["KINDS", "definitions", "model"]
@@ -33,10 +34,11 @@ def model(kind: str) -> Any:
 
 
 def definitions() -> list[dict[str, Any]]:
-    """Return a CustomResourceDefinition for each of the kinds."""
+    """Return a CustomResourceDefinition for each of the kinds; they are for reading."""
     return [_definition(kind) for kind in KINDS]
 
 
+@cache
 def _definition(kind: str) -> dict[str, Any]:
     typed = model(kind)
     document = typed.model_json_schema(by_alias=True)
