@@ -53,7 +53,7 @@ def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
         The head of a request for a WebSocket; what is wrong with a head that has the field ``Upgrade``;
         ``None`` for any other request.
     """
-    if _UPGRADE not in data.lower():
+    if data.lower().find(_UPGRADE) < 0:  # `in` tries first whether it is a number, for as long again
         return None
     try:
         if len(data) > limits.request_head_bytes:

@@ -15,11 +15,14 @@ from __future__ import annotations
 import hashlib
 import re
 from binascii import b2a_base64
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.errors import RequestRefused
-from bascule.protocol.http1 import TOKEN, RequestHead, ResponseHead, tokens
+from bascule.protocol.http1 import TOKEN, RequestHead, ResponseHead, elements, tokens
 from bascule.protocol.path import is_host
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "ALL_RSV",
@@ -123,52 +126,45 @@ def check_request(head: RequestHead) -> Offer:
         raise RequestRefused(405, "A WebSocket must be opened with GET.", ((b"Allow", b"GET"),))
     if head.minor < 1:
         raise RequestRefused(400, "A WebSocket needs HTTP/1.1.")
-    hosts = head.values(b"host")
+    lines = head.by_name.get  # a dozen calls of `values` would cost as much as all the rest
+    hosts = lines(b"host", ())
     if len(hosts) != 1 or not hosts[0] or not is_host(hosts[0]):
         raise RequestRefused(400, "Exactly one Host field is needed, with a valid host.")
-    upgrades = head.values(b"upgrade")
+    upgrades = lines(b"upgrade", ())
     if upgrades != _WEBSOCKET and (len(upgrades) != 1 or upgrades[0].lower() != b"websocket"):
         raise RequestRefused(400, "The Upgrade field must be websocket and nothing else.")
-    connection = head.values(b"connection")
+    connection = lines(b"connection", ())
     if connection != _UPGRADE and b"upgrade" not in tokens(connection):
         raise RequestRefused(400, "The Connection field must contain upgrade.")
-    if head.values(b"transfer-encoding") or any(value != b"0" for value in head.values(b"content-length")):
+    lengths = lines(b"content-length", ())
+    if lines(b"transfer-encoding") or lengths.count(b"0") != len(lengths):
         raise RequestRefused(
             400, "A WebSocket handshake has no body: no Transfer-Encoding, no Content-Length but 0."
         )
-    if len(head.values(b"content-length")) > 1:
+    if len(lengths) > 1:
         raise RequestRefused(400, "The request has two Content-Length fields.")
-    versions = head.values(b"sec-websocket-version")
+    versions = lines(b"sec-websocket-version", ())
     if len(versions) > 1:
         raise RequestRefused(426, "Exactly one Sec-WebSocket-Version field is needed, with 13.", _SPOKEN)
     if versions != [b"13"]:
         raise RequestRefused(426, "Only WebSocket version 13 is supported.", _SPOKEN)
-    keys = head.values(b"sec-websocket-key")
+    keys = lines(b"sec-websocket-key", ())
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise RequestRefused(400, "Exactly one Sec-WebSocket-Key field is needed, with 16 bytes in base64.")
-    origins = head.values(b"origin")
+    origins = lines(b"origin", ())
     return Offer(
         key=keys[0],
-        subprotocols=tuple(
-            part
-            for value in head.values(b"sec-websocket-protocol")
-            for part in (item.strip(b" \t") for item in value.split(b","))
-            if part
-        ),
-        extensions=frozenset(_extension_names(head.values(b"sec-websocket-extensions"))),
+        subprotocols=tuple(elements(lines(b"sec-websocket-protocol", ()))),
+        extensions=frozenset(_extension_names(lines(b"sec-websocket-extensions", ()))),
         host=hosts[0],
         origin=b", ".join(origins) if origins else None,
     )
 
 
-def _extension_names(values: list[bytes]) -> list[bytes]:
+def _extension_names(values: Sequence[bytes]) -> list[bytes]:
     """Return the names in ``Sec-WebSocket-Extensions`` lines; no extension we know uses a quoted comma."""
-    return [
-        name
-        for value in values
-        for name in (item.partition(b";")[0].strip(b" \t").lower() for item in value.split(b","))
-        if name
-    ]
+    names = [element.partition(b";")[0].rstrip(b" \t").lower() for element in elements(values)]
+    return [name for name in names if name]
 
 
 def check_response(head: ResponseHead, offer: Offer, key: bytes) -> Agreement | None:
@@ -184,24 +180,25 @@ def check_response(head: ResponseHead, offer: Offer, key: bytes) -> Agreement | 
     """
     if head.minor < 1:
         return None
-    upgrades = head.values(b"upgrade")
+    lines = head.by_name.get
+    upgrades = lines(b"upgrade", ())
     if upgrades != _WEBSOCKET and (len(upgrades) != 1 or upgrades[0].lower() != b"websocket"):
         return None
-    connection = head.values(b"connection")
+    connection = lines(b"connection", ())
     if connection != _UPGRADE and b"upgrade" not in tokens(connection):
         return None
-    if head.values(b"sec-websocket-accept") != [accept_value(key)]:
+    if lines(b"sec-websocket-accept", ()) != [accept_value(key)]:
         return None
-    chosen = head.values(b"sec-websocket-protocol")
+    chosen = lines(b"sec-websocket-protocol", ())
     if len(chosen) > 1 or (chosen and chosen[0] not in offer.subprotocols):
         return None
-    lines = head.values(b"sec-websocket-extensions")
-    names = _extension_names(lines)
+    extensions = lines(b"sec-websocket-extensions", ())
+    names = _extension_names(extensions)
     if not offer.extensions.issuperset(names) or len(set(names)) != len(names):
         return None
     first, continuation = _reserved_bits(names)
     fields = [(b"Sec-WebSocket-Protocol", value) for value in chosen]
-    fields += [(b"Sec-WebSocket-Extensions", value) for value in lines]
+    fields += [(b"Sec-WebSocket-Extensions", value) for value in extensions]
     return Agreement(first, continuation, tuple(fields))
 
 
