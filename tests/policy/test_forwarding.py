@@ -105,6 +105,18 @@ def test_other_names_pass_with_any_character_of_a_token(name: bytes) -> None:
     assert (name, b"anything") in send([(b"Host", b"a"), (name, b"anything")])
 
 
+@pytest.mark.parametrize(
+    "name",
+    [b"Sec-WebSocket-Key", b"sec-websocket-version", b"Sec-WebSocket-Accept", b"Expect", b"Content-Length"],
+)
+def test_what_belongs_to_one_opening_handshake_passes_in_plain_requests_only(name: bytes) -> None:
+    fields = [(b"Host", b"front"), (name, b"0"), (b"Sec-WebSocket-Protocol", b"a, b")]
+    assert forwarded_fields("192.0.2.7", NOBODY, fields, b"http", b"front")[:3] == fields
+    sent = forwarded_fields("192.0.2.7", NOBODY, fields, b"http", b"front", upgrade=True)
+    assert sent[:2] == [fields[0], fields[2]]
+    assert name not in dict(sent)
+
+
 def test_what_connection_nominates_goes() -> None:
     fields = [
         (b"Connection", b"close, X-Hop ,x-other"),

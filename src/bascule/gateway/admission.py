@@ -281,7 +281,7 @@ class Admission:
             with departure:
                 fields = self._rules.onward(
                     match, asked.host, asked.head.fields, asked.peer, asked.scheme, asked.head.minor,
-                    asked.client,
+                    asked.client, upgrade=True,
                 )  # fmt: skip
                 opened = await self._dialler.open(match.upstream, match.target, fields, asked.offer)
             if departure.by_browser:

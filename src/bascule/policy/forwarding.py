@@ -19,6 +19,7 @@ Towards the upstream (`forwarded_fields`):
 * ``X-Real-IP`` is always replaced by the client's address, which `bascule.policy.clientaddress`
   finds. A trusted proxy that does not set this field passes on what the browser sent, so we do not
   believe it even then.
+* Of an upgrade's fields, those of its opening handshake are dropped (`bascule.protocol.handshake`).
 * ``Via`` gets our pseudonym (RFC 9110 §7.6.3), by which we recognise a loop.
 * ``Host`` and all other fields pass unchanged, in order, duplicates included; but see
   `bascule.protocol.repeated`.
@@ -36,6 +37,7 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from bascule.policy.clientaddress import UNIX_PEER, TrustedProxies, client_address
+from bascule.protocol.handshake import OF_ONE_HOP
 
 __all__ = [
     "Fields",
@@ -103,6 +105,8 @@ _ACCOUNT: Final = 5
 _VIA: Final = 6
 _SCHEME: Final = 7
 """``X-Scheme``: a claim, which Tornado reads; used for ``X-Forwarded-Proto`` where that is absent."""
+_HANDSHAKE: Final = 8
+"""Passes in a plain request only."""
 
 _OURS: Final = frozenset({b"proxy", b"x-real-ip"})
 """Dropped, whoever sent them; we write ``X-Real-IP`` ourselves."""
@@ -231,6 +235,7 @@ def forwarded_fields(
     via: bytes = b"",
     *,
     client: str | None = None,
+    upgrade: bool = False,
 ) -> list[tuple[bytes, bytes]]:
     """Return the request fields to send to the upstream, ours included.
 
@@ -243,6 +248,7 @@ def forwarded_fields(
         prefix: Path prefix that was stripped from the target; empty for none.
         via: Our element of ``Via``; empty for none.
         client: The result of `client_address_of`; ``None`` if the caller has not asked for it.
+        upgrade: Whether the request opens a WebSocket.
 
     Returns:
         New field lines. ``Connection``, ``Upgrade`` and framing fields are not
@@ -255,7 +261,7 @@ def forwarded_fields(
     for field in fields:
         name, value = field
         rule = _RULES.get(name) or _learn_rule(name)
-        if rule == _PASS or (rule == _CLAIM and believed):
+        if rule == _PASS or (rule == _CLAIM and believed) or (rule == _HANDSHAKE and not upgrade):
             kept.append(field)
         elif rule == _VIA or (rule == _ACCOUNT and believed):
             account.setdefault(name.lower(), []).append(value)
@@ -278,7 +284,7 @@ def _learn_rule(spelling: bytes) -> int:
     """Find the rule of a field name and remember it for this spelling."""
     name = spelling.lower()
     alike = _NEITHER_LETTER_NOR_DIGIT.sub(b"-", name)
-    if alike != name and _learn_rule(alike) != _PASS:
+    if alike != name and _learn_rule(alike) not in (_PASS, _HANDSHAKE):
         rule = _DROP
     elif name == b"connection":
         rule = _CONNECTION
@@ -292,6 +298,8 @@ def _learn_rule(spelling: bytes) -> int:
         rule = _SCHEME
     elif name in _CLAIMS or name.startswith(b"x-forwarded"):
         rule = _CLAIM
+    elif name in OF_ONE_HOP:
+        rule = _HANDSHAKE
     else:
         rule = _PASS
     if len(spelling) <= _LONGEST:

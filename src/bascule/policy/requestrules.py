@@ -109,8 +109,9 @@ class RequestRules:
         return self._require(values_of(fields, b"cookie"), match)
 
     def onward(
-        self, match: Match, host: bytes, fields: Fields, peer: str, scheme: bytes, minor: int, client: str
-    ) -> list[tuple[bytes, bytes]]:
+        self, match: Match, host: bytes, fields: Fields, peer: str, scheme: bytes, minor: int, client: str,
+        *, upgrade: bool = False,
+    ) -> list[tuple[bytes, bytes]]:  # fmt: skip
         """Return the fields for the upstream.
 
         Args:
@@ -121,11 +122,12 @@ class RequestRules:
             scheme: ``http`` or ``https``: how it reached us.
             minor: Its minor version of HTTP/1.
             client: The result of `client`.
+            upgrade: Whether the request opens a WebSocket.
         """
         if match.authority is not None:
             fields = with_host(fields, host)
         sent = forwarded_fields(
             peer, self.trusted, fields, scheme, host, match.prefix, self.via if minor else self._via10,
-            client=client,
+            client=client, upgrade=upgrade,
         )  # fmt: skip
         return sent if self._withheld is None else without_cookie(sent, self._withheld)

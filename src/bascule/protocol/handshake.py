@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL_RSV",
-    "OURS",
+    "OF_ONE_HOP",
     "RSV1",
     "Agreement",
     "Offer",
@@ -61,10 +61,10 @@ _REQUEST: Final = (
 _SPOKEN: Final = ((b"Sec-WebSocket-Version", b"13"), (b"Upgrade", b"websocket"))
 """What goes with 426: the version (§4.2.2), and the protocol, as every 426 must (RFC 9110 §15.5.22)."""
 
-OURS: Final = frozenset(
+OF_ONE_HOP: Final = frozenset(
     (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-accept", b"expect", b"content-length")
 )
-"""Fields of a handshake that belong to one hop: `upgrade_request` writes its own, or leaves them out."""
+"""Fields of a handshake that are not forwarded: `upgrade_request` writes its own, or none."""
 
 
 _SHA1: Final = hashlib.sha1(usedforsecurity=False)
@@ -236,9 +236,6 @@ def switching_protocols(
 
 
 def upgrade_request(target: bytes, key: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
-    """Build the handshake for the upstream (§4.1); of ``fields`` those in `OURS` are left out."""
-    lines = [b"GET " + target + b" HTTP/1.1"]
-    lines += [b": ".join(field) for field in fields if field[0].lower() not in OURS]
-    lines.append(_REQUEST + key)
-    lines.append(b"\r\n")
+    """Build the handshake for the upstream (§4.1); ``fields`` has none of `OF_ONE_HOP`."""
+    lines = [b"GET " + target + b" HTTP/1.1", *map(b": ".join, fields), _REQUEST + key, b"\r\n"]
     return b"\r\n".join(lines)
