@@ -31,7 +31,8 @@ def spawn(work: Coroutine[Any, Any, _T], name: str, *, serves: bool = False) -> 
         name: For the log.
         serves: Whether a browser's connection depends on the task: see `are_serving`.
     """
-    task = asyncio.get_running_loop().create_task(work, name=name)
+    # Not `create_task`: uvloop's has the task make up a name before it is given this one.
+    task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=name)
     _running.add(task)
     if serves:
         _serving.add(task)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -89,7 +88,7 @@ def test_on_a_route_of_jupyterhub_a_request_is_for_the_owner_of_the_server(user:
     rules = new_rules()
     match, _ = rules.find(OPEN, b"front", [])
     hub_route = HubRoute("/user/x", {}, UpstreamAddress("http", "app", 1, b"app:1"), b"", 2, user, 0.0)
-    assert rules.user(dataclasses.replace(match, hub_route=hub_route), []) == user
+    assert rules.user(match._replace(hub_route=hub_route), []) == user
 
 
 def test_the_host_of_the_target_counts_whatever_the_field_says() -> None:

@@ -254,11 +254,11 @@ class Dispatch:
         A forwarder that hangs is not waited for when a gateway begins; it lists its sessions when it goes on.
         A former gateway has noted how many those are.
         """
-        return sum(
-            max(0, self._words(slot)[_GIVEN] - self._counts.get(slot, 0))
-            for slot, link in self.links.items()
-            if not link.listed
-        )
+        sessions = 0
+        for slot, link in self.links.items():  # asked with every handshake: a sum of a generator costs thrice
+            if not link.listed:
+                sessions += max(0, self._words(slot)[_GIVEN] - self._counts.get(slot, 0))
+        return sessions
 
     def _note_given(self, link: Link) -> None:
         """Note for the next gateway how many sessions a forwarder has, unless it has another one already."""

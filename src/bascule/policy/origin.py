@@ -29,8 +29,9 @@ __all__ = ["origin_allowed", "why_refused"]
 _DEFAULT_PORTS: Final = {b"http": b"80", b"https": b"443", b"ws": b"80", b"wss": b"443"}
 _SAME_SCHEME: Final = {b"ws": b"http", b"wss": b"https"}
 
-_AUTHORITY = re.compile(rb"([a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
-_ORIGIN = re.compile(rb"([a-z][a-z0-9+.-]*)://([^/?#@\\\s,]+)")
+_HOST_AND_PORT: Final = rb"([a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"
+_AUTHORITY: Final = re.compile(_HOST_AND_PORT)
+_ORIGIN: Final = re.compile(rb"([a-z][a-z0-9+.-]*)://" + _HOST_AND_PORT)
 
 _Origin = tuple[bytes, bytes, bytes]
 
@@ -38,16 +39,19 @@ _Origin = tuple[bytes, bytes, bytes]
 def _authority(text: bytes, scheme: bytes) -> _Origin | None:
     """Return scheme, host and port of an authority, or ``None`` if it is none."""
     match = _AUTHORITY.fullmatch(text.lower())
-    if match is None:
-        return None
-    port = match[2] or _DEFAULT_PORTS.get(scheme, b"")
-    return _SAME_SCHEME.get(scheme, scheme), match[1], port.lstrip(b"0")
+    return None if match is None else _normal(scheme, *match.groups())
 
 
 def _origin(text: bytes) -> _Origin | None:
     """Return scheme, host and port of a serialised origin, or ``None`` if it is none."""
     match = _ORIGIN.fullmatch(text.lower())
-    return None if match is None else _authority(match[2], match[1])
+    return None if match is None else _normal(*match.groups())
+
+
+def _normal(scheme: bytes, host: bytes, port: bytes | None) -> _Origin:
+    """Return what two spellings of one origin have in common."""
+    port = port or _DEFAULT_PORTS.get(scheme, b"")
+    return _SAME_SCHEME.get(scheme, scheme), host, port.lstrip(b"0")
 
 
 def origin_allowed(origin: bytes | None, host: bytes, scheme: bytes, allowed: Sequence[str]) -> bool:

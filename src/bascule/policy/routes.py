@@ -19,8 +19,7 @@ the route, never the raw path.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bascule.policy.claims import ClaimTemplate
 from bascule.policy.templates import (
@@ -45,8 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["BadTarget", "Match", "RouteTable", "Routes", "UpstreamAddress", "is_reserved", "without_prefix"]
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """Where a request goes.
 
     Attributes:
