@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from scripts.log_reference import EVENTS, MORE, page, written
 
@@ -22,7 +20,7 @@ def fields_of(event: str) -> set[str]:
 def test_the_lines_that_are_public_have_the_fields_of_the_page() -> None:
     recorder = Recorder()
     log = AccessLog(recorder)
-    log.session_ended(replace(END, close_reason="x"))
+    log.session_ended(END._replace(close_reason="x"))
     log.session_refused(Refusal.CAP, ERRAND, status=503, close_code=1013, held_seconds=1.0, detail="x")
     log.request_failed("timeout", ERRAND, status=504, detail="x")
     log.request_refused("10.1.2.3", 404, "x")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,7 +46,7 @@ def test_an_ended_session_says_who_where_how_long_how_much_and_why(recorder: Rec
 
 def test_what_is_not_known_is_left_out(recorder: Recorder) -> None:
     AccessLog(recorder).session_ended(
-        replace(END, errand=ERRAND._replace(user=None), close_code=None, forwarder=None, bytes_inbound=None)
+        END._replace(errand=ERRAND._replace(user=None), close_code=None, forwarder=None, bytes_inbound=None)
     )
     absent = {"close_code", "close_reason", "user", "forwarder", "bytes_inbound"}
     assert not absent & recorder.seen[0][1].keys()
@@ -56,7 +55,7 @@ def test_what_is_not_known_is_left_out(recorder: Recorder) -> None:
 def test_peers_texts_are_escaped_and_bounded(recorder: Recorder) -> None:
     access = AccessLog(recorder)
     errand = Errand("lab", Kind.JUPYTER, EVIL * 100, EVIL * 100, EVIL * 100)
-    access.session_ended(replace(END, errand=errand, close_reason=EVIL.encode() * 100))
+    access.session_ended(END._replace(errand=errand, close_reason=EVIL.encode() * 100))
     access.session_refused(Refusal.CAP, errand, detail=EVIL * 100)
     access.session_refused(Refusal.HANDSHAKE, EVIL * 100)
     access.request_failed("unreachable", errand, status=502, detail=EVIL * 100)

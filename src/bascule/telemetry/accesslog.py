@@ -12,8 +12,7 @@ of a line: a thousand sessions may end in one second when a pod drains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from bascule.protocol.frames import MAX_REASON_BYTES
 from bascule.telemetry.printable import printable
@@ -42,8 +41,7 @@ class EventLog(Protocol):
         """Log an event that only an operator who looks for it needs."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEnd:
+class SessionEnd(NamedTuple):
     """A session from admission to outcome.
 
     Attributes:

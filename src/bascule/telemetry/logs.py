@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -48,6 +49,7 @@ _SECRETS: Final = frozenset(
 )  # fmt: skip
 _TARGETS: Final = frozenset({"path", "target", "url", "uri", "referer", "location", "upstream"})
 _TRACEBACKS: Final = frozenset({"exception", "stack", "stack_info"})
+_SPECIAL: Final = _SECRETS | _TARGETS | _TRACEBACKS
 
 _FIRST: Final = ("time", "level", "process", "event")
 _NOISY: Final = ("asyncio", "aiohttp", "urllib3")
@@ -71,18 +73,23 @@ class _StandardHandler(logging.Handler):
 def guard(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Withhold secrets and make every text of an event printable; a structlog processor."""
     for name, value in event.items():
-        if name in _SECRETS:
-            event[name] = WITHHELD
+        if name in _SPECIAL:
+            event[name] = _guarded(name, value)
         elif isinstance(value, (str, bytes)):
-            if name in _TRACEBACKS:
-                event[name] = "\n".join(
-                    printable(line, TEXT_LIMIT) for line in str(value)[:_TRACEBACK_LIMIT].splitlines()
-                )
-                continue
-            if name in _TARGETS:
-                value = value.partition("?" if isinstance(value, str) else b"?")[0]  # type: ignore[arg-type]
             event[name] = printable(value, TEXT_LIMIT)
     return event
+
+
+def _guarded(name: str, value: object) -> object:
+    """Return what a line may say under a name that stands for more than a text."""
+    if name in _SECRETS:
+        return WITHHELD
+    if not isinstance(value, (str, bytes)):
+        return value
+    if name in _TRACEBACKS:
+        return "\n".join(printable(line, TEXT_LIMIT) for line in str(value)[:_TRACEBACK_LIMIT].splitlines())
+    path = value.partition("?")[0] if isinstance(value, str) else value.partition(b"?")[0]
+    return printable(path, TEXT_LIMIT)
 
 
 def configure(level: str, style: str, *, process: str, descriptor: int = 2) -> LineWriter:
@@ -107,7 +114,7 @@ def configure(level: str, style: str, *, process: str, descriptor: int = 2) -> L
     writer = LineWriter(descriptor, lambda lost: _log.warning("log lines lost", lines=lost))
     shared: list[Processor] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _clock(),
     ]
     closing: list[Processor] = [structlog.processors.format_exc_info, guard, _renderer(people)]
 
@@ -137,6 +144,22 @@ def configure(level: str, style: str, *, process: str, descriptor: int = 2) -> L
     # aiohttp's access log would have paths with their query strings; ours (`accesslog`) replaces it.
     logging.getLogger("aiohttp.access").disabled = True
     return writer
+
+
+def _clock() -> Processor:
+    """Return what adds the time. It spells a second once: all sessions of a pod may end in the same one."""
+    known = (0, "")
+
+    def add_time(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        nonlocal known
+        second, microsecond = divmod(time.time_ns() // 1000, 1_000_000)
+        its = known  # threads may log as well
+        if its[0] != second:
+            its = known = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        event["time"] = f"{its[1]}.{microsecond:06}Z"
+        return event
+
+    return add_time
 
 
 def _renderer(people: bool) -> Processor:

@@ -24,6 +24,8 @@ def printable(text: str | bytes, limit: int) -> str:
         The text itself when it is harmless and short, which costs next to nothing. A cut is
         shown as ``…`` at the end.
     """
+    if isinstance(text, str) and len(text) <= limit and text.isprintable():
+        return text
     if isinstance(text, bytes):
         # Four bytes are one character at most: no need to decode a megabyte to keep 100 characters.
         text = text[: 4 * limit + 4].decode("utf-8", "backslashreplace")
