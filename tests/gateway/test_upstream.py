@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bascule.gateway.answers import AnsweringLeg
 from bascule.gateway.fence import Fence
-from bascule.gateway.legs import PlainLeg
 from bascule.gateway.resolver import REMEMBER
 from bascule.gateway.upstream import Answered, Dialler, NoRoom, Unreachable
 from bascule.policy.certificate import upstream_context
@@ -193,9 +193,9 @@ async def test_a_connection_that_this_process_has_no_descriptor_for_is_not_the_u
 async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve_to(monkeypatch, SPEAKING)
     dialler = dialler_of(Config())
-    read = PlainLeg.read
+    read = AnsweringLeg.read
 
-    async def read_late(leg: PlainLeg) -> bytes:
+    async def read_late(leg: AnsweringLeg) -> bytes:
         there = select.poll()
         there.register(leg._socket, select.POLLIN)
         await eventually_async(lambda: there.poll(0), 5, "the answer is there")
@@ -203,7 +203,7 @@ async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch:
             deadline.expire()
         return await read(leg)  # the kernel gives what has come, though the connection is shut down
 
-    monkeypatch.setattr(PlainLeg, "read", read_late)
+    monkeypatch.setattr(AnsweringLeg, "read", read_late)
     async with await asyncio.start_server(refuse, SPEAKING, 0) as server:
         address = UpstreamAddress("http", "apps", server.sockets[0].getsockname()[1], b"apps")
         with pytest.raises(Unreachable, match="handshake timed out"):

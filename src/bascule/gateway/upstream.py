@@ -17,9 +17,10 @@ from binascii import b2a_base64
 from typing import TYPE_CHECKING, NamedTuple
 
 from bascule.errors import BasculeError
+from bascule.gateway.answers import AnsweringLeg, Answers
 from bascule.gateway.connecting import NONBLOCKING_STREAM, begin_connect, connect, lacks_room
 from bascule.gateway.fence import AddressRefused
-from bascule.gateway.legs import Deadline, Leg, PlainLeg, deadlines
+from bascule.gateway.legs import Deadline, Leg, deadlines
 from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.resolver import Resolver, Unresolvable
 from bascule.gateway.tlshandshake import connect_tls
@@ -108,6 +109,7 @@ class Dialler:
     def __init__(self, config: Config, tls: ssl.SSLContext, fence: Fence) -> None:
         self._limits = config.limits
         self._deadlines = deadlines(config.limits.upstream_handshake_timeout)
+        self._answers = Answers()
         self._sockets = config.sockets
         self._options = session_options(config.sockets, browser=False)
         self._unix_options = unix_options()
@@ -168,7 +170,7 @@ class Dialler:
 
     async def _read_head(self, leg: Leg) -> tuple[ResponseHead, bytes]:
         """Read one final response head, skipping interim ones (RFC 9110 §15.2)."""
-        data = b""
+        data = await self._read_more(leg)
         limit = self._limits.request_head_bytes
         while True:
             end = data.find(END_OF_HEAD)
@@ -178,11 +180,7 @@ class Dialler:
             if end < 0:
                 if has_bare_line_feed(data):
                     raise BadAnswer("a bare line feed in the response head")
-                chunk = await leg.read()
-                if not chunk:
-                    # Treated like a reset: the upstream died without answering.
-                    raise ConnectionResetError(errno.ECONNRESET, "ended before it answered")
-                data += chunk
+                data += await self._read_more(leg)
                 continue
             try:
                 head = parse_response_head(data[:size], self._limits.request_fields)
@@ -193,6 +191,12 @@ class Dialler:
                 return head, data
             limit -= size  # one limit for all heads together, so that interim ones cannot follow without end
 
+    async def _read_more(self, leg: Leg) -> bytes:
+        """Read what comes next; if that is the end, the upstream has died, which is treated like a reset."""
+        if chunk := await leg.read():
+            return chunk
+        raise ConnectionResetError(errno.ECONNRESET, "ended before it answered")
+
     async def _connect(self, address: UpstreamAddress) -> Leg:
         """Connect to the first address that accepts the connection.
 
@@ -200,7 +204,6 @@ class Dialler:
             Unreachable: No address did, or not in time.
             NoRoom: This host lacks what the connection needs.
         """
-        loop = asyncio.get_running_loop()
         begun: list[tuple[socket.socket, SocketAddress]] = []
         try:
             addresses = self._resolver.known(address.host, address.port)
@@ -213,7 +216,7 @@ class Dialler:
                     begun.append((connection, where))
                     if begin_connect(connection, where):
                         begun.clear()
-                        return PlainLeg(loop, connection)
+                        return AnsweringLeg(self._answers, connection)
                 except OSError:
                     pass  # All addresses are tried below, this one again.
             return await self._connect_in_turn(address, begun)
@@ -273,11 +276,10 @@ class Dialler:
         self, address: UpstreamAddress, connection: socket.socket, where: SocketAddress, until: float
     ) -> Leg:
         """Connect to one address; if that fails, the caller still owns the connection."""
-        loop = asyncio.get_running_loop()
         async with asyncio.timeout_at(until):
             await connect(connection, where)
         if address.scheme != "https":
-            return PlainLeg(loop, connection)
+            return AnsweringLeg(self._answers, connection)
         leg = PumpedLeg()
         try:
             async with asyncio.timeout_at(until):
