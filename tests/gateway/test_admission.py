@@ -27,7 +27,7 @@ from bascule.policy.routeconfig import AuthMode, RouteConfig
 from bascule.policy.routes import Match
 from bascule.policy.templates import UpstreamTemplate
 from bascule.protocol.handshake import Agreement
-from bascule.protocol.http1 import ResponseHead, parse_request_head
+from bascule.protocol.http1 import parse_request_head
 from tests.gateway.lives import at
 from tests.support.rawclient import upgrade
 
@@ -85,8 +85,7 @@ class World:
         await self.answers.wait()
         if not self.reachable:
             raise Unreachable("connect timed out")
-        head = ResponseHead(1, 101, b"Switching Protocols", [])
-        return Switched(self.leg(self.upstream[1]), head, Agreement(0, 0, ()), b"")
+        return Switched(self.leg(self.upstream[1]), Agreement(0, 0, ()), b"")
 
     async def upgrade(self) -> None:
         """Ask for a session."""

@@ -28,7 +28,7 @@ from bascule.gateway.registry import Record
 from bascule.gateway.upstream import BadAnswer, NoRoom, Switched, Unreachable
 from bascule.handover.counters import KINDS, GatewayWord
 from bascule.handover.messages import MAX_ANSWER_BYTES, Adopt
-from bascule.policy.forwarding import end_to_end_fields, seen_by_browser
+from bascule.policy.forwarding import seen_by_browser
 from bascule.policy.origin import origin_allowed, why_refused
 from bascule.protocol.handshake import check_request, switching_protocols
 from bascule.protocol.http1 import BadHead
@@ -337,12 +337,7 @@ class Admission:
         Until a forwarder has them the browser has seen nothing; so whatever happens to this
         process, a browser that has seen this 101 has a session (I6).
         """
-        answer_fields = [
-            field
-            for field in end_to_end_fields(opened.head.fields, 101)
-            if not field[0].lower().startswith(b"sec-websocket-")
-        ]
-        answer = switching_protocols(asked.offer.key, [*opened.agreement.fields, *answer_fields])
+        answer = switching_protocols(asked.offer.key, opened.agreement.fields)
         if len(answer) > MAX_ANSWER_BYTES:
             opened.leg.close()
             return _NoSession(

@@ -24,8 +24,9 @@ from bascule.gateway.legs import Deadline, Leg, deadlines
 from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.resolver import Resolver, Unresolvable
 from bascule.gateway.tlshandshake import connect_tls
+from bascule.policy.agreements import Agreements
 from bascule.policy.socketoptions import keepalive_start, session_options, unix_options
-from bascule.protocol.handshake import Agreement, Offer, check_response, upgrade_request
+from bascule.protocol.handshake import Agreement, Offer, upgrade_request
 from bascule.protocol.http1 import (
     END_OF_HEAD,
     BadHead,
@@ -33,7 +34,6 @@ from bascule.protocol.http1 import (
     ResponseHead,
     framing_of,
     has_bare_line_feed,
-    parse_response_head,
 )
 from bascule.protocol.tlsfailure import alert, errno_name, tls_failure
 
@@ -54,13 +54,11 @@ class Switched(NamedTuple):
 
     Attributes:
         leg: Its connection.
-        head: The 101.
-        agreement: What was agreed.
+        agreement: What was agreed, with all fields of the browser's 101 but its own.
         early: Bytes after the head: the first frames.
     """
 
     leg: Leg
-    head: ResponseHead
     agreement: Agreement
     early: bytes
 
@@ -110,6 +108,7 @@ class Dialler:
         self._limits = config.limits
         self._deadlines = deadlines(config.limits.upstream_handshake_timeout)
         self._answers = Answers()
+        self._agreements = Agreements(config.limits.request_fields)
         self._sockets = config.sockets
         self._options = session_options(config.sockets, browser=False)
         self._unix_options = unix_options()
@@ -143,7 +142,7 @@ class Dialler:
             with deadline:
                 if rest:
                     await leg.write(rest)
-                head, early = await self._read_head(leg)
+                head, early = await self._read_head(leg, offer, key)
             if deadline.expired:  # the head had arrived before the deadline shut the connection down
                 raise ConnectionAbortedError
         except (OSError, BadAnswer) as error:
@@ -156,19 +155,15 @@ class Dialler:
         except BaseException:
             leg.close()
             raise
-        if head.status != 101:
-            try:
-                return Answered(leg, head, early, framing_of(head))
-            except BadHead as error:
-                leg.close()
-                raise BadAnswer(error.detail) from error
-        agreement = check_response(head, offer, key)
-        if agreement is None:
+        if isinstance(head, Agreement):
+            return Switched(leg, head, early)
+        try:
+            return Answered(leg, head, early, framing_of(head))
+        except BadHead as error:
             leg.close()
-            raise BadAnswer("a 101 that does not match our handshake")
-        return Switched(leg, head, agreement, early)
+            raise BadAnswer(error.detail) from error
 
-    async def _read_head(self, leg: Leg) -> tuple[ResponseHead, bytes]:
+    async def _read_head(self, leg: Leg, offer: Offer, key: bytes) -> tuple[Agreement | ResponseHead, bytes]:
         """Read one final response head, skipping interim ones (RFC 9110 §15.2)."""
         data = await self._read_more(leg)
         limit = self._limits.request_head_bytes
@@ -183,11 +178,11 @@ class Dialler:
                 data += await self._read_more(leg)
                 continue
             try:
-                head = parse_response_head(data[:size], self._limits.request_fields)
+                head = self._agreements.read(data[:size], offer, key)
             except BadHead as error:
                 raise BadAnswer(error.detail) from error
             data = data[size:]
-            if head.status >= 200 or head.status == 101:
+            if isinstance(head, Agreement) or head.status >= 200:
                 return head, data
             limit -= size  # one limit for all heads together, so that interim ones cannot follow without end
 
