@@ -247,7 +247,7 @@ class _Select:
 
 
 class _Socket:
-    """As much of the module as `relay._shutdown` and `relay._failure` use."""
+    """As much of the module as `relay._connection` and its callers use."""
 
     AF_INET = SOCK_STREAM = SOL_SOCKET = SO_ERROR = 0
     SHUT_WR = SHUT_RDWR = 1
@@ -269,4 +269,4 @@ class _Socket:
             def detach(self) -> None:
                 """Nothing is owned."""
 
-        self.socket = Descriptor
+        self.SocketType = Descriptor

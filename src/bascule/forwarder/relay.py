@@ -342,7 +342,7 @@ class Relay:
             elif not upstream_leaves_first:
                 _shutdown(flow.sink, socket.SHUT_WR)
                 flow.shut = True
-        if all(flow.told and flow.gone and not flow.stashed for flow in (inbound, outbound)):
+        if _is_over(inbound) and _is_over(outbound):
             self._finish(session)
 
     def _finish(self, session: Session) -> None:
@@ -482,6 +482,11 @@ def _key(flow: Flow) -> bytes | None:
     return secrets.token_bytes(4) if flow.inbound else None
 
 
+def _is_over(flow: Flow) -> bool:
+    """Tell whether a flow's sink was told and has all of it, and its source has ended."""
+    return bool(flow.told and flow.gone and not flow.stashed)
+
+
 def _has_closed(flow: Flow) -> bool:
     """Tell whether the Close of a flow's source has come, even if its sign has not been acted on yet."""
     return flow.mode == signs.DEAD and not flow.fault
@@ -504,9 +509,14 @@ def _cut_rings(session: Session) -> None:
     del session.inbound, session.outbound
 
 
+def _connection(descriptor: int) -> socket.SocketType:
+    """Return a socket of a descriptor, to be detached: the plain type, since each session makes four."""
+    return socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=descriptor)
+
+
 def _failure(descriptor: int) -> int:
     """Take the error with which a connection has failed, if nobody has yet, and return it; 0 for none."""
-    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=descriptor)
+    connection = _connection(descriptor)
     try:
         return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     finally:
@@ -515,7 +525,7 @@ def _failure(descriptor: int) -> int:
 
 def _shutdown(descriptor: int, how: int) -> None:
     """Shut a TCP connection down; it may be gone already."""
-    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=descriptor)
+    connection = _connection(descriptor)
     try:
         connection.shutdown(how)
     except OSError:
