@@ -59,6 +59,9 @@ __all__ = ["Admission"]
 
 _log = structlog.get_logger()
 
+_ADMITTED: Final = int(GatewayWord.ADMITTED)
+_PEAK_IN_FLIGHT: Final = int(GatewayWord.PEAK_IN_FLIGHT)
+
 
 class _Asked(NamedTuple):
     """An upgrade request that may become a session: admitted by all rules but for the caps.
@@ -243,7 +246,7 @@ class Admission:
             if not origin_allowed(offer.origin, seen_host, seen_scheme, match.route.allowed_origins):
                 raise RequestRefused(403, why_refused(offer.origin, seen_host))
             user = self._rules.user(match, head.fields)
-            if len(early) > self._config.limits.early_bytes:
+            if early and len(early) > self._config.limits.early_bytes:
                 raise RequestRefused(400, "Too many bytes were sent before the handshake was answered.")
         except RequestRefused as refused:
             await self._answer(leg, refused, client, match)
@@ -271,10 +274,10 @@ class Admission:
         """Dial; if the upstream agrees, hand the session over, with the lease, and return ``None``."""
         if not self._dispatch.has_room():
             return _NoSession(Refusal.NO_ROOM)
-        self._words[GatewayWord.ADMITTED] += 1
+        self._words[_ADMITTED] += 1
         peak = self._budget.in_flight
-        if peak > self._words[GatewayWord.PEAK_IN_FLIGHT]:
-            self._words[GatewayWord.PEAK_IN_FLIGHT] = peak
+        if peak > self._words[_PEAK_IN_FLIGHT]:
+            self._words[_PEAK_IN_FLIGHT] = peak
         departure = Departure(asked.leg, self._dialling)
         match = asked.match
         try:

@@ -47,8 +47,8 @@ _TOKEN: Final = re.compile(TOKEN)
 RSV1: Final = 0x40
 ALL_RSV: Final = 0x70
 
-_WEBSOCKET: Final = [b"websocket"]
-_UPGRADE: Final = [b"Upgrade"]
+_WEBSOCKET: Final = (b"websocket",)
+_UPGRADE: Final = (b"Upgrade",)
 """What nearly every client writes; compared first, to save parsing it."""
 
 _ANSWER: Final = (
@@ -105,7 +105,7 @@ class Agreement(NamedTuple):
 
 def wants_websocket(head: RequestHead) -> bool:
     """Tell whether a request asks for a WebSocket, even if its handshake is not valid."""
-    values = head.values(b"upgrade")
+    values = head.by_name.get(b"upgrade", ())
     return values == _WEBSOCKET or b"websocket" in tokens(values)
 
 
@@ -146,7 +146,7 @@ def check_request(head: RequestHead) -> Offer:
     versions = lines(b"sec-websocket-version", ())
     if len(versions) > 1:
         raise RequestRefused(426, "Exactly one Sec-WebSocket-Version field is needed, with 13.", _SPOKEN)
-    if versions != [b"13"]:
+    if versions != (b"13",):
         raise RequestRefused(426, "Only WebSocket version 13 is supported.", _SPOKEN)
     keys = lines(b"sec-websocket-key", ())
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
@@ -187,7 +187,7 @@ def check_response(head: ResponseHead, offer: Offer, key: bytes) -> Agreement | 
     connection = lines(b"connection", ())
     if connection != _UPGRADE and b"upgrade" not in tokens(connection):
         return None
-    if lines(b"sec-websocket-accept", ()) != [accept_value(key)]:
+    if lines(b"sec-websocket-accept", ()) != (accept_value(key),):
         return None
     chosen = lines(b"sec-websocket-protocol", ())
     if len(chosen) > 1 or (chosen and chosen[0] not in offer.subprotocols):

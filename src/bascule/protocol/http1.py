@@ -82,15 +82,16 @@ class _Head:
 
     def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
         self.fields = fields
-        self.by_name = {name.lower(): [value] for name, value in fields}
+        self.by_name: dict[bytes, tuple[bytes, ...]] = {name.lower(): (value,) for name, value in fields}
         if len(self.by_name) < len(fields):  # some have several lines
-            self.by_name = {}
+            lines: dict[bytes, list[bytes]] = {}
             for name, value in fields:
-                self.by_name.setdefault(name.lower(), []).append(value)
+                lines.setdefault(name.lower(), []).append(value)
+            self.by_name = {name: tuple(values) for name, values in lines.items()}
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of one field, one for each line; ``name`` in lower case."""
-        return self.by_name.get(name) or []
+        return list(self.by_name.get(name, ()))
 
 
 class RequestHead(_Head):
