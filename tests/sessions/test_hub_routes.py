@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -123,10 +124,14 @@ def test_who_typed_and_left_while_there_was_no_gateway_was_active(hub: Hub, upst
     api.add(ALICE, upstream.url)
     with closing(opened(proxy)) as client:
         added = api.last_activity(ALICE)
-        kill(gateway(proxy))
+        serving = gateway(proxy)
+        kill(proxy.process.pid, signal.SIGSTOP)  # the supervisor, or another gateway is there in no time
+        kill(serving)
         client.say(b"print(1)")
         assert client.reply().payload == b"print(1)"
         client.say(b"", CLOSE)
+        assert client.reply().opcode == CLOSE
+        kill(proxy.process.pid, signal.SIGCONT)
 
     eventually(lambda: proxy.in_flight_if_up == 0, 20, "another gateway has heard of the end")
     assert api.last_activity(ALICE) > added
