@@ -117,6 +117,11 @@ class Child(ABC):
     def block(self, counters: CounterFile) -> memoryview:
         """Return its block of the counters; `layout` says which word is where."""
 
+    def turns(self, counters: CounterFile) -> int:
+        """Return how often the process's loop has gone round, as it counts that."""
+        turns: int = self.block(counters)[self.layout.TURNS]
+        return turns
+
     @property
     def alive(self) -> bool:
         """Whether there is a process."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
+from bascule.handover.counters import CounterFile, ForwarderWord
 from bascule.handover.losses import claim_to_count
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Losses:
         serving = self._gateways.serving
         if serving.alive and serving.prepared:
             self._awaited.add(death)
-            self._await(death, serving, self._turns_of(serving))
+            self._await(death, serving, serving.turns(self._counters))
         else:
             self._count(death)
 
@@ -72,16 +72,13 @@ class Losses:
         """Give a gateway time to count a death; it knows more sessions than we, if some were on their way."""
 
         def look() -> None:
-            had_turns = self._turns_of(gateway) >= before + _TURNS
+            had_turns = gateway.turns(self._counters) >= before + _TURNS
             if death in self._awaited and gateway.alive and not had_turns:
                 self._await(death, gateway, before)
             else:
                 self._count(death)
 
         self._do_later(_WITHIN, look)
-
-    def _turns_of(self, gateway: GatewayChild) -> int:
-        return self._counters.gateway(gateway.place)[GatewayWord.TURNS]
 
     def settle(self) -> None:
         """Count all sessions that no gateway has counted: the one that was to do so has died."""

@@ -184,8 +184,7 @@ class Supervisor:
 
     def turns_of(self, child: Child) -> int:
         """See `SuccessionHost.turns_of`."""
-        turns: int = child.block(self._counters)[child.layout.TURNS]
-        return turns
+        return child.turns(self._counters)
 
     def start_again(self, child: Child) -> None:
         """See `SuccessionHost.start_again`."""

@@ -44,7 +44,7 @@ class Watchdog:
         """Check that all loops run, now and every `TURN_EVERY`."""
         self._do_later(TURN_EVERY, self.run)
         for child, watched in self._watched.items():
-            if watched.look(child.block(self._counters)[child.layout.TURNS]):
+            if watched.look(child.turns(self._counters)):
                 self._give_up(child)
 
     def started(self, child: Child) -> None:
