@@ -18,7 +18,7 @@ from bascule.handover.control import ASK_AGAIN
 from tests.support.certificates import make_certificate
 from tests.support.channels import have_channel
 from tests.support.chatter import chatting
-from tests.support.proctree import cpu_seconds, descriptors, forwarders, gateway, gateways, kill
+from tests.support.proctree import cpu_seconds, descriptors, forwarders, gateway, gateways, kill, links
 from tests.support.rawclient import connect, connected, upgrade
 from tests.support.waiting import eventually
 
@@ -291,10 +291,12 @@ def test_a_forwarder_that_starts_while_the_gateway_has_no_descriptors_is_used_on
             waiting.append(connect(bascule.public_url))
             waiting[-1].send(REQUEST[:10])
         eventually(lambda: _said(bascule, "accepting pauses"), 5, "it is said")
-        before = _opened_by(pid)
+        before = set(links(pid).values())
         os.kill(bascule.process.pid, signal.SIGSTOP)  # the supervisor, or the next channel may come first
         kill(victim)
-        eventually(lambda: _opened_by(pid) - before, 10, "one who waits takes what the channel left free")
+        eventually(
+            lambda: set(links(pid).values()) - before, 10, "one who waits takes what the channel left free"
+        )
         os.kill(bascule.process.pid, signal.SIGCONT)
         eventually(lambda: _said(bascule, "no descriptors left for a forwarder's channel"), 10, "it is said")
     for client in waiting:
@@ -410,15 +412,6 @@ def _waits(pid: int) -> bool:
     used = cpu_seconds(pid)
     time.sleep(0.5)
     return used > 0 and cpu_seconds(pid) == used
-
-
-def _opened_by(pid: int) -> set[str]:
-    """Return what the descriptors of a process lead to."""
-    found = set()
-    for descriptor in descriptors(pid):
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            found.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
-    return found
 
 
 def _when(bascule: RunningBascule, event: str) -> list[datetime]:

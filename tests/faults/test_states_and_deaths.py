@@ -23,7 +23,7 @@ from bascule.handover.counters import CAUSES, ENDED_BY, KINDS, CounterFile, Forw
 from bascule.vocabulary import Cause
 from tests.support.certificates import make_certificate
 from tests.support.frames import CLOSE
-from tests.support.proctree import alive, children, descriptors, forwarders, gateway, gateways, kill
+from tests.support.proctree import alive, children, descriptors, forwarders, gateway, gateways, kill, links
 from tests.support.rawclient import connect, upgrade
 from tests.support.rawupstream import echo, echo_frames, run_upstream, switch
 from tests.support.waiting import eventually
@@ -159,14 +159,12 @@ class Scene:
 
 def _counters(pid: int, forwarders: int) -> CounterFile:
     """Map the shared memory of a running proxy, to read what it counts though no gateway is there to say."""
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        if "bascule-counters" in os.readlink(link):
-            descriptor = os.open(link, os.O_RDWR)
-            try:
-                return CounterFile(descriptor, forwarders)
-            finally:
-                os.close(descriptor)
-    raise AssertionError("no counters")
+    number = next(number for number, name in links(pid).items() if "bascule-counters" in name)
+    descriptor = os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR)
+    try:
+        return CounterFile(descriptor, forwarders)
+    finally:
+        os.close(descriptor)
 
 
 @pytest.fixture

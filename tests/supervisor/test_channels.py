@@ -45,6 +45,11 @@ class Rig(Sleepers):
         with channel:
             return said == Unread(0) and [channel.recv(10), channel.recv(10)] == [b"outcome", b""]
 
+    def gateway_is_back(self) -> None:
+        """Start the gateway, which has died, and let it be prepared."""
+        self.start(self.gateway)
+        self.gateway.prepared = True
+
     def pass_time(self) -> None:
         due, self.later = self.later, []
         for action in due:
@@ -124,8 +129,7 @@ def test_a_gateway_that_has_just_died_is_tried_again_and_its_successor_gets_the_
     rig.channels.connect(rig.forwarders[0])
     assert rig.told(rig.forwarders[0]) == ["GatewayChannel"]
     rig.dies(rig.gateway)
-    rig.start(rig.gateway)
-    rig.gateway.prepared = True
+    rig.gateway_is_back()
     rig.pass_time()
     assert rig.told(rig.gateway) == ["ForwarderChannel"]
 
@@ -134,8 +138,7 @@ def test_what_a_gateway_that_died_left_unread_is_given_to_the_next_before_its_ch
     rig.one_outcome_is_left_unread()
     rig.dies(rig.gateway)
     rig.channels.on_gateways_death(rig.gateway)
-    rig.start(rig.gateway)
-    rig.gateway.prepared = True
+    rig.gateway_is_back()
     rig.channels.connect_all()
     assert rig.reads_the_rest(rig.gateway)
     assert rig.told(rig.gateway) == ["ForwarderChannel"] * 2
@@ -165,12 +168,10 @@ def test_a_gateway_that_reads_nothing_is_given_later_what_was_left_unread(rig: R
     rig.one_outcome_is_left_unread()
     rig.dies(rig.gateway)
     rig.channels.on_gateways_death(rig.gateway)
-    rig.start(rig.gateway)
-    rig.gateway.prepared = True
+    rig.gateway_is_back()
     rig.goes_deaf(rig.gateway)
     rig.channels.connect_all()
     rig.dies(rig.gateway)
-    rig.start(rig.gateway)
-    rig.gateway.prepared = True
+    rig.gateway_is_back()
     rig.pass_time()
     assert rig.reads_the_rest(rig.gateway)

@@ -6,10 +6,10 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from tests.support.parts import missing, require
+from tests.support.proctree import links
 
 __all__ = ["channel_between", "have_channel"]
 
@@ -37,13 +37,11 @@ def have_channel(process: int, other: int) -> bool:
 
 def _sockets(process: int) -> dict[str, int]:
     """Return the descriptors of a process's sockets by their inodes."""
-    found = {}
-    for number in map(int, os.listdir(f"/proc/{process}/fd")):
-        with contextlib.suppress(FileNotFoundError):
-            name = Path(f"/proc/{process}/fd/{number}").readlink().name
-            if name.startswith("socket:"):
-                found[name.removeprefix("socket:").strip("[]")] = number
-    return found
+    return {
+        name.removeprefix("socket:").strip("[]"): number
+        for number, name in links(process).items()
+        if name.startswith("socket:")
+    }
 
 
 def _peers() -> dict[str, str]:

@@ -3,6 +3,7 @@
 Rules of this file: only children of the given process are looked at or signalled.
 """
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -11,7 +12,17 @@ from bascule.gateway.setup import PROCESS_NAME
 from tests.support.bascule import RunningBascule
 from tests.support.waiting import eventually
 
-__all__ = ["alive", "children", "cpu_seconds", "descriptors", "forwarders", "gateway", "kill"]
+__all__ = [
+    "alive",
+    "children",
+    "cpu_seconds",
+    "descriptors",
+    "forwarders",
+    "gateway",
+    "gateways",
+    "kill",
+    "links",
+]
 
 
 def children(pid: int) -> dict[int, str]:
@@ -76,6 +87,15 @@ def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
 def descriptors(pid: int) -> set[int]:
     """Return the open descriptors of a process."""
     return {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+
+
+def links(pid: int) -> dict[int, str]:
+    """Return what the open descriptors of a process lead to, such as ``socket:[4711]``."""
+    found = {}
+    for descriptor in descriptors(pid):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found[descriptor] = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+    return found
 
 
 def cpu_seconds(pid: int) -> float:
