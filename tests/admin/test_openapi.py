@@ -1,15 +1,12 @@
 """The description and the API say the same: schemathesis calls everything that `openapi.yaml` describes."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
-from aiohttp import web
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -17,6 +14,7 @@ from bascule.admin.api import Administration, _openapi
 from bascule.policy.config import Capacity, Hub, WebSocketProxy
 from bascule.policy.endpoints import Endpoint
 from tests.admin.fake_view import FakeView, config
+from tests.admin.support import admin_in_a_thread
 
 schema = schemathesis.openapi.from_dict(json.loads(_openapi()))
 called = schema.exclude(path="/events").exclude(path_regex="^/hub/")
@@ -37,30 +35,10 @@ _BEYOND = (
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    """An admin listener in a thread, for a client that blocks."""
-    started = threading.Event()
-    address: list[str] = []
-    stop: list[asyncio.Event] = []
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        view = FakeView(config(websocket_proxy=WebSocketProxy(max_sessions_per_app=2000)), sessions=1500)
-        runner = web.AppRunner(Administration(view).app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        address.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
-        stop.append(asyncio.Event())
-        started.set()
-        await stop[0].wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    assert started.wait(10)
-    yield address[0]
-    loop.call_soon_threadsafe(stop[0].set)
-    thread.join(10)
-    loop.close()
+    """An admin listener with many sessions."""
+    view = FakeView(config(websocket_proxy=WebSocketProxy(max_sessions_per_app=2000)), sessions=1500)
+    with admin_in_a_thread(view) as address:
+        yield f"http://{address}"
 
 
 @called.parametrize()

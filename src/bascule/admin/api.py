@@ -28,10 +28,12 @@ from bascule.admin.hubapi import BODY_BYTES, HubApi
 from bascule.admin.hubsharing import HubSharing
 from bascule.admin.instanceclient import InstanceClient
 from bascule.admin.jsonanswer import json_answer
+from bascule.admin.overview import overview
 from bascule.admin.problem import Problem, check_parameters, problems
 from bascule.admin.public import PublicAnswers, capacities
 from bascule.admin.scrapes import Scrapes
 from bascule.admin.view import Unheard
+from bascule.policy.admincalls import read_token
 from bascule.policy.clientaddress import UNIX_PEER, peer_address
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.protocol.frames import MAX_REASON_BYTES
@@ -82,7 +84,7 @@ class Administration:
 
     def _build(self) -> web.Application:
         config = self._view.config
-        token = tokens.read_token(config)
+        token = read_token(config)
         guard = tokens.guard(config.admin, token)
         app = web.Application(middlewares=[problems, guard], client_max_size=BODY_BYTES)
         app.router.add_get("/", self._status_page)
@@ -90,6 +92,7 @@ class Administration:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/status", self._status)
         app.router.add_get("/sessions", self._list_sessions)
         app.router.add_delete("/sessions/{id}", self._end_session)
         app.router.add_post("/drain", self._drain)
@@ -151,6 +154,9 @@ class Administration:
     async def _readyz(self, request: web.Request) -> web.Response:
         state = readiness(self._view)
         return json_answer({"ready": state.ready, "reason": state.reason}, status=200 if state.ready else 503)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return json_answer(await overview(self._view, self._sessions, self._cluster))
 
     async def _list_sessions(self, request: web.Request) -> web.Response:
         query = listing.parse_query(request.query)

@@ -1,4 +1,4 @@
-"""What the status page shows at one moment, except the list of sessions and the last hour.
+"""What the status page and `bascule status` show at one moment, but for the sessions and the last hour.
 
 Rules of this file: it only reads.
 """
@@ -30,7 +30,7 @@ _MOST_OF_HUB: Final = 20
 
 
 async def overview(view: GatewayView, sessions: SessionList, cluster: Cluster) -> dict[str, object]:
-    """Return it in the form in which the page gets it.
+    """Return it, fit for JSON.
 
     Cancellation: safe.
     """

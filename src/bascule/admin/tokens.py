@@ -29,45 +29,20 @@ from aiohttp import web
 
 from bascule.admin.hubapi import PATH as HUB_PATH
 from bascule.admin.problem import Problem
-from bascule.errors import ConfigError
+from bascule.policy.admincalls import CSRF_FIELD
 from bascule.policy.endpoints import Endpoint, SocketFile
-from bascule.policy.namedfile import ALLOWED, read_file
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
-    from bascule.policy.config import Config
 
-__all__ = ["CAPACITY_PATHS", "guard", "read_token"]
+__all__ = ["CAPACITY_PATHS", "guard"]
 
-_CSRF_FIELD: Final = "X-Bascule-Admin"
 _OPEN_PATHS: Final = frozenset({"/", "/metrics", "/healthz", "/readyz", "/openapi.json"})
 CAPACITY_PATHS: Final = ("/capacity", "/api/capacity")
 """The latter is that of the public listener."""
 _SCHEMES: Final = frozenset({"bearer", "token"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-def read_token(config: Config) -> str | None:
-    """Return the admin token of the configuration, ``None`` if there is none.
-
-    A blank file is an error and does not mean "no token": a secret that the operator forgot to
-    fill in must not open what it was meant to close.
-
-    Raises:
-        ConfigError: The token's file cannot be read, or holds none.
-    """
-    if (file := config.admin_token_file) is None:
-        return config.admin_token
-    try:
-        token = read_file(file).decode().strip()
-    except OSError as error:
-        raise ConfigError([f"adminTokenFile: {error.strerror}: {file}; allowed: {ALLOWED}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"adminTokenFile: not UTF-8: {file}"]) from error
-    if not token:
-        raise ConfigError([f"adminTokenFile: there is no token in {file}"])
-    return token
 
 
 def guard(listener: Endpoint | SocketFile, token: str | None) -> Middleware:
@@ -101,9 +76,9 @@ def guard(listener: Endpoint | SocketFile, token: str | None) -> Middleware:
                 raise Problem(
                     403, "The admin listener is not on the loopback, so this call needs adminToken to be set."
                 )
-        if request.method not in _SAFE_METHODS and not known and _CSRF_FIELD not in request.headers:
+        if request.method not in _SAFE_METHODS and not known and CSRF_FIELD not in request.headers:
             raise Problem(
-                403, f"A call that changes something needs a bearer token or the field {_CSRF_FIELD}."
+                403, f"A call that changes something needs a bearer token or the field {CSRF_FIELD}."
             )
         return await handler(request)
 
