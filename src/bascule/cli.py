@@ -4,7 +4,8 @@ Exit status 0: success. 1: it ran and failed. 2: wrong arguments or an unusable 
 with one line for each problem on standard error and nothing else. Never a traceback for either.
 
 Rules of this file: it decides nothing itself. Every option sets a key of the configuration, except
---upstream and --kind, which make a route, and the demo's --jupyter. A command imports the serving
+--upstream and --kind, which make a route, and the demo's --jupyter. Commands that ask a running proxy are
+in `bascule.operate`. A command imports the serving
 code only when it serves, so `check` needs no network code.
 """
 
@@ -24,6 +25,7 @@ from bascule._version import __version__
 from bascule.chp import chp
 from bascule.configoption import config_option
 from bascule.errors import ConfigError
+from bascule.operate.commands import close, drain, sessions, status
 from bascule.output import Group, lost_if_unwritable, write
 from bascule.telemetry.printable import escaped
 
@@ -245,6 +247,8 @@ def print_(files: tuple[Path, ...], **flags: Any) -> None:
     write(print_config(loaded.config, loaded.sources))
 
 
+for asking in (status, sessions, close, drain):
+    cli.add_command(asking)
 cli.add_command(_version_option("-V", "--version")(chp))  # as configurable-http-proxy has them
 
 

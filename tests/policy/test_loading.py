@@ -9,7 +9,7 @@ import pytest
 
 from bascule.errors import ConfigError
 from bascule.policy.config import Config, Endpoint
-from bascule.policy.loading import Loaded, check_files, load
+from bascule.policy.loading import Loaded, check_files, load, load_some
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -443,3 +443,25 @@ def test_every_file_that_cannot_be_read_is_told_with_its_key(tmp_path: Path) -> 
         f"auth.session.keyFile: No such file or directory: {key}; allowed: {allowed}",
     ]
     check_files(Config())
+
+
+def test_some_keys_are_read_whatever_is_wrong_with_others(tmp_path: Path) -> None:
+    file = tmp_path / "b.yaml"
+    file.write_text("admin: :9\nadminToken: abc\nlimits: {handshakeTimeout: soon}\nroute: []")
+    environ = {
+        "BASCULE_ADMINTOKEN": "def",
+        "BASCULE_DRAIN__RATE": "fast",
+        "BASCULE_X": "1",
+        "HOSTNAME": "pod",
+    }
+
+    config = load_some(("admin", "adminToken"), [file], environ, {"admin": ":10"}, {})
+
+    assert config == Config(admin=Endpoint("0.0.0.0", 10), admin_token="def")
+    with pytest.raises(ConfigError) as found:
+        load_some(("admin", "limits"), [file], environ, {"admin": "10"}, {"admin": "--admin"})
+    problems = found.value.problems
+    assert [problem.partition(": found")[0] for problem in problems] == [
+        "--admin: admin",
+        f"{file}:3: limits.handshakeTimeout",
+    ]

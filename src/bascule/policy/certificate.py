@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
     from bascule.policy.config import AdminTls, Config, Tls, UpstreamTls
 
-__all__ = ["admin_context", "check_certificates", "peer_context", "server_context", "upstream_context"]
+__all__ = [
+    "admin_context",
+    "check_certificates",
+    "own_context",
+    "peer_context",
+    "server_context",
+    "upstream_context",
+]
 
 
 _NO_PAIR: Final = frozenset({"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
@@ -75,6 +82,22 @@ def peer_context(tls: AdminTls) -> ssl.SSLContext | None:
     if tls.certificate is None:
         return None
     context = _asking("adminTls.peerCa", tls.peer_ca)
+    _load_pair(context, "adminTls", tls.certificate, tls.key)
+    return _settled(context)
+
+
+def own_context(tls: AdminTls) -> ssl.SSLContext | None:
+    """Return the TLS context to ask our own admin listener; ``None`` when that does not use TLS.
+
+    It trusts the certificate of the configuration and no other, whatever name that is for, and shows it.
+
+    Raises:
+        ConfigError: The files cannot be read, or are not what they should be; names the key.
+    """
+    if tls.certificate is None:
+        return None
+    context = _asking("adminTls.certificate", tls.certificate)
+    context.check_hostname = False
     _load_pair(context, "adminTls", tls.certificate, tls.key)
     return _settled(context)
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -34,9 +34,9 @@ from bascule.policy.problems import Mistake, dotted, folded, nearest, nearest_ke
 from bascule.policy.yamltext import YamlProblem, parse_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-__all__ = ["PREFIX", "Loaded", "check_files", "load", "unwritten"]
+__all__ = ["PREFIX", "Loaded", "check_files", "load", "load_some", "unwritten"]
 
 PREFIX: Final = "BASCULE_"
 _RESERVED: Final = frozenset({"BASCULE_PURE", "BASCULE_CONFIG"})
@@ -141,26 +141,14 @@ def load(
     """
     problems = _Problems()
     paths = [path] if isinstance(path, Path) else list(path or ())
-    layers = [_given_layer("default", defaults or {}, lambda _: "")]
-    layers += [_file_layer(each, problems) for each in paths]
-    layers.append(_environment_layer(environ, problems))
-    layers.append(_given_layer("flag", overrides or {}, partial(_argument, arguments or {})))
-    merged: dict[str, object] = {}
-    for layer in layers:
-        _merge(merged, layer.data)
+    layers = _layers(paths, environ, overrides or {}, defaults or {}, arguments or {}, problems)
+    merged = _merged(layers)
     if environ.get("HOSTNAME"):
         capacity = merged.setdefault("capacity", {})
         if isinstance(capacity, dict) and capacity.get("name") is None:
             layers.insert(0, _Layer("environment", {"capacity": {"name": environ["HOSTNAME"]}}, _hostname))
             capacity["name"] = environ["HOSTNAME"]
-    config = None
-    try:
-        config = Config.model_validate(merged, by_alias=True, by_name=False)
-    except ValidationError as error:
-        for problem in problems_of(error.errors(include_url=False)):
-            problems.add(_where(layers, problem.path), problem)
-    problems.stop()
-    assert config is not None  # a configuration without a problem is one
+    config = _validated(merged, layers, problems)
     sources = {dotted(key): _source(layers, key) for key, _ in leaves(Config)}
     return Loaded(
         config,
@@ -168,6 +156,42 @@ def load(
         tuple(paths),
         _replaced(layers) if sources["routes"] == "flag" else (),
     )
+
+
+def load_some(
+    keys: Collection[str],
+    paths: Sequence[Path],
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object],
+    arguments: Mapping[str, str],
+) -> Config:
+    """Load some keys as `load` does, whatever is wrong with others.
+
+    A command beside a running proxy needs this: that proxy goes on with its former configuration while the
+    file has one that could not be loaded again.
+
+    Args:
+        keys: Those of the top level that are read; all others have their defaults.
+        paths: As for `load`.
+        environ: As for `load`.
+        overrides: As for `load`.
+        arguments: As for `load`.
+
+    Raises:
+        ConfigError: These keys cannot be used, or a file cannot be read.
+    """
+    problems = _Problems()
+    wanted = {key.lower() for key in keys}
+    relevant = {
+        name: value
+        for name, value in environ.items()
+        if name[len(PREFIX) :].lower().partition("__")[0] in wanted
+    }
+    layers = [
+        replace(layer, data={key: value for key, value in layer.data.items() if key in keys})
+        for layer in _layers(paths, relevant, overrides, {}, arguments, problems)
+    ]
+    return _validated(_merged(layers), layers, problems)
 
 
 def check_files(config: Config) -> None:
@@ -184,6 +208,47 @@ def check_files(config: Config) -> None:
             problems.append(f"{dotted(key)}: {error.strerror}: {named}; allowed: {ALLOWED}")
     if problems:
         raise ConfigError(problems)
+
+
+def _layers(
+    paths: Sequence[Path],
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object],
+    defaults: Mapping[str, object],
+    arguments: Mapping[str, str],
+    problems: _Problems,
+) -> list[_Layer]:
+    """Read every source; a later one wins."""
+    return [
+        _given_layer("default", defaults, lambda _: ""),
+        *(_file_layer(each, problems) for each in paths),
+        _environment_layer(environ, problems),
+        _given_layer("flag", overrides, partial(_argument, arguments)),
+    ]
+
+
+def _merged(layers: Sequence[_Layer]) -> dict[str, object]:
+    merged: dict[str, object] = {}
+    for layer in layers:
+        _merge(merged, layer.data)
+    return merged
+
+
+def _validated(merged: dict[str, object], layers: Sequence[_Layer], problems: _Problems) -> Config:
+    """Return the configuration.
+
+    Raises:
+        ConfigError: It cannot be used; carries every problem that was found, those of before too.
+    """
+    config = None
+    try:
+        config = Config.model_validate(merged, by_alias=True, by_name=False)
+    except ValidationError as error:
+        for problem in problems_of(error.errors(include_url=False)):
+            problems.add(_where(layers, problem.path), problem)
+    problems.stop()
+    assert config is not None  # a configuration without a problem is one
+    return config
 
 
 def _file_layer(path: Path, problems: _Problems) -> _Layer:
