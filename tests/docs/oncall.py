@@ -3,6 +3,7 @@
 import base64
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -184,7 +185,13 @@ def _install(operator: Operator, proxy: RunningBascule, home: Path) -> None:
     operator.cluster.pods[f"{namespace}/{PLACEHOLDERS['POD']}"] = Pod(
         log=proxy.process.log,
         ports={8081: ("127.0.0.1", 9081)},
-        files={"/proc/1/": Path(f"/proc/{proxy.process.pid}"), "/sys/fs/cgroup/": home / "cgroup"},
+        files={
+            "/proc/1/": Path(f"/proc/{proxy.process.pid}"),
+            "/sys/fs/cgroup/": home / "cgroup",
+            "bascule": Path(sys.executable).parent / "bascule",
+        },
+        # What the chart sets, and where that is here.
+        environment={template["spec"]["containers"][0]["env"][0]["name"]: str(proxy.file)},
         stop=lambda: proxy.process.stop(20),
     )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import socket
 import subprocess
@@ -26,13 +27,15 @@ class Pod:
     Attributes:
         log: What it wrote.
         ports: Its ports, and where they really are.
-        files: Paths that differ in a container, by their folder, and where they are here.
+        files: Paths that differ in a container, by how they begin, and where they are here.
+        environment: What its commands have in their environment.
         stop: What sends it SIGTERM and waits for its end.
     """
 
     log: Path
     ports: Mapping[int, tuple[str, int]]
     files: Mapping[str, Path] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     stop: Callable[[], object] = lambda: None
 
     def logged(self, seconds: int | None) -> bytes:
@@ -51,7 +54,8 @@ class Pod:
                 streams[stream.headers["streamtype"]] = stream
             if streams.keys() >= wanted:
                 break
-        done = subprocess.run([self._here(word) for word in command], capture_output=True, check=False)
+        here, environment = [self._here(word) for word in command], {**os.environ, **self.environment}
+        done = subprocess.run(here, env=environment, capture_output=True, check=False)
         streams["stdout"].send(done.stdout, last=True)
         streams["stderr"].send(done.stderr, last=True)
         streams["error"].send(json.dumps(_status(done.returncode)).encode(), last=True)
