@@ -121,10 +121,12 @@ def test_a_container_writes_nowhere_but_to_its_temporary_files(podman: Podman) -
     assert int(user) == pod["securityContext"]["runAsUser"]
 
 
-def test_the_image_serves_under_the_charts_restrictions_and_ends_in_time(
+def test_the_image_serves_under_the_charts_restrictions_says_how_it_is_and_ends_in_time(
     podman: Podman, tmp_path: Path
 ) -> None:
-    manifests = render("v4", {"routes": [*ROUTES, ECHO], "drain": {"timeout": 5}})
+    token = {"name": "BASCULE_ADMINTOKEN", "value": "without it a pod tells nobody who is connected"}
+    values = {"routes": [*ROUTES, ECHO], "drain": {"timeout": 5}, "extraEnv": [token]}
+    manifests = render("v4", values)
     pod = one(manifests, "Deployment")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     folder = tmp_path / "config"
@@ -137,6 +139,7 @@ def test_the_image_serves_under_the_charts_restrictions_and_ends_in_time(
     name = f"bascule-{tmp_path.name}-{tmp_path.parent.name}"
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     words = ["run", "--rm", "--name", name, *as_the_kubelet_would(pod)]
+    words += [f"--env={each['name']}={each['value']}" for each in container["env"]]
     words += [f"--volume={folder}:{mount['mountPath']}:ro", IMAGE, *container["args"]]
     with own_network(), run_echo(8501):
         service = Service("container", [require("podman"), *words], tmp_path / "log", env=podman.env)
@@ -149,6 +152,7 @@ def test_the_image_serves_under_the_charts_restrictions_and_ends_in_time(
                 for message in ("short", "long" * 50_000):
                     session.send(message)
                     assert session.recv(timeout=20) == message
+                assert " echo " in podman.run("exec", name, "bascule", "sessions")
             grace = pod["terminationGracePeriodSeconds"]
             podman.run("stop", f"--time={grace}", name)
             eventually(lambda: service.process.poll() is not None, grace, "the container is gone")
