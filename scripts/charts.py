@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from scripts.chart_values import Values
 
 from bascule.policy.config import Config
+from bascule.policy.descriptions import DescribedSchema, descriptions
+from bascule.policy.model import Block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +56,7 @@ def schema() -> dict[str, Any]:
     Inlined, and of draft 7, because the validators of older Helm versions know no other
     and ignore what stands beside a reference.
     """
-    document = Values.model_json_schema(by_alias=True, mode="validation")
+    document = Values.model_json_schema(by_alias=True, mode="validation", schema_generator=DescribedSchema)
     document["properties"]["extraConfig"] |= _extra_config()
     definitions = document.pop("$defs", {})
     inlined: dict[str, Any] = _inline(document, definitions)
@@ -107,7 +109,7 @@ def values_text() -> str:
     return HEADER + "\n".join(_block(Values(), 0)) + "\n"
 
 
-def _block(block: BaseModel, indent: int) -> list[str]:
+def _block(block: Block, indent: int) -> list[str]:
     margin = " " * indent
     lines: list[str] = []
     for name, field in type(block).model_fields.items():
@@ -115,13 +117,13 @@ def _block(block: BaseModel, indent: int) -> list[str]:
             continue
         if indent == 0:
             lines.append("")
-        first = (field.description or "").strip().split("\n\n")[0]
+        key = field.alias or name
+        first = descriptions(type(block)).get(key, "").split("\n\n")[0]
         lines += textwrap.wrap(
             " ".join(first.split()), WIDTH, initial_indent=f"{margin}# ", subsequent_indent=f"{margin}# "
         )
-        key = field.alias or name
         value = getattr(block, name)
-        if isinstance(value, BaseModel):
+        if isinstance(value, Block):
             lines += [f"{margin}{key}:", *_block(value, indent + 2)]
         else:
             lines += _scalar(key, _plain(block, name), margin)

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING
 import click
 
 from bascule.cli import cli
-from bascule.policy.allowed import allowed_at, published_schema, schema_at
+from bascule.policy.allowed import allowed_at, schema_at
 from bascule.policy.config import Config
+from bascule.policy.descriptions import descriptions
 from bascule.policy.model import blocks, leaves
 from bascule.policy.problems import dotted
+from bascule.policy.publishedschema import published_schema
 from bascule.policy.routeconfig import RouteConfig
 from bascule.policy.yamltext import yaml_scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from pydantic.fields import FieldInfo
 
-    from bascule.policy.model import KeyPath
+    from bascule.policy.model import Block, KeyPath
 
 ROOT = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -86,25 +88,28 @@ eval "$(_BASCULE_COMPLETE=bash_source bascule)"
 def configuration() -> str:
     """Return the page of all keys."""
     parts = [_CONFIGURATION, "## Top level\n\n"]
-    own = [(path, field) for path, field in leaves(Config) if len(path) == 1]
-    parts += _entries(own)
+    parts += _entries(Config)
     for path, block, _ in blocks(Config):
         parts.append(f"## `{dotted(path)}`\n\n{_text(block.__doc__)}\n\n")
-        parts += _entries([(inner, leaf) for inner, leaf in leaves(Config) if inner[:-1] == path])
+        parts += _entries(block, path)
         if path == ("websocketProxy",):
             parts.append(f"## `routes[]`\n\n{_text(RouteConfig.__doc__)}\n\n")
-            parts += _entries([(("routes[]", *inner), leaf) for inner, leaf in leaves(RouteConfig)])
+            parts += _entries(RouteConfig, ("routes[]",))
     return "".join(parts).rstrip() + "\n"
 
 
-def _entries(keys: Iterable[tuple[KeyPath, FieldInfo]]) -> Iterator[str]:
-    for path, field in keys:
-        steps: tuple[str | int, ...] = ("routes", 0, *path[1:]) if path[0] == "routes[]" else path
+def _entries(model: type[Block], above: KeyPath = ()) -> Iterator[str]:
+    means = descriptions(model)
+    for (key, *below), field in leaves(model):
+        if below:  # it has a heading of its own
+            continue
+        path = (*above, key)
+        steps: tuple[str | int, ...] = ("routes", 0, key) if above == ("routes[]",) else path
         yield f"### `{dotted(path)}`\n\n"
         allowed = allowed_at(steps) if path != ("routes",) else "see `routes[]`"
         default = "needed" if field.is_required() else f"default `{_default(field, steps)}`"
         yield f"*{default}; {allowed}*\n\n"
-        yield f"{_text(field.description)}\n\n"
+        yield f"{_text(means[key])}\n\n"
 
 
 def _default(field: FieldInfo, steps: tuple[str | int, ...]) -> str:

@@ -14,10 +14,10 @@ import click
 import pytest
 
 from bascule import __version__, cli
-from bascule.policy.allowed import published_schema
 from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED
 from bascule.policy.config import AdminTls, UpstreamTls
 from bascule.policy.loading import Loaded, load
+from bascule.policy.publishedschema import published_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable

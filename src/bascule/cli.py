@@ -229,7 +229,7 @@ def config() -> None:
 @config.command()
 def schema() -> None:
     """Print the JSON schema of a configuration file."""
-    from bascule.policy.allowed import published_schema
+    from bascule.policy.publishedschema import published_schema
 
     write(json.dumps(published_schema(), indent=2, ensure_ascii=False) + "\n")
 

@@ -1,23 +1,21 @@
-"""What a key accepts, in words: for error messages, the reference page and the JSON schema.
+"""What a key accepts, in words: for error messages and the reference page.
 
 Rules of this file: everything is derived from the JSON schema that pydantic makes of the
 models. A type whose schema says too little (an endpoint, a duration) carries its words
 in the private keyword ``x-allowed``; ``x-secret`` and ``x-duration`` mark values that are
-printed in a special form. `published_schema` leaves these keywords out.
+printed in a special form.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Final, cast
+from typing import cast
 
 from bascule.policy.config import Config
 
-__all__ = ["Schema", "allowed_at", "is_secret", "published_schema", "schema_at"]
+__all__ = ["Schema", "allowed_at", "is_secret", "schema_at"]
 
 Schema = dict[str, object]
-
-_PRIVATE: Final = frozenset({"x-allowed", "x-duration", "x-secret"})
 
 
 @cache
@@ -45,38 +43,6 @@ def is_secret(path: tuple[str | int, ...]) -> bool:
     """Tell whether the value of a key must not be shown."""
     schema = schema_at(path)
     return schema is not None and "x-secret" in schema
-
-
-def published_schema() -> Schema:
-    """Return the JSON schema for editors and charts."""
-    schema = cast("Schema", _published(_whole()))
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
-        "title": "Configuration of bascule",
-    }
-
-
-def _published(value: object, *, names: bool = False) -> object:
-    """Copy a schema without private keywords and without the titles pydantic makes of field names.
-
-    Args:
-        value: A schema, or a part of one.
-        names: Whether the keys of ``value`` are names of properties, not keywords.
-    """
-    if isinstance(value, list):
-        return [_published(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    published: Schema = {}
-    for key, inner in value.items():
-        if names:
-            published[key] = _published(inner)
-        elif key == "default":
-            published[key] = inner
-        elif key not in _PRIVATE and key != "title":
-            published[key] = _published(inner, names=key in {"properties", "$defs"})
-    return published
 
 
 def _resolved(schema: Schema) -> Schema:
