@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bascule.telemetry.catalogue import CATALOGUE, GROUPS, QUANTILES, SCOPE, SCOPE_LABEL
+from bascule.telemetry.catalogue import CATALOGUE, GROUPS
 from bascule.telemetry.durations import DURATIONS
 from bascule.telemetry.exposition import CONTENT_TYPE
 from bascule.telemetry.labels import LABELS
+from bascule.telemetry.metric import QUANTILES, SCOPE, SCOPE_LABEL
 from bascule.telemetry.roundtrips import ROUND_TRIPS
 
 if TYPE_CHECKING:
-    from bascule.telemetry.catalogue import Metric
+    from bascule.telemetry.metric import Metric
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs/reference/metrics.md"
 

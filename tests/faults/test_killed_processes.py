@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.telemetry.catalogue import CATALOGUE, MetricKind
+from bascule.telemetry.catalogue import CATALOGUE
+from bascule.telemetry.metric import MetricKind
 from tests.support.chatter import chatting
 from tests.support.figures import Figures
 from tests.support.frames import CLOSE

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from itertools import product
 
-from bascule.telemetry.catalogue import CATALOGUE, Metric, MetricKind
+from bascule.telemetry.catalogue import CATALOGUE
 from bascule.telemetry.labels import LABELS
+from bascule.telemetry.metric import Metric, MetricKind
 from bascule.telemetry.readings import HistogramReading, Reader, SummaryReading
 
 __all__ = ["readers"]

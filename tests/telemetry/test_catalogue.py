@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from bascule.telemetry.catalogue import CATALOGUE, GROUPS, QUANTILES, Metric, MetricKind
+from bascule.telemetry.catalogue import CATALOGUE, GROUPS
 from bascule.telemetry.labels import LABELS
+from bascule.telemetry.metric import QUANTILES, Metric, MetricKind
 
 CONTRACT = {
     "ws_connection_in_flight_count": "gauge",

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from bascule.telemetry.catalogue import CATALOGUE, MetricKind
+from bascule.telemetry.catalogue import CATALOGUE
 from bascule.telemetry.exposition import _SCOPE_FIRST, Exposition
+from bascule.telemetry.metric import MetricKind
 from bascule.telemetry.readings import Reading, SummaryReading
 from tests.telemetry.readings import readers
 

@@ -19,8 +19,8 @@ from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.gateway.setup import PROCESS_NAME
 from bascule.handover.counters import GATEWAYS, ForwarderWord, GatewayWord, close_code_word, frames_word
 from bascule.protocol.closing import CLOSE_TABLE
-from bascule.telemetry.catalogue import QUANTILES
 from bascule.telemetry.durations import DURATIONS
+from bascule.telemetry.metric import QUANTILES
 from bascule.telemetry.readings import SummaryReading
 from bascule.telemetry.roundtrips import ROUND_TRIPS
 from bascule.vocabulary import (

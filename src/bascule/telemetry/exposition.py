@@ -23,7 +23,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from bascule.telemetry.acceptfield import accepts_plain_text
-from bascule.telemetry.catalogue import CATALOGUE, QUANTILES, SCOPE, SCOPE_LABEL, Metric, MetricKind
+from bascule.telemetry.catalogue import CATALOGUE
+from bascule.telemetry.metric import QUANTILES, SCOPE, SCOPE_LABEL, Metric, MetricKind
 from bascule.telemetry.printable import printable
 from bascule.telemetry.readings import HistogramReading, SummaryReading
 
