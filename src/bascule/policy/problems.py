@@ -15,6 +15,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from bascule.errors import ConfigError
 from bascule.policy.allowed import allowed_at, is_secret, schema_at
 from bascule.policy.config import Config
 from bascule.policy.model import blocks, leaves
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["Mistake", "Path", "dotted", "folded", "nearest", "nearest_key", "problems_of", "refusal"]
+__all__ = [
+    "Mistake",
+    "Path",
+    "Problems",
+    "dotted",
+    "folded",
+    "nearest",
+    "nearest_key",
+    "problems_of",
+    "refusal",
+]
 
 Path = tuple[str | int, ...]
 _LONGEST_SHOWN: Final = 60
@@ -49,6 +60,35 @@ class Mistake:
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
         self.text = text
+
+
+class Problems:
+    """Collects a line for each problem.
+
+    Attributes:
+        lines: The problems so far.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, where: str, problem: Mistake) -> None:
+        """Add a mistake of a key.
+
+        Args:
+            where: The place of the key, such as ``bascule.yaml:7``.
+            problem: The mistake.
+        """
+        self.lines.append(": ".join(part for part in (where, dotted(problem.path), problem.text) if part))
+
+    def stop(self) -> None:
+        """Go no further if there are problems.
+
+        Raises:
+            ConfigError: There are some; carries all of them.
+        """
+        if self.lines:
+            raise ConfigError(self.lines)
 
 
 def dotted(path: Iterable[str | int]) -> str:
