@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bascule.admin import hubsharing
+from bascule.admin import hubanswers, hublines, hubsharing
 from bascule.admin.api import Administration
 from bascule.admin.health import readiness
 from bascule.policy.config import Capacity, Hub
@@ -52,7 +52,8 @@ class Log:
 @pytest.fixture(autouse=True)
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     log = Log()
-    monkeypatch.setattr(hubsharing, "_log", log)
+    for module in (hubsharing, hubanswers, hublines):
+        monkeypatch.setattr(module, "_log", log)
     return log
 
 
@@ -310,7 +311,7 @@ async def test_instances_with_the_same_routes_send_each_other_none() -> None:
 
 async def test_many_routes_arrive_whole() -> None:
     async with instances(2, start=1) as (one, two):
-        for number in range(3 * hubsharing._AT_ONCE + 1):
+        for number in range(3 * hublines._AT_ONCE + 1):
             one.hub.put(f"/user/{number}", {"target": TARGET, "filling": "ä" * 100})
         await two.start()
         await until(two.standing.complete.is_set)
@@ -376,12 +377,12 @@ async def test_a_body_that_is_no_change_is_refused(body: bytes) -> None:
 async def test_a_body_that_is_too_long_is_refused() -> None:
     async with instances(1) as (one,):
         line = b'{"remove": "/a", "at": 1}\n'
-        assert await one.call("POST", "/hub/changes", line * (hubsharing._MOST_BYTES // len(line))) == (
+        assert await one.call("POST", "/hub/changes", line * (hubanswers._MOST_BYTES // len(line))) == (
             204,
             "",
         )
         status, problem = await one.call(
-            "POST", "/hub/changes", line * (hubsharing._MOST_BYTES // len(line) + 1)
+            "POST", "/hub/changes", line * (hubanswers._MOST_BYTES // len(line) + 1)
         )
         assert (status, problem["detail"]) == (413, "Changes may have 262144 bytes at once.")
 

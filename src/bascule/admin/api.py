@@ -24,6 +24,7 @@ from bascule.admin.cluster import Cluster
 from bascule.admin.configuration import configuration
 from bascule.admin.events import LiveFigures
 from bascule.admin.health import readiness
+from bascule.admin.hubanswers import HubAnswers
 from bascule.admin.hubapi import BODY_BYTES, HubApi
 from bascule.admin.hubsharing import HubSharing
 from bascule.admin.instanceclient import InstanceClient
@@ -104,10 +105,9 @@ class Administration:
         if (hub := self._view.hub) is not None:
             if config.hub.share_routes:
                 assert token is not None  # `hub.enabled` asks for one
-                self._sharing = HubSharing(
-                    hub, self._sessions, self._client, token, config.capacity.peer_timeout
-                )
-                self._sharing.add_to(app)
+                patience = config.capacity.peer_timeout
+                self._sharing = HubSharing(hub, self._client, token, patience)
+                HubAnswers(hub, self._sessions, patience).add_to(app)
             HubApi(hub, self._sessions, config.limits.handshake_timeout, self._sharing).add_to(app)
         app.on_response_prepare.append(_add_common_fields)
         app.cleanup_ctx.append(self._running)

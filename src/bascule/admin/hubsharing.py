@@ -1,17 +1,8 @@
 """JupyterHub's routes shared with the other instances, so that the Hub may tell any of them.
 
-Three calls between instances, with the admin token, in lines of JSON:
-
-``POST /hub/changes``
-    Changes that the Hub has just told another instance. That instance waits for our answer, at most
-    `capacity.peerTimeout`, before it answers the Hub: right after that the Hub sends the user to the new
-    server, through any instance.
-``GET /hub/changes``
-    All routes and the latest removals; 304 where ``If-None-Match`` holds the digest of our routes. Each
-    instance asks all others every `_EVERY` seconds, so one that missed a change soon gets it. One that starts
-    asks before it is ready, and then every second for a while.
-``GET /hub/activity``
-    When each route last had activity. An instance asks the others when the Hub asks it for that.
+This is the side that asks; `bascule.admin.hubanswers` describes the calls, and answers them. What the Hub has
+said is told to all others at once. Besides, each instance asks all others every `_EVERY` seconds for what it
+may have missed; one that starts asks before it is ready, and then every second for a while.
 
 `bascule.policy.hubchanges` decides which change counts when two instances were told differently.
 """
@@ -20,38 +11,31 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import itertools
-import json
 import random
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import structlog
-from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from bascule import tasks
-from bascule.admin.problem import Problem, ask_again
+from bascule.admin.hublines import ACTIVITY, CHANGES, lines_of, merge, read_activity
 from bascule.admin.view import Retired
-from bascule.policy.hubchanges import Change, is_time
 from bascule.protocol.tlsfailure import alert, errno_name, tls_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from bascule.admin.instanceclient import InstanceClient
-    from bascule.admin.listing import SessionList
     from bascule.admin.view import HubView
     from bascule.policy.endpoints import Endpoint
+    from bascule.policy.hubchanges import Change
 
 __all__ = ["HubSharing"]
 
 _log = structlog.get_logger()
-
-_CHANGES: Final = "/hub/changes"
-_ACTIVITY: Final = "/hub/activity"
 
 _EVERY: Final = 10.0
 """Seconds between two comparisons with the others, plus or minus half. A comparison that finds no difference
@@ -68,19 +52,11 @@ _WHOLE: Final = 30.0
 _ACTIVITY_WITHIN: Final = 5.0
 """Seconds for an instance's activity: it may wait two for its forwarders. The Hub waits 20 for our answer."""
 
-_AT_ONCE: Final = 200
-"""Routes read or written without a pause: some 2 ms of the gateway's only thread."""
-
-_MOST_BYTES: Final = 1 << 18
-"""Longest body of changes. A change has 200 KB at most: JSON of JupyterHub's 64 KiB, with its escapes."""
-
 _MEANINGS: Final = {
     401: "it answered 401: its admin token is another",
     404: "it answered 404: its hub.shareRoutes is off",
     503: "it answered 503: another gateway is about to take over there, or it has no memory",
 }
-
-_NDJSON: Final = "application/x-ndjson"
 
 
 class HubSharing:
@@ -88,19 +64,15 @@ class HubSharing:
 
     Args:
         hub: The routes here, their activity, and what is noted of the other instances.
-        sessions: The live sessions here, which show where users are active.
         client: Asks the other instances.
         token: The admin token, the same in all instances.
         patience: Seconds an instance may take, `capacity.peerTimeout`.
     """
 
-    def __init__(
-        self, hub: HubView, sessions: SessionList, client: InstanceClient, token: str, patience: float
-    ) -> None:
+    def __init__(self, hub: HubView, client: InstanceClient, token: str, patience: float) -> None:
         self._routes = hub.routes
         self._activity = hub.activity
         self._standing = hub.standing
-        self._sessions = sessions
         self._client = client
         self._fields = {"Authorization": f"Bearer {token}"}
         self._patience = patience
@@ -141,7 +113,7 @@ class HubSharing:
         body = change.encode() + b"\n"
 
         async def one(target: Endpoint) -> None:
-            async with self._ask("POST", target, _CHANGES, data=body) as answer:
+            async with self._ask("POST", target, CHANGES, data=body) as answer:
                 _check(answer, 204)
 
         await self._each(one, self._patience)
@@ -154,13 +126,13 @@ class HubSharing:
 
         async def one(target: Endpoint) -> None:
             fields = {"If-None-Match": f'"{self._routes.digest}"'}
-            async with self._ask("GET", target, _CHANGES, headers=fields) as answer:
+            async with self._ask("GET", target, CHANGES, headers=fields) as answer:
                 if answer.status == 304:
                     return
                 _check(answer, 200)
                 taken = 0
-                async for line in _lines(answer.content):
-                    taken += self._merge(line) is not None
+                async for line in lines_of(answer.content):
+                    taken += merge(self._routes, line) is not None
                 if taken:
                     _log.info("routes taken over from a peer", peer=str(target), changes=taken)
 
@@ -173,10 +145,10 @@ class HubSharing:
         """
 
         async def one(target: Endpoint) -> None:
-            async with self._ask("GET", target, _ACTIVITY, within=_ACTIVITY_WITHIN) as answer:
+            async with self._ask("GET", target, ACTIVITY, within=_ACTIVITY_WITHIN) as answer:
                 _check(answer, 200)
-                async for line in _lines(answer.content):
-                    self._activity.heard(*_read_activity(line))
+                async for line in lines_of(answer.content):
+                    self._activity.heard(*read_activity(line))
 
         await self._each(one, _ACTIVITY_WITHIN)
 
@@ -210,108 +182,6 @@ class HubSharing:
         request["headers"] = {**self._fields, **request.get("headers", {})}
         timeout = aiohttp.ClientTimeout(sock_connect=self._patience, sock_read=within or self._patience)
         return self._client.ask(method, target, path, timeout=timeout, **request)
-
-    # -- answering them -------------------------------------------------------------------
-
-    def add_to(self, app: web.Application) -> None:
-        """Serve the calls."""
-        app.router.add_get(_CHANGES, self._read, allow_head=False)
-        app.router.add_post(_CHANGES, self._take)
-        app.router.add_get(_ACTIVITY, self._tell_activity, allow_head=False)
-
-    async def _read(self, request: web.Request) -> web.StreamResponse:
-        digest = self._routes.digest
-        fields = {"ETag": f'"{digest}"', "Cache-Control": "no-store"}
-        if any(tag.value == digest for tag in request.if_none_match or ()):
-            return web.Response(status=304, headers=fields)
-        return await _stream(request, (change.encode() for change in self._routes.changes()), fields)
-
-    async def _take(self, request: web.Request) -> web.Response:
-        try:
-            async with asyncio.timeout(self._patience):
-                body = await request.content.read(_MOST_BYTES)
-                while not request.content.at_eof() and len(body) < _MOST_BYTES:
-                    body += await request.content.read(_MOST_BYTES - len(body))
-        except TimeoutError:
-            raise Problem(408, "The body of the request did not arrive in time.") from None
-        if not request.content.at_eof():
-            raise Problem(413, f"Changes may have {_MOST_BYTES} bytes at once.")
-        try:
-            for line in body.splitlines():
-                if (change := self._merge(line)) is not None:
-                    said = "route removed" if change.data is None else "route added"
-                    _log.info(said, routespec=change.routespec, by="a peer")
-        except (Retired, OSError) as error:
-            raise ask_again(error) from None
-        except ValueError:
-            raise Problem(400, "The body is not lines of changes of routes.") from None
-        return web.Response(status=204)
-
-    async def _tell_activity(self, request: web.Request) -> web.StreamResponse:
-        self._activity.observe(await self._sessions.rows())
-        times = (json.dumps([route.routespec, route.last_activity]).encode() for route in list(self._routes))
-        return await _stream(request, times, {"Cache-Control": "no-store"})
-
-    def _merge(self, line: bytes) -> Change | None:
-        """Take a change over; return it if it was news, ``None`` if not or if it cannot be used here.
-
-        Raises:
-            ValueError: The line is no change.
-            Retired: Another gateway is about to take over.
-            OSError: There is no memory.
-        """
-        change = Change.read(_parsed(line))
-        try:
-            return change if self._routes.merge(change) else None
-        except ValueError as error:
-            _log.warning("a peer's route cannot be had here", problem=str(error))
-            return None
-
-
-async def _stream(request: web.Request, lines: Iterator[bytes], fields: dict[str, str]) -> web.StreamResponse:
-    """Send lines, with pauses so that upgrades do not wait."""
-    answer = web.StreamResponse(headers={"Content-Type": _NDJSON, **fields})
-    await answer.prepare(request)
-    while some := b"".join(line + b"\n" for line in itertools.islice(lines, _AT_ONCE)):
-        await answer.write(some)
-        await asyncio.sleep(0)
-    await answer.write_eof()
-    return answer
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Yield the lines of an answer as they come, with pauses so that upgrades do not wait."""
-    number = 0
-    async for line in content:
-        yield line
-        number += 1
-        if number % _AT_ONCE == 0:
-            await asyncio.sleep(0)
-
-
-def _parsed(line: bytes) -> Any:
-    """Parse a line.
-
-    Raises:
-        ValueError: It is no JSON, or nested too deeply to be read.
-    """
-    try:
-        return json.loads(line)
-    except RecursionError:
-        raise ValueError("The line is nested too deeply.") from None
-
-
-def _read_activity(line: bytes) -> tuple[str, float]:
-    """Read a route and when it last had activity.
-
-    Raises:
-        ValueError: The line is no activity.
-    """
-    match _parsed(line):
-        case [str(routespec), at] if is_time(at):
-            return routespec, at
-        case _:
-            raise ValueError("The line is no activity.")
 
 
 def _check(answer: aiohttp.ClientResponse, status: int) -> None:
