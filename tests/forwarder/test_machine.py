@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bascule.forwarder import hot_pure, relay, timers
+from bascule.forwarder import connection, hot_pure, relay, waiting
 from bascule.forwarder.outbox import count_outcome
 from bascule.forwarder.relay import Relay
 from bascule.forwarder.timers import Intervals
@@ -70,8 +70,10 @@ class Machine(RuleBasedStateMachine):
     @initialize(asks=st.booleans())
     def start(self, asks: bool) -> None:
         self.kernel = Kernel()
-        self.kernel.install(self.patches, hot_pure, relay, timers)
-        self.patches.setattr(timers, "arrived", lambda descriptor: len(self.kernel.wire(descriptor).incoming))
+        self.kernel.install(self.patches, hot_pure, relay, connection, waiting)
+        self.patches.setattr(
+            waiting, "arrived", lambda descriptor: len(self.kernel.wire(descriptor).incoming)
+        )
         self.words = memoryview(bytearray(BLOCK_WORDS * 8)).cast("Q")
         self.engine = hot_pure.Engine(WINDOW, self.words, 4096)
         self.reports: list[Ended] = []

@@ -247,7 +247,7 @@ class _Select:
 
 
 class _Socket:
-    """As much of the module as `relay._connection` and its callers use."""
+    """As much of the module as the relay, and `bascule.forwarder.connection`, use."""
 
     AF_INET = SOCK_STREAM = SOL_SOCKET = SO_ERROR = 0
     SHUT_WR = SHUT_RDWR = 1

@@ -1,8 +1,8 @@
 """Relay: everything that happens to a session besides moving its messages.
 
 The engine (`hot`) moves frames and reports signs; this file decides what a sign
-means, answers pings, sends heartbeats, runs the closing handshake by the close
-table and reports the outcome. It runs perhaps once in a thousand frames.
+means, runs the closing handshake by the close table and reports the outcome. It runs
+perhaps once in a thousand frames.
 
 How a session ends: something picks a row of the close table (`_end`), once. Each
 side is then *told* (a Close frame at a boundary, or nothing where it is gone) and
@@ -17,8 +17,6 @@ with other bytes that a sink no longer takes; such a sink counts as told.
 
 Rules of this file:
 
-* A control frame goes out at a frame boundary or waits for one (I1); nothing follows
-  a Close in its direction (I2).
 * Detach before closing, shut down before closing: another process may hold a duplicate
   of a descriptor (I11).
 * One report per session, after both descriptors are closed (I8).
@@ -28,21 +26,20 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import socket
 from typing import TYPE_CHECKING, Final
 
 from bascule.forwarder import signs
+from bascule.forwarder.connection import failure, shut
+from bascule.forwarder.controlframes import ControlFrames
+from bascule.forwarder.ends import give_up, has_closed, is_over
 from bascule.forwarder.hot import Engine, Flow
-from bascule.forwarder.pending import Pending
 from bascule.forwarder.session import Ending, Session
 from bascule.forwarder.timers import Intervals, Timers
 from bascule.handover.counters import ForwarderWord, close_code_label, close_code_word, round_trips_of
 from bascule.handover.messages import Adopt, Ended, Live
 from bascule.protocol.closing import CLOSE_TABLE, End
-from bascule.protocol.frames import HEARTBEAT, OUR_PING, close_frame, control_frame
 from bascule.telemetry.roundtrips import ROUND_TRIPS
-from bascule.vocabulary import Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +87,7 @@ class Relay:
         self._flow = flow
         self._round_trips = round_trips_of(words)
         self._timers = Timers(self.sessions, intervals)
+        self._frames = ControlFrames(engine, words, self._timers, self._sink_failed)
 
     # -- the life of a session ------------------------------------------------------
 
@@ -184,7 +182,7 @@ class Relay:
         if found & signs.SINK_ERROR:
             self._sink_failed(flow)
         if found & signs.PING:
-            self._answer_pings(flow)
+            self._frames.answer_pings(flow)
         asking = session.asking
         if asking is not None and flow.inbound and found & (signs.PING | signs.PONG):
             asking.heard_at = self._engine.now
@@ -203,7 +201,7 @@ class Relay:
         if found & (signs.EOF | signs.ERROR):
             self._on_gone(session, flow, bool(found & signs.ERROR))
         if found & signs.BOUNDARY:
-            self._inject_pending(flow)
+            self._frames.send_waiting(flow)
         if found & signs.LEFT and session.end is None:
             # Half closed or failed: both end a session, but only behind the bytes that are still to be read.
             self._timers.doubt(session, self._engine.now)
@@ -218,7 +216,7 @@ class Relay:
         """
         # Usually the connection has failed as a whole. But a Unix socket's peer may have ended only its
         # reading, and the kernel may lack memory: then nothing else would ever end that direction.
-        _shutdown(flow.sink, socket.SHUT_RDWR)
+        shut(flow.sink, socket.SHUT_RDWR)
         flow.told = True
         flow.closed = False  # we write nothing behind a Close, so a Close of ours was still in the stash
         if flow.mode == signs.RELAY:
@@ -263,7 +261,7 @@ class Relay:
             # If this peer got the other side's Close and left without an answer, we answer in its place.
             self._answer_for(session, flow)
         if flow.remaining and flow.mode == signs.RELAY:
-            _give_up(flow)
+            give_up(flow)
 
     # -- ending -----------------------------------------------------------------------
 
@@ -274,7 +272,7 @@ class Relay:
         if session.end is not None:
             return
         for flow in (session.inbound, session.outbound):
-            if _has_closed(flow):
+            if has_closed(flow):
                 # The engine has forwarded this peer's Close already, though its sign may still be to come in
                 # this report. So the Close was first, and nothing may follow it (I2).
                 flow.told = True
@@ -291,42 +289,25 @@ class Relay:
         if row.to_upstream is None:
             session.inbound.told = True
         else:
-            self._tell(
+            self._frames.send_close(
                 session.inbound, row.to_upstream, row.upstream_reason.replace("{limit}", limit).encode()
             )
         if row.to_browser is None:
             session.outbound.told = True
         else:
-            self._tell(session.outbound, ending.code, ending.reason)
+            self._frames.send_close(session.outbound, ending.code, ending.reason)
 
     def _end_unheard(self, session: Session) -> None:
         """End a session one of whose peers is gone: what it said last waits for the other, a silent one."""
         gone = session.inbound if session.outbound.told or session.inbound.left else session.outbound
         assert gone.opposite is not None
-        given_up = gone.opposite.error in _GIVEN_UP or _failure(gone.source) in _GIVEN_UP
+        given_up = gone.opposite.error in _GIVEN_UP or failure(gone.source) in _GIVEN_UP
         self.end(session.id, (_TIMEOUT if given_up else _ABORTED)[gone.inbound])
 
     def _answer_for(self, session: Session, flow: Flow) -> None:
         """Answer the Close that the other side has sent, in place of a flow's source, which will not."""
         if session.ending is not None and session.ending.row in _CLOSED.values():
-            self._tell(flow, session.ending.code, session.ending.reason)
-
-    def _tell(self, flow: Flow, code: int, reason: bytes) -> None:
-        """Send the sink of a flow a Close of ours, now or at the next boundary."""
-        if flow.told:
-            return
-        flow.stop = True
-        if flow.remaining and flow.gone:
-            _give_up(flow)
-            return
-        pending = _pending(flow)
-        pending.close = close_frame(code or None, reason, _key(flow))
-        if flow.remaining == 0 and flow.mode == signs.RELAY:
-            flow.mode = signs.DISCARD
-        if flow.at_boundary:
-            self._inject_pending(flow)
-        else:
-            flow.wanted = True
+            self._frames.send_close(flow, session.ending.code, session.ending.reason)
 
     def _settle(self, session: Session) -> None:
         """Shut what is told and heard; finish when both connections have ended."""
@@ -340,9 +321,9 @@ class Relay:
             if flow.stashed:
                 flow.wanted = True
             elif not upstream_leaves_first:
-                _shutdown(flow.sink, socket.SHUT_WR)
+                shut(flow.sink, socket.SHUT_WR)
                 flow.shut = True
-        if _is_over(inbound) and _is_over(outbound):
+        if is_over(inbound) and is_over(outbound):
             self._finish(session)
 
     def _finish(self, session: Session) -> None:
@@ -376,51 +357,9 @@ class Relay:
         for flow in (session.inbound, session.outbound):
             engine.detach(flow)
         for flow in (session.inbound, session.outbound):
-            _shutdown(flow.source, socket.SHUT_RDWR)
+            shut(flow.source, socket.SHUT_RDWR)
             os.close(flow.source)
             flow.source = flow.sink = -1
-
-    # -- control frames of ours ---------------------------------------------------------
-
-    def _answer_pings(self, flow: Flow) -> None:
-        """Answer the latest pings of a flow's source, in order (§5.5.3)."""
-        payloads = flow.pings
-        flow.pings = None
-        if payloads is None:
-            return
-        back = flow.opposite
-        assert back is not None
-        if back.told or (_has_closed(back) and not back.stop):
-            return  # the other side's Close has passed, perhaps in this turn: its sign may be still to come
-        word = ForwarderWord.PINGS_ANSWERED_BROWSER if flow.inbound else ForwarderWord.PINGS_ANSWERED_UPSTREAM
-        self._words[word] += len(payloads)
-        pongs = [control_frame(Opcode.PONG, payload, _key(back)) for payload in payloads]
-        if back.at_boundary and not back.wanted:
-            if self._engine.inject(back, b"".join(pongs)):
-                self._sink_failed(back)
-            return
-        pending = _pending(back)
-        pending.pongs = (pending.pongs + pongs)[-signs.MAX_PINGS :]
-        back.wanted = True
-
-    def _inject_pending(self, flow: Flow) -> None:
-        """Send what waited for this boundary; a Close goes last and ends the direction."""
-        if flow.remaining and flow.mode == signs.RELAY:
-            return  # The stash is gone, but the frame did not end with it.
-        flow.wanted = False
-        pending, flow.pending = flow.pending, None
-        if pending is None or flow.told or flow.sink < 0:
-            return
-        if pending.close:
-            flow.told = flow.closed = True
-            flow.session.ending.told_at = self._engine.now
-            if not flow.inbound:
-                code = int.from_bytes(pending.close[2:4], "big") if len(pending.close) > 2 else None
-                self._words[close_code_word("proxy", close_code_label(code))] += 1
-        if pending.heartbeat:
-            self._note_beat(flow.session, pending.heartbeat, self._engine.now)
-        if self._engine.inject(flow, b"".join(pending.pongs) + pending.heartbeat + pending.close):
-            self._sink_failed(flow)
 
     # -- time -----------------------------------------------------------------------------
 
@@ -434,7 +373,7 @@ class Relay:
         for session in self._timers.silent(now):
             self.end(session.id, End.CLIENT_SILENT)
         for session in self._timers.beats(now):
-            self._beat(session, now)
+            self._frames.beat(session, now)
         for session in self._timers.idlers(now):
             self.end(session.id, End.IDLE)
         for session in self._timers.overdue(now):
@@ -447,59 +386,6 @@ class Relay:
         """Use other intervals from now on, for live sessions too."""
         self._timers.change(intervals, self._engine.now)
 
-    def _beat(self, session: Session, now: float) -> None:
-        """Send one heartbeat, at a boundary: the contract's unsolicited, empty pong, or a ping."""
-        flow = session.outbound
-        if flow.told:
-            return
-        heartbeat = OUR_PING if self._timers.asks else HEARTBEAT
-        if flow.at_boundary and not flow.wanted:
-            self._note_beat(session, heartbeat, now)
-            if self._engine.inject(flow, heartbeat):
-                self._sink_failed(flow)
-        elif not flow.stashed:
-            # In the middle of a frame the heartbeat waits for the frame's end. With bytes stashed
-            # none is sent: there is traffic already, and a stalled browser must not collect pongs.
-            _pending(flow).heartbeat = heartbeat
-            flow.wanted = True
-
-    def _note_beat(self, session: Session, heartbeat: bytes, now: float) -> None:
-        """Count a heartbeat that goes out now, and await its answer if it is a ping."""
-        self._words[ForwarderWord.HEARTBEATS] += 1
-        if heartbeat is OUR_PING:
-            self._timers.ask(session, now)
-
-
-def _pending(flow: Flow) -> Pending:
-    """Return what waits for the next boundary of a flow."""
-    if flow.pending is None:
-        flow.pending = Pending()
-    return flow.pending
-
-
-def _key(flow: Flow) -> bytes | None:
-    """Return a masking key for a frame of ours, where one is needed: towards the upstream (§5.3)."""
-    return secrets.token_bytes(4) if flow.inbound else None
-
-
-def _is_over(flow: Flow) -> bool:
-    """Tell whether a flow's sink was told and has all of it, and its source has ended."""
-    return bool(flow.told and flow.gone and not flow.stashed)
-
-
-def _has_closed(flow: Flow) -> bool:
-    """Tell whether the Close of a flow's source has come, even if its sign has not been acted on yet."""
-    return flow.mode == signs.DEAD and not flow.fault
-
-
-def _give_up(flow: Flow) -> None:
-    """Say nothing more to a sink that is inside a frame which will never end: the frame's sender is gone.
-
-    Only dropping the sink's connection is honest, so we do not wait for what its peer still says either.
-    """
-    assert flow.opposite is not None
-    flow.told = flow.opposite.heard = True
-
 
 def _cut_rings(session: Session) -> None:
     """Let reference counting free a session: flow, opposite and session refer to each other."""
@@ -507,28 +393,3 @@ def _cut_rings(session: Session) -> None:
     inbound.opposite = outbound.opposite = None
     inbound.session = outbound.session = _NO_SESSION
     del session.inbound, session.outbound
-
-
-def _connection(descriptor: int) -> socket.SocketType:
-    """Return a socket of a descriptor, to be detached: the plain type, since each session makes four."""
-    return socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=descriptor)
-
-
-def _failure(descriptor: int) -> int:
-    """Take the error with which a connection has failed, if nobody has yet, and return it; 0 for none."""
-    connection = _connection(descriptor)
-    try:
-        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    finally:
-        connection.detach()
-
-
-def _shutdown(descriptor: int, how: int) -> None:
-    """Shut a TCP connection down; it may be gone already."""
-    connection = _connection(descriptor)
-    try:
-        connection.shutdown(how)
-    except OSError:
-        pass
-    finally:
-        connection.detach()

@@ -9,17 +9,16 @@ Rules of this file: it says what is due; the relay decides what to do.
 from __future__ import annotations
 
 import math
-import select
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bascule.forwarder.ends import owes_close
 from bascule.forwarder.session import Asking
+from bascule.forwarder.waiting import has_unread, last_waiting_bytes, may_answer_yet, waiting_bytes
 from bascule.forwarder.wheel import Wheel
-from bascule.handover.descriptors import arrived, queued
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bascule.forwarder.hot import Flow
     from bascule.forwarder.session import Session
 
 __all__ = ["Intervals", "Timers"]
@@ -145,7 +144,7 @@ class Timers:
 
     def _look_again(self, session: Session, now: float) -> None:
         """Note what waits for the peer that is left, and schedule the next look at it."""
-        session.doubted = session.active_at, _waiting(session)
+        session.doubted = session.active_at, waiting_bytes(session)
         self._closings.schedule(session.id, now + _LONGEST_SILENCE)
 
     def change(self, intervals: Intervals, now: float) -> None:
@@ -219,7 +218,7 @@ class Timers:
                 asking.asked = None
             elif asking.answer_by > now:
                 self._answers.schedule(session.id, asking.answer_by)
-            elif _may_answer_yet(session):
+            elif may_answer_yet(session):
                 self._answers.schedule(session.id, now + self._intervals.pong / _LOOKS)
             else:
                 yield session
@@ -232,10 +231,10 @@ class Timers:
             if due > now:
                 session.waiting = 0
                 self._idles.schedule(session.id, min(due, now + _LONGEST_LOOK))
-            elif _has_unread(session):
+            elif has_unread(session):
                 # This process was held up (stopped, or short of CPU time): read first what has arrived.
                 self._idles.schedule(session.id, now + self._idles.resolution)
-            elif (waiting := _waiting(session)) and not 0 < session.waiting <= waiting:
+            elif (waiting := waiting_bytes(session)) and not 0 < session.waiting <= waiting:
                 # A slow peer may still be taking what we read long ago, which is no idleness. If it
                 # takes nothing from one check to the next, it is as silent as the other side.
                 session.waiting = waiting
@@ -254,12 +253,12 @@ class Timers:
             if ending is None:
                 if session.doubted is not None:
                     active_at, waiting = session.doubted
-                    if session.active_at == active_at and 0 < waiting <= _waiting(session):
+                    if session.active_at == active_at and 0 < waiting <= waiting_bytes(session):
                         yield session
                     else:
                         self._look_again(session, now)
                 continue
-            waiting = _last_waiting(session)
+            waiting = last_waiting_bytes(session)
             if waiting < session.waiting and now < ending.farewell_by:
                 # A slow peer is still taking what was sent before the Close.
                 ending.told_at = now
@@ -267,7 +266,7 @@ class Timers:
             session.waiting = waiting
             # A Close may wait for the end of a long frame; a peer that gets it late still has its full time
             # to reply.
-            due = ending.boundary_by if _is_waiting(session) else ending.told_at + closing
+            due = ending.boundary_by if _owes_close(session) else ending.told_at + closing
             due = min(due, ending.over_by)
             if now < due:
                 self._closings.schedule(identifier, min(due, now + closing / _LOOKS))
@@ -282,7 +281,7 @@ class Timers:
         assert ending is not None
         if not ending.read_by and late > _LATE:
             ending.read_by = now + _LONGEST_READING
-        return now < ending.read_by and _has_unread(session)
+        return now < ending.read_by and has_unread(session)
 
     def _due(self, wheel: Wheel, now: float) -> Iterator[Session]:
         """Yield the sessions due in a wheel that have not begun to end."""
@@ -296,58 +295,9 @@ class Timers:
         self._beats.schedule(session.id, min(at, now + _LONGEST_LOOK))
 
 
-def _has_unread(session: Session) -> bool:
-    """Tell whether bytes have come that the engine may read and has not read yet, and that may matter."""
-    unread = select.poll()
-    for flow in (session.inbound, session.outbound):
-        if flow.reading and not flow.stashed and not flow.heard:
-            unread.register(flow.source, select.POLLIN)
-    return bool(unread.poll(0))
-
-
-def _may_answer_yet(session: Session) -> bool:
-    """Tell whether a browser's answer may be among bytes not read yet, or our ping among those not taken."""
-    return arrived(session.inbound.source) > 0 or _untaken(session.outbound) > 0
-
-
-def _waiting(session: Session) -> int:
-    """Return how many bytes wait, in our stashes and in the kernel, for peers that do not take them.
-
-    The number can only fall: while there is a stash, its source is not read and no heartbeat is sent.
-    """
-    return sum(_untaken(flow) for flow in (session.inbound, session.outbound) if flow.stashed)
-
-
-def _last_waiting(session: Session) -> int:
-    """Return how many bytes wait for peers to which nothing more goes out, except a Close.
-
-    A direction that still forwards is left out: with an upstream that ignores a Close, its number could rise
-    and fall for ever. So a browser that has sent a Close, and is slow to take what still comes, has only the
-    time of a closing handshake: from its Close on it passes nothing to its page (WHATWG WebSockets,
-    readyState CLOSING).
-    """
-    return sum(
-        _untaken(flow)
-        for flow in (session.inbound, session.outbound)
-        if flow.told or (flow.stashed and _owes_close(flow))
-    )
-
-
-def _untaken(flow: Flow) -> int:
-    """Return the bytes, in our stash and in the kernel, that the sink's peer has not taken."""
-    try:
-        return flow.stashed + queued(flow.sink)
-    except OSError:
-        return flow.stashed
-
-
-def _is_waiting(session: Session) -> bool:
+def _owes_close(session: Session) -> bool:
     """Tell whether a Close of ours still waits for a frame boundary."""
-    return _owes_close(session.inbound) or _owes_close(session.outbound)
-
-
-def _owes_close(flow: Flow) -> bool:
-    return flow.pending is not None and bool(flow.pending.close)
+    return owes_close(session.inbound) or owes_close(session.outbound)
 
 
 def _resolution(interval: float) -> float:
