@@ -178,3 +178,25 @@ def test_some_keys_are_read_whatever_is_wrong_with_others(tmp_path: Path) -> Non
         "--admin: admin",
         f"{file}:3: limits.handshakeTimeout",
     ]
+
+
+def test_what_is_wrong_with_a_key_only_when_it_is_used_is_told_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "b.yaml"
+    file.write_text("listen: :9\ntls:\n  certificate: /a\n  key: /b")
+    loaded = load([file], {"BASCULE_ADMIN": ":8"}, {"listen": ":1"}, arguments={"listen": "--listen"})
+
+    problems = [
+        "listen: taken",
+        "tls.certificate: no such file",
+        "admin: taken",
+        "sockets: not here",
+        "an odd one",
+    ]
+
+    assert loaded.placed(problems) == [
+        "--listen: listen: taken",
+        f"{file}:3: tls.certificate: no such file",
+        "BASCULE_ADMIN: admin: taken",
+        "sockets: not here",
+        "an odd one",
+    ]

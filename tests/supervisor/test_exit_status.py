@@ -120,7 +120,7 @@ def test_a_certificate_that_cannot_be_read_is_a_bad_configuration(tmp_path: Path
     done = serve(tmp_path, tls={"certificate": str(bad), "key": str(bad)})
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"tls.certificate: {bad} and {bad} cannot be used: ")
+    assert line.startswith(f"{tmp_path}/bascule.yaml:1: tls.certificate: {bad} and {bad} cannot be used: ")
     assert line.endswith("; allowed: a certificate and its key in PEM")
 
 
@@ -131,7 +131,8 @@ def test_an_encrypted_key_is_a_bad_configuration_and_asks_no_terminal(tmp_path: 
     subprocess.run([*command, "-in", made.key, "-out", encrypted], check=True, capture_output=True)
     done = serve(tmp_path, tls={"certificate": str(made.certificate), "key": str(encrypted)})
     assert done.returncode == 2, done.stderr
-    assert done.stderr == f"tls.key: {encrypted} is encrypted; allowed: a key without a passphrase\n"
+    problem = f"tls.key: {encrypted} is encrypted; allowed: a key without a passphrase"
+    assert done.stderr == f"{tmp_path}/bascule.yaml:1: {problem}\n"
 
 
 def test_certificates_for_upstreams_that_cannot_be_used_are_a_bad_configuration(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_certificates_for_upstreams_that_cannot_be_used_are_a_bad_configuration(
     done = serve(tmp_path, tls=made.block(), upstreamTls={"ca": str(bad)})
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"upstreamTls.ca: {bad} cannot be used: ")
+    assert line.startswith(f"{tmp_path}/bascule.yaml:1: upstreamTls.ca: {bad} cannot be used: ")
 
 
 def test_all_files_that_cannot_be_read_are_named_at_once_and_nothing_is_started(tmp_path: Path) -> None:
@@ -153,7 +154,8 @@ def test_all_files_that_cannot_be_read_are_named_at_once_and_nothing_is_started(
         adminTokenFile=names["token"],
     )
     assert done.returncode == 2
-    assert sorted(done.stderr.splitlines()) == [
+    place = f"{tmp_path}/bascule.yaml:1: "
+    assert sorted(done.stderr.replace(place, "").splitlines()) == [
         f"adminTokenFile: No such file or directory: {names['token']}; allowed: {ALLOWED}",
         f"auth.session.keyFile: No such file or directory: {names['signing']}; allowed: {ALLOWED}",
         f"tls.certificate: No such file or directory: {names['certificate']}; allowed: {ALLOWED}",

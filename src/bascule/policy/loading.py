@@ -9,7 +9,7 @@ pass the result on; no other code takes configuration from files or the environm
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,12 +41,14 @@ class Loaded:
             routes are one leaf; a key that a route leaves out has an entry: ``routes[0].auth`` → ``default``.
         files: The files it was read from.
         replaced: Where routes stand that the command line replaces, such as ``bascule.yaml:7``.
+        places: Dotted key path of every leaf that a source sets → where: ``bascule.yaml:7``, ``--listen``.
     """
 
     config: Config
     sources: Mapping[str, str]
     files: tuple[Path, ...] = ()
     replaced: tuple[str, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def with_routes_of(self, config: Config, source: str) -> Loaded:
         """Return the same for another configuration, whose routes come from ``source``."""
@@ -55,13 +57,26 @@ class Loaded:
             config, {**kept, "routes": source, **dict.fromkeys(unwritten(config), "default")}, self.files
         )
 
+    def placed(self, problems: Sequence[str]) -> list[str]:
+        """Say where the key stands that a problem begins with.
+
+        Args:
+            problems: Those that are found only when a configuration is used: an address that somebody else
+                has, a file that is no certificate.
+        """
+        places = (self.places.get(problem.partition(": ")[0]) for problem in problems)
+        return [
+            problem if place is None else f"{place}: {problem}"
+            for place, problem in zip(places, problems, strict=True)
+        ]
+
 
 def unwritten(config: Config) -> Iterator[str]:
     """Yield the dotted key paths that the routes leave out, so that the model's defaults hold."""
     for index, route in enumerate(config.routes):
-        for name, field in type(route).model_fields.items():
+        for name, each in type(route).model_fields.items():
             if name not in route.model_fields_set:
-                yield dotted(("routes", index, field.alias or name))
+                yield dotted(("routes", index, each.alias or name))
 
 
 def load(
@@ -99,6 +114,7 @@ def load(
         {**sources, **dict.fromkeys(unwritten(config), "default")},
         tuple(paths),
         _replaced(layers) if sources["routes"] == "flag" else (),
+        {key: place for key in sources if (place := place_of(layers, tuple(key.split("."))))},
     )
 
 

@@ -416,9 +416,13 @@ def run(
         ConfigError: The configuration cannot be used here, such as an address in use.
     """
     config = loaded.config
-    check_files(config)
-    check_certificates(config)
-    check_kernel()
-    configure(config.log.level, config.log.format, process="supervisor")
-    with contextlib.closing(listeners or Listeners.open(config, patience)) as bound:
+    try:
+        check_files(config)
+        check_certificates(config)
+        check_kernel()
+        configure(config.log.level, config.log.format, process="supervisor")
+        bound = listeners or Listeners.open(config, patience)
+    except ConfigError as error:
+        raise ConfigError(loaded.placed(error.problems)) from error
+    with contextlib.closing(bound):
         return Supervisor(loaded, bound, load, on_serving).run()

@@ -138,7 +138,7 @@ class Succession:
                 successor, _PREPARE, lambda: successor is gateways.successor and not gateways.prepared
             )
         except ConfigError as error:
-            self._fail(error.problems)
+            self._fail(self.wanted.placed(error.problems))
         except OSError as error:
             gateways.give_up_successor()
             self._fail([f"cannot start a process: {error}"])
