@@ -70,12 +70,12 @@ def test_a_proxy_of_a_hub_without_routes_that_drains_alone_shows_no_empty_table(
             "cluster": None,
             "routes": [],
             "ended": {},
-            "instance": {**STATUS["instance"], "max": 0},
+            "instance": {**STATUS["instance"], "inFlight": 0, "max": 0},
         }
     )
 
     assert "pod-1, up 1 d 1 h, not ready: draining\n" in text
-    assert "sessions       412 of 0, at" in text
+    assert "sessions       0 of 0, at most 499 so far\n" in text
     assert "ended          none\n" in text
     assert "cluster" not in text
     assert "ROUTE" not in text

@@ -50,10 +50,8 @@ def _head(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     state = "ready" if status["ready"] else f"not ready: {status['reason']}"
     up = age(max(0.0, status["at"] - status["startedAt"]))
     yield f"bascule {status['version']}", f"{instance['name']}, up {up}, {state}"
-    yield (
-        "sessions",
-        f"{_of(instance)}, at most {totals['peak']} so far, the oldest is {age(status['oldest'])} old",
-    )
+    oldest = f", the oldest is {age(status['oldest'])} old" if instance["inFlight"] else ""
+    yield "sessions", f"{_of(instance)}, at most {totals['peak']} so far{oldest}"
     yield "", ", ".join(f"{count} {kind}" for kind, count in status["kinds"].items())
     if cluster is not None:
         heard = "" if cluster["reporting"] == cluster["instances"] else f", {cluster['reporting']} answered"
