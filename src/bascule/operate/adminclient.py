@@ -35,6 +35,10 @@ _PATIENCE: Final = 10.0
 _MOST_SAID: Final = 200
 """Characters that are shown of an answer that is not ours."""
 
+_WHERE_THE_TOKEN_IS: Final = (
+    " It is taken from the configuration (--config), or from the variable BASCULE_ADMINTOKEN."
+)
+
 _REACHED_AT: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Address that stands for all → one of them."""
 
@@ -84,7 +88,8 @@ class AdminClient:
             if 200 <= answer.status < 300:
                 return found
             if isinstance(found.get("detail"), str):
-                raise click.ClickException(found["detail"])
+                hint = _WHERE_THE_TOKEN_IS if answer.status == 401 else ""
+                raise click.ClickException(found["detail"] + hint)
         said = printable(body.strip(), _MOST_SAID)
         raise self._failed(f"no admin listener of Bascule answers there, but HTTP {answer.status}: {said}")
 
