@@ -17,6 +17,7 @@ import uvloop
 from bascule.gateway import tlstransport as module
 from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.tlshandshake import accept_tls, connect_tls
+from bascule.gateway.tlsrecords import RECORD
 from tests.support.certificates import make_certificate
 from tests.support.parts import require
 from tests.support.relaying import reset_on_close, tcp_pair
@@ -374,7 +375,7 @@ async def test_a_protocol_that_is_slow_itself_is_still_given_much_at_once(certif
         transport.set_protocol(Slow())
         begin.set()
         await eventually_async(lambda: sum(got) == 1 << 20, 10, "it has all")
-    assert max(got[1:]) > module.RECORD, "and not a record at a time"
+    assert max(got[1:]) > RECORD, "and not a record at a time"
 
 
 async def test_a_server_may_begin_another_handshake_while_we_write(certificate: Certificate) -> None:

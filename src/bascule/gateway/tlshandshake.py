@@ -7,7 +7,8 @@ import contextlib
 import ssl
 from typing import TYPE_CHECKING
 
-from bascule.gateway.tlstransport import RECORD, TlsTransport
+from bascule.gateway.tlsrecords import RECORD, TlsRecords
+from bascule.gateway.tlstransport import TlsTransport
 
 if TYPE_CHECKING:
     import socket
@@ -73,4 +74,4 @@ async def _begin(
         if not heard:
             raise ConnectionResetError
         incoming.write(heard)
-    return TlsTransport(loop, connection, context, (tls, incoming, outgoing), protocol())
+    return TlsTransport(loop, connection, context, TlsRecords(tls, incoming, outgoing), protocol())

@@ -2,12 +2,8 @@
 
 The event loop's own keeps 256 KiB for reading, room for the most that TLS has ever had to hold, and another
 piece at each step: together up to a megabyte behind a browser that reads nothing. Here all connections share
-two windows, as they do in a forwarder, and OpenSSL is given one record at a time, since a memory BIO never
-gives back what it has grown to. So an idle connection costs what OpenSSL knows of it, and a stalled one in
-addition what was written.
-
-OpenSSL sits between two memory BIOs and not on the socket: there one call would go on for as long as a peer
-sends what is no data, such as new keys (RFC 8446 §4.6.3), and the loop would stand still.
+two windows, as they do in a forwarder, and OpenSSL is given one record at a time (`TlsRecords`).
+So an idle connection costs what OpenSSL knows of it, and a stalled one in addition what was written.
 
 Rules of this file: no turn takes long, whatever a peer sends; nothing that it does makes anything grow
 without end.
@@ -20,15 +16,14 @@ import contextlib
 import socket
 import ssl
 import time
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
+
+from bascule.gateway.tlsrecords import RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from bascule.gateway.tlsrecords import TlsRecords
 
-__all__ = ["RECORD", "ROOM", "TlsTransport", "has_failed"]
-
-RECORD: Final = 16 * 1024
-"""Most bytes that a record carries (RFC 8446 §5.1)."""
+__all__ = ["ROOM", "TlsTransport", "has_failed"]
 
 _READ_AT_ONCE: Final = 4 * RECORD
 """Most bytes read from a connection in a turn."""
@@ -84,7 +79,6 @@ class TlsTransport(asyncio.Transport):
         "_connection",
         "_has_ended",
         "_high",
-        "_incoming",
         "_is_closing",
         "_is_gone",
         "_is_mute",
@@ -92,14 +86,13 @@ class TlsTransport(asyncio.Transport):
         "_is_stopped",
         "_loop",
         "_low",
-        "_outgoing",
         "_owed",
         "_patience",
         "_protocol",
         "_reads",
         "_reads_on",
+        "_records",
         "_said_end",
-        "_tls",
         "_unsealed",
         "_window",
         "_writes",
@@ -110,14 +103,14 @@ class TlsTransport(asyncio.Transport):
         loop: asyncio.AbstractEventLoop,
         connection: socket.socket,
         context: ssl.SSLContext,
-        tls: tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO],
+        records: TlsRecords,
         protocol: asyncio.BaseProtocol,
     ) -> None:
         self._loop = loop
         self._connection = connection
-        self._tls, self._incoming, self._outgoing = tls
+        self._records = records
         names = {"peername": connection.getpeername, "sockname": connection.getsockname}
-        extra = {"socket": connection, "ssl_object": self._tls, "sslcontext": context}
+        extra = {"socket": connection, "ssl_object": records.tls, "sslcontext": context}
         for key, ask in names.items():
             with contextlib.suppress(OSError):  # the peer has left
                 extra[key] = ask()
@@ -135,7 +128,7 @@ class TlsTransport(asyncio.Transport):
         self._patience: asyncio.TimerHandle | None = None
         self._reads = self._writes = self._reads_on = False
         self.set_protocol(protocol)
-        if said := self._outgoing.read():
+        if said := records.to_say():
             self._send(said)  # the handshake's last words
         protocol.connection_made(self)
         # OpenSSL may already have what the peer said right behind its handshake.
@@ -164,14 +157,14 @@ class TlsTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         """Go on; twice is harmless."""
         self._is_paused = False
-        if self._incoming.pending:
+        if self._records.unopened:
             self._loop.call_soon(self._begin_reading)
         else:
             self._watch()
 
     def _begin_reading(self) -> None:
         """Open what OpenSSL was given with the handshake."""
-        if self._incoming.pending and self.is_reading():
+        if self._records.unopened and self.is_reading():
             self._open(0)
         self._watch()
 
@@ -221,38 +214,20 @@ class TlsTransport(asyncio.Transport):
         """Give the protocol what the first bytes of the window say."""
         buffered = self._buffered
         into = _opened if buffered is None else memoryview(buffered.get_buffer(ROOM))
-        # The types of the standard library leave out that with a buffer this returns a number.
-        read = cast("Callable[[int, memoryview], int]", self._tls.read)
-        incoming = self._incoming
-        filled, ended, failure = 0, False, None
         began = time.thread_time() if number > _LITTLE else 0.0
-        try:
-            for start in range(0, max(number, 1), RECORD):
-                incoming.write(_sealed[start : min(start + RECORD, number)])
-                while incoming.pending:
-                    try:
-                        count = read(RECORD, into[filled:])
-                    except ssl.SSLWantReadError:
-                        break
-                    if not count:
-                        raise ssl.SSLZeroReturnError
-                    filled += count
-        except ssl.SSLZeroReturnError:
-            ended = True
-        except ssl.SSLError as error:
-            failure = error
+        filled, over = self._records.open(_sealed[:number], into)
         if number > _LITTLE and time.thread_time() - began > _SLOW:
             self._window = _sealed[:_LITTLE]
-        if self._outgoing.pending:
-            self._say_of_tls()
+        if said := self._records.to_say():
+            self._say_of_tls(said)
         if filled and buffered is None:
             self._protocol.data_received(bytes(into[:filled]))  # type: ignore[attr-defined]
         elif filled and buffered is not None:
             buffered.buffer_updated(filled)
-        if failure is not None:
-            self._end(failure)
-        elif ended:
+        if isinstance(over, ssl.SSLZeroReturnError):
             self._hear_end()
+        elif over is not None:
+            self._end(over)
         elif self._unsealed:
             unsealed, self._unsealed = self._unsealed, bytearray()
             self._seal(memoryview(unsealed))
@@ -299,23 +274,17 @@ class TlsTransport(asyncio.Transport):
         return False
 
     def _seal(self, data: memoryview) -> None:
-        records = []
-        start = 0
         try:
-            while start < len(data):
-                # A peer may have asked for shorter records (RFC 8449).
-                start += self._tls.write(data[start : start + RECORD])
-                records.append(self._outgoing.read())
-        except ssl.SSLWantReadError:
-            self._unsealed += data[start:]
+            records, sealed = self._records.seal(data)
         except ssl.SSLError as error:
             self._end(error)
             return
-        self._send(records[0] if len(records) == 1 else b"".join(records))
+        if sealed < len(data):
+            self._unsealed += data[sealed:]
+        self._send(records)
 
-    def _say_of_tls(self) -> None:
-        """Send what TLS has to say of itself."""
-        said = self._outgoing.read()
+    def _say_of_tls(self, said: bytes) -> None:
+        """Send what TLS itself has to say."""
         self._send(said)
         if self._backlog:
             self._owed += len(said)
@@ -421,9 +390,7 @@ class TlsTransport(asyncio.Transport):
         """End TLS and then our side of the connection, as far as the peer takes that now."""
         if not self._said_end:
             self._said_end = True
-            with contextlib.suppress(ssl.SSLError):  # it wants to read the peer's end, which may never come
-                self._tls.unwrap()
-            if said := self._outgoing.read():
+            if said := self._records.end():
                 self._send(said)
         if self._backlog or self._is_gone:
             return
