@@ -316,15 +316,6 @@ def resident_bytes() -> int:
         return int(statm.read().split()[1]) * resource.getpagesize()
 
 
-async def settled(value: Callable[[], int]) -> None:
-    """Wait until a figure that is not 0 has not changed for 0.3 s."""
-    last, since = value(), asyncio.get_running_loop().time()
-    while asyncio.get_running_loop().time() - since < 0.3:
-        await asyncio.sleep(0.02)
-        if value() != last or not last:
-            last, since = value(), asyncio.get_running_loop().time()
-
-
 def kernel_bytes() -> int:
     """Return what this kernel may hold on the way through a proxy, at each end of two connections."""
     most = 0

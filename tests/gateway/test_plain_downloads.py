@@ -19,9 +19,9 @@ from tests.gateway.plain_support import (
     kernel_bytes,
     request_head,
     resident_bytes,
-    settled,
     until,
 )
+from tests.support.waiting import settled
 
 if TYPE_CHECKING:
     from tests.gateway.plain_support import Front
@@ -114,7 +114,7 @@ async def test_a_browser_that_does_not_read_stops_the_upstream(world: World) -> 
     browser = socket.create_connection(("127.0.0.1", front.port))
     with browser:
         browser.sendall(request_head(b"/"))
-        await settled(lambda: sent)
+        await settled(lambda: sent, PATIENCE)
         assert 0 < sent < kernel_bytes() + 8 * MIB
     async with asyncio.timeout(PATIENCE):
         await world.upstreams[0].gone.wait()

@@ -15,9 +15,9 @@ from tests.gateway.plain_support import (
     kernel_bytes,
     request_head,
     resident_bytes,
-    settled,
     until,
 )
+from tests.support.waiting import settled
 
 MIB = 1024 * 1024
 
@@ -198,7 +198,7 @@ async def test_an_upstream_that_does_not_read_stops_the_browser(world: World) ->
             sent += 65536
 
     task = asyncio.create_task(upload())
-    await settled(lambda: sent)
+    await settled(lambda: sent, PATIENCE)
     assert 0 < sent < kernel_bytes() + 8 * MIB
     task.cancel()
     done.set()

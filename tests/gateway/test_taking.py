@@ -10,7 +10,7 @@ import uvloop
 
 from bascule.gateway.taking import taken
 from tests.support.relaying import tcp_pair, unix_pair
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually_async, settled
 
 if TYPE_CHECKING:
     import socket
@@ -33,8 +33,8 @@ def test_the_number_changes_when_the_peer_takes_bytes_and_there_is_none_after_th
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
         with peer:
             transport.write(MORE_THAN_THE_KERNEL_KEEPS)
-            full = await _settled(transport)
-            assert await _settled(transport) == full
+            full = await settled(lambda: taken(transport), 10)
+            assert await settled(lambda: taken(transport), 10) == full
             await loop.sock_recv(peer, 1 << 16)
             await eventually_async(lambda: taken(transport) != full, 5, "the number changes")
             transport.abort()
@@ -42,14 +42,3 @@ def test_the_number_changes_when_the_peer_takes_bytes_and_there_is_none_after_th
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(tell())
-
-
-async def _settled(transport: asyncio.WriteTransport) -> int | None:
-    """Return the number once it has been the same for a while: the kernels have done what they can."""
-    same, last = 0, taken(transport)
-    while same < 10:
-        await asyncio.sleep(0.02)
-        now = taken(transport)
-        same = same + 1 if now == last else 0
-        last = now
-    return last

@@ -11,12 +11,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar, overload
 
-__all__ = ["eventually", "eventually_async", "quickest", "throughout"]
+__all__ = ["eventually", "eventually_async", "quickest", "settled", "throughout"]
 
 T = TypeVar("T")
 
 TICK: Final = 0.02
 """Seconds between two looks. Small beside anything waited for, large beside the cost of a look."""
+
+STILL: Final = 0.3
+"""Seconds without a change after which a figure is taken for settled."""
 
 
 def eventually(look: Callable[[], T | None], seconds: float, what: str) -> T:
@@ -66,6 +69,28 @@ async def eventually_async(
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {seconds:g} s, last seen {seen!r}")
         await asyncio.sleep(tick)
+
+
+async def settled(look: Callable[[], T | None], seconds: float, what: str = "it no longer changes") -> T:
+    """Return the first true answer of ``look`` that has been the same for `STILL`.
+
+    For what no event tells, such as that a kernel takes no more. For arguments and errors see `eventually`.
+
+    Cancellation: safe.
+    """
+    last: T | None = None
+    since = time.monotonic()
+
+    def same() -> bool:
+        nonlocal last, since
+        answer = look()
+        if answer != last or not answer:
+            last, since = answer, time.monotonic()
+        return time.monotonic() - since >= STILL
+
+    await eventually_async(same, seconds, what)
+    assert last is not None
+    return last
 
 
 def quickest(attempt: Callable[[], float], within: float) -> float:
