@@ -83,7 +83,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "upstreams",
                 multiple=True,  # otherwise click would take the last of several and say nothing
                 metavar="URL",
-                help="Serve one route, /, which leads there, and no other.",
+                help="Serve a single route, /, that leads to this upstream.",
             ),
             click.option(
                 "--kind",
@@ -93,12 +93,12 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--listen",
                 metavar="ADDRESS",
-                help="Where browsers connect (listen): HOST:PORT or unix:/PATH.",
+                help="Address that browsers connect to (listen): HOST:PORT or unix:/PATH.",
             ),
             click.option(
                 "--admin",
                 metavar="ADDRESS",
-                help="Where the admin listener is (admin): HOST:PORT or unix:/PATH.",
+                help="Address of the admin listener (admin): HOST:PORT or unix:/PATH.",
             ),
             click.option(
                 "--max-sessions",
