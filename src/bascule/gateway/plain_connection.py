@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import re
 import ssl
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +30,8 @@ _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 """The end of a head, as aiohttp sees it: the CR in front of a LF may be missing."""
 _SEEN: Final = 2
 """Most bytes of the end of a head that an earlier read may have received."""
+_MOST_LEFT: Final = 65536
+"""Most bytes that are read after a connection has failed: refusals are short."""
 _MOST_INTERIM: Final = 64
 """Most interim answers that wait for the browser: an upstream might send them without end."""
 _RETRIED: Final = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
@@ -56,6 +60,7 @@ class UpstreamConnection(ResponseHandler):
     * A request is sent again only if its connection was kept, and ended without a byte: then it was most
       likely closed before (RFC 9112 §9.3.1). Plain aiohttp also sends it again when a fresh connection ends.
     * Interim answers are reported. Plain aiohttp skips them.
+    * An answer is heard although a write failed behind it. Plain aiohttp takes a failed write for the end.
     * Chunks that are not read as chunks are no answer. Plain aiohttp takes them for the body.
     * A body without length is complete when the connection ends, but not when it fails. Plain aiohttp makes
       no difference. Under TLS as well, although only the end of TLS would prove it (RFC 9112 §9.8): many
@@ -133,11 +138,25 @@ class UpstreamConnection(ResponseHandler):
         if self.transport is not None:
             self.transport.close()
 
+    def _take_what_is_left(self, exc: BaseException | None) -> None:
+        """Read what came before the connection failed, where a write told of that.
+
+        An upstream that wants none of an upload answers and closes. What it left unread makes its kernel
+        reset the connection; our next write fails, and then the event loop reads no more of what came.
+        """
+        transport = self.transport
+        if not isinstance(exc, OSError) or transport is None or transport.get_extra_info("ssl_object"):
+            return
+        with contextlib.suppress(OSError):
+            if left := os.read(transport.get_extra_info("socket").fileno(), _MOST_LEFT):
+                self.data_received(left)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the answer that a task waits for, or reads."""
         if isinstance(exc, ssl.SSLError):
             # aiohttp takes OpenSSL's error number for the kernel's, and passes on only number and text.
             exc = OSError(errno.EPROTO, alert(exc) or "TLS broke")
+        self._take_what_is_left(exc)
         if exc is not None and self._payload is not None and not self._payload.is_eof():
             self._payload.set_exception(aiohttp.ClientPayloadError("the connection failed"))
         super().connection_lost(exc)

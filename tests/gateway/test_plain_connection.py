@@ -1,0 +1,79 @@
+"""A connection to an upstream that fails: what came before is still heard."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from bascule.gateway.plain_connection import UpstreamConnection
+from tests.gateway.plain_support import answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Return both ends of a connection over TCP: ours and the upstream's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    ours.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs
+
+
+async def uploading(ours: socket.socket) -> UpstreamConnection:
+    """Return a connection on which the first part of an upload was sent, and nothing was received."""
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(lambda: UpstreamConnection(loop), sock=ours)
+    connection.set_response_params()
+    ours.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+    return connection
+
+
+def go_on(connection: UpstreamConnection) -> None:
+    """Send the next part, before the loop has looked whether anything came."""
+    assert connection.transport is not None
+    connection.transport.write(b"def")
+
+
+async def test_an_answer_is_heard_though_the_upload_was_cut_off_behind_it(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    connection = await uploading(ours)
+    theirs.send(answer(status=b"413 Too Large", body=b"too big"))
+    theirs.close()  # with bytes unread: the kernel resets
+    go_on(connection)
+    message, body = await connection.read()
+    assert (message.code, await body.read()) == (413, b"too big")
+
+
+async def test_an_answer_that_was_cut_off_with_the_upload_is_not_whole(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    connection = await uploading(ours)
+    theirs.send(answer(status=b"413 Too Large", body=b"too big")[:-1])
+    theirs.close()
+    go_on(connection)
+    message, body = await connection.read()
+    assert message.code == 413
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await body.read()
+
+
+async def test_an_upload_that_was_cut_off_without_an_answer_fails(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    connection = await uploading(ours)
+    theirs.close()
+    go_on(connection)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await connection.read()
