@@ -43,7 +43,7 @@ that names the nearest known one.
 | completion in an editor | `bascule config schema`, or [config.schema.json](config.schema.json) |
 | set a key in the environment | `BASCULE_` and the path in capitals, blocks separated by two underscores: \
 `BASCULE_LOG__LEVEL=debug`; lists as YAML or separated by commas; an empty variable counts as unset |
-| durations | seconds, or a number with its unit: `500ms`, `30s`, `5m`, `1h` |
+| durations | seconds, or a number with its unit: `500ms`, `30s`, `5m`, `1h`; at most ten years |
 | YAML | version 1.2: only `true` and `false` are booleans; a duplicate key is an error |
 | Hopsworks | a values file of its chart is accepted: `hopsworks.payara.websocketProxy` is taken from it |
 

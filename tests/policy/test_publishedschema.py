@@ -27,6 +27,14 @@ def test_the_published_schema_is_a_valid_schema_without_private_words() -> None:
     assert text.count('"title"') == 1
 
 
+def test_the_defaults_in_the_schema_can_stand_in_a_file() -> None:
+    schema: dict[str, Any] = published_schema()
+    for block in (schema, *schema["$defs"].values()):
+        for key in block.get("properties", {}).values():
+            if "default" in key:
+                jsonschema.validate(key["default"], {**key, "$defs": schema["$defs"]})
+
+
 VALIDATOR = jsonschema.Draft202012Validator(published_schema())
 
 
@@ -52,7 +60,16 @@ def test_the_schema_takes_a_scheme_in_any_case_as_the_models_do() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"x": 1}, {"drain": {"rate": -1}}, {"websocketProxy": {"maxSessionsPerApp": 0}}, {"listen": "x"}],
+    [
+        {"x": 1},
+        {"drain": {"rate": -1}},
+        {"websocketProxy": {"maxSessionsPerApp": 0}},
+        {"listen": "x"},
+        {"drain": {"timeout": 315_360_001}},
+        {"limits": {"connectTimeout": 315_360_001}},
+        {"sockets": {"keepaliveIdle": 1.5}},
+        {"sockets": {"keepaliveInterval": 32768}},
+    ],
 )
 def test_the_schema_refuses_what_the_models_refuse(values: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):

@@ -12,10 +12,11 @@ import ast
 import inspect
 import textwrap
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from bascule.policy.endpoints import Endpoint, SocketFile
 from bascule.policy.model import Block
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ __all__ = ["DescribedSchema", "descriptions"]
 
 
 class DescribedSchema(GenerateJsonSchema):
-    """Makes a model's JSON schema with the description of each key."""
+    """Makes a model's JSON schema for an editor: each key described, and defaults as they stand in a file."""
+
+    def encode_default(self, dft: Any) -> Any:
+        """Return a default; an address as its text, not as a block of its parts."""
+        return super().encode_default(str(dft) if isinstance(dft, (Endpoint, SocketFile)) else dft)
 
     def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
         """Make the schema of one model."""

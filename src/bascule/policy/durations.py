@@ -10,8 +10,9 @@ import re
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from bascule.policy.badvalue import malformed
+from bascule.policy.badvalue import malformed, not_allowed
 from bascule.policy.schemapatterns import DURATION, MORE_THAN_NOTHING
 
 __all__ = ["Duration", "Patience", "PositiveDuration", "WholeSeconds"]
@@ -20,18 +21,20 @@ _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TEXT: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)", re.ASCII)
 _ALLOWED: Final = 'a number of seconds, or a text such as "500ms", "30s", "5m", "1h"'
 _POSITIVE_ALLOWED: Final = f"{_ALLOWED}; more than 0"
-_WHOLE_ALLOWED: Final = "whole seconds from 1s to 32767s"
+_LONGEST_WHOLE: Final = 32767
+"""The kernel's own bound of ``TCP_KEEPIDLE`` and ``TCP_KEEPINTVL``."""
+_WHOLE_ALLOWED: Final = f"whole seconds from 1s to {_LONGEST_WHOLE}s"
 _LEAST_PATIENCE: Final = 5.0
 """Seconds in which a process gives five signs of life, so that a late one does not end it."""
 _PATIENCE_ALLOWED: Final = f"{_ALLOWED}; 0, or from 5s on"
-_LONGEST: Final = 10 * 365 * 86400.0
+_LONGEST: Final = 10 * 365 * 86400
 """Ten years. Larger values are slips, and some overflow a kernel field."""
 
 _SCHEMA: Final = {
     "x-duration": True,
     "x-allowed": _ALLOWED,
     "anyOf": [
-        {"type": "number", "minimum": 0},
+        {"type": "number", "minimum": 0, "maximum": _LONGEST},
         {"type": "string", "pattern": DURATION},
     ],
 }
@@ -39,7 +42,15 @@ _SCHEMA: Final = {
 _MORE_THAN_NOTHING: Final = {
     **_SCHEMA,
     "anyOf": [
-        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "number", "exclusiveMinimum": 0, "maximum": _LONGEST},
+        {"type": "string", "pattern": MORE_THAN_NOTHING},
+    ],
+}
+
+_WHOLE_SCHEMA: Final = {
+    **_SCHEMA,
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": _LONGEST_WHOLE},
         {"type": "string", "pattern": MORE_THAN_NOTHING},
     ],
 }
@@ -63,7 +74,9 @@ def _parse_duration(value: object) -> float:
             seconds = float(found["number"]) * _SECONDS[found["unit"]]
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         seconds = float(min(value, 2 * _LONGEST))  # min first: a huge int does not fit a float
-    if seconds is None or not 0 <= seconds <= _LONGEST:
+    if seconds is not None and seconds > _LONGEST:
+        raise not_allowed("at most ten years (87600h)")
+    if seconds is None or not seconds >= 0:
         raise malformed(_ALLOWED)
     return round(seconds, 6)  # microseconds: a printed configuration has 0.3, not 0.1 * 3
 
@@ -88,8 +101,11 @@ PositiveDuration = Annotated[
 
 
 def _whole(value: object) -> float:
-    seconds = _parse_duration(value)
-    if seconds != int(seconds) or not 1 <= seconds <= 32767:
+    try:
+        seconds = _parse_duration(value)
+    except PydanticCustomError:
+        raise malformed(_WHOLE_ALLOWED) from None
+    if seconds != int(seconds) or not 1 <= seconds <= _LONGEST_WHOLE:
         raise malformed(_WHOLE_ALLOWED)
     return seconds
 
@@ -97,7 +113,7 @@ def _whole(value: object) -> float:
 WholeSeconds = Annotated[
     float,
     BeforeValidator(_whole),
-    WithJsonSchema({**_MORE_THAN_NOTHING, "x-allowed": _WHOLE_ALLOWED}),
+    WithJsonSchema({**_WHOLE_SCHEMA, "x-allowed": _WHOLE_ALLOWED}),
 ]
 """Whole seconds in the range of the kernel's ``TCP_KEEPIDLE`` and ``TCP_KEEPINTVL``."""
 
