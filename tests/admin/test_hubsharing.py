@@ -412,6 +412,10 @@ async def test_an_instance_that_retires_takes_nothing_more() -> None:
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
+        (
+            lambda: web.Response(status=400),
+            "it answered 400: it has adminTls, and this instance has not",
+        ),
         (lambda: web.Response(status=404), "it answered 404: its hub.shareRoutes is off"),
         (lambda: web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"}), "it answered 302"),
         (lambda: web.Response(text="no json\n"), "JSONDecodeError"),
@@ -419,7 +423,7 @@ async def test_an_instance_that_retires_takes_nothing_more() -> None:
         (lambda: web.Response(text="[" * 100_000), "The line is nested too deeply."),
         (lambda: web.Response(text="1" * (3 << 20)), "LineTooLong"),
     ],
-    ids=["404", "302", "text", "other JSON", "deep", "long"],
+    ids=["400", "404", "302", "text", "other JSON", "deep", "long"],
 )
 async def test_an_instance_that_answers_something_else_is_named_and_changes_nothing(
     log: Log, answer: Callable[[], web.Response], problem: str

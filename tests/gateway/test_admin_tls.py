@@ -132,11 +132,14 @@ async def test_why_a_certificate_is_not_accepted_is_said_once_a_minute_for_each_
     ]
 
 
-async def test_who_speaks_no_tls_is_not_answered(listener: tuple[AdminListener, Open]) -> None:
+async def test_who_speaks_no_tls_is_told_to_and_nothing_else(listener: tuple[AdminListener, Open]) -> None:
     _, connect = listener
     reader, writer = await connect(None)
     writer.write(REQUEST)
-    assert await _is_cut(reader)
+    async with asyncio.timeout(5):
+        said = await reader.read()
+    assert said.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert said.endswith(b"\r\n\r\nThis port speaks HTTP over TLS: use https.\n")
 
 
 async def test_whoever_does_nothing_for_the_handshake_longest_goes(

@@ -7,7 +7,14 @@ import ssl
 
 import pytest
 
-from bascule.protocol.tlsfailure import ALERTS, alert, errno_name, refused_certificate, tls_failure
+from bascule.protocol.tlsfailure import (
+    ALERTS,
+    alert,
+    errno_name,
+    is_plain_http,
+    refused_certificate,
+    tls_failure,
+)
 
 ASKS = "asks for a certificate of ours"
 REFUSES = "does not accept our certificate"
@@ -95,6 +102,14 @@ def test_a_certificate_that_ends_a_handshake_with_a_client_has_a_reason(error: O
 )
 def test_a_handshake_that_a_client_breaks_off_is_about_no_certificate(error: OSError) -> None:
     assert refused_certificate(error) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "is_plain"),
+    [(broke("HTTP_REQUEST"), True), (broke("WRONG_VERSION_NUMBER"), False), (ConnectionResetError(), False)],
+)
+def test_a_request_without_tls_is_told_from_other_failures(error: OSError, is_plain: bool) -> None:
+    assert is_plain_http(error) is is_plain
 
 
 def test_a_number_of_openssls_is_not_taken_for_the_kernels() -> None:

@@ -178,6 +178,15 @@ def test_a_browser_that_offers_http_2_is_spoken_to_in_http_1(
         assert works(client)
 
 
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT"])
+def test_a_request_without_tls_is_told_that_it_needs_tls(proxy: RunningBascule, method: bytes) -> None:
+    with plainly(proxy) as connection:
+        connection.sendall(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answer.endswith(b"\r\n\r\nThis port speaks HTTP over TLS: use https.\n")
+
+
 def test_a_client_that_names_no_server_is_served(proxy: RunningBascule, certificate: Certificate) -> None:
     context = certificate.client()
     context.check_hostname = False

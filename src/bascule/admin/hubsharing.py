@@ -53,6 +53,7 @@ _ACTIVITY_WITHIN: Final = 5.0
 """Seconds for an instance's activity: it may wait two for its forwarders. The Hub waits 20 for our answer."""
 
 _MEANINGS: Final = {
+    400: "it answered 400: it has adminTls, and this instance has not",
     401: "it answered 401: its admin token is another",
     404: "it answered 404: its hub.shareRoutes is off",
     503: "it answered 503: another gateway is about to take over there, or it has no memory",

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from bascule.errors import RequestRefused
+from bascule.gateway.answer import error_answer
 from bascule.gateway.farewell import farewell
 from bascule.gateway.legs import CHUNK, PlainLeg
 from bascule.gateway.proxyheader import Peer, read_header
@@ -31,7 +33,7 @@ from bascule.policy.clientaddress import TrustedProxies, peer_address
 from bascule.policy.socketoptions import unix_options
 from bascule.protocol.http1 import END_OF_HEAD, without_empty_lines
 from bascule.protocol.proxyheader import BadProxyHeader
-from bascule.protocol.tlsfailure import refused_certificate
+from bascule.protocol.tlsfailure import is_plain_http, refused_certificate
 from bascule.tasks import spawn
 from bascule.telemetry.rarely import Rarely
 
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["Connections", "Listener"]
 
 _log = structlog.get_logger()
+
+_NEEDS_TLS: Final = RequestRefused(400, "This port speaks HTTP over TLS: use https.")
 
 _OVERLOAD: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 """Errors of accept(2) that are temporary: the missing resource may come back."""
@@ -252,6 +256,9 @@ class Listener:
                 # overtake the alert that tells its user what is wrong.
                 leg.end()
                 await farewell(leg, lambda _: False)
+            elif is_plain_http(error):
+                with contextlib.suppress(OSError):
+                    await error_answer(leg, _NEEDS_TLS)
             leg.close()
         finally:
             self._http.newcomers.leave(connection)

@@ -12,7 +12,7 @@ import errno
 import ssl
 from typing import Final
 
-__all__ = ["ALERTS", "UPSTREAM", "alert", "errno_name", "refused_certificate", "tls_failure"]
+__all__ = ["ALERTS", "UPSTREAM", "alert", "errno_name", "is_plain_http", "refused_certificate", "tls_failure"]
 
 _CERTIFICATE: Final = {
     9: "the certificate is not valid yet",
@@ -105,6 +105,15 @@ def refused_certificate(error: OSError) -> str | None:
             return "the client shows no certificate"
         case _:
             return alert(error, "the client")
+
+
+def is_plain_http(error: OSError) -> bool:
+    """Tell whether a client sent a request where TLS should have begun.
+
+    Args:
+        error: What was raised. OpenSSL knows GET, HEAD, POST and PUT.
+    """
+    return isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST"
 
 
 def errno_name(error: OSError) -> str:
