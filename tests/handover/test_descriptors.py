@@ -21,6 +21,7 @@ from bascule.handover.descriptors import (
     arrived,
     channel_pair,
     has_room,
+    is_read_out,
     queued,
     send_packet,
     sessions_that_fit,
@@ -231,6 +232,24 @@ def test_a_channel_that_has_room_takes_a_packet_and_one_that_has_none_does_not(
         with pytest.raises(BlockingIOError):
             send_packet(ours, b"x")
         assert PacketReader().receive(theirs).data == bytes(size)
+
+
+def test_a_channel_is_read_out_when_it_has_ended_and_nothing_is_left(channel: Channel) -> None:
+    left, right = channel
+    send_packet(left, b"last words")
+    assert not is_read_out(right)
+    left.close()
+    assert not is_read_out(right)
+    right.recv(100)
+    assert is_read_out(right)
+
+
+def test_who_asks_whether_it_is_read_out_takes_no_reset(channel: Channel) -> None:
+    left, right = channel
+    send_packet(right, b"never read")
+    left.close()
+    assert is_read_out(right)
+    assert PacketReader().receive(right).after_reset
 
 
 def test_other_ancillary_data_is_not_taken_for_descriptors(channel: Channel) -> None:

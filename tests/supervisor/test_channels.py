@@ -142,7 +142,50 @@ def test_what_a_gateway_that_died_left_unread_is_given_to_the_next_before_its_ch
     rig.channels.connect_all()
     assert rig.reads_the_rest(rig.gateway)
     assert rig.told(rig.gateway) == ["ForwarderChannel"] * 2
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_who_dies_with_what_another_left_unread_leaves_it_to_the_next(rig: Rig, times: int) -> None:
+    rig.one_outcome_is_left_unread()
+    for _ in range(times):
+        rig.dies(rig.gateway)
+        rig.channels.on_gateways_death(rig.gateway)
+        rig.gateway_is_back()
+        rig.channels.connect_all()
+        rig.channel(rig.gateway)[1].close()
+        rig.pass_time()
+    rig.dies(rig.gateway)
+    rig.channels.on_gateways_death(rig.gateway)
+    rig.gateway_is_back()
+    rig.channels.connect_all()
+    assert rig.reads_the_rest(rig.gateway)
+
+
+def test_what_was_read_to_its_end_is_given_to_nobody_else(rig: Rig) -> None:
+    rig.one_outcome_is_left_unread()
+    rig.dies(rig.gateway)
+    rig.channels.on_gateways_death(rig.gateway)
+    rig.gateway_is_back()
+    rig.channels.connect_all()
+    assert rig.reads_the_rest(rig.gateway)
+    rig.pass_time()
     assert not rig.later
+    rig.dies(rig.gateway)
+    rig.channels.on_gateways_death(rig.gateway)
+    rig.gateway_is_back()
+    rig.channels.connect_all()
+    left = [said for said in rig.messages(rig.gateway) if isinstance(said, Unread)]
+    assert left == [Unread(0), Unread(1)], "its own channels, and no others"
+
+
+def test_one_look_is_due_however_many_gateways_have_died(rig: Rig) -> None:
+    rig.one_outcome_is_left_unread()
+    for _ in range(3):
+        rig.dies(rig.gateway)
+        rig.channels.on_gateways_death(rig.gateway)
+        rig.gateway_is_back()
+        rig.channels.connect_all()
+    assert len(rig.later) == 1
 
 
 def test_what_a_former_gateway_left_unread_is_given_to_the_serving_one_at_once(rig: Rig) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import select
 import socket
 import sys
 import termios
@@ -35,6 +36,7 @@ __all__ = [
     "arrived",
     "channel_pair",
     "has_room",
+    "is_read_out",
     "queued",
     "send_packet",
     "sessions_that_fit",
@@ -112,6 +114,17 @@ def has_room(channel: socket.socket) -> bool:
     The kernel takes one as long as what it keeps has not reached the send buffer's size.
     """
     return queued(channel.fileno()) < channel.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+
+def is_read_out(channel: socket.socket) -> bool:
+    """Tell whether a channel's other end is closed and nothing that it sent is left; takes nothing from it.
+
+    Not by a look with ``MSG_PEEK``: that would take the reset, of which `PacketReader` tells whoever reads.
+    """
+    poll = select.poll()
+    poll.register(channel, 0)  # an end and a failure are reported whatever is asked for
+    has_ended = any(found & select.POLLHUP for _, found in poll.poll(0))
+    return has_ended and not arrived(channel.fileno())
 
 
 class Packet(NamedTuple):

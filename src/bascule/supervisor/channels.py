@@ -4,7 +4,8 @@ On a channel the gateway hands sessions over, and the forwarder reports what bec
 each forwarder; when either process is replaced, or had no descriptor left for its end, another follows.
 
 We keep the gateway's end of each as well: what a gateway leaves unread when it dies is still there, even if
-the forwarder has died too, and the next gateway reads it.
+the forwarder has died too, and the next gateway reads it. Until that has read it to its end we still keep it,
+for that gateway may die as well.
 
 Rules of this file: it makes channels; what is sent on them is none of the supervisor's business.
 """
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bascule.handover.control import ASK_AGAIN, ForwarderChannel, GatewayChannel, Unread, send_control
-from bascule.handover.descriptors import channel_pair
+from bascule.handover.descriptors import channel_pair, is_read_out
 
 if TYPE_CHECKING:
     import socket
@@ -50,7 +51,10 @@ class Channels:
         self._kept: dict[tuple[GatewayChild, int], socket.socket] = {}
         """Ends of the gateways that live, by the forwarder's slot."""
         self._left: list[tuple[int, socket.socket]] = []
-        """Slots and ends of those that have died."""
+        """Slots and ends of those that have died, which no gateway has been given yet."""
+        self._given: list[tuple[GatewayChild, int, socket.socket]] = []
+        """The same, of those that a gateway which lives was given."""
+        self._comes_back = False
 
     def connect_all(self) -> None:
         """Give the serving gateway a channel to each forwarder, and those that gateways have left behind."""
@@ -96,6 +100,12 @@ class Channels:
 
     def on_gateways_death(self, gateway: GatewayChild) -> None:
         """A gateway has died: what it may have left unread is for the one that serves, now or once it can."""
+        given, self._given = self._given, []
+        for each in given:
+            if each[0] is gateway:
+                self._left.append(each[1:])
+            else:
+                self._given.append(each)
         for key in [key for key in self._kept if key[0] is gateway]:
             self._left.append((key[1], self._kept.pop(key)))
         self._hand_on()
@@ -107,14 +117,27 @@ class Channels:
             try:
                 send_control(serving.control, Unread(slot), end.fileno())
             except OSError:  # it reads nothing; or it has just died, and its pidfd tells the rest
-                self._do_later(ASK_AGAIN, self._hand_on)
-                return
+                break
             del self._left[0]
-            end.close()
+            self._given.append((serving, slot, end))
+        if (self._left or self._given) and not self._comes_back:
+            self._comes_back = True
+            self._do_later(ASK_AGAIN, self._come_back)
+
+    def _come_back(self) -> None:
+        """Let go of what was read to its end, and try again to hand on the rest."""
+        self._comes_back = False
+        given, self._given = self._given, []
+        for each in given:
+            if is_read_out(each[2]):
+                each[2].close()
+            else:
+                self._given.append(each)
+        self._hand_on()
 
     def close(self) -> None:
         """Close all ends that are kept."""
-        for end in (*self._kept.values(), *(end for _, end in self._left)):
+        for end in (*self._kept.values(), *(end for _, end in self._left), *(end for *_, end in self._given)):
             end.close()
 
     def replace(self, slot: int, number: int, *, given_up: bool = False) -> None:
