@@ -68,6 +68,16 @@ def test_one_that_had_no_turn_meanwhile_is_given_more_time(rig: Rig) -> None:
     assert not rig.later
 
 
+def test_one_that_never_has_a_turn_is_stood_in_for_after_a_minute(rig: Rig) -> None:
+    rig.losses.on_forwarders_death(0, 0, 3)
+    for _ in range(11):
+        rig.pass_time(0)
+    assert rig.lost == [0, 0]
+    rig.pass_time(0)
+    assert rig.lost == [3, 0]
+    assert not rig.later
+
+
 def test_one_that_has_left_meanwhile_is_given_no_more_time(rig: Rig) -> None:
     rig.losses.on_forwarders_death(0, 0, 3)
     rig.dies(rig.gateways.serving)

@@ -23,7 +23,10 @@ _WITHIN: Final = 5.0
 """Seconds after which a living gateway has counted a death, of which it hears at once, if it had any turn."""
 
 _TURNS: Final = 2
-"""Turns of its loop that show so: one may have begun before. A gateway that hangs is killed in the end."""
+"""Turns of its loop that show so: one may have begun before."""
+
+_LOOKS: Final = 12
+"""Most looks, each after `_WITHIN`: with ``watchdog: 0`` nobody kills a gateway that hangs."""
 
 
 class _Death(NamedTuple):
@@ -64,17 +67,17 @@ class Losses:
         serving = self._gateways.serving
         if serving.alive and serving.prepared:
             self._awaited.add(death)
-            self._await(death, serving, serving.turns(self._counters))
+            self._await(death, serving, serving.turns(self._counters), _LOOKS)
         else:
             self._count(death)
 
-    def _await(self, death: _Death, gateway: GatewayChild, before: int) -> None:
+    def _await(self, death: _Death, gateway: GatewayChild, before: int, looks: int) -> None:
         """Give a gateway time to count a death; it knows more sessions than we, if some were on their way."""
 
         def look() -> None:
             had_turns = gateway.turns(self._counters) >= before + _TURNS
-            if death in self._awaited and gateway.alive and not had_turns:
-                self._await(death, gateway, before)
+            if death in self._awaited and gateway.alive and not had_turns and looks > 1:
+                self._await(death, gateway, before, looks - 1)
             else:
                 self._count(death)
 
