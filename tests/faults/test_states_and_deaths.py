@@ -315,6 +315,18 @@ def _reloaded_and_forwarders_killed(scene: Scene) -> None:
     _at_once(scene, scene.forwarders)
 
 
+def _reloaded_and_forwarders_replaced(scene: Scene) -> None:
+    """The first forwarder has never taken another channel, and the former gateway hears last of its death."""
+    _reloaded(scene)
+    kill(scene.gateway, signal.SIGCONT)
+    eventually(lambda: scene.proxy.events("configuration reloaded"), 20, "it serves")
+    kill(scene.gateway, signal.SIGSTOP)
+    words = scene.counters.forwarder(0)
+    before = words[ForwarderWord.CHANNEL]
+    _at_once(scene, scene.forwarders)
+    eventually(lambda: words[ForwarderWord.CHANNEL] != before, 10, "the next one has its channel")
+
+
 def _reloaded_and_former_killed(scene: Scene) -> None:
     _reloaded(scene)
     _is_over(scene)
@@ -340,6 +352,9 @@ EVENTS: Final = {
     "… and then the forwarder too": Event(_forwarders_stopped_and_all_killed, _NOBODY_KNOWS),
     "a reload": Event(_reloaded, _UNHARMED),
     "a reload, and the forwarder dies": Event(_reloaded_and_forwarders_killed, _LOST),
+    "… and the next one comes before the former gateway knows": Event(
+        _reloaded_and_forwarders_replaced, _LOST
+    ),
     "a reload, and the former gateway dies": Event(_reloaded_and_former_killed, _TLS_CUT),
 }
 

@@ -202,6 +202,18 @@ async def test_a_second_channel_to_the_same_forwarder_loses_nothing() -> None:
     assert heard.log == [("ended", 1), ("lost", 0)]
 
 
+async def test_who_died_is_lost_to_a_gateway_that_has_retired_though_another_process_is_there_already() -> (
+    None
+):
+    """And that tells its own outcomes to another gateway."""
+    heard = Heard(life=at(Stage.RETIRED))
+    heard.forwarder(0).close()
+    heard.words[0][ForwarderWord.DIED_ON] = heard.words[0][ForwarderWord.CHANNEL]
+    heard.words[0][ForwarderWord.CHANNEL] = 7
+    await changed(heard)
+    assert heard.log == [("lost", 0)]
+
+
 @pytest.mark.parametrize("how", ["says so", "had no room to say so", "has not"])
 async def test_who_has_moved_to_another_gateway_is_not_lost_to_one_that_has_retired(how: str) -> None:
     heard = Heard(life=at(Stage.RETIRED))

@@ -40,6 +40,7 @@ __all__ = ["Dispatch", "Handed", "Link"]
 _log = structlog.get_logger()
 
 _CHANNEL: Final = int(ForwarderWord.CHANNEL)
+_DIED_ON: Final = int(ForwarderWord.DIED_ON)
 _GIVEN: Final = int(ForwarderWord.GIVEN)
 
 _RETRY: Final = 0.02
@@ -444,7 +445,8 @@ class Dispatch:
         if link.is_left:
             self._close(link)
         elif self._life.stage is Stage.RETIRED:
-            if link.moved or self._words(link.slot)[_CHANNEL] != link.number:
+            words = self._words(link.slot)
+            if link.moved or link.number not in (words[_CHANNEL], words[_DIED_ON]):
                 self._leave(link)
             else:
                 self._lose(link)

@@ -163,6 +163,9 @@ class ForwarderWord(IntEnum):
     GIVEN = auto()
     """A gauge: sessions that the process has, and those on their way to it, as the gateway that serves knows
     or knew them. The next gateway reckons with them until the forwarder has listed what it carries."""
+    DIED_ON = auto()
+    """What ``CHANNEL`` was when the slot's last process died, for a gateway that hears of the death only when
+    the next process has written there. The supervisor writes it."""
 
 
 FRAMES_BASE: Final = 32

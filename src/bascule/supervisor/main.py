@@ -332,6 +332,7 @@ class Supervisor:
         if isinstance(child, GatewayChild):
             words[GatewayWord.HTTP_IN_FLIGHT] = 0
             return 0
+        words[ForwarderWord.DIED_ON] = words[ForwarderWord.CHANNEL]
         sessions = words[_OPEN]
         for gauge in _GAUGES:
             words[gauge] = 0
