@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from typing import TYPE_CHECKING
 
@@ -176,6 +177,32 @@ def test_what_was_read_to_its_end_is_given_to_nobody_else(rig: Rig) -> None:
     rig.channels.connect_all()
     left = [said for said in rig.messages(rig.gateway) if isinstance(said, Unread)]
     assert left == [Unread(0), Unread(1)], "its own channels, and no others"
+
+
+def test_what_a_forwarder_said_that_died_before_the_gateway_did_is_left_though_another_is_there(
+    rig: Rig,
+) -> None:
+    """The gateway was killed first, but takes its time to die: it has a low priority."""
+    rig.one_outcome_is_left_unread()
+    rig.channels.connect(rig.forwarders[0])
+    rig.channel(rig.gateway)[1].close()
+    rig.pass_time()
+    rig.dies(rig.gateway)
+    rig.channels.on_gateways_death(rig.gateway)
+    rig.gateway_is_back()
+    rig.channels.connect_all()
+    assert rig.reads_the_rest(rig.gateway)
+
+
+def test_a_channel_in_the_place_of_one_that_was_read_to_its_end_is_all_that_is_kept(rig: Rig) -> None:
+    held = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        rig.channels.connect(rig.forwarders[0])
+        assert rig.told(rig.gateway) == ["ForwarderChannel"]
+        assert rig.told(rig.forwarders[0]) == ["GatewayChannel"]
+        rig.pass_time()
+    assert len(os.listdir("/proc/self/fd")) == held + 1
+    assert not rig.later
 
 
 def test_one_look_is_due_however_many_gateways_have_died(rig: Rig) -> None:

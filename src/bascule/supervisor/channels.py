@@ -53,7 +53,7 @@ class Channels:
         self._left: list[tuple[int, socket.socket]] = []
         """Slots and ends of those that have died, which no gateway has been given yet."""
         self._given: list[tuple[GatewayChild, int, socket.socket]] = []
-        """The same, of those that a gateway which lives was given."""
+        """The same, of those that a gateway which lives was given; and earlier ends of its own."""
         self._comes_back = False
 
     def connect_all(self) -> None:
@@ -93,9 +93,10 @@ class Channels:
             self._do_later(ASK_AGAIN, lambda: self.replace(forwarder.slot, number))
 
     def _keep(self, gateway: GatewayChild, slot: int, end: socket.socket) -> None:
-        """Keep an end in the place of an earlier one: what comes on that, the gateway itself still reads."""
+        """Keep an end. What is left on an earlier one the gateway itself reads, unless it dies just now."""
         if (before := self._kept.get((gateway, slot))) is not None:
-            before.close()
+            self._given.append((gateway, slot, before))
+            self._do_come_back()
         self._kept[gateway, slot] = end
 
     def on_gateways_death(self, gateway: GatewayChild) -> None:
@@ -120,7 +121,11 @@ class Channels:
                 break
             del self._left[0]
             self._given.append((serving, slot, end))
-        if (self._left or self._given) and not self._comes_back:
+        if self._left or self._given:
+            self._do_come_back()
+
+    def _do_come_back(self) -> None:
+        if not self._comes_back:
             self._comes_back = True
             self._do_later(ASK_AGAIN, self._come_back)
 
