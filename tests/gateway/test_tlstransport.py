@@ -428,6 +428,38 @@ async def test_who_must_not_write_in_another_handshake_may_afterwards(
             await asyncio.gather(*writing)
 
 
+async def test_a_close_sends_what_had_to_wait_for_another_handshake(certificate: Certificate) -> None:
+    loop = asyncio.get_running_loop()
+    leg = PumpedLeg()
+    async with secured(certificate, leg, is_server=True) as (transport, peer, theirs):
+        await loop.sock_sendall(theirs, peer.begin_anew())
+        await eventually_async(lambda: is_readable(theirs), 5, "we begin")
+        transport.write(bytes(600))
+        transport.close()
+        got = b""
+        async with asyncio.timeout(10):
+            while sealed := await loop.sock_recv(theirs, 1 << 16):
+                peer.take(sealed)
+                said, answer = peer.hear()
+                got += said
+                await loop.sock_sendall(theirs, answer)
+        assert got == bytes(600)
+        theirs.close()
+        await eventually_async(lambda: transport.get_extra_info("socket").fileno() < 0, 5, "it has ended")
+
+
+async def test_a_close_waits_for_no_handshake_whose_peer_has_ended(certificate: Certificate) -> None:
+    loop = asyncio.get_running_loop()
+    leg = PumpedLeg()
+    async with secured(certificate, leg, is_server=True) as (transport, peer, theirs):
+        await loop.sock_sendall(theirs, peer.begin_anew())
+        await eventually_async(lambda: is_readable(theirs), 5, "we begin")
+        transport.write(bytes(600))
+        transport.close()
+        theirs.shutdown(socket.SHUT_WR)
+        await eventually_async(lambda: transport.get_extra_info("socket").fileno() < 0, 5, "it has ended")
+
+
 class Noted(asyncio.Protocol):
     """Notes what its peer says, and that the connection is over."""
 

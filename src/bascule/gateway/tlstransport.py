@@ -203,16 +203,18 @@ class TlsTransport(asyncio.Transport):
             if self._said_end and not self._backlog:
                 self._end(None)
             elif self._is_closing:
+                self._give_up_unsealed()
                 self._watch()
             else:
                 self._hear_end()
-        elif not self._is_closing:  # otherwise nobody listens any more
+        elif not self._is_closing or self._unsealed:  # otherwise nobody listens any more
             self._open(number)
         return number
 
     def _open(self, number: int) -> None:
-        """Give the protocol what the first bytes of the window say."""
-        buffered = self._buffered
+        """Give the protocol what the first bytes of the window say, unless it has closed."""
+        closing = self._is_closing
+        buffered = None if closing else self._buffered
         into = _opened if buffered is None else memoryview(buffered.get_buffer(ROOM))
         began = time.thread_time() if number > _LITTLE else 0.0
         filled, over = self._records.open(_sealed[:number], into)
@@ -220,18 +222,21 @@ class TlsTransport(asyncio.Transport):
             self._window = _sealed[:_LITTLE]
         if said := self._records.to_say():
             self._say_of_tls(said)
-        if filled and buffered is None:
+        if filled and not closing and buffered is None:
             self._protocol.data_received(bytes(into[:filled]))  # type: ignore[attr-defined]
         elif filled and buffered is not None:
             buffered.buffer_updated(filled)
         if isinstance(over, ssl.SSLZeroReturnError):
             self._hear_end()
+            self._give_up_unsealed()
         elif over is not None:
             self._end(over)
         elif self._unsealed:
             unsealed, self._unsealed = self._unsealed, bytearray()
             self._seal(memoryview(unsealed))
             self._resume_if_low()
+            if self._is_closing and not self._backlog:
+                self._go_on_closing()
 
     def _hear_end(self) -> None:
         """Tell the protocol that the peer has ended; whatever comes now is not read."""
@@ -375,7 +380,6 @@ class TlsTransport(asyncio.Transport):
         if self._is_closing:
             return
         self._is_closing = True
-        self._unsealed.clear()
         self._patience = self._loop.call_later(_END_SECONDS, self.abort)
         if self._backlog:
             self._watch()
@@ -388,6 +392,8 @@ class TlsTransport(asyncio.Transport):
 
     def _go_on_closing(self) -> None:
         """End TLS and then our side of the connection, as far as the peer takes that now."""
+        if self._unsealed:
+            return  # until the handshake under way is over, or the peer has ended
         if not self._said_end:
             self._said_end = True
             if said := self._records.end():
@@ -400,6 +406,13 @@ class TlsTransport(asyncio.Transport):
             self._end(None)
         else:
             self._watch()
+
+    def _give_up_unsealed(self) -> None:
+        """Go on closing without what waits for a handshake: the peer has ended, and it will never be over."""
+        if self._is_closing and self._unsealed:
+            self._unsealed.clear()
+            if not self._backlog:
+                self._go_on_closing()
 
     def _end(self, error: OSError | None) -> None:
         if self._is_gone:
