@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from typing import TYPE_CHECKING
 
+import aiohttp
+import pytest
 from aiohttp import HttpVersion10, HttpVersion11
 
 from bascule.gateway import plain_pools as module
 from bascule.gateway.fence import Fence
 from bascule.gateway.plain_pools import UpstreamPools
 from bascule.policy.templates import UpstreamAddress
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def new_pools() -> UpstreamPools:
@@ -33,6 +32,27 @@ async def test_a_host_that_a_url_named_shares_no_connection_with_one_that_the_op
     finally:
         await pools.close()
     assert pools.named is None
+
+
+async def test_all_pools_are_closed_though_nobody_waits_for_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise aiohttp complains of them at the end of the process."""
+    pools = new_pools()
+    await pools.start()
+    both = [pools.to(upstream(named_by_url=each)) for each in (False, True)]
+    never = asyncio.Event()
+    close = aiohttp.ClientSession.close
+
+    async def close_slowly(pool: aiohttp.ClientSession) -> None:
+        await close(pool)
+        await never.wait()
+
+    monkeypatch.setattr(aiohttp.ClientSession, "close", close_slowly)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await pools.close()
+    assert [pool.closed for pool in both] == [True, True]
 
 
 def test_an_upstream_speaks_the_version_of_its_last_answer() -> None:

@@ -162,15 +162,19 @@ class Gateway:
     async def _close(self) -> None:
         """End all connections. Requests under way have had their time: see `_say_drained`."""
         parts = self._parts
-        assert self._admin_listener is not None
         parts.http.cut()
         if self._redirect is not None:
             self._redirect.cut()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING):
-                await parts.refuser.wait_none_held()
-                await self._admin_listener.close()
-                await parts.upstreams.close()
+                # The upstreams do not wait for their turn: aiohttp complains of what is never closed.
+                await asyncio.gather(parts.upstreams.close(), self._close_admin())
+
+    async def _close_admin(self) -> None:
+        """Let held browsers and requests to the admin listener end."""
+        assert self._admin_listener is not None
+        await self._parts.refuser.wait_none_held()
+        await self._admin_listener.close()
 
     def _redirects_to(self, public: socket.socket) -> RedirectListener | None:
         """Return the listener that redirects http to the public one, if one is configured."""

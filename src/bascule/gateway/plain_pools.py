@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion10
@@ -52,9 +53,8 @@ class UpstreamPools:
     async def close(self) -> None:
         """Close all connections."""
         pools, self.named, self._fenced = (self.named, self._fenced), None, None
-        for pool in pools:
-            if pool is not None:
-                await pool.close()
+        # All of them at once: whoever waits for the first may lose patience.
+        await asyncio.gather(*(pool.close() for pool in pools if pool is not None))
 
     def to(self, upstream: UpstreamAddress) -> aiohttp.ClientSession:
         """Return the pool for an upstream."""
