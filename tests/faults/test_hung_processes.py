@@ -106,16 +106,19 @@ def test_a_gateway_that_is_started_again_does_not_wait_for_a_forwarder_that_stan
             assert bascule.in_flight_if_up == 7
 
 
-def test_a_process_that_can_says_where_it_stood(proxy: Proxy) -> None:
+@pytest.mark.parametrize("name", ["gateway", "forwarder-0"])
+def test_a_process_that_can_says_where_it_stood_in_a_line_of_the_log(proxy: Proxy, name: str) -> None:
     bascule = proxy(watchdog=SOON)
-    kill(victim := gateway(bascule), signal.SIGSTOP)
-    eventually(lambda: _said(bascule, "a process hangs", "gateway"), 20, "it is given up")
+    kill(victim := gateway(bascule) if name == "gateway" else forwarders(bascule)[0], signal.SIGSTOP)
+    eventually(lambda: _said(bascule, "a process hangs", name), 20, "it is given up")
     kill(victim, signal.SIGCONT)
-    eventually(lambda: _said(bascule, "a process died", "gateway"), 10, "it has died")
-    assert _said(bascule, "a process died", "gateway")[0]["status"] == "SIGABRT"
-    words = "\n".join(line["text"] for line in bascule.log_lines if "text" in line)
-    assert "Fatal Python error: Aborted" in words
-    assert "in run" in words
+    eventually(lambda: _said(bascule, "a process died", name), 10, "it has died")
+    assert _said(bascule, "a process died", name)[0]["status"] == "SIGABRT"
+    (printed,) = _said(bascule, "a process printed", name)
+    assert printed["pid"] == victim
+    assert "Fatal Python error: Aborted" in printed["stack"]
+    assert "in run" in printed["stack"]
+    assert not [line for line in bascule.log_lines if "text" in line], "nothing is beside the log"
 
 
 def test_a_reload_does_not_wait_for_a_forwarder_that_hangs(proxy: Proxy) -> None:

@@ -123,12 +123,12 @@ def test_libraries_are_heard_from_warnings_upwards_and_access_logs_never(log: Lo
     assert log.lines() == []
 
 
-def test_a_library_line_that_cannot_be_formatted_is_reported_by_the_logging_module(
-    log: Log, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_library_line_that_cannot_be_formatted_is_an_error_of_the_log(log: Log) -> None:
     log.configure()
     logging.getLogger("library").error("%d", "no number")
-    assert "no number" in capsys.readouterr().err
+    (line,) = log.events()
+    assert (line["event"], line["where"]) == ("internal error", "library")
+    assert "TypeError" in line["exception"]
 
 
 def test_a_value_without_a_json_form_is_shown_as_text(log: Log) -> None:

@@ -17,6 +17,7 @@ from bascule.errors import ConfigError
 from bascule.gateway.admin_listener import AdminListener
 from bascule.gateway.life import Stage
 from bascule.gateway.listener import Listener
+from bascule.gateway.loopfault import on_loop_fault
 from bascule.gateway.parts import Parts
 from bascule.gateway.redirect import RedirectListener
 from bascule.gateway.retirement import retire
@@ -27,6 +28,7 @@ from bascule.policy.certificate import admin_context, server_context
 from bascule.policy.drainplan import cut_after
 from bascule.tasks import spawn
 from bascule.telemetry.logs import configure
+from bascule.telemetry.strays import log_strays
 
 if TYPE_CHECKING:
     import ssl
@@ -99,6 +101,7 @@ class Gateway:
         """
         parts = self._parts
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(on_loop_fault)
         for number in signals.HANDLED:
             # The supervisor decides when to stop, and closes the control channel.
             loop.add_signal_handler(number, lambda: None)
@@ -310,9 +313,10 @@ def main(setup: GatewaySetup) -> None:
     Raises:
         SystemExit: With 2, when a file that the configuration names cannot be used; the log says why.
     """
-    faulthandler.enable()  # prints the stack when compiled code fails or the supervisor gives us up
+    faulthandler.enable(setup.prints)  # when compiled code fails or the supervisor gives us up
     log = setup.config.log
     configure(log.level, log.format, process="gateway")
+    log_strays()
 
     async def run() -> None:
         await Gateway(setup).run()

@@ -32,11 +32,14 @@ class ChildSetup:
         control: Descriptor of the channel to the supervisor.
         counters: Descriptor of the counter file.
         forwarders: Number of forwarder slots.
+        prints: Descriptor to which it prints its stack when it crashes or hangs; and a forwarder, which has
+            no log, whatever it prints.
     """
 
     control: int = field(metadata=INHERITED)
     counters: int = field(metadata=INHERITED)
     forwarders: int
+    prints: int = 2
 
     @property
     def descriptors(self) -> tuple[int, ...]:

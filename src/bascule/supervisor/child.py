@@ -252,7 +252,7 @@ class GatewayChild(Child):
         from bascule.gateway.main import main
 
         assert isinstance(setup, GatewaySetup)
-        return Forked(PROCESS_NAME, partial(main, setup), setup.descriptors)
+        return Forked(PROCESS_NAME, partial(main, setup), (setup.prints, *setup.descriptors))
 
 
 class ForwarderChild(Child):
@@ -290,6 +290,7 @@ class ForwarderChild(Child):
                 [sys.executable, "-P", "-m", self.module, str(told)],
                 pass_fds=(told, *setup.descriptors),
                 stdin=subprocess.DEVNULL,
+                stderr=setup.prints,
                 # Ctrl-C in a terminal goes to the whole group, and only the supervisor is to act on it.
                 process_group=0,
             )

@@ -13,7 +13,7 @@ import contextlib
 import gc
 import os
 import signal
-import traceback
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -84,7 +84,7 @@ def _be(name: str, run: Callable[[], object], inherits: Collection[int]) -> NoRe
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else int(left.code is not None)
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
 

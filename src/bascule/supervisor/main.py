@@ -34,6 +34,7 @@ from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.losses import Losses
 from bascule.supervisor.orders import Orders
 from bascule.supervisor.orphans import Orphans
+from bascule.supervisor.prints import Prints
 from bascule.supervisor.shutdown import Shutdown
 from bascule.supervisor.sockets import Listeners
 from bascule.supervisor.succession import Succession
@@ -41,6 +42,7 @@ from bascule.supervisor.usage import Usage
 from bascule.supervisor.watchdog import Watchdog
 from bascule.telemetry.logs import configure
 from bascule.telemetry.processes import Processes
+from bascule.telemetry.strays import log_strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +97,7 @@ class Supervisor:
         self._succession = Succession(loaded, self._gateways, self, do_later)
         self._shutdown = Shutdown(self._gateways, listeners, self)
         self._forwarders = [ForwarderChild(slot) for slot in range(self._slots)]
+        self._prints = Prints(self._selector, do_later)
         self._losses = Losses(self._counters, self._gateways, do_later)
         self._watchdog = Watchdog(self._counters, config.watchdog, do_later)
         self._usage = Usage(self._counters, Processes().read, do_later)
@@ -163,19 +166,18 @@ class Supervisor:
 
     def start(self, child: Child) -> None:
         """See `SuccessionHost.start`."""
-        theirs = child.new_control()
-        try:
-            child.start(self._orders.setup(child, theirs.fileno()), time.monotonic())
-        finally:
-            theirs.close()
+        with child.new_control() as theirs, self._prints.pipe(child) as prints:
+            child.start(self._orders.setup(child, theirs.fileno(), prints), time.monotonic())
         assert child.control is not None
         assert child.process is not None
         try:
             self._selector.register(child.control, selectors.EVENT_READ, lambda: self._on_control(child))
             self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
+            self._prints.watch(child)
         except OSError:  # no memory, or no epoll watch: we would not notice its death
             self.hang_up(child)
             child.abandon()
+            self._prints.end(child)
             raise
         self._watchdog.started(child)
         self._usage.started(child)
@@ -281,6 +283,7 @@ class Supervisor:
         self._usage.has_died(child)
         now = time.monotonic()
         status, delay = child.reap(now)
+        self._prints.end(child)
         held = self._take_back_gauges(child)
         if self._shutdown.ending:
             return
@@ -422,6 +425,7 @@ def run(
         check_certificates(config)
         check_kernel()
         configure(config.log.level, config.log.format, process="supervisor")
+        log_strays()
         bound = listeners or Listeners.open(config, patience)
     except ConfigError as error:
         raise ConfigError(loaded.placed(error.problems)) from error

@@ -75,12 +75,13 @@ class Orders:
         self._figures = Journal.create("bascule-figures")
         self._hub = Journal.create("bascule-hub")
 
-    def setup(self, child: Child, control: int) -> ChildSetup:
+    def setup(self, child: Child, control: int, prints: int) -> ChildSetup:
         """Return the setup of a child that is about to be started.
 
         Args:
             child: The child.
             control: Descriptor of its end of the control channel.
+            prints: Descriptor of its end of the pipe for what it prints.
         """
         gateways, listeners, slots = self._gateways, self._listeners, len(self._forwarders)
         is_successor = child is gateways.successor
@@ -91,6 +92,7 @@ class Orders:
                 control,
                 counters,
                 slots,
+                prints,
                 slot=child.slot,
                 read_buffer_bytes=config.forwarders.read_buffer_bytes,
                 **asdict(_intervals(config)),
@@ -100,6 +102,7 @@ class Orders:
             control,
             counters,
             slots,
+            prints,
             config=config,
             sources=dict(loaded.sources),
             public=listeners.public.fileno(),

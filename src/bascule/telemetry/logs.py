@@ -66,8 +66,8 @@ class _StandardHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._writer.msg(self.format(record))
-        except Exception:
-            self.handleError(record)
+        except Exception as error:  # such as a text whose arguments do not fit
+            _log.error("internal error", where=record.name, exc_info=error)
 
 
 def guard(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -98,7 +98,7 @@ def configure(level: str, style: str, *, process: str, descriptor: int = 2) -> L
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         style: ``json``, ``console``, or ``auto``: console on a terminal, JSON elsewhere.
-        process: Name of this process in every line, such as ``gateway`` or ``forwarder-0``.
+        process: Name of this process in every line, ``supervisor`` or ``gateway``.
         descriptor: Where lines go; standard error by default.
 
     Returns:
