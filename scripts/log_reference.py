@@ -213,8 +213,8 @@ One line an event on standard error: JSON, or for people where that is a termina
 (ISO 8601, UTC), `level`, `process` (`supervisor` or `gateway`; a forwarder has no log) and `event`; further fields follow. A field that would say
 nothing is missing. The words below, and the names of the fields of *Sessions and requests*, change only with a major version.
 
-Whoever reads them may stop: then a line waits for a second, and those after it not at all until somebody reads on. They are lost, and
-counted in `log lines lost`; sessions and requests go on.
+Whoever reads them may stop: then a line waits for a second, and those after it not at all until somebody reads on. Whoever only reads
+too slowly is waited for during a tenth of the time. Other lines are lost, and counted in `log lines lost`; sessions and requests go on.
 
 A line never holds a cookie, a token, a query string or what was in a frame, and control characters in what peers say are escaped.
 What libraries log comes in the same form, at level `warning` and above.

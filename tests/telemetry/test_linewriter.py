@@ -99,6 +99,48 @@ def test_a_pipe_that_another_process_has_filled_meanwhile_is_not_waited_for() ->
     assert (writer.lost, writer.asked) == (1, 2)
 
 
+class SlowlyRead(LineWriter):
+    """Has room for a line only after 0.9 seconds, by a clock of its own."""
+
+    __slots__ = ("clock",)
+
+    def __init__(self, descriptor: int, clock: Clock) -> None:
+        self.clock = clock
+        super().__init__(descriptor)
+
+    def _has_room(self, within: float) -> bool:
+        self.clock.now += min(within, 0.9)
+        return within >= 0.9
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_reader_that_is_always_too_slow_is_waited_for_during_a_tenth_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(linewriter, "time", clock)
+    with open(os.devnull, "wb") as nothing:
+        writer = SlowlyRead(nothing.fileno(), clock)
+        for _ in range(400):  # sessions that end at once
+            writer.msg("ended")
+        assert clock.now - 100 <= linewriter.PATIENCE
+        assert writer.lost == 399
+        worked = 0.0
+        for _ in range(400):
+            worked += 0.1
+            clock.now += 0.1
+            writer._is_read = True  # somebody has read something since
+            writer.msg("ended")
+        assert clock.now - 100 <= worked * 1.2 + linewriter.PATIENCE
+
+
 def test_what_takes_no_write_without_waiting_gets_its_lines_all_the_same(tmp_path: Path) -> None:
     with (tmp_path / "log").open("ab") as file:
         writer = LineWriter(file.fileno())
