@@ -72,7 +72,7 @@ def operator_of_a_cluster(home: Path, helm: str = "v4") -> Iterator[Operator]:
         home: An existing directory.
         helm: Which Helm to use, with the kubectl that came with it.
     """
-    for part in ("kubectl", "curl", "openssl"):
+    for part in ("helm", "kubectl", "curl", "openssl"):
         require(part)
     tools = ROOT / "build" / "helm" / helm
     desk = home / "project"
