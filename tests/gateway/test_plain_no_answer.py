@@ -49,6 +49,27 @@ async def test_a_name_that_does_not_resolve_is_502(world: World) -> None:
     assert (await front.request(b"/")).status == 502
 
 
+async def test_an_upstream_that_has_moved_is_found_within_a_second(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    """A pod that was started again has another address."""
+    loop = asyncio.get_running_loop()
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream, upstream_host="lab")
+
+    async def resolve(name: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        found = where if name == "lab" else name  # an address means itself: the loop looks that up as well
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (found, upstream.port))]
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    where = "127.0.0.4"  # where nobody listens
+    assert (await front.request(b"/")).status == 502
+    where = "127.0.0.1"
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + 1.0)
+    assert (await front.request(b"/")).status == 200
+
+
 async def test_a_name_that_this_process_has_no_descriptor_to_look_up_is_503(
     monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:

@@ -83,6 +83,32 @@ async def test_an_answer_is_remembered_for_a_while_and_then_asked_for_again(name
     assert names.asked == ["lab", "lab"]
 
 
+async def test_an_answer_that_led_nowhere_is_asked_for_again_a_second_after_it_came(names: Names) -> None:
+    resolver = Resolver()
+    names.answer.set()
+    await resolver.resolve("lab", 80)
+    for _ in range(3):
+        names.now += 0.3
+        resolver.doubt("lab")
+        assert resolver.known("lab", 80) == [(socket.AF_INET, ("10.0.0.7", 80))]
+    names.now += 0.2
+    assert resolver.known("lab", 80) is None
+    await resolver.resolve("lab", 80)
+    names.now += REMEMBER - 0.1
+    assert resolver.known("lab", 80) is not None
+    assert names.asked == ["lab", "lab"]
+
+
+async def test_there_is_no_doubt_about_an_address_or_a_name_that_is_not_known(names: Names) -> None:
+    resolver = Resolver()
+    await resolver.resolve("10.0.0.8", 80)
+    for host in ("10.0.0.8", "lab"):
+        resolver.doubt(host)
+    names.now += 10 * REMEMBER
+    assert resolver.known("10.0.0.8", 80) == [(socket.AF_INET, ("10.0.0.8", 80))]
+    assert resolver.known("lab", 80) is None
+
+
 @pytest.mark.parametrize(
     "said", [socket.gaierror(socket.EAI_NONAME, "no such name"), OSError(errno.EMFILE, "Too many open files")]
 )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OFFER = Offer(b"", (), frozenset(), b"front", None)
-SILENT, SPEAKING = "127.0.0.2", "127.0.0.3"
+SILENT, SPEAKING, REFUSING = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 
 
 @pytest.fixture
@@ -88,6 +88,26 @@ async def test_an_address_that_says_nothing_leaves_time_for_the_next(
     async with await asyncio.start_server(refuse, SPEAKING, silent_port):
         for _ in range(2):  # the second time the name is known
             assert await dial(silent_port) == 404
+
+
+@pytest.mark.parametrize(
+    ("former", "problem"), [(REFUSING, "connect failed: ECONNREFUSED"), (SILENT, "connect timed out")]
+)
+async def test_an_upstream_that_has_moved_is_found_within_a_second(
+    monkeypatch: pytest.MonkeyPatch, silent_port: int, former: str, problem: str
+) -> None:
+    """A pod that was started again has another address."""
+    dialler = dialler_of(Config(limits=Limits(connect_timeout=0.1)))
+    address = UpstreamAddress("http", "apps", silent_port, b"apps")
+    resolve_to(monkeypatch, former)
+    with pytest.raises(Unreachable, match=f"^{problem}$"):
+        await dialler.open(address, b"/", [], OFFER)
+    resolve_to(monkeypatch, SPEAKING)
+    now = asyncio.get_running_loop().time
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now() + 1.0)
+    async with await asyncio.start_server(refuse, SPEAKING, silent_port):
+        answered = await dialler.open(address, b"/", [], OFFER)
+        answered.leg.close()
 
 
 @pytest.mark.parametrize("others", [[SPEAKING], [SILENT, SPEAKING]], ids=["one more", "two more"])

@@ -12,7 +12,8 @@
 10. A kept connection on which bytes arrived unasked is not used again. aiohttp checks that when a connection
     comes back to the pool, but not when it leaves it: it would take an answer that an upstream sent meanwhile
     for the answer to the next request, which is another browser's (response-queue poisoning).
-11. Names are looked up by `Resolver`: within its bounds, and a look-up that lacks a descriptor says so.
+11. Names are looked up by `Resolver`: within its bounds, a look-up that lacks a descriptor says so, and one
+    that led nowhere is soon repeated.
 12. Where a fence is given, a name's addresses pass it before they are connected to.
 13. The connection of a request that says ``Connection: close`` is not used again, whatever the answer says.
 
@@ -22,6 +23,7 @@ What one connection does differently (4, 6 to 8) is in `bascule.gateway.plain_co
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +36,7 @@ from aiohttp.http import StreamWriter
 from bascule.gateway.connecting import NONBLOCKING_STREAM, connect
 from bascule.gateway.plain_connection import UpstreamConnection
 from bascule.gateway.plain_server import READ_AHEAD
-from bascule.gateway.resolver import REMEMBER, Resolver
+from bascule.gateway.resolver import Resolver
 from bascule.policy.socketpath import UNIX_SCHEME, socket_path
 
 if TYPE_CHECKING:
@@ -65,7 +67,10 @@ class TlsTimedOut(aiohttp.ConnectionTimeoutError):
 
 
 class _Names(AbstractResolver):
-    """Looks names up for one pool.
+    """Looks names up for one pool, and takes turns at the addresses of one.
+
+    aiohttp's own memory of addresses is not used: it waits for a look-up that nobody waits for any more, and
+    keeps an address that leads nowhere.
 
     Args:
         by_urls: Whether URLs choose a part of the names.
@@ -73,16 +78,22 @@ class _Names(AbstractResolver):
 
     def __init__(self, by_urls: bool) -> None:
         self._by_urls = by_urls
-        self._resolver = Resolver(REMEMBER if by_urls else 0.0, socket.AI_ADDRCONFIG)
+        self._resolver = Resolver(flags=socket.AI_ADDRCONFIG)
+        self._turns = itertools.count()
+
+    def doubt(self, host: str) -> None:
+        """See `Resolver.doubt`."""
+        self._resolver.doubt(host)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """Return the addresses of a host, of any family."""
         found = await self._resolver.resolve(host, port, named_by_url=self._by_urls)
+        first = next(self._turns) % len(found)
         return [
             {"hostname": host, "host": str(where[0]), "port": port, "family": kind, "proto": 0, "flags": 0}
-            for kind, where in found
+            for kind, where in (*found[first:], *found[:first])
         ]
 
     async def close(self) -> None:
@@ -105,7 +116,8 @@ class UpstreamPool(aiohttp.TCPConnector):
     allowed_protocol_schema_set = aiohttp.TCPConnector.allowed_protocol_schema_set | {UNIX_SCHEME}
 
     def __init__(self, fence: Fence | None, **options: Any) -> None:
-        super().__init__(**options)
+        self._names = _Names(by_urls=fence is not None)
+        super().__init__(resolver=self._names, use_dns_cache=False, **options)
         self._fence = fence
         self._keeps_back = False
 
@@ -129,7 +141,11 @@ class UpstreamPool(aiohttp.TCPConnector):
     async def _create_connection(self, req: aiohttp.ClientRequest, *more: Any) -> ResponseHandler:
         """Connect to an upstream."""
         if req.url.scheme != UNIX_SCHEME:
-            return await super()._create_connection(req, *more)
+            try:
+                return await super()._create_connection(req, *more)
+            except BaseException:  # time that runs out is a cancellation here
+                self._names.doubt(req.url.raw_host or "")
+                raise
         path, loop = socket_path(req.host), asyncio.get_running_loop()
         try:
             connection = socket.socket(socket.AF_UNIX, NONBLOCKING_STREAM)
@@ -251,7 +267,6 @@ def upstream_session(
         tls: The TLS context for upstreams.
         fence: Says which addresses a host may have; ``None`` for hosts that may have any.
     """
-    by_urls = fence is not None
     return aiohttp.ClientSession(
         connector=UpstreamPool(
             fence,
@@ -259,10 +274,6 @@ def upstream_session(
             limit_per_host=0,
             keepalive_timeout=_KEEP_ALIVE,
             ssl=tls,
-            resolver=_Names(by_urls),
-            # aiohttp's memory of addresses takes turns at those of one name. But it waits for a look-up that
-            # nobody waits for any more.
-            use_dns_cache=not by_urls,
         ),
         cookie_jar=_ForgetfulJar(),
         auto_decompress=False,

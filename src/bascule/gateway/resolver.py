@@ -2,7 +2,8 @@
 
 A reconnect storm asks for the same few names hundreds of times a second, and each
 look-up costs a thread. Ten seconds is short beside the time a Kubernetes Service
-keeps its address, and a failed look-up is not remembered at all.
+keeps its address, and a failed look-up is not remembered at all. An answer that led nowhere is used for a
+second only: a pod that was started again has another address.
 
 A look-up cannot be ended: in a dead zone it keeps its thread until the system's own time-out, however soon
 those who wait for it give up. So there is one at a time for each name, whatever the port. Names that the
@@ -18,7 +19,7 @@ import ipaddress
 import os
 import socket
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from bascule.gateway.connecting import SocketAddress, why_not_found
 from bascule.gateway.turns import Turns
@@ -28,6 +29,10 @@ __all__ = ["AT_ONCE", "REMEMBER", "Address", "Resolver", "Unresolvable"]
 
 REMEMBER: Final = 10.0
 """Seconds for which an answer is used."""
+
+_DOUBTED: Final = 1.0
+"""Seconds, from the look-up on, for which an answer is used that led nowhere: a storm of clients whose
+upstream is down asks once a second."""
 
 _MAX_NAMES: Final = 4096
 """Most names remembered: names come from route patterns, so a client can vary them."""
@@ -65,6 +70,20 @@ class _LookUp:
         self.has_begun = False
 
 
+class _Known(NamedTuple):
+    """An answer.
+
+    Attributes:
+        until: When it is used no more.
+        doubted_until: The same, once it has led nowhere.
+        addresses: Without a port.
+    """
+
+    until: float
+    doubted_until: float
+    addresses: list[Address]
+
+
 class Resolver:
     """Looks names up; literal addresses never wait.
 
@@ -82,15 +101,20 @@ class Resolver:
         self._seconds = remember
         self._flags = flags
         self._named_by_urls = named_by_urls
-        self._known: dict[str, tuple[float, list[Address]]] = {}
+        self._known: dict[str, _Known] = {}
         self._asking: dict[tuple[str, bool], _LookUp] = {}
 
     def known(self, host: str, port: int) -> list[Address] | None:
         """Return the addresses of a host; ``None`` unless an answer is remembered."""
         known = self._known.get(host)
-        if known is None or known[0] <= asyncio.get_running_loop().time():
+        if known is None or known.until <= asyncio.get_running_loop().time():
             return None
-        return _at(known[1], port)
+        return _at(known.addresses, port)
+
+    def doubt(self, host: str) -> None:
+        """Look a host up again soon, because none of its addresses could be connected to."""
+        if (known := self._known.get(host)) is not None:
+            self._known[host] = known._replace(until=min(known.until, known.doubted_until))
 
     async def resolve(self, host: str, port: int, *, named_by_url: bool = False) -> list[Address]:
         """Return the addresses of a host, in the order to try them.
@@ -111,7 +135,7 @@ class Resolver:
             return known
         literal = _literal(host)
         if literal is not None:
-            return _at(self._remember(host, [literal], float("inf")), port)
+            return _at(self._remember(host, [literal], float("inf"), float("inf")), port)
         key = host, named_by_url
         look_up = self._asking.get(key)
         if look_up is None:
@@ -151,12 +175,15 @@ class Resolver:
             except OSError as error:
                 return error
         addresses: list[Address] = [(family, tuple(where)) for family, _, _, _, where in found]
-        return self._remember(host, addresses, loop.time() + self._seconds)
+        now = loop.time()
+        return self._remember(host, addresses, now + self._seconds, now + _DOUBTED)
 
-    def _remember(self, host: str, addresses: list[Address], until: float) -> list[Address]:
+    def _remember(
+        self, host: str, addresses: list[Address], until: float, doubted_until: float
+    ) -> list[Address]:
         if len(self._known) >= _MAX_NAMES:
             self._known.clear()
-        self._known[host] = (until, addresses)
+        self._known[host] = _Known(until, doubted_until, addresses)
         return addresses
 
 

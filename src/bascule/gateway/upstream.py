@@ -216,12 +216,14 @@ class Dialler:
                     pass  # All addresses are tried below, this one again.
             return await self._connect_in_turn(address, begun)
         except TimeoutError as error:
+            self._resolver.doubt(address.host)
             raise Unreachable("connect timed out") from error
         except Unresolvable as error:
             raise Unreachable("name does not resolve") from error
         except (_TlsFailed, AddressRefused) as error:
             raise Unreachable(str(error)) from error
         except OSError as error:
+            self._resolver.doubt(address.host)
             why = NoRoom if lacks_room(error) else Unreachable
             raise why(f"connect failed: {errno_name(error)}") from error
         finally:
