@@ -67,6 +67,13 @@ async def test_a_token_in_the_configuration_may_have_white_space_around_it(schem
         assert (await client.get("/sessions", headers=fields)).status == 200
 
 
+@pytest.mark.parametrize("text", ["one two", "one\ttwo", "grün", "a:b"])
+async def test_a_token_may_have_any_character_that_a_request_can_send(text: str) -> None:
+    async with admin(admin_token=text) as (client, _):
+        fields = {"Authorization": f"Bearer {text}"}
+        assert (await client.get("/sessions", headers=fields)).status == 200
+
+
 @pytest.mark.parametrize("path", GUARDED)
 async def test_a_listener_others_can_reach_answers_nothing_guarded_without_a_token(path: str) -> None:
     async with admin(admin=Endpoint("0.0.0.0", 8081)) as (client, _):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from bascule.errors import ConfigError
 from bascule.policy.admincalls import read_token
@@ -24,3 +25,13 @@ def test_an_empty_token_file_opens_nothing(tmp_path: Path) -> None:
     file.write_text("\n")
     with pytest.raises(ConfigError, match="adminTokenFile: there is no token in"):
         read_token(Config(admin_token_file=file))
+
+
+@pytest.mark.parametrize("text", ["one\ntwo\n", "one\0two", "\x7f", "one\rtwo"])
+def test_a_token_that_no_request_can_send_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(text.encode())
+    with pytest.raises(ConfigError, match="has several lines, or a control character"):
+        read_token(Config(admin_token_file=file))
+    with pytest.raises(ValidationError, match="text on one line"):
+        Config(admin_token=text)

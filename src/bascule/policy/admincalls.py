@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bascule.errors import ConfigError
+from bascule.policy.keys import has_control
 from bascule.policy.namedfile import ALLOWED, read_file
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def read_token(config: Config) -> str | None:
     fill in must not open what it was meant to close.
 
     Raises:
-        ConfigError: The token's file cannot be read, or holds none.
+        ConfigError: The token's file cannot be read, or holds none, or one that no request can send.
     """
     if (file := config.admin_token_file) is None:
         return config.admin_token
@@ -35,4 +36,7 @@ def read_token(config: Config) -> str | None:
         raise ConfigError([f"adminTokenFile: not UTF-8: {file}"]) from error
     if not token:
         raise ConfigError([f"adminTokenFile: there is no token in {file}"])
+    if has_control(token):
+        why = "has several lines, or a control character, which no request can send"
+        raise ConfigError([f"adminTokenFile: the token in {file} {why}"])
     return token

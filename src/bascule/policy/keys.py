@@ -37,6 +37,7 @@ __all__ = [
     "Readiness",
     "Token",
     "WebSocketProxy",
+    "has_control",
 ]
 
 
@@ -44,7 +45,14 @@ def _token(text: str) -> str:
     # What a caller sends is stripped, and so is the file: white space kept here would match nothing.
     if not (token := text.strip()):
         raise not_allowed("text with a token in it, or null", found="")
+    if has_control(token):
+        raise not_allowed("text on one line, without control characters: no request could send another")
     return token
+
+
+def has_control(token: str) -> bool:
+    """Tell whether a token has a character that no field of a request can have (RFC 9110 §5.5)."""
+    return any((char < " " and char != "\t") or char == "\x7f" for char in token)
 
 
 Token = Annotated[
@@ -279,7 +287,8 @@ class Keys(Block):
     `adminTokenFile` is better, since a file's content is never printed.
     """
     admin_token_file: File | None = None
-    """File with that token; leading and trailing white space is ignored. A file without a token is an error.
+    """File with that token; leading and trailing white space is ignored. A file without a token,
+    or with more than one line of it, is an error.
 
     Without a token an `admin` that other hosts can reach answers only health, metrics and capacity.
     """
