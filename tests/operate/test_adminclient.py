@@ -48,10 +48,11 @@ def test_a_listener_at_all_addresses_is_asked_at_the_loopback(host: str) -> None
         assert draining(admin=Endpoint(host, bound[1]), admin_token="t" * 32)
 
 
-def test_the_token_of_the_configuration_goes_along() -> None:
-    with serving(bascule(admin_token="t" * 32)) as bound:
+@pytest.mark.parametrize("token", ["t" * 32, "ein grüner Schlüssel", "ключ"])
+def test_the_token_of_the_configuration_goes_along(token: str) -> None:
+    with serving(bascule(admin_token=token)) as bound:
         there = Endpoint("127.0.0.1", bound[1])
-        assert draining(admin=there, admin_token="t" * 32)
+        assert draining(admin=there, admin_token=token)
         with pytest.raises(
             click.ClickException, match=r"^This call needs the admin token.*BASCULE_ADMINTOKEN"
         ):

@@ -60,9 +60,9 @@ class AdminClient:
     def __init__(self, config: Config) -> None:
         self._where = str(config.admin)
         self._connection = _connection(config)
-        self._fields = {CSRF_FIELD: "1"}
+        self._fields: dict[str, bytes] = {CSRF_FIELD: b"1"}
         if (token := read_token(config)) is not None:
-            self._fields["Authorization"] = f"Bearer {token}"
+            self._fields["Authorization"] = f"Bearer {token}".encode()  # http.client would write ISO 8859-1
 
     def ask(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Any:
         """Send a request, on a connection of its own, and return the JSON of its answer.
