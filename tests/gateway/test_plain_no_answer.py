@@ -6,9 +6,12 @@ import asyncio
 import json
 import socket
 import ssl
+import time
+from typing import Any
 
 import pytest
 
+from bascule.gateway.plain_client import UpstreamPool
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, request_head
 from tests.support.deaf import deaf_port
 from tests.support.fewdescriptors import no_descriptors_left
@@ -84,6 +87,30 @@ async def test_a_name_that_this_process_has_no_descriptor_to_look_up_is_503(
     assert (got.status, got.value(b"Retry-After")) == (503, b"1")
     assert front.log.said("reason", "status", "detail") == [("no_room", 503, "connect failed: EMFILE")]
     assert (front.refused, front.failures) == (1, 0)
+
+
+@pytest.mark.parametrize("is_deaf", [False, True], ids=["answers", "is deaf"])
+async def test_time_that_ran_out_while_we_stood_still_is_given_once_more(
+    monkeypatch: pytest.MonkeyPatch, world: World, is_deaf: bool
+) -> None:
+    """As in a container that was frozen, or beside others that had the processor."""
+    connect = UpstreamPool.connect
+    tries: list[object] = []
+
+    async def connect_and_stand_still(*arguments: Any, **options: Any) -> Any:
+        if not tries:
+            asyncio.get_running_loop().call_soon(time.sleep, 2.0)
+        tries.append(arguments)
+        return await connect(*arguments, **options)
+
+    upstream = await world.repeating(answer(body=b"well"))
+    with deaf_port() as deaf:
+        front = await world.front(deaf if is_deaf else upstream, limits={"connectTimeout": 0.2})
+        peer = await front.connect()
+        monkeypatch.setattr(UpstreamPool, "connect", connect_and_stand_still)
+        got = await peer.request(b"/", b"Content-Length: 0", method=b"POST")
+    assert got.status == (504 if is_deaf else 200)
+    assert len(tries) == 2
 
 
 async def test_an_upstream_that_does_not_accept_in_time_is_504(world: World) -> None:

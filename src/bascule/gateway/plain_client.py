@@ -1,4 +1,4 @@
-"""The client that sends plain requests to upstreams: aiohttp's, with thirteen differences.
+"""The client that sends plain requests to upstreams: aiohttp's, with fourteen differences.
 
 1. One pool holds connections to TCP and to Unix sockets.
 2. It parses no cookies.
@@ -16,6 +16,7 @@
     that led nowhere is soon repeated.
 12. Where a fence is given, a name's addresses pass it before they are connected to.
 13. The connection of a request that says ``Connection: close`` is not used again, whatever the answer says.
+14. A connection for which time ran out while this process stood still is tried once more.
 
 What one connection does differently (4, 6 to 8) is in `bascule.gateway.plain_connection`.
 """
@@ -25,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -56,6 +58,8 @@ __all__ = ["TlsTimedOut", "UpstreamPool", "reporting_interim", "upstream_session
 
 _KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
+_LATE: Final = 1.5
+"""Seconds after which no time to connect runs out unless this process stood still: aiohttp adds up to one."""
 _LONGEST_LINE: Final = 65536
 """Most bytes of one field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
 _MOST_FIELDS: Final = 256
@@ -235,10 +239,14 @@ class _Request(aiohttp.ClientRequest):
         """Do nothing, so that the body does not wait for an invitation."""
 
 
-def reporting_interim(on_interim: OnInterim) -> ClientMiddlewareType:
+def reporting_interim(on_interim: OnInterim, patience: float | None) -> ClientMiddlewareType:
     """Return a middleware that reports each interim answer of a request, before its final answer.
 
     A request whose time ran out in the TLS handshake fails with `TlsTimedOut`. A repeated one is marked.
+
+    Args:
+        on_interim: Called with each interim answer.
+        patience: Seconds to connect; ``None`` for no limit.
     """
     sent = False
 
@@ -247,10 +255,15 @@ def reporting_interim(on_interim: OnInterim) -> ClientMiddlewareType:
         assert isinstance(request, _Request)
         request.on_interim = on_interim
         request.is_repeated, sent = sent, True
+        began = time.monotonic()
         try:
             return await handler(request)
         except aiohttp.ConnectionTimeoutError as error:
-            if request.is_connected:
+            if time.monotonic() - began > (patience or 0.0) + _LATE:
+                # The upstream has most likely accepted in time, and nothing was sent yet.
+                request.is_repeated = True
+                return await handler(request)
+            if request.is_connected and request.is_ssl():
                 raise TlsTimedOut(*error.args) from error
             raise
 
