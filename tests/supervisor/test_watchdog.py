@@ -45,11 +45,18 @@ class Rig:
     def __init__(self, patience: float) -> None:
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.counters = CounterFile.create(1)
+        self.still = 0
         self.dog = Watchdog(
-            self.counters, patience, lambda seconds, action: self.later.append((seconds, action))
+            self.counters,
+            patience,
+            lambda seconds, action: self.later.append((seconds, action)),
+            self.count_still,
         )
         self.gateway = DeafGateway(0)
         self.forwarder = DeafForwarder(0)
+
+    def count_still(self) -> None:
+        self.still += 1
 
     def look(self, times: int) -> None:
         for _ in range(times):
@@ -68,6 +75,21 @@ def test_who_stands_still_is_ended_and_whoever_goes_round_is_not() -> None:
     assert rig.gateway.done == []
     assert rig.forwarder.done == [signal.SIGABRT]
     assert rig.dog.stands_still(rig.forwarder)
+
+
+def test_that_one_stands_still_is_told_once_and_long_before_it_counts_as_hung() -> None:
+    rig = Rig(0)
+    rig.dog.works(rig.forwarder)
+    rig.look(3)
+    assert rig.still == 0
+    rig.look(5)
+    assert rig.still == 1
+    rig.counters.forwarder(0)[ForwarderWord.TURNS] += 1
+    rig.look(1)
+    assert rig.still == 1
+    rig.look(3)
+    assert rig.still == 2
+    assert rig.forwarder.done == []
 
 
 def test_a_forwarder_is_judged_by_its_own_turns() -> None:

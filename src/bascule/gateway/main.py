@@ -266,6 +266,7 @@ class Gateway:
                 self._expected = set(message.slots)
                 parts.census.reloaded = message.reloaded
                 self._called.set()
+                parts.dispatch.changed.set()  # there may be fewer to wait for
                 if life.draining and life.stage is not Stage.STARTING:
                     parts.drain.begin()  # the former gateway was told to drain in its last moment
             case control.Retire():

@@ -99,7 +99,7 @@ class Supervisor:
         self._forwarders = [ForwarderChild(slot) for slot in range(self._slots)]
         self._prints = Prints(self._selector, do_later)
         self._losses = Losses(self._counters, self._gateways, do_later)
-        self._watchdog = Watchdog(self._counters, config.watchdog, do_later)
+        self._watchdog = Watchdog(self._counters, config.watchdog, do_later, self._on_still)
         self._usage = Usage(self._counters, Processes().read, do_later)
         self._channels = Channels(self._gateways, self._forwarders, do_later)
         self._orders = Orders(
@@ -325,6 +325,12 @@ class Supervisor:
         self._gateways.former.remove(child)
         _log.info("a former gateway has left", status=in_words(status), left=len(self._gateways.former))
         self._shutdown.finish_if_done()
+
+    def _on_still(self) -> None:
+        """A process stands still: a gateway that is about to serve must not wait for it any longer."""
+        serving = self._gateways.serving
+        if self._announced and serving.prepared and not serving.ready:
+            self._orders.serve()
 
     def _take_back_gauges(self, child: Child) -> int:
         """Set the gauges of a process that died to 0; return how many sessions it held.

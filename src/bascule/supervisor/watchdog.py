@@ -16,6 +16,8 @@ from bascule.handover.counters import TURN_EVERY
 from bascule.supervisor import watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bascule.handover.counters import CounterFile
     from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.child import Child
@@ -32,20 +34,34 @@ class Watchdog:
         counters: Where the processes count their turns.
         patience: Seconds for which a loop may stand still; 0 for no limit.
         do_later: Calls something after that many seconds.
+        on_still: Called when processes are found to stand still that did not before, though they do not count
+            as hung yet.
     """
 
-    def __init__(self, counters: CounterFile, patience: float, do_later: DoLater) -> None:
+    def __init__(
+        self,
+        counters: CounterFile,
+        patience: float,
+        do_later: DoLater,
+        on_still: Callable[[], object] = lambda: None,
+    ) -> None:
         self._counters = counters
         self._patience = patience
         self._do_later = do_later
+        self._on_still = on_still
         self._watched: dict[Child, watch.Watch] = {}
 
     def run(self) -> None:
         """Check that all loops run, now and every `TURN_EVERY`."""
         self._do_later(TURN_EVERY, self.run)
+        is_new = False
         for child, watched in self._watched.items():
+            stood_still = watched.stands_still
             if watched.look(child.turns(self._counters)):
                 self._give_up(child)
+            is_new |= watched.stands_still and not stood_still
+        if is_new:
+            self._on_still()
 
     def started(self, child: Child) -> None:
         """Watch a process that starts, with the longer patience."""
