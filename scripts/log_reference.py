@@ -55,6 +55,7 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
     },
     "Start, stop and drain": {
         "listening": "It serves. `public` and `admin` are the addresses; `open` and `status_page` are what a browser on this host can open, the first with the path of the first route unless `/` is served; they are missing for a Unix socket.",
+        "a setting is doubtful": "It is allowed, and nearly always a mistake, as `problem` says; `bascule check` says so too.",
         "certificates of upstreams are not checked": "`key` says so, which is as good as no TLS: anybody on the way can "
         "read and change everything.",
         "waiting for an address that is in use": "Another process has the address of `field`: an earlier proxy that is "

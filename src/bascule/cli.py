@@ -169,9 +169,7 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
             raise ConfigError([_NOTHING_TO_SERVE])
         return loaded
 
-    loaded = load()
-    _tell_of_doubts(loaded)
-    sys.exit(run(loaded, load=load))
+    sys.exit(run(load(), load=load))
 
 
 @cli.command()
@@ -328,15 +326,11 @@ def _meant(upstream: str) -> str | None:
 
 
 def _tell_of_doubts(loaded: Loaded) -> None:
-    """Say what is valid and often a mistake, such as an --upstream that replaces the routes of a file."""
-    from bascule.policy.consistency import doubts
+    """Say what is valid and often a mistake. A proxy that serves says it in its log, in the form of that."""
     from bascule.supervisor import cores
 
-    lines = doubts(loaded.config, cores.available())
-    if loaded.replaced:
-        lines.append(f"--upstream: replaces the routes of {', '.join(loaded.replaced)}")
     with lost_if_unwritable():
-        for line in lines:
+        for line in loaded.doubts(cores.available()):
             click.echo(escaped(line), err=True)
 
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from bascule.errors import ConfigError
 from bascule.policy.config import Config
 from bascule.policy.configfile import file_layer
+from bascule.policy.consistency import doubts
 from bascule.policy.environment import PREFIX, environment_layer
 from bascule.policy.layers import Layer, given_layer, merge, place_of, source_of
 from bascule.policy.model import files, leaves
@@ -49,6 +50,17 @@ class Loaded:
     files: tuple[Path, ...] = ()
     replaced: tuple[str, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
+
+    def doubts(self, cores: int) -> list[str]:
+        """Return a line for what is valid and often a mistake, such as an --upstream that replaces routes.
+
+        Args:
+            cores: How many this process may use.
+        """
+        lines = doubts(self.config, cores)
+        if self.replaced:
+            lines.append(f"--upstream: replaces the routes of {', '.join(self.replaced)}")
+        return lines
 
     def with_routes_of(self, config: Config, source: str) -> Loaded:
         """Return the same for another configuration, whose routes come from ``source``."""

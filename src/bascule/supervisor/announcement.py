@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bascule.policy.entrance import entrance
+from bascule.supervisor import cores
 from bascule.supervisor.sockets import address, url
 
 if TYPE_CHECKING:
-    from bascule.policy.config import Config
+    from bascule.policy.loading import Loaded
     from bascule.supervisor.sockets import Listeners
 
 __all__ = ["announce", "warn"]
@@ -18,15 +19,16 @@ __all__ = ["announce", "warn"]
 _log = structlog.get_logger()
 
 
-def announce(listeners: Listeners, config: Config, *, forwarders: int, hot_path: str) -> None:
+def announce(listeners: Listeners, loaded: Loaded, *, forwarders: int, hot_path: str) -> None:
     """Log that the proxy serves.
 
     Args:
         listeners: Where it listens.
-        config: The configuration in force.
+        loaded: The configuration in force.
         forwarders: How many there are.
         hot_path: The build of the hot path that they run.
     """
+    config = loaded.config
     public, admin, redirect = listeners.public, listeners.admin, listeners.redirect
     said = {
         "open": url(public, secure=config.tls.certificate is not None, path=entrance(config)),
@@ -42,10 +44,12 @@ def announce(listeners: Listeners, config: Config, *, forwarders: int, hot_path:
         hot_path=hot_path,
         max_sessions=config.websocket_proxy.max_sessions_per_app,
     )
-    warn(config)
+    warn(loaded)
 
 
-def warn(config: Config) -> None:
-    """Warn about dangerous settings of a configuration."""
-    if not config.upstream_tls.verify:
+def warn(loaded: Loaded) -> None:
+    """Warn about settings of a configuration that are dangerous, or often a mistake."""
+    for problem in loaded.doubts(cores.available()):
+        _log.warning("a setting is doubtful", problem=problem)
+    if not loaded.config.upstream_tls.verify:
         _log.warning("certificates of upstreams are not checked", key="upstreamTls.verify")

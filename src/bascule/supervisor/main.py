@@ -267,7 +267,7 @@ class Supervisor:
             self._orders.begin_drain(child)
         elif not self._announced:
             hot_path = self._forwarders[0].hot_path
-            announce(self._listeners, self._config, forwarders=self._slots, hot_path=hot_path)
+            announce(self._listeners, self._succession.loaded, forwarders=self._slots, hot_path=hot_path)
             self._on_serving()
         self._announced = True
         self._succession.go_on()
@@ -364,7 +364,7 @@ class Supervisor:
         """See `SuccessionHost.go_over`."""
         config, serving = self._config, self._gateways.serving
         configure(config.log.level, config.log.format, process="supervisor")
-        warn(config)
+        warn(self._succession.loaded)
         if not self.is_leaving:
             try:
                 self._listeners.set_options(config.sockets)
