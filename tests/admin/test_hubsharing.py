@@ -370,7 +370,10 @@ async def test_who_has_not_the_token_is_neither_told_nor_heard(method_and_path: 
 async def test_a_body_that_is_no_change_is_refused(body: bytes) -> None:
     async with instances(1) as (one,):
         status, problem = await one.call("POST", "/hub/changes", body)
-        assert (status, problem["detail"]) == (400, "The body is not lines of changes of routes.")
+        assert (status, problem["detail"]) == (
+            400,
+            "Each line of the body must be a change of a route, in JSON.",
+        )
         assert one.known == {}
 
 
@@ -384,7 +387,7 @@ async def test_a_body_that_is_too_long_is_refused() -> None:
         status, problem = await one.call(
             "POST", "/hub/changes", line * (hubanswers._MOST_BYTES // len(line) + 1)
         )
-        assert (status, problem["detail"]) == (413, "Changes may have 262144 bytes at once.")
+        assert (status, problem["detail"]) == (413, "The body is larger than 262144 bytes.")
 
 
 async def test_a_route_that_cannot_be_had_here_is_named_and_asked_for_no_more(log: Log) -> None:

@@ -76,7 +76,7 @@ class HubAnswers:
         except TimeoutError:
             raise Problem(408, "The body of the request did not arrive in time.") from None
         if not request.content.at_eof():
-            raise Problem(413, f"Changes may have {_MOST_BYTES} bytes at once.")
+            raise Problem(413, f"The body is larger than {_MOST_BYTES} bytes.")
         try:
             for line in body.splitlines():
                 if (change := merge(self._routes, line)) is not None:
@@ -85,7 +85,7 @@ class HubAnswers:
         except (Retired, OSError) as error:
             raise ask_again(error) from None
         except ValueError:
-            raise Problem(400, "The body is not lines of changes of routes.") from None
+            raise Problem(400, "Each line of the body must be a change of a route, in JSON.") from None
         return web.Response(status=204)
 
     async def _tell_activity(self, request: web.Request) -> web.StreamResponse:

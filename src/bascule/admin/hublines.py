@@ -69,7 +69,7 @@ def read_activity(line: bytes) -> tuple[str, float]:
         case [str(routespec), at] if is_time(at):
             return routespec, at
         case _:
-            raise ValueError("The line is no activity.")
+            raise ValueError("The line is no activity of a route.")
 
 
 def merge(routes: HubRoutesView, line: bytes) -> Change | None:

@@ -107,7 +107,7 @@ def _endpoint(config: Config, field: str) -> Endpoint:
     where = getattr(config, field)
     if isinstance(where, Endpoint):
         return where
-    problem = f'{field}: found "{where}"; allowed: "host:port", for the demo is opened in a browser'
+    problem = f'{field}: found "{where}"; allowed: "host:port", which a browser can open'
     raise ConfigError([problem])
 
 

@@ -85,7 +85,7 @@ class RedirectListener:
             "Location": location.decode("ascii"),
             "Cache-Control": f"max-age={_MAX_AGE}",
         }
-        answer = web.Response(status=redirect_status(request.method), text="Come by https.\n", headers=fields)
+        answer = web.Response(status=redirect_status(request.method), text="Use https.\n", headers=fields)
         if request.body_exists:
             answer.force_close()  # no handler reads the body
         return answer
@@ -112,4 +112,4 @@ class RedirectListener:
             location = self._location(head.target, head.values(b"host"))
         except RequestRefused as refused:
             return refused
-        return RequestRefused(301, "Come by https.", ((b"Location", location),))
+        return RequestRefused(301, "Use https.", ((b"Location", location),))
