@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule.protocol import http1
 from bascule.protocol.http1 import (
     BadHead,
     ChunkScanner,
@@ -92,6 +93,26 @@ def test_outer_white_space_of_a_value_goes_and_inner_stays() -> None:
 
 def test_a_head_without_fields_is_well_formed() -> None:
     assert parse_request_head(b"GET / HTTP/1.0\r\n\r\n", MAX_FIELDS).fields == []
+
+
+def test_a_line_that_was_read_before_is_read_alike_and_stands_in_its_own_place() -> None:
+    for lines in ((b"HOST:  h \t", b"Origin: o", b"Host: h"), (b"Origin: o", b"Host: h", b"HOST:  h \t")):
+        head = parse_request_head(request(*lines), MAX_FIELDS)
+        again = parse_request_head(request(*lines), MAX_FIELDS)
+        assert again.fields == head.fields
+        assert [name for name, _ in head.fields] == [line.partition(b":")[0] for line in lines]
+        assert again.by_name == head.by_name == {b"host": (b"h", b"h"), b"origin": (b"o",)}
+
+
+def test_the_memory_of_lines_is_bounded_and_knows_no_credential() -> None:
+    for number in range(1500):
+        parse_request_head(request(b"Origin: o%d" % number, b"Accept: " + b"x" * number), MAX_FIELDS)
+    assert 0 < len(http1._LINES) <= 1024
+    assert max(map(len, http1._LINES)) <= 256
+    parse_request_head(
+        request(b"Cookie: secret", b"Authorization: secret", b"Sec-WebSocket-Protocol: secret"), MAX_FIELDS
+    )
+    assert not [line for line in http1._LINES if b"secret" in line]
 
 
 def test_bytes_above_ascii_pass_in_a_value_and_in_the_target() -> None:

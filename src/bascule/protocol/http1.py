@@ -1,20 +1,22 @@
 """Strict heads of HTTP/1.1 messages (RFC 9112), for the opening handshakes.
 
-Two regular expressions decide whether a head is well formed: one for its first line and
-one that must match every other line; and the line ends must be its only control bytes. Any other head
-is refused. So line
+A head is cut at each CR LF. An expression decides whether its first line is well formed; every
+other line must be a token, a colon and a value without control bytes. Any other head is refused. So line
 folding (§5.2), a bare CR or LF (§2.2), white space before a colon (§5.1), control
 bytes and an empty field name are errors, not guesses: two parsers that guess
 differently are how requests are smuggled.
 
+Browsers of one make send the same lines again and again. So lines that say nothing of a user are read once
+(`_Lines`): a line means the same wherever it stands.
+
 Rules of this file: bytes in, values out; limits come as arguments; nothing a peer
-sent is repeated in an error.
+sent is repeated in an error; memory is bounded.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from bascule.errors import RequestRefused
 
@@ -52,17 +54,25 @@ TOO_MANY_FIELDS: Final = "The request has too many header fields."
 
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 """A token (RFC 9110 §5.6.2). ``++`` is possessive: the expression never backtracks into it."""
-_REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t \x21-\x7e\x80-\xff]*))?\r\n")
-_TEXT: Final = bytes((0x09, *range(0x20, 0x7F), *range(0x80, 0x100)))
-"""What a line may consist of (RFC 9110 §5.5). To look for anything else at once takes an eighth of what an
-expression takes that names these bytes."""
-_FIELD_LINE: Final = rb"^(" + TOKEN + rb"):[ \t]*+([^\r]*+)"
-"""``*+`` is possessive, so the time for a line is proportional to its length."""
-_FIELD_LINES: Final = re.compile(_FIELD_LINE + rb"(?<![ \t])\r\n", re.MULTILINE)
-"""Each match is one whole line, so when there are as many matches as lines, every line is a field line."""
-_PADDED_LINES: Final = re.compile(_FIELD_LINE + rb"\r\n", re.MULTILINE)
-"""The same where white space stands behind a value, which nearly no head has: it is cut off afterwards."""
+_REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t \x21-\x7e\x80-\xff]*))?")
+_FIELD_LINE: Final = re.compile(rb"(" + TOKEN + rb"):[ \t]*+([\t \x21-\x7e\x80-\xff]*+)")
+"""``*+`` is possessive, so the time for a line is proportional to its length. White space behind a value is
+cut off afterwards."""
+
+_SAID_BY_MANY: Final = frozenset(
+    {
+        b"accept", b"accept-encoding", b"accept-language", b"cache-control", b"connection", b"dnt", b"host",
+        b"origin", b"pragma", b"sec-fetch-dest", b"sec-fetch-mode", b"sec-fetch-site", b"sec-gpc",
+        b"sec-websocket-extensions", b"sec-websocket-version", b"server", b"upgrade", b"user-agent",
+        b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-forwarded-scheme", b"x-scheme",
+    }
+)  # fmt: skip
+"""Fields whose lines are remembered: many requests have the same, and none has a credential in them."""
+_REMEMBERED: Final = 1024
+"""Lines that are kept; then the memory is emptied, so it cannot grow."""
+_LONGEST: Final = 256
+"""Bytes of a line; longer ones are not remembered."""
 
 _HUGE_LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*+[0-9]{19}", re.IGNORECASE)
 
@@ -75,14 +85,42 @@ class BadHead(RequestRefused):
     """The head is malformed or over a limit; the text says which rule, not what was sent."""
 
 
+_Line: TypeAlias = tuple[tuple[bytes, bytes], bytes, tuple[bytes]]
+"""A field line that was read: name as sent and value; the name in lower case; the value."""
+
+
+_ByName: TypeAlias = dict[bytes, tuple[bytes, ...]]
+
+
+class _Lines(dict[bytes, "_Line | None"]):
+    """Field lines as they are read, without their ends; ``None`` for what is no field line."""
+
+    def __missing__(self, line: bytes) -> _Line | None:
+        match = _FIELD_LINE.fullmatch(line)
+        if match is None:
+            return None
+        spelling, value = match.groups()
+        value = value.rstrip(b" \t")
+        name = spelling.lower()
+        read = (spelling, value), name, (value,)
+        if name in _SAID_BY_MANY and len(line) <= _LONGEST:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[line] = read
+        return read
+
+
+_LINES: Final = _Lines()
+
+
 class _Head:
     """Field lines with an index by name."""
 
     __slots__ = ("by_name", "fields")
 
-    def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, fields: list[tuple[bytes, bytes]], by_name: _ByName | None = None) -> None:
         self.fields = fields
-        self.by_name: dict[bytes, tuple[bytes, ...]] = {name.lower(): (value,) for name, value in fields}
+        self.by_name = by_name or {name.lower(): (value,) for name, value in fields}
         if len(self.by_name) < len(fields):  # some have several lines
             lines: dict[bytes, list[bytes]] = {}
             for name, value in fields:
@@ -107,8 +145,11 @@ class RequestHead(_Head):
 
     __slots__ = ("method", "minor", "target")
 
-    def __init__(self, method: bytes, target: bytes, minor: int, fields: list[tuple[bytes, bytes]]) -> None:
-        super().__init__(fields)
+    def __init__(
+        self, method: bytes, target: bytes, minor: int, fields: list[tuple[bytes, bytes]],
+        by_name: _ByName | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(fields, by_name)
         self.method = method
         self.target = target
         self.minor = minor
@@ -127,8 +168,11 @@ class ResponseHead(_Head):
 
     __slots__ = ("minor", "reason", "status")
 
-    def __init__(self, minor: int, status: int, reason: bytes, fields: list[tuple[bytes, bytes]]) -> None:
-        super().__init__(fields)
+    def __init__(
+        self, minor: int, status: int, reason: bytes, fields: list[tuple[bytes, bytes]],
+        by_name: _ByName | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(fields, by_name)
         self.minor = minor
         self.status = status
         self.reason = reason
@@ -140,16 +184,18 @@ def parse_request_head(head: bytes, max_fields: int) -> RequestHead:
     Raises:
         BadHead: 400 malformed, 431 too many fields, 505 another version than HTTP/1.
     """
-    match = _REQUEST_LINE.match(head)
-    fields = None if match is None else _fields(head, match.end())
-    if match is None or fields is None:
+    first, *lines = head.split(_LINE_END)
+    match = _REQUEST_LINE.fullmatch(first)
+    read = _fields(lines)
+    if match is None or read is None:
         raise BadHead(400, "The request head is malformed.")
     method, target, major, minor = match.groups()
     if major != b"1":
         raise BadHead(505, ONLY_HTTP_1)
+    fields, by_name = read
     if len(fields) > max_fields:
         raise BadHead(431, TOO_MANY_FIELDS)
-    return RequestHead(method, target, int(minor), fields)
+    return RequestHead(method, target, int(minor), fields, by_name)
 
 
 def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
@@ -158,14 +204,16 @@ def parse_response_head(head: bytes, max_fields: int) -> ResponseHead:
     Raises:
         BadHead: Malformed or with too many fields; its status is 502.
     """
-    match = _STATUS_LINE.match(head)
-    fields = None if match is None else _fields(head, match.end())
-    if match is None or fields is None:
+    first, *lines = head.split(_LINE_END)
+    match = _STATUS_LINE.fullmatch(first)
+    read = _fields(lines)
+    if match is None or read is None:
         raise BadHead(502, "The upstream's response head is malformed.")
     minor, status, reason = match.groups()
+    fields, by_name = read
     if len(fields) > max_fields:
         raise BadHead(502, "The upstream's response head has too many fields.")
-    return ResponseHead(int(minor), int(status), reason or b"", fields)
+    return ResponseHead(int(minor), int(status), reason or b"", fields, by_name)
 
 
 def without_empty_lines(data: bytes) -> bytes:
@@ -190,17 +238,23 @@ def has_huge_length(head: bytes) -> bool:
     return _HUGE_LENGTH.search(head) is not None
 
 
-def _fields(head: bytes, start: int) -> list[tuple[bytes, bytes]] | None:
-    """Return the field lines between the first line and the empty one; ``None`` if there is anything else."""
-    line_ends = head.translate(None, _TEXT)
-    lines = len(line_ends) // 2 - 2
-    if line_ends != _LINE_END * (lines + 2) or not head.endswith(END_OF_HEAD):
+def _fields(lines: list[bytes]) -> tuple[list[tuple[bytes, bytes]], _ByName] | None:
+    """Read what stands behind the first line: field lines and an empty one; ``None`` if it is anything else.
+
+    Returns:
+        The fields in order, and by their names; of a name that several lines have, one value.
+    """
+    if lines[-2:] != [b"", b""]:
         return None
-    end = len(head) - len(_LINE_END)
-    fields: list[tuple[bytes, bytes]] = _FIELD_LINES.findall(head, start, end)
-    if len(fields) != lines:
-        fields = [(name, value.rstrip(b" \t")) for name, value in _PADDED_LINES.findall(head, start, end)]
-    return fields if len(fields) == lines else None
+    fields = []
+    by_name: _ByName = {}
+    for line in lines[:-2]:
+        if (read := _LINES[line]) is None:
+            return None
+        field, name, values = read
+        fields.append(field)
+        by_name[name] = values
+    return fields, by_name
 
 
 def elements(values: Sequence[bytes]) -> list[bytes]:
