@@ -25,6 +25,11 @@ def test_the_same_origin_is_allowed(origin: bytes, host: bytes, scheme: bytes) -
     assert origin_allowed(origin, host, scheme, ())
 
 
+def test_a_host_that_no_origin_can_have_is_refused_even_in_an_equal_origin() -> None:
+    for host in (b"a;b", b"%41", b"user@h", b"", b"h:"):
+        assert not origin_allowed(b"https://" + host, host, b"https", ())
+
+
 @pytest.mark.parametrize(
     "origin",
     [

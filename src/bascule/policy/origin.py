@@ -69,6 +69,8 @@ def origin_allowed(origin: bytes | None, host: bytes, scheme: bytes, allowed: Se
         return True
     if "*" in allowed:
         return True
+    if origin == b"%b://%b" % (scheme, host):  # nearly always; then they differ in no part
+        return _AUTHORITY.fullmatch(host.lower()) is not None
     wanted = _origin(origin)
     if wanted is None:
         return False

@@ -49,6 +49,13 @@ ALL_RSV: Final = 0x70
 
 _WEBSOCKET: Final = (b"websocket",)
 _UPGRADE: Final = (b"Upgrade",)
+_VERSION: Final = (b"13",)
+_DEFLATE: Final = frozenset((b"permessage-deflate",))
+_USUAL_EXTENSIONS: Final = {
+    (): frozenset[bytes](),
+    (b"permessage-deflate",): _DEFLATE,
+    (b"permessage-deflate; client_max_window_bits",): _DEFLATE,
+}
 """What nearly every client writes; compared first, to save parsing it."""
 
 _ANSWER: Final = (
@@ -137,27 +144,30 @@ def check_request(head: RequestHead) -> Offer:
     if connection != _UPGRADE and b"upgrade" not in tokens(connection):
         raise RequestRefused(400, "The Connection field must contain upgrade.")
     lengths = lines(b"content-length", ())
-    if lines(b"transfer-encoding") or lengths.count(b"0") != len(lengths):
+    if lines(b"transfer-encoding") or (lengths and lengths.count(b"0") != len(lengths)):
         raise RequestRefused(
             400, "A WebSocket handshake has no body: no Transfer-Encoding, no Content-Length but 0."
         )
     if len(lengths) > 1:
         raise RequestRefused(400, "The request has two Content-Length fields.")
     versions = lines(b"sec-websocket-version", ())
-    if len(versions) > 1:
-        raise RequestRefused(426, "Exactly one Sec-WebSocket-Version field is needed, with 13.", _SPOKEN)
-    if versions != (b"13",):
+    if versions != _VERSION:
+        if len(versions) > 1:
+            raise RequestRefused(426, "Exactly one Sec-WebSocket-Version field is needed, with 13.", _SPOKEN)
         raise RequestRefused(426, "Only WebSocket version 13 is supported.", _SPOKEN)
     keys = lines(b"sec-websocket-key", ())
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise RequestRefused(400, "Exactly one Sec-WebSocket-Key field is needed, with 16 bytes in base64.")
+    subprotocols = lines(b"sec-websocket-protocol", ())
+    extensions = lines(b"sec-websocket-extensions", ())
+    offered = _USUAL_EXTENSIONS.get(extensions)
     origins = lines(b"origin", ())
     return Offer(
-        key=keys[0],
-        subprotocols=tuple(elements(lines(b"sec-websocket-protocol", ()))),
-        extensions=frozenset(_extension_names(lines(b"sec-websocket-extensions", ()))),
-        host=hosts[0],
-        origin=b", ".join(origins) if origins else None,
+        keys[0],
+        tuple(elements(subprotocols)) if subprotocols else (),
+        frozenset(_extension_names(extensions)) if offered is None else offered,
+        hosts[0],
+        b", ".join(origins) if origins else None,
     )
 
 
