@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import select
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import pytest
 from bascule.gateway.answers import AnsweringLeg
 from bascule.gateway.fence import Fence
 from bascule.gateway.resolver import REMEMBER
-from bascule.gateway.upstream import Answered, Dialler, NoRoom, Unreachable
+from bascule.gateway.upstream import Answered, Dialler, NoRoom, Switched, Unreachable
 from bascule.policy.certificate import upstream_context
 from bascule.policy.config import Config, Limits, Sockets
 from bascule.policy.routes import UpstreamAddress
@@ -26,7 +25,6 @@ from tests.support.fewdescriptors import no_descriptors_left
 from tests.support.mutual import asking_for_certificates
 from tests.support.notls import NO_TLS, without_tls
 from tests.support.processes import reserve_port
-from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,10 +57,26 @@ def lacking(monkeypatch: pytest.MonkeyPatch, lacked: socket.AddressFamily) -> No
     monkeypatch.setattr(Dialler, "_socket", socket_of)
 
 
+async def opening(dialler: Dialler, address: UpstreamAddress, *what: Any) -> Switched | Answered:
+    """Do what the admission does to open a connection and to hear the answer."""
+    dial, arrived = dialler.dial(address, *what), asyncio.Event()
+    if dial.begin(arrived.set):
+        try:
+            await arrived.wait()
+        except asyncio.CancelledError:
+            dial.give_up()
+            raise
+        if (switched := dial.hear()) is not None:
+            return switched
+    return await dial.finish()
+
+
 async def opened(port: int, **blocks: Any) -> Answered:
     """Return what the upstream answers, its connection still open."""
     config = Config(limits=Limits(connect_timeout=1.0, upstream_handshake_timeout=5.0), **blocks)
-    answered = await dialler_of(config).open(UpstreamAddress("http", "apps", port, b"apps"), b"/", [], OFFER)
+    answered = await opening(
+        dialler_of(config), UpstreamAddress("http", "apps", port, b"apps"), b"/", [], OFFER
+    )
     assert isinstance(answered, Answered)
     return answered
 
@@ -146,13 +160,13 @@ async def test_an_https_upstream_that_speaks_no_tls_is_said_to(said: bytes | Non
         dialler = dialler_of(Config(limits=Limits(connect_timeout=0.5)))
         address = UpstreamAddress("https", "127.0.0.1", port, b"apps")
         with pytest.raises(Unreachable, match=f"^{detail}$"):
-            await dialler.open(address, b"/", [], OFFER)
+            await opening(dialler, address, b"/", [], OFFER)
 
 
 async def test_an_https_upstream_that_does_not_accept_is_not_said_to_speak_no_tls(silent_port: int) -> None:
     dialler = dialler_of(Config(limits=Limits(connect_timeout=0.2)))
     with pytest.raises(Unreachable, match=r"^connect timed out$"):
-        await dialler.open(UpstreamAddress("https", SILENT, silent_port, b"apps"), b"/", [], OFFER)
+        await opening(dialler, UpstreamAddress("https", SILENT, silent_port, b"apps"), b"/", [], OFFER)
 
 
 async def test_an_https_upstream_that_misses_a_certificate_of_ours_is_not_said_to_be_forbidden(
@@ -166,7 +180,7 @@ async def test_an_https_upstream_that_misses_a_certificate_of_ours_is_not_said_t
         with pytest.raises(
             Unreachable, match=r"^TLS handshake failed: the upstream asks for a certificate of ours$"
         ):
-            await dialler_of(Config()).open(address, b"/", [], OFFER)
+            await opening(dialler_of(Config()), address, b"/", [], OFFER)
 
 
 async def test_whoever_has_no_descriptor_left_at_the_first_handshake_trusts_the_next_all_the_same(
@@ -181,10 +195,10 @@ async def test_whoever_has_no_descriptor_left_at_the_first_handshake_trusts_the_
             os.close(for_the_connection)
             address = UpstreamAddress("https", "127.0.0.1", silent.getsockname()[1], b"apps")
             with pytest.raises(Unreachable, match=r"^TLS handshake timed out$"):
-                await dialler.open(address, b"/", [], OFFER)
+                await opening(dialler, address, b"/", [], OFFER)
     async with await asyncio.start_server(refuse, "127.0.0.1", 0, ssl=certificate.server()) as server:
         address = UpstreamAddress("https", "127.0.0.1", server.sockets[0].getsockname()[1], b"apps")
-        answered = await dialler.open(address, b"/", [], OFFER)
+        answered = await opening(dialler, address, b"/", [], OFFER)
         assert isinstance(answered, Answered)
         answered.leg.close()
 
@@ -195,27 +209,25 @@ async def test_a_connection_that_this_process_has_no_descriptor_for_is_not_the_u
 ) -> None:
     dialler = dialler_of(Config(limits=Limits(connect_timeout=5.0)))
     with no_descriptors_left(), pytest.raises(NoRoom, match=r"^connect failed: EMFILE$"):
-        await dialler.open(UpstreamAddress("http", host, silent_port, b"apps"), b"/", [], OFFER)
+        await opening(dialler, UpstreamAddress("http", host, silent_port, b"apps"), b"/", [], OFFER)
 
 
 async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve_to(monkeypatch, SPEAKING)
     dialler = dialler_of(Config())
-    read = AnsweringLeg.read
+    read = AnsweringLeg.read_now
 
-    async def read_late(leg: AnsweringLeg) -> bytes:
-        there = select.poll()
-        there.register(leg._socket, select.POLLIN)
-        await eventually_async(lambda: there.poll(0), 5, "the answer is there")
-        for deadline in dialler._deadlines:
+    def read_late(leg: AnsweringLeg) -> bytes:
+        for deadline in dialler.deadlines:
             deadline.expire()
-        return await read(leg)  # the kernel gives what has come, though the connection is shut down
+        return read(leg)  # the kernel gives what has come, though the connection is shut down
 
-    monkeypatch.setattr(AnsweringLeg, "read", read_late)
+    monkeypatch.setattr(AnsweringLeg, "read_now", read_late)
     async with await asyncio.start_server(refuse, SPEAKING, 0) as server:
         address = UpstreamAddress("http", "apps", server.sockets[0].getsockname()[1], b"apps")
-        with pytest.raises(Unreachable, match="handshake timed out"):
-            await dialler.open(address, b"/", [], OFFER)
+        for _ in range(2):  # the second time the name is known
+            with pytest.raises(Unreachable, match="handshake timed out"):
+                await opening(dialler, address, b"/", [], OFFER)
 
 
 async def test_an_upstreams_connection_has_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +258,7 @@ async def test_a_unix_socket_is_an_upstream_with_no_option_of_tcp(socket_folder:
     async with await asyncio.start_unix_server(refuse, path):
         dialler = dialler_of(Config(sockets=Sockets(congestion_control="reno")))
         for _ in range(2):  # the second time its path is known
-            answered = await dialler.open(address, b"/", [], OFFER)
+            answered = await opening(dialler, address, b"/", [], OFFER)
             assert isinstance(answered, Answered)
             assert answered.head.status == 404
             with answered.leg.let_go() as connection:
@@ -259,16 +271,16 @@ async def test_a_unix_socket_that_nobody_serves_is_not_reachable(socket_folder: 
     dialler = dialler_of(Config(limits=Limits(connect_timeout=0.3)))
     address = UpstreamAddress("http+unix", str(path), 0, b"s")
     with pytest.raises(Unreachable, match=r"^connect failed: ENOENT$"):
-        await dialler.open(address, b"/", [], OFFER)
+        await opening(dialler, address, b"/", [], OFFER)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         with pytest.raises(Unreachable, match=r"^connect failed: ECONNREFUSED$"):
-            await dialler.open(address, b"/", [], OFFER)
+            await opening(dialler, address, b"/", [], OFFER)
         listener.listen(0)
         with socket.socket(socket.AF_UNIX) as first:
             first.connect(str(path))
             with pytest.raises(Unreachable, match=r"^connect timed out$"):  # there is no room in its backlog
-                await dialler.open(address, b"/", [], OFFER)
+                await opening(dialler, address, b"/", [], OFFER)
 
 
 @pytest.fixture
@@ -291,7 +303,7 @@ async def test_45_a_host_that_a_url_named_is_not_connected_to_on_the_loopback(
         for _ in range(2):  # the second time the name is known
             address = named_by_url(listening.getsockname()[1], scheme)
             with pytest.raises(Unreachable, match=r"^name resolves to a loopback address$"):
-                await dialler.open(address, b"/", [], OFFER)
+                await opening(dialler, address, b"/", [], OFFER)
         assert nobody_came(listening)
 
 
@@ -304,7 +316,7 @@ async def test_45_nor_by_an_address_of_its_name_that_has_others(
         dialler = dialler_of(Config())
         for _ in range(2):
             with pytest.raises(Unreachable, match=r"^connect failed: ECONNREFUSED$"):
-                await dialler.open(named_by_url(port), b"/", [], OFFER)
+                await opening(dialler, named_by_url(port), b"/", [], OFFER)
         assert nobody_came(listening)
 
 
@@ -320,13 +332,13 @@ async def test_46_a_name_that_means_another_address_later_leads_nowhere(
             address = named_by_url(port)
             for host in (HERE, SPEAKING):  # what was looked at is connected to, whatever the name means now
                 resolve_to(monkeypatch, host)
-                answered = await dialler.open(address, b"/", [], OFFER)
+                answered = await opening(dialler, address, b"/", [], OFFER)
                 assert isinstance(answered, Answered)
                 answered.leg.close()
             now = loop.time
             monkeypatch.setattr(loop, "time", lambda: now() + REMEMBER)
             with pytest.raises(Unreachable, match=r"^name resolves to a loopback address$"):
-                await dialler.open(address, b"/", [], OFFER)
+                await opening(dialler, address, b"/", [], OFFER)
 
 
 async def test_45_a_host_that_a_url_named_is_not_connected_to_where_we_listen_ourselves(
@@ -336,5 +348,5 @@ async def test_45_a_host_that_a_url_named_is_not_connected_to_where_we_listen_ou
     with socket.create_server(("", 0)) as listening:
         dialler = Dialler(Config(), upstream_context(Config().upstream_tls), Fence((listening.fileno(),)))
         with pytest.raises(Unreachable, match=r"^name resolves to a listener of our own$"):
-            await dialler.open(named_by_url(listening.getsockname()[1]), b"/", [], OFFER)
+            await opening(dialler, named_by_url(listening.getsockname()[1]), b"/", [], OFFER)
         assert nobody_came(listening)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
@@ -38,7 +38,9 @@ from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Coroutine
 
+    from bascule.gateway.departure import Departing
     from bascule.gateway.dispatch import Dispatch
     from bascule.gateway.exchanges import ExchangeCount
     from bascule.gateway.legs import Leg
@@ -46,7 +48,8 @@ if TYPE_CHECKING:
     from bascule.gateway.refusal import Refuser
     from bascule.gateway.registry import Registry
     from bascule.gateway.upgrade import UpgradeRequest
-    from bascule.gateway.upstream import Answered, Dialler
+    from bascule.gateway.upstream import Answered, Dial, Dialler
+    from bascule.gateway.waits import Waits
     from bascule.policy.budget import Lease, SessionBudget
     from bascule.policy.config import Config
     from bascule.policy.requestrules import RequestRules
@@ -169,6 +172,46 @@ class _OnItsWay:
         spawn(refusal, "refusal", serves=True)
 
 
+class _Expecting:
+    """A session whose upstream has been asked; it holds the lease, and needs no task until that answers."""
+
+    __slots__ = ("_admission", "_asked", "_dial", "_lease", "_looks")
+
+    def __init__(
+        self, admission: Admission, asked: _Asked, lease: Lease, dial: Dial, looks: Waits[Departing]
+    ) -> None:
+        self._admission = admission
+        self._asked = asked
+        self._lease = lease
+        self._dial = dial
+        self._looks = looks
+
+    def arrived(self) -> None:
+        """Go on: the upstream has said something, or ended."""
+        try:
+            switched = self._dial.hear()
+        except BlockingIOError:
+            return
+        self._looks.leave(self)
+        self._admission.heard(self._asked, self._lease, self._dial, switched)
+
+    def look(self) -> None:
+        """See `Departing.look`."""
+        if self._asked.leg.is_gone():
+            self._give_up(Refusal.GONE)
+        else:
+            self._looks.enter(self)
+
+    def leave(self) -> None:
+        """See `Departing.leave`."""
+        self._looks.leave(self)
+        self._give_up(Refusal.DRAINING)
+
+    def _give_up(self, why: Refusal) -> None:
+        self._dial.give_up()
+        self._admission.gave_up(self._asked, self._lease, why)
+
+
 class Admission:
     """Turns upgrade requests into sessions, or into refusals.
 
@@ -219,23 +262,20 @@ class Admission:
         self._life = life
         self._settled = asyncio.Event()  # set whenever a lease has become a session's, or is given back
 
-    async def upgrade(self, request: UpgradeRequest) -> None:
+    def upgrade(self, request: UpgradeRequest) -> Coroutine[Any, Any, None] | None:
         """Answer one upgrade request; the leg is handed over or closed.
 
         Bytes after its head go to the upstream only after the 101 of that.
 
-        Cancellation: the leg is closed and the lease released.
-        """
-        try:  # noqa: SIM105 -- contextlib.suppress costs a microsecond, once for each handshake
-            await self._upgrade(request)
-        except OSError:  # the browser has left before it had its answer
-            pass
+        Returns:
+            What the caller has to let a task do; ``None`` in the usual case, in which the upstream was asked
+            at once and its answer is expected.
 
-    async def _upgrade(self, request: UpgradeRequest) -> None:
+        Cancellation of that task: the leg is closed and the lease released.
+        """
         leg, head, early, (peer, secure) = request
         if isinstance(head, BadHead):
-            await self._answer(leg, head, peer, None)
-            return
+            return self._answer(leg, head, peer, None)
         match: Match | None = None
         client = self._rules.client(peer, head.fields)
         try:
@@ -249,44 +289,89 @@ class Admission:
             if early and len(early) > self._config.limits.early_bytes:
                 raise RequestRefused(400, "Too many bytes were sent before the handshake was answered.")
         except RequestRefused as refused:
-            await self._answer(leg, refused, client, match)
-            return
+            return self._answer(leg, refused, client, match)
         asked = _Asked(leg, head, early, peer, scheme, client, offer, match, host, user)
         if not self._life.admits:
-            await self.refuse(asked, Refusal.DRAINING)
-            return
+            return self.refuse(asked, Refusal.DRAINING)
         lease = self._budget.try_acquire(time.monotonic(), match.route.name, user)
         if isinstance(lease, Refusal):
-            await self.refuse(asked, lease)
-            return
+            return self.refuse(asked, lease)
         try:
-            with lease:
-                no_session = await self._open(asked, lease)
+            return self._dial(asked, lease)
         except BaseException:
-            asked.leg.close()  # cancelled, or a fault of ours: no forwarder has the session
+            self._drop(asked, lease)
             raise
-        finally:
-            self._settled.set()
-        if no_session is not None:
-            await self._explain(asked, no_session)
 
-    async def _open(self, asked: _Asked, lease: Lease) -> _NoSession | None:
-        """Dial; if the upstream agrees, hand the session over, with the lease, and return ``None``."""
+    def _dial(self, asked: _Asked, lease: Lease) -> Coroutine[Any, Any, None] | None:
+        """Ask the upstream; if the answer is then expected, return ``None``, else what a task has to do."""
         if not self._dispatch.has_room():
-            return _NoSession(Refusal.NO_ROOM)
+            return self._finish(asked, lease, None)
         self._words[_ADMITTED] += 1
         peak = self._budget.in_flight
         if peak > self._words[_PEAK_IN_FLIGHT]:
             self._words[_PEAK_IN_FLIGHT] = peak
-        departure = Departure(asked.leg, self._dialling)
         match = asked.match
+        fields = self._rules.onward(
+            match, asked.host, asked.head.fields, asked.peer, asked.scheme, asked.head.minor, asked.client,
+            upgrade=True,
+        )  # fmt: skip
+        dial = self._dialler.dial(match.upstream, match.target, fields, asked.offer)
+        expecting = _Expecting(self, asked, lease, dial, self._dialling)
+        if not dial.begin(expecting.arrived):
+            return self._finish(asked, lease, dial)
+        self._dialling.enter(expecting)
+        return None
+
+    def heard(self, asked: _Asked, lease: Lease, dial: Dial, switched: Switched | None) -> None:
+        """Go on when the upstream has answered; ``switched`` is its 101, if it is a plain one."""
+        if switched is None:
+            spawn(self._finish(asked, lease, dial), "upgrade", serves=True)
+            return
+        try:
+            no_session = self._switch(asked, lease, switched)
+        except BaseException:
+            self._drop(asked, lease)
+            raise
+        if no_session is not None:
+            self._conclude(asked, lease, no_session)
+
+    def gave_up(self, asked: _Asked, lease: Lease, why: Refusal) -> None:
+        """Release the lease, and answer the browser if it is there: its upstream is waited for no longer."""
+        self._conclude(asked, lease, _NoSession(why))
+
+    def _conclude(self, asked: _Asked, lease: Lease, no_session: _NoSession) -> None:
+        lease.release()
+        self._settled.set()
+        spawn(self._explain(asked, no_session), "upgrade", serves=True)
+
+    def _drop(self, asked: _Asked, lease: Lease) -> None:
+        """Leave nothing behind where no forwarder has the session: a fault of ours, or we were cancelled."""
+        asked.leg.close()
+        lease.release()
+        self._settled.set()
+
+    async def _finish(self, asked: _Asked, lease: Lease, dial: Dial | None) -> None:
+        """Wait for the upstream, and hand the session over, with the lease; or say why there is none.
+
+        Without ``dial`` no forwarder has room.
+        """
+        try:
+            no_session = _NoSession(Refusal.NO_ROOM) if dial is None else await self._open(asked, lease, dial)
+        except BaseException:
+            self._drop(asked, lease)
+            raise
+        if no_session is not None:
+            lease.release()
+        self._settled.set()
+        if no_session is not None:
+            await self._explain(asked, no_session)
+
+    async def _open(self, asked: _Asked, lease: Lease, dial: Dial) -> _NoSession | None:
+        """Wait for the upstream; if it agrees, hand the session over, with the lease, and return ``None``."""
+        departure = Departure(asked.leg, self._dialling)
         try:
             with departure:
-                fields = self._rules.onward(
-                    match, asked.host, asked.head.fields, asked.peer, asked.scheme, asked.head.minor,
-                    asked.client, upgrade=True,
-                )  # fmt: skip
-                opened = await self._dialler.open(match.upstream, match.target, fields, asked.offer)
+                opened = await dial.finish()
             if departure.by_browser:
                 return _NoSession(Refusal.GONE)
             if departure.by_us:
@@ -309,13 +394,14 @@ class Admission:
             return
         self._count(why)
         self._access.session_refused(why, asked.errand, status=status, detail=detail)
-        match answer:
-            case None:
-                asked.leg.close()
-            case RequestRefused():
-                await error_answer(asked.leg, answer)
-            case _:
-                await self._pass_on(asked, answer)
+        with contextlib.suppress(OSError):  # the browser has left before it had its answer
+            match answer:
+                case None:
+                    asked.leg.close()
+                case RequestRefused():
+                    await error_answer(asked.leg, answer)
+                case _:
+                    await self._pass_on(asked, answer)
 
     async def _pass_on(self, asked: _Asked, answered: Answered) -> None:
         """Relay what the upstream said instead of 101, unless the browser leaves.
@@ -372,7 +458,6 @@ class Admission:
             # A TLS leg needs two more descriptors. The browser has had no answer yet, and now gets one.
             opened.leg.close()
             return _NoSession(Refusal.NO_ROOM)
-        lease.keep()
         self._dispatch.hand_over(_OnItsWay(self, asked, record, message, browser, upstream))
         return None
 

@@ -14,6 +14,7 @@ from bascule.gateway.legs import CHUNK, PlainLeg
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
 __all__ = ["AnsweringLeg", "Answers"]
 
@@ -24,8 +25,24 @@ class Answers:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, Callable[[], None]] = {}
         self.loop.add_reader(self._epoll.fileno(), self._look)
+
+    def expect(self, connection: socket.socket, arrived: Callable[[], None]) -> None:
+        """Call back when a connection has bytes to read, has ended, or has failed, and again until `forget`.
+
+        Raises:
+            OSError: epoll takes no more connections.
+        """
+        descriptor = connection.fileno()
+        self._epoll.register(descriptor, select.EPOLLIN)
+        self._waiting[descriptor] = arrived
+
+    def forget(self, connection: socket.socket) -> None:
+        """Expect no more; it must be called before the connection is closed or handed over."""
+        descriptor = connection.fileno()
+        del self._waiting[descriptor]
+        self._epoll.unregister(descriptor)
 
     async def wait(self, connection: socket.socket) -> None:
         """Wait until a connection has bytes to read, has ended, or has failed.
@@ -35,19 +52,23 @@ class Answers:
 
         Cancellation: safe; the connection stays the caller's.
         """
-        descriptor = connection.fileno()
-        self._epoll.register(descriptor, select.EPOLLIN)
-        arrived = self._waiting[descriptor] = self.loop.create_future()
+        waiter = self.loop.create_future()
+
+        def arrived() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        self.expect(connection, arrived)
         try:
-            await arrived
+            await waiter
         finally:
-            del self._waiting[descriptor]
-            self._epoll.unregister(descriptor)
+            self.forget(connection)
 
     def _look(self) -> None:
         for descriptor, _ in self._epoll.poll(0):
-            if not (arrived := self._waiting[descriptor]).done():
-                arrived.set_result(None)
+            # One that was called before may have forgotten others.
+            if (arrived := self._waiting.get(descriptor)) is not None:
+                arrived()
 
 
 class AnsweringLeg(PlainLeg):
@@ -59,12 +80,29 @@ class AnsweringLeg(PlainLeg):
         super().__init__(answers.loop, connection)
         self._answers = answers
 
+    def expect(self, arrived: Callable[[], None]) -> None:
+        """Call back when there is something to read: see `Answers.expect`."""
+        self._answers.expect(self._socket, arrived)
+
+    def forget(self) -> None:
+        """Expect nothing more: see `Answers.forget`."""
+        self._answers.forget(self._socket)
+
+    def read_now(self) -> bytes:
+        """Read what is there, like `read`.
+
+        Raises:
+            BlockingIOError: Nothing is there.
+            OSError: The connection failed.
+        """
+        return self._socket.recv(CHUNK)
+
     async def read(self) -> bytes:
         """See `Leg.read`."""
         while True:
             # No read is tried before the wait: an answer is hardly ever there yet.
             await self._answers.wait(self._socket)
             try:
-                return self._socket.recv(CHUNK)
+                return self.read_now()
             except BlockingIOError:
                 pass

@@ -8,17 +8,30 @@ connection once a second and read nothing from it: bytes that wait there are for
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bascule.gateway.waits import Waits
 
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
 
-__all__ = ["LOOK_EVERY", "Departure", "departures"]
+__all__ = ["LOOK_EVERY", "Departing", "Departure", "departures"]
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two checks. Most upstreams have answered before the first."""
+
+
+class Departing(Protocol):
+    """What waits for an upstream, for a browser that may leave."""
+
+    def __hash__(self) -> int:
+        """Each is itself alone."""
+
+    def look(self) -> None:
+        """End the wait if the browser has left, else check again later."""
+
+    def leave(self) -> None:
+        """End the wait: whatever the browser does, we cannot wait any longer."""
 
 
 class Departure:
@@ -39,7 +52,7 @@ class Departure:
 
     __slots__ = ("_cancelled", "_leg", "_looks", "_task", "by_browser", "by_us")
 
-    def __init__(self, leg: Leg, looks: Waits[Departure]) -> None:
+    def __init__(self, leg: Leg, looks: Waits[Departing]) -> None:
         self._leg = leg
         self._looks = looks
         self.by_browser = False
@@ -61,7 +74,7 @@ class Departure:
         return self._task.uncancel() <= self._cancelled and kind is asyncio.CancelledError
 
     def look(self) -> None:
-        """Cancel the task if the browser has left, else check again later."""
+        """See `Departing.look`; the task is cancelled."""
         if self._leg.is_gone():
             self.by_browser = True
             self._cancel()
@@ -69,7 +82,7 @@ class Departure:
             self._looks.enter(self)
 
     def leave(self) -> None:
-        """Cancel the task: whatever the browser does, we cannot wait any longer."""
+        """See `Departing.leave`; the task is cancelled."""
         self.by_us = True
         self._looks.leave(self)  # `__exit__` undoes one cancellation only, so `look` must not add another
         self._cancel()
@@ -79,6 +92,10 @@ class Departure:
         self._task.cancel()
 
 
-def departures() -> Waits[Departure]:
+def departures() -> Waits[Departing]:
     """Return the `Waits` for all browsers that wait for their upstreams."""
-    return Waits(LOOK_EVERY, Departure.look)
+    return Waits(LOOK_EVERY, _look)
+
+
+def _look(departing: Departing) -> None:
+    departing.look()

@@ -412,7 +412,8 @@ class HttpProtocol(PlainProtocol):
         leg = self._leg(transport)
         if leg is None:
             return False
-        spawn(self._on_upgrade(UpgradeRequest(leg, head, early, peer)), "upgrade", serves=True)
+        if (rest := self._on_upgrade(UpgradeRequest(leg, head, early, peer))) is not None:
+            spawn(rest, "upgrade", serves=True)
         return True
 
     def _leg(self, transport: asyncio.Transport) -> Leg | None:

@@ -217,7 +217,8 @@ class Listener:
         # Nearly always a whole head is there.
         if end and (upgrade := upgrade_head(head + end, self._limits)) is not None:
             request = UpgradeRequest(PlainLeg(self._loop, connection), upgrade, early, peer)
-            spawn(self._on_upgrade(request), "upgrade", serves=True)
+            if (rest := self._on_upgrade(request)) is not None:
+                spawn(rest, "upgrade", serves=True)
             return
         spawn(self._serve(connection, data, peer), "connection", serves=True)
 

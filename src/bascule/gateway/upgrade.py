@@ -38,8 +38,10 @@ class UpgradeRequest(NamedTuple):
     peer: Peer
 
 
-OnUpgrade = Callable[[UpgradeRequest], Coroutine[Any, Any, None]]
-"""Answers an upgrade request; the leg is its own from now on, to be handed over or closed."""
+OnUpgrade = Callable[[UpgradeRequest], Coroutine[Any, Any, None] | None]
+"""Answers an upgrade request; the leg is its own from now on, to be handed over or closed.
+
+What it returns, if anything, the caller lets a task do."""
 
 
 def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:

@@ -14,7 +14,7 @@ import os
 import random
 import socket
 from binascii import b2a_base64
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from bascule.errors import BasculeError
 from bascule.gateway.answers import AnsweringLeg, Answers
@@ -39,6 +39,7 @@ from bascule.protocol.tlsfailure import alert, errno_name, tls_failure
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from bascule.gateway.connecting import SocketAddress
     from bascule.gateway.fence import Fence
@@ -46,7 +47,10 @@ if TYPE_CHECKING:
     from bascule.policy.config import Config
     from bascule.policy.routes import UpstreamAddress
 
-__all__ = ["Answered", "BadAnswer", "Dialler", "NoRoom", "Switched", "Unreachable"]
+__all__ = ["Answered", "BadAnswer", "Begun", "Dial", "Dialler", "NoRoom", "Switched", "Unreachable"]
+
+Begun: TypeAlias = "list[tuple[socket.socket, SocketAddress]]"
+"""A connection that is not established yet, and where it leads; at most one."""
 
 
 class Switched(NamedTuple):
@@ -106,9 +110,10 @@ class Dialler:
 
     def __init__(self, config: Config, tls: ssl.SSLContext, fence: Fence) -> None:
         self._limits = config.limits
-        self._deadlines = deadlines(config.limits.upstream_handshake_timeout)
+        self.deadlines = deadlines(config.limits.upstream_handshake_timeout)
+        self.longest_head = config.limits.request_head_bytes
         self._answers = Answers()
-        self._agreements = Agreements(config.limits.request_fields)
+        self.agreements = Agreements(config.limits.request_fields)
         self._sockets = config.sockets
         self._options = session_options(config.sockets, browser=False)
         self._unix_options = unix_options()
@@ -116,104 +121,47 @@ class Dialler:
         self._tls = tls
         self._fence = fence
 
-    async def open(
+    def dial(
         self, address: UpstreamAddress, target: bytes, fields: list[tuple[bytes, bytes]], offer: Offer
-    ) -> Switched | Answered:
-        """Connect, send the upgrade request, and check the answer.
+    ) -> Dial:
+        """Return what opens one connection and asks for a session.
 
         Args:
             address: Where the route leads.
             target: Request target, byte for byte.
             fields: The fields that are forwarded.
             offer: What the browser offers.
-
-        Raises:
-            Unreachable: The upstream did not answer.
-            NoRoom: This host lacks what the connection needs.
-            BadAnswer: The answer is neither a valid 101 nor a usable HTTP answer.
-
-        Cancellation: safe; the connection is closed.
         """
-        leg = await self._connect(address)
-        key = b2a_base64(os.urandom(16), newline=False)
-        deadline = Deadline(leg, self._deadlines)
+        return Dial(self, address, target, fields, offer)
+
+    def connect_now(self, address: UpstreamAddress, begun: Begun) -> AnsweringLeg | None:
+        """Connect if that takes no wait; else return ``None``, and a connect that was begun in ``begun``.
+
+        In the usual case the name was resolved lately and the network answers at once, so no time-out is
+        needed; anything slower is up to `connect`.
+        """
         try:
-            rest = leg.write_now(upgrade_request(target, key, fields))
-            with deadline:
-                if rest:
-                    await leg.write(rest)
-                head, early = await self._read_head(leg, offer, key)
-            if deadline.expired:  # the head had arrived before the deadline shut the connection down
-                raise ConnectionAbortedError
-        except (OSError, BadAnswer) as error:
-            leg.close()
-            if deadline.expired:
-                raise Unreachable("handshake timed out") from error
-            if isinstance(error, BadAnswer):
-                raise
-            raise Unreachable(_failure(error)) from error
-        except BaseException:
-            leg.close()
-            raise
-        if isinstance(head, Agreement):
-            return Switched(leg, head, early)
-        try:
-            return Answered(leg, head, early, framing_of(head))
-        except BadHead as error:
-            leg.close()
-            raise BadAnswer(error.detail) from error
+            addresses = self._resolver.known(address.host, address.port)
+            if addresses is None or address.scheme == "https":
+                return None
+            family, where = self._permitted(address, addresses)[0]
+            connection = self._socket(family)
+            begun.append((connection, where))
+            if begin_connect(connection, where):
+                begun.clear()
+                return AnsweringLeg(self._answers, connection)
+        except (OSError, AddressRefused):
+            pass  # `connect` tries all addresses, this one again.
+        return None
 
-    async def _read_head(self, leg: Leg, offer: Offer, key: bytes) -> tuple[Agreement | ResponseHead, bytes]:
-        """Read one final response head, skipping interim ones (RFC 9110 §15.2)."""
-        data = await self._read_more(leg)
-        limit = self._limits.request_head_bytes
-        while True:
-            end = data.find(END_OF_HEAD)
-            size = len(data) if end < 0 else end + len(END_OF_HEAD)
-            if size > limit:
-                raise BadAnswer("response head over limits.requestHeadBytes")
-            if end < 0:
-                if has_bare_line_feed(data):
-                    raise BadAnswer("a bare line feed in the response head")
-                data += await self._read_more(leg)
-                continue
-            try:
-                head = self._agreements.read(data[:size], offer, key)
-            except BadHead as error:
-                raise BadAnswer(error.detail) from error
-            data = data[size:]
-            if isinstance(head, Agreement) or head.status >= 200:
-                return head, data
-            limit -= size  # one limit for all heads together, so that interim ones cannot follow without end
-
-    async def _read_more(self, leg: Leg) -> bytes:
-        """Read what comes next; if that is the end, the upstream has died, which is treated like a reset."""
-        if chunk := await leg.read():
-            return chunk
-        raise ConnectionResetError(errno.ECONNRESET, "ended before it answered")
-
-    async def _connect(self, address: UpstreamAddress) -> Leg:
-        """Connect to the first address that accepts the connection.
+    async def connect(self, address: UpstreamAddress, begun: Begun) -> Leg:
+        """Connect to the first address that accepts the connection; a connect that was begun goes on.
 
         Raises:
             Unreachable: No address did, or not in time.
             NoRoom: This host lacks what the connection needs.
         """
-        begun: list[tuple[socket.socket, SocketAddress]] = []
         try:
-            addresses = self._resolver.known(address.host, address.port)
-            if addresses is not None and address.scheme != "https":
-                # In the usual case the name was resolved lately and the network answers at once, so no
-                # time-out is needed; anything slower goes on below.
-                family, where = self._permitted(address, addresses)[0]
-                try:
-                    connection = self._socket(family)
-                    begun.append((connection, where))
-                    if begin_connect(connection, where):
-                        begun.clear()
-                        return AnsweringLeg(self._answers, connection)
-                except OSError:
-                    pass  # All addresses are tried below, this one again.
             return await self._connect_in_turn(address, begun)
         except TimeoutError as error:
             self._resolver.doubt(address.host)
@@ -230,9 +178,7 @@ class Dialler:
             for connection, _ in begun:
                 connection.close()
 
-    async def _connect_in_turn(
-        self, address: UpstreamAddress, begun: list[tuple[socket.socket, SocketAddress]]
-    ) -> Leg:
+    async def _connect_in_turn(self, address: UpstreamAddress, begun: Begun) -> Leg:
         """Try the addresses in turn; a connect that has begun to the first one goes on.
 
         Each address gets an equal share of the time that is left, so that a silent one leaves some for the
@@ -293,6 +239,186 @@ class Dialler:
         if not is_unix:
             connection.setsockopt(*keepalive_start(self._sockets, random.random()))
         return connection
+
+
+class Dial:
+    """One opening handshake with an upstream.
+
+    `begin` goes as far as that takes no wait, which is nearly always up to the answer, and `hear` takes that.
+    In all other cases `finish` goes on, in a task, from whatever has been reached.
+    """
+
+    __slots__ = (
+        "_address", "_begun", "_deadline", "_dialler", "_failure", "_fields", "_heard", "_key", "_leg",
+        "_offer", "_target", "_unsent",
+    )  # fmt: skip
+
+    def __init__(
+        self, dialler: Dialler, address: UpstreamAddress, target: bytes, fields: list[tuple[bytes, bytes]],
+        offer: Offer,
+    ) -> None:  # fmt: skip
+        self._dialler = dialler
+        self._address = address
+        self._target = target
+        self._fields = fields
+        self._offer = offer
+        self._begun: Begun = []
+        self._leg: Leg | None = None
+        self._failure: OSError | None = None
+        self._heard = b""
+
+    def begin(self, arrived: Callable[[], None]) -> bool:
+        """Connect, send the upgrade request, and let ``arrived`` be called when there is something to `hear`.
+
+        Returns:
+            Whether it will be called. Otherwise `finish` must be awaited.
+        """
+        leg = self._dialler.connect_now(self._address, self._begun)
+        if leg is None:
+            return False
+        self._ask(leg)
+        if self._unsent or self._failure is not None:
+            return False
+        try:
+            leg.expect(arrived)
+        except OSError as error:
+            self._failure = error
+            return False
+        return True
+
+    def hear(self) -> Switched | None:
+        """Read the answer after ``arrived`` was called, which is not called again.
+
+        Returns:
+            A true 101; ``None`` for anything else, or if it has not all come: `finish` must be awaited.
+
+        Raises:
+            BlockingIOError: There was no answer yet; ``arrived`` will be called again.
+        """
+        leg, dialler = self._leg, self._dialler
+        assert isinstance(leg, AnsweringLeg)
+        try:
+            data = leg.read_now()
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            leg.forget()
+            self._failure = error
+            return None
+        leg.forget()
+        if not data:
+            self._failure = _ended()
+            return None
+        self._heard = data
+        size = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+        if size < len(END_OF_HEAD) or size > dialler.longest_head or self._deadline.expired:
+            return None
+        try:
+            agreement = dialler.agreements.read(data[:size], self._offer, self._key)
+        except BadHead:
+            return None
+        if not isinstance(agreement, Agreement):
+            return None
+        dialler.deadlines.leave(self._deadline)
+        return Switched(leg, agreement, data[size:])
+
+    def give_up(self) -> None:
+        """Close the connection instead of waiting for ``arrived``."""
+        leg = self._leg
+        assert isinstance(leg, AnsweringLeg)
+        leg.forget()
+        self._dialler.deadlines.leave(self._deadline)
+        leg.close()
+
+    async def finish(self) -> Switched | Answered:
+        """Go on from what was reached, until the answer is read and checked.
+
+        Raises:
+            Unreachable: The upstream did not answer.
+            NoRoom: This host lacks what the connection needs.
+            BadAnswer: The answer is neither a valid 101 nor a usable HTTP answer.
+
+        Cancellation: safe; the connection is closed.
+        """
+        leg = self._leg
+        if leg is None:
+            leg = await self._dialler.connect(self._address, self._begun)
+            self._ask(leg)
+        deadline = self._deadline
+        try:
+            try:
+                if self._failure is not None:
+                    raise self._failure
+                if self._unsent:
+                    await leg.write(self._unsent)
+                head, early = await self._read_head(leg)
+            finally:
+                self._dialler.deadlines.leave(deadline)
+            if deadline.expired:  # the head had arrived before the deadline shut the connection down
+                raise ConnectionAbortedError
+        except (OSError, BadAnswer) as error:
+            leg.close()
+            if deadline.expired:
+                raise Unreachable("handshake timed out") from error
+            if isinstance(error, BadAnswer):
+                raise
+            raise Unreachable(_failure(error)) from error
+        except BaseException:
+            leg.close()
+            raise
+        if isinstance(head, Agreement):
+            return Switched(leg, head, early)
+        try:
+            return Answered(leg, head, early, framing_of(head))
+        except BadHead as error:
+            leg.close()
+            raise BadAnswer(error.detail) from error
+
+    def _ask(self, leg: Leg) -> None:
+        """Send the upgrade request, as far as the connection takes it at once."""
+        self._leg = leg
+        self._key = b2a_base64(os.urandom(16), newline=False)
+        self._unsent = b""
+        self._deadline = Deadline(leg, self._dialler.deadlines)
+        try:
+            self._unsent = leg.write_now(upgrade_request(self._target, self._key, self._fields))
+        except OSError as error:
+            self._failure = error
+        self._dialler.deadlines.enter(self._deadline)
+
+    async def _read_head(self, leg: Leg) -> tuple[Agreement | ResponseHead, bytes]:
+        """Read one final response head, skipping interim ones (RFC 9110 §15.2)."""
+        data = self._heard or await _read_more(leg)
+        limit = self._dialler.longest_head
+        while True:
+            end = data.find(END_OF_HEAD)
+            size = len(data) if end < 0 else end + len(END_OF_HEAD)
+            if size > limit:
+                raise BadAnswer("response head over limits.requestHeadBytes")
+            if end < 0:
+                if has_bare_line_feed(data):
+                    raise BadAnswer("a bare line feed in the response head")
+                data += await _read_more(leg)
+                continue
+            try:
+                head = self._dialler.agreements.read(data[:size], self._offer, self._key)
+            except BadHead as error:
+                raise BadAnswer(error.detail) from error
+            data = data[size:]
+            if isinstance(head, Agreement) or head.status >= 200:
+                return head, data
+            limit -= size  # one limit for all heads together, so that interim ones cannot follow without end
+
+
+async def _read_more(leg: Leg) -> bytes:
+    """Read what comes next; if that is the end, the upstream has died, which is treated like a reset."""
+    if chunk := await leg.read():
+        return chunk
+    raise _ended()
+
+
+def _ended() -> ConnectionResetError:
+    return ConnectionResetError(errno.ECONNRESET, "ended before it answered")
 
 
 def _place(found: Address) -> tuple[str, int]:

@@ -120,36 +120,21 @@ class SessionBudget:
 class Lease:
     """Proof of holding one unit of the budget. Releasing it twice is harmless (I3).
 
-    As a context manager it is released at the end of the block, unless `keep` was called: then its new owner
-    must release it.
-
     Attributes:
         since: When it was taken, monotonic, in seconds.
         route: Name of the route it counts for.
         user: The user it counts for.
     """
 
-    __slots__ = ("_give_back", "_kept", "route", "since", "user")
+    __slots__ = ("_give_back", "route", "since", "user")
 
     def __init__(
         self, give_back: Callable[[Lease], bool], since: float, route: str, user: str | None
     ) -> None:
         self._give_back = give_back
-        self._kept = False
         self.since = since
         self.route = route
         self.user = user
-
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self._kept:
-            self.release()
-
-    def keep(self) -> None:
-        """Do not release it at the end of the block."""
-        self._kept = True
 
     def release(self) -> bool:
         """Give the unit back; tell whether this call did it."""
