@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.gateway.connecting import NONBLOCKING_STREAM, begin_connect, connect, lacks_room
+from bascule.gateway.connecting import (
+    NONBLOCKING_STREAM,
+    bare_socket,
+    begin_connect,
+    connect,
+    full_socket,
+    lacks_room,
+)
 from tests.support.deaf import deaf_port
 
 if TYPE_CHECKING:
@@ -85,3 +92,15 @@ def test_what_this_host_lacks_is_no_fault_of_the_upstream(number: int) -> None:
 )
 def test_what_the_upstream_or_the_way_there_lacks_is_none_of_this_host(error: OSError) -> None:
     assert not lacks_room(error)
+
+
+def test_a_bare_socket_becomes_a_full_one_of_the_same_connection() -> None:
+    bare = bare_socket(socket.AF_INET, NONBLOCKING_STREAM)
+    bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 77)
+    descriptor = bare.fileno()
+    with full_socket(bare) as full:
+        assert (full.fileno(), bare.fileno()) == (descriptor, -1)
+        assert full.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 77
+        assert (full.family, full.type, full.gettimeout()) == (socket.AF_INET, socket.SOCK_STREAM, 0.0)
+        bare.close()  # it is nobody's any more
+        full.getsockname()

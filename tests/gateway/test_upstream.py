@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bascule.gateway.answers import AnsweringLeg
+from bascule.gateway.connecting import full_socket
 from bascule.gateway.fence import Fence
 from bascule.gateway.resolver import REMEMBER
 from bascule.gateway.upstream import Answered, Dialler, NoRoom, Switched, Unreachable
@@ -115,12 +116,12 @@ async def test_an_upstream_that_has_moved_is_found_within_a_second(
     address = UpstreamAddress("http", "apps", silent_port, b"apps")
     resolve_to(monkeypatch, former)
     with pytest.raises(Unreachable, match=f"^{problem}$"):
-        await dialler.open(address, b"/", [], OFFER)
+        await opening(dialler, address, b"/", [], OFFER)
     resolve_to(monkeypatch, SPEAKING)
     now = asyncio.get_running_loop().time
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now() + 1.0)
     async with await asyncio.start_server(refuse, SPEAKING, silent_port):
-        answered = await dialler.open(address, b"/", [], OFFER)
+        answered = await opening(dialler, address, b"/", [], OFFER)
         answered.leg.close()
 
 
@@ -242,7 +243,7 @@ async def test_an_upstreams_connection_has_every_option(monkeypatch: pytest.Monk
             congestion_control="reno",
         )
         answered = await opened(server.sockets[0].getsockname()[1], sockets=sockets)
-        with answered.leg.let_go() as connection:
+        with full_socket(answered.leg.let_go()) as connection:
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert connection.getsockopt(tcp, socket.TCP_NODELAY)
             assert 50 <= connection.getsockopt(tcp, socket.TCP_KEEPIDLE) <= 100
@@ -261,7 +262,7 @@ async def test_a_unix_socket_is_an_upstream_with_no_option_of_tcp(socket_folder:
             answered = await opening(dialler, address, b"/", [], OFFER)
             assert isinstance(answered, Answered)
             assert answered.head.status == 404
-            with answered.leg.let_go() as connection:
+            with full_socket(answered.leg.let_go()) as connection:
                 assert connection.family is socket.AF_UNIX
                 assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE)
 

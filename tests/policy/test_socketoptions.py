@@ -29,11 +29,12 @@ def test_the_first_probe_comes_in_the_second_half_of_the_time(share: float, seco
 
 
 def test_only_a_browsers_connection_waits_for_its_request_and_keeps_little_unsent() -> None:
-    settings = Sockets(notsent_lowat_bytes=70_000)
+    settings = Sockets(notsent_lowat_bytes=70_000, keepalive_idle=60)
     common = session_options(settings, browser=False)
     browser = session_options(settings, browser=True)
     assert set(browser) - set(common) == {
         (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
         (socket.IPPROTO_TCP, 25, 70_000),
     }
     assert set(common) < set(browser)

@@ -6,11 +6,20 @@ import asyncio
 import errno
 import socket
 import ssl
-from typing import Final
+from typing import Final, cast
 
 from bascule.gateway.socketwait import writable
 
-__all__ = ["NONBLOCKING_STREAM", "SocketAddress", "begin_connect", "connect", "lacks_room", "why_not_found"]
+__all__ = [
+    "NONBLOCKING_STREAM",
+    "SocketAddress",
+    "bare_socket",
+    "begin_connect",
+    "connect",
+    "full_socket",
+    "lacks_room",
+    "why_not_found",
+]
 
 SocketAddress = tuple[object, ...] | str
 """What ``connect`` takes; a text is the path of a Unix socket."""
@@ -22,6 +31,25 @@ _NO_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENO
 
 _ASK_AGAIN: Final = 0.02
 """Seconds until a Unix socket whose backlog is full is asked again; TCP repeats its SYN by itself."""
+
+
+def bare_socket(family: int, kind: int, descriptor: int | None = None) -> socket.socket:
+    """Return a socket without what `socket.socket` adds, to be sent to, read from, handed over and closed.
+
+    To make and to close one takes two fifths. It has no ``with``, and nothing else that Python's class adds.
+
+    Args:
+        family: Of addresses.
+        kind: ``SOCK_STREAM``, with flags.
+        descriptor: Of a connection; ``None`` for a new one.
+    """
+    return cast("socket.socket", socket.SocketType(family, kind, 0, descriptor))
+
+
+def full_socket(connection: socket.socket) -> socket.socket:
+    """Return what stands for a bare socket from now on, for code that is not ours; both do not block."""
+    kind = connection.type | socket.SOCK_NONBLOCK
+    return socket.socket(connection.family, kind, 0, connection.detach())
 
 
 def lacks_room(error: OSError) -> bool:

@@ -24,6 +24,7 @@ import structlog
 
 from bascule.errors import RequestRefused
 from bascule.gateway.answer import error_answer
+from bascule.gateway.connecting import bare_socket, full_socket
 from bascule.gateway.farewell import farewell
 from bascule.gateway.legs import CHUNK, PlainLeg
 from bascule.gateway.proxyheader import Peer, read_header
@@ -72,6 +73,8 @@ _PAUSE: Final = 0.1
 
 _SAY_EVERY: Final = 60.0
 """Seconds between log lines about overload, bad PROXY headers, or certificates that are not accepted."""
+
+_STREAM: Final = int(socket.SOCK_STREAM)
 
 _ACCEPT_BATCH: Final = 64
 """Connections accepted in one turn of the loop, before its other work goes on."""
@@ -165,7 +168,7 @@ class Listener:
                 elif error.errno not in _OF_THE_CONNECTION:
                     raise
                 return
-            connection = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
+            connection = bare_socket(self._family, _STREAM, descriptor)
             connection.setblocking(False)
             if self._is_unix:  # a Unix socket inherits no options of its listening socket
                 for option in unix_options():
@@ -234,6 +237,7 @@ class Listener:
 
     async def _serve(self, connection: socket.socket, first: bytes, peer: Peer) -> None:
         """Give a connection to the HTTP server, after the TLS handshake if there is one."""
+        connection = full_socket(connection)
         protocol = self._http(first, peer)
         if first or self._tls is not None:
             # A later turn of the loop looks at its first bytes; till then it must count as arriving.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OnUpgrade", "UpgradeRequest", "upgrade_head"]
 
+_USUAL: Final = b"\nUpgrade:"
 _UPGRADE: Final = b"\nupgrade:"
 """Every head with the field ``Upgrade`` contains this. ``Upgrade-Insecure-Requests``, which browsers send
 for each page, does not."""
@@ -55,7 +56,8 @@ def upgrade_head(data: bytes, limits: Limits) -> RequestHead | BadHead | None:
         The head of a request for a WebSocket; what is wrong with a head that has the field ``Upgrade``;
         ``None`` for any other request.
     """
-    if data.lower().find(_UPGRADE) < 0:  # `in` tries first whether it is a number, for as long again
+    # As browsers write it, or in any other case. `in` tries first whether it is a number, for as long again.
+    if data.find(_USUAL) < 0 and data.lower().find(_UPGRADE) < 0:
         return None
     try:
         if len(data) > limits.request_head_bytes:

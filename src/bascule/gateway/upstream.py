@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from bascule.errors import BasculeError
 from bascule.gateway.answers import AnsweringLeg, Answers
-from bascule.gateway.connecting import NONBLOCKING_STREAM, begin_connect, connect, lacks_room
+from bascule.gateway.connecting import (
+    NONBLOCKING_STREAM,
+    bare_socket,
+    begin_connect,
+    connect,
+    lacks_room,
+)
 from bascule.gateway.fence import AddressRefused
 from bascule.gateway.legs import Deadline, Leg, deadlines
 from bascule.gateway.pumpedleg import PumpedLeg
@@ -232,7 +238,7 @@ class Dialler:
         return leg
 
     def _socket(self, family: socket.AddressFamily) -> socket.socket:
-        connection = socket.socket(family, NONBLOCKING_STREAM, 0)
+        connection = bare_socket(family, NONBLOCKING_STREAM)
         is_unix = family is socket.AF_UNIX
         for level, option, value in self._unix_options if is_unix else self._options:
             connection.setsockopt(level, option, value)

@@ -51,13 +51,13 @@ def session_options(sockets: Sockets, *, browser: bool) -> tuple[Option, ...]:
 
     ``SO_OOBINLINE`` keeps urgent bytes in the stream: without it the kernel would take one
     out, and what we relay would not be what was sent. ``TCP_NOTSENT_LOWAT`` on the
-    browser's side keeps a heartbeat from queueing behind megabytes of output.
+    browser's side keeps a heartbeat from queueing behind megabytes of output. When an upstream is first
+    probed, `keepalive_start` says.
     """
     tcp = socket.IPPROTO_TCP
     options: list[Option] = [
         (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1),
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        (tcp, socket.TCP_KEEPIDLE, int(sockets.keepalive_idle)),
         (tcp, socket.TCP_KEEPINTVL, int(sockets.keepalive_interval)),
         (tcp, socket.TCP_KEEPCNT, sockets.keepalive_probes),
         # A reload may set these on a socket that has other values, so "off" is set explicitly.
@@ -67,6 +67,7 @@ def session_options(sockets: Sockets, *, browser: bool) -> tuple[Option, ...]:
     if sockets.congestion_control:
         options.append((tcp, socket.TCP_CONGESTION, sockets.congestion_control.encode()))
     if browser:
+        options.append((tcp, socket.TCP_KEEPIDLE, int(sockets.keepalive_idle)))
         # The kernel wakes us when the request arrives, not when the connection does. Until the time
         # is up it also keeps connections that never send anything.
         options.append((tcp, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS))
