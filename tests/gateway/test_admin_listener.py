@@ -527,6 +527,31 @@ async def test_fields_that_contradict_each_other_are_refused_here_too(admin: Pee
     assert await admin.ended()
 
 
+@pytest.mark.parametrize("count", [1, 3])
+async def test_who_has_said_all_behind_its_requests_is_answered(admin: Peer, count: int) -> None:
+    """As `socat` and `nc -N` do."""
+    await admin.send((b"GET /metrics HTTP/1.1\r\n" + HOST + b"\r\n") * count)
+    admin.writer.write_eof()
+    for _ in range(count):
+        assert (await admin.message()).status == 200
+    assert await admin.ended()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /metrics HTTP/1.1\r\n"])
+async def test_who_has_said_all_and_no_whole_request_is_let_go(admin: Peer, said: bytes) -> None:
+    await admin.send(said)
+    admin.writer.write_eof()
+    assert await admin.ended()
+
+
+async def test_who_leaves_a_stream_is_let_go(connect: Open) -> None:
+    reader, writer = await connect()
+    writer.write(ENDLESS)
+    await asyncio.wait_for(reader.readuntil(b"on"), 5)
+    writer.write_eof()
+    assert await _is_cut(reader)
+
+
 async def test_a_client_that_leaves_with_its_body_half_sent_is_no_fault(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

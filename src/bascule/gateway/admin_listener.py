@@ -45,9 +45,9 @@ from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from aiohttp.typedefs import Handler
+    from aiohttp import StreamReader
 
     from bascule.gateway.proxyheader import Peer
     from bascule.gateway.upgrade import UpgradeRequest
@@ -87,7 +87,6 @@ class AdminListener:
         self._config = config.model_copy(update={"proxy_protocol_from": ()})
         self._tls = tls
         self._dropped = dropped()
-        app.middlewares.insert(0, _noting)
         self._runner = web.AppRunner(app, shutdown_timeout=1.0)
         self._server: asyncio.Server | Listener | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -95,6 +94,8 @@ class AdminListener:
     async def start(self, listening: socket.socket) -> None:
         """Accept connections."""
         await self._runner.setup()
+        assert self._runner.server is not None
+        self._runner.server.request_factory = _noting(self._runner.server.request_factory)
         loop = asyncio.get_running_loop()
         # A loop listens once more, with 100 if nothing is said, on a socket that listens already.
         backlog = self._config.sockets.backlog
@@ -176,23 +177,30 @@ def _keeping_file(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
     return {} if cannot else {"cleanup_socket": False}
 
 
-@web.middleware
-async def _noting(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Tell a connection which request it answers."""
-    assert isinstance(request.protocol, _Connection)
-    request.protocol.begun(request, request.content)
-    return await handler(request)
+def _noting(make: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Return what makes requests as ``make`` does, and tells a connection which one it answers."""
+
+    def request_of(
+        message: RawRequestMessage, payload: StreamReader, protocol: web.RequestHandler, *more: Any
+    ) -> web.BaseRequest:
+        request = make(message, payload, protocol, *more)
+        assert isinstance(protocol, _Connection)
+        protocol.begun(request, payload)
+        return request
+
+    return request_of
 
 
 class _Connection(PlainProtocol):
     """One connection."""
 
-    __slots__ = ("_is_first", "_listener")
+    __slots__ = ("_has_said_all", "_is_first", "_listener")
 
     def __init__(self, listener: AdminListener, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._listener = listener
         self._is_first = True
+        self._has_said_all = False
         self.unread = listener.unread
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -219,6 +227,20 @@ class _Connection(PlainProtocol):
             self._listener.heads.leave(self)
         elif self.expects_head and data.strip(b"\r\n"):  # old clients end a body with an empty line
             self._listener.heads.enter(self)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # loops take a value
+        """Answer whole requests though their client says nothing more: `socat` and `nc -N` tell so at once.
+
+        Returns:
+            Whether the connection stays. Who leaves an answer that has begun, such as a stream, is gone.
+        """
+        bodies = [body for _, body in self.requests]
+        if self.body is not None:
+            bodies.append(self.body)
+        self._has_said_all = (
+            self.owes_answer and not self.has_begun_to_answer and all(body.is_eof() for body in bodies)
+        )
+        return self._has_said_all
 
     def _written_once(self, data: bytes) -> bytes:
         """Return data whose head aiohttp takes, if the public listener would take it."""
@@ -252,7 +274,7 @@ class _Connection(PlainProtocol):
         """
         if isinstance(resp, web.HTTPError):
             resp = of_framework(request, resp)
-        if is_last(request):
+        if is_last(request) or (self._has_said_all and not self.has_more):
             resp.force_close()
         finished = await super().finish_response(request, resp, start_time)
         # Otherwise the connection has ended, or the next request is there already.

@@ -161,6 +161,11 @@ class PlainProtocol(web.RequestHandler):
         return self._current_request is not None or self.has_more
 
     @property
+    def has_begun_to_answer(self) -> bool:
+        """Whether a part of the answer under way has been written."""
+        return self._current_request is not None and self._current_request.writer.output_size > 0
+
+    @property
     def requests(self) -> deque[tuple[RawRequestMessage | Any, StreamReader]]:
         """What waits for an answer: requests with their bodies, and what is wrong with a head."""
         return self._messages
