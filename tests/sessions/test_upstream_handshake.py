@@ -209,6 +209,11 @@ def _end_inside_the_head(call: Call) -> None:
     call.socket.shutdown(socket.SHUT_RDWR)
 
 
+def _say_something_else(call: Call) -> None:
+    call.send(b"-ERR unknown command 'GET'\r\n")
+    call.socket.shutdown(socket.SHUT_RDWR)
+
+
 def _reset_inside_the_head(call: Call) -> None:
     call.send(b"HTTP/1.1 101 Switch")
     call.reset()
@@ -243,6 +248,9 @@ FALSE_101: dict[str, Callable[[Call], object]] = {
     ),
     "bare-LF-in-another-answer": lambda call: call.send(b"HTTP/1.1 403 No\nContent-Length: 0\n\n"),
     "no-HTTP": lambda call: call.send(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+    "no-HTTP-and-no-end-of-a-head": lambda call: call.send(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "no-HTTP-and-an-end": _say_something_else,
+    "the-alert-of-a-server-that-speaks-TLS": lambda call: call.send(bytes.fromhex("15030100020246")),
     "39-endless-fields": lambda call: call.send(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000),
     "39-endless-field": lambda call: call.send(b"HTTP/1.1 200 OK\r\nA: " + b"b" * 100_000),
     "39-too-many-fields": lambda call: call.send(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 41 + b"\r\n"),

@@ -14,7 +14,7 @@ import os
 import random
 import socket
 from binascii import b2a_base64
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from bascule.errors import BasculeError
 from bascule.gateway.answers import AnsweringLeg, Answers
@@ -57,6 +57,10 @@ __all__ = ["Answered", "BadAnswer", "Begun", "Dial", "Dialler", "NoRoom", "Switc
 
 Begun: TypeAlias = "list[tuple[socket.socket, SocketAddress]]"
 """A connection that is not established yet, and where it leads; at most one."""
+
+
+_HTTP: Final = b"HTTP/"
+"""How an answer begins."""
 
 
 class Switched(NamedTuple):
@@ -402,6 +406,8 @@ class Dial:
             if size > limit:
                 raise BadAnswer("response head over limits.requestHeadBytes")
             if end < 0:
+                if not data.startswith(_HTTP[: len(data)]):  # another protocol, or TLS: it never ends a head
+                    raise BadAnswer("not valid HTTP")
                 if has_bare_line_feed(data):
                     raise BadAnswer("a bare line feed in the response head")
                 data += await _read_more(leg)
