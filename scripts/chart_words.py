@@ -59,6 +59,13 @@ Interval = Annotated[str, Field(pattern="^(([1-9]|[12][0-9]|30)s|([1-9][0-9]{0,3
 
 Replicas = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
+Port = Annotated[int, Field(ge=1, le=65535)]
+Name = Annotated[str, Field(pattern="^([a-z]([-a-z0-9]*[a-z0-9])?)?$", max_length=46)]
+"""Of a Service, with room for what follows in a pod's name; or empty."""
+IntOrPercent = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern="^[0-9]+%$")]
+Objects = tuple[dict[str, Any], ...]
+"""As the API server checks them; the chart does not."""
+
 
 class LocalReference(Block):
     """An object of the same namespace."""
