@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bascule.protocol.body import ChunkScanner
 from bascule.protocol.handshake import Offer, check_response
-from bascule.protocol.http1 import END_OF_HEAD, BadHead, ChunkScanner, parse_response_head
+from bascule.protocol.http1 import END_OF_HEAD, BadHead, parse_response_head
 from fuzz.running import run
 
 _OFFER = Offer(b"k", (b"a", b"b"), frozenset({b"permessage-deflate"}), b"host", None)

@@ -17,7 +17,8 @@ from bascule.gateway.legs import PlainLeg
 from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.tlshandshake import accept_tls
 from bascule.gateway.upstream import Answered
-from bascule.protocol.http1 import ResponseHead, framing_of
+from bascule.protocol.body import framing_of
+from bascule.protocol.http1 import ResponseHead
 from tests.support.certificates import make_certificate
 from tests.support.relaying import tcp_pair
 

@@ -14,7 +14,8 @@ from bascule.gateway.dateline import date_line
 from bascule.gateway.errorpages import error_page, reason_phrase
 from bascule.gateway.farewell import farewell
 from bascule.policy.forwarding import end_to_end_fields
-from bascule.protocol.http1 import BadHead, ChunkScanner
+from bascule.protocol.body import ChunkScanner
+from bascule.protocol.http1 import BadHead
 
 if TYPE_CHECKING:
     from bascule.errors import RequestRefused

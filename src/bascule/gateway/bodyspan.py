@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
 
-from bascule.protocol.http1 import BadHead, ChunkScanner
+from bascule.protocol.body import ChunkScanner
+from bascule.protocol.http1 import BadHead
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader

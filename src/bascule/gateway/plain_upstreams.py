@@ -60,7 +60,8 @@ from bascule.gateway.plain_upload import Upload
 from bascule.handover.counters import GatewayWord
 from bascule.policy.forwarding import end_to_end_fields
 from bascule.policy.location import kept_inside
-from bascule.protocol.http1 import BadHead, Framing, ResponseHead, framing_of
+from bascule.protocol.body import Framing, framing_of
+from bascule.protocol.http1 import BadHead, ResponseHead
 from bascule.protocol.method import BODY_WITHOUT_MEANING
 from bascule.telemetry.errand import Errand
 

@@ -32,15 +32,9 @@ from bascule.gateway.resolver import Resolver, Unresolvable
 from bascule.gateway.tlshandshake import connect_tls
 from bascule.policy.agreements import Agreements
 from bascule.policy.socketoptions import keepalive_start, session_options, unix_options
+from bascule.protocol.body import Framing, framing_of
 from bascule.protocol.handshake import Agreement, Offer, upgrade_request
-from bascule.protocol.http1 import (
-    END_OF_HEAD,
-    BadHead,
-    Framing,
-    ResponseHead,
-    framing_of,
-    has_bare_line_feed,
-)
+from bascule.protocol.http1 import END_OF_HEAD, BadHead, ResponseHead, has_bare_line_feed
 from bascule.protocol.tlsfailure import alert, errno_name, tls_failure
 
 if TYPE_CHECKING:

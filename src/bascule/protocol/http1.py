@@ -1,10 +1,12 @@
 """Strict heads of HTTP/1.1 messages (RFC 9112), for the opening handshakes.
 
 A head is cut at each CR LF. An expression decides whether its first line is well formed; every
-other line must be a token, a colon and a value without control bytes. Any other head is refused. So line
-folding (§5.2), a bare CR or LF (§2.2), white space before a colon (§5.1), control
-bytes and an empty field name are errors, not guesses: two parsers that guess
+other line must be a token, a colon and a value without control bytes. Any other head
+is refused. So line folding (§5.2), a bare CR or LF (§2.2), white space before a colon (§5.1),
+control bytes and an empty field name are errors, not guesses: two parsers that guess
 differently are how requests are smuggled.
+
+Where a body ends is in `bascule.protocol.body`.
 
 Browsers of one make send the same lines again and again. So lines that say nothing of a user are read once
 (`_Lines`): a line means the same wherever it stands.
@@ -16,7 +18,7 @@ sent is repeated in an error; memory is bounded.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bascule.errors import RequestRefused
 
@@ -29,12 +31,9 @@ __all__ = [
     "TOKEN",
     "TOO_MANY_FIELDS",
     "BadHead",
-    "ChunkScanner",
-    "Framing",
     "RequestHead",
     "ResponseHead",
     "elements",
-    "framing_of",
     "has_bare_line_feed",
     "has_huge_length",
     "parse_request_head",
@@ -75,10 +74,6 @@ _LONGEST: Final = 256
 """Bytes of a line; longer ones are not remembered."""
 
 _HUGE_LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*+[0-9]{19}", re.IGNORECASE)
-
-_CODINGS: Final = (b"chunked", b"identity")
-"""Values of ``Transfer-Encoding`` that we read. Where an empty element is beside it (RFC 9110 §5.6.1), some
-readers see no coding, aiohttp among them."""
 
 
 class BadHead(RequestRefused):
@@ -230,7 +225,7 @@ def has_bare_line_feed(data: bytes) -> bool:
 
 
 def has_huge_length(head: bytes) -> bool:
-    """Tell whether a head announces a body with a number of more than 18 digits, as `framing_of` refuses it.
+    """Tell whether a head announces a body with a number of more than 18 digits, which `framing_of` refuses.
 
     Readers differ beyond 63 bits: some refuse the number, for some it is negative, and to parsers built on
     llhttp 2**64-1 says that there is no ``Content-Length`` (seen with aiohttp 3.14.5).
@@ -265,106 +260,3 @@ def elements(values: Sequence[bytes]) -> list[bytes]:
 def tokens(values: Sequence[bytes]) -> list[bytes]:
     """Split comma-separated field lines into lower-case tokens."""
     return [element.lower() for element in elements(values)]
-
-
-class Framing(NamedTuple):
-    """Where the body of a response ends (RFC 9112 §6.3).
-
-    Attributes:
-        chunked: Whether it has the chunked coding, which marks its own end.
-        length: Its length in bytes; -1 when it is chunked, or ends with the connection.
-    """
-
-    chunked: bool
-    length: int
-
-
-def framing_of(head: ResponseHead) -> Framing:
-    """Return where the body of a final response to GET ends; the one to HEAD has the same fields and no body.
-
-    ``identity`` is the word of RFC 2616 for no coding; other proxies take it.
-
-    Raises:
-        BadHead: Its status is of no class, or its framing fields are invalid, contradict each other, or name
-            a coding other than chunked, which HTTP/1.0 does not know (§6.1); the error's status is 502.
-    """
-    if head.status > 599:
-        raise BadHead(502, "The upstream's status is not valid.")
-    coding = b",".join(head.values(b"transfer-encoding")).strip(b" \t").lower()
-    lengths = head.values(b"content-length")
-    if coding and (coding not in _CODINGS or lengths or head.minor < 1):
-        raise BadHead(502, "The upstream's transfer coding is not supported.")
-    if lengths and (len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 18):
-        raise BadHead(502, "The upstream's Content-Length is not valid.")
-    if head.status in (204, 304):
-        return Framing(False, 0)
-    if coding == b"chunked":
-        return Framing(True, -1)
-    return Framing(False, int(lengths[0]) if lengths else -1)
-
-
-class ChunkScanner:
-    """Finds the end of a chunked body (RFC 9112 §7.1) without decoding it.
-
-    Used for the rare answer to an upgrade that is not a 101 and has no length, and for uploads.
-
-    Attributes:
-        is_plain: Whether there are neither chunk extensions nor trailers so far: readers of those differ.
-        done: Whether the end was seen.
-    """
-
-    _SIZE_LINE: Final = 1024
-    """Longest size line or trailer field line, in bytes."""
-
-    def __init__(self) -> None:
-        self._line = b""
-        self._left = 0
-        self._after_chunk = False
-        self._trailers = False
-        self.is_plain = True
-        self.done = False
-
-    def feed(self, data: bytes) -> int:
-        """Take the next bytes received; return how many of them belong to the body.
-
-        Raises:
-            BadHead: The chunked coding is malformed; its status is 502. The scanner is of no use then.
-        """
-        position = 0
-        while position < len(data) and not self.done:
-            if self._left:
-                step = min(self._left, len(data) - position)
-                self._left -= step
-                position += step
-                continue
-            end = data.find(b"\n", position)
-            stop = len(data) if end < 0 else end + 1
-            self._line += data[position:stop]
-            position = stop
-            # Behind a chunk's data only CR LF will do: a parser that skips any two bytes there
-            # disagrees with its neighbours about where the next chunk begins.
-            if len(self._line) > (2 if self._after_chunk else self._SIZE_LINE):
-                raise BadHead(502, "The upstream's chunked body is malformed.")
-            if end >= 0:
-                self._on_line()
-        return position
-
-    def _on_line(self) -> None:
-        line, self._line = self._line, b""
-        if not line.endswith(b"\r\n"):
-            raise BadHead(502, "The upstream's chunked body is malformed.")
-        if self._after_chunk:  # `feed` allows two bytes here, so the line is CR LF
-            self._after_chunk = False
-            return
-        if self._trailers:
-            self.done = line == b"\r\n"
-            self.is_plain &= self.done
-            return
-        size = re.fullmatch(rb"([0-9A-Fa-f]{1,15})([ \t]*;[^\r\n]*)?\r\n", line)
-        if size is None:
-            raise BadHead(502, "The upstream's chunked body is malformed.")
-        self.is_plain &= size[2] is None
-        length = int(size[1], 16)
-        self._left = length
-        self._after_chunk = length > 0
-        self._trailers = length == 0
