@@ -35,3 +35,19 @@ def test_a_token_that_no_request_can_send_is_refused(tmp_path: Path, text: str) 
         read_token(Config(admin_token_file=file))
     with pytest.raises(ValidationError, match="text on one line"):
         Config(admin_token=text)
+
+
+def test_a_token_comes_from_its_file_or_else_from_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(" from the file\n")
+    assert read_token(Config(admin_token_file=file)) == "from the file"
+    assert read_token(Config(admin_token="said at once")) == "said at once"
+    assert read_token(Config()) is None
+
+
+def test_a_token_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(b"\xff")
+    with pytest.raises(ConfigError) as refused:
+        read_token(Config(admin_token_file=file))
+    assert refused.value.problems == [f"adminTokenFile: not UTF-8: {file}"]

@@ -13,6 +13,7 @@ from bascule.errors import ConfigError
 from bascule.policy.certificate import (
     admin_context,
     check_certificates,
+    own_context,
     peer_context,
     server_context,
     upstream_context,
@@ -258,3 +259,12 @@ def test_all_that_cannot_be_used_is_told_at_once(made: Certificate, tmp_path: Pa
         "upstreamTls.ca",
     ]
     check_certificates(Config(tls=Tls(certificate=made.certificate, key=made.key)))
+
+
+def test_our_own_listener_is_known_by_its_certificate_whatever_name_that_is_for(made: Certificate) -> None:
+    assert own_context(AdminTls()) is None
+    context = own_context(AdminTls(certificate=made.certificate, key=made.key))
+    assert context is not None
+    assert not context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert len(context.get_ca_certs()) == 1, "and no other is trusted"

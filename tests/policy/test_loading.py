@@ -127,7 +127,11 @@ def test_routes_that_the_command_line_replaces_are_told_with_where_they_are(
     flag: dict[str, object] = {"routes": [{"name": "c", "path": "/", "upstream": "http://z"}]}
 
     assert load(path, environ, flag).replaced == ("b.yaml:2", "BASCULE_ROUTES")
+    assert load(path, environ, flag).doubts(1000) == [
+        "--upstream: replaces the routes of b.yaml:2, BASCULE_ROUTES"
+    ]
     assert load(path, environ).replaced == ()
+    assert load(path, environ).doubts(1000) == []
     assert load(file("routes: []", "none.yaml"), {}, flag).replaced == ()
 
 
