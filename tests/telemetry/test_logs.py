@@ -68,6 +68,12 @@ def test_secrets_are_withheld_and_paths_lose_their_queries(log: Log) -> None:
     assert (event["cookie"], event["target"], event["path"]) == (WITHHELD, "/lab/", "/lab/")
 
 
+def test_what_is_no_text_stays_what_it_is_under_any_name(log: Log) -> None:
+    log.configure()
+    structlog.get_logger().info("asked", target=None, path=7)
+    assert (log.events()[0]["target"], log.events()[0]["path"]) == (None, 7)
+
+
 def test_a_long_text_is_cut(log: Log) -> None:
     log.configure()
     structlog.get_logger().info("long", agent="x" * 100_000)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
-from typing import Any
+import threading
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from bascule.telemetry import strays
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BEGIN = """
 import os, threading, warnings
@@ -86,3 +94,47 @@ def test_an_end_that_was_asked_for_is_none(code: str) -> None:
 
 def test_a_thread_that_ends_itself_is_none() -> None:
     assert printed(IN_A_THREAD.replace('ValueError("wrong")', "SystemExit")) == (0, "")
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """Let this process log its own strays; collects what is said of them."""
+    found: list[dict[str, Any]] = []
+
+    class Log:
+        @staticmethod
+        def error(event: str, **values: Any) -> None:
+            found.append({"event": event, **values})
+
+    for module, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    monkeypatch.setattr(strays, "_log", Log)
+    strays.log_strays()
+    yield found
+    logging.captureWarnings(capture=False)
+
+
+def test_what_is_said_of_an_exception_is_its_place_and_not_what_was_there(said: list[dict[str, Any]]) -> None:
+    error = ValueError("wrong")
+    sys.excepthook(ValueError, error, None)
+    sys.unraisablehook(stray(error, ["what a peer sent"]))
+    threading.excepthook(threading.ExceptHookArgs((ValueError, None, None, threading.current_thread())))
+    assert [line.get("where") for line in said] == [
+        None,
+        "list",
+        type(threading.current_thread()).__qualname__,
+    ]
+    assert [str(line["exc_info"][1]) for line in said] == ["wrong", "wrong", ""]
+
+
+def test_nothing_is_said_of_an_end_that_was_asked_for(said: list[dict[str, Any]]) -> None:
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    threading.excepthook(threading.ExceptHookArgs((SystemExit, SystemExit(), None, None)))
+    assert said == []
+
+
+def stray(error: BaseException, where: object) -> Any:
+    """Return what Python tells of an exception that nobody can catch."""
+    return SimpleNamespace(
+        exc_type=type(error), exc_value=error, exc_traceback=None, err_msg=None, object=where
+    )
