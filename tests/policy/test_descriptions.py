@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from bascule.policy.config import Config
 from bascule.policy.descriptions import DescribedSchema, descriptions
 from bascule.policy.model import Block, blocks
 from bascule.policy.routeconfig import RouteConfig
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class Above(Block):
@@ -57,6 +62,15 @@ def test_a_schema_has_the_descriptions_only_if_it_is_asked_for_them() -> None:
 
     assert described["lastKey"] == bare["lastKey"] | {"description": "The last."}
     assert described["silent"] == bare["silent"]
+
+
+def test_a_schema_can_be_had_where_there_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: object) -> str:
+        raise OSError("could not get source code")
+
+    monkeypatch.setattr(inspect, "getsource", missing)
+
+    assert Below.model_json_schema(schema_generator=DescribedSchema) == Below.model_json_schema()
 
 
 def test_to_load_a_configuration_reads_no_source() -> None:

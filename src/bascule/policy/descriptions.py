@@ -44,11 +44,7 @@ class DescribedSchema(GenerateJsonSchema):
 
 
 def descriptions(model: type[Block]) -> Mapping[str, str]:
-    """Return what the keys of a model mean.
-
-    Raises:
-        OSError: The model's source is not at hand.
-    """
+    """Return what the keys of a model mean; none is described where modules have no source beside them."""
     written: dict[str, str] = {}
     for above in reversed(model.__mro__):
         if issubclass(above, Block):
@@ -59,12 +55,16 @@ def descriptions(model: type[Block]) -> Mapping[str, str]:
 
 def _docstrings(model: type[Block]) -> Iterator[tuple[str, str]]:
     """Yield the fields that a model itself has, each with the string that follows it, empty if none does."""
-    (source,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    try:
+        text = inspect.getsource(model)
+    except OSError:
+        return
+    (source,) = ast.parse(textwrap.dedent(text)).body
     assert isinstance(source, ast.ClassDef)
     for statement, after in pairwise((*source.body, None)):
         match statement, after:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                yield name, inspect.cleandoc(text)
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
+                yield name, inspect.cleandoc(said)
             case ast.AnnAssign(target=ast.Name(id=name)), _:
                 yield name, ""
             case _:
