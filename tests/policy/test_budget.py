@@ -23,6 +23,17 @@ def test_the_cap_is_taken_and_given_back() -> None:
     assert budget.in_use == 2
 
 
+def test_the_latest_lease_says_how_many_there_were_with_it_and_with_those_without_one() -> None:
+    unlisted = 3
+    budget = SessionBudget(5, unlisted=lambda: unlisted)
+    first = taken(budget)
+    assert budget.at_latest == budget.in_flight == 4
+    taken(budget)
+    assert budget.try_acquire(0.0, "lab") is Refusal.CAP
+    first.release()
+    assert (budget.at_latest, budget.in_flight) == (5, 4)
+
+
 def test_releasing_twice_gives_back_once() -> None:  # I3
     budget = SessionBudget(1)
     lease = taken(budget)

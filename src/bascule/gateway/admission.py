@@ -307,7 +307,7 @@ class Admission:
         if not self._dispatch.has_room():
             return self._finish(asked, lease, None)
         self._words[_ADMITTED] += 1
-        peak = self._budget.in_flight
+        peak = self._budget.at_latest
         if peak > self._words[_PEAK_IN_FLIGHT]:
             self._words[_PEAK_IN_FLIGHT] = peak
         match = asked.match
@@ -486,7 +486,8 @@ class Admission:
         """Record a session that a forwarder has; from here on its record owns the lease."""
         self._registry.add(record)
         self._settled.set()
-        self._refuser.hold_off.admitted(asked.who, asked.path)
+        if self._refuser.hold_off.any_refused:
+            self._refuser.hold_off.admitted(asked.who, asked.path)
 
     def gave_back(self, record: Record) -> None:
         """Release the lease of a session that no forwarder has taken."""

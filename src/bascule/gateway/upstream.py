@@ -238,8 +238,8 @@ class Dialler:
     def _socket(self, family: socket.AddressFamily) -> socket.socket:
         connection = bare_socket(family, NONBLOCKING_STREAM)
         is_unix = family is socket.AF_UNIX
-        for level, option, value in self._unix_options if is_unix else self._options:
-            connection.setsockopt(level, option, value)
+        for option in self._unix_options if is_unix else self._options:
+            connection.setsockopt(*option)
         if not is_unix:
             connection.setsockopt(*keepalive_start(self._sockets, random.random()))
         return connection

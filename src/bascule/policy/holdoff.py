@@ -72,14 +72,18 @@ class HoldOff:
         return last is None or now - last > self._maximum + self.memory
 
     @property
+    def any_refused(self) -> bool:
+        """Whether anything is known of any client; otherwise there is nothing to forget."""
+        return bool(self._refused)
+
+    @property
     def memory(self) -> float:
         """Seconds after which a client that stayed away counts as new."""
         return self._maximum + 10.0
 
     def admitted(self, client: str, path: bytes) -> None:
         """Forget that a client was refused for a path: it was admitted."""
-        if self._refused:
-            self._refused.pop(_key(client, path), None)
+        self._refused.pop(_key(client, path), None)
 
 
 def _key(client: str, path: bytes) -> int:

@@ -156,12 +156,8 @@ class RouteTable:
     def find(self, target: Target) -> Match | None:
         """Find the route of a target that bascule does not answer itself: see `match`."""
         found = self._find(target.segments)
-        for reading in (target.credulous, target.truncated):
-            if reading is None:
-                continue
-            other = self._find(reading)
-            if (found and found[2]) is not (other and other[2]):
-                raise BadTarget("The path can be read in two ways.")
+        if target.credulous is not None or target.truncated is not None:
+            self._check_other_readings(target, found)
         if found is None:
             return None
         _, _, entry, upstream = found
@@ -170,7 +166,15 @@ class RouteTable:
         if entry.route.strip_prefix and entry.depth:
             prefix, path = without_prefix(target, entry.depth)
         demands = entry.demands(target.segments) if entry.claims else ()
-        return Match(entry.route, upstream, path + target.query, prefix, target.authority, demands=demands)
+        return Match(entry.route, upstream, path + target.query, prefix, target.authority, None, demands)
+
+    def _check_other_readings(self, target: Target, found: _Found | None) -> None:
+        for reading in (target.credulous, target.truncated):
+            if reading is None:
+                continue
+            other = self._find(reading)
+            if (found and found[2]) is not (other and other[2]):
+                raise BadTarget("The path can be read in two ways.")
 
     def _find(self, segments: list[bytes]) -> _Found | None:
         if not self._literal_only:

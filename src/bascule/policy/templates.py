@@ -24,6 +24,7 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -90,7 +91,12 @@ class UpstreamAddress(NamedTuple):
     @property
     def endpoint(self) -> str:
         """``host:port`` or ``unix:/path``, as the log and the list of sessions name it."""
-        return host_port(self.host, self.port) if self.port else f"unix:{self.host}"
+        return _endpoint(self.host, self.port)
+
+
+@lru_cache(maxsize=1024)
+def _endpoint(host: str, port: int) -> str:
+    return host_port(host, port) if port else f"unix:{host}"
 
 
 def check_pattern(pattern: str) -> re.Pattern[bytes]:

@@ -8,8 +8,8 @@ differently are how requests are smuggled.
 
 Where a body ends is in `bascule.protocol.body`.
 
-Browsers of one make send the same lines again and again. So lines that say nothing of a user are read once
-(`_Lines`): a line means the same wherever it stands.
+Browsers of one make send the same lines again and again. So lines that say nothing of a user are read once:
+a line means the same wherever it stands.
 
 Rules of this file: bytes in, values out; limits come as arguments; nothing a peer
 sent is repeated in an error; memory is bounded.
@@ -87,25 +87,24 @@ _Line: TypeAlias = tuple[tuple[bytes, bytes], bytes, tuple[bytes]]
 _ByName: TypeAlias = dict[bytes, tuple[bytes, ...]]
 
 
-class _Lines(dict[bytes, "_Line | None"]):
-    """Field lines as they are read, without their ends; ``None`` for what is no field line."""
-
-    def __missing__(self, line: bytes) -> _Line | None:
-        match = _FIELD_LINE.fullmatch(line)
-        if match is None:
-            return None
-        spelling, value = match.groups()
-        value = value.rstrip(b" \t")
-        name = spelling.lower()
-        read = (spelling, value), name, (value,)
-        if name in _SAID_BY_MANY and len(line) <= _LONGEST:
-            if len(self) >= _REMEMBERED:
-                self.clear()
-            self[line] = read
-        return read
+_LINES: Final[dict[bytes, _Line]] = {}
+"""Field lines without their ends → how they are read, as far as they are remembered."""
 
 
-_LINES: Final = _Lines()
+def _read_line(line: bytes) -> _Line | None:
+    """Read a field line; ``None`` if it is none."""
+    match = _FIELD_LINE.fullmatch(line)
+    if match is None:
+        return None
+    spelling, value = match.groups()
+    value = value.rstrip(b" \t")
+    name = spelling.lower()
+    read = (spelling, value), name, (value,)
+    if name in _SAID_BY_MANY and len(line) <= _LONGEST:
+        if len(_LINES) >= _REMEMBERED:
+            _LINES.clear()
+        _LINES[line] = read
+    return read
 
 
 class _Head:
@@ -115,16 +114,21 @@ class _Head:
 
     def __init__(self, fields: list[tuple[bytes, bytes]], by_name: _ByName | None = None) -> None:
         self.fields = fields
-        self.by_name = by_name or {name.lower(): (value,) for name, value in fields}
-        if len(self.by_name) < len(fields):  # some have several lines
-            lines: dict[bytes, list[bytes]] = {}
-            for name, value in fields:
-                lines.setdefault(name.lower(), []).append(value)
-            self.by_name = {name: tuple(values) for name, values in lines.items()}
+        if by_name is None or len(by_name) < len(fields):  # some have several lines
+            by_name = _indexed(fields)
+        self.by_name = by_name
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of one field, one for each line; ``name`` in lower case."""
         return list(self.by_name.get(name, ()))
+
+
+def _indexed(fields: list[tuple[bytes, bytes]]) -> _ByName:
+    """Return the values of each field by its name."""
+    lines: dict[bytes, list[bytes]] = {}
+    for name, value in fields:
+        lines.setdefault(name.lower(), []).append(value)
+    return {name: tuple(values) for name, values in lines.items()}
 
 
 class RequestHead(_Head):
@@ -243,8 +247,10 @@ def _fields(lines: list[bytes]) -> tuple[list[tuple[bytes, bytes]], _ByName] | N
         return None
     fields = []
     by_name: _ByName = {}
+    remembered = _LINES.get
     for line in lines[:-2]:
-        if (read := _LINES[line]) is None:
+        read = remembered(line) or _read_line(line)
+        if read is None:
             return None
         field, name, values = read
         fields.append(field)
