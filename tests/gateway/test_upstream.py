@@ -231,6 +231,26 @@ async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch:
                 await opening(dialler, address, b"/", [], OFFER)
 
 
+@pytest.mark.parametrize("how", ["end", "reset"])
+async def test_an_upstream_that_ends_before_it_answers_has_reset_the_connection(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_to(monkeypatch, SPEAKING)
+
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if how == "reset":
+            writer.transport.abort()
+        writer.close()
+
+    dialler = dialler_of(Config())
+    async with await asyncio.start_server(leave, SPEAKING, 0) as server:
+        address = UpstreamAddress("http", "apps", server.sockets[0].getsockname()[1], b"apps")
+        for _ in range(2):  # the second time the name is known
+            with pytest.raises(Unreachable, match=r"^handshake failed: ECONNRESET$"):
+                await opening(dialler, address, b"/", [], OFFER)
+
+
 async def test_an_upstreams_connection_has_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     tcp = socket.IPPROTO_TCP
     resolve_to(monkeypatch, SPEAKING)

@@ -52,9 +52,11 @@ __all__ = ["Answered", "BadAnswer", "Begun", "Dial", "Dialler", "NoRoom", "Switc
 Begun: TypeAlias = "list[tuple[socket.socket, SocketAddress]]"
 """A connection that is not established yet, and where it leads; at most one."""
 
-
 _HTTP: Final = b"HTTP/"
 """How an answer begins."""
+
+_ENDED: Final = errno.ECONNRESET
+"""How an upstream is treated that has ended before it answered: like one that has reset the connection."""
 
 
 class Switched(NamedTuple):
@@ -253,7 +255,7 @@ class Dial:
     """
 
     __slots__ = (
-        "_address", "_begun", "_deadline", "_dialler", "_failure", "_fields", "_heard", "_key", "_leg",
+        "_address", "_begun", "_deadline", "_dialler", "_failed", "_fields", "_heard", "_key", "_leg",
         "_offer", "_target", "_unsent",
     )  # fmt: skip
 
@@ -268,7 +270,7 @@ class Dial:
         self._offer = offer
         self._begun: Begun = []
         self._leg: Leg | None = None
-        self._failure: OSError | None = None
+        self._failed = 0  # the number of an error: with itself we would keep the frames that keep us
         self._heard = b""
 
     def begin(self, arrived: Callable[[], None]) -> bool:
@@ -281,12 +283,12 @@ class Dial:
         if leg is None:
             return False
         self._ask(leg)
-        if self._unsent or self._failure is not None:
+        if self._unsent or self._failed:
             return False
         try:
             leg.expect(arrived)
         except OSError as error:
-            self._failure = error
+            self._failed = error.errno or errno.EIO
             return False
         return True
 
@@ -307,11 +309,11 @@ class Dial:
             raise
         except OSError as error:
             leg.forget()
-            self._failure = error
+            self._failed = error.errno or errno.EIO
             return None
         leg.forget()
         if not data:
-            self._failure = _ended()
+            self._failed = _ENDED
             return None
         self._heard = data
         size = data.find(END_OF_HEAD) + len(END_OF_HEAD)
@@ -351,8 +353,8 @@ class Dial:
         deadline = self._deadline
         try:
             try:
-                if self._failure is not None:
-                    raise self._failure
+                if self._failed:
+                    raise OSError(self._failed, "handshake")
                 if self._unsent:
                     await leg.write(self._unsent)
                 head, early = await self._read_head(leg)
@@ -387,7 +389,7 @@ class Dial:
         try:
             self._unsent = leg.write_now(upgrade_request(self._target, self._key, self._fields))
         except OSError as error:
-            self._failure = error
+            self._failed = error.errno or errno.EIO
         self._dialler.deadlines.enter(self._deadline)
 
     async def _read_head(self, leg: Leg) -> tuple[Agreement | ResponseHead, bytes]:
@@ -420,11 +422,7 @@ async def _read_more(leg: Leg) -> bytes:
     """Read what comes next; if that is the end, the upstream has died, which is treated like a reset."""
     if chunk := await leg.read():
         return chunk
-    raise _ended()
-
-
-def _ended() -> ConnectionResetError:
-    return ConnectionResetError(errno.ECONNRESET, "ended before it answered")
+    raise OSError(_ENDED, "ended before it answered")
 
 
 def _place(found: Address) -> tuple[str, int]:
