@@ -209,8 +209,9 @@ def test_files_that_cannot_be_used_change_nothing_and_the_log_names_their_keys(
     assert not proxy.reload(upstreamTls=block(authority, shown, ca=str(shown.key)))
     assert not proxy.reload(upstreamTls=block(authority, shown, ca="/nowhere.pem"))
 
-    said = [line["problem"].partition(" ")[0] for line in proxy.events("configuration not reloaded")]
-    assert said == ["upstreamTls.certificate:", "upstreamTls.ca:", "upstreamTls.ca:"]
+    said = [line["problem"].split(" ")[:2] for line in proxy.events("configuration not reloaded")]
+    place = f"{proxy.file}:1:"
+    assert said == [[place, f"upstreamTls.{key}:"] for key in ("certificate", "ca", "ca")]
     assert asked(proxy) == (200, b"safe")
 
 
