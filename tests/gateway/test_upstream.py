@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bascule.gateway import upstream
 from bascule.gateway.answers import AnsweringLeg
 from bascule.gateway.connecting import full_socket
 from bascule.gateway.fence import Fence
@@ -61,14 +63,18 @@ def lacking(monkeypatch: pytest.MonkeyPatch, lacked: socket.AddressFamily) -> No
 async def opening(dialler: Dialler, address: UpstreamAddress, *what: Any) -> Switched | Answered:
     """Do what the admission does to open a connection and to hear the answer."""
     dial, arrived = dialler.dial(address, *what), asyncio.Event()
-    if dial.begin(arrived.set):
+    expects = dial.begin(arrived.set)
+    while expects:
         try:
             await arrived.wait()
         except asyncio.CancelledError:
             dial.give_up()
             raise
-        if (switched := dial.hear()) is not None:
-            return switched
+        arrived.clear()
+        with contextlib.suppress(BlockingIOError):
+            if (switched := dial.hear()) is not None:
+                return switched
+            expects = False
     return await dial.finish()
 
 
@@ -123,6 +129,124 @@ async def test_an_upstream_that_has_moved_is_found_within_a_second(
     async with await asyncio.start_server(refuse, SPEAKING, silent_port):
         answered = await opening(dialler, address, b"/", [], OFFER)
         answered.leg.close()
+
+
+@pytest.fixture
+def far_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each connect take a while, as to another node: the kernel is not asked again at once."""
+
+    def begun(connection: socket.socket, where: Any) -> bool:
+        assert connection.connect_ex(where) == errno.EINPROGRESS
+        return False
+
+    monkeypatch.setattr(upstream, "begin_connect", begun)
+
+
+async def known(dialler: Dialler, port: int) -> UpstreamAddress:
+    """Return an address that has been looked up."""
+    address = UpstreamAddress("http", "apps", port, b"apps")
+    with contextlib.suppress(Unreachable):
+        (await opening(dialler, address, b"/", [], OFFER)).leg.close()
+    return address
+
+
+@pytest.mark.usefixtures("far_away")
+async def test_a_connection_that_takes_a_while_is_waited_for_without_a_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve_to(monkeypatch, SPEAKING)
+    port = reserve_port()
+    async with await asyncio.start_server(refuse, SPEAKING, port):
+        dialler = dialler_of(Config())
+        address = await known(dialler, port)
+        arrived = asyncio.Event()
+        dial = dialler.dial(address, b"/", [], OFFER)
+        assert dial.begin(arrived.set)
+        await arrived.wait()
+        with pytest.raises(BlockingIOError):  # it is established, and was asked
+            dial.hear()
+        assert not dialler.connect_deadlines
+        arrived.clear()
+        await arrived.wait()
+        assert dial.hear() is None  # a 404 is up to `finish`
+        answered = await dial.finish()
+        assert isinstance(answered, Answered)
+        assert answered.head.status == 404
+        answered.leg.close()
+        assert not dialler.deadlines
+
+
+@pytest.mark.usefixtures("far_away")
+async def test_one_that_is_refused_after_a_while_is_told_as_one_that_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve_to(monkeypatch, SPEAKING)
+    dialler = dialler_of(Config())
+    address = await known(dialler, reserve_port())
+    dial, arrived = dialler.dial(address, b"/", [], OFFER), asyncio.Event()
+    assert dial.begin(arrived.set)
+    await arrived.wait()
+    assert dial.hear() is None
+    with pytest.raises(Unreachable, match=r"^connect failed: ECONNREFUSED$"):
+        await dial.finish()
+    assert not dialler.connect_deadlines
+
+
+async def test_one_that_says_nothing_is_given_up_in_time_without_a_task(
+    monkeypatch: pytest.MonkeyPatch, silent_port: int
+) -> None:
+    resolve_to(monkeypatch, SILENT)
+    dialler = dialler_of(Config(limits=Limits(connect_timeout=0.1)))
+    address = await known(dialler, silent_port)
+    dial, arrived = dialler.dial(address, b"/", [], OFFER), asyncio.Event()
+    assert dial.begin(arrived.set)
+    await arrived.wait()
+    assert dial.hear() is None
+    with pytest.raises(Unreachable, match=r"^connect timed out$"):
+        await dial.finish()
+
+
+async def test_one_that_nobody_waits_for_any_more_is_closed(
+    monkeypatch: pytest.MonkeyPatch, silent_port: int
+) -> None:
+    resolve_to(monkeypatch, SILENT)
+    dialler = dialler_of(Config(limits=Limits(connect_timeout=0.1)))
+    address = await known(dialler, silent_port)
+    before = set(os.listdir("/proc/self/fd"))
+    dial = dialler.dial(address, b"/", [], OFFER)
+    assert dial.begin(lambda: None)
+    dial.give_up()
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert not dialler.connect_deadlines
+
+
+@pytest.mark.usefixtures("far_away")
+async def test_of_several_addresses_each_has_its_share_of_the_time_in_a_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve_to(monkeypatch, SPEAKING, SPEAKING)
+    dialler = dialler_of(Config())
+    address = await known(dialler, reserve_port())
+    dial = dialler.dial(address, b"/", [], OFFER)
+    assert not dial.begin(lambda: None)
+    with pytest.raises(Unreachable, match=r"^connect failed: ECONNREFUSED$"):
+        await dial.finish()
+
+
+@pytest.mark.usefixtures("far_away")
+async def test_one_that_epoll_does_not_take_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, SPEAKING)
+    dialler = dialler_of(Config())
+    address = await known(dialler, reserve_port())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no watches")
+
+    monkeypatch.setattr(AnsweringLeg, "expect_connected", full)
+    dial = dialler.dial(address, b"/", [], OFFER)
+    assert not dial.begin(lambda: None)
+    with pytest.raises(Unreachable, match=r"^connect failed: ENOSPC$"):
+        await dial.finish()
 
 
 @pytest.mark.parametrize("others", [[SPEAKING], [SILENT, SPEAKING]], ids=["one more", "two more"])

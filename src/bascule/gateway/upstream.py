@@ -116,6 +116,7 @@ class Dialler:
 
     def __init__(self, config: Config, tls: ssl.SSLContext, fence: Fence) -> None:
         self._limits = config.limits
+        self.connect_deadlines = deadlines(config.limits.connect_timeout)
         self.deadlines = deadlines(config.limits.upstream_handshake_timeout)
         self.longest_head = config.limits.request_head_bytes
         self._answers = Answers()
@@ -140,22 +141,28 @@ class Dialler:
         """
         return Dial(self, address, target, fields, offer)
 
-    def connect_now(self, address: UpstreamAddress, begun: Begun) -> AnsweringLeg | None:
-        """Connect if that takes no wait; else return ``None``, and a connect that was begun in ``begun``.
+    def begin_connect(self, address: UpstreamAddress, begun: Begun) -> tuple[AnsweringLeg, bool] | None:
+        """Connect, if nothing but the connection itself has to be waited for.
 
-        In the usual case the name was resolved lately and the network answers at once, so no time-out is
-        needed; anything slower is up to `connect`.
+        In the usual case the name was resolved lately. On the same node the network answers at once.
+
+        Returns:
+            The connection, and whether it is established already; if not, it must be within the time of
+            `connect_deadlines`. ``None`` if all is up to `connect`, because the name has to be looked up or
+            has several addresses, because of TLS or a failure; then what was begun is in ``begun``.
         """
         try:
             addresses = self._resolver.known(address.host, address.port)
             if addresses is None or address.scheme == "https":
                 return None
-            family, where = self._permitted(address, addresses)[0]
+            permitted = self._permitted(address, addresses)
+            family, where = permitted[0]
             connection = self._socket(family)
             begun.append((connection, where))
-            if begin_connect(connection, where):
+            is_established = begin_connect(connection, where)
+            if is_established or len(permitted) == 1:
                 begun.clear()
-                return AnsweringLeg(self._answers, connection)
+                return AnsweringLeg(self._answers, connection), is_established
         except (OSError, AddressRefused):
             pass  # `connect` tries all addresses, this one again.
         return None
@@ -169,20 +176,23 @@ class Dialler:
         """
         try:
             return await self._connect_in_turn(address, begun)
-        except TimeoutError as error:
-            self._resolver.doubt(address.host)
-            raise Unreachable("connect timed out") from error
         except Unresolvable as error:
             raise Unreachable("name does not resolve") from error
         except (_TlsFailed, AddressRefused) as error:
             raise Unreachable(str(error)) from error
         except OSError as error:
-            self._resolver.doubt(address.host)
-            why = NoRoom if lacks_room(error) else Unreachable
-            raise why(f"connect failed: {errno_name(error)}") from error
+            raise self.not_connected(address, error) from error
         finally:
             for connection, _ in begun:
                 connection.close()
+
+    def not_connected(self, address: UpstreamAddress, error: OSError) -> BasculeError:
+        """Return what is to be raised where no address could be connected to: `Unreachable` or `NoRoom`."""
+        self._resolver.doubt(address.host)
+        if isinstance(error, TimeoutError):
+            return Unreachable("connect timed out")
+        why = NoRoom if lacks_room(error) else Unreachable
+        return why(f"connect failed: {errno_name(error)}")
 
     async def _connect_in_turn(self, address: UpstreamAddress, begun: Begun) -> Leg:
         """Try the addresses in turn; a connect that has begun to the first one goes on.
@@ -250,13 +260,14 @@ class Dialler:
 class Dial:
     """One opening handshake with an upstream.
 
-    `begin` goes as far as that takes no wait, which is nearly always up to the answer, and `hear` takes that.
-    In all other cases `finish` goes on, in a task, from whatever has been reached.
+    `begin` goes as far as that takes no wait, which on the same node is up to the answer. `hear` goes on from
+    there: once the connection is established, and once there is an answer. In all other cases `finish` does,
+    in a task, from whatever has been reached.
     """
 
     __slots__ = (
-        "_address", "_begun", "_deadline", "_dialler", "_failed", "_fields", "_heard", "_key", "_leg",
-        "_offer", "_target", "_unsent",
+        "_address", "_begun", "_connecting", "_deadline", "_dialler", "_failed", "_fields", "_heard", "_key",
+        "_leg", "_not_connected", "_offer", "_target", "_unsent",
     )  # fmt: skip
 
     def __init__(
@@ -270,6 +281,8 @@ class Dial:
         self._offer = offer
         self._begun: Begun = []
         self._leg: Leg | None = None
+        self._connecting: Deadline | None = None
+        self._not_connected = 0
         self._failed = 0  # the number of an error: with itself we would keep the frames that keep us
         self._heard = b""
 
@@ -279,9 +292,12 @@ class Dial:
         Returns:
             Whether it will be called. Otherwise `finish` must be awaited.
         """
-        leg = self._dialler.connect_now(self._address, self._begun)
-        if leg is None:
+        found = self._dialler.begin_connect(self._address, self._begun)
+        if found is None:
             return False
+        leg, is_established = found
+        if not is_established:
+            return self._await_connection(leg, arrived)
         self._ask(leg)
         if self._unsent or self._failed:
             return False
@@ -292,6 +308,30 @@ class Dial:
             return False
         return True
 
+    def _await_connection(self, leg: AnsweringLeg, arrived: Callable[[], None]) -> bool:
+        self._leg = leg
+        try:
+            leg.expect_connected(arrived)
+        except OSError as error:
+            self._not_connected = error.errno or errno.EIO
+            return False
+        self._connecting = Deadline(leg, self._dialler.connect_deadlines)
+        self._dialler.connect_deadlines.enter(self._connecting)
+        return True
+
+    def _ask_if_connected(self, leg: AnsweringLeg) -> bool:
+        """Send the upgrade request if the connection is established; tell whether it was sent whole."""
+        connecting, self._connecting = self._connecting, None
+        assert connecting is not None
+        self._dialler.connect_deadlines.leave(connecting)
+        self._not_connected = errno.ETIMEDOUT if connecting.expired else leg.connect_error()
+        if not self._not_connected:
+            self._ask(leg)
+            if not (self._unsent or self._failed):
+                return True
+        leg.forget()
+        return False
+
     def hear(self) -> Switched | None:
         """Read the answer after ``arrived`` was called, which is not called again.
 
@@ -299,10 +339,14 @@ class Dial:
             A true 101; ``None`` for anything else, or if it has not all come: `finish` must be awaited.
 
         Raises:
-            BlockingIOError: There was no answer yet; ``arrived`` will be called again.
+            BlockingIOError: There is no answer yet; ``arrived`` will be called again.
         """
         leg, dialler = self._leg, self._dialler
         assert isinstance(leg, AnsweringLeg)
+        if self._connecting is not None:
+            if self._ask_if_connected(leg):
+                raise BlockingIOError
+            return None
         try:
             data = leg.read_now()
         except BlockingIOError:
@@ -333,7 +377,10 @@ class Dial:
         leg = self._leg
         assert isinstance(leg, AnsweringLeg)
         leg.forget()
-        self._dialler.deadlines.leave(self._deadline)
+        if self._connecting is not None:
+            self._dialler.connect_deadlines.leave(self._connecting)
+        else:
+            self._dialler.deadlines.leave(self._deadline)
         leg.close()
 
     async def finish(self) -> Switched | Answered:
@@ -350,6 +397,9 @@ class Dial:
         if leg is None:
             leg = await self._dialler.connect(self._address, self._begun)
             self._ask(leg)
+        elif self._not_connected:
+            leg.close()
+            raise self._dialler.not_connected(self._address, OSError(self._not_connected, "connect"))
         deadline = self._deadline
         try:
             try:
