@@ -16,11 +16,13 @@ from bascule.gateway.hubactivity import HubActivity
 from bascule.policy.config import Hub
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
+from tests.gateway.dialling import SILENT
 from tests.gateway.plain_support import World, new_world
 from tests.support.clock import Clock
+from tests.support.deaf import deaf_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 
 def pytest_asyncio_loop_factories(
@@ -55,3 +57,10 @@ def hub_routes() -> HubRoutes:
 def activity(hub_routes: HubRoutes, clock: Clock) -> HubActivity:
     """Return what notes activity on these routes, by that clock."""
     return HubActivity(hub_routes, clock)
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Return a port of one address that takes no connection."""
+    with deaf_port(SILENT) as port:
+        yield port

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bascule.gateway.admission import Admission
+from bascule.gateway.dialler import Unreachable
 from bascule.gateway.exchanges import ExchangeCount
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.life import Stage
@@ -18,7 +19,7 @@ from bascule.gateway.proxyheader import Peer
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
 from bascule.gateway.upgrade import UpgradeRequest
-from bascule.gateway.upstream import Switched, Unreachable
+from bascule.gateway.upstream import Switched
 from bascule.handover.counters import GatewayWord
 from bascule.policy.budget import SessionBudget
 from bascule.policy.config import Config
@@ -82,7 +83,7 @@ class World:
         )
         self.admission = Admission(
             config=config, rules=RequestRules(config, fakes, fakes.require, b"here"), budget=self.budget,
-            registry=Registry(), dispatch=fakes, dialler=fakes, refuser=Refuser(config.limits, life),
+            registry=Registry(), dispatch=fakes, dial=fakes.dial, refuser=Refuser(config.limits, life),
             access_log=fakes, words=words, exchanges=ExchangeCount(10, words), life=life, generation=0,
         )  # fmt: skip
 

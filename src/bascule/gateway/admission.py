@@ -20,12 +20,13 @@ import structlog
 from bascule.errors import NotPermitted, RequestRefused
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.departure import Departure, departures
+from bascule.gateway.dialler import NoRoom, Unreachable
 from bascule.gateway.exchanges import SOON, TOO_MANY
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.refusal import REFUSED_STATUS, Refusing
 from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.gateway.registry import Record
-from bascule.gateway.upstream import BadAnswer, NoRoom, Switched, Unreachable
+from bascule.gateway.upstream import BadAnswer, Switched
 from bascule.handover.counters import KINDS, GatewayWord
 from bascule.handover.messages import MAX_ANSWER_BYTES, Adopt
 from bascule.policy.forwarding import seen_by_browser
@@ -38,7 +39,7 @@ from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from bascule.gateway.departure import Departing
     from bascule.gateway.dispatch import Dispatch
@@ -48,12 +49,12 @@ if TYPE_CHECKING:
     from bascule.gateway.refusal import Refuser
     from bascule.gateway.registry import Registry
     from bascule.gateway.upgrade import UpgradeRequest
-    from bascule.gateway.upstream import Answered, Dial, Dialler
+    from bascule.gateway.upstream import Answered, Dial
     from bascule.gateway.waits import Waits
     from bascule.policy.budget import Lease, SessionBudget
     from bascule.policy.config import Config
     from bascule.policy.requestrules import RequestRules
-    from bascule.policy.routes import Match
+    from bascule.policy.routes import Match, UpstreamAddress
     from bascule.protocol.handshake import Offer
     from bascule.protocol.http1 import RequestHead
     from bascule.telemetry.accesslog import AccessLog
@@ -221,7 +222,7 @@ class Admission:
         budget: The one counter.
         registry: Where sessions are recorded.
         dispatch: The forwarders.
-        dialler: Opens upstream connections.
+        dial: Prepares one opening handshake with an upstream.
         refuser: Answers upgrades that become no session, and holds repeated ones.
         access_log: One line per refusal.
         words: The gateway's counter block.
@@ -238,7 +239,7 @@ class Admission:
         budget: SessionBudget,
         registry: Registry,
         dispatch: Dispatch,
-        dialler: Dialler,
+        dial: Callable[[UpstreamAddress, bytes, list[tuple[bytes, bytes]], Offer], Dial],
         refuser: Refuser,
         access_log: AccessLog,
         words: memoryview,
@@ -251,7 +252,7 @@ class Admission:
         self._budget = budget
         self._registry = registry
         self._dispatch = dispatch
-        self._dialler = dialler
+        self._new_dial = dial
         self._refuser = refuser
         self._access = access_log
         self._words = words
@@ -315,7 +316,7 @@ class Admission:
             match, asked.host, asked.head.fields, asked.peer, asked.scheme, asked.head.minor, asked.client,
             upgrade=True,
         )  # fmt: skip
-        dial = self._dialler.dial(match.upstream, match.target, fields, asked.offer)
+        dial = self._new_dial(match.upstream, match.target, fields, asked.offer)
         expecting = _Expecting(self, asked, lease, dial, self._dialling)
         if not dial.begin(expecting.arrived):
             return self._finish(asked, lease, dial)

@@ -9,6 +9,7 @@ import random
 import secrets
 import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,6 +22,7 @@ from bascule.gateway.admission import Admission
 from bascule.gateway.auth import SessionTokens
 from bascule.gateway.census import Census
 from bascule.gateway.control_channel import ControlChannel
+from bascule.gateway.dialler import Dialler
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.drain_order import DrainOrder
 from bascule.gateway.exchanges import ExchangeCount
@@ -37,7 +39,7 @@ from bascule.gateway.plain import PlainProxy
 from bascule.gateway.plain_upstreams import PlainUpstreams
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
-from bascule.gateway.upstream import Dialler
+from bascule.gateway.upstream import Dial
 from bascule.gateway.view import View
 from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.handover.journal import Journal
@@ -120,8 +122,8 @@ class Parts:
         self.refuser = Refuser(config.limits, life)
         self.admission = Admission(
             config=config, rules=rules, budget=budget, registry=self.registry,
-            dispatch=self.dispatch, dialler=Dialler(config, upstream_tls, fence), refuser=self.refuser,
-            access_log=access_log, words=words, exchanges=self.exchanges,
+            dispatch=self.dispatch, dial=partial(Dial, Dialler(config, upstream_tls, fence)),
+            refuser=self.refuser, access_log=access_log, words=words, exchanges=self.exchanges,
             life=life, generation=setup.generation,
         )  # fmt: skip
         self.drain = DrainOrder(
