@@ -152,8 +152,7 @@ def _reset_on_close(connection: socket.socket) -> None:
 class Deadline:
     """Interrupts a leg when time is up, at a small part of what `asyncio.timeout` costs per handshake.
 
-    Use as a context manager around reads and writes of one leg; afterwards `expired` tells
-    whether time ran out.
+    Time runs from when it is made until `end`; afterwards `expired` tells whether it ran out.
 
     Args:
         leg: The leg to interrupt.
@@ -166,12 +165,10 @@ class Deadline:
         self._leg = leg
         self._waits = waits
         self.expired = False
+        waits.enter(self)
 
-    def __enter__(self) -> Deadline:
-        self._waits.enter(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Let time run no more; doing so twice is harmless."""
         self._waits.leave(self)
 
     def expire(self) -> None:

@@ -87,8 +87,8 @@ class Dial:
     """
 
     __slots__ = (
-        "_address", "_begun", "_connecting", "_deadline", "_dialler", "_failed", "_fields", "_heard", "_key",
-        "_leg", "_not_connected", "_offer", "_target", "_unsent",
+        "_address", "_begun", "_deadline", "_dialler", "_failed", "_fields", "_heard", "_is_connecting",
+        "_key", "_leg", "_not_connected", "_offer", "_target", "_unsent",
     )  # fmt: skip
 
     def __init__(
@@ -102,7 +102,7 @@ class Dial:
         self._offer = offer
         self._begun: Begun = []
         self._leg: Leg | None = None
-        self._connecting: Deadline | None = None
+        self._is_connecting = False
         self._not_connected = 0
         self._failed = 0  # the number of an error: with itself we would keep the frames that keep us
         self._heard = b""
@@ -136,16 +136,15 @@ class Dial:
         except OSError as error:
             self._not_connected = error.errno or errno.EIO
             return False
-        self._connecting = Deadline(leg, self._dialler.connect_deadlines)
-        self._dialler.connect_deadlines.enter(self._connecting)
+        self._deadline = Deadline(leg, self._dialler.connect_deadlines)
+        self._is_connecting = True
         return True
 
     def _ask_if_connected(self, leg: AnsweringLeg) -> bool:
         """Send the upgrade request if the connection is established; tell whether it was sent whole."""
-        connecting, self._connecting = self._connecting, None
-        assert connecting is not None
-        self._dialler.connect_deadlines.leave(connecting)
-        self._not_connected = errno.ETIMEDOUT if connecting.expired else leg.connect_error()
+        self._is_connecting = False
+        self._deadline.end()
+        self._not_connected = errno.ETIMEDOUT if self._deadline.expired else leg.connect_error()
         if not self._not_connected:
             self._ask(leg)
             if not (self._unsent or self._failed):
@@ -164,7 +163,7 @@ class Dial:
         """
         leg, dialler = self._leg, self._dialler
         assert isinstance(leg, AnsweringLeg)
-        if self._connecting is not None:
+        if self._is_connecting:
             if self._ask_if_connected(leg):
                 raise BlockingIOError
             return None
@@ -190,7 +189,7 @@ class Dial:
             return None
         if not isinstance(agreement, Agreement):
             return None
-        dialler.deadlines.leave(self._deadline)
+        self._deadline.end()
         return Switched(leg, agreement, data[size:])
 
     def give_up(self) -> None:
@@ -198,10 +197,7 @@ class Dial:
         leg = self._leg
         assert isinstance(leg, AnsweringLeg)
         leg.forget()
-        if self._connecting is not None:
-            self._dialler.connect_deadlines.leave(self._connecting)
-        else:
-            self._dialler.deadlines.leave(self._deadline)
+        self._deadline.end()
         leg.close()
 
     async def finish(self) -> Switched | Answered:
@@ -230,7 +226,7 @@ class Dial:
                     await leg.write(self._unsent)
                 head, early = await self._read_head(leg)
             finally:
-                self._dialler.deadlines.leave(deadline)
+                deadline.end()
             if deadline.expired:  # the head had arrived before the deadline shut the connection down
                 raise ConnectionAbortedError
         except (OSError, BadAnswer) as error:
@@ -256,12 +252,11 @@ class Dial:
         self._leg = leg
         self._key = b2a_base64(os.urandom(16), newline=False)
         self._unsent = b""
-        self._deadline = Deadline(leg, self._dialler.deadlines)
         try:
             self._unsent = leg.write_now(upgrade_request(self._target, self._key, self._fields))
         except OSError as error:
             self._failed = error.errno or errno.EIO
-        self._dialler.deadlines.enter(self._deadline)
+        self._deadline = Deadline(leg, self._dialler.deadlines)
 
     async def _read_head(self, leg: Leg) -> tuple[Agreement | ResponseHead, bytes]:
         """Read one final response head, skipping interim ones (RFC 9110 §15.2)."""
