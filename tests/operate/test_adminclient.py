@@ -42,7 +42,7 @@ def draining(**changes: Any) -> bool:
     return bool(AdminClient(config(**changes)).ask("POST", "/drain")["draining"])
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "0::0"])
 def test_a_listener_at_all_addresses_is_asked_at_the_loopback(host: str) -> None:
     with serving(bascule(admin=Endpoint(host, 0), admin_token="t" * 32), host) as bound:
         assert draining(admin=Endpoint(host, bound[1]), admin_token="t" * 32)

@@ -39,9 +39,6 @@ _WHERE_THE_TOKEN_IS: Final = (
     " It is taken from the configuration (--config), or from the variable BASCULE_ADMINTOKEN."
 )
 
-_REACHED_AT: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Address that stands for all → one of them."""
-
 
 class AdminClient:
     """The admin listener of one proxy.
@@ -107,7 +104,9 @@ def _connection(config: Config) -> HTTPConnection:
             "admin: with port 0 the kernel chose the port; --admin HOST:PORT says which, "
             "and the proxy's first line in the log has it"
         )
-    host = _REACHED_AT.get(config.admin.host, config.admin.host)
+    host = config.admin.host
+    if config.admin.is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
     if context is None:
         return HTTPConnection(host, config.admin.port, timeout=_PATIENCE)
     return HTTPSConnection(host, config.admin.port, timeout=_PATIENCE, context=context)

@@ -126,7 +126,7 @@ def load(
         {**sources, **dict.fromkeys(unwritten(config), "default")},
         tuple(paths),
         _replaced(layers) if sources["routes"] == "flag" else (),
-        {key: place for key in sources if (place := place_of(layers, tuple(key.split("."))))},
+        {key: place_of(layers, tuple(key.split("."))) for key in sources if sources[key] != "default"},
     )
 
 
