@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.tlstransport import TlsTransport
     from tests.support.certificates import Certificate
+    from tests.support.tlspeer import TlsPeer
 
 BOTH = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
@@ -428,14 +429,23 @@ async def test_who_must_not_write_in_another_handshake_may_afterwards(
             await asyncio.gather(*writing)
 
 
-async def test_a_close_sends_what_had_to_wait_for_another_handshake(certificate: Certificate) -> None:
+@contextlib.asynccontextmanager
+async def closing_in_a_handshake(
+    certificate: Certificate,
+) -> AsyncIterator[tuple[TlsTransport, TlsPeer, socket.socket]]:
+    """Close a transport that has written while its peer had begun another handshake."""
     loop = asyncio.get_running_loop()
-    leg = PumpedLeg()
-    async with secured(certificate, leg, is_server=True) as (transport, peer, theirs):
+    async with secured(certificate, PumpedLeg(), is_server=True) as (transport, peer, theirs):
         await loop.sock_sendall(theirs, peer.begin_anew())
         await eventually_async(lambda: is_readable(theirs), 5, "we begin")
         transport.write(bytes(600))
         transport.close()
+        yield transport, peer, theirs
+
+
+async def test_a_close_sends_what_had_to_wait_for_another_handshake(certificate: Certificate) -> None:
+    loop = asyncio.get_running_loop()
+    async with closing_in_a_handshake(certificate) as (transport, peer, theirs):
         got = b""
         async with asyncio.timeout(10):
             while sealed := await loop.sock_recv(theirs, 1 << 16):
@@ -449,13 +459,7 @@ async def test_a_close_sends_what_had_to_wait_for_another_handshake(certificate:
 
 
 async def test_a_close_waits_for_no_handshake_whose_peer_has_ended(certificate: Certificate) -> None:
-    loop = asyncio.get_running_loop()
-    leg = PumpedLeg()
-    async with secured(certificate, leg, is_server=True) as (transport, peer, theirs):
-        await loop.sock_sendall(theirs, peer.begin_anew())
-        await eventually_async(lambda: is_readable(theirs), 5, "we begin")
-        transport.write(bytes(600))
-        transport.close()
+    async with closing_in_a_handshake(certificate) as (transport, _, theirs):
         theirs.shutdown(socket.SHUT_WR)
         await eventually_async(lambda: transport.get_extra_info("socket").fileno() < 0, 5, "it has ended")
 

@@ -1,4 +1,7 @@
-"""Child processes that only sleep, with control channels of which a test reads the other end."""
+"""Child processes that only sleep, with control channels of which a test reads the other end.
+
+What the supervisor would do later is done when a test lets time pass.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from bascule.handover.control import read_control
 from bascule.handover.descriptors import PacketReader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bascule.handover.control import ControlMessage
     from bascule.supervisor.child import Child
 
@@ -25,6 +30,17 @@ class Sleepers:
         self.started: list[Child] = []
         self._theirs: dict[Child, socket.socket] = {}
         self._reader = PacketReader()
+        self.later: list[Callable[[], None]] = []
+
+    def do_later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Keep an action for `pass_time`, however many seconds it is to wait."""
+        self.later.append(action)
+
+    def pass_time(self) -> None:
+        """Do what is due so far."""
+        due, self.later = self.later, []
+        for action in due:
+            action()
 
     def start(self, child: Child) -> None:
         if (before := self._theirs.get(child)) is not None:

@@ -15,7 +15,7 @@ from bascule.supervisor.gateways import Gateways
 from tests.supervisor.sleepers import Sleepers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 class Rig(Sleepers):
@@ -26,8 +26,7 @@ class Rig(Sleepers):
         self.gateways = Gateways()
         self.gateway = self.gateways.serving
         self.forwarders = [ForwarderChild(slot) for slot in range(2)]
-        self.later: list[Callable[[], None]] = []
-        self.channels = Channels(self.gateways, self.forwarders, lambda _, action: self.later.append(action))
+        self.channels = Channels(self.gateways, self.forwarders, self.do_later)
         for child in (self.gateway, *self.forwarders):
             self.start(child)
             child.ready = True
@@ -51,10 +50,12 @@ class Rig(Sleepers):
         self.start(self.gateway)
         self.gateway.prepared = True
 
-    def pass_time(self) -> None:
-        due, self.later = self.later, []
-        for action in due:
-            action()
+    def another_gateway_follows(self) -> None:
+        """Let the gateway die; the next one is there at once, and is given its channels."""
+        self.dies(self.gateway)
+        self.channels.on_gateways_death(self.gateway)
+        self.gateway_is_back()
+        self.channels.connect_all()
 
 
 @pytest.fixture
@@ -137,10 +138,7 @@ def test_a_gateway_that_has_just_died_is_tried_again_and_its_successor_gets_the_
 
 def test_what_a_gateway_that_died_left_unread_is_given_to_the_next_before_its_channels(rig: Rig) -> None:
     rig.one_outcome_is_left_unread()
-    rig.dies(rig.gateway)
-    rig.channels.on_gateways_death(rig.gateway)
-    rig.gateway_is_back()
-    rig.channels.connect_all()
+    rig.another_gateway_follows()
     assert rig.reads_the_rest(rig.gateway)
     assert rig.told(rig.gateway) == ["ForwarderChannel"] * 2
 
@@ -149,32 +147,20 @@ def test_what_a_gateway_that_died_left_unread_is_given_to_the_next_before_its_ch
 def test_who_dies_with_what_another_left_unread_leaves_it_to_the_next(rig: Rig, times: int) -> None:
     rig.one_outcome_is_left_unread()
     for _ in range(times):
-        rig.dies(rig.gateway)
-        rig.channels.on_gateways_death(rig.gateway)
-        rig.gateway_is_back()
-        rig.channels.connect_all()
+        rig.another_gateway_follows()
         rig.channel(rig.gateway)[1].close()
         rig.pass_time()
-    rig.dies(rig.gateway)
-    rig.channels.on_gateways_death(rig.gateway)
-    rig.gateway_is_back()
-    rig.channels.connect_all()
+    rig.another_gateway_follows()
     assert rig.reads_the_rest(rig.gateway)
 
 
 def test_what_was_read_to_its_end_is_given_to_nobody_else(rig: Rig) -> None:
     rig.one_outcome_is_left_unread()
-    rig.dies(rig.gateway)
-    rig.channels.on_gateways_death(rig.gateway)
-    rig.gateway_is_back()
-    rig.channels.connect_all()
+    rig.another_gateway_follows()
     assert rig.reads_the_rest(rig.gateway)
     rig.pass_time()
     assert not rig.later
-    rig.dies(rig.gateway)
-    rig.channels.on_gateways_death(rig.gateway)
-    rig.gateway_is_back()
-    rig.channels.connect_all()
+    rig.another_gateway_follows()
     left = [said for said in rig.messages(rig.gateway) if isinstance(said, Unread)]
     assert left == [Unread(0), Unread(1)], "its own channels, and no others"
 
@@ -187,10 +173,7 @@ def test_what_a_forwarder_said_that_died_before_the_gateway_did_is_left_though_a
     rig.channels.connect(rig.forwarders[0])
     rig.channel(rig.gateway)[1].close()
     rig.pass_time()
-    rig.dies(rig.gateway)
-    rig.channels.on_gateways_death(rig.gateway)
-    rig.gateway_is_back()
-    rig.channels.connect_all()
+    rig.another_gateway_follows()
     assert rig.reads_the_rest(rig.gateway)
 
 
@@ -208,10 +191,7 @@ def test_a_channel_in_the_place_of_one_that_was_read_to_its_end_is_all_that_is_k
 def test_one_look_is_due_however_many_gateways_have_died(rig: Rig) -> None:
     rig.one_outcome_is_left_unread()
     for _ in range(3):
-        rig.dies(rig.gateway)
-        rig.channels.on_gateways_death(rig.gateway)
-        rig.gateway_is_back()
-        rig.channels.connect_all()
+        rig.another_gateway_follows()
     assert len(rig.later) == 1
 
 

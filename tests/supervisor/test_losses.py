@@ -12,7 +12,7 @@ from bascule.supervisor.losses import Losses
 from tests.supervisor.sleepers import Sleepers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 class Rig(Sleepers):
@@ -22,8 +22,7 @@ class Rig(Sleepers):
         super().__init__()
         self.counters = CounterFile.create(2)
         self.gateways = Gateways()
-        self.later: list[Callable[[], None]] = []
-        self.losses = Losses(self.counters, self.gateways, lambda _, action: self.later.append(action))
+        self.losses = Losses(self.counters, self.gateways, self.do_later)
         self.start(self.gateways.serving)
         self.gateways.serving.prepared = True
 
@@ -33,9 +32,7 @@ class Rig(Sleepers):
     def pass_time(self, turns: int = 2) -> None:
         """Let the time of all deaths so far be over, in which the gateway had so many turns."""
         self.counters.gateway(self.gateways.serving.place)[GatewayWord.TURNS] += turns
-        due, self.later = self.later, []
-        for action in due:
-            action()
+        super().pass_time()
 
     @property
     def lost(self) -> list[int]:

@@ -17,7 +17,7 @@ from bascule.supervisor.prints import Prints
 from tests.supervisor.sleepers import Sleepers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 Lines = list[MutableMapping[str, Any]]
@@ -29,8 +29,7 @@ class Rig(Sleepers):
     def __init__(self) -> None:
         super().__init__()
         self.selector = selectors.DefaultSelector()
-        self.later: list[Callable[[], None]] = []
-        self.prints = Prints(self.selector, lambda _, action: self.later.append(action))
+        self.prints = Prints(self.selector, self.do_later)
         self.child = ForwarderChild(0)
         with self.prints.pipe(self.child) as writing:
             self.writing = os.dup(writing)
@@ -46,11 +45,6 @@ class Rig(Sleepers):
         for key, _ in ready:
             key.data()
         return len(ready)
-
-    def pass_time(self) -> None:
-        due, self.later = self.later, []
-        for action in due:
-            action()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.supervisor.sleepers import Sleepers
 from tests.support.proctree import alive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 OTHER = Loaded(Config.model_validate({"websocketProxy": {"maxSessionsPerApp": 7}}), {})
@@ -34,7 +34,6 @@ class Host(Sleepers):
         self.succession = Succession(Loaded(Config(), {}), self.gateways, self, self.do_later)
         self.again: list[Child] = []
         self.served: list[Child] = []
-        self.later: list[Callable[[], None]] = []
         self.turns = 0
         self.is_leaving = False
         self.fails = False
@@ -48,9 +47,6 @@ class Host(Sleepers):
 
     def start_again(self, child: Child) -> None:
         self.again.append(child)
-
-    def do_later(self, seconds: float, action: Callable[[], None]) -> None:
-        self.later.append(action)
 
     def turns_of(self, child: Child) -> int:
         return self.turns
