@@ -15,6 +15,7 @@ from bascule.gateway.dialler import Unreachable
 from bascule.gateway.exchanges import ExchangeCount
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.life import Stage
+from bascule.gateway.nosession import NoSessions
 from bascule.gateway.proxyheader import Peer
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
@@ -73,6 +74,7 @@ class World:
         self.at_once = at_once
         self.budget = SessionBudget(10)
         words = memoryview(bytearray(8 * len(GatewayWord))).cast("Q")
+        refuser = Refuser(config.limits, life)
         fakes: Any = SimpleNamespace(
             match=lambda *_: match,
             require=None,
@@ -83,8 +85,9 @@ class World:
         )
         self.admission = Admission(
             config=config, rules=RequestRules(config, fakes, fakes.require, b"here"), budget=self.budget,
-            registry=Registry(), dispatch=fakes, dial=fakes.dial, refuser=Refuser(config.limits, life),
-            access_log=fakes, words=words, exchanges=ExchangeCount(10, words), life=life, generation=0,
+            registry=Registry(), dispatch=fakes, dial=fakes.dial,
+            no_sessions=NoSessions(config.limits, refuser, fakes, words, ExchangeCount(10, words)),
+            hold_off=refuser.hold_off, words=words, life=life, generation=0,
         )  # fmt: skip
 
     def leg(self, ours: socket.socket) -> PlainLeg:

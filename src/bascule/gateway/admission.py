@@ -13,18 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
-from bascule.errors import NotPermitted, RequestRefused
-from bascule.gateway.answer import error_answer, relay_answer
+from bascule.errors import RequestRefused
+from bascule.gateway.asked import Asked
 from bascule.gateway.departure import Departure, departures
 from bascule.gateway.dialler import NoRoom, Unreachable
-from bascule.gateway.exchanges import SOON, TOO_MANY
 from bascule.gateway.legs import PlainLeg
-from bascule.gateway.refusal import REFUSED_STATUS, Refusing
-from bascule.gateway.refusal_table import REFUSAL_TABLE
+from bascule.gateway.nosession import NoSession
 from bascule.gateway.registry import Record
 from bascule.gateway.upstream import BadAnswer, Switched
 from bascule.handover.counters import KINDS, GatewayWord
@@ -34,7 +30,6 @@ from bascule.policy.origin import origin_allowed, why_refused
 from bascule.protocol.handshake import check_request, switching_protocols
 from bascule.protocol.http1 import BadHead
 from bascule.tasks import spawn
-from bascule.telemetry.errand import Errand
 from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:
@@ -43,94 +38,23 @@ if TYPE_CHECKING:
 
     from bascule.gateway.departure import Departing
     from bascule.gateway.dispatch import Dispatch
-    from bascule.gateway.exchanges import ExchangeCount
-    from bascule.gateway.legs import Leg
     from bascule.gateway.life import Life
-    from bascule.gateway.refusal import Refuser
+    from bascule.gateway.nosession import NoSessions
     from bascule.gateway.registry import Registry
     from bascule.gateway.upgrade import UpgradeRequest
-    from bascule.gateway.upstream import Answered, Dial
+    from bascule.gateway.upstream import Dial
     from bascule.gateway.waits import Waits
     from bascule.policy.budget import Lease, SessionBudget
     from bascule.policy.config import Config
+    from bascule.policy.holdoff import HoldOff
     from bascule.policy.requestrules import RequestRules
     from bascule.policy.routes import Match, UpstreamAddress
     from bascule.protocol.handshake import Offer
-    from bascule.protocol.http1 import RequestHead
-    from bascule.telemetry.accesslog import AccessLog
 
 __all__ = ["Admission"]
 
-_log = structlog.get_logger()
-
 _ADMITTED: Final = int(GatewayWord.ADMITTED)
 _PEAK_IN_FLIGHT: Final = int(GatewayWord.PEAK_IN_FLIGHT)
-
-
-class _Asked(NamedTuple):
-    """An upgrade request that may become a session: admitted by all rules but for the caps.
-
-    Attributes:
-        leg: The browser's connection.
-        head: The request.
-        early: Bytes after the head.
-        peer: Address of the connection's other end.
-        scheme: ``http`` or ``https``: how the request reached us.
-        client: Address of the browser: `peer`, or what trusted proxies say.
-        offer: What the browser offers.
-        match: Where the request leads.
-        host: The host it is for.
-        user: Whose it is; ``None`` if nobody asks. On a route of JupyterHub, the owner of the server.
-    """
-
-    leg: Leg
-    head: RequestHead
-    early: bytes
-    peer: str
-    scheme: bytes
-    client: str
-    offer: Offer
-    match: Match
-    host: bytes
-    user: str | None
-
-    @property
-    def who(self) -> str:
-        """The key of a hold-off: the signed-in user, if any, since users may share addresses.
-
-        Not the owner of a JupyterHub server, for which anybody may ask.
-        """
-        return self.client if self.user is None or self.match.hub_route is not None else f"user {self.user}"
-
-    @property
-    def errand(self) -> Errand:
-        """Whose session it would be."""
-        return _errand(self.match, self.client, self.user)
-
-    @property
-    def path(self) -> bytes:
-        """The target without its query: beside `who`, what a hold-off goes by."""
-        return self.head.target.partition(b"?")[0]
-
-
-def _errand(match: Match, client: str, user: str | None) -> Errand:
-    return Errand(match.route.name, match.route.kind, client, match.upstream.endpoint, user)
-
-
-class _NoSession(NamedTuple):
-    """Why an upgrade became no session after all, and what its browser is to be answered.
-
-    Attributes:
-        why: Counted and logged.
-        status: HTTP status for the log, where the answer is one.
-        detail: For the log.
-        answer: The upstream's own answer, or an error of ours; ``None`` for the refusal table's, if any.
-    """
-
-    why: Refusal
-    status: int | None = None
-    detail: str | None = None
-    answer: Answered | RequestRefused | None = None
 
 
 _NOT_VALID: Final = RequestRefused(502, "The upstream's answer was not valid.")
@@ -144,7 +68,7 @@ class _OnItsWay:
     def __init__(
         self,
         admission: Admission,
-        asked: _Asked,
+        asked: Asked,
         record: Record,
         message: bytes,
         browser: socket.socket,
@@ -167,10 +91,8 @@ class _OnItsWay:
     def left(self) -> None:
         """See `Handed.left`: the browser has had no answer yet, and gets one now."""
         self.upstream.close()
-        self._admission.gave_back(self._record)
         leg = PlainLeg(asyncio.get_running_loop(), self.browser)
-        refusal = self._admission.refuse(self._asked._replace(leg=leg), Refusal.NO_ROOM)
-        spawn(refusal, "refusal", serves=True)
+        self._admission.left(self._asked._replace(leg=leg), self._record)
 
 
 class _Expecting:
@@ -179,7 +101,7 @@ class _Expecting:
     __slots__ = ("_admission", "_asked", "_dial", "_lease", "_looks")
 
     def __init__(
-        self, admission: Admission, asked: _Asked, lease: Lease, dial: Dial, looks: Waits[Departing]
+        self, admission: Admission, asked: Asked, lease: Lease, dial: Dial, looks: Waits[Departing]
     ) -> None:
         self._admission = admission
         self._asked = asked
@@ -223,10 +145,9 @@ class Admission:
         registry: Where sessions are recorded.
         dispatch: The forwarders.
         dial: Prepares one opening handshake with an upstream.
-        refuser: Answers upgrades that become no session, and holds repeated ones.
-        access_log: One line per refusal.
+        no_sessions: Counts, answers and logs upgrades that become no session.
+        hold_off: Is told who got a session.
         words: The gateway's counter block.
-        exchanges: Counts the relaying of an upstream's refusal.
         life: Tells whether new sessions are admitted.
         generation: How many gateways came before this one, which makes ids unique.
     """
@@ -240,10 +161,9 @@ class Admission:
         registry: Registry,
         dispatch: Dispatch,
         dial: Callable[[UpstreamAddress, bytes, list[tuple[bytes, bytes]], Offer], Dial],
-        refuser: Refuser,
-        access_log: AccessLog,
+        no_sessions: NoSessions,
+        hold_off: HoldOff,
         words: memoryview,
-        exchanges: ExchangeCount,
         life: Life,
         generation: int,
     ) -> None:
@@ -253,13 +173,11 @@ class Admission:
         self._registry = registry
         self._dispatch = dispatch
         self._new_dial = dial
-        self._refuser = refuser
-        self._access = access_log
+        self._no_sessions = no_sessions
+        self._hold_off = hold_off
         self._words = words
-        self._exchanges = exchanges
         self._next_id = (generation << 40) + 1
         self._dialling = departures()
-        self._relaying = departures()
         self._life = life
         self._settled = asyncio.Event()  # set whenever a lease has become a session's, or is given back
 
@@ -276,7 +194,7 @@ class Admission:
         """
         leg, head, early, (peer, secure) = request
         if isinstance(head, BadHead):
-            return self._answer(leg, head, peer, None)
+            return self._no_sessions.not_admitted(leg, head, peer, None)
         match: Match | None = None
         client = self._rules.client(peer, head.fields)
         try:
@@ -290,20 +208,20 @@ class Admission:
             if early and len(early) > self._config.limits.early_bytes:
                 raise RequestRefused(400, "Too many bytes were sent before the handshake was answered.")
         except RequestRefused as refused:
-            return self._answer(leg, refused, client, match)
-        asked = _Asked(leg, head, early, peer, scheme, client, offer, match, host, user)
+            return self._no_sessions.not_admitted(leg, refused, client, match)
+        asked = Asked(leg, head, early, peer, scheme, client, offer, match, host, user)
         if not self._life.admits:
-            return self.refuse(asked, Refusal.DRAINING)
+            return self._no_sessions.refuse(asked, Refusal.DRAINING)
         lease = self._budget.try_acquire(time.monotonic(), match.route.name, user)
         if isinstance(lease, Refusal):
-            return self.refuse(asked, lease)
+            return self._no_sessions.refuse(asked, lease)
         try:
             return self._dial(asked, lease)
         except BaseException:
             self._drop(asked, lease)
             raise
 
-    def _dial(self, asked: _Asked, lease: Lease) -> Coroutine[Any, Any, None] | None:
+    def _dial(self, asked: Asked, lease: Lease) -> Coroutine[Any, Any, None] | None:
         """Ask the upstream; if the answer is then expected, return ``None``, else what a task has to do."""
         if not self._dispatch.has_room():
             return self._finish(asked, lease, None)
@@ -323,7 +241,7 @@ class Admission:
         self._dialling.enter(expecting)
         return None
 
-    def heard(self, asked: _Asked, lease: Lease, dial: Dial, switched: Switched | None) -> None:
+    def heard(self, asked: Asked, lease: Lease, dial: Dial, switched: Switched | None) -> None:
         """Go on when the upstream has answered; ``switched`` is its 101, if it is a plain one."""
         if switched is None:
             spawn(self._finish(asked, lease, dial), "upgrade", serves=True)
@@ -336,28 +254,28 @@ class Admission:
         if no_session is not None:
             self._conclude(asked, lease, no_session)
 
-    def gave_up(self, asked: _Asked, lease: Lease, why: Refusal) -> None:
+    def gave_up(self, asked: Asked, lease: Lease, why: Refusal) -> None:
         """Release the lease, and answer the browser if it is there: its upstream is waited for no longer."""
-        self._conclude(asked, lease, _NoSession(why))
+        self._conclude(asked, lease, NoSession(why))
 
-    def _conclude(self, asked: _Asked, lease: Lease, no_session: _NoSession) -> None:
+    def _conclude(self, asked: Asked, lease: Lease, no_session: NoSession) -> None:
         lease.release()
         self._settled.set()
-        spawn(self._explain(asked, no_session), "upgrade", serves=True)
+        spawn(self._no_sessions.explain(asked, no_session), "upgrade", serves=True)
 
-    def _drop(self, asked: _Asked, lease: Lease) -> None:
+    def _drop(self, asked: Asked, lease: Lease) -> None:
         """Leave nothing behind where no forwarder has the session: a fault of ours, or we were cancelled."""
         asked.leg.close()
         lease.release()
         self._settled.set()
 
-    async def _finish(self, asked: _Asked, lease: Lease, dial: Dial | None) -> None:
+    async def _finish(self, asked: Asked, lease: Lease, dial: Dial | None) -> None:
         """Wait for the upstream, and hand the session over, with the lease; or say why there is none.
 
         Without ``dial`` no forwarder has room.
         """
         try:
-            no_session = _NoSession(Refusal.NO_ROOM) if dial is None else await self._open(asked, lease, dial)
+            no_session = NoSession(Refusal.NO_ROOM) if dial is None else await self._open(asked, lease, dial)
         except BaseException:
             self._drop(asked, lease)
             raise
@@ -365,63 +283,29 @@ class Admission:
             lease.release()
         self._settled.set()
         if no_session is not None:
-            await self._explain(asked, no_session)
+            await self._no_sessions.explain(asked, no_session)
 
-    async def _open(self, asked: _Asked, lease: Lease, dial: Dial) -> _NoSession | None:
+    async def _open(self, asked: Asked, lease: Lease, dial: Dial) -> NoSession | None:
         """Wait for the upstream; if it agrees, hand the session over, with the lease, and return ``None``."""
         departure = Departure(asked.leg, self._dialling)
         try:
             with departure:
                 opened = await dial.finish()
             if departure.by_browser:
-                return _NoSession(Refusal.GONE)
+                return NoSession(Refusal.GONE)
             if departure.by_us:
-                return _NoSession(Refusal.DRAINING)
+                return NoSession(Refusal.DRAINING)
             if isinstance(opened, Switched):
                 return self._switch(asked, lease, opened)
-            return _NoSession(Refusal.UPSTREAM, opened.head.status, answer=opened)
+            return NoSession(Refusal.UPSTREAM, opened.head.status, answer=opened)
         except Unreachable as error:
-            return _NoSession(Refusal.UNREACHABLE, detail=str(error))
+            return NoSession(Refusal.UNREACHABLE, detail=str(error))
         except NoRoom as error:
-            return _NoSession(Refusal.NO_ROOM, detail=str(error))
+            return NoSession(Refusal.NO_ROOM, detail=str(error))
         except BadAnswer as error:
-            return _NoSession(Refusal.UPSTREAM, 502, str(error), _NOT_VALID)
+            return NoSession(Refusal.UPSTREAM, 502, str(error), _NOT_VALID)
 
-    async def _explain(self, asked: _Asked, no_session: _NoSession) -> None:
-        """Answer an upgrade that held a lease and became no session."""
-        why, status, detail, answer = no_session
-        if REFUSAL_TABLE[why].code is not None:
-            await self.refuse(asked, why, detail)
-            return
-        self._count(why)
-        self._access.session_refused(why, asked.errand, status=status, detail=detail)
-        with contextlib.suppress(OSError):  # the browser has left before it had its answer
-            match answer:
-                case None:
-                    asked.leg.close()
-                case RequestRefused():
-                    await error_answer(asked.leg, answer)
-                case _:
-                    await self._pass_on(asked, answer)
-
-    async def _pass_on(self, asked: _Asked, answered: Answered) -> None:
-        """Relay what the upstream said instead of 101, unless the browser leaves.
-
-        From now on this is an exchange like that of a plain request.
-        """
-        fits = self._exchanges.begin()
-        try:
-            with Departure(asked.leg, self._relaying):
-                self._exchanges.answered(answered.head.status if fits else 503)
-                if fits:
-                    await relay_answer(asked.leg, answered, self._config.limits.upstream_handshake_timeout)
-                else:
-                    answered.leg.close()
-                    await error_answer(asked.leg, RequestRefused(503, TOO_MANY, SOON))
-        finally:
-            self._exchanges.end(fits)
-
-    def _switch(self, asked: _Asked, lease: Lease, opened: Switched) -> _NoSession | None:
+    def _switch(self, asked: Asked, lease: Lease, opened: Switched) -> NoSession | None:
         """Give both connections to a forwarder, and with them the 101 that the forwarder sends.
 
         Until a forwarder has them the browser has seen nothing; so whatever happens to this
@@ -430,7 +314,7 @@ class Admission:
         answer = switching_protocols(asked.offer.key, opened.agreement.fields)
         if len(answer) > MAX_ANSWER_BYTES:
             opened.leg.close()
-            return _NoSession(
+            return NoSession(
                 Refusal.UPSTREAM, 502, f"a 101 of more than {MAX_ANSWER_BYTES} bytes", _NOT_VALID
             )
         identifier = self._next_id
@@ -458,7 +342,7 @@ class Admission:
         except OSError:
             # A TLS leg needs two more descriptors. The browser has had no answer yet, and now gets one.
             opened.leg.close()
-            return _NoSession(Refusal.NO_ROOM)
+            return NoSession(Refusal.NO_ROOM)
         self._dispatch.hand_over(_OnItsWay(self, asked, record, message, browser, upstream))
         return None
 
@@ -483,48 +367,15 @@ class Admission:
                     self._settled.clear()
                     await self._settled.wait()
 
-    def took(self, asked: _Asked, record: Record) -> None:
+    def took(self, asked: Asked, record: Record) -> None:
         """Record a session that a forwarder has; from here on its record owns the lease."""
         self._registry.add(record)
         self._settled.set()
-        if self._refuser.hold_off.any_refused:
-            self._refuser.hold_off.admitted(asked.who, asked.path)
+        if self._hold_off.any_refused:
+            self._hold_off.admitted(asked.who, asked.path)
 
-    def gave_back(self, record: Record) -> None:
-        """Release the lease of a session that no forwarder has taken."""
+    def left(self, asked: Asked, record: Record) -> None:
+        """Release the lease of a session that no forwarder has taken, and say so to its browser."""
         record.lease.release()
         self._settled.set()
-
-    async def refuse(self, asked: _Asked, why: Refusal, detail: str | None = None) -> None:
-        """Answer with 101 and Close, or with 503, as ``rejectMode`` says; then log the refusal."""
-        self._count(why)
-        if why is Refusal.CAP and self._refuser.hold_off.is_new(asked.who, time.monotonic()):
-            self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
-        _, code, reason = REFUSAL_TABLE[why]
-        assert code is not None
-        mode = asked.match.route.reject_mode or self._config.limits.reject_mode
-        refusing = Refusing(self._refuser, asked.leg, asked.early, asked.offer, mode, code, reason)
-        try:
-            await refusing.run(self._refuser.seconds_for(asked.who, asked.path))
-        finally:  # the refusal was counted, so it is logged even if this task is cancelled
-            said: dict[str, int] = {}
-            if refusing.said:
-                said = {"close_code": int(code)} if mode == "close" else {"status": REFUSED_STATUS}
-            if refusing.held:
-                self._words[GatewayWord.HOLDS] += 1
-            self._access.session_refused(
-                why, asked.errand, **said, held_seconds=refusing.held or None, detail=detail
-            )
-
-    def _count(self, why: Refusal) -> None:
-        self._words[REFUSAL_TABLE[why].word] += 1
-
-    async def _answer(self, leg: Leg, refused: RequestRefused, client: str, match: Match | None) -> None:
-        why, user = Refusal.HANDSHAKE, None
-        if isinstance(refused, NotPermitted):
-            why, user = Refusal.NOT_PERMITTED, refused.user
-        self._count(why)
-        whose = client if match is None else _errand(match, client, user)
-        self._access.session_refused(why, whose, status=refused.status, detail=refused.detail)
-        with contextlib.suppress(OSError):
-            await error_answer(leg, refused)
+        spawn(self._no_sessions.refuse(asked, Refusal.NO_ROOM), "refusal", serves=True)

@@ -33,6 +33,7 @@ from bascule.gateway.hubactivity import HubActivity
 from bascule.gateway.hubledger import HubRouteLedger
 from bascule.gateway.life import Life
 from bascule.gateway.metrics import GatewayMetrics
+from bascule.gateway.nosession import NoSessions
 from bascule.gateway.outcomes import Outcomes
 from bascule.gateway.own_paths import OwnPaths
 from bascule.gateway.plain import PlainProxy
@@ -123,8 +124,8 @@ class Parts:
         self.admission = Admission(
             config=config, rules=rules, budget=budget, registry=self.registry,
             dispatch=self.dispatch, dial=partial(Dial, Dialler(config, upstream_tls, fence)),
-            refuser=self.refuser, access_log=access_log, words=words, exchanges=self.exchanges,
-            life=life, generation=setup.generation,
+            no_sessions=NoSessions(config.limits, self.refuser, access_log, words, self.exchanges),
+            hold_off=self.refuser.hold_off, words=words, life=life, generation=setup.generation,
         )  # fmt: skip
         self.drain = DrainOrder(
             config, life=life, budget=budget, registry=self.registry, dispatch=self.dispatch,
