@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench import accounting
 from bench.generators import Echo, Load, LoadFailed
 from bench.peers.base import DidNotStart, Peer, Running
+from bench.processors import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +51,11 @@ class Stand:
         before = accounting.read_processor(self.pids)
         answer = load.ask(command, **words)
         return accounting.read_processor(self.pids).since(before), answer
+
+    def measured_one_by_one(self, load: Load, command: str, **words: Any) -> tuple[accounting.Cost, Answer]:
+        """Like `measured`, for a command that has one message under way at a time."""
+        with together([self.echo.process.pid, load.process.pid]):
+            return self.measured(load, command, **words)
 
     def memory(self, matching: str = "") -> int:
         """User memory in bytes of the processes whose command line has this text."""

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from bench.generators import LoadFailed
-from bench.processors import real_time
+from bench.processors import awake, real_time
 from bench.results import Case, Metric
 from bench.scenarios.base import Context, Scenario, in_turn
 from bench.stands import direct
@@ -82,7 +82,8 @@ class HalfLoad(Scenario):
                 context.progress.step(f"latency at half load: {stand.name}", context.pick(0.9, 0.6, 0.2))
 
             ready = [stand for stand in stands if stand.name in capacity]
-            in_turn(context, ready, context.pick(9, 3, 1), "latency at half load", measure)
+            with awake():
+                in_turn(context, ready, context.pick(9, 3, 1), "latency at half load", measure)
 
 
 class Terminal(Scenario):

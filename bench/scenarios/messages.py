@@ -44,6 +44,11 @@ class Shape:
     flight: int
 
     @property
+    def is_one_by_one(self) -> bool:
+        """Whether only one process works at a time: large messages are under way in pieces."""
+        return self.sessions == self.flight == 1 and self.size < LARGE
+
+    @property
     def case(self) -> Case:
         """As a column."""
         return Case(group_label(self.sessions, self.flight), self.size, size_label(self.size))
@@ -121,7 +126,8 @@ class Messages(Scenario):
                         "active": shape.sessions,
                         "seconds": seconds,
                     }
-                    cost, answer = stand.measured(loads[stand.name], "run", **words)
+                    ask = stand.measured_one_by_one if shape.is_one_by_one else stand.measured
+                    cost, answer = ask(loads[stand.name], "run", **words)
                     trips = answer["answered"]
                     if shape.size < LARGE:
                         context.results.add(
