@@ -18,9 +18,11 @@ import pytest
 
 from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.life import Life, Stage
+from bascule.gateway.links import Links
 from bascule.handover.control import (
     ASK_AGAIN,
     ChannelLost,
+    ForwarderChannel,
     GatewayChannel,
     Misread,
     Ready,
@@ -499,17 +501,17 @@ class Gateway:
 
     def __init__(self, counters: CounterFile, place: int, life: Life) -> None:
         self.kept = Bookkeeping(counters, place, most=20)
-        told = self.kept.outcomes
         self.life = life
-        self.dispatch = Dispatch(
-            self.kept.registry.by_slot, told.on_live, told.on_ended, told.on_listed, told.on_lost,
-            lambda *_: None, counters.forwarder, life,
-        )  # fmt: skip
+        counts = self.kept.registry.by_slot
+        self.links = Links(
+            counts=counts, books=self.kept.outcomes, ask=lambda *_: None, words=counters.forwarder, life=life
+        )
+        self.dispatch = Dispatch(self.links, counts)
 
     def add(self, forwarder: Forwarder, room: int = 0) -> socket.socket:
         """Get a channel to the forwarder."""
         channel = forwarder.connect(room=room)
-        self.dispatch.add(0, 1, 0, "pure", forwarder.missed, channel)
+        self.links.add(ForwarderChannel(0, 1, "pure", 0, forwarder.missed), channel)
         return channel
 
 
@@ -541,8 +543,8 @@ async def test_what_is_lost_with_a_forwarder_that_could_not_tell_a_former_gatewa
         eventually(lambda: words[ForwarderWord.OPEN] == 9, PATIENCE, "two have ended")
         forwarder.child.signal(signal.SIGKILL)
         forwarder.wait_dead()
-        former.dispatch._read_all(former.dispatch.links[0])  # it comes first
-        await eventually_async(lambda: not serving.dispatch.links, PATIENCE, "the other one knows as well")
-    assert not former.dispatch.links
+        former.links.by_slot[0].receive_all()  # it comes first
+        await eventually_async(lambda: not serving.links.by_slot, PATIENCE, "the other one knows as well")
+    assert not former.links.by_slot
     assert forwarder.counters.lost_count() == 9
     assert (len(former.kept.lines), len(serving.kept.lines)) == (0, 11)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 import pytest
 
-from bascule.gateway.dispatch import Link
+from bascule.gateway.link import Link
+from bascule.handover.control import ForwarderChannel
 from bascule.handover.counters import ForwarderWord
 from bascule.handover.messages import Ended
 from bascule.protocol.closing import End
@@ -15,13 +16,12 @@ from bascule.telemetry.durations import DURATIONS
 from bascule.vocabulary import Cause, EndedBy, Kind, Refusal
 from tests.support.bookkeeping import TAG, Bookkeeping
 
-if TYPE_CHECKING:
-    import socket
-
 
 def link(slot: int, *, listed: bool = True) -> Link:
     """Return the channel to the first process of a slot; nothing is sent on it."""
-    made = Link(slot, 1, 0, "pure", 1, cast("socket.socket", None))
+    nothing: Any = None
+    process = ForwarderChannel(slot, pid=1, hot_path="pure", restarts=0, number=1)
+    made = Link(process, channel=nothing, reader=nothing, hearer=nothing, words=nothing)
     made.listed = listed
     return made
 

@@ -143,7 +143,7 @@ class Admission:
         rules: What holds for every request, plain ones as well.
         budget: The one counter.
         registry: Where sessions are recorded.
-        dispatch: The forwarders.
+        dispatch: Gives sessions to the forwarders.
         dial: Prepares one opening handshake with an upstream.
         no_sessions: Counts, answers and logs upgrades that become no session.
         hold_off: Is told who got a session.

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bascule.admin.view import HubView
-    from bascule.gateway.dispatch import Dispatch
     from bascule.gateway.life import Life
+    from bascule.gateway.links import Links
     from bascule.gateway.registry import Registry
     from bascule.gateway.setup import GatewaySetup
     from bascule.policy.budget import SessionBudget
@@ -39,7 +39,7 @@ class Census:
         *,
         budget: SessionBudget,
         registry: Registry,
-        dispatch: Dispatch,
+        links: Links,
         life: Life,
         hub: HubView | None,
     ) -> None:
@@ -51,7 +51,7 @@ class Census:
         self._routes = [route.name for route in setup.config.routes]
         self._budget = budget
         self._registry = registry
-        self._dispatch = dispatch
+        self._links = links
         self._life = life
         self._hub = hub
 
@@ -91,7 +91,7 @@ class Census:
 
     def forwarder_pids(self) -> Sequence[int | None]:
         """Return the process id of each slot; ``None`` while there is none."""
-        links = self._dispatch.links
+        links = self._links.by_slot
         return [links[slot].pid if slot in links else None for slot in self._slots]
 
     def other_pids(self) -> tuple[int, int]:
@@ -100,7 +100,7 @@ class Census:
 
     def hot_paths(self) -> set[str]:
         """Return which builds of the relay the forwarders run: one, unless an upgrade is under way."""
-        return {link.hot_path for link in self._dispatch.links.values()}
+        return {link.hot_path for link in self._links.by_slot.values()}
 
     def forwarder_restarts(self) -> Sequence[int]:
         """Return how often each slot was started again."""

@@ -17,8 +17,8 @@ from bascule.tasks import spawn
 
 if TYPE_CHECKING:
     from bascule.gateway.control_channel import ControlChannel
-    from bascule.gateway.dispatch import Dispatch
     from bascule.gateway.life import Life
+    from bascule.gateway.links import Links
     from bascule.gateway.refusal import Refuser
     from bascule.gateway.registry import Registry
     from bascule.policy.budget import SessionBudget
@@ -37,7 +37,7 @@ class DrainOrder:
         life: Life,
         budget: SessionBudget,
         registry: Registry,
-        dispatch: Dispatch,
+        links: Links,
         refuser: Refuser,
         words: memoryview,
         supervisor: ControlChannel,
@@ -46,7 +46,7 @@ class DrainOrder:
         self._life = life
         self._budget = budget
         self._registry = registry
-        self._dispatch = dispatch
+        self._links = links
         self._refuser = refuser
         self._words = words
         self._supervisor = supervisor
@@ -78,11 +78,9 @@ class DrainOrder:
         await asyncio.wait([self._task])
 
     async def _rows(self) -> list[tuple[int, float]]:
-        listed = {live.id: live.idle for live in await self._dispatch.list_sessions()}
+        listed = {live.id: live.idle for live in await self._links.list_sessions()}
         return [(record.id, listed.get(record.id, 0.0)) for record in self._registry]
 
     def _close(self, identifier: int, within: float) -> bool:
         record = self._registry.get(identifier)
-        return record is None or self._dispatch.close_session(
-            record.slot, identifier, End.DRAIN, within=within
-        )
+        return record is None or self._links.close_session(record.slot, identifier, End.DRAIN, within=within)

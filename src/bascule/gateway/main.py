@@ -205,7 +205,7 @@ class Gateway:
 
         The wait ends after `_FORWARDERS_READY` seconds, or when the supervisor hangs up.
         """
-        changed = self._parts.dispatch.changed
+        changed = self._parts.links.changed
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FORWARDERS_READY):
                 while self._unheard() and not self._stopped.is_set():
@@ -221,7 +221,7 @@ class Gateway:
 
     def _unheard(self) -> set[int]:
         """Return the slots of the forwarders that have not listed their sessions yet."""
-        return self._expected - {slot for slot, link in self._parts.dispatch.links.items() if link.listed}
+        return self._expected - {slot for slot, link in self._parts.links.by_slot.items() if link.listed}
 
     def _count_turn(self) -> None:
         """Let the supervisor see that our event loop still runs."""
@@ -234,19 +234,18 @@ class Gateway:
         """Leave: the supervisor has hung up. Whoever waits for it, or for a forwarder, waits no longer."""
         self._stopped.set()
         self._called.set()
-        self._parts.dispatch.changed.set()
+        self._parts.links.changed.set()
         if self._parts.hub is not None:
             self._parts.hub.standing.complete.set()
 
     def _on_message(self, message: control.ControlMessage, packet: Packet) -> None:
         parts, life = self._parts, self._parts.life
         match message:
-            case control.ForwarderChannel(slot, pid, hot_path, restarts, number):
-                channel = socket.socket(fileno=packet.descriptors[0])
-                parts.dispatch.add(slot, pid, restarts, hot_path, number, channel)
-                parts.census.set_forwarder_restarts(slot, restarts)
+            case control.ForwarderChannel():
+                parts.links.add(message, socket.socket(fileno=packet.descriptors[0]))
+                parts.census.set_forwarder_restarts(message.slot, message.restarts)
             case control.Unread(slot) if packet.complete:
-                parts.dispatch.read_rest(slot, socket.socket(fileno=packet.descriptors[0]))
+                parts.links.read_rest(slot, socket.socket(fileno=packet.descriptors[0]))
             case control.Unread():
                 pass  # no descriptor was left for it, and so some sessions have no line in the log
             case control.BeginDrain() if life.stage is Stage.STARTING:
@@ -266,7 +265,7 @@ class Gateway:
                 self._expected = set(message.slots)
                 parts.census.reloaded = message.reloaded
                 self._called.set()
-                parts.dispatch.changed.set()  # there may be fewer to wait for
+                parts.links.changed.set()  # there may be fewer to wait for
                 if life.draining and life.stage is not Stage.STARTING:
                     parts.drain.begin()  # the former gateway was told to drain in its last moment
             case control.Retire():

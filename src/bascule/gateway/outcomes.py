@@ -21,8 +21,8 @@ from bascule.telemetry.durations import DURATIONS
 from bascule.telemetry.errand import Errand
 
 if TYPE_CHECKING:
-    from bascule.gateway.dispatch import Link
     from bascule.gateway.hubactivity import HubActivity
+    from bascule.gateway.link import Link
     from bascule.gateway.registry import Registry
     from bascule.handover.counters import CounterFile
     from bascule.handover.messages import Ended, Live
@@ -36,7 +36,7 @@ _log = structlog.get_logger()
 
 
 class Outcomes:
-    """Takes the reports that `bascule.gateway.dispatch.Dispatch` receives.
+    """Implements `bascule.gateway.links.Bookkeeper`.
 
     Args:
         registry: Where sessions are recorded.

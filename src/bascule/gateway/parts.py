@@ -32,6 +32,7 @@ from bascule.gateway.http import HttpServer
 from bascule.gateway.hubactivity import HubActivity
 from bascule.gateway.hubledger import HubRouteLedger
 from bascule.gateway.life import Life
+from bascule.gateway.links import Links
 from bascule.gateway.metrics import GatewayMetrics
 from bascule.gateway.nosession import NoSessions
 from bascule.gateway.outcomes import Outcomes
@@ -106,7 +107,7 @@ class Parts:
             config.websocket_proxy.max_sessions_per_app,
             config.limits.max_sessions_per_user,
             {route.name: most for route in config.routes if (most := route.max_sessions) is not None},
-            lambda: self.dispatch.unlisted(),
+            lambda: self.links.unlisted(),
         )
         self.registry = Registry()
         durations = Durations(
@@ -115,20 +116,21 @@ class Parts:
             )
         )
         outcomes = Outcomes(self.registry, budget, durations, access_log, counters, words, self.hub_activity)
-        self.dispatch = Dispatch(
-            self.registry.by_slot, outcomes.on_live, outcomes.on_ended, outcomes.on_listed, outcomes.on_lost,
-            self.supervisor.ask_for_channel, counters.forwarder, life,
+        self.links = Links(
+            counts=self.registry.by_slot, books=outcomes, ask=self.supervisor.ask_for_channel,
+            words=counters.forwarder, life=life,
         )  # fmt: skip
+        dispatch = Dispatch(self.links, self.registry.by_slot)
         self.exchanges = ExchangeCount(config.limits.max_http_requests, words)
         self.refuser = Refuser(config.limits, life)
         self.admission = Admission(
             config=config, rules=rules, budget=budget, registry=self.registry,
-            dispatch=self.dispatch, dial=partial(Dial, Dialler(config, upstream_tls, fence)),
+            dispatch=dispatch, dial=partial(Dial, Dialler(config, upstream_tls, fence)),
             no_sessions=NoSessions(config.limits, self.refuser, access_log, words, self.exchanges),
             hold_off=self.refuser.hold_off, words=words, life=life, generation=setup.generation,
         )  # fmt: skip
         self.drain = DrainOrder(
-            config, life=life, budget=budget, registry=self.registry, dispatch=self.dispatch,
+            config, life=life, budget=budget, registry=self.registry, links=self.links,
             refuser=self.refuser, words=words, supervisor=self.supervisor,
         )  # fmt: skip
 
@@ -137,7 +139,7 @@ class Parts:
         load = LoadMeter(setup.forwarders, processes.read, window=config.metrics.cpu_window)
         self.collector = CollectorClock(time.perf_counter_ns, words, GatewayWord.COLLECTOR_NANOSECONDS)
         self.census = Census(
-            setup, budget=budget, registry=self.registry, dispatch=self.dispatch, life=life, hub=self.hub,
+            setup, budget=budget, registry=self.registry, links=self.links, life=life, hub=self.hub,
         )  # fmt: skip
         self.metrics = GatewayMetrics(
             self.census, counters, durations, load, processes,
@@ -145,9 +147,9 @@ class Parts:
         )  # fmt: skip
         self.view = View(
             config=config, sources=setup.sources, counters=counters, census=self.census,
-            registry=self.registry, dispatch=self.dispatch, durations=durations, load=load, tokens=tokens,
-            exposition=Exposition(self.metrics.readers(), time.monotonic), hub=self.hub,
-            begin_drain=self.drain.begin,
+            registry=self.registry, links=self.links, dispatch=dispatch, durations=durations,
+            load=load, tokens=tokens, exposition=Exposition(self.metrics.readers(), time.monotonic),
+            hub=self.hub, begin_drain=self.drain.begin,
         )  # fmt: skip
         self.administration = Administration(self.view)
         self.figures = Figures(

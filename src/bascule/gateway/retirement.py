@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bascule.gateway.admin_listener import AdminListener
-    from bascule.gateway.dispatch import Dispatch
     from bascule.gateway.http import HttpServer
+    from bascule.gateway.links import Links
     from bascule.gateway.parts import Parts
 
 __all__ = ["retire"]
@@ -58,21 +58,21 @@ async def retire(parts: Parts, admin_listener: AdminListener, go_on: Callable[[S
     go_on(Stage.RETIRED)
     parts.drain.leave()
     parts.supervisor.say(HasRetired())
-    await _wait_unlinked(parts.dispatch)
+    await _wait_unlinked(parts.links)
     while _has_work(parts.http):
         # An answer that began before may have left its connection open for another request.
         parts.http.idle.shed(len(parts.http.idle))
         await asyncio.sleep(_LOOK_EVERY)
 
 
-async def _wait_unlinked(dispatch: Dispatch) -> None:
+async def _wait_unlinked(links: Links) -> None:
     """Wait until every forwarder has another gateway: until then it reports outcomes to this one.
 
     If a forwarder hangs, the supervisor kills it, and only this gateway knows which sessions it had.
     """
-    while dispatch.is_linked:
-        dispatch.changed.clear()
-        await dispatch.changed.wait()
+    while links.is_linked:
+        links.changed.clear()
+        await links.changed.wait()
 
 
 def _has_work(http: HttpServer) -> bool:

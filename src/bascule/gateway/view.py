@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bascule.gateway.auth import SessionTokens
     from bascule.gateway.census import Census
     from bascule.gateway.dispatch import Dispatch
+    from bascule.gateway.links import Links
     from bascule.gateway.registry import Registry
     from bascule.handover.counters import CounterFile
     from bascule.policy.config import Config
@@ -42,6 +43,7 @@ class View:
     counters: CounterFile
     census: Census
     registry: Registry
+    links: Links
     dispatch: Dispatch
     durations: Durations
     load: LoadMeter
@@ -85,7 +87,7 @@ class View:
         sessions, restarts = self.census.sessions_by_slot(), self.census.forwarder_restarts()
         rows = []
         for slot in range(self.counters.forwarders):
-            link = self.dispatch.links.get(slot)
+            link = self.links.by_slot.get(slot)
             words = self.counters.forwarder(slot)
             rows.append(
                 ForwarderRow(
@@ -105,7 +107,7 @@ class View:
     async def sessions(self) -> Sequence[SessionRow]:
         """List the live sessions, oldest first."""
         now = time.monotonic()
-        found = {live.id: live for live in await self.dispatch.list_sessions()}
+        found = {live.id: live for live in await self.links.list_sessions()}
         rows = []
         for record in sorted(self.registry, key=lambda record: (record.opened_at, record.id)):
             live = found.get(record.id)
@@ -134,7 +136,7 @@ class View:
         record = self.registry.get(int(session_id, 16))
         if record is None:
             return False
-        if not self.dispatch.close_session(record.slot, record.id, End.ADMIN, code, reason.encode()):
+        if not self.links.close_session(record.slot, record.id, End.ADMIN, code, reason.encode()):
             raise Unheard
         return True
 
