@@ -357,20 +357,9 @@ class Engine(HeaderWalk):
             start -= len(flow.held)
             self._buffer[start:PREFIX] = flow.held
             flow.held = None
-        found = 0
-        remaining = flow.remaining
-        if remaining >= end - start and flow.mode == _RELAY:
-            # The common case of a large frame: nothing but payload.
-            flow.remaining = remaining = remaining - (end - start)
-            flow.active_at = self.now
-            if not remaining:
-                flow.between = not flow.in_message
-                if flow.stop:
-                    flow.mode = signs.DISCARD
-        elif flow.mode == signs.DEAD:
+        if flow.mode == signs.DEAD:
             return 0
-        else:
-            start, end, found = self.walk(flow, start, end)
+        start, end, found = self.walk(flow, start, end)
         if start != end:
             found |= self._send(flow, start, end)
         if flow.wanted and (flow.remaining == 0 or flow.mode != _RELAY) and flow.stash is None:
