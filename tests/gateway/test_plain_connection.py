@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Return both ends of a connection over TCP: ours and the upstream's."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname())
-        theirs, _ = listener.accept()
+@pytest.fixture(params=["tcp", "unix"])
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Return both ends of a connection: ours and the upstream's."""
+    if request.param == "unix":
+        ours, theirs = socket.socketpair()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
     ours.setblocking(False)
     with ours, theirs:
         yield ours, theirs
@@ -52,6 +55,41 @@ async def test_an_answer_is_heard_though_the_upload_was_cut_off_behind_it(
     go_on(connection)
     message, body = await connection.read()
     assert (message.code, await body.read()) == (413, b"too big")
+
+
+async def test_an_answer_is_heard_though_whoever_uploads_learns_first_that_it_was_cut_off(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    connection = await uploading(ours)
+    reading = asyncio.create_task(connection.read())
+    await asyncio.sleep(0)
+    theirs.send(answer(status=b"413 Too Large", body=b"too big"))
+    theirs.close()
+    go_on(connection)
+    go_on(connection)  # which over TCP is the one that fails
+    connection.set_exception(aiohttp.ClientOSError(None, "Can not write request body"))
+    message, body = await reading
+    assert (message.code, await body.read()) == (413, b"too big")
+
+
+@pytest.mark.parametrize("chunk", [0, 10_000])
+async def test_a_long_answer_is_heard_whole_though_the_upload_was_cut_off_behind_it(
+    pair: tuple[socket.socket, socket.socket], chunk: int
+) -> None:
+    ours, theirs = pair
+    connection = await uploading(ours)
+    text = bytes(range(256)) * 400  # fits what a kernel receives unread
+    page = answer(status=b"413 Too Large", body=text)
+    if chunk:
+        parts = [text[at : at + chunk] for at in range(0, len(text), chunk)]
+        framed = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in [*parts, b""])
+        page = answer(b"Transfer-Encoding: chunked", status=b"413 Too Large", body=None) + framed
+    theirs.sendall(page)
+    theirs.close()
+    go_on(connection)
+    message, body = await connection.read()
+    assert (message.code, await body.read()) == (413, text)
 
 
 async def test_an_answer_that_was_cut_off_with_the_upload_is_not_whole(

@@ -30,8 +30,10 @@ _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 """The end of a head, as aiohttp sees it: the CR in front of a LF may be missing."""
 _SEEN: Final = 2
 """Most bytes of the end of a head that an earlier read may have received."""
-_MOST_LEFT: Final = 65536
-"""Most bytes that are read after a connection has failed: refusals are short."""
+_MOST_LEFT: Final = 1024 * 1024
+"""Most bytes that are read after a connection has failed: as much as a download that stalls holds."""
+_ONE_READ: Final = 65536
+"""Most bytes of them that are read at once."""
 _MOST_INTERIM: Final = 64
 """Most interim answers that wait for the browser: an upstream might send them without end."""
 _RETRIED: Final = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
@@ -138,31 +140,47 @@ class UpstreamConnection(ResponseHandler):
         if self.transport is not None:
             self.transport.close()
 
-    def _take_what_is_left(self, exc: BaseException | None) -> None:
+    def _take_what_is_left(self) -> None:
         """Read what came before the connection failed, where a write told of that.
 
         An upstream that wants none of an upload answers and closes. What it left unread makes its kernel
         reset the connection; our next write fails, and then the event loop reads no more of what came.
         """
         transport = self.transport
-        if not isinstance(exc, OSError) or transport is None or transport.get_extra_info("ssl_object"):
+        if transport is None or transport.get_extra_info("ssl_object"):
             return
+        connection, most = transport.get_extra_info("socket").fileno(), _MOST_LEFT
         with contextlib.suppress(OSError):
-            if left := os.read(transport.get_extra_info("socket").fileno(), _MOST_LEFT):
+            while most > 0 and (left := os.read(connection, _ONE_READ)):
+                most -= len(left)
                 self.data_received(left)
+        self._parse_the_rest()
+
+    def _parse_the_rest(self) -> None:
+        """Have aiohttp parse what it holds: while nobody reads a body, it parses one chunk at a time."""
+        size = -1
+        while (body := self._payload) is not None and not body.is_eof() and body.total_bytes > size:
+            size = body.total_bytes
+            super().data_received(b"")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the answer that a task waits for, or reads."""
         if isinstance(exc, ssl.SSLError):
             # aiohttp takes OpenSSL's error number for the kernel's, and passes on only number and text.
             exc = OSError(errno.EPROTO, alert(exc) or "TLS broke")
-        self._take_what_is_left(exc)
+        if isinstance(exc, OSError):
+            self._take_what_is_left()
         if exc is not None and self._payload is not None and not self._payload.is_eof():
             self._payload.set_exception(aiohttp.ClientPayloadError("the connection failed"))
         super().connection_lost(exc)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        """Fail the answer that a task waits for, or reads."""
+        """Fail the answer that a task waits for, or reads.
+
+        Whoever writes may know before `connection_lost` is called that the connection has failed.
+        """
+        if self._expects_head and self.transport is not None and self.transport.is_closing():
+            self._take_what_is_left()
         if not self._may_be_stale and isinstance(exc, _RETRIED):
             exc = FailedInUse(exc)
         super().set_exception(exc, *cause)
