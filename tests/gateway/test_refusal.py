@@ -22,6 +22,8 @@ from tests.support.frames import BINARY, KEY, TEXT, close, frame, frames_of
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bascule.gateway.legs import Leg
     from bascule.policy.routeconfig import RejectMode
 
@@ -51,14 +53,18 @@ def refused_often(life: Life | None = None) -> Refuser:
 
 
 def refuse(
-    refuser: Refuser, leg: Leg, early: bytes = b"", mode: RejectMode = "close"
+    refuser: Refuser,
+    leg: Leg,
+    early: bytes = b"",
+    mode: RejectMode = "close",
+    decided: Callable[[Refusing], None] = lambda _: None,
 ) -> asyncio.Task[Refusing]:
     """Refuse somebody, who said something early; the task tells what came of it, cancelled or not."""
 
     async def refusal() -> Refusing:
         refusing = Refusing(refuser, leg, early, OFFER, mode, CloseCode.TRY_AGAIN_LATER, "full")
         with contextlib.suppress(asyncio.CancelledError):
-            await refusing.run(refuser.seconds_for("who", b"/"))
+            await refusing.run(refuser.seconds_for("who", b"/"), lambda: decided(refusing))
         return refusing
 
     return asyncio.create_task(refusal())
@@ -208,6 +214,35 @@ async def test_who_is_held_when_a_drain_begins_is_told_and_held_when_he_comes_ag
     assert refuser.held == 1
     again.close()
     await refusal
+
+
+@pytest.mark.parametrize("mode", ["close", "http503"])
+async def test_what_came_of_a_refusal_is_told_before_the_browser_is_heard_out(mode: RejectMode) -> None:
+    outcomes: list[tuple[float, bool]] = []
+    refuser = Refuser(LIMITS, Life())
+    browser, ours = connected()
+    refusal = refuse(
+        refuser, InPieces(ours), mode=mode, decided=lambda it: outcomes.append((it.held, it.said))
+    )
+    assert await asyncio.get_running_loop().sock_recv(browser, 4096)
+    assert (outcomes, refuser.under_way) == ([(0, True)], 1)
+    browser.close()
+    await asyncio.wait_for(refusal, 5)
+    assert len(outcomes) == 1
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_what_came_of_a_refusal_is_told_once_though_the_browser_leaves_or_we_do(leaves: bool) -> None:
+    outcomes: list[bool] = []
+    browser, ours = connected()
+    leg = PlainLeg(asyncio.get_running_loop(), ours)
+    refusal = refuse(refused_often(), leg, decided=lambda it: outcomes.append(it.said))
+    assert await asyncio.get_running_loop().sock_recv(browser, 4096)
+    assert outcomes == []
+    browser.close() if leaves else refusal.cancel()
+    await asyncio.wait_for(refusal, 5)
+    browser.close()
+    assert outcomes == [False]
 
 
 async def test_of_a_refusal_that_is_cut_is_known_how_far_it_was() -> None:

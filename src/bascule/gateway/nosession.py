@@ -105,9 +105,8 @@ class NoSessions:
         assert code is not None
         mode = asked.match.route.reject_mode or self._limits.reject_mode
         refusing = Refusing(self._refuser, asked.leg, asked.early, asked.offer, mode, code, reason)
-        try:
-            await refusing.run(self._refuser.seconds_for(asked.who, asked.path))
-        finally:  # the refusal was counted, so it is logged even if this task is cancelled
+
+        def decided() -> None:
             said: dict[str, int] = {}
             if refusing.said:
                 said = {"close_code": int(code)} if mode == "close" else {"status": REFUSED_STATUS}
@@ -116,6 +115,8 @@ class NoSessions:
             self._access.session_refused(
                 why, asked.errand, **said, held_seconds=refusing.held or None, detail=detail
             )
+
+        await refusing.run(self._refuser.seconds_for(asked.who, asked.path), decided)
 
     async def explain(self, asked: Asked, no_session: NoSession) -> None:
         """Answer an upgrade that held a lease and became no session."""

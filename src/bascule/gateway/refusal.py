@@ -21,6 +21,8 @@ from bascule.protocol.frames import CloseCode, CloseWatch, close_frame
 from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_protocols
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bascule.gateway.legs import Leg
     from bascule.gateway.life import Life
     from bascule.policy.config import Limits
@@ -158,19 +160,26 @@ class Refusing:
             refused = RequestRefused(REFUSED_STATUS, reason, SOON)
             self._opening, self._last = b"", error_bytes(refused)
 
-    async def run(self, hold: float) -> None:
+    async def run(self, hold: float, decided: Callable[[], None]) -> None:
         """Refuse the browser, then close the leg.
 
         Args:
             hold: Seconds to wait before the Close or the 503.
+            decided: Called once, when `held` and `said` are known and before the browser is heard out,
+                for whatever happens to this process meanwhile.
 
-        Cancellation: safe; the leg is closed, and `held` and `said` are right.
+        Cancellation: safe; the leg is closed, and `decided` has been called.
         """
         self._refuser.under_way += 1
         try:
-            closes = self._early and self._watch.feed(self._early)
-            if closes or not hold or await self._stays(hold):
-                await self._say()
+            try:
+                closes = self._early and self._watch.feed(self._early)
+                if closes or not hold or await self._stays(hold):
+                    await self._say()
+            finally:
+                decided()
+            if self.said:
+                await self._hear_out()
         except OSError:
             pass
         finally:
@@ -189,15 +198,17 @@ class Refusing:
             self.held = min(hold, time.monotonic() - began)
 
     async def _say(self) -> None:
-        """Write the Close or the 503, then read what the browser still sends."""
-        leg = self._leg
-        if rest := leg.write_now(self._opening + self._last):
-            await leg.write(rest)
+        """Write the Close or the 503."""
+        if rest := self._leg.write_now(self._opening + self._last):
+            await self._leg.write(rest)
         self.said = True
+
+    async def _hear_out(self) -> None:
+        """Read what the browser still sends."""
         if not self._by_close:
-            await leave(leg)
+            await leave(self._leg)
         elif not self._watch.seen:
-            await farewell(leg, self._watch.feed)
+            await farewell(self._leg, self._watch.feed)
 
 
 _close: Final = lru_cache(maxsize=64)(close_frame)
