@@ -74,7 +74,7 @@ def describe(command: list[str], peers: list[Peer]) -> dict[str, Any]:
         "load_on": sorted(other_processors()),
         "memory_gib": round(int(memory) / 1024**2, 1),
         "kernel": platform.release(),
-        "python": sys.version.split()[0],
+        "python": " ".join(sys.version.split()),
         "compiler": " ".join(COMPILE) + ": " + first_line(["cc", "--version"]),
         "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         "settings": {name: setting(name) for name in SETTINGS},
