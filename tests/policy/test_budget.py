@@ -23,15 +23,14 @@ def test_the_cap_is_taken_and_given_back() -> None:
     assert budget.in_use == 2
 
 
-def test_the_latest_lease_says_how_many_there_were_with_it_and_with_those_without_one() -> None:
-    unlisted = 3
-    budget = SessionBudget(5, unlisted=lambda: unlisted)
+def test_sessions_that_are_open_without_a_lease_are_in_flight_and_count_against_the_cap() -> None:
+    budget = SessionBudget(5, unlisted=lambda: 3)
     first = taken(budget)
-    assert budget.at_latest == budget.in_flight == 4
+    assert budget.in_flight == 4
     taken(budget)
     assert budget.try_acquire(0.0, "lab") is Refusal.CAP
     first.release()
-    assert (budget.at_latest, budget.in_flight) == (5, 4)
+    assert (budget.in_flight, budget.in_use) == (4, 1)
 
 
 def test_releasing_twice_gives_back_once() -> None:  # I3
