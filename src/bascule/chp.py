@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bascule.configoption import config_option
+from bascule.options import config_option
 from bascule.output import Command
 from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED, Where, arguments, defaults, overrides
 

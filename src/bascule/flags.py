@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bascule.configoption import config_option
 from bascule.errors import ConfigError
+from bascule.options import admin_option, config_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,11 +73,7 @@ def configuration_flags(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="ADDRESS",
                 help="Address that browsers connect to (listen): HOST:PORT or unix:/PATH.",
             ),
-            click.option(
-                "--admin",
-                metavar="ADDRESS",
-                help="Address of the admin listener (admin): HOST:PORT or unix:/PATH.",
-            ),
+            admin_option(),
             click.option(
                 "--max-sessions",
                 type=int,

@@ -1,4 +1,4 @@
-"""`--config FILE`, which several commands have; `BASCULE_CONFIG` says the same.
+"""Options that several commands have: `--config FILE`, as `BASCULE_CONFIG` says too, and `--admin ADDRESS`.
 
 Rules of this file: the loader reads the files and reports what is wrong with them, in its own words.
 """
@@ -16,7 +16,7 @@ from bascule.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["config_option"]
+__all__ = ["admin_option", "config_option"]
 
 _VARIABLE: Final = "BASCULE_CONFIG"
 
@@ -36,6 +36,15 @@ def config_option(text: str) -> Callable[[Any], Any]:
         metavar="FILE",
         callback=_paths,
         help=text,
+    )
+
+
+def admin_option() -> Callable[[Any], Any]:
+    """Return the option, which gives a command its ``admin``; ``None`` where it is not given."""
+    return click.option(
+        "--admin",
+        metavar="ADDRESS",
+        help="Address of the admin listener (admin, 127.0.0.1:8081 by default): HOST:PORT or unix:/PATH.",
     )
 
 

@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import click
 
-from bascule.configoption import config_option
 from bascule.operate.overviewtext import overview_text
 from bascule.operate.sessionstext import COUNTED, ORDERS, counts_text, sessions_text
+from bascule.options import admin_option, config_option
 from bascule.output import Command, lost_if_unwritable, write
 from bascule.telemetry.printable import escaped
 from bascule.vocabulary import Kind
@@ -57,14 +57,8 @@ def _seconds(context: click.Context, option: click.Parameter, text: str | None) 
 
 def _proxy_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which proxy is asked."""
-    where = click.option(
-        "--admin",
-        metavar="ADDRESS",
-        help="Its admin listener (admin): HOST:PORT or unix:/PATH, 127.0.0.1:8081 by default.",
-    )
-    asking: Callable[..., Any] = config_option("Configuration file of the proxy that is asked.")(
-        where(command)
-    )
+    configured = config_option("Configuration file of the proxy that is asked.")
+    asking: Callable[..., Any] = configured(admin_option()(command))
     return asking
 
 
