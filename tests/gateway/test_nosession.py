@@ -19,6 +19,7 @@ from bascule.gateway.refusal import Refuser
 from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.gateway.upstream import Answered
 from bascule.handover.counters import GatewayWord
+from bascule.policy.clientaccount import Arrival
 from bascule.policy.config import Limits
 from bascule.policy.routeconfig import AuthMode, RouteConfig
 from bascule.policy.routes import Match
@@ -75,10 +76,8 @@ class World:
     @property
     def asked(self) -> Asked:
         head = parse_request_head(upgrade(), 100)
-        return Asked(
-            self.leg, head, b"", "10.0.0.1", b"http", "10.0.0.1", check_request(head), self.match, b"front",
-            "ann",
-        )  # fmt: skip
+        arrival = Arrival("10.0.0.1", "10.0.0.1", b"http", b"front")
+        return Asked(self.leg, head, b"", arrival, check_request(head), self.match, "ann")
 
     async def answer(self) -> bytes:
         """Return all that the browser is told."""

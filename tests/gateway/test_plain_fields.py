@@ -9,7 +9,7 @@ import pytest
 from bascule.gateway.plain_fields import FieldsAsText
 
 if TYPE_CHECKING:
-    from bascule.policy.forwarding import Fields
+    from bascule.policy.fieldlines import Fields
 
 
 def test_every_byte_of_a_value_is_a_character() -> None:

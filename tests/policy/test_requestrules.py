@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bascule.errors import RequestRefused
+from bascule.policy.clientaccount import Arrival
 from bascule.policy.config import Config
 from bascule.policy.hubroute import HubRoute
 from bascule.policy.requestrules import RequestRules
@@ -97,7 +98,7 @@ def test_the_host_of_the_target_counts_whatever_the_field_says() -> None:
     match, host = rules.find(b"http://other:81/open/x", b"front", [])
     assert host == b"other:81"
     fields = [(b"Host", b"front"), (b"A", b"b")]
-    sent = rules.onward(match, host, fields, "10.0.0.1", b"http", 1, "10.0.0.1")
+    sent = rules.onward(match, Arrival("10.0.0.1", "10.0.0.1", b"http", host), fields, 1)
     assert [value for name, value in sent if name == b"Host"] == [b"other:81"]
     assert (b"X-Forwarded-Host", b"other:81") in sent
 
@@ -109,7 +110,8 @@ def test_the_upstream_is_told_whose_the_request_is_and_not_what_opens_the_route(
     rules = new_rules()
     match, host = rules.find(OPEN, b"front", [])
     fields = [(b"Host", b"front"), (b"Cookie", b"a=1; ours=token; b=2")]
-    assert rules.onward(match, host, fields, "10.0.0.1", b"https", minor, "10.0.0.1") == [
+    arrival = Arrival("10.0.0.1", "10.0.0.1", b"https", host)
+    assert rules.onward(match, arrival, fields, minor) == [
         (b"Host", b"front"),
         (b"Cookie", b"a=1; b=2"),
         (b"X-Forwarded-For", b"10.0.0.1"),
@@ -128,7 +130,7 @@ def test_without_a_key_no_cookie_is_ours() -> None:
     )
     match, host = rules.find(OPEN, b"front", [])
     cookie = (b"Cookie", b"ours=token")
-    assert cookie in rules.onward(match, host, [cookie], "10.0.0.1", b"http", 1, "10.0.0.1")
+    assert cookie in rules.onward(match, Arrival("10.0.0.1", "10.0.0.1", b"http", host), [cookie], 1)
 
 
 @pytest.mark.parametrize(("peer", "client"), [("10.0.0.1", "203.0.113.9"), ("192.0.2.1", "192.0.2.1")])
@@ -137,5 +139,5 @@ def test_a_trusted_proxy_says_who_the_client_is(peer: str, client: str) -> None:
     fields = [(b"X-Forwarded-For", b"203.0.113.9")]
     assert rules.client(peer, fields) == client
     match, host = rules.find(OPEN, b"front", [])
-    sent = rules.onward(match, host, fields, peer, b"http", 1, client)
+    sent = rules.onward(match, Arrival(peer, client, b"http", host), fields, 1)
     assert (b"X-Real-IP", client.encode()) in sent

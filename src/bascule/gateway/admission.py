@@ -25,7 +25,7 @@ from bascule.gateway.registry import Record
 from bascule.gateway.upstream import BadAnswer, Switched
 from bascule.handover.counters import KINDS, GatewayWord
 from bascule.handover.messages import MAX_ANSWER_BYTES, Adopt
-from bascule.policy.forwarding import seen_by_browser
+from bascule.policy.clientaccount import Arrival, seen_by_browser
 from bascule.policy.origin import origin_allowed, why_refused
 from bascule.protocol.handshake import check_request, switching_protocols
 from bascule.protocol.http1 import BadHead
@@ -200,8 +200,8 @@ class Admission:
         try:
             offer = check_request(head)
             match, host = self._rules.find(head.target, offer.host, head.values(b"via"))
-            scheme = b"https" if secure else b"http"
-            seen_scheme, seen_host = seen_by_browser(peer, self._rules.trusted, head.fields, scheme, host)
+            arrival = Arrival(peer, client, b"https" if secure else b"http", host)
+            seen_scheme, seen_host = seen_by_browser(arrival, self._rules.trusted, head.fields)
             if not origin_allowed(offer.origin, seen_host, seen_scheme, match.route.allowed_origins):
                 raise RequestRefused(403, why_refused(offer.origin, seen_host))
             user = self._rules.user(match, head.fields)
@@ -209,7 +209,7 @@ class Admission:
                 raise RequestRefused(400, "Too many bytes were sent before the handshake was answered.")
         except RequestRefused as refused:
             return self._no_sessions.not_admitted(leg, refused, client, match)
-        asked = Asked(leg, head, early, peer, scheme, client, offer, match, host, user)
+        asked = Asked(leg, head, early, arrival, offer, match, user)
         if not self._life.admits:
             return self._no_sessions.refuse(asked, Refusal.DRAINING)
         lease = self._budget.try_acquire(time.monotonic(), match.route.name, user)
@@ -229,11 +229,8 @@ class Admission:
         peak = self._budget.in_flight
         if peak > self._words[_PEAK_IN_FLIGHT]:
             self._words[_PEAK_IN_FLIGHT] = peak
-        match = asked.match
-        fields = self._rules.onward(
-            match, asked.host, asked.head.fields, asked.peer, asked.scheme, asked.head.minor, asked.client,
-            upgrade=True,
-        )  # fmt: skip
+        match, head = asked.match, asked.head
+        fields = self._rules.onward(match, asked.arrival, head.fields, head.minor, upgrade=True)
         dial = self._new_dial(match.upstream, match.target, fields, asked.offer)
         expecting = _Expecting(self, asked, lease, dial, self._dialling)
         if not dial.begin(expecting.arrived):

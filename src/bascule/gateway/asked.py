@@ -8,6 +8,7 @@ from bascule.telemetry.errand import Errand
 
 if TYPE_CHECKING:
     from bascule.gateway.legs import Leg
+    from bascule.policy.clientaccount import Arrival
     from bascule.policy.routes import Match
     from bascule.protocol.handshake import Offer
     from bascule.protocol.http1 import RequestHead
@@ -22,24 +23,18 @@ class Asked(NamedTuple):
         leg: The browser's connection.
         head: The request.
         early: Bytes after the head.
-        peer: Address of the connection's other end.
-        scheme: ``http`` or ``https``: how the request reached us.
-        client: Address of the browser: `peer`, or what trusted proxies say.
+        arrival: How the request reached us, and from where.
         offer: What the browser offers.
         match: Where the request leads.
-        host: The host it is for.
         user: Whose it is; ``None`` if nobody asks. On a route of JupyterHub, the owner of the server.
     """
 
     leg: Leg
     head: RequestHead
     early: bytes
-    peer: str
-    scheme: bytes
-    client: str
+    arrival: Arrival
     offer: Offer
     match: Match
-    host: bytes
     user: str | None
 
     @property
@@ -48,12 +43,14 @@ class Asked(NamedTuple):
 
         Not the owner of a JupyterHub server, for which anybody may ask.
         """
-        return self.client if self.user is None or self.match.hub_route is not None else f"user {self.user}"
+        if self.user is None or self.match.hub_route is not None:
+            return self.arrival.client
+        return f"user {self.user}"
 
     @property
     def errand(self) -> Errand:
         """Whose session it would be."""
-        return errand(self.match, self.client, self.user)
+        return errand(self.match, self.arrival.client, self.user)
 
     @property
     def path(self) -> bytes:

@@ -20,7 +20,7 @@ from bascule.policy.hubroute import read_target
 from bascule.policy.socketpath import UNIX_SCHEME
 
 if TYPE_CHECKING:
-    from bascule.policy.forwarding import Fields
+    from bascule.policy.fieldlines import Fields
 
 __all__ = ["HubPages"]
 

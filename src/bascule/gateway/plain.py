@@ -24,6 +24,7 @@ from bascule.gateway.exchanges import SOON, TOO_MANY
 from bascule.gateway.plain_response import BrowserSide
 from bascule.gateway.plain_server import PlainProtocol, as_received
 from bascule.handover.counters import GatewayWord
+from bascule.policy.clientaccount import Arrival
 from bascule.policy.redirecting import slash_location
 from bascule.protocol.http1 import ONLY_HTTP_1
 from bascule.protocol.method import ECHOES
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from bascule.gateway.plain_upstreams import PlainUpstreams
     from bascule.gateway.proxyheader import Peer
     from bascule.policy.config import Config
-    from bascule.policy.forwarding import Fields
+    from bascule.policy.fieldlines import Fields
     from bascule.policy.requestrules import RequestRules
     from bascule.telemetry.accesslog import AccessLog
 
@@ -126,8 +127,8 @@ class PlainProxy:
             extra = ((b"Location", location),)
             return await browser.answer(301, "This page's address ends in a slash.", extra)
         peer, client = _peer(request), self._client(request)
-        scheme = b"https" if peer.secure else b"http"
-        sent = self._rules.onward(match, host, fields, peer.address, scheme, request.version.minor, client)
+        arrival = Arrival(peer.address, client, b"https" if peer.secure else b"http", host)
+        sent = self._rules.onward(match, arrival, fields, request.version.minor)
         return await self._upstreams.run(browser, match, sent, client)
 
     def _check_fields(self, request: web.BaseRequest) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from multidict import CIMultiDict, istr
 
 if TYPE_CHECKING:
-    from bascule.policy.forwarding import Fields
+    from bascule.policy.fieldlines import Fields
 
 __all__ = ["FieldsAsText"]
 

@@ -24,7 +24,7 @@ from bascule.gateway.dateline import date_line
 from bascule.gateway.errorpages import error_page, reason_phrase
 from bascule.gateway.legs import reset
 from bascule.gateway.plain_server import PlainProtocol
-from bascule.policy.forwarding import Fields, values_of
+from bascule.policy.fieldlines import Fields, values_of
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter

@@ -19,7 +19,7 @@ from bascule.gateway.errorpages import error_page
 from bascule.gateway.proxyheader import Peer
 from bascule.gateway.unparsed import complaint
 from bascule.policy.clientaddress import peer_address
-from bascule.policy.forwarding import values_of
+from bascule.policy.fieldlines import values_of
 
 if TYPE_CHECKING:
     import asyncio

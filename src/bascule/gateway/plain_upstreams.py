@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from bascule.gateway.hubactivity import HubActivity
     from bascule.gateway.plain_response import BrowserSide
     from bascule.policy.config import Config
-    from bascule.policy.forwarding import Fields
+    from bascule.policy.fieldlines import Fields
     from bascule.policy.routes import Match
     from bascule.telemetry.accesslog import AccessLog
 

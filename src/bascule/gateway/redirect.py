@@ -17,7 +17,7 @@ from bascule.gateway.http import HttpServer
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain_response import BrowserSide
 from bascule.gateway.plain_server import as_received
-from bascule.policy.forwarding import values_of
+from bascule.policy.fieldlines import values_of
 from bascule.policy.redirecting import https_location, redirect_status
 from bascule.protocol.http1 import ONLY_HTTP_1, BadHead
 

@@ -1,4 +1,4 @@
-"""Which fields of a message are forwarded, and what we say about the client.
+"""Which fields of a message are forwarded.
 
 Towards the upstream (`forwarded_fields`):
 
@@ -10,17 +10,10 @@ Towards the upstream (`forwarded_fields`):
   from ``X-Forwarded-For``, so a client could forge one by the other. So are ``X.Forwarded.For`` and the like,
   where a name with a hyphen in place of each such character would not just pass: PHP makes an underscore of a
   dot, lighttpd of every character but letters and digits.
-* ``X-Forwarded-For``, ``-Proto``, ``-Host`` and ``-Prefix`` of a trusted proxy are kept, and our
-  peer's address and our own prefix are appended; those of any other peer are replaced. If a trusted
-  proxy sends ``X-Scheme`` but no ``-Proto``, we write that scheme into ``-Proto``, so that the two
-  agree. Other ``X-Forwarded-*`` and the fields in `_CLAIMS` pass from a trusted proxy only.
-* ``Forwarded`` (RFC 7239) of a trusted proxy gets our element appended; that of any other peer is
-  dropped. We never start one, since it could contradict ``X-Forwarded-*``.
-* ``X-Real-IP`` is always replaced by the client's address, which `bascule.policy.clientaddress`
-  finds. A trusted proxy that does not set this field passes on what the browser sent, so we do not
-  believe it even then.
+* What says where a request came from (``X-Forwarded-*``, ``Forwarded``, ``X-Real-IP``) and ``Via`` are
+  written anew: see `bascule.policy.clientaccount`. Other ``X-Forwarded-*`` and the fields in `_CLAIMS` pass
+  from a trusted proxy only.
 * Of an upgrade's fields, those of its opening handshake are dropped (`bascule.protocol.handshake`).
-* ``Via`` gets our pseudonym (RFC 9110 §7.6.3), by which we recognise a loop.
 * ``Host`` and all other fields pass unchanged, in order, duplicates included; but see
   `bascule.protocol.repeated`.
 
@@ -33,24 +26,18 @@ Rules of this file: bytes in, bytes out; no field value is decoded, none is echo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from bascule.policy.clientaddress import UNIX_PEER, TrustedProxies, client_address
+from bascule.policy.clientaccount import ACCOUNT_NAMES, account_fields
+from bascule.policy.fieldlines import values_of
 from bascule.protocol.handshake import OF_ONE_HOP
 
-__all__ = [
-    "Fields",
-    "client_address_of",
-    "end_to_end_fields",
-    "forwarded_fields",
-    "seen_by_browser",
-    "values_of",
-    "with_host",
-]
+if TYPE_CHECKING:
+    from bascule.policy.clientaccount import Arrival
+    from bascule.policy.clientaddress import TrustedProxies
+    from bascule.policy.fieldlines import Fields
 
-Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
-"""Field lines in the order they were sent: name as sent, value without outer white space."""
+__all__ = ["end_to_end_fields", "forwarded_fields"]
 
 _CONNECTION_SPECIFIC: Final = frozenset(
     {
@@ -134,12 +121,6 @@ _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 _NEITHER_LETTER_NOR_DIGIT: Final = re.compile(rb"[^0-9a-z]")
 
-_SCHEMES: Final = frozenset({b"http", b"https", b"ws", b"wss"})
-
-_ACCOUNT_NAMES: Final = frozenset(
-    {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
-)
-
 _REMEMBERED: Final = 1024
 """Spellings of names whose rule is kept; then the memory is emptied, so it cannot grow."""
 
@@ -148,11 +129,6 @@ _LONGEST: Final = 64
 
 _RULES: Final[dict[bytes, int]] = {}
 """Spelling of a name → its rule, as far as they are remembered."""
-
-
-def values_of(fields: Fields, name: bytes) -> list[bytes]:
-    """Return the values of all lines of one field; ``name`` in lower case."""
-    return [value for key, value in fields if key.lower() == name]
 
 
 def _nominated(fields: Fields) -> frozenset[bytes]:
@@ -187,76 +163,32 @@ def end_to_end_fields(fields: Fields, status: int) -> list[tuple[bytes, bytes]]:
     return [field for field in fields if field[0].lower() not in specific]
 
 
-def client_address_of(peer_address: str, fields: Fields, trusted: TrustedProxies) -> str:
-    """Return the client's address: the rightmost one that is not a trusted proxy."""
-    if peer_address not in trusted:
-        return peer_address
-    return client_address(peer_address, values_of(fields, b"x-forwarded-for"), trusted)
-
-
-def with_host(fields: Fields, host: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the fields with another ``Host``: that of a target which names one (RFC 9112 §3.2.2)."""
-    return [(b"Host", host), *(field for field in fields if field[0].lower() != b"host")]
-
-
-def seen_by_browser(
-    peer_address: str, trusted: TrustedProxies, fields: Fields, scheme: bytes, host: bytes
-) -> tuple[bytes, bytes]:
-    """Return the scheme and authority in the browser's address bar, for the check of ``Origin``.
-
-    They are ``scheme`` and ``host``, unless a trusted proxy says otherwise. Of several elements
-    the last counts, which the innermost proxy wrote; a scheme that is not HTTP's is ignored.
-    The scheme is read from ``X-Forwarded-Proto``, and only where that is absent from ``X-Scheme``:
-    nginx set up as JupyterHub's documentation says sends nothing else.
-    """
-    if peer_address in trusted:
-        schemes = values_of(fields, b"x-forwarded-proto") or values_of(fields, b"x-scheme")
-        scheme = _innermost_scheme(schemes, scheme)
-        for value in values_of(fields, b"x-forwarded-host")[-1:]:
-            host = value.rpartition(b",")[2].strip(b" \t") or host
-    return scheme, host
-
-
-def _innermost_scheme(said: Sequence[bytes], ours: bytes) -> bytes:
-    """Return the last element of the last value, if it is a scheme of HTTP's."""
-    if not said:
-        return ours
-    scheme = said[-1].rpartition(b",")[2].strip(b" \t").lower()
-    return scheme if scheme in _SCHEMES else ours
-
-
 def forwarded_fields(
-    peer_address: str,
+    arrival: Arrival,
     trusted: TrustedProxies,
     fields: Fields,
-    scheme: bytes,
-    host: bytes,
     prefix: bytes = b"",
     via: bytes = b"",
     *,
-    client: str | None = None,
     upgrade: bool = False,
 ) -> list[tuple[bytes, bytes]]:
     """Return the request fields to send to the upstream, ours included.
 
     Args:
-        peer_address: Address of the connection the request came on.
+        arrival: How the request reached us.
         trusted: Proxies whose account of the client is believed.
         fields: The request's field lines.
-        scheme: ``http`` or ``https``: how the request reached us.
-        host: The request's ``Host``; empty for none (HTTP/1.0).
         prefix: Path prefix that was stripped from the target; empty for none.
         via: Our element of ``Via``; empty for none.
-        client: The result of `client_address_of`; ``None`` if the caller has not asked for it.
         upgrade: Whether the request opens a WebSocket.
 
     Returns:
         New field lines. ``Connection``, ``Upgrade`` and framing fields are not
         among them (``Content-Length`` is): the caller writes those of its own hop.
     """
-    believed = peer_address in trusted
+    believed = arrival.peer in trusted
     kept: list[tuple[bytes, bytes]] = []
-    account: dict[bytes, list[bytes]] = {}
+    said: dict[bytes, list[bytes]] = {}
     nominations = False
     for field in fields:
         name, value = field
@@ -264,19 +196,15 @@ def forwarded_fields(
         if rule == _PASS or (rule == _CLAIM and believed) or (rule == _HANDSHAKE and not upgrade):
             kept.append(field)
         elif rule == _VIA or (rule == _ACCOUNT and believed):
-            account.setdefault(name.lower(), []).append(value)
+            said.setdefault(name.lower(), []).append(value)
         elif rule == _CONNECTION and value not in _PLAIN_CONNECTION:
             nominations = True
         elif rule == _SCHEME and believed:
             kept.append(field)
-            account.setdefault(b"x-scheme", []).append(value)
+            said.setdefault(b"x-scheme", []).append(value)
     if nominations and (nominated := _nominated(fields)):
         kept = [field for field in kept if field[0].lower() not in nominated]
-    if not account:
-        client = peer_address
-    elif client is None:
-        client = client_address(peer_address, account.get(b"x-forwarded-for", ()), trusted)
-    _append_account(kept, account, peer_address, client, scheme, host, prefix, via)
+    kept += account_fields(said, arrival, prefix, via)
     return kept
 
 
@@ -292,7 +220,7 @@ def _learn_rule(spelling: bytes) -> int:
         rule = _DROP
     elif name == b"via":
         rule = _VIA
-    elif name in _ACCOUNT_NAMES:
+    elif name in ACCOUNT_NAMES:
         rule = _ACCOUNT
     elif name == b"x-scheme":
         rule = _SCHEME
@@ -307,65 +235,3 @@ def _learn_rule(spelling: bytes) -> int:
             _RULES.clear()
         _RULES[spelling] = rule
     return rule
-
-
-def _append_account(
-    kept: list[tuple[bytes, bytes]],
-    account: dict[bytes, list[bytes]],
-    peer_address: str,
-    client: str,
-    scheme: bytes,
-    host: bytes,
-    prefix: bytes,
-    via: bytes,
-) -> None:
-    """Append our own fields. ``account`` has what trusted proxies said, and any peer's ``Via``.
-
-    A peer on a Unix socket has no address, so we name none: upstreams that read the last element would take
-    any other text for the client's. The proxy in front has named the client.
-    """
-    peer = b"" if peer_address == UNIX_PEER else peer_address.encode("ascii", "replace")
-    if not account:
-        if peer:
-            kept.append((b"X-Forwarded-For", peer))
-        kept.append((b"X-Forwarded-Proto", scheme))
-        if peer:
-            kept.append((b"X-Real-IP", peer))
-        if host:
-            kept.append((b"X-Forwarded-Host", host))
-        if prefix:
-            kept.append((b"X-Forwarded-Prefix", prefix))
-        if via:
-            kept.append((b"Via", via))
-        return
-    protos = account.get(b"x-forwarded-proto", ())
-    seen = _innermost_scheme(protos or account.get(b"x-scheme", ()), scheme)
-    hops = account.get(b"x-forwarded-for", ())
-    if hops or peer:
-        kept.append((b"X-Forwarded-For", b", ".join((*hops, peer) if peer else hops)))
-    kept.append((b"X-Forwarded-Proto", b", ".join(protos) or seen))
-    if client != UNIX_PEER:
-        kept.append((b"X-Real-IP", client.encode("ascii", "replace")))
-    if hosts := b", ".join(account.get(b"x-forwarded-host", ())) or host:
-        kept.append((b"X-Forwarded-Host", hosts))
-    outer = account.get(b"x-forwarded-prefix")
-    if outer:
-        prefix = outer[-1].rstrip(b"/") + prefix
-    if prefix:
-        kept.append((b"X-Forwarded-Prefix", prefix))
-    if b"forwarded" in account:
-        element = _forwarded_element(peer or b"unknown", scheme, host)
-        kept.append((b"Forwarded", b", ".join((*account[b"forwarded"], element))))
-    through = account.get(b"via", ())
-    if through or via:
-        kept.append((b"Via", b", ".join((*through, via) if via else through)))
-
-
-def _forwarded_element(peer: bytes, scheme: bytes, host: bytes) -> bytes:
-    """Return our element of ``Forwarded`` (RFC 7239 §4): quoted, since ``:`` is no token character.
-
-    Without an address the peer is ``unknown`` (§6.2).
-    """
-    node = b"[%b]" % peer if b":" in peer else peer
-    quoted = host.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    return b'for="%b";host="%b";proto=%b' % (node, quoted, scheme)

@@ -23,7 +23,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from bascule.policy.forwarding import Fields
+    from bascule.policy.fieldlines import Fields
 
 __all__ = ["inside_prefix", "kept_inside"]
 

@@ -62,7 +62,7 @@ def origin_allowed(origin: bytes | None, host: bytes, scheme: bytes, allowed: Se
             several field lines the caller refuses, or passes them joined by ``, ``.
         host: The value of ``Host``.
         scheme: ``http``, ``https``, ``ws`` or ``wss``, as the browser sees us: behind a trusted proxy
-            that ends TLS, what that proxy says (`bascule.policy.forwarding.seen_by_browser`).
+            that ends TLS, what that proxy says (`bascule.policy.clientaccount.seen_by_browser`).
         allowed: Further origins, written as ``https://app.example.org[:port]``, or ``*``.
     """
     if origin is None:

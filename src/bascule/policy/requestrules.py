@@ -23,16 +23,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bascule.errors import RequestRefused
+from bascule.policy.clientaccount import client_address_of
 from bascule.policy.clientaddress import TrustedProxies
 from bascule.policy.cookies import without_cookie
-from bascule.policy.forwarding import client_address_of, forwarded_fields, values_of, with_host
+from bascule.policy.fieldlines import values_of, with_host
+from bascule.policy.forwarding import forwarded_fields
 from bascule.policy.routeconfig import AuthMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bascule.policy.clientaccount import Arrival
     from bascule.policy.config import Config
-    from bascule.policy.forwarding import Fields
+    from bascule.policy.fieldlines import Fields
     from bascule.policy.routes import Match, Routes
 
 __all__ = ["RequestRules"]
@@ -109,25 +112,19 @@ class RequestRules:
         return self._require(values_of(fields, b"cookie"), match)
 
     def onward(
-        self, match: Match, host: bytes, fields: Fields, peer: str, scheme: bytes, minor: int, client: str,
-        *, upgrade: bool = False,
-    ) -> list[tuple[bytes, bytes]]:  # fmt: skip
+        self, match: Match, arrival: Arrival, fields: Fields, minor: int, *, upgrade: bool = False
+    ) -> list[tuple[bytes, bytes]]:
         """Return the fields for the upstream.
 
         Args:
             match: Where the request leads.
-            host: The host it is for: see `find`.
+            arrival: How the request reached us: its host is that of `find`, its client that of `client`.
             fields: The request's.
-            peer: Address of the connection it came on.
-            scheme: ``http`` or ``https``: how it reached us.
             minor: Its minor version of HTTP/1.
-            client: The result of `client`.
             upgrade: Whether the request opens a WebSocket.
         """
         if match.authority is not None:
-            fields = with_host(fields, host)
-        sent = forwarded_fields(
-            peer, self.trusted, fields, scheme, host, match.prefix, self.via if minor else self._via10,
-            client=client, upgrade=upgrade,
-        )  # fmt: skip
+            fields = with_host(fields, arrival.host)
+        via = self.via if minor else self._via10
+        sent = forwarded_fields(arrival, self.trusted, fields, match.prefix, via, upgrade=upgrade)
         return sent if self._withheld is None else without_cookie(sent, self._withheld)
