@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bascule.errors import ConfigError
-from bascule.policy.keys import has_control
+from bascule.policy.admintoken import has_control
 from bascule.policy.namedfile import ALLOWED, read_file
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from bascule.policy.authconfig import Auth, SessionAuth
+from bascule.policy.capacityconfig import Capacity
 from bascule.policy.consistency import inconsistencies
 from bascule.policy.endpoints import Endpoint
 from bascule.policy.hubconfig import Hub
 from bascule.policy.keys import (
-    Capacity,
     Drain,
     Forwarders,
     Keys,

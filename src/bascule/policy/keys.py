@@ -11,23 +11,22 @@ named by ``…File`` keys and read by whoever needs them, when it needs them.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import Field
 
-from bascule.policy.amounts import JavaLong, Positive, Share
+from bascule.policy.admintoken import Token
+from bascule.policy.amounts import JavaLong, Positive
 from bascule.policy.authconfig import Auth
-from bascule.policy.badvalue import not_allowed
+from bascule.policy.capacityconfig import Capacity
 from bascule.policy.durations import Duration, Patience, PositiveDuration
 from bascule.policy.endpoints import Endpoint, Listen, Network, TrustedProxy
 from bascule.policy.hubconfig import Hub
 from bascule.policy.limitsconfig import Limits
 from bascule.policy.model import Block, File
 from bascule.policy.routeconfig import RouteConfig
-from bascule.policy.schemapatterns import PEER
 from bascule.policy.socketsconfig import Sockets
 from bascule.policy.tlsconfig import AdminTls, Tls, UpstreamTls
 
 __all__ = [
-    "Capacity",
     "Drain",
     "Forwarders",
     "Keys",
@@ -35,30 +34,7 @@ __all__ = [
     "Metrics",
     "Mode",
     "Readiness",
-    "Token",
     "WebSocketProxy",
-    "has_control",
-]
-
-
-def _token(text: str) -> str:
-    # What a caller sends is stripped, and so is the file: white space kept here would match nothing.
-    if not (token := text.strip()):
-        raise not_allowed("text with a token in it, or null", found="")
-    if has_control(token):
-        raise not_allowed("text on one line, without control characters: no request could send another")
-    return token
-
-
-def has_control(token: str) -> bool:
-    """Tell whether a token has a character that no field of a request can have (RFC 9110 §5.5)."""
-    return any((char < " " and char != "\t") or char == "\x7f" for char in token)
-
-
-Token = Annotated[
-    str,
-    AfterValidator(_token),
-    Field(json_schema_extra={"x-allowed": "text with a token in it", "pattern": r"\S"}),
 ]
 
 
@@ -172,55 +148,6 @@ class Readiness(Block):
     1.0: a full pod is taken out of load balancing until a session ends. Browsers bound to it by an
     affinity cookie are then sent elsewhere, which is what a refused user needs.
     """
-
-
-def _has_port(peer: Endpoint) -> Endpoint:
-    if not peer.port:
-        raise not_allowed("the port of its admin listener, from 1 to 65535")
-    return peer
-
-
-_Peer = Annotated[
-    Endpoint,
-    AfterValidator(_has_port),
-    WithJsonSchema(
-        {"x-allowed": '"host:port" or "[::1]:port", port 1 to 65535', "type": "string", "pattern": PEER}
-    ),
-]
-_DnsName = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$",
-        max_length=253,
-        json_schema_extra={"x-allowed": "a DNS name"},
-    ),
-]
-
-
-class Capacity(Block):
-    """What the capacity badges show, and where the cluster's figures come from."""
-
-    warning_share: Share = 0.8
-    """Share of the cap at which a badge turns orange.
-
-    Hopsworks's own number is not public; 0.8 is our choice.
-    """
-    peers: tuple[_Peer, ...] = ()
-    """Admin listeners of the other pods (`host:port`), when they are few and fixed.
-
-    Empty: see `headlessService`.
-    """
-    headless_service: _DnsName | None = None
-    """DNS name that resolves to all pods of this proxy; each is asked at the port of `admin`.
-
-    `null`, the default, means that instance and cluster are the same.
-    """
-    peer_timeout: PositiveDuration = 1.0
-    """Time a peer has to answer; after that the figures are marked partial. 1 s: a badge must not hang."""
-    cache_for: Duration = 5.0
-    """How long an answer is kept, so that a thousand browsers do not ask every peer a thousand times."""
-    name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
-    """This pod's name in answers and labels. `null`, the default, takes the environment's `HOSTNAME`."""
 
 
 class Metrics(Block):
