@@ -183,7 +183,7 @@ async def test_a_connection_whose_next_request_has_been_read_is_not_idle(
     await _asked(reader, writer)
     (its,) = connections
     its.data_received(REQUEST)
-    its._listener.idle.shed(1)  # in the same turn of the loop: others have come
+    its._waiting.idle.shed(1)  # in the same turn of the loop: others have come
     async with asyncio.timeout(5):
         assert await reader.readuntil(b"now")
 
@@ -196,7 +196,7 @@ async def test_whoever_was_answered_before_the_application_was_asked_is_idle(
     async with asyncio.timeout(5):
         assert await reader.readuntil(b"\r\n\r\n")
     (its,) = connections
-    its._listener.idle.shed(1)
+    its._waiting.idle.shed(1)
     assert await _is_cut(reader)
 
 
@@ -291,7 +291,7 @@ async def retiring(
             await peer.send(REQUEST)
             assert (await peer.message()).body == b"now"
         else:
-            await eventually_async(lambda: len(listener.heads), 5, "it is accepted")
+            await eventually_async(lambda: len(listener.waiting.heads), 5, "it is accepted")
         yield listener, peer
         await peer.close()
         await listener.close()
@@ -323,7 +323,7 @@ async def test_who_has_begun_to_ask_is_answered(asked: bool, first: bytes, rest:
 async def test_who_waits_for_an_answer_gets_it_though_it_takes_longer_than_heads_may() -> None:
     async with retiring() as (listener, peer):
         await peer.send(b"GET /late HTTP/1.1\r\nHost: admin\r\n\r\n")
-        await eventually_async(lambda: not listener.heads, 5, "it has asked")
+        await eventually_async(lambda: not listener.waiting.heads, 5, "it has asked")
         await listener.retire()
         assert (await peer.message()).body == b"late"
         assert await peer.ended()
@@ -333,7 +333,7 @@ async def test_no_answer_is_waited_for_without_end(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(arrivals, "_ANSWERED", 0.1)
     async with retiring(slow=60.0) as (listener, peer):
         await peer.send(b"GET /late HTTP/1.1\r\nHost: admin\r\n\r\n")
-        await eventually_async(lambda: not listener.heads, 5, "it has asked")
+        await eventually_async(lambda: not listener.waiting.heads, 5, "it has asked")
         await listener.retire()
         assert await peer.ended()
 

@@ -148,7 +148,7 @@ async def test_whoever_does_nothing_for_the_handshake_longest_goes(
     running, connect = listener
     silent = [await connect(None) for _ in range(MOST + 1)]
     assert await _is_cut(silent[0][0])
-    assert len(running.newcomers) == MOST
+    assert len(running.waiting.newcomers) == MOST
     assert await _asked(*await connect(known))
     assert await _is_cut(silent[1][0])
 
@@ -167,7 +167,7 @@ async def test_whoever_says_nothing_behind_the_handshake_longest_goes(
     reader, _ = await connect(known)
     others = [await connect(known) for _ in range(MOST)]
     assert await _is_cut(reader)
-    assert len(running.newcomers) == len(running.arriving) == 0
+    assert len(running.waiting.newcomers) == len(running.waiting.arriving) == 0
     for each in others:
         assert await _asked(*each)
 
@@ -175,7 +175,7 @@ async def test_whoever_says_nothing_behind_the_handshake_longest_goes(
 async def test_a_listener_that_closes_waits_for_no_handshake(listener: tuple[AdminListener, Open]) -> None:
     running, connect = listener
     reader, _ = await connect(None)
-    await eventually_async(lambda: len(running.newcomers) == 1, 5, "it has begun")
+    await eventually_async(lambda: len(running.waiting.newcomers) == 1, 5, "it has begun")
     async with asyncio.timeout(5):
         await running.close()
     assert await _is_cut(reader)

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from bascule.gateway.bounded import Bounded
-from bascule.gateway.http import HttpProtocol, HttpServer
+from bascule.gateway.http import HttpServer
+from bascule.gateway.keptalive import HttpProtocol
 from bascule.gateway.life import Life
 from bascule.policy.config import Config, Limits
 from tests.support.certificates import make_certificate
@@ -212,38 +213,38 @@ async def test_a_request_that_has_begun_is_answered_though_the_idle_ones_are_she
         if before == "kept":
             writer.write(BEGUN[:5])
         protocol = await begun(server)
-        assert (len(server.http.idle), len(server.http.newcomers)) == (0, 1)
-        server.http.idle.shed(1)
+        assert (len(server.http.waiting.idle), len(server.http.waiting.newcomers)) == (0, 1)
+        server.http.waiting.idle.shed(1)
         protocol._next_keepalive_close_time = 0.0
         protocol._process_keepalive()
         writer.write(PLAIN[5:])
         await answered(reader)
-        assert (len(server.http.idle), len(server.http.newcomers)) == (1, 0)
+        assert (len(server.http.waiting.idle), len(server.http.waiting.newcomers)) == (1, 0)
 
 
 async def test_a_connection_whose_next_request_is_there_is_never_idle(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered: list[int] = []
-    enter = server.http.idle.enter
+    enter = server.http.waiting.idle.enter
 
     def noted(connection: HttpProtocol, drop: Callable[[], None]) -> None:
         entered.append(len(connection._messages))
         enter(connection, drop)
 
-    monkeypatch.setattr(server.http.idle, "enter", noted)
+    monkeypatch.setattr(server.http.waiting.idle, "enter", noted)
     async with connected(server) as (reader, writer):
         writer.write(3 * PLAIN)
         for _ in range(3):
             await answered(reader)
-        await eventually_async(lambda: len(server.http.idle) == 1, 5, "all are answered")
+        await eventually_async(lambda: len(server.http.waiting.idle) == 1, 5, "all are answered")
     assert entered == [0]
 
 
 async def test_of_too_many_whose_heads_are_not_whole_the_first_goes_though_it_has_been_answered_before(
     server: Server,
 ) -> None:
-    server.http.newcomers = Bounded(1)
+    server.http.waiting.newcomers = Bounded(1)
     async with connected(server) as (first, writer):
         writer.write(PLAIN)
         await answered(first)

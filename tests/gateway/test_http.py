@@ -326,7 +326,7 @@ async def another_request_read(server: Server, request: bytes = PLAIN) -> AsyncI
 
 async def test_a_connection_whose_next_request_has_been_read_is_not_idle(server: Server) -> None:
     async with another_request_read(server):
-        server.http.idle.shed(1)  # in the same turn of the loop: descriptors have run out
+        server.http.waiting.idle.shed(1)  # in the same turn of the loop: descriptors have run out
 
 
 async def test_a_request_under_way_is_not_dropped_for_the_head_that_has_begun_behind_it(
@@ -336,7 +336,7 @@ async def test_a_request_under_way_is_not_dropped_for_the_head_that_has_begun_be
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(PLAIN + SLOW + PLAIN[:10])
         await reader.readuntil(b"\r\n\r\nplain")
-        server.http.newcomers.shed(1)
+        server.http.waiting.newcomers.shed(1)
         server.slow.set()
         await reader.readuntil(b"\r\n\r\nplain")
         writer.write(PLAIN[10:])
@@ -363,12 +363,12 @@ async def test_no_handshake_is_taken_behind_an_answer_that_ends_the_connection(s
 
 async def test_a_head_that_has_begun_is_waited_for_and_a_silent_connection_is_not(server: Server) -> None:
     _, silent = await asyncio.open_connection("127.0.0.1", server.port)
-    await eventually_async(lambda: len(server.http.newcomers) == 1, 5, "it is a newcomer")
+    await eventually_async(lambda: len(server.http.waiting.newcomers) == 1, 5, "it is a newcomer")
     async with asyncio.timeout(0.5):
         await server.http.wait_for_heads()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(HANDSHAKE[:30])
-    await eventually_async(lambda: len(server.http.arriving) == 1, 5, "its head has begun")
+    await eventually_async(lambda: len(server.http.waiting.arriving) == 1, 5, "its head has begun")
 
     waits = asyncio.create_task(server.http.wait_for_heads())
     writer.write(HANDSHAKE[30:])
@@ -384,8 +384,8 @@ async def test_a_head_that_has_begun_is_waited_for_and_a_silent_connection_is_no
 async def test_a_head_that_does_not_end_is_waited_for_a_second(server: Server) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(HANDSHAKE[:30])
-    await eventually_async(lambda: len(server.http.arriving) == 1, 5, "its head has begun")
+    await eventually_async(lambda: len(server.http.waiting.arriving) == 1, 5, "its head has begun")
     async with asyncio.timeout(5):
         await server.http.wait_for_heads()
-    assert len(server.http.heads) == 1, "it has its time"
+    assert len(server.http.waiting.heads) == 1, "it has its time"
     await close(writer)

@@ -136,7 +136,7 @@ async def test_one_that_comes_with_its_whole_head_drops_nobody_who_is_still_send
         writer.write(b"GET / HTTP/1.1\r\n")
 
         async def waits() -> bool:
-            return len(http.newcomers) == 1
+            return len(http.waiting.newcomers) == 1
 
         await eventually_async(waits, 5, "the slow one is known")
         with socket.create_connection(address) as whole:
@@ -167,12 +167,12 @@ async def test_the_rest_of_a_head_that_begins_as_another_gateway_takes_over_is_w
     async with _listening(listening, Limits()) as http, asyncio.timeout(5.0):
         reader, writer = await asyncio.open_connection(*listening.getsockname())
         writer.write(b"GET / HTTP/1.1\r\n")
-        await eventually_async(lambda: len(http.newcomers) == 1, 5, "a part of it is there")
+        await eventually_async(lambda: len(http.waiting.newcomers) == 1, 5, "a part of it is there")
         assert not waits[0].done()
 
         writer.write(b"Host: a\r\nConnection: close\r\n\r\n")
         await waits[0]
 
-        assert not http.arriving
+        assert not http.waiting.arriving
         assert (await reader.read()).endswith(b"plain")
         writer.close()

@@ -18,7 +18,7 @@ async def test_a_head_that_has_begun_is_answered_before_the_listener_ends() -> N
     async with asyncio.timeout(5.0):
         reader, writer = await asyncio.open_connection(*listening.getsockname())
         writer.write(b"GET /lab HTTP/1.1\r\n")
-        await eventually_async(lambda: len(redirect._http.arriving) == 1, 5, "its head has begun")
+        await eventually_async(lambda: len(redirect._http.waiting.arriving) == 1, 5, "its head has begun")
 
         closing = asyncio.create_task(redirect.close())
         ended, _ = await asyncio.wait([closing], timeout=0.1)  # that it does not end is what is tested

@@ -123,7 +123,7 @@ async def served(
         await listener.start(listening)
         server = listener._runner.server
         assert server is not None
-        yield Served(server, listener.idle, listening.getsockname(), None)
+        yield Served(server, listener.waiting.idle, listening.getsockname(), None)
         await listener.close()
         return
     certificate = make_certificate(tmp_path) if request.param == "tls" else None
@@ -135,7 +135,7 @@ async def served(
         config, listening, http, _no_upgrade, None if certificate is None else certificate.server()
     )
     accepting.start()
-    served = Served(http, http.idle, where, None if certificate is None else certificate.client())
+    served = Served(http, http.waiting.idle, where, None if certificate is None else certificate.client())
     served.life = life
     yield served
     http.cut()

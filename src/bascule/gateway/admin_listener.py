@@ -32,12 +32,9 @@ from aiohttp.http import RawRequestMessage
 from bascule.admin.assets import PAGE_FIELDS
 from bascule.admin.problem import Problem, of_framework
 from bascule.gateway.arrivals import wait_for_answers, wait_for_arrivals
-from bascule.gateway.bounded import Bounded
-from bascule.gateway.farewell import dropped
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain_server import SETTINGS, PlainProtocol, is_last
-from bascule.gateway.unread import Stalls, Unread
-from bascule.gateway.waits import Waits
+from bascule.gateway.waiting import Waiting
 from bascule.protocol.http1 import END_OF_HEAD
 from bascule.protocol.method import with_known_method
 from bascule.protocol.repeated import have_repeats, with_first_lines
@@ -68,25 +65,21 @@ class AdminListener:
         tls: Context of a TLS listener; ``None`` for a plain one.
 
     Attributes:
-        idle: Connections that ask for nothing, and those whose client has to read more of an answer first.
-        unread: Counts and watches the latter.
-        newcomers: Connections whose TLS handshake is under way.
-        heads: Connections that wait for their first head, or on which another has begun.
-        arriving: The same as `newcomers`: a gateway that retires waits for them.
+        waiting: Connections that ask for nothing, as on the public listener. One whose TLS handshake is under
+            way is a newcomer, and arrives: a gateway that retires waits for it.
         most_fields: Most lines of a head in which a field is repeated.
     """
 
     def __init__(self, app: web.Application, config: Config, tls: ssl.SSLContext | None = None) -> None:
-        self.idle = Bounded(MOST_IDLE)
-        self.unread = Unread(Stalls(config.limits.send_timeout), self.idle, self.drop)
-        self.newcomers = Bounded(MOST_IDLE)
-        self.heads = Waits(config.limits.handshake_timeout, _Connection.expire)
-        self.arriving = Waits[Any](config.limits.handshake_timeout, lambda _: None)
-        self.most_fields = config.limits.request_fields
+        limits = config.limits
+        self.waiting = Waiting(
+            limits, newcomers=MOST_IDLE, idle=MOST_IDLE, arrives=limits.handshake_timeout,
+            hurries=lambda: True,
+        )  # fmt: skip
+        self.most_fields = limits.request_fields
         # Balancers, and so PROXY headers, are in front of the public listener only.
         self._config = config.model_copy(update={"proxy_protocol_from": ()})
         self._tls = tls
-        self._dropped = dropped()
         self._runner = web.AppRunner(app, shutdown_timeout=1.0)
         self._server: asyncio.Server | Listener | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -124,7 +117,7 @@ class AdminListener:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-            self.newcomers.shed(len(self.newcomers))
+            self.waiting.newcomers.shed(len(self.waiting.newcomers))
             self._closing = spawn(self._runner.cleanup(), "close admin listener")
         if self._closing is not None:
             await asyncio.shield(self._closing)
@@ -138,14 +131,16 @@ class AdminListener:
         if self._server is not None:
             self._server.close()
             await wait_for_arrivals(self._is_awaited)
-            self.idle.shed(len(self.idle))
+            self.waiting.idle.shed(len(self.waiting.idle))
             await self._runner.shutdown()  # an event stream never ends by itself
             await wait_for_answers(self._owes_answer)
         await self.close()
 
     def _is_awaited(self) -> bool:
         """Tell whether a request is still to come; not if the listener was closed meanwhile."""
-        return bool(self._server is not None and self.arriving) or any(each.arrives for each in self._open())
+        return bool(self._server is not None and self.waiting.arriving) or any(
+            each.arrives for each in self._open()
+        )
 
     def _owes_answer(self) -> bool:
         """Tell whether a request is being answered; not if the listener was closed meanwhile."""
@@ -156,11 +151,6 @@ class AdminListener:
         server = self._runner.server
         if self._server is not None and server is not None:
             yield from (each for each in server.connections if isinstance(each, _Connection))
-
-    def drop(self, transport: asyncio.Transport) -> None:
-        """Close a connection; abort it if its client does not take the rest of an answer in time."""
-        transport.close()
-        self._dropped.enter(transport)
 
 
 async def _no_upgrade(request: UpgradeRequest) -> None:
@@ -194,22 +184,23 @@ def _noting(make: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseReque
 class _Connection(PlainProtocol):
     """One connection."""
 
-    __slots__ = ("_has_said_all", "_is_first", "_listener")
+    __slots__ = ("_has_said_all", "_is_first", "_most_fields", "_waiting")
 
     def __init__(self, listener: AdminListener, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
-        self._listener = listener
+        self._waiting = listener.waiting
+        self._most_fields = listener.most_fields
         self._is_first = True
         self._has_said_all = False
-        self.unread = listener.unread
+        self.unread = self._waiting.unread
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first head."""
         super().connection_made(transport)
-        self._listener.arriving.leave(self)
+        self._waiting.arriving.leave(self)
         # uvloop's transports do not derive from asyncio's.
-        self._listener.idle.enter(self, cast("asyncio.Transport", transport).abort)
-        self._listener.heads.enter(self)
+        self._waiting.idle.enter(self, cast("asyncio.Transport", transport).abort)
+        self._waiting.heads.enter(self)
 
     def data_received(self, data: bytes) -> None:
         """Parse; then a head may be whole, or another one may have begun."""
@@ -222,11 +213,11 @@ class _Connection(PlainProtocol):
         if method is not None and self.requests and isinstance(self.requests[0][0], RawRequestMessage):
             self.amend(0, method=method)
         if self.has_more:
-            self._listener.idle.leave(self)  # at once, although the answer begins in a later turn of the loop
+            self._waiting.idle.leave(self)  # at once, although the answer begins in a later turn of the loop
         if self.owes_answer:
-            self._listener.heads.leave(self)
+            self._waiting.heads.leave(self)
         elif self.expects_head and data.strip(b"\r\n"):  # old clients end a body with an empty line
-            self._listener.heads.enter(self)
+            self._waiting.heads.enter(self)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # loops take a value
         """Answer whole requests though their client says nothing more: `socat` and `nc -N` tell so at once.
@@ -246,18 +237,17 @@ class _Connection(PlainProtocol):
         """Return data whose head aiohttp takes, if the public listener would take it."""
         head, end, rest = data.partition(END_OF_HEAD)
         head += end
-        return with_first_lines(head, self._listener.most_fields) + rest if have_repeats(head) else data
+        return with_first_lines(head, self._most_fields) + rest if have_repeats(head) else data
 
     @property
     def arrives(self) -> bool:
         """Whether a request is on its way: the first, or one whose head has begun or whose body goes on."""
-        waits = self in self._listener.heads or self.has_more
+        waits = self in self._waiting.heads or self.has_more
         return waits or (self.body is not None and not self.body.is_eof())
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the connection."""
-        self._listener.heads.leave(self)
-        self._listener.idle.leave(self)
+        self._waiting.leave(self)
         super().connection_lost(exc)
 
     def expire(self) -> None:
@@ -279,7 +269,7 @@ class _Connection(PlainProtocol):
         finished = await super().finish_response(request, resp, start_time)
         # Otherwise the connection has ended, or the next request is there already.
         if (transport := self.transport) is not None and not self.has_more:
-            self._listener.idle.enter(self, lambda: self._listener.drop(transport))
+            self._waiting.idle.enter(self, lambda: self._waiting.drop(transport))
         return finished
 
     def error_answer(self, request: web.BaseRequest, status: int, detail: str) -> web.Response:

@@ -1,80 +1,31 @@
-"""Kept-alive HTTP connections: any request on them may be an upgrade.
+"""The server of plain requests; any connection of it may turn out to be for a WebSocket (`keptalive`).
 
-nginx with upstream keep-alive sends plain requests and upgrades over the same
-connections. So whenever a connection is idle, we look at the next head before
-aiohttp parses it; if it asks for a WebSocket, we take the connection from aiohttp.
-
-Rules of this file: aiohttp bounds the size of a field, but neither the size of a head nor its time. So we
-give aiohttp a head only when it is whole and within its limit, and each head alone: when bytes that follow a
-request in the same packet do not parse, aiohttp drops that request as well. aiohttp decides where a body
-ends, and we look for the next head only where our own reading agrees (`bodyspan`). Of a field that aiohttp
-allows once, we show it one line, and put all into the `raw_headers` of the request (`protocol.repeated`); in
-place of a method that it does not know we show it one that it does (`protocol.method`).
+Rules of this file: a client that reads no answers, or sends none of the next request, waits in `Waiting`;
+whoever has a request under way does not.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import socket
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING
 
-from aiohttp.http import RawRequestMessage
-
-from bascule.errors import RequestRefused
-from bascule.gateway.answer import error_answer
 from bascule.gateway.arrivals import ARRIVES, wait_for_arrivals
-from bascule.gateway.bodyspan import BodySpan
-from bascule.gateway.bounded import Bounded
-from bascule.gateway.errorpages import accept_in
-from bascule.gateway.farewell import dropped
-from bascule.gateway.legs import PlainLeg, reset
+from bascule.gateway.keptalive import HttpProtocol
+from bascule.gateway.legs import reset
 from bascule.gateway.plain_server import PlainProtocol, PlainServer
-from bascule.gateway.pumpedleg import PumpedLeg
-from bascule.gateway.unparsed import HUGE_LENGTH, TOO_LARGE
-from bascule.gateway.unread import Stalls, Unread
-from bascule.gateway.upgrade import UpgradeRequest, upgrade_head
-from bascule.gateway.waits import Waits
-from bascule.protocol.http1 import (
-    END_OF_HEAD,
-    ONLY_HTTP_1,
-    BadHead,
-    RequestHead,
-    has_bare_line_feed,
-    has_huge_length,
-    parse_request_head,
-    without_empty_lines,
-)
-from bascule.protocol.method import with_known_method
-from bascule.protocol.repeated import check_repeated, have_repeats, written_once
-from bascule.tasks import spawn
+from bascule.gateway.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp import web
-    from aiohttp.typedefs import RawHeaders
 
-    from bascule.gateway.legs import Leg
     from bascule.gateway.life import Life
     from bascule.gateway.proxyheader import Peer
     from bascule.gateway.upgrade import OnUpgrade
-    from bascule.policy.config import Config, Limits
+    from bascule.policy.config import Config
 
-__all__ = ["HttpProtocol", "HttpServer"]
-
-_TLS_HANDSHAKE: Final = b"\x16"
-"""First byte from a TLS client (RFC 8446 §5.1), which then waits for an answer and sends no more."""
-
-_HTTP2: Final = b"PRI * HTTP/2.0\r\n"
-"""How a client begins that takes us for a server of HTTP/2 (RFC 9113 §3.4): an ingress that was told so."""
-
-_NOT_HTTP2: Final = RequestRefused(505, ONLY_HTTP_1)
-_NOT_TLS: Final = RequestRefused(400, "This port speaks HTTP without TLS.")
-_MALFORMED: Final = RequestRefused(400, "The request head is malformed.")
-_TOO_LARGE: Final = RequestRefused(431, TOO_LARGE)
-_HUGE_LENGTH: Final = RequestRefused(400, HUGE_LENGTH)
+__all__ = ["HttpServer"]
 
 
 class HttpServer(PlainServer):
@@ -87,13 +38,7 @@ class HttpServer(PlainServer):
         life: Tells whether a closed connection is cut soon.
 
     Attributes:
-        newcomers: Connections that wait for their first head, or whose next head has begun and is not whole.
-        idle: Connections between two requests, on which nothing has begun, and those whose client has to read
-            answers before the next one can begin.
-        unread: Counts and watches the latter.
-        heads: Connections that wait for their first head, or for the rest of one that has begun; each has
-            ``limits.handshakeTimeout`` for it.
-        arriving: Connections on which a head, or the TLS handshake before it, began in the last `ARRIVES`.
+        waiting: The connections that wait for a head, or for their client to read.
     """
 
     def __init__(
@@ -104,18 +49,13 @@ class HttpServer(PlainServer):
         life: Life,
     ) -> None:
         super().__init__(self._handle, config)
-        self._life = life
         self._answer = handler
         self._on_upgrade = on_upgrade
-        self._limits = config.limits
-        self.newcomers = Bounded(config.limits.max_handshakes)
-        self.idle = Bounded(config.limits.max_idle_connections)
-        self._stalls = Stalls(config.limits.send_timeout)
-        self.unread = Unread(self._stalls, self.idle, self._shed)
-        self.heads = Waits(config.limits.handshake_timeout, HttpProtocol.expire)
-        self.arriving = Waits[HttpProtocol](ARRIVES, lambda _: None)
-        self._dropped = dropped()
-        self._closed = Stalls(config.limits.send_timeout)
+        limits = self._limits = config.limits
+        self.waiting = Waiting(
+            limits, newcomers=limits.max_handshakes, idle=limits.max_idle_connections, arrives=ARRIVES,
+            hurries=lambda: life.hurries,
+        )  # fmt: skip
 
     def __call__(self, first: bytes = b"", peer: Peer | None = None) -> HttpProtocol:
         """Return the protocol of a new connection.
@@ -125,8 +65,10 @@ class HttpServer(PlainServer):
                 protocol takes it before the transport reads on, so nothing can overtake it.
             peer: The client; by default the connection's other end.
         """
-        loop = asyncio.get_running_loop()
-        return HttpProtocol(self, self._on_upgrade, self._limits, first, peer, loop=loop, **self._options)
+        return HttpProtocol(
+            self, self.waiting, self._on_upgrade, self._limits, first, peer,
+            loop=asyncio.get_running_loop(), **self._options,
+        )  # fmt: skip
 
     @property
     def unsent(self) -> int:
@@ -142,7 +84,7 @@ class HttpServer(PlainServer):
 
         No gateway accepts meanwhile, so we do not wait for connections on which nothing has begun.
         """
-        await wait_for_arrivals(lambda: self.arriving)
+        await wait_for_arrivals(lambda: self.waiting.arriving)
         await asyncio.sleep(0)  # the task for a head that has just arrived begins after us
 
     def cut(self) -> None:
@@ -169,284 +111,21 @@ class HttpServer(PlainServer):
         """Answer a request; afterwards its connection is idle until the next one begins."""
         connection = request.protocol
         assert isinstance(connection, HttpProtocol)
-        self.idle.leave(connection)
-        self.newcomers.leave(connection)  # it may be there if another head has begun after this request
+        waiting = self.waiting
+        waiting.idle.leave(connection)
+        waiting.newcomers.leave(connection)  # it may be there if another head has begun after this request
         # aiohttp waits for room in each answer's own writer, which a small answer never fills: without this
         # we would keep every answer for a client that pipelines requests and reads nothing.
         await request.writer.drain()
-        connection.unread = self._stalls  # limits.maxHttpRequests bounds the requests under way
+        connection.unread = waiting.stalls  # limits.maxHttpRequests bounds the requests under way
         try:
             answer = await self._answer(request)
             if not (request.keep_alive if answer.keep_alive is None else answer.keep_alive):
                 connection.keep_alive(False)  # as aiohttp does, but in a later turn of the loop
             return answer
         finally:
-            connection.unread = self.unread
+            connection.unread = waiting.unread
             # Otherwise the connection has ended, or the next request is there already.
             if (transport := connection.transport) is not None and not connection.has_more:
-                waits = self.newcomers if connection.head_has_begun else self.idle
-                waits.enter(connection, lambda: self.drop(transport))
-
-    def _shed(self, transport: asyncio.Transport) -> None:
-        """Drop a connection whose client reads no answers; while we retire it keeps its time for that."""
-        if self._life.hurries:
-            self.drop(transport)
-
-    def drop(self, transport: asyncio.Transport) -> None:
-        """Close a connection without aborting it: the end of its answer may still be on its way.
-
-        If the client does not take that, or does not answer the end of TLS, in `FAREWELL_SECONDS`, the
-        connection is aborted. While we retire no other client of ours needs its room, and it may take as long
-        as it likes, unless it takes nothing for ``limits.sendTimeout``: it keeps this process alive.
-        """
-        transport.close()
-        if self._life.hurries:
-            self._dropped.enter(transport)
-        else:
-            self._closed.until_end(transport)
-
-
-class HttpProtocol(PlainProtocol):
-    """One kept-alive connection."""
-
-    __slots__ = (
-        "_arriving",
-        "_drop",
-        "_first",
-        "_heads",
-        "_idle",
-        "_is_deaf",
-        "_limits",
-        "_newcomers",
-        "_on_upgrade",
-        "_span",
-        "_waiting",
-    )
-
-    def __init__(
-        self,
-        server: HttpServer,
-        on_upgrade: OnUpgrade,
-        limits: Limits,
-        first: bytes,
-        peer: Peer | None,
-        **options: Any,
-    ) -> None:
-        super().__init__(server, peer, **options)
-        self._heads = server.heads
-        self._arriving = server.arriving
-        self._newcomers = server.newcomers
-        self._idle = server.idle
-        self.unread = server.unread
-        self._drop = server.drop
-        self._on_upgrade = on_upgrade
-        self._limits = limits
-        self._first = first
-        self._waiting = b""
-        self._span: BodySpan | None = None
-        self._is_deaf = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the bytes that were read before there was a transport, or wait for the first head."""
-        super().connection_made(transport)
-        first, self._first = self._first, b""
-        if END_OF_HEAD not in first:
-            # uvloop's transports do not derive from asyncio's.
-            self._newcomers.enter(self, cast("asyncio.Transport", transport).abort)
-            self._heads.enter(self)
-        if first:
-            self.data_received(first)
-            # uvloop begins to read after this call, although it was told to pause.
-            asyncio.get_running_loop().call_soon(self.pause_again)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass bytes to aiohttp, unless they are the head of an upgrade on an idle connection."""
-        if not data:
-            super().data_received(data)  # aiohttp goes on with what it kept when it paused
-        data, self._waiting = self._waiting + data, b""
-        while data and not self._is_deaf:
-            if (span := self._span) is not None:
-                part = span.take(data)
-                if span.is_over:
-                    self._span = None
-                    if span.ended_plainly:
-                        self.ended_plainly = span.body
-                super().data_received(part)
-                data = data[len(part) :]
-            elif self.is_full:
-                self._waiting = data
-                return
-            else:
-                data = self._head_received(without_empty_lines(data))
-
-    def _head_received(self, data: bytes) -> bytes:
-        """Pass a head to aiohttp, or wait for the rest of it; return the bytes after it."""
-        if data.startswith(_TLS_HANDSHAKE) and not self._is_secure:
-            self._refuse(_NOT_TLS, None)
-            return b""
-        if data.startswith(_HTTP2):
-            self._refuse(_NOT_HTTP2, None)
-            return b""
-        end = data.find(END_OF_HEAD)
-        if end < 0 and self._may_be_whole_yet(data):
-            if data:
-                self._head_begins()
-                self._waiting = data
-            return b""
-        self._heads.leave(self)
-        self._arriving.leave(self)
-        self._newcomers.leave(self)
-        self._idle.leave(self)  # at once, although its answer begins in a later turn of the loop
-        end = len(data) if end < 0 else end + len(END_OF_HEAD)
-        head, rest = data[:end], data[end:]
-        if self.expects_head:
-            upgrade = upgrade_head(head, self._limits)
-            if upgrade is not None and self._take(upgrade, rest):
-                return b""
-        if end > self._limits.request_head_bytes:
-            self._refuse(_TOO_LARGE, accept_in(head))
-        elif has_huge_length(head):
-            self._refuse(_HUGE_LENGTH, accept_in(head))
-        else:
-            self._pass_on(head)
-        return rest
-
-    def _pass_on(self, head: bytes) -> None:
-        """Give aiohttp a head in the form that it takes, and tell the request what was said in its place."""
-        lines: RawHeaders = ()
-        if have_repeats(head):
-            try:
-                repeating = parse_request_head(head, self._limits.request_fields)
-                check_repeated(repeating)
-            except RequestRefused as refused:
-                self._refuse(refused, accept_in(head))
-                return
-            head, lines = written_once(repeating), tuple(repeating.fields)
-        known = len(self.requests)
-        head, method = with_known_method(head)
-        super().data_received(head)
-        if len(self.requests) == known:
-            # Unless it is closing, aiohttp has skipped as an empty line what is none for us.
-            self._refuse(_MALFORMED, accept_in(head))
-            return
-        message, body = self.requests[-1]
-        if isinstance(message, RawRequestMessage):
-            if lines:
-                self.amend(-1, raw_headers=lines)
-            if method is not None:
-                self.amend(-1, method=method)
-            self._span = None if body.is_eof() else BodySpan(message, body)
-        else:
-            self._is_deaf = True  # aiohttp answers this head, and says what is wrong
-            self.accept = accept_in(head)
-
-    def _head_begins(self) -> None:
-        """Leave the idle connections, which may be shed: this one has a request on its way."""
-        # A client that sends a byte a second must not hold a connection for ever.
-        self._heads.enter(self)
-        self._arriving.enter(self)
-        self._idle.leave(self)
-        if (transport := self.transport) is not None and not self.owes_answer:
-            self._newcomers.enter(self, lambda: self._drop(transport))
-
-    @property
-    def head_has_begun(self) -> bool:
-        """Whether a part of a head has arrived, for which `heads` has the timer."""
-        return bool(self._waiting)
-
-    def _may_be_whole_yet(self, data: bytes) -> bool:
-        """Tell whether further bytes can still make this a valid head."""
-        too_large = len(data) > self._limits.request_head_bytes
-        return not too_large and not has_bare_line_feed(data.lstrip(b"\r\n"))
-
-    @property
-    def _is_secure(self) -> bool:
-        return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget what was waiting."""
-        self._heads.leave(self)
-        self._arriving.leave(self)
-        self._newcomers.leave(self)
-        self._idle.leave(self)
-        super().connection_lost(exc)
-
-    def expire(self) -> None:
-        """Abort the connection: a head was not whole in time. While an answer is owed, wait once more."""
-        if self.owes_answer:
-            self._heads.enter(self)
-        elif self.transport is not None:
-            self.transport.abort()
-
-    def _refuse(self, why: RequestRefused, accept: bytes | None) -> None:
-        """Read nothing more, since the next head is not valid; say why, unless an answer is under way."""
-        transport = self.transport
-        self._is_deaf = True
-        if transport is None:
-            return
-        if self.expects_head:
-            spawn(self._say(transport, why, accept), "answer", serves=True)
-        else:
-            self.close()  # after the answers to the requests under way
-
-    async def _say(self, transport: asyncio.Transport, why: RequestRefused, accept: bytes | None) -> None:
-        """Take the connection and answer with an error of ours.
-
-        This runs in a task, since uvloop does not release a transport within `connection_made`.
-        """
-        if transport.is_closing():
-            return
-        leg = self._leg(transport)
-        if leg is None:
-            self._drop(transport)
-            return
-        with contextlib.suppress(OSError):
-            await error_answer(leg, why, accept)
-
-    def _take(self, head: RequestHead | BadHead, early: bytes) -> bool:
-        """Take the connection for a WebSocket; tell whether that was possible."""
-        transport = self.transport
-        if transport is None:
-            return False
-        peer = self.peer
-        leg = self._leg(transport)
-        if leg is None:
-            return False
-        if (rest := self._on_upgrade(UpgradeRequest(leg, head, early, peer))) is not None:
-            spawn(rest, "upgrade", serves=True)
-        return True
-
-    def _leg(self, transport: asyncio.Transport) -> Leg | None:
-        """Take the connection from aiohttp; ``None`` when that is not possible now."""
-        secure = self._is_secure
-        # We drop a plain transport, and bytes that it has not written yet would be lost. We keep a TLS
-        # transport, which often has the handshake's last words (session tickets) still to write here.
-        if not secure and transport.get_write_buffer_size():
-            return None
-        self._is_deaf = True
-        if not secure:
-            with contextlib.suppress(OSError):  # no descriptor is left: keep the one that the transport has
-                return self._plain(transport)
-        return self._stream(transport)
-
-    def _plain(self, transport: asyncio.Transport) -> Leg:
-        """Keep the socket and drop the transport.
-
-        Raises:
-            OSError: No descriptor is left; nothing was changed.
-        """
-        connection = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-        connection.setblocking(False)
-        transport.abort()
-        return PlainLeg(asyncio.get_running_loop(), connection)
-
-    def _stream(self, transport: asyncio.Transport) -> Leg:
-        """Keep the transport, which holds the TLS state if there is TLS, and give it another protocol."""
-        leg = PumpedLeg()
-        # For aiohttp the connection ends here, since its task must not outlive it. aiohttp closes
-        # the transport that it knows, so it must no longer know this one.
-        transport.set_protocol(leg)
-        self.transport = None
-        self.connection_lost(None)
-        leg.connection_made(transport)
-        return leg
+                waits = waiting.newcomers if connection.head_has_begun else waiting.idle
+                waits.enter(connection, lambda: waiting.drop(transport))

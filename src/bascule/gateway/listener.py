@@ -18,7 +18,7 @@ import contextlib
 import errno
 import socket
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -41,9 +41,8 @@ from bascule.telemetry.rarely import Rarely
 if TYPE_CHECKING:
     import ssl
 
-    from bascule.gateway.bounded import Bounded
     from bascule.gateway.upgrade import OnUpgrade
-    from bascule.gateway.waits import Waits
+    from bascule.gateway.waiting import Waiting
     from bascule.policy.config import Config
 
 __all__ = ["Connections", "Listener"]
@@ -81,17 +80,9 @@ _ACCEPT_BATCH: Final = 64
 
 
 class Connections(Protocol):
-    """The server to which the listener gives connections, and its connections that ask for nothing yet.
+    """The server to which the listener gives connections, and where these wait."""
 
-    See `bascule.gateway.http.HttpServer`.
-    """
-
-    newcomers: Bounded
-    idle: Bounded
-
-    @property
-    def arriving(self) -> Waits[Any]:
-        """Connections on which a head, or the TLS handshake before it, began lately."""
+    waiting: Waiting
 
     def __call__(self, first: bytes = b"", peer: Peer | None = None) -> asyncio.Protocol:
         """Return the protocol of a new connection: ``first`` was read from it, ``peer`` says whose it is."""
@@ -125,6 +116,7 @@ class Listener:
         self._family = int(listening.family)
         self._is_unix = listening.family is socket.AF_UNIX
         self._http = http
+        self._waiting = http.waiting
         self._on_upgrade = on_upgrade
         self._tls = tls
         self._name = name
@@ -182,7 +174,7 @@ class Listener:
     async def _announced(self, connection: socket.socket, balancer: str) -> None:
         """Read the PROXY header that a balancer sends first, then begin as on any connection."""
         # A shutdown wakes `read_header` with an end of stream.
-        self._http.newcomers.enter(connection, lambda: _shutdown(connection))
+        self._waiting.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
             header = await read_header(connection, self._limits.handshake_timeout)
         except BadProxyHeader as bad:
@@ -193,7 +185,7 @@ class Listener:
             connection.close()
             return
         finally:
-            self._http.newcomers.leave(connection)
+            self._waiting.newcomers.leave(connection)
         self._begin(connection, Peer(header.address or balancer, secure=header.secure))
 
     def _say_bad(self, balancer: str, bad: BadProxyHeader) -> None:
@@ -228,7 +220,7 @@ class Listener:
     def _pause(self, error: OSError) -> None:
         self._pauses += 1
         # New connections matter more than idle ones, and each needs a second descriptor for its upstream.
-        self._http.idle.shed(2 * _ACCEPT_BATCH)
+        self._waiting.idle.shed(2 * _ACCEPT_BATCH)
         if self._says_pause.now(self._loop.time()):
             name = errno.errorcode.get(error.errno or 0)
             _log.warning("accepting pauses", error=name, seconds=_PAUSE, pauses=self._pauses)
@@ -241,10 +233,10 @@ class Listener:
         protocol = self._http(first, peer)
         if first or self._tls is not None:
             # A later turn of the loop looks at its first bytes; till then it must count as arriving.
-            self._http.arriving.enter(protocol)
+            self._waiting.arriving.enter(protocol)
         if self._tls is not None:
             # A shutdown wakes the loop with an end of stream; a close would take the descriptor away from it.
-            self._http.newcomers.enter(connection, lambda: _shutdown(connection))
+            self._waiting.newcomers.enter(connection, lambda: _shutdown(connection))
         try:
             if self._tls is None:
                 await self._loop.connect_accepted_socket(lambda: protocol, connection)
@@ -252,8 +244,8 @@ class Listener:
                 async with asyncio.timeout(self._limits.handshake_timeout):
                     await accept_tls(connection, self._tls, lambda: protocol)
         except OSError as error:
-            self._http.arriving.leave(protocol)
-            self._http.newcomers.leave(connection)
+            self._waiting.arriving.leave(protocol)
+            self._waiting.newcomers.leave(connection)
             leg = PlainLeg(self._loop, connection)
             if (problem := refused_certificate(error)) is not None:
                 self._say_refused(peer.address, problem)
@@ -266,7 +258,7 @@ class Listener:
                     await error_answer(leg, _NEEDS_TLS)
             leg.close()
         finally:
-            self._http.newcomers.leave(connection)
+            self._waiting.newcomers.leave(connection)
 
     def _say_refused(self, client: str, problem: str) -> None:
         self._refused[problem] += 1

@@ -46,7 +46,7 @@ async def retire(parts: Parts, admin_listener: AdminListener, go_on: Callable[[S
         # While we still accept: a forwarder that hangs delays the list, and browsers would have to wait.
         parts.hub_activity.observe(await parts.view.sessions())
     go_on(Stage.RETIRING)
-    parts.http.idle.shed(len(parts.http.idle))
+    parts.http.waiting.idle.shed(len(parts.http.waiting.idle))
     await parts.http.wait_for_heads()
     go_on(Stage.SETTLING)
     await parts.admission.settle(_SETTLE)
@@ -61,7 +61,7 @@ async def retire(parts: Parts, admin_listener: AdminListener, go_on: Callable[[S
     await _wait_unlinked(parts.links)
     while _has_work(parts.http):
         # An answer that began before may have left its connection open for another request.
-        parts.http.idle.shed(len(parts.http.idle))
+        parts.http.waiting.idle.shed(len(parts.http.waiting.idle))
         await asyncio.sleep(_LOOK_EVERY)
 
 
