@@ -92,6 +92,16 @@ def test_that_one_stands_still_is_told_once_and_long_before_it_counts_as_hung() 
     assert rig.forwarder.done == []
 
 
+def test_who_is_kept_waiting_for_a_core_is_not_ended() -> None:
+    rig = Rig(3)
+    rig.dog.works(rig.gateway)
+    rig.dog.works(rig.forwarder)
+    for _ in range(6):
+        rig.counters.gateway(0)[GatewayWord.WAIT_NANOSECONDS] += 990_000_000
+        rig.look(1)
+    assert (rig.gateway.done, rig.forwarder.done) == ([], [signal.SIGABRT])
+
+
 def test_a_forwarder_is_judged_by_its_own_turns() -> None:
     rig = Rig(3)
     rig.dog.works(rig.forwarder)

@@ -257,8 +257,9 @@ class Keys(Block):
 
     A process hangs when its loop, which goes round at least once a second, has not done so for this time. It
     serves nobody then, so killing a forwarder ends only sessions that nobody could use. Time in which the
-    machine, or the whole container, was suspended does not count. 20 s: a third of the time after which the
-    chart's liveness probe would end the pod with all its sessions. Set 0 to stop a process with a debugger.
+    machine, or the whole container, was suspended does not count, nor, up to twice this time, any in which
+    the process was kept waiting for a core. 20 s: a third of the time after which the chart's liveness probe
+    would end the pod with all its sessions. Set 0 to stop a process with a debugger.
     """
     reload_on_change: Annotated[bool, Field(strict=True)] = False
     """Whether a changed configuration file is loaded automatically, within half a minute, as with SIGHUP.

@@ -122,6 +122,11 @@ class Child(ABC):
         turns: int = self.block(counters)[self.layout.TURNS]
         return turns
 
+    def waited(self, counters: CounterFile) -> int:
+        """Return for how many nanoseconds processes in this place have waited for a core."""
+        waited: int = self.block(counters)[self.layout.WAIT_NANOSECONDS]
+        return waited
+
     @property
     def alive(self) -> bool:
         """Whether there is a process."""

@@ -2,7 +2,8 @@
 
 Each process counts the turns of its loop in its own block of the counters, one every
 `TURN_EVERY` at least. The supervisor looks as often, and counts looks rather than seconds: when a
-machine was asleep, or a container frozen, hours have gone by although no process hangs.
+machine was asleep, or a container frozen, hours have gone by although no process hangs. Nor does one that
+waits for a core: another in its place would wait as well, and what it carries would be lost for nothing.
 
 Rules of this file: pure.
 """
@@ -22,6 +23,12 @@ STARTING: Final = 60.0
 _STILL: Final = 3
 """Looks without a turn after which a process stands still: a turn may end just after a look, or two."""
 
+_KEPT_WAITING: Final = round(TURN_EVERY * 1e9 / 2)
+"""Nanoseconds of waiting for a core, of those between two looks, with which a look is excused."""
+
+_EXCUSED: Final = 2
+"""Most looks that are excused, for each one that is not: a process that spins may be kept waiting, too."""
+
 LAST_WORDS: Final = 1.0
 """Seconds from SIGABRT, at which a process prints its stack, to SIGKILL, which needs no cooperation."""
 
@@ -33,23 +40,34 @@ class Watch:
         patience: Seconds for which its loop may stand still; 0 for no limit.
     """
 
-    __slots__ = ("_looks", "_still", "_turns")
+    __slots__ = ("_excused", "_looks", "_still", "_turns", "_waited")
 
     def __init__(self, patience: float) -> None:
         self._looks = math.ceil(patience / TURN_EVERY) if patience else math.inf
         self._turns = -1
-        self._still = 0
+        self._waited = 0
+        self._still = self._excused = 0
 
     @property
     def stands_still(self) -> bool:
         """Whether the last `_STILL` looks found no turn, even if the process does not count as hung yet."""
         return self._still >= _STILL
 
-    def look(self, turns: int) -> bool:
-        """Look at the turns that the process has counted; return true when it is found to hang, once."""
+    def look(self, turns: int, waited: int) -> bool:
+        """Look at a process; return true when it is found to hang, once.
+
+        Args:
+            turns: Turns that it has counted.
+            waited: Nanoseconds for which it has been ready to run and has had no core.
+        """
+        was_kept_waiting = waited - self._waited > _KEPT_WAITING
+        self._waited = waited
         if turns != self._turns:
             self._turns = turns
-            self._still = 0
+            self._still = self._excused = 0
             return False
         self._still += 1
-        return self._still == self._looks
+        if was_kept_waiting and self._excused < _EXCUSED * self._looks:
+            self._excused += 1
+            return False
+        return self._still - self._excused == self._looks

@@ -57,7 +57,7 @@ class Watchdog:
         is_new = False
         for child, watched in self._watched.items():
             stood_still = watched.stands_still
-            if watched.look(child.turns(self._counters)):
+            if watched.look(child.turns(self._counters), child.waited(self._counters)):
                 self._give_up(child)
             is_new |= watched.stands_still and not stood_still
         if is_new:
