@@ -114,6 +114,18 @@ def test_a_key_that_cannot_be_read_is_a_bad_configuration(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+def test_what_only_the_gateway_finds_is_told_with_its_place_as_well(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+    done = serve(tmp_path, auth={"session": {"keyFile": str(made.certificate)}})
+    assert done.returncode == 2, done.stderr
+    (problem,) = (
+        line["problem"]
+        for line in map(json.loads, done.stderr.splitlines())
+        if line["event"] == "configuration cannot be used"
+    )
+    assert problem.startswith(f"{tmp_path}/bascule.yaml:1: auth.session.keyFile: found an asymmetric key")
+
+
 def test_a_certificate_that_cannot_be_read_is_a_bad_configuration(tmp_path: Path) -> None:
     bad = tmp_path / "bad.pem"
     bad.write_text("this is no certificate")

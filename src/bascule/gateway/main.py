@@ -26,6 +26,7 @@ from bascule.handover.counters import TURN_EVERY, GatewayWord
 from bascule.handover.journal import Journal
 from bascule.policy.certificate import admin_context, server_context
 from bascule.policy.drainplan import cut_after
+from bascule.policy.loading import placed
 from bascule.tasks import spawn
 from bascule.telemetry.logs import configure
 from bascule.telemetry.strays import log_strays
@@ -325,6 +326,6 @@ def main(setup: GatewaySetup) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(run())
     except ConfigError as error:
-        for problem in error.problems:
+        for problem in placed(error.problems, setup.places):
             _log.error("configuration cannot be used", problem=problem)
         sys.exit(2)

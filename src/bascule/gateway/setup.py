@@ -23,6 +23,7 @@ class GatewaySetup(ChildSetup):
     Attributes:
         config: The configuration in force.
         sources: Where each value of the configuration came from (dotted path to source).
+        places: Where each value that is no default stands; see `bascule.policy.loading.Loaded`.
         public: Descriptor of the public listening socket.
         admin: Descriptor of the admin listening socket.
         redirect: Descriptor of the listening socket of redirects; -1 without one.
@@ -40,6 +41,7 @@ class GatewaySetup(ChildSetup):
 
     config: Config
     sources: dict[str, str]
+    places: dict[str, str] = field(default_factory=dict)
     public: int = field(metadata=INHERITED)
     admin: int = field(metadata=INHERITED)
     redirect: int = field(default=-1, metadata=INHERITED)

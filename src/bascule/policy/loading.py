@@ -29,7 +29,7 @@ from bascule.policy.problems import Problems, dotted, problems_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-__all__ = ["Loaded", "check_files", "load", "load_some", "unwritten"]
+__all__ = ["Loaded", "check_files", "load", "load_some", "placed", "unwritten"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +70,23 @@ class Loaded:
         )
 
     def placed(self, problems: Sequence[str]) -> list[str]:
-        """Say where the key stands that a problem begins with.
+        """See `placed`."""
+        return placed(problems, self.places)
 
-        Args:
-            problems: Those that are found only when a configuration is used: an address that somebody else
-                has, a file that is no certificate.
-        """
-        places = (self.places.get(problem.partition(": ")[0]) for problem in problems)
-        return [
-            problem if place is None else f"{place}: {problem}"
-            for place, problem in zip(places, problems, strict=True)
-        ]
+
+def placed(problems: Sequence[str], places: Mapping[str, str]) -> list[str]:
+    """Say where the key stands that a problem begins with.
+
+    Args:
+        problems: Those that are found only when a configuration is used: an address that somebody else
+            has, a file that is no certificate.
+        places: See `Loaded`.
+    """
+    found = (places.get(problem.partition(": ")[0]) for problem in problems)
+    return [
+        problem if place is None else f"{place}: {problem}"
+        for place, problem in zip(found, problems, strict=True)
+    ]
 
 
 def unwritten(config: Config) -> Iterator[str]:

@@ -105,6 +105,7 @@ class Orders:
             prints,
             config=config,
             sources=dict(loaded.sources),
+            places=dict(loaded.places),
             public=listeners.public.fileno(),
             admin=listeners.admin.fileno(),
             redirect=-1 if listeners.redirect is None else listeners.redirect.fileno(),

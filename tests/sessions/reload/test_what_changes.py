@@ -123,7 +123,9 @@ def test_a_gateway_that_cannot_use_it_never_takes_over(proxy: Proxy, tmp_path: P
     blank = tmp_path / "token"
     blank.write_text(" \n")
     assert not bascule.reload(adminTokenFile=str(blank))
-    assert any("no token" in line["problem"] for line in bascule.events("configuration cannot be used"))
+    (line,) = bascule.events("configuration cannot be used")
+    assert line["problem"].startswith(f"{bascule.file}:1: adminTokenFile: ")
+    assert "no token" in line["problem"]
     eventually(lambda: gateways(bascule) == [before], 10, "the other one has left")
     with connected(bascule.public_url) as client:
         client.open()
