@@ -90,6 +90,26 @@ def test_the_public_address_is_bound_last() -> None:
             Listeners.open(Config(listen=public, admin=admin))
 
 
+@pytest.mark.parametrize(
+    ("addresses", "chosen"), [(["::1", "127.0.0.1", "127.0.0.2"], "127.0.0.1"), (["::1"], "::1")]
+)
+def test_a_name_stands_for_its_first_address_of_ipv4_or_else_of_ipv6(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str], chosen: str
+) -> None:
+    def found(host: str, port: int, family: int = 0, **_: object) -> list[object]:
+        assert host == "front.example"
+        families = {each: socket.AF_INET6 if ":" in each else socket.AF_INET for each in addresses}
+        return [
+            (families[each], socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (each, port))
+            for each in addresses
+            if family in (0, families[each])
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    with listen(Config(), Endpoint("front.example", 0), "listen") as listening:
+        assert listening.getsockname()[0] == chosen
+
+
 def test_what_is_taken_out_of_the_configuration_is_taken_from_the_socket() -> None:
     before = Sockets(user_timeout=10, congestion_control="reno", keepalive_idle=7)
     after = Sockets(no_delay=False, user_timeout=0)

@@ -183,7 +183,9 @@ class Keys(Block):
     listen: Listen = Endpoint("0.0.0.0", 8080)
     """Where browsers connect, usually through an ingress. All addresses: a pod's is not known beforehand.
 
-    With `bascule serve --upstream` and no file it is 127.0.0.1:8080.
+    With `bascule serve --upstream` and no file it is 127.0.0.1:8080. `[::]:8080` is all addresses, of IPv4 as
+    well unless the host has `net.ipv6.bindv6only` set. A name stands for one of its addresses: the first of
+    IPv4, or, if it has none, the first of IPv6.
 
     `unix:/run/bascule/public.sock` is a Unix socket, for a proxy on the same host: see `listenMode`, and set
     `trustedProxies: ["unix:"]`. A socket that a dead process has left there is replaced, and nothing else is.

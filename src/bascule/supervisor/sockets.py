@@ -192,13 +192,14 @@ def _bound_port(config: Config, endpoint: Endpoint) -> socket.socket:
         ConfigError: The kernel does not take an option.
         OSError: The address cannot be bound.
     """
-    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-    addresses = socket.getaddrinfo(endpoint.host, endpoint.port, family, socket.SOCK_STREAM)
-    listening = socket.socket(addresses[0][0], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    # A name may stand for several; a listener is one socket.
+    family, *_, where = min(found, key=lambda each: each[0] != socket.AF_INET)
+    listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _set_options(listening, config.sockets)
-        listening.bind(addresses[0][4])
+        listening.bind(where)
     except BaseException:
         listening.close()
         raise
