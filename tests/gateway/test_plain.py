@@ -235,6 +235,17 @@ async def test_a_method_that_only_the_upstream_knows_reaches_it(world: World, me
     assert upstream.requests[0].value(b"Depth") == b"1"
 
 
+async def test_a_later_minor_version_is_served_as_ours(world: World) -> None:  # RFC 9110 §2.5
+    upstream = await world.repeating(answer(body=b"hello"))
+    front = await world.front(upstream)
+    peer = await front.connect()
+    for _ in range(2):  # the connection is kept, as of HTTP/1.1
+        await peer.send(request_head(b"/x", version=b"HTTP/1.2"))
+        got = await peer.message()
+        assert (got.start_line, got.body) == (b"HTTP/1.1 200 OK", b"hello")
+    assert [request.start_line for request in upstream.requests] == [b"GET /x HTTP/1.1"] * 2
+
+
 async def test_a_client_that_begins_with_http2_is_told_what_is_spoken(world: World) -> None:
     peer = await (await world.front(9)).connect()
     await peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")

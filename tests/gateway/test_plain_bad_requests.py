@@ -52,7 +52,7 @@ SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: front\r\n\r\n"
         b"GET / HTTP/1.1\r\nHost: a\r\nX Y: b\r\n\r\n",
         b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /a\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.12\r\nHost: a\r\n\r\n",
         b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
         b"GET / HTTP/11\r\nHost: a\r\n\r\n",
         b"GET /\r\n\r\n",

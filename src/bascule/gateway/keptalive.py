@@ -43,6 +43,7 @@ from bascule.protocol.http1 import (
 )
 from bascule.protocol.method import with_known_method
 from bascule.protocol.repeated import check_repeated, have_repeats, written_once
+from bascule.protocol.version import with_known_version
 from bascule.tasks import spawn
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class HttpProtocol(PlainProtocol):
                 return
             head, lines = written_once(repeating), tuple(repeating.fields)
         known = len(self.requests)
-        head, method = with_known_method(head)
+        head, method = with_known_method(with_known_version(head))
         super().data_received(head)
         if len(self.requests) == known:
             # Unless it is closing, aiohttp has skipped as an empty line what is none for us.
