@@ -51,16 +51,22 @@ def unwritten(tmp_path: Path) -> Path:
     return file
 
 
-def wait_for_reader(file: Path, service: Service) -> None:
-    """Wait until a file is about to be read."""
+@contextlib.contextmanager
+def being_read(file: Path, service: Service) -> Iterator[None]:
+    """Wait until a file is being read, and let nothing come while the block lasts, not even its end."""
+    writer = -1
 
     def is_read() -> bool:
+        nonlocal writer
         with contextlib.suppress(OSError):  # until there is a reader
-            os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))
-            return True
-        return False
+            writer = os.open(file, os.O_WRONLY | os.O_NONBLOCK)
+        return writer >= 0
 
     service.wait_until(is_read, 20)
+    try:
+        yield
+    finally:
+        os.close(writer)
 
 
 @pytest.fixture
@@ -76,8 +82,8 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 
 def test_a_stop_ends_a_start_that_waits_for_a_file(tmp_path: Path, unwritten: Path) -> None:
     service = Service("bascule", [*BASCULE, *serve(unwritten)], tmp_path / "log")
-    wait_for_reader(unwritten, service)
-    assert service.stop() == -signal.SIGTERM
+    with being_read(unwritten, service):
+        assert service.stop() == -signal.SIGTERM
     assert service.said() == ""
 
 
@@ -86,9 +92,9 @@ def test_the_first_process_of_a_container_hears_a_stop_while_it_waits_for_a_file
 ) -> None:
     service = FirstProcess(tmp_path / "log", *serve(unwritten))
     try:
-        wait_for_reader(unwritten, service)
-        os.kill(service.pid, signal.SIGTERM)
-        assert service.process.wait(5) == 128 + signal.SIGTERM
+        with being_read(unwritten, service):
+            os.kill(service.pid, signal.SIGTERM)
+            assert service.process.wait(5) == 128 + signal.SIGTERM
     finally:
         service.stop()
     assert service.said() == ""
