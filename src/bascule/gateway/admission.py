@@ -226,7 +226,7 @@ class Admission:
         if not self._dispatch.has_room():
             return self._finish(asked, lease, None)
         self._words[_ADMITTED] += 1
-        peak = self._budget.in_flight
+        peak = self._budget.at_latest
         if peak > self._words[_PEAK_IN_FLIGHT]:
             self._words[_PEAK_IN_FLIGHT] = peak
         match, head = asked.match, asked.head

@@ -74,7 +74,11 @@ class Dispatch:
 
     def has_room(self) -> bool:
         """Tell whether a forwarder may open two more descriptors."""
-        return bool(self._loads())
+        counts, most = self._counts, self._most
+        for slot, link in self._links.by_slot.items():  # noqa: SIM110 -- with every handshake: `any` costs twice
+            if link.listed and counts.get(slot, 0) < most:
+                return True
+        return False
 
     def _loads(self) -> dict[int, int]:
         """Return the sessions of each forwarder that may open two more descriptors, by slot."""

@@ -150,11 +150,9 @@ class Links:
         A forwarder that hangs is not waited for when a gateway begins; it lists its sessions when it goes on.
         A former gateway has noted how many those are.
         """
+        # Asked with every handshake: a sum of a generator costs thrice.
         sessions = 0
-        for (
-            slot,
-            link,
-        ) in self.by_slot.items():  # with every handshake: a generator costs thrice
+        for slot, link in self.by_slot.items():
             if not link.listed:
                 sessions += max(0, link.words[_GIVEN] - self._counts.get(slot, 0))
         return sessions

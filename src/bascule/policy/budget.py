@@ -37,6 +37,8 @@ class SessionBudget:
     Attributes:
         limit: Most sessions at once.
         by_route: Most sessions on a route, by its name; any number on the others.
+        at_latest: `in_flight` when the latest lease was given by `try_acquire`, this one included: for who notes
+            the peak with every handshake.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class SessionBudget:
     ) -> None:
         self.limit = limit
         self.by_route = by_route or {}
+        self.at_latest = 0
         self._per_user = per_user
         self._unlisted = unlisted
         self._held: set[Lease] = set()
@@ -85,13 +88,15 @@ class SessionBudget:
             The lease; or the cap that was reached. The pod's cap comes first, since the contract fixes the
             answer of a full pod for every caller.
         """
-        if self.in_flight >= self.limit:
+        before = self.in_flight
+        if before >= self.limit:
             return Refusal.CAP
         if user is not None and 0 < self._per_user <= self._of_user[user]:
             return Refusal.USER_CAP
         most = self.by_route.get(route)
         if most is not None and self._on_route[route] >= most:
             return Refusal.ROUTE_CAP
+        self.at_latest = before + 1
         return self.restore(now, route, user)
 
     def restore(self, since: float, route: str, user: str | None = None) -> Lease:
