@@ -17,6 +17,8 @@ from bascule.gateway.http import HttpServer
 from bascule.gateway.life import Life
 from bascule.gateway.listener import Listener
 from bascule.gateway.plain import PlainProxy
+from bascule.gateway.plain_errors import PlainErrors
+from bascule.gateway.plain_pools import UpstreamPools
 from bascule.gateway.plain_upstreams import PlainUpstreams
 from bascule.handover.counters import CounterFile, GatewayWord
 from bascule.policy.config import Config
@@ -275,10 +277,14 @@ class World:
         rules = RequestRules(config, RouteTable(config.routes), authorise, b"bascule-%05d" % port)
         access_log, exchanges = AccessLog(log), ExchangeCount(config.limits.max_http_requests, words)
         tls = tls or ssl.create_default_context()
-        upstreams = PlainUpstreams(config, words, access_log, exchanges, tls, Fence(own), rules.via, None)
-        await upstreams.start()
-        self.stack.push_async_callback(upstreams.close)
-        proxy = PlainProxy(config, rules, words, access_log, exchanges, life, upstreams)
+        pools = UpstreamPools(config.limits.connect_timeout, tls, Fence(own))
+        await pools.start()
+        self.stack.push_async_callback(pools.close)
+        errors = PlainErrors(words, access_log, exchanges, pools, hub_pages=None)
+        proxy = PlainProxy(
+            config=config, rules=rules, words=words, access_log=access_log, exchanges=exchanges, life=life,
+            upstreams=PlainUpstreams(pools, errors, config.limits.http_upstream_timeout, None), errors=errors,
+        )  # fmt: skip
         server = HttpServer(proxy.handle, config, no_upgrade, life)
         listening = socket.create_server(("127.0.0.1", 0))
         port = listening.getsockname()[1]

@@ -32,7 +32,10 @@ class Bookkeeping:
         self._log = Recorder()
         words = self.counters.gateway(place)
         log = AccessLog(self._log)
-        self.outcomes = Outcomes(self.registry, self.budget, self.durations, log, self.counters, words, None)
+        self.outcomes = Outcomes(
+            registry=self.registry, budget=self.budget, durations=self.durations, access_log=log,
+            counters=self.counters, words=words, activity=None,
+        )  # fmt: skip
 
     @property
     def lines(self) -> list[dict[str, Any]]:

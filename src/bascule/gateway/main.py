@@ -134,7 +134,7 @@ class Gateway:
     async def _open(self, tls: ssl.SSLContext | None, admin_tls: ssl.SSLContext | None) -> None:
         """Make the listeners, and let the admin listener answer."""
         parts = self._parts
-        await parts.upstreams.start()
+        await parts.pools.start()
         if parts.life.draining:
             parts.drain.begin()
         public = socket.socket(fileno=self._setup.public)
@@ -172,7 +172,7 @@ class Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING):
                 # The upstreams do not wait for their turn: aiohttp complains of what is never closed.
-                await asyncio.gather(parts.upstreams.close(), self._close_admin())
+                await asyncio.gather(parts.pools.close(), self._close_admin())
 
     async def _close_admin(self) -> None:
         """Let held browsers and requests to the admin listener end."""

@@ -50,6 +50,7 @@ class Outcomes:
 
     def __init__(
         self,
+        *,
         registry: Registry,
         budget: SessionBudget,
         durations: Durations,

@@ -31,6 +31,7 @@ from bascule.gateway.figures import Figures
 from bascule.gateway.http import HttpServer
 from bascule.gateway.hubactivity import HubActivity
 from bascule.gateway.hubledger import HubRouteLedger
+from bascule.gateway.hubpages import HubPages
 from bascule.gateway.life import Life
 from bascule.gateway.links import Links
 from bascule.gateway.metrics import GatewayMetrics
@@ -38,6 +39,8 @@ from bascule.gateway.nosession import NoSessions
 from bascule.gateway.outcomes import Outcomes
 from bascule.gateway.own_paths import OwnPaths
 from bascule.gateway.plain import PlainProxy
+from bascule.gateway.plain_errors import PlainErrors
+from bascule.gateway.plain_pools import UpstreamPools
 from bascule.gateway.plain_upstreams import PlainUpstreams
 from bascule.gateway.refusal import Refuser
 from bascule.gateway.registry import Registry
@@ -115,7 +118,10 @@ class Parts:
                 config.metrics.duration_half_life, config.metrics.recent_window, random=random.Random().random
             )
         )
-        outcomes = Outcomes(self.registry, budget, durations, access_log, counters, words, self.hub_activity)
+        outcomes = Outcomes(
+            registry=self.registry, budget=budget, durations=durations, access_log=access_log,
+            counters=counters, words=words, activity=self.hub_activity,
+        )  # fmt: skip
         self.links = Links(
             counts=self.registry.by_slot, books=outcomes, ask=self.supervisor.ask_for_channel,
             words=counters.forwarder, life=life,
@@ -163,9 +169,15 @@ class Parts:
         )
 
         # Plain requests; the server of these hands every upgrade to the admission.
-        self.upstreams = PlainUpstreams(
-            config, words, access_log, self.exchanges, upstream_tls, fence, rules.via, self.hub_activity
-        )
-        plain = PlainProxy(config, rules, words, access_log, self.exchanges, life, self.upstreams)
+        self.pools = UpstreamPools(config.limits.connect_timeout, upstream_tls, fence)
+        error_target = config.hub.error_target if config.hub.enabled else None
+        hub_pages = None if error_target is None else HubPages(error_target, rules.via)
+        errors = PlainErrors(words, access_log, self.exchanges, self.pools, hub_pages)
+        patience = config.limits.http_upstream_timeout
+        upstreams = PlainUpstreams(self.pools, errors, patience, self.hub_activity)
+        plain = PlainProxy(
+            config=config, rules=rules, words=words, access_log=access_log, exchanges=self.exchanges,
+            life=life, upstreams=upstreams, errors=errors,
+        )  # fmt: skip
         own_paths = OwnPaths(self.administration.public, routes, plain, life, is_hubs=config.hub.enabled)
         self.http = HttpServer(own_paths.handle, config, self.admission.upgrade, life)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.exchanges import ExchangeCount
     from bascule.gateway.life import Life
+    from bascule.gateway.plain_errors import PlainErrors
     from bascule.gateway.plain_upstreams import PlainUpstreams
     from bascule.gateway.proxyheader import Peer
     from bascule.policy.config import Config
@@ -67,11 +68,13 @@ class PlainProxy:
         access_log: One line per request that fails.
         exchanges: Counts the requests under way.
         life: Tells whether connections are kept.
-        upstreams: Asks them; whoever made it starts and closes it.
+        upstreams: Asks them.
+        errors: Says that nothing is at an address.
     """
 
     def __init__(
         self,
+        *,
         config: Config,
         rules: RequestRules,
         words: memoryview,
@@ -79,6 +82,7 @@ class PlainProxy:
         exchanges: ExchangeCount,
         life: Life,
         upstreams: PlainUpstreams,
+        errors: PlainErrors,
     ) -> None:
         self._rules = rules
         self._words = words
@@ -87,6 +91,7 @@ class PlainProxy:
         self._life = life
         self._head_bytes = config.limits.request_head_bytes
         self._upstreams = upstreams
+        self._errors = errors
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; the answer is already sent when this returns."""
@@ -151,7 +156,7 @@ class PlainProxy:
         status, detail = refused.status, refused.detail
         self._access.request_refused(self._client(browser.request), status, detail)
         if status == 404:
-            return await self._upstreams.say(browser, status, detail)
+            return await self._errors.say(browser, status, detail)
         is_last = isinstance(refused, _LastRefused)
         return await browser.answer(status, detail, refused.fields, close=is_last)
 

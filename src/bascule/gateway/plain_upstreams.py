@@ -9,7 +9,6 @@ holds for every exchange:
   the connection, for HTTP/1.0). Trailers are discarded (RFC 9110 §6.5.1), never merged;
 * an answer is complete or visibly broken: if the upstream dies in the middle, the browser gets
   what there is and no end; its connection is reset only where a plain end would be one (HTTP/1.0);
-* a failure of an upstream is one line in the log, whatever the browser was told;
 * interim answers (1xx) are passed on, but not to a browser that speaks HTTP/1.0 (RFC 9110 §15.2);
 * a browser that goes away cancels the exchange, also the upstream's side;
 * the upstream has a second to answer ``Expect: 100-continue``, then we do: not every upstream supports it;
@@ -18,9 +17,8 @@ holds for every exchange:
 * a request is sent a second time only if it is idempotent, has no body, and its
   connection had been kept and turned out to be closed.
 
-Status codes of our own: 400 the body, 408 the browser stalled, 502 upstream unreachable or not HTTP, 503 no
-descriptor for one more, 504 upstream too slow. On JupyterHub's routes an unreachable upstream is 503, by
-which JupyterLab knows that its server has stopped.
+Status codes of our own: 400 the body, 408 the browser stalled; for those of an upstream's failure see
+`bascule.gateway.plain_errors`.
 
 Rules of this file: no field is decided here (`bascule.policy.forwarding`), no byte is
 written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-plain-http.md.
@@ -31,59 +29,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from aiohttp import HttpVersion10, HttpVersion11, hdrs
 from yarl import URL
 
-from bascule.gateway.exchanges import SOON
 from bascule.gateway.giveway import give_way
-from bascule.gateway.hubpages import HubPages
+from bascule.gateway.plain_asked import PlainAsked
 from bascule.gateway.plain_client import reporting_interim
 from bascule.gateway.plain_connection import come_so_far
-from bascule.gateway.plain_failure import (
-    ANSWERS,
-    BAD_ANSWER,
-    BROKEN_OFF,
-    NO_ROOM,
-    TIMEOUT,
-    UNREACHABLE,
-    describe,
-    why_unreachable,
-)
+from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, describe, why_unreachable
 from bascule.gateway.plain_fields import FieldsAsText
-from bascule.gateway.plain_pools import UpstreamPools
 from bascule.gateway.plain_response import MalformedHead
 from bascule.gateway.plain_server import as_received
 from bascule.gateway.plain_upload import Upload
-from bascule.handover.counters import GatewayWord
 from bascule.policy.forwarding import end_to_end_fields
 from bascule.policy.location import kept_inside
 from bascule.protocol.body import Framing, framing_of
 from bascule.protocol.http1 import BadHead, ResponseHead
 from bascule.protocol.method import BODY_WITHOUT_MEANING
-from bascule.telemetry.errand import Errand
 
 if TYPE_CHECKING:
-    import ssl
-
     from aiohttp import web
     from aiohttp.http import RawResponseMessage
-    from multidict import CIMultiDict
 
-    from bascule.gateway.exchanges import ExchangeCount
-    from bascule.gateway.fence import Fence
     from bascule.gateway.hubactivity import HubActivity
+    from bascule.gateway.plain_errors import PlainErrors
+    from bascule.gateway.plain_pools import UpstreamPools
     from bascule.gateway.plain_response import BrowserSide
-    from bascule.policy.config import Config
     from bascule.policy.fieldlines import Fields
     from bascule.policy.routes import Match
-    from bascule.telemetry.accesslog import AccessLog
 
 __all__ = ["PlainUpstreams"]
-
-_FAILURES: Final = int(GatewayWord.HTTP_UPSTREAM_FAILURES)
 
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 
@@ -99,66 +77,24 @@ class _BrowserStalled(Exception):
     """The browser stopped sending the body of its request."""
 
 
-class _Asked(NamedTuple):
-    """A plain request that has an upstream.
-
-    Attributes:
-        browser: The side that asked.
-        match: Where the request leads.
-        headers: The fields for the upstream; a character for each byte.
-        upload: The body; ``None`` for none.
-        client: Address of the browser.
-    """
-
-    browser: BrowserSide
-    match: Match
-    headers: CIMultiDict[str]
-    upload: Upload | None
-    client: str
-
-
 class PlainUpstreams:
     """Asks upstreams, and passes their answers on.
 
     Args:
-        config: Limits, and JupyterHub's error pages.
-        words: The gateway's block of counters.
-        access_log: One line per request that fails.
-        exchanges: Counts requests that this host has no room for.
-        upstream_tls: The TLS context for upstreams.
-        fence: Says which addresses a host that a URL named may have.
-        via: Our element of ``Via`` for requests of our own.
+        pools: The connections to upstreams.
+        errors: Answers where an upstream does not.
+        patience: Seconds that an upstream has until its answer begins; 0 for any number.
         activity: Notes activity on JupyterHub's routes; ``None`` where we take none.
     """
 
     def __init__(
-        self,
-        config: Config,
-        words: memoryview,
-        access_log: AccessLog,
-        exchanges: ExchangeCount,
-        upstream_tls: ssl.SSLContext,
-        fence: Fence,
-        via: bytes,
-        activity: HubActivity | None,
+        self, pools: UpstreamPools, errors: PlainErrors, patience: float, activity: HubActivity | None
     ) -> None:
-        self._words = words
-        self._access = access_log
-        self._exchanges = exchanges
+        self._pools = pools
+        self._errors = errors
+        self._patience = patience
         self._activity = activity
-        self._pools = UpstreamPools(config.limits.connect_timeout, upstream_tls, fence)
-        self._patience = config.limits.http_upstream_timeout
-        error_target = config.hub.error_target if config.hub.enabled else None
-        self._hub_pages = None if error_target is None else HubPages(error_target, via)
         self._as_text = FieldsAsText()
-
-    async def start(self) -> None:
-        """Open the pools of connections to upstreams."""
-        await self._pools.start()
-
-    async def close(self) -> None:
-        """Close all connections to upstreams."""
-        await self._pools.close()
 
     async def run(
         self, browser: BrowserSide, match: Match, fields: Fields, client: str
@@ -177,13 +113,13 @@ class PlainUpstreams:
         except _BrowserStalled:
             return await browser.answer(408, "The request's body did not arrive in time.", close=True)
         except TimeoutError as error:
-            return await self._failed(asked, TIMEOUT, describe(error))
+            return await self._errors.answer(asked, TIMEOUT, describe(error))
         except (aiohttp.ClientConnectionError, OSError) as error:
             if asked.upload is not None and browser.request.content.exception() is not None:
                 return await browser.answer(400, "The request's body is not valid.", close=True)
-            return await self._failed(asked, why_unreachable(error), describe(error))
+            return await self._errors.answer(asked, why_unreachable(error), describe(error))
         except (aiohttp.ClientError, ValueError) as error:
-            return await self._failed(asked, BAD_ANSWER, describe(error))
+            return await self._errors.answer(asked, BAD_ANSWER, describe(error))
         self._pools.answered(match.upstream, answer.version)
         complete = False
         try:
@@ -196,7 +132,7 @@ class PlainUpstreams:
             if not complete:
                 answer.close()
 
-    def _asked(self, browser: BrowserSide, match: Match, fields: Fields, client: str) -> _Asked:
+    def _asked(self, browser: BrowserSide, match: Match, fields: Fields, client: str) -> PlainAsked:
         """Make a request ready for its upstream; see `run`."""
         request = browser.request
         headers = self._as_text.of(fields)
@@ -211,9 +147,9 @@ class PlainUpstreams:
                 headers[hdrs.CONNECTION] = "close"
             touch = partial(self._touch, match)
             upload = Upload(request, browser, expects and http11, not known10, touch)
-        return _Asked(browser, match, headers, upload, client)
+        return PlainAsked(browser, match, headers, upload, client)
 
-    async def _ask(self, asked: _Asked) -> aiohttp.ClientResponse:
+    async def _ask(self, asked: PlainAsked) -> aiohttp.ClientResponse:
         """Send the request and wait for the head of the answer; pass on what comes before that.
 
         Raises:
@@ -252,7 +188,7 @@ class PlainUpstreams:
             if upload is not None:
                 upload.watch(None, 0.0)
 
-    async def _pass_on(self, asked: _Asked, interim: RawResponseMessage) -> None:
+    async def _pass_on(self, asked: PlainAsked, interim: RawResponseMessage) -> None:
         """Pass on an interim answer of an upstream; a 100 only if the browser waits for one."""
         with contextlib.suppress(MalformedHead, ConnectionError):
             if interim.code == 100:
@@ -264,13 +200,13 @@ class PlainUpstreams:
             fields = end_to_end_fields(interim.raw_headers, interim.code)
             await asked.browser.interim(interim.code, as_received(interim.reason or ""), fields)
 
-    async def _relay(self, asked: _Asked, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    async def _relay(self, asked: PlainAsked, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         """Pass the answer on, head first, then each part of the body as it arrives."""
         browser = asked.browser
         try:
             fields, framing = _passed_on(asked, answer)
         except BadHead as error:
-            return await self._failed(asked, BAD_ANSWER, error.detail)
+            return await self._errors.answer(asked, BAD_ANSWER, error.detail)
         bodiless = browser.head_only or framing.length == 0
         if browser.body_is_missing:
             browser.keep_alive = False  # an early answer: the rest of the unwanted body still follows
@@ -278,26 +214,26 @@ class PlainUpstreams:
             first = b"" if bodiless else answer.content.read_nowait()
             whole = bodiless or answer.content.at_eof()
         except (aiohttp.ClientError, OSError) as error:
-            return await self._failed(asked, BAD_ANSWER, describe(error))
+            return await self._errors.answer(asked, BAD_ANSWER, describe(error))
         try:
             await browser.start(
                 answer.status, as_received(answer.reason or ""), fields, first,
                 dated=hdrs.DATE in answer.headers, length_known=bodiless or framing.length > 0, whole=whole,
             )  # fmt: skip
         except MalformedHead:
-            return await self._failed(asked, BAD_ANSWER, "a line break or a NUL inside a line")
+            return await self._errors.answer(asked, BAD_ANSWER, "a line break or a NUL inside a line")
         except ConnectionError:
             return browser.abort()
         return browser.sent() if whole else await self._relay_rest(asked, answer.content)
 
-    async def _relay_rest(self, asked: _Asked, content: aiohttp.StreamReader) -> web.StreamResponse:
+    async def _relay_rest(self, asked: PlainAsked, content: aiohttp.StreamReader) -> web.StreamResponse:
         """Pass on what follows the first part of the body."""
         browser = asked.browser
         while True:
             try:
                 part = await content.readany()
             except (aiohttp.ClientError, OSError) as error:
-                self._note_failure(asked, BROKEN_OFF, None, describe(error))
+                self._errors.note(asked, BROKEN_OFF, None, describe(error))
                 return await browser.break_off(come_so_far(content))
             try:
                 if not part:
@@ -308,40 +244,10 @@ class PlainUpstreams:
             except ConnectionError:
                 return browser.abort()
 
-    async def _failed(self, asked: _Asked, reason: str, detail: str) -> web.StreamResponse:
-        """Answer for an upstream that gave no answer, or was not asked."""
-        status, page = ANSWERS[reason]
-        if reason is NO_ROOM:
-            self._exchanges.refused()
-            self._log_failure(asked, reason, status, detail)
-            # No room, either, to ask JupyterHub for a page.
-            return await asked.browser.answer(status, page, SOON)
-        if reason == UNREACHABLE and asked.match.hub_route is not None:
-            status = 503
-        self._note_failure(asked, reason, status, detail)
-        return await self.say(asked.browser, status, page)
-
-    async def say(self, browser: BrowserSide, status: int, detail: str) -> web.StreamResponse:
-        """Answer with an error, in JupyterHub's words where it has any."""
-        if self._hub_pages is not None and (pool := self._pools.named) is not None:
-            page = await self._hub_pages.page(pool, status, browser.request.raw_path)
-            if page is not None:
-                return await browser.answer_with(status, *page)
-        return await browser.answer(status, detail)
-
     def _touch(self, match: Match) -> None:
         """Note activity if this is a route of JupyterHub."""
         if self._activity is not None and match.hub_route is not None:
             self._activity.touch(match.hub_route)
-
-    def _note_failure(self, asked: _Asked, reason: str, status: int | None, detail: str) -> None:
-        self._words[_FAILURES] += 1
-        self._log_failure(asked, reason, status, detail)
-
-    def _log_failure(self, asked: _Asked, reason: str, status: int | None, detail: str) -> None:
-        route, upstream = asked.match.route, asked.match.upstream.endpoint
-        whose = Errand(route.name, route.kind, asked.client, upstream, None)
-        self._access.request_failed(reason, whose, status=status, detail=detail)
 
 
 def _has_loose_name(fields: Fields) -> bool:
@@ -349,7 +255,7 @@ def _has_loose_name(fields: Fields) -> bool:
     return any(name.endswith((b" ", b"\t")) for name, _ in fields)
 
 
-def _passed_on(asked: _Asked, answer: aiohttp.ClientResponse) -> tuple[Fields, Framing]:
+def _passed_on(asked: PlainAsked, answer: aiohttp.ClientResponse) -> tuple[Fields, Framing]:
     """Return the fields of an answer that the browser gets, and where its body ends.
 
     Raises:

@@ -103,8 +103,9 @@ class Supervisor:
         self._usage = Usage(self._counters, Processes().read, do_later)
         self._channels = Channels(self._gateways, self._forwarders, do_later)
         self._orders = Orders(
-            self._counters, listeners, self._gateways, self._forwarders, self._succession, self._shutdown,
-            self._watchdog, do_later,
+            counters=self._counters, listeners=listeners, gateways=self._gateways,
+            forwarders=self._forwarders, succession=self._succession, shutdown=self._shutdown,
+            watchdog=self._watchdog, do_later=do_later,
         )  # fmt: skip
         self._announced = False
         self._on_serving = on_serving

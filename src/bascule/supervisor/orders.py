@@ -54,6 +54,7 @@ class Orders:
 
     def __init__(
         self,
+        *,
         counters: CounterFile,
         listeners: Listeners,
         gateways: Gateways,
