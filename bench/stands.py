@@ -131,6 +131,18 @@ class Fleet:
         except (LoadFailed, OSError, ZeroDivisionError, KeyError) as error:
             self.results.note(f"{stand.name}, {what}: {error}")
 
+    @contextlib.contextmanager
+    def opened(self, stands: list[Stand], n: int, **more: Any) -> Iterator[dict[str, Load]]:
+        """A load for each proxy through which it could open so many sessions, by the proxy's name."""
+        with contextlib.ExitStack() as stack:
+            loads: dict[str, Load] = {}
+            for stand in stands:
+                with self.guarded(stand, "opening sessions"):
+                    load = stack.enter_context(stand.load())
+                    load.ask("open", n=n, **more)
+                    loads[stand.name] = load
+            yield loads
+
     def stop(self) -> None:
         """End the shared stands."""
         for stand in self._standing.values():

@@ -11,7 +11,6 @@ from bench.results import Case, Metric
 from bench.scenarios.base import Context, Scenario, in_turn
 
 if TYPE_CHECKING:
-    from bench.generators import Load
     from bench.stands import Stand
 
 OPENING = Metric("handshake_cpu", "CPU per opening handshake", "µs", to_yardstick=False)
@@ -84,12 +83,7 @@ class Storm(Scenario):
         stands = context.fleet.stands()
         n = context.pick(500, 500, 20)
         case = Case("", 0, f"{n} sessions")
-        with ExitStack() as stack:
-            loads: dict[str, Load] = {}
-            for stand in stands:
-                with context.fleet.guarded(stand, "opening sessions"):
-                    loads[stand.name] = stack.enter_context(stand.load())
-                    loads[stand.name].ask("open", n=n)
+        with context.fleet.opened(stands, n) as loads:
 
             def measure(stand: Stand) -> None:
                 before = accounting.read_processor(stand.pids)

@@ -7,7 +7,6 @@ directions counted).
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from bench.results import Case, Metric
 from bench.scenarios.base import Context, Scenario, in_turn
 
 if TYPE_CHECKING:
-    from bench.generators import Load
     from bench.stands import Stand
 
 KIB, MIB = 1024, 1024 * 1024
@@ -110,13 +108,7 @@ class Messages(Scenario):
         shapes = self.shapes(context)
         stands = context.fleet.stands()
         seconds = context.pick(0.09, 0.07, 0.02)
-        with ExitStack() as stack:
-            loads: dict[str, Load] = {}
-            for stand in stands:
-                with context.fleet.guarded(stand, "opening sessions"):
-                    load = stack.enter_context(stand.load())
-                    load.ask("open", n=max(shape.sessions for shape in shapes))
-                    loads[stand.name] = load
+        with context.fleet.opened(stands, max(shape.sessions for shape in shapes)) as loads:
             for shape in shapes:
 
                 def measure(stand: Stand, shape: Shape = shape) -> None:

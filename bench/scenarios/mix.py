@@ -5,14 +5,12 @@ Keystrokes up, many small outputs down, now and then a plot of 2 MiB (weights: n
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from bench.results import Case, Metric
 from bench.scenarios.base import Context, Scenario, in_turn
 
 if TYPE_CHECKING:
-    from bench.generators import Load
     from bench.stands import Stand
 
 COST = Metric("mix_cpu", "CPU per request of the mix", "µs")
@@ -34,12 +32,7 @@ class NotebookMix(Scenario):
         stands = context.fleet.stands()
         requests = context.pick(4000, 1000, 200)
         case = Case("", 0, f"{self.sessions} notebooks")
-        with ExitStack() as stack:
-            loads: dict[str, Load] = {}
-            for stand in stands:
-                with context.fleet.guarded(stand, "opening sessions"):
-                    loads[stand.name] = stack.enter_context(stand.load())
-                    loads[stand.name].ask("open", n=self.sessions, path="/source")
+        with context.fleet.opened(stands, self.sessions, path="/source") as loads:
 
             def measure(stand: Stand) -> None:
                 cost, answer = stand.measured(loads[stand.name], "mix", messages=requests)

@@ -39,7 +39,7 @@ def ask(rows: list[SessionRow], **query: str) -> dict[str, object]:
     return answer(rows, parse_query(query))
 
 
-def test_filters_combine() -> None:
+def test_a_session_is_listed_if_it_passes_every_filter() -> None:
     rows = [row(1), row(2, user="grace"), row(3, kind="app", route="apps"), row(4, user=None)]
     assert ids(ask(rows, user="ada")) == ["0001", "0003"]
     assert ids(ask(rows, user="ada", kind="app")) == ["0003"]

@@ -54,7 +54,7 @@ def test_the_kubelet_never_ends_a_drain(values: dict[str, Any], tmp_path: Any) -
         ({"drain": {"lastScrape": "1m"}}, 10 + 30 + 60 + 10),
     ],
 )
-def test_grace_periods_by_hand(values: dict[str, Any], grace: int) -> None:
+def test_the_grace_period_is_the_sum_that_one_reckons_by_hand(values: dict[str, Any], grace: int) -> None:
     assert pod(render("v4", values))["terminationGracePeriodSeconds"] == grace
 
 

@@ -155,7 +155,7 @@ def test_the_schema_accepts_the_matrix(values: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("values", BAD.values(), ids=BAD.keys())
-def test_the_schema_refuses(values: dict[str, Any]) -> None:
+def test_the_schema_refuses_values_that_mean_nothing(values: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(values, SCHEMA)
 
@@ -189,7 +189,7 @@ def test_the_contracts_path_keys_and_defaults() -> None:
     }
 
 
-def test_the_contracts_bounds() -> None:
+def test_the_five_keys_have_the_bounds_of_the_contract() -> None:
     keys = SCHEMA["properties"]["hopsworks"]["properties"]["payara"]["properties"]["websocketProxy"][
         "properties"
     ]

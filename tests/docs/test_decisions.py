@@ -50,7 +50,7 @@ def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
     assert explained() == declared() | ELSEWHERE.keys()
 
 
-def test_what_stands_elsewhere_does() -> None:
+def test_a_dependency_that_is_said_to_stand_elsewhere_stands_there() -> None:
     for name, file in ELSEWHERE.items():
         assert re.search(rf"['\"]{name}\b", (ROOT / file).read_text(encoding="utf-8")), file
 

@@ -14,8 +14,9 @@ from bascule.forwarder import timers
 from bascule.forwarder.signs import SCARCE_BYTES, SCARCE_FROM
 from bascule.handover.counters import ForwarderWord
 from bascule.protocol.closing import End
+from tests.support.farends import Peer
 from tests.support.frames import BINARY, CLOSE, KEY, TEXT, close, frame
-from tests.support.relaying import PATIENCE, Peer
+from tests.support.relaying import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,10 +18,11 @@ from bascule.handover.counters import ForwarderWord
 from bascule.handover.messages import Adopt
 from bascule.protocol.closing import CLOSE_TABLE, End
 from tests.support.frames import CLOSE, KEY, TEXT, close, frame, header
-from tests.support.relaying import Line, Peer, World
+from tests.support.relaying import Line, World
 
 if TYPE_CHECKING:
     from tests.forwarder.conftest import MakeWorld
+    from tests.support.farends import Peer
 
 LIMIT = 1000
 
@@ -208,7 +209,9 @@ ROWS = pytest.mark.parametrize("end", list(SCENARIOS), ids=lambda end: end.name.
 
 
 @ROWS
-def test_row(make_world: MakeWorld, end: End) -> None:
+def test_each_side_is_told_what_the_row_says_and_the_end_is_counted_under_it(
+    make_world: MakeWorld, end: End
+) -> None:
     row = CLOSE_TABLE[end]
     world, line = _run(make_world, end)
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     import socket
 
     from tests.forwarder.conftest import MakeWorld
-    from tests.support.relaying import Line, Peer, World
+    from tests.support.farends import Peer
+    from tests.support.relaying import Line, World
 
 HEARTBEAT = b"\x8a\x00"
 BEAT = 20.0

@@ -16,7 +16,8 @@ from tests.support.frames import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, T
 
 if TYPE_CHECKING:
     from tests.forwarder.conftest import MakeWorld
-    from tests.support.relaying import Line, Peer
+    from tests.support.farends import Peer
+    from tests.support.relaying import Line
 
 LIMIT = 70_000
 

@@ -10,8 +10,8 @@ import pytest
 
 from bascule.handover.descriptors import queued
 from bascule.protocol.closing import CLOSE_TABLE, End
+from tests.support.farends import Peer
 from tests.support.frames import BINARY, CLOSE, KEY, PING, TEXT, close, frame, header
-from tests.support.relaying import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,10 @@ import pytest
 
 from bascule.protocol.closing import End
 from tests.support.frames import BINARY, KEY, close, frame
-from tests.support.relaying import Peer, world
+from tests.support.relaying import world
 
 if TYPE_CHECKING:
+    from tests.support.farends import Peer
     from tests.support.relaying import Line, World
 
 CLOSING: Final = 5.0

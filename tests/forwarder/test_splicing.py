@@ -14,8 +14,8 @@ import pytest
 
 from bascule.forwarder import signs
 from bascule.handover.counters import BLOCK_WORDS, ForwarderWord
+from tests.support.farends import Peer, tcp_pair
 from tests.support.frames import header
-from tests.support.relaying import Peer, tcp_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ from tests.support.framestreams import THEIRS, passes, streams
 from tests.support.relaying import World, world
 
 if TYPE_CHECKING:
-    from tests.support.relaying import Peer
+    from tests.support.farends import Peer
 
 HEARTBEAT = b"\x8a\x00"
 BEAT = 10.0

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from bascule.forwarder import hot_pure, signs
 from bascule.handover.counters import BLOCK_WORDS
+from tests.support.farends import unix_pair
 from tests.support.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, close, frame
 from tests.support.framestreams import streams
-from tests.support.relaying import build_of, unix_pair
+from tests.support.relaying import build_of
 
 WINDOW = 4096
 EARLY = 8192

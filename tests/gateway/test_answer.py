@@ -20,7 +20,7 @@ from bascule.gateway.upstream import Answered
 from bascule.protocol.body import framing_of
 from bascule.protocol.http1 import ResponseHead
 from tests.support.certificates import make_certificate
-from tests.support.relaying import tcp_pair
+from tests.support.farends import tcp_pair
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,7 @@ from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.taking import taken
 from bascule.gateway.tlshandshake import accept_tls
 from tests.support.certificates import make_certificate
-from tests.support.relaying import tcp_pair
+from tests.support.farends import tcp_pair
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:

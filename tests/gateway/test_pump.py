@@ -16,7 +16,7 @@ from bascule.gateway.pump import pump
 from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.handover.descriptors import arrived, queued
 from tests.support.certificates import make_certificate
-from tests.support.relaying import reset_on_close, tcp_pair
+from tests.support.farends import reset_on_close, tcp_pair
 from tests.support.tlspeer import secured
 from tests.support.waiting import eventually_async
 

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from bascule.gateway.taking import taken
-from tests.support.relaying import tcp_pair, unix_pair
+from tests.support.farends import tcp_pair, unix_pair
 from tests.support.waiting import eventually_async, settled
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.tlshandshake import accept_tls, connect_tls
 from bascule.gateway.tlsrecords import RECORD
 from tests.support.certificates import make_certificate
+from tests.support.farends import reset_on_close, tcp_pair
 from tests.support.parts import require
-from tests.support.relaying import reset_on_close, tcp_pair
 from tests.support.tlspeer import secured
 from tests.support.waiting import eventually_async, throughout
 

@@ -43,7 +43,7 @@ def test_other_lines_take_the_place_of_all(journal: Journal) -> None:
     assert (journal.lines(), len(journal)) == ([b"two", b"three", b"four"], 15)
 
 
-def test_all_lines_may_go(journal: Journal) -> None:
+def test_a_journal_whose_lines_all_went_takes_others(journal: Journal) -> None:
     journal.append(b"one")
     journal.replace([])
     assert (journal.lines(), len(journal)) == ([], 0)

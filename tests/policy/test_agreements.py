@@ -100,7 +100,9 @@ def test_what_is_no_101_is_a_head() -> None:
     assert not len(known)
 
 
-def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_agreements_are_remembered_than_the_bound_and_no_long_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(agreements, "_REMEMBERED", 10)
     known = Agreements(20)
     for number in range(35):

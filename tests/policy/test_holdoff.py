@@ -59,7 +59,7 @@ def test_clients_do_not_fall_into_step() -> None:
     assert len(holds) > 15
 
 
-def test_zero_switches_it_off() -> None:
+def test_with_a_maximum_of_zero_nobody_is_held() -> None:
     assert _refusals(HoldOff(0.0), 5) == [0.0] * 5
 
 

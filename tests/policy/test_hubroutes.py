@@ -113,7 +113,9 @@ def test_a_routespec_that_was_read_reads_as_itself_and_is_found(text: str) -> No
 
 
 @pytest.mark.parametrize("data", [{}, {"target": None}, {"target": 1}, {"target": [ALICE]}])
-def test_a_route_leads_somewhere(data: dict[str, object]) -> None:
+def test_a_route_without_a_target_is_refused_in_the_words_of_the_proxy_that_the_hub_knows(
+    data: dict[str, object],
+) -> None:
     with pytest.raises(ValueError, match=r"^Must specify 'target' as string$"):
         table().put("/a", data, 0.0)
 

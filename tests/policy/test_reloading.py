@@ -70,7 +70,7 @@ def test_every_such_key_is_named_at_once() -> None:
         (("log", "level"), "debug"),
     ],
 )
-def test_all_else_may_change(key: tuple[str, ...], value: Any) -> None:
+def test_what_no_forwarder_or_listening_socket_was_given_may_change(key: tuple[str, ...], value: Any) -> None:
     check_reload(Config(), config(key, value))
 
 

@@ -46,7 +46,7 @@ def test_reasons_fit_a_control_frame_and_come_with_a_code(end: End) -> None:
 
 
 @EVERY_ROW
-def test_meaning_is_a_sentence(end: End) -> None:
+def test_the_meaning_of_each_row_is_a_sentence(end: End) -> None:
     assert CLOSE_TABLE[end].meaning.endswith(".")
 
 

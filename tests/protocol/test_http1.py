@@ -276,5 +276,7 @@ def test_an_upstreams_head_may_have_as_many_fields_as_the_limit() -> None:
         ([b""], []),
     ],
 )
-def test_tokens_of_field_lines(values: list[bytes], expected: list[bytes]) -> None:
+def test_tokens_of_all_lines_of_a_field_are_one_list_in_lower_case(
+    values: list[bytes], expected: list[bytes]
+) -> None:
     assert tokens(values) == expected

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.support.bascule import RunningBascule
+from tests.support.contract import CONTRACT
 from tests.support.echo import run_echo
 from tests.support.processes import reserve_port
 from tests.support.prometheus import Prometheus, check_metrics, run_prometheus
@@ -37,16 +38,6 @@ PRESENT: Final = (
     "ws_connection_duration_seconds_mean",
 )
 QUANTILES: Final = {"0.5", "0.75", "0.95", "0.98", "0.99", "0.999"}
-TYPES: Final = {
-    "ws_connection_in_flight_count": "gauge",
-    "ws_connection_in_flight_max_age_seconds": "gauge",
-    "ws_pool_max_connections": "gauge",
-    "ws_connection_rejections_total": "counter",
-    "ws_upstream_connect_failures_total": "counter",
-    "ws_connection_duration_seconds": "summary",
-    "ws_pool_cpu_cores": "gauge",
-    "ws_pool_alloc_bytes_per_second": "gauge",
-}
 
 DISLIKED_BY_CONTRACT: Final = {
     'ws_connection_in_flight_count non-histogram and non-summary metrics should not have "_count" suffix',
@@ -126,6 +117,6 @@ def test_the_exposition_is_clean_and_typed_as_documented(proxy: RunningBascule) 
 
     assert set(check_metrics(exposition)) <= DISLIKED_BY_CONTRACT
     lines = exposition.decode().splitlines()
-    assert {name: f"# TYPE {name} {kind}" in lines for name, kind in TYPES.items()} == dict.fromkeys(
-        TYPES, True
+    assert {name: f"# TYPE {name} {kind}" in lines for name, kind in CONTRACT.items()} == dict.fromkeys(
+        CONTRACT, True
     )

@@ -283,7 +283,7 @@ def test_a_request_that_has_been_here_before_is_508(
         (b"/anybody", b"https://evil.example", 101),
     ],
 )
-def test_origins(
+def test_a_page_of_another_origin_opens_a_session_only_where_the_route_allows_it(
     bascule: RunningBascule, clients: Clients, path: bytes, origin: bytes, status: int
 ) -> None:  # 50
     client = clients(bascule.public_url)

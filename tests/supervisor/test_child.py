@@ -148,7 +148,7 @@ def test_only_the_process_that_was_given_up_is_killed(start: Callable[..., Forwa
     child.kill(0)
 
 
-def test_names_in_the_log() -> None:
+def test_the_log_names_a_forwarder_by_its_slot_and_a_gateway_by_nothing_more() -> None:
     assert (GatewayChild(0).name, ForwarderChild(3).name) == (
         "gateway",
         "forwarder-3",

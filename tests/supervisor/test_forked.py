@@ -110,7 +110,7 @@ def test_ctrl_c_does_not_reach_it_for_it_is_in_a_group_of_its_own() -> None:
     assert said(lambda: os.getpgid(0) == os.getpid()) == "True"
 
 
-def test_it_bears_its_name() -> None:
+def test_the_copy_has_the_name_that_it_was_given() -> None:
     assert said(lambda: Path("/proc/self/comm").read_text()) == f"{NAME}\n"
 
 

@@ -74,7 +74,7 @@ def is_reloaded(host: Host) -> bool:
     return host.succession.reloaded
 
 
-def test_in_order(host: Host) -> None:
+def test_the_gateway_that_serves_retires_when_the_next_is_prepared_which_then_serves(host: Host) -> None:
     before, after = begin(host)
     assert host.succession.loaded is not OTHER
     host.succession.on_prepared()

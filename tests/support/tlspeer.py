@@ -12,8 +12,8 @@ from typing import Any, Final
 from bascule.gateway.tlshandshake import accept_tls, connect_tls
 from bascule.gateway.tlstransport import TlsTransport
 from tests.support.certificates import Certificate
+from tests.support.farends import tcp_pair
 from tests.support.parts import missing
-from tests.support.relaying import tcp_pair
 
 __all__ = ["TlsPeer", "secured"]
 

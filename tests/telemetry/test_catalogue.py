@@ -9,17 +9,8 @@ import pytest
 from bascule.telemetry.catalogue import CATALOGUE, GROUPS
 from bascule.telemetry.labels import LABELS
 from bascule.telemetry.metric import QUANTILES, Metric, MetricKind
+from tests.support.contract import CONTRACT
 
-CONTRACT = {
-    "ws_connection_in_flight_count": "gauge",
-    "ws_connection_in_flight_max_age_seconds": "gauge",
-    "ws_pool_max_connections": "gauge",
-    "ws_connection_rejections_total": "counter",
-    "ws_upstream_connect_failures_total": "counter",
-    "ws_connection_duration_seconds": "summary",
-    "ws_pool_cpu_cores": "gauge",
-    "ws_pool_alloc_bytes_per_second": "gauge",
-}
 OURS = [metric for metric in CATALOGUE if not metric.is_contract]
 
 

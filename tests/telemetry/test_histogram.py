@@ -45,5 +45,5 @@ def test_each_time_is_counted_once_and_at_most_once_below_each_bound(times: list
 
 
 @pytest.mark.parametrize("shape", [DURATIONS, ROUND_TRIPS], ids=["durations", "round trips"])
-def test_bounds_rise(shape: Histogram) -> None:
+def test_each_bound_is_above_the_one_before(shape: Histogram) -> None:
     assert list(shape.bounds) == sorted(set(shape.bounds))

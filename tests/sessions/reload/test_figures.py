@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.bascule import RunningBascule
 
 
-def test_durations_go_on(proxy: Proxy) -> None:
+def test_durations_go_on_after_a_reload_and_their_counts_after_a_death(proxy: Proxy) -> None:
     bascule = proxy()
     ended(bascule)
     assert bascule.reload(websocketProxy={"maxSessionsPerApp": 7})
