@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -146,6 +147,28 @@ async def test_an_https_upstream_that_misses_a_certificate_of_ours_is_not_said_t
             Unreachable, match=r"^TLS handshake failed: the upstream asks for a certificate of ours$"
         ):
             await opening(dialler_of(Config()), address, b"/", [], OFFER)
+
+
+@pytest.mark.parametrize("still", [[0.5], [0.06] * 10], ids=["once", "again and again"])
+async def test_time_in_which_we_stood_still_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, still: list[float]
+) -> None:
+    """As in a container that was frozen, or beside others that had the processor."""
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
+    dialler, left = dialler_of(Config(limits=Limits(connect_timeout=0.2))), list(still)
+
+    def stand_still() -> None:
+        if left:
+            time.sleep(left.pop())
+            asyncio.get_running_loop().call_soon(stand_still)
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0, ssl=certificate.server()) as server:
+        address = UpstreamAddress("https", "127.0.0.1", server.sockets[0].getsockname()[1], b"apps")
+        asyncio.get_running_loop().call_soon(stand_still)
+        answered = await opening(dialler, address, b"/", [], OFFER)
+        assert isinstance(answered, Answered)
+        answered.leg.close()
 
 
 async def test_whoever_has_no_descriptor_left_at_the_first_handshake_trusts_the_next_all_the_same(

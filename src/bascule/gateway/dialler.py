@@ -6,7 +6,6 @@ limits), or a host of ours that has nothing left to reach one with (`NoRoom`).
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import random
 import socket
@@ -23,6 +22,7 @@ from bascule.gateway.connecting import (
 )
 from bascule.gateway.fence import AddressRefused
 from bascule.gateway.legs import deadlines
+from bascule.gateway.patience import Patience
 from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.resolver import Resolver, Unresolvable
 from bascule.gateway.tlshandshake import connect_tls
@@ -147,21 +147,20 @@ class Dialler:
         others. If all fail, an upstream's fault is told rather than one of this host: an address that needs
         IPv6, which this host lacks or has no address of, may stand beside one that refuses.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._limits.connect_timeout
         failure: OSError | None = None
-        async with asyncio.timeout_at(deadline):
+        async with Patience(self._limits.connect_timeout) as patience:
             found = await self._resolver.resolve(
                 address.host, address.port, named_by_url=address.named_by_url
             )
             addresses = self._permitted(address, found)
+        left = patience.left
         for number, (family, where) in enumerate(addresses):
-            now = loop.time()
-            until = now + (deadline - now) / (len(addresses) - number)
+            share = left / (len(addresses) - number)
+            patience = Patience(share)
             connection: socket.socket | None = None
             try:
                 connection = begun.pop()[0] if begun and begun[0][1] == where else self._socket(family)
-                return await self._connect_to(address, connection, where, until)
+                return await self._connect_to(address, connection, where, patience)
             except OSError as error:  # this address's time is up, or the connect failed
                 if connection is not None:
                     connection.close()
@@ -171,6 +170,7 @@ class Dialler:
                 if connection is not None:
                     connection.close()
                 raise
+            left -= share - patience.left
         raise failure or OSError(errno.EHOSTUNREACH, "no address")
 
     def _permitted(self, address: UpstreamAddress, found: list[Address]) -> list[Address]:
@@ -178,20 +178,27 @@ class Dialler:
         return self._fence.permitted(found, _place) if address.named_by_url else found
 
     async def _connect_to(
-        self, address: UpstreamAddress, connection: socket.socket, where: SocketAddress, until: float
+        self,
+        address: UpstreamAddress,
+        connection: socket.socket,
+        where: SocketAddress,
+        patience: Patience,
     ) -> Leg:
         """Connect to one address; if that fails, the caller still owns the connection."""
-        async with asyncio.timeout_at(until):
-            await connect(connection, where)
-        if address.scheme != "https":
-            return AnsweringLeg(self._answers, connection)
-        leg = PumpedLeg()
+        is_connected = False
         try:
-            async with asyncio.timeout_at(until):
+            async with patience:
+                await connect(connection, where)
+                if address.scheme != "https":
+                    return AnsweringLeg(self._answers, connection)
+                is_connected = True
+                leg = PumpedLeg()
                 await connect_tls(connection, self._tls, address.host, lambda: leg)
+                return leg
         except OSError as error:
-            raise _TlsFailed(tls_failure(error)) from error
-        return leg
+            if is_connected:
+                raise _TlsFailed(tls_failure(error)) from error
+            raise
 
     def _socket(self, family: socket.AddressFamily) -> socket.socket:
         connection = bare_socket(family, NONBLOCKING_STREAM)

@@ -16,7 +16,7 @@
     that led nowhere is soon repeated.
 12. Where a fence is given, a name's addresses pass it before they are connected to.
 13. The connection of a request that says ``Connection: close`` is not used again, whatever the answer says.
-14. A connection for which time ran out while this process stood still is tried once more.
+14. The time to connect is that in which this process runs (`Patience`).
 
 What one connection does differently (4, 6 to 8) is in `bascule.gateway.plain_connection`.
 """
@@ -26,7 +26,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -36,6 +35,7 @@ from aiohttp.client_exceptions import UnixClientConnectorError
 from aiohttp.http import StreamWriter
 
 from bascule.gateway.connecting import NONBLOCKING_STREAM, connect
+from bascule.gateway.patience import Patience
 from bascule.gateway.plain_connection import UpstreamConnection
 from bascule.gateway.plain_server import READ_AHEAD
 from bascule.gateway.resolver import Resolver
@@ -58,8 +58,6 @@ __all__ = ["TlsTimedOut", "UpstreamPool", "reporting_interim", "upstream_session
 
 _KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
-_LATE: Final = 1.5
-"""Seconds after which no time to connect runs out unless this process stood still: aiohttp adds up to one."""
 _LONGEST_LINE: Final = 65536
 """Most bytes of one field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
 _MOST_FIELDS: Final = 256
@@ -114,15 +112,17 @@ class UpstreamPool(aiohttp.TCPConnector):
 
     Args:
         fence: Says which addresses a host may have; ``None`` for hosts that may have any.
+        patience: Seconds to connect, TLS included; 0 for no limit.
         options: See aiohttp.
     """
 
     allowed_protocol_schema_set = aiohttp.TCPConnector.allowed_protocol_schema_set | {UNIX_SCHEME}
 
-    def __init__(self, fence: Fence | None, **options: Any) -> None:
+    def __init__(self, fence: Fence | None, patience: float, **options: Any) -> None:
         self._names = _Names(by_urls=fence is not None)
         super().__init__(resolver=self._names, use_dns_cache=False, **options)
         self._fence = fence
+        self._patience = patience
         self._keeps_back = False
 
     async def connect(self, req: aiohttp.ClientRequest, *more: Any, **options: Any) -> Connection:
@@ -143,7 +143,16 @@ class UpstreamPool(aiohttp.TCPConnector):
         return None
 
     async def _create_connection(self, req: aiohttp.ClientRequest, *more: Any) -> ResponseHandler:
-        """Connect to an upstream."""
+        """Connect to an upstream.
+
+        Raises:
+            TimeoutError: Time ran out.
+        """
+        async with Patience(self._patience):
+            return await self._connected(req, *more)
+
+    async def _connected(self, req: aiohttp.ClientRequest, *more: Any) -> ResponseHandler:
+        """Connect, however long it takes."""
         if req.url.scheme != UNIX_SCHEME:
             try:
                 return await super()._create_connection(req, *more)
@@ -239,14 +248,13 @@ class _Request(aiohttp.ClientRequest):
         """Do nothing, so that the body does not wait for an invitation."""
 
 
-def reporting_interim(on_interim: OnInterim, patience: float | None) -> ClientMiddlewareType:
+def reporting_interim(on_interim: OnInterim) -> ClientMiddlewareType:
     """Return a middleware that reports each interim answer of a request, before its final answer.
 
     A request whose time ran out in the TLS handshake fails with `TlsTimedOut`. A repeated one is marked.
 
     Args:
         on_interim: Called with each interim answer.
-        patience: Seconds to connect; ``None`` for no limit.
     """
     sent = False
 
@@ -255,14 +263,9 @@ def reporting_interim(on_interim: OnInterim, patience: float | None) -> ClientMi
         assert isinstance(request, _Request)
         request.on_interim = on_interim
         request.is_repeated, sent = sent, True
-        began = time.monotonic()
         try:
             return await handler(request)
         except aiohttp.ConnectionTimeoutError as error:
-            if time.monotonic() - began > (patience or 0.0) + _LATE:
-                # The upstream has most likely accepted in time, and nothing was sent yet.
-                request.is_repeated = True
-                return await handler(request)
             if request.is_connected and request.is_ssl():
                 raise TlsTimedOut(*error.args) from error
             raise
@@ -283,6 +286,7 @@ def upstream_session(
     return aiohttp.ClientSession(
         connector=UpstreamPool(
             fence,
+            connect_timeout,
             limit=0,
             limit_per_host=0,
             keepalive_timeout=_KEEP_ALIVE,
@@ -292,7 +296,7 @@ def upstream_session(
         auto_decompress=False,
         read_bufsize=READ_AHEAD,
         request_class=_Request,
-        timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout or None),
+        timeout=aiohttp.ClientTimeout(total=None),
         max_line_size=_LONGEST_LINE,
         max_field_size=_LONGEST_LINE,
         max_headers=_MOST_FIELDS,

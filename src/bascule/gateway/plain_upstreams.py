@@ -178,7 +178,7 @@ class PlainUpstreams:
                     data=None if upload is None else upload.parts(),
                     skip_auto_headers=None if usual else _INVENTED,
                     allow_redirects=False,
-                    middlewares=(reporting_interim(partial(self._pass_on, asked), session.timeout.connect),),
+                    middlewares=(reporting_interim(partial(self._pass_on, asked)),),
                 )
         except TimeoutError:
             if upload is not None and upload.waits_for_browser:

@@ -34,7 +34,8 @@ class Limits(Block):
     """Time to connect to the upstream, name resolution and TLS included; then the browser is told 1013.
 
     5 s covers two lost SYN packets (1 s and 2 s later). The addresses of a name are tried in turn and share
-    this time. Keep it below the ingress's read timeout, which runs meanwhile.
+    this time. Keep it below the ingress's read timeout, which runs meanwhile. Time in which the gateway stood
+    still, for want of a core or because the container was frozen, does not count.
     """
     upstream_handshake_timeout: PositiveDuration = 30.0
     """Time for the upstream to answer the upgrade. 30 s: Jupyter answers only when the kernel has started."""
