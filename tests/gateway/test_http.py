@@ -250,6 +250,22 @@ async def test_a_request_is_answered_whatever_follows_it_in_its_packet(
     assert got.count(b" 200 OK\r\n") == request_.count(b"HTTP/1.")
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n",
+        PLAIN[:-2] + b"X: " + b"x" * 40_000 + b"\r\n\r\n",
+        PLAIN[:-2] + b"Content-Type: a/b\r\nContent-Type: c/d\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n",
+        b"\n\r\n\r\n",
+    ],
+    ids=["TLS", "large", "contradicts itself", "huge", "nothing"],
+)
+async def test_requests_in_front_of_one_that_is_refused_are_all_answered(server: Server, last: bytes) -> None:
+    got = await talk(server, PLAIN * 3 + last, until=b"never")
+    assert got.count(b" 200 OK\r\n") == 3
+
+
 @pytest.mark.parametrize("before", [b"", PLAIN], ids=["first", "pipelined"])
 @pytest.mark.parametrize("bare", [PLAIN.replace(b"\r\n", b"\n"), b"GET / HTTP/1.1\n", PLAIN[:-2] + b"X: b\n"])
 async def test_a_line_feed_alone_is_no_end_of_a_line_and_nobody_waits_for_more(

@@ -248,8 +248,10 @@ class HttpProtocol(PlainProtocol):
             return
         if self.expects_head:
             spawn(self._say(transport, why, accept), "answer", serves=True)
-        else:
-            self.close()  # after the answers to the requests under way
+        elif not self.requests:
+            self.close()  # after the answer under way
+        elif isinstance(self.requests[-1][0], RawRequestMessage):
+            self.amend(-1, should_close=True)  # `close` would leave those that wait without an answer
 
     async def _say(self, transport: asyncio.Transport, why: RequestRefused, accept: bytes | None) -> None:
         """Take the connection and answer with an error of ours.
