@@ -1,9 +1,11 @@
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from bascule.admin import events
 from bascule.policy.config import WebSocketProxy
 from tests.admin.fake_view import FakeView, config
 from tests.admin.support import CSRF, admin
@@ -300,6 +302,26 @@ async def test_a_watcher_gets_the_hour_and_then_snapshots() -> None:
         assert sum(now["kinds"].values()) == 7  # type: ignore[attr-defined]
         assert [row["slot"] for row in now["forwarders"]] == [0, 1]  # type: ignore[attr-defined]
         assert now["durations"]["quantiles"]["0.5"] is None  # type: ignore[index]
+
+
+async def test_a_watcher_gets_the_hour_again_when_the_clock_is_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "SAMPLE_EVERY", 0.05)
+    monkeypatch.setattr(events, "_SNAPSHOT_EVERY", 0.05)
+    clock = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    async with admin() as (client, _), client.get("/events") as answer:
+        watcher = Watcher(answer.content)  # type: ignore[arg-type]
+        await watcher.next()  # the hour as it was
+        clock[0] = 20.0
+        async with asyncio.timeout(5):
+            while (told := await watcher.next())[0] != "history":
+                assert told[0] in ("snapshot", "sample")
+        at = told[1]["at"]
+        assert isinstance(at, list)
+        assert at == sorted(at)
+        assert at[-1] == 20.0
 
 
 async def test_watchers_share_one_reading_and_nobody_reads_without_them() -> None:

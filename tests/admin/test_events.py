@@ -67,6 +67,21 @@ async def test_another_process_goes_on_with_the_hour() -> None:
     assert (hour["at"], hour["rejections"], hour["inFlight"]) == ([100.0, 110.0, 120.0], [0, 3, 1], [2, 2, 2])
 
 
+async def test_the_hour_stays_in_order_when_the_clock_is_set_back() -> None:
+    view = FakeView(config(), sessions=2)
+    live = figures(view)
+    for now in (5000.0, 5010.0, 5025.0, 1000.0, 1010.0):
+        live.take_sample(now)
+    assert live.history()["at"] == [965.0, 975.0, 990.0, 1000.0, 1010.0]
+
+
+async def test_the_time_for_which_a_machine_slept_stays_in_the_hour() -> None:
+    live = figures(FakeView(config()))
+    for now in (100.0, 110.0, 9000.0):
+        live.take_sample(now)
+    assert live.history()["at"] == [100.0, 110.0, 9000.0]
+
+
 async def test_the_ring_holds_one_hour() -> None:
     live = figures(FakeView(config()))
     for index in range(SAMPLES + 50):

@@ -6,7 +6,7 @@ that are in memory anyway). A watcher that cannot keep up misses snapshots and c
 memory: it always gets the newest one.
 
 The stream (`text/event-stream`) has three events: ``history`` once, then ``snapshot``
-every second and ``sample`` whenever the ring grew.
+every second and ``sample`` whenever the ring grew; ``history`` again if the clock was set back meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -108,8 +108,18 @@ class LiveFigures:
         """
         sample = self._since_last(now)
         self._last_counts = self._counts()
+        is_set_back = bool(self._ring) and now < self._ring[-1].at
+        if is_set_back:
+            self._set_back(self._ring[-1].at + SAMPLE_EVERY - now)
         self._ring.append(sample)
-        self._sample = (self._sample[0] + 1, _event("sample", _sample_json(sample)))
+        event = _event("history", self.history()) if is_set_back else _event("sample", _sample_json(sample))
+        self._sample = (self._sample[0] + 1, event)
+
+    def _set_back(self, seconds: float) -> None:
+        """Move the samples, whose times are of a clock that was set back since: they stay in order."""
+        for _ in range(len(self._ring)):
+            sample = self._ring.popleft()
+            self._ring.append(replace(sample, at=sample.at - seconds))
 
     def dump(self) -> dict[str, object]:
         """Return what another process needs to go on with the ring, fit for JSON."""
