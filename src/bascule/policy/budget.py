@@ -37,7 +37,7 @@ class SessionBudget:
     Attributes:
         limit: Most sessions at once.
         by_route: Most sessions on a route, by its name; any number on the others.
-        at_latest: `in_flight` when the latest lease was given by `try_acquire`, this one included: for who notes
+        at_latest: `in_flight` when `try_acquire` gave the latest lease, this one included: for who notes
             the peak with every handshake.
     """
 
