@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.errors import ConfigError
+from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.setup import ForwarderSetup
 from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, ForwarderChild, GatewayChild, check_kernel
 from tests.support.bascule import run_bascule
@@ -153,6 +154,21 @@ def test_the_log_names_a_forwarder_by_its_slot_and_a_gateway_by_nothing_more() -
         "gateway",
         "forwarder-3",
     )
+
+
+def test_what_a_process_that_died_held_is_taken_back_once() -> None:
+    counters = CounterFile.create(1)
+    words = counters.forwarder(0)
+    words[ForwarderWord.CHANNEL] = 7
+    words[ForwarderWord.OPEN] = 3
+    words[ForwarderWord.STASHED_BYTES] = 100
+    counters.gateway(0)[GatewayWord.HTTP_IN_FLIGHT] = 5
+
+    assert [ForwarderChild(0).take_back_gauges(counters) for _ in range(2)] == [3, 0]
+    assert GatewayChild(0).take_back_gauges(counters) == 0
+
+    assert words[ForwarderWord.DIED_ON] == 7
+    assert words[ForwarderWord.STASHED_BYTES] == counters.gateway(0)[GatewayWord.HTTP_IN_FLIGHT] == 0
 
 
 def test_python_is_the_one_that_runs_the_supervisor(start: Callable[..., ForwarderChild]) -> None:

@@ -117,6 +117,13 @@ class Child(ABC):
     def block(self, counters: CounterFile) -> memoryview:
         """Return its block of the counters; `layout` says which word is where."""
 
+    @abstractmethod
+    def take_back_gauges(self, counters: CounterFile) -> int:
+        """Set the gauges of a process that died to 0; return how many sessions it held.
+
+        The next process in its place would reset them, but may die before it does.
+        """
+
     def turns(self, counters: CounterFile) -> int:
         """Return how often the process's loop has gone round, as it counts that."""
         turns: int = self.block(counters)[self.layout.TURNS]
@@ -247,6 +254,11 @@ class GatewayChild(Child):
         """See `Child.block`."""
         return counters.gateway(self.place)
 
+    def take_back_gauges(self, counters: CounterFile) -> int:
+        """See `Child.take_back_gauges`; the forwarders hold the sessions."""
+        self.block(counters)[GatewayWord.HTTP_IN_FLIGHT] = 0
+        return 0
+
     def start(self, setup: ChildSetup, now: float) -> None:
         """See `Child.start`."""
         super().start(setup, now)
@@ -285,6 +297,15 @@ class ForwarderChild(Child):
     def block(self, counters: CounterFile) -> memoryview:
         """See `Child.block`."""
         return counters.forwarder(self.slot)
+
+    def take_back_gauges(self, counters: CounterFile) -> int:
+        """See `Child.take_back_gauges`; note also on which channel it told its outcomes."""
+        words = self.block(counters)
+        words[ForwarderWord.DIED_ON] = words[ForwarderWord.CHANNEL]
+        sessions = words[ForwarderWord.OPEN]
+        for gauge in (ForwarderWord.OPEN, ForwarderWord.STASHED_BYTES, ForwarderWord.GIVEN):
+            words[gauge] = 0
+        return sessions
 
     def _begin(self, setup: ChildSetup) -> Process:
         assert isinstance(setup, ForwarderSetup)

@@ -20,7 +20,7 @@ import structlog
 from bascule.errors import ConfigError, HandoverError
 from bascule.handover import control, signals
 from bascule.handover.control import receive_control
-from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
+from bascule.handover.counters import CounterFile, ForwarderWord
 from bascule.handover.descriptors import PacketReader
 from bascule.policy.certificate import check_certificates
 from bascule.policy.loading import check_files
@@ -61,7 +61,6 @@ _BAD_CONFIGURATION: Final = 2
 """Exit status of a gateway that cannot use the configuration, and then of the whole proxy."""
 
 _OPEN: Final = int(ForwarderWord.OPEN)
-_GAUGES: Final = (_OPEN, int(ForwarderWord.STASHED_BYTES), int(ForwarderWord.GIVEN))
 
 
 class Supervisor:
@@ -285,7 +284,7 @@ class Supervisor:
         now = time.monotonic()
         status, delay = child.reap(now)
         self._prints.end(child)
-        held = self._take_back_gauges(child)
+        held = child.take_back_gauges(self._counters)
         if self._shutdown.ending:
             return
         if isinstance(child, GatewayChild):
@@ -332,21 +331,6 @@ class Supervisor:
         serving = self._gateways.serving
         if self._announced and serving.prepared and not serving.ready:
             self._orders.serve()
-
-    def _take_back_gauges(self, child: Child) -> int:
-        """Set the gauges of a process that died to 0; return how many sessions it held.
-
-        The next process in its place would reset them, but may die before it does.
-        """
-        words = child.block(self._counters)
-        if isinstance(child, GatewayChild):
-            words[GatewayWord.HTTP_IN_FLIGHT] = 0
-            return 0
-        words[ForwarderWord.DIED_ON] = words[ForwarderWord.CHANNEL]
-        sessions = words[_OPEN]
-        for gauge in _GAUGES:
-            words[gauge] = 0
-        return sessions
 
     def _on_time(self, now: float) -> None:
         for action in self._agenda.take(now):
