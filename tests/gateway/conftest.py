@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
+from bascule.gateway import admin_listener
 from bascule.gateway.hubactivity import HubActivity
 from bascule.policy.config import Hub
 from bascule.policy.hubroutes import HubRoutes
@@ -64,3 +65,19 @@ def silent_port() -> Iterator[int]:
     """Return a port of one address that takes no connection."""
     with deaf_port(SILENT) as port:
         yield port
+
+
+@pytest.fixture
+def admin_connections(monkeypatch: pytest.MonkeyPatch) -> list[admin_listener._Connection]:
+    """All connections of an admin listener that were made, in order."""
+    made: list[admin_listener._Connection] = []
+
+    class Noted(admin_listener._Connection):
+        __slots__ = ()
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            made.append(self)
+
+    monkeypatch.setattr(admin_listener, "_Connection", Noted)
+    return made
