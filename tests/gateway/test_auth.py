@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import time
+import warnings
 from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -75,6 +76,15 @@ def test_a_key_that_no_token_can_be_signed_with_ends_the_start(tmp_path: Path, k
     assert str(tmp_path / "key") in problem
     assert "allowed: " in problem
     assert "hidden" not in problem
+
+
+def test_a_short_key_is_told_at_the_start_and_not_by_a_library_at_each_login(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        tokens = _tokens(tmp_path, b"short")
+        cookies = _signed(b"short", "HS512")
+        assert tokens.check(cookies) == "meb10000"
+    assert said == []
 
 
 def test_white_space_around_the_key_is_not_part_of_it(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from bascule.policy.configfile import file_layer
 from bascule.policy.consistency import doubts
 from bascule.policy.environment import PREFIX, environment_layer
 from bascule.policy.layers import Layer, given_layer, merge, place_of, source_of
+from bascule.policy.loginkey import short_key
 from bascule.policy.model import files, leaves
 from bascule.policy.namedfile import ALLOWED, check_file
 from bascule.policy.problems import Problems, dotted, problems_of
@@ -57,7 +58,7 @@ class Loaded:
         Args:
             cores: How many this process may use.
         """
-        lines = doubts(self.config, cores)
+        lines = [*doubts(self.config, cores), *short_key(self.config.auth.session)]
         if self.replaced:
             lines.append(f"--upstream: replaces the routes of {', '.join(self.replaced)}")
         return lines
