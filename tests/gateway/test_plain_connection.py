@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
+from bascule.gateway.plain_client import UploadBody, upstream_session
 from bascule.gateway.plain_connection import UpstreamConnection
 from tests.gateway.plain_support import answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 @pytest.fixture(params=["tcp", "unix"])
@@ -115,3 +118,25 @@ async def test_an_upload_that_was_cut_off_without_an_answer_fails(
     go_on(connection)
     with pytest.raises(aiohttp.ClientConnectionError):
         await connection.read()
+
+
+async def test_an_answer_is_heard_though_only_the_end_of_a_chunked_upload_could_not_be_written() -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"abc"
+            theirs, _ = listener.accept()
+            theirs.send(answer(status=b"413 Too Large", body=b"too big"))
+            theirs.close()  # with bytes unread: the kernel resets
+            yield b"def"  # fails, and nothing of this process has been told yet
+
+        async with (
+            upstream_session(1.0, ssl.create_default_context()) as session,
+            session.put(f"http://{host}:{port}/", data=UploadBody(parts())) as said,
+        ):
+            assert (said.status, await said.read()) == (413, b"too big")
+    gc.collect()
+    assert complaints == []

@@ -1,4 +1,4 @@
-"""The client that sends plain requests to upstreams: aiohttp's, with fourteen differences.
+"""The client that sends plain requests to upstreams: aiohttp's, with fifteen differences.
 
 1. One pool holds connections to TCP and to Unix sockets.
 2. It parses no cookies.
@@ -17,6 +17,7 @@
 12. Where a fence is given, a name's addresses pass it before they are connected to.
 13. The connection of a request that says ``Connection: close`` is not used again, whatever the answer says.
 14. The time to connect is that in which this process runs (`Patience`).
+15. That the end of a body cannot be written is known like that of any part of it (`UploadBody`).
 
 What one connection does differently (4, 6 to 8) is in `bascule.gateway.plain_connection`.
 """
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from bascule.gateway.fence import Fence
     from bascule.gateway.plain_connection import OnInterim
 
-__all__ = ["TlsTimedOut", "UpstreamPool", "reporting_interim", "upstream_session"]
+__all__ = ["TlsTimedOut", "UploadBody", "UpstreamPool", "reporting_interim", "upstream_session"]
 
 _KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
@@ -210,6 +211,19 @@ class _ForgetfulJar(aiohttp.DummyCookieJar):
 
     def update_cookies_from_headers(self, headers: object, response_url: object) -> None:
         """Do nothing."""
+
+
+class UploadBody(aiohttp.AsyncIterablePayload):
+    """A body with its end: the last chunk.
+
+    Plain aiohttp writes the end by itself. If the connection has just failed then, it drops what the upstream
+    has answered, and the error is a task's that nobody asks.
+    """
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write the body and its end."""
+        await super().write_with_length(writer, content_length)
+        await writer.write_eof()
 
 
 class _Request(aiohttp.ClientRequest):

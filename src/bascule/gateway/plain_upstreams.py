@@ -37,7 +37,7 @@ from yarl import URL
 
 from bascule.gateway.giveway import give_way
 from bascule.gateway.plain_asked import PlainAsked
-from bascule.gateway.plain_client import reporting_interim
+from bascule.gateway.plain_client import UploadBody, reporting_interim
 from bascule.gateway.plain_connection import come_so_far
 from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, describe, why_unreachable
 from bascule.gateway.plain_fields import FieldsAsText
@@ -175,7 +175,7 @@ class PlainUpstreams:
                     method,
                     url,
                     headers=asked.headers,
-                    data=None if upload is None else upload.parts(),
+                    data=None if upload is None else UploadBody(upload.parts()),
                     skip_auto_headers=None if usual else _INVENTED,
                     allow_redirects=False,
                     middlewares=(reporting_interim(partial(self._pass_on, asked)),),
