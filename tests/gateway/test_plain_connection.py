@@ -95,6 +95,33 @@ async def test_a_long_answer_is_heard_whole_though_the_upload_was_cut_off_behind
     assert (message.code, await body.read()) == (413, text)
 
 
+@pytest.mark.parametrize("head", [b"Transfer-Encoding: chunked\t", None], ids=["no chunks", "without end"])
+async def test_what_follows_an_answer_that_was_turned_away_is_never_one(
+    pair: tuple[socket.socket, socket.socket], head: bytes | None
+) -> None:
+    ours, theirs = pair
+    connection = await uploading(ours)
+    codes = []
+
+    async def read_all() -> None:
+        while True:
+            codes.append((await connection.read())[0].code)
+
+    reading = asyncio.create_task(read_all())
+    await asyncio.sleep(0)
+    theirs.send(answer(body=b"forged"))
+    if head is None:
+        connection.data_received(b"HTTP/1.1 102 Wait\r\n\r\n" * 100)
+    else:
+        connection.data_received(answer(head, body=None))
+    connection.set_exception(aiohttp.ClientOSError(None, "Can not write request body"))
+    theirs.close()
+    go_on(connection)
+    with pytest.raises((aiohttp.ClientError, OSError)):
+        await reading
+    assert set(codes) <= {102}
+
+
 async def test_an_answer_that_was_cut_off_with_the_upload_is_not_whole(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:

@@ -75,6 +75,7 @@ class UpstreamConnection(ResponseHandler):
         self._expects_head = False
         self._is_used = False
         self._may_be_stale = False
+        self._is_turned_away = False
         self._seen = b""
 
     def set_response_params(self, **params: Any) -> None:
@@ -135,7 +136,8 @@ class UpstreamConnection(ResponseHandler):
         return message, body
 
     def _turn_away(self) -> None:
-        """Close a connection on which bytes arrived unasked."""
+        """Close a connection on which bytes arrived unasked; what follows them is read by nobody."""
+        self._is_turned_away = True
         self.force_close()
         if self.transport is not None:
             self.transport.close()
@@ -147,7 +149,7 @@ class UpstreamConnection(ResponseHandler):
         reset the connection; our next write fails, and then the event loop reads no more of what came.
         """
         transport = self.transport
-        if transport is None or transport.get_extra_info("ssl_object"):
+        if transport is None or self._is_turned_away or transport.get_extra_info("ssl_object"):
             return
         connection, most = transport.get_extra_info("socket").fileno(), _MOST_LEFT
         with contextlib.suppress(OSError):
@@ -179,7 +181,8 @@ class UpstreamConnection(ResponseHandler):
 
         Whoever writes may know before `connection_lost` is called that the connection has failed.
         """
-        if self._expects_head and self.transport is not None and self.transport.is_closing():
+        is_closing = self.transport is not None and self.transport.is_closing()
+        if isinstance(exc, OSError) and self._expects_head and is_closing:
             self._take_what_is_left()
         if not self._may_be_stale and isinstance(exc, _RETRIED):
             exc = FailedInUse(exc)
