@@ -36,7 +36,7 @@ class Handshakes(Scenario):
 
     def steps(self, context: Context) -> float:
         """Rounds times proxies."""
-        return len(context.fleet.peers) * context.pick(4, 2, 1) * 0.5
+        return len(context.fleet.peers) * context.pick(8, 2, 1) * 0.5
 
     def run(self, context: Context) -> None:
         """Batches, because a proxy may write its log line only at the end of a session."""
@@ -65,7 +65,7 @@ class Handshakes(Scenario):
                 context.results.add(self.name, case, LIFE, stand.name, life * 1e6)
                 context.progress.step(f"opening handshakes: {stand.name}", 0.5)
 
-            in_turn(context, stands, context.pick(4, 2, 1), "opening handshakes", measure)
+            in_turn(context, stands, context.pick(8, 2, 1), "opening handshakes", measure)
 
 
 class Storm(Scenario):
