@@ -1,4 +1,4 @@
-"""Large pieces give way to the forwarders, small ones go on."""
+"""Large pieces and new connections give way to the forwarders, small pieces go on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import os
 
 import pytest
 
-from bascule.gateway.giveway import give_way
+from bascule.gateway.giveway import give_way, give_way_after
 
 
 @pytest.mark.parametrize(("moved", "times"), [(0, 0), (16_383, 0), (16_384, 1), (1_000_000, 1)])
 def test_only_a_large_piece_gives_way(monkeypatch: pytest.MonkeyPatch, moved: int, times: int) -> None:
     given: list[None] = []
     monkeypatch.setattr(os, "sched_yield", lambda: given.append(None))
-    give_way(moved)
+    give_way_after(moved)
     assert len(given) == times
+
+
+def test_what_takes_long_whatever_it_moves_gives_way_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[None] = []
+    monkeypatch.setattr(os, "sched_yield", lambda: given.append(None))
+    give_way()
+    give_way()
+    assert len(given) == 2

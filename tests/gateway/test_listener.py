@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -176,3 +177,15 @@ async def test_the_rest_of_a_head_that_begins_as_another_gateway_takes_over_is_w
         assert not http.waiting.arriving
         assert (await reader.read()).endswith(b"plain")
         writer.close()
+
+
+async def test_each_of_many_connections_lets_sessions_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    accepted: list[int] = []
+    with _Noting(lambda: accepted.append(len(given))) as listening, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(listening.getsockname()))
+        monkeypatch.setattr(os, "sched_yield", lambda: given.append(len(accepted)))
+        async with _listening(listening, Limits()):
+            await eventually_async(lambda: len(given) == 3, 10, "all are accepted")
+        assert accepted == [0, 1, 2]

@@ -26,6 +26,7 @@ from bascule.errors import RequestRefused
 from bascule.gateway.answer import error_answer
 from bascule.gateway.connecting import bare_socket, full_socket
 from bascule.gateway.farewell import farewell
+from bascule.gateway.giveway import give_way
 from bascule.gateway.legs import CHUNK, PlainLeg
 from bascule.gateway.proxyheader import Peer, read_header
 from bascule.gateway.tlshandshake import accept_tls
@@ -170,6 +171,7 @@ class Listener:
                 spawn(self._announced(connection, address), "PROXY header", serves=True)
             else:
                 self._begin(connection, Peer(address))
+            give_way()
 
     async def _announced(self, connection: socket.socket, balancer: str) -> None:
         """Read the PROXY header that a balancer sends first, then begin as on any connection."""

@@ -15,6 +15,7 @@ from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.asked import errand
 from bascule.gateway.departure import Departure, departures
 from bascule.gateway.exchanges import SOON, TOO_MANY
+from bascule.gateway.giveway import give_way
 from bascule.gateway.refusal import REFUSED_STATUS, Refusing
 from bascule.gateway.refusal_table import REFUSAL_TABLE
 from bascule.handover.counters import GatewayWord
@@ -116,6 +117,7 @@ class NoSessions:
                 why, asked.errand, **said, held_seconds=refusing.held or None, detail=detail
             )
 
+        give_way()
         await refusing.run(self._refuser.seconds_for(asked.who, asked.path), decided)
 
     async def explain(self, asked: Asked, no_session: NoSession) -> None:

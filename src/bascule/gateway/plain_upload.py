@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from bascule.gateway.giveway import give_way
+from bascule.gateway.giveway import give_way_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -97,7 +97,7 @@ class Upload:
             if not part:
                 return
             self._on_part()
-            give_way(len(part))
+            give_way_after(len(part))
             yield part
 
     async def _invited(self) -> bytes:

@@ -35,7 +35,7 @@ import aiohttp
 from aiohttp import HttpVersion10, HttpVersion11, hdrs
 from yarl import URL
 
-from bascule.gateway.giveway import give_way
+from bascule.gateway.giveway import give_way_after
 from bascule.gateway.plain_asked import PlainAsked
 from bascule.gateway.plain_client import UploadBody, reporting_interim
 from bascule.gateway.plain_connection import come_so_far
@@ -240,7 +240,7 @@ class PlainUpstreams:
                     await browser.finish()
                     return browser.sent()
                 await browser.write(part)
-                give_way(len(part))
+                give_way_after(len(part))
             except ConnectionError:
                 return browser.abort()
 

@@ -14,7 +14,7 @@ import socket
 from typing import Final
 
 from bascule.gateway.farewell import close_soon
-from bascule.gateway.giveway import give_way
+from bascule.gateway.giveway import give_way_after
 from bascule.gateway.tlstransport import ROOM, has_failed
 from bascule.tasks import spawn
 
@@ -105,7 +105,7 @@ class _Pump(asyncio.BufferedProtocol):
 
     def buffer_updated(self, number: int) -> None:
         self._hear(_window[:number])
-        give_way(number)
+        give_way_after(number)
 
     def _hear(self, data: memoryview) -> None:
         """Pass on what the peer says. If the forwarder takes no more, read on and discard.
@@ -192,7 +192,7 @@ class _Pump(asyncio.BufferedProtocol):
             self._transport.write(data)
             if self._transport.is_closing():
                 self._become_mute()
-            give_way(len(data))
+            give_way_after(len(data))
             return len(data)
         self._said_all = True
         self._listen(False)
