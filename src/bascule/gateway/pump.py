@@ -15,7 +15,8 @@ from typing import Final
 
 from bascule.gateway.farewell import close_soon
 from bascule.gateway.giveway import give_way_after
-from bascule.gateway.tlstransport import ROOM, has_failed
+from bascule.gateway.reading import Reading
+from bascule.gateway.tlstransport import ROOM
 from bascule.tasks import spawn
 
 __all__ = ["pump"]
@@ -50,11 +51,10 @@ class _Pump(asyncio.BufferedProtocol):
         "_is_heard",
         "_is_lost",
         "_is_mute",
-        "_listens",
         "_loop",
         "_over",
+        "_reading",
         "_said_all",
-        "_says_on",
         "_stash",
         "_transport",
     )
@@ -77,7 +77,7 @@ class _Pump(asyncio.BufferedProtocol):
         self._is_heard = True  # whether the forwarder still takes anything
         self._said_all = False  # whether the forwarder says no more
         self._is_mute = False  # whether the peer takes no more
-        self._listens = self._says_on = False
+        self._reading = Reading(self._loop, end)
         self._is_lost = transport.is_closing()
         transport.set_protocol(self)
         if self._is_lost:
@@ -120,6 +120,7 @@ class _Pump(asyncio.BufferedProtocol):
             pass
         except OSError:
             self._is_heard = False
+            self._reading.failure_is_known = True
             return
         if data:
             self._stash = bytes(data)
@@ -154,38 +155,15 @@ class _Pump(asyncio.BufferedProtocol):
     # -- from the forwarder --------------------------------------------------------------------
 
     def _listen(self, listens: bool) -> None:
-        """Let the loop watch whether the forwarder says something, or no longer; twice is harmless."""
-        self._listens = listens
-        if listens:
-            self._loop.add_reader(self._end.fileno(), self._say)
-        else:
-            self._loop.remove_reader(self._end.fileno())
+        """Pass on what the forwarder says, or no longer; twice is harmless."""
+        self._reading.want(listens, self._pass_on)
 
-    def _say(self) -> None:
-        """Say what the forwarder has said, and then go on until that is all: see `has_failed`."""
-        number = self._pass_on()
-        # A send that failed has had the failure already.
-        if 0 < number < _CHUNK and self._listens and (not self._is_heard or has_failed(self._end)):
-            self._pass_on_rest()
-        elif number == _CHUNK and not self._says_on:
-            self._says_on = True
-            self._loop.call_soon(self._say_on)
-
-    def _pass_on_rest(self) -> None:
-        while self._pass_on() and self._listens:
-            pass
-
-    def _say_on(self) -> None:
-        self._says_on = False
-        if self._listens:
-            self._say()
-
-    def _pass_on(self) -> int:
-        """Pass on what the forwarder has said; return how many bytes that were."""
+    def _pass_on(self) -> tuple[int, int]:
+        """Pass on once what the forwarder has said; see `Reading`."""
         try:
             data = self._end.recv(_CHUNK)
         except BlockingIOError:
-            return 0
+            return 0, _CHUNK
         except OSError:  # the forwarder closed with bytes of ours unread; we have had all of its own
             data = b""
         if data:
@@ -193,16 +171,15 @@ class _Pump(asyncio.BufferedProtocol):
             if self._transport.is_closing():
                 self._become_mute()
             give_way_after(len(data))
-            return len(data)
+            return len(data), _CHUNK
         self._said_all = True
         self._listen(False)
         # All our bytes are written, so close: see above.
         close_soon(self._transport)
-        return 0
+        return 0, _CHUNK
 
     def pause_writing(self) -> None:
-        if self._end.fileno() >= 0:
-            self._listen(False)
+        self._listen(False)
 
     def resume_writing(self) -> None:
         if self._said_all or self._end.fileno() < 0:

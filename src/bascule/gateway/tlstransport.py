@@ -18,12 +18,13 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Final
 
+from bascule.gateway.reading import Reading
 from bascule.gateway.tlsrecords import RECORD
 
 if TYPE_CHECKING:
     from bascule.gateway.tlsrecords import TlsRecords
 
-__all__ = ["ROOM", "TlsTransport", "has_failed"]
+__all__ = ["ROOM", "TlsTransport"]
 
 _READ_AT_ONCE: Final = 4 * RECORD
 """Most bytes read from a connection in a turn."""
@@ -57,15 +58,6 @@ _opened: Final = memoryview(bytearray(ROOM))
 _NOBODY: Final = asyncio.Protocol()
 
 
-def has_failed(connection: socket.socket) -> bool:
-    """Tell whether a connection has failed, which makes the kernel forget it: what came before can be read.
-
-    Whoever lets the event loop watch a connection has to ask, when a read was short. uvloop tells only once
-    of one that has failed, and of nothing after that, though bytes lie before the failure.
-    """
-    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-
-
 class TlsTransport(asyncio.Transport):
     """A connection on which TLS has begun; made by `bascule.gateway.tlshandshake`.
 
@@ -89,8 +81,7 @@ class TlsTransport(asyncio.Transport):
         "_owed",
         "_patience",
         "_protocol",
-        "_reads",
-        "_reads_on",
+        "_reading",
         "_records",
         "_said_end",
         "_unsealed",
@@ -126,7 +117,8 @@ class TlsTransport(asyncio.Transport):
         self._is_closing = self._said_end = self._is_gone = False
         self._is_mute = False  # nothing can be written any more
         self._patience: asyncio.TimerHandle | None = None
-        self._reads = self._writes = self._reads_on = False
+        self._reading = Reading(loop, connection)
+        self._writes = False
         self.set_protocol(protocol)
         if said := records.to_say():
             self._send(said)  # the handshake's last words
@@ -168,36 +160,16 @@ class TlsTransport(asyncio.Transport):
             self._open(0)
         self._watch()
 
-    def _on_readable(self) -> None:
-        """Read what is there, and then on until there is nothing, or the end: see `has_failed`."""
+    def _receive(self) -> tuple[int, int]:
+        """Receive once, and act on it; see `Reading`."""
         room = len(self._window)
-        number = self._receive()
-        # A write that failed has had the failure already.
-        if 0 < number < room and self._reads and (self._is_mute or has_failed(self._connection)):
-            self._receive_rest()
-        elif number == room and not self._reads_on:
-            self._reads_on = True
-            self._loop.call_soon(self._read_on)
-
-    def _receive_rest(self) -> None:
-        """Receive what came before a failure, and the end: once asked for, the kernel forgets a failure."""
-        while self._receive() and self._reads:
-            pass
-
-    def _read_on(self) -> None:
-        self._reads_on = False
-        if self._reads:
-            self._on_readable()
-
-    def _receive(self) -> int:
-        """Receive once; return how many bytes that were, 0 if there were none or it is over."""
         try:
             number = self._connection.recv_into(self._window)
         except BlockingIOError:
-            return 0
+            return 0, room
         except OSError as error:
             self._end(error)
-            return 0
+            return 0, room
         if not number:
             self._at_end = True
             if self._said_end and not self._backlog:
@@ -209,7 +181,7 @@ class TlsTransport(asyncio.Transport):
                 self._hear_end()
         elif not self._is_closing or self._unsealed:  # otherwise nobody listens any more
             self._open(number)
-        return number
+        return number, room
 
     def _open(self, number: int) -> None:
         """Give the protocol what the first bytes of the window say, unless it has closed."""
@@ -306,7 +278,7 @@ class TlsTransport(asyncio.Transport):
             except BlockingIOError:
                 pass
             except OSError as error:
-                self._is_mute = True
+                self._is_mute = self._reading.failure_is_known = True
                 self._loop.call_soon(self._fail, error)
                 return
         if sent < len(data):
@@ -347,7 +319,7 @@ class TlsTransport(asyncio.Transport):
         """
         if self._is_gone:
             return
-        self._is_mute = True
+        self._is_mute = self._reading.failure_is_known = True
         self._backlog.clear()
         self._unsealed.clear()
         self._owed = 0
@@ -438,12 +410,8 @@ class TlsTransport(asyncio.Transport):
         reads = not (self._is_gone or self._at_end) and (
             closing or not (self._is_paused or self._has_ended or self._owed > _MOST_OWED)
         )
-        if reads is not self._reads:
-            self._reads = reads
-            if reads:
-                self._loop.add_reader(self._connection.fileno(), self._on_readable)
-            else:
-                self._loop.remove_reader(self._connection.fileno())
+        if reads is not self._reading.is_on:
+            self._reading.want(reads, self._receive)
         writes = bool(self._backlog) and not self._is_gone
         if writes is not self._writes:
             self._writes = writes
