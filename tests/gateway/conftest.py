@@ -19,11 +19,14 @@ from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
 from tests.gateway.dialling import SILENT
 from tests.gateway.plain_support import World, new_world
+from tests.support.certificates import make_certificate
 from tests.support.clock import Clock
 from tests.support.deaf import deaf_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+    from tests.support.certificates import Certificate
 
 
 def pytest_asyncio_loop_factories(
@@ -40,6 +43,12 @@ async def world() -> AsyncIterator[World]:
     """Return what stands around the proxying of plain requests: upstreams, a gateway, browsers."""
     async with new_world() as world:
         yield world
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Return a certificate of our own side of TLS."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Final
 from bascule.gateway.farewell import close_soon
 from bascule.gateway.giveway import give_way_after
 from bascule.gateway.reading import Reading
-from bascule.gateway.tlstransport import ROOM
+from bascule.gateway.tlsreceiver import ROOM
 from bascule.tasks import spawn
 
 __all__ = ["pump"]

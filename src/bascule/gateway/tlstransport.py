@@ -2,8 +2,22 @@
 
 The event loop's own keeps 256 KiB for reading, room for the most that TLS has ever had to hold, and another
 piece at each step: together up to a megabyte behind a browser that reads nothing. Here all connections share
-two windows, as they do in a forwarder, and OpenSSL is given one record at a time (`TlsRecords`).
-So an idle connection costs what OpenSSL knows of it, and a stalled one in addition what was written.
+two windows (`bascule.gateway.tlsreceiver`), and OpenSSL is given one record at a time
+(`bascule.gateway.tlsrecords`). So an idle connection costs what OpenSSL knows of it, and a stalled one in
+addition what was written (`bascule.gateway.tlssender`). This file says when to read, to write and to end.
+
+Where a connection stands is how far either side has come, `_ours` and `_peers`, each of which only goes
+forward. What it is read for:
+
+========= ============================ ============================ ===========================
+ours      the peer talks               it has ended TLS             it has ended its connection
+========= ============================ ============================ ===========================
+OPEN      the protocol, when it wants  nothing; we may write on     nothing; we may write on
+MUTE      the protocol, to the end     nothing                      nothing
+CLOSING   the end; the rest is lost    the end; the rest is lost    nothing; what waits is sent
+ENDED     the end; the rest is lost    the end; the rest is lost    GONE as soon as all is sent
+GONE      nothing                      nothing                      nothing
+========= ============================ ============================ ===========================
 
 Rules of this file: no turn takes long, whatever a peer sends; nothing that it does makes anything grow
 without end.
@@ -15,47 +29,55 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import time
-from typing import TYPE_CHECKING, Final
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from bascule.gateway.reading import Reading
-from bascule.gateway.tlsrecords import RECORD
+from bascule.gateway.tlsreceiver import OPENED, ROOM, TlsReceiver
+from bascule.gateway.tlssender import TlsSender
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bascule.gateway.tlsrecords import TlsRecords
 
-__all__ = ["ROOM", "TlsTransport"]
-
-_READ_AT_ONCE: Final = 4 * RECORD
-"""Most bytes read from a connection in a turn."""
-
-ROOM: Final = _READ_AT_ONCE + 2 * RECORD
-"""Bytes that a buffered protocol must have room for: those may complete a record that had begun before, and
-OpenSSL has to be asked for a whole record, or it would keep the rest."""
+__all__ = ["TlsTransport"]
 
 _HIGH: Final = 64 * 1024
 """Bytes that may wait to be written before a protocol is asked to pause: asyncio's choice."""
 
-_MOST_OWED: Final = 64 * 1024
-"""Bytes that TLS itself says, and that the peer does not take, at which no more is read from it."""
-
-_LITTLE: Final = 1024
-"""Bytes read at once from a peer that has made a turn `_SLOW`."""
-
-_SLOW: Final = 0.01
-"""Processor time, in seconds, that OpenSSL needs for no window of data, however short the records are. Of
-requests for new keys one window holds thousands, and each takes longer than a whole record."""
-
 _END_SECONDS: Final = 30.0
 """Longest time that a close takes: as long as asyncio gives a peer to end TLS."""
 
-_sealed: Final = memoryview(bytearray(_READ_AT_ONCE))
-"""The window into which every connection is read."""
-
-_opened: Final = memoryview(bytearray(ROOM))
-"""The window for what that says, unless the protocol has one."""
-
 _NOBODY: Final = asyncio.Protocol()
+
+_Bytes = TypeVar("_Bytes", bytes, memoryview)
+
+
+class _Ours(IntEnum):
+    """How far this side is."""
+
+    OPEN = 0
+    MUTE = 1
+    """A write failed, so nothing can be written any more; what the peer said last, such as why, is read."""
+    CLOSING = 2
+    """The protocol has closed; bytes wait to be sealed or sent."""
+    ENDED = 3
+    """The end of TLS is said, or cannot be; as soon as it is sent, the connection is shut for writing."""
+    GONE = 4
+    """The protocol is told that the connection is lost, at the latest in the next turn of the loop."""
+
+
+class _Peers(IntEnum):
+    """How far the peer is."""
+
+    TALKS = 0
+    ENDED_TLS = 1
+    ENDED = 2
+
+
+_OPEN, _MUTE, _CLOSING, _ENDED, _GONE = _Ours
+_TALKS = _Peers.TALKS
 
 
 class TlsTransport(asyncio.Transport):
@@ -65,27 +87,21 @@ class TlsTransport(asyncio.Transport):
     """
 
     __slots__ = (
-        "_at_end",
-        "_backlog",
         "_buffered",
         "_connection",
-        "_has_ended",
         "_high",
-        "_is_closing",
-        "_is_gone",
-        "_is_mute",
+        "_is_full",
         "_is_paused",
-        "_is_stopped",
         "_loop",
         "_low",
-        "_owed",
+        "_ours",
         "_patience",
+        "_peers",
         "_protocol",
         "_reading",
+        "_receiver",
         "_records",
-        "_said_end",
-        "_unsealed",
-        "_window",
+        "_sender",
         "_writes",
     )
 
@@ -106,22 +122,19 @@ class TlsTransport(asyncio.Transport):
             with contextlib.suppress(OSError):  # the peer has left
                 extra[key] = ask()
         super().__init__(extra)
-        # Records that the kernel has not taken; and bytes that OpenSSL does not, in a handshake of TLS 1.2
-        # that the peer has begun again.
-        self._backlog, self._unsealed = bytearray(), bytearray()
-        self._owed = 0
-        self._window = _sealed
-        self._low, self._high = _HIGH // 4, _HIGH
-        self._is_stopped = self._is_paused = False
-        self._has_ended = self._at_end = False  # the peer's end of TLS, and of the connection
-        self._is_closing = self._said_end = self._is_gone = False
-        self._is_mute = False  # nothing can be written any more
-        self._patience: asyncio.TimerHandle | None = None
+        self._ours: _Ours = _OPEN
+        self._peers: _Peers = _TALKS
+        self._receiver = TlsReceiver(records)
+        self._sender = TlsSender(connection, records)
         self._reading = Reading(loop, connection)
-        self._writes = False
+        self._writes = False  # whether the loop watches until more can be sent
+        self._is_paused = False  # whether the protocol wants to hear no more for now
+        self._is_full = False  # whether it was asked to write no more for now
+        self._low, self._high = _HIGH // 4, _HIGH
+        self._patience: asyncio.TimerHandle | None = None
         self.set_protocol(protocol)
         if said := records.to_say():
-            self._send(said)  # the handshake's last words
+            self._let(self._sender.send, said)  # the handshake's last words
         protocol.connection_made(self)
         # OpenSSL may already have what the peer said right behind its handshake.
         loop.call_soon(self._begin_reading)
@@ -139,7 +152,7 @@ class TlsTransport(asyncio.Transport):
 
     def is_reading(self) -> bool:
         """Whether the protocol is given what the peer says."""
-        return not (self._is_paused or self._is_closing or self._has_ended)
+        return self._ours < _CLOSING and self._peers is _TALKS and not self._is_paused
 
     def pause_reading(self) -> None:
         """Give the protocol no more, until `resume_reading`; twice is harmless."""
@@ -162,69 +175,57 @@ class TlsTransport(asyncio.Transport):
 
     def _receive(self) -> tuple[int, int]:
         """Receive once, and act on it; see `Reading`."""
-        room = len(self._window)
+        window = self._receiver.window
+        room = len(window)
         try:
-            number = self._connection.recv_into(self._window)
+            number = self._connection.recv_into(window)
         except BlockingIOError:
             return 0, room
         except OSError as error:
             self._end(error)
             return 0, room
         if not number:
-            self._at_end = True
-            if self._said_end and not self._backlog:
-                self._end(None)
-            elif self._is_closing:
-                self._give_up_unsealed()
-                self._watch()
-            else:
-                self._hear_end()
-        elif not self._is_closing or self._unsealed:  # otherwise nobody listens any more
+            self._hear_end(_Peers.ENDED)
+        elif self._ours < _CLOSING or self._sender.unsealed:  # otherwise nobody listens any more
             self._open(number)
         return number, room
 
     def _open(self, number: int) -> None:
-        """Give the protocol what the first bytes of the window say, unless it has closed."""
-        closing = self._is_closing
-        buffered = None if closing else self._buffered
-        into = _opened if buffered is None else memoryview(buffered.get_buffer(ROOM))
-        began = time.thread_time() if number > _LITTLE else 0.0
-        filled, over = self._records.open(_sealed[:number], into)
-        if number > _LITTLE and time.thread_time() - began > _SLOW:
-            self._window = _sealed[:_LITTLE]
+        """Give the protocol what was received, unless it has closed; then write what had to wait for that."""
+        listens = self._ours < _CLOSING
+        buffered = self._buffered if listens else None
+        into = OPENED if buffered is None else memoryview(buffered.get_buffer(ROOM))
+        filled, over = self._receiver.open(number, into)
         if said := self._records.to_say():
-            self._say_of_tls(said)
-        if filled and not closing and buffered is None:
-            self._protocol.data_received(bytes(into[:filled]))  # type: ignore[attr-defined]
-        elif filled and buffered is not None:
+            self._let(self._sender.send_answer, said)
+        if filled and buffered is not None:
             buffered.buffer_updated(filled)
+        elif filled and listens:
+            self._protocol.data_received(bytes(into[:filled]))  # type: ignore[attr-defined]
         if isinstance(over, ssl.SSLZeroReturnError):
-            self._hear_end()
-            self._give_up_unsealed()
+            self._hear_end(_Peers.ENDED_TLS)
         elif over is not None:
             self._end(over)
-        elif self._unsealed:
-            unsealed, self._unsealed = self._unsealed, bytearray()
-            self._seal(memoryview(unsealed))
+        elif self._sender.unsealed:
+            self._let(self._sender.write, memoryview(self._sender.take_unsealed()))
             self._resume_if_low()
-            if self._is_closing and not self._backlog:
-                self._go_on_closing()
+            self._go_on_closing()
 
-    def _hear_end(self) -> None:
-        """Tell the protocol that the peer has ended; whatever comes now is not read."""
-        if self._has_ended or self._is_closing:
-            return
-        self._has_ended = True
-        if self._protocol.eof_received():  # type: ignore[attr-defined]
-            self._watch()
-        else:
+    def _hear_end(self, how: _Peers) -> None:
+        """Note the peer's end; tell the protocol, if it has not closed, and go on with a close."""
+        before, self._peers = self._peers, how
+        if before is _TALKS and self._ours < _CLOSING and not self._protocol.eof_received():  # type: ignore[attr-defined]
             self.close()
+        if self._ours >= _CLOSING:
+            self._sender.unsealed.clear()  # the handshake that these wait for will never be over
+            self._go_on_closing()
+        self._watch()
 
     # -- writing ---------------------------------------------------------------------------
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes wait until the peer has taken others."""
-        return len(self._backlog) + len(self._unsealed)
+        return self._sender.waiting
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """Return the numbers of waiting bytes at which the protocol goes on, and above which it pauses."""
@@ -238,78 +239,50 @@ class TlsTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write bytes, of which nothing is kept but what cannot be sent now; none if it `is_closing`."""
-        if self._is_closing or self._is_mute or not data:
-            return
-        if self._unsealed:
-            self._unsealed += data
-            self._pause_if_full()
-        else:
-            self._seal(memoryview(data))
+        if self._ours is _OPEN and data:
+            self._let(self._sender.write, memoryview(data))
 
     def can_write_eof(self) -> bool:
         """Tell that this side cannot end alone: TLS has no half-close that peers agree on."""
         return False
 
-    def _seal(self, data: memoryview) -> None:
+    def _let(self, send: Callable[[_Bytes], None], data: _Bytes) -> None:
+        """Let the sender send something."""
+        if self._ours is _MUTE:
+            return
         try:
-            records, sealed = self._records.seal(data)
+            send(data)
         except ssl.SSLError as error:
             self._end(error)
-            return
-        if sealed < len(data):
-            self._unsealed += data[sealed:]
-        self._send(records)
-
-    def _say_of_tls(self, said: bytes) -> None:
-        """Send what TLS itself has to say."""
-        self._send(said)
-        if self._backlog:
-            self._owed += len(said)
-            self._watch()
-
-    def _send(self, data: bytes) -> None:
-        """Send records; keep what the kernel does not take."""
-        if self._is_mute:
-            return
-        sent = 0
-        if not self._backlog:
-            try:
-                sent = self._connection.send(data)
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                self._is_mute = self._reading.failure_is_known = True
-                self._loop.call_soon(self._fail, error)
-                return
-        if sent < len(data):
-            self._backlog += memoryview(data)[sent:]
-            self._watch()
-        self._pause_if_full()
+        except OSError as error:
+            if self._ours is _OPEN:
+                self._ours = _MUTE
+            self._reading.failure_is_known = True
+            self._loop.call_soon(self._fail, error)
+        else:
+            if self._sender.backlog or self._sender.unsealed:
+                self._watch()
+                self._pause_if_full()
 
     def _pause_if_full(self) -> None:
-        if not self._is_stopped and self.get_write_buffer_size() > self._high:
-            self._is_stopped = True
+        if not self._is_full and self._sender.waiting > self._high:
+            self._is_full = True
             self._protocol.pause_writing()
 
     def _resume_if_low(self) -> None:
-        if self._is_stopped and self.get_write_buffer_size() <= self._low:
-            self._is_stopped = False
+        if self._is_full and self._sender.waiting <= self._low:
+            self._is_full = False
             self._protocol.resume_writing()
 
     def _on_writable(self) -> None:
         try:
-            sent = self._connection.send(self._backlog)
-        except BlockingIOError:
-            return
+            self._sender.send_backlog()
         except OSError as error:
             self._fail(error)
             return
-        del self._backlog[:sent]
-        if not self._backlog:
-            self._owed = 0
+        if not self._sender.backlog:
             self._watch()
-            if self._is_closing:
-                self._go_on_closing()
+            self._go_on_closing()
         self._resume_if_low()
 
     def _fail(self, error: OSError) -> None:
@@ -317,18 +290,18 @@ class TlsTransport(asyncio.Transport):
 
         For a buffered protocol all that is there is read, however slowly it takes that.
         """
-        if self._is_gone:
+        if self._ours is _GONE:
             return
-        self._is_mute = self._reading.failure_is_known = True
-        self._backlog.clear()
-        self._unsealed.clear()
-        self._owed = 0
-        if self._has_ended or self._is_closing:
+        self._sender.clear()
+        self._reading.failure_is_known = True
+        if self._ours >= _CLOSING or self._peers is not _TALKS:
             self._end(error)
-        elif self._buffered is None:
+            return
+        self._ours = _MUTE
+        if self._buffered is None:
             if not self._is_paused:
                 with contextlib.suppress(OSError):
-                    if number := self._connection.recv_into(_sealed):
+                    if number := self._connection.recv_into(self._receiver.window):
                         self._open(number)
             self._end(error)
         else:
@@ -341,7 +314,7 @@ class TlsTransport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         """Whether it is closed or about to be, or nothing can be written any more."""
-        return self._is_closing or self._is_mute
+        return self._ours is not _OPEN
 
     def close(self) -> None:
         """Send what waits, end TLS, and wait until the peer has ended as well; twice is harmless.
@@ -349,50 +322,40 @@ class TlsTransport(asyncio.Transport):
         Closing a connection with unread bytes would reset it, and a reset can overtake our last bytes. If the
         peer takes longer than `_END_SECONDS` the connection is aborted.
         """
-        if self._is_closing:
+        if self._ours >= _CLOSING:
             return
-        self._is_closing = True
         self._patience = self._loop.call_later(_END_SECONDS, self.abort)
-        if self._backlog:
-            self._watch()
-        else:
-            self._go_on_closing()
+        self._ours = _CLOSING if self._ours is _OPEN else _ENDED
+        self._go_on_closing()
+        self._watch()
 
     def abort(self) -> None:
         """End at once; bytes that wait are lost."""
         self._end(None)
 
     def _go_on_closing(self) -> None:
-        """End TLS and then our side of the connection, as far as the peer takes that now."""
-        if self._unsealed:
-            return  # until the handshake under way is over, or the peer has ended
-        if not self._said_end:
-            self._said_end = True
+        """If it closes, end TLS and then our side of the connection, as far as the peer takes that now."""
+        if self._ours < _CLOSING or self._sender.waiting:
+            return  # until the peer has taken that; or, with a handshake under way, until that is over
+        if self._ours is _CLOSING:
+            self._ours = _ENDED
             if said := self._records.end():
-                self._send(said)
-        if self._backlog or self._is_gone:
+                self._let(self._sender.send, said)
+        if self._sender.backlog or self._ours is _GONE:
             return
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_WR)
-        if self._at_end:
+        if self._peers is _Peers.ENDED:
             self._end(None)
         else:
             self._watch()
 
-    def _give_up_unsealed(self) -> None:
-        """Go on closing without what waits for a handshake: the peer has ended, and it will never be over."""
-        if self._is_closing and self._unsealed:
-            self._unsealed.clear()
-            if not self._backlog:
-                self._go_on_closing()
-
     def _end(self, error: OSError | None) -> None:
-        if self._is_gone:
+        if self._ours is _GONE:
             return
-        self._is_gone = self._is_closing = True
+        self._ours = _GONE
         self._watch()
-        self._backlog.clear()
-        self._unsealed.clear()
+        self._sender.clear()
         if self._patience is not None:
             self._patience.cancel()
         self._loop.call_soon(self._leave, error)
@@ -405,14 +368,14 @@ class TlsTransport(asyncio.Transport):
             self.set_protocol(_NOBODY)  # otherwise the two would wait for the cycle collector
 
     def _watch(self) -> None:
-        """Let the loop watch for what is wanted now."""
-        closing = self._is_closing
-        reads = not (self._is_gone or self._at_end) and (
-            closing or not (self._is_paused or self._has_ended or self._owed > _MOST_OWED)
-        )
+        """Let the loop watch for what is wanted now: see the table above."""
+        if self._ours >= _CLOSING:
+            reads = self._ours is not _GONE and self._peers is not _Peers.ENDED
+        else:
+            reads = self._peers is _TALKS and not (self._is_paused or self._sender.owes_much)
         if reads is not self._reading.is_on:
             self._reading.want(reads, self._receive)
-        writes = bool(self._backlog) and not self._is_gone
+        writes = self._ours is not _GONE and bool(self._sender.backlog)
         if writes is not self._writes:
             self._writes = writes
             if writes:
