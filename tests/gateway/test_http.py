@@ -16,10 +16,13 @@ from bascule.gateway.http import HttpServer
 from bascule.gateway.life import Life
 from bascule.policy.config import Config, Limits
 from bascule.protocol.http1 import BadHead
+from tests.support.certificates import make_certificate
+from tests.support.tlspeer import secured
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from bascule.gateway.upgrade import UpgradeRequest
 
@@ -405,3 +408,42 @@ async def test_a_head_that_does_not_end_is_waited_for_a_second(server: Server) -
         await server.http.wait_for_heads()
     assert len(server.http.waiting.heads) == 1, "it has its time"
     await close(writer)
+
+
+async def test_answers_that_a_client_has_left_unread_count_for_the_session_behind_them(
+    tmp_path: Path,
+) -> None:
+    """Who takes a connection with TLS has its unsent bytes; it must not add to them as if there were none."""
+    ends: list[socket.socket] = []
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=bytes(200_000))
+
+    async def on_upgrade(request: UpgradeRequest) -> None:
+        ends.append(request.leg.let_go())
+
+    loop = asyncio.get_running_loop()
+    http = HttpServer(answer, Config(), on_upgrade, Life())
+    certificate = make_certificate(tmp_path)
+    async with secured(certificate, http(), receive=4096, send=4608) as (transport, peer, theirs):
+        await loop.sock_sendall(theirs, peer.say(PLAIN))
+        await eventually_async(lambda: transport.get_write_buffer_size() > 150_000, 5, "it is answered")
+        unread = transport.get_write_buffer_size()
+        await loop.sock_sendall(theirs, peer.say(HANDSHAKE))
+        await eventually_async(lambda: bool(ends), 5, "the upgrade is taken")
+        (end,) = ends
+        with end:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await loop.sock_sendall(end, bytes(4_000_000))
+            assert transport.get_write_buffer_size() <= unread
+            got = 0
+            async with asyncio.timeout(5):
+                while got < unread:  # it is read after all, and then more is taken
+                    peer.take(await loop.sock_recv(theirs, 1 << 16))
+                    got += len(peer.hear()[0])
+                await loop.sock_sendall(end, bytes(1000))
+        async with asyncio.timeout(5):
+            while not transport.is_closing():  # the pump has ended
+                await loop.sock_recv(theirs, 1 << 16)
+    await http.shutdown(1.0)

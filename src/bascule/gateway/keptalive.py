@@ -306,7 +306,7 @@ class HttpProtocol(PlainProtocol):
 
     def _stream(self, transport: asyncio.Transport) -> Leg:
         """Keep the transport, which holds the TLS state if there is TLS, and give it another protocol."""
-        leg = PumpedLeg()
+        leg = PumpedLeg(is_full=self.writing_paused)  # by answers that the client has still to read
         # For aiohttp the connection ends here, since its task must not outlive it. aiohttp closes
         # the transport that it knows, so it must no longer know this one.
         transport.set_protocol(leg)

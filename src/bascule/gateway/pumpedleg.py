@@ -18,7 +18,11 @@ __all__ = ["PumpedLeg"]
 
 
 class PumpedLeg(asyncio.Protocol):
-    """See `bascule.gateway.legs.Leg`. It is its transport's protocol until it lets go."""
+    """See `bascule.gateway.legs.Leg`. It is its transport's protocol until it lets go.
+
+    Args:
+        is_full: Whether the transport has asked the protocol before this one to write no more.
+    """
 
     __slots__ = (
         "_closed",
@@ -31,11 +35,11 @@ class PumpedLeg(asyncio.Protocol):
         "_waiting",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_full: bool = False) -> None:
         self._transport: asyncio.Transport
         self._heard = bytearray()
         self._has_ended = False
-        self._is_full = False  # whether the transport takes no more
+        self._is_full = is_full  # whether the transport takes no more
         self._is_lost = False
         self._error: Exception | None = None
         self._closed = False
