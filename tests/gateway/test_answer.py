@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.errors import RequestRefused
+from bascule.gateway import farewell
 from bascule.gateway.answer import error_answer, relay_answer
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.pumpedleg import PumpedLeg
@@ -20,7 +21,7 @@ from bascule.gateway.upstream import Answered
 from bascule.protocol.body import framing_of
 from bascule.protocol.http1 import ResponseHead
 from tests.support.certificates import make_certificate
-from tests.support.farends import tcp_pair
+from tests.support.farends import fill, tcp_pair, unix_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +68,21 @@ async def test_an_answer_of_ours_says_when_and_is_no_guess_of_what_it_is() -> No
     }  # fmt: skip
 
 
+async def test_a_client_that_makes_no_room_for_an_answer_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has left the answers before this one unread."""
+    monkeypatch.setattr(farewell, "FAREWELL_SECONDS", 0.1)
+    ours, theirs = unix_pair()
+    with theirs:
+        fill(ours)
+        leg = PlainLeg(asyncio.get_running_loop(), ours)
+        answering = asyncio.create_task(error_answer(leg, RequestRefused(403, "No.")))
+        await asyncio.wait([answering], timeout=5)
+        assert isinstance(answering.exception(), OSError)
+    assert ours.fileno() < 0
+
+
 @pytest.mark.parametrize("date", [b"Mon, 01 Jan 2024 00:00:00 GMT", None])
 async def test_a_relayed_answer_says_when_and_the_upstreams_word_counts(date: bytes | None) -> None:
     browser = Tireless()
@@ -94,7 +110,7 @@ class Tireless:
         return b"x" * 16384
 
     def write_now(self, data: bytes) -> bytes:
-        return b""
+        return data
 
     async def write(self, data: bytes) -> None:
         if len(self.written) < 4096:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bascule.gateway import farewell
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.life import Life, Stage
 from bascule.gateway.refusal import Refuser, Refusing
@@ -18,6 +19,7 @@ from bascule.policy.config import Limits
 from bascule.protocol.frames import CloseCode
 from bascule.protocol.handshake import Offer
 from tests.gateway.lives import at
+from tests.support.farends import fill, unix_pair
 from tests.support.frames import BINARY, KEY, TEXT, close, frame, frames_of
 from tests.support.waiting import eventually_async
 
@@ -243,6 +245,27 @@ async def test_what_came_of_a_refusal_is_told_once_though_the_browser_leaves_or_
     await asyncio.wait_for(refusal, 5)
     browser.close()
     assert outcomes == [False]
+
+
+@pytest.mark.parametrize("mode", ["close", "http503"])
+@pytest.mark.parametrize("is_repeated", [False, True])
+async def test_a_browser_that_makes_no_room_for_a_refusal_is_not_waited_for(
+    mode: RejectMode, is_repeated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has left the answers to former requests on its connection unread."""
+    monkeypatch.setattr(farewell, "FAREWELL_SECONDS", 0.1)
+    limits = Limits(refusal_hold_max=0.1)
+    refuser = Refuser(limits, Life())
+    if is_repeated:
+        refuser.hold_off.refuse("who", b"/", time.monotonic())
+    outcomes: list[bool] = []
+    ours, browser = unix_pair()
+    with browser:
+        fill(ours)
+        leg = PlainLeg(asyncio.get_running_loop(), ours)
+        refusal = refuse(refuser, leg, mode=mode, decided=lambda it: outcomes.append(it.said))
+        await asyncio.wait_for(refusal, 5)
+    assert (outcomes, refuser.under_way, ours.fileno()) == ([False], 0, -1)
 
 
 async def test_of_a_refusal_that_is_cut_is_known_how_far_it_was() -> None:

@@ -7,7 +7,7 @@ import struct
 
 from tests.support.frames import Frame, frames_of, leftover
 
-__all__ = ["Peer", "reset_on_close", "tcp_pair", "unix_pair"]
+__all__ = ["Peer", "fill", "reset_on_close", "tcp_pair", "unix_pair"]
 
 
 def reset_on_close(connection: socket.socket) -> None:
@@ -46,6 +46,16 @@ def unix_pair(send: int = 0) -> tuple[socket.socket, socket.socket]:
     if send:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)
     return ours, theirs
+
+
+def fill(end: socket.socket) -> None:
+    """Write to a connection until it takes no more, though not every byte: its peer reads nothing."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            end.send(bytes(65536))
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            end.send(b"x")
 
 
 class Peer:

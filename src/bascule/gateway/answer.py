@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bascule.gateway.dateline import date_line
 from bascule.gateway.errorpages import error_page, reason_phrase
-from bascule.gateway.farewell import farewell
+from bascule.gateway.farewell import farewell, say_last
 from bascule.policy.forwarding import end_to_end_fields
 from bascule.protocol.body import ChunkScanner
 from bascule.protocol.http1 import BadHead
@@ -34,10 +34,10 @@ async def error_answer(leg: Leg, refused: RequestRefused, accept: bytes | None =
         accept: What a plain request says in ``Accept``; ``None`` for an upgrade.
 
     Raises:
-        OSError: The connection failed; it is closed.
+        OSError: The connection failed, or the client makes no room for the answer; it is closed.
     """
     try:
-        await leg.write(error_bytes(refused, accept))
+        await say_last(leg, error_bytes(refused, accept))
         await leave(leg)
     finally:
         leg.close()

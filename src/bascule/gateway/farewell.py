@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.legs import Leg
 
-__all__ = ["FAREWELL_SECONDS", "close_soon", "dropped", "farewell"]
+__all__ = ["FAREWELL_SECONDS", "close_soon", "dropped", "farewell", "say_last"]
 
 FAREWELL_SECONDS: Final = 2.0
 """Longest time, in seconds, to read what a peer still sends after our last bytes."""
@@ -40,6 +40,21 @@ _LOOKS: Final = 15
 def dropped() -> Waits[asyncio.Transport]:
     """Return the `Waits` that abort closed connections whose peers do not take the rest in time."""
     return Waits(FAREWELL_SECONDS, lambda transport: transport.abort())
+
+
+async def say_last(leg: Leg, data: bytes) -> None:
+    """Write our last bytes. A peer may have left former answers unread, so that there is no room for these.
+
+    Args:
+        leg: The connection.
+        data: What to write.
+
+    Raises:
+        OSError: The connection failed, or the peer made no room in `FAREWELL_SECONDS`. The caller closes it.
+    """
+    if rest := leg.write_now(data):
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            await leg.write(rest)
 
 
 async def farewell(leg: Leg, is_last: Callable[[bytes], bool], leaving: Bounded = _LEAVING) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from bascule.errors import RequestRefused
 from bascule.gateway.answer import error_bytes, leave
 from bascule.gateway.exchanges import SOON
-from bascule.gateway.farewell import farewell
+from bascule.gateway.farewell import farewell, say_last
 from bascule.policy.holdoff import HoldOff
 from bascule.protocol.frames import CloseCode, CloseWatch, close_frame
 from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_protocols
@@ -190,7 +190,7 @@ class Refusing:
         """Hold the browser; tell whether it is still connected."""
         began = time.monotonic()
         if self._opening:
-            await self._leg.write(self._opening)
+            await say_last(self._leg, self._opening)
             self._opening = b""
         try:
             return await self._refuser.hold(self._leg, self._watch, hold)
@@ -199,8 +199,7 @@ class Refusing:
 
     async def _say(self) -> None:
         """Write the Close or the 503."""
-        if rest := self._leg.write_now(self._opening + self._last):
-            await self._leg.write(rest)
+        await say_last(self._leg, self._opening + self._last)
         self.said = True
 
     async def _hear_out(self) -> None:
