@@ -1,4 +1,4 @@
-"""What goes wrong before the hand-over leaves nothing held; who retires waits no longer than needed."""
+"""An attempt that goes wrong leaves nothing held; who retires waits for attempts no longer than needed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bascule.gateway.admission import Admission
+from bascule.gateway.attempt import Attempts
 from bascule.gateway.dialler import Unreachable
 from bascule.gateway.exchanges import ExchangeCount
 from bascule.gateway.legs import PlainLeg
@@ -83,11 +84,15 @@ class World:
             hand_over=self.handed.append,
             session_refused=lambda why, *_, **__: self.refused.append(why),
         )
+        rules = RequestRules(config, fakes, fakes.require, b"here")
+        no_sessions = NoSessions(config.limits, refuser, fakes, words, ExchangeCount(10, words))
+        self.attempts = Attempts(
+            config=config, rules=rules, budget=self.budget, registry=Registry(), dispatch=fakes,
+            dial=fakes.dial, no_sessions=no_sessions, hold_off=refuser.hold_off, words=words, generation=0,
+        )  # fmt: skip
         self.admission = Admission(
-            config=config, rules=RequestRules(config, fakes, fakes.require, b"here"), budget=self.budget,
-            registry=Registry(), dispatch=fakes, dial=fakes.dial,
-            no_sessions=NoSessions(config.limits, refuser, fakes, words, ExchangeCount(10, words)),
-            hold_off=refuser.hold_off, words=words, life=life, generation=0,
+            config=config, rules=rules, budget=self.budget, attempts=self.attempts, no_sessions=no_sessions,
+            life=life,
         )  # fmt: skip
 
     def leg(self, ours: socket.socket) -> PlainLeg:
@@ -161,7 +166,7 @@ async def test_an_upstream_that_is_asked_at_once_is_waited_for_without_a_task() 
     assert asyncio.all_tasks() == before
     handed.taken(0)
     assert world.budget.in_use == 1, "it is the session's"
-    assert not len(world.admission._dialling)
+    assert not len(world.attempts.expecting)
     world.close()
 
 
@@ -181,7 +186,7 @@ async def test_an_answer_that_is_no_plain_101_is_a_matter_for_a_task() -> None:
 async def test_the_wait_for_an_answer_ends_when_the_browser_leaves_or_we_do(who: str) -> None:
     world = World("app", at_once=True)
     await world.upgrade()
-    looks = world.admission._dialling
+    looks = world.attempts.expecting
     looks._seconds = 0.0
     for expecting in looks:
         looks.leave(expecting)
@@ -191,7 +196,7 @@ async def test_the_wait_for_an_answer_ends_when_the_browser_leaves_or_we_do(who:
         world.browser[0].close()
         looks._look()
     else:
-        await world.admission.settle(0)
+        await world.attempts.settle(0)
     assert world.budget.in_use == 0
     assert world.upstream[0].recv(1) == b""
     why = Refusal.GONE if who == "browser" else Refusal.DRAINING
@@ -211,7 +216,7 @@ async def test_a_gateway_that_retires_goes_on_in_the_turn_in_which_the_last_hand
     world.reachable = how != "unreachable"
     asking = asyncio.create_task(world.upgrade())
     await asyncio.sleep(0)
-    settling = asyncio.create_task(world.admission.settle(60))
+    settling = asyncio.create_task(world.attempts.settle(60))
     await asyncio.sleep(0)
     world.answers.set()
     if world.reachable:

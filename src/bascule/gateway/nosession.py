@@ -1,7 +1,7 @@
 """Upgrades that become no session: each is counted, answered and logged once, here.
 
-Why one becomes none is decided by `bascule.gateway.admission`; what goes with each reason is a row of
-`bascule.gateway.refusal_table`. None of them holds a lease any more.
+Why one becomes none is decided by `bascule.gateway.admission` and `bascule.gateway.attempt`; what goes with
+each reason is a row of `bascule.gateway.refusal_table`. None of them holds a lease any more.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from bascule.admin.api import Administration
 from bascule.admin.hubstanding import HubStanding
 from bascule.admin.view import HubView
 from bascule.gateway.admission import Admission
+from bascule.gateway.attempt import Attempts
 from bascule.gateway.auth import SessionTokens
 from bascule.gateway.census import Census
 from bascule.gateway.control_channel import ControlChannel
@@ -129,11 +130,15 @@ class Parts:
         dispatch = Dispatch(self.links, self.registry.by_slot)
         self.exchanges = ExchangeCount(config.limits.max_http_requests, words)
         self.refuser = Refuser(config.limits, life)
-        self.admission = Admission(
+        no_sessions = NoSessions(config.limits, self.refuser, access_log, words, self.exchanges)
+        self.attempts = Attempts(
             config=config, rules=rules, budget=budget, registry=self.registry,
             dispatch=dispatch, dial=partial(Dial, Dialler(config, upstream_tls, fence)),
-            no_sessions=NoSessions(config.limits, self.refuser, access_log, words, self.exchanges),
-            hold_off=self.refuser.hold_off, words=words, life=life, generation=setup.generation,
+            no_sessions=no_sessions, hold_off=self.refuser.hold_off, words=words, generation=setup.generation,
+        )  # fmt: skip
+        self.admission = Admission(
+            config=config, rules=rules, budget=budget, attempts=self.attempts, no_sessions=no_sessions,
+            life=life,
         )  # fmt: skip
         self.drain = DrainOrder(
             config, life=life, budget=budget, registry=self.registry, links=self.links,

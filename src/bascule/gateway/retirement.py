@@ -49,7 +49,7 @@ async def retire(parts: Parts, admin_listener: AdminListener, go_on: Callable[[S
     parts.http.waiting.idle.shed(len(parts.http.waiting.idle))
     await parts.http.wait_for_heads()
     go_on(Stage.SETTLING)
-    await parts.admission.settle(_SETTLE)
+    await parts.attempts.settle(_SETTLE)
     parts.figures.leave()
     if parts.hub_ledger is not None:
         parts.hub_ledger.retire()
