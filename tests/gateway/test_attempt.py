@@ -196,7 +196,7 @@ async def test_the_wait_for_an_answer_ends_when_the_browser_leaves_or_we_do(who:
         world.browser[0].close()
         looks._look()
     else:
-        await world.attempts.settle(0)
+        await world.attempts.settle(0.01)
     assert world.budget.in_use == 0
     assert world.upstream[0].recv(1) == b""
     why = Refusal.GONE if who == "browser" else Refusal.DRAINING

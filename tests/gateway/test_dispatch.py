@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -155,17 +156,30 @@ async def test_what_nobody_takes_waits_for_a_forwarder(handed: contextlib.ExitSt
 async def test_what_nobody_takes_in_time_is_left(
     handed: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(module, "_MOST_OFFERS", 3)
     heard = Heard()
     sessions = hand_over(heard, 3, handed)
     assert await asyncio.gather(*(session.outcome for session in sessions)) == [None] * 3
+
+
+async def test_what_waits_while_we_stand_still_is_taken_by_a_forwarder_that_is_back(
+    handed: contextlib.ExitStack,
+) -> None:
+    heard = Heard()
+    sessions = hand_over(heard, 3, handed)
+    asyncio.get_running_loop().call_soon(time.sleep, 2.1)
+    for _ in range(3):
+        await asyncio.sleep(0.03)  # it is offered, and there is still nobody
+    await ready(heard, 0, handed)
+    assert await asyncio.gather(*(session.outcome for session in sessions)) == [0] * 3
+    heard.forget()
 
 
 @pytest.mark.parametrize("comes_back", [False, True])
 async def test_what_a_forwarder_that_reads_nothing_had_no_room_for_is_not_lost_with_it(
     handed: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch, comes_back: bool
 ) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 5.0 if comes_back else 0.2)
+    monkeypatch.setattr(module, "_MOST_OFFERS", 250 if comes_back else 10)
     heard = Heard()
     silent = await ready(heard, 0, handed)
     while heard.links.close_session(0, 1, 0):

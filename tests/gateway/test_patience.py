@@ -54,6 +54,26 @@ async def test_what_came_while_we_stood_still_is_heard(times: int) -> None:
         await came
 
 
+async def test_what_came_while_we_stood_still_in_the_last_part_is_heard() -> None:
+    loop = asyncio.get_running_loop()
+    came: asyncio.Future[None] = loop.create_future()
+
+    def stand_still() -> None:
+        time.sleep(0.3)
+        loop.call_later(0, came.set_result, None)
+
+    loop.call_later(0.19, stand_still)
+    async with Patience(0.2):
+        await came
+
+
+async def test_one_that_begins_anew_has_its_whole_time() -> None:
+    async with Patience(0.2) as patience:
+        await asyncio.sleep(0.15)
+        patience.begin_anew()
+        await asyncio.sleep(0.15)
+
+
 async def test_a_failure_within_the_block_is_passed_on() -> None:
     with pytest.raises(ConnectionResetError):
         async with Patience(1.0):

@@ -69,25 +69,79 @@ async def test_who_waits_already_has_no_more_time_than_the_first_time() -> None:
     assert told == ["first", "second"]
 
 
+class Looks:
+    """Waits of a second, on a loop whose time is in the test's hands.
+
+    Attributes:
+        told: Who was told, and at which time.
+    """
+
+    def __init__(self, held: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self.now = 100.0
+        self.told: list[tuple[str, float]] = []
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+        held.setattr(loop, "time", lambda: self.now)
+        held.setattr(loop, "call_at", lambda at, look: self._timers.append((at, look)))
+        self.waits = Waits[str](1.0, lambda who: self.told.append((who, round(self.now, 6))))
+
+    def until(self, now: float) -> None:
+        """Let the loop go round until then."""
+        while self._timers and self._timers[0][0] <= now:
+            at, look = self._timers.pop()
+            self.now = max(self.now, at)
+            look()
+        self.now = now
+
+
 async def test_whoever_comes_again_later_is_told_at_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = asyncio.get_running_loop()
-    now = 100.0
-    timers: list[tuple[float, Callable[[], None]]] = []
-    told: list[str] = []
-    with monkeypatch.context() as held:  # nothing of this test waits for the loop
-        held.setattr(loop, "time", lambda: now)
-        held.setattr(loop, "call_at", lambda at, look: timers.append((at, look)))
-        waits = Waits(1.0, told.append)
-        waits.enter("first")
-        now += 0.5
-        waits.enter("second")
-        waits.enter("first")
-        assert list(waits) == ["first", "second"]
-        ((now, look),) = timers
-        look()
-    assert now == 101.0
-    assert told == ["first"]
-    assert timers[1][0] == 101.5
+    with monkeypatch.context() as held:
+        looks = Looks(held)
+        looks.waits.enter("first")
+        looks.until(100.55)
+        looks.waits.enter("second")
+        looks.waits.enter("first")
+        assert list(looks.waits) == ["first", "second"]
+        looks.until(110.0)
+    assert looks.told == [("first", 101.0), ("second", 101.55)]
+
+
+async def test_time_in_which_we_stood_still_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as held:
+        looks = Looks(held)
+        looks.waits.enter("one")
+        looks.until(100.55)
+        looks.now = 107.6  # the look of 100.6 is 7 s late
+        looks.waits.enter("between")
+        looks.until(120.0)
+    assert looks.told == [("one", 108.0), ("between", 108.6)]
+
+
+async def test_whoever_came_while_we_stood_still_at_the_end_of_a_wait_is_looked_at_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as held:
+        looks = Looks(held)
+        looks.waits.enter("came")
+        looks.waits.enter("silent")
+        looks.until(100.95)
+        looks.now = 103.0
+        looks.until(103.05)
+        looks.waits.leave("came")
+        looks.until(110.0)
+    assert looks.told == [("silent", 103.1)]
+
+
+async def test_standing_still_again_and_again_lets_a_wait_end_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as held:
+        looks = Looks(held)
+        looks.waits.enter("one")
+        for _ in range(12):
+            looks.now += 3.0
+            looks.until(looks.now)
+    assert [who for who, _ in looks.told] == ["one"]
 
 
 async def test_one_timer_serves_all() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bascule.gateway.dateline import date_line
 from bascule.gateway.errorpages import error_page, reason_phrase
 from bascule.gateway.farewell import farewell, say_last
+from bascule.gateway.patience import Patience
 from bascule.policy.forwarding import end_to_end_fields
 from bascule.protocol.body import ChunkScanner
 from bascule.protocol.http1 import BadHead
@@ -79,7 +80,7 @@ async def relay_answer(leg: Leg, answered: Answered, within: float) -> None:
     lines.append(b"Connection: close\r\n")
     date = b"" if head.values(b"date") else date_line()
     try:
-        async with asyncio.timeout(within):
+        async with Patience(within):
             await leg.write(b"\r\n".join(lines) + date + b"\r\n")
             await _relay_body(leg, answered)
         with contextlib.suppress(OSError):

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from bascule.gateway.patience import Patience
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -48,6 +50,6 @@ async def wait_for_answers(are_owed: Callable[[], object]) -> None:
 
 async def _wait_while(are_left: Callable[[], object], seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
+        async with Patience(seconds):
             while are_left():  # noqa: ASYNC110 - what arrives is no event
                 await asyncio.sleep(_LOOK_EVERY)

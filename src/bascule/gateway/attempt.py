@@ -20,6 +20,7 @@ from bascule.gateway.departure import Departure, departures
 from bascule.gateway.dialler import NoRoom, Unreachable
 from bascule.gateway.legs import PlainLeg
 from bascule.gateway.nosession import NoSession
+from bascule.gateway.patience import Patience
 from bascule.gateway.registry import Record
 from bascule.gateway.upstream import BadAnswer, Switched
 from bascule.handover.counters import KINDS, GatewayWord
@@ -124,7 +125,7 @@ class Attempts:
     async def _wait_settled(self, seconds: float) -> None:
         """Wait until every lease belongs to a session, at most ``seconds``."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with Patience(seconds):
                 while self._budget.in_use > len(self.registry):
                     self.one_over.clear()
                     await self.one_over.wait()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
@@ -28,8 +27,9 @@ __all__ = ["Dispatch", "Handed"]
 _RETRY: Final = 0.02
 """Seconds until a session that no forwarder could take is offered again."""
 
-_PATIENCE: Final = 2.0
-"""Seconds until such a session is given up; a forwarder that is being restarted is back by then."""
+_MOST_OFFERS: Final = 100
+"""Times that a session is offered until it is given up, which takes 2 s: a forwarder that is being restarted
+is back by then. By the clock we might have stood still for all of it."""
 
 
 class Handed(Protocol):
@@ -49,11 +49,11 @@ class Handed(Protocol):
         """A forwarder has the session, and duplicates of both connections."""
 
     def left(self) -> None:
-        """No forwarder took the session in `_PATIENCE`."""
+        """No forwarder took the session, however often it was offered."""
 
 
-_Offered: TypeAlias = tuple[float, Handed]
-"""The monotonic time at which a session is given up, and the session."""
+_Offered: TypeAlias = tuple[int, Handed]
+"""How often a session is offered if nobody takes it, and the session."""
 
 
 class Dispatch:
@@ -92,11 +92,11 @@ class Dispatch:
     def hand_over(self, session: Handed) -> None:
         """Give a session to the forwarder with the fewest sessions, at the end of this turn of the loop.
 
-        Then `Handed.taken` is called, or `Handed.left` if no forwarder took the session in `_PATIENCE`.
+        Then `Handed.taken` is called, or `Handed.left` if no forwarder took the session after `_MOST_OFFERS`.
         """
         if not self._handed:
             asyncio.get_running_loop().call_soon(self._offer)
-        self._handed.append((time.monotonic() + _PATIENCE, session))
+        self._handed.append((_MOST_OFFERS, session))
 
     def _offer(self) -> None:
         """Offer sessions to the forwarders until all are taken or no forwarder can take more."""
@@ -108,12 +108,11 @@ class Dispatch:
                     # Its channel is full, or it has died and we do not know yet: another forwarder is next.
                     loads.pop(slot, None)
                     waiting.extend(not_taken)
-        now = time.monotonic()
-        self._handed = [offered for offered in waiting if offered[0] > now]
+        self._handed = [(left - 1, session) for left, session in waiting if left > 1]
         if self._handed:
             asyncio.get_running_loop().call_later(_RETRY, self._offer)
-        for until, session in waiting:
-            if until <= now:
+        for left, session in waiting:
+            if left <= 1:
                 session.left()
 
     def _shares(self, waiting: deque[_Offered], loads: dict[int, int]) -> dict[int, list[_Offered]]:

@@ -28,6 +28,7 @@ from bascule.gateway.connecting import bare_socket, full_socket
 from bascule.gateway.farewell import farewell
 from bascule.gateway.giveway import give_way
 from bascule.gateway.legs import CHUNK, PlainLeg
+from bascule.gateway.patience import Patience
 from bascule.gateway.proxyheader import Peer, read_header
 from bascule.gateway.tlshandshake import accept_tls
 from bascule.gateway.upgrade import UpgradeRequest, upgrade_head
@@ -243,7 +244,7 @@ class Listener:
             if self._tls is None:
                 await self._loop.connect_accepted_socket(lambda: protocol, connection)
             else:
-                async with asyncio.timeout(self._limits.handshake_timeout):
+                async with Patience(self._limits.handshake_timeout):
                     await accept_tls(connection, self._tls, lambda: protocol)
         except OSError as error:
             self._waiting.arriving.leave(protocol)

@@ -19,6 +19,7 @@ from bascule.gateway.life import Stage
 from bascule.gateway.listener import Listener
 from bascule.gateway.loopfault import on_loop_fault
 from bascule.gateway.parts import Parts
+from bascule.gateway.patience import Patience
 from bascule.gateway.redirect import RedirectListener
 from bascule.gateway.retirement import retire
 from bascule.handover import control, signals
@@ -208,7 +209,7 @@ class Gateway:
         """
         changed = self._parts.links.changed
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FORWARDERS_READY):
+            async with Patience(_FORWARDERS_READY):
                 while self._unheard() and not self._stopped.is_set():
                     changed.clear()
                     await changed.wait()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from bascule.gateway.patience import Patience
     from bascule.gateway.plain_response import BrowserSide
 
 __all__ = ["Upload"]
@@ -39,7 +40,7 @@ class Upload:
     """
 
     __slots__ = (
-        "_asks", "_browser", "_deadline", "_expects", "_on_part", "_patience", "_reads", "_request",
+        "_asks", "_browser", "_expects", "_on_part", "_patience", "_reads", "_request",
     )  # fmt: skip
 
     def __init__(
@@ -55,8 +56,7 @@ class Upload:
         self._expects = expects
         self._asks = upstream_invites
         self._on_part = on_part
-        self._deadline: asyncio.Timeout | None = None
-        self._patience = 0.0
+        self._patience: Patience | None = None
         self._reads = False
 
     @property
@@ -64,14 +64,8 @@ class Upload:
         """Whether we wait for the browser to send the next part."""
         return self._reads and (self._browser.invited or not self._expects)
 
-    def watch(self, deadline: asyncio.Timeout | None, patience: float) -> None:
-        """Push a deadline back whenever the body moves; ``None`` when the answer's head has arrived.
-
-        Args:
-            deadline: The deadline for the answer's head.
-            patience: Seconds from a part of the body to the deadline; 0 to leave it alone.
-        """
-        self._deadline = deadline
+    def watch(self, patience: Patience | None) -> None:
+        """Let the time for the answer's head begin anew with each part; ``None`` once the head is there."""
         self._patience = patience
 
     async def invite(self) -> None:
@@ -82,7 +76,6 @@ class Upload:
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, without its chunk sizes and trailers."""
         content = self._request.content
-        loop = asyncio.get_running_loop()
         if part := content.read_nowait():
             self._on_part()
         # The first part may be empty: aiohttp sends the head only together with it.
@@ -92,8 +85,8 @@ class Upload:
             self._reads = True
             part = await (self._invited() if self._expects else content.readany())
             self._reads = False
-            if self._deadline is not None and self._patience:
-                self._deadline.reschedule(loop.time() + self._patience)
+            if self._patience is not None:
+                self._patience.begin_anew()
             if not part:
                 return
             self._on_part()

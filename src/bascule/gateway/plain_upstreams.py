@@ -26,7 +26,6 @@ written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-pl
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -36,6 +35,7 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs
 from yarl import URL
 
 from bascule.gateway.giveway import give_way_after
+from bascule.gateway.patience import Patience
 from bascule.gateway.plain_asked import PlainAsked
 from bascule.gateway.plain_client import UploadBody, reporting_interim
 from bascule.gateway.plain_connection import come_so_far
@@ -168,9 +168,9 @@ class PlainUpstreams:
         method = asked.browser.request.method
         usual = method == "GET" and upload is None and asked.headers.keys() >= _BROWSERS_FIELDS
         try:
-            async with asyncio.timeout(self._patience or None) as deadline:
+            async with Patience(self._patience) as patience:
                 if upload is not None:
-                    upload.watch(deadline, self._patience)
+                    upload.watch(patience)
                 return await session.request(
                     method,
                     url,
@@ -186,7 +186,7 @@ class PlainUpstreams:
             raise
         finally:
             if upload is not None:
-                upload.watch(None, 0.0)
+                upload.watch(None)
 
     async def _pass_on(self, asked: PlainAsked, interim: RawResponseMessage) -> None:
         """Pass on an interim answer of an upstream; a 100 only if the browser waits for one."""

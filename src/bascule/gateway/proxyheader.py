@@ -5,10 +5,10 @@ Rules of this file: no byte after the header is read.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
+from bascule.gateway.patience import Patience
 from bascule.gateway.socketwait import readable
 from bascule.protocol.proxyheader import LONGEST, parse_proxy_header
 
@@ -46,7 +46,7 @@ async def read_header(connection: socket.socket, within: float) -> ProxyHeader:
 
     Cancellation: safe.
     """
-    async with asyncio.timeout(within):
+    async with Patience(within):
         while (header := _header(connection)) is None:
             await readable(connection)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)

@@ -13,7 +13,11 @@ __all__ = ["Limits"]
 
 
 class Limits(Block):
-    """Bounds on what a peer can make us hold or wait for, before and beside a session."""
+    """Bounds on what a peer can make us hold or wait for, before and beside a session.
+
+    Of the time in which a request or an answer has to come, what the gateway stood still does not count, for
+    want of a core or because the container was frozen.
+    """
 
     request_head_bytes: Annotated[int, Field(strict=True, ge=1024, le=1048576)] = 32768
     """Largest request head (request line and fields) in bytes; a larger one is answered with 431.
@@ -34,8 +38,7 @@ class Limits(Block):
     """Time to connect to the upstream, name resolution and TLS included; then the browser is told 1013.
 
     5 s covers two lost SYN packets (1 s and 2 s later). The addresses of a name are tried in turn and share
-    this time. Keep it below the ingress's read timeout, which runs meanwhile. Time in which the gateway stood
-    still, for want of a core or because the container was frozen, does not count.
+    this time. Keep it below the ingress's read timeout, which runs meanwhile.
     """
     upstream_handshake_timeout: PositiveDuration = 30.0
     """Time for the upstream to answer the upgrade. 30 s: Jupyter answers only when the kernel has started."""
