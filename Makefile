@@ -31,7 +31,7 @@ ifeq ($(wildcard $(BIN)/python),)
 endif
 
 # The stamp is newer than what it was installed from; a changed lock or source of the extension installs again.
-build/.installed: requirements/runtime.txt requirements/build.txt pyproject.toml setup.py src/bascule/forwarder/_hot.pyx | $(BIN)/python
+build/.installed: requirements/runtime.txt requirements/build.txt pyproject.toml setup.py src/bascule/forwarder/_hot.pyx $(wildcard src/bascule/forwarder/*.pxi) | $(BIN)/python
 	@mkdir -p build
 	@echo "Installing Bascule into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt -r requirements/build.txt

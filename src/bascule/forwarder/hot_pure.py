@@ -1,7 +1,8 @@
 """The hot path in pure Python: receive, walk the frame headers (`walk_pure`), send.
 
 The compiled twin is `_hot.pyx`; both have this interface and must take the same
-actions for any bytes, valid or not (tests/forwarder/test_twins.py).
+actions for any bytes, valid or not (tests/forwarder/test_twins.py). In both the same thing
+has the same name and the same place.
 
 Why frames are walked at all: a control frame of ours may only go out at a frame
 boundary, a frame over the size limit must be refused at its header, and the forwarder
@@ -86,13 +87,22 @@ class Engine(HeaderWalk):
         self._take_at_once(window)
         self._short: list[memoryview | None] = [None] * _SHORT
         self._table: dict[int, Any] = {}
-        self._pipe = _new_pipe()
+        self._pipe: tuple[int, ...] = ()
+        self._open_pipe()
         self.now = monotonic()
 
     def close(self) -> None:
         """Release the descriptors."""
         self._epoll.close()
         self._close_pipe()
+
+    def _open_pipe(self) -> None:
+        """Open the one pipe; if none can be had, as when descriptors are short, all payload is copied."""
+        try:
+            self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        except OSError:
+            self._close_pipe()
 
     def _close_pipe(self) -> None:
         for end in self._pipe:
@@ -216,27 +226,9 @@ class Engine(HeaderWalk):
         """Receive once, walk, send; return signs, 0 in the ordinary case."""
         if flow.between and not flow.large and not flow.mode and not flow.stop:
             return self._pass(flow)
-        if (
-            flow.remaining >= _SPLICE_FROM
-            and flow.mode == _RELAY
-            and self._pipe
-            and (size := self._fill(flow))
-        ):
-            return self._splice(flow, size) if size > 0 else signs.ERROR
-        into = self._into
-        if flow.remaining and flow.wanted and flow.mode == _RELAY:
-            # Not beyond the boundary: a source that never pauses would delay our control frame for ever.
-            if flow.remaining < self._most:
-                into = [self._view[PREFIX : PREFIX + flow.remaining]]
-        elif flow.large and self._pipe and flow.mode == _RELAY:
-            most = flow.remaining + signs.GLIMPSE_BYTES
-            if most < self._most:
-                into = [self._view[PREFIX : PREFIX + most]]
-        try:
-            size = readv(flow.source, into)
-        except OSError as error:
-            return self._unread(flow, error)
-        return self._process(flow, size) if size else signs.EOF
+        if flow.remaining >= _SPLICE_FROM and flow.mode == _RELAY and self._pipe:
+            return self._splice(flow)
+        return self._receive(flow)
 
     def _pass(self, flow: Flow) -> int:
         """Receive, walk and send as `_advance` does, between messages: usually whole ones have come."""
@@ -258,6 +250,23 @@ class Engine(HeaderWalk):
             found |= _BOUNDARY
         return found
 
+    def _receive(self, flow: Flow) -> int:
+        """Receive what may be walked in any state, and process it."""
+        into = self._into
+        if flow.remaining and flow.wanted and flow.mode == _RELAY:
+            # Not beyond the boundary: a source that never pauses would delay our control frame for ever.
+            if flow.remaining < self._most:
+                into = [self._view[PREFIX : PREFIX + flow.remaining]]
+        elif flow.large and self._pipe and flow.mode == _RELAY:
+            most = flow.remaining + signs.GLIMPSE_BYTES
+            if most < self._most:
+                into = [self._view[PREFIX : PREFIX + most]]
+        try:
+            size = readv(flow.source, into)
+        except OSError as error:
+            return self._unread(flow, error)
+        return self._process(flow, size) if size else signs.EOF
+
     def _unread(self, flow: Flow, error: OSError) -> int:
         """Return the signs of a source that could not be read."""
         if isinstance(error, BlockingIOError):
@@ -265,28 +274,11 @@ class Engine(HeaderWalk):
         flow.error = error.errno or errno.EIO
         return signs.ERROR
 
-    def _fill(self, flow: Flow) -> int:
-        """Move payload of the current frame into the pipe, at most what is received at once.
-
-        Returns:
-            Bytes moved; 0 if nothing could be moved; -1 if reading the source failed. 0 does not mean
-            that the source is empty: splice stops in front of a TCP urgent byte and reports that there is
-            nothing, or the end, while epoll keeps reporting that there is something to read.
-        """
-        try:
-            return os.splice(flow.source, self._pipe[1], min(flow.remaining, self._most), flags=_SPLICE_FLAGS)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            if error.errno in _NO_SPLICING:
-                self._close_pipe()
-                return 0
-            # A connection reports its error only once: reading on would find a plain end of stream.
-            flow.error = error.errno or errno.EIO
-            return -1
-
-    def _splice(self, flow: Flow, size: int) -> int:
-        """Account for payload in the pipe and move it on to the sink."""
+    def _splice(self, flow: Flow) -> int:
+        """Move payload of the current frame from the source to the sink."""
+        size = self._fill(flow)
+        if size <= 0:
+            return signs.ERROR if size < 0 else self._receive(flow)
         taking = self._pipe[0]
         flow.remaining -= size
         flow.active_at = self.now
@@ -311,7 +303,7 @@ class Engine(HeaderWalk):
                 found = signs.SINK_ERROR
         if left:
             # The pipe must be empty afterwards: its data is stashed, or dropped if the sink has failed.
-            rest = _read_exactly(taking, left)
+            rest = self._take_back(left)
             if not found:
                 self._stash(flow, rest)
         if refused:
@@ -319,6 +311,33 @@ class Engine(HeaderWalk):
         if flow.wanted and flow.remaining == 0 and flow.stash is None:
             found |= _BOUNDARY
         return found
+
+    def _fill(self, flow: Flow) -> int:
+        """Move payload of the current frame into the pipe, at most what is received at once.
+
+        Returns:
+            Bytes moved; 0 if nothing could be moved; -1 if reading the source failed. 0 does not mean
+            that the source is empty: splice stops in front of a TCP urgent byte and reports that there is
+            nothing, or the end, while epoll keeps reporting that there is something to read.
+        """
+        try:
+            return os.splice(flow.source, self._pipe[1], min(flow.remaining, self._most), flags=_SPLICE_FLAGS)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.errno in _NO_SPLICING:
+                self._close_pipe()
+                return 0
+            # A connection reports its error only once: reading on would find a plain end of stream.
+            flow.error = error.errno or errno.EIO
+            return -1
+
+    def _take_back(self, size: int) -> bytes:
+        """Read what is left in the pipe."""
+        data = os.read(self._pipe[0], size)
+        while len(data) < size:
+            data += os.read(self._pipe[0], size - len(data))
+        return data
 
     def begin(self, flow: Flow, answer: bytes) -> int:
         """Write the answer to the browser's opening handshake, ahead of the first frame.
@@ -458,26 +477,3 @@ def count_allocations(words: memoryview, word: int) -> bool:
         CPython's allocators. The word stays as it is.
     """
     return False
-
-
-def _new_pipe() -> tuple[int, ...]:
-    """Return both ends of a pipe for splicing; empty if none can be had: then all payload is copied."""
-    try:
-        ends = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return ()
-    try:
-        fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    except OSError:
-        for end in ends:
-            os.close(end)
-        return ()
-    return ends
-
-
-def _read_exactly(descriptor: int, size: int) -> bytes:
-    """Read ``size`` bytes that are known to be there."""
-    data = os.read(descriptor, size)
-    while len(data) < size:
-        data += os.read(descriptor, size - len(data))
-    return data

@@ -171,42 +171,20 @@ class HeaderWalk:
                 total = header + length
                 if available < total:
                     break
-                payload = bytes(buffer[position + header : position + total])
-                if must_mask:
-                    payload = mask(payload, bytes(buffer[position + 2 : position + 6]))
-                answers_us = opcode == 0xA and flow.inbound and payload == OUR_PING_PAYLOAD
-                if opcode == 0x9 or answers_us:
-                    words[frames_word + opcode] += 1
-                    if answers_us:
-                        found |= signs.PONG
-                    else:
-                        found |= signs.PING
-                        if flow.pings is None:
-                            flow.pings = [payload]
-                        else:
-                            if len(flow.pings) == signs.MAX_PINGS:
-                                del flow.pings[0]
-                            flow.pings.append(payload)
+                said = self._read_control(flow, position, header, total)
+                found |= said
+                if said & signs.FAULT:
+                    break
+                if said & (signs.PING | signs.PONG):
                     written = self._join(written, run, position)
                     position += total
                     run = position
                     if written == out:
                         out = written = position
                     continue
-                if opcode == 0x8:
-                    said = parse_close_payload(payload)
-                    if said is None:
-                        flow.fault = signs.FAULT_PROTOCOL
-                        found |= signs.FAULT
-                        break
-                    words[frames_word + 8] += 1
-                    flow.close_code = said.code or signs.NO_CLOSE_CODE
-                    flow.close_reason = said.reason
-                    found |= signs.CLOSE
-                    position += total
-                    break
-                words[frames_word + 10] += 1
                 position += total
+                if said & signs.CLOSE:
+                    break
                 continue
             # §5.2 and §5.4: data frames.
             allowed = flow.rsv_first if opcode else flow.rsv_continuation
@@ -264,6 +242,41 @@ class HeaderWalk:
         if not forward:
             return start, start, found
         return out, self._join(written, run, position), found
+
+    def _read_control(self, flow: Flow, position: int, header: int, total: int) -> int:
+        """Read a control frame that is whole, and count it.
+
+        Returns:
+            `CLOSE` or `FAULT`, behind which nothing is forwarded; `PING` or `PONG`, which are not forwarded
+            themselves; otherwise 0.
+        """
+        frame = bytes(self._buffer[position : position + total])
+        opcode = frame[0] & 0x0F
+        frames = _FRAMES_INBOUND if flow.inbound else _FRAMES_OUTBOUND
+        if opcode == 0xA and not flow.inbound:
+            self._words[frames + opcode] += 1
+            return 0
+        payload = frame[header:]
+        if flow.inbound:
+            payload = mask(payload, frame[2:6])
+        if opcode == 0x8:
+            said = parse_close_payload(payload)
+            if said is None:
+                flow.fault = signs.FAULT_PROTOCOL
+                return signs.FAULT
+            flow.close_code = said.code or signs.NO_CLOSE_CODE
+            flow.close_reason = said.reason
+        self._words[frames + opcode] += 1
+        if opcode == 0x8:
+            return signs.CLOSE
+        if opcode == 0xA:
+            return signs.PONG if payload == OUR_PING_PAYLOAD else 0
+        if flow.pings is None:
+            flow.pings = []
+        elif len(flow.pings) == signs.MAX_PINGS:
+            del flow.pings[0]
+        flow.pings.append(payload)
+        return signs.PING
 
     def _join(self, written: int, run: int, position: int) -> int:
         """Move the verbatim run up to ``written``; return the new end."""
