@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,15 @@ from websockets.sync.client import connect
 from tests.support.chatter import chatting
 from tests.support.figures import Figures
 from tests.support.proctree import forwarders, gateway, gateways, kill
+from tests.support.rawclient import connected, upgrade
+from tests.support.rawupstream import echo
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.support.bascule import RunningBascule
+    from tests.support.rawupstream import Call, RawUpstream
 
     Proxy = Callable[..., RunningBascule]
 
@@ -139,3 +143,30 @@ def test_a_reload_does_not_wait_for_a_forwarder_that_hangs(proxy: Proxy, before:
         eventually(lambda: bascule.in_flight_if_up == 4, 10, "its sessions are known when it goes on")
         chatter.progress()
         assert not chatter.ended
+
+
+def test_what_comes_while_the_gateway_stands_still_is_heard_before_anybodys_time_is_up(
+    proxy: Proxy, upstream: RawUpstream
+) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def answer_late(call: Call) -> None:
+        asked.set()
+        assert may_answer.wait(20)
+        echo(call)
+
+    upstream.scripts[b"/late"] = answer_late
+    bascule = proxy(limits={"upstreamHandshakeTimeout": "1s", "handshakeTimeout": "1s"})
+    with connected(bascule.public_url) as waiting, connected(bascule.public_url) as speaking:
+        request = upgrade()
+        speaking.send(request[:9])
+        waiting.send(upgrade(b"/late"))
+        assert asked.wait(10)
+        kill(gateway(bascule), signal.SIGSTOP)
+        may_answer.set()
+        speaking.send(request[9:])
+        time.sleep(2.5)  # twice as long as anybody may take
+        kill(gateway(bascule), signal.SIGCONT)
+        assert waiting.head().status == 101
+        assert speaking.head().status == 101
+        assert bascule.in_flight_if_up == 2

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,10 +19,14 @@ from bascule.gateway.http import HttpServer
 from bascule.gateway.life import Life
 from bascule.gateway.listener import Listener
 from bascule.policy.config import Config, Limits
+from tests.support.certificates import make_certificate
+from tests.support.tlspeer import TlsPeer
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from bascule.gateway.upgrade import UpgradeRequest
 
@@ -66,10 +71,12 @@ async def _no_upgrade(request: UpgradeRequest) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _listening(listening: socket.socket, limits: Limits) -> AsyncIterator[HttpServer]:
+async def _listening(
+    listening: socket.socket, limits: Limits, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[HttpServer]:
     config = Config(limits=limits)
     http = HttpServer(_plain, config, _no_upgrade, Life())
-    listener = Listener(config, listening, http, _no_upgrade)
+    listener = Listener(config, listening, http, _no_upgrade, tls)
     listener.start()
     try:
         yield http
@@ -189,3 +196,27 @@ async def test_each_of_many_connections_lets_sessions_work(monkeypatch: pytest.M
         async with _listening(listening, Limits()):
             await eventually_async(lambda: len(given) == 3, 10, "all are accepted")
         assert accepted == [0, 1, 2]
+
+
+async def test_a_client_that_went_on_with_tls_while_this_process_stood_still_is_served(
+    tmp_path: Path,
+) -> None:
+    loop = asyncio.get_running_loop()
+    tls = make_certificate(tmp_path).server()
+    with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.closing(TlsPeer()) as peer:
+        async with _listening(listening, Limits(handshake_timeout=0.5), tls), asyncio.timeout(5.0):
+            with socket.create_connection(listening.getsockname()) as client:
+                client.setblocking(False)
+                await loop.sock_sendall(client, peer.greet()[1])
+                peer.take(await loop.sock_recv(client, 1 << 16))
+                is_over, said = peer.greet()
+                assert is_over
+                await loop.sock_sendall(client, said)
+                await loop.sock_sendall(client, peer.say(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+                time.sleep(1.5)  # noqa: ASYNC251 - this process stands still
+                answer = b""
+                while not answer.endswith(b"plain"):
+                    heard = await loop.sock_recv(client, 1 << 16)
+                    assert heard
+                    peer.take(heard)
+                    answer += peer.hear()[0]

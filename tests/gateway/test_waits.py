@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
 
 from bascule.gateway.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
 
 async def test_who_waits_too_long_is_told_in_the_order_of_coming() -> None:
@@ -190,3 +193,35 @@ async def test_one_whose_end_fails_keeps_nobody_waiting() -> None:
     waits.enter("good")
     await over.wait()
     assert [type(failure) for failure in failures] == [ValueError]
+
+
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
+def test_what_came_while_this_process_stood_still_is_heard_before_time_is_up(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def stand_still() -> list[str]:
+        told: list[str] = []
+        over = asyncio.Event()
+
+        def expire(who: str) -> None:
+            told.append(who)
+            over.set()
+
+        def hear() -> None:
+            asyncio.get_running_loop().remove_reader(ours)
+            waits.leave("heard")
+
+        waits = Waits(0.1, expire)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            asyncio.get_running_loop().add_reader(ours, hear)
+            waits.enter("heard")
+            waits.enter("silent")
+            await asyncio.sleep(0)
+            theirs.send(b"x")
+            time.sleep(1)  # noqa: ASYNC251 - this process stands still
+            await over.wait()
+        return told
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(stand_still()) == ["silent"]
