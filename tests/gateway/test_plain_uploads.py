@@ -97,6 +97,23 @@ async def test_requests_behind_chunks_in_one_packet_are_answered_in_turn(world: 
     assert [request.target for request in upstream.requests] == [b"/one", b"/two", b"/three"]
 
 
+async def test_chunks_in_one_packet_with_others_end_no_connection(world: World) -> None:
+    upstream = await world.repeating(answer())
+    front = await world.front(upstream)
+    peer = await front.connect()
+    targets = [b"/%d" % number for number in range(5)]
+    for _ in range(2):
+        await peer.send(
+            b"".join(
+                request_head(target, b"Transfer-Encoding: chunked", method=b"POST") + CHUNKED
+                for target in targets
+            )
+        )
+        for _ in targets:
+            assert (await peer.message()).status == 200
+    assert [request.target for request in upstream.requests] == targets * 2
+
+
 @pytest.mark.parametrize(
     "chunks",
     [

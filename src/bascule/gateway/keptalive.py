@@ -138,7 +138,7 @@ class HttpProtocol(PlainProtocol):
                 if span.is_over:
                     self._span = None
                     if span.ended_plainly:
-                        self.ended_plainly = span.body
+                        self.ended_plainly.append(span.body)
                 super().data_received(part)
                 data = data[len(part) :]
             elif self.is_full:

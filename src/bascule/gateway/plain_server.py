@@ -93,8 +93,8 @@ def is_last(request: web.BaseRequest) -> bool:
     fields = request.headers
     if hdrs.TRANSFER_ENCODING in fields:
         connection, body = request.protocol, request.content
-        seen = isinstance(connection, PlainProtocol) and connection.ended_plainly is body and body.is_eof()
-        if not seen:
+        seen = isinstance(connection, PlainProtocol) and body in connection.ended_plainly
+        if not (seen and body.is_eof()):
             return True
     return hdrs.UPGRADE in fields
 
@@ -119,7 +119,8 @@ class PlainProtocol(web.RequestHandler):
     Attributes:
         peer: The client.
         body: Body of the request that `begun` named last.
-        ended_plainly: The last chunked body that we have seen end, without extensions and trailers.
+        ended_plainly: The chunked bodies of unanswered requests that we have seen end, without extensions and
+            trailers.
         accept: What a head that does not parse says in ``Accept``: aiohttp does not report its fields.
         shows_end: Whether the framing of the answer that was begun last shows its end: then the end of the
             connection does not pass for it.
@@ -132,7 +133,7 @@ class PlainProtocol(web.RequestHandler):
         super().__init__(server, **options)
         self.peer = peer or Peer("")
         self.body: StreamReader | None = None
-        self.ended_plainly: StreamReader | None = None
+        self.ended_plainly: list[StreamReader] = []
         self.accept = b""
         self.shows_end = False
         self.unread: Unread | Stalls | None = None
@@ -152,6 +153,8 @@ class PlainProtocol(web.RequestHandler):
         """
         self._current_request = request
         self.shows_end = False
+        if self.body in self.ended_plainly:
+            self.ended_plainly.remove(self.body)
         self.body = body
         self._end_broken(body)
 
