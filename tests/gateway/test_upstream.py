@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from bascule.gateway.dialler import Unreachable
 from bascule.gateway.upstream import Answered, Dial
 from bascule.policy.config import Config, Limits
 from bascule.policy.routes import UpstreamAddress
-from tests.gateway.dialling import OFFER, SILENT, SPEAKING, dialler_of, known, opening, refuse
+from tests.gateway.dialling import OFFER, REFUSING, SILENT, SPEAKING, dialler_of, known, opening, refuse
 from tests.gateway.fenced import resolve_to
 from tests.support.processes import reserve_port
 
@@ -49,7 +50,7 @@ async def test_a_connection_that_takes_a_while_is_waited_for_without_a_task(
         await arrived.wait()
         with pytest.raises(BlockingIOError):  # it is established, and was asked
             dial.hear()
-        assert not dialler.connect_deadlines
+        assert not any(dialler.connect_deadlines.values())
         arrived.clear()
         await arrived.wait()
         assert dial.hear() is None  # a 404 is up to `finish`
@@ -73,7 +74,7 @@ async def test_one_that_is_refused_after_a_while_is_told_as_one_that_is_refused_
     assert dial.hear() is None
     with pytest.raises(Unreachable, match=r"^connect failed: ECONNREFUSED$"):
         await dial.finish()
-    assert not dialler.connect_deadlines
+    assert not any(dialler.connect_deadlines.values())
 
 
 async def test_one_that_says_nothing_is_given_up_in_time_without_a_task(
@@ -101,20 +102,80 @@ async def test_one_that_nobody_waits_for_any_more_is_closed(
     assert dial.begin(lambda: None)
     dial.give_up()
     assert set(os.listdir("/proc/self/fd")) == before
-    assert not dialler.connect_deadlines
+    assert not any(dialler.connect_deadlines.values())
 
 
 @pytest.mark.usefixtures("far_away")
-async def test_of_several_addresses_each_has_its_share_of_the_time_in_a_task(
+async def test_the_first_of_several_addresses_is_waited_for_without_a_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    resolve_to(monkeypatch, SPEAKING, SPEAKING)
-    dialler = dialler_of(Config())
-    address = await known(dialler, reserve_port())
-    dial = Dial(dialler, address, b"/", [], OFFER)
-    assert not dial.begin(lambda: None)
-    with pytest.raises(Unreachable, match=r"^connect failed: ECONNREFUSED$"):
-        await dial.finish()
+    """As of a service that leads to each of its pods."""
+    resolve_to(monkeypatch, SPEAKING, *[SILENT] * 9)
+    port = reserve_port()
+    async with await asyncio.start_server(refuse, SPEAKING, port):
+        dialler = dialler_of(Config())
+        address = await known(dialler, port)
+        arrived = asyncio.Event()
+        dial = Dial(dialler, address, b"/", [], OFFER)
+        assert dial.begin(arrived.set)
+        await arrived.wait()
+        with pytest.raises(BlockingIOError):
+            dial.hear()
+        dial.give_up()
+        assert not any(dialler.connect_deadlines.values())
+
+
+async def test_an_address_that_refuses_at_once_makes_way_for_the_next_without_a_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As ``localhost`` does where the upstream has no IPv6."""
+    resolve_to(monkeypatch, REFUSING, SPEAKING)
+    port = reserve_port()
+    async with await asyncio.start_server(refuse, SPEAKING, port):
+        dialler = dialler_of(Config())
+        dial = Dial(dialler, await known(dialler, port), b"/", [], OFFER)
+        assert dial.begin(lambda: None)
+        dial.give_up()
+
+
+@pytest.mark.parametrize("others", [[SPEAKING], [REFUSING, SPEAKING], [SPEAKING] * 99])
+@pytest.mark.parametrize("first", [REFUSING, SILENT])
+@pytest.mark.usefixtures("far_away")
+async def test_behind_one_that_was_waited_for_the_others_have_their_share_of_the_time(
+    monkeypatch: pytest.MonkeyPatch, silent_port: int, first: str, others: list[str]
+) -> None:
+    resolve_to(monkeypatch, first, *others)
+    async with await asyncio.start_server(refuse, SPEAKING, silent_port):
+        dialler = dialler_of(Config(limits=Limits(connect_timeout=1.0)))
+        address = await known(dialler, silent_port)
+        arrived = asyncio.Event()
+        dial = Dial(dialler, address, b"/", [], OFFER)
+        assert dial.begin(arrived.set)
+        began = time.monotonic()
+        await arrived.wait()
+        took = time.monotonic() - began
+        assert dial.hear() is None
+        answered = await dial.finish()
+        assert isinstance(answered, Answered)
+        assert answered.head.status == 404
+        answered.leg.close()
+    assert took < 0.9, "it had not all of the time"
+
+
+@pytest.mark.usefixtures("far_away")
+@pytest.mark.parametrize(
+    ("places", "what"),
+    [((REFUSING, SILENT), "timed out"), ((SILENT, REFUSING), "failed: ECONNREFUSED")],
+)
+async def test_several_that_all_fail_are_told_as_the_last(
+    monkeypatch: pytest.MonkeyPatch, silent_port: int, places: tuple[str, ...], what: str
+) -> None:
+    dialler = dialler_of(Config(limits=Limits(connect_timeout=0.4)))
+    address = UpstreamAddress("http", "apps", silent_port, b"apps")
+    resolve_to(monkeypatch, *places)
+    for _ in range(2):  # the second time the name is known
+        with pytest.raises(Unreachable, match=f"^connect {what}$"):
+            await opening(dialler, address, b"/", [], OFFER)
 
 
 @pytest.mark.usefixtures("far_away")

@@ -6,13 +6,13 @@ limits), or a host of ours that has nothing left to reach one with (`NoRoom`).
 
 from __future__ import annotations
 
-import errno
 import random
 import socket
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from bascule.errors import BasculeError
 from bascule.gateway.answers import AnsweringLeg, Answers
+from bascule.gateway.attempts import Attempts
 from bascule.gateway.connecting import (
     NONBLOCKING_STREAM,
     bare_socket,
@@ -21,7 +21,7 @@ from bascule.gateway.connecting import (
     lacks_room,
 )
 from bascule.gateway.fence import AddressRefused
-from bascule.gateway.legs import deadlines
+from bascule.gateway.legs import Deadline, deadlines
 from bascule.gateway.patience import Patience
 from bascule.gateway.pumpedleg import PumpedLeg
 from bascule.gateway.resolver import Resolver, Unresolvable
@@ -37,13 +37,14 @@ if TYPE_CHECKING:
     from bascule.gateway.fence import Fence
     from bascule.gateway.legs import Leg
     from bascule.gateway.resolver import Address
+    from bascule.gateway.waits import Waits
     from bascule.policy.config import Config
     from bascule.policy.routes import UpstreamAddress
 
-__all__ = ["Begun", "Dialler", "NoRoom", "Unreachable"]
+__all__ = ["Dialler", "NoRoom", "Unreachable"]
 
-Begun: TypeAlias = "list[tuple[socket.socket, SocketAddress]]"
-"""A connection that is not established yet, and where it leads; at most one."""
+_MOST_SHARES: Final = 64
+"""Most parts into which the time to connect is divided without a task; each has a timer."""
 
 
 class Unreachable(BasculeError):
@@ -67,7 +68,7 @@ class Dialler:
         fence: Says which addresses a host that a URL named may have.
 
     Attributes:
-        connect_deadlines: For connections that are being made.
+        connect_deadlines: For connections that are being made, by how many addresses share the time.
         deadlines: For the answers to requests that were sent.
         longest_head: Most bytes of an answer's head, interim ones included.
         agreements: Reads answers, and remembers what they agree to.
@@ -75,7 +76,7 @@ class Dialler:
 
     def __init__(self, config: Config, tls: ssl.SSLContext, fence: Fence) -> None:
         self._limits = config.limits
-        self.connect_deadlines = deadlines(config.limits.connect_timeout)
+        self.connect_deadlines: dict[int, Waits[Deadline]] = {}
         self.deadlines = deadlines(config.limits.upstream_handshake_timeout)
         self.longest_head = config.limits.request_head_bytes
         self._answers = Answers()
@@ -87,91 +88,106 @@ class Dialler:
         self._tls = tls
         self._fence = fence
 
-    def begin_connect(self, address: UpstreamAddress, begun: Begun) -> tuple[AnsweringLeg, bool] | None:
+    def begin_connect(self, address: UpstreamAddress) -> AnsweringLeg | Attempts | None:
         """Connect, if nothing but the connection itself has to be waited for.
 
-        In the usual case the name was resolved lately. On the same node the network answers at once.
+        In the usual case the name was resolved lately. On the same node the network answers at once, and an
+        address that refuses makes way for the next.
 
         Returns:
-            The connection, and whether it is established already; if not, it must be within the time of
-            `connect_deadlines`. ``None`` if all is up to `connect`, because the name has to be looked up or
-            has several addresses, because of TLS or a failure; then what was begun is in ``begun``.
+            The connection, if it is established; else what is left to try. ``None`` if all is up to
+            `connect`, because the name has to be looked up, because of TLS, or because none is permitted.
         """
+        found = self._resolver.known(address.host, address.port)
+        if found is None or address.scheme == "https":
+            return None
+        attempts: Attempts | None = None
         try:
-            addresses = self._resolver.known(address.host, address.port)
-            if addresses is None or address.scheme == "https":
-                return None
-            permitted = self._permitted(address, addresses)
-            family, where = permitted[0]
-            connection = self._socket(family)
-            begun.append((connection, where))
-            is_established = begin_connect(connection, where)
-            if is_established or len(permitted) == 1:
-                begun.clear()
-                return AnsweringLeg(self._answers, connection), is_established
-        except (OSError, AddressRefused):
-            pass  # `connect` tries all addresses, this one again.
-        return None
+            permitted = self._permitted(address, found)
+        except OSError:
+            return None
+        for family, where in permitted:
+            connection: socket.socket | None = None
+            try:
+                connection = self._socket(family)
+                if begin_connect(connection, where):
+                    return AnsweringLeg(self._answers, connection)
+            except OSError as error:
+                if connection is not None:
+                    connection.close()
+                if isinstance(error, BlockingIOError):
+                    break  # it has to be tried again after a while
+                attempts = attempts or Attempts(permitted, self._limits.connect_timeout)
+                attempts.failed(error, 0.0)
+            else:
+                attempts = attempts or Attempts(permitted, self._limits.connect_timeout)
+                attempts.begun = connection
+                break
+        return attempts
 
-    async def connect(self, address: UpstreamAddress, begun: Begun) -> Leg:
-        """Connect to the first address that accepts the connection; a connect that was begun goes on.
+    def leg(self, connection: socket.socket) -> AnsweringLeg:
+        """Return the leg of a connection without TLS that is being established."""
+        return AnsweringLeg(self._answers, connection)
+
+    def connect_deadline(self, leg: Leg, addresses: int) -> Deadline:
+        """Give the first of so many addresses its share of the time to connect."""
+        number = min(addresses, _MOST_SHARES)
+        if (waits := self.connect_deadlines.get(number)) is None:
+            waits = self.connect_deadlines[number] = deadlines(self._limits.connect_timeout / number)
+        return Deadline(leg, waits)
+
+    async def connect(self, address: UpstreamAddress, attempts: Attempts | None) -> Leg:
+        """Connect to the first address that accepts the connection.
+
+        Args:
+            address: Where to.
+            attempts: What was begun, if anything was.
 
         Raises:
             Unreachable: No address did, or not in time.
             NoRoom: This host lacks what the connection needs.
         """
         try:
-            return await self._connect_in_turn(address, begun)
+            if attempts is None:
+                attempts = await self._look_up(address)
+            return await self._connect_in_turn(address, attempts)
         except Unresolvable as error:
             raise Unreachable("name does not resolve") from error
         except (_TlsFailed, AddressRefused) as error:
             raise Unreachable(str(error)) from error
         except OSError as error:
-            raise self.not_connected(address, error) from error
-        finally:
-            for connection, _ in begun:
-                connection.close()
+            self._resolver.doubt(address.host)
+            if isinstance(error, TimeoutError):
+                raise Unreachable("connect timed out") from error
+            why = NoRoom if lacks_room(error) else Unreachable
+            raise why(f"connect failed: {errno_name(error)}") from error
 
-    def not_connected(self, address: UpstreamAddress, error: OSError) -> BasculeError:
-        """Return what is to be raised where no address could be connected to: `Unreachable` or `NoRoom`."""
-        self._resolver.doubt(address.host)
-        if isinstance(error, TimeoutError):
-            return Unreachable("connect timed out")
-        why = NoRoom if lacks_room(error) else Unreachable
-        return why(f"connect failed: {errno_name(error)}")
-
-    async def _connect_in_turn(self, address: UpstreamAddress, begun: Begun) -> Leg:
-        """Try the addresses in turn; a connect that has begun to the first one goes on.
-
-        Each address gets an equal share of the time that is left, so that a silent one leaves some for the
-        others. If all fail, an upstream's fault is told rather than one of this host: an address that needs
-        IPv6, which this host lacks or has no address of, may stand beside one that refuses.
-        """
-        failure: OSError | None = None
+    async def _look_up(self, address: UpstreamAddress) -> Attempts:
         async with Patience(self._limits.connect_timeout) as patience:
             found = await self._resolver.resolve(
                 address.host, address.port, named_by_url=address.named_by_url
             )
-            addresses = self._permitted(address, found)
-        left = patience.left
-        for number, (family, where) in enumerate(addresses):
-            share = left / (len(addresses) - number)
-            patience = Patience(share)
-            connection: socket.socket | None = None
+        return Attempts(self._permitted(address, found), patience.left)
+
+    async def _connect_in_turn(self, address: UpstreamAddress, attempts: Attempts) -> Leg:
+        """Try the addresses that are left; a connect that has begun to the first of them goes on."""
+        while attempts.left:
+            family, where = attempts.address
+            patience = Patience(share := attempts.share)
+            connection, attempts.begun = attempts.begun, None
             try:
-                connection = begun.pop()[0] if begun and begun[0][1] == where else self._socket(family)
+                if connection is None:
+                    connection = self._socket(family)
                 return await self._connect_to(address, connection, where, patience)
             except OSError as error:  # this address's time is up, or the connect failed
                 if connection is not None:
                     connection.close()
-                if failure is None or not _is_ours(error):
-                    failure = error
+                attempts.failed(error, share - patience.left)
             except BaseException:
                 if connection is not None:
                     connection.close()
                 raise
-            left -= share - patience.left
-        raise failure or OSError(errno.EHOSTUNREACH, "no address")
+        raise attempts.failure
 
     def _permitted(self, address: UpstreamAddress, found: list[Address]) -> list[Address]:
         """Return the addresses that may be connected to; raises `AddressRefused` if there is none."""
@@ -218,8 +234,3 @@ def _place(found: Address) -> tuple[str, int]:
     assert isinstance(host, str)
     assert isinstance(port, int)
     return host, port
-
-
-def _is_ours(error: OSError) -> bool:
-    """Tell whether this host was the reason why an address was not connected to."""
-    return lacks_room(error) or error.errno == errno.EAFNOSUPPORT

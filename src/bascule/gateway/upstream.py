@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from binascii import b2a_base64
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.errors import BasculeError
 from bascule.gateway.answers import AnsweringLeg
+from bascule.gateway.attempts import Attempts
 from bascule.gateway.dialler import Unreachable
 from bascule.gateway.legs import Deadline, Leg
 from bascule.protocol.body import Framing, framing_of
@@ -25,7 +27,7 @@ from bascule.protocol.tlsfailure import alert, errno_name, tls_failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bascule.gateway.dialler import Begun, Dialler
+    from bascule.gateway.dialler import Dialler
     from bascule.policy.routes import UpstreamAddress
 
 __all__ = ["Answered", "BadAnswer", "Dial", "Switched"]
@@ -87,8 +89,8 @@ class Dial:
     """
 
     __slots__ = (
-        "_address", "_begun", "_deadline", "_dialler", "_failed", "_fields", "_heard", "_is_connecting",
-        "_key", "_leg", "_not_connected", "_offer", "_target", "_unsent",
+        "_address", "_attempts", "_began", "_deadline", "_dialler", "_failed", "_fields", "_heard",
+        "_is_connecting", "_key", "_leg", "_offer", "_target", "_unsent",
     )  # fmt: skip
 
     def __init__(
@@ -100,10 +102,9 @@ class Dial:
         self._target = target
         self._fields = fields
         self._offer = offer
-        self._begun: Begun = []
+        self._attempts: Attempts | None = None
         self._leg: Leg | None = None
         self._is_connecting = False
-        self._not_connected = 0
         self._failed = 0  # the number of an error: with itself we would keep the frames that keep us
         self._heard = b""
 
@@ -113,11 +114,10 @@ class Dial:
         Returns:
             Whether it will be called. Otherwise `finish` must be awaited.
         """
-        found = self._dialler.begin_connect(self._address, self._begun)
-        if found is None:
+        leg = self._dialler.begin_connect(self._address)
+        if leg is None:
             return False
-        leg, is_established = found
-        if not is_established:
+        if isinstance(leg, Attempts):
             return self._await_connection(leg, arrived)
         self._ask(leg)
         if self._unsent or self._failed:
@@ -129,27 +129,44 @@ class Dial:
             return False
         return True
 
-    def _await_connection(self, leg: AnsweringLeg, arrived: Callable[[], None]) -> bool:
-        self._leg = leg
+    def _await_connection(self, attempts: Attempts, arrived: Callable[[], None]) -> bool:
+        self._attempts = attempts
+        if attempts.begun is None:
+            return False
+        leg = self._dialler.leg(attempts.begun)
+        attempts.begun = None
         try:
             leg.expect_connected(arrived)
         except OSError as error:
-            self._not_connected = error.errno or errno.EIO
+            leg.close()
+            attempts.failed(error, 0.0)
             return False
-        self._deadline = Deadline(leg, self._dialler.connect_deadlines)
+        self._leg = leg
+        self._deadline = self._dialler.connect_deadline(leg, attempts.left)
+        self._began = time.monotonic()
         self._is_connecting = True
         return True
 
     def _ask_if_connected(self, leg: AnsweringLeg) -> bool:
-        """Send the upgrade request if the connection is established; tell whether it was sent whole."""
+        """Send the upgrade request if the connection is established; tell whether it was sent whole.
+
+        If it is not, the next address is up to `finish`.
+        """
+        attempts = self._attempts
+        assert attempts is not None
         self._is_connecting = False
         self._deadline.end()
-        self._not_connected = errno.ETIMEDOUT if self._deadline.expired else leg.connect_error()
-        if not self._not_connected:
+        code = errno.ETIMEDOUT if self._deadline.expired else leg.connect_error()
+        if not code:
             self._ask(leg)
             if not (self._unsent or self._failed):
                 return True
         leg.forget()
+        if code:
+            self._leg = None
+            leg.close()
+            took = time.monotonic() - self._began
+            attempts.failed(OSError(code, "connect"), min(took, attempts.share))
         return False
 
     def hear(self) -> Switched | None:
@@ -212,11 +229,8 @@ class Dial:
         """
         leg = self._leg
         if leg is None:
-            leg = await self._dialler.connect(self._address, self._begun)
+            leg = await self._dialler.connect(self._address, self._attempts)
             self._ask(leg)
-        elif self._not_connected:
-            leg.close()
-            raise self._dialler.not_connected(self._address, OSError(self._not_connected, "connect"))
         deadline = self._deadline
         try:
             try:
