@@ -79,7 +79,7 @@ def after_its_death() -> Iterator[Supervisor]:
     """Let a gateway talk and die, and the supervisor take one turn of its loop."""
     with supervising() as supervisor:
         gateway = supervisor._gateways.serving
-        supervisor.start(gateway)
+        supervisor._children.start(gateway)
         assert gateway.process is not None
         assert gateway.process.wait() == 0
 
@@ -116,8 +116,8 @@ def test_what_makes_no_sense_is_told_and_ends_nothing(talks: Talks, nonsense: by
 def test_what_a_forwarder_could_not_read_is_in_the_log_which_it_cannot_write_itself() -> None:
     with supervising() as supervisor, capture_logs() as lines:
         (forwarder,) = supervisor._forwarders
-        supervisor._on_message(forwarder, Misread("what is no control message"))
-        supervisor._on_message(forwarder, ChannelLost(0, 7, "unknown message type b'x'"))
+        supervisor.on_message(forwarder, Misread("what is no control message"))
+        supervisor.on_message(forwarder, ChannelLost(0, 7, "unknown message type b'x'"))
     assert [line["event"] for line in lines] == ["a control message cannot be read", "channel failed"]
     assert lines[0]["child"] == "forwarder-0"
     assert (lines[1]["slot"], lines[1]["error"]) == (0, "unknown message type b'x'")

@@ -61,7 +61,7 @@ def test_one_that_lives_is_left_alone() -> None:
 
 def test_whoever_is_not_the_first_process_reaps_nothing() -> None:
     later: list[float] = []
-    Orphans(tuple, lambda seconds, _: later.append(seconds)).run()
+    Orphans((), lambda seconds, _: later.append(seconds)).run()
     assert later == []
 
 

@@ -40,8 +40,9 @@ class Host(Sleepers):
         self.start(self.gateways.serving)
         self.start(self.forwarder)
 
-    def children(self) -> tuple[Child, ...]:
-        return (*self.gateways, self.forwarder)
+    def __iter__(self) -> Iterator[Child]:
+        yield from self.gateways
+        yield self.forwarder
 
     def hang_up(self, child: Child) -> None:
         child.hang_up()
@@ -104,7 +105,7 @@ def test_a_drained_gateway_ends_all_children_and_the_stop_is_over_when_they_have
     assert host.told(host.gateways.serving) == ["BeginDrain", "hung up"]
     assert host.told(host.forwarder) == ["hung up"]
     over = [host.shutdown.over]
-    for child in host.children():
+    for child in host:
         host.dies(child)
         over.append(host.shutdown.over)
     assert over == [False, False, True]
@@ -113,7 +114,7 @@ def test_a_drained_gateway_ends_all_children_and_the_stop_is_over_when_they_have
 
 def test_a_start_that_is_given_up_kills_what_has_begun(host: Host) -> None:
     host.shutdown.give_up(1)
-    assert all(host.was_killed(child) for child in host.children())
+    assert all(host.was_killed(child) for child in host)
     assert host.shutdown.ending
     assert host.shutdown.exit_status == 1
 

@@ -31,7 +31,7 @@ class Host(Sleepers):
     def __init__(self) -> None:
         super().__init__()
         self.gateways = Gateways()
-        self.succession = Succession(Loaded(Config(), {}), self.gateways, self, self.do_later)
+        self.succession = Succession(Loaded(Config(), {}), self.gateways, self, self, self.do_later)
         self.again: list[Child] = []
         self.served: list[Child] = []
         self.turns = 0
@@ -253,7 +253,7 @@ def test_a_renewal_is_noticed_though_what_is_asked_for_meanwhile_fails(host: Hos
     key.write_text("first")
     auth = {"session": {"keyFile": str(key)}}
     host.succession = Succession(
-        Loaded(Config.model_validate({"auth": auth}), {}), host.gateways, host, host.do_later
+        Loaded(Config.model_validate({"auth": auth}), {}), host.gateways, host, host, host.do_later
     )
     _, after = begin(host)
 
@@ -278,7 +278,7 @@ def test_a_renewal_that_finds_no_place_for_a_gateway_is_told_and_tried_again_unt
     named = tmp_path / "token"
     named.write_text("first")
     config = Config.model_validate({"adminTokenFile": str(named)})
-    host.succession = Succession(Loaded(config, {}), host.gateways, host, host.do_later)
+    host.succession = Succession(Loaded(config, {}), host.gateways, host, host, host.do_later)
     serving, former = host.gateways.serving, host.gateways.former
     former += [GatewayChild(place) for place in range(GATEWAYS) if place != serving.place]
     named.write_text("the second one")
@@ -337,11 +337,11 @@ def test_a_changed_file_of_the_configuration_is_loaded_where_the_configuration_s
             host.succession.look_for_renewal(load)
         return host.gateways.successor is not None
 
-    host.succession = Succession(Loaded(Config(), {}, (file,)), host.gateways, host, host.do_later)
+    host.succession = Succession(Loaded(Config(), {}, (file,)), host.gateways, host, host, host.do_later)
     file.write_text("somebody edits it")
     assert not looks()
 
-    host.succession = Succession(load(), host.gateways, host, host.do_later)
+    host.succession = Succession(load(), host.gateways, host, host, host.do_later)
     assert not looks()
     file.write_text("a ConfigMap has changed")
     assert looks()
@@ -359,7 +359,7 @@ def test_a_changed_file_that_cannot_be_used_is_tried_again_some_time_later(
         raise ConfigError(["no"])
 
     host.succession = Succession(
-        Loaded(Config(reload_on_change=True), {}, (file,)), host.gateways, host, host.do_later
+        Loaded(Config(reload_on_change=True), {}, (file,)), host.gateways, host, host, host.do_later
     )
     file.write_text("the second one")
     for _ in range(TRY_AGAIN):
@@ -378,7 +378,7 @@ def test_what_a_signal_has_loaded_is_not_loaded_again_by_itself(host: Host, tmp_
     def load() -> Loaded:
         return Loaded(Config(reload_on_change=True), {}, (file,))
 
-    host.succession = Succession(load(), host.gateways, host, host.do_later)
+    host.succession = Succession(load(), host.gateways, host, host, host.do_later)
     file.write_text("the second one")
     host.succession.begin(load)
     host.succession.on_prepared()

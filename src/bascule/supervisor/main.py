@@ -2,9 +2,11 @@
 
 It reads nothing that comes from the network and carries no data, so little can go
 wrong in it. It waits for pidfds, control channels, signals and deadlines, and for
-nothing else. `bascule.supervisor.watchdog` kills a child that hangs, which is then treated as one
-that died. `bascule.supervisor.orders` says what the others are told, `bascule.supervisor.shutdown`
-how the proxy stops, and `bascule.supervisor.succession` how another configuration comes into force.
+nothing else. `bascule.supervisor.children` starts the others and notices their deaths;
+`bascule.supervisor.watchdog` kills a child that hangs, which is then treated as one that died.
+`bascule.supervisor.orders` says what the others are told, `bascule.supervisor.shutdown` how the proxy stops,
+and `bascule.supervisor.succession` how another configuration comes into force. This file says what follows
+from a message, a death or a signal.
 """
 
 from __future__ import annotations
@@ -17,11 +19,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bascule.errors import ConfigError, HandoverError
+from bascule.errors import ConfigError
 from bascule.handover import control, signals
-from bascule.handover.control import receive_control
-from bascule.handover.counters import CounterFile, ForwarderWord
-from bascule.handover.descriptors import PacketReader
+from bascule.handover.counters import CounterFile
 from bascule.policy.certificate import check_certificates
 from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
@@ -30,11 +30,11 @@ from bascule.supervisor.announcement import announce, warn
 from bascule.supervisor.caught import CaughtSignals
 from bascule.supervisor.channels import Channels
 from bascule.supervisor.child import Child, ForwarderChild, GatewayChild, check_kernel, in_words
+from bascule.supervisor.children import Children
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.losses import Losses
 from bascule.supervisor.orders import Orders
 from bascule.supervisor.orphans import Orphans
-from bascule.supervisor.prints import Prints
 from bascule.supervisor.shutdown import Shutdown
 from bascule.supervisor.sockets import Listeners
 from bascule.supervisor.succession import Succession
@@ -47,8 +47,10 @@ from bascule.telemetry.strays import log_strays
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bascule.handover.setup import ChildSetup
     from bascule.policy.config import Config
     from bascule.policy.loading import Loaded
+    from bascule.supervisor.children import Death
 
 __all__ = ["Supervisor", "run"]
 
@@ -59,8 +61,6 @@ _LONGEST_WAIT: Final = 3600.0
 
 _BAD_CONFIGURATION: Final = 2
 """Exit status of a gateway that cannot use the configuration, and then of the whole proxy."""
-
-_OPEN: Final = int(ForwarderWord.OPEN)
 
 
 class Supervisor:
@@ -89,17 +89,19 @@ class Supervisor:
         openfiles.prepare(config.websocket_proxy.max_sessions_per_app, self._slots)
         self._counters = CounterFile.create(self._slots)
         self._selector = selectors.DefaultSelector()
-        self._reader = PacketReader()
         self._gateways = Gateways()
+        self._forwarders = [ForwarderChild(slot) for slot in range(self._slots)]
         self._agenda = Agenda()
         do_later = self._agenda.do_later
-        self._succession = Succession(loaded, self._gateways, self, do_later)
-        self._shutdown = Shutdown(self._gateways, listeners, self)
-        self._forwarders = [ForwarderChild(slot) for slot in range(self._slots)]
-        self._prints = Prints(self._selector, do_later)
-        self._losses = Losses(self._counters, self._gateways, do_later)
         self._watchdog = Watchdog(self._counters, config.watchdog, do_later, self._on_still)
         self._usage = Usage(self._counters, Processes().read, do_later)
+        self._children = Children(
+            self._gateways, self._forwarders, self, selector=self._selector, counters=self._counters,
+            watchdog=self._watchdog, usage=self._usage, do_later=do_later,
+        )  # fmt: skip
+        self._succession = Succession(loaded, self._gateways, self._children, self, do_later)
+        self._shutdown = Shutdown(self._gateways, listeners, self._children)
+        self._losses = Losses(self._counters, self._gateways, do_later)
         self._channels = Channels(self._gateways, self._forwarders, do_later)
         self._orders = Orders(
             counters=self._counters, listeners=listeners, gateways=self._gateways,
@@ -124,7 +126,7 @@ class Supervisor:
         self._watchdog.run()
         self._usage.run()
         self._agenda.do_later(renewal.LOOK_EVERY, self._look_for_renewal)
-        Orphans(self.children, self._agenda.do_later).run()
+        Orphans(self._children, self._agenda.do_later).run()
         while not self._shutdown.over:
             deadline = min(self._shutdown.deadline, self._agenda.next_at)
             for key, _ in self._selector.select(min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))):
@@ -144,81 +146,24 @@ class Supervisor:
         """See `SuccessionHost.is_leaving`."""
         return self._shutdown.ending or self._shutdown.asked_for
 
-    def children(self) -> tuple[Child, ...]:
-        """See `ShutdownHost.children`."""
-        return (*self._gateways, *self._forwarders)
-
-    def open_sessions(self) -> int:
-        """See `ShutdownHost.open_sessions`."""
-        return self._counters.total(_OPEN)
-
     # -- children ---------------------------------------------------------------------------
 
     def _start_all(self) -> None:
         for child in (*self._forwarders, self._gateways.serving):
             try:
-                self.start(child)
+                self._children.start(child)
             except OSError as error:
                 # There is no session to lose yet. The exit status tells the service manager, which may retry.
                 _log.error("a process could not be started", child=child.name, error=str(error))
                 self._shutdown.give_up(1)
                 return
 
-    def start(self, child: Child) -> None:
-        """See `SuccessionHost.start`."""
-        with child.new_control() as theirs, self._prints.pipe(child) as prints:
-            child.start(self._orders.setup(child, theirs.fileno(), prints), time.monotonic())
-        assert child.control is not None
-        assert child.process is not None
-        try:
-            self._selector.register(child.control, selectors.EVENT_READ, lambda: self._on_control(child))
-            self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
-            self._prints.watch(child)
-        except OSError:  # no memory, or no epoll watch: we would not notice its death
-            self.hang_up(child)
-            child.abandon()
-            self._prints.end(child)
-            raise
-        self._watchdog.started(child)
-        self._usage.started(child)
-        _log.debug("started", child=child.name, pid=child.process.pid)
-        self._gateways.started += isinstance(child, GatewayChild)
+    def setup(self, child: Child, control: int, prints: int) -> ChildSetup:
+        """See `Household.setup`."""
+        return self._orders.setup(child, control, prints)
 
-    def turns_of(self, child: Child) -> int:
-        """See `SuccessionHost.turns_of`."""
-        return child.turns(self._counters)
-
-    def start_again(self, child: Child) -> None:
-        """See `SuccessionHost.start_again`."""
-        if child.alive or child not in self.children():
-            return  # it was started meanwhile, or another gateway has taken over
-        try:
-            self.start(child)
-        except OSError as error:
-            # One process that cannot be started must not end live sessions.
-            delay = child.not_started()
-            _log.error("a process could not be started", child=child.name, error=str(error), retry_in=delay)
-            self._agenda.do_later(delay, lambda: self.start_again(child))
-
-    def _on_control(self, child: Child) -> bool:
-        """Act on one message of a child; tell whether there may be more."""
-        if child.control is None or child.control not in self._selector.get_map():
-            return False
-        try:
-            message, _ = receive_control(self._reader, child.control)
-        except BlockingIOError:
-            return False
-        except HandoverError as error:
-            # Whatever is wrong with one process must not end the sessions that others carry.
-            _log.error("a control message cannot be read", child=child.name, error=str(error))
-            return True
-        if message is not None:
-            self._on_message(child, message)
-            return True
-        self._selector.unregister(child.control)  # its pidfd tells the rest
-        return False
-
-    def _on_message(self, child: Child, message: control.ControlMessage) -> None:
+    def on_message(self, child: Child, message: control.ControlMessage) -> None:
+        """See `Household.on_message`."""
         match message:
             case control.Ready():
                 self._on_ready(child, message.hot_path)
@@ -272,45 +217,34 @@ class Supervisor:
         self._announced = True
         self._succession.go_on()
 
-    def _on_death(self, child: Child) -> None:
-        assert child.process is not None
-        pid = child.process.pid
-        while self._on_control(child):
-            pass  # what it said last counts: that a drain has begun, or that it has retired
-        self._selector.unregister(child.pidfd)
-        self.hang_up(child)
-        self._watchdog.has_died(child)
-        self._usage.has_died(child)
-        now = time.monotonic()
-        status, delay = child.reap(now)
-        self._prints.end(child)
-        held = child.take_back_gauges(self._counters)
+    def on_death(self, child: Child, death: Death) -> None:
+        """See `Household.on_death`."""
         if self._shutdown.ending:
             return
         if isinstance(child, GatewayChild):
             self._channels.on_gateways_death(child)
         if isinstance(child, ForwarderChild):
-            said = in_words(status)
-            _log.error(
-                "a process died", child=child.name, pid=pid, status=said, restart_in=delay, sessions=held
-            )
-            self._losses.on_forwarders_death(child.slot, child.restarts, held)
-            self._agenda.do_later(delay, lambda: self.start_again(child))
+            _say_died(child, death, sessions=death.sessions)
+            self._losses.on_forwarders_death(child.slot, child.restarts, death.sessions)
+            self._agenda.do_later(death.delay, lambda: self._children.start_again(child))
         elif child is self._gateways.serving:
-            self._on_servings_death(child, pid, status, delay)
+            self._on_servings_death(child, death)
         elif child is self._gateways.successor:
-            self._succession.on_successors_death(in_words(status))
+            self._succession.on_successors_death(in_words(death.status))
         elif child in self._gateways.former:
-            self._on_formers_death(child, status)
+            self._gateways.former.remove(child)
+            left = len(self._gateways.former)
+            _log.info("a former gateway has left", status=in_words(death.status), left=left)
+            self._shutdown.finish_if_done()
 
-    def _on_servings_death(self, child: Child, pid: int, status: int, delay: float) -> None:
-        if status == _BAD_CONFIGURATION and not self._announced:
+    def _on_servings_death(self, child: Child, death: Death) -> None:
+        if death.status == _BAD_CONFIGURATION and not self._announced:
             # The gateway refused the configuration and logged why; the next one would do the same. Once
             # we have served, a file that has gone bad since (a certificate) must not end the sessions.
             self._shutdown.exit_status = _BAD_CONFIGURATION
             self._shutdown.finish()
             return
-        _log.error("a process died", child=child.name, pid=pid, status=in_words(status), restart_in=delay)
+        _say_died(child, death)
         self._losses.settle()
         self._gateways.restarts += 1
         if self._succession.on_servings_death():
@@ -319,12 +253,7 @@ class Supervisor:
             # No gateway is left to pace the drain: the forwarders end their sessions themselves.
             self._shutdown.finish()
             return
-        self._agenda.do_later(delay, lambda: self.start_again(child))
-
-    def _on_formers_death(self, child: GatewayChild, status: int) -> None:
-        self._gateways.former.remove(child)
-        _log.info("a former gateway has left", status=in_words(status), left=len(self._gateways.former))
-        self._shutdown.finish_if_done()
+        self._agenda.do_later(death.delay, lambda: self._children.start_again(child))
 
     def _on_still(self) -> None:
         """A process stands still: a gateway that is about to serve must not wait for it any longer."""
@@ -381,11 +310,11 @@ class Supervisor:
             assert self._load is not None
             self._succession.begin(self._load)
 
-    def hang_up(self, child: Child) -> None:
-        """See `ShutdownHost.hang_up`."""
-        if child.control is not None and child.control in self._selector.get_map():
-            self._selector.unregister(child.control)
-        child.hang_up()
+
+def _say_died(child: Child, death: Death, **more: int) -> None:
+    """Log a death after which another process is started."""
+    said = in_words(death.status)
+    _log.error("a process died", child=child.name, pid=death.pid, status=said, restart_in=death.delay, **more)
 
 
 def run(

@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Collection, Iterable
 
     from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.child import Child
@@ -28,11 +28,11 @@ class Orphans:
     """Reaps orphans now and then.
 
     Args:
-        children: Returns our own children, alive or not.
+        children: Our own children, alive or not.
         do_later: Calls something after that many seconds.
     """
 
-    def __init__(self, children: Callable[[], Iterable[Child]], do_later: DoLater) -> None:
+    def __init__(self, children: Iterable[Child], do_later: DoLater) -> None:
         self._children = children
         self._do_later = do_later
 
@@ -41,7 +41,7 @@ class Orphans:
         if os.getpid() != 1:
             return
         self._do_later(_LOOK_EVERY, self.run)
-        reap({child.process.pid for child in self._children() if child.process is not None})
+        reap({child.process.pid for child in self._children if child.process is not None})
 
 
 def reap(ours: Collection[int]) -> None:

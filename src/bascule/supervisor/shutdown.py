@@ -24,14 +24,14 @@ from bascule.handover.control import BeginDrain, send_control
 from bascule.policy.drainplan import cut_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from bascule.policy.config import Drain
     from bascule.supervisor.child import Child
     from bascule.supervisor.gateways import Gateways
     from bascule.supervisor.sockets import Listeners
 
-__all__ = ["Shutdown", "ShutdownHost"]
+__all__ = ["ChildrenToEnd", "Shutdown"]
 
 _log = structlog.get_logger()
 
@@ -42,11 +42,11 @@ _ECHO: Final = 0.01
 """Seconds in which a second signal counts as the first, which may be sent to the process and to its group."""
 
 
-class ShutdownHost(Protocol):
-    """What this file needs of the supervisor."""
+class ChildrenToEnd(Protocol):
+    """What this file needs of `bascule.supervisor.children.Children`."""
 
-    def children(self) -> Iterable[Child]:
-        """Return all children, alive or not."""
+    def __iter__(self) -> Iterator[Child]:
+        """All children, alive or not."""
 
     def hang_up(self, child: Child) -> None:
         """Close a child's control channel: the child ends what it has and leaves."""
@@ -61,7 +61,7 @@ class Shutdown:
     Args:
         gateways: The gateways, of which the serving one is told to drain.
         listeners: The listening sockets, of which the public ones are closed.
-        host: The supervisor.
+        children: All children.
 
     Attributes:
         draining_since: Monotonic time at which a drain began, by a signal or by ``POST /drain``; ``None``
@@ -72,10 +72,10 @@ class Shutdown:
         exit_status: Exit status of the supervisor.
     """
 
-    def __init__(self, gateways: Gateways, listeners: Listeners, host: ShutdownHost) -> None:
+    def __init__(self, gateways: Gateways, listeners: Listeners, children: ChildrenToEnd) -> None:
         self._gateways = gateways
         self._listeners = listeners
-        self._host = host
+        self._children = children
         self._signals = 0
         self._drained = False
         self._is_cut = False
@@ -94,7 +94,7 @@ class Shutdown:
     @property
     def over(self) -> bool:
         """Whether the children have been told to leave, and have left."""
-        return self.ending and not any(child.alive for child in self._host.children())
+        return self.ending and not any(child.alive for child in self._children)
 
     def on_signal(self, number: int, drain: Drain) -> None:
         """Begin to stop; at a second signal, stop at once.
@@ -109,7 +109,7 @@ class Shutdown:
         self._signals += 1
         self.signalled_at = now
         if self._signals > 1:
-            _log.warning("second signal: stopping at once", sessions=self._host.open_sessions())
+            _log.warning("second signal: stopping at once", sessions=self._children.open_sessions())
             self.finish()
             self._kill()
             return
@@ -129,7 +129,7 @@ class Shutdown:
         if gateways.successor is not None:
             if gateways.prepared:
                 return
-            self._host.hang_up(gateways.successor)
+            self._children.hang_up(gateways.successor)
         control = gateways.serving.control
         try:
             if control is None or not gateways.serving.alive:
@@ -154,8 +154,8 @@ class Shutdown:
             return
         self.ending = True
         self.deadline = time.monotonic() + _GRACE
-        for child in self._host.children():
-            self._host.hang_up(child)
+        for child in self._children:
+            self._children.hang_up(child)
 
     def give_up(self, status: int) -> None:
         """Kill children that are still starting: told to leave, each would log that nothing listens to it.
@@ -181,10 +181,10 @@ class Shutdown:
         self._is_cut = True
         self.deadline = self._up_at
         for former in self._gateways.former:
-            self._host.hang_up(former)
+            self._children.hang_up(former)
         self.finish_if_done()
 
     def _kill(self) -> None:
-        for child in self._host.children():
+        for child in self._children:
             child.signal(signal.SIGKILL)
         self.deadline = math.inf

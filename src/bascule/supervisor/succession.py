@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bascule.supervisor.child import Child
     from bascule.supervisor.gateways import Gateways
 
-__all__ = ["Succession", "SuccessionHost"]
+__all__ = ["ChildrenToStart", "Succession", "SuccessionHost"]
 
 _log = structlog.get_logger()
 
@@ -51,8 +51,8 @@ _RETIRE_AT_MOST: Final = 30.0
 short of CPU time, and its death ends sessions with TLS and handshakes under way."""
 
 
-class SuccessionHost(Protocol):
-    """What this file needs of the supervisor."""
+class ChildrenToStart(Protocol):
+    """What this file needs of `bascule.supervisor.children.Children`."""
 
     def start(self, child: Child) -> None:
         """Start a process.
@@ -64,11 +64,15 @@ class SuccessionHost(Protocol):
     def start_again(self, child: Child) -> None:
         """Start a process that died; try again later if it cannot be started now."""
 
-    def go_over(self) -> None:
-        """Tell the gateway that is to serve to do so, and apply the configuration in force to all else."""
-
     def turns_of(self, child: Child) -> int:
         """Return how often the loop of a process has gone round, as it counts that."""
+
+
+class SuccessionHost(Protocol):
+    """What this file needs of the supervisor."""
+
+    def go_over(self) -> None:
+        """Tell the gateway that is to serve to do so, and apply the configuration in force to all else."""
 
     @property
     def is_leaving(self) -> bool:
@@ -81,6 +85,7 @@ class Succession:
     Args:
         loaded: The configuration in force at the start.
         gateways: All gateways; this class decides which one serves.
+        children: All children.
         host: The supervisor.
         do_later: Calls something after that many seconds.
 
@@ -89,9 +94,17 @@ class Succession:
         wanted: The configuration of the successor; without a successor, the one in force.
     """
 
-    def __init__(self, loaded: Loaded, gateways: Gateways, host: SuccessionHost, do_later: DoLater) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        gateways: Gateways,
+        children: ChildrenToStart,
+        host: SuccessionHost,
+        do_later: DoLater,
+    ) -> None:
         self.loaded = self.wanted = loaded
         self._gateways = gateways
+        self._children = children
         self._host = host
         self._do_later = do_later
         self._renewal = self._next_renewal = Renewal.of_named(loaded.config)
@@ -133,7 +146,7 @@ class Succession:
             if successor is None:
                 left = len(gateways.former)
                 raise ConfigError([f"{left} former gateways have work left; try again when one has finished"])
-            self._host.start(successor)
+            self._children.start(successor)
             self._end_if_late(
                 successor, _PREPARE, lambda: successor is gateways.successor and not gateways.prepared
             )
@@ -218,11 +231,11 @@ class Succession:
         except OSError:
             before.signal(signal.SIGKILL)  # its pidfd tells the rest
             return
-        turns = self._host.turns_of(before)
+        turns = self._children.turns_of(before)
         self._end_if_late(
             before,
             _RETIRE,
-            lambda: before is gateways.serving and self._host.turns_of(before) == turns,
+            lambda: before is gateways.serving and self._children.turns_of(before) == turns,
         )
         self._end_if_late(before, _RETIRE_AT_MOST, lambda: before is gateways.serving)
 
@@ -261,7 +274,7 @@ class Succession:
         gateways.give_up_successor()
         self._fail([f"the gateway that was to use it ended with {status}"])
         if not gateways.serving.alive:
-            self._host.start_again(gateways.serving)
+            self._children.start_again(gateways.serving)
         elif had_asked:
             # The serving gateway accepts nothing more; when it has died, we start one that does.
             gateways.serving.signal(signal.SIGKILL)
