@@ -13,14 +13,28 @@ import pytest
 
 from bascule.gateway.plain_client import UploadBody, upstream_session
 from bascule.gateway.plain_connection import UpstreamConnection
+from bascule.gateway.tlshandshake import connect_tls
 from tests.gateway.plain_support import answer
+from tests.support.certificates import make_certificate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from tests.support.certificates import Certificate
+
+    Uploading = Callable[[], Awaitable[UpstreamConnection]]
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Make one."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(params=["tcp", "unix", "tls"])
+def pair(
+    request: pytest.FixtureRequest, certificate: Certificate
+) -> Iterator[tuple[socket.socket, socket.socket]]:
     """Return both ends of a connection: ours and the upstream's."""
     if request.param == "unix":
         ours, theirs = socket.socketpair()
@@ -28,18 +42,34 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket
         with socket.create_server(("127.0.0.1", 0)) as listener:
             ours = socket.create_connection(listener.getsockname())
             theirs, _ = listener.accept()
+    if request.param == "tls":
+        theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or what it says may wait for our ACK
+        context = certificate.server()
+        theirs = context.wrap_socket(theirs, server_side=True, do_handshake_on_connect=False)
     ours.setblocking(False)
     with ours, theirs:
         yield ours, theirs
 
 
-async def uploading(ours: socket.socket) -> UpstreamConnection:
-    """Return a connection on which the first part of an upload was sent, and nothing was received."""
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: UpstreamConnection(loop), sock=ours)
-    connection.set_response_params()
-    ours.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
-    return connection
+@pytest.fixture
+def uploading(pair: tuple[socket.socket, socket.socket], certificate: Certificate) -> Uploading:
+    """Make a connection on which the first part of an upload was sent, and nothing was received."""
+    ours, theirs = pair
+
+    async def begin() -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        connection = UpstreamConnection(loop)
+        if isinstance(theirs, ssl.SSLSocket):
+            connecting = connect_tls(ours, certificate.client(), "localhost", lambda: connection)
+            await asyncio.gather(connecting, asyncio.to_thread(theirs.do_handshake))
+        else:
+            await loop.create_connection(lambda: connection, sock=ours)
+        assert connection.transport is not None
+        connection.set_response_params()
+        connection.transport.write(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+        return connection
+
+    return begin
 
 
 def go_on(connection: UpstreamConnection) -> None:
@@ -49,10 +79,10 @@ def go_on(connection: UpstreamConnection) -> None:
 
 
 async def test_an_answer_is_heard_though_the_upload_was_cut_off_behind_it(
-    pair: tuple[socket.socket, socket.socket],
+    pair: tuple[socket.socket, socket.socket], uploading: Uploading
 ) -> None:
-    ours, theirs = pair
-    connection = await uploading(ours)
+    _, theirs = pair
+    connection = await uploading()
     theirs.send(answer(status=b"413 Too Large", body=b"too big"))
     theirs.close()  # with bytes unread: the kernel resets
     go_on(connection)
@@ -61,10 +91,10 @@ async def test_an_answer_is_heard_though_the_upload_was_cut_off_behind_it(
 
 
 async def test_an_answer_is_heard_though_whoever_uploads_learns_first_that_it_was_cut_off(
-    pair: tuple[socket.socket, socket.socket],
+    pair: tuple[socket.socket, socket.socket], uploading: Uploading
 ) -> None:
-    ours, theirs = pair
-    connection = await uploading(ours)
+    _, theirs = pair
+    connection = await uploading()
     reading = asyncio.create_task(connection.read())
     await asyncio.sleep(0)
     theirs.send(answer(status=b"413 Too Large", body=b"too big"))
@@ -78,10 +108,10 @@ async def test_an_answer_is_heard_though_whoever_uploads_learns_first_that_it_wa
 
 @pytest.mark.parametrize("chunk", [0, 10_000])
 async def test_a_long_answer_is_heard_whole_though_the_upload_was_cut_off_behind_it(
-    pair: tuple[socket.socket, socket.socket], chunk: int
+    pair: tuple[socket.socket, socket.socket], uploading: Uploading, chunk: int
 ) -> None:
-    ours, theirs = pair
-    connection = await uploading(ours)
+    _, theirs = pair
+    connection = await uploading()
     text = bytes(range(256)) * 400  # fits what a kernel receives unread
     page = answer(status=b"413 Too Large", body=text)
     if chunk:
@@ -97,10 +127,10 @@ async def test_a_long_answer_is_heard_whole_though_the_upload_was_cut_off_behind
 
 @pytest.mark.parametrize("head", [b"Transfer-Encoding: chunked\t", None], ids=["no chunks", "without end"])
 async def test_what_follows_an_answer_that_was_turned_away_is_never_one(
-    pair: tuple[socket.socket, socket.socket], head: bytes | None
+    pair: tuple[socket.socket, socket.socket], uploading: Uploading, head: bytes | None
 ) -> None:
-    ours, theirs = pair
-    connection = await uploading(ours)
+    _, theirs = pair
+    connection = await uploading()
     codes = []
 
     async def read_all() -> None:
@@ -123,10 +153,10 @@ async def test_what_follows_an_answer_that_was_turned_away_is_never_one(
 
 
 async def test_an_answer_that_was_cut_off_with_the_upload_is_not_whole(
-    pair: tuple[socket.socket, socket.socket],
+    pair: tuple[socket.socket, socket.socket], uploading: Uploading
 ) -> None:
-    ours, theirs = pair
-    connection = await uploading(ours)
+    _, theirs = pair
+    connection = await uploading()
     theirs.send(answer(status=b"413 Too Large", body=b"too big")[:-1])
     theirs.close()
     go_on(connection)
@@ -137,10 +167,10 @@ async def test_an_answer_that_was_cut_off_with_the_upload_is_not_whole(
 
 
 async def test_an_upload_that_was_cut_off_without_an_answer_fails(
-    pair: tuple[socket.socket, socket.socket],
+    pair: tuple[socket.socket, socket.socket], uploading: Uploading
 ) -> None:
-    ours, theirs = pair
-    connection = await uploading(ours)
+    _, theirs = pair
+    connection = await uploading()
     theirs.close()
     go_on(connection)
     with pytest.raises(aiohttp.ClientConnectionError):

@@ -8,16 +8,19 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bascule.gateway.plain_client import UploadBody, upstream_session
 from tests.gateway.plain_support import Peer, World, answer, request_head
 from tests.support.certificates import make_certificate
 from tests.support.mutual import asking_for_certificates
 from tests.support.parts import require
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 
@@ -135,3 +138,33 @@ async def test_an_answer_that_only_its_end_ends_is_whole_if_the_connection_has_n
             body += part
     assert body == b"all there is"
     assert front.failures == (how == "resets the connection")
+
+
+async def test_an_early_answer_of_an_https_upstream_is_heard_though_the_upload_was_cut_off_behind_it(
+    authority: tuple[ssl.SSLContext, ssl.SSLContext],
+) -> None:
+    server, client = authority
+
+    def serve() -> None:
+        accepted, _ = listener.accept()
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with server.wrap_socket(accepted, server_side=True) as theirs:
+            theirs.recv(65536)
+            theirs.sendall(answer(status=b"413 Too Large", body=b"too big"))
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"abc"
+        serving.join(10)  # and the loop does not look meanwhile
+        yield b"def"
+        yield b"ghi"
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        url = f"https://localhost:{listener.getsockname()[1]}/"
+        async with (
+            upstream_session(5.0, client) as session,
+            session.put(url, data=UploadBody(parts())) as said,
+        ):
+            assert (said.status, await said.read()) == (413, b"too big")

@@ -1,4 +1,4 @@
-"""The client that sends plain requests to upstreams: aiohttp's, with fifteen differences.
+"""The client that sends plain requests to upstreams: aiohttp's, with sixteen differences.
 
 1. One pool holds connections to TCP and to Unix sockets.
 2. It parses no cookies.
@@ -18,6 +18,8 @@
 13. The connection of a request that says ``Connection: close`` is not used again, whatever the answer says.
 14. The time to connect is that in which this process runs (`Patience`).
 15. That the end of a body cannot be written is known like that of any part of it (`UploadBody`).
+16. TLS is that of sessions (`bascule.gateway.tlstransport`): what an upstream said before it cut an upload
+    off can still be read, and a download that stalls holds less.
 
 What one connection does differently (4, 6 to 8) is in `bascule.gateway.plain_connection`.
 """
@@ -30,6 +32,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from aiohappyeyeballs import start_connection
 from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver
 from aiohttp.client_exceptions import UnixClientConnectorError
@@ -40,6 +43,7 @@ from bascule.gateway.patience import Patience
 from bascule.gateway.plain_connection import UpstreamConnection
 from bascule.gateway.plain_server import READ_AHEAD
 from bascule.gateway.resolver import Resolver
+from bascule.gateway.tlshandshake import connect_tls
 from bascule.policy.socketpath import UNIX_SCHEME, socket_path
 
 if TYPE_CHECKING:
@@ -59,6 +63,8 @@ __all__ = ["TlsTimedOut", "UploadBody", "UpstreamPool", "reporting_interim", "up
 
 _KEEP_ALIVE: Final = 4.0
 """Seconds an idle upstream connection is kept: below the 5 s of uvicorn and node, so that we close first."""
+_NEXT_ADDRESS: Final = 0.25
+"""Seconds after which the next of several addresses is tried as well (RFC 8305 §8)."""
 _LONGEST_LINE: Final = 65536
 """Most bytes of one field of an upstream's answer; single sign-on sets cookies of several kilobytes."""
 _MOST_FIELDS: Final = 256
@@ -190,20 +196,29 @@ class UpstreamPool(aiohttp.TCPConnector):
     async def _wrap_create_connection(
         self, *args: Any, req: aiohttp.ClientRequest, **options: Any
     ) -> tuple[asyncio.Transport, ResponseHandler]:
-        """Connect to one of several addresses; tell a failure of TLS from a failed connect."""
+        """Connect to one of several addresses."""
         assert isinstance(req, _Request)
         req.is_connected = False
-
-        def connected() -> ResponseHandler:  # called when TCP has connected, before TLS begins
-            req.is_connected = True
-            return UpstreamConnection(asyncio.get_running_loop())
-
+        protocol = UpstreamConnection(asyncio.get_running_loop())
+        if options["ssl"] is None:
+            return await super()._wrap_create_connection(lambda: protocol, *args[1:], req=req, **options)
         try:
-            return await super()._wrap_create_connection(connected, *args[1:], req=req, **options)
-        except aiohttp.ClientConnectorError as error:
-            if not req.is_connected or isinstance(error, aiohttp.ClientSSLError):
-                raise
-            raise aiohttp.ClientConnectorSSLError(req.connection_key, error.os_error) from error
+            connection = await start_connection(
+                options["addr_infos"],
+                happy_eyeballs_delay=_NEXT_ADDRESS,
+            )
+        except OSError as error:
+            raise aiohttp.ClientConnectorError(req.connection_key, error) from error
+        req.is_connected = True
+        try:
+            server = options["server_hostname"]
+            return await connect_tls(connection, options["ssl"], server, lambda: protocol), protocol
+        except OSError as error:
+            connection.close()
+            raise aiohttp.ClientConnectorSSLError(req.connection_key, error) from error
+        except BaseException:
+            connection.close()
+            raise
 
 
 class _ForgetfulJar(aiohttp.DummyCookieJar):
@@ -304,6 +319,7 @@ def upstream_session(
             limit=0,
             limit_per_host=0,
             keepalive_timeout=_KEEP_ALIVE,
+            happy_eyeballs_delay=_NEXT_ADDRESS,
             ssl=tls,
         ),
         cookie_jar=_ForgetfulJar(),

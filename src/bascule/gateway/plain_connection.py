@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 
+from bascule.gateway.tlstransport import TlsTransport
 from bascule.protocol.tlsfailure import alert
 
 if TYPE_CHECKING:
@@ -149,7 +150,11 @@ class UpstreamConnection(ResponseHandler):
         reset the connection; our next write fails, and then the event loop reads no more of what came.
         """
         transport = self.transport
-        if transport is None or self._is_turned_away or transport.get_extra_info("ssl_object"):
+        if transport is None or self._is_turned_away:
+            return
+        if isinstance(transport, TlsTransport):
+            transport.hear_rest()
+            self._parse_the_rest()
             return
         connection, most = transport.get_extra_info("socket").fileno(), _MOST_LEFT
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""TLS of a browser's or a session's connection: an asyncio transport that owns hardly any buffers.
+"""TLS of a browser's or an upstream's connection: an asyncio transport that owns hardly any buffers.
 
 The event loop's own keeps 256 KiB for reading, room for the most that TLS has ever had to hold, and another
 piece at each step: together up to a megabyte behind a browser that reads nothing. Here all connections share
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from bascule.gateway.tlsrecords import TlsRecords
 
 __all__ = ["TlsTransport"]
+
+_MOST_WINDOWS: Final = 16
+"""Most windows that are read of a connection on which nothing can be written any more: 1 MiB in all."""
 
 _HIGH: Final = 64 * 1024
 """Bytes that may wait to be written before a protocol is asked to pause: asyncio's choice."""
@@ -300,15 +303,23 @@ class TlsTransport(asyncio.Transport):
         self._ours = _MUTE
         if self._buffered is None:
             if not self._is_paused:
-                with contextlib.suppress(OSError):
-                    if number := self._connection.recv_into(self._receiver.window):
-                        self._open(number)
+                self.hear_rest()
             self._end(error)
         else:
             with contextlib.suppress(OSError):  # otherwise a peer that lives might never end
                 self._connection.shutdown(socket.SHUT_RDWR)
             self._watch()
             self._resume_if_low()
+
+    def hear_rest(self) -> None:
+        """Give the protocol what has come: once the connection has failed, nothing else does."""
+        with contextlib.suppress(OSError):
+            for _ in range(_MOST_WINDOWS):
+                if self._ours >= _CLOSING or self._peers is not _TALKS:
+                    break
+                if not (number := self._connection.recv_into(self._receiver.window)):
+                    break
+                self._open(number)
 
     # -- ending ----------------------------------------------------------------------------
 
