@@ -46,7 +46,7 @@ from bascule.handover.messages import (
 )
 from bascule.handover.setup import ForwarderSetup
 from bascule.policy.config import Config, WebSocketProxy
-from bascule.supervisor.child import ForwarderChild
+from bascule.supervisor.forwarderchild import ForwarderChild
 from tests.gateway.lives import at
 from tests.support.bookkeeping import TAG, Bookkeeping
 from tests.support.parts import ROOT

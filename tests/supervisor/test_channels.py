@@ -10,12 +10,14 @@ import pytest
 
 from bascule.handover.control import ForwarderChannel, GatewayChannel, Unread
 from bascule.supervisor.channels import Channels
-from bascule.supervisor.child import ForwarderChild, GatewayChild
+from bascule.supervisor.forwarderchild import ForwarderChild
 from bascule.supervisor.gateways import Gateways
 from tests.supervisor.sleepers import Sleepers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from bascule.supervisor.gatewaychild import GatewayChild
 
 
 class Rig(Sleepers):

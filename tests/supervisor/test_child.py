@@ -13,7 +13,9 @@ import pytest
 from bascule.errors import ConfigError
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
 from bascule.handover.setup import ForwarderSetup
-from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, ForwarderChild, GatewayChild, check_kernel
+from bascule.supervisor.child import BACK_OFF, STABLE_AFTER, check_kernel
+from bascule.supervisor.forwarderchild import ForwarderChild
+from bascule.supervisor.gatewaychild import GatewayChild
 from tests.support.bascule import run_bascule
 from tests.support.proctree import alive
 from tests.support.waiting import eventually

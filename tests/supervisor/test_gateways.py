@@ -13,7 +13,7 @@ from bascule.supervisor.gateways import Gateways
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bascule.supervisor.child import GatewayChild
+    from bascule.supervisor.gatewaychild import GatewayChild
 
 
 @pytest.fixture

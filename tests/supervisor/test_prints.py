@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from bascule.supervisor import prints as module
-from bascule.supervisor.child import ForwarderChild
+from bascule.supervisor.forwarderchild import ForwarderChild
 from bascule.supervisor.prints import Prints
 from tests.supervisor.sleepers import Sleepers
 

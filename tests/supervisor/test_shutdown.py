@@ -11,7 +11,8 @@ import pytest
 
 from bascule.policy.config import Config, Drain
 from bascule.policy.drainplan import cut_after
-from bascule.supervisor.child import ForwarderChild, GatewayChild
+from bascule.supervisor.forwarderchild import ForwarderChild
+from bascule.supervisor.gatewaychild import GatewayChild
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.shutdown import Shutdown
 from bascule.supervisor.sockets import Listeners

@@ -11,7 +11,7 @@ from bascule.errors import ConfigError
 from bascule.handover.counters import GATEWAYS
 from bascule.policy.config import Config
 from bascule.policy.loading import Loaded
-from bascule.supervisor.child import Child, GatewayChild
+from bascule.supervisor.gatewaychild import GatewayChild
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.renewal import TRY_AGAIN
 from bascule.supervisor.succession import Succession
@@ -21,6 +21,8 @@ from tests.support.proctree import alive
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from bascule.supervisor.child import Child
 
 OTHER = Loaded(Config.model_validate({"websocketProxy": {"maxSessionsPerApp": 7}}), {})
 

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
-from bascule.supervisor.child import ForwarderChild, GatewayChild
+from bascule.supervisor.forwarderchild import ForwarderChild
+from bascule.supervisor.gatewaychild import GatewayChild
 from bascule.supervisor.usage import Usage
 from bascule.telemetry.load import ProcessReading
 from bascule.telemetry.processes import Processes

@@ -6,7 +6,9 @@ import signal
 from typing import TYPE_CHECKING
 
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
-from bascule.supervisor.child import Child, ForwarderChild, GatewayChild
+from bascule.supervisor.child import Child
+from bascule.supervisor.forwarderchild import ForwarderChild
+from bascule.supervisor.gatewaychild import GatewayChild
 from bascule.supervisor.watch import STARTING
 from bascule.supervisor.watchdog import Watchdog
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bascule.supervisor.agenda import DoLater
-    from bascule.supervisor.child import ForwarderChild, GatewayChild
+    from bascule.supervisor.forwarderchild import ForwarderChild
+    from bascule.supervisor.gatewaychild import GatewayChild
     from bascule.supervisor.gateways import Gateways
 
 __all__ = ["Channels"]

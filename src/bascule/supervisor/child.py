@@ -1,4 +1,4 @@
-"""One child process: the supervisor starts it, watches its pidfd, and restarts it with back-off."""
+"""What all child processes have in common: a pidfd, a control channel, and restarts with back-off."""
 
 from __future__ import annotations
 
@@ -6,31 +6,23 @@ import contextlib
 import errno
 import os
 import signal
-import subprocess
-import sys
 from abc import ABC, abstractmethod
-from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from bascule.errors import ConfigError
-from bascule.gateway.setup import PROCESS_NAME, GatewaySetup
-from bascule.handover.counters import ForwarderWord, GatewayWord
 from bascule.handover.descriptors import channel_pair
-from bascule.handover.setup import OTHER_VERSION, ForwarderSetup
-from bascule.supervisor.forked import Forked
+from bascule.handover.setup import OTHER_VERSION
 
 if TYPE_CHECKING:
     import socket
 
-    from bascule.handover.counters import CounterFile
+    from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
     from bascule.handover.setup import ChildSetup
 
 __all__ = [
     "BACK_OFF",
     "STABLE_AFTER",
     "Child",
-    "ForwarderChild",
-    "GatewayChild",
     "Process",
     "check_kernel",
     "in_words",
@@ -229,96 +221,3 @@ class Child(ABC):
         if self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, number)
-
-
-class GatewayChild(Child):
-    """A gateway: a copy of the supervisor, so that one that died is replaced in a tenth of a second.
-
-    Args:
-        place: Its place: the number of its block of the counters.
-
-    Attributes:
-        place: The same.
-        prepared: Whether it has all it needs, so that forwarders may be connected to it.
-    """
-
-    name = "gateway"
-    layout = GatewayWord
-
-    def __init__(self, place: int) -> None:
-        super().__init__()
-        self.place = place
-        self.prepared = False
-
-    def block(self, counters: CounterFile) -> memoryview:
-        """See `Child.block`."""
-        return counters.gateway(self.place)
-
-    def take_back_gauges(self, counters: CounterFile) -> int:
-        """See `Child.take_back_gauges`; the forwarders hold the sessions."""
-        self.block(counters)[GatewayWord.HTTP_IN_FLIGHT] = 0
-        return 0
-
-    def start(self, setup: ChildSetup, now: float) -> None:
-        """See `Child.start`."""
-        super().start(setup, now)
-        self.prepared = False
-
-    def _begin(self, setup: ChildSetup) -> Process:
-        # Not before it is needed: forwarders start meanwhile, and a command that fails has failed already.
-        from bascule.gateway.main import main
-
-        assert isinstance(setup, GatewaySetup)
-        return Forked(PROCESS_NAME, partial(main, setup), (setup.prints, *setup.descriptors))
-
-
-class ForwarderChild(Child):
-    """A forwarder: a new process, so that what parses bytes of strangers has no credential in its memory.
-
-    Args:
-        slot: Its slot, which the processes that follow it keep.
-
-    Attributes:
-        slot: The same.
-        hot_path: Which build of the relay it runs, by its last report.
-    """
-
-    module = "bascule.forwarder"
-    """What `python -m` runs."""
-
-    layout = ForwarderWord
-
-    def __init__(self, slot: int) -> None:
-        super().__init__()
-        self.slot = slot
-        self.name = f"forwarder-{slot}"
-        self.hot_path = ""
-
-    def block(self, counters: CounterFile) -> memoryview:
-        """See `Child.block`."""
-        return counters.forwarder(self.slot)
-
-    def take_back_gauges(self, counters: CounterFile) -> int:
-        """See `Child.take_back_gauges`; note also on which channel it told its outcomes."""
-        words = self.block(counters)
-        words[ForwarderWord.DIED_ON] = words[ForwarderWord.CHANNEL]
-        sessions = words[ForwarderWord.OPEN]
-        for gauge in (ForwarderWord.OPEN, ForwarderWord.STASHED_BYTES, ForwarderWord.GIVEN):
-            words[gauge] = 0
-        return sessions
-
-    def _begin(self, setup: ChildSetup) -> Process:
-        assert isinstance(setup, ForwarderSetup)
-        told = setup.write()
-        try:
-            return subprocess.Popen(
-                # -P: a file in the working directory with a module's name must not run in its place.
-                [sys.executable, "-P", "-m", self.module, str(told)],
-                pass_fds=(told, *setup.descriptors),
-                stdin=subprocess.DEVNULL,
-                stderr=setup.prints,
-                # Ctrl-C in a terminal goes to the whole group, and only the supervisor is to act on it.
-                process_group=0,
-            )
-        finally:
-            os.close(told)

@@ -16,7 +16,7 @@ from bascule.errors import HandoverError
 from bascule.handover.control import receive_control
 from bascule.handover.counters import ForwarderWord
 from bascule.handover.descriptors import PacketReader
-from bascule.supervisor.child import GatewayChild
+from bascule.supervisor.gatewaychild import GatewayChild
 from bascule.supervisor.prints import Prints
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from bascule.handover.counters import CounterFile
     from bascule.handover.setup import ChildSetup
     from bascule.supervisor.agenda import DoLater
-    from bascule.supervisor.child import Child, ForwarderChild
+    from bascule.supervisor.child import Child
+    from bascule.supervisor.forwarderchild import ForwarderChild
     from bascule.supervisor.gateways import Gateways
     from bascule.supervisor.usage import Usage
     from bascule.supervisor.watchdog import Watchdog

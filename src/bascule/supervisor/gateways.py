@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bascule.handover.counters import GATEWAYS
-from bascule.supervisor.child import GatewayChild
+from bascule.supervisor.gatewaychild import GatewayChild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

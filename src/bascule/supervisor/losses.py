@@ -14,7 +14,7 @@ from bascule.handover.losses import claim_to_count
 
 if TYPE_CHECKING:
     from bascule.supervisor.agenda import DoLater
-    from bascule.supervisor.child import GatewayChild
+    from bascule.supervisor.gatewaychild import GatewayChild
     from bascule.supervisor.gateways import Gateways
 
 __all__ = ["Losses"]

@@ -29,8 +29,10 @@ from bascule.supervisor.agenda import Agenda
 from bascule.supervisor.announcement import announce, warn
 from bascule.supervisor.caught import CaughtSignals
 from bascule.supervisor.channels import Channels
-from bascule.supervisor.child import Child, ForwarderChild, GatewayChild, check_kernel, in_words
+from bascule.supervisor.child import Child, check_kernel, in_words
 from bascule.supervisor.children import Children
+from bascule.supervisor.forwarderchild import ForwarderChild
+from bascule.supervisor.gatewaychild import GatewayChild
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.losses import Losses
 from bascule.supervisor.orders import Orders

@@ -17,7 +17,8 @@ from bascule.gateway.setup import GatewaySetup
 from bascule.handover.control import ASK_AGAIN, BeginDrain, ChangeIntervals, Serve, send_control
 from bascule.handover.journal import Journal
 from bascule.handover.setup import ForwarderSetup
-from bascule.supervisor.child import ForwarderChild, GatewayChild
+from bascule.supervisor.forwarderchild import ForwarderChild
+from bascule.supervisor.gatewaychild import GatewayChild
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
