@@ -1,6 +1,6 @@
 """One forwarder: a thread, an epoll, and the sessions handed to it.
 
-The loop: the engine relays until something needs attention, then channels, signs and
+The loop: the engine relays until something needs attention, then channels (`gateways`), signs and
 timers are served. The supervisor sends the forwarder a channel to the gateway, and
 another when that gateway is replaced. While there is no gateway, sessions go on and
 their outcomes wait.
@@ -14,15 +14,14 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
-import os
 import signal
 import socket
 import time
-from collections import deque
 from functools import partial
 from typing import Final
 
 from bascule.errors import HandoverError
+from bascule.forwarder.gateways import Gateways
 from bascule.forwarder.hot import Engine, Flow, count_allocations, describe
 from bascule.forwarder.outbox import Outbox, count_outcome
 from bascule.forwarder.relay import Relay
@@ -39,8 +38,8 @@ from bascule.handover.control import (
     send_control,
 )
 from bascule.handover.counters import TURN_EVERY, CounterFile, ForwarderWord
-from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, Packet, PacketReader, send_packet
-from bascule.handover.messages import MAX_EARLY_BYTES, Adopt, Close, List, Listed, Message, Moved, decode
+from bascule.handover.descriptors import PacketReader
+from bascule.handover.messages import MAX_EARLY_BYTES
 from bascule.handover.setup import ForwarderSetup
 from bascule.protocol.closing import End
 
@@ -76,13 +75,12 @@ class Forwarder:
             report=self._outbox.put,
         )
         self._reader = PacketReader()
-        self._gateway: socket.socket | None = None
-        self._number = 0
-        self._former: list[socket.socket] = []
+        self._gateways = Gateways(
+            self._engine, self._relay, self._outbox, words, self._reader, self._has_missed
+        )
         self._stopping_at = float("inf")
         self._ask_at = float("inf")
         self._lost = ChannelLost(setup.slot, 0)
-        self._orphan = False
 
     def run(self) -> None:
         """Serve until told to stop and no session is left."""
@@ -98,10 +96,11 @@ class Forwarder:
         # alive now is alive for good and the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        while not (self._orphan and not relay.sessions):
+        gateways = self._gateways
+        while not (gateways.are_gone and not relay.sessions):
             words[ForwarderWord.TURNS] += 1
             deadline = min(relay.next_at, self._stopping_at, self._ask_at, time.monotonic() + TURN_EVERY)
-            if self._outbox or self._former:
+            if self._outbox or gateways.former:
                 deadline = min(deadline, time.monotonic() + _RETRY)
             for target, found in engine.turn(deadline):
                 if isinstance(target, Flow):
@@ -112,9 +111,9 @@ class Forwarder:
             if relay.next_at <= now:
                 relay.on_time(now)
             if self._outbox:
-                self._outbox.send(self._gateway)
-            if self._former:
-                self._tell_former()
+                self._outbox.send(gateways.channel)
+            if gateways.former:
+                gateways.tell_former()
             if now >= self._ask_at:
                 self._ask_channel()
             if now >= self._stopping_at:
@@ -122,9 +121,9 @@ class Forwarder:
 
     def _stop(self) -> None:
         """End every session and leave when the last one has gone."""
-        if self._orphan:
+        if self._gateways.are_gone:
             return
-        self._orphan = True
+        self._gateways.are_gone = True
         for identifier in list(self._relay.sessions):
             self._relay.end(identifier, End.DRAIN)
         self._stopping_at = time.monotonic() + _LEAVING
@@ -146,22 +145,22 @@ class Forwarder:
                 self._engine.unwatch(self._control.fileno())
                 self._stop()
             case GatewayChannel(number) if not packet.complete:
-                self._has_missed(number)
+                self._has_missed(number, "")
             case GatewayChannel(number):
                 if not self._lost.problem:  # which is still to be told
                     self._ask_at = float("inf")  # any channel will do, even one that we did not ask for
-                self._change_gateway(socket.socket(fileno=packet.descriptors[0]), number)
+                self._gateways.change(socket.socket(fileno=packet.descriptors[0]), number)
             case ChangeIntervals(heartbeat_ms, pong, idle_ms, closing):
                 self._relay.change(_intervals(heartbeat_ms, pong, idle_ms, closing))
             case _:
                 pass  # the rest is for gateways
 
-    def _has_missed(self, number: int, problem: str = "") -> None:
+    def _has_missed(self, number: int, problem: str) -> None:
         """Ask for another channel a little later.
 
         Args:
             number: Of a channel that did not fit, that epoll did not take, or that cannot be read.
-            problem: What cannot be read on it.
+            problem: What cannot be read on it; empty where it is one of the other two.
         """
         self._lost = ChannelLost(self._slot, number, problem)
         self._ask_at = min(self._ask_at, time.monotonic() + ASK_AGAIN)
@@ -173,139 +172,6 @@ class Forwarder:
             self._ask_at = float("inf")
         except OSError:  # full; or the supervisor has hung up, and we are leaving
             self._ask_at = time.monotonic() + ASK_AGAIN
-
-    # -- the gateway --------------------------------------------------------------------
-
-    def _change_gateway(self, channel: socket.socket, number: int) -> None:
-        """Read what the former gateway still sent, then tell the new one which sessions live here."""
-        try:
-            self._engine.watch(channel.fileno(), self._receive)
-        except OSError:  # for want of memory, or by the user's limit
-            channel.close()
-            self._has_missed(number)
-            return
-        while self._receive():
-            pass
-        self._words[ForwarderWord.CHANNEL] = number  # before anything is counted that the former one knows
-        if (former := self._gateway) is not None:
-            self._engine.unwatch(former.fileno())
-            former.shutdown(socket.SHUT_RD)  # what it sends from now on fails, as on a closed channel
-            while self._hear(former):
-                pass  # it came just before
-            self._outbox.leave_gateway()
-            self._former.append(former)
-            self._tell_former()
-        self._outbox.drop_lists()
-        channel.setblocking(False)
-        self._gateway, self._number = channel, number
-        self._list(0)
-
-    def _tell_former(self) -> None:
-        """Tell the former gateways that there is another; one whose channel is full is told later.
-
-        Until then the channel stays open, and that gateway waits. If this process dies before, that gateway
-        looks at `ForwarderWord.CHANNEL`.
-        """
-        waiting = []
-        for former in self._former:
-            try:
-                send_packet(former, Moved().encode())
-            except BlockingIOError:
-                waiting.append(former)
-                continue
-            except OSError:
-                pass  # it has died
-            former.close()
-        self._former = waiting
-
-    def _receive(self) -> bool:
-        """Receive one packet from the gateway; tell whether there may be more."""
-        gateway = self._gateway
-        if gateway is None:
-            return False
-        try:
-            if self._hear(gateway):
-                return True
-        except BlockingIOError:
-            return False
-        self._drop_gateway()
-        self._outbox.leave_gateway()
-        return False
-
-    def _hear(self, gateway: socket.socket) -> bool:
-        """Act on the next packet of a gateway.
-
-        One that cannot be read is skipped, and another channel is asked for: the list with which that begins
-        tells the gateway which sessions have not come here.
-
-        Returns:
-            Whether it was a packet, and not the end of the channel.
-
-        Raises:
-            BlockingIOError: Nothing is there.
-        """
-        try:
-            return self._act(self._reader.receive(gateway))
-        except HandoverError as error:
-            self._has_missed(self._number, str(error))
-            return True
-
-    def _act(self, packet: Packet) -> bool:
-        """Act on a packet, and close the descriptors in it that nobody took; tell whether it was one.
-
-        Raises:
-            HandoverError: It cannot be read.
-        """
-        if not packet.data:
-            return False
-        arrived = deque(packet.descriptors)
-        try:
-            for message in decode(packet.data):
-                self._on_message(message, arrived)
-        finally:
-            for descriptor in arrived:
-                os.close(descriptor)
-        return True
-
-    def _on_message(self, message: Message, arrived: deque[int]) -> None:
-        """Act on one message; an `Adopt` takes its descriptors from the front of ``arrived``."""
-        match message:
-            case Adopt() if len(arrived) >= DESCRIPTORS_PER_SESSION:
-                self._relay.adopt(message, arrived.popleft(), arrived.popleft())
-                if self._orphan:  # it was on its way when `_stop` ended the others
-                    self._relay.end(message.id, End.DRAIN)
-            case Adopt():
-                self._relay.give_back(message)
-            case Close():
-                within = None if message.within < 0 else message.within
-                self._relay.end(message.id, _row(message.end), message.code, message.reason, within)
-            case List():
-                self._list(message.request)
-            case _:
-                raise HandoverError(f"a forwarder does not take {type(message).__name__}")
-
-    def _drop_gateway(self) -> None:
-        if self._gateway is not None:
-            self._engine.unwatch(self._gateway.fileno())
-            self._gateway.close()
-            self._gateway = None
-
-    def _list(self, request: int) -> None:
-        for live in self._relay.live(request):
-            self._outbox.put(live)
-        self._outbox.put(Listed(request))
-
-
-def _row(number: int) -> End:
-    """Return a row of the close table.
-
-    Raises:
-        HandoverError: There is none with this number; a gateway of another release may know more.
-    """
-    try:
-        return End(number)
-    except ValueError:
-        raise HandoverError(f"the close table has no row {number}") from None
 
 
 def _intervals(heartbeat_ms: int, pong: float, idle_ms: int, closing: float) -> Intervals:
