@@ -1,4 +1,4 @@
-"""Every test of the forwarder runs on both builds of the hot path."""
+"""Every test of what a forwarder does runs on both builds of the hot path; some have a process of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.forwarder.process import Forwarder
 from tests.support.relaying import BUILDS, Line, World, build_of, world
 
 MakeWorld = Callable[..., World]
@@ -30,3 +31,11 @@ def make_world(build: Any) -> Iterator[MakeWorld]:
 def line(make_world: MakeWorld) -> Line:
     """Return a session of a forwarder that has no reason of its own to end it."""
     return make_world().open()
+
+
+@pytest.fixture
+def forwarder() -> Iterator[Forwarder]:
+    """Return a forwarder's process, which ends with the test."""
+    running = Forwarder()
+    yield running
+    running.close()

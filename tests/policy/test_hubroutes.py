@@ -2,125 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.policy.hubconfig import Hub
 from bascule.policy.hubroutes import HubRoutes, read_routespec
 from bascule.policy.routeconfig import AuthMode, RouteConfig
-from bascule.policy.routes import BadTarget, Match, RouteTable
+from bascule.policy.routes import BadTarget
 from bascule.policy.templates import UpstreamAddress
-from bascule.vocabulary import Kind
+from tests.policy.hub_tables import ALICE, BOB, FRONT, hit, table, taken
 
 if TYPE_CHECKING:
     from bascule.policy.hubroutes import _Node
-
-ALICE = "http://10.0.0.1:8888"
-BOB = "http://10.0.0.2:8888"
-FRONT = b"hub.example.org"
-NO_ESCAPE = 'A route may not contain ";", "\\" or an escape.'
-
-
-def table(*routespecs: str, configured: tuple[RouteConfig, ...] = (), **settings: Any) -> HubRoutes:
-    """Routes to Alice's server."""
-    routes = HubRoutes(RouteTable(configured), Hub(**settings))
-    for routespec in routespecs:
-        routes.put(routespec, {"target": ALICE}, 0.0)
-    return routes
-
-
-def taken(routes: HubRoutes, raw: bytes, host: bytes = FRONT) -> str | None:
-    match = routes.match(raw, host)
-    return None if match is None else match.route.name
-
-
-def hit(routes: HubRoutes, raw: bytes, host: bytes = FRONT) -> Match:
-    match = routes.match(raw, host)
-    assert match is not None
-    return match
-
-
-# -- routespecs -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "routespec", "segments"),
-    [
-        ("", "/", ()),
-        ("/", "/", ()),
-        ("///", "/", ()),
-        ("user/alice", "/user/alice", (b"user", b"alice")),
-        ("//user/alice//", "/user/alice", (b"user", b"alice")),
-        ("/user/alice@example.org", "/user/alice@example.org", (b"user", b"alice@example.org")),
-        ("/user/~a!$&'()*+,=:b", "/user/~a!$&'()*+,=:b", (b"user", b"~a!$&'()*+,=:b")),
-        ("/user/a b", "/user/a b", (b"user", b"a%20b")),
-        ("/user/bücher", "/user/bücher", (b"user", b"b%C3%BCcher")),
-        ("/what?#", "/what?#", (b"what%3F%23",)),
-        ("/100%", "/100%", (b"100%25",)),
-        ("/.hidden/...", "/.hidden/...", (b".hidden", b"...")),
-        ("/.basculer", "/.basculer", (b".basculer",)),
-        ("/" + "a" * 2047, "/" + "a" * 2047, (b"a" * 2047,)),
-    ],
-)
-def test_a_routespec_has_one_form_and_the_segments_of_a_request(
-    text: str, routespec: str, segments: tuple[bytes, ...]
-) -> None:
-    assert read_routespec(text) == (routespec, segments)
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("/a//b", "A route may not contain an empty segment."),
-        ("/a/../b", "No request has this path: The path contains a dot segment."),
-        (".", "No request has this path: The path contains a dot segment."),
-        ("/a\x00", "No request has this path: The path contains an escaped control character."),
-        ("/a\n", "No request has this path: The path contains an escaped control character."),
-        ("/a\\b", NO_ESCAPE),
-        ("/a%2Fb", NO_ESCAPE),
-        ("/a;b", NO_ESCAPE),
-        ("/%41", NO_ESCAPE),
-        ("/" + "é" * 1024, "A route may be at most 2048 bytes long."),
-        (".bascule", "The paths below /.bascule/ are the proxy's own."),
-        ("/.bascule/x", "The paths below /.bascule/ are the proxy's own."),
-    ],
-)  # fmt: skip
-def test_a_routespec_that_no_request_could_match_is_refused(text: str, problem: str) -> None:
-    with pytest.raises(ValueError) as refused:  # noqa: PT011 - the whole text is compared
-        read_routespec(text)
-
-    assert str(refused.value) == problem
-
-
-piece = st.text("ab é@.~?", min_size=1, max_size=4).filter(
-    lambda text: text.partition("?")[0] not in (".", "..")
-)
-
-
-@given(st.lists(piece, max_size=4).map("/".join))
-def test_a_routespec_that_was_read_reads_as_itself_and_is_found(text: str) -> None:
-    routespec, segments = read_routespec(text)
-
-    assert read_routespec(routespec) == (routespec, segments)
-    assert taken(table(text), quote(routespec).encode()) == routespec
-
-
-# -- targets ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("data", [{}, {"target": None}, {"target": 1}, {"target": [ALICE]}])
-def test_a_route_without_a_target_is_refused_in_the_words_of_the_proxy_that_the_hub_knows(
-    data: dict[str, object],
-) -> None:
-    with pytest.raises(ValueError, match=r"^Must specify 'target' as string$"):
-        table().put("/a", data, 0.0)
-
-
-# -- which route ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -228,7 +124,11 @@ def test_there_are_no_more_routes_than_the_settings_allow() -> None:
 
 
 NAMES = ["a", "b", "ab", "a b", "é", "@"]
+
+
 spec = st.lists(st.sampled_from(NAMES), max_size=4).map(lambda pieces: "/" + "/".join(pieces))
+
+
 changes = st.lists(st.tuples(st.booleans(), spec), max_size=20)
 
 
@@ -269,9 +169,6 @@ def test_the_tree_has_no_branch_without_a_route(steps: list[tuple[bool, str]]) -
 
 def _segments(routespec: str) -> tuple[bytes, ...]:
     return read_routespec(routespec)[1]
-
-
-# -- hosts ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -322,9 +219,6 @@ def test_with_host_routing_the_host_is_no_part_of_what_is_taken_off() -> None:
     assert [match.prefix for match in matches] == [b"/user/alice", b"", b""]
 
 
-# -- what is forwarded ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("include_prefix", "prepend_path", "target", "prefix"),
     [
@@ -354,9 +248,6 @@ def test_an_absolute_form_goes_upstream_as_its_path_and_names_its_host() -> None
     match = hit(table("/user"), b"http://front:8443/user?x")
 
     assert (match.target, match.authority) == (b"/user?x", b"front:8443")
-
-
-# -- what wins --------------------------------------------------------------------------------------------
 
 
 def test_where_no_route_is_the_default_target_is_asked_and_it_is_no_route() -> None:
@@ -448,97 +339,3 @@ def test_two_readings_are_compared_below_the_host() -> None:
 def test_what_no_route_could_have_is_refused_whatever_the_routes(raw: bytes) -> None:
     with pytest.raises(BadTarget):
         table().match(raw, FRONT)
-
-
-# -- kinds and users --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        (b"", Kind.JUPYTER),
-        (b"/lab", Kind.JUPYTER),
-        (b"/api/kernels/1/channels", Kind.JUPYTER),
-        (b"/terminals/websocket/1", Kind.TERMINAL),
-        (b"/api/terminals", Kind.TERMINAL),
-        (b"/proxy/8501/_stcore/stream", Kind.APP),
-        (b"/proxy/8501/terminals/1", Kind.APP),
-        (b"/proxying", Kind.JUPYTER),
-    ],
-)
-def test_on_a_users_server_the_path_tells_the_kind(path: bytes, kind: Kind) -> None:
-    routes = table()
-    routes.put("/user/alice", {"target": ALICE, "user": "alice"}, 0.0)
-
-    assert hit(routes, b"/user/alice" + path).route.kind is kind
-
-
-@pytest.mark.parametrize("name", ["proxy", "terminals"])
-def test_the_name_of_a_user_tells_no_kind(name: str) -> None:
-    routes = table()
-    routes.put(f"/user/{name}", {"target": ALICE, "user": name}, 0.0)
-    hosts = table(host_routing=True)
-    hosts.put(f"/{name}/user/{name}", {"target": ALICE, "user": name}, 0.0)
-
-    assert hit(routes, f"/user/{name}/lab".encode()).route.kind is Kind.JUPYTER
-    assert hit(hosts, f"/user/{name}/terminals".encode(), name.encode()).route.kind is Kind.TERMINAL
-
-
-@pytest.mark.parametrize("data", [{}, {"user": None}, {"user": 7}])
-def test_what_belongs_to_nobody_is_an_app(data: dict[str, object]) -> None:
-    routes = table()
-    route = routes.put("/services/x", {"target": ALICE, **data}, 0.0)
-
-    assert route.user is None
-    assert hit(routes, b"/services/x/terminals").route.kind is Kind.APP
-
-
-def test_a_route_is_found_by_the_key_of_any_of_its_spellings() -> None:
-    routes, hosts = table("/user/ada/"), table("/Ada.example/user/Ada", host_routing=True)
-
-    assert routes.known_keys() == [routes.key("user/ada")] == ["/user/ada"]
-    assert hosts.known_keys() == [hosts.key("/ada.EXAMPLE/user/Ada")]
-    route = hosts.by_key("/ada.example/user/Ada")
-    assert route is not None
-    assert route.routespec == "/Ada.example/user/Ada"
-    assert routes.by_key("/user/grace") is None
-    with pytest.raises(ValueError, match="No request has this path"):
-        routes.key("/a/../b")
-
-
-@pytest.mark.parametrize(("user", "known"), [("u" * 255, "u" * 255), (["ada"], None), (None, None)])
-def test_a_user_is_a_name_and_nothing_else(user: object, known: str | None) -> None:
-    assert table().put("/user/ada", {"target": ALICE, "user": user}, 0.0).user == known
-
-
-def test_a_user_whose_name_is_too_long_is_refused() -> None:
-    routes = table()
-    with pytest.raises(ValueError, match="at most 255 characters"):
-        routes.put("/user/ada", {"target": ALICE, "user": "u" * 256}, 0.0)
-    assert len(routes) == 0
-
-
-def test_a_route_knows_its_user_what_was_said_of_it_and_when() -> None:
-    data = {"target": ALICE, "user": "alice", "server_name": "", "more": [1, {"a": None}]}
-
-    route = table().put("/user/alice/", data, 12.5)
-
-    assert (route.routespec, route.user, route.last_activity, route.data) == (
-        "/user/alice", "alice", 12.5, data,
-    )  # fmt: skip
-
-
-def test_requests_of_one_kind_share_what_stands_for_their_route() -> None:
-    routes = table()
-    routes.put("/u", {"target": ALICE, "user": "u"}, 0.0)
-
-    one, other, terminal = (hit(routes, raw).route for raw in (b"/u/a", b"/u/b", b"/u/terminals"))
-
-    assert one is other
-    assert one is not terminal
-
-
-def test_a_route_has_no_more_segments_than_anybody_needs() -> None:
-    read_routespec("/a" * 64)
-    with pytest.raises(ValueError, match="at most 64 segments"):
-        read_routespec("/a" * 65)

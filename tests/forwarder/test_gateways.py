@@ -1,36 +1,20 @@
-"""A forwarder's process between gateways that come and go: the test is supervisor and gateway."""
+"""A forwarder between gateways that come and go: the test is supervisor and gateway."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import resource
-import selectors
 import signal
 import socket
 import threading
 import time
-from collections import deque
-from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.gateway.dispatch import Dispatch
-from bascule.gateway.life import Life, Stage
-from bascule.gateway.links import Links
-from bascule.handover.control import (
-    ASK_AGAIN,
-    ChannelLost,
-    ForwarderChannel,
-    GatewayChannel,
-    Misread,
-    Ready,
-    read_control,
-    send_control,
-)
-from bascule.handover.counters import CLOSE_CODES_BASE, ENDED_BASE, CounterFile, ForwarderWord
-from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
+from bascule.handover.control import ASK_AGAIN, ChannelLost, read_control
+from bascule.handover.counters import CLOSE_CODES_BASE, ENDED_BASE, ForwarderWord
+from bascule.handover.descriptors import PacketReader, send_packet
 from bascule.handover.messages import (
     MAX_JOINED_MESSAGES,
     MAX_PACKET_BYTES,
@@ -44,141 +28,9 @@ from bascule.handover.messages import (
     Moved,
     decode,
 )
-from bascule.handover.setup import ForwarderSetup
-from bascule.policy.config import Config, WebSocketProxy
-from bascule.supervisor.forwarderchild import ForwarderChild
-from tests.gateway.lives import at
-from tests.support.bookkeeping import TAG, Bookkeeping
+from tests.forwarder.process import PATIENCE, Forwarder, Session, hand_over
 from tests.support.parts import ROOT
-from tests.support.waiting import eventually, eventually_async
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from bascule.handover.control import ControlMessage
-
-PATIENCE = 10.0
-_DEFAULTS = Config()
-
-
-def setup_of(config: Config, control: socket.socket, counters: CounterFile) -> ForwarderSetup:
-    """Return what the supervisor tells the only forwarder."""
-    return ForwarderSetup(
-        control.fileno(),
-        counters.descriptor,
-        1,
-        slot=0,
-        read_buffer_bytes=config.forwarders.read_buffer_bytes,
-        heartbeat_ms=config.websocket_proxy.heartbeat_interval_ms,
-        pong=config.limits.pong_timeout,
-        idle_ms=config.websocket_proxy.session_idle_timeout_ms,
-        closing=config.limits.closing_handshake_timeout,
-    )
-
-
-class Forwarder:
-    """A running forwarder, and the control channel to it."""
-
-    def __init__(self, config: Config = _DEFAULTS, module: str = "bascule.forwarder") -> None:
-        self.child = ForwarderChild(0)
-        self.child.module = module
-        self._reader = PacketReader()
-        self._heard: deque[Message] = deque()
-        self.counters = CounterFile.create(1)
-        self._numbers = itertools.count(1)
-        self.missed = 0
-        with self.child.new_control() as theirs:
-            self.their_control = theirs.dup()
-            setup = setup_of(config, theirs, self.counters)
-            self.child.start(setup, time.monotonic())
-        assert self.child.control is not None
-        self.control = self.child.control
-        assert isinstance(self.said(), Ready)
-
-    def connect(self, room: int = 0) -> socket.socket:
-        """Be a new gateway; the forwarder can send it so many bytes before it reads."""
-        ours, theirs = channel_pair()
-        if room:
-            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
-        self.missed = next(self._numbers)
-        send_control(self.control, GatewayChannel(self.missed), theirs.fileno())
-        theirs.close()
-        return ours
-
-    def hear(self, channel: socket.socket) -> Message:
-        """Wait for what it says next."""
-        if not self._heard:
-            self._heard.extend(self.packet(channel))
-        return self._heard.popleft()
-
-    def packet(self, channel: socket.socket) -> list[Message]:
-        """Wait for the next packet, and return all that it says."""
-        self.wait(channel)
-        return decode(self._reader.receive(channel).data)
-
-    def listed(self, channel: socket.socket) -> list[int]:
-        """Hear the list with which a channel begins; return the sessions."""
-        heard = []
-        while isinstance(message := self.hear(channel), Live):
-            heard.append(message.id)
-        assert message == Listed(0)
-        return heard
-
-    def forget(self) -> None:
-        """Forget what was heard and not asked for: it was said to another gateway."""
-        self._heard.clear()
-
-    def said(self) -> ControlMessage:
-        """Wait for what it tells the supervisor next."""
-        self.wait(self.control)
-        return read_control(self._reader.receive(self.control).data)
-
-    def wait(self, channel: socket.socket) -> None:
-        """Wait until it has said something."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(channel, selectors.EVENT_READ)
-            assert selector.select(PATIENCE), "the forwarder says nothing"
-
-    def wait_dead(self) -> None:
-        """Wait until it has died."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.child.pidfd, selectors.EVENT_READ)
-            assert selector.select(PATIENCE), "the forwarder lives"
-
-    def close(self) -> None:
-        """End it."""
-        self.child.signal(signal.SIGKILL)
-        self.child.reap(time.monotonic())
-        self.their_control.close()
-
-
-@pytest.fixture
-def forwarder() -> Iterator[Forwarder]:
-    running = Forwarder()
-    yield running
-    running.close()
-
-
-class Session:
-    """What a gateway hands over, and the browser's end of it."""
-
-    def __init__(
-        self, stack: contextlib.ExitStack, identifier: int, tag: bytes = b"", answer: bytes = b""
-    ) -> None:
-        self.browser, ours, theirs, self.upstream = (
-            stack.enter_context(end) for _ in range(2) for end in socket.socketpair()
-        )
-        self.identifier = identifier
-        adopt = Adopt(identifier, 0, 0, 0, time.monotonic(), 1000, tag, answer, b"", b"")
-        self.message = adopt.encode()
-        self.descriptors = (ours.fileno(), theirs.fileno())
-
-
-def hand_over(gateway: socket.socket, sessions: list[Session], without: int = 0) -> None:
-    """Send sessions in one packet, without the descriptors of the last ones."""
-    arriving = sessions[: len(sessions) - without]
-    descriptors = [descriptor for session in arriving for descriptor in session.descriptors]
-    send_packet(gateway, b"".join(session.message for session in sessions), descriptors)
+from tests.support.waiting import eventually
 
 
 def _hand_over_each(gateway: socket.socket, sessions: list[Session], accepted: list[int]) -> None:
@@ -406,17 +258,6 @@ def test_descriptors_that_came_with_what_makes_no_sense_are_closed(forwarder: Fo
             assert ours.recv(1) == b""
 
 
-def test_a_supervisor_that_says_what_makes_no_sense_is_told_so_and_heard_on(forwarder: Forwarder) -> None:
-    with contextlib.ExitStack() as stack:
-        first = stack.enter_context(forwarder.connect())
-        assert forwarder.hear(first) == Listed(0)
-        hand_over(first, [Session(stack, 1)])
-        forwarder.control.send(b"no JSON")
-        assert isinstance(forwarder.said(), Misread)
-        second = stack.enter_context(forwarder.connect())
-        assert forwarder.listed(second) == [1]
-
-
 def test_what_ends_in_one_turn_is_told_in_one_packet(forwarder: Forwarder) -> None:
     with contextlib.ExitStack() as stack:
         gateway = stack.enter_context(forwarder.connect())
@@ -464,87 +305,3 @@ def test_what_a_gateway_was_not_told_when_a_forwarder_died_is_not_counted_and_co
         assert 0 < told < sessions - 5
         assert sum(words[ENDED_BASE:CLOSE_CODES_BASE]) == told
         assert words[ForwarderWord.OPEN] == sessions - told
-
-
-def test_a_session_that_was_on_its_way_when_all_were_to_end_is_told_too(forwarder: Forwarder) -> None:
-    with contextlib.ExitStack() as stack:
-        gateway = stack.enter_context(forwarder.connect())
-        assert forwarder.hear(gateway) == Listed(0)
-        for identifier in (1, 2):  # while the first is being ended there is a forwarder to take the second
-            hand_over(gateway, [session := Session(stack, identifier)])
-            session.browser.settimeout(PATIENCE)
-            if identifier == 1:
-                forwarder.child.hang_up()
-            assert session.browser.recv(100)[2:4] == (1012).to_bytes(2, "big")
-
-
-def test_a_forwarder_whose_supervisor_goes_while_it_starts_leaves_without_a_word(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    child, counters = ForwarderChild(0), CounterFile.create(1)
-    with child.new_control() as theirs:
-        child.start(setup_of(_DEFAULTS, theirs, counters), time.monotonic())
-    child.hang_up()
-    status, _ = child.reap(time.monotonic())
-    assert (status, capfd.readouterr().err) == (0, "")
-
-
-def test_an_interval_of_any_length_is_one() -> None:
-    """The pool's keys in milliseconds have no upper bound, a float has."""
-    never = WebSocketProxy(session_idle_timeout_ms=10**400, heartbeat_interval_ms=10**400)
-    running = Forwarder(Config(websocket_proxy=never))  # says that it is ready
-    running.close()
-
-
-class Gateway:
-    """What a gateway knows of its sessions, and counts."""
-
-    def __init__(self, counters: CounterFile, place: int, life: Life) -> None:
-        self.kept = Bookkeeping(counters, place, most=20)
-        self.life = life
-        counts = self.kept.registry.by_slot
-        self.links = Links(
-            counts=counts, books=self.kept.outcomes, ask=lambda *_: None, words=counters.forwarder, life=life
-        )
-        self.dispatch = Dispatch(self.links, counts)
-
-    def add(self, forwarder: Forwarder, room: int = 0) -> socket.socket:
-        """Get a channel to the forwarder."""
-        channel = forwarder.connect(room=room)
-        self.links.add(ForwarderChannel(0, 1, "pure", 0, forwarder.missed), channel)
-        return channel
-
-
-async def test_what_is_lost_with_a_forwarder_that_could_not_tell_a_former_gateway_is_counted_once(
-    forwarder: Forwarder,
-) -> None:
-    """The former one has read nothing for a moment, as it retired, so its channel is full."""
-    words = forwarder.counters.forwarder(0)
-    former = Gateway(forwarder.counters, 0, at(Stage.SETTLING))
-    serving = Gateway(forwarder.counters, 1, at(Stage.SERVING))
-    with contextlib.ExitStack() as stack:
-        channel = former.add(forwarder, room=4608)
-        await eventually_async(former.dispatch.has_room, PATIENCE, "it is there")
-        sessions = []
-        for number in range(11):  # it asks for lists, and reads none of them
-            if number:
-                send_packet(channel, List(number).encode())
-            session = Session(stack, number, tag=TAG + (b"" if number else b"t" * 2000), answer=b"hello")
-            hand_over(channel, [session])
-            former.kept.live(number, time.monotonic())
-            session.browser.settimeout(PATIENCE)
-            assert session.browser.recv(100) == b"hello"
-            sessions.append(session)
-        former.life.go_on(Stage.RETIRED)
-        forwarder.wait(serving.add(forwarder))
-        for session in sessions[:2]:  # the serving gateway hears of their ends, the former one does not
-            session.browser.close()
-            session.upstream.close()
-        eventually(lambda: words[ForwarderWord.OPEN] == 9, PATIENCE, "two have ended")
-        forwarder.child.signal(signal.SIGKILL)
-        forwarder.wait_dead()
-        former.links.by_slot[0].receive_all()  # it comes first
-        await eventually_async(lambda: not serving.links.by_slot, PATIENCE, "the other one knows as well")
-    assert not former.links.by_slot
-    assert forwarder.counters.lost_count() == 9
-    assert (len(former.kept.lines), len(serving.kept.lines)) == (0, 11)
