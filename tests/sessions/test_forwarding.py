@@ -1,11 +1,10 @@
-"""What an upstream sees of a request, and what a browser needs to get through: fields, routes, origins,
-credentials, TLS on either side, and upgrades on connections that had another life before."""
+"""What an upstream sees of a request, and what a browser needs: fields, origins, credentials, a ceiling."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jwt
 import pytest
@@ -14,15 +13,12 @@ from tests.support.bascule import RunningBascule, run_bascule
 from tests.support.figures import Figures
 from tests.support.frames import BINARY, KEY, TEXT, frame, header
 from tests.support.rawclient import upgrade
-from tests.support.rawupstream import RawUpstream, run_upstream, switch
-from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.certificates import Certificate
     from tests.support.rawclient import Clients
-    from tests.support.rawupstream import Call
+    from tests.support.rawupstream import Call, RawUpstream
 
 pytestmark = pytest.mark.usefixtures("calm")
 
@@ -30,13 +26,7 @@ ELSEWHERE = "https://notebooks.example"
 SIGNING_KEY = secrets.token_hex(64)
 
 
-@pytest.fixture(scope="module")
-def tls_upstream(certificate: Certificate) -> Iterator[RawUpstream]:
-    with run_upstream(certificate.server()) as running:
-        yield running
-
-
-def _routes(upstream: str, tls_upstream: str) -> list[dict[str, object]]:
+def _routes(upstream: str) -> list[dict[str, object]]:
     return [
         {"name": "all", "path": "/", "upstream": upstream},
         {"name": "stripped", "path": "/apps/one/", "upstream": upstream, "stripPrefix": True},
@@ -45,27 +35,24 @@ def _routes(upstream: str, tls_upstream: str) -> list[dict[str, object]]:
         {"name": "private", "path": "/private", "upstream": upstream, "auth": "session"},
         {"name": "gone", "path": "/private/gone", "upstream": "http://127.0.0.1:1", "auth": "session"},
         {"name": "small", "path": "/small", "upstream": upstream, "incomingBufferBytes": 1000},
-        {"name": "tls", "path": "/tls", "upstream": tls_upstream.replace("127.0.0.1", "localhost")},
     ]
 
 
 @pytest.fixture(scope="module")
 def bascule(
     upstream: RawUpstream,
-    tls_upstream: RawUpstream,
-    certificate: Certificate,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningBascule]:
     home = tmp_path_factory.mktemp("bascule")
     key = home / "key"
     key.write_text(SIGNING_KEY)
     config = {
-        "routes": _routes(upstream.url, tls_upstream.url),
+        "routes": _routes(upstream.url),
         "forwarders": {"count": 1},
         "auth": {"session": {"keyFile": str(key)}},
         "limits": {"closingHandshakeTimeout": "300ms"},
     }
-    with run_bascule(home, config, env={"SSL_CERT_FILE": str(certificate.certificate)}) as running:
+    with run_bascule(home, config) as running:
         yield running
 
 
@@ -94,20 +81,6 @@ def on_both_families(
         "listen": "[::]:0",
         "routes": [{"name": "all", "path": "/", "upstream": upstream.url}],
         "forwarders": {"count": 1},
-    }
-    with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def with_tls(
-    upstream: RawUpstream, certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningBascule]:
-    config = {
-        "routes": [{"name": "all", "path": "/", "upstream": upstream.url}],
-        "forwarders": {"count": 1},
-        "tls": certificate.block(),
-        "limits": {"closingHandshakeTimeout": "300ms"},
     }
     with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
         yield running
@@ -396,151 +369,3 @@ def test_a_route_may_have_a_frame_ceiling_of_its_own(
     client.send(header(BINARY, 1001, key=KEY))
     said = client.refusal()
     assert (said.code, said.reason) == (1009, b"Frame exceeds incomingBufferBytes (1000)")
-
-
-# -- TLS ------------------------------------------------------------------------------------------
-
-
-def test_an_https_upstream_is_reached_over_tls(
-    bascule: RunningBascule, tls_upstream: RawUpstream, clients: Clients
-) -> None:
-    client = clients(bascule.public_url)
-    client.open(b"/tls/x")
-    big = bytes(range(256)) * 4000
-    client.say(big, BINARY)
-    assert client.frame().payload == big
-    (call,) = tls_upstream.calls_for(b"/tls/x")
-    assert call.value(b"X-Forwarded-Proto") == b"http"
-
-
-def test_an_https_upstream_that_closes_is_heard(
-    bascule: RunningBascule, tls_upstream: RawUpstream, clients: Clients
-) -> None:
-    def once(call: Call) -> None:
-        switch(call)
-        call.frame()
-
-    tls_upstream.scripts[b"/tls/once"] = once
-    client = clients(bascule.public_url)
-    client.open(b"/tls/once")
-    client.say(b"x")
-    said = client.frame()
-    assert (said.code, said.reason) == (1014, b"The upstream ended the connection without a Close frame")
-
-
-def test_an_https_upstream_whose_certificate_is_another_is_unreachable(
-    with_tls: RunningBascule,
-    tls_upstream: RawUpstream,
-    clients: Clients,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    # This proxy does not trust the upstream's certificate.
-    home = tmp_path_factory.mktemp("bascule")
-    config = {
-        "routes": [
-            {"name": "tls", "path": "/", "upstream": tls_upstream.url.replace("127.0.0.1", "localhost")}
-        ],
-        "forwarders": {"count": 1},
-    }
-    with run_bascule(home, config) as suspicious:
-        client = clients(suspicious.public_url)
-        client.send(upgrade(b"/"))
-        assert client.head().status == 101
-        assert client.refusal().code == 1013
-        (line,) = eventually(lambda: _refusals(suspicious), 10, "it is said")
-        detail = "TLS handshake failed: the certificate is self-signed"
-        assert (line["reason"], line["detail"]) == ("unreachable", detail)
-
-
-def _refusals(bascule: RunningBascule) -> list[dict[str, Any]]:
-    return [line for line in bascule.log_lines if line.get("event") == "session refused"]
-
-
-def test_a_browser_may_come_over_tls(
-    with_tls: RunningBascule, upstream: RawUpstream, certificate: Certificate, clients: Clients
-) -> None:
-    before = len(upstream.calls)
-    client = clients(with_tls.public_url, certificate.client())
-    client.open(b"/x", b"Origin: https://front")
-    big = bytes(range(256)) * 4000
-    client.say(big, BINARY)
-    assert client.frame().payload == big
-    (call,) = upstream.calls[before:]
-    assert call.value(b"X-Forwarded-Proto") == b"https"
-    client.close()
-    eventually(lambda: with_tls.in_flight == 0, 5, "its end is noticed")
-
-
-def test_early_frames_over_tls_arrive(
-    with_tls: RunningBascule, certificate: Certificate, clients: Clients
-) -> None:
-    client = clients(with_tls.public_url, certificate.client())
-    client.send(upgrade(b"/x") + frame(TEXT, b"early", key=KEY))
-    assert client.head().status == 101
-    assert client.frame().payload == b"early"
-
-
-def test_an_upgrade_on_a_kept_alive_tls_connection_works(
-    with_tls: RunningBascule, upstream: RawUpstream, certificate: Certificate, clients: Clients
-) -> None:
-    _plain(upstream)
-    client = clients(with_tls.public_url, certificate.client())
-    client.send(b"GET /plain HTTP/1.1\r\nHost: front\r\n\r\n")
-    assert client.answer().body == b"ok"
-    client.open(b"/x")
-    client.say(b"over")
-    assert client.frame().payload == b"over"
-
-
-# -- connections that had another life ------------------------------------------------------------
-
-
-def _plain(upstream: RawUpstream) -> None:
-    def plain(call: Call) -> None:
-        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
-    upstream.scripts[b"/plain"] = plain
-
-
-def test_an_upgrade_on_a_kept_alive_connection_works(
-    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
-) -> None:
-    _plain(upstream)
-    client = clients(bascule.public_url)
-    for _ in range(3):
-        client.send(b"GET /plain HTTP/1.1\r\nHost: front\r\n\r\n")
-        assert client.answer().body == b"ok"
-    client.open(b"/x")
-    client.say(b"hello")
-    assert client.frame().payload == b"hello"
-
-
-def test_an_upgrade_pipelined_behind_an_unanswered_request_opens_nothing(
-    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
-) -> None:
-    _plain(upstream)
-    before = len(upstream.calls)
-    client = clients(bascule.public_url)
-    client.send(b"GET /plain HTTP/1.1\r\nHost: front\r\n\r\n" + upgrade(b"/x"))
-    assert client.answer().body == b"ok"
-    rest = client.goodbye()
-    assert b"101" not in rest
-    assert [call.target for call in upstream.calls[before:]] == [b"/plain"]
-
-
-def test_a_forged_upgrade_in_a_body_opens_nothing(
-    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
-) -> None:
-    def take(call: Call) -> None:
-        while len(call.buffer) < int(call.value(b"Content-Length") or b"0"):
-            call.receive()
-        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
-    upstream.scripts[b"/take"] = take
-    before = len(upstream.calls)
-    body = upgrade(b"/x")
-    client = clients(bascule.public_url)
-    client.send(b"POST /take HTTP/1.1\r\nHost: front\r\nContent-Length: %d\r\n\r\n" % len(body))
-    client.send(body)
-    assert client.answer().body == b"ok"
-    assert [call.target for call in upstream.calls[before:]] == [b"/take"]

@@ -23,6 +23,7 @@ __all__ = [
     "Call",
     "RawUpstream",
     "accept_for",
+    "answer_ok",
     "echo",
     "echo_frames",
     "page_or_echo",
@@ -126,6 +127,11 @@ def switch(call: Call, *more: bytes) -> None:
         *more,
     ]
     call.send(b"\r\n".join([*lines, b"", b""]))
+
+
+def answer_ok(call: Call) -> None:
+    """Answer a plain request with a short body."""
+    call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
 
 def echo(call: Call) -> None:
