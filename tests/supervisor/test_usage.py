@@ -30,15 +30,26 @@ class Rig:
     def __init__(self) -> None:
         self.counters = CounterFile.create(2)
         self.readings: dict[int, ProcessReading] = {}
+        self.ready: set[int] = set()
+        self.now = 100.0
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.usage = Usage(
-            self.counters, self.readings.get, lambda seconds, action: self.later.append((seconds, action))
+            self.counters,
+            self,
+            lambda seconds, action: self.later.append((seconds, action)),
+            lambda: self.now,
         )
         self.usage.run()
 
     def start(self, child: Child, pid: int) -> None:
         child.process = Process(pid)  # type: ignore[assignment]
         self.usage.started(child)
+
+    def read(self, pid: int) -> ProcessReading | None:
+        return self.readings.get(pid)
+
+    def is_ready(self, pid: int) -> bool:
+        return pid in self.ready
 
     def uses(self, pid: int, cpu: float, wait: float) -> None:
         self.readings[pid] = ProcessReading(cpu, wait, 4096)
@@ -48,6 +59,7 @@ class Rig:
         ((seconds, action),) = self.later
         assert seconds == 1.0
         self.later.clear()
+        self.now += seconds
         action()
 
     def forwarder(self, slot: int) -> tuple[int, int]:
@@ -116,7 +128,7 @@ def test_a_process_that_was_killed_is_charged_all_that_it_used() -> None:
     """Against the kernel: a child that dies a moment after it has used a tenth of a second."""
     busy = "import os, time\nwhile time.process_time() < 0.1: pass\nos.kill(os.getpid(), 9)"
     counters, child = CounterFile.create(1), ForwarderChild(0)
-    usage = Usage(counters, Processes().read, lambda *_: None)
+    usage = Usage(counters, Processes(), lambda *_: None)
     child.process = subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE)
     usage.started(child)
     assert child.process.stdout is not None
@@ -126,3 +138,27 @@ def test_a_process_that_was_killed_is_charged_all_that_it_used() -> None:
     assert child.process.wait(10) == -9
 
     assert 0.1e9 <= counters.forwarder(0)[ForwarderWord.CPU_NANOSECONDS] < 2e9
+
+
+def test_a_wait_for_a_core_counts_while_it_lasts_and_once() -> None:
+    rig = Rig()
+    rig.start(ForwarderChild(0), 10)
+    rig.ready.add(10)
+    waited: list[int] = []
+    # The kernel adds what it has waited when it has had a core: 3.5 s, and then 1.25.
+    for cpu, wait in ((1.0, 0.5), (1.0, 0.5), (1.0, 0.5), (1.0, 0.5), (1.5, 4.0), (1.5, 4.0), (2.0, 5.25)):
+        rig.uses(10, cpu, wait)
+        rig.look()
+        waited.append(rig.forwarder(0)[1])
+    assert waited == [round(seconds * 1e9) for seconds in (0.5, 1.5, 2.5, 3.5, 4.0, 5.0, 5.25)]
+
+
+def test_who_asks_for_no_core_does_not_wait_for_one() -> None:
+    rig = Rig()
+    rig.start(ForwarderChild(0), 10)
+    rig.ready.add(10)
+    for ready in (True, False, True, False):
+        rig.ready = {10} if ready else set()
+        rig.uses(10, 1.0, 0.5)
+        rig.look()
+    assert rig.forwarder(0)[1] == 500_000_000

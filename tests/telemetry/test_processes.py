@@ -62,6 +62,15 @@ def test_a_process_that_is_gone_reads_as_nothing() -> None:
     assert Processes().descriptors(gone) is None
 
 
+@pytest.mark.parametrize(("state", "is_ready"), [("R", True), ("S", False), ("T", False), ("D", False)])
+def test_who_has_a_core_or_waits_for_one_is_ready(
+    tree: Tree, processes: Processes, state: str, is_ready: bool
+) -> None:
+    tree.write("proc/7/stat", f"7 (a R) b) {state} 1 7 7 0 -1\n")
+    assert processes.is_ready(7) is is_ready
+    assert not processes.is_ready(8)
+
+
 def test_scheduler_statistics_are_nanoseconds_run_and_waited(tree: Tree, processes: Processes) -> None:
     tree.write("proc/7/statm", "900 250 1 1 0 1 0\n")
     tree.write("proc/7/schedstat", "1500000000 250000000 42\n")

@@ -96,7 +96,7 @@ class Supervisor:
         self._agenda = Agenda()
         do_later = self._agenda.do_later
         self._watchdog = Watchdog(self._counters, config.watchdog, do_later, self._on_still)
-        self._usage = Usage(self._counters, Processes().read, do_later)
+        self._usage = Usage(self._counters, Processes(), do_later)
         self._children = Children(
             self._gateways, self._forwarders, self, selector=self._selector, counters=self._counters,
             watchdog=self._watchdog, usage=self._usage, do_later=do_later,

@@ -67,6 +67,11 @@ class Processes:
             return None
         return ProcessReading((int(stat[11]) + int(stat[12])) * _TICK, 0.0, resident)
 
+    def is_ready(self, pid: int) -> bool:
+        """Tell whether the main thread of a process has a core or waits for one; false when it is gone."""
+        state = (self._text(pid, "stat") or "").rpartition(")")[2].split()
+        return state[:1] == ["R"]
+
     def resident_bytes(self, pid: int) -> int | None:
         """Return the resident set of a process, shared pages included; ``None`` when it is gone."""
         words = (self._text(pid, "statm") or "").split()
