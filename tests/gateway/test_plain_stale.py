@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bascule.gateway import plain_upload
 from bascule.gateway.legs import reset
 from bascule.gateway.plain_client import upstream_session
+from bascule.gateway.plain_connection import UpstreamConnection
 from tests.gateway.plain_support import PATIENCE, Peer, World, answer, request_head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.gateway.plain_support import Message
 
 
 async def stale_upstream(world: World) -> None:
@@ -158,3 +168,122 @@ async def test_a_connection_the_upstream_closed_is_not_used_again(world: World) 
         assert (await peer.message()).body == b"ok"
         await asyncio.wait_for(upstream.gone.wait(), PATIENCE)
         upstream.gone.clear()
+
+
+# -- an upstream that ends a kept connection in the moment in which it is used again -----------------------
+
+
+class Ending:
+    """An upstream that ends its first connection in the very moment in which a second request is sent on it.
+
+    Attributes:
+        how: ``end``, or ``reset``.
+        heard: Of each request: its connection's number, and all that came.
+    """
+
+    def __init__(self, held: pytest.MonkeyPatch) -> None:
+        self.how = "end"
+        self.heard: list[tuple[int, bytes]] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.port: int = self.listener.getsockname()[1]
+        self._connections: list[socket.socket] = []
+        self._uses = 0
+        expect = UpstreamConnection.set_response_params
+
+        def end_and_expect(connection: UpstreamConnection, **params: Any) -> None:
+            self._uses += 1
+            if self._uses == 2:
+                self._end(self._connections[0])
+            expect(connection, **params)
+
+        held.setattr(UpstreamConnection, "set_response_params", end_and_expect)
+
+    def _end(self, connection: socket.socket) -> None:
+        if self.how == "reset":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    async def serve(self) -> None:
+        """Answer the first request on each of two connections."""
+        loop = asyncio.get_running_loop()
+        for number in range(2):
+            connection, _ = await loop.sock_accept(self.listener)
+            self._connections.append(connection)
+            data = b""
+            while not data.endswith((b"\r\n\r\n", b"body")):
+                data += await loop.sock_recv(connection, 65536)
+            self.heard.append((number, data))
+            await loop.sock_sendall(connection, answer(body=b"ok"))
+
+    def close(self) -> None:
+        """Close everything."""
+        for each in (self.listener, *self._connections):
+            each.close()
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ending]:
+    """Make one."""
+    made = Ending(monkeypatch)
+    yield made
+    made.close()
+
+
+async def asking_twice(world: World, ending: Ending, method: bytes, body: bytes) -> Message:
+    """Send a GET, and then something else; return the answer to that."""
+    serving = asyncio.create_task(ending.serve())
+    front = await world.front(ending.port)
+    assert (await front.request(b"/first")).status == 200
+    peer = await front.connect()
+    await peer.send(request_head(b"/second", b"Content-Length: %d" % len(body), method=method) + body)
+    got = await peer.message()
+    serving.cancel()
+    return got
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [(b"GET", b""), (b"POST", b""), (b"POST", b"a body"), (b"PATCH", b"a body"), (b"PUT", b"a body")],
+)
+async def test_any_request_of_which_the_upstream_has_taken_nothing_is_sent_again(
+    world: World, ending: Ending, method: bytes, body: bytes
+) -> None:
+    assert (await asking_twice(world, ending, method, body)).status == 200
+    assert [number for number, _ in ending.heard] == [0, 1]
+    assert ending.heard[1][1].startswith(method + b" /second")
+    assert ending.heard[1][1].endswith(body or b"\r\n\r\n")
+
+
+async def test_one_with_too_long_a_body_is_not(
+    monkeypatch: pytest.MonkeyPatch, world: World, ending: Ending
+) -> None:
+    monkeypatch.setattr(plain_upload, "_MOST_KEPT", 5)
+    assert (await asking_twice(world, ending, b"POST", b"a body")).status == 502
+
+
+async def test_behind_a_reset_the_upstream_may_have_taken_it_and_no_post_is_sent_again(
+    world: World, ending: Ending
+) -> None:
+    ending.how = "reset"
+    assert (await asking_twice(world, ending, b"POST", b"a body")).status == 502
+
+
+async def test_a_connection_that_has_ended_is_not_used_though_the_loop_has_not_looked_yet() -> None:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+        async def serve() -> socket.socket:
+            connection, _ = await loop.sock_accept(listener)
+            await loop.sock_recv(connection, 65536)
+            await loop.sock_sendall(connection, answer(body=b"ok"))
+            return connection
+
+        async with upstream_session(PATIENCE, ssl.create_default_context()) as session:
+            for _ in range(2):
+                serving = asyncio.create_task(serve())
+                async with session.post(url) as said:
+                    assert await said.read() == b"ok"
+                (await serving).close()  # and at once the next request

@@ -9,9 +9,10 @@
 7. A whole answer is good, whatever comes after it.
 8. A request is sent twice only if its connection was stale, and then on a new one.
 9. If TLS fails, or takes too long, the error says so, and not that the connect failed.
-10. A kept connection on which bytes arrived unasked is not used again. aiohttp checks that when a connection
-    comes back to the pool, but not when it leaves it: it would take an answer that an upstream sent meanwhile
-    for the answer to the next request, which is another browser's (response-queue poisoning).
+10. A kept connection on which bytes arrived unasked is not used again, nor one that has ended, though the
+    loop has not looked yet. aiohttp checks that when a connection comes back to the pool, but not when it
+    leaves it: it would take an answer that an upstream sent meanwhile for the answer to the next request,
+    which is another browser's (response-queue poisoning).
 11. Names are looked up by `Resolver`: within its bounds, a look-up that lacks a descriptor says so, and one
     that led nowhere is soon repeated.
 12. Where a fence is given, a name's addresses pass it before they are connected to.
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import select
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
@@ -144,7 +146,7 @@ class UpstreamPool(aiohttp.TCPConnector):
             return None
         while (connection := await super()._get(key, traces)) is not None:
             assert connection.protocol is not None
-            if not connection.protocol.should_close:
+            if not (connection.protocol.should_close or _has_news(connection.protocol)):
                 return connection
             connection.close()
         return None
@@ -221,6 +223,15 @@ class UpstreamPool(aiohttp.TCPConnector):
             raise
 
 
+def _has_news(protocol: ResponseHandler) -> bool:
+    """Tell whether a kept connection has ended, or bytes have come, where the loop has not looked yet."""
+    if protocol.transport is None:
+        return True
+    news = select.poll()
+    news.register(protocol.transport.get_extra_info("socket"), select.POLLIN | select.POLLRDHUP)
+    return bool(news.poll(0))
+
+
 class _ForgetfulJar(aiohttp.DummyCookieJar):
     """Keeps no cookies, and does not even parse them: they are between the browser and the upstream."""
 
@@ -259,6 +270,8 @@ class _Request(aiohttp.ClientRequest):
         conn.protocol.on_interim = self.on_interim
         if hdrs.CONNECTION in self.headers:  # only ever to close it
             conn.protocol.force_close()
+        if self.method != "GET":  # which aiohttp sends again in any case
+            conn.protocol.watch_taking()
         if not all(map(str.isascii, self.headers.values())):
             self._continue = self.loop.create_future()
             self._continue.set_result(True)

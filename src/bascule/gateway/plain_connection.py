@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 
+from bascule.gateway.taking import taken
 from bascule.gateway.tlstransport import TlsTransport
 from bascule.protocol.tlsfailure import alert
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     OnInterim = Callable[[RawResponseMessage], Awaitable[None]]
 
-__all__ = ["FailedInUse", "UpstreamConnection", "come_so_far"]
+__all__ = ["FailedInUse", "NotTaken", "UpstreamConnection", "come_so_far"]
 
 _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 """The end of a head, as aiohttp sees it: the CR in front of a LF may be missing."""
@@ -53,6 +55,18 @@ class FailedInUse(aiohttp.ClientConnectionError):
         self.reason = reason
 
 
+class NotTaken(aiohttp.ClientConnectionError):
+    """A kept connection had ended before its upstream took anything of the request, which may be sent again.
+
+    Attributes:
+        reason: aiohttp's error.
+    """
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(*reason.args)
+        self.reason = reason
+
+
 class UpstreamConnection(ResponseHandler):
     """A connection that tells an answer from other bytes, where plain aiohttp does not.
 
@@ -62,6 +76,8 @@ class UpstreamConnection(ResponseHandler):
       next answer. Plain aiohttp drops an answer if anything in the packet of its head cannot be parsed.
     * A request is sent again only if its connection was kept, and ended without a byte: then it was most
       likely closed before (RFC 9112 §9.3.1). Plain aiohttp also sends it again when a fresh connection ends.
+      If the upstream ended it and its kernel has acknowledged no byte of the request, it was closed before
+      for certain, and the request was never applied (RFC 9110 §9.2.2): then the error is `NotTaken`.
     * Interim answers are reported. Plain aiohttp skips them.
     * An answer is heard although a write failed behind it. Plain aiohttp takes a failed write for the end.
     * Chunks that are not read as chunks are no answer. Plain aiohttp takes them for the body.
@@ -76,6 +92,8 @@ class UpstreamConnection(ResponseHandler):
         self._expects_head = False
         self._is_used = False
         self._may_be_stale = False
+        self._has_ended = False
+        self._taken: int | None = None
         self._is_turned_away = False
         self._seen = b""
 
@@ -85,6 +103,7 @@ class UpstreamConnection(ResponseHandler):
         self._expects_head = True
         self._may_be_stale = self._is_used
         self._is_used = True
+        self._taken = None
         self._seen = b""
         super().set_response_params(**params)
 
@@ -170,6 +189,23 @@ class UpstreamConnection(ResponseHandler):
             size = body.total_bytes
             super().data_received(b"")
 
+    def eof_received(self) -> None:
+        """Note that the upstream has ended the connection, and did so before any reset of it."""
+        self._has_ended = True
+        super().eof_received()
+
+    def watch_taking(self) -> None:
+        """Find out whether the upstream takes anything of the request that is sent next."""
+        if self._may_be_stale:
+            self._taken = self._acknowledged()
+
+    def _acknowledged(self) -> int | None:
+        """Return how many bytes the upstream's kernel has taken; ``None`` if that cannot be known."""
+        transport = self.transport
+        if transport is None or transport.get_extra_info("socket").family is socket.AF_UNIX:
+            return None
+        return taken(transport)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the answer that a task waits for, or reads."""
         if isinstance(exc, ssl.SSLError):
@@ -189,8 +225,11 @@ class UpstreamConnection(ResponseHandler):
         is_closing = self.transport is not None and self.transport.is_closing()
         if isinstance(exc, OSError) and self._expects_head and is_closing:
             self._take_what_is_left()
-        if not self._may_be_stale and isinstance(exc, _RETRIED):
-            exc = FailedInUse(exc)
+        if isinstance(exc, _RETRIED):
+            if not self._may_be_stale:
+                exc = FailedInUse(exc)
+            elif self._has_ended and self._taken is not None and self._taken == self._acknowledged():
+                exc = NotTaken(exc)
         super().set_exception(exc, *cause)
         body = self._payload
         if body is not None and not body.is_eof() and body.exception() is None:

@@ -17,7 +17,7 @@ import aiohttp
 from bascule.gateway.connecting import lacks_room
 from bascule.gateway.fence import AddressRefused
 from bascule.gateway.plain_client import TlsTimedOut
-from bascule.gateway.plain_connection import FailedInUse
+from bascule.gateway.plain_connection import FailedInUse, NotTaken
 from bascule.protocol.tlsfailure import ALERTS, errno_name, tls_failure
 
 __all__ = [
@@ -79,7 +79,7 @@ def describe(error: BaseException) -> str:
             return "no answer in time"
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
             return "the connection ended"
-        case FailedInUse():
+        case FailedInUse() | NotTaken():
             return describe(error.reason)
         case OSError(errno=errno.EPROTO, strerror=why) if why in ALERTS:
             return f"TLS handshake failed: {why}"

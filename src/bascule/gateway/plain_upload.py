@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Upload"]
 
 
+_MOST_KEPT: Final = 65536
+"""Most bytes of a body that are kept, until the answer begins, for the case that the upstream takes none."""
+
 _INVITATION: Final = 1.0
 """Seconds that an upstream may take to invite a body, as with curl (RFC 9110 §10.1.1: not for ever)."""
 
@@ -40,7 +43,7 @@ class Upload:
     """
 
     __slots__ = (
-        "_asks", "_browser", "_expects", "_on_part", "_patience", "_reads", "_request",
+        "_asks", "_browser", "_expects", "_given", "_on_part", "_patience", "_reads", "_request",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +61,7 @@ class Upload:
         self._on_part = on_part
         self._patience: Patience | None = None
         self._reads = False
+        self._given: list[bytes] | None = []
 
     @property
     def waits_for_browser(self) -> bool:
@@ -67,6 +71,20 @@ class Upload:
     def watch(self, patience: Patience | None) -> None:
         """Let the time for the answer's head begin anew with each part; ``None`` once the head is there."""
         self._patience = patience
+        if patience is None:
+            self._given = None
+
+    def begin_anew(self) -> bool:
+        """Let `parts` begin with what it has yielded already; tell whether all of that is still there."""
+        return self._given is not None
+
+    def _give(self, part: bytes) -> bytes:
+        """Keep a part for a second try, as long as all of them together are short."""
+        if self._given is not None:
+            self._given.append(part)
+            if sum(map(len, self._given)) > _MOST_KEPT:
+                self._given = None
+        return part
 
     async def invite(self) -> None:
         """Ask the browser for the body, if it waits for that."""
@@ -76,8 +94,10 @@ class Upload:
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, without its chunk sizes and trailers."""
         content = self._request.content
-        if part := content.read_nowait():
+        part = b"".join(self._given or ())
+        if more := content.read_nowait():
             self._on_part()
+        part += self._give(more)
         # The first part may be empty: aiohttp sends the head only together with it.
         yield part
         while True:
@@ -91,7 +111,7 @@ class Upload:
                 return
             self._on_part()
             give_way_after(len(part))
-            yield part
+            yield self._give(part)
 
     async def _invited(self) -> bytes:
         """Return the first part of a body whose browser may wait for an invitation."""

@@ -14,8 +14,8 @@ holds for every exchange:
 * the upstream has a second to answer ``Expect: 100-continue``, then we do: not every upstream supports it;
   a body that comes without an invitation is forwarded at once;
 * a body that upstreams may leave unread is the last thing on its connection (`BODY_WITHOUT_MEANING`);
-* a request is sent a second time only if it is idempotent, has no body, and its
-  connection had been kept and turned out to be closed.
+* a request is sent a second time only if its connection had been kept and turned out to be closed, and if
+  either it is idempotent and has no body, or the upstream has taken no byte of it (`NotTaken`).
 
 Status codes of our own: 400 the body, 408 the browser stalled; for those of an upstream's failure see
 `bascule.gateway.plain_errors`.
@@ -26,6 +26,7 @@ written here (`bascule.gateway.plain_response`). Reasons: docs/decisions/0003-pl
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -38,7 +39,7 @@ from bascule.gateway.giveway import give_way_after
 from bascule.gateway.patience import Patience
 from bascule.gateway.plain_asked import PlainAsked
 from bascule.gateway.plain_client import UploadBody, reporting_interim
-from bascule.gateway.plain_connection import come_so_far
+from bascule.gateway.plain_connection import NotTaken, come_so_far
 from bascule.gateway.plain_failure import BAD_ANSWER, BROKEN_OFF, TIMEOUT, describe, why_unreachable
 from bascule.gateway.plain_fields import FieldsAsText
 from bascule.gateway.plain_response import MalformedHead
@@ -166,20 +167,27 @@ class PlainUpstreams:
             encoded=True,
         )
         method = asked.browser.request.method
+        reporting = reporting_interim(partial(self._pass_on, asked))
         usual = method == "GET" and upload is None and asked.headers.keys() >= _BROWSERS_FIELDS
         try:
             async with Patience(self._patience) as patience:
                 if upload is not None:
                     upload.watch(patience)
-                return await session.request(
-                    method,
-                    url,
-                    headers=asked.headers,
-                    data=None if upload is None else UploadBody(upload.parts()),
-                    skip_auto_headers=None if usual else _INVENTED,
-                    allow_redirects=False,
-                    middlewares=(reporting_interim(partial(self._pass_on, asked)),),
-                )
+                while True:
+                    try:
+                        return await session.request(
+                            method,
+                            url,
+                            headers=asked.headers,
+                            data=None if upload is None else UploadBody(upload.parts()),
+                            skip_auto_headers=None if usual else _INVENTED,
+                            allow_redirects=False,
+                            middlewares=(reporting,),
+                        )
+                    except NotTaken:  # hence it was a kept connection, and the next one will be new
+                        await asyncio.sleep(0)  # lets the cancelled upload stop reading
+                        if upload is not None and not upload.begin_anew():
+                            raise
         except TimeoutError:
             if upload is not None and upload.waits_for_browser:
                 raise _BrowserStalled from None
