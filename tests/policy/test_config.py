@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bascule.policy.authconfig import SessionAuth
-from bascule.policy.config import AuthMode, Config, Endpoint, Hub, WebSocketProxy
+from bascule.policy.config import AuthMode, Config, Endpoint, Forwarders, Hub, Limits, WebSocketProxy
 from bascule.policy.consistency import doubts, inconsistencies
-from bascule.policy.model import leaves
+from bascule.policy.model import Block, leaves
 from bascule.policy.problems import dotted, problems_of
 from bascule.policy.routeconfig import RouteConfig
 from bascule.vocabulary import Kind
@@ -107,10 +108,25 @@ def test_the_three_ints_take_what_java_takes(key: str, value: int) -> None:
 
 
 @pytest.mark.parametrize("key", INTS)
-@pytest.mark.parametrize("value", [0, -1, 2147483648, True, 1.0, "1", None])
+@pytest.mark.parametrize("value", [0, -1, 2147483648, True, 1.5, math.inf, math.nan, "1", None])
 def test_the_three_ints_take_nothing_else(key: str, value: object) -> None:
     with pytest.raises(ValidationError):
         WebSocketProxy.model_validate({key: value})
+
+
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [(WebSocketProxy, key) for key in (*INTS, *LONGS)]
+    + [(Limits, "requestHeadBytes"), (Forwarders, "count"), (RouteConfig, "maxSessions")],
+)
+def test_a_whole_number_may_be_written_with_a_point_as_the_schema_says(model: type[Block], key: str) -> None:
+    """Helm checks by that schema, and JSON Schema calls 500.0 an integer; ``5e2`` is that in YAML 1.2."""
+    needed = route() if model is RouteConfig else {}
+    for value in (2000.0, 2e3) if model is Limits else (500.0, 5e2):
+        found = model.model_validate({**needed, key: value}).model_dump(by_alias=True)[key]
+        assert (found, type(found)) == (value, int)
+    with pytest.raises(ValidationError):
+        model.model_validate({**needed, key: 2000.5})
 
 
 @pytest.mark.parametrize("key", LONGS)

@@ -7,9 +7,17 @@ it is replaced as a whole by the next source.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
@@ -31,6 +39,14 @@ class Block(BaseModel):
         extra="forbid",
         frozen=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _whole(cls, value: object, info: ValidationInfo) -> object:
+        """Take 500.0 and 5e2 for 500, as JSON Schema does, and with it Helm, where an integer is wanted."""
+        if isinstance(value, float) and value.is_integer():
+            return int(value) if _is_integer(cls.model_fields[str(info.field_name)].annotation) else value
+        return value
 
 
 def _file(value: object) -> object:
@@ -79,6 +95,12 @@ def blocks(model: type[Block], above: KeyPath = ()) -> Iterator[tuple[KeyPath, t
 def _keys(model: type[Block]) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
         yield field.alias or name, field
+
+
+def _is_integer(kind: Any) -> bool:
+    """Tell whether a field has a whole number, or may have one."""
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return kind is int or (get_origin(kind) in (Union, UnionType) and any(map(_is_integer, get_args(kind))))
 
 
 def _block(field: FieldInfo) -> type[Block] | None:
