@@ -61,7 +61,7 @@ class Upload:
         self._on_part = on_part
         self._patience: Patience | None = None
         self._reads = False
-        self._given: list[bytes] | None = []
+        self._given: bytearray | None = bytearray()
 
     @property
     def waits_for_browser(self) -> bool:
@@ -81,9 +81,10 @@ class Upload:
     def _give(self, part: bytes) -> bytes:
         """Keep a part for a second try, as long as all of them together are short."""
         if self._given is not None:
-            self._given.append(part)
-            if sum(map(len, self._given)) > _MOST_KEPT:
+            if len(self._given) + len(part) > _MOST_KEPT:
                 self._given = None
+            else:
+                self._given += part
         return part
 
     async def invite(self) -> None:
@@ -94,7 +95,7 @@ class Upload:
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, without its chunk sizes and trailers."""
         content = self._request.content
-        part = b"".join(self._given or ())
+        part = bytes(self._given or b"")
         if more := content.read_nowait():
             self._on_part()
         part += self._give(more)
