@@ -99,7 +99,7 @@ drift: build/.developed
 	@$(BIN)/python -m scripts.generated --check
 
 cover: build/.developed ## Whether the pure packages' own tests run each of their lines and branches; a minute
-	@$(BIN)/python -m coverage run -m pytest -q -m "not real" $(addprefix tests/,handover policy protocol telemetry)
+	@$(BIN)/python -m coverage run -m pytest -q -m "not real" $(addprefix tests/,configuration handover policy protocol telemetry)
 	@$(BIN)/python -m coverage report
 
 fuzz: build/.developed ## A minute of coverage-guided fuzzing for each target

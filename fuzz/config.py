@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from bascule.configuration.loading import load
 from bascule.errors import ConfigError
-from bascule.policy.loading import load
 from fuzz.running import run
 
 # In memory: a fuzzer ends without clean-up, and would leave a file each time.

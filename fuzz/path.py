@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bascule.policy.config import RouteConfig
+from bascule.configuration.config import RouteConfig
 from bascule.policy.routes import BadTarget, RouteTable
 from fuzz.running import run
 

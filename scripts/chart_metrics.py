@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from scripts.chart_words import AlertLabels, Interval, Key, Labels, Objects, Replicas
 
-from bascule.policy.model import Block
+from bascule.configuration.model import Block
 
 
 class Monitor(Block):

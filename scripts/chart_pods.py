@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from scripts.chart_words import Annotations, Digest, IntOrPercent, ObjectName, Port, Repository, Tag
 
-from bascule.policy.durations import Duration
-from bascule.policy.model import Block
+from bascule.configuration.durations import Duration
+from bascule.configuration.model import Block
 
 
 class Image(Block):

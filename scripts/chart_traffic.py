@@ -21,7 +21,7 @@ from scripts.chart_words import (
     RoutePath,
 )
 
-from bascule.policy.model import Block
+from bascule.configuration.model import Block
 
 A_GATEWAY = [{"name": "gateway", "namespace": "gateway-system", "sectionName": "https"}]
 

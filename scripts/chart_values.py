@@ -30,7 +30,7 @@ from scripts.chart_words import (
     VariableSource,
 )
 
-from bascule.policy.config import (
+from bascule.configuration.config import (
     Capacity,
     Drain,
     Forwarders,
@@ -44,10 +44,10 @@ from bascule.policy.config import (
     Sockets,
     WebSocketProxy,
 )
-from bascule.policy.durations import Duration, Patience
-from bascule.policy.endpoints import Network
-from bascule.policy.model import Block
-from bascule.policy.tlsconfig import UpstreamTls
+from bascule.configuration.durations import Duration, Patience
+from bascule.configuration.endpoints import Network
+from bascule.configuration.model import Block
+from bascule.configuration.tls import UpstreamTls
 
 HALF_A_CORE: Resources = {"requests": {"cpu": "500m"}}
 A_ROUTE: list[dict[str, Any]] = [

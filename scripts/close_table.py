@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bascule.gateway.refusal_table import REFUSAL_TABLE
+from bascule.gateway.sessions.refusal_table import REFUSAL_TABLE
 from bascule.protocol.closing import CLOSE_TABLE
 
 if TYPE_CHECKING:
-    from bascule.gateway.refusal_table import RefusalRow
+    from bascule.gateway.sessions.refusal_table import RefusalRow
     from bascule.protocol.closing import End, Row
     from bascule.protocol.frames import CloseCode
     from bascule.vocabulary import Refusal

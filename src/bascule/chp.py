@@ -1,6 +1,6 @@
 """`bascule chp`: the proxy of JupyterHub, with the arguments of configurable-http-proxy.
 
-Rules of this file: the same as in `bascule.cli`. `bascule.policy.chp` decides what an argument means.
+Rules of this file: the same as in `bascule.cli`. `bascule.configuration.chp` decides what an argument means.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from bascule.configuration.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED, Where, arguments, defaults, overrides
 from bascule.options import config_option
 from bascule.output import Command
-from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED, Where, arguments, defaults, overrides
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bascule.policy.loading import Loaded
+    from bascule.configuration.loading import Loaded
 
 __all__ = ["chp"]
 
@@ -127,7 +127,7 @@ def chp(
 
     The API token is taken from CONFIGPROXY_AUTH_TOKEN, which JupyterHub sets.
     """  # noqa: D301 - a real backspace is click's mark for lines that stay lines
-    from bascule.policy.loading import load
+    from bascule.configuration.loading import load
     from bascule.supervisor.main import run
 
     values = {key: more.pop(name) for name, key in _KEYS.items()}

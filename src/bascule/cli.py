@@ -29,7 +29,7 @@ from bascule.telemetry.printable import escaped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bascule.policy.loading import Loaded
+    from bascule.configuration.loading import Loaded
 
 __all__ = ["check", "cli", "config", "demo", "main", "print_", "schema", "serve"]
 
@@ -117,7 +117,7 @@ def check(files: tuple[Path, ...], **flags: Any) -> None:
     The files it names (certificates, keys, tokens) are not read, and need not exist on the machine
     where it is checked.
     """
-    from bascule.policy.model import files as named_by
+    from bascule.configuration.model import files as named_by
 
     loaded = load_configuration(files, flags)
     _tell_of_doubts(loaded)
@@ -140,7 +140,7 @@ def config() -> None:
 @config.command()
 def schema() -> None:
     """Print the JSON schema of a configuration file."""
-    from bascule.policy.publishedschema import published_schema
+    from bascule.configuration.publishedschema import published_schema
 
     write(json.dumps(published_schema(), indent=2, ensure_ascii=False) + "\n")
 
@@ -152,7 +152,7 @@ def print_(files: tuple[Path, ...], **flags: Any) -> None:
 
     What is printed is a configuration file.
     """
-    from bascule.policy.printing import print_config
+    from bascule.configuration.printing import print_config
 
     loaded = load_configuration(files, flags)
     write(print_config(loaded.config, loaded.sources))

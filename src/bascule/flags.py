@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bascule.policy.loading import Loaded
+    from bascule.configuration.loading import Loaded
 
 __all__ = ["LOG_LEVELS", "configuration_flags", "load_configuration"]
 
@@ -112,7 +112,7 @@ def load_configuration(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded
     Raises:
         ConfigError: It cannot be used.
     """
-    from bascule.policy.loading import load
+    from bascule.configuration.loading import load
 
     kind = flags.get("kind")
     upstreams = flags.get("upstreams", ())

@@ -27,14 +27,14 @@ from bascule.admin.view import (
     SessionRow,
     Unheard,
 )
+from bascule.configuration.config import Capacity, Config, Hub, RouteConfig, WebSocketProxy
+from bascule.configuration.endpoints import Endpoint
+from bascule.configuration.loading import unwritten
 from bascule.gateway.hubactivity import HubActivity
 from bascule.gateway.hubledger import HubRouteLedger
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord, ended_word
 from bascule.handover.journal import Journal
-from bascule.policy.config import Capacity, Config, Hub, RouteConfig, WebSocketProxy
-from bascule.policy.endpoints import Endpoint
 from bascule.policy.hubroutes import HubRoutes
-from bascule.policy.loading import unwritten
 from bascule.policy.routes import RouteTable
 from bascule.telemetry.exposition import Answer
 from bascule.vocabulary import Cause, EndedBy, Kind, Level

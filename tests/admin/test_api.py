@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bascule.admin import events
-from bascule.policy.config import WebSocketProxy
+from bascule.configuration.config import WebSocketProxy
 from tests.admin.fake_view import FakeView, config
 from tests.admin.support import CSRF, admin
 

@@ -10,8 +10,8 @@ from aiohttp.test_utils import TestServer
 from bascule.admin.capacity import ClusterCapacity
 from bascule.admin.cluster import Cluster
 from bascule.admin.instanceclient import InstanceClient
-from bascule.policy.config import Capacity, WebSocketProxy
-from bascule.policy.endpoints import Endpoint
+from bascule.configuration.config import Capacity, WebSocketProxy
+from bascule.configuration.endpoints import Endpoint
 from bascule.vocabulary import Level
 from tests.admin.fake_view import FakeView, config
 from tests.support.clock import Clock

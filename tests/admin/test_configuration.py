@@ -2,8 +2,8 @@ from pathlib import Path
 from typing import Any
 
 from bascule.admin.configuration import configuration
-from bascule.policy.config import Config
-from bascule.policy.printing import MASK
+from bascule.configuration.config import Config
+from bascule.configuration.printing import MASK
 from tests.admin.fake_view import config
 
 

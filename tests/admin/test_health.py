@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from bascule.admin.health import readiness
-from bascule.policy.config import Readiness, WebSocketProxy
+from bascule.configuration.config import Readiness, WebSocketProxy
 from tests.admin.fake_view import FakeView, config
 
 

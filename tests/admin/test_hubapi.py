@@ -14,7 +14,7 @@ from yarl import URL
 
 from bascule.admin.api import Administration
 from bascule.admin.hubapi import BODY_BYTES
-from bascule.policy.config import Hub, Limits
+from bascule.configuration.config import Hub, Limits
 from tests.admin.fake_view import FakeView, config
 from tests.admin.support import CSRF
 from tests.support.clock import Clock

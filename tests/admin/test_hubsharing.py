@@ -16,8 +16,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from bascule.admin import hubanswers, hublines, hubsharing
 from bascule.admin.api import Administration
 from bascule.admin.health import readiness
-from bascule.policy.config import Capacity, Hub
-from bascule.policy.endpoints import Endpoint
+from bascule.configuration.config import Capacity, Hub
+from bascule.configuration.endpoints import Endpoint
 from tests.admin.fake_view import FakeView, config
 from tests.support.processes import reserve_port
 from tests.support.waiting import eventually_async

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from bascule.admin.instanceclient import InstanceClient
-from bascule.policy.config import AdminTls, Capacity
-from bascule.policy.endpoints import Endpoint
+from bascule.configuration.config import AdminTls, Capacity
+from bascule.configuration.endpoints import Endpoint
 from tests.admin.fake_view import config
 from tests.support.authority import Authority, make_authority
 

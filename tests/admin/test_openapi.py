@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from bascule.admin.api import Administration, _openapi
-from bascule.policy.config import Capacity, Hub, WebSocketProxy
-from bascule.policy.endpoints import Endpoint
+from bascule.configuration.config import Capacity, Hub, WebSocketProxy
+from bascule.configuration.endpoints import Endpoint
 from tests.admin.fake_view import FakeView, config
 from tests.admin.support import admin_in_a_thread
 

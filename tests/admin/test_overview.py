@@ -6,7 +6,7 @@ from bascule.admin.cluster import Cluster
 from bascule.admin.instanceclient import InstanceClient
 from bascule.admin.listing import SessionList
 from bascule.admin.overview import overview
-from bascule.policy.config import Hub
+from bascule.configuration.config import Hub
 from bascule.vocabulary import Kind
 from tests.admin.fake_view import ROUTES, FakeView, config
 

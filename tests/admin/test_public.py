@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bascule.admin.api import Administration
-from bascule.policy.config import WebSocketProxy
+from bascule.configuration.config import WebSocketProxy
 from bascule.protocol.path import parse_target
 from tests.admin.fake_view import FakeView, config
 

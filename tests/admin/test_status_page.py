@@ -12,9 +12,9 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from bascule.admin.api import Administration
+from bascule.configuration.config import RouteConfig, WebSocketProxy
+from bascule.configuration.endpoints import Endpoint
 from bascule.handover.counters import GatewayWord
-from bascule.policy.config import RouteConfig, WebSocketProxy
-from bascule.policy.endpoints import Endpoint
 from bascule.vocabulary import Kind
 from tests.admin.fake_view import ROUTES, FakeView, config
 from tests.support.waiting import eventually_async

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bascule.policy.endpoints import Endpoint, SocketFile
+from bascule.configuration.endpoints import Endpoint, SocketFile
 from tests.admin.support import CSRF, admin
 
 TOKEN = "a-token-nobody-guesses"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bascule.policy.reloading import ONLY_AT_A_START
+from bascule.configuration.reloading import ONLY_AT_A_START
 from tests.chart.rendering import (
     one,
     render,

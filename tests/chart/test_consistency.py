@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from bascule.configuration.loading import load
 from bascule.errors import ConfigError
-from bascule.policy.loading import load
 from tests.chart.rendering import CHART, HELMS, configuration, refusal, run
 from tests.support import yamlfast
 

@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from bascule.cli import cli
-from bascule.policy.loading import load
+from bascule.configuration.loading import load
 from tests.chart.apiserver import refusals
 from tests.chart.rendering import (
     CASES,

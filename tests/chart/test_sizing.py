@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bascule.policy.loading import load
+from bascule.configuration.loading import load
 from tests.chart.apiserver import refusals
 from tests.chart.rendering import (
     CASES,

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from scripts import chart_values
 
-from bascule.policy.config import Config, WebSocketProxy
+from bascule.configuration.config import Config, WebSocketProxy
 from tests.chart.rendering import CASES, CHART, HELMS, run, websocket_proxy
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from bascule.policy.loading import Loaded
+    from bascule.configuration.loading import Loaded
 
 
 @pytest.fixture(autouse=True)

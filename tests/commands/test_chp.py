@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.policy.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED
-from bascule.policy.config import AdminTls, UpstreamTls
+from bascule.configuration.chp import LOG_LEVELS, SWITCHES, UNSUPPORTED
+from bascule.configuration.config import AdminTls, UpstreamTls
 from tests.commands.commandline import Capture, refused, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bascule.policy.loading import Loaded
+    from bascule.configuration.loading import Loaded
 
 ALL = "[::]" if Path("/proc/net/if_inet6").exists() else "0.0.0.0"
 """What chp takes for all addresses on this host."""

@@ -13,8 +13,8 @@ import click
 import pytest
 
 from bascule import __version__, cli
-from bascule.policy.loading import Loaded, load
-from bascule.policy.publishedschema import published_schema
+from bascule.configuration.loading import Loaded, load
+from bascule.configuration.publishedschema import published_schema
 from tests.commands.commandline import Capture, refused, run
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from tests.commands.commandline import Capture, refused, run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bascule.policy.loading import Loaded
+    from bascule.configuration.loading import Loaded
 
 ENDPOINT = '"host:port", "[::1]:port" or ":port" (all IPv4 addresses), port 0 to 65535; or "unix:/path"'
 

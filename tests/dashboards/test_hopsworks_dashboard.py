@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from bascule.policy.config import Config
+from bascule.configuration.config import Config
 from bascule.telemetry.catalogue import CATALOGUE
 from dashboards import hopsworks, panels, queries
 from tests.support.parts import require

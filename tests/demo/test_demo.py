@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bascule.configuration.loading import load
 from bascule.demo.main import run
 from bascule.errors import ConfigError
-from bascule.policy.loading import load
 from tests.support.browser import run_chromium
 from tests.support.network import ip, own_network
 from tests.support.processes import Service, answers, reserve_port

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bascule.policy.chp import DEFAULTS, TOKEN_VARIABLE
-from bascule.policy.loading import load
+from bascule.configuration.chp import DEFAULTS, TOKEN_VARIABLE
+from bascule.configuration.loading import load
 from tests.chart.rendering import configuration, one, render
 from tests.docs.claims import claimed
 from tests.support.certificates import make_certificate

@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from bascule.policy.reloading import ONLY_AT_A_START
+from bascule.configuration.reloading import ONLY_AT_A_START
 from tests.conftest import Start
 from tests.docs.claims import claimed
 from tests.support.parts import ROOT

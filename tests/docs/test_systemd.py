@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bascule.configuration.config import Config
 from bascule.handover.descriptors import DESCRIPTORS_PER_SESSION, SPARE_DESCRIPTORS
-from bascule.policy.config import Config
 from tests.docs.claims import claimed
 from tests.support.pages import fenced
 from tests.support.parts import ROOT

@@ -10,12 +10,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from bascule.configuration.config import Config
 from bascule.handover.control import GatewayChannel, Ready, read_control, send_control
 from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.messages import Adopt, Listed, Live, Message, decode
 from bascule.handover.setup import ForwarderSetup
-from bascule.policy.config import Config
 from bascule.supervisor.forwarderchild import ForwarderChild
 
 if TYPE_CHECKING:

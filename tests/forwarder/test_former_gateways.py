@@ -7,9 +7,9 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from bascule.gateway.dispatch import Dispatch
 from bascule.gateway.life import Life, Stage
-from bascule.gateway.links import Links
+from bascule.gateway.sessions.dispatch import Dispatch
+from bascule.gateway.sessions.links import Links
 from bascule.handover.control import ForwarderChannel
 from bascule.handover.counters import CounterFile, ForwarderWord
 from bascule.handover.descriptors import send_packet

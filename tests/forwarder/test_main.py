@@ -6,10 +6,10 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from bascule.configuration.config import Config, WebSocketProxy
 from bascule.handover.control import Misread
 from bascule.handover.counters import CounterFile
 from bascule.handover.messages import Listed
-from bascule.policy.config import Config, WebSocketProxy
 from bascule.supervisor.forwarderchild import ForwarderChild
 from tests.forwarder.process import PATIENCE, Forwarder, Session, hand_over, setup_of
 

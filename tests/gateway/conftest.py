@@ -12,13 +12,14 @@ import pytest
 import pytest_asyncio
 import uvloop
 
-from bascule.gateway import admin_listener, giveway
+from bascule.configuration.config import Hub
+from bascule.gateway.connections import giveway
 from bascule.gateway.hubactivity import HubActivity
-from bascule.policy.config import Hub
+from bascule.gateway.listening import admin as admin_listener
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
-from tests.gateway.dialling import SILENT
 from tests.gateway.plain_support import World, new_world
+from tests.gateway.upstreams.dialling import SILENT
 from tests.support.certificates import make_certificate
 from tests.support.clock import Clock
 from tests.support.deaf import deaf_port

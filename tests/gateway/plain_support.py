@@ -11,17 +11,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bascule.configuration.config import Config
 from bascule.gateway.exchanges import STATUSES, ExchangeCount
-from bascule.gateway.fence import Fence
-from bascule.gateway.http import HttpServer
 from bascule.gateway.life import Life
-from bascule.gateway.listener import Listener
-from bascule.gateway.plain import PlainProxy
-from bascule.gateway.plain_errors import PlainErrors
-from bascule.gateway.plain_pools import UpstreamPools
-from bascule.gateway.plain_upstreams import PlainUpstreams
+from bascule.gateway.listening.http import HttpServer
+from bascule.gateway.listening.listener import Listener
+from bascule.gateway.plain.errors import PlainErrors
+from bascule.gateway.plain.pools import UpstreamPools
+from bascule.gateway.plain.proxy import PlainProxy
+from bascule.gateway.plain.upstreams import PlainUpstreams
+from bascule.gateway.upstreams.fence import Fence
 from bascule.handover.counters import CounterFile, GatewayWord
-from bascule.policy.config import Config
 from bascule.policy.requestrules import RequestRules
 from bascule.policy.routes import RouteTable
 from bascule.telemetry.accesslog import AccessLog
@@ -30,7 +30,7 @@ from tests.support.recorder import Recorder
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
-    from bascule.gateway.upgrade import UpgradeRequest
+    from bascule.gateway.listening.upgrade import UpgradeRequest
     from bascule.policy.routes import Match
 
 PATIENCE = 10.0

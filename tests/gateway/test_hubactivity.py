@@ -9,8 +9,8 @@ import pytest
 from bascule.admin.view import SessionRow
 
 if TYPE_CHECKING:
+    from bascule.configuration.hubroute import HubRoute
     from bascule.gateway.hubactivity import HubActivity
-    from bascule.policy.hubroute import HubRoute
     from bascule.policy.hubroutes import HubRoutes
     from tests.support.clock import Clock
 

@@ -11,11 +11,11 @@ from unittest.mock import Mock
 import pytest
 
 from bascule.admin.view import Retired
+from bascule.configuration.config import Hub
 from bascule.gateway import hubledger as module
 from bascule.gateway.hubactivity import HubActivity
 from bascule.gateway.hubledger import _AT_ONCE, _LEAST, HubRouteLedger
 from bascule.handover.journal import Journal
-from bascule.policy.config import Hub
 from bascule.policy.hubchanges import Change
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import RouteTable
@@ -23,7 +23,7 @@ from bascule.policy.routes import RouteTable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bascule.policy.hubroute import HubRoute
+    from bascule.configuration.hubroute import HubRoute
     from tests.support.clock import Clock
 
 TARGET = "http://10.0.0.1:8888"

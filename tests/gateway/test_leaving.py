@@ -37,7 +37,7 @@ BEGIN = """
 import json, sys
 from bascule.gateway.main import main
 from bascule.gateway.setup import GatewaySetup
-from bascule.policy.config import Config
+from bascule.configuration.config import Config
 main(GatewaySetup(**json.loads(sys.argv[1]), config=Config()))
 """
 """Becomes a gateway. A copy of this process would not do: tests have threads."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from bascule.configuration.config import Config
 from bascule.gateway.life import Life
 from bascule.gateway.redirect import RedirectListener
-from bascule.policy.config import Config
 from tests.support.waiting import eventually_async
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from bascule.configuration.config import Config
 from bascule.gateway.setup import PROCESS_NAME, GatewaySetup
-from bascule.policy.config import Config
 
 SETUP = GatewaySetup(
     3, 4, 2, config=Config(), sources={}, public=5, admin=6, figures=7, hub=8, forwarder_restarts=[2, 0]

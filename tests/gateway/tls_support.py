@@ -8,14 +8,14 @@ import ssl
 import threading
 from typing import TYPE_CHECKING
 
-from bascule.gateway.pumpedleg import PumpedLeg
-from bascule.gateway.tlshandshake import accept_tls
+from bascule.gateway.tls.handshake import accept_tls
+from bascule.gateway.tls.pumpedleg import PumpedLeg
 from tests.support.farends import tcp_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from bascule.gateway.tlstransport import TlsTransport
+    from bascule.gateway.tls.transport import TlsTransport
     from tests.support.certificates import Certificate
 
 __all__ = ["accepted", "client", "heard", "in_thread"]

@@ -12,11 +12,11 @@ import pytest
 from aiohttp import web
 
 from bascule.admin.api import Administration
+from bascule.configuration.certificate import admin_context
+from bascule.configuration.config import AdminTls
+from bascule.configuration.endpoints import Endpoint, SocketFile
 from bascule.operate import adminclient
 from bascule.operate.adminclient import AdminClient
-from bascule.policy.certificate import admin_context
-from bascule.policy.config import AdminTls
-from bascule.policy.endpoints import Endpoint, SocketFile
 from tests.admin.fake_view import FakeView, config
 from tests.admin.support import served_in_a_thread
 from tests.support.authority import Authority, make_authority

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bascule import cli
-from bascule.policy.config import WebSocketProxy
+from bascule.configuration.config import WebSocketProxy
 from bascule.vocabulary import Kind
 from tests.admin.fake_view import FakeView, config
 from tests.admin.support import admin_in_a_thread

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bascule.policy.hubconfig import Hub
+from bascule.configuration.hub import Hub
 from bascule.policy.hubroutes import HubRoutes
 from bascule.policy.routes import Match, RouteTable
 
 if TYPE_CHECKING:
-    from bascule.policy.routeconfig import RouteConfig
+    from bascule.configuration.route import RouteConfig
 
 
 __all__ = ["ALICE", "BOB", "FRONT", "hit", "table", "taken"]

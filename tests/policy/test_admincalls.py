@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from bascule.configuration.config import Config
 from bascule.errors import ConfigError
 from bascule.policy.admincalls import read_token
-from bascule.policy.config import Config
 
 
 def test_a_token_in_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bascule.policy.config import Config
+from bascule.configuration.config import Config
 from bascule.policy.entrance import entrance
 
 APP = {"path": "/apps/{app}/", "where": {"app": "[a-z]+"}}

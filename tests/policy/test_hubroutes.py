@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule.configuration.route import AuthMode, RouteConfig
+from bascule.configuration.templates import UpstreamAddress
 from bascule.policy.hubroutes import HubRoutes, read_routespec
-from bascule.policy.routeconfig import AuthMode, RouteConfig
 from bascule.policy.routes import BadTarget
-from bascule.policy.templates import UpstreamAddress
 from tests.policy.hub_tables import ALICE, BOB, FRONT, hit, table, taken
 
 if TYPE_CHECKING:

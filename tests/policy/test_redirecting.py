@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule.configuration.route import RouteConfig
 from bascule.policy.redirecting import https_location, redirect_status, slash_location
-from bascule.policy.routeconfig import RouteConfig
 from bascule.policy.routes import BadTarget, RouteTable
 
 

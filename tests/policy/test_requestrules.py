@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bascule.configuration.config import Config
+from bascule.configuration.hubroute import HubRoute
+from bascule.configuration.templates import UpstreamAddress
 from bascule.errors import RequestRefused
 from bascule.policy.clientaccount import Arrival
-from bascule.policy.config import Config
-from bascule.policy.hubroute import HubRoute
 from bascule.policy.requestrules import RequestRules
 from bascule.policy.routes import RouteTable
-from bascule.policy.templates import UpstreamAddress
 
 if TYPE_CHECKING:
     from bascule.policy.routes import Match

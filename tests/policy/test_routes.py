@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.policy.routeconfig import RouteConfig
+from bascule.configuration.route import RouteConfig
+from bascule.configuration.templates import UpstreamAddress
 from bascule.policy.routes import BadTarget, Match, RouteTable
-from bascule.policy.templates import UpstreamAddress
 
 
 def route(name: str, path: str, upstream: str = "http://127.0.0.1:8888", **more: Any) -> RouteConfig:

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from bascule.policy.config import Sockets
+from bascule.configuration.config import Sockets
 from bascule.policy.socketoptions import DEFER_ACCEPT_SECONDS, keepalive_start, session_options, unix_options
 
 

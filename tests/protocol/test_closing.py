@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bascule.gateway.refusal_table import REFUSAL_TABLE
+from bascule.gateway.sessions.refusal_table import REFUSAL_TABLE
 from bascule.protocol.closing import CLOSE_TABLE, End, Row
 from bascule.protocol.frames import MAX_REASON_BYTES, CloseCode, is_wire_code
 from bascule.vocabulary import Cause, EndedBy

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import structlog
 
-from bascule.policy.config import Config
-from bascule.policy.loading import Loaded
+from bascule.configuration.config import Config
+from bascule.configuration.loading import Loaded
 from bascule.supervisor.announcement import warn
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bascule.policy.namedfile import ALLOWED
+from bascule.configuration.namedfile import ALLOWED
 from tests.support.certificates import make_certificate
 from tests.support.parts import missing, require
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from bascule.configuration.config import Config
+from bascule.configuration.loading import Loaded
 from bascule.handover.control import (
     ASK_AGAIN,
     ChangeIntervals,
@@ -25,8 +27,6 @@ from bascule.handover.control import (
 )
 from bascule.handover.descriptors import PacketReader
 from bascule.handover.messages import MAX_PACKET_BYTES
-from bascule.policy.config import Config
-from bascule.policy.loading import Loaded
 from bascule.supervisor import main
 from bascule.supervisor.main import Supervisor
 from bascule.supervisor.sockets import Listeners

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.policy.config import Config
+from bascule.configuration.config import Config
 from bascule.supervisor.renewal import TRY_AGAIN, Renewal
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.policy.config import Config, Drain
+from bascule.configuration.config import Config, Drain
 from bascule.policy.drainplan import cut_after
 from bascule.supervisor.forwarderchild import ForwarderChild
 from bascule.supervisor.gatewaychild import GatewayChild

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bascule.configuration.config import Config, Endpoint, Sockets
+from bascule.configuration.endpoints import SocketFile
 from bascule.errors import ConfigError
-from bascule.policy.config import Config, Endpoint, Sockets
-from bascule.policy.endpoints import SocketFile
 from bascule.supervisor import socketfiles as module
 from bascule.supervisor.socketfiles import SocketPlace, bind_socket_file
 from bascule.supervisor.sockets import Listeners, address, listen, url

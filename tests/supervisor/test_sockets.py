@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
+from bascule.configuration.config import Config, Sockets
+from bascule.configuration.endpoints import Endpoint
 from bascule.errors import ConfigError
-from bascule.policy.config import Config, Sockets
-from bascule.policy.endpoints import Endpoint
 from bascule.supervisor.sockets import Listeners, listen, url
 
 HERE = Endpoint("127.0.0.1", 0)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from bascule.configuration.config import Config
+from bascule.configuration.loading import Loaded
 from bascule.errors import ConfigError
 from bascule.handover.counters import GATEWAYS
-from bascule.policy.config import Config
-from bascule.policy.loading import Loaded
 from bascule.supervisor.gatewaychild import GatewayChild
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.renewal import TRY_AGAIN

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from bascule.gateway.outcomes import Outcomes
-from bascule.gateway.registry import Registry
+from bascule.gateway.sessions.outcomes import Outcomes
+from bascule.gateway.sessions.registry import Registry
 from bascule.handover.counters import CounterFile
 from bascule.handover.messages import Live
 from bascule.policy.budget import SessionBudget

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any, Final
 
-from bascule.gateway.tlshandshake import accept_tls, connect_tls
-from bascule.gateway.tlstransport import TlsTransport
+from bascule.gateway.tls.handshake import accept_tls, connect_tls
+from bascule.gateway.tls.transport import TlsTransport
 from tests.support.certificates import Certificate
 from tests.support.farends import tcp_pair
 from tests.support.parts import missing

@@ -1,6 +1,6 @@
 {{/*
 What `bascule check` refuses, and a schema cannot say: keys that must fit each other. Each rule is one of
-policy/consistency.py or of a route (policy/routeconfig.py, policy/templates.py), in the same words; a test holds
+configuration/consistency.py or of a route (configuration/route.py, configuration/templates.py), in the same words; a test holds
 the two together. What Go cannot tell, such as whether a pattern with a look-ahead is a regular expression, is
 left to the proxy: a pod with such a configuration says so in its log, and the pods of the last one stay.
 */}}

@@ -34,8 +34,9 @@ from bascule.admin.problem import Problem, check_parameters, problems
 from bascule.admin.public import PublicAnswers, capacities
 from bascule.admin.scrapes import Scrapes
 from bascule.admin.view import Unheard
+from bascule.configuration.socketpath import UNIX_PEER
 from bascule.policy.admincalls import read_token
-from bascule.policy.clientaddress import UNIX_PEER, peer_address
+from bascule.policy.clientaddress import peer_address
 from bascule.protocol.closing import CLOSE_TABLE, End
 from bascule.protocol.frames import MAX_REASON_BYTES
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bascule.admin.instanceclient import InstanceClient
     from bascule.admin.view import GatewayView
-    from bascule.policy.endpoints import Endpoint
+    from bascule.configuration.endpoints import Endpoint
 
 __all__ = ["Cluster"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bascule.policy.printing import masked
+from bascule.configuration.printing import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bascule.policy.config import Config
+    from bascule.configuration.config import Config
 
 __all__ = ["configuration"]
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from bascule.admin.hubsharing import HubSharing
     from bascule.admin.listing import SessionList
     from bascule.admin.view import HubView
+    from bascule.configuration.hubroute import HubRoute
     from bascule.policy.hubchanges import Change
-    from bascule.policy.hubroute import HubRoute
 
 __all__ = ["BODY_BYTES", "PATH", "HubApi"]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from bascule.admin.instanceclient import InstanceClient
     from bascule.admin.view import HubView
-    from bascule.policy.endpoints import Endpoint
+    from bascule.configuration.endpoints import Endpoint
     from bascule.policy.hubchanges import Change
 
 __all__ = ["HubSharing"]

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
-from bascule.policy.certificate import peer_context
-from bascule.policy.endpoints import Endpoint
+from bascule.configuration.certificate import peer_context
+from bascule.configuration.endpoints import Endpoint
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from bascule.policy.config import Config
+    from bascule.configuration.config import Config
 
 __all__ = ["InstanceClient"]
 

@@ -20,7 +20,7 @@ from bascule.admin.assets import admin_folder, load
 from bascule.admin.capacity import cluster_json, instance_json, pool_full_json
 from bascule.admin.jsonanswer import json_answer
 from bascule.admin.problem import Problem
-from bascule.policy.templates import RESERVED_SEGMENT
+from bascule.configuration.templates import RESERVED_SEGMENT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

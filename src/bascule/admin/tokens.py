@@ -29,8 +29,8 @@ from aiohttp import web
 
 from bascule.admin.hubapi import PATH as HUB_PATH
 from bascule.admin.problem import Problem
+from bascule.configuration.endpoints import Endpoint, SocketFile
 from bascule.policy.admincalls import CSRF_FIELD
-from bascule.policy.endpoints import Endpoint, SocketFile
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from bascule.admin.hubstanding import HubStanding
+    from bascule.configuration.config import Config
+    from bascule.configuration.hubroute import HubRoute
     from bascule.handover.counters import CounterFile
-    from bascule.policy.config import Config
     from bascule.policy.hubchanges import Change
-    from bascule.policy.hubroute import HubRoute
     from bascule.telemetry.exposition import Answer
     from bascule.vocabulary import Level
 

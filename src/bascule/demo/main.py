@@ -20,11 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bascule.configuration.config import RouteConfig
+from bascule.configuration.endpoints import Endpoint
 from bascule.demo.children import HOST, check_loopback, end
 from bascule.demo.tools import Tools, start_tools
 from bascule.errors import ConfigError
-from bascule.policy.config import RouteConfig
-from bascule.policy.endpoints import Endpoint
 from bascule.supervisor import early
 from bascule.supervisor.main import run as supervise
 from bascule.supervisor.sockets import Listeners, listen
@@ -34,8 +34,8 @@ from bascule.vocabulary import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bascule.policy.config import Config
-    from bascule.policy.loading import Loaded
+    from bascule.configuration.config import Config
+    from bascule.configuration.loading import Loaded
 
 __all__ = ["CAP", "run"]
 

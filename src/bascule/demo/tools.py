@@ -15,10 +15,10 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bascule.configuration.config import RouteConfig
+from bascule.configuration.endpoints import Endpoint
 from bascule.demo.children import HOST, end, free_port, wait_for
 from bascule.errors import ConfigError
-from bascule.policy.config import RouteConfig
-from bascule.policy.endpoints import Endpoint
 from bascule.supervisor import early
 from bascule.vocabulary import Kind
 

@@ -2,7 +2,7 @@
 
 All messages of one turn travel together. An outcome is sent once: the next gateway reads what one that dies
 has left unread (`bascule.supervisor.channels`), and a gateway leaves a packet unread until it has acted on it
-(`bascule.gateway.link`). A list is only for the gateway that it was made for.
+(`bascule.gateway.sessions.link`). A list is only for the gateway that it was made for.
 
 An outcome is counted once: by this process, or by the gateway if it finds this process dead and was not told.
 So it is counted only when it can be told, or when there is no gateway that knows of the session.

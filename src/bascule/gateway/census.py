@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from bascule.admin.view import HubView
     from bascule.gateway.life import Life
-    from bascule.gateway.links import Links
-    from bascule.gateway.registry import Registry
+    from bascule.gateway.sessions.links import Links
+    from bascule.gateway.sessions.registry import Registry
     from bascule.gateway.setup import GatewaySetup
     from bascule.policy.budget import SessionBudget
     from bascule.vocabulary import Kind

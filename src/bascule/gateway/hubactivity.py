@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bascule.admin.view import SessionRow
-    from bascule.policy.hubroute import HubRoute
+    from bascule.configuration.hubroute import HubRoute
     from bascule.policy.hubroutes import HubRoutes
 
 __all__ = ["HubActivity"]

@@ -20,9 +20,9 @@ from bascule.policy.hubroutes import read_routespec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from bascule.configuration.hubroute import HubRoute
     from bascule.gateway.hubactivity import HubActivity
     from bascule.handover.journal import Journal
-    from bascule.policy.hubroute import HubRoute
     from bascule.policy.hubroutes import HubRoutes
 
 __all__ = ["HubRouteLedger"]

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from bascule.configuration.certificate import admin_context, server_context
+from bascule.configuration.loading import placed
 from bascule.errors import ConfigError
-from bascule.gateway.admin_listener import AdminListener
+from bascule.gateway.connections.patience import Patience
 from bascule.gateway.life import Stage
-from bascule.gateway.listener import Listener
+from bascule.gateway.listening.admin import AdminListener
+from bascule.gateway.listening.listener import Listener
 from bascule.gateway.loopfault import on_loop_fault
 from bascule.gateway.parts import Parts
-from bascule.gateway.patience import Patience
 from bascule.gateway.redirect import RedirectListener
 from bascule.gateway.retirement import retire
 from bascule.handover import control, signals
 from bascule.handover.counters import TURN_EVERY, GatewayWord
 from bascule.handover.journal import Journal
-from bascule.policy.certificate import admin_context, server_context
 from bascule.policy.drainplan import cut_after
-from bascule.policy.loading import placed
 from bascule.tasks import spawn
 from bascule.telemetry.logs import configure
 from bascule.telemetry.strays import log_strays

@@ -13,9 +13,9 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from bascule.admin.view import DurationSummary
-from bascule.gateway.drain import OUTCOMES
 from bascule.gateway.exchanges import STATUSES
-from bascule.gateway.refusal_table import REFUSAL_TABLE
+from bascule.gateway.sessions.drain import OUTCOMES
+from bascule.gateway.sessions.refusal_table import REFUSAL_TABLE
 from bascule.gateway.setup import PROCESS_NAME
 from bascule.handover.counters import GATEWAYS, ForwarderWord, GatewayWord, close_code_word, frames_word
 from bascule.protocol.closing import CLOSE_TABLE

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from bascule.errors import RequestRefused
-from bascule.gateway.answer import error_answer
-from bascule.gateway.http import HttpServer
-from bascule.gateway.listener import Listener
-from bascule.gateway.plain_response import BrowserSide
-from bascule.gateway.plain_server import as_received
+from bascule.gateway.listening.answer import error_answer
+from bascule.gateway.listening.http import HttpServer
+from bascule.gateway.listening.listener import Listener
+from bascule.gateway.listening.server import as_received
+from bascule.gateway.plain.response import BrowserSide
 from bascule.policy.fieldlines import values_of
 from bascule.policy.redirecting import https_location, redirect_status
 from bascule.protocol.http1 import ONLY_HTTP_1, BadHead
@@ -24,9 +24,9 @@ from bascule.protocol.http1 import ONLY_HTTP_1, BadHead
 if TYPE_CHECKING:
     import socket
 
+    from bascule.configuration.config import Config
     from bascule.gateway.life import Life
-    from bascule.gateway.upgrade import UpgradeRequest
-    from bascule.policy.config import Config
+    from bascule.gateway.listening.upgrade import UpgradeRequest
     from bascule.protocol.http1 import RequestHead
 
 __all__ = ["RedirectListener"]

@@ -16,10 +16,10 @@ from bascule.tasks import are_serving, spawn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bascule.gateway.admin_listener import AdminListener
-    from bascule.gateway.http import HttpServer
-    from bascule.gateway.links import Links
+    from bascule.gateway.listening.admin import AdminListener
+    from bascule.gateway.listening.http import HttpServer
     from bascule.gateway.parts import Parts
+    from bascule.gateway.sessions.links import Links
 
 __all__ = ["retire"]
 

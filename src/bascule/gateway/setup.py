@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from bascule.handover.setup import INHERITED, ChildSetup
 
 if TYPE_CHECKING:
-    from bascule.policy.config import Config
+    from bascule.configuration.config import Config
 
 __all__ = ["PROCESS_NAME", "GatewaySetup"]
 
@@ -23,7 +23,7 @@ class GatewaySetup(ChildSetup):
     Attributes:
         config: The configuration in force.
         sources: Where each value of the configuration came from (dotted path to source).
-        places: Where each value that is no default stands; see `bascule.policy.loading.Loaded`.
+        places: Where each value that is no default stands; see `bascule.configuration.loading.Loaded`.
         public: Descriptor of the public listening socket.
         admin: Descriptor of the admin listening socket.
         redirect: Descriptor of the listening socket of redirects; -1 without one.

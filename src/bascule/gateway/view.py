@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from bascule.admin.view import DurationSummary, HubView
-    from bascule.gateway.auth import SessionTokens
+    from bascule.configuration.config import Config
     from bascule.gateway.census import Census
-    from bascule.gateway.dispatch import Dispatch
-    from bascule.gateway.links import Links
-    from bascule.gateway.registry import Registry
+    from bascule.gateway.sessions.auth import SessionTokens
+    from bascule.gateway.sessions.dispatch import Dispatch
+    from bascule.gateway.sessions.links import Links
+    from bascule.gateway.sessions.registry import Registry
     from bascule.handover.counters import CounterFile
-    from bascule.policy.config import Config
     from bascule.telemetry.durations import Durations
     from bascule.telemetry.exposition import Answer, Exposition
     from bascule.telemetry.load import LoadMeter

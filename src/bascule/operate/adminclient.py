@@ -17,15 +17,15 @@ from urllib.parse import urlencode
 
 import click
 
+from bascule.configuration.certificate import own_context
+from bascule.configuration.endpoints import SocketFile
 from bascule.policy.admincalls import CSRF_FIELD, read_token
-from bascule.policy.certificate import own_context
-from bascule.policy.endpoints import SocketFile
 from bascule.telemetry.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bascule.policy.config import Config
+    from bascule.configuration.config import Config
 
 __all__ = ["AdminClient"]
 

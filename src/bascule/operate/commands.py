@@ -41,7 +41,7 @@ def _seconds(context: click.Context, option: click.Parameter, text: str | None) 
     """Read a time as the configuration has it: seconds, or ``90s``, ``5m``, ``1h``."""
     from pydantic import TypeAdapter, ValidationError
 
-    from bascule.policy.durations import Duration
+    from bascule.configuration.durations import Duration
 
     if text is None:
         return None
@@ -186,8 +186,8 @@ def _proxy(files: tuple[Path, ...], admin: str | None) -> AdminClient:
         ConfigError: The configuration cannot be used.
         click.ClickException: It does not say where the listener is.
     """
+    from bascule.configuration.loading import load_some
     from bascule.operate.adminclient import AdminClient
-    from bascule.policy.loading import load_some
 
     said = {} if admin is None else {"admin": admin}
     return AdminClient(load_some(_KEYS, files, os.environ, said, {"admin": "--admin"}))

@@ -1,1 +1,1 @@
-"""Pure decisions: configuration, routes, budget. No I/O but in `loading`, `namedfile` and `certificate`."""
+"""Pure decisions: routes, origins, fields, budget. No I/O: they are given the configuration."""

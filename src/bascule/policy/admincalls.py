@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from bascule.configuration.admintoken import has_control
+from bascule.configuration.namedfile import ALLOWED, read_file
 from bascule.errors import ConfigError
-from bascule.policy.admintoken import has_control
-from bascule.policy.namedfile import ALLOWED, read_file
 
 if TYPE_CHECKING:
-    from bascule.policy.config import Config
+    from bascule.configuration.config import Config
 
 __all__ = ["CSRF_FIELD", "read_token"]
 

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bascule.policy.clientaddress import UNIX_PEER, client_address
+from bascule.configuration.socketpath import UNIX_PEER
+from bascule.policy.clientaddress import client_address
 from bascule.policy.fieldlines import values_of
 
 if TYPE_CHECKING:

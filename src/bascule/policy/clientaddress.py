@@ -18,13 +18,12 @@ from __future__ import annotations
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
+from bascule.configuration.socketpath import UNIX_PEER
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["UNIX_PEER", "TrustedProxies", "client_address", "normal_address", "peer_address"]
-
-UNIX_PEER: Final = "unix:"
-"""Stands for the address of whoever connects to a Unix socket."""
+__all__ = ["TrustedProxies", "client_address", "normal_address", "peer_address"]
 
 _REMEMBERED: Final = 4096
 """Addresses whose answer is kept; then the memory is emptied, so it cannot grow."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bascule.policy.config import Config
+    from bascule.configuration.config import Config
 
 __all__ = ["entrance"]
 

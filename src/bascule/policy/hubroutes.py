@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bascule.policy.hubroute import HubRoute, read_target
-from bascule.policy.routeconfig import AuthMode, RouteConfig
+from bascule.configuration.hubroute import HubRoute, read_target
+from bascule.configuration.route import AuthMode, RouteConfig
 from bascule.policy.routes import BadTarget, Match, RouteTable, is_reserved, without_prefix
 from bascule.protocol.path import normal_segment, parse_target, without_port
 from bascule.vocabulary import Kind
@@ -24,7 +24,7 @@ from bascule.vocabulary import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bascule.policy.hubconfig import Hub
+    from bascule.configuration.hub import Hub
     from bascule.protocol.path import Target
 
 __all__ = ["ROOT", "HubRoutes", "read_routespec"]

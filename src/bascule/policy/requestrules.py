@@ -22,19 +22,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from bascule.configuration.route import AuthMode
 from bascule.errors import RequestRefused
 from bascule.policy.clientaccount import client_address_of
 from bascule.policy.clientaddress import TrustedProxies
 from bascule.policy.cookies import without_cookie
 from bascule.policy.fieldlines import values_of, with_host
 from bascule.policy.forwarding import forwarded_fields
-from bascule.policy.routeconfig import AuthMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bascule.configuration.config import Config
     from bascule.policy.clientaccount import Arrival
-    from bascule.policy.config import Config
     from bascule.policy.fieldlines import Fields
     from bascule.policy.routes import Match, Routes
 

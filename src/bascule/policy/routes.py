@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from bascule.policy.claims import ClaimTemplate
-from bascule.policy.templates import (
+from bascule.configuration.claims import ClaimTemplate
+from bascule.configuration.templates import (
     RESERVED_SEGMENT,
     PathTemplate,
     UpstreamAddress,
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Sequence
 
-    from bascule.policy.claims import Demand
-    from bascule.policy.hubroute import HubRoute
-    from bascule.policy.routeconfig import RouteConfig
+    from bascule.configuration.claims import Demand
+    from bascule.configuration.hubroute import HubRoute
+    from bascule.configuration.route import RouteConfig
     from bascule.protocol.path import Target
 
 __all__ = ["BadTarget", "Match", "RouteTable", "Routes", "UpstreamAddress", "is_reserved", "without_prefix"]

@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from bascule.policy.config import Sockets
+    from bascule.configuration.config import Sockets
 
 __all__ = ["DEFER_ACCEPT_SECONDS", "Option", "keepalive_start", "session_options", "unix_options"]
 

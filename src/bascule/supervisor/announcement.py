@@ -11,7 +11,7 @@ from bascule.supervisor import cores
 from bascule.supervisor.sockets import address, url
 
 if TYPE_CHECKING:
-    from bascule.policy.loading import Loaded
+    from bascule.configuration.loading import Loaded
     from bascule.supervisor.sockets import Listeners
 
 __all__ = ["announce", "warn"]

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from bascule.configuration.certificate import check_certificates
+from bascule.configuration.loading import check_files
 from bascule.errors import ConfigError
 from bascule.handover import control, signals
 from bascule.handover.counters import CounterFile
-from bascule.policy.certificate import check_certificates
-from bascule.policy.loading import check_files
 from bascule.supervisor import cores, openfiles, renewal, scheduling, terminal
 from bascule.supervisor.agenda import Agenda
 from bascule.supervisor.announcement import announce, warn
@@ -49,9 +49,9 @@ from bascule.telemetry.strays import log_strays
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bascule.configuration.config import Config
+    from bascule.configuration.loading import Loaded
     from bascule.handover.setup import ChildSetup
-    from bascule.policy.config import Config
-    from bascule.policy.loading import Loaded
     from bascule.supervisor.children import Death
 
 __all__ = ["Supervisor", "run"]

@@ -23,9 +23,9 @@ from bascule.supervisor.gatewaychild import GatewayChild
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bascule.configuration.config import Config
     from bascule.handover.counters import CounterFile
     from bascule.handover.setup import ChildSetup
-    from bascule.policy.config import Config
     from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.child import Child
     from bascule.supervisor.gateways import Gateways

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Self
 
-from bascule.policy.model import files
+from bascule.configuration.model import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from bascule.policy.config import Config
+    from bascule.configuration.config import Config
 
 __all__ = ["LOOK_EVERY", "TRY_AGAIN", "Renewal"]
 

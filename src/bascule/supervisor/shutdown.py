@@ -26,7 +26,7 @@ from bascule.policy.drainplan import cut_after
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bascule.policy.config import Drain
+    from bascule.configuration.config import Drain
     from bascule.supervisor.child import Child
     from bascule.supervisor.gateways import Gateways
     from bascule.supervisor.sockets import Listeners

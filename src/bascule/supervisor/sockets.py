@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
+from bascule.configuration.endpoints import Endpoint, SocketFile, host_port
 from bascule.errors import ConfigError
-from bascule.policy.endpoints import Endpoint, SocketFile, host_port
 from bascule.policy.socketoptions import session_options
 from bascule.supervisor.socketfiles import SocketPlace, bind_socket_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bascule.policy.config import Config, Sockets
+    from bascule.configuration.config import Config, Sockets
 
 __all__ = ["Listeners", "address", "check_options", "listen", "url"]
 

@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from bascule.configuration.certificate import check_certificates
+from bascule.configuration.loading import check_files
+from bascule.configuration.reloading import check_reload
 from bascule.errors import ConfigError
 from bascule.handover.control import NotReloaded, Retire, send_control
-from bascule.policy.certificate import check_certificates
-from bascule.policy.loading import check_files
-from bascule.policy.reloading import check_reload
 from bascule.supervisor.renewal import Renewal
 from bascule.supervisor.sockets import check_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bascule.policy.loading import Loaded
+    from bascule.configuration.loading import Loaded
     from bascule.supervisor.agenda import DoLater
     from bascule.supervisor.child import Child
     from bascule.supervisor.gateways import Gateways

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bascule.gateway.farewell import FAREWELL_SECONDS
+from bascule.gateway.connections.farewell import FAREWELL_SECONDS
 from tests.sessions.reload.support import get, half_a_download, works
 from tests.support import slowreader
 from tests.support.proctree import gateway, gateways

@@ -1,0 +1,63 @@
+"""An upgrade request that may become a session: admitted by all rules but for the caps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from bascule.telemetry.errand import Errand
+
+if TYPE_CHECKING:
+    from bascule.gateway.connections.legs import Leg
+    from bascule.policy.clientaccount import Arrival
+    from bascule.policy.routes import Match
+    from bascule.protocol.handshake import Offer
+    from bascule.protocol.http1 import RequestHead
+
+__all__ = ["Asked", "errand"]
+
+
+class Asked(NamedTuple):
+    """Who asks for a session, for which, and how.
+
+    Attributes:
+        leg: The browser's connection.
+        head: The request.
+        early: Bytes after the head.
+        arrival: How the request reached us, and from where.
+        offer: What the browser offers.
+        match: Where the request leads.
+        user: Whose it is; ``None`` if nobody asks. On a route of JupyterHub, the owner of the server.
+    """
+
+    leg: Leg
+    head: RequestHead
+    early: bytes
+    arrival: Arrival
+    offer: Offer
+    match: Match
+    user: str | None
+
+    @property
+    def who(self) -> str:
+        """The key of a hold-off: the signed-in user, if any, since users may share addresses.
+
+        Not the owner of a JupyterHub server, for which anybody may ask.
+        """
+        if self.user is None or self.match.hub_route is not None:
+            return self.arrival.client
+        return f"user {self.user}"
+
+    @property
+    def errand(self) -> Errand:
+        """Whose session it would be."""
+        return errand(self.match, self.arrival.client, self.user)
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query: beside `who`, what a hold-off goes by."""
+        return self.head.target.partition(b"?")[0]
+
+
+def errand(match: Match, client: str, user: str | None) -> Errand:
+    """Say for whom a browser at ``client`` asks for what ``match`` leads to."""
+    return Errand(match.route.name, match.route.kind, client, match.upstream.endpoint, user)
