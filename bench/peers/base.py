@@ -6,21 +6,21 @@ it to one processor, waits until it answers, and counts the processes below that
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
 from bench import accounting
 from bench.places import WORK
 from bench.processors import pin, proxy_processors
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class DidNotStart(Exception):
@@ -93,19 +93,31 @@ def first_line(command: list[str], environment: dict[str, str] | None = None) ->
     return "?"
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that the kernel chose just now.
+#: The ports from which the kernel chooses for a connection: two numbers.
+CHOSEN_BY_KERNEL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+#: Below are ports that a service of the computer may want.
+LOWEST_PORT = 10_000
 
-    Proxies that cannot bind port 0 and report it need the number before.
+_given: set[int] = set()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody has, each given once.
+
+    Proxies that cannot bind port 0 and report it need the number before. All start side by side, so no port
+    may be given twice, nor may the kernel choose it for a connection in the meantime.
     """
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    end = int(CHOSEN_BY_KERNEL.read_text().split()[0])
+    found: list[int] = []
+    for port in random.sample(range(LOWEST_PORT, end), end - LOWEST_PORT):
+        if len(found) == count:
+            break
+        if port not in _given:
+            with socket.socket() as one, contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+    _given.update(found)
+    return found
 
 
 class Running:
