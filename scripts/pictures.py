@@ -201,8 +201,10 @@ async def photograph_demo(browser: Browser, address: str, out: Path) -> None:
             viewport={"width": 1200, "height": 1150}, color_scheme=scheme, device_scale_factor=1.5
         )
         await page.goto(address)
-        # The page shows how long an echo took: not while it is still loading.
+        # The page shows how long an echo took: not while it is still loading, or draws that a session opened.
         await asyncio.sleep(1.5)
+        await page.click("#echo-toggle")
+        await asyncio.sleep(1.0)
         said = (("echo", "hello through the bridge"), ("echo", "and again"), ("shell", "flood 300"))
         for field, words in said:
             await page.fill(f"#{field}-input", words)
