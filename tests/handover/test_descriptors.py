@@ -27,6 +27,7 @@ from bascule.handover.descriptors import (
     sessions_that_fit,
 )
 from bascule.handover.messages import MAX_PACKET_BYTES
+from tests.support.descriptors import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -259,13 +260,9 @@ def test_other_ancillary_data_is_not_taken_for_descriptors(channel: Channel) -> 
     assert PacketReader().receive(right) == Packet(b"hello", ())
 
 
-def _open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def test_a_packet_tells_that_it_came_without_some_of_its_descriptors(channel: Channel) -> None:
     left, right = channel
-    before = _open_descriptors()
+    before = open_descriptors()
     send_packet(left, b"take", (0,) * (MAX_DESCRIPTORS + 8))
     packet = PacketReader().receive(right)
     assert packet.data == b"take"
@@ -273,16 +270,16 @@ def test_a_packet_tells_that_it_came_without_some_of_its_descriptors(channel: Ch
     assert len(packet.descriptors) == MAX_DESCRIPTORS
     for descriptor in packet.descriptors:
         os.close(descriptor)
-    assert _open_descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_a_packet_over_the_size_is_an_error_and_its_descriptors_are_closed(channel: Channel) -> None:
     left, right = channel
-    before = _open_descriptors()
+    before = open_descriptors()
     send_packet(left, bytes(MAX_PACKET_BYTES + 1), (0,))
     with pytest.raises(HandoverError, match="truncated packet"):
         PacketReader().receive(right)
-    assert _open_descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_what_has_come_and_waits_is_counted_in_bytes() -> None:

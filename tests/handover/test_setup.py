@@ -10,6 +10,7 @@ import pytest
 
 from bascule.handover import setup as module
 from bascule.handover.setup import OTHER_VERSION, ForwarderSetup
+from tests.support.descriptors import open_descriptors
 
 FORWARDER = ForwarderSetup(
     3, 4, 1, slot=0, read_buffer_bytes=65536, heartbeat_ms=20000, pong=60.0, idle_ms=10**400, closing=10.5
@@ -27,11 +28,11 @@ def test_a_forwarder_inherits_the_descriptors_that_it_is_told_of() -> None:
 
 
 def test_the_descriptor_is_closed_once_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     descriptor = FORWARDER.write()
     monkeypatch.setattr(sys, "argv", ["child", str(descriptor)])
     ForwarderSetup.read()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_a_child_of_another_version_leaves_with_a_status_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

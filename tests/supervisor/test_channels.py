@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from bascule.supervisor.channels import Channels
 from bascule.supervisor.forwarderchild import ForwarderChild
 from bascule.supervisor.gateways import Gateways
 from tests.supervisor.sleepers import Sleepers
+from tests.support.descriptors import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,13 +180,13 @@ def test_what_a_forwarder_said_that_died_before_the_gateway_did_is_left_though_a
 
 
 def test_a_channel_in_the_place_of_one_that_was_read_to_its_end_is_all_that_is_kept(rig: Rig) -> None:
-    held = len(os.listdir("/proc/self/fd"))
+    held = open_descriptors()
     for _ in range(3):
         rig.channels.connect(rig.forwarders[0])
         assert rig.told(rig.gateway) == ["ForwarderChannel"]
         assert rig.told(rig.forwarders[0]) == ["GatewayChannel"]
         rig.pass_time()
-    assert len(os.listdir("/proc/self/fd")) == held + 1
+    assert open_descriptors() == held + 1
     assert not rig.later
 
 

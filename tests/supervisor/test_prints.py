@@ -15,6 +15,7 @@ from bascule.supervisor import prints as module
 from bascule.supervisor.forwarderchild import ForwarderChild
 from bascule.supervisor.prints import Prints
 from tests.supervisor.sleepers import Sleepers
+from tests.support.descriptors import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,11 +119,8 @@ def test_a_process_that_has_died_wakes_nobody_again(rig: Rig) -> None:
 
 
 def test_a_start_that_fails_leaves_no_pipe(rig: Rig) -> None:
-    def descriptors() -> int:
-        return len(os.listdir("/proc/self/fd"))
-
-    before, other = descriptors(), ForwarderChild(1)
+    before, other = open_descriptors(), ForwarderChild(1)
     with pytest.raises(OSError, match="no process"), rig.prints.pipe(other):
         raise OSError("no process")
-    assert descriptors() == before
+    assert open_descriptors() == before
     rig.prints.end(other)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from tests.gateway.upstreams.dialling import (
     refuse,
 )
 from tests.gateway.upstreams.fenced import resolve_to
+from tests.support.descriptors import open_descriptors
 from tests.support.processes import reserve_port
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ async def test_one_that_nobody_waits_for_any_more_is_closed(
     resolve_to(monkeypatch, SILENT)
     dialler = dialler_of(Config(limits=Limits(connect_timeout=0.1)))
     address = await known(dialler, silent_port)
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     dial = Dial(dialler, address, b"/", [], OFFER)
     assert dial.begin(lambda: None)
     dial.give_up()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
     assert not any(dialler.connect_deadlines.values())
 
 
