@@ -32,6 +32,8 @@ from tests.support.processes import reserve_port
 if TYPE_CHECKING:
     import socket
 
+    from bascule.gateway.upstreams.dialler import Dialler
+
 
 @pytest.fixture
 def far_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,6 +46,13 @@ def far_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "begin_connect", begun)
 
 
+async def begun(dialler: Dialler, port: int) -> tuple[Dial, asyncio.Event]:
+    """Begin a handshake that takes no task with an upstream that was looked up; the event says: hear it."""
+    dial, arrived = Dial(dialler, await known(dialler, port), b"/", [], OFFER), asyncio.Event()
+    assert dial.begin(arrived.set)
+    return dial, arrived
+
+
 @pytest.mark.usefixtures("far_away")
 async def test_a_connection_that_takes_a_while_is_waited_for_without_a_task(
     monkeypatch: pytest.MonkeyPatch,
@@ -52,10 +61,7 @@ async def test_a_connection_that_takes_a_while_is_waited_for_without_a_task(
     port = reserve_port()
     async with await asyncio.start_server(refuse, SPEAKING, port):
         dialler = dialler_of(Config())
-        address = await known(dialler, port)
-        arrived = asyncio.Event()
-        dial = Dial(dialler, address, b"/", [], OFFER)
-        assert dial.begin(arrived.set)
+        dial, arrived = await begun(dialler, port)
         await arrived.wait()
         with pytest.raises(BlockingIOError):  # it is established, and was asked
             dial.hear()
@@ -76,9 +82,7 @@ async def test_one_that_is_refused_after_a_while_is_told_as_one_that_is_refused_
 ) -> None:
     resolve_to(monkeypatch, SPEAKING)
     dialler = dialler_of(Config())
-    address = await known(dialler, reserve_port())
-    dial, arrived = Dial(dialler, address, b"/", [], OFFER), asyncio.Event()
-    assert dial.begin(arrived.set)
+    dial, arrived = await begun(dialler, reserve_port())
     await arrived.wait()
     assert dial.hear() is None
     with pytest.raises(Unreachable, match=r"^connect failed: ECONNREFUSED$"):
@@ -91,9 +95,7 @@ async def test_one_that_says_nothing_is_given_up_in_time_without_a_task(
 ) -> None:
     resolve_to(monkeypatch, SILENT)
     dialler = dialler_of(Config(limits=Limits(connect_timeout=0.1)))
-    address = await known(dialler, silent_port)
-    dial, arrived = Dial(dialler, address, b"/", [], OFFER), asyncio.Event()
-    assert dial.begin(arrived.set)
+    dial, arrived = await begun(dialler, silent_port)
     await arrived.wait()
     assert dial.hear() is None
     with pytest.raises(Unreachable, match=r"^connect timed out$"):
@@ -123,10 +125,7 @@ async def test_the_first_of_several_addresses_is_waited_for_without_a_task(
     port = reserve_port()
     async with await asyncio.start_server(refuse, SPEAKING, port):
         dialler = dialler_of(Config())
-        address = await known(dialler, port)
-        arrived = asyncio.Event()
-        dial = Dial(dialler, address, b"/", [], OFFER)
-        assert dial.begin(arrived.set)
+        dial, arrived = await begun(dialler, port)
         await arrived.wait()
         with pytest.raises(BlockingIOError):
             dial.hear()
@@ -156,10 +155,7 @@ async def test_behind_one_that_was_waited_for_the_others_have_their_share_of_the
     resolve_to(monkeypatch, first, *others)
     async with await asyncio.start_server(refuse, SPEAKING, silent_port):
         dialler = dialler_of(Config(limits=Limits(connect_timeout=1.0)))
-        address = await known(dialler, silent_port)
-        arrived = asyncio.Event()
-        dial = Dial(dialler, address, b"/", [], OFFER)
-        assert dial.begin(arrived.set)
+        dial, arrived = await begun(dialler, silent_port)
         began = time.monotonic()
         await arrived.wait()
         took = time.monotonic() - began

@@ -14,6 +14,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, Protocol
 
+from bascule.gateway.connections.socketwait import is_ready
 from bascule.gateway.connections.waits import Waits
 
 if TYPE_CHECKING:
@@ -131,9 +132,7 @@ class PlainLeg:
 
 def has_ended(connection: socket.socket) -> bool:
     """Tell whether the peer has ended, even behind unread bytes; peeking at those would not show it."""
-    ends = select.poll()
-    ends.register(connection, select.POLLRDHUP)
-    return bool(ends.poll(0))
+    return is_ready(connection, select.POLLRDHUP)
 
 
 def reset(transport: asyncio.WriteTransport) -> None:

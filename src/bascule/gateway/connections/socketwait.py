@@ -1,14 +1,23 @@
-"""Waiting until a socket can be read or written, without reading or writing it."""
+"""Whether a socket can be read or written, and waiting until it can, without reading or writing it."""
 
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
-__all__ = ["readable", "writable"]
+__all__ = ["is_ready", "readable", "writable"]
+
+
+def is_ready(connection: socket.socket, events: int) -> bool:
+    """Tell whether a socket has any of these events of poll(2) now; that it has failed counts in any case."""
+    poll = select.poll()
+    poll.register(connection, events)
+    return bool(poll.poll(0))
 
 
 async def readable(connection: socket.socket) -> None:
@@ -16,12 +25,8 @@ async def readable(connection: socket.socket) -> None:
 
     Cancellation: safe; the connection stays the caller's.
     """
-    loop, done = _begin()
-    loop.add_reader(connection.fileno(), _wake, done)
-    try:
-        await done
-    finally:
-        loop.remove_reader(connection.fileno())
+    loop = asyncio.get_running_loop()
+    await _woken(connection, loop.add_reader, loop.remove_reader)
 
 
 async def writable(connection: socket.socket) -> None:
@@ -29,17 +34,19 @@ async def writable(connection: socket.socket) -> None:
 
     Cancellation: safe; the connection stays the caller's.
     """
-    loop, done = _begin()
-    loop.add_writer(connection.fileno(), _wake, done)
+    loop = asyncio.get_running_loop()
+    await _woken(connection, loop.add_writer, loop.remove_writer)
+
+
+async def _woken(
+    connection: socket.socket, watch: Callable[..., object], unwatch: Callable[[int], bool]
+) -> None:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    watch(connection.fileno(), _wake, done)
     try:
         await done
     finally:
-        loop.remove_writer(connection.fileno())
-
-
-def _begin() -> tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]:
-    loop = asyncio.get_running_loop()
-    return loop, loop.create_future()
+        unwatch(connection.fileno())
 
 
 def _wake(done: asyncio.Future[None]) -> None:

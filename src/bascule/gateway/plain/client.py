@@ -43,6 +43,7 @@ from aiohttp.http import StreamWriter
 from bascule.configuration.socketpath import UNIX_SCHEME, socket_path
 from bascule.gateway.connections.connecting import NONBLOCKING_STREAM, connect
 from bascule.gateway.connections.patience import Patience
+from bascule.gateway.connections.socketwait import is_ready
 from bascule.gateway.listening.server import READ_AHEAD
 from bascule.gateway.plain.connection import UpstreamConnection
 from bascule.gateway.tls.handshake import connect_tls
@@ -227,9 +228,7 @@ def _has_news(protocol: ResponseHandler) -> bool:
     """Tell whether a kept connection has ended, or bytes have come, where the loop has not looked yet."""
     if protocol.transport is None:
         return True
-    news = select.poll()
-    news.register(protocol.transport.get_extra_info("socket"), select.POLLIN | select.POLLRDHUP)
-    return bool(news.poll(0))
+    return is_ready(protocol.transport.get_extra_info("socket"), select.POLLIN | select.POLLRDHUP)
 
 
 class _ForgetfulJar(aiohttp.DummyCookieJar):

@@ -74,8 +74,9 @@ class Upload:
         if patience is None:
             self._given = None
 
-    def begin_anew(self) -> bool:
-        """Let `parts` begin with what it has yielded already; tell whether all of that is still there."""
+    @property
+    def can_begin_anew(self) -> bool:
+        """Whether all that `parts` has yielded is still there; called again, it begins with that."""
         return self._given is not None
 
     def _give(self, part: bytes) -> bytes:

@@ -186,7 +186,7 @@ class PlainUpstreams:
                         )
                     except NotTaken:  # hence it was a kept connection, and the next one will be new
                         await asyncio.sleep(0)  # lets the cancelled upload stop reading
-                        if upload is not None and not upload.begin_anew():
+                        if upload is not None and not upload.can_begin_anew:
                             raise
         except TimeoutError:
             if upload is not None and upload.waits_for_browser:

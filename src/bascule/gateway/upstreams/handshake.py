@@ -89,20 +89,8 @@ class Dial:
     """
 
     __slots__ = (
-        "_address",
-        "_began",
-        "_candidates",
-        "_deadline",
-        "_dialler",
-        "_failed",
-        "_fields",
-        "_heard",
-        "_is_connecting",
-        "_key",
-        "_leg",
-        "_offer",
-        "_target",
-        "_unsent",
+        "_address", "_began", "_candidates", "_deadline", "_dialler", "_failed", "_fields", "_heard",
+        "_is_connecting", "_key", "_leg", "_offer", "_target", "_unsent",
     )  # fmt: skip
 
     def __init__(
