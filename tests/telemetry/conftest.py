@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """A log file; what a test sets up is undone afterwards."""
+@pytest.fixture(autouse=True)
+def _logging_undone() -> Iterator[None]:
+    """Undo what a test sets up: the number of a descriptor that it closes is soon somebody else's."""
     root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
     handlers, level, disabled = root.handlers[:], root.level, access.disabled
-    made = Log(tmp_path / "log")
-    yield made
+    yield
     structlog.reset_defaults()
     root.handlers[:], root.level, access.disabled = handlers, level, disabled
     for name in ("asyncio", "aiohttp", "urllib3"):
         logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def log(tmp_path: Path, _logging_undone: None) -> Iterator[Log]:
+    """A log file, closed once nothing is logged into it any more."""
+    made = Log(tmp_path / "log")
+    yield made
     os.close(made.descriptor)
