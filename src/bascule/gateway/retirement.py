@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bascule.gateway.listening.admin import AdminListener
-    from bascule.gateway.listening.http import HttpServer
     from bascule.gateway.parts import Parts
     from bascule.gateway.sessions.links import Links
 
@@ -59,7 +58,7 @@ async def retire(parts: Parts, admin_listener: AdminListener, go_on: Callable[[S
     parts.drain.leave()
     parts.supervisor.say(HasRetired())
     await _wait_unlinked(parts.links)
-    while _has_work(parts.http):
+    while _has_work(parts):
         # An answer that began before may have left its connection open for another request.
         parts.http.waiting.idle.shed(len(parts.http.waiting.idle))
         await asyncio.sleep(_LOOK_EVERY)
@@ -75,9 +74,9 @@ async def _wait_unlinked(links: Links) -> None:
         await links.changed.wait()
 
 
-def _has_work(http: HttpServer) -> bool:
-    """Tell whether this process, which accepts no more connections, still answers or pumps any.
+def _has_work(parts: Parts) -> bool:
+    """Tell whether this process, which accepts no more connections, still answers, refuses or pumps any.
 
     A connection counts until the browser has taken the answer, not only until the answer is written.
     """
-    return len(http.connections) > 0 or are_serving()
+    return len(parts.http.connections) > 0 or parts.refuser.under_way > 0 or are_serving()

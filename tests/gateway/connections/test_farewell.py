@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import time
 from contextlib import closing
@@ -13,8 +14,9 @@ import pytest
 import uvloop
 
 from bascule.gateway.connections import farewell as module
+from bascule.gateway.connections import readiness
 from bascule.gateway.connections.bounded import Bounded
-from bascule.gateway.connections.farewell import FAREWELL_SECONDS, close_soon, farewell
+from bascule.gateway.connections.farewell import FAREWELL_SECONDS, Farewells, close_soon, farewell
 from bascule.gateway.connections.legs import PlainLeg
 from bascule.gateway.connections.taking import taken
 from bascule.gateway.tls.handshake import accept_tls
@@ -73,6 +75,90 @@ async def test_a_time_that_is_up_and_a_bound_that_is_reached_are_one_end() -> No
         leaving.shed(1)
         leaving.shed(1)
         await asyncio.wait_for(task, FAREWELL_SECONDS / 4)
+
+
+class WithoutTask:
+    """Farewells that need no task, of connections whose peers are at hand."""
+
+    def __init__(self, bound: int = 9) -> None:
+        self.leaving = Bounded(bound)
+        self.ended: list[int] = []
+        self._farewells = Farewells(self.leaving)
+
+    def begin(self, number: int = 0, is_last: Callable[[bytes], bool] = lambda _: False) -> socket.socket:
+        peer, ours = socket.socketpair()
+        ours.setblocking(False)
+        leg = PlainLeg(asyncio.get_running_loop(), ours)
+
+        def over() -> None:
+            self.ended.append(number)
+            assert ours.fileno() == -1, "it is closed"
+
+        self._farewells.begin(leg, is_last, over)
+        return peer
+
+    async def are_over(self, *numbers: int) -> None:
+        await eventually_async(lambda: sorted(self.ended) == [*numbers], 5, f"{numbers} are over")
+
+
+@pytest.mark.parametrize("last", [b"", b"bye"])
+async def test_a_farewell_without_a_task_is_over_when_the_peer_has_said_its_last(last: bytes) -> None:
+    farewells = WithoutTask()
+    heard: list[bytes] = []
+
+    def is_last(data: bytes) -> bool:
+        heard.append(data)
+        return data == b"bye"
+
+    with farewells.begin(is_last=is_last) as peer:
+        peer.send(b"more")
+        await eventually_async(lambda: heard == [b"more"], 5, "it is heard")
+        assert (farewells.ended, len(farewells.leaving)) == ([], 1)
+        if last:
+            peer.send(last)
+        else:
+            peer.shutdown(socket.SHUT_WR)
+        await farewells.are_over(0)
+        assert peer.recv(1) == b"", "no reset: all that it said was read"
+    assert len(farewells.leaving) == 0
+
+
+async def test_a_farewell_without_a_task_is_over_in_time_though_the_peer_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "FAREWELL_SECONDS", SHORT)
+    farewells = WithoutTask()
+    with farewells.begin():
+        await farewells.are_over(0)
+    assert len(farewells.leaving) == 0
+
+
+async def test_beyond_the_bound_the_longest_farewell_without_a_task_is_over_at_once() -> None:
+    farewells = WithoutTask(bound=2)
+    with farewells.begin(1), farewells.begin(2), farewells.begin(3):
+        assert farewells.ended == [1]
+    await farewells.are_over(1, 2, 3)
+
+
+async def test_a_peer_that_never_stops_talking_is_not_heard_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FAREWELL_BYTES", 1000)
+    farewells = WithoutTask()
+    with farewells.begin() as peer:
+        peer.send(bytes(1000))
+        await farewells.are_over(0)
+
+
+async def test_a_connection_that_epoll_does_not_take_gets_no_farewell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "max_user_watches")
+
+    monkeypatch.setattr(readiness.Readiness, "expect", full)
+    farewells = WithoutTask()
+    with farewells.begin():
+        assert farewells.ended == [0]
+    assert len(farewells.leaving) == 0
 
 
 @pytest.fixture

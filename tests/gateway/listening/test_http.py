@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,15 @@ async def close(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
+
+
+async def test_an_upgrade_on_a_kept_connection_lets_sessions_work(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(os, "sched_yield", lambda: given.append(len(server.taken)))
+    await talk(server, PLAIN, HANDSHAKE, until=b"taken")
+    assert len(given) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -123,9 +122,8 @@ async def test_each_reason_is_counted_and_logged_once_and_told_by_its_close(
 
 async def test_a_503_takes_the_place_of_the_close_where_the_configuration_says_so() -> None:
     world = World("http503")
-    telling = asyncio.create_task(world.no_sessions.refuse(world.asked, Refusal.DRAINING))
+    assert world.no_sessions.refuse(world.asked, Refusal.DRAINING) is None, "nothing is left for a task"
     told = await world.answer()
-    await telling
     assert told.startswith(b"HTTP/1.1 503 ")
     ((_, _, fields),) = world.lines
     assert fields == {"status": 503}
@@ -190,14 +188,3 @@ async def test_an_upstreams_own_answer_is_relayed_as_an_exchange_if_one_more_fit
     assert theirs.recv(1) == b"", "it is closed"
     theirs.close()
     assert world.words[GatewayWord.HTTP_IN_FLIGHT] == (0 if fits else 1), "our exchange is over"
-
-
-async def test_a_refusal_lets_sessions_work_before_it_is_said(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: list[int] = []
-    monkeypatch.setattr(os, "sched_yield", lambda: given.append(len(world.lines)))
-    telling = asyncio.create_task(world.no_sessions.refuse(world.asked, Refusal.CAP))
-    await world.answer()
-    await telling
-    assert given == [0]

@@ -7,7 +7,8 @@ import contextlib
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -24,8 +25,6 @@ from tests.support.frames import BINARY, KEY, TEXT, close, frame, frames_of
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bascule.configuration.route import RejectMode
     from bascule.gateway.connections.legs import Leg
 
@@ -33,17 +32,29 @@ LIMITS = Limits(refusal_hold_max=30.0, max_held_refusals=1)
 OFFER = Offer(b"dGhlIHNhbXBsZSBub25jZQ==", (), frozenset(), b"front", None)
 
 
-class InPieces(PlainLeg):
-    """Reads little at once, as if all came in short segments."""
+class InPieces:
+    """A leg that needs a task, as one over TLS; it reads as if all came in short segments."""
 
     def __init__(self, connection: socket.socket) -> None:
-        super().__init__(asyncio.get_running_loop(), connection)
+        self._connection = connection
+        self._plain = PlainLeg(asyncio.get_running_loop(), connection)
         self.heard = 0
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
     async def read(self) -> bytes:
-        data = await self._loop.sock_recv(self._socket, 1000)
+        data = await asyncio.get_running_loop().sock_recv(self._connection, 1000)
         self.heard += len(data)
         return data
+
+
+def plain(connection: socket.socket) -> PlainLeg:
+    return PlainLeg(asyncio.get_running_loop(), connection)
+
+
+either = pytest.mark.parametrize("leg_of", [plain, InPieces])
+LegOf = Callable[[socket.socket], Any]
 
 
 def refused_often(life: Life | None = None) -> Refuser:
@@ -56,7 +67,7 @@ def refused_often(life: Life | None = None) -> Refuser:
 
 def refuse(
     refuser: Refuser,
-    leg: Leg,
+    leg: Leg | InPieces,
     early: bytes = b"",
     mode: RejectMode = "close",
     decided: Callable[[Refusing], None] = lambda _: None,
@@ -64,9 +75,13 @@ def refuse(
     """Refuse somebody, who said something early; the task tells what came of it, cancelled or not."""
 
     async def refusal() -> Refusing:
-        refusing = Refusing(refuser, leg, early, OFFER, mode, CloseCode.TRY_AGAIN_LATER, "full")
+        refusing = Refusing(refuser, cast("Leg", leg), early, OFFER, mode, CloseCode.TRY_AGAIN_LATER, "full")
         with contextlib.suppress(asyncio.CancelledError):
-            await refusing.run(refuser.seconds_for("who", b"/"), lambda: decided(refusing))
+            if (
+                rest := refusing.begin(refuser.seconds_for("who", b"/"), lambda: decided(refusing))
+            ) is not None:
+                await rest
+            await eventually_async(lambda: not refuser.under_way, 10, "the browser is heard out")
         return refusing
 
     return asyncio.create_task(refusal())
@@ -167,17 +182,23 @@ async def test_what_a_held_browser_says_in_segments_is_not_taken_for_a_close(ear
     assert (await refusal).held < 5
 
 
-async def test_a_refused_browser_that_says_much_is_heard_out() -> None:
+@either
+async def test_a_refused_browser_that_says_much_is_heard_out(leg_of: LegOf) -> None:
     browser, ours = connected()
-    refusal = refuse(Refuser(LIMITS, Life()), InPieces(ours))
+    refusal = refuse(Refuser(LIMITS, Life()), leg_of(ours))
     browser.send(MESSAGE + close(1013, key=KEY))
     assert await told(browser) == [(1013, b"full")]
     await refusal
 
 
-async def test_a_browser_that_says_close_with_its_request_is_not_held() -> None:
+@pytest.mark.parametrize("is_repeated", [False, True])
+@either
+async def test_a_browser_that_says_close_with_its_request_is_told_at_once(
+    leg_of: LegOf, is_repeated: bool
+) -> None:
     browser, ours = connected()
-    refusal = refuse(refused_often(), InPieces(ours), frame(TEXT, b"hello?", key=KEY) + close(1000, key=KEY))
+    refuser = refused_often() if is_repeated else Refuser(LIMITS, Life())
+    refusal = refuse(refuser, leg_of(ours), frame(TEXT, b"hello?", key=KEY) + close(1000, key=KEY))
     assert await told(browser) == [(1013, b"full")]
     assert (await refusal).held == 0
 
@@ -219,13 +240,14 @@ async def test_who_is_held_when_a_drain_begins_is_told_and_held_when_he_comes_ag
 
 
 @pytest.mark.parametrize("mode", ["close", "http503"])
-async def test_what_came_of_a_refusal_is_told_before_the_browser_is_heard_out(mode: RejectMode) -> None:
+@either
+async def test_what_came_of_a_refusal_is_told_before_the_browser_is_heard_out(
+    leg_of: LegOf, mode: RejectMode
+) -> None:
     outcomes: list[tuple[float, bool]] = []
     refuser = Refuser(LIMITS, Life())
     browser, ours = connected()
-    refusal = refuse(
-        refuser, InPieces(ours), mode=mode, decided=lambda it: outcomes.append((it.held, it.said))
-    )
+    refusal = refuse(refuser, leg_of(ours), mode=mode, decided=lambda it: outcomes.append((it.held, it.said)))
     assert await asyncio.get_running_loop().sock_recv(browser, 4096)
     assert (outcomes, refuser.under_way) == ([(0, True)], 1)
     browser.close()

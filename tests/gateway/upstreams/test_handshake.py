@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bascule.configuration.config import Config, Limits
+from bascule.gateway.connections.readiness import WatchedLeg
 from bascule.gateway.upstreams import dialler as connections
-from bascule.gateway.upstreams.answers import AnsweringLeg
 from bascule.gateway.upstreams.dialler import Unreachable
 from bascule.gateway.upstreams.handshake import Answered, Dial
 from bascule.policy.routes import UpstreamAddress
@@ -192,7 +192,7 @@ async def test_one_that_epoll_does_not_take_is_told_by_its_number(monkeypatch: p
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no watches")
 
-    monkeypatch.setattr(AnsweringLeg, "expect_connected", full)
+    monkeypatch.setattr(WatchedLeg, "expect_connected", full)
     dial = Dial(dialler, address, b"/", [], OFFER)
     assert not dial.begin(lambda: None)
     with pytest.raises(Unreachable, match=r"^connect failed: ENOSPC$"):
@@ -202,14 +202,14 @@ async def test_one_that_epoll_does_not_take_is_told_by_its_number(monkeypatch: p
 async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve_to(monkeypatch, SPEAKING)
     dialler = dialler_of(Config())
-    read = AnsweringLeg.read_now
+    read = WatchedLeg.read_now
 
-    def read_late(leg: AnsweringLeg) -> bytes:
+    def read_late(leg: WatchedLeg) -> bytes:
         for deadline in dialler.deadlines:
             deadline.expire()
         return read(leg)  # the kernel gives what has come, though the connection is shut down
 
-    monkeypatch.setattr(AnsweringLeg, "read_now", read_late)
+    monkeypatch.setattr(WatchedLeg, "read_now", read_late)
     async with await asyncio.start_server(refuse, SPEAKING, 0) as server:
         address = UpstreamAddress("http", "apps", server.sockets[0].getsockname()[1], b"apps")
         for _ in range(2):  # the second time the name is known

@@ -10,15 +10,16 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from bascule.gateway.connections.bounded import Bounded
+from bascule.gateway.connections.readiness import Readiness, WatchedLeg
 from bascule.gateway.connections.taking import taken
 from bascule.gateway.connections.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bascule.gateway.connections.legs import Leg
+    from bascule.gateway.connections.legs import Leg, PlainLeg
 
-__all__ = ["FAREWELL_SECONDS", "close_soon", "dropped", "farewell", "say_last"]
+__all__ = ["FAREWELL_SECONDS", "Farewells", "close_soon", "dropped", "farewell", "say_last"]
 
 FAREWELL_SECONDS: Final = 2.0
 """Longest time, in seconds, to read what a peer still sends after our last bytes."""
@@ -75,6 +76,74 @@ async def farewell(leg: Leg, is_last: Callable[[bytes], bool], leaving: Bounded 
                     left -= len(data)
             finally:
                 leaving.leave(patience)
+
+
+class Farewells:
+    """Farewells of connections without TLS, which need no task each. Time that we stood still does not count.
+
+    Args:
+        leaving: See `farewell`.
+    """
+
+    def __init__(self, leaving: Bounded = _LEAVING) -> None:
+        self._readiness = Readiness()
+        self._waits: Waits[_Farewell] = Waits(FAREWELL_SECONDS, _Farewell.end)
+        self._leaving = leaving
+
+    def begin(self, leg: PlainLeg, is_last: Callable[[bytes], bool], over: Callable[[], None]) -> None:
+        """Do what `farewell` does, then close the connection and call ``over``."""
+        watched = WatchedLeg(self._readiness, leg.let_go())
+        one = _Farewell(watched, is_last, self._forget, over)
+        try:
+            watched.expect(one.hear)
+        except OSError:  # epoll takes no more
+            watched.close()
+            over()
+            return
+        self._waits.enter(one)
+        self._leaving.enter(one, one.end)
+
+    def _forget(self, one: _Farewell) -> None:
+        self._waits.leave(one)
+        self._leaving.leave(one)
+
+
+class _Farewell:
+    """One of `Farewells`."""
+
+    __slots__ = ("_forget", "_is_last", "_left", "_leg", "_over")
+
+    def __init__(
+        self,
+        leg: WatchedLeg,
+        is_last: Callable[[bytes], bool],
+        forget: Callable[[_Farewell], None],
+        over: Callable[[], None],
+    ) -> None:
+        self._leg = leg
+        self._is_last = is_last
+        self._forget = forget
+        self._over = over
+        self._left = _FAREWELL_BYTES
+
+    def hear(self) -> None:
+        """Read what has come; close the connection if nothing is to be heard any more."""
+        try:
+            data = self._leg.read_now()
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._left -= len(data)
+        if not data or self._left <= 0 or self._is_last(data):
+            self.end()
+
+    def end(self) -> None:
+        """Close the connection, whatever is still to be heard."""
+        self._forget(self)
+        self._leg.forget()
+        self._leg.close()
+        self._over()
 
 
 def close_soon(transport: asyncio.WriteTransport, closing: Bounded = _CLOSING) -> None:

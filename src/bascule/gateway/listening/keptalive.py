@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from aiohttp.http import RawRequestMessage
 
 from bascule.errors import RequestRefused
+from bascule.gateway.connections.giveway import give_way
 from bascule.gateway.connections.legs import PlainLeg
 from bascule.gateway.listening.answer import error_answer
 from bascule.gateway.listening.bodyspan import BodySpan
@@ -278,6 +279,7 @@ class HttpProtocol(PlainProtocol):
             return False
         if (rest := self._on_upgrade(UpgradeRequest(leg, head, early, peer))) is not None:
             spawn(rest, "upgrade", serves=True)
+        give_way()
         return True
 
     def _leg(self, transport: asyncio.Transport) -> Leg | None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bascule.errors import NotPermitted, RequestRefused
-from bascule.gateway.connections.giveway import give_way
 from bascule.gateway.exchanges import SOON, TOO_MANY
 from bascule.gateway.listening.answer import error_answer, relay_answer
 from bascule.gateway.sessions.asked import errand
@@ -22,6 +21,8 @@ from bascule.handover.counters import GatewayWord
 from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from bascule.configuration.config import Limits
     from bascule.gateway.connections.legs import Leg
     from bascule.gateway.exchanges import ExchangeCount
@@ -97,8 +98,14 @@ class NoSessions:
         with contextlib.suppress(OSError):
             await error_answer(leg, refused)
 
-    async def refuse(self, asked: Asked, why: Refusal, detail: str | None = None) -> None:
-        """Answer with 101 and Close, or with 503, as ``rejectMode`` says; then log the refusal."""
+    def refuse(
+        self, asked: Asked, why: Refusal, detail: str | None = None
+    ) -> Coroutine[Any, Any, None] | None:
+        """Answer with 101 and Close, or with 503, as ``rejectMode`` says; then log the refusal.
+
+        Returns:
+            See `Refusing.begin`.
+        """
         self._count(why)
         if why is Refusal.CAP and self._refuser.hold_off.is_new(asked.who, time.monotonic()):
             self._words[GatewayWord.DISTINCT_REJECTED_CLIENTS] += 1
@@ -117,14 +124,14 @@ class NoSessions:
                 why, asked.errand, **said, held_seconds=refusing.held or None, detail=detail
             )
 
-        give_way()
-        await refusing.run(self._refuser.seconds_for(asked.who, asked.path), decided)
+        return refusing.begin(self._refuser.seconds_for(asked.who, asked.path), decided)
 
     async def explain(self, asked: Asked, no_session: NoSession) -> None:
         """Answer an upgrade that held a lease and became no session."""
         why, status, detail, answer = no_session
         if REFUSAL_TABLE[why].code is not None:
-            await self.refuse(asked, why, detail)
+            if (rest := self.refuse(asked, why, detail)) is not None:
+                await rest
             return
         self._count(why)
         self._access.session_refused(why, asked.errand, status=status, detail=detail)

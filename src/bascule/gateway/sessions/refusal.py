@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bascule.errors import RequestRefused
-from bascule.gateway.connections.farewell import farewell, say_last
+from bascule.gateway.connections.farewell import Farewells, farewell, say_last
+from bascule.gateway.connections.legs import PlainLeg
 from bascule.gateway.exchanges import SOON
 from bascule.gateway.listening.answer import error_bytes, leave
 from bascule.policy.holdoff import HoldOff
@@ -21,7 +22,7 @@ from bascule.protocol.frames import CloseCode, CloseWatch, close_frame
 from bascule.protocol.handshake import Offer, refusal_subprotocol, switching_protocols
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from bascule.configuration.config import Limits
     from bascule.configuration.route import RejectMode
@@ -49,6 +50,7 @@ class Refuser:
 
     Attributes:
         hold_off: Decides for how long a browser is held.
+        farewells: Hears browsers out that were told.
         under_way: Refusals under way: browsers that are held, being told, or given time to close.
     """
 
@@ -56,6 +58,7 @@ class Refuser:
         self._life = life
         self.hold_off = HoldOff(limits.refusal_hold_max)
         self.under_way = 0
+        self.farewells = Farewells()
         self._max_held = limits.max_held_refusals
         self._holds: set[asyncio.Timeout] = set()
         self._none_held = asyncio.Event()
@@ -160,7 +163,7 @@ class Refusing:
             refused = RequestRefused(REFUSED_STATUS, reason, SOON)
             self._opening, self._last = b"", error_bytes(refused)
 
-    async def run(self, hold: float, decided: Callable[[], None]) -> None:
+    def begin(self, hold: float, decided: Callable[[], None]) -> Coroutine[Any, Any, None] | None:
         """Refuse the browser, then close the leg.
 
         Args:
@@ -168,8 +171,43 @@ class Refusing:
             decided: Called once, when `held` and `said` are known and before the browser is heard out,
                 for whatever happens to this process meanwhile.
 
-        Cancellation: safe; the leg is closed, and `decided` has been called.
+        Returns:
+            What a task has to do; ``None`` in the usual case: without TLS, nobody held, and there was room
+            for all we say.
+
+        Cancellation of that task: safe; the leg is closed, and `decided` has been called.
         """
+        leg = self._leg
+        if hold or not isinstance(leg, PlainLeg):
+            return self._run(hold, decided)
+        self._watch.feed(self._early)
+        try:
+            rest = leg.write_now(self._opening + self._last)
+        except OSError:
+            leg.close()
+            decided()
+            return None
+        if rest:
+            self._early = self._opening = b""
+            self._last = rest
+            return self._run(hold, decided)
+        self.said = True
+        decided()
+        if self._by_close and self._watch.seen:
+            leg.close()
+            return None
+        if not self._by_close:
+            leg.end()
+        self._refuser.under_way += 1
+        is_last = self._watch.feed if self._by_close else _never
+        self._refuser.farewells.begin(leg, is_last, self._is_over)
+        return None
+
+    def _is_over(self) -> None:
+        self._refuser.under_way -= 1
+
+    async def _run(self, hold: float, decided: Callable[[], None]) -> None:
+        """Do all of it that may take a while."""
         self._refuser.under_way += 1
         try:
             try:
@@ -208,6 +246,10 @@ class Refusing:
             await leave(self._leg)
         elif not self._watch.seen:
             await farewell(self._leg, self._watch.feed)
+
+
+def _never(_: bytes) -> bool:
+    return False
 
 
 _close: Final = lru_cache(maxsize=64)(close_frame)

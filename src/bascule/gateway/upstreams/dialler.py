@@ -20,9 +20,9 @@ from bascule.gateway.connections.connecting import (
 )
 from bascule.gateway.connections.legs import Deadline, deadlines
 from bascule.gateway.connections.patience import Patience
+from bascule.gateway.connections.readiness import Readiness, WatchedLeg
 from bascule.gateway.tls.handshake import connect_tls
 from bascule.gateway.tls.pumpedleg import PumpedLeg
-from bascule.gateway.upstreams.answers import AnsweringLeg, Answers
 from bascule.gateway.upstreams.candidates import Candidates
 from bascule.gateway.upstreams.fence import AddressRefused
 from bascule.gateway.upstreams.resolver import Resolver, Unresolvable
@@ -79,7 +79,7 @@ class Dialler:
         self.connect_deadlines: dict[int, Waits[Deadline]] = {}
         self.deadlines = deadlines(config.limits.upstream_handshake_timeout)
         self.longest_head = config.limits.request_head_bytes
-        self._answers = Answers()
+        self._readiness = Readiness()
         self.agreements = Agreements(config.limits.request_fields)
         self._sockets = config.sockets
         self._options = session_options(config.sockets, browser=False)
@@ -88,7 +88,7 @@ class Dialler:
         self._tls = tls
         self._fence = fence
 
-    def begin_connect(self, address: UpstreamAddress) -> AnsweringLeg | Candidates | None:
+    def begin_connect(self, address: UpstreamAddress) -> WatchedLeg | Candidates | None:
         """Connect, if nothing but the connection itself has to be waited for.
 
         In the usual case the name was resolved lately. On the same node the network answers at once, and an
@@ -111,7 +111,7 @@ class Dialler:
             try:
                 connection = self._socket(family)
                 if begin_connect(connection, where):
-                    return AnsweringLeg(self._answers, connection)
+                    return WatchedLeg(self._readiness, connection)
             except OSError as error:
                 if connection is not None:
                     connection.close()
@@ -125,9 +125,9 @@ class Dialler:
                 break
         return candidates
 
-    def leg(self, connection: socket.socket) -> AnsweringLeg:
+    def leg(self, connection: socket.socket) -> WatchedLeg:
         """Return the leg of a connection without TLS that is being established."""
-        return AnsweringLeg(self._answers, connection)
+        return WatchedLeg(self._readiness, connection)
 
     def connect_deadline(self, leg: Leg, addresses: int) -> Deadline:
         """Give the first of so many addresses its share of the time to connect."""
@@ -206,7 +206,7 @@ class Dialler:
             async with patience:
                 await connect(connection, where)
                 if address.scheme != "https":
-                    return AnsweringLeg(self._answers, connection)
+                    return WatchedLeg(self._readiness, connection)
                 is_connected = True
                 leg = PumpedLeg()
                 await connect_tls(connection, self._tls, address.host, lambda: leg)

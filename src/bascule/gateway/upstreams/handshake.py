@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.errors import BasculeError
 from bascule.gateway.connections.legs import Deadline, Leg
-from bascule.gateway.upstreams.answers import AnsweringLeg
+from bascule.gateway.connections.readiness import WatchedLeg
 from bascule.gateway.upstreams.candidates import Candidates
 from bascule.gateway.upstreams.dialler import Unreachable
 from bascule.protocol.body import Framing, framing_of
@@ -147,7 +147,7 @@ class Dial:
         self._is_connecting = True
         return True
 
-    def _ask_if_connected(self, leg: AnsweringLeg) -> bool:
+    def _ask_if_connected(self, leg: WatchedLeg) -> bool:
         """Send the upgrade request if the connection is established; tell whether it was sent whole.
 
         If it is not, the next address is up to `finish`.
@@ -179,7 +179,7 @@ class Dial:
             BlockingIOError: There is no answer yet; ``arrived`` will be called again.
         """
         leg, dialler = self._leg, self._dialler
-        assert isinstance(leg, AnsweringLeg)
+        assert isinstance(leg, WatchedLeg)
         if self._is_connecting:
             if self._ask_if_connected(leg):
                 raise BlockingIOError
@@ -212,7 +212,7 @@ class Dial:
     def give_up(self) -> None:
         """Close the connection instead of waiting for ``arrived``."""
         leg = self._leg
-        assert isinstance(leg, AnsweringLeg)
+        assert isinstance(leg, WatchedLeg)
         leg.forget()
         self._deadline.end()
         leg.close()

@@ -1,8 +1,8 @@
-"""Waits for what upstreams answer, and for connections to them; the loop watches one epoll for all of them.
+"""Connections of which one thing is expected; the loop watches one epoll for all of them.
 
-A connection is waited for once or twice, until it is established and for the head of one answer, and then
-belongs to a forwarder. To watch it for so short a time takes uvloop eight system calls, seven of them about
-epoll; here it takes two or three.
+An upstream's is waited for once or twice, until it is established and for the head of one answer, and then
+belongs to a forwarder; a refused browser's once, for its Close. To watch a connection for so short a time
+takes uvloop eight system calls, seven of them about epoll; here it takes two or three, and no task.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from bascule.gateway.connections.legs import CHUNK, PlainLeg
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AnsweringLeg", "Answers"]
+__all__ = ["Readiness", "WatchedLeg"]
 
 
-class Answers:
+class Readiness:
     """Connections of which something is expected."""
 
     def __init__(self) -> None:
@@ -83,33 +83,33 @@ class Answers:
                 arrived()
 
 
-class AnsweringLeg(PlainLeg):
-    """An upstream's connection without TLS."""
+class WatchedLeg(PlainLeg):
+    """A connection without TLS of which something is expected."""
 
-    __slots__ = ("_answers",)
+    __slots__ = ("_readiness",)
 
-    def __init__(self, answers: Answers, connection: socket.socket) -> None:
-        super().__init__(answers.loop, connection)
-        self._answers = answers
+    def __init__(self, readiness: Readiness, connection: socket.socket) -> None:
+        super().__init__(readiness.loop, connection)
+        self._readiness = readiness
 
     def expect(self, arrived: Callable[[], None]) -> None:
-        """Call back when there is something to read: see `Answers.expect`."""
-        self._answers.expect(self._socket, arrived)
+        """Call back when there is something to read: see `Readiness.expect`."""
+        self._readiness.expect(self._socket, arrived)
 
     def expect_connected(self, arrived: Callable[[], None]) -> None:
-        """Call back when a connect that was begun is done, or has failed: see `Answers.expect`."""
-        self._answers.expect(self._socket, arrived, select.EPOLLOUT)
+        """Call back when a connect that was begun is done, or has failed: see `Readiness.expect`."""
+        self._readiness.expect(self._socket, arrived, select.EPOLLOUT)
 
     def connect_error(self) -> int:
         """Return how a connect that is over has failed; or 0, and bytes are expected from now on."""
         if code := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             return code
-        self._answers.expect_bytes(self._socket)
+        self._readiness.expect_bytes(self._socket)
         return 0
 
     def forget(self) -> None:
-        """Expect nothing more: see `Answers.forget`."""
-        self._answers.forget(self._socket)
+        """Expect nothing more: see `Readiness.forget`."""
+        self._readiness.forget(self._socket)
 
     def read_now(self) -> bytes:
         """Read what is there, like `read`.
@@ -123,8 +123,8 @@ class AnsweringLeg(PlainLeg):
     async def read(self) -> bytes:
         """See `Leg.read`."""
         while True:
-            # No read is tried before the wait: an answer is hardly ever there yet.
-            await self._answers.wait(self._socket)
+            # No read is tried before the wait: what is awaited is hardly ever there yet.
+            await self._readiness.wait(self._socket)
             try:
                 return self.read_now()
             except BlockingIOError:
