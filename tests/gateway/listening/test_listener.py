@@ -7,7 +7,9 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,12 +21,12 @@ from bascule.configuration.config import Config, Limits
 from bascule.gateway.life import Life
 from bascule.gateway.listening.http import HttpServer
 from bascule.gateway.listening.listener import Listener
+from bascule.tasks import are_serving
 from tests.support.certificates import make_certificate
 from tests.support.tlspeer import TlsPeer
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
@@ -196,6 +198,39 @@ async def test_each_of_many_connections_lets_sessions_work(monkeypatch: pytest.M
         async with _listening(listening, Limits()):
             await eventually_async(lambda: len(given) == 3, 10, "all are accepted")
         assert accepted == [0, 1, 2]
+
+
+async def test_of_handshakes_that_come_at_once_few_go_on_in_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions with TLS get what was sent to them between the turns."""
+    loop, tls = asyncio.get_running_loop(), make_certificate(tmp_path).server()
+    turn, begun, gone_on = 0, set[int](), Counter[int]()
+    shake = ssl.SSLObject.do_handshake
+
+    def noted(it: ssl.SSLObject) -> None:
+        if id(it) in begun:
+            gone_on[turn] += 1
+        begun.add(id(it))
+        shake(it)
+
+    def another_turn() -> None:
+        nonlocal turn
+        turn += 1
+        loop.call_soon(another_turn)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.ExitStack() as clients:
+        for _ in range(30):
+            peer = clients.enter_context(contextlib.closing(TlsPeer()))
+            client = clients.enter_context(socket.create_connection(listening.getsockname()))
+            client.sendall(peer.greet()[1])
+        monkeypatch.setattr(ssl.SSLObject, "do_handshake", noted)
+        another_turn()
+        async with _listening(listening, Limits(), tls):
+            await eventually_async(lambda: gone_on.total() == 30, 10, "all are answered")
+            assert max(gone_on.values()) == 4
+            clients.close()
+            await eventually_async(lambda: not are_serving(), 10, "all have left")
 
 
 async def test_a_client_that_went_on_with_tls_while_this_process_stood_still_is_served(

@@ -29,6 +29,7 @@ from bascule.gateway.connections.giveway import give_way
 from bascule.gateway.connections.legs import CHUNK, PlainLeg
 from bascule.gateway.connections.patience import Patience
 from bascule.gateway.connections.proxyheader import Peer, read_header
+from bascule.gateway.connections.rounds import Rounds
 from bascule.gateway.listening.answer import error_answer
 from bascule.gateway.listening.upgrade import UpgradeRequest, upgrade_head
 from bascule.gateway.tls.handshake import accept_tls
@@ -80,6 +81,12 @@ _STREAM: Final = int(socket.SOCK_STREAM)
 _ACCEPT_BATCH: Final = 64
 """Connections accepted in one turn of the loop, before its other work goes on."""
 
+_TLS_BATCH: Final = 8
+"""The same where connections begin with TLS. Sessions with TLS wait for the end of a turn, others do not."""
+
+_HANDSHAKES_A_TURN: Final = 4
+"""TLS handshakes that go on in one turn, for the same reason."""
+
 
 class Connections(Protocol):
     """The server to which the listener gives connections, and where these wait."""
@@ -121,6 +128,7 @@ class Listener:
         self._waiting = http.waiting
         self._on_upgrade = on_upgrade
         self._tls = tls
+        self._rounds = Rounds(_HANDSHAKES_A_TURN)
         self._name = name
         self._loop = asyncio.get_running_loop()
         self._resume: asyncio.TimerHandle | None = None
@@ -149,7 +157,7 @@ class Listener:
         self._listening.close()
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPT_BATCH):
+        for _ in range(_ACCEPT_BATCH if self._tls is None else _TLS_BATCH):
             try:
                 # Does what socket.accept does, except for asking the kernel and two enumerations
                 # what kind of socket this is.
@@ -245,7 +253,7 @@ class Listener:
                 await self._loop.connect_accepted_socket(lambda: protocol, connection)
             else:
                 async with Patience(self._limits.handshake_timeout):
-                    await accept_tls(connection, self._tls, lambda: protocol)
+                    await accept_tls(connection, self._tls, lambda: protocol, self._rounds)
         except OSError as error:
             self._waiting.arriving.leave(protocol)
             self._waiting.newcomers.leave(connection)

@@ -14,14 +14,26 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from bascule.gateway.connections.rounds import Rounds
+
 __all__ = ["accept_tls", "connect_tls"]
 
 
 async def accept_tls(
-    connection: socket.socket, context: ssl.SSLContext, protocol: Callable[[], asyncio.BaseProtocol]
+    connection: socket.socket,
+    context: ssl.SSLContext,
+    protocol: Callable[[], asyncio.BaseProtocol],
+    rounds: Rounds | None = None,
 ) -> TlsTransport:
-    """Let a client begin TLS and give the connection to a protocol; for all else see `connect_tls`."""
-    return await _begin(connection, context, None, protocol)
+    """Let a client begin TLS and give the connection to a protocol.
+
+    Args:
+        connection: See `connect_tls`, as for all else.
+        context: The same.
+        protocol: The same.
+        rounds: In which handshakes go on, where many may come at once: a signature takes up to a millisecond.
+    """
+    return await _begin(connection, context, None, protocol, rounds)
 
 
 async def connect_tls(
@@ -53,6 +65,7 @@ async def _begin(
     context: ssl.SSLContext,
     server: str | None,
     protocol: Callable[[], asyncio.BaseProtocol],
+    rounds: Rounds | None = None,
 ) -> TlsTransport:
     loop = asyncio.get_running_loop()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -74,4 +87,6 @@ async def _begin(
         if not heard:
             raise ConnectionResetError
         incoming.write(heard)
+        if rounds is not None:
+            await rounds.turn()
     return TlsTransport(loop, connection, context, TlsRecords(tls, incoming, outgoing), protocol())
