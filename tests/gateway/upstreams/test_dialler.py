@@ -149,6 +149,20 @@ async def test_an_https_upstream_that_misses_a_certificate_of_ours_is_not_said_t
             await opening(dialler_of(Config()), address, b"/", [], OFFER)
 
 
+async def test_the_dot_at_the_end_of_a_whole_name_is_not_looked_for_in_a_certificate(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With that dot, operators keep the search domains of a cluster out of a look-up."""
+    resolve_to(monkeypatch, SPEAKING)
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
+    async with await asyncio.start_server(refuse, SPEAKING, 0, ssl=certificate.server()) as server:
+        address = UpstreamAddress("https", "localhost.", server.sockets[0].getsockname()[1], b"apps")
+        answered = await opening(dialler_of(Config()), address, b"/", [], OFFER)
+        assert isinstance(answered, Answered)
+        answered.leg.close()
+
+
 @pytest.mark.parametrize("still", [[0.5], [0.06] * 10], ids=["once", "again and again"])
 async def test_time_in_which_we_stood_still_does_not_count(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, still: list[float]

@@ -47,7 +47,8 @@ async def connect_tls(
     Args:
         connection: Connected and non-blocking. Until there is a transport it is the caller's.
         context: What is shown, and what is checked.
-        server: Whom we want to reach: sent to it, and looked for in its certificate.
+        server: Whom we want to reach: sent to it, and looked for in its certificate. The dot at the end of a
+            whole name is for look-ups only (RFC 6066 §3).
         protocol: Called after the handshake. A `asyncio.BufferedProtocol` must have `ROOM`, and use it up at
             once.
 
@@ -57,7 +58,7 @@ async def connect_tls(
 
     Cancellation: safe; the connection is still the caller's.
     """
-    return await _begin(connection, context, server, protocol)
+    return await _begin(connection, context, server.removesuffix("."), protocol)
 
 
 async def _begin(
