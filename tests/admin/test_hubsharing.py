@@ -32,6 +32,7 @@ GIVEN = {"Authorization": f"token {TOKEN}"}
 TARGET = "http://10.0.0.1:8888"
 OTHER = "http://10.0.0.2:8888"
 JSON = ("application/json", "application/problem+json")
+NOT_TO_BE_WRITTEN = '{"put": "/b", "at": 1, "active": 1, "data": {"target": "http://10.0.0.1:1", "x": NaN}}'
 
 
 class Log:
@@ -424,9 +425,10 @@ async def test_an_instance_that_retires_takes_nothing_more() -> None:
         (lambda: web.Response(text="no json\n"), "JSONDecodeError"),
         (lambda: web.Response(text="{}\n"), "This is no change of a route."),
         (lambda: web.Response(text="[" * 100_000), "The line is nested too deeply."),
+        (lambda: web.Response(text=NOT_TO_BE_WRITTEN + "\n"), "This is no change of a route."),
         (lambda: web.Response(text="1" * (3 << 20)), "LineTooLong"),
     ],
-    ids=["400", "404", "302", "text", "other JSON", "deep", "long"],
+    ids=["400", "404", "302", "text", "other JSON", "deep", "no JSON for JupyterHub", "long"],
 )
 async def test_an_instance_that_answers_something_else_is_named_and_changes_nothing(
     log: Log, answer: Callable[[], web.Response], problem: str

@@ -58,6 +58,8 @@ def test_a_change_is_read_as_it_was_written(change: Change) -> None:
         f'{{"remove": "/a", "at": {"9" * 400}}}',
         '{"put": "/a", "at": 1, "active": 1, "data": 1}', '{"put": "/a", "at": 1, "active": 1, "data": []}',
         '{"put": "/a", "at": 1, "active": null, "data": {}}', '{"put": 1, "at": 1, "active": 1, "data": {}}',
+        '{"put": "/a", "at": 1, "active": 1, "data": {"x": NaN}}',
+        f'{{"put": "/a", "at": 1, "active": 1, "data": {{"x": {"[" * 64}{"]" * 64}}}}}',
     ],
 )  # fmt: skip
 def test_what_is_no_change_is_refused(line: str) -> None:

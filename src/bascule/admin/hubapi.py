@@ -22,9 +22,10 @@ from bascule.admin.jsonanswer import json_text
 from bascule.admin.problem import Problem, ask_again
 from bascule.admin.view import Retired
 from bascule.policy.hubroutes import read_routespec
+from bascule.policy.jsonagain import DEEPEST, check_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from bascule.admin.hubsharing import HubSharing
     from bascule.admin.listing import SessionList
@@ -38,9 +39,6 @@ PATH: Final = "/api/routes"
 
 BODY_BYTES: Final = 65536
 """Longest body of a request. JupyterHub's have some hundred bytes."""
-
-_DEEPEST: Final = 64
-"""Most nested levels in a body. JupyterHub's have one."""
 
 _AT_ONCE: Final = 200
 """Routes written without a pause: some 2 ms of the gateway's only thread."""
@@ -142,32 +140,16 @@ def _read_json(body: bytes) -> object:
     """
     try:
         data: object = json.loads(body)
-        if not _is_shallow(data):
-            raise RecursionError
-        json.dumps(data, allow_nan=False)
+        check_writable(data)
     except json.JSONDecodeError as error:  # its text names the place, and repeats nothing
         raise Problem(400, f"Body not valid JSON: {error}.") from None
     except UnicodeDecodeError:
         raise Problem(400, "Body not valid JSON: it is not UTF-8.") from None
     except RecursionError:
-        raise Problem(400, f"The body is nested deeper than {_DEEPEST} levels.") from None
+        raise Problem(400, f"The body is nested deeper than {DEEPEST} levels.") from None
     except ValueError:
         raise Problem(400, "The body has a number that JSON cannot hold.") from None
     return data
-
-
-def _is_shallow(data: object) -> bool:
-    """Tell whether data has at most `_DEEPEST` levels, so that it can be written from any depth of stack."""
-    level = [data]
-    for _ in range(_DEEPEST):
-        level = [inner for outer in level for inner in _members(outer)]
-    return not level
-
-
-def _members(data: object) -> Iterable[object]:
-    if isinstance(data, dict):
-        return data.values()
-    return data if isinstance(data, list) else ()
 
 
 def _routespec(request: web.Request) -> str:

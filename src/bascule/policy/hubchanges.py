@@ -19,6 +19,8 @@ import math
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bascule.policy.jsonagain import check_writable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -63,14 +65,14 @@ class Change(NamedTuple):
         """Read a change that `encode` wrote and ``json.loads`` parsed.
 
         Raises:
-            ValueError: ``said`` is not a change.
+            ValueError: ``said`` is not a change, or `encode` could not write it again.
         """
         match said:
             case {"remove": str(routespec), "at": at} if is_time(at):
                 return cls(routespec, at, None)
-            case {"put": str(routespec), "at": at, "active": active, "data": dict(data)} if is_time(
-                at
-            ) and is_time(active):
+            case {"put": str(routespec), "at": at, "active": active, "data": dict(data)} if (
+                is_time(at) and is_time(active) and _is_writable(data)
+            ):
                 return cls(routespec, at, data, active)
         raise ValueError("This is no change of a route.")
 
@@ -78,6 +80,14 @@ class Change(NamedTuple):
 def is_time(value: object) -> bool:
     """Tell whether something from JSON is a time, in seconds since the epoch."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _FAR
+
+
+def _is_writable(data: object) -> bool:
+    try:
+        check_writable(data)
+    except (RecursionError, ValueError):
+        return False
+    return True
 
 
 class _Last(NamedTuple):
