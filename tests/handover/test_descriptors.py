@@ -13,7 +13,6 @@ import pytest
 
 from bascule.errors import HandoverError
 from bascule.handover.descriptors import (
-    END,
     MAX_DESCRIPTORS,
     SPARE_DESCRIPTORS,
     Packet,
@@ -31,6 +30,8 @@ from tests.support.descriptors import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+END = Packet(b"", ())
 
 
 @pytest.fixture

@@ -297,7 +297,7 @@ class Gateway:
                 while parts.http.unsent or parts.refuser.under_way:  # noqa: ASYNC110 - counts are no events
                     await asyncio.sleep(_LOOK_EVERY)
         await parts.administration.scrapes.wait_again(self._config.drain.last_scrape)
-        parts.supervisor.say(control.Drained(len(parts.registry)))
+        parts.supervisor.say(control.Drained())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -211,13 +211,7 @@ class DrainBegun:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """The drain is over: no session is left, or its time is up.
-
-    Attributes:
-        left: Sessions that are still open.
-    """
-
-    left: int
+    """The drain is over: no session is left, or its time is up."""
 
 
 ControlMessage: TypeAlias = (

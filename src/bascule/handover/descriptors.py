@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DESCRIPTORS_PER_SESSION",
-    "END",
     "MAX_DESCRIPTORS",
     "SPARE_DESCRIPTORS",
     "Packet",
@@ -143,10 +142,6 @@ class Packet(NamedTuple):
     descriptors: tuple[int, ...]
     complete: bool = True
     after_reset: bool = False
-
-
-END: Final = Packet(b"", ())
-"""The packet that stands for the end of the channel: the other process is gone."""
 
 
 class PacketReader:
