@@ -1,8 +1,7 @@
 """Every key of the configuration: one frozen model for each block, the single source of all of them.
 
 The JSON schema, the reference page and the chart's schema are generated from these
-models. Keys are camelCase in files and snake_case in code. Large blocks have files of their own, called
-``…config``.
+models. Keys are camelCase in files and snake_case in code. A large block has a file of its own.
 
 Rules of this file: no I/O, no environment. A field is followed by its docstring:
 meaning, unit, default and the reason for it, and what else to set. Secrets are

@@ -5,7 +5,7 @@ as a check and by every gateway, so what can be read only once is of no use; and
 a device that never ends, must neither stop a start nor take all memory.
 
 The configuration itself is not one of them: it may come through a pipe, and has its own bound
-(`bascule.configuration.loading`).
+(`bascule.configuration.configfile`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ What a line may hold is decided here once, for our own events and for those of l
 * a log that cannot be written, or that nobody reads, loses lines and says how many, but never holds up a
   session or ends one (`bascule.telemetry.linewriter`).
 
-Rules of this file: `configure` is called once, at the start of a process; nothing else sets up logging.
+Rules of this file: nothing else sets up logging. `configure` is called at the start of a process, and again
+where a reload may have changed what it is given.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A connection that begins with the whole head of an upgrade never reaches aiohttp: its socket goes
 to admission as it is. All others become kept-alive HTTP connections (`http`), which check each head.
 
-A load balancer may send a header ahead of a connection's bytes, which names the client (`announced`).
+A load balancer may send a header ahead of a connection's bytes, which names the client
+(`bascule.gateway.connections.proxyheader`).
 
 Overload: when descriptors or memory run out the listener pauses instead of spinning,
 and connections wait in the backlog. Connections that have not sent a whole head are

@@ -1,7 +1,7 @@
 """Upgrades that become no session: each is counted, answered and logged once, here.
 
-Why one becomes none is decided by `admission`; what goes with each reason is a row of `refusal_table`. None
-of them holds a lease any more.
+Why one becomes none is decided by `admission` and by `attempt`; what goes with each reason is a row of
+`refusal_table`. None of them holds a lease any more.
 """
 
 from __future__ import annotations
