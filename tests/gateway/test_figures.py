@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from bascule.gateway.figures import Figures
 from bascule.handover.journal import Journal
 
@@ -41,4 +43,14 @@ def test_what_was_taken_over_is_not_taken_over_again() -> None:
 def test_without_a_former_gateway_each_figure_begins_afresh() -> None:
     one = Count()
     Figures(Journal.create("figures"), {"one": one}).take_over()
+    assert one.value == 0
+
+
+def test_figures_that_a_gateway_dies_of_are_not_there_for_the_next() -> None:
+    journal = Journal.create("figures")
+    Figures(journal, {"one": Count(1)}).leave()
+    with pytest.raises(KeyError):
+        Figures(journal, {"one": Count(), "no other gateway has it": Count()}).take_over()
+    one = Count()
+    Figures(journal, {"one": one}).take_over()
     assert one.value == 0

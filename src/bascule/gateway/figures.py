@@ -44,11 +44,14 @@ class Figures:
 
     def take_over(self) -> None:
         """Go on with what the former gateway left; one that died has left nothing, so we begin afresh."""
-        for line in self._journal.lines():
+        lines = self._journal.lines()
+        self._journal.replace(
+            ()
+        )  # before they are used: what one gateway dies of must not be there for the next
+        for line in lines:
             left = json.loads(line)
             for name, owner in self._owners.items():
                 owner.restore(left[name])
-        self._journal.replace(())
 
     def leave(self) -> None:
         """Leave the figures to the next gateway; without memory for that, it begins afresh."""
