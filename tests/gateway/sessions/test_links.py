@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 
 import pytest
 from structlog.testing import capture_logs
@@ -183,6 +185,29 @@ async def test_who_says_what_makes_no_sense_is_not_lost_and_gets_another_channel
         assert heard.listed == [(0, {1, 2}, False), (0, {1}, True)]
         assert heard.dispatch.has_room()
         assert ("lost", 0) not in heard.log
+        heard.forget()
+
+
+async def test_another_channel_is_asked_for_in_the_place_of_one_that_the_loop_does_not_watch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For want of memory, or by the user's limit of watches."""
+    heard, loop = Heard(), asyncio.get_running_loop()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as now:
+        now.setattr(loop, "add_reader", refuse)
+        with heard.forwarder(0) as first:
+            assert heard.asked == [(0, 1)]
+            assert not heard.dispatch.has_room()
+            assert first.recv(1) == b"", "so the forwarder asks for another as well"
+    with heard.channel(0) as second:
+        send_packet(second, live(0, 1) + Listed(0).encode())
+        await changed(heard)
+        assert heard.dispatch.has_room()
+        assert heard.log == [("live", 1)]
         heard.forget()
 
 

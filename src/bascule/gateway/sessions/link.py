@@ -42,7 +42,7 @@ class Hearer(Protocol):
         """The other side has closed the channel, or has died."""
 
     def on_failure(self, link: Link, error: Exception) -> None:
-        """What came cannot be read, so we know no longer what the forwarder has said."""
+        """What came, or will come, cannot be read, so we do not know what the forwarder says."""
 
 
 class Link:
@@ -106,9 +106,12 @@ class Link:
         return self.channel.fileno() >= 0
 
     def start(self) -> None:
-        """Receive whatever comes, as soon as it is there."""
+        """Receive whatever comes, as soon as it is there; if the loop cannot watch it, that is a failure."""
         self.channel.setblocking(False)
-        asyncio.get_running_loop().add_reader(self.channel.fileno(), self.receive)
+        try:
+            asyncio.get_running_loop().add_reader(self.channel.fileno(), self.receive)
+        except OSError as error:  # for want of memory, or by the user's limit of watches
+            self._hearer.on_failure(self, error)
 
     def close(self) -> None:
         """Receive no more; doing so twice is harmless."""
