@@ -59,8 +59,8 @@ def test_a_bad_configuration_is_one_line_a_problem_and_nothing_else(capsys: Capt
 
     assert refused(capsys, "check", "--config", str(path), "--max-sessions", "0") == [
         f'{path}:1: listen: found "x"; allowed: {ENDPOINT}',
-        f"--max-sessions: websocketProxy.maxSessionsPerApp: found 0; allowed: {JAVA_INT}",
         f'{path}:3: websocketProxy.maxSessionPerApp: unknown key; did you mean "maxSessionsPerApp"?',
+        f"--max-sessions: websocketProxy.maxSessionsPerApp: found 0; allowed: {JAVA_INT}",
     ]
 
 

@@ -138,8 +138,8 @@ def test_routes_that_the_command_line_replaces_are_told_with_where_they_are(
 def test_problems_of_several_sources_are_told_together(file: Callable[..., Path]) -> None:
     assert problems(file("xyzzy: 1"), {"BASCULE_XYZZY": "2"}, {"drain.rate": -1}) == [
         "BASCULE_XYZZY: no such key",
-        "command line: drain.rate: found -1; allowed: a number of at least 0",
         "b.yaml:1: xyzzy: unknown key",
+        "command line: drain.rate: found -1; allowed: a number of at least 0",
     ]
 
 
@@ -179,8 +179,8 @@ def test_some_keys_are_read_whatever_is_wrong_with_others(tmp_path: Path) -> Non
         load_some(("admin", "limits"), [file], environ, {"admin": "10"}, {"admin": "--admin"})
     problems = found.value.problems
     assert [problem.partition(": found")[0] for problem in problems] == [
-        "--admin: admin",
         f"{file}:3: limits.handshakeTimeout",
+        "--admin: admin",
     ]
 
 

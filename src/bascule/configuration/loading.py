@@ -207,11 +207,18 @@ def _validated(merged: dict[str, object], layers: Sequence[Layer], problems: Pro
     try:
         config = Config.model_validate(merged, by_alias=True, by_name=False)
     except ValidationError as error:
-        for problem in problems_of(error.errors(include_url=False)):
-            problems.add(place_of(layers, problem.path), problem)
+        found = [(place_of(layers, each.path), each) for each in problems_of(error.errors(include_url=False))]
+        for place, problem in sorted(found, key=lambda each: _line(each[0])):
+            problems.add(place, problem)
     problems.stop()
     assert config is not None  # a configuration without a problem is one
     return config
+
+
+def _line(place: str) -> tuple[bool, str, int]:
+    """Return a place so that those of one file are in the order of its lines, and others behind them."""
+    file, _, line = place.rpartition(":")
+    return (False, file, int(line)) if line.isdecimal() else (True, place, 0)
 
 
 def check_files(config: Config) -> None:
