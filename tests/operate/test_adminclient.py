@@ -101,6 +101,12 @@ def test_over_tls_the_configured_certificate_is_trusted_for_any_name_and_no_othe
             draining(admin=there)
 
 
+def test_a_name_that_does_not_resolve_is_told_in_words() -> None:
+    client = AdminClient(config(admin=Endpoint("nobody.invalid", 8081)))
+    with pytest.raises(click.ClickException, match=r"nobody\.invalid:8081: (?!Unknown error)[A-Z][a-z ]+ \("):
+        client.ask("GET", "/status")
+
+
 def test_a_port_that_the_kernel_chose_must_be_said() -> None:
     with pytest.raises(click.ClickException, match="--admin HOST:PORT says which"):
         AdminClient(config(admin=Endpoint("127.0.0.1", 0)))
