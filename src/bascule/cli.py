@@ -21,7 +21,7 @@ from bascule import stdio
 from bascule._version import __version__
 from bascule.chp import chp
 from bascule.errors import ConfigError
-from bascule.flags import LOG_LEVELS, configuration_flags, load_configuration
+from bascule.flags import LOG_LEVELS, configuration_flags, load_configuration, with_flag
 from bascule.operate.commands import close, drain, sessions, status
 from bascule.output import Group, lost_if_unwritable, write
 from bascule.telemetry.printable import escaped
@@ -84,7 +84,10 @@ def serve(files: tuple[Path, ...], **flags: Any) -> None:
             raise ConfigError([_NOTHING_TO_SERVE])
         return loaded
 
-    sys.exit(run(load(), load=load))
+    try:
+        sys.exit(run(load(), load=load))
+    except ConfigError as error:
+        raise ConfigError([with_flag(each) for each in error.problems]) from error
 
 
 @cli.command()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bascule.configuration.loading import Loaded
 
-__all__ = ["LOG_LEVELS", "configuration_flags", "load_configuration"]
+__all__ = ["LOG_LEVELS", "configuration_flags", "load_configuration", "with_flag"]
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -132,6 +132,12 @@ def load_configuration(files: tuple[Path, ...], flags: dict[str, Any]) -> Loaded
         return load(files, os.environ, overrides, defaults, _ARGUMENTS)
     except ConfigError as error:
         raise ConfigError([_of_flag(problem, upstream) for problem in error.problems]) from error
+
+
+def with_flag(problem: str) -> str:
+    """Say which flag names another address, where a default one is taken: such a problem names no place."""
+    flag = _ARGUMENTS.get(problem.partition(": cannot listen on ")[0])
+    return problem if flag is None else f"{problem}; {flag} chooses another address"
 
 
 def _of_flag(problem: str, upstream: str | None) -> str:

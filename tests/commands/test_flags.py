@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bascule.errors import ConfigError
 from tests.commands.commandline import Capture, refused, run
 
 if TYPE_CHECKING:
@@ -135,4 +137,22 @@ def test_a_second_upstream_is_refused_and_not_preferred(capsys: Capture, command
 def test_kind_needs_an_upstream(capsys: Capture) -> None:
     assert refused(capsys, "check", "--kind", "app") == [
         "--kind: needs --upstream; in a file each route has its kind"
+    ]
+
+
+def test_a_default_address_that_is_taken_names_the_flag_for_another(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = "admin: cannot listen on 127.0.0.1:8081: Address already in use"
+
+    class Taken:
+        @staticmethod
+        def run(*_: object, **__: object) -> int:
+            raise ConfigError([taken, f"b.yaml:1: {taken}"])
+
+    monkeypatch.setitem(sys.modules, "bascule.supervisor.main", Taken)
+
+    assert refused(capsys, "serve", "--upstream", "http://x") == [
+        f"{taken}; --admin chooses another address",
+        f"b.yaml:1: {taken}",
     ]
