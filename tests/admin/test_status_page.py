@@ -516,6 +516,19 @@ async def test_the_configuration_is_the_one_in_force_after_a_reload(browser: Bro
         await reads(page, cap, "20")
 
 
+async def test_on_a_narrow_screen_a_key_is_broken_only_between_its_parts(browser: Browser) -> None:
+    # A part of a key, between two places where it may go on in the next line, takes one line.
+    broken = """() => [...document.querySelectorAll('#config-rows td:first-child')].flatMap((key) =>
+        [...key.childNodes].filter((part) => { const range = document.createRange(); range.selectNode(part);
+            return new Set([...range.getClientRects()].map((line) => line.top)).size > 1; })
+        .map((part) => part.textContent))"""
+    async with status_page(browser, pod(0, 10)) as page:
+        await page.set_viewport_size({"width": 390, "height": 800})
+        await page.click("#config summary")
+        await page.wait_for_selector("#config-rows tr.set:has-text('routes[0].upstream')")
+        assert await page.evaluate(broken) == []
+
+
 async def test_the_configuration_is_asked_for_again_with_the_stream(browser: Browser) -> None:
     view = pod(0, 10)
     cap = "#config-rows tr.set:has-text('maxSessionsPerApp') td:nth-child(2)"

@@ -254,7 +254,7 @@ function draw(now) {
   text("oldest", instance.inFlight ? duration(now.oldest) : "–");
   $("cluster-fact").hidden = !cluster;
   if (cluster) {
-    const silent = cluster.reporting < cluster.instances ? `, ${cluster.reporting} of ${cluster.instances} pods answer` : ` on ${cluster.instances} pods`;
+    const silent = cluster.reporting < cluster.instances ? `, ${cluster.reporting} of ${cluster.instances} instances answer` : ` on ${cluster.instances} instances`;
     text("cluster", `${cluster.inFlight.toLocaleString()} of ${cluster.max.toLocaleString()}${silent}`);
   }
   $("badge").reading = { instance, cluster: cluster ?? { ...instance, instances: 1, reporting: 1 } };
@@ -392,6 +392,8 @@ function drawConfig() {
       for (const value of [row.key, typeof row.value === "string" ? row.value : JSON.stringify(row.value), row.source]) {
         line.insertCell().textContent = value;
       }
+      // A key too long for a narrow page goes on in the next line as a whole part of it.
+      line.cells[0].replaceChildren(...row.key.split(/(?=[.[])/).flatMap((part) => [part, document.createElement("wbr")]));
       return line;
     }),
   );
