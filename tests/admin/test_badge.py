@@ -219,6 +219,20 @@ async def test_nothing_on_the_page_moves_when_a_badge_comes_and_goes(browser: Br
             assert await page.evaluate(places) == before
 
 
+async def test_a_page_says_at_which_side_of_its_room_a_badge_stands(browser: Browser) -> None:
+    room = """() => { const badge = document.querySelector('#badge').shadowRoot.querySelector('.slot');
+        const [all, shown] = [badge, badge.lastElementChild].map((one) => one.getBoundingClientRect());
+        return [shown.left - all.left, all.right - shown.right]; }"""
+    async with badge_page(browser) as (page, server):
+        server.instance = "critical"
+        await poll(page, server)
+        await shows(page, "instance", "critical")
+        left, right = await page.evaluate(room)
+        assert left == 0 < right
+        await page.evaluate("document.querySelector('#badge').style.setProperty('--align', 'end')")
+        assert await page.evaluate(room) == [right, 0]
+
+
 async def test_a_change_is_announced_politely_and_only_once(browser: Browser) -> None:
     spoken = (
         "() => document.querySelector('#badge').shadowRoot.querySelector('[aria-live=polite]').textContent"

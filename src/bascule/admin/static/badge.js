@@ -37,7 +37,7 @@ const STALE_AFTER = 90; // seconds without an answer after which the last one is
 
 const STYLE = `
 :host { display: inline-flex; flex-wrap: wrap; gap: .35em; align-items: center; vertical-align: middle; font: 500 .8125rem/1.4 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
-  --warning-back: #fff3e0; --warning-ink: #864500; --warning-line: #f3b562; --warning-mark: #f08c00;
+  --align: start; --warning-back: #fff3e0; --warning-ink: #864500; --warning-line: #f3b562; --warning-mark: #f08c00;
   --critical-back: #fdecec; --critical-ink: #9e1b20; --critical-line: #ef9a9a; --critical-mark: #e03131; }
 :host([hidden]) { display: none; }
 @media (prefers-color-scheme: dark) { :host(:not([theme="light"])) {
@@ -46,7 +46,7 @@ const STYLE = `
 :host([theme="dark"]) {
   --warning-back: #38260b; --warning-ink: #ffc878; --warning-line: #7a5418; --warning-mark: #ffa726;
   --critical-back: #3d1719; --critical-ink: #ffa8a8; --critical-line: #8a3034; --critical-mark: #ff6b6b; }
-.slot { display: inline-grid; justify-items: start; }
+.slot { display: inline-grid; justify-items: var(--align); }
 .slot > * { grid-area: 1 / 1; }
 .badge { display: inline-flex; align-items: center; gap: .5em; padding: .1em .7em .1em .55em; border: 1px solid transparent; border-radius: 99px; white-space: nowrap; cursor: default; }
 .ghost { visibility: hidden; }

@@ -162,7 +162,7 @@ function hear(answered) {
   $("slots").classList.toggle("unknown", !answered);
   if (!answered) {
     gate = null;
-    $("gate").textContent = "";
+    $("gate").textContent = GATE;
   }
   draw();
 }
@@ -210,13 +210,14 @@ $("close-all").addEventListener("click", () => {
 $("unreachable").addEventListener("click", () => open("/nobody", "app"));
 $("log-clear").addEventListener("click", () => $("log").replaceChildren());
 
+const GATE = $("gate").textContent;
 let gate = null; // what it said: true, false, or null when that is over
 
 // What the gate said is true of that moment: it goes when the pool has become another.
 function judgeGate(room) {
   if (gate === null || gate === room) return;
   gate = null;
-  $("gate").textContent = room ? "There is room again." : "";
+  $("gate").textContent = room ? "There is room again." : GATE;
 }
 
 // What a "Run Jupyter" button does: ask first, start only if there is room.
