@@ -45,9 +45,8 @@ class Figures:
     def take_over(self) -> None:
         """Go on with what the former gateway left; one that died has left nothing, so we begin afresh."""
         lines = self._journal.lines()
-        self._journal.replace(
-            ()
-        )  # before they are used: what one gateway dies of must not be there for the next
+        # Before they are used: what one gateway dies of must not be there for the next.
+        self._journal.replace(())
         for line in lines:
             left = json.loads(line)
             for name, owner in self._owners.items():
