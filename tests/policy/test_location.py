@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule.configuration.route import RouteConfig
+from bascule.configuration.templates import UpstreamTemplate
 from bascule.policy.location import inside_prefix, kept_inside
+from bascule.policy.routes import Match
 
 PREFIX = b"/apps/demo"
 UPSTREAM = b"demo.svc:8501"
@@ -17,6 +20,14 @@ HOST = b"front.example"
 
 def told(location: bytes, target: bytes = b"/items?x=1", upstream: bytes = UPSTREAM) -> bytes:
     return inside_prefix(location, PREFIX, upstream=upstream, host=HOST, target=target)
+
+
+def led(prefix: bytes) -> Match:
+    """Return where a request led, with what was stripped there."""
+    route = RouteConfig(name="app", path="/apps/demo/", upstream="http://demo.svc:8501", strip_prefix=True)
+    address = UpstreamTemplate.parse(route.upstream, {}).address({})
+    assert address is not None
+    return Match(route, address, b"/", prefix, None)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +124,18 @@ def test_whatever_is_said_the_prefix_is_put_in_once_and_nothing_else_is_changed(
 def test_of_an_answers_fields_location_alone_is_changed_whatever_its_case() -> None:
     fields = [(b"Refresh", b"/a"), (b"LOCATION", b"/a"), (b"Set-Cookie", b"a=1; Path=/"), (b"location", b"b")]
 
-    kept = kept_inside(fields, PREFIX, upstream=UPSTREAM, host=HOST, target=b"/")
+    kept = kept_inside(fields, led(PREFIX), PREFIX, HOST)
 
     assert kept == [fields[0], (b"LOCATION", PREFIX + b"/a"), *fields[2:]]
+
+
+def test_what_a_proxy_in_front_stripped_is_put_in_with_our_own_prefix() -> None:
+    kept = kept_inside([(b"Location", b"/a")], led(PREFIX), b"/outer" + PREFIX, HOST)
+
+    assert kept == [(b"Location", b"/outer" + PREFIX + b"/a")]
+
+
+def test_nothing_is_changed_where_no_prefix_is_stripped() -> None:
+    fields = [(b"Location", b"/a")]
+
+    assert kept_inside(fields, led(b""), b"/outer", HOST) == fields

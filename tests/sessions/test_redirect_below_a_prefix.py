@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.rawclient import upgrade
+
 if TYPE_CHECKING:
     from tests.conftest import Start
+    from tests.support.rawclient import Clients
     from tests.support.rawupstream import Call, RawUpstream
 
 
@@ -41,3 +44,25 @@ def test_a_redirect_is_followed_to_its_page(
 
     with urllib.request.urlopen(address + asked, timeout=10) as page:
         assert (page.status, page.url, page.read().decode()) == (200, address + ends, f"/{ends}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (b"", b"/apps/demo/login"),
+        (b"items", b"http://front/apps/demo/items/"),
+        (b"own", b"/apps/demo/login"),
+        (b"relative", b"login"),
+    ],
+)
+def test_a_redirect_in_the_place_of_a_101_leads_there_as_well(
+    bascule: Start, upstream: RawUpstream, clients: Clients, asked: bytes, told: bytes
+) -> None:
+    upstream.scripts[b"/"] = app
+    route = {"name": "app", "path": "/apps/demo/", "upstream": upstream.url, "stripPrefix": True}
+    client = clients(bascule({"routes": [route]}).public_url)
+
+    client.send(upgrade(b"/apps/demo/" + asked))
+    answer = client.answer()
+
+    assert (answer.status, answer.value(b"Location")) == (302, told)

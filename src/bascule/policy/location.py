@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from bascule.policy.fieldlines import Fields
+    from bascule.policy.routes import Match
 
 __all__ = ["inside_prefix", "kept_inside"]
 
@@ -62,10 +63,21 @@ def inside_prefix(location: bytes, prefix: bytes, *, upstream: bytes, host: byte
     return location
 
 
-def kept_inside(
-    fields: Fields, prefix: bytes, *, upstream: bytes, host: bytes, target: bytes
-) -> list[tuple[bytes, bytes]]:
-    """Return an answer's fields with what becomes of ``Location``; for the arguments see `inside_prefix`."""
+def kept_inside(fields: Fields, match: Match, prefix: bytes, host: bytes) -> list[tuple[bytes, bytes]]:
+    """Return an answer's fields with what becomes of ``Location``.
+
+    Only a prefix that the configuration strips is put in: JupyterHub's servers know where they are.
+
+    Args:
+        fields: The answer's.
+        match: Where the request led.
+        prefix: The ``X-Forwarded-Prefix`` that the upstream was sent; it begins with what a proxy in front of
+            us stripped.
+        host: See `inside_prefix`.
+    """
+    if not match.prefix or match.hub_route is not None:
+        return list(fields)
+    upstream, target = match.upstream.authority, match.target
     return [
         (name, inside_prefix(value, prefix, upstream=upstream, host=host, target=target))
         if name.lower() == b"location"

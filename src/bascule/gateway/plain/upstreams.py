@@ -277,9 +277,8 @@ def _passed_on(asked: PlainAsked, answer: aiohttp.ClientResponse) -> tuple[Field
         raise BadHead(502, "white space behind the name of a field")
     framing = framing_of(ResponseHead(answer.version.minor, status, b"", raw))
     fields = end_to_end_fields(raw, status)
-    if match.prefix and hdrs.LOCATION in answer.headers and match.hub_route is None:
+    if hdrs.LOCATION in answer.headers:
         sent = asked.headers
         prefix, host = (sent.get(name, "").encode("latin-1") for name in ("X-Forwarded-Prefix", hdrs.HOST))
-        upstream, target = match.upstream.authority, match.target
-        fields = kept_inside(fields, prefix, upstream=upstream, host=host, target=target)
+        fields = kept_inside(fields, match, prefix, host)
     return fields, framing

@@ -25,7 +25,10 @@ from bascule.gateway.upstreams.dialler import NoRoom, Unreachable
 from bascule.gateway.upstreams.handshake import BadAnswer, Switched
 from bascule.handover.counters import KINDS, GatewayWord
 from bascule.handover.messages import MAX_ANSWER_BYTES, Adopt
+from bascule.policy.fieldlines import values_of
+from bascule.policy.location import kept_inside
 from bascule.protocol.handshake import switching_protocols
+from bascule.protocol.http1 import ResponseHead
 from bascule.tasks import spawn
 from bascule.vocabulary import Refusal
 
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from bascule.gateway.sessions.dispatch import Dispatch
     from bascule.gateway.sessions.nosession import NoSessions
     from bascule.gateway.sessions.registry import Registry
-    from bascule.gateway.upstreams.handshake import Dial
+    from bascule.gateway.upstreams.handshake import Answered, Dial
     from bascule.policy.budget import Lease, SessionBudget
     from bascule.policy.holdoff import HoldOff
     from bascule.policy.requestrules import RequestRules
@@ -262,13 +265,20 @@ class Attempt:
                 return NoSession(Refusal.DRAINING)
             if isinstance(opened, Switched):
                 return self._switch(opened)
-            return NoSession(Refusal.UPSTREAM, opened.head.status, answer=opened)
+            return NoSession(Refusal.UPSTREAM, opened.head.status, answer=self._as_told(opened))
         except Unreachable as error:
             return NoSession(Refusal.UNREACHABLE, detail=str(error))
         except NoRoom as error:
             return NoSession(Refusal.NO_ROOM, detail=str(error))
         except BadAnswer as error:
             return NoSession(Refusal.UPSTREAM, 502, str(error), _NOT_VALID)
+
+    def _as_told(self, answered: Answered) -> Answered:
+        """Return the upstream's answer as the browser is told it: a redirect stays below the prefix."""
+        sent, head = self._dial.fields, answered.head
+        prefix, host = (b"".join(values_of(sent, name)) for name in (b"x-forwarded-prefix", b"host"))
+        fields = kept_inside(head.fields, self._asked.match, prefix, host)
+        return answered._replace(head=ResponseHead(head.minor, head.status, head.reason, fields))
 
     # -- the forwarder -------------------------------------------------------------------------
 

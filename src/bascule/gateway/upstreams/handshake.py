@@ -86,11 +86,14 @@ class Dial:
         target: Request target, byte for byte.
         fields: The fields that are forwarded.
         offer: What the browser offers.
+
+    Attributes:
+        fields: The same.
     """
 
     __slots__ = (
-        "_address", "_began", "_candidates", "_deadline", "_dialler", "_failed", "_fields", "_heard",
-        "_is_connecting", "_key", "_leg", "_offer", "_target", "_unsent",
+        "_address", "_began", "_candidates", "_deadline", "_dialler", "_failed", "_heard", "_is_connecting",
+        "_key", "_leg", "_offer", "_target", "_unsent", "fields",
     )  # fmt: skip
 
     def __init__(
@@ -100,7 +103,7 @@ class Dial:
         self._dialler = dialler
         self._address = address
         self._target = target
-        self._fields = fields
+        self.fields = fields
         self._offer = offer
         self._candidates: Candidates | None = None
         self._leg: Leg | None = None
@@ -267,7 +270,7 @@ class Dial:
         self._key = b2a_base64(os.urandom(16), newline=False)
         self._unsent = b""
         try:
-            self._unsent = leg.write_now(upgrade_request(self._target, self._key, self._fields))
+            self._unsent = leg.write_now(upgrade_request(self._target, self._key, self.fields))
         except OSError as error:
             self._failed = error.errno or errno.EIO
         self._deadline = Deadline(leg, self._dialler.deadlines)
