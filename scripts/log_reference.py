@@ -25,6 +25,7 @@ MORE: Final[dict[str, tuple[str, ...]]] = {
     ),
     "session refused": ("reason", *_WHOSE, "status", "close_code", "held_seconds", "detail"),
     "request failed": (*_WHOSE, "status"),
+    "request answered": _WHOSE,
     "request refused": ("client",),
     "drain ends": ("natural", "closed", "aborted"),
     "a process died": ("sessions",),
@@ -43,6 +44,8 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "[`bascule_refusals_total`](metrics.md#labels), or `cap` or `unreachable`.",
         "request failed": "An upstream failed a plain HTTP request: `reason` is `unreachable`, `timeout`, `bad_answer` or "
         "`broken_off`; or `no_room`, and it is this host that had no descriptor, memory or port left.",
+        "request answered": "Any other plain HTTP request: the upstream's answer has passed whole. Path and query are not "
+        "told.",
         "request refused": "We answered a plain HTTP request ourselves, since it led nowhere. Scanners cause many of them.",
         "a connection without a PROXY header": "A load balancer listed in "
         "[`proxyProtocolFrom`](configuration.md#proxyprotocolfrom) put no valid header in front of a connection, which was "

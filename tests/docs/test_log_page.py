@@ -19,14 +19,16 @@ def fields_of(event: str) -> set[str]:
 
 def test_the_lines_that_are_public_have_the_fields_of_the_page() -> None:
     recorder = Recorder()
-    log = AccessLog(recorder)
+    log = AccessLog(recorder, debugs=True)
     log.session_ended(END._replace(close_reason="x"))
     log.session_refused(Refusal.CAP, ERRAND, status=503, close_code=1013, held_seconds=1.0, detail="x")
     log.request_failed("timeout", ERRAND, status=504, detail="x")
+    log.request_answered(ERRAND, "GET", 200, 0.1)
     log.request_refused("10.1.2.3", 404, "x")
 
     said = {event: set(fields) for event, fields in (*recorder.seen, *recorder.debugged)}
-    assert said.keys() == {"session ended", "session refused", "request failed", "request refused"}
+    requests = {"request failed", "request answered", "request refused"}
+    assert said.keys() == {"session ended", "session refused", *requests}
     for event, fields in said.items():
         assert fields_of(event) == fields
 

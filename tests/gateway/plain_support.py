@@ -275,15 +275,19 @@ class World:
         log = Recorder()
         life = Life()
         rules = RequestRules(config, RouteTable(config.routes), authorise, b"bascule-%05d" % port)
-        access_log, exchanges = AccessLog(log), ExchangeCount(config.limits.max_http_requests, words)
+        access_log, exchanges = (
+            AccessLog(log, debugs=True),
+            ExchangeCount(config.limits.max_http_requests, words),
+        )
         tls = tls or ssl.create_default_context()
         pools = UpstreamPools(config.limits.connect_timeout, tls, Fence(own))
         await pools.start()
         self.stack.push_async_callback(pools.close)
         errors = PlainErrors(words, access_log, exchanges, pools, hub_pages=None)
+        patience = config.limits.http_upstream_timeout
         proxy = PlainProxy(
             config=config, rules=rules, words=words, access_log=access_log, exchanges=exchanges, life=life,
-            upstreams=PlainUpstreams(pools, errors, config.limits.http_upstream_timeout, None), errors=errors,
+            upstreams=PlainUpstreams(pools, errors, patience, None, access_log), errors=errors,
         )  # fmt: skip
         server = HttpServer(proxy.handle, config, no_upgrade, life)
         listening = socket.create_server(("127.0.0.1", 0))

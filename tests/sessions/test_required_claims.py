@@ -13,6 +13,7 @@ from tests.support.bascule import RunningBascule, run_bascule
 from tests.support.figures import Figures
 from tests.support.rawclient import upgrade
 from tests.support.rawupstream import RawUpstream, page_or_echo, run_upstream
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     import ssl
@@ -178,3 +179,17 @@ def test_who_was_turned_away_is_counted_and_logged_and_the_token_is_not(
     log = bascule.process.log.read_text()
     assert SECRET not in log
     assert cookie.decode() not in log
+
+
+def test_at_level_debug_a_page_that_was_answered_is_logged_and_its_token_is_not(
+    bascule: RunningBascule, clients: Clients, context: ssl.SSLContext | None
+) -> None:
+    cookie = _cookie(sub="ada")
+    assert _status(clients(bascule.public_url, context), "page", b"/user/ada/lab", cookie) == 200
+
+    def told() -> bool:
+        lines = bascule.events("request answered")
+        return any((line["method"], line["status"]) == ("GET", 200) for line in lines)
+
+    eventually(told, 10, "its line")
+    assert cookie.decode() not in bascule.process.log.read_text()

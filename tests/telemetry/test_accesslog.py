@@ -114,3 +114,18 @@ def test_a_refused_request_is_of_use_only_to_who_looks_for_it(recorder: Recorder
     assert (event, fields["status"]) == ("request refused", 404)
     assert fields["detail"] == "There is nothing at this address."
     assert str(fields["client"]).isprintable()
+
+
+def test_a_request_that_was_answered_has_a_line_only_where_somebody_looks_for_it(recorder: Recorder) -> None:
+    errand = ERRAND._replace(client=EVIL)
+    AccessLog(recorder).request_answered(errand, "GET", 200, 0.1)
+    assert recorder.debugged == []
+
+    AccessLog(recorder, debugs=True).request_answered(errand, "M" * 100, 404, 1.23456)
+
+    assert recorder.seen == []
+    ((event, fields),) = recorder.debugged
+    assert (event, fields["status"], fields["duration_seconds"]) == ("request answered", 404, 1.235)
+    assert fields["route"] == ERRAND.route
+    assert len(str(fields["method"])) < 40
+    assert str(fields["client"]).isprintable()

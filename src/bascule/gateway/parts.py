@@ -86,7 +86,7 @@ class Parts:
         self.life = life = Life(setup.draining)
         counters = CounterFile(setup.counters, setup.forwarders)
         self.words = words = counters.gateway(setup.place)
-        access_log = AccessLog(structlog.get_logger().bind())
+        access_log = AccessLog(structlog.get_logger().bind(), debugs=config.log.level == "debug")
 
         # Which requests may pass, and where to.
         configured = RouteTable(config.routes)
@@ -179,7 +179,7 @@ class Parts:
         hub_pages = None if error_target is None else HubPages(error_target, rules.via)
         errors = PlainErrors(words, access_log, self.exchanges, self.pools, hub_pages)
         patience = config.limits.http_upstream_timeout
-        upstreams = PlainUpstreams(self.pools, errors, patience, self.hub_activity)
+        upstreams = PlainUpstreams(self.pools, errors, patience, self.hub_activity, access_log)
         plain = PlainProxy(
             config=config, rules=rules, words=words, access_log=access_log, exchanges=self.exchanges,
             life=life, upstreams=upstreams, errors=errors,

@@ -1,5 +1,7 @@
 """One line for each session that ended, for each that was refused, and for each request that failed.
 
+At level debug every other request has one as well.
+
 The line tells an operator who looks for a user's lost notebook whose session it was, where it led,
 how long it lasted, how much it carried, and above all who ended it and why. It holds no cookie, token,
 path or query string (invariant I10) because this module is never given one: the route's name stands for
@@ -29,6 +31,7 @@ _ENDPOINT_LIMIT: Final = 260
 """A name of at most 253 characters (RFC 1035 §2.3.4), a colon and a port."""
 _USER_LIMIT: Final = 128
 _DETAIL_LIMIT: Final = 200
+_METHOD_LIMIT: Final = 32
 
 
 class EventLog(Protocol):
@@ -77,14 +80,16 @@ class AccessLog:
     """Write the lines.
 
     Args:
-        log: Gets the lines at level info; those of refused plain requests, which any scanner can cause, at
-            level debug.
+        log: Gets the lines at level info; those of plain requests that were refused, which any scanner can
+            cause, or answered at level debug.
+        debugs: Whether anybody gets the latter; if not, they cost nothing.
     """
 
-    __slots__ = ("_log",)
+    __slots__ = ("_debugs", "_log")
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog, debugs: bool = False) -> None:
         self._log = log
+        self._debugs = debugs
 
     def session_ended(self, end: SessionEnd) -> None:
         """Write the line of a session that was admitted."""
@@ -156,6 +161,22 @@ class AccessLog:
             **answered,
             detail=printable(detail, _DETAIL_LIMIT),
         )
+
+    def request_answered(self, whose: Errand, method: str, status: int, duration: float) -> None:
+        """Write the line of a plain HTTP request that its upstream has answered.
+
+        Args:
+            whose: Whose it was.
+            method: Of the request.
+            status: HTTP status of the answer, which has passed whole.
+            duration: Seconds from the request's head to the end of the answer.
+        """
+        if self._debugs:
+            method = printable(method, _METHOD_LIMIT)
+            seconds = round(duration, 3)
+            self._log.debug(
+                "request answered", **_told(whose), method=method, status=status, duration_seconds=seconds
+            )
 
     def request_refused(self, client: str, status: int, detail: str) -> None:
         """Write the line of a plain HTTP request that we refused; scanners can cause any number of them.

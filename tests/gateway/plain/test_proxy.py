@@ -48,6 +48,28 @@ async def test_a_request_that_goes_nowhere_has_a_line_for_who_looks_for_it(world
     ]
 
 
+async def test_a_request_that_is_answered_has_a_line_without_its_path_for_who_looks_for_it(
+    world: World,
+) -> None:
+    upstream = await world.repeating(answer(body=b"here"))
+    front = await world.front(upstream)
+    assert (await front.request(b"/secret?token=abc")).status == 200
+    ((event, fields),) = front.log.debugged
+    assert front.log.lines == []
+    assert isinstance(fields.pop("duration_seconds"), float)
+    assert (event, fields) == (
+        "request answered",
+        {
+            "route": "r",
+            "kind": "app",
+            "client": "127.0.0.1",
+            "upstream": f"127.0.0.1:{upstream.port}",
+            "method": "GET",
+            "status": 200,
+        },
+    )
+
+
 async def test_an_upgrade_to_http2_is_served_as_plain_http(world: World) -> None:
     upstream = await world.repeating(answer(body=b"plain"))
     front = await world.front(upstream)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from bascule.telemetry.errand import Errand
+
 if TYPE_CHECKING:
     from multidict import CIMultiDict
 
@@ -30,3 +32,9 @@ class PlainAsked(NamedTuple):
     headers: CIMultiDict[str]
     upload: Upload | None
     client: str
+
+    @property
+    def errand(self) -> Errand:
+        """For a line of the log."""
+        route = self.match.route
+        return Errand(route.name, route.kind, self.client, self.match.upstream.endpoint, None)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from bascule.gateway.exchanges import SOON
 from bascule.gateway.plain.failure import ANSWERS, NO_ROOM, UNREACHABLE
 from bascule.handover.counters import GatewayWord
-from bascule.telemetry.errand import Errand
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -87,6 +86,4 @@ class PlainErrors:
         self._log(asked, reason, status, detail)
 
     def _log(self, asked: PlainAsked, reason: str, status: int | None, detail: str) -> None:
-        route, upstream = asked.match.route, asked.match.upstream.endpoint
-        whose = Errand(route.name, route.kind, asked.client, upstream, None)
-        self._access.request_failed(reason, whose, status=status, detail=detail)
+        self._access.request_failed(reason, asked.errand, status=status, detail=detail)

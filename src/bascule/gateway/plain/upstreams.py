@@ -29,6 +29,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from bascule.gateway.plain.response import BrowserSide
     from bascule.policy.fieldlines import Fields
     from bascule.policy.routes import Match
+    from bascule.telemetry.accesslog import AccessLog
 
 __all__ = ["PlainUpstreams"]
 
@@ -86,13 +88,20 @@ class PlainUpstreams:
         errors: Answers where an upstream does not.
         patience: Seconds that an upstream has until its answer begins; 0 for any number.
         activity: Notes activity on JupyterHub's routes; ``None`` where we take none.
+        access_log: Gets a line for each request that was answered.
     """
 
     def __init__(
-        self, pools: UpstreamPools, errors: PlainErrors, patience: float, activity: HubActivity | None
+        self,
+        pools: UpstreamPools,
+        errors: PlainErrors,
+        patience: float,
+        activity: HubActivity | None,
+        access_log: AccessLog,
     ) -> None:
         self._pools = pools
         self._errors = errors
+        self._access = access_log
         self._patience = patience
         self._activity = activity
         self._as_text = FieldsAsText()
@@ -108,6 +117,7 @@ class PlainUpstreams:
             fields: The fields for the upstream.
             client: Address of the browser, for the log.
         """
+        begin = monotonic()
         asked = self._asked(browser, match, fields, client)
         try:
             answer = await self._ask(asked)
@@ -126,8 +136,11 @@ class PlainUpstreams:
         try:
             response = await self._relay(asked, answer)
             complete = answer.closed
-            if complete and answer.status < 300:
-                self._touch(match)
+            if complete:
+                method = browser.request.method
+                self._access.request_answered(asked.errand, method, answer.status, monotonic() - begin)
+                if answer.status < 300:
+                    self._touch(match)
             return response
         finally:
             if not complete:
