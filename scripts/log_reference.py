@@ -58,82 +58,83 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
     },
     "Start, stop and drain": {
         "listening": "It serves. `public` and `admin` are the addresses; `open` and `status_page` are what a browser on this host can open, the first with the path of the first route unless `/` is served; they are missing for a Unix socket.",
-        "a setting is doubtful": "It is allowed, and nearly always a mistake, as `problem` says; `bascule check` says so too.",
-        "certificates of upstreams are not checked": "`key` says so, which is as good as no TLS: anybody on the way can "
-        "read and change everything.",
+        "a setting is doubtful": "It is allowed, but nearly always a mistake; `problem` says why. `bascule check` says so too.",
+        "certificates of upstreams are not checked": "`key` has switched the check off. That protects no better than plain "
+        "HTTP: anybody on the way can read and change everything.",
         "waiting for an address that is in use": "Another process has the address of `field`: an earlier proxy that is "
         "still stopping, as a rule.",
         "the open-file limit is too low for maxSessionsPerApp": "Sessions beyond what fits will be refused as `no_room`.",
         "stopping": "A signal ends the proxy.",
-        "drain begins": "No session is admitted any more, and those that are open are told to reconnect.",
-        "drain.timeout is too short for drain.rate": "The rest is told faster than at that rate.",
+        "drain begins": "From now on no session is admitted, and those that are open are told to reconnect.",
+        "drain.timeout is too short for drain.rate": "So these `sessions`, the rest, are told faster than at that rate.",
         "drain ends": "`left` sessions are cut off; the others ended by themselves (`natural`) or were told to (`closed`).",
-        "waiting for a last scrape": "Each of the `readers` may read `/metrics` once more: see "
+        "waiting for a last scrape": "The drain is over; each of the `readers`, such as Prometheus, may read `/metrics` once more: see "
         "[`drain.lastScrape`](configuration.md#drainlastscrape).",
-        "no last scrape": "These `readers` did not come, and do not know what ended since they did.",
+        "no last scrape": "These `readers` did not come in time, so they do not know what has ended since their last one.",
         "second signal: stopping at once": "Open sessions are cut, and have no line of their own.",
-        "signal ignored": "Of one that means nothing to us.",
-        "stopped": "The last line.",
-        "configuration cannot be used": "It does not start, or go over to another configuration; `problem` names the key.",
+        "signal ignored": "Somebody sent `signal`, which means nothing to the proxy.",
+        "stopped": "All processes have ended. This is the last line.",
+        "configuration cannot be used": "The proxy does not start, or keeps its former configuration; `problem` names the key.",
     },
     "Reload": {
         "a configuration file has changed": "With `reloadOnChange`. A reload begins.",
         "a file was renewed": "A certificate, a key or a token. A reload begins.",
-        "configuration reloaded": "Another gateway serves. `former` is the process that still finishes what it had begun.",
-        "configuration not reloaded": "All is as it was; `problem` says why. A line for each problem.",
-        "a former gateway has left": "It has answered everything it had begun.",
+        "configuration reloaded": "A new gateway serves. `former` is the process that still finishes what it had begun.",
+        "configuration not reloaded": "The former configuration stays in force. Each `problem` has a line.",
+        "a former gateway has left": "After a reload: it has finished everything it had begun.",
         "a forwarder that starts will take no session": "At a reload: somebody has lowered the supervisor's open-file "
         "limit. Those that run go on.",
-        "the listening sockets keep their old options": "The kernel did not take the new ones.",
-        "not told of the intervals": "A forwarder's channel is full. It is tried again.",
-        "sessions taken over": "As a gateway starts: sessions that forwarders have carried on.",
+        "the listening sockets keep their old options": "At a reload: the kernel did not take the new ones.",
+        "not told of the intervals": "At a reload: a forwarder could not be told the new heartbeat interval and idle time, since its channel is full. "
+        "It is tried again.",
+        "sessions taken over": "A gateway starts, and goes on counting the sessions that the forwarders have kept.",
     },
     "Processes": {
         "started": "A process was started; it is not ready yet.",
         "a process is back": "It was started again, and is ready.",
-        "a process died": "By itself or by somebody's signal (`status`). It is started again; `sessions` were lost with it.",
-        "a process hangs": "It has stood still for `watchdog` seconds, is told to say where, and killed.",
-        "a process printed": "Its `stack`, since it has crashed or hangs, or whatever else is no line of the log. A line to "
-        "report.",
+        "a process died": "`status` is its exit status, or the signal that ended it. It is started again; `sessions` were lost with it.",
+        "a process hangs": "It has stood still for `watchdog` seconds. It is made to print where, and killed.",
+        "a process printed": "What it wrote that is no line of the log: as a rule its `stack`, because it has crashed or hangs. To report.",
         "a process could not be started": "It is tried again in `retry_in` seconds. At the start the proxy ends with status 1 "
         "instead.",
         "log lines lost": "So many `lines` of this process, since its last one, could not be written: nobody read standard error, or "
         "its disk was full.",
-        "forwarder lost": "Its sessions follow, each with a line `session ended`.",
-        "serving without some forwarders": "They have not said what they carry, so the count is too low until they do.",
-        "forwarders did not list their sessions in time": "The session list and a drain do without theirs.",
-        "channel failed": "Between gateway and forwarder: one could not read what the other said. No session ends, and "
-        "they get another. A line to report.",
+        "forwarder lost": "Its sessions are over; a line `session ended` follows for each.",
+        "serving without some forwarders": "A gateway has started, and `unheard` of its `of` forwarders have not yet said which sessions "
+        "they carry. Until they do, the count is too low.",
+        "forwarders did not list their sessions in time": "The session list, or a drain, leaves out the sessions of these `slots`.",
+        "channel failed": "Gateway and forwarder: one could not read what the other said. No session ends, and they get "
+        "another channel. To report.",
         "sessions lost on their way to a forwarder": "It could not read what it was given: see `channel failed`. "
-        "The sessions follow, each with a line `session ended`.",
+        "A line `session ended` follows for each.",
         "no channel": "A forwarder cannot be reached by the gateway. It is tried again.",
         "no descriptors left for a forwarder's channel": "The open-file limit is too low.",
         "no descriptors left for the gateway's channel": "The open-file limit is too low.",
     },
     "JupyterHub": {
         "route added": "By JupyterHub, or `by` another instance that it has told.",
-        "route removed": "The same. Its sessions go on.",
-        "JupyterHub's routes taken over": "As a gateway starts: from the one before.",
-        "a route was not taken over": "The configuration has changed, and it can be had no longer.",
-        "routes taken over from a peer": "Changes that JupyterHub had told another instance only.",
+        "route removed": "By JupyterHub or `by` another instance. Its sessions go on.",
+        "JupyterHub's routes taken over": "A gateway starts with the routes of the one before.",
+        "a route was not taken over": "The configuration has changed, and no longer allows it.",
+        "routes taken over from a peer": "JupyterHub had told these `changes` to another instance only.",
         "a peer does not share its routes": "See [the runbook](../runbooks/hub-routes-not-shared.md). Once, until it does "
         "again.",
-        "a peer shares its routes again": "All is well.",
-        "a peer's route cannot be had here": "The instances differ in their configuration.",
+        "a peer shares its routes again": "It answers again, and the routes are the same.",
+        "a peer's route cannot be had here": "The configuration here does not allow it, and that of the other instance does.",
         "no memory to rewrite the routes": "They are kept, and take more memory than they need.",
     },
     "Faults of ours": {
-        "an admin call failed": "A line to report, with its `stack`.",
-        "a plain HTTP request failed: …": "A line to report, with its traceback.",
-        "a request from … cannot be parsed: …": "The client was told so.",
-        "an unwanted body breaks off: …": "Of a request that was answered before it was sent whole.",
-        "status snapshot failed": "The status page shows old figures. A line to report.",
-        "internal error": "A fault of ours, or of a library: what was going on has failed, or a reload, or the process. "
-        "A line to report.",
-        "a connection was cut before its TLS had ended": "An upstream's, of a plain request. No fault.",
-        "unknown control message": "A line to report.",
-        "a control message cannot be read": "A line to report. All goes on.",
-        "task failed": "A line to report, with its traceback.",
+        "an admin call failed": "To report, with its `stack`.",
+        "a plain HTTP request failed: …": "To report, with its traceback.",
+        "a request from … cannot be parsed: …": "It was answered with an error.",
+        "an unwanted body breaks off: …": "The request had been answered before its body had come, and then the client stopped sending.",
+        "status snapshot failed": "The status page shows old figures. To report.",
+        "internal error": "A fault of ours or of a library. What was going on has failed: a request, a reload or a whole process. "
+        "To report.",
+        "a connection was cut before its TLS had ended": "An upstream did not end TLS properly after a plain request, as many do not. No fault.",
+        "unknown control message": "To report.",
+        "a control message cannot be read": "All goes on. To report.",
+        "task failed": "To report, with its traceback.",
     },
 }
 """What each event means, by what it belongs to."""
@@ -213,15 +214,16 @@ _HEAD: Final = """\
 
 <!-- Generated by scripts/log_reference.py from the calls in src/bascule. Do not edit. -->
 
-One line an event on standard error: JSON, or for people where that is a terminal (`log.format`). Each begins with `time`
-(ISO 8601, UTC), `level`, `process` (`supervisor` or `gateway`; a forwarder has no log) and `event`; further fields follow. A field that would say
-nothing is missing. The words below, and the names of the fields of *Sessions and requests*, change only with a major version.
+Every event is one line on standard error: JSON, or a form for people where standard error is a terminal (`log.format`). Each line begins with
+`time` (ISO 8601, UTC), `level`, `process` (`supervisor` or `gateway`; a forwarder has no log) and `event`; further fields follow. A field without
+a value is left out. The words below, and the names of the fields of *Sessions and requests*, change only with a major version.
 
-Whoever reads them may stop: then a line waits for a second, and those after it not at all until somebody reads on. Whoever only reads
-too slowly is waited for during a tenth of the time. Other lines are lost, and counted in `log lines lost`; sessions and requests go on.
+No reader of the log can hold up the proxy. If nobody reads any more, one line waits for a second, and those after it are dropped at once until
+somebody reads again. A reader that is only slow is waited for, but for no more than a tenth of the time. Dropped lines are counted in
+`log lines lost`.
 
 A line never holds a cookie, a token, a query string or what was in a frame, and control characters in what peers say are escaped.
-What libraries log comes in the same form, at level `warning` and above.
+What libraries log comes in the same form, at level `warning` and above. *To report* means that the line shows a fault of ours.
 
 Who was turned away, in Loki's language:
 
