@@ -60,6 +60,17 @@ def test_other_names_pass_with_any_character_of_a_token(name: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "passes"),
+    [(b"X-Forwarded-User", False), (b"Remote-User", True), (b"X-Auth-Request-User", True)],
+)
+def test_of_the_names_by_which_proxies_tell_a_user_only_those_like_ours_are_taken_from_a_browser(
+    name: bytes, passes: bool
+) -> None:
+    """As SECURITY.md says: which others an application trusts we cannot know."""
+    assert (name.lower() in names(send([(b"Host", b"a"), (name, b"root")], trusted=NOBODY))) is passes
+
+
+@pytest.mark.parametrize(
     "name",
     [b"Sec-WebSocket-Key", b"sec-websocket-version", b"Sec-WebSocket-Accept", b"Expect", b"Content-Length"],
 )

@@ -241,6 +241,10 @@ class Keys(Block):
     Set the ingress's pod network here, or every client address in logs and limits will be the ingress's, and
     WebSockets from `https` pages are refused where the ingress ends TLS. Where there is no
     `X-Forwarded-Proto`, `X-Scheme` counts, and upstreams are sent `X-Forwarded-Proto` with its value.
+
+    From anybody else `X-Forwarded-…` fields are removed, and so are their relatives, such as `Forwarded`;
+    upstreams get our own account. Fields with other names pass, `Remote-User` too: an application that takes
+    one for a login must not be reached in any other way than through the proxy that sets it.
     """
     proxy_protocol_from: tuple[Network, ...] = ()
     """Networks of load balancers that pass on bytes, and put a PROXY header (version 1 or 2) in front of each
