@@ -56,6 +56,7 @@ demo: build/.installed ## Bascule with an embedded upstream and a page to try it
 
 demo-jupyter: build/.installed ## The same with a real JupyterLab and Streamlit behind it
 	@scripts/install-parts jupyter streamlit
+	@echo "Starting JupyterLab and Streamlit"
 	@exec $(BIN)/bascule demo --jupyter
 
 # What cannot be installed (no root, no sudo, no network) skips the tests that need it; with CI=true it fails them.
