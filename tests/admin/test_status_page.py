@@ -163,6 +163,10 @@ async def test_draining_asks_first(browser: Browser) -> None:
         assert await page.is_disabled("#drain")
         await reads(page, "#banner", "Draining: no new sessions; 4 left")
         assert "draining" in await page.inner_text("#free-why")
+        for number in view.ids:
+            view.close(number)
+        await reads(page, "#state-text", "Drained")
+        await reads(page, "#banner", "Drained: no session is left, and none is admitted until a restart")
 
 
 async def test_it_asks_for_the_token_and_keeps_it_out_of_every_address(browser: Browser) -> None:

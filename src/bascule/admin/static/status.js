@@ -176,8 +176,10 @@ function drawGauge({ kinds, instance, warningShare }) {
 }
 
 function drawState(now) {
+  const left = now.instance.inFlight.toLocaleString();
+  const drained = now.draining && !now.instance.inFlight;
   const [state, words] = now.draining
-    ? ["draining", `Draining, ${now.instance.inFlight.toLocaleString()} left`]
+    ? ["draining", drained ? "Drained" : `Draining, ${left} left`]
     : now.instance.level === "critical"
       ? ["full", "Full"]
       : !now.ready
@@ -189,7 +191,8 @@ function drawState(now) {
   text("state-text", words);
   $("drain").disabled = now.draining;
   document.title = `${now.instance.inFlight}/${now.instance.max} · ${now.instance.name}`;
-  if (now.draining) announce("Draining: no new sessions; ", `${now.instance.inFlight.toLocaleString()} left`, "info");
+  if (drained) announce("Drained: no session is left, and none is admitted until a restart", "", "info");
+  else if (now.draining) announce("Draining: no new sessions; ", `${left} left`, "info");
   else announce(now.ready ? "" : `Not ready for new sessions: ${now.reason}`);
 }
 
