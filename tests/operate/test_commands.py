@@ -58,7 +58,7 @@ def test_status_ends_with_0_while_the_proxy_is_ready_and_with_1_when_it_drains(
     assert status == 0
     assert "sessions       1 of 3000 (0%)" in output
 
-    assert run("drain") == (0, "Draining; 1 sessions are still open.\n", "")
+    assert run("drain") == (0, "Draining; 1 session is still open.\n", "")
     status, output, _ = run("status", "--json")
     assert (status, json.loads(output)["draining"]) == (1, True)
 

@@ -70,6 +70,7 @@ def test_a_proxy_of_a_hub_without_routes_that_drains_alone_shows_no_empty_table(
             "cluster": None,
             "routes": [],
             "ended": {},
+            "totals": {**STATUS["totals"], "httpRequests": 1},
             "instance": {**STATUS["instance"], "inFlight": 0, "max": 0},
         }
     )
@@ -77,5 +78,6 @@ def test_a_proxy_of_a_hub_without_routes_that_drains_alone_shows_no_empty_table(
     assert "pod-1, up 1 d 1 h, not ready: draining\n" in text
     assert "sessions       0 of 0, at most 499 so far\n" in text
     assert "ended          none\n" in text
+    assert "HTTP           1 request, 1 failed at the upstream\n" in text
     assert "cluster" not in text
     assert "ROUTE" not in text

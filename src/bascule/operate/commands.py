@@ -162,8 +162,8 @@ def drain(files: tuple[Path, ...], admin: str | None) -> None:
     It refuses new sessions and closes the live ones little by little; `bascule status` shows how many
     are left. It cannot be taken back, except by a restart.
     """
-    found = _proxy(files, admin).ask("POST", "/drain")
-    write(f"Draining; {found['sessions']} sessions are still open.\n")
+    left = _proxy(files, admin).ask("POST", "/drain")["sessions"]
+    write(f"Draining; {left} {'session is' if left == 1 else 'sessions are'} still open.\n")
 
 
 def _all_sessions(proxy: AdminClient, filters: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -69,8 +69,8 @@ def _head(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if totals["lost"]:
         yield "lost", f"{totals['lost']} with a process that died"
     yield "payload", f"{size(totals['bytesIn'])} to upstreams, {size(totals['bytesOut'])} to browsers"
-    failed = totals["httpUpstreamFailures"]
-    yield "HTTP", f"{totals['httpRequests']} requests, {failed} failed at the upstream"
+    asked, failed = totals["httpRequests"], totals["httpUpstreamFailures"]
+    yield "HTTP", f"{asked} {'request' if asked == 1 else 'requests'}, {failed} failed at the upstream"
 
 
 def _of(pool: Mapping[str, Any]) -> str:
