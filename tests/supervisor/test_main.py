@@ -99,6 +99,21 @@ def test_all_that_a_child_said_counts_though_it_has_died(talks: Talks) -> None:
         assert supervisor._shutdown.draining_since == SINCE
 
 
+def test_a_gateway_that_waits_to_be_started_again_is_not_where_a_reload_has_begun(talks: Talks) -> None:
+    """It would be killed as its successor takes over, and count as another one that died."""
+    talks()
+    with after_its_death() as supervisor:
+        waiting = supervisor._gateways.serving
+        supervisor._gateways.prepare()
+        supervisor._on_time(time.monotonic() + 60)
+        assert not waiting.alive
+        supervisor._succession.on_successors_death("SIGKILL")
+        assert supervisor._gateways.serving.alive, "now there is none but this"
+        assert waiting.process is not None
+        assert waiting.process.wait() == 0
+        waiting.hang_up()
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [b"no JSON", b"1", b'["Unheard", {}]', b'["DrainBegun", {"until": 1}]', b"x" * (MAX_PACKET_BYTES + 1)],

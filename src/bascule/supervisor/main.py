@@ -255,7 +255,12 @@ class Supervisor:
             # No gateway is left to pace the drain: the forwarders end their sessions themselves.
             self._shutdown.finish()
             return
-        self._agenda.do_later(death.delay, lambda: self._children.start_again(child))
+        self._agenda.do_later(death.delay, lambda: self._serve_again(child))
+
+    def _serve_again(self, child: Child) -> None:
+        """Start a gateway again that died, unless a reload began meanwhile: its successor serves at once."""
+        if self._gateways.successor is None:
+            self._children.start_again(child)
 
     def _on_still(self) -> None:
         """A process stands still: a gateway that is about to serve must not wait for it any longer."""
