@@ -11,13 +11,14 @@ BIN := $(VENV)/bin
 PYTEST_JOBS ?= $(shell expr $$(nproc) + 2)
 FUZZ_SECONDS ?= 60
 SOAK ?= --sessions 5000 --seconds 120
+CHAOS ?= --minutes 5
 
 # Where this is set, as in many an image, each process that a test starts would compile all of Bascule again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install develop compiler parts demo demo-jupyter test parts-if-possible test-fast check format shell \
-        javascript types layers drift cover fuzz soak bench bench-quick accept-arm accept-chart docs pictures lock clean
+        javascript types layers drift cover fuzz soak chaos bench bench-quick accept-arm accept-chart docs pictures lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -111,6 +112,9 @@ fuzz: build/.developed ## A minute of coverage-guided fuzzing for each target
 
 soak: build/.installed ## 5,000 idle sessions for two minutes; prints the memory of each
 	@$(BIN)/python scripts/soak.py $(SOAK)
+
+chaos: build/.developed ## Five minutes of traffic through a proxy whose processes die and hang; CHAOS='--variant tls --seed 4'
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 accept-arm: build/.developed ## Build, push and run the image for arm64, with qemu where the processor is another; five minutes
 	@scripts/install-parts podman arm64

@@ -1,0 +1,154 @@
+"""What a running proxy says of itself, and what the kernel says of it, looked at all the while."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.chaos.violence import connections
+from tests.support.proctree import descriptors, forwarders, gateways
+from tests.support.waiting import eventually_async
+
+if TYPE_CHECKING:
+    from tests.chaos.scene import Scene
+
+__all__ = ["Figures", "Held", "gone_back", "read_series"]
+
+Held = dict[str, tuple[int, int]]
+"""Descriptors and bytes of memory by the role of a process; where several have one, the most."""
+
+_SETTLES_WITHIN: Final = 30.0
+_COUNTERS: Final = ("_total", "_count", "_sum", "_bucket")
+_IN_FLIGHT: Final = "ws_connection_in_flight_count"
+_SLACK: Final = (4, 16 << 20)
+"""How much more may be held in the end than at first."""
+
+
+def read_series(text: str) -> dict[str, float]:
+    """Return the value of each series of ``/metrics``."""
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {series: float(value) for series, _, value in lines}
+
+
+def gone_back(before: dict[str, float], after: dict[str, float]) -> list[str]:
+    """Return the counters that are less than they were."""
+    return [
+        f"{series} went from {value:g} to {after.get(series, 0):g}"
+        for series, value in before.items()
+        if (name := series.partition("{")[0]).endswith(_COUNTERS) and name != _IN_FLIGHT
+        if after.get(series, 0) < value
+    ]
+
+
+class Figures:
+    """Compares them with the chronicle.
+
+    Args:
+        scene: The proxy, and what its browsers know.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._chronicle = scene.chronicle
+        self._series: dict[str, float] = {}
+        self._open = 0
+        self._reading = asyncio.Lock()
+
+    async def watch(self) -> None:
+        """Look at counters and connections until cancelled."""
+        while True:
+            for _ in range(5):
+                self._count_connections()
+                await asyncio.sleep(0.1)
+            await self._read()
+
+    async def _read(self) -> bool:
+        """Read the counters; tell whether a gateway was there to say."""
+        async with self._reading:
+            try:
+                after = read_series(await asyncio.to_thread(self._scene.proxy.metrics))
+            except OSError:
+                return False
+            for finding in gone_back(self._series, after):
+                self._chronicle.wrong(finding)
+            self._series = after
+        return True
+
+    def _count_connections(self) -> None:
+        """Find sessions that are admitted above the cap: connections to their upstream become more."""
+        now = time.monotonic()
+        # The kernel's list is not of one moment: of two, the shorter one.
+        count = min(len(connections(remote=self._scene.sessions_upstream.port)) for _ in range(2))
+        most = max(self._chronicle.then("cap", now - 1, now))
+        # A gateway that stands still keeps connections whose session the forwarder has ended.
+        may_keep = self._scene.variant == "tls" and self._chronicle.during(now - 1, now, "gateway", "all")
+        if count > max(most, self._open) and not may_keep:
+            self._chronicle.wrong(f"{count} connections to the upstream, with a cap of {most}")
+        self._open = count
+
+    def _sum(self, name: str, without: str = "-") -> float:
+        """Return the sum of a metric's series, without those with a label."""
+        chosen = (key for key in self._series if key.partition("{")[0] == name and without not in key)
+        return sum(self._series[key] for key in chosen)
+
+    async def settle(self) -> None:
+        """Find what is counted otherwise than browsers know, at a moment at which nothing begins or ends."""
+
+        async def is_right() -> bool:
+            if not await self._read():
+                return False
+            begun, may_have = self._chronicle.begun
+            return self._sum(_IN_FLIGHT) == self._chronicle.live and begun <= self._counted <= may_have
+
+        try:
+            await eventually_async(is_right, _SETTLES_WITHIN, "what is counted")
+        except TimeoutError:
+            self._chronicle.wrong(
+                f"{self._sum(_IN_FLIGHT):g} sessions in flight, browsers have {self._chronicle.live};"
+                f" {self._counted:g} are counted, {self._chronicle.begun} began"
+            )
+
+    @property
+    def _counted(self) -> float:
+        """Sessions that ended, were lost or are in flight."""
+        ended = self._sum("bascule_sessions_ended_total", without='cause="internal"')
+        return ended + self._sum("bascule_sessions_lost_total") + self._sum(_IN_FLIGHT)
+
+    def held(self) -> Held:
+        """Return what the processes hold."""
+        proxy = self._scene.proxy
+        roles = {
+            "supervisor": [proxy.process.pid],
+            "gateway": gateways(proxy),
+            "forwarder": forwarders(proxy),
+        }
+        return {
+            role: (max(len(descriptors(pid)) for pid in pids), max(map(_resident, pids)))
+            for role, pids in roles.items()
+        }
+
+    async def compare(self, first: Held) -> None:
+        """Find that more is held than at first."""
+        more: Held = {}
+
+        def is_right() -> bool:
+            nonlocal more
+            pairs = {role: zip(held, first[role], _SLACK, strict=True) for role, held in self.held().items()}
+            more = {
+                role: first[role]
+                for role, pair in pairs.items()
+                if any(now > then + slack for now, then, slack in pair)
+            }
+            return not more
+
+        try:
+            await eventually_async(is_right, _SETTLES_WITHIN, "what is held")
+        except TimeoutError:
+            self._chronicle.wrong(f"descriptors and memory: {more} became {self.held()}")
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,211 @@
+"""What may come of what was done: how each session ends, by the close table and the page on deaths.
+
+docs/reference/close-table.md says what each side is told, docs/explanation/when-processes-die.md what a death
+ends. Rules of this file: no input or output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from bascule.protocol.closing import CLOSE_TABLE, End
+from tests.chaos.browsers import CEILING
+from tests.chaos.upstream import GOODBYE
+from tests.chaos.violence import IDLE, PONG
+from tests.chaos.wire import Said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tests.chaos.chronicle import Chronicle, Story
+
+__all__ = ["Oracle"]
+
+_LATE: Final = 1.0
+"""Seconds by which a browser may notice later than something is noted, or sooner."""
+_NEAR: Final = 10.0
+"""Seconds within which what a process was to do is done, or left undone as it dies."""
+
+_ROWS: Final = {(row.ended_by.value, row.cause.value): end for end, row in CLOSE_TABLE.items()}
+"""Of two rows with the same words, the one that some violence of ours can bring about."""
+_KILLED: Final = {role: (f"{role} killed", f"{role} hangs") for role in ("gateway", "forwarder")}
+_FAULTS: Final = (
+    "a control message cannot be read", "a plain HTTP request failed", "an admin call failed",
+    "channel failed", "internal error", "log lines lost", "sessions lost on their way to a forwarder",
+    "status snapshot failed", "task failed", "unknown control message",
+)  # fmt: skip
+"""How events begin that no violence from outside may cause."""
+
+
+class Oracle:
+    """Judges a chronicle.
+
+    Args:
+        chronicle: What happened.
+        lines: The log.
+        has_tls: Whether both sides of each session have TLS.
+    """
+
+    def __init__(self, chronicle: Chronicle, lines: Iterable[dict[str, Any]], *, has_tls: bool) -> None:
+        self._chronicle = chronicle
+        self._has_tls = has_tls
+        self._lines = list(lines)
+        self._ends: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for line in self._lines:
+            if line.get("event") == "session ended":
+                self._ends[line["client"]].append(line)
+
+    def findings(self) -> Iterator[str]:
+        """Yield all that should not be."""
+        deeds = self._chronicle.deeds
+        # Those too that were left standing when the proxy was told to stop.
+        victims = {
+            deed.pid for deed in deeds if deed.what.endswith(("killed", "hangs")) or deed.over == math.inf
+        }
+        for line in self._lines:
+            event = line.get("event", "")
+            if "text" in line or event.startswith(_FAULTS) or "Traceback" in str(line):
+                yield f"in the log: {line}"
+            if event in ("a process died", "a process hangs") and line["pid"] not in victims:
+                yield f"nobody had killed it: {line}"
+        for story in self._chronicle.stories.values():
+            for finding in self._of(story):
+                yield f"session {story.number}: {finding}; {self._told(story)}"
+
+    def _told(self, story: Story) -> str:
+        lived = " / ".join(map(self._chronicle.at, (story.began, story.opened_at, story.over_at)))
+        keys = "ended_by", "cause", "duration_seconds"
+        rows = [[line[key] for key in keys] for line in self._ends[story.client]]
+        return (
+            f"{story.client}, {lived}, {story.status}: did {[end.name for end in story.did]},"
+            f" said {story.said}, heard {story.heard}, upstream heard {story.upstream_heard}, lines {rows}"
+        )
+
+    def _killed(self, role: str, begin: float, end: float) -> bool:
+        return bool(self._chronicle.during(begin, end, *_KILLED[role]))
+
+    # -- a session -------------------------------------------------------------------------------------------
+
+    def _of(self, story: Story) -> Iterator[str]:
+        lines = self._ends[story.client]
+        over = math.inf if story.over_at is None else story.over_at
+        ends = {_ROWS[line["ended_by"], line["cause"]] for line in lines}
+        by_deaths = self._by_deaths(story, over)
+        if story.opened_at is None or story.is_refused:
+            # What was offered to a forwarder is a session, though its browser has had no answer.
+            if not ends <= by_deaths:
+                yield "it was refused, and has a line"
+            if not self._may_be_refused(story, over):
+                yield "it was refused for no reason"
+            return
+        permitted = self._by_deeds(story, over) | by_deaths
+        if not self._chronicle.then(story.route, story.began, story.opened_at) & {1}:
+            yield "its route was not there"
+        if len(lines) > 1 and not self._killed("gateway", over - _NEAR, over + _NEAR):
+            yield "it has several lines"
+        if not lines and not self._may_have_no_line(over, by_deaths):
+            yield "it has no line"
+        if not ends <= permitted:
+            yield f"permitted are {[end.name for end in permitted]}"
+        # One that is lost may have begun to end otherwise.
+        told = [_hears(story, end) for end in (permitted if not ends or End.FORWARDER_LOST in ends else ends)]
+        may_be_cut = bool(by_deaths & (ends or by_deaths)) or story.upstream_died
+        may_be_cut |= story.breaks_off or story.cut_mid_frame or over > self._chronicle.stopped_at
+        for side, heard in enumerate((story.heard, story.upstream_heard)):
+            may_be_unheard = may_be_cut or (side == 0 and story.given_up)
+            if heard not in {each[side] for each in told} and not (heard is None and may_be_unheard):
+                yield f"the {('browser', 'upstream')[side]} should have heard {[each[side] for each in told]}"
+
+    def _by_deeds(self, story: Story, over: float) -> set[End]:
+        """Return the rows that fit what was done to a session, apart from deaths."""
+        found = set(story.did)
+        if story.upstream_died:
+            found.add(End.UPSTREAM_ABORTED)
+        if story.closed_by_admin:
+            found.add(End.ADMIN)
+        quiet = max(story.quiet, over - story.active_at)
+        if quiet > IDLE - _LATE and self._chronicle.then("idle", story.began, over + _LATE) & {IDLE}:
+            found.add(End.IDLE)
+        if over > self._chronicle.stopped_at - _NEAR:
+            found.add(End.DRAIN)
+        # A gateway that stands still has the answer to a ping yet to decrypt.
+        still = self._has_tls and self._chronicle.during(story.began, over, "gateway", "all", "cores")
+        if (story.deaf > PONG - _LATE or still) and PONG in self._chronicle.then("pong", story.began, over):
+            found.add(End.CLIENT_SILENT)
+        return found
+
+    def _by_deaths(self, story: Story, over: float) -> set[End]:
+        """Return the rows by which deaths of processes may have ended a session."""
+        # The proxy may have it longer than a browser that has left.
+        until = over + (_NEAR if story.did else _LATE)
+        found = set()
+        if self._has_tls or story.opened_at is None:
+            slots = {f"forwarder-{line.get('forwarder')}" for line in self._ends[story.client]}
+            deaths = self._chronicle.during(story.began, until, *_KILLED["forwarder"])
+            if any(not slots or not death.child or death.child in slots for death in deaths):
+                found.add(End.FORWARDER_LOST)
+        elif story.doomed_by is not None:
+            found.add(End.FORWARDER_LOST)
+        if self._has_tls and self._killed("gateway", story.began, until):
+            found |= {End.CLIENT_ABORTED, End.UPSTREAM_ABORTED}
+        return found
+
+    def _may_have_no_line(self, over: float, by_deaths: set[End]) -> bool:
+        stop = self._chronicle.stopped_at - _NEAR
+        if over > stop:
+            return bool(self._chronicle.during(stop, math.inf, "gateway", "forwarder"))
+        near = self._chronicle.during(over - 3 * _NEAR, over + _NEAR, "gateway", "all", healing=True)
+        return End.FORWARDER_LOST in by_deaths and bool(near)
+
+    # -- a refusal -------------------------------------------------------------------------------------------
+
+    def _may_be_refused(self, story: Story, over: float) -> bool:
+        begin = story.began - _LATE
+        is_down = bool(self._chronicle.during(begin, over, "upstreams"))
+        is_stopping = over > self._chronicle.stopped_at - _LATE
+        if story.status == 404:
+            return 0 in self._chronicle.then(story.route, story.began, over)
+        if story.status:
+            return is_down
+        if story.heard is None:
+            return is_down or is_stopping or any(self._killed(role, begin, over) for role in _KILLED)
+        match story.heard:
+            case (1013, "WebSocket session cap reached (maxSessionsPerApp)"):
+                return self._may_be_full(story, over)
+            case (1013, "WebSocket upstream is not reachable"):
+                return is_down
+            case (1013, "No forwarder can take a session"):
+                return bool(self._chronicle.during(begin, over, "forwarder", "all", healing=True))
+            case (1012, "The proxy is restarting"):
+                return is_stopping or bool(self._chronicle.during(begin, over, "reload"))
+            case _:
+                return False
+
+    def _may_be_full(self, story: Story, over: float) -> bool:
+        """Tell whether others may have held so many places that there was none for this one.
+
+        Processes that stand still or are held up give places back late.
+        """
+        chronicle = self._chronicle
+        held_up = chronicle.during(story.began - 3 * _NEAR, over, "gateway", "forwarder", "all", "cores")
+        begin = story.began - (3 * _NEAR if held_up else _LATE)
+        others = sum(
+            other.began <= over and (other.over_at is None or other.over_at >= begin) and not other.is_refused
+            for other in chronicle.stories.values()
+        )
+        return others >= min(chronicle.then("cap", begin, over))
+
+
+def _hears(story: Story, end: End) -> tuple[Said | None, Said | None]:
+    """Return what the browser and the upstream hear of a session that ends by a row."""
+    if end in (End.CLIENT_CLOSED, End.UPSTREAM_CLOSED):
+        said = GOODBYE if end is End.UPSTREAM_CLOSED else story.said
+        return said, said
+    row = CLOSE_TABLE[end]
+    return _said(row.to_browser, row.browser_reason), _said(row.to_upstream, row.upstream_reason)
+
+
+def _said(code: int | None, reason: str) -> Said | None:
+    return None if code is None else Said(int(code), reason.format(limit=CEILING))

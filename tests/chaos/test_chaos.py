@@ -1,0 +1,134 @@
+"""A short run finds nothing, and the oracle finds what should not be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from bascule.protocol.closing import End
+from tests.chaos.chronicle import Chronicle, Story
+from tests.chaos.figures import gone_back, read_series
+from tests.chaos.oracle import Oracle
+from tests.chaos.wire import Message, Said
+from tests.support.parts import ROOT
+
+NUMBER = 7
+GOODBYE = Said(1000, "goodbye")
+FULL = Said(1013, "WebSocket session cap reached (maxSessionsPerApp)")
+LINE = {
+    "event": "session ended",
+    "client": "10.0.0.7",
+    "ended_by": "client",
+    "cause": "closed",
+    "duration_seconds": 9,
+}
+LOST = LINE | {"ended_by": "proxy", "cause": "internal", "forwarder": 1}
+
+
+def test_a_short_run_finds_nothing() -> None:
+    command = [sys.executable, "-m", "tests.chaos", "--variant", "plain", "--seed", "4", "--minutes", "0.08"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.endswith("chaos: every invariant held; seed 4\n")
+
+
+@pytest.fixture
+def chronicle() -> Chronicle:
+    """Return that of a session, open from 100 to 109, which its browser closed."""
+    chronicle = Chronicle()
+    story = Story(NUMBER, "always", began=100.0, opened_at=100.0, over_at=109.0, active_at=108.0, proven=True)
+    story.did, story.said, story.heard, story.upstream_heard = {End.CLIENT_CLOSED}, GOODBYE, GOODBYE, GOODBYE
+    chronicle.stories[NUMBER] = story
+    chronicle.states = {
+        "always": [(0.0, {1})],
+        "idle": [(0.0, {0})],
+        "pong": [(0.0, {0})],
+        "cap": [(0.0, {5})],
+    }
+    return chronicle
+
+
+def findings(chronicle: Chronicle, *lines: dict[str, Any], has_tls: bool = False) -> list[str]:
+    return list(Oracle(chronicle, lines, has_tls=has_tls).findings())
+
+
+def test_a_session_that_its_browser_closed_is_as_it_should_be(chronicle: Chronicle) -> None:
+    assert findings(chronicle, LINE) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "it has no line"),
+        ([LINE, LINE], "it has several lines"),
+        ([LINE | {"cause": "aborted"}], "permitted are ['CLIENT_CLOSED']"),
+        ([LOST], "permitted are ['CLIENT_CLOSED']"),
+        ([LINE, {"event": "internal error", "what": "a reload"}], "in the log"),
+        ([LINE, {"text": "Fatal Python error"}], "in the log"),
+        ([LINE, {"event": "a process died", "pid": 4711}], "nobody had killed it"),
+    ],
+)
+def test_what_the_log_should_not_say_is_found(
+    chronicle: Chronicle, lines: list[dict[str, Any]], said: str
+) -> None:
+    assert said in findings(chronicle, *lines)[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"heard": None}, "the browser should have heard"),
+        ({"heard": Said(1000, "another word")}, "the browser should have heard"),
+        ({"upstream_heard": Said(1001, "The browser is gone")}, "the upstream should have heard"),
+        ({"status": 404}, "it was refused"),
+        ({"route": "never"}, "its route was not there"),
+    ],
+)
+def test_what_a_peer_should_not_see_is_found(chronicle: Chronicle, wrong: dict[str, Any], said: str) -> None:
+    vars(chronicle.stories[NUMBER]).update(wrong)
+    assert said in findings(chronicle, LINE)[0]
+
+
+def test_only_sessions_of_the_forwarder_that_was_killed_may_be_lost(chronicle: Chronicle) -> None:
+    story = chronicle.stories[NUMBER]
+    story.did, story.heard, story.upstream_heard = set(), None, None
+    death = chronicle.did("forwarder killed")
+    death.began, death.over, death.child = 108.9, 109.0, "forwarder-0"
+    assert "permitted are []" in findings(chronicle, LOST)[0]
+    assert "permitted are []" in findings(chronicle, LOST, has_tls=True)[0]
+    story.doomed_by, death.child = death, "forwarder-1"
+    assert findings(chronicle, LOST) == findings(chronicle, LOST, has_tls=True) == []
+
+
+def test_a_gateways_death_cuts_sessions_with_tls_and_no_other(chronicle: Chronicle) -> None:
+    story = chronicle.stories[NUMBER]
+    story.did, story.heard, story.upstream_heard = set(), None, None
+    death = chronicle.did("gateway killed")
+    death.began, death.over = 108.9, 109.0
+    cut = LINE | {"cause": "aborted"}
+    assert findings(chronicle, cut, has_tls=True) == []
+    assert "permitted are []" in findings(chronicle, cut)[0]
+
+
+def test_a_refusal_below_the_cap_is_found(chronicle: Chronicle) -> None:
+    for number in range(10, 15):
+        chronicle.stories[number] = Story(number, "always", 100.0, 100.0, 109.0, heard=FULL)
+    refused = [finding for finding in findings(chronicle, LINE) if "refused for no reason" in finding]
+    assert len(refused) == 5
+    chronicle.states["cap"] = [(0.0, {1})]
+    assert findings(chronicle, LINE) == []
+
+
+def test_a_message_of_which_a_byte_is_another_is_found() -> None:
+    right = Message(NUMBER, 3, 0, 0, 500).encoded()
+    assert Message.decoded(right) == (NUMBER, 3, 0, 0, 500)
+    assert Message.decoded(right[:-1] + bytes([right[-1] ^ 1])) is None
+
+
+def test_a_counter_that_goes_back_is_found_and_a_gauge_may() -> None:
+    before = read_series('bascule_frames_total{opcode="text"} 4\nws_connection_in_flight_count 4')
+    after = read_series('bascule_frames_total{opcode="text"} 3\nws_connection_in_flight_count 3')
+    assert gone_back(before, after) == ['bascule_frames_total{opcode="text"} went from 4 to 3']
