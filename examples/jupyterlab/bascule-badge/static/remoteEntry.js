@@ -35,6 +35,7 @@
     }
     const { Widget } = await lumino();
     const element = document.createElement("bascule-capacity");
+    element.style.setProperty("--align", "end"); // the top bar ends here
     follow(element);
     const node = document.createElement("div");
     node.style.cssText = "display: flex; align-items: center; flex: none; padding: 0 8px;";
