@@ -1,4 +1,8 @@
-"""The product as its users start it: ``bascule serve --config FILE``, one process tree a test."""
+"""The product: ``bascule serve --config FILE``, one process tree a test.
+
+In most tests it is a copy of a process that has imported all of it (`tests.support.imported`); those of the
+command line and of the documentation start the command as its users do.
+"""
 
 import contextlib
 import json
@@ -11,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.imported import copies_would_differ, start_copy
 from tests.support.processes import Service
 from tests.support.waiting import eventually
 
@@ -20,7 +25,7 @@ _UP_WITHIN: Final = 30.0
 _NO_AUTHORITIES: Final = {"SSL_CERT_FILE": os.devnull}
 """No test meets a public certificate, and to read all authorities is a tenth of the CPU of a start."""
 
-_NO_RICH: Final = "raise ImportError('an installation has no rich')\n"
+_WITHOUT_RICH: Final = Path(__file__).parent / "withoutrich"
 """The developers' tools bring rich. structlog imports it where it is, another tenth of a start."""
 
 _DOWN_WITHIN: Final = 20.0
@@ -193,12 +198,14 @@ def run_bascule(
     file.write_text(json.dumps(whole, indent=1))  # JSON is YAML
     script = Path(sys.executable).parent / "bascule"
     start = [script] if os.access(script, os.X_OK) else [sys.executable, "-m", "bascule"]
-    command = [*under, *start, "serve", "--config", file]
-    modules = home / "modules"
-    modules.mkdir(exist_ok=True)
-    (modules / "rich.py").write_text(_NO_RICH)
-    whole_env = {"PYTHONPATH": str(modules), **_NO_AUTHORITIES, **(env or {})}
-    service = Service("bascule", command, home / "bascule.log", cwd=home, env=whole_env)
+    words = ["serve", "--config", str(file)]
+    whole_env, log = {**_NO_AUTHORITIES, **(env or {})}, home / "bascule.log"
+    if under or copies_would_differ(whole_env):
+        whole_env = {"PYTHONPATH": str(_WITHOUT_RICH), **whole_env}
+        service = Service("bascule", [*under, *start, *words], log, cwd=home, env=whole_env)
+    else:
+        log.touch()
+        service = Service.of("bascule", start_copy(words, log, home, whole_env, _WITHOUT_RICH), log)
     clean = False
     try:
         said = service.wait_until(lambda: _listening(service.log), _UP_WITHIN)

@@ -12,11 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final, TypeVar
+from typing import IO, Final, Self, TypeVar
 
 # For servers that want a number and cannot take 0. Left in TIME_WAIT: whoever binds it sets SO_REUSEADDR, as
 # all of ours do.
 from bascule.demo.children import free_port as reserve_port
+from tests.support.imported import Copy
 from tests.support.waiting import eventually
 
 __all__ = ["Service", "answers", "reserve_port"]
@@ -60,6 +61,7 @@ class Service:
     ) -> None:
         self.name = name
         self.log = log
+        self.process: subprocess.Popen[bytes] | Copy
         output: IO[bytes]
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -71,6 +73,13 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that what is left of it can be ended as a group
             )
+
+    @classmethod
+    def of(cls, name: str, process: Copy, log: Path) -> Self:
+        """Return that of a child that was started already, and whose output goes to ``log``."""
+        service = cls.__new__(cls)
+        service.name, service.process, service.log = name, process, log
+        return service
 
     @property
     def pid(self) -> int:
