@@ -31,8 +31,9 @@ class Gateway:
         self.life = life
         counts = self.kept.registry.by_slot
         self.links = Links(
-            counts=counts, books=self.kept.outcomes, ask=lambda *_: None, words=counters.forwarder, life=life
-        )
+            counts=counts, books=self.kept.outcomes, ask=lambda *_: None,
+            words=counters.forwarder, life=life, slots=counters.forwarders,
+        )  # fmt: skip
         self.dispatch = Dispatch(self.links, counts)
 
     def add(self, forwarder: Forwarder, room: int = 0) -> socket.socket:

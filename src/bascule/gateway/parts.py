@@ -125,7 +125,7 @@ class Parts:
         )  # fmt: skip
         self.links = Links(
             counts=self.registry.by_slot, books=outcomes, ask=self.supervisor.ask_for_channel,
-            words=counters.forwarder, life=life,
+            words=counters.forwarder, life=life, slots=counters.forwarders,
         )  # fmt: skip
         dispatch = Dispatch(self.links, self.registry.by_slot)
         self.exchanges = ExchangeCount(config.limits.max_http_requests, words)

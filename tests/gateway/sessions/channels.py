@@ -42,6 +42,7 @@ class Heard:
             ask=lambda *lost: self.asked.append(lost),
             words=lambda slot: self.words[slot],
             life=life or Life(),
+            slots=2,
         )
         self.dispatch = Dispatch(self.links, self.counts, most)
 

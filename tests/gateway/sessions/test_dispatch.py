@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.gateway.sessions import dispatch as module
+from bascule.handover.counters import ForwarderWord
 from bascule.handover.descriptors import PacketReader, send_packet
 from bascule.handover.messages import MAX_JOINED_MESSAGES, Adopt, Listed, decode
 from tests.gateway.sessions.channels import Heard, changed
@@ -193,3 +194,25 @@ async def test_what_a_forwarder_that_reads_nothing_had_no_room_for_is_not_lost_w
     if channel is not None:
         assert sorted(identifier for packet in packets(channel) for identifier in packet) == [0, 1, 2]
         heard.forget()
+
+
+async def test_what_a_forwarder_is_given_is_noted_before_it_has_it(
+    handed: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that dies right behind it would leave the next one a number that is too small."""
+    heard = Heard()
+    await ready(heard, 0, handed)
+    given = heard.words[0]
+    noted: list[int] = []
+
+    def send(*_: object) -> None:
+        noted.append(given[ForwarderWord.GIVEN])
+        if len(noted) == 1:
+            raise BlockingIOError
+
+    monkeypatch.setattr(module, "send_packet", send)
+    sessions = hand_over(heard, 3, handed)
+    await asyncio.gather(*(session.outcome for session in sessions))
+    assert noted == [3, 3]
+    assert given[ForwarderWord.GIVEN] == 3
+    heard.forget()

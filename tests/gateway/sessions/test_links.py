@@ -138,6 +138,20 @@ async def test_what_a_forwarder_has_that_hangs_is_reckoned_with_until_it_lists_i
         heard.forget()
 
 
+async def test_what_a_forwarder_has_is_reckoned_with_before_there_is_a_channel_to_it() -> None:
+    """The channel to the other one came first, and this gateway serves as soon as that has listed its own."""
+    heard = Heard()
+    heard.words[1][ForwarderWord.GIVEN] = 2
+    with heard.forwarder(0) as lives:
+        send_packet(lives, Listed(0).encode())
+        await changed(heard)
+        assert heard.dispatch.has_room()
+        assert heard.links.unlisted() == 2
+        with heard.forwarder(1):
+            assert heard.links.unlisted() == 2
+            heard.forget()
+
+
 @pytest.mark.parametrize("channel", ["ours", "another gateway's"])
 async def test_what_a_forwarder_has_is_noted_for_the_next_gateway_by_the_one_that_it_tells(
     channel: str,

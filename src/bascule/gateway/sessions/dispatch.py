@@ -137,9 +137,11 @@ class Dispatch:
             packet, number = join(session.message for _, session in share)
             sent = [session for _, session in share[:number]]
             descriptors = [end.fileno() for session in sent for end in (session.browser, session.upstream)]
+            self._links.note_given(link, number)  # first: we may die as soon as it has them
             try:
                 send_packet(link.channel, packet, descriptors)
             except OSError:
+                self._links.note_given(link)
                 break
             for session in sent:
                 session.taken(slot)

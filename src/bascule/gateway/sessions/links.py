@@ -76,6 +76,7 @@ class Links:
             it is noted there, for the next gateway.
         life: Tells whether this gateway has retired: then a forwarder that has another channel has moved
             to another gateway, and is none of our business any more.
+        slots: How many there are.
 
     Attributes:
         by_slot: The channels by slot.
@@ -90,6 +91,7 @@ class Links:
         ask: Callable[[int, int], None],
         words: Callable[[int], MutableSequence[int] | memoryview],
         life: Life,
+        slots: int,
     ) -> None:
         self.by_slot: dict[int, Link] = {}
         self.changed = asyncio.Event()
@@ -97,6 +99,7 @@ class Links:
         self._books = books
         self._ask = ask
         self._words = words
+        self._blocks = [words(slot) for slot in range(slots)]
         self._life = life
         self._reader = PacketReader()
         self._listings = Listings()
@@ -147,21 +150,27 @@ class Links:
     def unlisted(self) -> int:
         """Return how many sessions are open that we have not been told of.
 
-        A forwarder that hangs is not waited for when a gateway begins; it lists its sessions when it goes on.
-        A former gateway has noted how many those are.
+        A forwarder that hangs is not waited for when a gateway begins, nor is our channel to it; it lists its
+        sessions when it goes on. A former gateway has noted how many those are.
         """
         # Asked with every handshake: a sum of a generator costs thrice.
         sessions = 0
-        for slot, link in self.by_slot.items():
-            if not link.listed:
-                sessions += max(0, link.words[_GIVEN] - self._counts.get(slot, 0))
+        for slot, words in enumerate(self._blocks):
+            link = self.by_slot.get(slot)
+            if link is None or not link.listed:
+                sessions += max(0, words[_GIVEN] - self._counts.get(slot, 0))
         return sessions
 
-    def note_given(self, link: Link) -> None:
-        """Note for the next gateway how many sessions a forwarder has, unless it has another one already."""
+    def note_given(self, link: Link, more: int = 0) -> None:
+        """Note for the next gateway how many sessions a forwarder has, unless it has another one already.
+
+        Args:
+            link: The channel to it.
+            more: Sessions that are about to be given to it.
+        """
         words = link.words
         if words[_CHANNEL] == link.number:
-            words[_GIVEN] = self._counts.get(link.slot, 0)
+            words[_GIVEN] = self._counts.get(link.slot, 0) + more
 
     def close_session(
         self, slot: int, identifier: int, end: int, code: int = 0, reason: bytes = b"", within: float = -1.0
