@@ -111,7 +111,7 @@ class Oracle:
             yield f"permitted are {[end.name for end in permitted]}"
         # One that is lost may have begun to end otherwise.
         told = [_hears(story, end) for end in (permitted if not ends or End.FORWARDER_LOST in ends else ends)]
-        may_be_cut = bool(by_deaths & (ends or by_deaths)) or story.upstream_died
+        may_be_cut = bool(by_deaths if self._has_tls or not ends else by_deaths & ends) or story.upstream_died
         may_be_cut |= story.breaks_off or story.cut_mid_frame or over > self._chronicle.stopped_at
         for side, heard in enumerate((story.heard, story.upstream_heard)):
             may_be_unheard = may_be_cut or (side == 0 and story.given_up)
@@ -125,13 +125,15 @@ class Oracle:
             found.add(End.UPSTREAM_ABORTED)
         if story.closed_by_admin:
             found.add(End.ADMIN)
-        quiet = max(story.quiet, over - story.active_at)
-        if quiet > IDLE - _LATE and self._chronicle.then("idle", story.began, over + _LATE) & {IDLE}:
-            found.add(End.IDLE)
         if over > self._chronicle.stopped_at - _NEAR:
             found.add(End.DRAIN)
-        # A gateway that stands still has the answer to a ping yet to decrypt.
+        # A gateway that stands still has yet to decrypt what came, be it the answer to a ping.
         still = self._has_tls and self._chronicle.during(story.began, over, "gateway", "all", "cores")
+        quiet = max(story.quiet, over - story.active_at)
+        if (quiet > IDLE - _LATE or still) and IDLE in self._chronicle.then(
+            "idle", story.began, over + _LATE
+        ):
+            found.add(End.IDLE)
         if (story.deaf > PONG - _LATE or still) and PONG in self._chronicle.then("pong", story.began, over):
             found.add(End.CLIENT_SILENT)
         return found
