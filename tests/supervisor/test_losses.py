@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.handover.counters import CounterFile, ForwarderWord, GatewayWord
+from bascule.handover.losses import claim_to_count
 from bascule.supervisor.gateways import Gateways
 from bascule.supervisor.losses import Losses
 from tests.supervisor.sleepers import Sleepers
@@ -27,7 +28,7 @@ class Rig(Sleepers):
         self.gateways.serving.prepared = True
 
     def gateway_counts(self, slot: int, restarts: int) -> None:
-        self.counters.forwarder(slot)[ForwarderWord.LOST_COUNTED] = restarts + 1
+        assert claim_to_count(self.counters.forwarder(slot), restarts)
 
     def pass_time(self, turns: int = 2) -> None:
         """Let the time of all deaths so far be over, in which the gateway had so many turns."""
@@ -87,7 +88,7 @@ def test_one_that_lives_and_does_not_count_in_time_is_stood_in_for(rig: Rig) -> 
     assert rig.lost == [0, 0]
     rig.pass_time()
     assert rig.lost == [0, 3]
-    assert rig.counters.forwarder(1)[ForwarderWord.LOST_COUNTED] == 1
+    assert not claim_to_count(rig.counters.forwarder(1), 0)
 
 
 def test_it_has_as_much_time_for_each_death(rig: Rig) -> None:
@@ -126,6 +127,15 @@ def test_each_process_of_a_slot_is_another(rig: Rig) -> None:
     rig.losses.on_forwarders_death(0, 1, 2)
     rig.losses.settle()
     assert rig.lost == [2, 0]
+
+
+def test_sessions_are_counted_though_those_of_the_next_process_are_counted_before(rig: Rig) -> None:
+    """It did not know the first one's: that had stood still when the gateway began."""
+    rig.losses.on_forwarders_death(0, 0, 20)
+    rig.losses.on_forwarders_death(0, 1, 10)
+    rig.gateway_counts(0, 1)
+    rig.pass_time()
+    assert rig.lost == [20, 0]
 
 
 def test_a_forwarder_without_sessions_takes_none_along(rig: Rig) -> None:

@@ -150,8 +150,8 @@ class ForwarderWord(IntEnum):
     """Number of the channel on which the slot's process, or the last one that had any, tells its outcomes.
     The gateway at the other end counts what is lost with the process, and no former one does."""
     LOST_COUNTED = auto()
-    """Number of the slot's processes, from the first on, whose lost sessions have been counted. Written by
-    the process that counts them (`bascule.handover.losses`)."""
+    """For which of the slot's last processes the lost sessions have been counted. Written by the process that
+    counts them (`bascule.handover.losses`)."""
     LOST_TOLD = auto()
     """The same, of those whose lost sessions a gateway that knew all of them has logged."""
     LOST = auto()

@@ -8,12 +8,16 @@ A forwarder counts the sessions that end in it. Those that end with it are count
 A former gateway and the one that serves may both hear of a death and know the sessions, and the supervisor
 does not know what a gateway is about to do. So whoever counts or logs claims it first.
 
+Two processes of a slot may die one soon after the other, and the sessions of the second be counted first: a
+gateway that hears of a death counts at once, and the supervisor waits whether one does. So each death is
+claimed for itself.
+
 Rules of this file: the claims are two words of the forwarder's block, and nobody else writes them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bascule.handover.counters import ForwarderWord
 
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import MutableSequence
 
 __all__ = ["claim_to_count", "claim_to_log", "is_logged"]
+
+_REMEMBERED: Final = 32
+"""Processes of a slot whose claims are known: the last one that was claimed for, and those before it. In the
+word its number, from 1 on, stands above a bit for each, of which the lowest is its own."""
 
 
 def claim_to_count(words: MutableSequence[int] | memoryview, restarts: int) -> bool:
@@ -40,11 +48,21 @@ def claim_to_log(words: MutableSequence[int] | memoryview, restarts: int) -> boo
 
 def is_logged(words: MutableSequence[int] | memoryview, restarts: int) -> bool:
     """Tell whether somebody who knew all of them has logged them."""
-    return words[ForwarderWord.LOST_TOLD] > restarts
+    number, bits = divmod(words[ForwarderWord.LOST_TOLD], 1 << _REMEMBERED)
+    return _is_claimed(bits, number - 1 - restarts)
+
+
+def _is_claimed(bits: int, behind: int) -> bool:
+    """Tell whether that process is claimed for which is so many behind the last one that is."""
+    return behind >= _REMEMBERED or (behind >= 0 and bool(bits >> behind & 1))
 
 
 def _claim(words: MutableSequence[int] | memoryview, word: ForwarderWord, restarts: int) -> bool:
-    if words[word] > restarts:
+    number, bits = divmod(words[word], 1 << _REMEMBERED)
+    behind = number - 1 - restarts
+    if _is_claimed(bits, behind):
         return False
-    words[word] = restarts + 1
+    if behind < 0:
+        number, bits, behind = restarts + 1, bits << min(-behind, _REMEMBERED), 0
+    words[word] = number << _REMEMBERED | (bits | 1 << behind) % (1 << _REMEMBERED)
     return True

@@ -10,6 +10,7 @@ import pytest
 from bascule.gateway.sessions.link import Link
 from bascule.handover.control import ForwarderChannel
 from bascule.handover.counters import ForwarderWord
+from bascule.handover.losses import claim_to_count
 from bascule.handover.messages import Ended
 from bascule.protocol.closing import End
 from bascule.telemetry.durations import DURATIONS
@@ -91,7 +92,7 @@ def test_what_is_lost_with_one_that_had_not_told_all_is_the_supervisors_to_count
 
 def test_what_the_supervisor_has_counted_is_not_counted_again(kept: Bookkeeping) -> None:
     kept.live(1, time.monotonic())
-    kept.counters.forwarder(0)[ForwarderWord.LOST_COUNTED] = 1
+    assert claim_to_count(kept.counters.forwarder(0), 0)
     kept.outcomes.on_lost(link(0))
     assert (kept.budget.in_use, len(kept.lines)) == (0, 1)
     assert kept.counters.lost_count() == 0
