@@ -31,6 +31,7 @@ class Story:
         did: Rows of the close table that its peers brought about; `said` is the Close that one of them sent.
         status: Of an answer other than 101.
         proven: Whether a message came from the upstream.
+        missed: Replies that had not come when the peer's Close came, which it sent after them.
         breaks_off: Whether the browser ended inside a frame; `cut_mid_frame`, whether what it read did.
         given_up: Whether the browser reads no more, so that what it was told is not known.
         quiet: The longest time without a message; `deaf`, the longest for which the browser read nothing.
@@ -51,6 +52,7 @@ class Story:
     upstream_died: bool = False
     closed_by_admin: bool = False
     proven: bool = False
+    missed: int = 0
     breaks_off: bool = False
     cut_mid_frame: bool = False
     given_up: bool = False

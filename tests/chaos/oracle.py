@@ -107,6 +107,8 @@ class Oracle:
             yield "it has several lines"
         if not lines and not self._may_have_no_line(over, by_deaths):
             yield "it has no line"
+        if story.missed and not story.upstream_died:  # if it did, the proxy answers in its place
+            yield f"{story.missed} replies did not come, though a Close behind them did"
         if not ends <= permitted:
             yield f"permitted are {[end.name for end in permitted]}"
         # One that is lost may have begun to end otherwise.
@@ -129,7 +131,8 @@ class Oracle:
             found.add(End.DRAIN)
         # A gateway that stands still has yet to decrypt what came, be it the answer to a ping.
         still = self._has_tls and self._chronicle.during(story.began, over, "gateway", "all", "cores")
-        quiet = max(story.quiet, over - story.active_at)
+        # What a browser reads late has long moved through the proxy.
+        quiet = max(story.quiet, over - story.active_at) + story.deaf
         if (quiet > IDLE - _LATE or still) and IDLE in self._chronicle.then(
             "idle", story.began, over + _LATE
         ):

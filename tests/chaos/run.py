@@ -140,9 +140,11 @@ class Run:
         return f"{' / '.join(times)}: {deed.what} {deed.pid or ''} {deed.child}"
 
     async def _progress(self) -> None:
+        told = 0
         while True:
             await asyncio.sleep(5)
-            print(self.summary, flush=True)
+            print(self.summary, *self._chronicle.wrongs[told:], sep="\n  ", flush=True)
+            told = len(self._chronicle.wrongs)
 
     @property
     def summary(self) -> str:

@@ -84,6 +84,7 @@ def test_what_the_log_should_not_say_is_found(
         ({"heard": Said(1000, "another word")}, "the browser should have heard"),
         ({"upstream_heard": Said(1001, "The browser is gone")}, "the upstream should have heard"),
         ({"status": 404}, "it was refused"),
+        ({"missed": 2}, "2 replies did not come"),
         ({"route": "never"}, "its route was not there"),
     ],
 )

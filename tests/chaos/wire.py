@@ -125,7 +125,7 @@ class Peer:
 
     async def send(self, data: bytes) -> None:
         """Send some bytes."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # it has ended, or we have ended our direction
             self.writer.write(data)
             await self.writer.drain()
 
