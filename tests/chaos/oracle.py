@@ -146,12 +146,15 @@ class Oracle:
         # The proxy may have it longer than a browser that has left.
         until = over + (_NEAR if story.did else _LATE)
         found = set()
-        if self._has_tls or story.opened_at is None:
-            slots = {f"forwarder-{line.get('forwarder')}" for line in self._ends[story.client]}
-            deaths = self._chronicle.during(story.began, until, *_KILLED["forwarder"])
-            if any(not slots or not death.child or death.child in slots for death in deaths):
-                found.add(End.FORWARDER_LOST)
-        elif story.doomed_by is not None:
+        slots = {f"forwarder-{line.get('forwarder')}" for line in self._ends[story.client]}
+        # Where it is known whose each session is, others are lost only at the very moment of their end.
+        is_known = not self._has_tls and story.opened_at is not None
+        span = (over - _LATE, over + _LATE) if is_known else (story.began, until)
+        deaths = self._chronicle.during(*span, *_KILLED["forwarder"])
+        if story.doomed_by is not None or (
+            (not is_known or story.heard is not None)
+            and any(not slots or not death.child or death.child in slots for death in deaths)
+        ):
             found.add(End.FORWARDER_LOST)
         if self._has_tls and self._killed("gateway", story.began, until):
             found |= {End.CLIENT_ABORTED, End.UPSTREAM_ABORTED}
