@@ -12,6 +12,7 @@ import pytest
 
 from bascule._version import __version__
 from tests.support.imported import copies_would_differ, start_copy
+from tests.support.network import own_network
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -72,3 +73,9 @@ def test_it_ends_by_the_signal_that_it_is_sent(tmp_path: Path) -> None:
 )
 def test_what_an_interpreter_reads_at_its_start_is_not_for_copies(env: dict[str, str], differs: bool) -> None:
     assert copies_would_differ(env) is differs
+
+
+def test_a_copy_is_not_made_for_a_network_of_a_tests_own() -> None:
+    with own_network():
+        assert copies_would_differ({})
+    assert not copies_would_differ({})

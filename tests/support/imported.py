@@ -1,8 +1,9 @@
 """Starts of ``bascule`` without its imports, which take three quarters of the CPU of a start.
 
 A process that has imported all of it forks, and its copy becomes the command. It has an environment, a
-directory, a session and an output of its own, but its interpreter's options and its limits are those of the
-process that it is a copy of: whoever wants others starts the command itself, as tests/commands does.
+directory, a session and an output of its own, but its interpreter's options, its limits and its network are
+those of the process that it is a copy of: whoever wants others starts the command itself, as tests/commands
+does.
 
 Rules of this file: what is imported here, a command imports as well before it serves.
 """
@@ -34,9 +35,17 @@ _FOR_INTERPRETERS: Final = ("PYTHON", "LD_", "MALLOC_", "LANG", "LC_", "COVERAGE
 """How variables begin that are read before a program is."""
 
 
+def _network() -> int:
+    """Return the number of the network that this thread is in."""
+    return os.stat("/proc/thread-self/ns/net").st_ino
+
+
+_NETWORK: Final = _network()
+
+
 def copies_would_differ(env: Mapping[str, str]) -> bool:
-    """Tell whether these variables mean something to an interpreter that starts."""
-    return any(name.startswith(_FOR_INTERPRETERS) for name in env)
+    """Tell whether a copy would not be what a command is that is started here with these variables."""
+    return _network() != _NETWORK or any(name.startswith(_FOR_INTERPRETERS) for name in env)
 
 
 class Copy:
@@ -51,7 +60,11 @@ class Copy:
         self.pid = pid
         self.returncode: int | None = None
         self._origin = origin
-        self._watch = os.pidfd_open(pid)
+        self._descriptor = os.pidfd_open(pid)
+        self._end = (
+            select.poll()
+        )  # select(2) knows no descriptor above 1,023, which a job may have in the end
+        self._end.register(self._descriptor, select.POLLIN)
 
     def poll(self) -> int | None:
         """Return `returncode`."""
@@ -66,10 +79,10 @@ class Copy:
             subprocess.TimeoutExpired: It has not, within so many seconds.
         """
         if self.returncode is None:
-            if not select.select([self._watch], [], [], timeout)[0]:
+            if not self._end.poll(None if timeout is None else 1000 * timeout):
                 raise subprocess.TimeoutExpired("bascule", timeout or 0)
             self.returncode = self._origin.ask(wait=self.pid)
-            os.close(self._watch)
+            os.close(self._descriptor)
         return self.returncode
 
     def send_signal(self, number: int) -> None:

@@ -291,8 +291,8 @@ async def test_a_browser_that_makes_no_room_for_a_refusal_is_not_waited_for(
 
 
 async def test_of_a_refusal_that_is_cut_is_known_how_far_it_was() -> None:
-    refuser = refused_often()
-    browsers, refusals = zip(*[await held(refuser), await held(Refuser(LIMITS, Life()))], strict=True)
+    refuser, other = refused_often(), Refuser(LIMITS, Life())
+    browsers, refusals = zip(*[await held(refuser), await held(other)], strict=True)
     for refusal in refusals:
         refusal.cancel()
     waited, was_heard_out = [await refusal for refusal in refusals]
@@ -301,6 +301,7 @@ async def test_of_a_refusal_that_is_cut_is_known_how_far_it_was() -> None:
     assert (refuser.held, refuser.under_way) == (0, 0)
     for browser in browsers:
         browser.close()
+    await eventually_async(lambda: not other.under_way, 5, "the other one was heard out")
 
 
 def connected() -> tuple[socket.socket, socket.socket]:
