@@ -152,7 +152,7 @@ class Oracle:
         span = (over - _LATE, over + _LATE) if is_known else (story.began, until)
         deaths = self._chronicle.during(*span, *_KILLED["forwarder"])
         if story.doomed_by is not None or (
-            (not is_known or story.heard is not None)
+            (not is_known or story.heard is not None or End.CLIENT_ABORTED in story.did)
             and any(not slots or not death.child or death.child in slots for death in deaths)
         ):
             found.add(End.FORWARDER_LOST)

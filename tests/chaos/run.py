@@ -19,7 +19,7 @@ from tests.support.proctree import alive, children
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
     from tests.chaos.chronicle import Deed
@@ -81,8 +81,8 @@ class Run:
         going = self._scene.going
         going.set()
         await asyncio.sleep(min(5.0, self._seconds / 4))
-        await self._all_leave()
-        first = self._figures.held()
+        async with self._nobody_there():
+            first = self._figures.held()
         left = self._seconds
         while left > 0:
             raging = asyncio.create_task(self._violence.rage())
@@ -93,17 +93,19 @@ class Run:
             await self._violence.calm()
             await self._figures.settle()
             going.set()
-        await self._all_leave()
-        await self._figures.compare(first)
+        async with self._nobody_there():
+            await self._figures.compare(first)
 
-    async def _all_leave(self) -> None:
-        """Let all sessions and requests end, and none begin."""
+    @contextlib.asynccontextmanager
+    async def _nobody_there(self) -> AsyncIterator[None]:
+        """Let all sessions and requests end, and none begin before the block is over."""
         scene = self._scene
         scene.leaving = True
         await scene.all_over()
         scene.going.clear()
         await scene.all_over()
         await self._figures.settle()
+        yield
         scene.leaving = False
         scene.going.set()
 

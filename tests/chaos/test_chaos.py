@@ -108,8 +108,15 @@ def test_a_session_may_be_lost_at_the_very_moment_of_its_end_and_not_before(chro
     death = chronicle.did("forwarder killed")
     death.began, death.over, death.child = 108.9, 109.0, "forwarder-1"
     assert findings(chronicle, LOST) == []
+    story = chronicle.stories[NUMBER]
+    story.did, story.heard, story.upstream_heard = (
+        {End.CLIENT_ABORTED},
+        None,
+        Said(1001, "The browser is gone"),
+    )
+    assert findings(chronicle, LOST) == []
     death.began, death.over = 105.0, 105.1
-    assert "permitted are ['CLIENT_CLOSED']" in findings(chronicle, LOST)[0]
+    assert "permitted are ['CLIENT_ABORTED']" in findings(chronicle, LOST)[0]
 
 
 def test_a_gateways_death_cuts_sessions_with_tls_and_no_other(chronicle: Chronicle) -> None:
