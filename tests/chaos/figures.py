@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from tests.chaos.violence import connections
 from tests.support.proctree import descriptors, forwarders, gateways
+from tests.support.series import read_series
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from tests.chaos.scene import Scene
 
-__all__ = ["Figures", "Held", "gone_back", "read_series"]
+__all__ = ["Figures", "Held", "gone_back"]
 
 Held = dict[str, tuple[int, int]]
 """Descriptors and bytes of memory by the role of a process; where several have one, the most."""
@@ -25,12 +26,6 @@ _COUNTERS: Final = ("_total", "_count", "_sum", "_bucket")
 _IN_FLIGHT: Final = "ws_connection_in_flight_count"
 _SLACK: Final = (4, 16 << 20)
 """How much more may be held in the end than at first."""
-
-
-def read_series(text: str) -> dict[str, float]:
-    """Return the value of each series of ``/metrics``."""
-    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-    return {series: float(value) for series, _, value in lines}
 
 
 def gone_back(before: dict[str, float], after: dict[str, float]) -> list[str]:

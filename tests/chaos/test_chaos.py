@@ -10,10 +10,11 @@ import pytest
 
 from bascule.protocol.closing import End
 from tests.chaos.chronicle import Chronicle, Story
-from tests.chaos.figures import gone_back, read_series
+from tests.chaos.figures import gone_back
 from tests.chaos.oracle import Oracle
 from tests.chaos.wire import Message, Said
 from tests.support.parts import ROOT
+from tests.support.series import read_series
 
 NUMBER = 7
 GOODBYE = Said(1000, "goodbye")

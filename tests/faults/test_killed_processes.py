@@ -23,6 +23,7 @@ from tests.support.figures import Figures
 from tests.support.frames import CLOSE
 from tests.support.proctree import descriptors, forwarders, gateway, gateways, kill
 from tests.support.rawclient import connected, upgrade
+from tests.support.series import read_series
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -250,10 +251,9 @@ def _replace_all(bascule: RunningBascule) -> None:
 def _counters(bascule: RunningBascule) -> dict[str, float]:
     """Return the value of every counter's series."""
     kinds = {metric.name: metric.kind for metric in CATALOGUE}
-    lines = (line.rpartition(" ") for line in bascule.metrics().splitlines() if not line.startswith("#"))
     return {
-        series: float(value)
-        for series, _, value in lines
+        series: value
+        for series, value in read_series(bascule.metrics()).items()
         if kinds.get(series.partition("{")[0]) is MetricKind.COUNTER
     }
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from tests.support.imported import copies_would_differ, start_copy
 from tests.support.processes import Service
+from tests.support.series import read_series
 from tests.support.waiting import eventually
 
 __all__ = ["RunningBascule", "run_bascule"]
@@ -131,12 +132,11 @@ class RunningBascule:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's series that carry these labels; 0 where there are none."""
-        total = 0.0
-        for line in self.metrics().splitlines():
-            series, _, value = line.rpartition(" ")
-            if series.partition("{")[0] == name and all(f'{k}="{v}"' in series for k, v in labels.items()):
-                total += float(value)
-        return total
+        return sum(
+            value
+            for series, value in read_series(self.metrics()).items()
+            if series.partition("{")[0] == name and all(f'{k}="{v}"' in series for k, v in labels.items())
+        )
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return the live sessions as the admin API lists them."""

@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from tests.support.bascule import RunningBascule
+from tests.support.series import read_series
 from tests.support.waiting import eventually
 
 __all__ = ["Figures"]
@@ -18,13 +19,11 @@ _SCOPE: Final = 'mp_scope="application"'
 
 
 def _series(text: str) -> dict[str, float]:
-    found = {}
-    for line in text.splitlines():
-        if line.startswith("#") or _NOISE.search(line):
-            continue
-        name, _, value = line.rpartition(" ")
-        found[name.replace(_SCOPE + ",", "").replace("{" + _SCOPE + "}", "")] = float(value)
-    return found
+    return {
+        series.replace(_SCOPE + ",", "").replace("{" + _SCOPE + "}", ""): value
+        for series, value in read_series(text).items()
+        if not _NOISE.search(series)
+    }
 
 
 class Figures:
