@@ -82,7 +82,7 @@ class AccessLog:
     Args:
         log: Gets the lines at level info; those of plain requests that were refused, which any scanner can
             cause, or answered at level debug.
-        debugs: Whether anybody gets the latter; if not, they cost nothing.
+        debugs: Whether anybody gets the latter; if not, they cost a call each and no line is made.
     """
 
     __slots__ = ("_debugs", "_log")
