@@ -7,11 +7,14 @@ import gc
 import select
 import socket
 import struct
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
 
+from bascule.gateway.connections import farewell
+from bascule.gateway.tls import pump as module
 from bascule.gateway.tls.pump import pump
 from bascule.gateway.tls.pumpedleg import PumpedLeg
 from bascule.handover.descriptors import arrived, queued
@@ -136,17 +139,18 @@ async def test_what_an_upstream_had_said_is_heard_when_it_takes_no_more(tmp_path
         await eventually_async(lambda: end.fileno() < 0, 5, "nothing is left open")
 
 
-async def say_until_full(forwarder: socket.socket, transport: TlsTransport) -> None:
-    """Say as much as is taken, to a peer that takes nothing."""
+async def say_until_full(forwarder: socket.socket, transport: asyncio.Transport) -> int:
+    """Say as much as is taken, to a peer that takes nothing; return how much."""
     forwarder.setblocking(False)
-    full = 0
+    full = said = 0
     while full < 3 or not transport.get_write_buffer_size():
         try:
-            forwarder.send(bytes(1 << 16))
+            said += forwarder.send(bytes(1 << 16))
             full = 0
         except BlockingIOError:
             full += 1
             await asyncio.sleep(0.01)
+    return said
 
 
 @pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
@@ -190,6 +194,54 @@ async def test_a_forwarder_that_takes_nothing_is_told_that_the_peer_takes_nothin
             with pytest.raises(BrokenPipeError):
                 forwarder.send(b"more")
             assert await rest(forwarder) == said
+
+
+@pytest.mark.parametrize("kind", ["TLS", "plain"])
+async def test_a_peer_that_takes_nothing_is_cut_when_the_forwarder_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Otherwise nothing ends it over a Unix socket, or where `sockets.userTimeout` is 0."""
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(farewell, "FAREWELL_SECONDS", 0.1)
+    transport: asyncio.Transport
+    async with AsyncExitStack() as stack:
+        if kind == "TLS":
+            transport, _, _ = await stack.enter_async_context(
+                secured(make_certificate(tmp_path), PumpedLeg())
+            )
+        else:
+            ours, peer = socket.socketpair()
+            stack.callback(peer.close)
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(PumpedLeg, ours)
+        end, forwarder = socket.socketpair()
+        end.setblocking(False)
+        pump(transport, end, b"", has_ended=False)
+        with forwarder:
+            await say_until_full(forwarder, transport)
+            running: Any = transport.get_protocol()
+            first = running._look
+            await eventually_async(lambda: bool(running._look is not first), 5, "it was looked")
+            assert end.fileno() >= 0, "a session that is not over is not cut"
+        await eventually_async(lambda: end.fileno() < 0, 5, "nothing is left open")
+
+
+async def test_what_lay_in_the_pair_when_the_forwarder_left_reaches_a_peer_that_begins_to_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.05)
+    async with secured(make_certificate(tmp_path), PumpedLeg()) as (transport, peer, theirs):
+        end, forwarder = socket.socketpair()
+        end.setblocking(False)
+        pump(transport, end, b"", has_ended=False)
+        with forwarder:
+            said = await say_until_full(forwarder, transport)
+        await eventually_async(transport.is_closing, 5, "it is found out")
+        got = 0
+        async with asyncio.timeout(10):
+            while got < said:
+                peer.take(await asyncio.get_running_loop().sock_recv(theirs, 1 << 16))
+                got += len(peer.hear()[0])
+        assert got == said
 
 
 async def test_what_waits_for_the_forwarder_is_not_lost_with_the_connection(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Each direction copies opaque bytes with back-pressure: it reads again only when its
 destination has taken what it read before. The end of what the peer says half-closes the pair; the
 end of the pair closes the transport, since TLS has no half-close that peers agree on. When the peer takes no
-more, or the connection is lost, the forwarder still gets all that the peer has said.
+more, or the connection is lost, the forwarder still gets all that the peer has said. Behind a peer that takes
+nothing the pair is not read, so from time to time its end is looked for.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 from bascule.gateway.connections.farewell import close_soon
 from bascule.gateway.connections.giveway import give_way_after
+from bascule.gateway.connections.legs import has_ended
 from bascule.gateway.connections.reading import Reading
 from bascule.gateway.tls.receiver import ROOM
 from bascule.tasks import spawn
@@ -23,6 +25,10 @@ __all__ = ["pump"]
 
 _CHUNK: Final = 64 * 1024
 """Most bytes of the forwarder's that are read at once, and so most that wait behind a slow peer."""
+
+_LOOK_SECONDS: Final = 2.0
+"""Seconds after which it is looked whether the forwarder has left, while the peer takes nothing: as many as
+`close_soon` gives such a peer."""
 
 _window: Final = memoryview(bytearray(ROOM))
 """Into which every transport reads; what the forwarder does not take at once is copied."""
@@ -51,6 +57,7 @@ class _Pump(asyncio.BufferedProtocol):
         "_is_heard",
         "_is_lost",
         "_is_mute",
+        "_look",
         "_loop",
         "_over",
         "_reading",
@@ -77,6 +84,7 @@ class _Pump(asyncio.BufferedProtocol):
         self._is_heard = True  # whether the forwarder still takes anything
         self._said_all = False  # whether the forwarder says no more
         self._is_mute = False  # whether the peer takes no more
+        self._look: asyncio.TimerHandle | None = None
         self._reading = Reading(self._loop, end)
         self._is_lost = transport.is_closing()
         transport.set_protocol(self)
@@ -88,7 +96,9 @@ class _Pump(asyncio.BufferedProtocol):
         self._hear(memoryview(heard))
         if has_ended:
             self.eof_received()
-        if not is_full:
+        if is_full:
+            self.pause_writing()
+        else:
             self._listen(True)
         # Otherwise what one write after the other leaves would wait behind a slow peer. If something waits
         # already, the transport asks to pause now.
@@ -180,6 +190,20 @@ class _Pump(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._listen(False)
+        # One for many pauses: a connection with much to take may pause a thousand times a second.
+        if self._look is None:
+            self._look = self._loop.call_later(_LOOK_SECONDS, self._look_for_end)
+
+    def _look_for_end(self) -> None:
+        """Look whether the forwarder has left meanwhile; then the peer has only the time of a goodbye."""
+        self._look = None
+        if self._said_all or self._reading.is_on:
+            return
+        if not has_ended(self._end):
+            self.pause_writing()
+            return
+        while not self._said_all:  # what is left in the pair is no more than the kernel lets lie there
+            self._pass_on()
 
     def resume_writing(self) -> None:
         if self._said_all or self._end.fileno() < 0:
@@ -211,6 +235,8 @@ class _Pump(asyncio.BufferedProtocol):
             self._close()
 
     def _close(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
         self._loop.remove_writer(self._end.fileno())
         self._end.close()
         self._transport.abort()
