@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bascule.protocol.path import BadTarget, Target, parse_target
-from tests.support.growth import assert_linear
+from tests.support.growth import assert_linear, least
 
 pieces = st.sampled_from(
     [
@@ -136,7 +136,21 @@ def test_26_fragments_spaces_controls_and_raw_non_ascii_are_refused(place: bytes
 
 @pytest.mark.parametrize(("piece", "count"), [(b"a/", 32768), (b"a%2Fb;c/", 8192)])
 def test_26_a_target_of_64_kb_is_read_in_time_linear_to_its_length(piece: bytes, count: int) -> None:
-    assert_linear(lambda pieces: parse_target(b"/" + pieces), piece, count)
+    assert_linear(lambda pieces: _read_anew(b"/" + pieces), piece, count)
+
+
+def test_26_escapes_in_many_segments_cost_about_as_much_as_in_one() -> None:
+    in_many, in_one = least(_read_anew, b"/%41" * 8192), least(_read_anew, b"/" + b"%41" * 10922)
+    assert in_many < 2 * in_one, f"{in_one * 1e6:.0f} µs became {in_many * 1e6:.0f}"
+
+
+def test_a_target_that_is_asked_for_again_at_once_is_not_read_again() -> None:
+    assert parse_target(b"/%41") is parse_target(b"/%41")
+
+
+def _read_anew(target: bytes) -> Target:
+    parse_target.cache_clear()
+    return parse_target(target)
 
 
 @pytest.mark.parametrize(

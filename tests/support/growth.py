@@ -5,7 +5,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["assert_linear", "most_held"]
+__all__ = ["assert_linear", "least", "most_held"]
 
 _TIMES: Final = 16
 _SLACK: Final = 4
@@ -14,11 +14,11 @@ _SLACK: Final = 4
 
 def assert_linear(work: Callable[[bytes], object], piece: bytes, count: int) -> None:
     """Fail if ``count`` pieces cost far more than their share of a sixteenth of them."""
-    few, many = (_least(work, piece * number) for number in (count // _TIMES, count))
+    few, many = (least(work, piece * number) for number in (count // _TIMES, count))
     assert many < few * _TIMES * _SLACK, f"{few * 1e6:.0f} µs became {many * 1e6:.0f}"
 
 
-def _least(work: Callable[[bytes], object], data: bytes) -> float:
+def least(work: Callable[[bytes], object], data: bytes) -> float:
     """Return the seconds of the quickest of five runs."""
     found = []
     for _ in range(5):

@@ -43,6 +43,7 @@ RFC 9112 §3.2 (forms of the target), RFC 3986 §3.3 and §6.2.2.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -76,6 +77,10 @@ _OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80
 
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _END_OF_PATH: Final = re.compile(rb"[?#]")
+_ESCAPED_SLASH: Final = re.compile(rb"%2[Ff]")
+_PARAMETERS: Final = re.compile(rb";[^/]*+")
+_SLASHES: Final = re.compile(rb"//++")
+_DOT_SEGMENT: Final = re.compile(rb"/\.\.?(?:/|\Z)")
 _ROUNDS: Final = 3
 """How often escapes are undone. A path that has some left after the last round is refused."""
 
@@ -85,6 +90,11 @@ _NORMAL: Final = tuple(
 )
 """Each byte as the normal reading writes it: visible characters as they are, but for those
 that would mean something else unescaped."""
+
+_IN_PATH: Final = (b"%2F", *_NORMAL[1 : ord("/")], b"/", *_NORMAL[ord("/") + 1 :])
+"""The same within a path, whose slashes stay; NUL stands for an escaped one."""
+
+_ESCAPED_CONTROL: Final = "The path contains an escaped control character."
 
 
 class BadTarget(RequestRefused):
@@ -117,6 +127,7 @@ class Target(NamedTuple):
     truncated: list[bytes] | None
 
 
+@lru_cache(maxsize=1)  # a plain request's is read to see whether its path is ours, and again for its route
 def parse_target(raw: bytes) -> Target:
     """Read a request-target in origin or absolute form.
 
@@ -168,15 +179,18 @@ def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None, list[byt
         raise BadTarget("The path contains a malformed escape.")
     if b"\\" in path:
         raise BadTarget("The path contains a backslash.")
-    received = path[1:].split(b"/")
-    normal = [normal_segment(unquote_to_bytes(segment)) for segment in received]
-    decoded = path[1:]
-    for _ in range(_ROUNDS):
+    if b"%00" in path:
+        raise BadTarget(_ESCAPED_CONTROL)
+    # The path as a whole: taken segment by segment, one of 32 KiB took the gateway's one thread 26 ms.
+    once = unquote_to_bytes(_ESCAPED_SLASH.sub(b"\0", path[1:]))
+    normal = _normal_segments(once)
+    decoded = once.replace(b"\0", b"/")
+    for _ in range(_ROUNDS - 1):
         decoded = unquote_to_bytes(decoded)
     if unquote_to_bytes(decoded) != decoded:
         raise BadTarget("The path is escaped too many times.")
     if _CONTROL.search(decoded):
-        raise BadTarget("The path contains an escaped control character.")
+        raise BadTarget(_ESCAPED_CONTROL)
     if _OVERLONG.search(decoded):
         raise BadTarget("The path contains overlong UTF-8.")
     credulous = _credulous(decoded)
@@ -188,14 +202,17 @@ def _second_look(path: bytes) -> tuple[list[bytes], list[bytes] | None, list[byt
 
 def _credulous(decoded: bytes) -> list[bytes]:
     """Return the segments that a gullible server makes of a path whose escapes are undone."""
-    pieces = [piece.partition(b";")[0] for piece in decoded.replace(b"\\", b"/").split(b"/")]
-    if any(piece in {b".", b".."} for piece in pieces):
+    path = _PARAMETERS.sub(b"", decoded.replace(b"\\", b"/"))
+    if _DOT_SEGMENT.search(b"/" + path):
         raise BadTarget("The path contains a dot segment.")
-    if pieces[0] == b"":
+    if path[:1] in (b"", b"/"):
         raise BadTarget("The path begins with an empty segment.")
-    segments = [normal_segment(piece) for piece in pieces[:-1] if piece]
-    segments.append(normal_segment(pieces[-1]))  # an empty one says that the path ends in a slash
-    return segments
+    return _normal_segments(_SLASHES.sub(b"/", path))  # an empty one at its end says that it ends in a slash
+
+
+def _normal_segments(decoded: bytes) -> list[bytes]:
+    """Write the segments of an unescaped path as the normal reading has them."""
+    return b"".join([_IN_PATH[byte] for byte in decoded]).split(b"/")
 
 
 def normal_segment(decoded: bytes) -> bytes:
