@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from bascule.handover.messages import MAX_PACKET_BYTES
 from bascule.supervisor import main
 from bascule.supervisor.main import Supervisor
 from bascule.supervisor.sockets import Listeners
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +99,30 @@ def test_all_that_a_child_said_counts_though_it_has_died(talks: Talks) -> None:
     with after_its_death() as supervisor:
         assert supervisor._gateways.serving.prepared
         assert supervisor._shutdown.draining_since == SINCE
+
+
+def test_a_gateway_that_waits_for_forwarders_has_no_longer_to_hang_than_one_that_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It counts turns by then; with the longer time of one that starts, nobody would serve for a minute."""
+
+    def hang(setup: GatewaySetup) -> None:
+        send_control(socket.socket(fileno=setup.control), Prepared())
+        signal.pause()
+
+    monkeypatch.setattr("bascule.gateway.main.main", hang)
+    with supervising() as supervisor, capture_logs() as lines:
+        gateway = supervisor._gateways.serving
+        supervisor._children.start(gateway)
+        assert gateway.process is not None
+        eventually(lambda: supervisor._children._on_control(gateway), 10, "it is prepared")
+        for _ in range(int(supervisor._config.watchdog) + 1):
+            supervisor._watchdog.run()
+        gateway.kill(gateway.process.pid)
+        gateway.process.wait()
+        gateway.hang_up()
+        assert [line["pid"] for line in lines if line["event"] == "a process hangs"] == [gateway.process.pid]
+    gc.unfreeze()
 
 
 def test_a_gateway_that_waits_to_be_started_again_is_not_where_a_reload_has_begun(talks: Talks) -> None:

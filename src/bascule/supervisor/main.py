@@ -187,6 +187,7 @@ class Supervisor:
                 self._shutdown.on_drained()
             case control.Prepared() if child is self._gateways.serving:
                 self._gateways.serving.prepared = True
+                self._watchdog.works(child)  # its loop runs, and nobody serves until it does
                 if self._announced:
                     # A first gateway waits for all forwarders; now we know which have sessions to list.
                     self._orders.serve()

@@ -1,6 +1,7 @@
 """Ends processes that hang, so that the supervisor finds them dead and starts others.
 
-A process that starts does not count turns yet, and has longer; one that works has the configured time.
+A process that starts does not count turns yet, and has longer; one that works, or a gateway that waits for
+forwarders, has the configured time.
 
 Rules of this file: `bascule.supervisor.watch` decides which process hangs; this file looks and acts.
 """
