@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.support.proctree import alive, children, forwarders, gateways, links
+from tests.support.proctree import alive, children, forwarders, gateways, links, state
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
@@ -126,12 +126,9 @@ class Violence:
             return None
         deed = self._chronicle.did(f"{role} {what}", self._dice.choice(free))
         self._victims.add(deed.pid)
-        stat = Path(f"/proc/{deed.pid}/stat")
         try:
             os.kill(deed.pid, signal.SIGSTOP)
-            await eventually_async(
-                lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", 5, "it stands"
-            )
+            await eventually_async(lambda: state(deed.pid) == "T", 5, "it stands")
         except (OSError, TimeoutError):
             if alive(deed.pid):
                 raise

@@ -10,16 +10,17 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.firstprocess import FirstProcess
 from tests.support.processes import Service, reserve_port
+from tests.support.proctree import state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 BASCULE = (sys.executable, "-m", "bascule")
 
@@ -65,8 +66,7 @@ def being_read(file: Path, service: Service) -> Iterator[None]:
     service.wait_until(is_read, 20)
     try:
         # Opening has woken it; a signal before it sleeps in the read would be heard only behind that.
-        stat = Path(f"/proc/{getattr(service, 'pid', service.process.pid)}/stat")
-        service.wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", 20)
+        service.wait_until(lambda: state(service.pid) == "S", 20)
         yield
     finally:
         os.close(writer)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.supervisor.forked import Forked
+from tests.support.proctree import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -92,7 +93,7 @@ def test_it_has_no_descriptor_but_those_it_is_given_and_the_standard_streams() -
 
 def test_a_limit_that_was_lowered_meanwhile_leaves_it_no_descriptor_of_ours() -> None:
     # Well above all that a test job has open, so that room is left below it.
-    ours = fcntl.fcntl(2, fcntl.F_DUPFD, 100 + max(int(each) for each in os.listdir("/proc/self/fd")))
+    ours = fcntl.fcntl(2, fcntl.F_DUPFD, 100 + max(descriptors(os.getpid())))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (ours, before[1]))
     try:

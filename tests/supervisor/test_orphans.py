@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bascule.supervisor.orphans import Orphans
 from tests.support.firstprocess import FirstProcess
+from tests.support.proctree import state
 from tests.support.waiting import eventually
 
 SCRIPT = """\
@@ -37,7 +38,7 @@ def states(pid: int) -> list[str]:
     found = []
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         with contextlib.suppress(OSError):  # reaped meanwhile
-            found.append(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0])
+            found.append(state(int(child)))
     return found
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "gateways",
     "kill",
     "links",
+    "state",
 ]
 
 
@@ -72,9 +73,14 @@ def forwarders(bascule: RunningBascule) -> list[int]:
 def alive(pid: int) -> bool:
     """Tell whether a process runs; a zombie does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+        return state(pid) not in ("Z", "X")
     except OSError:
         return False
+
+
+def state(pid: int) -> str:
+    """Return the letter for what a process does, such as ``S`` for sleeping (proc_pid_stat(5))."""
+    return _stat(pid)[0]
 
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
@@ -100,5 +106,10 @@ def links(pid: int) -> dict[int, str]:
 
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what the kernel says of a process behind its name."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -201,7 +201,7 @@ async def test_a_peer_that_takes_nothing_is_cut_when_the_forwarder_has_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Otherwise nothing ends it over a Unix socket, or where `sockets.userTimeout` is 0."""
-    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(module, "FAREWELL_SECONDS", 0.1)
     monkeypatch.setattr(farewell, "FAREWELL_SECONDS", 0.1)
     transport: asyncio.Transport
     async with AsyncExitStack() as stack:
@@ -228,7 +228,7 @@ async def test_a_peer_that_takes_nothing_is_cut_when_the_forwarder_has_left(
 async def test_what_lay_in_the_pair_when_the_forwarder_left_reaches_a_peer_that_begins_to_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "FAREWELL_SECONDS", 0.05)
     async with secured(make_certificate(tmp_path), PumpedLeg()) as (transport, peer, theirs):
         end, forwarder = socket.socketpair()
         end.setblocking(False)

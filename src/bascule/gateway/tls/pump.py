@@ -14,7 +14,7 @@ import contextlib
 import socket
 from typing import Final
 
-from bascule.gateway.connections.farewell import close_soon
+from bascule.gateway.connections.farewell import FAREWELL_SECONDS, close_soon
 from bascule.gateway.connections.giveway import give_way_after
 from bascule.gateway.connections.legs import has_ended
 from bascule.gateway.connections.reading import Reading
@@ -25,10 +25,6 @@ __all__ = ["pump"]
 
 _CHUNK: Final = 64 * 1024
 """Most bytes of the forwarder's that are read at once, and so most that wait behind a slow peer."""
-
-_LOOK_SECONDS: Final = 2.0
-"""Seconds after which it is looked whether the forwarder has left, while the peer takes nothing: as many as
-`close_soon` gives such a peer."""
 
 _window: Final = memoryview(bytearray(ROOM))
 """Into which every transport reads; what the forwarder does not take at once is copied."""
@@ -192,7 +188,7 @@ class _Pump(asyncio.BufferedProtocol):
         self._listen(False)
         # One for many pauses: a connection with much to take may pause a thousand times a second.
         if self._look is None:
-            self._look = self._loop.call_later(_LOOK_SECONDS, self._look_for_end)
+            self._look = self._loop.call_later(FAREWELL_SECONDS, self._look_for_end)
 
     def _look_for_end(self) -> None:
         """Look whether the forwarder has left meanwhile; then the peer has only the time of a goodbye."""
