@@ -9,52 +9,28 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.bascule import RunningBascule, run_bascule
+from tests.sessions.handshakes import EARLY, FIELDS, asks, narrow, refused_handshakes
 from tests.support.figures import Figures
-from tests.support.frames import KEY, TEXT, frame
-from tests.support.rawclient import SAMPLE_KEY, connect, upgrade
+from tests.support.rawclient import SAMPLE_KEY, upgrade
 from tests.support.rawupstream import RawUpstream, switch
-from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from tests.support.bascule import RunningBascule
     from tests.support.rawclient import Clients
     from tests.support.rawupstream import Call
 
 pytestmark = pytest.mark.usefixtures("calm")
 
-HEAD_BYTES = 16384
-FIELDS = 40
-EARLY = 4096
-DEADLINE = 2.0
-
-SECRET = b"s3cr3t-never-in-a-log"
-
 
 @pytest.fixture(scope="module")
 def bascule(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBascule]:
-    config = {
-        "routes": [
-            {"name": "all", "path": "/", "upstream": upstream.url},
-            {"name": "asks", "path": "/asks", "upstream": upstream.url},
-        ],
-        "forwarders": {"count": 1},
-        "limits": {
-            "requestHeadBytes": HEAD_BYTES,
-            "requestFields": FIELDS,
-            "earlyBytes": EARLY,
-            "handshakeTimeout": f"{DEADLINE:g}s",
-            "maxHandshakes": 20,
-            "closingHandshakeTimeout": "300ms",
-        },
-    }
-    with run_bascule(tmp_path_factory.mktemp("bascule"), config) as running:
+    with narrow(upstream, tmp_path_factory.mktemp("bascule")) as running:
         yield running
 
 
@@ -126,11 +102,6 @@ REFUSED = {
     "50-two-origins": (upgrade(b"/", b"Origin: http://front", b"Origin: https://evil.example"), 403),
     "22-too-many-early-bytes": (upgrade() + b"x" * (EARLY + 1), 400),
 }
-
-
-def refused_handshakes(bascule: RunningBascule) -> list[dict[str, Any]]:
-    """Return their log lines, each of which is written before the answer is."""
-    return [line for line in bascule.events("session refused") if line["reason"] == "handshake"]
 
 
 @pytest.mark.parametrize(("request_bytes", "status"), REFUSED.values(), ids=REFUSED)
@@ -279,22 +250,6 @@ def test_a_wrong_handshake_on_a_kept_alive_connection_has_the_same_status(
 # -- what is taken --------------------------------------------------------------------------------
 
 
-def _asks(upstream: RawUpstream, path: bytes) -> Callable[[], Call]:
-    """Let the upstream switch on a path; return what gives the call it got."""
-    before = len(upstream.calls)
-
-    def wait(call: Call) -> None:
-        switch(call)
-        call.until_over()
-
-    upstream.scripts[path] = wait
-    return lambda: eventually(
-        lambda: next((call for call in upstream.calls[before:] if call.target.startswith(path)), None),
-        5,
-        "the upstream is asked",
-    )
-
-
 @pytest.mark.parametrize(
     "more",
     [
@@ -313,7 +268,7 @@ def _asks(upstream: RawUpstream, path: bytes) -> Callable[[], Call]:
 def test_harmless_oddities_open_a_session(
     bascule: RunningBascule, upstream: RawUpstream, clients: Clients, more: bytes
 ) -> None:
-    call = _asks(upstream, b"/asks")
+    call = asks(upstream, b"/asks")
     clients(bascule.public_url).open(b"/asks", more)
     name = more.partition(b":")[0]
     passes = name.lower().startswith(b"sec-websocket-extensions")
@@ -323,7 +278,7 @@ def test_harmless_oddities_open_a_session(
 def test_absolute_form_is_understood(
     bascule: RunningBascule, upstream: RawUpstream, clients: Clients
 ) -> None:
-    call = _asks(upstream, b"/asks")
+    call = asks(upstream, b"/asks")
     clients(bascule.public_url).open(b"http://front/asks/25?q")
     assert call().target == b"/asks/25?q"
 
@@ -331,7 +286,7 @@ def test_absolute_form_is_understood(
 def test_the_host_of_an_absolute_target_replaces_the_host_field(
     bascule: RunningBascule, upstream: RawUpstream, clients: Clients
 ) -> None:
-    call = _asks(upstream, b"/asks")
+    call = asks(upstream, b"/asks")
     # The page is of the host that was asked, so its origin is not a foreign one.
     clients(bascule.public_url).open(b"http://other:99/asks", b"Origin: http://other:99")
     assert call().values(b"Host") == [b"other:99"]
@@ -341,7 +296,7 @@ def test_the_host_of_an_absolute_target_replaces_the_host_field(
 def test_a_client_cannot_nominate_protected_fields(
     bascule: RunningBascule, upstream: RawUpstream, clients: Clients
 ) -> None:  # 24
-    call = _asks(upstream, b"/asks")
+    call = asks(upstream, b"/asks")
     client = clients(bascule.public_url)
     client.send(
         upgrade(
@@ -386,7 +341,7 @@ def test_a_head_that_comes_a_byte_at_a_time_has_a_deadline_for_the_whole(
 def test_idle_half_open_handshakes_keep_nobody_out_and_are_bounded(
     bascule: RunningBascule, upstream: RawUpstream, clients: Clients
 ) -> None:  # 20
-    _asks(upstream, b"/asks")
+    asks(upstream, b"/asks")
     silent = [clients(bascule.public_url) for _ in range(60)]
     for client in silent:
         client.send(b"GET / HTTP/1.1\r\n")
@@ -395,149 +350,3 @@ def test_idle_half_open_handshakes_keep_nobody_out_and_are_bounded(
     # Only as many as the limit says wait for their deadline; the others had to go at once.
     gone = [client for client in silent if not client.silent(0.01)]
     assert len(gone) >= 60 - 20
-
-
-# -- bytes behind the head ------------------------------------------------------------------------
-
-
-def test_early_frames_are_held_until_the_upstream_has_agreed(
-    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
-) -> None:  # 22
-    early = frame(TEXT, b"early", key=KEY)
-    held: list[bytes] = []
-
-    def slowly(call: Call) -> None:
-        call.socket.settimeout(0.3)
-        try:
-            call.receive()
-        except TimeoutError:
-            held.append(call.buffer)
-        call.socket.settimeout(10)
-        switch(call)
-        found = call.frame()
-        assert found is not None
-        held.append(found.raw)
-        call.until_over()
-
-    upstream.scripts[b"/asks/22"] = slowly
-    client = clients(bascule.public_url)
-    client.send(upgrade(b"/asks/22") + early)
-    assert client.head().status == 101
-    eventually(lambda: len(held) == 2, 5, "the early frame arrives")
-    assert held == [b"", early]
-
-
-def test_early_frames_that_come_while_the_upstream_thinks_arrive_too(
-    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
-) -> None:
-    early = frame(TEXT, b"in time", key=KEY)
-    asked: list[Call] = []
-    go: list[int] = []
-
-    def slowly(call: Call) -> None:
-        asked.append(call)
-        eventually(lambda: go, 10, "the test says go")
-        switch(call)
-        found = call.frame()
-        assert found is not None
-        call.send(frame(TEXT, b"got " + found.payload))
-        call.until_over()
-
-    upstream.scripts[b"/asks/22b"] = slowly
-    client = clients(bascule.public_url)
-    client.send(upgrade(b"/asks/22b"))
-    eventually(lambda: asked, 5, "the upstream is asked")
-    client.send(early)
-    go.append(1)
-    assert client.head().status == 101
-    assert client.frame().payload == b"got in time"
-
-
-def test_early_bytes_are_discarded_when_the_upstream_refuses(
-    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
-) -> None:  # 23
-    heard: list[bytes] = []
-
-    def refuse(call: Call) -> None:
-        call.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
-        heard.append(call.until_over())
-
-    upstream.scripts[b"/asks/23"] = refuse
-    client = clients(bascule.public_url)
-    client.send(upgrade(b"/asks/23") + frame(TEXT, SECRET, key=KEY) + b"GET /smuggled HTTP/1.1\r\n\r\n")
-    answer = client.answer()
-    assert (answer.status, answer.body) == (403, b"no")
-    client.close()
-    eventually(lambda: heard, 5, "the upstream's connection ends")
-    assert heard == [b""]
-
-
-def test_a_request_pipelined_behind_an_upgrade_is_no_request(
-    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
-) -> None:  # 21
-    behind = b"GET /smuggled HTTP/1.1\r\nHost: front\r\n\r\n"
-    figures = Figures(bascule)
-    before = len(upstream.calls)
-    _asks(upstream, b"/asks")
-    client = clients(bascule.public_url)
-    client.send(upgrade(b"/asks/21") + behind)
-    assert client.head().status == 101
-    # It can only be taken for frames, and they are not masked.
-    assert client.frame().code == 1002
-    client.rest()
-    assert [call.target for call in upstream.calls[before:]] == [b"/asks/21"]
-    assert not any("http_requests" in name for name in figures.moved())
-
-
-# -- logs -----------------------------------------------------------------------------------------
-
-
-def test_no_secret_reaches_a_log(
-    bascule: RunningBascule, upstream: RawUpstream, clients: Clients
-) -> None:  # 29, 56, 89
-    def wait(call: Call) -> None:
-        switch(call, b"Sec-WebSocket-Protocol: v1.kernel.websocket.jupyter.org")
-        call.until_over()
-
-    upstream.scripts[b"/asks/29"] = wait
-    secrets = (
-        b"Cookie: session=" + SECRET,
-        b"Authorization: Bearer " + SECRET,
-        b"Sec-WebSocket-Protocol: v1.kernel.websocket.jupyter.org, v1.token.websocket.jupyter.org." + SECRET,
-        b"User-Agent: " + SECRET,
-        b"Referer: http://front/?token=" + SECRET,
-        b"X-Custom: " + SECRET,
-    )
-    target = b"/asks/29/" + SECRET + b"?token=" + SECRET
-    before, ended = len(refused_handshakes(bascule)), len(bascule.events("session ended"))
-    opened = clients(bascule.public_url)
-    answer = opened.open(target, *secrets)
-    assert answer.value(b"Sec-WebSocket-Protocol") == b"v1.kernel.websocket.jupyter.org"
-    opened.close()
-    refused = clients(bascule.public_url)
-    refused.send(upgrade(target, *secrets, b"Origin: http://" + SECRET))
-    assert refused.head().status == 403
-    malformed = clients(bascule.public_url)
-    malformed.send(upgrade(target, *secrets, b"X : " + SECRET))
-    assert malformed.head().status == 400
-    assert len(refused_handshakes(bascule)) == before + 2
-    eventually(lambda: len(bascule.events("session ended")) > ended, 10, "the session has its line")
-    said = bascule.process.log.read_text()
-    assert SECRET.decode() not in said
-
-
-def test_log_lines_stay_one_line_each(bascule: RunningBascule, clients: Clients) -> None:  # 89
-    client = clients(bascule.public_url)
-    client.send(upgrade("/\u2028\x1b[31m".encode(), "User-Agent: a\x0bb\u2028".encode()))
-    assert client.head().status == 400
-    for line in bascule.process.log.read_text().splitlines():
-        json.loads(line)
-
-
-def test_a_connection_that_says_nothing_and_leaves_is_no_event(bascule: RunningBascule) -> None:
-    figures = Figures(bascule)
-    before = len(refused_handshakes(bascule))
-    for _ in range(10):
-        connect(bascule.public_url).close()
-    assert figures.moved() == {}
-    assert len(refused_handshakes(bascule)) == before
