@@ -55,6 +55,7 @@ class World:
         refused: Why there was no session, each time.
         answers: Set when the upstream answers.
         reachable: Whether it can be reached.
+        fault: What is raised when its answer is read.
     """
 
     def __init__(self, route: str, *, at_once: bool = False) -> None:
@@ -73,6 +74,7 @@ class World:
         self.answers = asyncio.Event()
         self.reachable = True
         self.at_once = at_once
+        self.fault: Exception | None = None
         self.budget = SessionBudget(10)
         words = memoryview(bytearray(8 * len(GatewayWord))).cast("Q")
         refuser = Refuser(config.limits, life)
@@ -108,6 +110,8 @@ class World:
         return self.at_once
 
     def _hear(self) -> Switched | None:
+        if self.fault is not None:
+            raise self.fault
         return self._switched() if self.reachable else None
 
     def _give_up(self) -> None:
@@ -151,6 +155,17 @@ async def test_an_answer_that_cannot_be_told_to_a_forwarder_leaves_nothing_held(
     with pytest.raises(struct.error):
         world.arrived()
     assert world.budget.in_use == len(world.handed) == 0
+    assert [end.recv(1) for end in (world.browser[0], world.upstream[0])] == [b"", b""]
+    world.close()
+
+
+async def test_a_fault_of_ours_while_an_answer_is_read_leaves_nothing_held() -> None:
+    world = World("app", at_once=True)
+    await world.upgrade()
+    world.fault = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        world.arrived()
+    assert world.budget.in_use == len(world.attempts.expecting) == 0
     assert [end.recv(1) for end in (world.browser[0], world.upstream[0])] == [b"", b""]
     world.close()
 

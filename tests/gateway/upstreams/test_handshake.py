@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bascule.configuration.config import Config, Limits
-from bascule.gateway.connections.readiness import WatchedLeg
+from bascule.gateway.connections.readiness import Readiness, WatchedLeg
 from bascule.gateway.upstreams import dialler as connections
-from bascule.gateway.upstreams.dialler import Unreachable
+from bascule.gateway.upstreams.dialler import NoRoom, Unreachable
 from bascule.gateway.upstreams.handshake import Answered, Dial
 from bascule.policy.routes import UpstreamAddress
 from tests.gateway.upstreams.dialling import (
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
     import socket
 
     from bascule.gateway.upstreams.dialler import Dialler
+
+
+async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Be an upstream whose answer is not all there yet."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\n")
+    writer.close()
 
 
 @pytest.fixture
@@ -184,7 +192,9 @@ async def test_several_that_all_fail_are_told_as_the_last(
 
 
 @pytest.mark.usefixtures("far_away")
-async def test_one_that_epoll_does_not_take_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_epoll_does_not_take_is_not_the_upstreams_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     resolve_to(monkeypatch, SPEAKING)
     dialler = dialler_of(Config())
     address = await known(dialler, reserve_port())
@@ -195,8 +205,46 @@ async def test_one_that_epoll_does_not_take_is_told_by_its_number(monkeypatch: p
     monkeypatch.setattr(WatchedLeg, "expect_connected", full)
     dial = Dial(dialler, address, b"/", [], OFFER)
     assert not dial.begin(lambda: None)
-    with pytest.raises(Unreachable, match=r"^connect failed: ENOSPC$"):
+    with pytest.raises(NoRoom, match=r"^connect failed: ENOSPC$"):
         await dial.finish()
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+async def test_an_answer_that_epoll_does_not_wait_for_is_not_the_upstreams_fault(
+    monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    """Neither at once nor, where the handshake was handed to a task, when that waits."""
+    resolve_to(monkeypatch, SPEAKING)
+    expect, asked = Readiness.expect, itertools.count()
+
+    def full(readiness: Readiness, *what: Any) -> None:
+        if next(asked) >= taken:
+            raise OSError(errno.ENOSPC, "no watches")
+        expect(readiness, *what)
+
+    async with await asyncio.start_server(trickle, SPEAKING, 0) as server:
+        dialler = dialler_of(Config())
+        address = UpstreamAddress("http", "apps", server.sockets[0].getsockname()[1], b"apps")
+        await dialler._resolver.resolve("apps", address.port)
+        monkeypatch.setattr(Readiness, "expect", full)
+        with pytest.raises(NoRoom, match=r"^handshake failed: ENOSPC$"):
+            await opening(dialler, address, b"/", [], OFFER)
+
+
+async def test_a_fault_of_ours_while_an_answer_is_read_leaves_nothing_watched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve_to(monkeypatch, SPEAKING)
+    async with await asyncio.start_server(refuse, SPEAKING, 0) as server:
+        dialler = dialler_of(Config())
+        dial, arrived = await begun(dialler, server.sockets[0].getsockname()[1])
+        await arrived.wait()
+        monkeypatch.setattr(dialler, "longest_head", None)
+        with pytest.raises(TypeError):
+            dial.hear()
+        dial.give_up()
+        assert not dialler._readiness._waiting
+        assert not dialler.deadlines
 
 
 async def test_an_answer_that_comes_as_time_runs_out_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,11 @@ SocketAddress = tuple[object, ...] | str
 
 NONBLOCKING_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
-_NO_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL))
-"""No descriptor, no memory or, for `EADDRNOTAVAIL`, no port or address of our side is left."""
+_NO_ROOM: Final = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOSPC)
+)
+"""No descriptor, no memory; for `EADDRNOTAVAIL`, no port or address of our side; for `ENOSPC`, no watch of
+epoll's (``fs.epoll.max_user_watches``) is left."""
 
 _ASK_AGAIN: Final = 0.02
 """Seconds until a Unix socket whose backlog is full is asked again; TCP repeats its SYN by itself."""

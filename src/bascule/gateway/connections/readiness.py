@@ -51,10 +51,13 @@ class Readiness:
         self._epoll.modify(connection.fileno(), select.EPOLLIN)
 
     def forget(self, connection: socket.socket) -> None:
-        """Expect no more; it must be called before the connection is closed or handed over."""
+        """Expect no more; it must be called before the connection is closed or handed over.
+
+        Doing so twice is harmless.
+        """
         descriptor = connection.fileno()
-        del self._waiting[descriptor]
-        self._epoll.unregister(descriptor)
+        if self._waiting.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
 
     async def wait(self, connection: socket.socket) -> None:
         """Wait until a connection has bytes to read, has ended, or has failed.

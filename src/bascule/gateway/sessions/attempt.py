@@ -215,6 +215,11 @@ class Attempt:
             switched = self._dial.hear()
         except BlockingIOError:
             return
+        except BaseException:
+            self._all.expecting.leave(self)
+            self._dial.give_up()
+            self._is_lost()
+            raise
         self._all.expecting.leave(self)
         if switched is None:
             spawn(self._finish(), "upgrade", serves=True)

@@ -15,10 +15,11 @@ from binascii import b2a_base64
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.errors import BasculeError
+from bascule.gateway.connections.connecting import lacks_room
 from bascule.gateway.connections.legs import Deadline, Leg
 from bascule.gateway.connections.readiness import WatchedLeg
 from bascule.gateway.upstreams.candidates import Candidates
-from bascule.gateway.upstreams.dialler import Unreachable
+from bascule.gateway.upstreams.dialler import NoRoom, Unreachable
 from bascule.protocol.body import Framing, framing_of
 from bascule.protocol.handshake import Agreement, Offer, upgrade_request
 from bascule.protocol.http1 import END_OF_HEAD, BadHead, ResponseHead, has_bare_line_feed
@@ -252,7 +253,8 @@ class Dial:
                 raise Unreachable("handshake timed out") from error
             if isinstance(error, BadAnswer):
                 raise
-            raise Unreachable(_failure(error)) from error
+            why = NoRoom if lacks_room(error) else Unreachable
+            raise why(_failure(error)) from error
         except BaseException:
             leg.close()
             raise
