@@ -201,6 +201,10 @@ class Values(Block):
     """Whether the pods reload a changed configuration in place, within two minutes and without ending a
     session. A value that a running proxy cannot reload, and anything that is not configuration, still
     replaces the pods. `false` replaces them for every change."""
+    former_gateway_timeout: Duration = 0.0
+    """How long what began before a reload in place may go on where it keeps the former gateway process alive:
+    downloads, and sessions over TLS. It is cut then; 0 never cuts it. Each such process takes some 42 MB of
+    the pod's memory, and while there are seven no reload succeeds."""
     shutdown: Shutdown = Shutdown()
     """What Kubernetes adds around the drain."""
     readiness: ChartReadiness = ChartReadiness()

@@ -81,7 +81,9 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "a file was renewed": "A certificate, a key or a token. A reload begins.",
         "configuration reloaded": "A new gateway serves. `former` is the process that still finishes what it had begun.",
         "configuration not reloaded": "The former configuration stays in force. Each `problem` has a line.",
-        "a former gateway has left": "After a reload: it has finished everything it had begun.",
+        "a former gateway has left": "After a reload: it has finished everything it had begun, or its time was up.",
+        "a former gateway's time is up": "With `formerGatewayTimeout`. It has worked on for so many seconds since a reload, and cuts what it still "
+        "has: downloads, and sessions over TLS.",
         "a forwarder that starts will take no session": "At a reload: somebody has lowered the supervisor's open-file "
         "limit. Those that run go on.",
         "the listening sockets keep their old options": "At a reload: the kernel did not take the new ones.",

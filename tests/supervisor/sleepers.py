@@ -50,6 +50,9 @@ class Sleepers:
         child.pidfd = os.pidfd_open(child.process.pid)
         self.started.append(child)
 
+    def hang_up(self, child: Child) -> None:
+        child.hang_up()
+
     def messages(self, child: Child) -> list[ControlMessage]:
         """Return what a child was told since the last time."""
         said: list[ControlMessage] = []

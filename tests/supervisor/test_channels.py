@@ -203,7 +203,7 @@ def test_what_a_former_gateway_left_unread_is_given_to_the_serving_one_at_once(r
     assert successor is not None
     rig.start(successor)
     successor.prepared = True
-    former = rig.gateways.take_over()
+    former = rig.gateways.take_over(0.0)
     rig.dies(former)
     rig.channels.on_gateways_death(rig.gateway)
     assert rig.reads_the_rest(successor)

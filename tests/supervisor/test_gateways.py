@@ -26,7 +26,7 @@ def succeed(gateways: Gateways, process: subprocess.Popen[bytes]) -> GatewayChil
     """Let another one take over from one that lives; return the former one."""
     gateways.serving.process = process
     assert gateways.prepare() is not None
-    return gateways.take_over()
+    return gateways.take_over(0.0)
 
 
 def test_the_successor_has_another_place_and_serves_when_it_takes_over(
@@ -39,7 +39,7 @@ def test_the_successor_has_another_place_and_serves_when_it_takes_over(
     assert successor is not None
     assert list(gateways) == [first, successor]
     assert successor.place != first.place
-    assert gateways.take_over() is first
+    assert gateways.take_over(0.0) is first
     assert gateways.serving is successor
     assert list(gateways) == [successor, first]
 
@@ -47,7 +47,7 @@ def test_the_successor_has_another_place_and_serves_when_it_takes_over(
 def test_one_that_has_died_is_no_former_one() -> None:
     gateways = Gateways()
     gateways.prepare()
-    gateways.take_over()
+    gateways.take_over(0.0)
     assert list(gateways) == [gateways.serving]
 
 

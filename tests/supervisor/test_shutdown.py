@@ -45,9 +45,6 @@ class Host(Sleepers):
         yield from self.gateways
         yield self.forwarder
 
-    def hang_up(self, child: Child) -> None:
-        child.hang_up()
-
     def open_sessions(self) -> int:
         return 3
 

@@ -67,7 +67,7 @@ accepts the result, and a test says so for every case of the matrix.
 {{- range $networks := list "trustedProxies" "proxyProtocolFrom" -}}
 {{- $_ := set $config $networks (default list (get $.Values $networks)) -}}
 {{- end -}}
-{{- range $block := list "limits" "sockets" "watchdog" "reloadOnChange" "readiness" "metrics" "log" "upstreamTls" -}}
+{{- range $block := list "limits" "sockets" "watchdog" "reloadOnChange" "formerGatewayTimeout" "readiness" "metrics" "log" "upstreamTls" -}}
 {{- $_ := set $config $block (get $.Values $block) -}}
 {{- end -}}
 {{- $_ := set $config "forwarders" (merge (dict "count" (include "bascule.forwarders" . | int64)) (omit .Values.forwarders "count")) -}}

@@ -77,6 +77,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
   },
   "watchdog": "20s",
   "reloadOnChange": true,
+  "formerGatewayTimeout": "0s",
   "shutdown": {
     "preStopDelay": "10s",
     "margin": "10s",

@@ -273,6 +273,13 @@ class Keys(Block):
     as a whole, and nobody is there to send a signal. A file that cannot be used is tried again every five
     minutes.
     """
+    former_gateway_timeout: Duration = 0.0
+    """How long a gateway that a reload has replaced may work on; what it still has is cut then.
+
+    0, the default, lets it finish, however long that takes. Downloads keep it, and sessions over TLS (of
+    browsers, or to an `https` upstream), which may last for weeks; it takes some 42 MB. While there are seven
+    of them no reload succeeds. nginx calls this `worker_shutdown_timeout`, HAProxy `hard-stop-after`.
+    """
     readiness: Readiness = Readiness()
     """When `/readyz` fails."""
     capacity: Capacity = Capacity()

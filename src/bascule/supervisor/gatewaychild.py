@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ class GatewayChild(Child):
     Attributes:
         place: The same.
         prepared: Whether it has all it needs, so that forwarders may be connected to it.
+        former_since: Monotonic time in seconds at which another took its place; infinity until then.
     """
 
     name = "gateway"
@@ -36,6 +38,7 @@ class GatewayChild(Child):
         super().__init__()
         self.place = place
         self.prepared = False
+        self.former_since = math.inf
 
     def block(self, counters: CounterFile) -> memoryview:
         """See `Child.block`."""

@@ -54,12 +54,17 @@ class Gateways:
         self.successor = GatewayChild(place)
         return self.successor
 
-    def take_over(self) -> GatewayChild:
-        """Make the successor the serving gateway, and return the one that was."""
+    def take_over(self, now: float) -> GatewayChild:
+        """Make the successor the serving gateway, and return the one that was.
+
+        Args:
+            now: Monotonic time in seconds.
+        """
         assert self.successor is not None
         before, self.serving = self.serving, self.successor
         self.successor = None
         if before.alive:
+            before.former_since = now
             self.former.append(before)
         return before
 

@@ -7,7 +7,7 @@ In order:
    until then, all goes on as before;
 3. the serving gateway stops accepting, gives handshakes under way a moment, and reports that it has retired;
 4. the forwarders tell the successor which sessions they carry, and it serves;
-5. the former gateway finishes what it has begun, and leaves.
+5. the former gateway finishes what it has begun, and leaves (`bascule.supervisor.overtime`).
 
 Rules of this file: it decides which processes start; the supervisor starts and watches them.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -25,6 +26,7 @@ from bascule.configuration.loading import check_files
 from bascule.configuration.reloading import check_reload
 from bascule.errors import ConfigError
 from bascule.handover.control import NotReloaded, Retire, send_control
+from bascule.supervisor.overtime import ChildrenToLeave, Overtime
 from bascule.supervisor.renewal import Renewal
 from bascule.supervisor.sockets import check_options
 
@@ -51,7 +53,7 @@ _RETIRE_AT_MOST: Final = 30.0
 short of CPU time, and its death ends sessions with TLS and handshakes under way."""
 
 
-class ChildrenToStart(Protocol):
+class ChildrenToStart(ChildrenToLeave, Protocol):
     """What this file needs of `bascule.supervisor.children.Children`."""
 
     def start(self, child: Child) -> None:
@@ -109,6 +111,7 @@ class Succession:
         self._do_later = do_later
         self._renewal = self._next_renewal = Renewal.of_named(loaded.config)
         self._edits = Renewal(loaded.files)
+        self._overtime = Overtime(gateways, children, do_later)
         self._next_load: Callable[[], Loaded] | None = None
         self._renews = False
         self._failed_to_load = self._failed_to_renew = False
@@ -145,6 +148,7 @@ class Succession:
             successor = gateways.prepare()
             if successor is None:
                 left = len(gateways.former)
+                self._overtime.end(self.wanted.config.former_gateway_timeout)
                 raise ConfigError([f"{left} former gateways have work left; try again when one has finished"])
             self._children.start(successor)
             self._end_if_late(
@@ -247,12 +251,13 @@ class Succession:
 
     def _take_over(self) -> None:
         """Let the prepared successor serve; the former gateway finishes what it has begun."""
-        before = self._gateways.take_over()
+        before = self._gateways.take_over(time.monotonic())
         self.loaded = self.wanted
         self._renewal = self._next_renewal
         self._failed_to_renew = False
         self._failed_to_load &= self._renews  # renewed files do not make good a configuration that failed
         self._host.go_over()
+        self._overtime.allow(self.loaded.config.former_gateway_timeout)
         _log.info("configuration reloaded", former=before.process.pid if before.process else None)
 
     def on_servings_death(self) -> bool:
