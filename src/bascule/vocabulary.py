@@ -75,6 +75,8 @@ class Cause(StrEnum):
     IDLE = "idle"
     DRAIN = "drain"
     ADMIN = "admin"
+    EXPIRED = "expired"
+    """The login is over."""
     INTERNAL = "internal"
     """Our own fault, or the forwarder that carried the session died."""
 

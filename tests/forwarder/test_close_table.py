@@ -121,6 +121,11 @@ def _admin(world: World, line: Line) -> None:
     _both_answer(world, line)
 
 
+def _expired(world: World, line: Line) -> None:
+    world.relay.end(line.id, End.EXPIRED)
+    _both_answer(world, line)
+
+
 def _both_answer(world: World, line: Line) -> None:
     """Both peers are told something, answer, and leave."""
     world.until(lambda: line.browser.frames and line.upstream.frames, "both are told")
@@ -146,6 +151,7 @@ SCENARIOS: dict[End, Scenario] = {
     End.IDLE: _idle,
     End.DRAIN: _drain,
     End.ADMIN: _admin,
+    End.EXPIRED: _expired,
 }
 
 TIMEOUTS = (End.CLIENT_TIMEOUT, End.UPSTREAM_TIMEOUT)

@@ -31,6 +31,7 @@ from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from bascule.gateway.listening.upgrade import UpgradeRequest
+    from bascule.policy.login import Login
     from bascule.policy.routes import Match
 
 PATIENCE = 10.0
@@ -208,7 +209,7 @@ class Front:
         return int(self.words[GatewayWord.HTTP_REFUSED])
 
 
-def no_credentials(cookies: list[bytes], match: Match) -> str:
+def no_credentials(cookies: list[bytes], match: Match) -> Login:
     """Stand where credentials are checked, for tests none of whose routes asks for any."""
     raise AssertionError(match)
 
@@ -251,7 +252,7 @@ class World:
         self,
         upstream: Upstream | int,
         *,
-        authorise: Callable[[list[bytes], Match], str] = no_credentials,
+        authorise: Callable[[list[bytes], Match], Login] = no_credentials,
         tls: ssl.SSLContext | None = None,
         upstream_host: str = "127.0.0.1",
         upstream_url: str | None = None,

@@ -11,6 +11,7 @@ from bascule.configuration.hubroute import HubRoute
 from bascule.configuration.templates import UpstreamAddress
 from bascule.errors import RequestRefused
 from bascule.policy.clientaccount import Arrival
+from bascule.policy.login import NOBODY, Login
 from bascule.policy.requestrules import RequestRules
 from bascule.policy.routes import RouteTable
 
@@ -21,12 +22,12 @@ OURS = b"bascule-12345678"
 CLOSED, OPEN, UNREADABLE, NOWHERE = b"/closed/x", b"/open/x", b"/closed/../x", b"/nowhere"
 
 
-def require(cookies: list[bytes], match: Match) -> str:
+def require(cookies: list[bytes], match: Match) -> Login:
     """Admit whoever says a name."""
     assert match.route.name == "closed"
     if not cookies:
         raise RequestRefused(401, "Unauthorized access.")
-    return cookies[0].decode()
+    return Login(cookies[0].decode(), 7)
 
 
 def new_rules(**config: Any) -> RequestRules:
@@ -48,7 +49,7 @@ def judged(target: bytes, *fields: tuple[bytes, bytes], via: list[bytes] | None 
     rules = new_rules()
     try:
         match, _ = rules.find(target, b"front", via or [])
-        rules.user(match, fields)
+        rules.login(match, fields)
     except RequestRefused as refused:
         return refused.status
     return 0
@@ -75,13 +76,13 @@ def test_a_loop_comes_before_the_route_and_the_route_before_credentials(
 def test_a_login_opens_what_asks_for_one() -> None:
     rules = new_rules()
     closed, _ = rules.find(CLOSED, b"front", [])
-    assert rules.user(closed, [(b"Host", b"front"), (b"COOKIE", b"ada")]) == "ada"
+    assert rules.login(closed, [(b"Host", b"front"), (b"COOKIE", b"ada")]) == Login("ada", 7)
 
 
 def test_where_nobody_asks_a_login_says_nothing() -> None:
     rules = new_rules()
     match, _ = rules.find(OPEN, b"front", [])
-    assert rules.user(match, [(b"Cookie", b"ada")]) is None
+    assert rules.login(match, [(b"Cookie", b"ada")]) == NOBODY
 
 
 @pytest.mark.parametrize("user", ["ada", None])
@@ -89,7 +90,7 @@ def test_on_a_route_of_jupyterhub_a_request_is_for_the_owner_of_the_server(user:
     rules = new_rules()
     match, _ = rules.find(OPEN, b"front", [])
     hub_route = HubRoute("/user/x", {}, UpstreamAddress("http", "app", 1, b"app:1"), b"", 2, user, 0.0)
-    assert rules.user(match._replace(hub_route=hub_route), []) == user
+    assert rules.login(match._replace(hub_route=hub_route), []) == Login(user, None)
 
 
 def test_the_host_of_the_target_counts_whatever_the_field_says() -> None:

@@ -12,13 +12,15 @@ from bascule.handover.messages import Live
 from bascule.policy.budget import SessionBudget
 from bascule.telemetry.accesslog import AccessLog
 from bascule.telemetry.durations import Durations
+from bascule.telemetry.errand import Errand
 from bascule.telemetry.reservoir import Reservoir
+from bascule.vocabulary import Kind
 from tests.support.recorder import Recorder
 
 __all__ = ["TAG", "Bookkeeping"]
 
-TAG: Final = b"lab\x0010.0.0.7\x00lab:8888\x00ada"
-"""What a forwarder is given to tell later gateways whose a session is: route, client, upstream, user."""
+TAG: Final = Errand("lab", Kind.JUPYTER, "10.0.0.7", "lab:8888", "ada").tag()
+"""What a forwarder is given to tell later gateways whose a session is."""
 
 
 class Bookkeeping:

@@ -9,8 +9,11 @@ from bascule.telemetry.errand import Errand
 from bascule.vocabulary import Kind
 
 
-@given(st.text(), st.text(), st.text(), st.none() | st.text())
-def test_an_errand_comes_back_from_its_tag(route: str, client: str, upstream: str, user: str | None) -> None:
+@given(st.text(), st.text(), st.text(), st.none() | st.text(), st.none() | st.integers())
+def test_an_errand_comes_back_from_its_tag(
+    route: str, client: str, upstream: str, user: str | None, expires: int | None
+) -> None:
     assume("\0" not in route + client + upstream)
-    errand = Errand(route, Kind.APP, client, upstream, user)
+    assume(expires is None or user is not None)
+    errand = Errand(route, Kind.APP, client, upstream, user, expires)
     assert Errand.of_tag(errand.tag(), Kind.APP) == errand

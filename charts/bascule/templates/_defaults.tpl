@@ -108,6 +108,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
       "audience": "PROXY",
       "issuer": null,
       "leeway": "900s",
+      "closeAtExpiry": false,
       "keySecret": {
         "name": "",
         "key": "key"

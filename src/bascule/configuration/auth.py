@@ -23,7 +23,7 @@ class SessionAuth(Block):
     """The login cookie checked on routes with `auth: session`: a signed JWT.
 
     It must have an expiry (`exp`) and name the user (`sub`, at most 1024 bytes). It is checked when a request
-    or a session begins: an open session outlives its token, and a logout.
+    or a session begins: an open session outlives a logout, and its token unless `closeAtExpiry` is set.
     """
 
     cookie: Annotated[
@@ -61,6 +61,15 @@ class SessionAuth(Block):
     Bascule renews none. In a tab where nothing else does, open sessions go on, but once `leeway` is over each
     new request and session is answered with 401 until the user logs in again, or opens a page that renews the
     cookie.
+    """
+
+    close_at_expiry: Annotated[bool, Field(strict=True)] = False
+    """Whether a session is closed, with 1008, when its token has expired and `leeway` is over.
+
+    The browser reconnects: if its cookie has been renewed meanwhile, it goes on at once, otherwise it is
+    answered with 401. A terminal or a kernel is not lost by that, but output that arrives in between may be.
+    Off, as at Hopsworks: whoever has a notebook open for longer than a token lasts would notice each time. A
+    logout ends no session, with or without this: the platform can close them by the admin API.
     """
 
     @property

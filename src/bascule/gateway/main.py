@@ -24,6 +24,7 @@ from bascule.gateway.loopfault import on_loop_fault
 from bascule.gateway.parts import Parts
 from bascule.gateway.redirect import RedirectListener
 from bascule.gateway.retirement import retire
+from bascule.gateway.sessions.expiry import keep_closing_expired
 from bascule.handover import control, signals
 from bascule.handover.counters import TURN_EVERY, GatewayWord
 from bascule.handover.journal import Journal
@@ -85,11 +86,13 @@ class Gateway:
         await self._open(tls, admin_tls)
         parts = self._parts
         ticking = spawn(parts.metrics.keep_ticking(time.monotonic), "metrics tick")
+        expiring = spawn(self._close_expired(), "close expired sessions")
         await self._accept()
         await self._stopped.wait()
         if parts.life.accepts:  # the supervisor hung up without an order to drain or retire: leave at once
             self._go_on(Stage.STOPPING)
         ticking.cancel()
+        expiring.cancel()
         await self._close()
 
     def _prepare(self) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
@@ -180,6 +183,12 @@ class Gateway:
         assert self._admin_listener is not None
         await self._parts.refuser.wait_none_held()
         await self._admin_listener.close()
+
+    async def _close_expired(self) -> None:
+        """Close sessions whose login is over, where that is wanted."""
+        auth, parts = self._config.auth.session, self._parts
+        if auth.close_at_expiry:
+            await keep_closing_expired(parts.registry, parts.links.close_session, auth.leeway)
 
     def _redirects_to(self, public: socket.socket) -> RedirectListener | None:
         """Return the listener that redirects http to the public one, if one is configured."""

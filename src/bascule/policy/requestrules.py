@@ -29,6 +29,7 @@ from bascule.policy.clientaddress import TrustedProxies
 from bascule.policy.cookies import without_cookie
 from bascule.policy.fieldlines import values_of, with_host
 from bascule.policy.forwarding import forwarded_fields
+from bascule.policy.login import NOBODY, Login
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ class RequestRules:
     Args:
         config: Which proxies are trusted, and which cookie no upstream may see.
         routes: Where a target leads.
-        require: Checks credentials: given the values of ``Cookie`` and the match, it returns the user or
+        require: Checks credentials: given the values of ``Cookie`` and the match, it returns the login or
             raises `RequestRefused`.
         pseudonym: Our name in ``Via``: a token that no other proxy has.
 
@@ -60,7 +61,7 @@ class RequestRules:
     """
 
     def __init__(
-        self, config: Config, routes: Routes, require: Callable[[list[bytes], Match], str], pseudonym: bytes
+        self, config: Config, routes: Routes, require: Callable[[list[bytes], Match], Login], pseudonym: bytes
     ) -> None:
         self._routes = routes
         self._require = require
@@ -97,18 +98,18 @@ class RequestRules:
             raise RequestRefused(404, _NOTHING)
         return match, host if match.authority is None else match.authority
 
-    def user(self, match: Match, fields: Fields) -> str | None:
-        """Return whose a request is; ``None`` if nobody asks.
+    def login(self, match: Match, fields: Fields) -> Login:
+        """Return whose a request is.
 
-        On a route of JupyterHub, which checks logins itself, it is the owner of the server.
+        On a route of JupyterHub, which checks logins itself, it is the server owner's.
 
         Raises:
             RequestRefused: 401 or 403, the route does not let the request through.
         """
         if match.hub_route is not None:
-            return match.hub_route.user
+            return Login(match.hub_route.user, None)
         if match.route.auth is AuthMode.NONE:
-            return None
+            return NOBODY
         return self._require(values_of(fields, b"cookie"), match)
 
     def onward(

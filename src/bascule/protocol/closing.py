@@ -44,6 +44,7 @@ class End(IntEnum):
     IDLE = auto()
     DRAIN = auto()
     ADMIN = auto()
+    EXPIRED = auto()
     NO_DESCRIPTORS = auto()
     FORWARDER_LOST = auto()
 
@@ -140,6 +141,11 @@ CLOSE_TABLE: Final[dict[End, Row]] = {
         EndedBy.PROXY, Cause.ADMIN, CloseCode.POLICY_VIOLATION, "Closed by an administrator",
         CloseCode.GOING_AWAY, "Closed by an administrator",
         "DELETE /sessions/{id}; the code and reason given there replace the ones here.",
+    ),
+    End.EXPIRED: Row(
+        EndedBy.PROXY, Cause.EXPIRED, CloseCode.POLICY_VIOLATION, "The login has expired",
+        CloseCode.GOING_AWAY, "The login has expired",
+        "With auth.session.closeAtExpiry: the token that the session was opened with is no longer good.",
     ),
     End.NO_DESCRIPTORS: Row(
         EndedBy.PROXY, Cause.INTERNAL, None, "", None, "",

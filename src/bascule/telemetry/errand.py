@@ -25,6 +25,7 @@ class Errand(NamedTuple):
         client: Address of the browser.
         upstream: Where it leads, ``host:port`` or ``unix:/path``.
         user: The signed-in user, or the owner of the JupyterHub server; ``None`` where there is neither.
+        expires: When the user's token expires, in seconds since 1970; ``None`` without a token.
     """
 
     route: str
@@ -32,15 +33,21 @@ class Errand(NamedTuple):
     client: str
     upstream: str
     user: str | None
+    expires: int | None = None
 
     def tag(self) -> bytes:
         """Return what a later gateway needs and the forwarder does not know; the forwarder keeps it."""
-        route, _, client, upstream, user = self
-        known = f"{route}\0{client}\0{upstream}" if user is None else f"{route}\0{client}\0{upstream}\0{user}"
+        route, _, client, upstream, user, expires = self
+        known = f"{route}\0{client}\0{upstream}"
+        if user is not None:
+            known = f"{known}\0{'' if expires is None else expires}\0{user}"
         return known.encode("utf-8", "surrogatepass")
 
     @classmethod
     def of_tag(cls, tag: bytes, kind: Kind) -> Self:
         """Read a tag; the forwarder tells the kind beside it."""
-        route, client, upstream, *user = tag.decode("utf-8", "surrogatepass").split("\0", 3)
-        return cls(route, kind, client, upstream, user[0] if user else None)
+        route, client, upstream, *login = tag.decode("utf-8", "surrogatepass").split("\0", 4)
+        if not login:
+            return cls(route, kind, client, upstream, None)
+        expires, user = login
+        return cls(route, kind, client, upstream, user, int(expires) if expires else None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.errors import RequestRefused
+from bascule.policy.login import Login
 from tests.gateway.plain_support import Peer, World, answer, request_head, until
 
 if TYPE_CHECKING:
@@ -352,10 +353,10 @@ async def test_fields_that_are_too_large_together_are_431(world: World) -> None:
 
 
 async def test_credentials_are_checked_and_not_passed_on(world: World) -> None:
-    def authorise(cookies: list[bytes], _: object) -> str:
+    def authorise(cookies: list[bytes], _: object) -> Login:
         if cookies != [b"a=1; proxy_session=good; b=2"]:
             raise RequestRefused(401, "Unauthorized access.", ((b"WWW-Authenticate", b"Cookie"),))
-        return "ada"
+        return Login("ada", None)
 
     upstream = await world.repeating(answer())
     front = await world.front(upstream, auth="session", authorise=authorise)

@@ -16,6 +16,7 @@ from bascule.configuration.auth import Algorithm, SessionAuth
 from bascule.configuration.route import AuthMode, RouteConfig
 from bascule.errors import ConfigError, NotPermitted, RequestRefused
 from bascule.gateway.sessions.auth import SessionTokens
+from bascule.policy.login import Login
 from bascule.policy.routes import RouteTable
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _match(**more: Any) -> Match:
 
 def test_who_must_be_known_is_named_or_refused(tmp_path: Path) -> None:
     tokens = _tokens(tmp_path, KEY)
-    assert tokens.require(_signed(KEY, "HS512", "ada"), _match()) == "ada"
+    assert tokens.require(_signed(KEY, "HS512", "ada"), _match()).user == "ada"
     for cookies in ([], [b"proxy_session=x"], [b"other=x"]):
         with pytest.raises(RequestRefused) as refused:
             tokens.require(cookies, _match())
@@ -150,10 +151,17 @@ def test_who_must_be_known_is_named_or_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(("exp", "expires"), [(2**40 + 0.9, 2**40), (str(2**40), 2**40), (10**400, 2**53)])
+def test_a_login_says_when_its_token_expires(tmp_path: Path, exp: object, expires: int) -> None:
+    token = jwt.encode({"sub": "ada", "aud": "PROXY", "exp": exp}, KEY, "HS512")
+    cookies = [b"proxy_session=" + token.encode()]
+    assert _tokens(tmp_path, KEY).require(cookies, _match()) == Login("ada", expires)
+
+
 def test_a_login_that_is_not_the_one_demanded_is_told_the_claim_and_not_what_it_says(tmp_path: Path) -> None:
     tokens = _tokens(tmp_path, KEY)
     match = _match(required_claims={"sub": "bob"})
-    assert tokens.require(_signed(KEY, "HS512", "bob"), match) == "bob"
+    assert tokens.require(_signed(KEY, "HS512", "bob"), match).user == "bob"
     with pytest.raises(NotPermitted) as refused:
         tokens.require(_signed(KEY, "HS512", "ada"), match)
     assert (refused.value.status, refused.value.user) == (403, "ada")
@@ -167,7 +175,7 @@ def test_a_routes_own_audiences_take_the_place_of_the_usual_one(tmp_path: Path) 
     for audiences, let_in in ((("OTHER",), False), (("OTHER", "PROXY"), True), ((), True)):
         match = _match(audiences=audiences)
         if let_in:
-            assert tokens.require(_signed(KEY, "HS512"), match) == "meb10000"
+            assert tokens.require(_signed(KEY, "HS512"), match).user == "meb10000"
             continue
         with pytest.raises(RequestRefused) as refused:
             tokens.require(_signed(KEY, "HS512"), match)

@@ -23,6 +23,7 @@ from bascule.gateway.sessions.refusal_table import REFUSAL_TABLE
 from bascule.gateway.upstreams.handshake import Answered
 from bascule.handover.counters import GatewayWord
 from bascule.policy.clientaccount import Arrival
+from bascule.policy.login import Login
 from bascule.policy.routes import Match
 from bascule.protocol.body import framing_of
 from bascule.protocol.handshake import check_request
@@ -77,7 +78,7 @@ class World:
     def asked(self) -> Asked:
         head = parse_request_head(upgrade(), 100)
         arrival = Arrival("10.0.0.1", "10.0.0.1", b"http", b"front")
-        return Asked(self.leg, head, b"", arrival, check_request(head), self.match, "ann")
+        return Asked(self.leg, head, b"", arrival, check_request(head), self.match, Login("ann", None))
 
     async def answer(self) -> bytes:
         """Return all that the browser is told."""

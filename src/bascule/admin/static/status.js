@@ -13,6 +13,7 @@ const CAUSES = {
   idle: "idle timeout",
   drain: "drained",
   admin: "closed by an administrator",
+  expired: "login expired",
   internal: "our fault",
 };
 const FIELD = "X-Bascule-Admin";

@@ -125,7 +125,7 @@ class PlainProxy:
                 return await browser.answer(204, extra=_ALLOWED)
             via = [as_received(value) for value in request.headers.getall(hdrs.VIA, ())]
             match, host = self._rules.find(raw_target, host, via)
-            self._rules.user(match, fields)
+            self._rules.login(match, fields)
         except RequestRefused as refused:
             return await self._refuse(browser, refused)
         if request.method in _SAFE and (location := slash_location(raw_target, match)) is not None:

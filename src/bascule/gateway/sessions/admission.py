@@ -86,15 +86,15 @@ class Admission:
             seen_scheme, seen_host = seen_by_browser(arrival, self._rules.trusted, head.fields)
             if not origin_allowed(offer.origin, seen_host, seen_scheme, match.route.allowed_origins):
                 raise RequestRefused(403, why_refused(offer.origin, seen_host))
-            user = self._rules.user(match, head.fields)
+            login = self._rules.login(match, head.fields)
             if early and len(early) > self._config.limits.early_bytes:
                 raise RequestRefused(400, "Too many bytes were sent before the handshake was answered.")
         except RequestRefused as refused:
             return self._no_sessions.not_admitted(leg, refused, client, match)
-        asked = Asked(leg, head, early, arrival, offer, match, user)
+        asked = Asked(leg, head, early, arrival, offer, match, login)
         if not self._life.admits:
             return self._no_sessions.refuse(asked, Refusal.DRAINING)
-        lease = self._budget.try_acquire(time.monotonic(), match.route.name, user)
+        lease = self._budget.try_acquire(time.monotonic(), match.route.name, login.user)
         if isinstance(lease, Refusal):
             return self._no_sessions.refuse(asked, lease)
         return Attempt(self._attempts, asked, lease).begin()

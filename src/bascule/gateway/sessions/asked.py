@@ -9,6 +9,7 @@ from bascule.telemetry.errand import Errand
 if TYPE_CHECKING:
     from bascule.gateway.connections.legs import Leg
     from bascule.policy.clientaccount import Arrival
+    from bascule.policy.login import Login
     from bascule.policy.routes import Match
     from bascule.protocol.handshake import Offer
     from bascule.protocol.http1 import RequestHead
@@ -26,7 +27,7 @@ class Asked(NamedTuple):
         arrival: How the request reached us, and from where.
         offer: What the browser offers.
         match: Where the request leads.
-        user: Whose it is; ``None`` if nobody asks. On a route of JupyterHub, the owner of the server.
+        login: Whose it is.
     """
 
     leg: Leg
@@ -35,7 +36,7 @@ class Asked(NamedTuple):
     arrival: Arrival
     offer: Offer
     match: Match
-    user: str | None
+    login: Login
 
     @property
     def who(self) -> str:
@@ -43,14 +44,15 @@ class Asked(NamedTuple):
 
         Not the owner of a JupyterHub server, for which anybody may ask.
         """
-        if self.user is None or self.match.hub_route is not None:
+        user = self.login.user
+        if user is None or self.match.hub_route is not None:
             return self.arrival.client
-        return f"user {self.user}"
+        return f"user {user}"
 
     @property
     def errand(self) -> Errand:
         """Whose session it would be."""
-        return errand(self.match, self.arrival.client, self.user)
+        return errand(self.match, self.arrival.client, self.login)
 
     @property
     def path(self) -> bytes:
@@ -58,6 +60,6 @@ class Asked(NamedTuple):
         return self.head.target.partition(b"?")[0]
 
 
-def errand(match: Match, client: str, user: str | None) -> Errand:
+def errand(match: Match, client: str, login: Login) -> Errand:
     """Say for whom a browser at ``client`` asks for what ``match`` leads to."""
-    return Errand(match.route.name, match.route.kind, client, match.upstream.endpoint, user)
+    return Errand(match.route.name, match.route.kind, client, match.upstream.endpoint, *login)

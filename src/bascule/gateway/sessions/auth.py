@@ -2,8 +2,8 @@
 
 A route with ``auth: session`` admits a browser with a valid token in the configured
 cookie, whose claims are what the route demands (`bascule.configuration.claims`); an upgrade is checked
-exactly like a GET. The check is made once, at the handshake: a 101 cannot renew a cookie later. If anything
-goes wrong, the request is refused.
+exactly like a GET. The check is made once, at the handshake: a 101 cannot renew a cookie later. What follows
+when the token expires: `bascule.gateway.sessions.expiry`. If anything goes wrong, the request is refused.
 
 Tokens are never logged and never forwarded.
 """
@@ -19,6 +19,7 @@ from bascule.configuration.claims import first_unmet
 from bascule.configuration.namedfile import ALLOWED, read_file
 from bascule.errors import ConfigError, NotPermitted, RequestRefused
 from bascule.policy.cookies import cookie_value
+from bascule.policy.login import Login
 
 if TYPE_CHECKING:
     from bascule.configuration.config import SessionAuth
@@ -30,6 +31,9 @@ __all__ = ["SessionTokens"]
 _MAX_USER_BYTES: Final = 1024
 """Longest ``sub``, in UTF-8: we send it to the forwarder, which returns it with each outcome and in each list
 of sessions. JupyterHub's names have at most 255 characters."""
+
+_FOREVER: Final = 2**53
+"""Latest expiry that we tell apart, in seconds since 1970: a token may name any number."""
 
 _REFUSALS: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 """PyJWT's own error, and errors that its releases before 2.15 do not catch: from JSON nested too deeply, in
@@ -63,8 +67,8 @@ class SessionTokens:
         if self._key:
             _look_at(self._key, config)
 
-    def require(self, cookies: list[bytes], match: Match) -> str:
-        """Return the user of the token in these ``Cookie`` values, whom the route lets through.
+    def require(self, cookies: list[bytes], match: Match) -> Login:
+        """Return the login of the token in these ``Cookie`` values, which the route lets through.
 
         Raises:
             RequestRefused: 401, there is no valid token for this route.
@@ -79,7 +83,7 @@ class SessionTokens:
             raise NotPermitted(
                 f'The claim "{claim}" of this login is not one that this address admits.', user
             )
-        return user
+        return Login(user, min(int(claims["exp"]), _FOREVER))
 
     def check(self, cookies: list[bytes]) -> str | None:
         """Return the user of the token in these ``Cookie`` values; ``None`` without a valid token."""

@@ -18,6 +18,7 @@ from bascule.gateway.sessions.departure import Departure, departures
 from bascule.gateway.sessions.refusal import REFUSED_STATUS, Refusing
 from bascule.gateway.sessions.refusal_table import REFUSAL_TABLE
 from bascule.handover.counters import GatewayWord
+from bascule.policy.login import NOBODY, Login
 from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ class NoSessions:
             client: Address of the browser.
             match: Where the request leads, if that is known.
         """
-        why, user = Refusal.HANDSHAKE, None
+        why, login = Refusal.HANDSHAKE, NOBODY
         if isinstance(refused, NotPermitted):
-            why, user = Refusal.NOT_PERMITTED, refused.user
+            why, login = Refusal.NOT_PERMITTED, Login(refused.user, None)
         self._count(why)
-        whose = client if match is None else errand(match, client, user)
+        whose = client if match is None else errand(match, client, login)
         self._access.session_refused(why, whose, status=refused.status, detail=refused.detail)
         with contextlib.suppress(OSError):
             await error_answer(leg, refused)
