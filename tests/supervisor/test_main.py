@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
+import itertools
 import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -31,9 +33,11 @@ from bascule.handover.messages import MAX_PACKET_BYTES
 from bascule.supervisor import main
 from bascule.supervisor.main import Supervisor
 from bascule.supervisor.sockets import Listeners
+from tests.support.descriptors import open_descriptors
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    import selectors
     from collections.abc import Iterator
 
     from bascule.gateway.setup import GatewaySetup
@@ -99,6 +103,34 @@ def test_all_that_a_child_said_counts_though_it_has_died(talks: Talks) -> None:
     with after_its_death() as supervisor:
         assert supervisor._gateways.serving.prepared
         assert supervisor._shutdown.draining_since == SINCE
+
+
+@pytest.mark.parametrize("which", range(3), ids=("control", "pidfd", "prints"))
+def test_a_process_that_could_not_be_watched_leaves_nothing_to_the_next(
+    talks: Talks, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    talks()
+    with supervising() as supervisor:
+        children, gateway, selector = supervisor._children, supervisor._gateways.serving, supervisor._selector
+        register, times = selector.register, itertools.count()
+
+        def refuse_once(*watch: Any) -> selectors.SelectorKey:
+            if next(times) == which:
+                raise OSError(errno.ENOSPC, "no watch is left")
+            return register(*watch)
+
+        monkeypatch.setattr(selector, "register", refuse_once)
+        before = open_descriptors()
+        with pytest.raises(OSError, match="no watch"):
+            children.start(gateway)
+        assert not gateway.alive
+        assert not selector.get_map()
+        assert open_descriptors() == before
+        children.start(gateway)  # whose descriptors have the same numbers
+        assert len(selector.get_map()) == 3
+        assert gateway.process is not None
+        assert gateway.process.wait() == 0
+        children._on_death(gateway)
 
 
 def test_a_gateway_that_waits_for_forwarders_has_no_longer_to_hang_than_one_that_serves(

@@ -6,6 +6,7 @@ death, is the supervisor's to say (`Household`).
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -20,6 +21,7 @@ from bascule.supervisor.gatewaychild import GatewayChild
 from bascule.supervisor.prints import Prints
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Sequence
 
     from bascule.handover.control import ControlMessage
@@ -133,6 +135,7 @@ class Children:
             self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
             self._prints.watch(child)
         except OSError:  # no memory, or no epoll watch: we would not notice its death
+            self._unwatch(child.pidfd)  # before its number is another descriptor's
             self.hang_up(child)
             child.abandon()
             self._prints.end(child)
@@ -156,9 +159,13 @@ class Children:
 
     def hang_up(self, child: Child) -> None:
         """Close a child's control channel: the child ends what it has and leaves."""
-        if child.control is not None and child.control in self._selector.get_map():
-            self._selector.unregister(child.control)
+        if child.control is not None:
+            self._unwatch(child.control)
         child.hang_up()
+
+    def _unwatch(self, descriptor: int | socket.socket) -> None:
+        with contextlib.suppress(KeyError):  # it is not watched yet, or no longer
+            self._selector.unregister(descriptor)
 
     def _on_control(self, child: Child) -> bool:
         """Hear one message of a child; tell whether there may be more."""
