@@ -153,10 +153,11 @@ def test_who_has_died_is_left_alone() -> None:
 
 def test_another_patience_is_for_all_and_begins_anew() -> None:
     rig = Rig(0)
-    rig.forwarder.ready = True
-    rig.dog.works(rig.forwarder)
+    for child in (rig.forwarder, rig.gateway):
+        child.ready = True
+        rig.dog.works(child)
     rig.look(10)
-    rig.dog.begin_anew(3, rig.gateway)
+    rig.dog.begin_anew(3)
     rig.counters.forwarder(0)[ForwarderWord.TURNS] += 1
     rig.look(3)
     assert (rig.forwarder.done, rig.gateway.done) == ([], [])
@@ -168,7 +169,7 @@ def test_one_that_starts_keeps_its_time_when_patience_changes() -> None:
     rig = Rig(20)
     rig.dog.started(rig.forwarder)
     rig.look(10)
-    rig.dog.begin_anew(5, rig.gateway)
+    rig.dog.begin_anew(5)
     rig.look(int(STARTING) - 1)
     assert rig.forwarder.done == []
     rig.forwarder.ready = True

@@ -202,10 +202,10 @@ class Supervisor:
     def _on_ready(self, child: Child, hot_path: str) -> None:
         assert child.process is not None
         child.ready = True
-        self._watchdog.works(child)
         if child.restarts:
             _log.info("a process is back", child=child.name, restarts=child.restarts)
         if isinstance(child, ForwarderChild):
+            self._watchdog.works(child)
             child.hot_path = hot_path
             self._channels.connect(child)
             return
@@ -284,7 +284,7 @@ class Supervisor:
 
     def go_over(self) -> None:
         """See `SuccessionHost.go_over`."""
-        config, serving = self._config, self._gateways.serving
+        config = self._config
         configure(config.log.level, config.log.format, process="supervisor")
         warn(self._succession.loaded)
         if not self.is_leaving:
@@ -300,8 +300,8 @@ class Supervisor:
         self._channels.connect_all()
         for forwarder in self._forwarders:
             self._orders.change_intervals(forwarder)
-        # The gateway that is to serve gets no extra time to start: until it serves, no gateway accepts.
-        self._watchdog.begin_anew(config.watchdog, serving)
+        self._watchdog.begin_anew(config.watchdog)
+        self._watchdog.works(self._gateways.serving)  # no extra time to start: until it serves, nobody does
 
     # -- signals ------------------------------------------------------------------------------
 

@@ -76,12 +76,11 @@ class Watchdog:
         """Stop watching a process."""
         self._watched.pop(child, None)
 
-    def begin_anew(self, patience: float, needed: Child) -> None:
+    def begin_anew(self, patience: float) -> None:
         """Watch all processes with another patience.
 
         Args:
             patience: Seconds for which a loop may stand still; 0 for no limit.
-            needed: A process that is watched as one that works, although it may still be starting.
         """
         self._patience = patience
         for child in self._watched:
@@ -89,7 +88,6 @@ class Watchdog:
                 self.works(child)
             else:
                 self.started(child)
-        self.works(needed)
 
     def stands_still(self, child: Child) -> bool:
         """Tell whether the loop of a process stands still, even if it does not count as hung yet."""
