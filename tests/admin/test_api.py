@@ -143,6 +143,47 @@ async def test_a_session_whose_forwarder_cannot_be_told_goes_on_and_is_no_404() 
         assert (await client.delete(f"/sessions/{number}", headers=CSRF)).status == 202
 
 
+async def test_all_sessions_of_a_user_who_was_signed_out_are_closed_and_no_others() -> None:
+    async with admin() as (client, view):
+        await client.get("/sessions")  # what is told is read anew, not what was read for this
+        mine, others = [view.open(user="ada") for _ in range(3)], view.open(user="grace")
+        answer = await client.delete("/sessions?user=ada&code=1012&reason=signed%20out", headers=CSRF)
+        assert answer.status == 202
+        assert await answer.json() == {"closed": 3, "code": 1012, "reason": "signed out"}
+        assert view.ended == [(number, 1012, "signed out") for number in mine]
+        assert view.ids == [others]
+        again = await client.delete("/sessions?user=ada", headers=CSRF)
+        assert (again.status, (await again.json())["closed"]) == (202, 0)
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("", None),
+        ("code=1012", None),
+        ("users=ada", "users"),
+        ("limit=1", "limit"),
+        ("user=ada&code=7", "code"),
+    ],
+)
+async def test_a_slip_closes_nobodys_session(query: str, parameter: str | None) -> None:
+    async with admin() as (client, view):
+        number = view.open(user="ada")
+        answer = await client.delete(f"/sessions?{query}", headers=CSRF)
+        assert (answer.status, (await answer.json()).get("parameter")) == (400, parameter)
+        assert (await client.delete("/sessions?user=ada")).status == 403
+        assert view.ids == [number]
+
+
+async def test_how_many_of_several_sessions_could_not_be_told_is_said() -> None:
+    async with admin() as (client, view):
+        view.open(user="ada")
+        view.unheard = True
+        answer = await client.delete("/sessions?user=ada", headers=CSRF)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert (await answer.json())["detail"].startswith("Closed 0; 1 go on")
+
+
 async def test_draining_twice_is_draining_once() -> None:
     async with admin() as (client, view):
         view.open()

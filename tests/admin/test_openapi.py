@@ -26,6 +26,7 @@ PEER = Endpoint("127.0.0.1", 1)
 
 _BEYOND = (
     "GET /sessions",
+    "DELETE /sessions",
     "DELETE /sessions/{id}",
     "POST /api/routes",
     "POST /api/routes/{routespec}",

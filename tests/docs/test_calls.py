@@ -27,7 +27,8 @@ CAP = 500
 NAMED = 0x1C3
 
 
-CAPACITY, LISTING, CLOSE, GATE, DRAIN = "-s http", "/sessions?kind", "-X DELETE", "/admission", "/drain"
+CAPACITY, LISTING, CLOSE, CLOSE_ALL = "-s http", "/sessions?kind", "/sessions/1c3", "/sessions?user"
+GATE, DRAIN = "/admission", "/drain"
 """What tells the calls apart."""
 
 
@@ -38,7 +39,7 @@ def the(part: str) -> Command:
 
 
 def test_every_call_is_one_that_is_made_here() -> None:
-    made = {the(part).text for part in (CAPACITY, LISTING, CLOSE, GATE, DRAIN)}
+    made = {the(part).text for part in (CAPACITY, LISTING, CLOSE, CLOSE_ALL, GATE, DRAIN)}
     assert made == {command.text for command in claimed(__name__)}
 
 
@@ -99,6 +100,11 @@ def test_the_answers_are_those_that_the_pages_show(place: Place) -> None:
 
     close = the(CLOSE)
     assert json.loads(place.terminal.run(close.text)) == json.loads(close.shown)
+
+    of_ada = the(CLOSE_ALL)
+    said = json.loads(place.terminal.run(of_ada.text))
+    assert said.pop("closed") == 0, "nobody has signed in"
+    assert said.items() < json.loads(of_ada.shown).items()
 
 
 def test_the_gate_of_a_full_pod_answers_as_the_page_shows(place: Place) -> None:

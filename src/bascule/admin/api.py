@@ -1,15 +1,14 @@
 """The admin listener: metrics, health, sessions, drain, capacity, configuration, status page.
 
 Rules of this file: it answers; it owns no socket and no session. Every error is a
-problem detail, every answer says how long it may be kept, and only DELETE on a
-session, POST on drain and JupyterHub's routes (`bascule.admin.hubapi`) change anything,
+problem detail, every answer says how long it may be kept, and only DELETE on
+sessions, POST on drain and JupyterHub's routes (`bascule.admin.hubapi`) change anything,
 all safe to repeat. `openapi.yaml` beside this file describes it and the tests hold the two together.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -30,15 +29,13 @@ from bascule.admin.hubsharing import HubSharing
 from bascule.admin.instanceclient import InstanceClient
 from bascule.admin.jsonanswer import json_answer
 from bascule.admin.overview import overview
-from bascule.admin.problem import Problem, check_parameters, problems
+from bascule.admin.problem import Problem, problems
 from bascule.admin.public import PublicAnswers, capacities
 from bascule.admin.scrapes import Scrapes
-from bascule.admin.view import Unheard
+from bascule.admin.sessionsapi import SessionsApi
 from bascule.configuration.socketpath import UNIX_PEER
 from bascule.policy.admincalls import read_token
 from bascule.policy.clientaddress import peer_address
-from bascule.protocol.closing import CLOSE_TABLE, End
-from bascule.protocol.frames import MAX_REASON_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,10 +46,6 @@ __all__ = ["Administration"]
 
 _STATIC: Final = ("status.css", "status.js", "table.js", "charts.js", "format.js", "badge.js", "icon.svg")
 _PAGE_MAX_AGE: Final = 0
-_SESSION_ID: Final = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
-_CLOSE_CODES: Final = frozenset({1000, 1008, 1011, 1012, 1013})
-"""Registered codes that make sense from an operator; 3000-4999 are the applications' own."""
-_END_PARAMETERS: Final = frozenset({"code", "reason"})
 
 
 class Administration:
@@ -95,8 +88,7 @@ class Administration:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/status", self._status)
-        app.router.add_get("/sessions", self._list_sessions)
-        app.router.add_delete("/sessions/{id}", self._end_session)
+        SessionsApi(self._view, self._sessions).add_to(app)
         app.router.add_post("/drain", self._drain)
         for path in tokens.CAPACITY_PATHS:
             app.router.add_get(path, self._capacity)
@@ -159,24 +151,6 @@ class Administration:
     async def _status(self, request: web.Request) -> web.Response:
         return json_answer(await overview(self._view, self._sessions, self._cluster))
 
-    async def _list_sessions(self, request: web.Request) -> web.Response:
-        query = listing.parse_query(request.query)
-        return json_answer(listing.answer(await self._sessions.rows(), query))
-
-    async def _end_session(self, request: web.Request) -> web.Response:
-        session_id = request.match_info["id"]
-        check_parameters(request.query, _END_PARAMETERS)
-        code, reason = _close_code(request.query.get("code")), _close_reason(request.query.get("reason"))
-        try:
-            is_id = _SESSION_ID.fullmatch(session_id) is not None
-            known = is_id and self._view.end_session(session_id, code, reason)
-        except Unheard:
-            detail = "The session's forwarder cannot be reached just now; the session goes on. Try again."
-            raise Problem(503, detail, fields={"Retry-After": "1"}) from None
-        if not known:
-            raise Problem(404, "There is no such session; it may have ended by itself.")
-        return json_answer({"id": session_id, "code": code, "reason": reason}, status=202)
-
     async def _drain(self, request: web.Request) -> web.Response:
         self._view.drain()
         return json_answer({"draining": True, "sessions": self._view.capacity().in_flight}, status=202)
@@ -195,32 +169,6 @@ class Administration:
             content_type="application/json",
             headers={"Cache-Control": "public, max-age=3600"},
         )
-
-
-def _close_code(text: str | None) -> int:
-    if text is None:
-        default = CLOSE_TABLE[End.ADMIN].to_browser
-        assert default is not None
-        return default
-    code = int(text) if text.isascii() and text.isdigit() and len(text) == 4 else 0
-    if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
-        codes = ", ".join(str(known) for known in sorted(_CLOSE_CODES))
-        raise Problem(400, f"code must be one of {codes}, or from 3000 to 4999.", parameter="code")
-    return code
-
-
-def _close_reason(text: str | None) -> str:
-    if not text:
-        return CLOSE_TABLE[End.ADMIN].browser_reason
-    try:
-        length = len(text.encode())
-    except UnicodeEncodeError:  # bytes that are not UTF-8 in the query
-        raise Problem(400, "reason must be text in UTF-8.", parameter="reason") from None
-    if length > MAX_REASON_BYTES or not text.isprintable():
-        raise Problem(
-            400, f"reason must be printable and at most {MAX_REASON_BYTES} bytes.", parameter="reason"
-        )
-    return text
 
 
 def _openapi() -> bytes:

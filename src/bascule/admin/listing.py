@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bascule.admin.view import GatewayView, SessionRow
 
-__all__ = ["Query", "SessionList", "answer", "parse_query"]
+__all__ = ["FILTERS", "Filter", "Query", "SessionList", "answer", "parse_filter", "parse_query"]
 
 _MAX_LIMIT: Final = 1000
 _DEFAULT_LIMIT: Final = 100
@@ -40,9 +40,9 @@ _SORT_KEYS: Final[dict[str, str]] = {
     "kind": "kind",
     "user": "user",
 }
-_PARAMETERS: Final = frozenset(
-    {"route", "kind", "user", "id", "minAge", "minIdle", "limit", "cursor", "offset", "sort"}
-)
+FILTERS: Final = frozenset({"route", "kind", "user", "id", "minAge", "minIdle"})
+"""Parameters of `parse_filter`."""
+_PARAMETERS: Final = FILTERS | {"limit", "cursor", "offset", "sort"}
 
 
 class SessionList:
@@ -80,8 +80,8 @@ class SessionList:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What `GET /sessions` asks for; ``None`` does not filter."""
+class Filter:
+    """Which sessions are meant; ``None`` does not filter."""
 
     route: str | None
     kind: Kind | None
@@ -89,11 +89,6 @@ class Query:
     id: str | None
     min_age: float
     min_idle: float
-    limit: int
-    cursor: str | None
-    offset: int
-    sort: str
-    descending: bool
 
     def matches(self, row: SessionRow) -> bool:
         """Tell whether a row passes all filters."""
@@ -105,6 +100,37 @@ class Query:
             and row.age >= self.min_age
             and row.idle >= self.min_idle
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What `GET /sessions` asks for."""
+
+    wanted: Filter
+    limit: int
+    cursor: str | None
+    offset: int
+    sort: str
+    descending: bool
+
+
+def parse_filter(query: Mapping[str, str]) -> Filter:
+    """Read the parameters in `FILTERS`.
+
+    Raises:
+        Problem: 400, naming the parameter that is out of range.
+    """
+    kind = query.get("kind")
+    if kind is not None and kind not in set(Kind):
+        raise Problem(400, f"kind must be one of {', '.join(Kind)}.", parameter="kind")
+    return Filter(
+        route=query.get("route"),
+        kind=Kind(kind) if kind is not None else None,
+        user=query.get("user"),
+        id=query.get("id"),
+        min_age=_number(query, "minAge"),
+        min_idle=_number(query, "minIdle"),
+    )
 
 
 def parse_query(query: Mapping[str, str]) -> Query:
@@ -123,16 +149,8 @@ def parse_query(query: Mapping[str, str]) -> Query:
     cursor = query.get("cursor")
     if cursor is not None and (sort != "id" or descending or "offset" in query):
         raise Problem(400, "cursor needs the default order, by id, and no offset.", parameter="cursor")
-    kind = query.get("kind")
-    if kind is not None and kind not in set(Kind):
-        raise Problem(400, f"kind must be one of {', '.join(Kind)}.", parameter="kind")
     return Query(
-        route=query.get("route"),
-        kind=Kind(kind) if kind is not None else None,
-        user=query.get("user"),
-        id=query.get("id"),
-        min_age=_number(query, "minAge"),
-        min_idle=_number(query, "minIdle"),
+        wanted=parse_filter(query),
         limit=_whole(query, "limit", _DEFAULT_LIMIT, 1, _MAX_LIMIT),
         cursor=cursor,
         offset=_whole(query, "offset", 0, 0, 2**31 - 1),
@@ -143,7 +161,7 @@ def parse_query(query: Mapping[str, str]) -> Query:
 
 def answer(rows: Sequence[SessionRow], query: Query) -> dict[str, object]:
     """Filter, sort and cut rows into the body of the answer."""
-    found = [row for row in rows if query.matches(row)]
+    found = [row for row in rows if query.wanted.matches(row)]
     total = len(found)
     # Ids break ties, so that rows with equal keys do not change places from one reading to the next.
     found.sort(key=lambda row: _born(row.id))

@@ -1,4 +1,4 @@
-"""Which sessions are closed because their login is over. On the wire: tests/sessions/test_login_expiry.py."""
+"""Which sessions are closed because their login is over. On the wire: tests/sessions/test_end_of_login.py."""
 
 from __future__ import annotations
 

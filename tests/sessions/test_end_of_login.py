@@ -1,10 +1,12 @@
-"""``auth.session.closeAtExpiry``: a session does not outlive the token it was opened with."""
+"""A session does not outlive the login: ``auth.session.closeAtExpiry``, and a logout that says so."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
+import urllib.request
 from typing import TYPE_CHECKING
 
 import jwt
@@ -38,9 +40,9 @@ def proxy(bascule: Start, upstream: RawUpstream, auth: dict[str, object]) -> Run
     return bascule({"routes": [route], "auth": auth})
 
 
-def _opened(proxy: RunningBascule, clients: Clients, lasts: int) -> RawClient:
+def _opened(proxy: RunningBascule, clients: Clients, lasts: int, user: str = "ada") -> RawClient:
     """Open a session with a token that lasts for so many seconds."""
-    claims = {"sub": "ada", "aud": "PROXY", "exp": int(time.time()) + lasts}
+    claims = {"sub": user, "aud": "PROXY", "exp": int(time.time()) + lasts}
     client = clients(proxy.public_url)
     client.open(b"/", b"Cookie: proxy_session=" + jwt.encode(claims, KEY, algorithm="HS512").encode())
     return client
@@ -90,3 +92,18 @@ def test_it_counts_for_sessions_that_are_open_when_it_is_set(
     proxy.goes_over(7, auth=auth)
     said = client.reply()
     assert (said.code, said.reason) == OVER
+
+
+def test_a_logout_can_end_all_of_a_users_sessions_at_once(proxy: RunningBascule, clients: Clients) -> None:
+    *adas, graces = (_opened(proxy, clients, 3600, user) for user in ("ada", "ada", "grace"))
+    order = urllib.request.Request(
+        f"{proxy.admin_url}/sessions?user=ada&reason=signed%20out",
+        method="DELETE",
+        headers={"X-Bascule-Admin": "1"},
+    )
+    with urllib.request.urlopen(order, timeout=10) as answer:
+        assert json.load(answer)["closed"] == 2
+    for client in adas:
+        said = client.reply()
+        assert (said.code, said.reason) == (1008, b"signed out")
+    assert _works(graces)
