@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,6 +123,16 @@ def test_a_process_that_can_says_where_it_stood_in_a_line_of_the_log(proxy: Prox
     assert printed["pid"] == victim
     assert "Fatal Python error: Aborted" in printed["stack"]
     assert "in run" in printed["stack"]
+    assert not [line for line in bascule.log_lines if "text" in line], "nothing is beside the log"
+
+
+@pytest.mark.parametrize("name", ["gateway", "forwarder-0"])
+def test_what_is_printed_below_our_code_is_a_line_of_the_log(proxy: Proxy, name: str) -> None:
+    bascule = proxy()
+    pid = gateway(bascule) if name == "gateway" else forwarders(bascule)[0]
+    Path(f"/proc/{pid}/fd/2").write_text("libuv: io_uring_enter(getevents): Cannot allocate memory\n")
+    (printed,) = eventually(lambda: _said(bascule, "a process printed", name), 10, "it is logged")
+    assert printed["stack"] == "libuv: io_uring_enter(getevents): Cannot allocate memory"
     assert not [line for line in bascule.log_lines if "text" in line], "nothing is beside the log"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import faulthandler
 import gc
+import os
 import socket
 import sys
 import time
@@ -325,8 +326,10 @@ def main(setup: GatewaySetup) -> None:
         SystemExit: With 2, when a file that the configuration names cannot be used; the log says why.
     """
     faulthandler.enable(setup.prints)  # when compiled code fails or the supervisor gives us up
+    lines = os.dup(2)
+    os.dup2(setup.prints, 2)  # where what fails below our code says so, which is no line of the log
     log = setup.config.log
-    configure(log.level, log.format, process="gateway")
+    configure(log.level, log.format, process="gateway", descriptor=lines)
     log_strays()
 
     async def run() -> None:

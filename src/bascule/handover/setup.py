@@ -32,8 +32,8 @@ class ChildSetup:
         control: Descriptor of the channel to the supervisor.
         counters: Descriptor of the counter file.
         forwarders: Number of forwarder slots.
-        prints: Descriptor to which it prints its stack when it crashes or hangs; and a forwarder, which has
-            no log, whatever it prints.
+        prints: Descriptor to which it prints whatever is no line of the log, such as its stack when it
+            crashes or hangs.
     """
 
     control: int = field(metadata=INHERITED)

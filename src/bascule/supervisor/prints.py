@@ -1,8 +1,8 @@
 """What the other processes print, as lines of the log.
 
 The log has one form, by which collectors read it. An interpreter that crashes, or is told to say where it
-hangs, prints its stack in another, and so does what fails below our code. So a forwarder's standard error,
-and what a gateway prints its stack to, are pipes to the supervisor: what comes together becomes one line.
+hangs, prints its stack in another, and so does what fails below our code. So the standard error of each of
+them is a pipe to the supervisor: what comes together becomes one line.
 
 Rules of this file: nobody waits for the other. A pipe that is full takes no more, and what is much is cut.
 """
