@@ -53,7 +53,7 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "a certificate is not accepted": "A TLS handshake with `client` failed: over its certificate, since it showed none "
         "([`tls.clientCa`](configuration.md#tlsclientca), [`adminTls.clientCa`](configuration.md#admintlsclientca)), or "
         "over ours. At most once a minute for each `problem`; `times` counts all.",
-        "accepting pauses": "No descriptor or no memory is left for another connection. At most once a minute; `pauses` "
+        "accepting pauses": "No descriptor, no memory or no epoll watch is left for another connection. At most once a minute; `pauses` "
         "counts all.",
     },
     "Start, stop and drain": {

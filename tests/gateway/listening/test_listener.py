@@ -22,6 +22,7 @@ from bascule.gateway.life import Life
 from bascule.gateway.listening.http import HttpServer
 from bascule.gateway.listening.listener import Listener
 from bascule.tasks import are_serving
+from tests.gateway.fewwatches import no_watch_left
 from tests.support.certificates import make_certificate
 from tests.support.tlspeer import TlsPeer
 from tests.support.waiting import eventually_async
@@ -112,6 +113,17 @@ async def test_a_connection_that_cannot_be_accepted_does_not_stop_the_next(name:
     )
     assert said.endswith(b"plain")
     assert raised == []
+
+
+async def test_a_listener_that_the_loop_cannot_watch_accepts_a_little_later() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    async with contextlib.AsyncExitStack() as running, asyncio.timeout(10):
+        with no_watch_left():
+            await running.enter_async_context(_listening(listening, Limits()))
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"plain")
+        writer.close()
 
 
 @pytest.mark.parametrize(

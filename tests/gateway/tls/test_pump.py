@@ -18,6 +18,7 @@ from bascule.gateway.tls import pump as module
 from bascule.gateway.tls.pump import pump
 from bascule.gateway.tls.pumpedleg import PumpedLeg
 from bascule.handover.descriptors import arrived, queued
+from tests.gateway.fewwatches import no_watch_left
 from tests.support.certificates import make_certificate
 from tests.support.farends import reset_on_close, tcp_pair
 from tests.support.tlspeer import secured
@@ -295,3 +296,24 @@ def test_a_forwarder_that_leaves_with_bytes_of_ours_unread_is_heard_to_its_end(c
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(take()) == count
+
+
+@pytest.mark.parametrize("what", ["end", "stash"])
+async def test_a_pair_that_the_loop_cannot_watch_ends_with_its_connection(what: str) -> None:
+    loop = asyncio.get_running_loop()
+    ours, peer = tcp_pair()
+    end, forwarder = socket.socketpair()
+    end.setblocking(False)
+    transport, _ = await loop.connect_accepted_socket(PumpedLeg, ours)
+    with peer, forwarder:
+        with no_watch_left():
+            pump(
+                transport,
+                end,
+                b"" if what == "end" else bytes(1 << 22),
+                has_ended=False,
+                is_full=what != "end",
+            )
+        async with asyncio.timeout(10):
+            assert await loop.sock_recv(peer, 1) == b""
+        await eventually_async(lambda: end.fileno() < 0, 5, "nothing is left open")

@@ -14,6 +14,7 @@ import uvloop
 
 from bascule.gateway.tls.handshake import accept_tls
 from bascule.gateway.tls.pumpedleg import PumpedLeg
+from tests.gateway.fewwatches import no_watch_left
 from tests.gateway.tls_support import accepted, client, heard
 from tests.support.farends import tcp_pair
 from tests.support.waiting import eventually_async
@@ -164,3 +165,21 @@ async def test_bytes_that_are_no_tls_end_the_connection(certificate: Certificate
         assert await heard(leg, 4) == b"good"
         with pytest.raises(ssl.SSLError):
             await leg.read()
+
+
+@pytest.mark.parametrize("what", ["reading", "writing"])
+async def test_a_connection_that_the_loop_cannot_watch_ends(certificate: Certificate, what: str) -> None:
+    release = threading.Event()
+
+    async with accepted(certificate, lambda _: release.wait(10)) as (leg, transport):
+        transport.pause_reading()
+        with no_watch_left():
+            if what == "reading":
+                transport.resume_reading()
+            else:
+                transport.write(bytes(1 << 23))
+        async with asyncio.timeout(10):
+            with pytest.raises(OSError, match="No space left"):
+                await leg.read()
+        assert transport.get_write_buffer_size() == 0
+        release.set()

@@ -145,7 +145,10 @@ class Listener:
         if self._closed:
             return
         self._listening.setblocking(False)
-        self._loop.add_reader(self._listening.fileno(), self._accept)
+        try:
+            self._loop.add_reader(self._listening.fileno(), self._accept)
+        except OSError as error:  # for want of memory, or by the user's limit of watches
+            self._pause(error)
 
     def close(self) -> None:
         """Stop accepting and close our descriptor of the socket; connections go on. Twice is harmless."""

@@ -132,7 +132,11 @@ class _Pump(asyncio.BufferedProtocol):
             self._stash = bytes(data)
             if not self._is_lost:
                 self._transport.pause_reading()
-            self._loop.add_writer(self._end.fileno(), self._hear_rest)
+            try:
+                self._loop.add_writer(self._end.fileno(), self._hear_rest)
+            except OSError:  # for want of memory, or by the user's limit of watches
+                self._stash, self._is_heard = b"", False
+                self._transport.abort()
 
     def _hear_rest(self) -> None:
         stash, self._stash = self._stash, b""
@@ -162,7 +166,10 @@ class _Pump(asyncio.BufferedProtocol):
 
     def _listen(self, listens: bool) -> None:
         """Pass on what the forwarder says, or no longer; twice is harmless."""
-        self._reading.want(listens, self._pass_on)
+        try:
+            self._reading.want(listens, self._pass_on)
+        except OSError:  # for want of memory, or by the user's limit of watches
+            self._transport.abort()
 
     def _pass_on(self) -> tuple[int, int]:
         """Pass on once what the forwarder has said; see `Reading`."""

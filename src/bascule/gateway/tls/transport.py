@@ -384,12 +384,15 @@ class TlsTransport(asyncio.Transport):
             reads = self._ours is not _GONE and self._peers is not _Peers.ENDED
         else:
             reads = self._peers is _TALKS and not (self._is_paused or self._sender.owes_much)
-        if reads is not self._reading.is_on:
-            self._reading.want(reads, self._receive)
         writes = self._ours is not _GONE and bool(self._sender.backlog)
-        if writes is not self._writes:
-            self._writes = writes
-            if writes:
-                self._loop.add_writer(self._connection.fileno(), self._on_writable)
-            else:
-                self._loop.remove_writer(self._connection.fileno())
+        try:
+            if reads is not self._reading.is_on:
+                self._reading.want(reads, self._receive)
+            if writes is not self._writes:
+                self._writes = writes
+                if writes:
+                    self._loop.add_writer(self._connection.fileno(), self._on_writable)
+                else:
+                    self._loop.remove_writer(self._connection.fileno())
+        except OSError as error:  # for want of memory, or by the user's limit of watches
+            self._end(error)
