@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import select
 import socket
@@ -317,3 +318,30 @@ async def test_a_pair_that_the_loop_cannot_watch_ends_with_its_connection(what: 
         async with asyncio.timeout(10):
             assert await loop.sock_recv(peer, 1) == b""
         await eventually_async(lambda: end.fileno() < 0, 5, "nothing is left open")
+
+
+class Lacking(socket.socket):
+    """A socket for whose bytes the kernel has no memory."""
+
+    def send(self, *_: Any) -> int:
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+
+async def test_a_forwarder_that_lives_hears_the_end_where_the_kernel_takes_no_bytes_for_it() -> None:
+    loop = asyncio.get_running_loop()
+    ours, peer = tcp_pair()
+    pair, forwarder = socket.socketpair()
+    end = Lacking(fileno=pair.detach())
+    end.setblocking(False)
+    forwarder.setblocking(False)
+    transport, _ = await loop.connect_accepted_socket(PumpedLeg, ours)
+    pump(transport, end, b"", has_ended=False)
+    with peer:
+        async with asyncio.timeout(10):
+            await loop.sock_sendall(peer, b"hello")
+            assert await loop.sock_recv(forwarder, 1) == b""
+            await loop.sock_sendall(forwarder, b"goodbye")
+            assert await loop.sock_recv(peer, 9) == b"goodbye"
+            forwarder.close()
+            assert await loop.sock_recv(peer, 1) == b""
+    await eventually_async(lambda: end.fileno() < 0, 5, "nothing is left open")
