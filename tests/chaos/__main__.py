@@ -5,7 +5,7 @@ processes are killed and stopped, and its configuration and its upstreams change
 seed; what the machine does beside them does not, so a seed may find a fault only now and then. Configuration,
 log and deeds of a run that found something stay. Exit status 1 if it did.
 
-Usage: python -m tests.chaos [--variant plain|tls|hub] [--seed N] [--minutes M]
+Usage: python -m tests.chaos [--variant plain|tls|hub|unix] [--seed N] [--minutes M]
 """
 
 from __future__ import annotations

@@ -10,8 +10,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from bascule.protocol.closing import End
+from bascule.vocabulary import Direction
+from tests.chaos.connections import near_end
 from tests.chaos.upstream import GOODBYE
-from tests.chaos.wire import END, LARGEST, REPLY, RESET, SAY_CLOSE, Message, Peer, Said
+from tests.chaos.wire import END, LARGEST, REPLY, RESET, SAY_CLOSE, Message, Peer, Said, tallied
 from tests.support.frames import BINARY, CLOSE, PING, PONG, frame, header
 from tests.support.rawclient import upgrade
 
@@ -78,13 +80,14 @@ class Browser:
     async def _open(self) -> Peer | None:
         story = self._story
         reader, writer = await self._scene.connect()
-        story.port = writer.get_extra_info("sockname")[1]
+        story.end = near_end(writer.get_extra_info("socket"))
         forwarded = b"X-Forwarded-For: " + story.client.encode()
         writer.write(upgrade(f"{self._path}{story.number}".encode(), forwarded))
         status = int((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1])
         if status == 101:
             story.opened_at = story.active_at = time.monotonic()
-            return Peer(reader, writer, self._dice)
+            sent, came = story.sent[Direction.INBOUND], story.came[Direction.OUTBOUND]
+            return Peer(reader, writer, sent=sent, came=came, dice=self._dice)
         story.status = status
         writer.close()
         return None
@@ -129,7 +132,7 @@ class Browser:
             else:
                 self._check(opcode, payload)
             await self._notify()
-        story.cut_mid_frame = peer.mid_frame
+        story.cut, story.cut_mid_frame = peer.end, peer.mid_frame
         story.over_at = time.monotonic()
         self._is_over = True
         await self._notify()
@@ -231,6 +234,7 @@ class Browser:
         elif ending == "break off":
             story.did.add(End.CLIENT_ABORTED)
             story.given_up = story.breaks_off = True
+            tallied(peer.sent, BINARY, 100)  # by its header
             await peer.send(frame(BINARY, bytes(100), key=_KEY)[:50])
         elif ending == "half close" and peer.writer.can_write_eof():
             story.did.add(End.CLIENT_ABORTED)

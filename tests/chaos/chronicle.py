@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bascule.vocabulary import Direction
+
 if TYPE_CHECKING:
     from bascule.protocol.closing import End
-    from tests.chaos.wire import Said
+    from tests.chaos.wire import Said, Tally
 
 __all__ = ["Chronicle", "Deed", "Story", "address"]
 
@@ -28,12 +31,15 @@ class Story:
 
     Attributes:
         number: The last segment of its path.
+        end: The browser's end of its connection, as `tests.chaos.connections.near_end` has it.
         did: Rows of the close table that its peers brought about; `said` is the Close that one of them sent.
         status: Of an answer other than 101.
         proven: Whether a message came from the upstream.
         missed: Replies that had not come when the peer's Close came, which it sent after them.
         breaks_off: Whether the browser ended inside a frame; `cut_mid_frame`, whether what it read did.
+        cut: How what the browser read ended.
         given_up: Whether the browser reads no more, so that what it was told is not known.
+        sent: What was sent, by direction; `came`, what arrived at the other end.
         quiet: The longest time without a message; `deaf`, the longest for which the browser read nothing.
         doomed_by: The death of the forwarder that carried it.
     """
@@ -43,7 +49,7 @@ class Story:
     began: float = field(default_factory=time.monotonic)
     opened_at: float | None = None
     over_at: float | None = None
-    port: int = 0
+    end: int = 0
     status: int = 0
     did: set[End] = field(default_factory=set)
     said: Said | None = None
@@ -55,7 +61,10 @@ class Story:
     missed: int = 0
     breaks_off: bool = False
     cut_mid_frame: bool = False
+    cut: str = ""
     given_up: bool = False
+    sent: dict[Direction, Tally] = field(default_factory=lambda: {each: Counter() for each in Direction})
+    came: dict[Direction, Tally] = field(default_factory=lambda: {each: Counter() for each in Direction})
     active_at: float = 0.0
     quiet: float = 0.0
     deaf: float = 0.0
@@ -173,7 +182,15 @@ class Chronicle:
 
     @property
     def begun(self) -> tuple[int, int]:
-        """How many sessions there were, at least and at most: some that were cut may not have been one."""
+        """How many sessions there were for sure, and how many upgrades had no end that tells."""
         stories = self.stories.values()
         sure = sum(story.proven for story in stories)
-        return sure, sure + sum(not story.proven and not story.is_refused for story in stories)
+        return sure, sum(not story.proven and not story.is_refused for story in stories)
+
+    def moved(self, direction: Direction) -> tuple[Tally, Tally]:
+        """Return all that was sent in a direction, and all that arrived."""
+        sent, came = Counter[int](), Counter[int]()
+        for story in self.stories.values():
+            sent.update(story.sent[direction])
+            came.update(story.came[direction])
+        return sent, came

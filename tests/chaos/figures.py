@@ -8,12 +8,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.chaos.violence import connections
+from bascule.vocabulary import Direction, Opcode
+from tests.chaos.connections import unended
+from tests.chaos.oracle import DOWN, FULL
+from tests.chaos.wire import PAYLOAD
 from tests.support.proctree import descriptors, forwarders, gateways
 from tests.support.series import read_series
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.chaos.scene import Scene
 
 __all__ = ["Figures", "Held", "gone_back"]
@@ -76,7 +81,7 @@ class Figures:
         """Find sessions that are admitted above the cap: connections to their upstream become more."""
         now = time.monotonic()
         # The kernel's list is not of one moment: of two, the shorter one.
-        count = min(len(connections(remote=self._scene.sessions_upstream.port)) for _ in range(2))
+        count = min(unended(self._scene.sessions_upstream.address) for _ in range(2))
         most = max(self._chronicle.then("cap", now - 1, now))
         # A gateway that stands still keeps connections whose session the forwarder has ended.
         may_keep = self._scene.variant == "tls" and self._chronicle.during(now - 1, now, "gateway", "all")
@@ -84,33 +89,60 @@ class Figures:
             self._chronicle.wrong(f"{count} connections to the upstream, with a cap of {most}")
         self._open = count
 
-    def _sum(self, name: str, without: str = "-") -> float:
-        """Return the sum of a metric's series, without those with a label."""
-        chosen = (key for key in self._series if key.partition("{")[0] == name and without not in key)
-        return sum(self._series[key] for key in chosen)
+    def _sum(self, name: str, *labels: object) -> float:
+        """Return the sum of a metric's series that have some labels."""
+        wanted = [f'"{label}"' for label in labels]
+        return sum(
+            value
+            for key, value in self._series.items()
+            if key.partition("{")[0] == name and all(word in key for word in wanted)
+        )
 
     async def settle(self) -> None:
         """Find what is counted otherwise than browsers know, at a moment at which nothing begins or ends."""
 
         async def is_right() -> bool:
-            if not await self._read():
-                return False
-            begun, may_have = self._chronicle.begun
-            return self._sum(_IN_FLIGHT) == self._chronicle.live and begun <= self._counted <= may_have
+            return await self._read() and not list(self._miscounted())
 
         try:
             await eventually_async(is_right, _SETTLES_WITHIN, "what is counted")
         except TimeoutError:
-            self._chronicle.wrong(
-                f"{self._sum(_IN_FLIGHT):g} sessions in flight, browsers have {self._chronicle.live};"
-                f" {self._counted:g} are counted, {self._chronicle.begun} began"
-            )
+            for finding in self._miscounted():
+                self._chronicle.wrong(finding)
 
-    @property
-    def _counted(self) -> float:
-        """Sessions that ended, were lost or are in flight."""
-        ended = self._sum("bascule_sessions_ended_total", without='cause="internal"')
-        return ended + self._sum("bascule_sessions_lost_total") + self._sum(_IN_FLIGHT)
+    def _miscounted(self) -> Iterator[str]:
+        """Yield the figures that are not between the least and the most that both ends have seen."""
+        for name, value, least, most in self._bounds():
+            if not least <= value <= most:
+                yield f"{name}: {value:g} are counted, and {least} to {most} were seen"
+
+    def _bounds(self) -> Iterator[tuple[str, float, int, int]]:
+        chronicle, total = self._chronicle, self._sum
+        in_flight, lost = total(_IN_FLIGHT), total("bascule_sessions_lost_total")
+        every = "bascule_sessions_ended_total"
+        ended = total(every) - total(every, "internal")  # which are among the lost ones
+        begun, unanswered = chronicle.begun
+        yield "in flight", in_flight, chronicle.live, chronicle.live
+        yield "sessions", ended + lost + in_flight, begun, begun + unanswered
+        for name in ("bascule_stashed_bytes", "bascule_http_requests_in_flight"):
+            yield name, total(name), 0, 0
+        answered = chronicle.answered
+        yield "requests", total("bascule_http_requests_total"), answered, answered + chronicle.failed
+        for metric, said in (
+            ("ws_connection_rejections_total", FULL),
+            ("ws_upstream_connect_failures_total", DOWN),
+        ):
+            heard = sum(story.heard == said for story in chronicle.stories.values())
+            yield metric, total(metric), heard, heard + unanswered
+        for direction in Direction:
+            sent, came = chronicle.moved(direction)
+            payload = total("bascule_payload_bytes_total", direction)
+            yield f"bytes {direction}", payload, came[PAYLOAD], sent[PAYLOAD]
+            for opcode in Opcode:
+                # Pings are answered, and Closes made, by the proxy itself.
+                least = came[opcode] if opcode < Opcode.CLOSE else 0
+                frames = total("bascule_frames_total", direction, opcode.name.lower())
+                yield f"{opcode.name} {direction}", frames, least, sent[opcode]
 
     def held(self) -> Held:
         """Return what the processes hold."""

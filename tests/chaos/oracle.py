@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from bascule.protocol.closing import CLOSE_TABLE, End
+from bascule.vocabulary import Direction, Opcode
 from tests.chaos.browsers import CEILING
 from tests.chaos.upstream import GOODBYE
 from tests.chaos.violence import IDLE, PONG
-from tests.chaos.wire import Said
+from tests.chaos.wire import PAYLOAD, Said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tests.chaos.chronicle import Chronicle, Story
 
-__all__ = ["Oracle"]
+__all__ = ["DOWN", "FULL", "Oracle"]
+
+FULL: Final = Said(1013, "WebSocket session cap reached (maxSessionsPerApp)")
+DOWN: Final = Said(1013, "WebSocket upstream is not reachable")
 
 _LATE: Final = 1.0
 """Seconds by which a browser may notice later than something is noted, or sooner."""
@@ -31,6 +36,12 @@ _NEAR: Final = 10.0
 _ROWS: Final = {(row.ended_by.value, row.cause.value): end for end, row in CLOSE_TABLE.items()}
 """Of two rows with the same words, the one that some violence of ours can bring about."""
 _KILLED: Final = {role: (f"{role} killed", f"{role} hangs") for role in ("gateway", "forwarder")}
+_DATA: Final = (Opcode.CONTINUATION, Opcode.TEXT, Opcode.BINARY)
+_DESERTED: Final = "the gateway that was to use it ended"
+"""How the log says that a gateway was asked to retire for another one, which died: so the first is killed."""
+_HOLDS_UP: Final = ("gateway", "forwarder", "all", "cores")
+_NO_FORWARDER: Final = Said(1013, "No forwarder can take a session")
+_RESTARTING: Final = Said(1012, "The proxy is restarting")
 _FAULTS: Final = (
     "a control message cannot be read", "a plain HTTP request failed", "an admin call failed",
     "channel failed", "internal error", "log lines lost", "sessions lost on their way to a forwarder",
@@ -64,12 +75,17 @@ class Oracle:
         victims = {
             deed.pid for deed in deeds if deed.what.endswith(("killed", "hangs")) or deed.over == math.inf
         }
+        is_deserted = False
         for line in self._lines:
             event = line.get("event", "")
+            if line.get("problem", "").startswith(_DESERTED):
+                is_deserted = True
             if "text" in line or event.startswith(_FAULTS) or "Traceback" in str(line):
                 yield f"in the log: {line}"
             if event in ("a process died", "a process hangs") and line["pid"] not in victims:
-                yield f"nobody had killed it: {line}"
+                if not (is_deserted and line["child"] == "gateway"):
+                    yield f"nobody had killed it: {line}"
+                is_deserted = False
         for story in self._chronicle.stories.values():
             for finding in self._of(story):
                 yield f"session {story.number}: {finding}; {self._told(story)}"
@@ -80,7 +96,8 @@ class Oracle:
         rows = [[line[key] for key in keys] for line in self._ends[story.client]]
         return (
             f"{story.client}, {lived}, {story.status}: did {[end.name for end in story.did]},"
-            f" said {story.said}, heard {story.heard}, upstream heard {story.upstream_heard}, lines {rows}"
+            f" said {story.said}, heard {story.heard} {story.cut},"
+            f" upstream heard {story.upstream_heard}, lines {rows}"
         )
 
     def _killed(self, role: str, begin: float, end: float) -> bool:
@@ -109,6 +126,8 @@ class Oracle:
             yield "it has no line"
         if story.missed and not story.upstream_died:  # if it did, the proxy answers in its place
             yield f"{story.missed} replies did not come, though a Close behind them did"
+        for line in lines:
+            yield from _miscounted(story, line)
         if not ends <= permitted:
             yield f"permitted are {[end.name for end in permitted]}"
         # One that is lost may have begun to end otherwise.
@@ -156,7 +175,7 @@ class Oracle:
             and any(not slots or not death.child or death.child in slots for death in deaths)
         ):
             found.add(End.FORWARDER_LOST)
-        if self._has_tls and self._killed("gateway", story.began, until):
+        if self._has_tls and self._killed("gateway", max(story.began, over - _NEAR), until):
             found |= {End.CLIENT_ABORTED, End.UPSTREAM_ABORTED}
         return found
 
@@ -179,31 +198,48 @@ class Oracle:
             return is_down
         if story.heard is None:
             return is_down or is_stopping or any(self._killed(role, begin, over) for role in _KILLED)
-        match story.heard:
-            case (1013, "WebSocket session cap reached (maxSessionsPerApp)"):
-                return self._may_be_full(story, over)
-            case (1013, "WebSocket upstream is not reachable"):
-                return is_down
-            case (1013, "No forwarder can take a session"):
-                return bool(self._chronicle.during(begin, over, "forwarder", "all", healing=True))
-            case (1012, "The proxy is restarting"):
-                return is_stopping or bool(self._chronicle.during(begin, over, "reload"))
-            case _:
-                return False
+        if story.heard == FULL:
+            return self._may_be_full(story, over)
+        if story.heard == DOWN:
+            return is_down
+        if story.heard == _NO_FORWARDER:
+            return bool(self._chronicle.during(begin, over, "forwarder", "all", healing=True))
+        return story.heard == _RESTARTING and (
+            is_stopping or bool(self._chronicle.during(begin, over, "reload"))
+        )
 
     def _may_be_full(self, story: Story, over: float) -> bool:
-        """Tell whether others may have held so many places that there was none for this one.
+        """Tell whether others may have held so many places that there was none for this one."""
+        others = sum(began <= over and until >= story.began for began, until in self._places)
+        return others >= min(self._chronicle.then("cap", story.began - _LATE, over))
 
-        Processes that stand still or are held up give places back late.
-        """
-        chronicle = self._chronicle
-        held_up = chronicle.during(story.began - 3 * _NEAR, over, "gateway", "forwarder", "all", "cores")
-        begin = story.began - (3 * _NEAR if held_up else _LATE)
-        others = sum(
-            other.began <= over and (other.over_at is None or other.over_at >= begin) and not other.is_refused
-            for other in chronicle.stories.values()
-        )
-        return others >= min(chronicle.then("cap", begin, over))
+    @cached_property
+    def _places(self) -> list[tuple[float, float]]:
+        """From when until when each session may have had its place."""
+        stories = self._chronicle.stories.values()
+        # One that is refused for another reason may have had a place while its upstream was dialled.
+        with_place = [story for story in stories if story.heard != FULL and story.status != 404]
+        return [(story.began, self._held_until(story)) for story in with_place]
+
+    def _held_until(self, story: Story) -> float:
+        """Return when a session has given back its place: one that stands still does so when it goes on."""
+        until = math.inf if story.over_at is None else story.over_at + _LATE
+        for deed in self._chronicle.deeds:
+            if deed.what.startswith(_HOLDS_UP) and deed.began <= until:
+                until = max(until, deed.healed + _LATE)
+        return until
+
+
+def _miscounted(story: Story, line: dict[str, Any]) -> Iterator[str]:
+    """Yield what a line says otherwise than both ends; a line of a session that was lost says nothing."""
+    is_lost = line["cause"] == "internal"
+    for direction in Direction:
+        sent, came = story.sent[direction], story.came[direction]
+        for name, opcodes in (("bytes", (PAYLOAD,)), ("frames", _DATA)):
+            said = line.get(f"{name}_{direction}")
+            least, most = (sum(map(tally.__getitem__, opcodes)) for tally in (came, sent))
+            if not (said is None if is_lost else said is not None and least <= said <= most):
+                yield f"its line has {said} {name} {direction}, and {least} to {most} were seen"
 
 
 def _hears(story: Story, end: End) -> tuple[Said | None, Said | None]:

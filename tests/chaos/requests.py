@@ -46,9 +46,10 @@ async def ask(scene: Scene) -> None:
             )
         return
     chronicle.failed += 1
-    gone = chronicle.during(began - 1, time.monotonic(), "upstreams")
-    killed = chronicle.during(began - 1, time.monotonic(), "gateway killed", "gateway hangs", "stop")
-    if not (gone if status in _UPSTREAM_FAILED else status == 0 and (gone or killed)):
+    span = began - 1, time.monotonic()
+    gone = chronicle.during(*span, "upstreams")
+    cut = chronicle.during(*span, "gateway killed", "gateway hangs", "stop")
+    if not (gone if status in _UPSTREAM_FAILED else status == 0 and (gone or cut)):
         chronicle.wrong(f"request {number}, begun at {chronicle.at(began)}: {status or 'cut'}, for no reason")
 
 

@@ -128,7 +128,7 @@ class Run:
             chronicle.wrong(f"it ended with {status}")
         if left := [pid for pid in family if alive(pid)]:
             chronicle.wrong(f"processes are left: {left}")
-        if sockets := [path.name for path in scene.home.rglob("*") if path.is_socket()]:
+        if sockets := [path.name for path in scene.home.rglob("*.sock") if path.is_socket()]:
             chronicle.wrong(f"sockets are left: {sockets}")
         scene.leaving = True
         await self._violence.calm(leave=True)

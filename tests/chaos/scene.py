@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
 
+    from tests.chaos.connections import Address
+
 __all__ = ["VARIANTS", "Scene"]
 
-VARIANTS: Final = ("plain", "tls", "hub")
+VARIANTS: Final = ("plain", "tls", "hub", "unix")
 
 _TOKEN: Final = "the-token-of-the-hub"
 _MOST: Final = 70
@@ -73,16 +75,21 @@ class Scene:
             certificate = make_certificate(self.home)
             server, self._tls = certificate.server(), certificate.client()
             more |= {"tls": certificate.block(), "upstreamTls": {"ca": str(certificate.certificate)}}
-        self.sessions_upstream, self.requests_upstream = (Upstream(self.chronicle, server) for _ in range(2))
+        elif self.variant == "unix":
+            more["listen"] = f"unix:{self.home}/public.sock"
+        self.sessions_upstream, self.requests_upstream = (
+            Upstream(self.chronicle, f"{self.home}/{name}.up" if self.variant == "unix" else 0, server)
+            for name in ("sessions", "requests")
+        )
         for upstream in (self.sessions_upstream, self.requests_upstream):
             await upstream.start()
             stack.callback(upstream.die)
-        config = self.settings(cap=30, idle=0, pong=0, sometimes=True) | more
-        for name, value in {"cap": 30, "idle": 0, "pong": 0, "sometimes": 1, "always": 1}.items():
+        first = {"cap": 30, "idle": 0, "pong": 0, "sometimes": 1}
+        for name, value in {**first, "always": 1}.items():
             self.chronicle.now(name, value)
-        self.proxy = stack.enter_context(run_bascule(self.home, config))
+        self.proxy = stack.enter_context(run_bascule(self.home, self.settings(**first) | more))
 
-    def settings(self, *, cap: int, idle: int, pong: int, sometimes: bool) -> dict[str, Any]:
+    def settings(self, *, cap: int, idle: int, pong: int, sometimes: int) -> dict[str, Any]:
         """Return the configuration.
 
         Args:
@@ -98,7 +105,7 @@ class Scene:
         return {
             "routes": routes,
             "adminToken": _TOKEN,
-            "trustedProxies": ["127.0.0.1"],
+            "trustedProxies": ["127.0.0.1", "unix:"],
             "forwarders": {"count": 2},
             "watchdog": 5,
             "websocketProxy": {
@@ -111,10 +118,18 @@ class Scene:
             "drain": {"timeout": 3, "rate": 0},
         }
 
+    @property
+    def address(self) -> Address:
+        """Where browsers connect to."""
+        where = self.proxy.public_url.rpartition(":")[2]
+        return where if self.variant == "unix" else int(where)
+
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect as a browser does."""
-        host, _, port = self.proxy.public_url.removeprefix("http://").rpartition(":")
-        return await asyncio.open_connection(host, int(port), ssl=self._tls, limit=1 << 18)
+        where = self.address
+        if isinstance(where, str):
+            return await asyncio.open_unix_connection(where, limit=1 << 18)
+        return await asyncio.open_connection("127.0.0.1", where, ssl=self._tls, limit=1 << 18)
 
     async def traffic(self) -> None:
         """Open sessions and send requests until cancelled."""

@@ -9,24 +9,21 @@ from typing import Any
 import pytest
 
 from bascule.protocol.closing import End
+from bascule.vocabulary import Direction
 from tests.chaos.chronicle import Chronicle, Story
 from tests.chaos.figures import gone_back
-from tests.chaos.oracle import Oracle
-from tests.chaos.wire import Message, Said
+from tests.chaos.oracle import DOWN, FULL, Oracle
+from tests.chaos.wire import PAYLOAD, Message, Said
+from tests.support.frames import BINARY, CONTINUATION
 from tests.support.parts import ROOT
 from tests.support.series import read_series
 
 NUMBER = 7
 GOODBYE = Said(1000, "goodbye")
-FULL = Said(1013, "WebSocket session cap reached (maxSessionsPerApp)")
-LINE = {
-    "event": "session ended",
-    "client": "10.0.0.7",
-    "ended_by": "client",
-    "cause": "closed",
-    "duration_seconds": 9,
-}
-LOST = LINE | {"ended_by": "proxy", "cause": "internal", "forwarder": 1}
+ENDED = {"event": "session ended", "client": "10.0.0.7", "duration_seconds": 9}
+MOVED = {"bytes_inbound": 20, "frames_inbound": 2, "bytes_outbound": 0, "frames_outbound": 0}
+LINE = ENDED | MOVED | {"ended_by": "client", "cause": "closed"}
+LOST = ENDED | {"ended_by": "proxy", "cause": "internal", "forwarder": 1}
 
 
 def test_a_short_run_finds_nothing() -> None:
@@ -42,6 +39,8 @@ def chronicle() -> Chronicle:
     chronicle = Chronicle()
     story = Story(NUMBER, "always", began=100.0, opened_at=100.0, over_at=109.0, active_at=108.0, proven=True)
     story.did, story.said, story.heard, story.upstream_heard = {End.CLIENT_CLOSED}, GOODBYE, GOODBYE, GOODBYE
+    for tally in (story.sent[Direction.INBOUND], story.came[Direction.INBOUND]):
+        tally.update({BINARY: 2, PAYLOAD: 20})
     chronicle.stories[NUMBER] = story
     chronicle.states = {
         "always": [(0.0, {1})],
@@ -67,6 +66,10 @@ def test_a_session_that_its_browser_closed_is_as_it_should_be(chronicle: Chronic
         ([LINE, LINE], "it has several lines"),
         ([LINE | {"cause": "aborted"}], "permitted are ['CLIENT_CLOSED']"),
         ([LOST], "permitted are ['CLIENT_CLOSED']"),
+        ([LINE | {"bytes_inbound": 19}], "its line has 19 bytes inbound, and 20 to 20 were seen"),
+        ([LINE | {"frames_outbound": 1}], "its line has 1 frames outbound, and 0 to 0 were seen"),
+        ([ENDED | {"ended_by": "client", "cause": "closed"}], "its line has None bytes inbound"),
+        ([LOST | MOVED], "its line has 20 bytes inbound"),
         ([LINE, {"event": "internal error", "what": "a reload"}], "in the log"),
         ([LINE, {"text": "Fatal Python error"}], "in the log"),
         ([LINE, {"event": "a process died", "pid": 4711}], "nobody had killed it"),
@@ -130,6 +133,15 @@ def test_a_gateways_death_cuts_sessions_with_tls_and_no_other(chronicle: Chronic
     assert "permitted are []" in findings(chronicle, cut)[0]
 
 
+def test_a_gateway_that_died_long_before_has_cut_nothing(chronicle: Chronicle) -> None:
+    story = chronicle.stories[NUMBER]
+    story.did, story.heard, story.upstream_heard = set(), None, None
+    story.began = story.opened_at = 90.0
+    death = chronicle.did("gateway killed")
+    death.began, death.over = 98.0, 98.5
+    assert "permitted are []" in findings(chronicle, LINE | {"cause": "aborted"}, has_tls=True)[0]
+
+
 def test_a_refusal_below_the_cap_is_found(chronicle: Chronicle) -> None:
     for number in range(10, 15):
         chronicle.stories[number] = Story(number, "always", 100.0, 100.0, 109.0, heard=FULL)
@@ -137,6 +149,41 @@ def test_a_refusal_below_the_cap_is_found(chronicle: Chronicle) -> None:
     assert len(refused) == 5
     chronicle.states["cap"] = [(0.0, {1})]
     assert findings(chronicle, LINE) == []
+
+
+def test_a_place_is_given_back_late_only_by_who_stands_still(chronicle: Chronicle) -> None:
+    chronicle.states["cap"] = [(0.0, {1})]
+    chronicle.stories[10] = Story(10, "always", 111.0, 111.0, 112.0, heard=FULL)
+    assert "refused for no reason" in findings(chronicle, LINE)[0]
+    stop = chronicle.did("forwarder stopped")
+    stop.began, stop.over, stop.healed = 105.0, 108.5, 108.5
+    assert "refused for no reason" in findings(chronicle, LINE)[0]
+    stop.over = stop.healed = 110.5
+    assert findings(chronicle, LINE) == []
+
+
+def test_one_that_is_refused_later_may_have_had_a_place(chronicle: Chronicle) -> None:
+    chronicle.states["cap"] = [(0.0, {2})]
+    chronicle.stories[10] = Story(10, "always", 105.0, 105.0, 106.0, heard=FULL)
+    chronicle.stories[11] = Story(11, "always", 105.0, 105.0, 106.0, heard=DOWN)
+    assert "session 10: it was refused for no reason" not in "".join(findings(chronicle, LINE))
+    chronicle.stories[11] = Story(11, "always", 105.0, 105.0, 106.0, status=404)
+    assert "session 10: it was refused for no reason" in "".join(findings(chronicle, LINE))
+
+
+def test_what_was_sent_and_did_not_arrive_may_be_counted_or_not(chronicle: Chronicle) -> None:
+    chronicle.stories[NUMBER].sent[Direction.INBOUND].update({CONTINUATION: 1, PAYLOAD: 10})
+    for more in (0, 1):
+        line = LINE | {"bytes_inbound": 20 + 10 * more, "frames_inbound": 2 + more}
+        assert findings(chronicle, line) == []
+
+
+def test_a_gateway_may_be_killed_once_for_a_successor_that_died(chronicle: Chronicle) -> None:
+    died = {"event": "a process died", "child": "gateway", "pid": 4711}
+    failed = {"event": "configuration not reloaded", "problem": "the gateway that was to use it ended with X"}
+    assert findings(chronicle, LINE, failed, died) == []
+    assert len(findings(chronicle, LINE, failed, died, died)) == 1
+    assert len(findings(chronicle, LINE, failed, died | {"child": "forwarder-0"})) == 1
 
 
 def test_a_message_of_which_a_byte_is_another_is_found() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
+from bascule.vocabulary import Direction
 from tests.chaos.wire import END, RESET, SAY_CLOSE, Message, Peer, Said, content
 from tests.support.frames import CLOSE, PONG
 from tests.support.http import read_fields
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import ssl
 
     from tests.chaos.chronicle import Chronicle, Story
+    from tests.chaos.connections import Address
 
 __all__ = ["GOODBYE", "Upstream"]
 
@@ -24,15 +26,18 @@ _PIECE: Final = 50_000
 
 
 class Upstream:
-    """A server for WebSockets or for plain requests; its port stays the same.
+    """A server for WebSockets or for plain requests; its address stays the same.
 
     Args:
         chronicle: Gets what is wrong.
+        address: Where it is; 0 for a port that the kernel chooses.
         context: For TLS.
     """
 
-    def __init__(self, chronicle: Chronicle, context: ssl.SSLContext | None = None) -> None:
-        self.port = 0
+    def __init__(
+        self, chronicle: Chronicle, address: Address = 0, context: ssl.SSLContext | None = None
+    ) -> None:
+        self.address = address
         self._chronicle = chronicle
         self._context = context
         self._server: asyncio.Server | None = None
@@ -41,14 +46,19 @@ class Upstream:
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"http{'s' if self._context else ''}://127.0.0.1:{self.port}"
+        if isinstance(self.address, str):
+            return f"http+unix://{quote(self.address, safe='')}"
+        return f"http{'s' if self._context else ''}://127.0.0.1:{self.address}"
 
     async def start(self) -> None:
         """Begin, or return."""
+        if isinstance(self.address, str):
+            self._server = await asyncio.start_unix_server(self._serve, self.address, backlog=1024)
+            return
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, ssl=self._context, backlog=1024
+            self._serve, "127.0.0.1", self.address, ssl=self._context, backlog=1024
         )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.address = int(self._server.sockets[0].getsockname()[1])
 
     def die(self) -> None:
         """End everything, as the kernel does for a process that is killed."""
@@ -73,7 +83,8 @@ class Upstream:
                         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                         b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept_for(fields[b"sec-websocket-key"])
                     )
-                    return await self._session(story, Peer(reader, writer))
+                    sent, came = story.sent[Direction.OUTBOUND], story.came[Direction.INBOUND]
+                    return await self._session(story, Peer(reader, writer, sent=sent, came=came))
                 query = {name: int(value) for name, (value,) in parse_qs(target.query).items()}
                 length = int(fields.get(b"content-length", b"0"))
                 if await reader.readexactly(length) != content(number, 1, length):

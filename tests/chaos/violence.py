@@ -10,10 +10,10 @@ import random
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.support.proctree import alive, children, forwarders, gateways, links, state
+from tests.chaos.connections import accepted
+from tests.support.proctree import age, alive, children, forwarders, gateways, links, state
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.chaos.journal import Journal
     from tests.chaos.scene import Scene
 
-__all__ = ["IDLE", "PONG", "Violence", "connections"]
+__all__ = ["IDLE", "PONG", "Violence"]
 
 IDLE: Final = 6
 PONG: Final = 4
@@ -31,25 +31,6 @@ PONG: Final = 4
 
 _HEALED_WITHIN: Final = 60.0
 _HOG: Final = "import time; end = time.monotonic() + {}\nwhile time.monotonic() < end: pass"
-_OPEN: Final = ("01", "08")
-"""TCP states of a connection that has not been ended at the near end."""
-
-
-def connections(local: int = 0, remote: int = 0, *, ended: bool = False) -> dict[str, int]:
-    """Return TCP connections of this host: inode → far port.
-
-    Args:
-        local: Port of the near end; 0 for any.
-        remote: Port of the far end; 0 for any.
-        ended: Whether those count that were ended at the near end, while a process holds them.
-    """
-    found = {}
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        words = line.split()
-        near, far = (int(word.partition(":")[2], 16) for word in words[1:3])
-        if (ended or words[3] in _OPEN) and local in (0, near) and remote in (0, far):
-            found[words[9]] = far
-    return found
 
 
 class Violence:
@@ -69,7 +50,6 @@ class Violence:
         self._victims: set[int] = set()
         self._at_work: set[asyncio.Task[None]] = set()
         self._reloading, self._ending = asyncio.Lock(), asyncio.Lock()
-        self._cap = 30
         self._choice: dict[Callable[[], Awaitable[None]], int] = {
             lambda: self._kill("forwarder"): 3,
             lambda: self._kill("gateway"): 4,
@@ -121,7 +101,9 @@ class Violence:
     async def _halt(self, role: str, what: str) -> Deed | None:
         """Stop a process and note it; ``None`` if there is none that nothing is done to, or it leaves."""
         found = (gateways if role == "gateway" else forwarders)(self._scene.proxy)
-        free = [pid for pid in found if pid not in self._victims]
+        # The watchdog lets one that starts stand still for a minute.
+        least = 1.0 if what == "hangs" else 0.0
+        free = [pid for pid in found if pid not in self._victims and age(pid) >= least]
         if not free:
             return None
         deed = self._chronicle.did(f"{role} {what}", self._dice.choice(free))
@@ -138,11 +120,10 @@ class Violence:
 
     def _doom(self, deed: Deed) -> None:
         """Note which sessions a forwarder has adopted that will not go on."""
-        held = {name[8:-1] for name in links(deed.pid).values() if name.startswith("socket:")}
-        near = connections(local=int(self._scene.proxy.public_url.rpartition(":")[2]), ended=True)
-        ports = {far for inode, far in near.items() if inode in held}
+        held = {int(name[8:-1]) for name in links(deed.pid).values() if name.startswith("socket:")}
+        ends = {far for inode, far in accepted(self._scene.address).items() if inode in held}
         for story in self._chronicle.stories.values():
-            if story.port in ports and (story.over_at is None or story.over_at > deed.began - 120):
+            if story.end in ends and (story.over_at is None or story.over_at > deed.began - 120):
                 story.doomed_by = deed
 
     async def _gone(self, deed: Deed) -> None:
@@ -208,16 +189,18 @@ class Violence:
     async def _reload(self) -> None:
         dice, proxy = self._dice, self._scene.proxy
         async with self._reloading:
-            deed = self._chronicle.did("reload")
+            began = time.monotonic()
+            before = self._chronicle.then("cap", began, began)
             wanted = {
-                "cap": dice.choice([cap for cap in range(16, 44) if cap != self._cap]),
+                "cap": dice.choice([cap for cap in range(16, 44) if cap not in before]),
                 "idle": dice.choice((0, 0, IDLE)),
                 "pong": dice.choice((0, 0, PONG)),
                 "sometimes": dice.random() < 0.6,
             }
+            deed = self._chronicle.did("reload")
             for name, value in wanted.items():
-                self._chronicle.now(name, value, *self._chronicle.states[name][-1][1])
-            proxy.change(**self._scene.settings(**wanted))  # type: ignore[arg-type]
+                self._chronicle.now(name, value, *self._chronicle.then(name, began, began))
+            proxy.change(**self._scene.settings(**wanted))
             while not await self._loads():
                 if not self._chronicle.during(deed.began, time.monotonic(), "gateway"):
                     self._chronicle.wrong("a reload failed for no reason")
@@ -226,7 +209,6 @@ class Violence:
                 return await asyncio.to_thread(lambda: proxy.cap_if_up) == wanted["cap"]
 
             await eventually_async(is_in_force, _HEALED_WITHIN, f"a reload with {wanted}")
-            self._cap = wanted["cap"]
             for name, value in wanted.items():
                 self._chronicle.now(name, value)
             deed.ends()

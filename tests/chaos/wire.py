@@ -6,13 +6,32 @@ import asyncio
 import contextlib
 import random
 import struct
+from collections import Counter
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from tests.support.farends import reset_on_close
 from tests.support.frames import BINARY, CLOSE, CONTINUATION, frame, xor
 
-__all__ = ["END", "LARGEST", "REPLY", "RESET", "SAY_CLOSE", "Message", "Peer", "Said", "content"]
+__all__ = [
+    "END",
+    "LARGEST",
+    "PAYLOAD",
+    "REPLY",
+    "RESET",
+    "SAY_CLOSE",
+    "Message",
+    "Peer",
+    "Said",
+    "Tally",
+    "content",
+    "tallied",
+]
+
+Tally = Counter[int]
+"""Frames in one direction, as one end saw them, by opcode; at `PAYLOAD` the payload bytes of data frames."""
+
+PAYLOAD: Final = -1
 
 REPLY, SAY_CLOSE, END, RESET = range(4)
 """What an upstream is told to do when it has replied."""
@@ -26,6 +45,13 @@ def content(number: int, place: int, size: int) -> bytes:
     """Return the bytes that stand at a place of a session or a request."""
     at = (number * 7919 + place * 104_729) % LARGEST
     return _NOISE[at : at + size]
+
+
+def tallied(tally: Tally, opcode: int, size: int) -> None:
+    """Note a frame in a tally."""
+    tally[opcode] += 1
+    if opcode < CLOSE:
+        tally[PAYLOAD] += size
 
 
 class Said(NamedTuple):
@@ -83,24 +109,36 @@ class Peer:
     Args:
         reader: Of its connection.
         writer: Of its connection.
+        sent: Gets each valid frame that it begins to send.
+        came: Gets each frame that came whole.
         dice: Chooses the masks of a browser; ``None`` for an upstream.
 
     Attributes:
+        end: How the stream ended.
         mid_frame: Whether the frame that began last has not come whole.
     """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dice: random.Random | None = None
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        sent: Tally,
+        came: Tally,
+        dice: random.Random | None = None,
     ) -> None:
         self.writer = writer
+        self.end = ""
         self.mid_frame = False
+        self.sent = sent
+        self._came = came
         self._reader = reader
         self._dice = dice
 
     async def hear(self) -> tuple[int, bytes] | None:
         """Return the next message or control frame; ``None`` when the stream ends, however it does."""
         whole, first = b"", 0
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+        try:
             while True:
                 opcode, fin, payload = await self._frame()
                 if opcode >= CLOSE:
@@ -109,7 +147,9 @@ class Peer:
                 first = opcode or first
                 if fin:
                     return first, whole
-        return None
+        except (asyncio.IncompleteReadError, OSError) as end:
+            self.end = repr(end)
+            return None
 
     async def _frame(self) -> tuple[int, bool, bytes]:
         read = self._reader.readexactly
@@ -121,6 +161,7 @@ class Peer:
         key = await read(4) if second & 0x80 else None
         payload = await read(length)
         self.mid_frame = False
+        tallied(self._came, first & 0x0F, length)
         return first & 0x0F, bool(first & 0x80), payload if key is None else xor(payload, key)
 
     async def send(self, data: bytes) -> None:
@@ -134,8 +175,9 @@ class Peer:
         edges = (0, *cuts, len(payload))
         for begin, end in pairwise(edges):
             key = self._dice.randbytes(4) if self._dice else None
-            fin = end == len(payload)
-            await self.send(frame(CONTINUATION if begin else opcode, payload[begin:end], fin=fin, key=key))
+            kind, fin = CONTINUATION if begin else opcode, end == len(payload)
+            tallied(self.sent, kind, end - begin)
+            await self.send(frame(kind, payload[begin:end], fin=fin, key=key))
 
     async def tell(self, message: Message, cuts: tuple[int, ...] = ()) -> None:
         """Send a message."""

@@ -6,6 +6,7 @@ Rules of this file: only children of the given process are looked at or signalle
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 
 from bascule.gateway.setup import PROCESS_NAME
@@ -13,6 +14,7 @@ from tests.support.bascule import RunningBascule
 from tests.support.waiting import eventually
 
 __all__ = [
+    "age",
     "alive",
     "children",
     "cpu_seconds",
@@ -102,6 +104,14 @@ def links(pid: int) -> dict[int, str]:
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             found[descriptor] = os.readlink(f"/proc/{pid}/fd/{descriptor}")
     return found
+
+
+def age(pid: int) -> float:
+    """Return for how many seconds there has been a process; 0 if there is none."""
+    with contextlib.suppress(OSError):
+        began = int(_stat(pid)[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - began
+    return 0.0
 
 
 def cpu_seconds(pid: int) -> float:
