@@ -100,7 +100,7 @@ class Deed:
     Attributes:
         what: In a few words; the first ones say to what.
         over: When it could no longer end anything: a killed process is gone.
-        healed: When all is as before: another process serves.
+        healed: When all is as before: another process serves, or those that are to leave have left.
         child: The process's name in the log.
     """
 

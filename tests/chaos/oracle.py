@@ -103,6 +103,11 @@ class Oracle:
     def _killed(self, role: str, begin: float, end: float) -> bool:
         return bool(self._chronicle.during(begin, end, *_KILLED[role]))
 
+    def _cut_by_gateway(self, begin: float, end: float) -> bool:
+        """Tell whether a gateway may have cut a session with TLS: it died, or its time was up."""
+        late = self._chronicle.during(begin, end, "reload that cuts", healing=True)
+        return self._has_tls and (bool(late) or self._killed("gateway", begin, end))
+
     # -- a session -------------------------------------------------------------------------------------------
 
     def _of(self, story: Story) -> Iterator[str]:
@@ -175,7 +180,7 @@ class Oracle:
             and any(not slots or not death.child or death.child in slots for death in deaths)
         ):
             found.add(End.FORWARDER_LOST)
-        if self._has_tls and self._killed("gateway", max(story.began, over - _NEAR), until):
+        if self._cut_by_gateway(max(story.began, over - _NEAR), until):
             found |= {End.CLIENT_ABORTED, End.UPSTREAM_ABORTED}
         return found
 
@@ -197,7 +202,8 @@ class Oracle:
         if story.status:
             return is_down
         if story.heard is None:
-            return is_down or is_stopping or any(self._killed(role, begin, over) for role in _KILLED)
+            killed = any(self._killed(role, begin, over) for role in _KILLED)
+            return is_down or is_stopping or killed or self._cut_by_gateway(begin, over)
         if story.heard == FULL:
             return self._may_be_full(story, over)
         if story.heard == DOWN:

@@ -49,6 +49,7 @@ async def ask(scene: Scene) -> None:
     span = began - 1, time.monotonic()
     gone = chronicle.during(*span, "upstreams")
     cut = chronicle.during(*span, "gateway killed", "gateway hangs", "stop")
+    cut += chronicle.during(*span, "reload that cuts", healing=True)
     if not (gone if status in _UPSTREAM_FAILED else status == 0 and (gone or cut)):
         chronicle.wrong(f"request {number}, begun at {chronicle.at(began)}: {status or 'cut'}, for no reason")
 

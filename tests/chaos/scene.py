@@ -84,12 +84,12 @@ class Scene:
         for upstream in (self.sessions_upstream, self.requests_upstream):
             await upstream.start()
             stack.callback(upstream.die)
-        first = {"cap": 30, "idle": 0, "pong": 0, "sometimes": 1}
+        first = {"cap": 30, "idle": 0, "pong": 0, "sometimes": 1, "former": 0}
         for name, value in {**first, "always": 1}.items():
             self.chronicle.now(name, value)
         self.proxy = stack.enter_context(run_bascule(self.home, self.settings(**first) | more))
 
-    def settings(self, *, cap: int, idle: int, pong: int, sometimes: int) -> dict[str, Any]:
+    def settings(self, *, cap: int, idle: int, pong: int, sometimes: int, former: int) -> dict[str, Any]:
         """Return the configuration.
 
         Args:
@@ -97,6 +97,7 @@ class Scene:
             idle: Seconds of ``sessionIdleTimeoutMs``.
             pong: Seconds of ``limits.pongTimeout``.
             sometimes: Whether there is a route of this name.
+            former: Seconds of ``formerGatewayTimeout``.
         """
         routes = [{"name": "requests", "path": "/plain/", "upstream": self.requests_upstream.url}]
         for name, path in self.paths.items() if self.variant != "hub" else ():
@@ -108,6 +109,7 @@ class Scene:
             "trustedProxies": ["127.0.0.1", "unix:"],
             "forwarders": {"count": 2},
             "watchdog": 5,
+            "formerGatewayTimeout": former,
             "websocketProxy": {
                 "maxSessionsPerApp": cap,
                 "sessionIdleTimeoutMs": idle * 1000,

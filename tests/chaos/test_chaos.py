@@ -142,6 +142,21 @@ def test_a_gateway_that_died_long_before_has_cut_nothing(chronicle: Chronicle) -
     assert "permitted are []" in findings(chronicle, LINE | {"cause": "aborted"}, has_tls=True)[0]
 
 
+def test_a_former_gateways_time_being_up_cuts_sessions_with_tls_until_it_has_left(
+    chronicle: Chronicle,
+) -> None:
+    story = chronicle.stories[NUMBER]
+    story.did, story.heard, story.upstream_heard = set(), None, None
+    story.began = story.opened_at = 90.0
+    reload = chronicle.did("reload that cuts")
+    reload.began, reload.over, reload.healed = 97.0, 97.2, 98.5
+    cut = LINE | {"cause": "aborted"}
+    assert "permitted are []" in findings(chronicle, cut, has_tls=True)[0]
+    reload.healed = 99.5
+    assert findings(chronicle, cut, has_tls=True) == []
+    assert "permitted are []" in findings(chronicle, cut)[0]
+
+
 def test_a_refusal_below_the_cap_is_found(chronicle: Chronicle) -> None:
     for number in range(10, 15):
         chronicle.stories[number] = Story(number, "always", 100.0, 100.0, 109.0, heard=FULL)

@@ -196,8 +196,9 @@ class Violence:
                 "idle": dice.choice((0, 0, IDLE)),
                 "pong": dice.choice((0, 0, PONG)),
                 "sometimes": dice.random() < 0.6,
+                "former": dice.choice((0, 0, 1)),
             }
-            deed = self._chronicle.did("reload")
+            deed = self._chronicle.did("reload that cuts" if wanted["former"] else "reload")
             for name, value in wanted.items():
                 self._chronicle.now(name, value, *self._chronicle.then(name, began, began))
             proxy.change(**self._scene.settings(**wanted))
@@ -211,7 +212,10 @@ class Violence:
             await eventually_async(is_in_force, _HEALED_WITHIN, f"a reload with {wanted}")
             for name, value in wanted.items():
                 self._chronicle.now(name, value)
-            deed.ends()
+            deed.over = time.monotonic()
+            if wanted["former"]:
+                await eventually_async(lambda: len(gateways(proxy)) < 2, _HEALED_WITHIN, "former ones leave")
+            deed.healed = time.monotonic()
 
     async def _loads(self) -> bool:
         """Let the proxy load its configuration; tell whether it did."""
