@@ -1,18 +1,15 @@
-"""What a running proxy says of itself, and what the kernel says of it, looked at all the while."""
+"""What a running proxy counts, and the connections that it has, looked at all the while."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bascule.vocabulary import Direction, Opcode
 from tests.chaos.connections import unended
 from tests.chaos.oracle import DOWN, FULL
 from tests.chaos.wire import PAYLOAD
-from tests.support.proctree import descriptors, forwarders, gateways
 from tests.support.series import read_series
 from tests.support.waiting import eventually_async
 
@@ -21,16 +18,11 @@ if TYPE_CHECKING:
 
     from tests.chaos.scene import Scene
 
-__all__ = ["Figures", "Held", "gone_back"]
-
-Held = dict[str, tuple[int, int]]
-"""Descriptors and bytes of memory by the role of a process; where several have one, the most."""
+__all__ = ["Figures", "gone_back"]
 
 _SETTLES_WITHIN: Final = 30.0
 _COUNTERS: Final = ("_total", "_count", "_sum", "_bucket")
 _IN_FLIGHT: Final = "ws_connection_in_flight_count"
-_SLACK: Final = (4, 16 << 20)
-"""How much more may be held in the end than at first."""
 
 
 def gone_back(before: dict[str, float], after: dict[str, float]) -> list[str]:
@@ -143,39 +135,3 @@ class Figures:
                 least = came[opcode] if opcode < Opcode.CLOSE else 0
                 frames = total("bascule_frames_total", direction, opcode.name.lower())
                 yield f"{opcode.name} {direction}", frames, least, sent[opcode]
-
-    def held(self) -> Held:
-        """Return what the processes hold."""
-        proxy = self._scene.proxy
-        roles = {
-            "supervisor": [proxy.process.pid],
-            "gateway": gateways(proxy),
-            "forwarder": forwarders(proxy),
-        }
-        return {
-            role: (max(len(descriptors(pid)) for pid in pids), max(map(_resident, pids)))
-            for role, pids in roles.items()
-        }
-
-    async def compare(self, first: Held) -> None:
-        """Find that more is held than at first."""
-        more: Held = {}
-
-        def is_right() -> bool:
-            nonlocal more
-            pairs = {role: zip(held, first[role], _SLACK, strict=True) for role, held in self.held().items()}
-            more = {
-                role: first[role]
-                for role, pair in pairs.items()
-                if any(now > then + slack for now, then, slack in pair)
-            }
-            return not more
-
-        try:
-            await eventually_async(is_right, _SETTLES_WITHIN, "what is held")
-        except TimeoutError:
-            self._chronicle.wrong(f"descriptors and memory: {more} became {self.held()}")
-
-
-def _resident(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

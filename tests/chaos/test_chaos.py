@@ -12,6 +12,7 @@ from bascule.protocol.closing import End
 from bascule.vocabulary import Direction
 from tests.chaos.chronicle import Chronicle, Story
 from tests.chaos.figures import gone_back
+from tests.chaos.holdings import exceeds
 from tests.chaos.oracle import DOWN, FULL, Oracle
 from tests.chaos.wire import PAYLOAD, Message, Said
 from tests.support.frames import BINARY, CONTINUATION
@@ -211,3 +212,8 @@ def test_a_counter_that_goes_back_is_found_and_a_gauge_may() -> None:
     before = read_series('bascule_frames_total{opcode="text"} 4\nws_connection_in_flight_count 4')
     after = read_series('bascule_frames_total{opcode="text"} 3\nws_connection_in_flight_count 3')
     assert gone_back(before, after) == ['bascule_frames_total{opcode="text"} went from 4 to 3']
+
+
+@pytest.mark.parametrize(("now", "more"), [((14, 16 << 20), False), ((15, 0), True), ((0, 17 << 20), True)])
+def test_what_is_held_beyond_the_slack_is_found(now: tuple[int, int], more: bool) -> None:
+    assert exceeds({"gateway": now}, {"gateway": (10, 0)}) is more
