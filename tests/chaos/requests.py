@@ -33,7 +33,7 @@ async def ask(scene: Scene) -> None:
     )
     try:
         async with asyncio.timeout(PATIENCE):
-            status, body = await _exchange(scene, head.encode() + content(number, 1, sent), dice)
+            status, body = await _exchange(scene, head.encode(), content(number, 1, sent), dice)
     except TimeoutError:
         return chronicle.wrong(f"request {number}: neither an answer nor an end")
     except (OSError, asyncio.IncompleteReadError):
@@ -54,22 +54,25 @@ async def ask(scene: Scene) -> None:
         chronicle.wrong(f"request {number}, begun at {chronicle.at(began)}: {status or 'cut'}, for no reason")
 
 
-async def _exchange(scene: Scene, request: bytes, dice: random.Random) -> tuple[int, bytes]:
+async def _exchange(scene: Scene, head: bytes, body: bytes, dice: random.Random) -> tuple[int, bytes]:
     reader, writer = await scene.connect()
     try:
-        writer.write(request)
+        writer.write(head + body[:1])
+        if body and dice.random() < 0.5:
+            await asyncio.sleep(dice.uniform(0, 3))  # a slow sender
+        writer.write(body[1:])
         await writer.drain()
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        status = int(head.split(b" ")[1])
+        answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+        status = int(answer.split(b" ")[1])
         if dice.random() < 0.2:
             await asyncio.sleep(dice.uniform(0, 3))  # a slow reader
-        if b"transfer-encoding: chunked" not in head:
-            length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
+        if b"transfer-encoding: chunked" not in answer:
+            length = int(answer.partition(b"content-length:")[2].split(b"\r\n")[0])
             return status, await reader.readexactly(length)
-        body = b""
+        came = b""
         while size := int(await reader.readuntil(b"\r\n"), 16):
-            body += (await reader.readexactly(size + 2))[:-2]
+            came += (await reader.readexactly(size + 2))[:-2]
         await reader.readexactly(2)
-        return status, body
+        return status, came
     finally:
         writer.close()
