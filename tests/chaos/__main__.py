@@ -36,6 +36,8 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of writes that come too late
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the proxy ends, too
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup: the proxy would not reload either
+        signal.signal(signal.SIGHUP, lambda *_: None)
     print(f"chaos: variant {arguments.variant}, seed {arguments.seed}", flush=True)
     home = Path(tempfile.mkdtemp(prefix="bascule-chaos-"))
     run = Run(arguments.variant, arguments.seed, arguments.minutes * 60, home)
