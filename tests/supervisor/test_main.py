@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from bascule.gateway.setup import GatewaySetup
     from bascule.handover.control import ControlMessage
+    from bascule.supervisor.child import Child
 
 SINCE = 7.5
 """What the drain of the gateway that dies began at."""
@@ -89,12 +90,33 @@ def after_its_death() -> Iterator[Supervisor]:
         assert gateway.process is not None
         assert gateway.process.wait() == 0
 
-        # One turn of the loop: both descriptors are ready, and each is looked at once.
+        # One turn of the loop: what is ready is looked at once, unless it was closed meanwhile.
         for key, _ in supervisor._selector.select(10):
-            key.data()
+            if supervisor._selector.get_map().get(key.fd) is key:
+                key.data()
 
         assert not gateway.alive
         yield supervisor
+
+
+def test_of_a_process_that_cannot_be_watched_nothing_is_left(
+    talks: Talks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(child: Child) -> None:
+        raise OSError(errno.ENOSPC, "no epoll watch")
+
+    talks(Prepared())
+    with supervising() as supervisor:
+        children, gateway = supervisor._children, supervisor._gateways.serving
+        before = len(supervisor._selector.get_map())
+        with monkeypatch.context() as patch:
+            patch.setattr(children._prints, "watch", fail)
+            with pytest.raises(OSError, match="no epoll watch"):
+                children.start(gateway)
+        assert (gateway.alive, gateway.control) == (False, None)
+        assert len(supervisor._selector.get_map()) == before
+        children.start(gateway)  # with the same numbers of descriptors
+        children._on_death(gateway)
 
 
 def test_all_that_a_child_said_counts_though_it_has_died(talks: Talks) -> None:

@@ -197,7 +197,6 @@ class Child(ABC):
 
     def not_started(self) -> float:
         """Note that a start failed; return the seconds to wait before the next one."""
-        self.hang_up()
         return max(self._back_off(), BACK_OFF[1])
 
     def _back_off(self) -> float:

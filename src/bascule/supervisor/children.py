@@ -124,22 +124,23 @@ class Children:
         """Start a process.
 
         Raises:
-            OSError: The process could not be started.
+            OSError: The process could not be started; nothing of it is left.
         """
-        with child.new_control() as theirs, self._prints.pipe(child) as prints:
-            child.start(self._household.setup(child, theirs.fileno(), prints), time.monotonic())
-        assert child.control is not None
-        assert child.process is not None
         try:
+            with child.new_control() as theirs, self._prints.pipe(child) as prints:
+                child.start(self._household.setup(child, theirs.fileno(), prints), time.monotonic())
+            assert child.control is not None
             self._selector.register(child.control, selectors.EVENT_READ, lambda: self._on_control(child))
             self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
             self._prints.watch(child)
-        except OSError:  # no memory, or no epoll watch: we would not notice its death
-            self._unwatch(child.pidfd)  # before its number is another descriptor's
+        except BaseException:  # such as no descriptor, memory or epoll watch: we would not notice its death
             self.hang_up(child)
-            child.abandon()
+            if child.alive:
+                self._unwatch(child.pidfd)  # before its number is another descriptor's
+                child.abandon()
             self._prints.end(child)
             raise
+        assert child.process is not None
         self._watchdog.started(child)
         self._usage.started(child)
         _log.debug("started", child=child.name, pid=child.process.pid)

@@ -67,9 +67,3 @@ class Gateways:
             before.former_since = now
             self.former.append(before)
         return before
-
-    def give_up_successor(self) -> None:
-        """Forget the successor, if there is one: it died, or could not be started."""
-        if self.successor is not None:
-            self.successor.hang_up()
-            self.successor = None

@@ -157,12 +157,12 @@ class Succession:
         except ConfigError as error:
             self._fail(self.wanted.placed(error.problems))
         except OSError as error:
-            gateways.give_up_successor()
+            gateways.successor = None
             self._fail([f"cannot start a process: {error}"])
         except Exception as fault:
             # Whatever a file holds: one that cannot be read must not end live sessions.
             _log.error("internal error", exc_info=fault)
-            gateways.give_up_successor()
+            gateways.successor = None
             self._fail(["internal error: see the line before"])
 
     def look_for_renewal(self, load: Callable[[], Loaded] | None) -> None:
@@ -276,7 +276,7 @@ class Succession:
         """The successor died: give it up, and see that a gateway serves with the configuration in force."""
         gateways = self._gateways
         had_asked = gateways.prepared
-        gateways.give_up_successor()
+        gateways.successor = None
         self._fail([f"the gateway that was to use it ended with {status}"])
         if not gateways.serving.alive:
             self._children.start_again(gateways.serving)
