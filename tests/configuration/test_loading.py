@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bascule.configuration.config import Config, Endpoint
-from bascule.configuration.loading import check_files, load, load_some
+from bascule.configuration.loading import check_files, load, load_some, placed
 from bascule.errors import ConfigError
 from tests.configuration.loader import problems, set_by
 
@@ -97,7 +97,7 @@ def test_what_a_route_leaves_out_is_a_default(file: Callable[..., Path]) -> None
     assert of_routes == {"routes": "file", **{f"routes[0].{key}": "default" for key in left_out}}
 
     other = load(None, {}, {"routes": [{"name": "b", "path": "/", "upstream": "http://b", "kind": "app"}]})
-    moved = loaded.with_routes_of(other.config, "flag")
+    moved = loaded.with_routes_of(other.config)
     assert moved.sources["routes"] == "flag"
     assert "routes[0].kind" not in moved.sources
     assert moved.sources["routes[0].auth"] == "default"
@@ -197,7 +197,7 @@ def test_what_is_wrong_with_a_key_only_when_it_is_used_is_told_with_its_place(tm
         "an odd one",
     ]
 
-    assert loaded.placed(problems) == [
+    assert placed(problems, loaded.places) == [
         "--listen: listen: taken",
         f"{file}:3: tls.certificate: no such file",
         "BASCULE_ADMIN: admin: taken",

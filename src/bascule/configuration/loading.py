@@ -63,16 +63,12 @@ class Loaded:
             lines.append(f"--upstream: replaces the routes of {', '.join(self.replaced)}")
         return lines
 
-    def with_routes_of(self, config: Config, source: str) -> Loaded:
-        """Return the same for another configuration, whose routes come from ``source``."""
+    def with_routes_of(self, config: Config) -> Loaded:
+        """Return the same for another configuration, whose routes a flag has brought."""
         kept = {key: each for key, each in self.sources.items() if not key.startswith("routes[")}
         return Loaded(
-            config, {**kept, "routes": source, **dict.fromkeys(unwritten(config), "default")}, self.files
+            config, {**kept, "routes": "flag", **dict.fromkeys(unwritten(config), "default")}, self.files
         )
-
-    def placed(self, problems: Sequence[str]) -> list[str]:
-        """See `placed`."""
-        return placed(problems, self.places)
 
 
 def placed(problems: Sequence[str], places: Mapping[str, str]) -> list[str]:
@@ -124,7 +120,9 @@ def load(
     if environ.get("HOSTNAME"):
         capacity = merged.setdefault("capacity", {})
         if isinstance(capacity, dict) and capacity.get("name") is None:
-            layers.insert(0, Layer("environment", {"capacity": {"name": environ["HOSTNAME"]}}, _hostname))
+            layers.insert(
+                0, Layer("environment", {"capacity": {"name": environ["HOSTNAME"]}}, lambda _: "HOSTNAME")
+            )
             capacity["name"] = environ["HOSTNAME"]
     config = _validated(merged, layers, problems)
     sources = {dotted(key): source_of(layers, key) for key, _ in leaves(Config)}
@@ -248,7 +246,3 @@ def _argument(arguments: Mapping[str, str], path: tuple[str | int, ...]) -> str:
     """Return what the user wrote to set a key, or a key above it."""
     known = (arguments.get(dotted(path[:length])) for length in range(len(path), 0, -1))
     return next((name for name in known if name is not None), "command line")
-
-
-def _hostname(_: tuple[str | int, ...]) -> str:
-    return "HOSTNAME"

@@ -79,7 +79,7 @@ def run(loaded: Loaded, tools: Tools | None = None) -> int:
         tool_routes = start_tools(stack, tools, home, listen_at, token) if tools else ()
         config = config.model_copy(update={"routes": (*tool_routes, *_own_routes(upstream))})
         page = f"http://{config.listen}/" + (f"?token={token}" if tools else "")
-        served = loaded.with_routes_of(config, "flag")
+        served = loaded.with_routes_of(config)
         return supervise(served, Listeners(public, admin), on_serving=partial(_announce, page))
 
 

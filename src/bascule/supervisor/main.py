@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bascule.configuration.certificate import check_certificates
-from bascule.configuration.loading import check_files
+from bascule.configuration.loading import check_files, placed
 from bascule.errors import ConfigError
 from bascule.handover import control, signals
 from bascule.handover.counters import CounterFile
@@ -356,6 +356,6 @@ def run(
         log_strays()
         bound = listeners or Listeners.open(config, patience)
     except ConfigError as error:
-        raise ConfigError(loaded.placed(error.problems)) from error
+        raise ConfigError(placed(error.problems, loaded.places)) from error
     with contextlib.closing(bound):
         return Supervisor(loaded, bound, load, on_serving).run()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from bascule.configuration.certificate import check_certificates
-from bascule.configuration.loading import check_files
+from bascule.configuration.loading import check_files, placed
 from bascule.configuration.reloading import check_reload
 from bascule.errors import ConfigError
 from bascule.handover.control import NotReloaded, Retire, send_control
@@ -155,7 +155,7 @@ class Succession:
                 successor, _PREPARE, lambda: successor is gateways.successor and not gateways.prepared
             )
         except ConfigError as error:
-            self._fail(self.wanted.placed(error.problems))
+            self._fail(placed(error.problems, self.wanted.places))
         except OSError as error:
             gateways.successor = None
             self._fail([f"cannot start a process: {error}"])
