@@ -160,7 +160,9 @@ def listen(config: Config, where: Endpoint | SocketFile, key: str) -> socket.soc
     """
     try:
         if isinstance(where, SocketFile):
-            listening = _bound_file(config, where, key)
+            # No option is set: accepted Unix connections would not inherit it.
+            mode = config.admin_mode if key == "admin" else config.listen_mode
+            listening = bind_socket_file(where.path, int(mode, 8))
         else:
             listening = _bound_port(config, where)
         try:
@@ -174,15 +176,6 @@ def listen(config: Config, where: Endpoint | SocketFile, key: str) -> socket.soc
             why = _WHY.get(error.errno or 0, why)
         raise ConfigError([f"{key}: cannot listen on {where}: {why}"]) from error
     return listening
-
-
-def _bound_file(config: Config, where: SocketFile, key: str) -> socket.socket:
-    """Bind to a file; set no option, since accepted Unix connections would not inherit it.
-
-    Raises:
-        OSError: See `bind_socket_file`.
-    """
-    return bind_socket_file(where.path, int(config.admin_mode if key == "admin" else config.listen_mode, 8))
 
 
 def _bound_port(config: Config, endpoint: Endpoint) -> socket.socket:
