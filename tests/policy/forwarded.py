@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bascule.policy.clientaccount import Arrival, client_address_of
-from bascule.policy.clientaddress import TrustedProxies
+from bascule.policy.clientaccount import Arrival
+from bascule.policy.clientaddress import TrustedProxies, client_address
 from bascule.policy.fieldlines import Fields, values_of
 from bascule.policy.forwarding import forwarded_fields
 
@@ -32,7 +32,7 @@ BROWSER_FIELDS: list[tuple[bytes, bytes]] = [
 
 def arrived(peer: str, fields: Fields = (), trusted: TrustedProxies = NGINX, host: bytes = b"in") -> Arrival:
     """Say how a request reached us over http."""
-    return Arrival(peer, client_address_of(peer, fields, trusted), b"http", host)
+    return Arrival(peer, client_address(peer, fields, trusted), b"http", host)
 
 
 def send(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bascule.policy.clientaccount import Arrival, client_address_of, seen_by_browser
+from bascule.policy.clientaccount import Arrival, seen_by_browser
+from bascule.policy.clientaddress import client_address
 from bascule.policy.forwarding import forwarded_fields
 from tests.policy.forwarded import BROWSER_FIELDS, FRONT, NGINX, NOBODY, arrived, names, send, value
 
@@ -190,8 +191,8 @@ def test_what_the_browser_sees_is_believed_from_trusted_proxies(
 )
 def test_the_client_is_the_one_that_the_proxy_at_the_socket_names(said: list[bytes], client: str) -> None:
     fields = [(b"X-Forwarded-For", each) for each in said]
-    assert client_address_of("unix:", fields, FRONT) == client
-    assert client_address_of("unix:", fields, NOBODY) == "unix:"
+    assert client_address("unix:", fields, FRONT) == client
+    assert client_address("unix:", fields, NOBODY) == "unix:"
 
 
 def test_an_upstream_is_told_the_client_and_nothing_of_the_socket() -> None:

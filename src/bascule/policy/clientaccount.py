@@ -19,7 +19,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bascule.configuration.socketpath import UNIX_PEER
-from bascule.policy.clientaddress import client_address
 from bascule.policy.fieldlines import values_of
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from bascule.policy.clientaddress import TrustedProxies
     from bascule.policy.fieldlines import Fields
 
-__all__ = ["ACCOUNT_NAMES", "Arrival", "account_fields", "client_address_of", "seen_by_browser"]
+__all__ = ["ACCOUNT_NAMES", "Arrival", "account_fields", "seen_by_browser"]
 
 ACCOUNT_NAMES: Final = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
@@ -43,7 +42,7 @@ class Arrival(NamedTuple):
 
     Attributes:
         peer: Address of the other end of the connection it came on.
-        client: Address of the browser: `peer`, or what trusted proxies say (`client_address_of`).
+        client: Address of the browser: `peer`, or what trusted proxies say (`bascule.policy.clientaddress`).
         scheme: ``http`` or ``https``.
         host: The host it is for; empty for none (HTTP/1.0).
     """
@@ -52,13 +51,6 @@ class Arrival(NamedTuple):
     client: str
     scheme: bytes
     host: bytes
-
-
-def client_address_of(peer_address: str, fields: Fields, trusted: TrustedProxies) -> str:
-    """Return the client's address: the rightmost one that is not a trusted proxy."""
-    if peer_address not in trusted:
-        return peer_address
-    return client_address(peer_address, values_of(fields, b"x-forwarded-for"), trusted)
 
 
 def seen_by_browser(arrival: Arrival, trusted: TrustedProxies, fields: Fields) -> tuple[bytes, bytes]:

@@ -19,9 +19,12 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, 
 from typing import TYPE_CHECKING, Final
 
 from bascule.configuration.socketpath import UNIX_PEER
+from bascule.policy.fieldlines import values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+
+    from bascule.policy.fieldlines import Fields
 
 __all__ = ["TrustedProxies", "client_address", "normal_address", "peer_address"]
 
@@ -123,12 +126,12 @@ def _as_written_here(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Ne
     return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
 
 
-def client_address(peer: str, forwarded_for: Sequence[bytes], trusted: TrustedProxies) -> str:
+def client_address(peer: str, fields: Fields, trusted: TrustedProxies) -> str:
     """Return the address that logs, the hold-off of refusals and ``X-Real-IP`` call the client.
 
     Args:
         peer: Address of the connection's other end, or `UNIX_PEER`.
-        forwarded_for: The values of all ``X-Forwarded-For`` field lines, in order.
+        fields: The request's.
         trusted: The proxies that are believed.
 
     Returns:
@@ -139,7 +142,7 @@ def client_address(peer: str, forwarded_for: Sequence[bytes], trusted: TrustedPr
     if peer not in trusted:
         return last
     left = _MOST_HOPS
-    for line in reversed(forwarded_for):
+    for line in reversed(values_of(fields, b"x-forwarded-for")):
         entries = line.decode("latin-1").rsplit(",", left)
         for entry in reversed(entries[-left:]):
             address = normal_address(entry)

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.configuration.route import AuthMode
 from bascule.errors import RequestRefused
-from bascule.policy.clientaccount import client_address_of
-from bascule.policy.clientaddress import TrustedProxies
+from bascule.policy.clientaddress import TrustedProxies, client_address
 from bascule.policy.cookies import without_cookie
 from bascule.policy.fieldlines import values_of, with_host
 from bascule.policy.forwarding import forwarded_fields
@@ -73,7 +72,7 @@ class RequestRules:
 
     def client(self, peer: str, fields: Fields) -> str:
         """Return the client's address, of a connection whose other end is ``peer``."""
-        return client_address_of(peer, fields, self.trusted)
+        return client_address(peer, fields, self.trusted)
 
     def find(self, target: bytes, host: bytes, via: Sequence[bytes]) -> tuple[Match, bytes]:
         """Return where a request leads, and the host it is for.
