@@ -220,7 +220,8 @@ def read_routespec(text: str) -> tuple[str, tuple[bytes, ...]]:
     """
     if len(text.encode("utf-8", "surrogatepass")) > _LONGEST_BYTES:
         raise ValueError(f"A route may be at most {_LONGEST_BYTES} bytes long.")
-    pieces = [piece for piece in text.strip("/").split("/") if text.strip("/")]
+    path = text.strip("/")
+    pieces = path.split("/") if path else []
     segments = [normal_segment(piece.encode("utf-8", "surrogatepass")) for piece in pieces]
     if len(segments) > _DEEPEST:
         raise ValueError(f"A route may have at most {_DEEPEST} segments.")
