@@ -117,7 +117,9 @@ class Gateways:
                 return True
         except BlockingIOError:
             return False
-        self._drop()
+        self._engine.unwatch(gateway.fileno())
+        gateway.close()
+        self.channel = None
         self._outbox.leave_gateway()
         return False
 
@@ -172,12 +174,6 @@ class Gateways:
                 self._list(message.request)
             case _:
                 raise HandoverError(f"a forwarder does not take {type(message).__name__}")
-
-    def _drop(self) -> None:
-        if self.channel is not None:
-            self._engine.unwatch(self.channel.fileno())
-            self.channel.close()
-            self.channel = None
 
     def _list(self, request: int) -> None:
         for live in self._relay.live(request):
