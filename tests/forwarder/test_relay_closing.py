@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tests.support.relaying import Line, World
 
 
-def test_end_tells_whether_it_was_this_call(line: Line) -> None:
+def test_of_two_orders_the_first_counts_and_one_for_nobody_is_none(line: Line) -> None:
     world = line.world
-    assert world.relay.end(line.id, End.ADMIN, 4321, b"because") is True
-    assert world.relay.end(line.id, End.DRAIN) is False
-    assert world.relay.end(999, End.DRAIN) is False
+    world.relay.end(line.id, End.ADMIN, 4321, b"because")
+    world.relay.end(line.id, End.DRAIN)
+    world.relay.end(999, End.DRAIN)
     world.until(lambda: line.browser.frames and line.upstream.frames)
     assert [(f.code, f.reason) for f in line.browser.frames] == [(4321, b"because")]
     assert [(f.code, f.reason) for f in line.upstream.frames] == [(1001, b"Closed by an administrator")]
@@ -34,7 +34,7 @@ def test_the_first_end_wins(line: Line) -> None:
     world = line.world
     line.upstream.send(close(4000, b"mine"))
     world.until(lambda: line.browser.frames)
-    assert world.relay.end(line.id, End.DRAIN) is False
+    world.relay.end(line.id, End.DRAIN)
     line.cut()
     assert line.ended is not None
     assert (line.ended.end, line.ended.code) == (End.UPSTREAM_CLOSED, 4000)
@@ -269,7 +269,7 @@ def test_an_order_that_comes_with_a_peers_close_in_one_turn_is_too_late(make_wor
     line = world.open()
     line.browser.send(close(4000, b"bye", KEY))
     ((flow, found),) = world.engine.turn(time.monotonic())
-    assert not world.relay.end(line.id, End.DRAIN, within=0.5)
+    world.relay.end(line.id, End.DRAIN, within=0.5)
     world.relay.on_signs(flow, found)
     world.later(1.0)
     assert [found.code for found in line.upstream.frames] == [4000]

@@ -136,7 +136,7 @@ class Relay:
 
     def end(
         self, identifier: int, end: End, code: int = 0, reason: bytes = b"", within: float | None = None
-    ) -> bool:
+    ) -> None:
         """End a session by a row of the close table; if it is ending already, only its deadline may move up.
 
         Args:
@@ -145,20 +145,15 @@ class Relay:
             code: Replaces the row's close code towards the browser, unless 0.
             reason: Replaces the row's reason, unless empty.
             within: See `Timers.end`.
-
-        Returns:
-            Whether there was such a session and it was not ending already.
         """
         session = self.sessions.get(identifier)
         if session is None:
-            return False
+            return
         if session.end is not None:
             self._timers.hurry(session, self._engine.now, within)
-            return False
+            return
         self._end(session, end, code, reason, within)
-        chosen = session.end
         self._settle(session)
-        return chosen is end
 
     def live(self, request: int) -> list[Live]:
         """Return one `Live` for each session."""
