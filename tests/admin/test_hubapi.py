@@ -278,6 +278,11 @@ async def test_a_body_that_is_no_json_object_is_refused(body: bytes, said: str) 
         ("/.bascule/x", {"target": TARGET}, "The paths below /.bascule/ are the proxy's own."),
         ("/" + "a" * 2048, {"target": TARGET}, "A route may be at most 2048 bytes long."),
         ("/a%FF", {"target": TARGET}, "The path of the route is not UTF-8."),
+        (
+            "/a%0Ab",
+            {"target": TARGET},
+            "No request has this path: The path contains an escaped control character.",
+        ),
         ("/b", {"target": TARGET}, "There are already hub.maxRoutes (1) routes."),
     ],
 )
@@ -291,7 +296,9 @@ async def test_what_cannot_be_a_route_is_400_and_says_why(
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-@pytest.mark.parametrize("path", ["/user", "/user/alice/x", "/user/Alice", "/a//b", "/a%3Bb", "/.bascule/x"])
+@pytest.mark.parametrize(
+    "path", ["/user", "/user/alice/x", "/user/Alice", "/a//b", "/a%3Bb", "/a%0Ab", "/.bascule/x"]
+)
 async def test_a_route_that_is_not_there_is_404(method: str, path: str) -> None:
     async with hub_api() as hub:
         await hub.add("/user/alice")

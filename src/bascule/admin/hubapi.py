@@ -68,7 +68,7 @@ class HubApi:
 
     def add_to(self, app: web.Application) -> None:
         """Serve the calls."""
-        one = PATH + "/{routespec:.*}"
+        one = PATH + "/{routespec:(?s:.*)}"  # a dot alone is no line feed, which a path can hold as %0A
         for path in (PATH, one):
             app.router.add_get(path, self._read, allow_head=False)
             app.router.add_post(path, self._put)
