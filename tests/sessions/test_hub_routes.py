@@ -325,6 +325,22 @@ def test_what_no_route_has_goes_to_the_default_target(hub: Hub, upstream: RawUps
     assert api.routes() == {}
 
 
+def test_without_its_prefix_a_page_gets_its_slash_and_a_location_of_the_upstream_stays_as_it_is(
+    hub: Hub, upstream: RawUpstream
+) -> None:
+    upstream.scripts[b"/x"] = lambda call: call.send(
+        b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n"
+    )
+    proxy, api = hub(settings={"includePrefix": False})
+    api.add(ALICE, upstream.url)
+
+    for target, told in ((b"/user/alice", (301, b"./alice/")), (b"/user/alice/x", (302, b"/login"))):
+        with connected(proxy.public_url) as client:
+            client.send(b"GET %b HTTP/1.1\r\nHost: front\r\n\r\n" % target)
+            answer = client.answer()
+            assert (answer.status, answer.value(b"Location")) == told
+
+
 def test_each_user_has_a_host_where_the_hub_has_subdomains(hub: Hub, upstream: RawUpstream) -> None:
     upstream.scripts[b"/user/alice/whoami"] = lambda call: call.send(b"HTTP/1.1 204 No Content\r\n\r\n")
     proxy, api = hub(settings={"hostRouting": True})

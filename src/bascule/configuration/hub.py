@@ -70,7 +70,9 @@ class Hub(Block):
     include_prefix: Annotated[bool, Field(strict=True)] = True
     """Whether a route's own path stays in front of what is forwarded.
 
-    On, because Jupyter servers know their own prefix. When off, it is sent as `X-Forwarded-Prefix`.
+    On, because Jupyter servers know their own prefix. When off, it is sent as `X-Forwarded-Prefix`,
+    and a page asked for by the prefix without its slash is redirected to the one with it. Unlike with
+    `stripPrefix`, `Location` passes unchanged, as through configurable-http-proxy.
     """
     prepend_path: Annotated[bool, Field(strict=True)] = True
     """Whether the path of a route's target is put in front of what is forwarded."""
