@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bascule.forwarder import signs
+from bascule.forwarder import hot_pure, signs
 from bascule.handover.counters import BLOCK_WORDS, ForwarderWord
 from tests.support.farends import Peer, tcp_pair
 from tests.support.frames import header
@@ -56,15 +56,18 @@ class Rig:
         except BlockingIOError:
             return b""
 
+    def end(self) -> None:
+        self.flow.opposite = self.back.opposite = None
+        self.engine.close()
+        for end in self.ends:
+            end.close()
+
 
 @pytest.fixture
 def rig(build: Any) -> Iterator[Rig]:
     rig = Rig(build)
     yield rig
-    rig.flow.opposite = rig.back.opposite = None
-    rig.engine.close()
-    for end in rig.ends:
-        end.close()
+    rig.end()
 
 
 def test_large_frames_with_small_ones_around_them_arrive_as_they_were_sent(rig: Rig) -> None:
@@ -128,6 +131,34 @@ def test_a_browser_that_has_gone_in_the_middle_of_a_frame_is_a_failed_sink(rig: 
             break
     assert found & (signs.SINK_ERROR | signs.ERROR)
     assert rig.words[ForwarderWord.STASHED_BYTES] == rig.flow.stashed
+
+
+@pytest.mark.parametrize("failing", ["source", "sink"])
+def test_what_the_kernel_has_no_memory_to_splice_is_copied(
+    monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """In the pure build, for which a test can let the call fail; for the other tests/faults has strace."""
+    rig = Rig(hot_pure)
+    splice, sink = os.splice, rig.flow.sink
+    refused = 0
+
+    def lack(source: int, into: int, *most: int, **flags: int) -> int:
+        nonlocal refused
+        if refused < 3 and (into == sink) is (failing == "sink"):
+            refused += 1
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return splice(source, into, *most, **flags)
+
+    monkeypatch.setattr(os, "splice", lack)
+    said = header(2, SIZE) + os.urandom(SIZE)
+    left, got = memoryview(said), b""
+    while len(got) < len(said):
+        left = left[rig.send(left) :]
+        assert rig.engine.turn(rig.engine.now + 1.0) == []
+        got += rig.receive()
+    assert got == said
+    assert refused == 3
+    rig.end()
 
 
 def test_a_connection_that_fails_in_the_middle_of_a_large_frame_says_why(build: Any) -> None:

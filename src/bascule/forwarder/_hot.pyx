@@ -263,7 +263,7 @@ cdef class Engine(HeaderWalk):
             )
             if moved > 0:
                 done += moved
-            elif moved == 0 or errno == EAGAIN:
+            elif moved == 0 or errno == EAGAIN or errno == ENOMEM:
                 break
             elif errno == EINVAL or errno == ENOSYS:
                 refused = True
@@ -294,7 +294,7 @@ cdef class Engine(HeaderWalk):
         if flow.remaining < most:
             most = flow.remaining
         size = splice(flow.source, NULL, self._pipe[1], NULL, most, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
-        if size >= 0 or errno == EAGAIN or errno == EINTR:
+        if size >= 0 or errno == EAGAIN or errno == EINTR or errno == ENOMEM:
             return max(size, 0)
         if errno == EINVAL or errno == ENOSYS:
             self._close_pipe()  # this kernel or this kind of descriptor cannot splice: copy from now on

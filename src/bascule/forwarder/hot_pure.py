@@ -68,6 +68,9 @@ _SPLICE_FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _NO_SPLICING: Final = (errno.EINVAL, errno.ENOSYS)
 """This kernel, or this kind of descriptor, cannot splice."""
 
+_NOT_SPLICED: Final = (errno.EAGAIN, errno.ENOMEM)
+"""There is nothing, no room, or no memory for it just now: copying may do."""
+
 
 class Engine(HeaderWalk):
     """Epoll, the shared receive buffer and everything that happens per message.
@@ -294,11 +297,9 @@ class Engine(HeaderWalk):
         try:
             while left:
                 left -= os.splice(taking, flow.sink, left, flags=flags)
-        except BlockingIOError:
-            pass
         except OSError as error:
             refused = error.errno in _NO_SPLICING
-            if not refused:
+            if not refused and error.errno not in _NOT_SPLICED:
                 flow.error = error.errno or errno.EIO
                 found = signs.SINK_ERROR
         if left:
@@ -322,9 +323,9 @@ class Engine(HeaderWalk):
         """
         try:
             return os.splice(flow.source, self._pipe[1], min(flow.remaining, self._most), flags=_SPLICE_FLAGS)
-        except BlockingIOError:
-            return 0
         except OSError as error:
+            if error.errno in _NOT_SPLICED:
+                return 0
             if error.errno in _NO_SPLICING:
                 self._close_pipe()
                 return 0
