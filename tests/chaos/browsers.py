@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from bascule.protocol.closing import End
 from bascule.vocabulary import Direction
-from tests.chaos.connections import near_end
+from tests.chaos.connections import far_inode, near_end
 from tests.chaos.upstream import GOODBYE
 from tests.chaos.wire import END, LARGEST, REPLY, RESET, SAY_CLOSE, Message, Peer, Said, tallied
 from tests.support.frames import BINARY, CLOSE, PING, PONG, frame, header
@@ -80,12 +80,14 @@ class Browser:
     async def _open(self) -> Peer | None:
         story = self._story
         reader, writer = await self._scene.connect()
-        story.end = near_end(writer.get_extra_info("socket"))
+        connection = writer.get_extra_info("socket")
+        story.end = near_end(connection)
         forwarded = b"X-Forwarded-For: " + story.client.encode()
         writer.write(upgrade(f"{self._path}{story.number}".encode(), forwarded))
         status = int((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1])
         if status == 101:
             story.opened_at = story.active_at = time.monotonic()
+            story.inode = far_inode(self._scene.address, connection)
             sent, came = story.sent[Direction.INBOUND], story.came[Direction.OUTBOUND]
             return Peer(reader, writer, sent=sent, came=came, dice=self._dice)
         story.status = status

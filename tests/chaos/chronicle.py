@@ -32,6 +32,7 @@ class Story:
     Attributes:
         number: The last segment of its path.
         end: The browser's end of its connection, as `tests.chaos.connections.near_end` has it.
+        inode: Of the proxy's end; what the browser's was is no longer told when it has left.
         did: Rows of the close table that its peers brought about; `said` is the Close that one of them sent.
         status: Of an answer other than 101.
         proven: Whether a message came from the upstream.
@@ -50,6 +51,7 @@ class Story:
     opened_at: float | None = None
     over_at: float | None = None
     end: int = 0
+    inode: int = 0
     status: int = 0
     did: set[End] = field(default_factory=set)
     said: Said | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Address", "accepted", "near_end", "unended"]
+__all__ = ["Address", "accepted", "far_inode", "near_end", "unended"]
 
 Address = int | str
 
@@ -47,6 +47,12 @@ def accepted(address: Address) -> dict[int, int]:
     if isinstance(address, str):
         return {inode: far for inode, far, _ in _unix(address) if far}
     return {inode: far for inode, near, far, _ in _tcp() if near == address and far}
+
+
+def far_inode(address: Address, connection: socket.socket) -> int:
+    """Return the inode of the other end of a connection to an address; 0 once either end is closed."""
+    near = near_end(connection)
+    return next((inode for inode, far in accepted(address).items() if far == near), 0)
 
 
 def unended(address: Address) -> int:

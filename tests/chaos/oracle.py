@@ -127,7 +127,7 @@ class Oracle:
             yield "its route was not there"
         if len(lines) > 1 and not self._killed("gateway", over - _NEAR, over + _NEAR):
             yield "it has several lines"
-        if not lines and not self._may_have_no_line(over, by_deaths):
+        if not lines and not self._may_have_no_line(story, over, by_deaths):
             yield "it has no line"
         if story.missed and not story.upstream_died:  # if it did, the proxy answers in its place
             yield f"{story.missed} replies did not come, though a Close behind them did"
@@ -184,11 +184,12 @@ class Oracle:
             found |= {End.CLIENT_ABORTED, End.UPSTREAM_ABORTED}
         return found
 
-    def _may_have_no_line(self, over: float, by_deaths: set[End]) -> bool:
+    def _may_have_no_line(self, story: Story, over: float, by_deaths: set[End]) -> bool:
         stop = self._chronicle.stopped_at - _NEAR
         if over > stop:
             return bool(self._chronicle.during(stop, math.inf, "gateway", "forwarder"))
-        near = self._chronicle.during(over - 3 * _NEAR, over + _NEAR, "gateway", "all", healing=True)
+        lost = max(over, story.doomed_by.over if story.doomed_by else 0.0)
+        near = self._chronicle.during(over - 3 * _NEAR, lost + _NEAR, "gateway", "all", healing=True)
         return End.FORWARDER_LOST in by_deaths and bool(near)
 
     # -- a refusal -------------------------------------------------------------------------------------------

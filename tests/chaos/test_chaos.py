@@ -109,6 +109,19 @@ def test_only_sessions_of_the_forwarder_that_was_killed_may_be_lost(chronicle: C
     assert findings(chronicle, LOST) == findings(chronicle, LOST, has_tls=True) == []
 
 
+def test_one_that_was_lost_long_after_its_end_has_no_line_if_no_gateway_was_there(
+    chronicle: Chronicle,
+) -> None:
+    story = chronicle.stories[NUMBER]
+    story.did, story.heard, story.upstream_heard = {End.CLIENT_ABORTED}, None, None
+    death, hang = chronicle.did("forwarder hangs"), chronicle.did("gateway hangs")
+    death.began, death.over, death.healed = 113.0, 122.0, 127.0
+    story.doomed_by = death
+    assert "it has no line" in findings(chronicle)[0]
+    hang.began, hang.over, hang.healed = 121.0, 127.0, 127.5
+    assert findings(chronicle) == []
+
+
 def test_a_session_may_be_lost_at_the_very_moment_of_its_end_and_not_before(chronicle: Chronicle) -> None:
     death = chronicle.did("forwarder killed")
     death.began, death.over, death.child = 108.9, 109.0, "forwarder-1"

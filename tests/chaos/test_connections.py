@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.connections import accepted, near_end, unended
+from tests.chaos.connections import accepted, far_inode, near_end, unended
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def test_connections_are_told_by_whom_and_counted_until_they_are_ended(listener:
             near = stack.enter_context(listener.accept()[0])
             far_ends[os.fstat(near.fileno()).st_ino] = near_end(client)
         assert accepted(address) == far_ends
+        assert [far_inode(address, client) for client in clients] == list(far_ends)
         assert unended(address) == 3
         clients[0].shutdown(socket.SHUT_WR)
         eventually(lambda: unended(address) == 2, 5, "one is half closed")

@@ -123,7 +123,8 @@ class Violence:
         held = {int(name[8:-1]) for name in links(deed.pid).values() if name.startswith("socket:")}
         ends = {far for inode, far in accepted(self._scene.address).items() if inode in held}
         for story in self._chronicle.stories.values():
-            if story.end in ends and (story.over_at is None or story.over_at > deed.began - 120):
+            is_held = story.inode in held or story.end in ends
+            if is_held and (story.over_at is None or story.over_at > deed.began - 120):
                 story.doomed_by = deed
 
     async def _gone(self, deed: Deed) -> None:
