@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from bascule.configuration.certificate import (
-    admin_context,
     check_certificates,
+    listener_context,
     own_context,
     peer_context,
-    server_context,
     upstream_context,
 )
 from bascule.configuration.config import AdminTls, Config, Tls, UpstreamTls
@@ -31,17 +30,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 def problem(certificate: Path, key: Path) -> str:
     with pytest.raises(ConfigError) as refused:
-        server_context(Tls(certificate=certificate, key=key))
+        listener_context(Tls(certificate=certificate, key=key))
     (said,) = refused.value.problems
     return said
 
 
 def test_without_a_certificate_there_is_no_tls() -> None:
-    assert server_context(Tls()) is None
+    assert listener_context(Tls()) is None
 
 
 def test_a_certificate_and_its_key_are_used_for_http_1_alone(made: Certificate) -> None:
-    context = server_context(Tls(certificate=made.certificate, key=made.key))
+    context = listener_context(Tls(certificate=made.certificate, key=made.key))
     assert context is not None
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert not context.check_hostname  # it is the server's side
@@ -177,7 +176,7 @@ def test_a_certificate_for_upstreams_that_cannot_be_used_is_named_by_its_key(
 
 
 def test_without_a_certificate_the_admin_listener_and_those_of_peers_speak_plainly() -> None:
-    assert admin_context(AdminTls()) is None
+    assert listener_context(AdminTls()) is None
     assert peer_context(AdminTls()) is None
 
 
@@ -187,8 +186,8 @@ def test_callers_are_asked_for_a_certificate_where_there_is_a_ca(
     pair = {"certificate": made.certificate, "key": made.key}
     for ca, wanted in ((None, ssl.CERT_NONE), (authority.ca, ssl.CERT_REQUIRED)):
         for context in (
-            server_context(Tls(**pair, client_ca=ca)),
-            admin_context(AdminTls(**pair, client_ca=ca)),
+            listener_context(Tls(**pair, client_ca=ca)),
+            listener_context(AdminTls(**pair, client_ca=ca)),
         ):
             assert context is not None
             assert context.verify_mode == wanted
@@ -209,7 +208,7 @@ def test_a_ca_means_the_same_in_every_python(
 
     monkeypatch.setattr(ssl, "create_default_context", stricter)
     tls = AdminTls(certificate=made.certificate, key=made.key, client_ca=authority.ca, peer_ca=authority.ca)
-    for context in (admin_context(tls), peer_context(tls), upstream_context(UpstreamTls(ca=authority.ca))):
+    for context in (listener_context(tls), peer_context(tls), upstream_context(UpstreamTls(ca=authority.ca))):
         assert context is not None
         assert not context.verify_flags & ssl.VERIFY_X509_STRICT
         assert context.verify_flags & ssl.VERIFY_X509_PARTIAL_CHAIN

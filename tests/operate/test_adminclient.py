@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from bascule.admin.api import Administration
-from bascule.configuration.certificate import admin_context
+from bascule.configuration.certificate import listener_context
 from bascule.configuration.config import AdminTls
 from bascule.configuration.endpoints import Endpoint, SocketFile
 from bascule.operate import adminclient
@@ -78,7 +78,7 @@ def test_a_unix_socket_is_asked(tmp_path: Path, authority: Authority, is_tls: bo
     shown = authority.issue("proxy")
     tls = AdminTls(certificate=shown.certificate, key=shown.key) if is_tls else AdminTls()
     where = SocketFile(str(tmp_path / "admin.sock"))
-    context = admin_context(tls)
+    context = listener_context(tls)
     app = bascule(admin=where)
     with served_in_a_thread(app, lambda runner: web.UnixSite(runner, where.path, ssl_context=context)):
         assert draining(admin=where, admin_tls=tls)
@@ -92,7 +92,7 @@ def test_over_tls_the_configured_certificate_is_trusted_for_any_name_and_no_othe
     shown = authority.issue("elsewhere", names="DNS:elsewhere.example.org")
     other = authority.issue("other")
     tls = AdminTls(certificate=shown.certificate, key=shown.key, client_ca=authority.ca)
-    with serving(bascule(), context=admin_context(tls)) as bound:
+    with serving(bascule(), context=listener_context(tls)) as bound:
         there = Endpoint("127.0.0.1", bound[1])
         assert draining(admin=there, admin_tls=tls)
         with pytest.raises(click.ClickException, match="certificate verify failed"):

@@ -10,20 +10,20 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from bascule.configuration.namedfile import check_file
+from bascule.configuration.tls import Tls
 from bascule.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bascule.configuration.config import AdminTls, Config, Tls, UpstreamTls
+    from bascule.configuration.config import AdminTls, Config, UpstreamTls
 
 __all__ = [
-    "admin_context",
     "check_certificates",
+    "listener_context",
     "own_context",
     "peer_context",
-    "server_context",
     "upstream_context",
 ]
 
@@ -40,8 +40,8 @@ def check_certificates(config: Config) -> None:
     """
     problems: list[str] = []
     contexts: list[Callable[[], object]] = [
-        lambda: server_context(config.tls),
-        lambda: admin_context(config.admin_tls),
+        lambda: listener_context(config.tls),
+        lambda: listener_context(config.admin_tls),
         lambda: peer_context(config.admin_tls),
     ]
     if config.upstream_tls.ca is not None or config.upstream_tls.certificate is not None:
@@ -55,22 +55,21 @@ def check_certificates(config: Config) -> None:
         raise ConfigError(list(dict.fromkeys(problems)))  # adminTls.certificate is loaded twice
 
 
-def server_context(tls: Tls) -> ssl.SSLContext | None:
-    """Return the TLS context of the public listener; ``None`` when it does not use TLS.
+def listener_context(tls: Tls | AdminTls) -> ssl.SSLContext | None:
+    """Return the TLS context of a listener; ``None`` when it does not use TLS.
 
     Raises:
         ConfigError: The files cannot be read, or are not what they should be; names the key.
     """
-    return _listeners(tls, "tls")
-
-
-def admin_context(tls: AdminTls) -> ssl.SSLContext | None:
-    """Return the TLS context of the admin listener; ``None`` when it does not use TLS.
-
-    Raises:
-        ConfigError: The files cannot be read, or are not what they should be; names the key.
-    """
-    return _listeners(tls, "adminTls")
+    if tls.certificate is None:
+        return None
+    block = "tls" if isinstance(tls, Tls) else "adminTls"
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load_pair(context, block, tls.certificate, tls.key)
+    if tls.client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        _trust(context, f"{block}.clientCa", tls.client_ca)
+    return _settled(context)
 
 
 def peer_context(tls: AdminTls) -> ssl.SSLContext | None:
@@ -114,22 +113,6 @@ def upstream_context(tls: UpstreamTls) -> ssl.SSLContext:
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return _settled(context)
-
-
-def _listeners(tls: Tls | AdminTls, block: str) -> ssl.SSLContext | None:
-    """Return the TLS context of a listener from its block of keys; ``None`` without a certificate.
-
-    Raises:
-        ConfigError: The files cannot be read, or are not what they should be; names the key.
-    """
-    if tls.certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    _load_pair(context, block, tls.certificate, tls.key)
-    if tls.client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        _trust(context, f"{block}.clientCa", tls.client_ca)
     return _settled(context)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bascule.configuration.certificate import admin_context, server_context
+from bascule.configuration.certificate import listener_context
 from bascule.configuration.loading import placed
 from bascule.errors import ConfigError
 from bascule.gateway.connections.patience import Patience
@@ -114,7 +114,7 @@ class Gateway:
         parts.supervisor.start(self._on_message, self._on_end)
         parts.collector.install()
         self._count_turn()
-        contexts = server_context(self._config.tls), admin_context(self._config.admin_tls)
+        contexts = listener_context(self._config.tls), listener_context(self._config.admin_tls)
         parts.supervisor.say(control.Prepared())
         return contexts
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 import structlog
 from aiohttp import web
 
-from bascule.configuration.certificate import admin_context
+from bascule.configuration.certificate import listener_context
 from bascule.configuration.config import AdminTls, Config, Limits
 from bascule.gateway.listening import admin as module
 from bascule.gateway.listening.admin import AdminListener
@@ -54,7 +54,7 @@ async def listener(
     limits = Limits(handshake_timeout=getattr(request, "param", 60.0))
     # What balancers put in front of connections is for the public listener alone.
     config = Config(limits=limits, proxy_protocol_from=(ip_network("127.0.0.0/8"),))
-    running = AdminListener(app, config, admin_context(tls))
+    running = AdminListener(app, config, listener_context(tls))
     listening = socket.create_server(("127.0.0.1", 0))
     address = listening.getsockname()
     await running.start(listening)
