@@ -160,7 +160,7 @@ class Parts:
             config=config, sources=setup.sources, counters=counters, census=self.census,
             registry=self.registry, links=self.links, dispatch=dispatch, durations=durations,
             load=load, tokens=tokens, exposition=Exposition(self.metrics.readers(), time.monotonic),
-            hub=self.hub, begin_drain=self.drain.begin,
+            hub=self.hub, drain=self.drain.begin,
         )  # fmt: skip
         self.administration = Administration(self.view)
         self.figures = Figures(

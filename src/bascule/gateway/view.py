@@ -50,7 +50,7 @@ class View:
     tokens: SessionTokens
     exposition: Exposition
     hub: HubView | None
-    begin_drain: Callable[[], None]
+    drain: Callable[[], None]
 
     @property
     def started_at(self) -> float:
@@ -139,10 +139,6 @@ class View:
         if not self.links.close_session(record.slot, record.id, End.ADMIN, code, reason.encode()):
             raise Unheard
         return True
-
-    def drain(self) -> None:
-        """Begin a drain; this gateway goes on serving."""
-        self.begin_drain()
 
     def render_metrics(self, query: Mapping[str, str], accept: str) -> Answer:
         """Render `/metrics`."""
