@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     OnInterim = Callable[[RawResponseMessage], Awaitable[None]]
 
-__all__ = ["FailedInUse", "NotTaken", "UpstreamConnection", "come_so_far"]
+__all__ = ["FailedInUse", "NotTaken", "Unanswered", "UpstreamConnection", "come_so_far"]
 
 _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 """The end of a head, as aiohttp sees it: the CR in front of a LF may be missing."""
@@ -43,8 +43,8 @@ _RETRIED: Final = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
 """Errors after which aiohttp sends an idempotent request again."""
 
 
-class FailedInUse(aiohttp.ClientConnectionError):
-    """A connection failed after the upstream may have acted on the request; aiohttp does not send it again.
+class Unanswered(aiohttp.ClientConnectionError):
+    """A connection failed before the answer; aiohttp does not send the request again.
 
     Attributes:
         reason: aiohttp's error.
@@ -55,16 +55,12 @@ class FailedInUse(aiohttp.ClientConnectionError):
         self.reason = reason
 
 
-class NotTaken(aiohttp.ClientConnectionError):
-    """A kept connection had ended before its upstream took anything of the request, which may be sent again.
+class FailedInUse(Unanswered):
+    """The upstream may have acted on the request."""
 
-    Attributes:
-        reason: aiohttp's error.
-    """
 
-    def __init__(self, reason: BaseException) -> None:
-        super().__init__(*reason.args)
-        self.reason = reason
+class NotTaken(Unanswered):
+    """A kept connection had ended before its upstream took any of the request, which may be sent again."""
 
 
 class UpstreamConnection(ResponseHandler):

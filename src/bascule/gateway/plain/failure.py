@@ -16,7 +16,7 @@ import aiohttp
 
 from bascule.gateway.connections.connecting import lacks_room
 from bascule.gateway.plain.client import TlsTimedOut
-from bascule.gateway.plain.connection import FailedInUse, NotTaken
+from bascule.gateway.plain.connection import Unanswered
 from bascule.gateway.upstreams.fence import AddressRefused
 from bascule.protocol.tlsfailure import ALERTS, errno_name, tls_failure
 
@@ -79,7 +79,7 @@ def describe(error: BaseException) -> str:
             return "no answer in time"
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
             return "the connection ended"
-        case FailedInUse() | NotTaken():
+        case Unanswered():
             return describe(error.reason)
         case OSError(errno=errno.EPROTO, strerror=why) if why in ALERTS:
             return f"TLS handshake failed: {why}"
