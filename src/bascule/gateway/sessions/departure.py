@@ -94,8 +94,4 @@ class Departure:
 
 def departures() -> Waits[Departing]:
     """Return the `Waits` for all browsers that wait for their upstreams."""
-    return Waits(LOOK_EVERY, _look)
-
-
-def _look(departing: Departing) -> None:
-    departing.look()
+    return Waits(LOOK_EVERY, lambda departing: departing.look())
