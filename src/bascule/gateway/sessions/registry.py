@@ -64,14 +64,13 @@ class Registry:
         self.by_slot[record.slot] += 1
         self.by_kind[record.errand.kind] += 1
 
-    def remove(self, identifier: int) -> Record | None:
-        """Remove a record, release its lease and return it; ``None`` if the session is not known."""
+    def remove(self, identifier: int) -> None:
+        """Remove a record and release its lease; do nothing if the session is not known."""
         record = self._records.pop(identifier, None)
         if record is not None:
             self.by_slot[record.slot] -= 1
             self.by_kind[record.errand.kind] -= 1
             record.lease.release()
-        return record
 
     def of_slot(self, slot: int) -> list[Record]:
         """Return the records of the sessions that one forwarder carries."""
