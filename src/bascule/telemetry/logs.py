@@ -27,8 +27,6 @@ from bascule.telemetry.linewriter import LineWriter
 from bascule.telemetry.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 __all__ = ["TEXT_LIMIT", "WITHHELD", "configure", "guard"]
@@ -113,17 +111,13 @@ def configure(level: str, style: str, *, process: str, descriptor: int = 2) -> L
         raise ValueError(f"log level {level!r}, format {style!r}")
     people = style == "console" or (style == "auto" and os.isatty(descriptor))
     writer = LineWriter(descriptor, lambda lost: _log.warning("log lines lost", lines=lost))
-    shared: list[Processor] = [
-        structlog.processors.add_log_level,
-        _clock(),
-    ]
-    closing: list[Processor] = [structlog.processors.format_exc_info, guard, _renderer(people)]
 
     def name_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["process"] = process
         return event
 
-    shared.append(name_process)
+    shared: list[Processor] = [structlog.processors.add_log_level, _clock(), name_process]
+    closing: list[Processor] = [structlog.processors.format_exc_info, guard, _renderer(people)]
     structlog.configure(
         processors=[*shared, *closing],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -179,6 +173,6 @@ def _renderer(people: bool) -> Processor:
     return render
 
 
-def _fallback(value: object) -> str | Mapping[str, object]:
+def _fallback(value: object) -> str:
     """Say something about a value that JSON has no form for."""
     return printable(str(value), TEXT_LIMIT)
