@@ -60,17 +60,14 @@ class Processes:
         words = (self._text(pid, "schedstat") or "").split()
         if len(words) == 3 and words[2] != "0":
             return ProcessReading(int(words[0]) / 1e9, int(words[1]) / 1e9, resident)
-        # The name in parentheses may itself hold spaces and parentheses; utime and stime are the 12th and
-        # 13th word after it.
-        stat = (self._text(pid, "stat") or "").rpartition(")")[2].split()
+        stat = self._stat(pid)
         if len(stat) < 13:
             return None
         return ProcessReading((int(stat[11]) + int(stat[12])) * _TICK, 0.0, resident)
 
     def is_ready(self, pid: int) -> bool:
         """Tell whether the main thread of a process has a core or waits for one; false when it is gone."""
-        state = (self._text(pid, "stat") or "").rpartition(")")[2].split()
-        return state[:1] == ["R"]
+        return self._stat(pid)[:1] == ["R"]
 
     def resident_bytes(self, pid: int) -> int | None:
         """Return the resident set of a process, shared pages included; ``None`` when it is gone."""
@@ -138,6 +135,13 @@ class Processes:
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
         return None
+
+    def _stat(self, pid: int) -> list[str]:
+        """Return the words behind a process's name, which may itself hold spaces and parentheses.
+
+        They are its state and, as the 12th and 13th, utime and stime; none when it is gone.
+        """
+        return (self._text(pid, "stat") or "").rpartition(")")[2].split()
 
     def _text(self, pid: int, name: str) -> str | None:
         try:
