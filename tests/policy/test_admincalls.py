@@ -23,7 +23,7 @@ def test_a_token_in_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> N
 def test_an_empty_token_file_opens_nothing(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("\n")
-    with pytest.raises(ConfigError, match="adminTokenFile: there is no token in"):
+    with pytest.raises(ConfigError, match=r"there is no token in .*; allowed: a token on one line"):
         read_token(Config(admin_token_file=file))
 
 
@@ -31,7 +31,7 @@ def test_an_empty_token_file_opens_nothing(tmp_path: Path) -> None:
 def test_a_token_that_no_request_can_send_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "token"
     file.write_bytes(text.encode())
-    with pytest.raises(ConfigError, match="has several lines, or a control character"):
+    with pytest.raises(ConfigError, match="or a control character; allowed: a token on one line"):
         read_token(Config(admin_token_file=file))
     with pytest.raises(ValidationError, match="text on one line"):
         Config(admin_token=text)
@@ -50,4 +50,5 @@ def test_a_token_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"\xff")
     with pytest.raises(ConfigError) as refused:
         read_token(Config(admin_token_file=file))
-    assert refused.value.problems == [f"adminTokenFile: not UTF-8: {file}"]
+    allowed = "a token on one line, in UTF-8"
+    assert refused.value.problems == [f"adminTokenFile: not UTF-8: {file}; allowed: {allowed}"]

@@ -49,6 +49,8 @@ def test_a_cap_that_fits_exactly_is_no_warning_and_one_more_is(forwarders: int) 
 
 
 def test_a_limit_that_fits_not_one_session_is_an_error() -> None:
-    limit = SPARE_DESCRIPTORS + DESCRIPTORS_PER_SESSION - 1
+    least = SPARE_DESCRIPTORS + DESCRIPTORS_PER_SESSION
+    limit = least - 1
     said, _ = prepared(limit, limit, 1, 1)
-    assert said == [f"the open-file limit (ulimit -n) is {limit}: not even one session fits", str(limit)]
+    why = f"the open-file limit (ulimit -n): found {limit}; allowed: at least {least}"
+    assert said == [why, str(limit)]

@@ -16,6 +16,8 @@ __all__ = ["CSRF_FIELD", "read_token"]
 CSRF_FIELD: Final = "X-Bascule-Admin"
 """With any value, in a call that changes something and has no token."""
 
+_TOKEN: Final = "a token on one line, in UTF-8"
+
 
 def read_token(config: Config) -> str | None:
     """Return the admin token of the configuration, ``None`` if there is none.
@@ -33,10 +35,10 @@ def read_token(config: Config) -> str | None:
     except OSError as error:
         raise ConfigError([f"adminTokenFile: {error.strerror}: {file}; allowed: {ALLOWED}"]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([f"adminTokenFile: not UTF-8: {file}"]) from error
+        raise ConfigError([f"adminTokenFile: not UTF-8: {file}; allowed: {_TOKEN}"]) from error
     if not token:
-        raise ConfigError([f"adminTokenFile: there is no token in {file}"])
+        raise ConfigError([f"adminTokenFile: there is no token in {file}; allowed: {_TOKEN}"])
     if has_control(token):
-        why = "has several lines, or a control character, which no request can send"
-        raise ConfigError([f"adminTokenFile: the token in {file} {why}"])
+        found = f"the token in {file} has several lines, or a control character"
+        raise ConfigError([f"adminTokenFile: {found}; allowed: {_TOKEN}"])
     return token

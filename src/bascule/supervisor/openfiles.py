@@ -29,7 +29,8 @@ def prepare(cap: int, forwarders: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     needed = math.ceil(cap / forwarders) * DESCRIPTORS_PER_SESSION + SPARE_DESCRIPTORS
     if not sessions_that_fit(limit):
-        raise ConfigError([f"the open-file limit (ulimit -n) is {limit}: not even one session fits"])
+        least = SPARE_DESCRIPTORS + DESCRIPTORS_PER_SESSION
+        raise ConfigError([f"the open-file limit (ulimit -n): found {limit}; allowed: at least {least}"])
     if needed > limit:
         _log.warning(
             "the open-file limit is too low for maxSessionsPerApp",
