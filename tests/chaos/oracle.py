@@ -30,6 +30,8 @@ DOWN: Final = Said(1013, "WebSocket upstream is not reachable")
 
 _LATE: Final = 1.0
 """Seconds by which a browser may notice later than something is noted, or sooner."""
+_CLOSING: Final = 5.0
+"""Seconds of ``closingHandshakeTimeout``: a Close waits for so long behind what a browser does not take."""
 _NEAR: Final = 10.0
 """Seconds within which what a process was to do is done, or left undone as it dies."""
 
@@ -140,7 +142,7 @@ class Oracle:
         may_be_cut = bool(by_deaths if self._has_tls or not ends else by_deaths & ends) or story.upstream_died
         may_be_cut |= story.breaks_off or story.cut_mid_frame or over > self._chronicle.stopped_at
         for side, heard in enumerate((story.heard, story.upstream_heard)):
-            may_be_unheard = may_be_cut or (side == 0 and story.given_up)
+            may_be_unheard = may_be_cut or (side == 0 and (story.given_up or story.deaf > _CLOSING - _LATE))
             if heard not in {each[side] for each in told} and not (heard is None and may_be_unheard):
                 yield f"the {('browser', 'upstream')[side]} should have heard {[each[side] for each in told]}"
 

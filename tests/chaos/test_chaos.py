@@ -98,6 +98,14 @@ def test_what_a_peer_should_not_see_is_found(chronicle: Chronicle, wrong: dict[s
     assert said in findings(chronicle, LINE)[0]
 
 
+def test_a_browser_that_reads_nothing_for_too_long_may_not_hear_a_close(chronicle: Chronicle) -> None:
+    story = chronicle.stories[NUMBER]
+    story.heard, story.deaf = None, 3.0
+    assert "the browser should have heard" in findings(chronicle, LINE)[0]
+    story.deaf = 6.0
+    assert findings(chronicle, LINE) == []
+
+
 def test_only_sessions_of_the_forwarder_that_was_killed_may_be_lost(chronicle: Chronicle) -> None:
     story = chronicle.stories[NUMBER]
     story.did, story.heard, story.upstream_heard = set(), None, None
