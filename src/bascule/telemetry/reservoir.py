@@ -78,15 +78,13 @@ _SMALLEST_DRAW: Final = 2.0**-53
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The reservoir at one moment. Everything but `count_held` is NaN when nothing is recent.
+    """The reservoir at one moment. Everything is NaN when nothing is recent.
 
     Attributes:
-        count_held: Values in the reservoir, at most its capacity; not a count of sessions.
         max: Largest value held.
         mean: Weighted mean.
     """
 
-    count_held: int
     max: float
     mean: float
     _values: tuple[float, ...] = ()
@@ -111,8 +109,8 @@ class Summary:
         return self._values[bisect_right(self._starts, p) - 1]  # the first starts at 0
 
 
-EMPTY: Final = Summary(0, math.nan, math.nan)
-"""The summary of a reservoir that never saw a value."""
+EMPTY: Final = Summary(math.nan, math.nan)
+"""The summary of a reservoir that saw no value recently, or never."""
 
 
 class Reservoir:
@@ -224,10 +222,8 @@ class Reservoir:
 
     def summarise(self, now: float) -> Summary:
         """Describe what is held at `now`, in monotonic seconds; changes nothing."""
-        if not self._heap:
+        if not self._heap or now - self._newest_at >= self._recent_window:
             return EMPTY
-        if now - self._newest_at >= self._recent_window:
-            return Summary(len(self._heap), math.nan, math.nan)
         threshold = self._threshold
         rows = sorted((value, max(weight, threshold)) for _, _, weight, value in self._heap)
         # Weights relative to the heaviest lie in 0..1 and one of them is 1: no overflow, no zero sum.
@@ -236,7 +232,6 @@ class Reservoir:
         total = math.fsum(weights)
         values = tuple(value for value, _ in rows)
         return Summary(
-            count_held=len(rows),
             max=values[-1],
             mean=math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / total,
             _values=values,
