@@ -78,7 +78,8 @@ def test_a_limit_of_open_files_that_allows_no_session_is_one_line(tmp_path: Path
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert (
-        f"the open-file limit (ulimit -n) is {limit}: " in done.stderr or "Too many open files" in done.stderr
+        f"the open-file limit (ulimit -n): found {limit};" in done.stderr
+        or "Too many open files" in done.stderr
     )
 
 
@@ -87,7 +88,7 @@ def test_a_start_that_fails_leaves_no_files_of_unix_sockets(tmp_path: Path) -> N
         tmp_path, "prlimit", "--nofile=60", listen=f"unix:{tmp_path}/p.sock", admin=f"unix:{tmp_path}/a.sock"
     )
     assert done.returncode == 2
-    assert "the open-file limit (ulimit -n) is 60: " in done.stderr
+    assert "the open-file limit (ulimit -n): found 60;" in done.stderr
     assert not list(tmp_path.glob("*.sock"))
 
 
