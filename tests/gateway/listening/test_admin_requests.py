@@ -74,7 +74,7 @@ async def test_what_does_not_parse_is_repeatednowhere(admin: Peer, request_bytes
 
 @pytest.mark.parametrize("method", [b"PUT", b"PROPFIND", b"BREW"])
 @pytest.mark.parametrize(
-    ("path", "allowed"), [(b"/sessions", b"GET,HEAD"), (b"/drain", b"POST"), (b"/events", b"GET")]
+    ("path", "allowed"), [(b"/sessions", b"DELETE,GET,HEAD"), (b"/drain", b"POST"), (b"/events", b"GET")]
 )
 async def test_a_method_that_a_path_does_not_have_is_answered_with_those_that_it_has(
     admin: Peer, method: bytes, path: bytes, allowed: bytes

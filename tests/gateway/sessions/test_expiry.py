@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
 from bascule.gateway.sessions.expiry import close_expired
+from bascule.gateway.sessions.registry import Record
+from bascule.policy.budget import SessionBudget
 from bascule.protocol.closing import End
-from tests.gateway.sessions.test_registry import record
+from bascule.telemetry.errand import Errand
+from bascule.vocabulary import Kind
 
-if TYPE_CHECKING:
-    from bascule.gateway.sessions.registry import Record
+BUDGET = SessionBudget(10)
 
 
-def _until(identifier: int, expires: int | None) -> Record:
-    session = record(identifier, slot=identifier % 2, user="ada")
-    return replace(session, errand=session.errand._replace(expires=expires))
+def _until(identifier: int, slot: int, expires: int | None) -> Record:
+    errand = Errand("lab", Kind.JUPYTER, "10.0.0.7", "lab:8888", "ada", expires)
+    return Record(identifier, errand, 1.0, slot, BUDGET.restore(1.0, "lab", "ada"))
 
 
 def test_a_session_is_closed_once_its_token_is_no_longer_good_and_until_it_is_gone() -> None:
     told: list[tuple[int, int, End]] = []
-    sessions = [_until(1, 1000), _until(2, 1001), _until(3, None)]
+    sessions = [_until(1, 1, 1000), _until(2, 0, 1001), _until(3, 1, None)]
     for now in (1059.9, 1060.0, 1060.9):
         close_expired(sessions, lambda *what: told.append(what), leeway=60.0, now=now)
     assert told == [(1, 1, End.EXPIRED)] * 2
