@@ -57,10 +57,7 @@ async def test_a_user_works_in_jupyterlab_while_the_gateway_dies_and_is_offered_
     )
     assert len(log.to("/channels")) == 1, "the kernel's socket was opened again"
 
-    # The button does nothing until all its scripts are there, which the page's load event does not await.
-    await page.goto(f"{hub.url}/hub/home", wait_until="networkidle")
-    await page.click("#stop")
-    await eventually_async(lambda: set(hub.api.routes()) == {"/"}, 30, "the route is gone")
+    await hub.stop_server(page)
     await page.goto(f"{hub.url}/user/ada/lab")
     await page.get_by_text("Server not running").first.wait_for()
 

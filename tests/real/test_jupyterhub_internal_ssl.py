@@ -20,7 +20,6 @@ from tests.support.jupyterhub import (
 )
 from tests.support.network import own_network
 from tests.support.parts import require
-from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,9 +48,7 @@ async def test_a_user_works_in_jupyterlab_over_tls_on_each_way_behind_the_proxy(
     rows = hub.api.sessions()
     assert {(row["route"], row["user"], row["kind"]) for row in rows} == {("/user/ada", "ada", "jupyter")}
 
-    await page.goto(f"{hub.url}/hub/home")
-    await page.click("#stop")
-    await eventually_async(lambda: set(hub.api.routes()) == {"/"}, 30, "the route is gone")
+    await hub.stop_server(page)
     answer = await page.goto(f"{hub.url}/user/ada/lab")
     assert answer is not None
     await page.get_by_text("Server not running").first.wait_for()

@@ -17,6 +17,7 @@ from tests.support.browser import SocketLog
 from tests.support.hubapi import HubApi
 from tests.support.labpage import LOAD, open_notebook, run_and_await, write_notebook
 from tests.support.processes import Service, answers, reserve_port
+from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,6 +132,13 @@ class JupyterHub:
         await open_notebook(page, log, "sum.ipynb")
         await run_and_await(page, SAYS)
         return page, log
+
+    async def stop_server(self, page: Page) -> None:
+        """Press the button that stops the user's server, and wait until its route is gone."""
+        # It does nothing until all its scripts are there, which the page's load event does not await.
+        await page.goto(f"{self.url}/hub/home", wait_until="networkidle")
+        await page.click("#stop")
+        await eventually_async(lambda: set(self.api.routes()) == {"/"}, 30, "the route is gone")
 
 
 @contextlib.contextmanager
