@@ -127,9 +127,8 @@ class _Pump(asyncio.BufferedProtocol):
         except OSError:
             self._is_heard = False
             self._reading.failure_is_known = True
-            with contextlib.suppress(
-                OSError
-            ):  # it may live, and the kernel lack memory: then it hears the end
+            # It may live, and the kernel lack memory: then it hears the end.
+            with contextlib.suppress(OSError):
                 self._end.shutdown(socket.SHUT_WR)
             return
         if data:
