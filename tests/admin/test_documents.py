@@ -21,7 +21,9 @@ def test_every_call_is_documented() -> None:
 
 def test_every_parameter_of_the_session_list_is_documented() -> None:
     for parameter in OPENAPI["paths"]["/sessions"]["get"]["parameters"]:
-        assert f"`{parameter['name']}`" in API
+        shared = parameter.get("$ref", "").rpartition("/")[2]
+        said = OPENAPI["components"]["parameters"][shared] if shared else parameter
+        assert f"`{said['name']}`" in API
 
 
 @pytest.mark.parametrize(
