@@ -34,7 +34,10 @@ CLAIMS: Final = (
     ("tests.docs.test_release", r"howto/.*: kubectl .*(rollout (restart|status)|create secret)"),
     ("tests.docs.test_runbooks", r"docs/runbooks/"),
     ("tests.docs.test_runbooks", r"debug-a-closed-session.md: (curl|kubectl)"),
-    ("tests.docs.test_runbooks", r"(at-a-shell|drain-and-upgrade).md: kubectl (-n hopsworks exec|drain)"),
+    (
+        "tests.docs.test_runbooks",
+        r"(at-a-shell|drain-and-upgrade).md: kubectl (-n hopsworks (exec|get pods)|drain)",
+    ),
     ("tests.docs.test_shell_page", r"at-a-shell.md: bascule "),
     ("tests.docs.test_runbooks", r"helm.md: kubectl -n hopsworks logs POD"),
     ("tests.docs.test_systemd", r"systemd.md: (useradd|install|systemctl) "),

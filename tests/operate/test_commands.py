@@ -154,6 +154,37 @@ def test_close_goes_on_after_one_that_is_not_there_and_ends_with_1(run: Run, vie
     assert not view.draining
 
 
+def test_close_closes_all_that_pass_the_filters(run: Run, view: FakeView) -> None:
+    view.open(user="ada", age=10)
+    old, older = view.open(user="ada", age=4000), view.open(user="ada", age=8000)
+    view.open(user="grace", age=4000)
+
+    asked = ("close", "--user", "ada", "--min-age", "1h")
+    assert run(*asked, "--code", "1012", "--reason", "good night") == (0, "2 sessions: 1012 good night\n", "")
+    assert view.ended == [(old, 1012, "good night"), (older, 1012, "good night")]
+    assert run("close", "--user", "nobody") == (0, "0 sessions: 1008 Closed by an administrator\n", "")
+
+
+@pytest.mark.parametrize("arguments", [(), ("1c3", "--user", "ada")], ids=["neither", "both"])
+def test_close_takes_either_ids_or_filters(run: Run, view: FakeView, arguments: tuple[str, ...]) -> None:
+    view.open(user="ada")
+
+    status, _, errors = run("close", *arguments)
+
+    assert (status, view.ended) == (2, [])
+    assert "Name either sessions by their ids, or at least one filter." in errors
+
+
+def test_close_ends_with_1_where_a_forwarder_does_not_hear(run: Run, view: FakeView) -> None:
+    view.open(user="ada")
+    view.unheard = True
+
+    status, _, errors = run("close", "--user", "ada")
+
+    assert status == 1
+    assert "Closed 0; 1 go on, whose forwarder cannot be reached just now. Try again." in errors
+
+
 def test_a_bad_close_code_is_told_in_the_words_of_the_api(run: Run, view: FakeView) -> None:
     status, _, errors = run("close", view.open(), "--code", "1006")
 

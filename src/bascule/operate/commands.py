@@ -62,6 +62,34 @@ def _proxy_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return asking
 
 
+_FILTERS: Final = (
+    click.option("--route", metavar="NAME", help="Only this route."),
+    click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Only this kind."),
+    click.option("--user", metavar="NAME", help="Only this user."),
+    click.option(
+        "--min-age",
+        "minAge",
+        callback=_seconds,
+        metavar="TIME",
+        help="Open for at least so long: 90s, 5m, 1h.",
+    ),
+    click.option(
+        "--min-idle",
+        "minIdle",
+        callback=_seconds,
+        metavar="TIME",
+        help="Without a data frame for at least so long.",
+    ),
+)
+
+
+def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which sessions are meant, by the API's names of them."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
 def _json_option(text: str) -> Callable[[Any], Any]:
     return click.option("--json", "as_json", is_flag=True, help=text)
 
@@ -81,13 +109,7 @@ def status(files: tuple[Path, ...], admin: str | None, as_json: bool) -> None:
 
 @click.command(cls=Command)
 @_proxy_options
-@click.option("--route", metavar="NAME", help="Only this route.")
-@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Only this kind.")
-@click.option("--user", metavar="NAME", help="Only this user.")
-@click.option("--min-age", callback=_seconds, metavar="TIME", help="Open for at least so long: 90s, 5m, 1h.")
-@click.option(
-    "--min-idle", callback=_seconds, metavar="TIME", help="Without a data frame for at least so long."
-)
+@_filters
 @click.option(
     "--sort",
     type=click.Choice([*ORDERS]),
@@ -126,21 +148,40 @@ def sessions(
 
 @click.command(cls=Command)
 @_proxy_options
+@_filters
 @click.option("--code", metavar="CODE", help="Close code (RFC 6455 §7.4): 1008 by default.")
 @click.option("--reason", metavar="TEXT", help="Reason that the browser gets, at most 123 bytes.")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
-def close(files: tuple[Path, ...], admin: str | None, ids: tuple[str, ...], **query: str | None) -> None:
-    """Close sessions of a running proxy.
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+def close(
+    files: tuple[Path, ...],
+    admin: str | None,
+    ids: tuple[str, ...],
+    code: str | None,
+    reason: str | None,
+    **filters: object,
+) -> None:
+    """Close sessions of a running proxy: those named, or all that pass the filters.
 
     \b
     bascule close 1c3 --code 1012 --reason "back in a minute"
-    bascule sessions --user ada --ids | xargs bascule close
+    bascule close --user ada --min-age 12h
 
     All are tried; the exit status is 1 if one could not be closed.
     """  # noqa: D301 - a real backspace is click's mark for lines that stay lines
-    said = {key: value for key, value in query.items() if value is not None}
-
+    said = _given(code=code, reason=reason)
+    wanted = _given(**filters)
+    if bool(ids) == bool(wanted):
+        raise click.UsageError("Name either sessions by their ids, or at least one filter.")
     proxy = _proxy(files, admin)
+    if wanted:
+        closed = proxy.ask("DELETE", "/sessions", said | wanted)
+        write(f"{_sessions(closed['closed'])}: {closed['code']} {closed['reason']}\n")
+    else:
+        sys.exit(_close_each(proxy, ids, said))
+
+
+def _close_each(proxy: AdminClient, ids: tuple[str, ...], said: Mapping[str, str]) -> int:
+    """Close each, print so, and return the exit status."""
     status = 0
     for each in ids:
         try:
@@ -151,7 +192,7 @@ def close(files: tuple[Path, ...], admin: str | None, ids: tuple[str, ...], **qu
                 click.echo(f"{escaped(each)}: {error.message}", err=True)
         else:
             write(f"{closed['id']}: {closed['code']} {closed['reason']}\n")
-    sys.exit(status)
+    return status
 
 
 @click.command(cls=Command)
@@ -163,13 +204,20 @@ def drain(files: tuple[Path, ...], admin: str | None) -> None:
     are left. It cannot be taken back, except by a restart.
     """
     left = _proxy(files, admin).ask("POST", "/drain")["sessions"]
-    write(f"Draining; {left} {'session is' if left == 1 else 'sessions are'} still open.\n")
+    write(f"Draining; {_sessions(left)} {'is' if left == 1 else 'are'} still open.\n")
+
+
+def _sessions(number: int) -> str:
+    return "1 session" if number == 1 else f"{number} sessions"
+
+
+def _given(**options: object) -> dict[str, str]:
+    """Return the options that were given, for a query."""
+    return {name: str(value) for name, value in options.items() if value is not None}
 
 
 def _all_sessions(proxy: AdminClient, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = {"min_age": "minAge", "min_idle": "minIdle"}
-    query = {names.get(key, key): str(value) for key, value in filters.items() if value is not None}
-    query["limit"] = _PAGE
+    query = _given(**filters, limit=_PAGE)
     rows: list[dict[str, Any]] = []
     while True:
         page = proxy.ask("GET", "/sessions", query)
