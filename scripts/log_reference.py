@@ -16,7 +16,7 @@ PAGE: Final = _ROOT / "docs/reference/log.md"
 _SOURCE: Final = _ROOT / "src/bascule"
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
-_WHOSE: Final = ("route", "kind", "client", "upstream", "user")
+_WHOSE: Final = ("route", "kind", "client", "upstream", "user", "request_id")
 
 MORE: Final[dict[str, tuple[str, ...]]] = {
     "session ended": (
@@ -26,7 +26,7 @@ MORE: Final[dict[str, tuple[str, ...]]] = {
     "session refused": ("reason", *_WHOSE, "status", "close_code", "held_seconds", "detail"),
     "request failed": (*_WHOSE, "status"),
     "request answered": _WHOSE,
-    "request refused": ("client",),
+    "request refused": ("client", "request_id"),
     "drain ends": ("natural", "closed", "aborted"),
     "a process died": ("sessions",),
     "listening": ("open", "redirect", "status_page"),
@@ -223,6 +223,9 @@ a value is left out. The words below, and the names of the fields of *Sessions a
 No reader of the log can hold up the proxy. If nobody reads any more, one line waits for a second, and those after it are dropped at once until
 somebody reads again. A reader that is only slow is waited for, but for no more than a tenth of the time. Dropped lines are counted in
 `log lines lost`.
+
+`request_id` is what the ingress calls the request, with which its own log names it too: the last `X-Request-ID`, or else the trace of
+`traceparent`, of a proxy in [`trustedProxies`](configuration.md#trustedproxies).
 
 A line never holds a cookie, a token, a query string or what was in a frame, and control characters in what peers say are escaped.
 What libraries log comes in the same form, at level `warning` and above. *To report* means that the line shows a fault of ours.

@@ -6,6 +6,7 @@ import pytest
 from scripts.log_reference import EVENTS, MORE, page, written
 
 from bascule.telemetry.accesslog import AccessLog
+from bascule.telemetry.errand import Client
 from bascule.vocabulary import Refusal
 from tests.support.recorder import Recorder
 from tests.support.sessionend import END, ERRAND
@@ -24,7 +25,7 @@ def test_the_lines_that_are_public_have_the_fields_of_the_page() -> None:
     log.session_refused(Refusal.CAP, ERRAND, status=503, close_code=1013, held_seconds=1.0, detail="x")
     log.request_failed("timeout", ERRAND, status=504, detail="x")
     log.request_answered(ERRAND, "GET", 200, 0.1)
-    log.request_refused("10.1.2.3", 404, "x")
+    log.request_refused(Client("10.1.2.3", "x"), 404, "x")
 
     said = {event: set(fields) for event, fields in (*recorder.seen, *recorder.debugged)}
     requests = {"request failed", "request answered", "request refused"}

@@ -10,7 +10,7 @@ from bascule.vocabulary import Cause, EndedBy, Kind
 
 __all__ = ["END", "ERRAND"]
 
-ERRAND: Final = Errand("lab", Kind.JUPYTER, "10.1.2.3", "lab:8888", "alice")
+ERRAND: Final = Errand("lab", Kind.JUPYTER, "10.1.2.3", "lab:8888", "alice", request_id="f81d4fae")
 END: Final = SessionEnd(
     id="00000000000012ab", errand=ERRAND, ended_by=EndedBy.CLIENT, cause=Cause.CLOSED, duration=1234.56789,
     close_code=1001, forwarder=0,

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from bascule.telemetry.accesslog import AccessLog
-from bascule.telemetry.errand import Errand
+from bascule.telemetry.errand import Client, Errand
 from bascule.vocabulary import Kind, Refusal
 from tests.support.parts import ROOT
 from tests.support.recorder import Recorder
@@ -38,7 +38,8 @@ def test_an_ended_session_says_who_where_how_long_how_much_and_why(recorder: Rec
                 "id": "00000000000012ab", "route": "lab", "kind": "jupyter", "ended_by": "client",
                 "cause": "closed", "close_code": 1001, "duration_seconds": 1234.568,
                 "bytes_inbound": 1, "bytes_outbound": 2, "frames_inbound": 3, "frames_outbound": 4,
-                "client": "10.1.2.3", "upstream": "lab:8888", "user": "alice", "forwarder": 0,
+                "client": "10.1.2.3", "upstream": "lab:8888", "user": "alice",
+                "request_id": "f81d4fae", "forwarder": 0,
             },
         )
     ]  # fmt: skip
@@ -54,10 +55,10 @@ def test_what_is_not_known_is_left_out(recorder: Recorder) -> None:
 
 def test_peers_texts_are_escaped_and_bounded(recorder: Recorder) -> None:
     access = AccessLog(recorder)
-    errand = Errand("lab", Kind.JUPYTER, EVIL * 100, EVIL * 100, EVIL * 100)
+    errand = Errand("lab", Kind.JUPYTER, EVIL * 100, EVIL * 100, EVIL * 100, request_id=EVIL * 100)
     access.session_ended(END._replace(errand=errand, close_reason=EVIL.encode() * 100))
     access.session_refused(Refusal.CAP, errand, detail=EVIL * 100)
-    access.session_refused(Refusal.HANDSHAKE, EVIL * 100)
+    access.session_refused(Refusal.HANDSHAKE, Client(EVIL * 100, EVIL * 100))
     access.request_failed("unreachable", errand, status=502, detail=EVIL * 100)
 
     for _, fields in recorder.seen:
@@ -69,17 +70,20 @@ def test_peers_texts_are_escaped_and_bounded(recorder: Recorder) -> None:
 def test_a_refusal_says_why_and_how_it_was_answered(recorder: Recorder) -> None:
     access = AccessLog(recorder)
 
-    access.session_refused(Refusal.HANDSHAKE, "10.1.2.3", status=426)
+    access.session_refused(Refusal.HANDSHAKE, Client("10.1.2.3", "x-1"), status=426)
     access.session_refused(Refusal.CAP, ERRAND, close_code=1013, held_seconds=2.00049, detail="3 times")
 
     assert recorder.seen == [
-        ("session refused", {"reason": "handshake", "client": "10.1.2.3", "status": 426}),
+        (
+            "session refused",
+            {"reason": "handshake", "client": "10.1.2.3", "request_id": "x-1", "status": 426},
+        ),
         (
             "session refused",
             {
                 "reason": "cap", "client": "10.1.2.3", "route": "lab", "kind": "jupyter",
                 "upstream": "lab:8888", "close_code": 1013,
-                "held_seconds": 2.0, "user": "alice", "detail": "3 times",
+                "held_seconds": 2.0, "user": "alice", "request_id": "f81d4fae", "detail": "3 times",
             },
         ),
     ]  # fmt: skip
@@ -107,7 +111,7 @@ def test_a_line_costs_little_enough_for_a_thousand_sessions_a_second(log: Log) -
 
 
 def test_a_refused_request_is_of_use_only_to_who_looks_for_it(recorder: Recorder) -> None:
-    AccessLog(recorder).request_refused(EVIL, 404, "There is nothing at this address.")
+    AccessLog(recorder).request_refused(Client(EVIL), 404, "There is nothing at this address.")
 
     assert recorder.seen == []
     ((event, fields),) = recorder.debugged

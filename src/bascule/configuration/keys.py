@@ -241,6 +241,7 @@ class Keys(Block):
     Set the ingress's pod network here, or every client address in logs and limits will be the ingress's, and
     WebSockets from `https` pages are refused where the ingress ends TLS. Where there is no
     `X-Forwarded-Proto`, `X-Scheme` counts, and upstreams are sent `X-Forwarded-Proto` with its value.
+    Their `X-Request-ID` is in the log.
 
     From anybody else `X-Forwarded-…` fields are removed, and so are their relatives, such as `Forwarded`;
     upstreams get our own account. Fields with other names pass, `Remote-User` too: an application that takes

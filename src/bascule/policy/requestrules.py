@@ -29,6 +29,7 @@ from bascule.policy.cookies import without_cookie
 from bascule.policy.fieldlines import values_of, with_host
 from bascule.policy.forwarding import forwarded_fields
 from bascule.policy.login import NOBODY, Login
+from bascule.policy.requestid import request_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,6 +74,10 @@ class RequestRules:
     def client(self, peer: str, fields: Fields) -> str:
         """Return the client's address, of a connection whose other end is ``peer``."""
         return client_address(peer, fields, self.trusted)
+
+    def request_id(self, peer: str, fields: Fields) -> str | None:
+        """Return what the proxies in front call a request that came from ``peer``; ``None`` if nothing."""
+        return request_id(peer, fields, self.trusted)
 
     def find(self, target: bytes, host: bytes, via: Sequence[bytes]) -> tuple[Match, bytes]:
         """Return where a request leads, and the host it is for.

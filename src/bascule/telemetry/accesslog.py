@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from bascule.protocol.frames import MAX_REASON_BYTES
+from bascule.telemetry.errand import Client
 from bascule.telemetry.printable import printable
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _ADDRESS_LIMIT: Final = 64
 _ENDPOINT_LIMIT: Final = 260
 """A name of at most 253 characters (RFC 1035 §2.3.4), a colon and a port."""
 _USER_LIMIT: Final = 128
+_REQUEST_ID_LIMIT: Final = 64
 _DETAIL_LIMIT: Final = 200
 _METHOD_LIMIT: Final = 32
 
@@ -114,7 +116,7 @@ class AccessLog:
     def session_refused(
         self,
         reason: Refusal,
-        whose: Errand | str,
+        whose: Errand | Client,
         *,
         status: int | None = None,
         close_code: int | None = None,
@@ -125,7 +127,7 @@ class AccessLog:
 
         Args:
             reason: Why.
-            whose: Whose session it would have been; where no route matched, the address of the browser.
+            whose: Whose session it would have been; where no route matched, who asked.
             status: HTTP status of the answer, if it was an HTTP error. With neither this nor
                 ``close_code``, the browser had left before the answer.
             close_code: Of the Close frame behind the 101, when that was the answer.
@@ -178,27 +180,31 @@ class AccessLog:
                 "request answered", **_told(whose), method=method, status=status, duration_seconds=seconds
             )
 
-    def request_refused(self, client: str, status: int, detail: str) -> None:
+    def request_refused(self, client: Client, status: int, detail: str) -> None:
         """Write the line of a plain HTTP request that we refused; scanners can cause any number of them.
 
         Args:
-            client: Address of the browser.
+            client: Who asked.
             status: HTTP status of our answer.
             detail: The sentence in the answer.
         """
         self._log.debug("request refused", status=status, **_told(client), detail=detail)
 
 
-def _told(whose: Errand | str) -> dict[str, object]:
-    """Return the fields of a line that say whose it is; only ``client`` where no more than that is known."""
-    if isinstance(whose, str):
-        return {"client": printable(whose, _ADDRESS_LIMIT)}
-    fields: dict[str, object] = {
-        "route": whose.route,
-        "kind": whose.kind,
-        "client": printable(whose.client, _ADDRESS_LIMIT),
-        "upstream": printable(whose.upstream, _ENDPOINT_LIMIT),
-    }
-    if whose.user is not None:
-        fields["user"] = printable(whose.user, _USER_LIMIT)
+def _told(whose: Errand | Client) -> dict[str, object]:
+    """Return the fields of a line that say whose it is; of a `Client` no more than that is known."""
+    fields: dict[str, object]
+    if isinstance(whose, Client):
+        fields = {"client": printable(whose.address, _ADDRESS_LIMIT)}
+    else:
+        fields = {
+            "route": whose.route,
+            "kind": whose.kind,
+            "client": printable(whose.client, _ADDRESS_LIMIT),
+            "upstream": printable(whose.upstream, _ENDPOINT_LIMIT),
+        }
+        if whose.user is not None:
+            fields["user"] = printable(whose.user, _USER_LIMIT)
+    if whose.request_id is not None:
+        fields["request_id"] = printable(whose.request_id, _REQUEST_ID_LIMIT)
     return fields

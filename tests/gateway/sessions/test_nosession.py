@@ -28,6 +28,7 @@ from bascule.policy.routes import Match
 from bascule.protocol.body import framing_of
 from bascule.protocol.handshake import check_request
 from bascule.protocol.http1 import parse_request_head, parse_response_head
+from bascule.telemetry.errand import Client
 from bascule.vocabulary import Refusal
 from tests.gateway.lives import at
 from tests.support.rawclient import upgrade
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from bascule.configuration.route import RejectMode
 
+CLIENT = Client("10.0.0.1", "x-1")
 EXPLAINED = tuple(why for why in Refusal if why not in (Refusal.HANDSHAKE, Refusal.NOT_PERMITTED))
 """What a request that breaks no rule may meet."""
 
@@ -78,7 +80,9 @@ class World:
     def asked(self) -> Asked:
         head = parse_request_head(upgrade(), 100)
         arrival = Arrival("10.0.0.1", "10.0.0.1", b"http", b"front")
-        return Asked(self.leg, head, b"", arrival, check_request(head), self.match, Login("ann", None))
+        return Asked(
+            self.leg, head, b"", CLIENT, arrival, check_request(head), self.match, Login("ann", None)
+        )
 
     async def answer(self) -> bytes:
         """Return all that the browser is told."""
@@ -141,24 +145,24 @@ async def test_a_503_takes_the_place_of_the_close_where_the_configuration_says_s
 async def test_a_request_that_breaks_a_rule_gets_an_error_and_is_logged_with_what_is_known_of_it(
     refused: RequestRefused, word: str, user: str | None, world: World
 ) -> None:
-    telling = asyncio.create_task(world.no_sessions.not_admitted(world.leg, refused, "10.0.0.1", world.match))
+    telling = asyncio.create_task(world.no_sessions.not_admitted(world.leg, refused, CLIENT, world.match))
     told = await world.answer()
     await telling
     assert told.startswith(b"HTTP/1.1 403 ")
     assert refused.detail.encode() in told
     assert world.counted() == {word: 1}
     ((_, whose, fields),) = world.lines
-    assert (whose.route, whose.user) == ("app", user)
+    assert (whose.route, whose.user, whose.request_id) == ("app", user, "x-1")
     assert fields == {"status": 403, "detail": refused.detail}
 
 
 async def test_a_request_without_a_route_is_logged_with_its_client(world: World) -> None:
     telling = asyncio.create_task(
-        world.no_sessions.not_admitted(world.leg, RequestRefused(404, "No route."), "10.0.0.1", None)
+        world.no_sessions.not_admitted(world.leg, RequestRefused(404, "No route."), CLIENT, None)
     )
     await world.answer()
     await telling
-    assert [whose for _, whose, _ in world.lines] == ["10.0.0.1"]
+    assert [whose for _, whose, _ in world.lines] == [CLIENT]
 
 
 async def test_a_browser_that_has_left_is_counted_and_logged_as_well(world: World) -> None:

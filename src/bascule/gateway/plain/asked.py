@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bascule.gateway.plain.response import BrowserSide
     from bascule.gateway.plain.upload import Upload
     from bascule.policy.routes import Match
+    from bascule.telemetry.errand import Client
 
 __all__ = ["PlainAsked"]
 
@@ -24,17 +25,18 @@ class PlainAsked(NamedTuple):
         match: Where the request leads.
         headers: The fields for the upstream; a character for each byte.
         upload: The body; ``None`` for none.
-        client: Address of the browser.
+        client: Who asks, for the log.
     """
 
     browser: BrowserSide
     match: Match
     headers: CIMultiDict[str]
     upload: Upload | None
-    client: str
+    client: Client
 
     @property
     def errand(self) -> Errand:
         """For a line of the log."""
-        route = self.match.route
-        return Errand(route.name, route.kind, self.client, self.match.upstream.endpoint, None)
+        route, (address, request_id) = self.match.route, self.client
+        endpoint = self.match.upstream.endpoint
+        return Errand(route.name, route.kind, address, endpoint, None, request_id=request_id)

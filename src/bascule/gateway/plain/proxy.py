@@ -29,6 +29,7 @@ from bascule.policy.redirecting import slash_location
 from bascule.protocol.http1 import ONLY_HTTP_1
 from bascule.protocol.method import ECHOES
 from bascule.protocol.path import ASTERISK, is_host
+from bascule.telemetry.errand import Client
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -132,7 +133,7 @@ class PlainProxy:
             extra = ((b"Location", location),)
             return await browser.answer(301, "This page's address ends in a slash.", extra)
         peer, client = _peer(request), self._client(request)
-        arrival = Arrival(peer.address, client, b"https" if peer.secure else b"http", host)
+        arrival = Arrival(peer.address, client.address, b"https" if peer.secure else b"http", host)
         sent = self._rules.onward(match, arrival, fields, request.version.minor)
         return await self._upstreams.run(browser, match, sent, client)
 
@@ -160,8 +161,9 @@ class PlainProxy:
         is_last = isinstance(refused, _LastRefused)
         return await browser.answer(status, detail, refused.fields, close=is_last)
 
-    def _client(self, request: web.BaseRequest) -> str:
-        return self._rules.client(_peer(request).address, request.raw_headers)
+    def _client(self, request: web.BaseRequest) -> Client:
+        peer, fields = _peer(request).address, request.raw_headers
+        return Client(self._rules.client(peer, fields), self._rules.request_id(peer, fields))
 
 
 def _check_first_line(request: web.BaseRequest) -> None:

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from bascule.policy.fieldlines import Fields
     from bascule.policy.routes import Match
     from bascule.telemetry.accesslog import AccessLog
+    from bascule.telemetry.errand import Client
 
 __all__ = ["PlainUpstreams"]
 
@@ -107,7 +108,7 @@ class PlainUpstreams:
         self._as_text = FieldsAsText()
 
     async def run(
-        self, browser: BrowserSide, match: Match, fields: Fields, client: str
+        self, browser: BrowserSide, match: Match, fields: Fields, client: Client
     ) -> web.StreamResponse:
         """Ask the upstream and pass its answer on, or say why there is none.
 
@@ -115,7 +116,7 @@ class PlainUpstreams:
             browser: The side that asks.
             match: Where the request leads.
             fields: The fields for the upstream.
-            client: Address of the browser, for the log.
+            client: Who asks, for the log.
         """
         begin = monotonic()
         asked = self._asked(browser, match, fields, client)
@@ -146,7 +147,7 @@ class PlainUpstreams:
             if not complete:
                 answer.close()
 
-    def _asked(self, browser: BrowserSide, match: Match, fields: Fields, client: str) -> PlainAsked:
+    def _asked(self, browser: BrowserSide, match: Match, fields: Fields, client: Client) -> PlainAsked:
         """Make a request ready for its upstream; see `run`."""
         request = browser.request
         headers = self._as_text.of(fields)

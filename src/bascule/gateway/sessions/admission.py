@@ -17,6 +17,7 @@ from bascule.policy.clientaccount import Arrival, seen_by_browser
 from bascule.policy.origin import origin_allowed, why_refused
 from bascule.protocol.handshake import check_request
 from bascule.protocol.http1 import BadHead
+from bascule.telemetry.errand import Client
 from bascule.vocabulary import Refusal
 
 if TYPE_CHECKING:
@@ -76,13 +77,13 @@ class Admission:
         """
         leg, head, early, (peer, secure) = request
         if isinstance(head, BadHead):
-            return self._no_sessions.not_admitted(leg, head, peer, None)
+            return self._no_sessions.not_admitted(leg, head, Client(peer), None)
         match: Match | None = None
-        client = self._rules.client(peer, head.fields)
+        client = Client(self._rules.client(peer, head.fields), self._rules.request_id(peer, head.fields))
         try:
             offer = check_request(head)
             match, host = self._rules.find(head.target, offer.host, head.values(b"via"))
-            arrival = Arrival(peer, client, b"https" if secure else b"http", host)
+            arrival = Arrival(peer, client.address, b"https" if secure else b"http", host)
             seen_scheme, seen_host = seen_by_browser(arrival, self._rules.trusted, head.fields)
             if not origin_allowed(offer.origin, seen_host, seen_scheme, match.route.allowed_origins):
                 raise RequestRefused(403, why_refused(offer.origin, seen_host))
@@ -91,7 +92,7 @@ class Admission:
                 raise RequestRefused(400, "Too many bytes were sent before the handshake was answered.")
         except RequestRefused as refused:
             return self._no_sessions.not_admitted(leg, refused, client, match)
-        asked = Asked(leg, head, early, arrival, offer, match, login)
+        asked = Asked(leg, head, early, client, arrival, offer, match, login)
         if not self._life.admits:
             return self._no_sessions.refuse(asked, Refusal.DRAINING)
         lease = self._budget.try_acquire(time.monotonic(), match.route.name, login.user)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bascule.policy.routes import Match
     from bascule.protocol.handshake import Offer
     from bascule.protocol.http1 import RequestHead
+    from bascule.telemetry.errand import Client
 
 __all__ = ["Asked", "errand"]
 
@@ -24,6 +25,7 @@ class Asked(NamedTuple):
         leg: The browser's connection.
         head: The request.
         early: Bytes after the head.
+        client: Who asks, for the log.
         arrival: How the request reached us, and from where.
         offer: What the browser offers.
         match: Where the request leads.
@@ -33,6 +35,7 @@ class Asked(NamedTuple):
     leg: Leg
     head: RequestHead
     early: bytes
+    client: Client
     arrival: Arrival
     offer: Offer
     match: Match
@@ -46,13 +49,13 @@ class Asked(NamedTuple):
         """
         user = self.login.user
         if user is None or self.match.hub_route is not None:
-            return self.arrival.client
+            return self.client.address
         return f"user {user}"
 
     @property
     def errand(self) -> Errand:
         """Whose session it would be."""
-        return errand(self.match, self.arrival.client, self.login)
+        return errand(self.match, self.client, self.login)
 
     @property
     def path(self) -> bytes:
@@ -60,6 +63,7 @@ class Asked(NamedTuple):
         return self.head.target.partition(b"?")[0]
 
 
-def errand(match: Match, client: str, login: Login) -> Errand:
-    """Say for whom a browser at ``client`` asks for what ``match`` leads to."""
-    return Errand(match.route.name, match.route.kind, client, match.upstream.endpoint, *login)
+def errand(match: Match, client: Client, login: Login) -> Errand:
+    """Say for whom ``client`` asks for what ``match`` leads to."""
+    address, request_id = client
+    return Errand(match.route.name, match.route.kind, address, match.upstream.endpoint, *login, request_id)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bascule.gateway.upstreams.handshake import Answered
     from bascule.policy.routes import Match
     from bascule.telemetry.accesslog import AccessLog
+    from bascule.telemetry.errand import Client
 
 __all__ = ["NoSession", "NoSessions"]
 
@@ -81,13 +82,15 @@ class NoSessions:
         self._exchanges = exchanges
         self._relaying = departures()
 
-    async def not_admitted(self, leg: Leg, refused: RequestRefused, client: str, match: Match | None) -> None:
+    async def not_admitted(
+        self, leg: Leg, refused: RequestRefused, client: Client, match: Match | None
+    ) -> None:
         """Answer a request that breaks a rule with an HTTP error.
 
         Args:
             leg: The browser's connection.
             refused: Which rule.
-            client: Address of the browser.
+            client: Who asked.
             match: Where the request leads, if that is known.
         """
         why, login = Refusal.HANDSHAKE, NOBODY
