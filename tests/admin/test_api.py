@@ -164,6 +164,9 @@ async def test_all_sessions_of_a_user_who_was_signed_out_are_closed_and_no_other
         ("users=ada", "users"),
         ("limit=1", "limit"),
         ("user=ada&code=7", "code"),
+        ("id=", None),  # a variable of a script that is not set
+        ("id=&minAge=0&minIdle=0", None),
+        ("user=grace&user=ada", "user"),
     ],
 )
 async def test_a_slip_closes_nobodys_session(query: str, parameter: str | None) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bascule.admin.view import GatewayView, SessionRow
 
-__all__ = ["FILTERS", "Filter", "Query", "SessionList", "answer", "parse_filter", "parse_query"]
+__all__ = ["FILTERS", "NO_FILTER", "Filter", "Query", "SessionList", "answer", "parse_filter", "parse_query"]
 
 _MAX_LIMIT: Final = 1000
 _DEFAULT_LIMIT: Final = 100
@@ -83,12 +83,12 @@ class SessionList:
 class Filter:
     """Which sessions are meant; ``None`` does not filter."""
 
-    route: str | None
-    kind: Kind | None
-    user: str | None
-    id: str | None
-    min_age: float
-    min_idle: float
+    route: str | None = None
+    kind: Kind | None = None
+    user: str | None = None
+    id: str = ""
+    min_age: float = 0.0
+    min_idle: float = 0.0
 
     def matches(self, row: SessionRow) -> bool:
         """Tell whether a row passes all filters."""
@@ -96,10 +96,14 @@ class Filter:
             (self.route is None or row.route == self.route)
             and (self.kind is None or row.kind == self.kind)
             and (self.user is None or row.user == self.user)
-            and (self.id is None or row.id.startswith(self.id))
+            and row.id.startswith(self.id)
             and row.age >= self.min_age
             and row.idle >= self.min_idle
         )
+
+
+NO_FILTER: Final = Filter()
+"""What all sessions pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def parse_filter(query: Mapping[str, str]) -> Filter:
         route=query.get("route"),
         kind=Kind(kind) if kind is not None else None,
         user=query.get("user"),
-        id=query.get("id"),
+        id=query.get("id", ""),
         min_age=_number(query, "minAge"),
         min_idle=_number(query, "minIdle"),
     )

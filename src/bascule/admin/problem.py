@@ -98,12 +98,17 @@ def ask_again(error: Exception) -> Problem:
 def check_parameters(query: Mapping[str, str], known: frozenset[str]) -> None:
     """Refuse parameters that a call does not know, so that a misspelt one is not taken for an absent one.
 
+    And those that are given twice, of which the second would count for nothing.
+
     Raises:
         Problem: 400, naming the parameter.
     """
-    for name in query:
+    names = [name for name, _ in query.items()]  # aiohttp's own keys leave out the second of two
+    for name in names:
         if name not in known:
             raise Problem(400, "There is no such parameter; /openapi.json lists them.", parameter=name)
+        if names.count(name) > 1:
+            raise Problem(400, "This parameter may be given once.", parameter=name)
 
 
 @web.middleware

@@ -70,11 +70,11 @@ class SessionsApi:
         return json_answer({"id": session_id, "code": code, "reason": reason}, status=202)
 
     async def _end_all(self, request: web.Request) -> web.Response:
-        """Close all that pass the filters, of which there must be one, so that a slip ends nobody's work."""
+        """Close all that pass the filters, which must say something, so that a slip ends nobody's work."""
         check_parameters(request.query, _CLOSE | listing.FILTERS)
         code, reason = _close(request.query)
         wanted = listing.parse_filter(request.query)
-        if not listing.FILTERS & set(request.query):
+        if wanted == listing.NO_FILTER:
             filters = ", ".join(sorted(listing.FILTERS))
             raise Problem(400, f"Name at least one of {filters}; POST /drain ends all.")
         told = unheard = 0
