@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bascule.admin import events
+from bascule.admin import events, sessionsapi
 from bascule.configuration.config import WebSocketProxy
 from tests.admin.fake_view import FakeView, config
 from tests.admin.support import CSRF, admin
@@ -178,7 +178,19 @@ async def test_a_slip_closes_nobodys_session(query: str, parameter: str | None) 
         assert view.ids == [number]
 
 
-async def test_how_many_of_several_sessions_could_not_be_told_is_said() -> None:
+async def test_an_order_waits_until_the_forwarder_has_room_for_it() -> None:
+    async with admin() as (client, view):
+        number, view.unheard = view.open(user="ada"), True
+        asyncio.get_running_loop().call_later(0.05, setattr, view, "unheard", False)
+        answer = await client.delete("/sessions?user=ada", headers=CSRF)
+        assert (answer.status, (await answer.json())["closed"]) == (202, 1)
+        assert number not in view.ids
+
+
+async def test_how_many_of_several_sessions_could_not_be_told_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessionsapi, "_PATIENCE", 0.02)
     async with admin() as (client, view):
         view.open(user="ada")
         view.unheard = True

@@ -6,7 +6,9 @@ told twice keeps the code that it was told first; so a call may be repeated.
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from typing import TYPE_CHECKING, Final
 
 from bascule.admin import listing
@@ -31,6 +33,10 @@ _CLOSE_CODES: Final = frozenset({1000, 1008, 1011, 1012, 1013})
 """Registered codes that make sense from an operator; 3000-4999 are the applications' own."""
 _CLOSE: Final = frozenset({"code", "reason"})
 _AGAIN: Final = {"Retry-After": "1"}
+_PAUSE: Final = 0.01
+"""Seconds until a forwarder that takes no order just now is asked again."""
+_PATIENCE: Final = 2.0
+"""Seconds that all orders of one call may wait: some hundreds lie unread with a forwarder, and no more."""
 
 
 class SessionsApi:
@@ -79,16 +85,31 @@ class SessionsApi:
             raise Problem(400, f"Name at least one of {filters}; POST /drain ends all.")
         told = unheard = 0
         # Read now: who was signed out a moment ago may have opened one in the last half second.
+        until = time.monotonic() + _PATIENCE
         for row in await self._view.sessions():
             if wanted.matches(row):
                 try:
-                    told += self._view.end_session(row.id, code, reason)
+                    told += await self._end(row.id, code, reason, until)
                 except Unheard:
                     unheard += 1
         if unheard:
             detail = f"Closed {told}; {unheard} go on, whose forwarder cannot be reached just now. Try again."
             raise Problem(503, detail, fields=_AGAIN)
         return json_answer({"closed": told, "code": code, "reason": reason}, status=202)
+
+    async def _end(self, number: str, code: int, reason: str, until: float) -> bool:
+        """Close one session as soon as its forwarder takes the order; tell whether there is such a session.
+
+        Raises:
+            Unheard: It did not until that monotonic time.
+        """
+        while True:
+            try:
+                return self._view.end_session(number, code, reason)
+            except Unheard:
+                if time.monotonic() >= until:
+                    raise
+            await asyncio.sleep(_PAUSE)
 
 
 def _close(query: Mapping[str, str]) -> tuple[int, str]:
