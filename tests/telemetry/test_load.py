@@ -235,9 +235,9 @@ def test_rates_are_never_negative(
 
 
 def test_a_busy_process_is_charged_what_it_says_it_used() -> None:
-    """Against the kernel: a child that spins and says when it has used 0.3 s."""
+    """Against the kernel: a child that spins from when it is told to, and says when it has used 0.3 s."""
     spin = (
-        "import time\nprint(flush=True)\n"
+        "import time\nprint(time.process_time(), flush=True)\ninput()\n"
         "while time.process_time() < 0.3: pass\n"
         "print(time.process_time(), flush=True)\ninput()"
     )
@@ -248,9 +248,10 @@ def test_a_busy_process_is_charged_what_it_says_it_used() -> None:
         assert child.stdout is not None
         assert child.stdin is not None
         meter = LoadMeter(1, processes.read)
-        child.stdout.readline()
+        started = float(child.stdout.readline())
         begin = time.monotonic()
         meter.tick(begin, [child.pid], 0)
+        print(file=child.stdin, flush=True)  # it must not have spun before it is measured
         said = float(child.stdout.readline())
         # The scheduler updates the figure of a running process on its tick: wait until it has stopped.
         eventually(
@@ -261,7 +262,7 @@ def test_a_busy_process_is_charged_what_it_says_it_used() -> None:
         used, held = meter.cpu_cores(end) * (end - begin), meter.resident_bytes(0)
         child.stdin.close()
 
-    assert used == pytest.approx(said, abs=0.2)
+    assert used == pytest.approx(said - started, abs=0.1)
     assert held > MIB
     meter.tick(end + 1.0, [child.pid], 0)
     assert meter.cpu_cores(end + 1.0) * (end + 1.0 - begin) == pytest.approx(used)
