@@ -130,8 +130,8 @@ def test_of_two_that_find_a_dead_socket_one_waits_for_the_other(path: Path) -> N
     at(path).close()
     directory = os.open(path.parent, os.O_RDONLY)
     fcntl.flock(directory, fcntl.LOCK_EX)
-    threading.Timer(0.2, os.close, (directory,)).start()
     begun = time.monotonic()
+    threading.Timer(0.2, os.close, (directory,)).start()
     with at(path):
         assert time.monotonic() - begun >= 0.15
 
