@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 from typing import TYPE_CHECKING
 
-from tests.support.proctree import gateways
+from tests.support.proctree import gateway, gateways, kill
 from tests.support.rawclient import RawClient, connected
 from tests.support.waiting import eventually
 
@@ -57,12 +58,16 @@ def get(client: RawClient, target: bytes) -> int:
 
 
 def begins_to_go_over(bascule: RunningBascule, sessions: int) -> int:
-    """Let another gateway start that is to serve with this cap; return its process id."""
-    before = gateways(bascule)
+    """Let another gateway start that is to serve with this cap; return its process id.
+
+    The serving one stands still from then on. Otherwise it might have retired, and left, before this has
+    looked.
+    """
+    kill(before := gateway(bascule), signal.SIGSTOP)
     bascule.change(websocketProxy={"maxSessionsPerApp": sessions})
     bascule.hang_up()
     eventually(lambda: len(gateways(bascule)) == 2, 10, "another one starts")
-    return next(pid for pid in gateways(bascule) if pid not in before)
+    return next(pid for pid in gateways(bascule) if pid != before)
 
 
 def serves_with(bascule: RunningBascule, sessions: int) -> None:

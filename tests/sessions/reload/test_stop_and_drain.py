@@ -8,10 +8,10 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tests.sessions.reload.support import half_a_download
+from tests.sessions.reload.support import begins_to_go_over, half_a_download
 from tests.support.chatter import chatting
 from tests.support.frames import CLOSE
-from tests.support.proctree import gateways
+from tests.support.proctree import gateway, kill
 from tests.support.rawclient import connected
 from tests.support.waiting import eventually, quickest
 
@@ -25,9 +25,10 @@ def test_a_stop_while_gateways_change_is_a_stop(proxy: Proxy) -> None:
     bascule = proxy()
     with connected(bascule.public_url) as client:
         client.open()
-        bascule.hang_up()
-        eventually(lambda: len(gateways(bascule)) == 2, 10, "another one starts")
+        before = gateway(bascule)
+        begins_to_go_over(bascule, 9)
         os.kill(bascule.process.pid, signal.SIGTERM)
+        kill(before, signal.SIGCONT)
         found = client.reply()
         assert (found.opcode, found.code) == (CLOSE, 1012)
         client.close()

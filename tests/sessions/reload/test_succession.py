@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -66,11 +67,17 @@ def test_what_a_gateway_had_under_way_ends_with_it(proxy: Proxy, silent: bytes) 
 
 def test_a_successor_that_dies_leaves_all_as_it_was(proxy: Proxy) -> None:
     bascule = proxy()
-    before = gateway(bascule)
-    kill(begins_to_go_over(bascule, 9))
-    eventually(lambda: bascule.events("configuration not reloaded"), 10, "it is told")
-    assert gateways(bascule) == [before]
-    assert bascule.cap_if_up == 500
+    for failed in range(1, 6):
+        before = gateway(bascule)
+        kill(begins_to_go_over(bascule, 9))
+        bascule.all_events("configuration not reloaded", failed)
+        with contextlib.suppress(ProcessLookupError):
+            kill(before, signal.SIGCONT)
+        eventually(lambda: bascule.cap_if_up == 500, 20, "it is served as before")
+        if gateways(bascule) == [before]:
+            break  # otherwise the successor had all it needs, and the serving one was not to go on
+    else:
+        raise TimeoutError("a successor is always faster than we are")
     assert bascule.reload()
     serves_with(bascule, 9)
 
