@@ -17,6 +17,7 @@ from bench.scenarios.base import Context
 from bench.stands import Fleet
 
 from tests.support.parts import missing
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -82,9 +83,15 @@ def test_notebook_mix_is_the_same_every_time(load: Load) -> None:
 
 
 def test_heartbeats_are_sent_and_counted(load: Load) -> None:
-    """Two intervals of 0.1 s within the time, also on a busy machine."""
+    """Two for each of the sessions, however busy the machine is."""
     load.ask("open", n=5, path="/heartbeat")
-    assert load.ask("idle", seconds=0.5)["pings"] >= 10
+    counted: list[float] = []
+
+    def enough() -> bool:
+        counted.append(load.ask("idle", seconds=0.1)["pings"])
+        return sum(counted) >= 10
+
+    eventually(enough, 20, "two heartbeats of each session")
 
 
 def test_storm_brings_every_session_back(load: Load) -> None:
@@ -95,10 +102,10 @@ def test_storm_brings_every_session_back(load: Load) -> None:
 
 
 def test_paced_messages_keep_their_rate(load: Load) -> None:
-    """Exponential gaps: about the rate, not exactly."""
+    """Exponential gaps: about the rate, not exactly, but the same ones every time."""
     load.ask("open", n=20)
     answer = load.ask("paced", size=64, rate=2000, seconds=0.5)
-    assert 800 <= answer["answered"] <= 1200
+    assert 900 <= answer["answered"] <= 1100
     assert 0 < answer["latency_us"]["p50"] <= answer["latency_us"]["p99"] <= answer["latency_us"]["max"]
 
 
