@@ -135,8 +135,9 @@ class JupyterHub:
 
     async def stop_server(self, page: Page) -> None:
         """Press the button that stops the user's server, and wait until its route is gone."""
-        # It does nothing until all its scripts are there, which the page's load event does not await.
-        await page.goto(f"{self.url}/hub/home", wait_until="networkidle")
+        await page.goto(f"{self.url}/hub/home")
+        # It does nothing until its script has run, which no event of the page's loading awaits.
+        await page.wait_for_function("window._jupyterhub_page_loaded")
         await page.click("#stop")
         await eventually_async(lambda: set(self.api.routes()) == {"/"}, 30, "the route is gone")
 
