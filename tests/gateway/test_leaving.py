@@ -34,10 +34,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BEGIN = """
-import json, sys
-from bascule.gateway.main import main
+import asyncio, json, sys, time
+from bascule.gateway import main as module
+from bascule.gateway.main import Gateway, main
 from bascule.gateway.setup import GatewaySetup
 from bascule.configuration.config import Config
+
+class Slow(Gateway):
+    async def _close(self):
+        asyncio.get_running_loop().call_soon(time.sleep, float(sys.argv[2]))
+        await super()._close()
+
+module.Gateway = Slow
 main(GatewaySetup(**json.loads(sys.argv[1]), config=Config()))
 """
 """Becomes a gateway. A copy of this process would not do: tests have threads."""
@@ -47,9 +55,13 @@ TAG = b"lab\x0010.0.0.7\x00lab:8888"
 
 
 class Gateway:
-    """A gateway that waits for its one forwarder; the test is that, and the supervisor."""
+    """A gateway that waits for its one forwarder; the test is that, and the supervisor.
 
-    def __init__(self) -> None:
+    Args:
+        stands_still: Seconds for which it stands still as it leaves.
+    """
+
+    def __init__(self, stands_still: float = 0.0) -> None:
         self.control, theirs = channel_pair()
         counters, figures, hub = CounterFile.create(1), Journal.create("figures"), Journal.create("hub")
         with (
@@ -62,7 +74,7 @@ class Gateway:
             }  # fmt: skip
             told = {**inherited, "forwarders": 1, "sources": {}, "forwarder_restarts": [0]}
             self.process = subprocess.Popen(
-                [sys.executable, "-c", BEGIN, json.dumps(told)],
+                [sys.executable, "-c", BEGIN, json.dumps(told), str(stands_still)],
                 pass_fds=tuple(inherited.values()),
                 stderr=subprocess.PIPE,
             )
@@ -81,6 +93,24 @@ class Gateway:
         send_control(self.control, BeginDrain(time.monotonic()))
         eventually(lambda: not any(fcntl.ioctl(self.control, termios.TIOCOUTQ, bytes(4))), 30, "it is read")
 
+    def serve(self) -> list[str | None]:
+        """Let it serve, by the list of a forwarder with a session; return what it says until then."""
+        said: list[str | None] = []
+        with self.connect() as forwarder:
+            send_packet(forwarder, Live(0, 7, 0, 0.0, 0.0, -1.0, 0, 0, 0, 0, TAG).encode())
+            send_packet(forwarder, Listed(0).encode())
+            while "Ready" not in said:
+                said.append(eventually(self.says, 30, "it goes on"))
+        return said
+
+    def leaves(self) -> bytes:
+        """Hang up; return what it prints until it has left."""
+        self.their_control.close()
+        self.control.close()
+        errors = self.process.communicate(timeout=8)[1]
+        assert self.process.returncode == 0
+        return errors
+
     def connect(self) -> socket.socket:
         """Give it the channel to its forwarder, whose end is returned."""
         ours, theirs = channel_pair()
@@ -92,8 +122,8 @@ class Gateway:
 
 
 @pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    gateway = Gateway()
+def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    gateway = Gateway(*getattr(request, "param", ()))
     yield gateway
     gateway.process.kill()
     gateway.process.communicate()
@@ -102,21 +132,18 @@ def gateway() -> Iterator[Gateway]:
 
 
 def test_one_that_waits_for_its_forwarders_leaves_at_once_and_without_a_word(gateway: Gateway) -> None:
-    gateway.their_control.close()
-    gateway.control.close()
-    _, errors = gateway.process.communicate(timeout=8)
-    assert (gateway.process.returncode, errors) == (0, b"")
+    assert gateway.leaves() == b""
+
+
+@pytest.mark.parametrize("gateway", [(0.5,)], indirect=True)
+def test_one_that_stood_still_as_it_left_has_closed_its_connections_to_upstreams(gateway: Gateway) -> None:
+    gateway.serve()
+    assert b"Unclosed" not in gateway.leaves()
 
 
 def test_one_that_does_not_know_its_sessions_yet_does_not_say_that_none_is_left(gateway: Gateway) -> None:
     gateway.drain()
-    with gateway.connect() as forwarder:
-        send_packet(forwarder, Live(0, 7, 0, 0.0, 0.0, -1.0, 0, 0, 0, 0, TAG).encode())
-        send_packet(forwarder, Listed(0).encode())
-        said = [eventually(gateway.says, 30, "it goes on")]
-        while said[-1] != "Ready":
-            said.append(eventually(gateway.says, 30, "it goes on"))
-    assert said == ["DrainBegun", "Ready"]
+    assert gateway.serve() == ["DrainBegun", "Ready"]
 
 
 def test_a_channel_is_asked_for_again_when_a_supervisor_that_stood_still_reads_on(gateway: Gateway) -> None:

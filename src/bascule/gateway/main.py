@@ -175,7 +175,7 @@ class Gateway:
         if self._redirect is not None:
             self._redirect.cut()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSING):
+            async with Patience(_CLOSING):
                 # The upstreams do not wait for their turn: aiohttp complains of what is never closed.
                 await asyncio.gather(parts.pools.close(), self._close_admin())
 
