@@ -28,6 +28,8 @@ from bascule.handover.counters import CounterFile
 from bascule.handover.descriptors import PacketReader, channel_pair, send_packet
 from bascule.handover.journal import Journal
 from bascule.handover.messages import Listed, Live
+from bascule.telemetry.errand import Errand
+from bascule.vocabulary import Kind
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ main(GatewaySetup(**json.loads(sys.argv[1]), config=Config()))
 """
 """Becomes a gateway. A copy of this process would not do: tests have threads."""
 
-TAG = b"lab\x0010.0.0.7\x00lab:8888"
+TAG = Errand("lab", Kind.JUPYTER, "10.0.0.7", "lab:8888", None).tag()
 """What it has to know of a session."""
 
 
