@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.bascule import RunningBascule
 from tests.support.echo import run_echo
-from tests.support.network import ip, named_network
+from tests.support.network import ip, named_network, own_network
 from tests.support.nginx import run_nginx
 from tests.support.parts import ROOT
 from tests.support.waiting import eventually, throughout
@@ -38,17 +38,16 @@ with connect(sys.argv[1], ping_interval=None) as ws:
 @pytest.fixture
 def cable() -> Iterator[tuple[str, str, Callable[[], None]]]:
     """A namespace that reaches us over one cable: its name, our address there, and how to pull it."""
-    with named_network() as name, contextlib.ExitStack() as undo:
+    # Both ends are on networks of their own. An address that comes or goes on the host's makes each Chromium
+    # there give up what it is loading (ERR_NETWORK_CHANGED), and other jobs have pages open meanwhile.
+    with own_network(), named_network() as name:
         ours, theirs = f"{name}o", f"{name}t"
         ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)
-        undo.callback(ip, "link", "del", ours)
-        network = 4 * (int(name[1:], 16) % (1 << 14))  # of its own: other jobs may run such a test meanwhile
-        prefix, low = f"10.231.{network >> 8}", network & 255
-        ip("addr", "add", f"{prefix}.{low + 1}/30", "dev", ours)
+        ip("addr", "add", "10.231.0.1/30", "dev", ours)
         ip("link", "set", ours, "up")
-        ip("-n", name, "addr", "add", f"{prefix}.{low + 2}/30", "dev", theirs)
+        ip("-n", name, "addr", "add", "10.231.0.2/30", "dev", theirs)
         ip("-n", name, "link", "set", theirs, "up")
-        yield name, f"{prefix}.{low + 1}", lambda: ip("-n", name, "link", "set", theirs, "down")
+        yield name, "10.231.0.1", lambda: ip("-n", name, "link", "set", theirs, "down")
 
 
 @contextlib.contextmanager
