@@ -245,6 +245,29 @@ async def test_of_handshakes_that_come_at_once_few_go_on_in_a_turn(
             await eventually_async(lambda: not are_serving(), 10, "all have left")
 
 
+async def test_of_more_handshakes_at_once_than_may_be_under_way_none_is_dropped(tmp_path: Path) -> None:
+    """Each new one would end the oldest, just before that one's turn."""
+    certificate = make_certificate(tmp_path)
+    tls, trusting = certificate.server(), certificate.client()
+
+    async def is_answered(address: tuple[str, int]) -> bool:
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection(
+                *address, ssl=trusting, server_hostname="localhost"
+            )
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            said = await reader.read()
+            writer.close()
+            return said.startswith(b"HTTP/1.")
+        return False
+
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as listening:
+        asking = [asyncio.create_task(is_answered(listening.getsockname())) for _ in range(200)]
+        await asyncio.wait(asking, timeout=0.2)  # all have greeted
+        async with _listening(listening, Limits(max_handshakes=64), tls), asyncio.timeout(10):
+            assert await asyncio.gather(*asking) == [True] * 200
+
+
 async def test_a_client_that_went_on_with_tls_while_this_process_stood_still_is_served(
     tmp_path: Path,
 ) -> None:

@@ -21,6 +21,11 @@ class Rounds:
         self._going = 0  # in this turn
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a later turn."""
+        return len(self._waiting)
+
     async def turn(self) -> None:
         """Wait until it is one's turn; in the usual case it is.
 

@@ -161,6 +161,8 @@ class Listener:
         self._listening.close()
 
     def _accept(self) -> None:
+        if self._rounds.waiting > _TLS_BATCH:
+            return  # the kernel keeps newer ones: here the oldest would be dropped for them before its turn
         for _ in range(_ACCEPT_BATCH if self._tls is None else _TLS_BATCH):
             try:
                 # Does what socket.accept does, except for asking the kernel and two enumerations
