@@ -42,3 +42,14 @@ def test_there_are_never_more_than_the_bound_and_the_oldest_goes(
             inside = inside[number:]
         assert dropped == expected
         assert len(inside) <= most
+
+
+def test_there_is_room_for_as_many_as_can_enter_without_a_drop() -> None:
+    bounded, dropped = Bounded(3), list[str]()
+    bounded.enter("first", lambda: dropped.append("first"))
+    assert bounded.has_room(2)
+    assert not bounded.has_room(3)
+    for name in ("second", "third"):
+        bounded.enter(name, dropped.clear)
+    assert not bounded.has_room(1)
+    assert not dropped

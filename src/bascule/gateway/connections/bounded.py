@@ -30,6 +30,10 @@ class Bounded:
     def __len__(self) -> int:
         return len(self._inside)
 
+    def has_room(self, count: int) -> bool:
+        """Tell whether so many more can enter, and none is dropped."""
+        return len(self._inside) + count <= self._most
+
     def enter(self, connection: Hashable, drop: Callable[[], None]) -> None:
         """Count a connection; if that is one too many, drop the one that has been there longest.
 

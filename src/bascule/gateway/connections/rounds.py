@@ -22,9 +22,9 @@ class Rounds:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
-    def waiting(self) -> int:
-        """How many wait for a later turn."""
-        return len(self._waiting)
+    def has_waiting(self) -> bool:
+        """Whether anybody waits for a later turn."""
+        return bool(self._waiting)
 
     async def turn(self) -> None:
         """Wait until it is one's turn; in the usual case it is.

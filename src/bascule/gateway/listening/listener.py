@@ -161,7 +161,7 @@ class Listener:
         self._listening.close()
 
     def _accept(self) -> None:
-        if self._rounds.waiting > _TLS_BATCH:
+        if self._rounds.has_waiting and not self._waiting.newcomers.has_room(2 * _TLS_BATCH):
             return  # the kernel keeps newer ones: here the oldest would be dropped for them before its turn
         for _ in range(_ACCEPT_BATCH if self._tls is None else _TLS_BATCH):
             try:
