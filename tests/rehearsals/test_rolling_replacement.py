@@ -27,7 +27,7 @@ from tests.support.echo import run_echo
 from tests.support.jupyter import Jupyter
 from tests.support.labpage import notebook_in_front, open_lab, open_terminal, type_into_terminal
 from tests.support.nginx import run_nginx
-from tests.support.processes import reserve_port
+from tests.support.processes import kept_ports
 from tests.support.streamlit import Streamlit
 from tests.support.waiting import eventually_async
 
@@ -171,12 +171,12 @@ async def test_every_tab_is_back_without_a_reload_after_both_proxies_were_replac
     chromium: Browser,
     tmp_path: Path,
 ) -> None:
-    ports = [reserve_port() for _ in range(SLOTS)]
     effect = jupyter.root / "terminal-after-replacement.txt"
     effect.unlink(missing_ok=True)
     jupyter.write_notebook("replaced.ipynb", ["x = 41", "print(x + 1)"])
 
     with (
+        kept_ports(SLOTS) as ports,
         run_echo() as echo,
         run_nginx(
             tmp_path,

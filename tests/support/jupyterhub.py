@@ -16,7 +16,7 @@ from tests.support import parts
 from tests.support.browser import SocketLog
 from tests.support.hubapi import HubApi
 from tests.support.labpage import LOAD, open_notebook, run_and_await, write_notebook
-from tests.support.processes import Service, answers, reserve_port
+from tests.support.processes import Service, answers, kept_ports, reserve_port
 from tests.support.waiting import eventually_async
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ c.SimpleLocalProcessSpawner.home_dir_template = "{home}/{{username}}"
 c.Spawner.args = ["--allow-root"]
 c.Spawner.default_url = "/lab"
 c.Spawner.poll_interval = 3600
+c.Spawner.port = {server_port}
 """
 
 _ITS_OWN_PROXY: Final = """\
@@ -242,23 +243,27 @@ def _end_what_has(folder: str) -> None:
 def _run(home: Path, url: str, api: str, proxy: str, hub_port: int) -> Iterator[JupyterHub]:
     command = parts.require("jupyterhub")
     file = home / "jupyterhub_config.py"
-    file.write_text(_CONFIG.format(url=url, hub_port=hub_port, home=home) + proxy)
-    service = Service(
-        "JupyterHub",
-        [command, "-f", file],
-        home / "jupyterhub.log",
-        cwd=home,
-        env={
-            "CONFIGPROXY_AUTH_TOKEN": TOKEN,
-            "JUPYTER_CONFIG_DIR": str(home / "config"),
-            "JUPYTER_DATA_DIR": str(home / "data"),
-            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-            "IPYTHONDIR": str(home / "ipython"),
-            "PATH": f"{command.parent}:/usr/bin:/bin",  # where the single-user server is
-        },
-    )
-    try:
-        service.wait_until(lambda: answers(f"{url}/hub/login"), _UP_WITHIN)
-        yield JupyterHub(url, HubApi(api, TOKEN), service, home)
-    finally:
-        service.stop(30)
+    # The Hub's own choice is anybody's again until the server that it starts has read its libraries.
+    with kept_ports(1) as (server_port,):
+        file.write_text(
+            _CONFIG.format(url=url, hub_port=hub_port, home=home, server_port=server_port) + proxy
+        )
+        service = Service(
+            "JupyterHub",
+            [command, "-f", file],
+            home / "jupyterhub.log",
+            cwd=home,
+            env={
+                "CONFIGPROXY_AUTH_TOKEN": TOKEN,
+                "JUPYTER_CONFIG_DIR": str(home / "config"),
+                "JUPYTER_DATA_DIR": str(home / "data"),
+                "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+                "IPYTHONDIR": str(home / "ipython"),
+                "PATH": f"{command.parent}:/usr/bin:/bin",  # where the single-user server is
+            },
+        )
+        try:
+            service.wait_until(lambda: answers(f"{url}/hub/login"), _UP_WITHIN)
+            yield JupyterHub(url, HubApi(api, TOKEN), service, home)
+        finally:
+            service.stop(30)

@@ -7,10 +7,11 @@ process says goes to a file, whose end is part of every failure.
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, Self, TypeVar
 
@@ -20,7 +21,7 @@ from bascule.demo.children import free_port as reserve_port
 from tests.support.imported import Copy
 from tests.support.waiting import eventually
 
-__all__ = ["Service", "answers", "reserve_port"]
+__all__ = ["Service", "answers", "kept_ports", "reserve_port"]
 
 T = TypeVar("T")
 
@@ -39,6 +40,20 @@ def answers(url: str, fields: Mapping[str, str] | None = None) -> bool:
         return False
     except OSError:  # URLError too
         return False
+
+
+@contextlib.contextmanager
+def kept_ports(count: int) -> Iterator[list[int]]:
+    """Keep ports of the loopback for whoever binds them later, as `reserve_port` does for a minute only.
+
+    The kernel gives a port that is bound to nobody else, and who sets SO_REUSEADDR may bind it as well.
+    """
+    with contextlib.ExitStack() as kept:
+        sockets = [kept.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.bind(("127.0.0.1", 0))
+        yield [each.getsockname()[1] for each in sockets]
 
 
 class Service:
