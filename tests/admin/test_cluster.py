@@ -17,6 +17,9 @@ from tests.admin.fake_view import FakeView, config
 from tests.support.clock import Clock
 from tests.support.processes import reserve_port
 
+PATIENCE = 5.0
+"""Seconds that an instance is waited for."""
+
 
 class Other:
     """Another instance's admin listener; answers what the test says."""
@@ -39,7 +42,7 @@ class Other:
 
 @contextlib.asynccontextmanager
 async def instances_with(
-    *others: Other, sessions: int = 0, extra: tuple[Endpoint, ...] = (), patience: float = 5.0
+    *others: Other, sessions: int = 0, extra: tuple[Endpoint, ...] = (), patience: float = PATIENCE
 ) -> AsyncIterator[tuple[Cluster, Clock]]:
     """One instance with a cap of 10 that asks these cluster."""
     async with contextlib.AsyncExitStack() as stack:
@@ -139,14 +142,27 @@ async def test_who_waits_for_a_round_has_it_although_no_other_is_to_follow() -> 
         assert figures(await asked) == (3, 20, 2, 2)
 
 
-async def test_a_silent_instance_is_counted_with_its_last_known_cap() -> None:
+async def without(other: Other, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> ClusterCapacity:
+    """Read while one says nothing, and let its time be over once it has been asked."""
+    other.hold.clear()
+    other.was_asked.clear()
+    reading = asyncio.create_task(cluster.read())
+    await other.was_asked.wait()
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    with monkeypatch.context() as later:
+        later.setattr(loop, "time", lambda: now() + PATIENCE)
+        await asyncio.wait([reading])
+    other.hold.set()
+    return reading.result()
+
+
+async def test_a_silent_instance_is_counted_with_its_last_known_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     other = Other()
-    async with instances_with(other, patience=0.2) as (cluster, clock):
+    async with instances_with(other) as (cluster, clock):
         await cluster.read()
-        other.hold.clear()
         clock.now += 6
-        assert figures(await cluster.read()) == (0, 20, 2, 1)
-        other.hold.set()
+        assert figures(await without(other, cluster, monkeypatch)) == (0, 20, 2, 1)
         clock.now += 6
         assert figures(await cluster.read()) == (3, 20, 2, 2)
 
@@ -166,17 +182,18 @@ async def test_a_full_cluster_with_a_silent_instance_is_not_called_full() -> Non
 
 
 @pytest.mark.parametrize("said", [{"draining": True}, {}], ids=["says so", "an older version"])
-async def test_an_instance_that_drains_offers_no_slot(said: dict[str, bool]) -> None:
+async def test_an_instance_that_drains_offers_no_slot(
+    said: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     leaving = Other()
     leaving.body["instance"].update({"level": "critical", **said})
     async with instances_with(leaving, sessions=10) as (cluster, clock):
         whole = await cluster.read()
         assert figures(whole) == (10, 10, 2, 2)
         assert whole.level is Level.CRITICAL
-        leaving.hold.clear()
         clock.now += 6
-        assert figures(await cluster.read())[:3] == (10, 10, 2), "nor does it once it is gone"
-        leaving.hold.set()
+        gone = await without(leaving, cluster, monkeypatch)
+        assert figures(gone)[:3] == (10, 10, 2), "nor does it once it is gone"
 
 
 async def test_a_full_instance_that_drains_is_told_from_one_that_does_not() -> None:
