@@ -38,8 +38,6 @@ with connect(sys.argv[1], ping_interval=None) as ws:
 @pytest.fixture
 def cable() -> Iterator[tuple[str, str, Callable[[], None]]]:
     """A namespace that reaches us over one cable: its name, our address there, and how to pull it."""
-    # Both ends are on networks of their own. An address that comes or goes on the host's makes each Chromium
-    # there give up what it is loading (ERR_NETWORK_CHANGED), and other jobs have pages open meanwhile.
     with own_network(), named_network() as name:
         ours, theirs = f"{name}o", f"{name}t"
         ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)

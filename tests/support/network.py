@@ -7,6 +7,9 @@ there too; the rest of this process stays where it was.
 `own_addresses`: such a network, in which this host has some addresses besides.
 
 `named_network`: another machine, as far as a test can tell; ``ip netns exec NAME`` runs a program there.
+
+Rules of this file: the host's own network stays as it is. An address that comes or goes there makes each
+Chromium on the host give up what it is loading (ERR_NETWORK_CHANGED), which fails other jobs' tests.
 """
 
 import contextlib
