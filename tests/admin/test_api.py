@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bascule.admin import events, sessionsapi
+from bascule.admin.view import Unheard
 from bascule.configuration.config import WebSocketProxy
 from tests.admin.fake_view import FakeView, config
 from tests.admin.support import CSRF, admin
@@ -185,6 +186,28 @@ async def test_an_order_waits_until_the_forwarder_has_room_for_it() -> None:
         answer = await client.delete("/sessions?user=ada", headers=CSRF)
         assert (answer.status, (await answer.json())["closed"]) == (202, 1)
         assert number not in view.ids
+
+
+async def test_orders_wait_as_long_as_their_forwarder_takes_one_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessionsapi, "_PATIENCE", 0.2)
+    async with admin() as (client, view):
+        for _ in range(10):
+            view.open(user="ada")
+        heard_at = 0.0
+
+        def end_session(session_id: str, code: int, reason: str) -> bool:
+            nonlocal heard_at
+            now = asyncio.get_running_loop().time()
+            if now < heard_at + 0.05:
+                raise Unheard
+            heard_at = now
+            return type(view).end_session(view, session_id, code, reason)
+
+        monkeypatch.setattr(view, "end_session", end_session)
+        answer = await client.delete("/sessions?user=ada", headers=CSRF)
+        assert (answer.status, (await answer.json())["closed"]) == (202, 10)
 
 
 async def test_how_many_of_several_sessions_could_not_be_told_is_said(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from bascule.admin import listing
@@ -36,7 +37,7 @@ _AGAIN: Final = {"Retry-After": "1"}
 _PAUSE: Final = 0.01
 """Seconds until a forwarder that takes no order just now is asked again."""
 _PATIENCE: Final = 2.0
-"""Seconds that all orders of one call may wait: some hundreds lie unread with a forwarder, and no more."""
+"""Seconds in which a forwarder has to take one more order: some hundreds lie unread with it, and no more."""
 
 
 class SessionsApi:
@@ -85,11 +86,13 @@ class SessionsApi:
             raise Problem(400, f"Name at least one of {filters}; POST /drain ends all.")
         told = unheard = 0
         # Read now: who was signed out a moment ago may have opened one in the last half second.
-        until = time.monotonic() + _PATIENCE
-        for row in await self._view.sessions():
+        rows = await self._view.sessions()
+        until: defaultdict[int, float] = defaultdict(lambda: time.monotonic() + _PATIENCE)
+        for row in rows:
             if wanted.matches(row):
                 try:
-                    told += await self._end(row.id, code, reason, until)
+                    told += await self._end(row.id, code, reason, until[row.forwarder])
+                    del until[row.forwarder]  # the next one may wait as long
                 except Unheard:
                     unheard += 1
         if unheard:
