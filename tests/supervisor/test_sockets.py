@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,14 @@ def test_whoever_connects_is_given_up_when_it_takes_nothing(field: str) -> None:
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert connection.getsockopt(TCP, socket.TCP_KEEPIDLE) == 7
         assert connection.getsockopt(TCP, socket.TCP_USER_TIMEOUT) == 10_000
+
+
+def test_as_many_may_come_at_once_as_the_kernel_holds_by_default() -> None:
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    with closing(listen(Config(), HERE, "listen")) as listening:
+        # Of a socket that listens `tcpi_sacked` is its backlog.
+        (found,) = struct.unpack_from("28xI", listening.getsockopt(TCP, socket.TCP_INFO, 32))
+    assert found == min(most, 4096)
 
 
 def test_without_a_congestion_control_it_is_the_nodes() -> None:

@@ -66,7 +66,7 @@ from scripts/chart_values.py. The pool is not in it: see `bascule.pool`.
     "userTimeout": "60s",
     "notsentLowatBytes": 1048576,
     "congestionControl": null,
-    "backlog": 1024
+    "backlog": 4096
   },
   "drain": {
     "timeout": null,

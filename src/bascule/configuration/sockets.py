@@ -61,5 +61,10 @@ class Sockets(Block):
     a lossy network it is faster. The kernel must allow it to every process
     (`net.ipv4.tcp_allowed_congestion_control`).
     """
-    backlog: Annotated[int, Field(strict=True, ge=1, le=65535)] = 1024
-    """Connections the kernel holds before we accept them. The kernel's `net.core.somaxconn` bounds it too."""
+    backlog: Annotated[int, Field(strict=True, ge=1, le=65535)] = 4096
+    """Connections the kernel holds before we accept them. The kernel's `net.core.somaxconn` bounds it too.
+
+    4096: as many as that is by default, since those who wait cost little. What more clients send the kernel
+    drops: their TCP sends it again after 0.2 s to 3 s, then ever more seldom. So they may wait 10 s for an
+    answer that others have in one, or be closed for want of a head (`limits.handshakeTimeout`).
+    """
