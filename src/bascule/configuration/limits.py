@@ -29,10 +29,11 @@ class Limits(Block):
     handshake_timeout: PositiveDuration = 10.0
     """Time in which a whole request head must arrive; then the connection is closed.
 
-    Over TLS the time for the first head begins once TLS is set up, which may itself take as long; on a
-    kept-alive connection it begins with the head's first byte. A connection that sends nothing waits in the
-    kernel for about 5 s before its time begins. On the admin listener a body has as long again. 10 s: a head
-    is one or two packets, and a deadline for the whole of it is what stops a slow-loris client.
+    Over TLS the time for the first head begins once TLS is set up, which may itself take as long, its wait
+    for a turn among many not counted; on a kept-alive connection it begins with the head's first byte. A
+    connection that sends nothing waits in the kernel for about 5 s before its time begins. On the admin
+    listener a body has as long again. 10 s: a head is one or two packets, and a deadline for the whole of it
+    is what stops a slow-loris client.
     """
     connect_timeout: PositiveDuration = 5.0
     """Time to connect to the upstream, name resolution and TLS included; then the browser is told 1013.

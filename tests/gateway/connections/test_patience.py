@@ -67,6 +67,25 @@ async def test_what_came_while_we_stood_still_in_the_last_part_is_heard() -> Non
         await came
 
 
+async def test_while_it_is_stopped_no_time_passes() -> None:
+    for limit in (0.1, 0):
+        async with Patience(limit) as patience:
+            with patience.stopped():
+                await asyncio.sleep(0.3)
+
+
+async def test_who_is_kept_waiting_often_has_no_more_time_of_its_own() -> None:
+    async def often() -> None:
+        async with Patience(0.2) as patience:
+            for _ in range(30):
+                with patience.stopped():
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
+
+    with pytest.raises(TimeoutError):
+        await often()
+
+
 async def test_one_that_begins_anew_has_its_whole_time() -> None:
     async with Patience(0.2) as patience:
         await asyncio.sleep(0.15)

@@ -18,6 +18,7 @@ import uvloop
 from aiohttp import web
 
 from bascule.configuration.config import Config, Limits
+from bascule.gateway.connections.rounds import Rounds
 from bascule.gateway.life import Life
 from bascule.gateway.listening.http import HttpServer
 from bascule.gateway.listening.listener import Listener
@@ -266,6 +267,25 @@ async def test_of_more_handshakes_at_once_than_may_be_under_way_none_is_dropped(
         await asyncio.wait(asking, timeout=0.2)  # all have greeted
         async with _listening(listening, Limits(max_handshakes=64), tls), asyncio.timeout(10):
             assert await asyncio.gather(*asking) == [True] * 200
+
+
+async def test_the_wait_for_a_turn_at_tls_is_not_the_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path)
+
+    async def turn(_: Rounds) -> None:
+        await asyncio.sleep(0.4)
+
+    monkeypatch.setattr(Rounds, "turn", turn)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with _listening(listening, Limits(handshake_timeout=0.3), certificate.server()):
+            reader, writer = await asyncio.open_connection(
+                *listening.getsockname(), ssl=certificate.client(), server_hostname="localhost"
+            )
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            assert (await reader.read()).endswith(b"plain")
+            writer.close()
 
 
 async def test_a_client_that_went_on_with_tls_while_this_process_stood_still_is_served(

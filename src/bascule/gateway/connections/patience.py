@@ -9,9 +9,11 @@ still at the end of the last one, there is one more. `Waits` counts in the same 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 __all__ = ["PARTS", "Patience"]
@@ -56,6 +58,20 @@ class Patience:
         self._left = PARTS + 1
         self._is_last = False
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let the time of a block not count, since what it waits for is ours to do."""
+        if self._timer is None:
+            yield
+            return
+        self._timer.cancel()
+        clock = asyncio.get_running_loop().time
+        left = self._due - clock()
+        try:
+            yield
+        finally:
+            self._await_end(clock() + left)
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -76,6 +92,8 @@ class Patience:
             self._deadline.reschedule(now)
 
     def _begin_part(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._due = loop.time() + self._part
-        self._timer = loop.call_at(self._due, self._pass)
+        self._await_end(asyncio.get_running_loop().time() + self._part)
+
+    def _await_end(self, due: float) -> None:
+        self._due = due
+        self._timer = asyncio.get_running_loop().call_at(due, self._pass)

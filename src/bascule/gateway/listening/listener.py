@@ -19,6 +19,7 @@ import contextlib
 import errno
 import socket
 from collections import Counter, defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -258,8 +259,8 @@ class Listener:
             if self._tls is None:
                 await self._loop.connect_accepted_socket(lambda: protocol, connection)
             else:
-                async with Patience(self._limits.handshake_timeout):
-                    await accept_tls(connection, self._tls, lambda: protocol, self._rounds)
+                async with Patience(self._limits.handshake_timeout) as patience:
+                    await accept_tls(connection, self._tls, lambda: protocol, partial(self._turn, patience))
         except OSError as error:
             self._waiting.arriving.leave(protocol)
             self._waiting.newcomers.leave(connection)
@@ -276,6 +277,11 @@ class Listener:
             leg.close()
         finally:
             self._waiting.newcomers.leave(connection)
+
+    async def _turn(self, patience: Patience) -> None:
+        """Wait for a turn at TLS. In a storm that takes seconds, which are not the client's."""
+        with patience.stopped():
+            await self._rounds.turn()
 
     def _say_refused(self, client: str, problem: str) -> None:
         self._refused[problem] += 1

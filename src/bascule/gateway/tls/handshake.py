@@ -12,18 +12,20 @@ from bascule.gateway.tls.transport import TlsTransport
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
-
-    from bascule.gateway.connections.rounds import Rounds
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["accept_tls", "connect_tls"]
+
+
+async def _at_once() -> None:
+    """Wait for nothing."""
 
 
 async def accept_tls(
     connection: socket.socket,
     context: ssl.SSLContext,
     protocol: Callable[[], asyncio.BaseProtocol],
-    rounds: Rounds | None = None,
+    turn: Callable[[], Awaitable[None]] = _at_once,
 ) -> TlsTransport:
     """Let a client begin TLS and give the connection to a protocol.
 
@@ -31,9 +33,9 @@ async def accept_tls(
         connection: See `connect_tls`, as for all else.
         context: The same.
         protocol: The same.
-        rounds: In which handshakes go on, where many may come at once: a signature takes up to a millisecond.
+        turn: Waits until it may go on, where many may come at once: a signature takes up to a millisecond.
     """
-    return await _begin(connection, context, None, protocol, rounds)
+    return await _begin(connection, context, None, protocol, turn)
 
 
 async def connect_tls(
@@ -66,7 +68,7 @@ async def _begin(
     context: ssl.SSLContext,
     server: str | None,
     protocol: Callable[[], asyncio.BaseProtocol],
-    rounds: Rounds | None = None,
+    turn: Callable[[], Awaitable[None]] = _at_once,
 ) -> TlsTransport:
     loop = asyncio.get_running_loop()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -88,6 +90,5 @@ async def _begin(
         if not heard:
             raise ConnectionResetError
         incoming.write(heard)
-        if rounds is not None:
-            await rounds.turn()
+        await turn()
     return TlsTransport(loop, connection, context, TlsRecords(tls, incoming, outgoing), protocol())
