@@ -92,3 +92,23 @@ async def test_a_turn_ends_with_an_error_too() -> None:
             async with turns.turn("a"):
                 raise KeyError
     assert turns._under_way == Counter(), "kinds do not add up"
+
+
+async def test_many_who_wait_are_not_all_looked_at_with_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    fits = Turns._fits
+
+    def counted(turns: Turns, kind: str) -> bool:
+        nonlocal looks
+        looks += 1
+        return fits(turns, kind)
+
+    monkeypatch.setattr(Turns, "_fits", counted)
+    turns = Turns(4, 2)
+
+    async def have() -> None:
+        async with turns.turn("a"):
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(have() for _ in range(300)))
+    assert looks <= 600

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class Turns:
         self._most = most
         self._most_of_one = most_of_one
         self._under_way: Counter[str] = Counter()
-        self._waiting: dict[asyncio.Future[None], str] = {}
+        # Not a plain dict: finding its first entry takes a step for each entry that was removed before it.
+        self._waiting: OrderedDict[asyncio.Future[None], str] = OrderedDict()
 
     @property
     def waiting(self) -> int:
@@ -63,12 +64,13 @@ class Turns:
             raise
 
     def _end(self, kind: str) -> None:
-        """End a turn; give turns to those who have waited longest."""
+        """End a turn; give it to who has waited longest of those that may have it."""
         self._under_way[kind] -= 1
         if not self._under_way[kind]:
             del self._under_way[kind]  # kinds come from URLs: those that are over must not add up
-        for other, its in list(self._waiting.items()):
+        for other, its in self._waiting.items():
             if self._fits(its) and not other.done():  # one that was cancelled leaves by itself
                 del self._waiting[other]
                 self._under_way[its] += 1
                 other.set_result(None)
+                return
