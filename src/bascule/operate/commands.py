@@ -160,7 +160,7 @@ def close(
     reason: str | None,
     **filters: object,
 ) -> None:
-    """Close sessions of a running proxy: those named, or all that pass the filters.
+    """Close sessions of a running proxy, by id or by filter.
 
     \b
     bascule close 1c3 --code 1012 --reason "back in a minute"
