@@ -164,6 +164,23 @@ async def test_who_waits_until_nobody_is_held_goes_on_when_the_last_one_was_told
     await refuser.wait_none_held()  # nobody is held
 
 
+async def test_of_several_refused_in_one_turn_of_the_loop_no_more_are_held_than_may_be() -> None:
+    refuser = refused_often()
+    pairs = [connected() for _ in range(3)]
+    refusings = [
+        Refusing(refuser, plain(ours), b"", OFFER, "close", CloseCode.TRY_AGAIN_LATER, "full")
+        for _, ours in pairs
+    ]
+    begun = [each.begin(refuser.seconds_for("who", b"/"), lambda: None) for each in refusings]
+    tasks = [asyncio.create_task(rest) for rest in begun if rest is not None]
+    assert await asyncio.gather(*(told(browser) for browser, _ in pairs[1:])) == [[(1013, b"full")]] * 2
+    assert refuser.held == 1
+    refuser.release()
+    assert await told(pairs[0][0]) == [(1013, b"full")]
+    await asyncio.gather(*tasks)
+    assert [each.held > 0 for each in refusings] == [True, False, False]
+
+
 MESSAGE = frame(BINARY, b"\x88\x00" * 4000, key=bytes(4))
 """What a page says in several segments, each of which looks as if it began with a Close."""
 

@@ -68,6 +68,11 @@ class Refuser:
         """How many browsers are held now."""
         return len(self._holds)
 
+    @property
+    def may_hold(self) -> bool:
+        """Whether one more may be held now."""
+        return self._life.holds and len(self._holds) < self._max_held
+
     def release(self) -> None:
         """End all holds, so that held browsers are told at once."""
         for hold in self._holds:
@@ -91,7 +96,7 @@ class Refuser:
             path: The path that was asked for, without the query.
         """
         seconds = self.hold_off.refuse(client, path, time.monotonic())
-        return seconds if self._life.holds and self.held < self._max_held else 0.0
+        return seconds if self.may_hold else 0.0
 
     async def hold(self, leg: Leg, watch: CloseWatch, seconds: float) -> bool:
         """Hold a browser, at most ``seconds``; tell whether it is still connected.
@@ -99,8 +104,7 @@ class Refuser:
         A Close from the browser ends the hold: it gets ours, with the reason, at once (RFC 6455 §5.5.1).
         """
         try:
-            # The gateway may have begun to leave while the 101 was written.
-            async with asyncio.timeout(seconds if self._life.holds else 0.0) as hold:
+            async with asyncio.timeout(seconds) as hold:
                 self._holds.add(hold)
                 try:
                     for _ in range(_HOLD_READS):
@@ -230,6 +234,10 @@ class Refusing:
         if self._opening:
             await say_last(self._leg, self._opening)
             self._opening = b""
+        # The gateway may have begun to leave while the 101 was written; or others that were refused in the same
+        # turn of the loop have taken all places.
+        if not self._refuser.may_hold:
+            return True
         try:
             return await self._refuser.hold(self._leg, self._watch, hold)
         finally:
