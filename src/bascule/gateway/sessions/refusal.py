@@ -234,8 +234,8 @@ class Refusing:
         if self._opening:
             await say_last(self._leg, self._opening)
             self._opening = b""
-        # The gateway may have begun to leave while the 101 was written; or others that were refused in the same
-        # turn of the loop have taken all places.
+        # The gateway may have begun to leave while the 101 was written, or others that were refused in the
+        # same turn of the loop have taken all places.
         if not self._refuser.may_hold:
             return True
         try:
