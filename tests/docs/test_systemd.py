@@ -76,9 +76,8 @@ ITS_OWN_ETC = 'mount --bind "$0" /etc && exec "$@"'
 def test_the_commands_leave_a_service_that_starts_with_the_host(tmp_path: Path) -> None:
     etc = tmp_path / "etc"
     etc.mkdir()
-    whole = [
-        each for each in Path("/etc").iterdir() if each.name != "netns"
-    ]  # other jobs' networks come and go
+    # Other jobs' networks come and go.
+    whole = [each for each in Path("/etc").iterdir() if each.name != "netns"]
     subprocess.run(["cp", "-a", *whole, etc], check=True)
     under = ("unshare", "--mount", "sh", "-c", ITS_OWN_ETC, str(etc))
     with open_terminal(tmp_path, at=ROOT, env={"SYSTEMD_OFFLINE": "1"}, under=under) as terminal:

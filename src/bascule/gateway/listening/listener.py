@@ -163,7 +163,9 @@ class Listener:
 
     def _accept(self) -> None:
         if self._rounds.has_waiting and not self._waiting.newcomers.has_room(2 * _TLS_BATCH):
-            return  # the kernel keeps newer ones: here the oldest would be dropped for them before its turn
+            # The kernel keeps newer ones: here the oldest would be dropped for them before its turn. Two
+            # batches, since those of the turn before are not counted yet.
+            return
         for _ in range(_ACCEPT_BATCH if self._tls is None else _TLS_BATCH):
             try:
                 # Does what socket.accept does, except for asking the kernel and two enumerations
