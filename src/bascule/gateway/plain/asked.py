@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from bascule.telemetry.errand import Errand
+from bascule.gateway.errands import errand_of
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bascule.gateway.plain.response import BrowserSide
     from bascule.gateway.plain.upload import Upload
     from bascule.policy.routes import Match
-    from bascule.telemetry.errand import Client
+    from bascule.telemetry.errand import Client, Errand
 
 __all__ = ["PlainAsked"]
 
@@ -37,6 +37,4 @@ class PlainAsked(NamedTuple):
     @property
     def errand(self) -> Errand:
         """For a line of the log."""
-        route, (address, request_id) = self.match.route, self.client
-        endpoint = self.match.upstream.endpoint
-        return Errand(route.name, route.kind, address, endpoint, None, request_id=request_id)
+        return errand_of(self.match, self.client)

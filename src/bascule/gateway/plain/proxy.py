@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import HttpVersion11, hdrs
 
 from bascule.errors import RequestRefused
+from bascule.gateway.errands import client_of
 from bascule.gateway.exchanges import SOON, TOO_MANY
 from bascule.gateway.listening.server import PlainProtocol, as_received
 from bascule.gateway.plain.response import BrowserSide
@@ -29,7 +30,6 @@ from bascule.policy.redirecting import slash_location
 from bascule.protocol.http1 import ONLY_HTTP_1
 from bascule.protocol.method import ECHOES
 from bascule.protocol.path import ASTERISK, is_host
-from bascule.telemetry.errand import Client
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from bascule.policy.fieldlines import Fields
     from bascule.policy.requestrules import RequestRules
     from bascule.telemetry.accesslog import AccessLog
+    from bascule.telemetry.errand import Client
 
 __all__ = ["PlainProxy"]
 
@@ -162,8 +163,7 @@ class PlainProxy:
         return await browser.answer(status, detail, refused.fields, close=is_last)
 
     def _client(self, request: web.BaseRequest) -> Client:
-        peer, fields = _peer(request).address, request.raw_headers
-        return Client(self._rules.client(peer, fields), self._rules.request_id(peer, fields))
+        return client_of(self._rules, _peer(request).address, request.raw_headers)
 
 
 def _check_first_line(request: web.BaseRequest) -> None:

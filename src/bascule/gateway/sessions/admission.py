@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bascule.errors import RequestRefused
+from bascule.gateway.errands import client_of
 from bascule.gateway.sessions.asked import Asked
 from bascule.gateway.sessions.attempt import Attempt
 from bascule.policy.clientaccount import Arrival, seen_by_browser
@@ -79,7 +80,7 @@ class Admission:
         if isinstance(head, BadHead):
             return self._no_sessions.not_admitted(leg, head, Client(peer), None)
         match: Match | None = None
-        client = Client(self._rules.client(peer, head.fields), self._rules.request_id(peer, head.fields))
+        client = client_of(self._rules, peer, head.fields)
         try:
             offer = check_request(head)
             match, host = self._rules.find(head.target, offer.host, head.values(b"via"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from bascule.telemetry.errand import Errand
+from bascule.gateway.errands import errand_of
 
 if TYPE_CHECKING:
     from bascule.gateway.connections.legs import Leg
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from bascule.policy.routes import Match
     from bascule.protocol.handshake import Offer
     from bascule.protocol.http1 import RequestHead
-    from bascule.telemetry.errand import Client
+    from bascule.telemetry.errand import Client, Errand
 
-__all__ = ["Asked", "errand"]
+__all__ = ["Asked"]
 
 
 class Asked(NamedTuple):
@@ -55,15 +55,9 @@ class Asked(NamedTuple):
     @property
     def errand(self) -> Errand:
         """Whose session it would be."""
-        return errand(self.match, self.client, self.login)
+        return errand_of(self.match, self.client, self.login)
 
     @property
     def path(self) -> bytes:
         """The target without its query: beside `who`, what a hold-off goes by."""
         return self.head.target.partition(b"?")[0]
-
-
-def errand(match: Match, client: Client, login: Login) -> Errand:
-    """Say for whom ``client`` asks for what ``match`` leads to."""
-    address, request_id = client
-    return Errand(match.route.name, match.route.kind, address, match.upstream.endpoint, *login, request_id)

@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bascule.errors import NotPermitted, RequestRefused
+from bascule.gateway.errands import errand_of
 from bascule.gateway.exchanges import SOON, TOO_MANY
 from bascule.gateway.listening.answer import error_answer, relay_answer
-from bascule.gateway.sessions.asked import errand
 from bascule.gateway.sessions.departure import Departure, departures
 from bascule.gateway.sessions.refusal import REFUSED_STATUS, Refusing
 from bascule.gateway.sessions.refusal_table import REFUSAL_TABLE
@@ -97,7 +97,7 @@ class NoSessions:
         if isinstance(refused, NotPermitted):
             why, login = Refusal.NOT_PERMITTED, Login(refused.user, None)
         self._count(why)
-        whose = client if match is None else errand(match, client, login)
+        whose = client if match is None else errand_of(match, client, login)
         self._access.session_refused(why, whose, status=refused.status, detail=refused.detail)
         with contextlib.suppress(OSError):
             await error_answer(leg, refused)
